@@ -1,0 +1,54 @@
+# Two commands do everything: `make conformance` certifies the models, `make test` tests the suite.
+# FRAMEWORKS="torch keras" (default), torch or keras; ARGS passes options to pytest.
+PYTHON ?= python3
+VENV ?= .venv
+FRAMEWORKS ?= torch keras
+ARGS ?=
+
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+GROUPS := base $(FRAMEWORKS)
+STAMP := $(VENV)/.installed-$(subst $(eval) ,-,$(strip $(GROUPS)))
+LINT_STAMP := $(VENV)/.installed-lint
+
+# One small and one image model of each framework; those of an absent half are skipped by name.
+TEST_MODELS := simple_net mobilenet_v2 keras_sequential keras_mobilenet_v2
+
+.PHONY: help conformance test lint install clean
+
+help:
+	@echo "make conformance   certify the models: matrix, .conformance/report.html, results.json"
+	@echo "make test          test the suite, and certify one small and one image model a framework"
+	@echo "make lint          ruff and mypy"
+	@echo "make clean         empty .conformance (cache, reports, repro bundles)"
+	@echo "FRAMEWORKS=torch   (or keras) install and run one half;  ARGS='--model resnet18' for pytest"
+
+conformance: $(STAMP)
+	$(PYTEST) tests --ignore=tests/meta $(ARGS)
+
+test: $(STAMP) lint
+	$(PYTEST) tests/meta
+	$(PYTEST) tests --ignore=tests/meta $(addprefix --model ,$(TEST_MODELS)) $(ARGS)
+
+lint: $(LINT_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+install: $(STAMP)
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+$(STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing: $(GROUPS) (about two minutes and 7 GB for both frameworks)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(addprefix --group ,$(GROUPS))
+	@touch $@
+
+$(LINT_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group lint
+	@touch $@
+
+clean:
+	rm -rf .conformance

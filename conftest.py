@@ -1,0 +1,191 @@
+"""pytest wiring only: options, markers, profiles, parametrisation, fixtures and hooks."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from fixtures import options as conformance_options
+from fixtures.checks import CHECKS
+from fixtures.errors import CapabilityMissing, StageFailure, UsageError
+from fixtures.evidence import ConformanceFailure, Evidence, check_row
+from fixtures.feeds import PINNED_NAMES
+from fixtures.known_failures import find
+from fixtures.live import LiveSubject
+from fixtures.pipeline.clock import Clock
+from fixtures.pipeline.workbench import Workbench
+from fixtures.providers import PROVIDERS
+from fixtures.report.collector import Collector
+from fixtures.report.repro import write_bundle
+from fixtures.report.wording import failure_message
+from fixtures.run import Run, make_run
+from fixtures.spec import Case
+from fixtures.store import Store
+
+RUN = pytest.StashKey[Run]()
+BENCH = pytest.StashKey[Workbench]()
+EVIDENCE = pytest.StashKey[Evidence]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    conformance_options.add_options(parser.getgroup("conformance", "onnx-conformance"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gpu: needs a GPU execution provider")
+    config.addinivalue_line("markers", "check(name, feeds=()): the conformance check of a test")
+    conformance_options.register_profiles(Path(config.getoption("cache_dir")))
+    if not config.getoption("hypothesis_profile", None):
+        hypothesis.settings.load_profile("default")
+    try:
+        config.stash[RUN] = make_run(config)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.stash[EVIDENCE] = Evidence()
+    clock = Clock()
+    collector = Collector(config, config.stash[RUN], clock)
+    config.pluginmanager.register(collector, "conformance-report")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marker = metafunc.definition.get_closest_marker("check")
+    if marker is None:
+        return
+    if "subject" in metafunc.fixturenames:
+        run = metafunc.config.stash[RUN]
+        cases = marker.kwargs.get("cases") or run.cases
+        metafunc.parametrize(
+            "subject",
+            [
+                pytest.param(case, id=case.id, marks=_case_marks(run, case, marker.args[0]))
+                for case in cases
+            ],
+            indirect=True,
+            scope="session",
+        )
+    if "pinned_name" in metafunc.fixturenames:
+        metafunc.parametrize("pinned_name", PINNED_NAMES)
+
+
+def _case_marks(run: Run, case: Case, check: str) -> list[pytest.MarkDecorator]:
+    marks = [pytest.mark.gpu] if PROVIDERS[case.provider].gpu else []
+    known = find(run.known_failures, case, check)
+    if known is not None:
+        raises = (ConformanceFailure, StageFailure)
+        marks.append(pytest.mark.xfail(reason=str(known), strict=True, raises=raises))
+    return marks
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    function = getattr(item, "obj", None)
+    if item.get_closest_marker("check") and hypothesis.is_hypothesis_test(function):
+        hypothesis.seed(item.config.stash[RUN].settings.seed)(function)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Case by case, so that a case's verdict is complete early and its session open once."""
+    order = {case: place for place, case in enumerate(config.stash[RUN].cases)}
+    items.sort(key=lambda item: order.get(case_of(item), len(order)))  # stable
+
+
+def case_of(item: pytest.Item) -> Case | None:
+    """The case of a conformance test, or None for any other."""
+    if item.get_closest_marker("check") is None:
+        return None
+    case = getattr(item, "callspec").params.get("subject")  # noqa: B009 - only functions have it
+    return case if isinstance(case, Case) else None
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.option.collectonly or not session.config.stash[RUN].settings.ahead:
+        return
+    needs: dict[Case, set[str]] = {}
+    for item in session.items:
+        case, marker = case_of(item), item.get_closest_marker("check")
+        if case is not None and marker is not None:
+            families = marker.kwargs.get("feeds", CHECKS[marker.args[0]].feeds)
+            needs.setdefault(case, set()).update(families)
+    if needs:
+        workbench(session.config).plan(needs)
+
+
+def workbench(config: pytest.Config) -> Workbench:
+    """The session's workbench, made when a test first needs it."""
+    if BENCH not in config.stash:
+        run = config.stash[RUN]
+        collector = config.pluginmanager.get_plugin("conformance-report")
+        assert isinstance(collector, Collector)
+        root = run.settings.cache_dir
+        if run.temporary_cache:
+            root = Path(tempfile.mkdtemp(prefix="conformance-"))
+            config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
+        config.stash[BENCH] = Workbench(run.settings, Store(root), collector.clock)
+        config.add_cleanup(config.stash[BENCH].close)
+        collector.workbench = config.stash[BENCH]
+    return config.stash[BENCH]
+
+
+@pytest.fixture(scope="session")
+def subject(request: pytest.FixtureRequest) -> LiveSubject:
+    """The case of this test, on the session's workbench; skipped where its provider is absent."""
+    bench, case = workbench(request.config), request.param
+    probe = bench.probe(case.provider)
+    if not probe.usable:
+        pytest.skip(f"{case.provider}: {probe.reason}")
+    return LiveSubject(case, bench, request.config.stash[RUN].tolerances)
+
+
+@pytest.fixture(scope="session")
+def evidence(request: pytest.FixtureRequest) -> Evidence:
+    """Where a test hands in its result: ``evidence(subject, check_...(subject))``."""
+    return request.config.stash[EVIDENCE]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """A stage that failed is red once, in the first test that needed it; absences are skips."""
+    if case_of(pyfuncitem) is None:
+        return (yield)
+    collected = pyfuncitem.config.stash[EVIDENCE]
+    collected.begin()
+    try:
+        result = yield
+    except CapabilityMissing as missing:
+        pytest.skip(str(missing))
+    except StageFailure as failure:
+        reported = collected.first_report(failure, pyfuncitem.nodeid)
+        if reported is not None and pyfuncitem.get_closest_marker("xfail") is None:
+            pytest.skip(f"not reached, {failure.stage} failed: see {reported}")
+        raise
+    if not collected.recorded:
+        pytest.fail("the test ended without evidence: it compared nothing", pytrace=False)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[pytest.TestReport]:
+    report = yield
+    case = case_of(item)
+    if case is None or (report.when != "call" and report.passed):
+        return report
+    marker = item.get_closest_marker("check")
+    assert marker is not None
+    collected = item.config.stash[EVIDENCE]
+    summary = collected.summary() if call.when == "call" else None
+    row = check_row(case, marker.args[0], summary, call.duration)
+    error = call.excinfo.value if call.excinfo else None
+    if report.failed and isinstance(error, (ConformanceFailure, StageFailure)):
+        bundle = write_bundle(item.config.stash[RUN], item.nodeid, error)
+        report.longrepr = failure_message(item.nodeid, case, error, bundle)
+    row["reason"] = row["reason"] or str(error or "")
+    report.user_properties.append(("conformance", row))
+    return report

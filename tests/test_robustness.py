@@ -1,0 +1,28 @@
+"""Beyond the ordinary feed: NaN, infinity, denormals, the empty batch, and feeds to refuse."""
+
+import pytest
+
+from fixtures.checks.function import check_denormals
+from fixtures.checks.robustness import check_empty_batch, check_nonfinite, check_refusal
+from fixtures.feeds import denormal
+
+
+@pytest.mark.check("nonfinite")
+def test_nonfinite(subject, evidence):
+    evidence(subject, check_nonfinite(subject))
+
+
+@pytest.mark.check("denormals")
+def test_denormals(subject, evidence):
+    evidence(subject, check_denormals(subject, denormal(subject.seed)))
+
+
+@pytest.mark.check("empty_batch")
+def test_empty_batch(subject, evidence):
+    evidence(subject, check_empty_batch(subject))
+
+
+@pytest.mark.check("refusal")
+@pytest.mark.parametrize("flaw", ["name", "dtype", "rank", "size"])
+def test_refusal(subject, evidence, flaw):
+    evidence(subject, check_refusal(subject, flaw))
