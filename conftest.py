@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from fixtures.store import Store
 RUN = pytest.StashKey[Run]()
 BENCH = pytest.StashKey[Workbench]()
 EVIDENCE = pytest.StashKey[Evidence]()
+LAST_OF_CASE = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -104,31 +106,38 @@ def case_of(item: pytest.Item) -> Case | None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    if session.config.option.collectonly or not session.config.stash[RUN].settings.ahead:
+    if session.config.option.collectonly:
         return
     needs: dict[Case, set[str]] = {}
+    counts: Counter[Case] = Counter()
     for item in session.items:
         case, marker = case_of(item), item.get_closest_marker("check")
         if case is not None and marker is not None:
             families = marker.kwargs.get("feeds", CHECKS[marker.args[0]].feeds)
             needs.setdefault(case, set()).update(families)
-    if needs:
+            counts[case] += 1
+    collector_of(session.config).begin(counts)
+    if needs and session.config.stash[RUN].settings.ahead:
         workbench(session.config).plan(needs)
+
+
+def collector_of(config: pytest.Config) -> Collector:
+    """The plugin that collects rows and writes the reports."""
+    collector = config.pluginmanager.get_plugin("conformance-report")
+    assert isinstance(collector, Collector)
+    return collector
 
 
 def workbench(config: pytest.Config) -> Workbench:
     """The session's workbench, made when a test first needs it."""
     if BENCH not in config.stash:
         run = config.stash[RUN]
-        collector = config.pluginmanager.get_plugin("conformance-report")
-        assert isinstance(collector, Collector)
         root = run.settings.cache_dir
         if run.temporary_cache:
             root = Path(tempfile.mkdtemp(prefix="conformance-"))
             config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
-        config.stash[BENCH] = Workbench(run.settings, Store(root), collector.clock)
+        config.stash[BENCH] = Workbench(run.settings, Store(root), collector_of(config).clock)
         config.add_cleanup(config.stash[BENCH].close)
-        collector.workbench = config.stash[BENCH]
     return config.stash[BENCH]
 
 
@@ -146,6 +155,11 @@ def subject(request: pytest.FixtureRequest) -> LiveSubject:
 def evidence(request: pytest.FixtureRequest) -> Evidence:
     """Where a test hands in its result: ``evidence(subject, check_...(subject))``."""
     return request.config.stash[EVIDENCE]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    item.stash[LAST_OF_CASE] = nextitem is None or case_of(nextitem) != case_of(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -186,6 +200,9 @@ def pytest_runtest_makereport(
     if report.failed and isinstance(error, (ConformanceFailure, StageFailure)):
         bundle = write_bundle(item.config.stash[RUN], item.nodeid, error)
         report.longrepr = failure_message(item.nodeid, case, error, bundle)
+    if item.stash.get(LAST_OF_CASE, False):
+        row["facts"] = workbench(item.config).known_facts(case)
+        row["probes"] = workbench(item.config).known_probes()
     row["reason"] = row["reason"] or str(error or "")
     report.user_properties.append(("conformance", row))
     return report
