@@ -1,0 +1,51 @@
+"""Every check turns its negative control red, and lets a right conversion pass."""
+
+import pytest
+
+from conftest import workbench
+from fixtures.checks import CHECKS
+from fixtures.checks.controls import CONTROLS, Altered
+from fixtures.live import LiveSubject
+from fixtures.spec import Case
+from fixtures.subject import Answer
+from fixtures.tolerances import load_tolerances
+
+CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
+
+
+@pytest.fixture(scope="session")
+def right(request, pytestconfig):
+    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
+    return LiveSubject(CASE, workbench(request.config), tolerances)
+
+
+def judge(check, subject):
+    return check.function(subject, **check.example(subject.seed))
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.name)
+def test_right_conversion_is_green(right, check):
+    result = judge(check, right)
+    assert result.passed, result.reason
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.name)
+def test_negative_control_is_red(right, check, tmp_path):
+    result = judge(check, CONTROLS[check.control](right, tmp_path))
+    assert result.outcome == "failed", result.reason
+    assert result.reason
+
+
+@pytest.mark.parametrize(
+    "name", ["error_budget", "denormals", "allclose", "batch_invariance", "top5", "nonfinite"]
+)
+def test_native_judged_by_native_is_green(right, name):
+    itself = Altered(right, run=lambda feed, repeat: Answer(right.native(feed)))
+    result = judge(CHECKS[name], itself)
+    assert result.passed, result.reason
+
+
+def test_another_file_loaded_is_red(right, tmp_path):
+    result = judge(CHECKS["placement"], CONTROLS["another_file_loaded"](right, tmp_path))
+    assert result.outcome == "failed"
+    assert "digest" in result.reason
