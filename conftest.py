@@ -34,6 +34,14 @@ EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
 
 
+class Red(pytest.fail.Exception):
+    """A red verdict: its message stands alone, so pytest adds no traceback."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message, pytrace=False)
+        self.reason = reason
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     conformance_options.add_options(parser.getgroup("conformance", "onnx-conformance"))
 
@@ -79,8 +87,7 @@ def _case_marks(run: Run, case: Case, check: str) -> list[pytest.MarkDecorator]:
     marks = [pytest.mark.gpu] if PROVIDERS[case.provider].gpu else []
     known = find(run.known_failures, case, check)
     if known is not None:
-        raises = (ConformanceFailure, StageFailure)
-        marks.append(pytest.mark.xfail(reason=str(known), strict=True, raises=raises))
+        marks.append(pytest.mark.xfail(reason=str(known), strict=True, raises=Red))
     return marks
 
 
@@ -143,12 +150,9 @@ def workbench(config: pytest.Config) -> Workbench:
 
 @pytest.fixture(scope="session")
 def subject(request: pytest.FixtureRequest) -> LiveSubject:
-    """The case of this test, on the session's workbench; skipped where its provider is absent."""
-    bench, case = workbench(request.config), request.param
-    probe = bench.probe(case.provider)
-    if not probe.usable:
-        pytest.skip(f"{case.provider}: {probe.reason}")
-    return LiveSubject(case, bench, request.config.stash[RUN].tolerances)
+    """The case of this test, on the session's workbench."""
+    tolerances = request.config.stash[RUN].tolerances
+    return LiveSubject(request.param, workbench(request.config), tolerances)
 
 
 @pytest.fixture(scope="session")
@@ -162,24 +166,38 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     item.stash[LAST_OF_CASE] = nextitem is None or case_of(nextitem) != case_of(item)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """An absent provider skips its cases, in the probe's own words."""
+    case = case_of(item)
+    if case is not None:
+        probe = workbench(item.config).probe(case.provider)
+        if not probe.usable:
+            pytest.skip(f"{case.provider}: {probe.reason}")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """A stage that failed is red once, in the first test that needed it; absences are skips."""
-    if case_of(pyfuncitem) is None:
+    case = case_of(pyfuncitem)
+    if case is None:
         return (yield)
     collected = pyfuncitem.config.stash[EVIDENCE]
     collected.begin()
     try:
+        pyfuncitem.funcargs["subject"].artifact  # noqa: B018 - without it no verdict is about it
         result = yield
     except CapabilityMissing as missing:
         pytest.skip(str(missing))
-    except StageFailure as failure:
-        reported = collected.first_report(failure, pyfuncitem.nodeid)
-        if reported is not None and pyfuncitem.get_closest_marker("xfail") is None:
-            pytest.skip(f"not reached, {failure.stage} failed: see {reported}")
-        raise
+    except (ConformanceFailure, StageFailure) as failure:
+        before = collected.first_report(failure, pyfuncitem.nodeid)
+        if before is not None and pyfuncitem.get_closest_marker("xfail") is None:
+            pytest.skip(f"not reached, as told by {before}: {failure}")
+        bundle = write_bundle(pyfuncitem.config.stash[RUN], pyfuncitem.nodeid, failure)
+        message = failure_message(pyfuncitem.nodeid, case, failure, bundle)
+        raise Red(message, str(failure)) from None
     if not collected.recorded:
-        pytest.fail("the test ended without evidence: it compared nothing", pytrace=False)
+        reason = "the test ended without evidence: it compared nothing"
+        raise Red(f"{case.id}: {reason}", reason)
     return result
 
 
@@ -187,22 +205,18 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Iterator[pytest.TestReport]:
+    """Leave a row for the reports in the test's own report, which crosses xdist."""
     report = yield
-    case = case_of(item)
-    if case is None or (report.when != "call" and report.passed):
+    case, marker = case_of(item), item.get_closest_marker("check")
+    if case is None or marker is None or (report.when != "call" and report.passed):
         return report
-    marker = item.get_closest_marker("check")
-    assert marker is not None
-    collected = item.config.stash[EVIDENCE]
-    summary = collected.summary() if call.when == "call" else None
+    summary = item.config.stash[EVIDENCE].summary() if report.when == "call" else None
     row = check_row(case, marker.args[0], summary, call.duration)
-    error = call.excinfo.value if call.excinfo else None
-    if report.failed and isinstance(error, (ConformanceFailure, StageFailure)):
-        bundle = write_bundle(item.config.stash[RUN], item.nodeid, error)
-        report.longrepr = failure_message(item.nodeid, case, error, bundle)
+    if call.excinfo is not None and not row["reason"]:
+        error = call.excinfo.value
+        row["reason"] = error.reason if isinstance(error, Red) else str(error)
     if item.stash.get(LAST_OF_CASE, False):
         row["facts"] = workbench(item.config).known_facts(case)
         row["probes"] = workbench(item.config).known_probes()
-    row["reason"] = row["reason"] or str(error or "")
     report.user_properties.append(("conformance", row))
     return report
