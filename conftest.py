@@ -23,7 +23,7 @@ from fixtures.pipeline.workbench import Workbench
 from fixtures.providers import PROVIDERS
 from fixtures.report.collector import Collector
 from fixtures.report.repro import write_bundle
-from fixtures.report.wording import failure_message
+from fixtures.report.wording import failure_message, reproduce_command
 from fixtures.run import Run, make_run
 from fixtures.spec import Case
 from fixtures.store import Store
@@ -32,6 +32,7 @@ RUN = pytest.StashKey[Run]()
 BENCH = pytest.StashKey[Workbench]()
 EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
+COLLECTED = pytest.StashKey[Counter[Case]]()
 
 
 class Red(pytest.fail.Exception):
@@ -97,11 +98,19 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         hypothesis.seed(item.config.stash[RUN].settings.seed)(function)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Case by case, so that a case's verdict is complete early and its session open once."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Iterator[None]:
+    """Count a case's tests before ``-k`` and ``-m`` thin them out; then sort case by case.
+
+    A case that ran only some of its tests is not proved. Sorted, a case's verdict is complete
+    early and its session open once.
+    """
+    config.stash[COLLECTED] = Counter(case for case in map(case_of, items) if case is not None)
+    yield
     order = {case: place for place, case in enumerate(config.stash[RUN].cases)}
-    items.sort(key=lambda item: order.get(case_of(item), len(order)))  # stable
+    items.sort(key=lambda item: order.get(case_of(item), len(order)))  # type: ignore[arg-type]
 
 
 def case_of(item: pytest.Item) -> Case | None:
@@ -189,11 +198,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     except CapabilityMissing as missing:
         pytest.skip(str(missing))
     except (ConformanceFailure, StageFailure) as failure:
-        before = collected.first_report(failure, pyfuncitem.nodeid)
+        before = collected.first_report(failure, case, pyfuncitem.nodeid)
         if before is not None and pyfuncitem.get_closest_marker("xfail") is None:
             pytest.skip(f"not reached, as told by {before}: {failure}")
-        bundle = write_bundle(pyfuncitem.config.stash[RUN], pyfuncitem.nodeid, failure)
-        message = failure_message(pyfuncitem.nodeid, case, failure, bundle)
+        run = pyfuncitem.config.stash[RUN]
+        command = reproduce_command(run, pyfuncitem.nodeid, case)
+        bundle = write_bundle(run, pyfuncitem.nodeid, failure)
+        message = failure_message(case, failure, command, bundle)
         raise Red(message, str(failure)) from None
     if not collected.recorded:
         reason = "the test ended without evidence: it compared nothing"
@@ -216,7 +227,8 @@ def pytest_runtest_makereport(
         error = call.excinfo.value
         row["reason"] = error.reason if isinstance(error, Red) else str(error)
     if item.stash.get(LAST_OF_CASE, False):
-        row["facts"] = workbench(item.config).known_facts(case)
+        tests = item.config.stash[COLLECTED][case]
+        row["facts"] = {**workbench(item.config).known_facts(case), "tests": tests}
         row["probes"] = workbench(item.config).known_probes()
     report.user_properties.append(("conformance", row))
     return report
