@@ -203,7 +203,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
             pytest.skip(f"not reached, as told by {before}: {failure}")
         run = pyfuncitem.config.stash[RUN]
         command = reproduce_command(run, pyfuncitem.nodeid, case)
-        bundle = write_bundle(run, pyfuncitem.nodeid, failure)
+        bundle = write_bundle(run, command, failure)
         message = failure_message(case, failure, command, bundle)
         raise Red(message, str(failure)) from None
     if not collected.recorded:

@@ -16,7 +16,6 @@ from fixtures.compare import (
     ulp_distance,
 )
 
-MANY = settings(max_examples=100)  # no engine at work: examples are cheap
 NUMBERS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 ARRAYS = hnp.arrays(np.float32, hnp.array_shapes(max_dims=3, max_side=4), elements=NUMBERS)
 
@@ -32,7 +31,7 @@ def ulp(first, second):
 # -- structure -------------------------------------------------------------------------------
 
 
-@MANY
+@settings(max_examples=100)
 @given(ARRAYS)
 def test_nothing_is_wrong_with_an_equal_answer(array):
     expected, actual = {"output": array}, {"output": array.copy()}
@@ -137,13 +136,13 @@ def test_ulp_distance_counts_the_numbers_between(first, second, distance):
     assert ulp(first, second) == ulp(second, first) == distance
 
 
-@MANY
+@settings(max_examples=100)
 @given(NUMBERS, NUMBERS)
 def test_ulp_distance_is_zero_only_for_equals(first, second):
     assert (ulp(first, second) == 0) == (first == second)
 
 
-@MANY
+@settings(max_examples=100)
 @given(NUMBERS, NUMBERS, NUMBERS)
 def test_ulp_distances_add_up_along_the_line(first, second, third):
     low, middle, high = sorted((first, second, third))
@@ -184,7 +183,7 @@ def test_statistics_of_a_zero_reference_are_finite():
     assert math.isfinite(found.scaled)
 
 
-@MANY
+@settings(max_examples=100)
 @given(
     hnp.arrays(np.float64, 4, elements=st.floats(1.0, 10.0)),
     hnp.arrays(np.float64, 4, elements=st.floats(0.1, 1.0)),
@@ -200,7 +199,7 @@ def test_scaled_does_not_depend_on_the_size_of_the_outputs(array, error, exponen
 # -- allclose --------------------------------------------------------------------------------
 
 
-@MANY
+@settings(max_examples=100)
 @given(ARRAYS, st.sampled_from([0.0, 1e-5, 1e-3]), st.sampled_from([0.0, 1e-5, 1.0]), st.data())
 def test_plain_allclose_is_numpys(array, rtol, atol, data):
     noise = data.draw(hnp.arrays(np.float64, array.shape, elements=st.floats(-1e-3, 1e-3)))

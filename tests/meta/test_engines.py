@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -78,11 +78,13 @@ def test_array_travels_unharmed_both_ways(either, array):
     assert same(array, either.call("echo", LIMIT, value=array))
 
 
+@settings(max_examples=100)
 @given(hnp.arrays(hnp.scalar_dtypes(), hnp.array_shapes(min_dims=0)))
 def test_any_dtype_and_shape_survives_the_wire(array):
     assert same(array, unpack(pack(array)))
 
 
+@settings(max_examples=100)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text() | st.binary(),

@@ -48,7 +48,7 @@ MODEL = ModelSpec(
     (TensorSpec("output", ("batch_size", 6)),),
     "nowhere:tiny",
 )
-NODE = "tests/test_function.py::test_it[tiny-torch_dynamo-opset18-cpu]"
+COMMAND = "pytest 'tests/test_function.py::test_it[tiny-torch_dynamo-opset18-cpu]' --seed 7"
 
 
 def save_model(path, *, weight=WEIGHT, before=(), after=(), output=TensorProto.FLOAT, **names):
@@ -152,9 +152,9 @@ def make_run(folder):
     return SimpleNamespace(repro_dir=folder / "repro", settings=Settings(cache_dir=folder / "c"))
 
 
-def bundle_of(run, subject, result, nodeid=NODE):
+def bundle_of(run, subject, result, command=COMMAND):
     assert not result.passed, result
-    folder = write_bundle(run, nodeid, ConformanceFailure(subject, result))
+    folder = write_bundle(run, command, ConformanceFailure(subject, result))
     assert folder is not None
     return folder
 
@@ -179,7 +179,7 @@ def verdicts(tmp_path_factory):
     run, folders = make_run(root), []
     for name, (flaw, check) in WRONG.items():
         subject = FakeSubject(save_model(root / name / "model.onnx", **flaw))
-        folders.append(bundle_of(run, subject, check(subject), nodeid=name))
+        folders.append(bundle_of(run, subject, check(subject), command=name))
         mended = folders[-1].with_name(f"{name}-mended")
         shutil.copytree(folders[-1], mended)
         naming = {key: flaw[key] for key in ("input", "output_name") if key in flaw}
@@ -189,7 +189,7 @@ def verdicts(tmp_path_factory):
     good, bad = np.zeros((1, 8), np.float32), np.zeros((1, 9), np.float32)
     for name, feed in (("refusal", good), ("refusal-mended", bad)):
         result = failed("refusal", "answered", reproduction=replay.accepted({"input": feed}, None))
-        folders.append(bundle_of(run, subject, result, nodeid=name))
+        folders.append(bundle_of(run, subject, result, command=name))
     script = (
         "import json, runpy, sys\n"
         "from pathlib import Path\n"
@@ -236,7 +236,7 @@ def test_a_check_without_a_feed_says_what_to_run(run, tmp_path):
     }  # fmt: skip
     done = reproduce(folder)
     assert done.returncode == 1
-    assert f"pytest '{NODE}'" in done.stdout
+    assert COMMAND in done.stdout
 
 
 def test_an_absent_provider_is_neither_red_nor_green(run, tmp_path):
@@ -266,14 +266,14 @@ def test_a_bundle_replaces_its_elder_and_leaves_nothing_else(run, tmp_path):
     assert "second" in (second / "failure.txt").read_text()
     assert not (second / "stray").exists()
     assert [path.name for path in run.repro_dir.iterdir()] == [second.name]
-    other = bundle_of(run, subject, failed("it", "second"), nodeid=f"{NODE}[2]")
+    other = bundle_of(run, subject, failed("it", "second"), command=f"{COMMAND} --model tiny")
     assert other != second
 
 
 def test_a_disk_that_refuses_costs_the_bundle_and_not_the_verdict(run, tmp_path):
     run.repro_dir.write_text("a file where the directory should be")
     subject = FakeSubject(save_model(tmp_path / "a" / "model.onnx"))
-    assert write_bundle(run, NODE, ConformanceFailure(subject, failed("it", "no"))) is None
+    assert write_bundle(run, COMMAND, ConformanceFailure(subject, failed("it", "no"))) is None
 
 
 def test_external_data_keeps_its_name(run, tmp_path):
@@ -311,16 +311,16 @@ def test_an_export_that_failed_too_leaves_a_bundle_without_a_file(run):
 def test_a_failed_stage_leaves_its_last_words(run):
     details = f'  File "{sys.prefix}/lib/x/site-packages/torch/onnx.py", line 1\nKeyError: 7'
     error = StageFailure("oracle", "tiny (float64)", "KeyError: 7", details)
-    folder = write_bundle(run, NODE, error)
+    folder = write_bundle(run, COMMAND, error)
     assert folder.name.startswith("tiny_float64_-oracle-")
     assert {path.name for path in folder.iterdir()} == {"failure.txt", "versions.json"}
     text = (folder / "failure.txt").read_text()
     assert 'File "<venv>/lib/x/site-packages/torch/onnx.py", line 1' in text
-    assert f"pytest '{NODE}'" in text
+    assert COMMAND in text
 
 
 def test_other_errors_have_no_bundle(run):
-    assert write_bundle(run, NODE, ConformanceError("?")) is None
+    assert write_bundle(run, COMMAND, ConformanceError("?")) is None
     assert not run.repro_dir.exists()
 
 
@@ -332,7 +332,7 @@ def test_no_path_of_this_machine_is_inside(run, tmp_path):
         f' {run.repro_dir} File "/opt/engine/site-packages/keras/a.py" File "/secret/b.py"'
     )
     result = failed("it", f"{words} at /layer1/conv1/Conv", details=(words,))
-    folder = bundle_of(run, subject, result)
+    folder = bundle_of(run, subject, result, command=f"pytest x --models-from {tmp_path}/my.py")
     for name in ("failure.txt", "case.json", "versions.json", "reproduce.py"):
         text = (folder / name).read_text()
         for place in (tmp_path, ROOT, sys.prefix, "/opt", "/secret"):

@@ -1,0 +1,42 @@
+"""Routes that go wrong: one that lies about a weight, one that dies, one that writes nothing."""
+
+import os
+import sys
+
+from fixtures.exporters import EXPORTERS, Exporter
+from fixtures.exporters.torch_routes import torchscript
+
+
+def lying(module, example, request, opset, options, path):
+    """Exports a model one of whose weights it has negated."""
+    import torch
+
+    weight = module[0].weight.data
+    with torch.no_grad():
+        weight[3, 4] *= -1
+        torchscript(module, example, request, opset, options, path)
+        weight[3, 4] *= -1
+
+
+def dying(module, example, request, opset, options, path):
+    print("the exporter's last words", file=sys.stderr, flush=True)
+    os._exit(11)
+
+
+def silent(module, example, request, opset, options, path):
+    return None
+
+
+for _route in (lying, dying, silent):
+    EXPORTERS.register(
+        _route.__name__,
+        Exporter(
+            name=_route.__name__,
+            framework="torch",
+            function=f"{__name__}:{_route.__name__}",
+            opsets=range(14, 15),
+            conservative=14,
+            newest=14,
+            packages=("torch",),
+        ),
+    )

@@ -1,0 +1,54 @@
+"""Run the real suite in a process of its own, as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class SuiteRun:
+    """A finished run: its exit status, what it printed, and its results as data."""
+
+    def __init__(self, finished: subprocess.CompletedProcess[str], results: Path) -> None:
+        self.status = finished.returncode
+        self.text = finished.stdout + finished.stderr
+        self._results = results
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return json.loads(self._results.read_text())
+
+    def outcomes(self) -> dict[str, set[str]]:
+        """Check -> its outcomes over all cases."""
+        found: dict[str, set[str]] = {}
+        for case in self.document["cases"]:
+            for row in case["checks"]:
+                found.setdefault(row["name"], set()).add(row["outcome"])
+        return found
+
+
+def run_suite(folder: Path, *arguments: str, plugin: str | None = None) -> SuiteRun:
+    """``python -m pytest`` on ``arguments``; reports and, unless told otherwise, cache in folder."""
+    results = folder / "results.json"
+    command = [sys.executable, "-m", "pytest"]
+    command += ["-p", f"tests.meta.plugins.{plugin}"] if plugin else []
+    options = [f"--report-json={results}", f"--report-html={folder / 'report.html'}"]
+    if not any(argument.startswith(("--cache-dir", "--no-cache")) for argument in arguments):
+        options.append(f"--cache-dir={folder / 'cache'}")
+    environment = {key: os.environ[key] for key in os.environ if not key.startswith("PYTEST_")}
+    finished = subprocess.run(
+        [*command, *options, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    return SuiteRun(finished, results)

@@ -1,0 +1,157 @@
+"""Whole runs: a pass rests on evidence, and everything else ends red or says what it lacks."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.meta.running import run_suite
+
+SMALL = ("tests", "--ignore=tests/meta", "--model=simple_net", "--exporter=torch_torchscript")
+ONE = (*SMALL, "--opset=14", "--provider=cpu")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return f"--cache-dir={tmp_path_factory.mktemp('cache')}"
+
+
+@pytest.fixture(scope="module")
+def green(tmp_path_factory, cache):
+    return run_suite(tmp_path_factory.mktemp("green"), *ONE, cache)
+
+
+def test_a_right_export_is_proved(green):
+    assert green.status == 0, green.text
+    assert "1 of 1 cases are proved the same function" in green.text
+
+
+def test_every_verdict_compared_something(green):
+    rows = [row for case in green.document["cases"] for row in case["checks"]]
+    assert len(rows) >= 30
+    assert all(row["outcome"] == "passed" and row["compared"] > 0 for row in rows)
+
+
+def test_every_verdict_carries_its_placement_and_digest(green):
+    for case in green.document["cases"]:
+        assert sum(case["placement"]["CPUExecutionProvider"].values()) > 0
+        assert len(case["artifact_sha256"]) == 64
+
+
+def test_known_answer(green):
+    (case,) = green.document["cases"]
+    assert case["nodes"] == {"Gemm": 2, "Relu": 1}
+    assert case["dynamic_axes"] == {"input": {"0": "batch_size"}, "output": {"0": "batch_size"}}
+    assert case["initializers"] == {"count": 4, "elements": 10 * 20 + 20 + 20 * 5 + 5}
+
+
+def test_some_checks_are_no_proof(tmp_path, cache):
+    run = run_suite(tmp_path, *ONE, cache, "-k", "checker")
+    assert run.status == 0
+    assert "0 of 1 cases are proved the same function, 1 passed only the checks" in run.text
+
+
+def test_a_wrong_weight_is_red_and_its_bundle_repeats_it(tmp_path, cache):
+    arguments = ("--model=simple_net", "--exporter=lying", "--provider=cpu", "-k", "large")
+    run = run_suite(tmp_path, "tests/test_function.py", *arguments, cache, plugin="bad_exporters")
+    assert run.status == 1
+    for part in ("differs from native torch", "worst at [", "allowed 4x", "placement: CPU"):
+        assert part in run.text
+    bundle = run.text.split("bundle: ")[1].splitlines()[0]
+    script = [sys.executable, f"{bundle}/reproduce.py"]
+    again = subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
+    assert again.returncode == 1, again.stdout + again.stderr
+
+
+@pytest.mark.parametrize(
+    ("exporter", "words"),
+    [("dying", "the exporter's last words"), ("silent", "the route wrote no file")],
+)
+def test_a_failed_export_is_red_and_the_run_goes_on(tmp_path, cache, exporter, words):
+    arguments = (f"--exporter={exporter}", "--exporter=torch_torchscript", "--opset=14")
+    run = run_suite(
+        tmp_path,
+        "tests/test_structure.py",
+        "--model=simple_net",
+        "--provider=cpu",
+        *arguments,
+        cache,
+        plugin="bad_exporters",
+    )
+    assert run.status == 1
+    assert words in run.text
+    verdicts = {case["exporter"]: case["verdict"] for case in run.document["cases"]}
+    assert verdicts == {exporter: "failed", "torch_torchscript": "passed"}
+
+
+def test_a_test_without_evidence_is_red(tmp_path, cache):
+    run = run_suite(tmp_path, "tests/meta/samples/no_evidence.py", *ONE[2:], cache)
+    assert run.status == 1
+    assert run.outcomes() == {"checker": {"failed", "error"}}
+    assert "3 failed" in run.text
+
+
+def test_a_gpu_provider_that_works_gives_verdicts(tmp_path, cache):
+    run = run_suite(
+        tmp_path, *SMALL, "--provider=fakegpu", "-m", "gpu", "--require=gpu", cache, plugin="fake_gpus"
+    )
+    assert run.status == 0, run.text
+
+
+def test_a_run_without_verdicts_proved_nothing(tmp_path, cache):
+    run = run_suite(
+        tmp_path, *SMALL, "--provider=absentgpu", "-m", "gpu", cache, plugin="fake_gpus"
+    )
+    assert run.status == 5
+    assert "this ONNX Runtime was built without AbsentExecutionProvider" in run.text
+    assert "This run proved nothing" in run.text
+
+
+def test_a_required_provider_that_is_absent_is_red(tmp_path, cache):
+    run = run_suite(
+        tmp_path,
+        *ONE,
+        "--provider=absentgpu",
+        "--require=absentgpu",
+        cache,
+        plugin="fake_gpus",
+    )
+    assert run.status == 1
+    assert "--require absentgpu: no case passed on it (absentgpu: this ONNX" in run.text
+
+
+def test_a_known_failure_that_is_mended_is_red(tmp_path, cache):
+    known = tmp_path / "known.yaml"
+    known.write_text(
+        "- cases: 'simple_net-*'\n  check: checker\n  reason: was once wrong\n"
+        "  link: https://example.org/1\n  versions: {}\n"
+    )
+    run = run_suite(tmp_path, *ONE, f"--known-failures={known}", cache)
+    assert run.status == 1
+    assert "XPASS(strict)" in run.text
+
+
+def test_xdist_gives_the_same_verdict(tmp_path, cache):
+    run = run_suite(tmp_path, *ONE, "-n2", cache)
+    assert run.status == 0, run.text
+    assert "1 of 1 cases are proved the same function" in run.text
+
+
+def test_without_a_cache_the_verdict_is_the_same(tmp_path):
+    run = run_suite(tmp_path, *ONE, "--no-cache")
+    assert run.status == 0, run.text
+
+
+def test_artifacts_are_kept_under_readable_names(tmp_path, cache):
+    folder = tmp_path / "kept"
+    run = run_suite(tmp_path, *ONE, cache, f"--save-onnx={folder}")
+    assert run.status == 0, run.text
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"simple_net-torch_torchscript-opset14.onnx", "manifest.json"}
+
+
+def test_a_report_that_cannot_be_written_is_told(tmp_path, cache):
+    (tmp_path / "file").touch()
+    run = run_suite(tmp_path, *ONE, cache, f"--report-json={tmp_path}/file/results.json")
+    assert run.status == 4
+    assert "--report-json: cannot write" in run.text
