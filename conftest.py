@@ -18,6 +18,8 @@ from fixtures.evidence import ConformanceFailure, Evidence, check_row
 from fixtures.feeds import PINNED_NAMES
 from fixtures.known_failures import find
 from fixtures.live import LiveSubject
+from fixtures.models import resolve_model
+from fixtures.photographs import photographs
 from fixtures.pipeline.clock import Clock
 from fixtures.pipeline.workbench import Workbench
 from fixtures.providers import PROVIDERS
@@ -50,7 +52,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs a GPU execution provider")
-    config.addinivalue_line("markers", "check(name, feeds=()): the conformance check of a test")
+    config.addinivalue_line(
+        "markers",
+        "check(name, feeds=None, cases=None, where=None): a test's conformance check, and, where "
+        "not the usual, its feed families, its cases, and which models it is for",
+    )
     conformance_options.register_profiles(Path(config.getoption("cache_dir")))
     if not config.getoption("hypothesis_profile", None):
         hypothesis.settings.load_profile("default")
@@ -68,20 +74,33 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("check")
     if marker is None:
         return
+    run = metafunc.config.stash[RUN]
     if "subject" in metafunc.fixturenames:
-        run = metafunc.config.stash[RUN]
-        cases = marker.kwargs.get("cases") or run.cases
         metafunc.parametrize(
             "subject",
             [
                 pytest.param(case, id=case.id, marks=_case_marks(run, case, marker.args[0]))
-                for case in cases
+                for case in _cases(run, marker)
             ],
             indirect=True,
             scope="session",
         )
     if "pinned_name" in metafunc.fixturenames:
         metafunc.parametrize("pinned_name", PINNED_NAMES)
+    if "photograph" in metafunc.fixturenames:
+        metafunc.parametrize("photograph", photographs(run.images), ids=lambda p: p.name)
+
+
+def _cases(run: Run, marker: pytest.Mark) -> list[Case]:
+    """The cases of a test: its own, where the run's choice admits them, or those of the run.
+
+    ``where(model, weights)`` says which models a test is for.
+    """
+    cases = [case for case in marker.kwargs.get("cases", run.cases) if run.selection.admits(case)]
+    where = marker.kwargs.get("where")
+    if where is None:
+        return cases
+    return [case for case in cases if where(resolve_model(case.model), run.settings.weights)]
 
 
 def _case_marks(run: Run, case: Case, check: str) -> list[pytest.MarkDecorator]:
@@ -107,10 +126,20 @@ def pytest_collection_modifyitems(
     A case that ran only some of its tests is not proved. Sorted, a case's verdict is complete
     early and its session open once.
     """
+    homeless = [
+        item for item in items if item.get_closest_marker("check") and case_of(item) is None
+    ]
+    if homeless:  # no case of this run is one of theirs
+        items[:] = [item for item in items if item not in homeless]
+        config.hook.pytest_deselected(items=homeless)
     config.stash[COLLECTED] = Counter(case for case in map(case_of, items) if case is not None)
     yield
-    order = {case: place for place, case in enumerate(config.stash[RUN].cases)}
-    items.sort(key=lambda item: order.get(case_of(item), len(order)))  # type: ignore[arg-type]
+    order: dict[Case | None, int] = {
+        case: place for place, case in enumerate(config.stash[RUN].cases)
+    }
+    for item in items:
+        order.setdefault(case_of(item), len(order))  # cases that a test brought itself
+    items.sort(key=lambda item: order[case_of(item)])
 
 
 def case_of(item: pytest.Item) -> Case | None:

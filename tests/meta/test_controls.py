@@ -3,20 +3,21 @@
 import pytest
 
 from conftest import workbench
-from fixtures.checks import CHECKS
+from fixtures.checks import CHECKS, PLAIN_CASE
 from fixtures.checks.controls import CONTROLS, Altered
 from fixtures.live import LiveSubject
-from fixtures.spec import Case
 from fixtures.subject import Answer
 from fixtures.tolerances import load_tolerances
 
-CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
+@pytest.fixture(scope="session")
+def right_of(request, pytestconfig):
+    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
+    return lambda case: LiveSubject(case, workbench(request.config), tolerances)
 
 
 @pytest.fixture(scope="session")
-def right(request, pytestconfig):
-    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return LiveSubject(CASE, workbench(request.config), tolerances)
+def right(right_of):
+    return right_of(PLAIN_CASE)
 
 
 def judge(check, subject):
@@ -24,14 +25,14 @@ def judge(check, subject):
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.name)
-def test_right_conversion_is_green(right, check):
-    result = judge(check, right)
+def test_right_conversion_is_green(right_of, check):
+    result = judge(check, right_of(check.case))
     assert result.passed, result.reason
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.name)
-def test_negative_control_is_red(right, check, tmp_path):
-    result = judge(check, CONTROLS[check.control](right, tmp_path))
+def test_negative_control_is_red(right_of, check, tmp_path):
+    result = judge(check, CONTROLS[check.control](right_of(check.case), tmp_path))
     assert result.outcome == "failed", result.reason
     assert result.reason
 

@@ -30,6 +30,8 @@ defaults:
     tie_factor: 8.0
   initializers:
     fold_ulp: 8.0
+  photographs:
+    preprocess_levels: 1.5
 overrides:
 - match: {model: "resnet*", check: error_budget}
   set: {factor: 6.0}
