@@ -162,7 +162,9 @@ def test_statistics_of_a_known_difference():
 
 
 def test_statistics_span_all_outputs():
-    found = statistics({"a": f32(1), "b": np.ones((2, 2), np.float32)}, {"b": np.ones((2, 2)), "a": f32(3)})
+    found = statistics(
+        {"a": f32(1), "b": np.ones((2, 2), np.float32)}, {"b": np.ones((2, 2)), "a": f32(3)}
+    )
     assert (found.elements, found.max_abs) == (5, 2)
 
 

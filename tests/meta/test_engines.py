@@ -132,7 +132,7 @@ def test_exception_carries_the_remote_traceback(either):
         either.call("fail", LIMIT, message="by nought")
     assert not isinstance(caught.value, EngineDied)
     assert "doubles.py" in caught.value.details
-    assert 'raise ZeroDivisionError(message)' in caught.value.details
+    assert "raise ZeroDivisionError(message)" in caught.value.details
 
 
 def test_engine_lives_on_after_an_exception(engine):

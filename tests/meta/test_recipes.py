@@ -38,7 +38,9 @@ def test_feed_has_the_shapes_and_dtypes_of_the_inputs(distribution, batch):
     assert all(np.isfinite(array).all() for array in made.values())
 
 
-@pytest.mark.parametrize("shape", [("batch",), ("batch", 1), ("batch", 7, 9), ("batch", 2, 8, 8, 8)])
+@pytest.mark.parametrize(
+    "shape", [("batch",), ("batch", 1), ("batch", 7, 9), ("batch", 2, 8, 8, 8)]
+)
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_every_rank_can_be_fed(distribution, shape):
     spec = TensorSpec("x", shape)
@@ -47,14 +49,18 @@ def test_every_rank_can_be_fed(distribution, shape):
 
 @pytest.mark.parametrize("distribution", [d for d in DISTRIBUTIONS if d not in ("zeros", "ones")])
 def test_seed_changes_the_feed_and_samples_differ(distribution):
-    first, second = (Recipe(distribution, batch=3, seed=seed).feed(INPUTS)["image"] for seed in (0, 1))
+    first, second = (
+        Recipe(distribution, batch=3, seed=seed).feed(INPUTS)["image"] for seed in (0, 1)
+    )
     assert not np.array_equal(first, second)
     assert not np.array_equal(first[0], first[1])
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_scale_multiplies_the_same_draw(distribution):
-    plain, scaled = (Recipe(distribution, scale=scale).feed(INPUTS)["flat"] for scale in (1.0, -8.0))
+    plain, scaled = (
+        Recipe(distribution, scale=scale).feed(INPUTS)["flat"] for scale in (1.0, -8.0)
+    )
     assert np.array_equal(-8.0 * plain, scaled)
 
 
@@ -132,8 +138,20 @@ def test_digest_does_not_depend_on_memory_layout_or_order():
         Feed({"x": ARRAY, "y": ARRAY[:0]}),
         Feed(),
     ],
-    ids=["name", "dtype", "same bytes", "shape", "other shape", "ulp", "-0", "short", "two", "and empty", "none"],
-)  # fmt: skip
+    ids=[
+        "name",
+        "dtype",
+        "same bytes",
+        "shape",
+        "other shape",
+        "ulp",
+        "-0",
+        "short",
+        "two",
+        "and empty",
+        "none",
+    ],
+)
 def test_digest_tells_feeds_apart(other):
     assert other.digest != feed(ARRAY).digest
 

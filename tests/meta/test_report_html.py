@@ -1,236 +1,24 @@
 """The HTML page: every outcome shown, hostile text harmless, absent values no error."""
 
-import copy
-import itertools
 import json
 import math
-import os
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from fixtures.errors import UsageError
-from fixtures.feeds import PINNED_NAMES
 from fixtures.report import html
-
-ROUTES = {
-    "simple_net": ("torch_torchscript", "torch_dynamo"),
-    "resnet18": ("torch_torchscript", "torch_dynamo"),
-    "resnet50": ("torch_torchscript", "torch_dynamo"),
-    "mobilenet_v2": ("torch_torchscript", "torch_dynamo"),
-    "efficientnet_lite0": ("torch_torchscript", "torch_dynamo"),
-    "keras_sequential": (
-        "tf2onnx_keras",
-        "tf2onnx_keras+functional",
-        "tf2onnx_function",
-        "tf2onnx_saved_model",
-        "keras_export",
-    ),
-    "keras_mobilenet_v2": (
-        "tf2onnx_keras",
-        "tf2onnx_function",
-        "tf2onnx_saved_model",
-        "keras_export",
-    ),
-}
-OPSETS = {"torch_torchscript": (14, 23), "torch_dynamo": (18, 25)}
-STRUCTURE = ("checker", "interface", "batch_axis", "opset", "inference_mode", "placement")
-ISSUE = "https://github.com/onnx/tensorflow-onnx/issues/2448"
-ABSENT = "libonnxruntime_providers_cuda.so cannot be loaded: libcurand.so.10 is missing"
-
-
-def make_check(name, outcome="passed", **fields):
-    check = {
-        "name": name,
-        "outcome": outcome,
-        "reason": "as it should be",
-        "compared": 4000 if outcome == "passed" else 0,
-        "score": None,
-        "budget": None,
-        "statistics": {},
-        "feed": None,
-        "seconds": 0.0123,
-        "details": [],
-        "nodeid": f"tests/test_function.py::test_{name}",
-        "message": "",
-        "bundle": None,
-    }
-    return check | fields
-
-
-def make_checks(case_id, base):
-    """31 checks, as a case that passes has them."""
-    checks = [make_check(name, seconds=0.002) for name in STRUCTURE]
-    for place, name in enumerate(PINNED_NAMES):
-        score = base * (0.5 + (place * 7 % 12) / 24)
-        statistics = {"max_abs": 1.2e-6, "mean_abs": 3.1e-7, "max_ulp": 11.0, "scaled": 8.4e-7}
-        checks.append(
-            make_check(
-                "error_budget",
-                reason="within budget: sample 0 of 'output', rms norm of the values",
-                score=score,
-                budget=4.0,
-                statistics=statistics,
-                feed=f"{name}(scale=1, batch=4, seed=0)",
-                nodeid=f"tests/test_function.py::test_pinned_feed[{name}-{case_id}]",
-            )
-        )
-    others = "liveness drawn allclose batch_invariance determinism top5 nonfinite denormals"
-    checks += [make_check(name) for name in f"{others} empty_batch".split()]
-    checks += [make_check("refusal", compared=1) for _ in range(4)]
-    return checks
-
-
-def make_case(model, exporter, opset, provider="cpu", base=1.0, **fields):
-    case_id = f"{model}-{exporter}-opset{opset}-{provider}"
-    case = {
-        "id": case_id,
-        "model": model,
-        "exporter": exporter,
-        "opset_requested": opset,
-        "opset": opset,
-        "provider": provider,
-        "verdict": "passed",
-        "worst_score": base,
-        "budget": 4.0,
-        "placement": {"CPUExecutionProvider": {"Conv": 53, "Relu": 49, "Add": 16, "Gemm": 1}},
-        "artifact": "/home/me/onnx-conformance/.conformance/cache/artifacts/4f2a/model.onnx",
-        "artifact_bytes": 102_161_234,
-        "artifact_sha256": "83213450ed3f186bece68f9b953e9eba1e193d610a6fadcc05a6943e07407112",
-        "nodes": {"Conv": 53, "Relu": 49, "Add": 16, "MaxPool": 1, "Flatten": 1, "Gemm": 1},
-        "inputs": [
-            {"name": "input", "dtype": "float32", "shape": ["batch_size", 3, 224, 224]},
-        ],
-        "outputs": [{"name": "output", "dtype": "float32", "shape": ["batch_size", 1000]}],
-        "dynamic_axes": {"input": {"0": "batch_size"}, "output": {"0": "batch_size"}},
-        "initializers": {"count": 108, "elements": 25_530_472},
-        "checks": make_checks(case_id, base),
-    }
-    return case | fields
-
-
-def skip(case, reason):
-    """A case of which nothing ran."""
-    nothing = {
-        "verdict": "skipped", "worst_score": None, "budget": None, "placement": None,
-        "opset": None, "artifact": None, "artifact_bytes": None, "artifact_sha256": None,
-        "nodes": {}, "inputs": [], "outputs": [], "dynamic_axes": {}, "initializers": {},
-    }  # fmt: skip
-    checks = [
-        check | {"outcome": "skipped", "reason": reason, "compared": 0, "score": None}
-        for check in case["checks"]
-    ]
-    return case | nothing | {"checks": checks}
-
-
-def fail(case, name, score):
-    """A case of which the checks called ``name`` are red."""
-    checks = copy.deepcopy(case["checks"])
-    for check in checks:
-        if check["name"] != name:
-            continue
-        reason = "output 'output' differs from native torch"
-        check |= {"outcome": "failed", "score": score, "reason": reason}
-        check["feed"] = check["feed"] or "the first 4 of 7 unlike samples"
-        check["budget"] = 4.0
-        check["bundle"] = f".conformance/repro/{case['id']}-{name}-0f3a9b12"
-        check["message"] = (
-            f"{case['id']}: {reason}\n"
-            "  shape (4, 1000), judged against the float64 oracle\n"
-            "  worst at [2, 417]: expected 0.1249, got 0.1311   abs 0.0062   rel 0.05\n"
-            f"  budget: error {score:g}x the float32 yardstick, allowed 4x\n"
-            "  placement: CPUExecutionProvider 121 nodes\n"
-            f"  feed: {check['feed']}\n"
-            f"  check: {name}, 4000 elements compared\n"
-            f"  reproduce: pytest '{check['nodeid']}' --model {case['model']}\n"
-            f"  bundle: {check['bundle']}"
-        )
-    return case | {"verdict": "failed", "worst_score": score, "checks": checks}
-
-
-def known(case, reason, names):
-    """A case with known failures."""
-    checks = [
-        check | {"outcome": "known_failure", "reason": reason} if check["name"] in names else check
-        for check in case["checks"]
-    ]
-    return case | {"verdict": "known_failure", "checks": checks}
-
-
-def make_document(cases, verdict="proved", sentence="All cases are proved the same function."):
-    checks = [check for case in cases for check in case["checks"]]
-    outcomes = [check["outcome"] for check in checks]
-    return {
-        "schema": 1,
-        "environment": {
-            "python": "3.11.7",
-            "platform": "Linux-6.18.44-x86_64-with-glibc2.36",
-            "processor": "AMD EPYC x86_64 fff8d890",
-            "versions": {"torch": "2.15.0", "onnx": "1.23.2", "onnxruntime-gpu": "1.31.1"},
-            "providers": {
-                "cpu": {"usable": True, "reason": "CPUExecutionProvider ran a node and was right"},
-                "cuda": {"usable": False, "reason": ABSENT},
-            },
-        },
-        "run": {
-            "seed": 0,
-            "weights": "calibrated",
-            "profile": "default",
-            "command": "pytest tests --ignore=tests/meta",
-            "started": "2026-11-23T17:15:35+00:00",
-            "exit_status": 0,
-            "verdict": verdict,
-            "sentence": sentence,
-        },
-        "time": {
-            "wall": 312.7,
-            "engine": {
-                "import": 11.2, "build": 38.9, "export": 96.1, "native": 21.4, "oracle": 104.8,
-                "runtime": 61.5,
-            },
-            "waited": {
-                "import": 9.8, "build": 30.2, "export": 80.7, "native": 2.1, "oracle": 77.3,
-                "runtime": 4.4,
-            },
-            "rest": 108.2,
-        },
-        "totals": {
-            "cases": len(cases),
-            "checks": {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)},
-            "compared": sum(check["compared"] for check in checks),
-        },
-        "cases": cases,
-    }  # fmt: skip
-
-
-def full_run(*, failing=False):
-    """38 cases of 31 checks on the CPU and as many on an absent provider."""
-    cases = []
-    bases = itertools.cycle((0.62, 1.31, 0.94, 2.21, 0.35, 1.07, 0.8))
-    for model, routes in ROUTES.items():
-        for route in routes:
-            for opset in OPSETS.get(route, (14, 18)):
-                cases.append(make_case(model, route, opset, base=next(bases)))
-                cases.append(skip(make_case(model, route, opset, "cuda"), f"cuda: {ABSENT}"))
-    for place, case in enumerate(cases):
-        if case["id"].startswith("keras_sequential-tf2onnx_keras-") and case["provider"] == "cpu":
-            names = {check["name"] for check in case["checks"]}
-            reason = f"from_keras looks a Keras 3 symbolic name up and raises KeyError ({ISSUE})"
-            cases[place] = known(case, reason, names) | {"worst_score": None, "budget": None}
-        if failing and case["id"] == "resnet50-torch_dynamo-opset25-cpu":
-            cases[place] = fail(case, "error_budget", 41.3)
-        if failing and case["id"] == "mobilenet_v2-torch_torchscript-opset14-cpu":
-            cases[place] = fail(case, "batch_invariance", math.inf)
-        if failing and case["id"] == "keras_mobilenet_v2-keras_export-opset18-cpu":
-            words = "export of keras_mobilenet_v2-keras_export-opset18 failed: KeyError: 'x'"
-            red = skip(case, f"not reached, as told by test_checker: {words}")
-            red["verdict"] = "failed"
-            red["checks"][0] |= {"outcome": "error", "reason": words, "message": words}
-            cases[place] = red
-    if failing:
-        return make_document(cases, "red", "3 of 38 cases are red.")
-    return make_document(cases)
+from tests.meta.sample_document import (
+    ISSUE,
+    fail,
+    full_run,
+    make_case,
+    make_check,
+    make_document,
+    skip,
+)
 
 
 class Page(HTMLParser):
@@ -318,9 +106,24 @@ def test_every_verdict_has_a_cell():
         make_case("m", "torch_dynamo", opset, verdict=verdict)
         for opset, verdict in enumerate(("passed", "failed", "known_failure", "skipped"))
     ]
+    cases.append(make_case("m", "torch_dynamo", 99, complete=False))
     page = page_of(*cases)
     cells = [attrs["class"] for tag, attrs in page.elements if "cell" in attrs.get("class", "")]
-    assert cells == ["cell passed", "cell failed", "cell known_failure", "cell skipped"]
+    assert cells == [
+        "cell passed",
+        "cell failed",
+        "cell known_failure",
+        "cell skipped",
+        "cell partial",
+    ]
+
+
+def test_a_pass_of_some_checks_is_not_called_a_proof():
+    case = make_case("m", "torch_dynamo", 18, complete=False)
+    page = page_of(case, sentence="0 of 1 cases are proved.")
+    assert "◐ Passed in part 0 of 1 cases are proved." in page.text
+    assert "✓ Proved" not in page.text
+    assert "✓ Proved" in page_of(case, make_case("m", "torch_dynamo", 19)).text
 
 
 def test_an_absent_provider_is_named_once(red):
@@ -349,23 +152,38 @@ def test_a_skipped_case_has_its_reason():
     assert "– skipped (1 case) tensorflow is not installed" in notes
 
 
-def test_matrix_has_a_row_a_route_and_a_column_an_opset_and_provider():
-    cases = [
-        make_case("b", "one", 18), make_case("b", "one", 9), make_case("a", "one", 18),
-        make_case("b", "two", 18), make_case("b", "two", 18, "openvino"),
-    ]  # fmt: skip
-    found = html.matrix(html.view(make_document(cases))["shown"])
-    assert found["opsets"] == [(9, 1), (18, 2)]
-    assert found["providers"] == ["cpu", "cpu", "openvino"]
-    listed = [
-        (row["model"], row["span"], row["exporter"], [cell is not None for cell in row["cells"]])
+def rows_of(*cases):
+    found = html.matrix(html.view(make_document(list(cases)))["shown"])
+    return found["headings"], [
+        (
+            row["model"],
+            row["span"],
+            row["exporter"],
+            row["opset"],
+            [c is not None for c in row["cells"]],
+        )
         for row in found["rows"]
     ]
-    assert listed == [
-        ("b", 2, "one", [True, True, False]),
-        ("b", 0, "two", [False, True, True]),
-        ("a", 1, "one", [False, True, False]),
-    ]
+
+
+def test_the_matrix_has_a_row_a_route_and_a_column_an_opset():
+    one, two = make_case("b", "one", 18), make_case("b", "one", 9)
+    assert rows_of(one, two, make_case("a", "one", 18), make_case("b", "two", 18)) == (
+        ["opset 9", "opset 18"],
+        [
+            ("b", 2, "one", None, [True, True]),
+            ("b", 0, "two", None, [False, True]),
+            ("a", 1, "one", None, [False, True]),
+        ],
+    )
+
+
+def test_several_providers_are_the_columns():
+    one, two = make_case("b", "one", 18), make_case("b", "one", 9, "openvino")
+    assert rows_of(one, two, make_case("b", "one", 9)) == (
+        ["cpu", "openvino"],
+        [("b", 2, "one", 18, [True, False]), ("b", 0, "one", 9, [True, True])],
+    )
 
 
 HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}&amp;$x^$"
@@ -448,6 +266,7 @@ def test_a_case_shows_what_was_delivered():
     page = page_of(make_case("m", "torch_dynamo", 14) | {"opset": 18})
     for words in (
         "requested 14, delivered 18",
+        "→ opset 18",
         "102 MB (102,161,234 bytes); 108 initializers of 25,530,472 elements",
         "input float32 [batch_size, 3, 224, 224] axis 0 dynamic: batch_size",
         "nodes 121: Conv 53 Relu 49",
@@ -511,17 +330,16 @@ def test_a_write_that_fails_leaves_no_file_and_says_which_option(tmp_path, monke
     def full(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(UsageError) as caught:
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(UsageError, match="^--report-html: cannot write .*No space left on device"):
         html.write(make_document([]), path)
-    assert str(caught.value) == f"--report-html: cannot write {path}: No space left on device"
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
     assert path.read_text() == "the page of the last run"
 
 
 def test_a_folder_in_the_way_is_one_clear_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="--report-html: cannot write .*: File exists"):
+    with pytest.raises(UsageError, match="--report-html: cannot write .*File exists"):
         html.write(make_document([]), tmp_path / "file" / "report.html")
-    with pytest.raises(UsageError, match="--report-html: cannot write .*: Is a directory"):
+    with pytest.raises(UsageError, match="--report-html: cannot write .*Is a directory"):
         html.write(make_document([]), tmp_path)

@@ -7,7 +7,8 @@ import pytest
 
 from tests.meta.running import run_suite
 
-SMALL = ("tests", "--ignore=tests/meta", "--model=simple_net", "--exporter=torch_torchscript")
+ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
+SMALL = (*ORDINARY, "--model=simple_net", "--exporter=torch_torchscript")
 ONE = (*SMALL, "--opset=14", "--provider=cpu")
 
 
@@ -85,7 +86,7 @@ def test_a_failed_export_is_red_and_the_run_goes_on(tmp_path, cache, exporter, w
 
 
 def test_a_test_without_evidence_is_red(tmp_path, cache):
-    run = run_suite(tmp_path, "tests/meta/samples/no_evidence.py", *ONE[2:], cache)
+    run = run_suite(tmp_path, "tests/meta/samples/no_evidence.py", *ONE[len(ORDINARY) :], cache)
     assert run.status == 1
     assert run.outcomes() == {"checker": {"failed", "error"}}
     assert "3 failed" in run.text
@@ -93,7 +94,14 @@ def test_a_test_without_evidence_is_red(tmp_path, cache):
 
 def test_a_gpu_provider_that_works_gives_verdicts(tmp_path, cache):
     run = run_suite(
-        tmp_path, *SMALL, "--provider=fakegpu", "-m", "gpu", "--require=gpu", cache, plugin="fake_gpus"
+        tmp_path,
+        *SMALL,
+        "--provider=fakegpu",
+        "-m",
+        "gpu",
+        "--require=gpu",
+        cache,
+        plugin="fake_gpus",
     )
     assert run.status == 0, run.text
 

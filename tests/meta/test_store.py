@@ -114,7 +114,10 @@ def test_facts_are_the_same_fresh_and_cached(store):
 
 
 def test_two_processes_build_a_key_once(store):
-    with other_process(store, 'return {"by": "the other"}') as process, ThreadPoolExecutor() as pool:
+    with (
+        other_process(store, 'return {"by": "the other"}') as process,
+        ThreadPoolExecutor() as pool,
+    ):
         waiting = pool.submit(store.get_or_build, "kind", "key", unwanted)
         process.stdin.write("go on\n")
         process.stdin.flush()
@@ -143,7 +146,11 @@ def test_killed_builder_leaves_no_entry_and_the_next_build_works(store):
     assert store.read(store.root / "kind" / "key") is None
     entry = store.get_or_build("kind", "key", build)
     assert (entry.path / "model.onnx").read_bytes() == b"weights"
-    assert left_over(store) == ["kind/key/data/more.bin", "kind/key/manifest.json", "kind/key/model.onnx"]
+    assert left_over(store) == [
+        "kind/key/data/more.bin",
+        "kind/key/manifest.json",
+        "kind/key/model.onnx",
+    ]
 
 
 def test_full_disk_leaves_nothing_half_written(store, monkeypatch):
