@@ -86,7 +86,9 @@ def test_zero_outputs_pass_as_zeros():
 def test_saturated_softmax_passes():
     """Probabilities that underflow float32 are no error of the runtime's."""
     exact = np.array([[1.0, 1e-50, 0.0, 1e-38, 1e-44, 1e-300]])
-    assert within_budget(reference(exact), exact.astype(np.float32), PROBABILITIES)
+    flushed = np.where(exact < np.finfo(np.float32).tiny, 0, exact)
+    for actual in (exact, flushed):
+        assert within_budget(reference(exact), actual.astype(np.float32), PROBABILITIES)
 
 
 # -- what fails ------------------------------------------------------------------------------
@@ -144,6 +146,17 @@ def test_one_bad_sample_among_many_good_and_large_ones_is_seen():
     assert found.value > RULE["factor"]
     assert (found.sample, found.output) == (57, "output")
     assert "sample 57 of 'output'" in str(found)
+
+
+def test_max_norm_sees_one_element_of_many_in_a_small_sample():
+    """Spread over ten thousand elements, the rms of the error is small."""
+    exact = np.random.default_rng(1).standard_normal((2, 10_000)) * np.array([[1e-3], [1e3]])
+    ref = reference(exact)
+    actual = ref.native["output"].copy()
+    actual[0, 4321] += 1e-3 * 200 * ULP
+    found = score(ref, actual)
+    assert found.value > RULE["factor"]
+    assert (found.sample, found.norm) == (0, "max")
 
 
 def test_wrong_second_output_is_seen_and_named(ref):

@@ -9,6 +9,7 @@ from fixtures.live import LiveSubject
 from fixtures.subject import Answer
 from fixtures.tolerances import load_tolerances
 
+
 @pytest.fixture(scope="session")
 def right_of(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
