@@ -34,7 +34,7 @@ class SuiteRun:
 
 
 def run_suite(folder: Path, *arguments: str, plugin: str | None = None) -> SuiteRun:
-    """``python -m pytest`` on ``arguments``; reports and, unless told otherwise, cache in folder."""
+    """``python -m pytest`` on ``arguments``; reports and, by default, the cache in ``folder``."""
     results = folder / "results.json"
     command = [sys.executable, "-m", "pytest"]
     command += ["-p", f"tests.meta.plugins.{plugin}"] if plugin else []
