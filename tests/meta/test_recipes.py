@@ -236,7 +236,6 @@ def test_another_seed_draws_others():
     assert Counter(foresee(0)) != Counter(foresee(1))
 
 
-@pytest.mark.xfail(reason="strategies.recipes() draws integers, which may be local constants")
 @pytest.mark.parametrize("profile", ["thorough"], indirect=True)
 def test_draws_do_not_depend_on_what_else_is_imported(monkeypatch, tmp_path, profile):
     """Hypothesis draws constants that it reads in the user's modules, of all that are loaded."""
