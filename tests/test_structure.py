@@ -6,6 +6,7 @@ from fixtures.checks.structure import (
     check_batch_axis,
     check_checker,
     check_inference_mode,
+    check_initializers,
     check_interface,
     check_opset,
     check_placement,
@@ -40,3 +41,8 @@ def test_inference_mode(subject, evidence):
 @pytest.mark.check("placement")
 def test_placement(subject, evidence):
     evidence(subject, check_placement(subject))
+
+
+@pytest.mark.check("initializers")
+def test_initializers(subject, evidence):
+    evidence(subject, check_initializers(subject))

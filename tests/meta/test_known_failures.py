@@ -58,7 +58,7 @@ def test_shipped_file_loads():
 
 @pytest.mark.parametrize("known", ENTRIES, ids=lambda known: f"{known.cases}/{known.check}")
 def test_shipped_entry_is_about_something(known):
-    """It covers a case that can be asked for, names a check, gates on versions and links to upstream."""
+    """It covers a possible case, names a check, gates on versions and links to upstream."""
     assert any(known.covers(case) for case in (*select_cases(Selection()), *possible_cases()))
     assert known.check == EXPORT or known.check in CHECKS
     assert known.versions
