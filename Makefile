@@ -5,6 +5,9 @@ VENV ?= .venv
 FRAMEWORKS ?= torch keras
 ARGS ?=
 
+# Bytecode under the environment and the checkout saves a second at every start.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 GROUPS := base $(FRAMEWORKS)
@@ -14,12 +17,16 @@ LINT_STAMP := $(VENV)/.installed-lint
 # One small and one image model of each framework; those of an absent half are skipped by name.
 TEST_MODELS := simple_net mobilenet_v2 keras_sequential keras_mobilenet_v2
 
-.PHONY: help conformance test lint install clean
+MODEL ?= resnet18
+EXPORTER ?= torch_torchscript
+
+.PHONY: help conformance test lint overhead install clean
 
 help:
 	@echo "make conformance   certify the models: matrix, .conformance/report.html, results.json"
 	@echo "make test          test the suite, and certify one small and one image model a framework"
 	@echo "make lint          ruff and mypy"
+	@echo "make overhead      the suite's time beside a bare script's, for MODEL and EXPORTER"
 	@echo "make clean         empty .conformance (cache, reports, repro bundles)"
 	@echo "FRAMEWORKS=torch   (or keras) install and run one half;  ARGS='--model resnet18' for pytest"
 
@@ -33,6 +40,9 @@ test: $(STAMP) lint
 lint: $(LINT_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+overhead: $(STAMP)
+	$(BIN)/python -m tests.meta.overhead $(MODEL) $(EXPORTER)
 
 install: $(STAMP)
 
