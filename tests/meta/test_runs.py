@@ -163,3 +163,20 @@ def test_a_report_that_cannot_be_written_is_told(tmp_path, cache):
     run = run_suite(tmp_path, *ONE, cache, f"--report-json={tmp_path}/file/results.json")
     assert run.status == 4
     assert "--report-json: cannot write" in run.text
+
+
+def test_an_absent_framework_skips_its_cases_by_name(tmp_path, cache):
+    arguments = ("--model=keras_sequential", "--exporter=keras_export", *ONE[len(ORDINARY) :])
+    arguments += ("--exporter=torch_torchscript",)
+    run = run_suite(tmp_path, *ORDINARY, *arguments, cache, plugin="without_keras")
+    assert run.status == 0, run.text
+    verdicts = {case["model"]: case["verdict"] for case in run.document["cases"]}
+    assert verdicts == {"simple_net": "passed", "keras_sequential": "skipped"}
+    assert "FRAMEWORKS=keras" in run.text
+
+
+def test_a_drawn_failure_shrinks_to_the_smallest_recipe(tmp_path, cache):
+    arguments = ("--model=simple_net", "--exporter=lying", "--provider=cpu", "-k", "drawn")
+    run = run_suite(tmp_path, "tests/test_function.py", *arguments, cache, plugin="bad_exporters")
+    assert run.status == 1
+    assert "batch=1, seed=0)" in run.text.split("feed: ")[1].splitlines()[0]

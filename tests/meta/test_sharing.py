@@ -1,0 +1,64 @@
+"""What cases share is computed once: models, artifacts and, above all, oracles."""
+
+import pytest
+
+import fixtures
+from fixtures.feeds import FAMILIES
+from fixtures.models import resolve_model
+from fixtures.pipeline.clock import Clock
+from fixtures.pipeline.workbench import Workbench
+from fixtures.selection import Selection, select_cases
+from fixtures.settings import Settings
+from fixtures.store import Store
+
+CASES = select_cases(Selection(models=("simple_net",), providers=("cpu",)))
+FAMILY_NAMES = {"pinned", "drawn", "batches"}
+
+
+@pytest.fixture
+def bench_on(tmp_path):
+    """Workbenches on one store, closed at the end."""
+    made = []
+
+    def make():
+        made.append(Workbench(Settings(), Store(tmp_path / "cache"), Clock()))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
+
+
+@pytest.fixture
+def feeds():
+    model = resolve_model("simple_net")
+    plans = [FAMILIES[name](model, 0) for name in FAMILY_NAMES]
+    return list({feed.digest: feed for plan in plans for feed in plan.reference}.values())
+
+
+def judge_all(bench, feeds):
+    bench.plan({case: FAMILY_NAMES for case in CASES})
+    model = resolve_model("simple_net")
+    for case in CASES:
+        for feed in feeds:
+            bench.reference(model, feed)
+            bench.answer(case, feed)
+
+
+def test_every_exporter_and_opset_shares_one_oracle(bench_on, feeds):
+    bench = bench_on()
+    judge_all(bench, feeds)
+    assert len(CASES) == 4
+    assert bench.oracle_runs == len(feeds)
+
+
+def test_a_second_session_computes_no_oracle(bench_on, feeds):
+    judge_all(bench_on(), feeds)
+    second = bench_on()
+    judge_all(second, feeds)
+    assert second.oracle_runs == 0
+
+
+def test_our_fixtures_package_is_the_one_imported(pytestconfig):
+    """Another distribution installs a package of that name."""
+    assert fixtures.__file__ == str(pytestconfig.rootpath / "fixtures" / "__init__.py")
