@@ -25,7 +25,7 @@ from fixtures.pipeline.workbench import Workbench
 from fixtures.providers import PROVIDERS
 from fixtures.report.collector import Collector
 from fixtures.report.repro import write_bundle
-from fixtures.report.wording import failure_message, reproduce_command
+from fixtures.report.wording import failure_message, header, reproduce_command
 from fixtures.run import Run, make_run
 from fixtures.spec import Case
 from fixtures.store import Store
@@ -58,8 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "not the usual, its feed families, its cases, and which models it is for",
     )
     conformance_options.register_profiles(Path(config.getoption("cache_dir")))
-    if not config.getoption("hypothesis_profile", None):
-        hypothesis.settings.load_profile("default")
+    hypothesis.settings.load_profile(profile_of(config))
     try:
         config.stash[RUN] = make_run(config)
     except UsageError as error:
@@ -68,6 +67,10 @@ def pytest_configure(config: pytest.Config) -> None:
     clock = Clock()
     collector = Collector(config, config.stash[RUN], clock)
     config.pluginmanager.register(collector, "conformance-report")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return header(config.stash[RUN], profile_of(config))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -89,6 +92,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("pinned_name", PINNED_NAMES)
     if "photograph" in metafunc.fixturenames:
         metafunc.parametrize("photograph", photographs(run.images), ids=lambda p: p.name)
+
+
+def profile_of(config: pytest.Config) -> str:
+    """The Hypothesis profile: ours by default, also where Hypothesis would choose by itself."""
+    return str(config.getoption("hypothesis_profile", None) or "default")
 
 
 def _cases(run: Run, marker: pytest.Mark) -> list[Case]:
