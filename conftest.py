@@ -58,8 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "not the usual, its feed families, its cases, and which models it is for",
     )
     conformance_options.register_profiles(Path(config.getoption("cache_dir")))
-    hypothesis.settings.load_profile(profile_of(config))
     try:
+        conformance_options.load_profile(profile_of(config))
         config.stash[RUN] = make_run(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
