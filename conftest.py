@@ -45,6 +45,10 @@ class Red(pytest.fail.Exception):
         self.reason = reason
 
 
+class KnownRed(Red):
+    """The red verdict that a known failure foretold, in its own words."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     conformance_options.add_options(parser.getgroup("conformance", "onnx-conformance"))
 
@@ -115,7 +119,7 @@ def _case_marks(run: Run, case: Case, check: str) -> list[pytest.MarkDecorator]:
     marks = [pytest.mark.gpu] if PROVIDERS[case.provider].gpu else []
     known = find(run.known_failures, case, check)
     if known is not None:
-        marks.append(pytest.mark.xfail(reason=str(known), strict=True, raises=Red))
+        marks.append(pytest.mark.xfail(reason=str(known), strict=True, raises=KnownRed))
     return marks
 
 
@@ -156,6 +160,13 @@ def case_of(item: pytest.Item) -> Case | None:
         return None
     case = getattr(item, "callspec").params.get("subject")  # noqa: B009 - only functions have it
     return case if isinstance(case, Case) else None
+
+
+def check_of(item: pytest.Item) -> str:
+    """The name of a conformance test's check."""
+    marker = item.get_closest_marker("check")
+    assert marker is not None
+    return str(marker.args[0])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -235,12 +246,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     except CapabilityMissing as missing:
         pytest.skip(str(missing))
     except (ConformanceFailure, StageFailure) as failure:
-        if pyfuncitem.get_closest_marker("xfail") is not None:
-            raise Red(f"{case.id}: {failure}", str(failure)) from None  # known: no bundle
+        run = pyfuncitem.config.stash[RUN]
+        known = find(run.known_failures, case, check_of(pyfuncitem))
+        if known is not None and known.explains(failure):
+            raise KnownRed(f"{case.id}: {failure}", str(failure)) from None
         before = collected.first_report(failure, case, pyfuncitem.nodeid)
         if before is not None:
             pytest.skip(f"not reached, as told by {before}: {failure}")
-        run = pyfuncitem.config.stash[RUN]
         command = reproduce_command(run, pyfuncitem.nodeid, case)
         bundle = write_bundle(run, command, failure)
         message = failure_message(case, failure, command, bundle)
@@ -257,11 +269,11 @@ def pytest_runtest_makereport(
 ) -> Iterator[pytest.TestReport]:
     """Leave a row for the reports in the test's own report, which crosses xdist."""
     report = yield
-    case, marker = case_of(item), item.get_closest_marker("check")
-    if case is None or marker is None or (report.when != "call" and report.passed):
+    case = case_of(item)
+    if case is None or (report.when != "call" and report.passed):
         return report
     summary = item.config.stash[EVIDENCE].summary() if report.when == "call" else None
-    row = check_row(case, marker.args[0], summary, call.duration)
+    row = check_row(case, check_of(item), summary, call.duration)
     if call.excinfo is not None and not row["reason"]:
         error = call.excinfo.value
         row["reason"] = error.reason if isinstance(error, Red) else str(error)

@@ -7,7 +7,7 @@ import yaml
 
 from fixtures import known_failures
 from fixtures.checks import CHECKS
-from fixtures.errors import UsageError
+from fixtures.errors import ConformanceError, StageFailure, UsageError
 from fixtures.known_failures import EXPORT, KnownFailure, find, load_known_failures
 from fixtures.selection import Selection, possible_cases, select_cases
 from fixtures.spec import Case, ExportOptions
@@ -18,6 +18,7 @@ CASE = Case("resnet18", "torch_dynamo", 14, "cpu")
 GOOD = {
     "cases": "resnet18-*",
     "check": "opset",
+    "says": "delivered 18",
     "reason": "it keeps 18",
     "link": "https://example.org/1",
     "versions": {},
@@ -140,7 +141,7 @@ def test_a_nightly_has_the_failures_of_its_version(load, installed):
 
 # -- slips -----------------------------------------------------------------------------------
 
-KEYS = "must have exactly the keys cases, check, link, reason, versions"
+KEYS = "must have exactly the keys cases, check, link, reason, says, versions"
 MALFORMED = {
     "no list": (GOOD, "must be a list of entries"),
     "no mapping": (["resnet18"], f"entry 1: {KEYS}"),
@@ -175,3 +176,18 @@ def test_empty_file_knows_nothing(load):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(UsageError, match=f"cannot read {tmp_path / 'none'}"):
         load_known_failures(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("check", "failure", "explained"),
+    [
+        ("export", StageFailure("export", "it", "KeyError: 7"), True),
+        ("export", StageFailure("export", "it", "torch engine died"), False),
+        ("export", StageFailure("runtime", "it", "KeyError: 7"), False),
+        ("opset", ConformanceError("KeyError: 7"), True),
+        ("opset", StageFailure("export", "it", "KeyError: 7"), False),
+    ],
+)
+def test_another_failure_in_its_place_is_not_known(check, failure, explained):
+    known = KnownFailure("*", check, "KeyError: 7", "reason", "link", {})
+    assert known.explains(failure) is explained

@@ -131,7 +131,7 @@ def test_a_required_provider_that_is_absent_is_red(tmp_path, cache):
 def test_a_known_failure_that_is_mended_is_red(tmp_path, cache):
     known = tmp_path / "known.yaml"
     known.write_text(
-        "- cases: 'simple_net-*'\n  check: checker\n  reason: was once wrong\n"
+        "- cases: 'simple_net-*'\n  check: checker\n  says: wrong\n  reason: was once wrong\n"
         "  link: https://example.org/1\n  versions: {}\n"
     )
     run = run_suite(tmp_path, *ONE, f"--known-failures={known}", cache)
