@@ -14,7 +14,7 @@ import pytest
 from fixtures import options as conformance_options
 from fixtures.checks import CHECKS
 from fixtures.errors import CapabilityMissing, StageFailure, UsageError
-from fixtures.evidence import ConformanceFailure, Evidence, check_row
+from fixtures.evidence import ConformanceFailure, Evidence, Inconclusive, check_row
 from fixtures.feeds import PINNED_NAMES
 from fixtures.known_failures import find
 from fixtures.live import LiveSubject
@@ -34,7 +34,6 @@ RUN = pytest.StashKey[Run]()
 BENCH = pytest.StashKey[Workbench]()
 EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
-COLLECTED = pytest.StashKey[Counter[Case]]()
 
 
 class Red(pytest.fail.Exception):
@@ -133,18 +132,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Iterator[None]:
-    """Count a case's tests before ``-k`` and ``-m`` thin them out; then sort case by case.
-
-    A case that ran only some of its tests is not proved. Sorted, a case's verdict is complete
-    early and its session open once.
-    """
+    """Case by case: a case's verdict is complete early, and its session open once."""
     homeless = [
         item for item in items if item.get_closest_marker("check") and case_of(item) is None
     ]
     if homeless:  # no case of this run is one of theirs
         items[:] = [item for item in items if item not in homeless]
         config.hook.pytest_deselected(items=homeless)
-    config.stash[COLLECTED] = Counter(case for case in map(case_of, items) if case is not None)
     yield
     order: dict[Case | None, int] = {
         case: place for place, case in enumerate(config.stash[RUN].cases)
@@ -243,7 +237,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     try:
         pyfuncitem.funcargs["subject"].artifact  # noqa: B018 - without it no verdict is about it
         result = yield
-    except CapabilityMissing as missing:
+    except (CapabilityMissing, Inconclusive) as missing:
         pytest.skip(str(missing))
     except (ConformanceFailure, StageFailure) as failure:
         run = pyfuncitem.config.stash[RUN]
@@ -278,8 +272,7 @@ def pytest_runtest_makereport(
         error = call.excinfo.value
         row["reason"] = error.reason if isinstance(error, Red) else str(error)
     if item.stash.get(LAST_OF_CASE, False):
-        tests = item.config.stash[COLLECTED][case]
-        row["facts"] = {**workbench(item.config).known_facts(case), "tests": tests}
+        row["facts"] = workbench(item.config).known_facts(case)
         row["probes"] = workbench(item.config).known_probes()
     report.user_properties.append(("conformance", row))
     return report

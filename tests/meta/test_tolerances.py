@@ -14,8 +14,10 @@ schema: 1
 defaults:
   error_budget:
     factor: 4.0
+    maximum_yardstick: 0.1
     floor_ulp: 2.0
   liveness:
+    dead_share: 0.1
     minimum: 1000.0
   allclose:
     rtol: 1.0e-3
@@ -35,13 +37,13 @@ defaults:
 overrides:
 - match: {model: "resnet*", check: error_budget}
   set: {factor: 6.0}
-  reason: Winograd
+  reason: Winograd rounds otherwise
 - match: {model: resnet18}
   set: {factor: 9.0}
   reason: it is older
 - match: {provider: cuda, exporter: "torch_dynamo+*"}
-  set: {minimum: 10.0}
-  reason: TF32
+  set: {minimum: 200.0}
+  reason: TF32 is on
 """
 
 
@@ -134,7 +136,7 @@ MALFORMED = {
         "'minimum' must be a number",
     ),
     "check without keys": (
-        "    minimum: 1000.0\n",
+        "    dead_share: 0.1\n    minimum: 1000.0\n",
         "",
         "  liveness",
         "'liveness' must be a mapping",
@@ -153,8 +155,26 @@ MALFORMED = {
         "- match: {model: resnet18}",
         "'match' is missing in an override",
     ),
-    "no reason": ("  reason: Winograd\n", "", "- match", "'reason' is missing in an override"),
-    "empty reason": ("reason: Winograd", "reason: ' '", "  reason: W", "needs a 'reason'"),
+    "no reason": (
+        "  reason: Winograd rounds otherwise\n",
+        "",
+        "- match",
+        "'reason' is missing in an override",
+    ),
+    "a reason of a word": ("it is older", "'.'", "  reason: it", "a 'reason' in some words"),
+    "beyond all limits": ("factor: 9.0", "factor: 1000.0", "  set: {factor: 9", "must lie between"),
+    "match of everything": (
+        "{model: resnet18}",
+        "{}",
+        "- match: {model: resnet18",
+        "needs a 'match'",
+    ),
+    "empty reason": (
+        "reason: Winograd rounds otherwise",
+        "reason: ' '",
+        "  reason: W",
+        "needs a 'reason'",
+    ),
     "unknown matcher": (
         "{model: resnet18}",
         "{modell: resnet18}",
@@ -229,13 +249,13 @@ def test_file_that_cannot_be_read_is_named(tmp_path, name, words):
 
 def test_defaults_apply_where_nothing_matches(load):
     rule = load(GOOD).rule("error_budget", Case("simple_net", "torch_dynamo", 18, "cpu"))
-    assert rule.figures == {"factor": 4.0, "floor_ulp": 2.0}
+    assert rule.figures == {"factor": 4.0, "maximum_yardstick": 0.1, "floor_ulp": 2.0}
     assert rule.origin == "mine.yaml: defaults"
 
 
 def test_later_override_wins_and_is_named(load):
     rule = load(GOOD).rule("error_budget", CASE)
-    assert rule.figures == {"factor": 9.0, "floor_ulp": 2.0}
+    assert rule.figures == {"factor": 9.0, "maximum_yardstick": 0.1, "floor_ulp": 2.0}
     line = line_of("- match: {model: resnet18}")
     assert rule.origin == f"mine.yaml: override at line {line}: it is older"
 
@@ -243,7 +263,10 @@ def test_later_override_wins_and_is_named(load):
 def test_earlier_override_holds_where_the_later_does_not_match(load):
     rule = load(GOOD).rule("error_budget", Case("resnet50", "torch_dynamo", 18, "cpu"))
     assert rule["factor"] == 6.0
-    assert rule.origin == f"mine.yaml: override at line {line_of('- match')}: Winograd"
+    assert (
+        rule.origin
+        == f"mine.yaml: override at line {line_of('- match')}: Winograd rounds otherwise"
+    )
 
 
 def test_override_that_sets_nothing_of_a_check_is_not_its_origin(load):
@@ -255,7 +278,7 @@ def test_override_that_sets_nothing_of_a_check_is_not_its_origin(load):
 @pytest.mark.parametrize(
     ("exporter", "options", "provider", "minimum"),
     [
-        ("torch_dynamo", ExportOptions(dynamic_batch=False), "cuda", 10.0),
+        ("torch_dynamo", ExportOptions(dynamic_batch=False), "cuda", 200.0),
         ("torch_dynamo", ExportOptions(), "cuda", 1000.0),
         ("torch_dynamo", ExportOptions(dynamic_batch=False), "cpu", 1000.0),
     ],
