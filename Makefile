@@ -10,7 +10,11 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+ifneq (,$(filter-out torch keras,$(FRAMEWORKS)))
+$(error FRAMEWORKS is "torch keras", torch or keras, not "$(FRAMEWORKS)")
+endif
 GROUPS := base $(FRAMEWORKS)
+HALF := $(addprefix --framework=,$(FRAMEWORKS))
 STAMP := $(VENV)/.installed-$(subst $(eval) ,-,$(strip $(GROUPS)))
 LINT_STAMP := $(VENV)/.installed-lint
 
@@ -31,11 +35,11 @@ help:
 	@echo "FRAMEWORKS=torch   (or keras) install and run one half;  ARGS='--model resnet18' for pytest"
 
 conformance: $(STAMP)
-	$(PYTEST) tests --ignore=tests/meta $(ARGS)
+	$(PYTEST) tests --ignore=tests/meta $(HALF) $(ARGS)
 
 test: $(STAMP) lint
 	$(PYTEST) tests/meta
-	$(PYTEST) tests --ignore=tests/meta $(addprefix --model ,$(TEST_MODELS)) $(ARGS)
+	$(PYTEST) tests --ignore=tests/meta $(HALF) $(addprefix --model=,$(TEST_MODELS)) $(ARGS)
 
 lint: $(LINT_STAMP)
 	$(BIN)/ruff check .
@@ -52,7 +56,7 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 
 $(STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "installing: $(GROUPS) (about two minutes and 7 GB for both frameworks)"
+	@echo "installing: $(GROUPS) (about two minutes and 7.5 GB for both frameworks)"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(addprefix --group ,$(GROUPS))
 	@touch $@
 

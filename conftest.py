@@ -174,9 +174,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             families = marker.kwargs.get("feeds", CHECKS[marker.args[0]].feeds)
             needs.setdefault(case, set()).update(families)
             counts[case] += 1
-    collector_of(session.config).begin(counts)
-    if needs and session.config.stash[RUN].settings.ahead:
-        workbench(session.config).plan(needs)
+    try:
+        collector_of(session.config).begin(counts)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    run = session.config.stash[RUN]
+    wanted = {
+        case: families
+        for case, families in needs.items()
+        if not run.frameworks or resolve_model(case.model).framework in run.frameworks
+    }
+    if wanted and run.settings.ahead:
+        workbench(session.config).plan(wanted)
 
 
 def collector_of(config: pytest.Config) -> Collector:
@@ -218,9 +227,12 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """An absent provider skips its cases, in the probe's own words."""
+    """What is left out skips by name; an absent provider in the probe's own words."""
     case = case_of(item)
     if case is not None:
+        run, framework = item.config.stash[RUN], resolve_model(case.model).framework
+        if run.frameworks and framework not in run.frameworks:
+            pytest.skip(f"{framework}: left out by --framework {' '.join(run.frameworks)}")
         probe = workbench(item.config).probe(case.provider)
         if not probe.usable:
             pytest.skip(f"{case.provider}: {probe.reason}")

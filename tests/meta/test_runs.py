@@ -68,7 +68,11 @@ def test_a_wrong_weight_is_red_and_its_bundle_repeats_it(tmp_path, cache):
 
 @pytest.mark.parametrize(
     ("exporter", "words"),
-    [("dying", "the exporter's last words"), ("silent", "the route wrote no file")],
+    [
+        ("dying", "the exporter's last words"),
+        ("silent", "the route wrote no file"),
+        ("patching", "the route changed the native side"),
+    ],
 )
 def test_a_failed_export_is_red_and_the_run_goes_on(tmp_path, cache, exporter, words):
     arguments = (f"--exporter={exporter}", "--exporter=torch_torchscript", "--opset=14")
@@ -85,6 +89,21 @@ def test_a_failed_export_is_red_and_the_run_goes_on(tmp_path, cache, exporter, w
     assert words in run.text
     verdicts = {case["exporter"]: case["verdict"] for case in run.document["cases"]}
     assert verdicts == {exporter: "failed", "torch_torchscript": "passed"}
+
+
+def test_a_route_that_changes_the_model_does_not_change_the_oracle(tmp_path):
+    arguments = ("--model=simple_net", "--provider=cpu", "--exporter=mutating")
+    arguments += ("--exporter=torch_torchscript", "--opset=14")
+    run = run_suite(tmp_path, "tests/test_function.py", *arguments, plugin="bad_exporters")
+    verdicts = {case["exporter"]: case["verdict"] for case in run.document["cases"]}
+    assert verdicts == {"mutating": "failed", "torch_torchscript": "passed"}, run.text
+
+
+def test_reports_of_an_earlier_run_do_not_survive(tmp_path, cache):
+    assert run_suite(tmp_path, *ONE, cache).document["run"]["verdict"] == "proved"
+    later = run_suite(tmp_path, *ONE, cache, "--setup-plan")
+    assert later.status == 5
+    assert later.document["run"]["verdict"] == "proved nothing"
 
 
 def test_a_test_without_evidence_is_red(tmp_path, cache):

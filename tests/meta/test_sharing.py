@@ -1,11 +1,14 @@
 """What cases share is computed once: models, artifacts and, above all, oracles."""
 
+from dataclasses import replace
+
 import pytest
 
 import fixtures
 from fixtures.feeds import FAMILIES
 from fixtures.models import resolve_model
 from fixtures.pipeline.clock import Clock
+from fixtures.pipeline.keys import model_key, outputs_key
 from fixtures.pipeline.workbench import Workbench
 from fixtures.selection import Selection, select_cases
 from fixtures.settings import Settings
@@ -57,6 +60,16 @@ def test_a_second_session_computes_no_oracle(bench_on, feeds):
     second = bench_on()
     judge_all(second, feeds)
     assert second.oracle_runs == 0
+
+
+def test_models_that_differ_in_their_arguments_share_no_oracle():
+    spec = resolve_model("resnet18")
+    other = replace(spec, arguments=("resnet34",))
+    keys = {
+        outputs_key(model_key(model, Settings()), "same weights", "same feed", ("float64",), 1)
+        for model in (spec, other)
+    }
+    assert len(keys) == 2
 
 
 def test_our_fixtures_package_is_the_one_imported(pytestconfig):

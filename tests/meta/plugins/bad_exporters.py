@@ -1,4 +1,4 @@
-"""Routes that go wrong: one that lies about a weight, one that dies, one that writes nothing."""
+"""Routes that go wrong, each in a way of its own."""
 
 import os
 import sys
@@ -27,7 +27,25 @@ def silent(module, example, request, opset, options, path):
     return None
 
 
-for _route in (lying, dying, silent):
+def mutating(module, example, request, opset, options, path):
+    """Replaces an activation in the model that it was handed, and leaves it so."""
+    import torch
+
+    module[1] = torch.nn.LeakyReLU(0.2)
+    torchscript(module, example, request, opset, options, path)
+
+
+def patching(module, example, request, opset, options, path):
+    """Replaces an activation of the framework, and leaves it so."""
+    import torch
+
+    torch.nn.functional.relu = lambda value, inplace=False: torch.where(
+        value > 0, value, 0.2 * value
+    )
+    torchscript(module, example, request, opset, options, path)
+
+
+for _route in (lying, dying, silent, mutating, patching):
     EXPORTERS.register(
         _route.__name__,
         Exporter(
