@@ -1,5 +1,8 @@
 """Every check turns its negative control red, and lets a right conversion pass."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from conftest import workbench
@@ -45,6 +48,17 @@ def test_native_judged_by_native_is_green(right, name):
     itself = Altered(right, run=lambda feed, repeat: Answer(right.native(feed)))
     result = judge(CHECKS[name], itself)
     assert result.passed, result.reason
+
+
+def test_a_feed_on_which_float32_itself_errs_proves_nothing(right):
+    def noisy(feed):
+        exact = right.reference(feed)
+        replica = {name: array * np.float32(1.5) for name, array in exact.native.items()}
+        return replace(exact, replicas=(replica,) * 3)
+
+    result = judge(CHECKS["error_budget"], Altered(right, reference=noisy))
+    assert result.outcome == "skipped"
+    assert "it proves nothing" in result.reason
 
 
 def test_another_file_loaded_is_red(right, tmp_path):

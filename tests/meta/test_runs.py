@@ -54,6 +54,14 @@ def test_some_checks_are_no_proof(tmp_path, cache):
     )
 
 
+def test_some_tests_by_name_are_no_proof(tmp_path, cache):
+    case = "simple_net-torch_torchscript-opset14-cpu"
+    names = ("tests/test_structure.py", f"tests/test_function.py::test_pinned_feed[{case}-zeros]")
+    run = run_suite(tmp_path, *names, *ONE[len(ORDINARY) :], cache)
+    assert run.status == 0, run.text
+    assert run.document["run"]["verdict"] == "in part"
+
+
 def test_a_wrong_weight_is_red_and_its_bundle_repeats_it(tmp_path, cache):
     arguments = ("--model=simple_net", "--exporter=lying", "--provider=cpu", "-k", "large")
     run = run_suite(tmp_path, "tests/test_function.py", *arguments, cache, plugin="bad_exporters")
