@@ -34,6 +34,7 @@ RUN = pytest.StashKey[Run]()
 BENCH = pytest.StashKey[Workbench]()
 EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
+RED_CASES = pytest.StashKey[dict[Case, str]]()
 
 
 class Red(pytest.fail.Exception):
@@ -67,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[EVIDENCE] = Evidence()
+    config.stash[RED_CASES] = {}
     clock = Clock()
     collector = Collector(config, config.stash[RUN], clock)
     config.pluginmanager.register(collector, "conformance-report")
@@ -132,7 +134,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Iterator[None]:
-    """Case by case: a case's verdict is complete early, and its session open once."""
+    """Case by case: a case's verdict is complete early, and its session open once.
+
+    Within a case the checks of the file come first: they cost least and say most.
+    """
     homeless = [
         item for item in items if item.get_closest_marker("check") and case_of(item) is None
     ]
@@ -145,7 +150,10 @@ def pytest_collection_modifyitems(
     }
     for item in items:
         order.setdefault(case_of(item), len(order))  # cases that a test brought itself
-    items.sort(key=lambda item: order[case_of(item)])
+    rank = {name: place for place, name in enumerate(CHECKS)}
+    items.sort(
+        key=lambda item: (order[case_of(item)], rank[check_of(item)] if case_of(item) else 0)
+    )
 
 
 def case_of(item: pytest.Item) -> Case | None:
@@ -236,6 +244,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         probe = workbench(item.config).probe(case.provider)
         if not probe.usable:
             pytest.skip(f"{case.provider}: {probe.reason}")
+        red = item.config.stash[RED_CASES].get(case)
+        if red is not None and run.settings.first_finding:
+            pytest.skip(f"not run: {red} is red already (--first-finding)")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -260,7 +271,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         if before is not None:
             pytest.skip(f"not reached, as told by {before}: {failure}")
         command = reproduce_command(run, pyfuncitem.nodeid, case)
-        bundle = write_bundle(run, command, failure)
+        red = pyfuncitem.config.stash[RED_CASES]
+        red.setdefault(case, check_of(pyfuncitem))
+        bundle = write_bundle(run, command, failure) if len(red) <= run.bundles else None
         message = failure_message(case, failure, command, bundle)
         raise Red(message, str(failure)) from None
     if not collected.recorded:
