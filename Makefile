@@ -22,14 +22,18 @@ LINT_STAMP := $(VENV)/.installed-lint
 TEST_MODELS := simple_net mobilenet_v2 keras_sequential keras_mobilenet_v2
 
 MODEL ?= resnet18
+OPSET ?= 14
 EXPORTER ?= torch_torchscript
 
-.PHONY: help conformance test lint overhead install clean
+.PHONY: help conformance test lint detection false-alarms localisation overhead install clean
 
 help:
 	@echo "make conformance   certify the models: matrix, .conformance/report.html, results.json"
 	@echo "make test          test the suite, and certify one small and one image model a framework"
 	@echo "make lint          ruff and mypy"
+	@echo "make detection     how many wrong conversions the suite finds, beside other tools (20 min)"
+	@echo "make false-alarms  clean exports with fresh seeds: none may be red (15 min)"
+	@echo "make localisation  how often the node that introduces an error is named rightly"
 	@echo "make overhead      the suite's time beside a bare script's, for MODEL and EXPORTER"
 	@echo "make clean         empty .conformance (cache, reports, repro bundles)"
 	@echo "FRAMEWORKS=torch   (or keras) install and run one half;  ARGS='--model resnet18' for pytest"
@@ -44,6 +48,15 @@ test: $(STAMP) lint
 lint: $(LINT_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+detection: $(STAMP)
+	$(BIN)/python -m tests.meta.detection $(ARGS)
+
+false-alarms: $(STAMP)
+	$(BIN)/python -m tests.meta.false_alarms $(ARGS)
+
+localisation: $(STAMP)
+	$(BIN)/python -m tests.meta.localisation $(MODEL) $(EXPORTER) $(OPSET) $(ARGS)
 
 overhead: $(STAMP)
 	$(BIN)/python -m tests.meta.overhead $(MODEL) $(EXPORTER)
