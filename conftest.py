@@ -15,7 +15,8 @@ from fixtures import options as conformance_options
 from fixtures.checks import CHECKS
 from fixtures.errors import CapabilityMissing, StageFailure, UsageError
 from fixtures.evidence import ConformanceFailure, Evidence, Inconclusive, check_row
-from fixtures.feeds import PINNED_NAMES
+from fixtures.feeds import replayed
+from fixtures.found_recipes import found_recipes
 from fixtures.known_failures import find
 from fixtures.live import LiveSubject
 from fixtures.models import resolve_model
@@ -65,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         conformance_options.load_profile(profile_of(config))
         config.stash[RUN] = make_run(config)
+        found_recipes("")  # a malformed file is told before anything starts
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[EVIDENCE] = Evidence()
@@ -83,7 +85,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None:
         return
     run = metafunc.config.stash[RUN]
-    if "subject" in metafunc.fixturenames:
+    if "pinned_name" in metafunc.fixturenames:  # found recipes are for some models
+        metafunc.parametrize(
+            ("subject", "pinned_name"),
+            [
+                pytest.param(
+                    case,
+                    name,
+                    id=f"{case.id}-{name}",
+                    marks=_case_marks(run, case, marker.args[0]),
+                )
+                for case in _cases(run, marker)
+                for name in replayed(case.model, run.settings.seed)
+            ],
+            indirect=["subject"],
+            scope="session",
+        )
+    elif "subject" in metafunc.fixturenames:
         metafunc.parametrize(
             "subject",
             [
@@ -93,8 +111,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             indirect=True,
             scope="session",
         )
-    if "pinned_name" in metafunc.fixturenames:
-        metafunc.parametrize("pinned_name", PINNED_NAMES)
     if "photograph" in metafunc.fixturenames:
         metafunc.parametrize("photograph", photographs(run.images), ids=lambda p: p.name)
 

@@ -1,7 +1,7 @@
 """The function: the artifact computes what the native model computes."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from fixtures.checks.function import (
     check_allclose,
@@ -11,8 +11,9 @@ from fixtures.checks.function import (
     check_liveness,
     check_top5,
 )
-from fixtures.feeds import pinned
-from fixtures.strategies import recipes
+from fixtures.feeds import replayed
+from fixtures.shrinking import explained, shrunk
+from fixtures.strategies import PHASES, new_recipes
 
 
 @pytest.mark.check("liveness")
@@ -22,13 +23,15 @@ def test_liveness(subject, evidence):
 
 @pytest.mark.check("error_budget", feeds=("pinned",))
 def test_pinned_feed(subject, evidence, pinned_name):
-    evidence(subject, check_error_budget(subject, pinned(subject.seed)[pinned_name]))
+    recipe = replayed(subject.model.name, subject.seed)[pinned_name]
+    evidence(subject, explained(check_error_budget, subject, recipe))
 
 
 @pytest.mark.check("error_budget", feeds=("drawn",))
-@given(recipe=recipes())
+@settings(phases=PHASES)
+@given(recipe=new_recipes())
 def test_drawn_feed(subject, evidence, recipe):
-    evidence(subject, check_error_budget(subject, recipe))
+    evidence(subject, shrunk(check_error_budget, subject, recipe))
 
 
 @pytest.mark.check("allclose")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fixtures.checks.canary import check_canary
 from fixtures.checks.structure import (
     check_batch_axis,
     check_checker,
@@ -46,3 +47,8 @@ def test_placement(subject, evidence):
 @pytest.mark.check("initializers")
 def test_initializers(subject, evidence):
     evidence(subject, check_initializers(subject))
+
+
+@pytest.mark.check("canary")
+def test_canary(subject, evidence):
+    evidence(subject, check_canary(subject))

@@ -1,4 +1,4 @@
-"""Every check turns its negative control red, and lets a right conversion pass."""
+"""Every check turns its negative control red, in words that name the cause; a right one passes."""
 
 from dataclasses import replace
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from conftest import workbench
-from fixtures.checks import CHECKS, PLAIN_CASE
+from fixtures.checks import CHECKS, PLAIN_CASE, register_check
 from fixtures.checks.controls import CONTROLS, Altered
+from fixtures.errors import UsageError
 from fixtures.live import LiveSubject
 from fixtures.subject import Answer
 from fixtures.tolerances import load_tolerances
@@ -34,16 +35,33 @@ def test_right_conversion_is_green(right_of, check):
     assert result.passed, result.reason
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.name)
-def test_negative_control_is_red(right_of, check, tmp_path):
-    result = judge(check, CONTROLS[check.control](right_of(check.case), tmp_path))
-    assert result.outcome == "failed", result.reason
-    assert result.reason
-
-
 @pytest.mark.parametrize(
-    "name", ["error_budget", "denormals", "allclose", "batch_invariance", "top5", "nonfinite"]
+    ("control", "check"),
+    [(control, CHECKS[name]) for control in CONTROLS.values() for name in control.says],
+    ids=lambda one: one.name,
 )
+def test_negative_control_is_red_and_its_cause_is_named(right_of, control, check, tmp_path):
+    result = judge(check, control(right_of(check.case), tmp_path))
+    assert result.outcome == "failed", result.reason
+    assert control.says[check.name] in result.reason
+
+
+def test_every_control_is_some_checks():
+    """Beside the checks' own controls there may be more, each tied to a check by its words."""
+    assert all(control.says and set(control.says) <= set(CHECKS) for control in CONTROLS.values())
+    assert all(check.name in CONTROLS[check.control].says for check in CHECKS.values())
+
+
+def test_denormals_control_shows_on_denormals_alone(right, tmp_path):
+    wrong = CONTROLS["denormals_divided"](right, tmp_path)
+    ordinary = [check for check in CHECKS.values() if check.tests and check.name != "denormals"]
+    assert [check.name for check in ordinary if not judge(check, wrong).passed] == []
+
+
+NATIVE = ["error_budget", "denormals", "allclose", "batch_invariance", "determinism", "top5"]
+
+
+@pytest.mark.parametrize("name", [*NATIVE, "liveness", "nonfinite"])
 def test_native_judged_by_native_is_green(right, name):
     itself = Altered(right, run=lambda feed, repeat: Answer(right.native(feed)))
     result = judge(CHECKS[name], itself)
@@ -61,7 +79,27 @@ def test_a_feed_on_which_float32_itself_errs_proves_nothing(right):
     assert "it proves nothing" in result.reason
 
 
-def test_another_file_loaded_is_red(right, tmp_path):
-    result = judge(CHECKS["placement"], CONTROLS["another_file_loaded"](right, tmp_path))
-    assert result.outcome == "failed"
-    assert "digest" in result.reason
+# -- registering ---------------------------------------------------------------------------------
+
+
+def check_weather(subject):
+    """A check that this module tries to register."""
+
+
+def test_a_check_without_a_control_cannot_be_registered():
+    with pytest.raises(TypeError, match="control"):
+        register_check()(check_weather)
+    assert "weather" not in CHECKS
+
+
+def test_a_check_whose_control_nobody_registered_is_refused():
+    with pytest.raises(UsageError, match="unknown negative control 'rain'; known: accepts_any"):
+        register_check(control="rain")(check_weather)
+    assert "weather" not in CHECKS
+
+
+def test_a_control_must_say_how_the_check_tells_of_it():
+    words = "'nan_replaced' does not say in which words check 'weather' tells of it"
+    with pytest.raises(UsageError, match=words):
+        register_check(control="nan_replaced")(check_weather)
+    assert "weather" not in CHECKS

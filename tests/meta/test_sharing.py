@@ -66,7 +66,7 @@ def test_models_that_differ_in_their_arguments_share_no_oracle():
     spec = resolve_model("resnet18")
     other = replace(spec, arguments=("resnet34",))
     keys = {
-        outputs_key(model_key(model, Settings()), "same weights", "same feed", ("float64",), 1)
+        outputs_key(model_key(model, Settings()), "same weights", "same feed", ("float64",), 1, {})
         for model in (spec, other)
     }
     assert len(keys) == 2

@@ -34,6 +34,14 @@ defaults:
     fold_ulp: 8.0
   photographs:
     preprocess_levels: 1.5
+  canary:
+    least_move: 1.0e-3
+  approximation:
+    sigmoid: 1.5
+    tanh: 2.75
+    elu: 0.75
+    softplus: 2.75
+    mish: 4.25
 overrides:
 - match: {model: "resnet*", check: error_budget}
   set: {factor: 6.0}

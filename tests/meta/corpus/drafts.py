@@ -83,6 +83,8 @@ class Draft(Graph):
         arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         super().__init__(model, arrays)
         self.weights = weights or {}
+        self.findings: dict[Any, Any] = {}  # what surveys of the graph cost time to find out
+        self.ranges: dict[str, tuple[float, float]] = {}
         self._full = model
 
     @cached_property
@@ -91,6 +93,32 @@ class Draft(Graph):
         inferred = onnx.shape_inference.infer_shapes(self.model, strict_mode=False)
         known = [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]
         return {value.name: _shape(value) for value in known}
+
+    @cached_property
+    def _makers(self) -> dict[str, onnx.NodeProto]:
+        return {value: node for node in self.graph.node for value in node.output}
+
+    @cached_property
+    def _readers(self) -> dict[str, list[onnx.NodeProto]]:
+        readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.graph.node:
+            for value in dict.fromkeys(node.input):
+                readers.setdefault(value, []).append(node)
+        return readers
+
+    # A draft does not change, so it need not be searched each time as a mutant must.
+
+    def producer(self, value: str) -> onnx.NodeProto | None:
+        return self._makers.get(value)
+
+    def consumers(self, value: str) -> list[onnx.NodeProto]:
+        return list(self._readers.get(value, []))
+
+    def is_constant(self, name: str) -> bool:
+        if name in self.arrays:
+            return True
+        maker = self._makers.get(name)
+        return maker is not None and maker.op_type == "Constant" and super().is_constant(name)
 
     def share_weights(self, folder: Path, name: str = "weights.bin") -> None:
         """Write the large initialisers once to ``folder``; mutants made from now on refer there."""
@@ -118,7 +146,7 @@ class Mutant(Graph):
 
     def set_array(self, name: str, array: Array) -> None:
         """Give an initialiser or a Constant node another value (and dtype, and shape)."""
-        tensor = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        tensor = numpy_helper.from_array(np.asarray(array, order="C"), name)
         if name in self.arrays:
             place = next(t for t in self.graph.initializer if t.name == name)
             place.CopyFrom(tensor)
@@ -131,7 +159,7 @@ class Mutant(Graph):
 
     def add_array(self, name: str, array: Array) -> str:
         """A new initialiser; gives back its name."""
-        self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.graph.initializer.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         self.arrays[name] = array
         return name
 

@@ -1,0 +1,8 @@
+"""Replays another file of found recipes: the one that the environment names."""
+
+import os
+from pathlib import Path
+
+from fixtures import found_recipes
+
+found_recipes.FOUND = Path(os.environ["FOUND_RECIPES"])
