@@ -15,6 +15,7 @@ from fixtures import options as conformance_options
 from fixtures.checks import CHECKS
 from fixtures.errors import CapabilityMissing, StageFailure, UsageError
 from fixtures.evidence import ConformanceFailure, Evidence, Inconclusive, check_row
+from fixtures.explaining import Explainer
 from fixtures.feeds import replayed
 from fixtures.found_recipes import found_recipes
 from fixtures.known_failures import find
@@ -35,6 +36,7 @@ RUN = pytest.StashKey[Run]()
 BENCH = pytest.StashKey[Workbench]()
 EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
+EXPLAINER = pytest.StashKey[Explainer]()
 RED_CASES = pytest.StashKey[dict[Case, str]]()
 
 
@@ -71,6 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
     config.stash[EVIDENCE] = Evidence()
     config.stash[RED_CASES] = {}
+    config.stash[EXPLAINER] = Explainer(config.stash[RUN].localize)
     clock = Clock()
     collector = Collector(config, config.stash[RUN], clock)
     config.pluginmanager.register(collector, "conformance-report")
@@ -289,7 +292,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         command = reproduce_command(run, pyfuncitem.nodeid, case)
         red = pyfuncitem.config.stash[RED_CASES]
         red.setdefault(case, check_of(pyfuncitem))
-        bundle = write_bundle(run, command, failure) if len(red) <= run.bundles else None
+        divergence = None
+        if isinstance(failure, ConformanceFailure):
+            divergence = pyfuncitem.config.stash[EXPLAINER].explain(failure)
+            collected.amend(failure.result)
+        within = len(red) <= run.bundles
+        bundle = write_bundle(run, command, failure, divergence) if within else None
         message = failure_message(case, failure, command, bundle)
         raise Red(message, str(failure)) from None
     if not collected.recorded:
@@ -314,6 +322,9 @@ def pytest_runtest_makereport(
         row["reason"] = error.reason if isinstance(error, Red) else str(error)
     if item.stash.get(LAST_OF_CASE, False):
         row["facts"] = workbench(item.config).known_facts(case)
+        if case not in item.config.stash[RED_CASES] and report.passed:
+            found = item.config.stash[EXPLAINER].survey(item.funcargs["subject"])
+            row["facts"]["divergence"] = found.as_dict() if found else None
         row["probes"] = workbench(item.config).known_probes()
     report.user_properties.append(("conformance", row))
     return report

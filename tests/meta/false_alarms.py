@@ -25,6 +25,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from fixtures.models import MODELS
 from fixtures.run import MOST_SEEDS
 from tests.meta.running import ROOT, run_suite
 
@@ -73,8 +74,8 @@ class Tally:
 def jobs(seeds: Iterator[int]) -> Iterator[tuple[int, tuple[str, ...]]]:
     """(seed, options), the costliest first; without an end."""
     first = next(seeds)
-    for framework in ("torch", "keras"):
-        yield first, (f"--framework={framework}",)
+    for model in reversed(list(MODELS)):
+        yield first, (f"--model={model}",)
     for others in cycle(TORCHVISION):
         yield next(seeds), SMALL
         yield next(seeds), others

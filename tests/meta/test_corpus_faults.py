@@ -167,7 +167,7 @@ def test_wrong_conversion_is_another_function(runner: Runner, fault: Fault) -> N
         found = runner.outputs(path, graph)
         assert distance(runner.expected(graph), found) > NOISE, f"{where}: no difference"
     if not struck:
-        pytest.skip("no site in the tiny graphs")
+        pytest.skip(f"{fault.name}: no site in the tiny graphs")
 
 
 @pytest.mark.parametrize("fault", [f for f in ALL if f.verdict == "harmless"], ids=lambda f: f.name)

@@ -1,5 +1,6 @@
 """A slice of ``make detection``: part of the fault corpus, through the suite as users run it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -37,15 +38,33 @@ def quiet(model, stage, done, total):
     """Progress is for people."""
 
 
-@pytest.mark.parametrize("choice", SLICES.values(), ids=SLICES)
-def test_a_slice_meets_the_bars(choice, pytestconfig, tmp_path):
+@pytest.fixture(scope="module")
+def slices(pytestconfig, tmp_path_factory):
+    """The slices' documents to be, both measured at the same time."""
     cache, yardstick = Path(pytestconfig.getoption("cache_dir")), load_yardstick()
-    judged = Measurement(choice, yardstick, tmp_path, cache, quiet).run()
-    document = make_document(judged, yardstick, command="", seconds=0.0)
+
+    def measure(choice):
+        work = tmp_path_factory.mktemp("detection")
+        judged = Measurement(choice, yardstick, work, cache, quiet).run()
+        return make_document(judged, yardstick, command="", seconds=0.0)
+
+    with ThreadPoolExecutor(len(SLICES)) as pool:
+        return {name: pool.submit(measure, choice) for name, choice in SLICES.items()}
+
+
+@pytest.mark.parametrize("name", SLICES)
+def test_a_slice_meets_the_bars(slices, name):
+    document = slices[name].result()
     wanting = [row for row in document["rows"] if row["outcome"] not in ("found", "quiet")]
     told = [
         f"{row['outcome']}: {row['path']} at {row['place']}: {row['reason']}" for row in wanting
     ]
     assert not [*told, *document["shortfalls"]]
-    assert document["overall"]["found"] >= len(choice.faults) - 1
-    assert document["overall"]["clean"] == len(judged[0].bases.found)
+
+
+@pytest.mark.parametrize("name", SLICES)
+def test_a_slice_holds_what_was_asked_for(slices, name):
+    overall, faults = slices[name].result()["overall"], SLICES[name].faults
+    assert overall["clean"] == 1
+    assert overall["wrong"] + overall["harmless"] >= max(len(faults), 1)
+    assert overall["harmless"] >= 1

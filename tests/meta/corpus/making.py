@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 import tests.meta.corpus as corpus
 from tests.meta.corpus import FAULTS, Fault, Site
 from tests.meta.corpus.drafts import Draft
@@ -77,10 +79,12 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--places", type=int, default=PLACES)
+    parser.add_argument("--weights", type=Path, help="the native model's weights (npz)")
     chosen = parser.parse_args()
     load_corpus()
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    made = list(make_mutants(Draft(chosen.base), chosen.folder, places=chosen.places))
+    weights = dict(np.load(chosen.weights)) if chosen.weights else None
+    made = list(make_mutants(Draft(chosen.base, weights), chosen.folder, places=chosen.places))
     write_list(made, chosen.folder)
     kinds = len({one.fault for one in made})
     print(f"{len(made)} mutants of {kinds} kinds in {chosen.folder}")

@@ -44,9 +44,9 @@ class Statistics:
         return shift
 
     def differs(self, other: Statistics) -> bool:
-        """Whether the other ones are visibly another function."""
+        """Whether the other ones are visibly another function, and a finite one."""
         if not np.all(np.isfinite(other.scale)):
-            return True
+            return False
         unit = np.sqrt(np.mean(self.gamma**2))
         scales = _rms((other.scale - self.scale) / np.where(self.scale == 0, 1.0, self.scale))
         return bool(max(scales, _rms(other.shift - self.shift) / unit) > VISIBLE)

@@ -21,23 +21,19 @@ def deal(
     Args:
         start: the turn to begin with; with another, one place is another one.
     """
-    left: dict[int, list[T]] = {}  # what remains of each source that was asked
+    left: dict[int, dict[int, T]] = {}  # of each source that was asked, by place in its graph
     sizes: dict[int, int] = {}
     waiting = [(start + turn) % len(sources) for turn in range(len(sources))]
     dealt: list[tuple[int, T]] = []
     while waiting and len(dealt) < places:
         index = waiting.pop(0)
         if index not in left:
-            left[index] = sources[index]()
+            left[index] = dict(enumerate(sources[index]()))
             sizes[index] = len(left[index])
         if not left[index]:
             continue
-        position = (start + len(dealt)) % SPREAD / (SPREAD - 1)
-        dealt.append((index, left[index].pop(_place(position, sizes[index], len(left[index])))))
+        wanted = (start + len(dealt)) % SPREAD / (SPREAD - 1) * (sizes[index] - 1)
+        nearest = min(left[index], key=lambda place: abs(place - wanted))
+        dealt.append((index, left[index].pop(nearest)))
         waiting.append(index)
     return dealt
-
-
-def _place(position: float, size: int, left: int) -> int:
-    """The place at a position (0 to 1) of what is left of a list that once had ``size``."""
-    return min(round(position * (size - 1)), left - 1)

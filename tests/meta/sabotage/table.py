@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from fixtures.options import ROOT
@@ -42,7 +43,7 @@ def _row(outcome: Outcome) -> str:
 
 def _shown(outcome: Outcome) -> str:
     """The telling line without what differs from run to run, cut around the telling words."""
-    line = outcome.says.replace(str(ROOT), ".")
+    line = re.sub(r"\S*/conformance-sabotage-\w+/\d+/", "", outcome.says)
     if len(line) > SHOWN:
         start = max(0, line.find(outcome.scenario.words) - SHOWN // 4)
         line = ("…" if start else "") + line[start : start + SHOWN] + "…"
