@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import unittest
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,8 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "check(name, feeds=None, cases=None, where=None): a test's conformance check, and, where "
         "not the usual, its feed families, its cases, and which models it is for",
     )
-    conformance_options.register_profiles(Path(config.getoption("cache_dir")))
     try:
+        conformance_options.register_profiles(Path(config.getoption("cache_dir")))
         conformance_options.load_profile(profile_of(config))
         config.stash[RUN] = make_run(config)
         found_recipes("")  # a malformed file is told before anything starts
@@ -281,6 +282,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         result = yield
     except (CapabilityMissing, Inconclusive) as missing:
         pytest.skip(str(missing))
+    except unittest.SkipTest as skip:  # Hypothesis' own word for a test of which it ran nothing
+        raise Red(f"{case.id}: {skip}", str(skip)) from None
     except (ConformanceFailure, StageFailure) as failure:
         run = pyfuncitem.config.stash[RUN]
         known = find(run.known_failures, case, check_of(pyfuncitem))
@@ -300,6 +303,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         bundle = write_bundle(run, command, failure, divergence) if within else None
         message = failure_message(case, failure, command, bundle)
         raise Red(message, str(failure)) from None
+    unheeded = collected.unheeded
+    if unheeded is not None:
+        reason = f"the test passed over a red check: {unheeded.reason}"
+        raise Red(f"{case.id}: {reason}", reason)
     if not collected.recorded:
         reason = "the test ended without evidence: it compared nothing"
         raise Red(f"{case.id}: {reason}", reason)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.meta.detection.dealing import deal
-from tests.meta.detection.document import percent, shortfalls, tally
+from tests.meta.detection.document import percent, rule_numbers, shortfalls, tally
 from tests.meta.detection.judging import Verdict, read_verdicts
 from tests.meta.detection.markdown import page
 from tests.meta.detection.mutants import Trial
@@ -152,6 +152,18 @@ def test_a_false_alarm_and_a_file_without_verdict_fall_short(document_of):
     ]
     document = {**document_of(good=(1, 1)), "overall": tally(rows)}
     assert len(shortfalls(document)) == 3  # and nothing wrong was made
+
+
+def test_a_rule_that_fails_clean_exports_too_tells_nothing_apart():
+    rule = load_yardstick().rules[0]
+
+    def row(base, verdict, failed):
+        return {"model": "m", "base": base, "verdict": verdict, "rules": {rule.name: failed}}
+
+    rows = [row("a", "clean", False), row("b", "clean", True)]
+    rows += [row(base, "wrong", True) for base in "ab"] + [row("a", "wrong", False)]
+    numbers = rule_numbers(rule, rows)
+    assert (numbers["found"], numbers["told"], numbers["clean_alarms"]) == (2, 1, 1)
 
 
 def test_an_answer_within_noise_makes_a_suspect():

@@ -36,6 +36,9 @@ defaults:
     preprocess_levels: 1.5
   canary:
     least_move: 1.0e-3
+  localise:
+    factor: 4.0
+    floor_ulp: 4.0
   approximation:
     sigmoid: 1.5
     tanh: 2.75

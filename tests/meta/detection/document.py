@@ -36,7 +36,9 @@ def make_document(
         "checks": dict(
             Counter(row["checks"][0] for row in rows if row["outcome"] == "found").most_common()
         ),
-        "rules": [_rule(rule, rows) for rule in yardstick.rules if rule.name in rows[0]["rules"]],
+        "rules": [
+            rule_numbers(rule, rows) for rule in yardstick.rules if rule.name in rows[0]["rules"]
+        ],
         "rows": rows,
     }
     document["shortfalls"] = shortfalls(document)
@@ -111,21 +113,23 @@ def _by(rows: list[Row], key: Callable[[Row], str | None]) -> dict[str, dict[str
     return {name: tally(group) for name, group in groups.items()}
 
 
-def _rule(rule: Rule, rows: list[Row]) -> dict[str, Any]:
-    def failed(verdict: str, model: str | None = None) -> int:
-        return sum(
-            row["rules"][rule.name]
-            for row in rows
-            if row["verdict"] == verdict and model in (None, row["model"])
-        )
+def rule_numbers(rule: Rule, rows: list[Row]) -> dict[str, Any]:
+    """A rule's numbers. ``told``: it fails the wrong conversion and passes its clean export.
 
-    models = dict.fromkeys(row["model"] for row in rows)
+    A rule that fails right and wrong alike finds everything and tells nothing.
+    """
+    failed = [row for row in rows if row["rules"][rule.name]]
+    strict = {(row["model"], row["base"]) for row in failed if row["verdict"] == "clean"}
+    counts = Counter(row["verdict"] for row in failed)
+    wrong = [row for row in failed if row["verdict"] == "wrong"]
+    told = Counter(row["model"] for row in wrong if (row["model"], row["base"]) not in strict)
     return {
         "name": rule.name,
         "who": rule.who,
         "link": rule.link,
-        "found": failed("wrong"),
-        "clean_alarms": failed("clean"),
-        "harmless_alarms": failed("harmless"),
-        "models": {model: failed("wrong", model) for model in models},
+        "found": counts["wrong"],
+        "told": told.total(),
+        "clean_alarms": counts["clean"],
+        "harmless_alarms": counts["harmless"],
+        "models": {model: told[model] for model in dict.fromkeys(row["model"] for row in rows)},
     }

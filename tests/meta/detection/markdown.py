@@ -81,6 +81,11 @@ def _text(cell: str) -> str:
 
 
 def _rules(document: dict[str, Any]) -> Iterator[str]:
+    yield (
+        "Told apart, in all and by model: the rule fails the wrong conversion and passes the clean "
+        "export that it was made from. One that fails right and wrong alike tells nothing."
+    )
+    yield ""
     yield "Whose rules these are:"
     yield ""
     yield from (f"- {r['name']}: [{r['who']}]({r['link']})" for r in document["rules"])

@@ -180,7 +180,7 @@ class Measurement:
     ) -> dict[str, Any]:
         row = {**trial.as_row(), **outcome_of(trial, verdict)}
         row["rules"] = found_by(runtime, trial.path, one.model, self._rules, one.native)
-        if row["outcome"] == "missed" and not any(row["rules"].values()):
+        if row["outcome"] == "missed":
             clean = next(base.clean for base in one.bases.found if base.name == trial.base)
             row["suspect"] = is_suspect(runtime, one.model, clean, trial.path, self._yardstick)
         return row

@@ -46,11 +46,14 @@ def by_rule(document: dict[str, Any]) -> TextTable:
     """The same files under other tools' rules; the suite on top."""
     overall, models = document["overall"], document["models"]
     wrong = {name: facts["wrong"] for name, facts in models.items()}
-    rows = [
-        _rule("this suite", overall, overall, {n: f["found"] for n, f in models.items()}, wrong)
-    ]
-    rows += [_rule(r["name"], r, overall, r["models"], wrong) for r in document["rules"]]
-    headings = ("rule", "found", "clean failed", "harmless failed", *models)
+    suite = {
+        **overall,
+        "name": "this suite",
+        "told": overall["found"],
+        "models": {name: facts["found"] for name, facts in models.items()},
+    }
+    rows = [_rule(numbers, overall, wrong) for numbers in (suite, *document["rules"])]
+    headings = ("rule", "clean failed", "harmless failed", "wrong failed", "told apart", *models)
     return TextTable("The same files under other rules", headings, rows)
 
 
@@ -114,16 +117,13 @@ def _cell(numbers: dict[str, int] | None) -> str:
 
 
 def _rule(
-    name: str,
-    numbers: dict[str, int],
-    overall: dict[str, int],
-    found: dict[str, int],
-    wrong: dict[str, int],
+    numbers: dict[str, Any], overall: dict[str, int], wrong: dict[str, int]
 ) -> tuple[str, ...]:
     return (
-        name,
-        percent(numbers["found"], overall["wrong"]),
+        numbers["name"],
         f"{numbers['clean_alarms']} of {overall['clean']}",
         f"{numbers['harmless_alarms']} of {overall['harmless']}",
-        *(percent(found[model], wrong[model]) for model in wrong),
+        percent(numbers["found"], overall["wrong"]),
+        percent(numbers["told"], overall["wrong"]),
+        *(percent(numbers["models"][model], wrong[model]) for model in wrong),
     )
