@@ -67,3 +67,16 @@ def test_a_sign_in_a_rewrite_is_found(weights, folded, rewrite):  # noqa: F811
     index = tuple(np.unravel_index(np.abs(changed[name]).argmax(), changed[name].shape))
     report = audit(weights, harmed(changed, name, index, -changed[name][index]))
     assert failing(report)
+
+
+def test_a_factor_moved_from_the_kernel_to_a_node_of_its_own_is_not_accused(weights, folded):  # noqa: F811
+    scale = np.linspace(1.1, 1.9, 8).astype(np.float32)
+    kernel = folded["kernel"] / scale[:, None, None, None]
+    report = audit(weights, {**folded, "kernel": kernel, "scale": scale})
+    assert not report.failures, report.summary()
+    assert statuses(report)["bn.weight"] == "absorbed"
+
+
+def test_a_vector_that_went_nowhere_is_missing(weights, folded):  # noqa: F811
+    report = audit(weights, {name: folded[name] for name in folded if name != "bias"})
+    assert {"bn.bias", "bn.running_mean"} <= set(failing(report))

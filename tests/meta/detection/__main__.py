@@ -65,7 +65,7 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.meta.detection", description=__doc__)
-    several = {"nargs": "+", "metavar": "NAME"}
+    several: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
     parser.add_argument("--models", help="of these models only", **several)
     parser.add_argument("--families", help="faults of these families only", **several)
     parser.add_argument("--faults", help="these faults only", **several)
