@@ -116,7 +116,11 @@ def reshape_made_flatten(draft: Draft) -> Iterator[Site]:
     for node in draft.nodes("Reshape", "Squeeze"):
         sizes, made = (known_sizes(draft, v) for v in (node.input[0], node.output[0]))
         flat = made is not None and len(made) == 1 and sizes is not None
-        if flat and np.prod(sizes) == made[0] and is_float(draft, node.input[0]):
+        # ONNX Runtime 1.31: of no samples, ReduceMean over negative axes keeps them, and where a
+        # Reshape hides that, a Flatten would refuse the empty batch.
+        maker = draft.producer(node.input[0])
+        reduced = maker is not None and maker.op_type.startswith("Reduce")
+        if flat and not reduced and np.prod(sizes) == made[0] and is_float(draft, node.input[0]):
             yield replace_site(node.name, lambda p, v: p.add("Flatten", v, axis=1))
 
 
