@@ -65,6 +65,6 @@ def test_a_slice_meets_the_bars(slices, name):
 @pytest.mark.parametrize("name", SLICES)
 def test_a_slice_holds_what_was_asked_for(slices, name):
     overall, faults = slices[name].result()["overall"], SLICES[name].faults
-    assert overall["clean"] == 1
+    assert overall["clean"] >= 1
     assert overall["wrong"] + overall["harmless"] >= max(len(faults), 1)
     assert overall["harmless"] >= 1
