@@ -283,7 +283,9 @@ def test_external_data_keeps_its_name(run, tmp_path):
     path = save_model(tmp_path / "a" / "tiny.onnx", weight=wrong_weight(), saving=saving)
     subject = FakeSubject(path)
     folder = bundle_of(run, subject, check_allclose(subject))
-    assert (folder / "tiny.bin").samefile(path.with_name("tiny.bin"))
+    copy = folder / "tiny.bin"  # onnx refuses weights from a file that has several hard links
+    assert copy.read_bytes() == path.with_name("tiny.bin").read_bytes()
+    assert copy.stat().st_nlink == 1
     assert json.loads((folder / "case.json").read_text())["model"] == "tiny.onnx"
     assert reproduce(folder).returncode == 1
 

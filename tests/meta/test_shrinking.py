@@ -75,7 +75,7 @@ def test_search(fails, simplest):
 
 
 class FakeSubject:
-    case, model, seed = PLAIN_CASE, MODELS[PLAIN_CASE.model], 0
+    case, model, seed, hurried = PLAIN_CASE, MODELS[PLAIN_CASE.model], 0, False
 
 
 class Judge:

@@ -148,6 +148,8 @@ class Mutant(Graph):
         """Give an initialiser or a Constant node another value (and dtype, and shape)."""
         tensor = numpy_helper.from_array(np.asarray(array, order="C"), name)
         if name in self.arrays:
+            if self.arrays[name].shape != np.shape(array):
+                self._forget_shape(name)
             place = next(t for t in self.graph.initializer if t.name == name)
             place.CopyFrom(tensor)
             self.arrays[name] = array
@@ -156,6 +158,12 @@ class Mutant(Graph):
         if node is None or node.op_type != "Constant":
             raise KeyError(name)
         next(a for a in node.attribute if a.name == "value").t.CopyFrom(tensor)
+
+    def _forget_shape(self, name: str) -> None:
+        """A value that changes its shape loses the one that was declared."""
+        kept = [value for value in self.graph.value_info if value.name != name]
+        del self.graph.value_info[:]
+        self.graph.value_info.extend(kept)
 
     def add_array(self, name: str, array: Array) -> str:
         """A new initialiser; gives back its name."""
