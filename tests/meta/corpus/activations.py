@@ -55,7 +55,7 @@ def clips(draft: Draft) -> Iterator[tuple[str, float, float]]:
     """The Clip nodes with constant bounds: name, least, most (infinite where there is none)."""
     for node in draft.nodes("Clip"):
         bounds = clip_bounds(draft, node)
-        if bounds is not None:
+        if bounds is not None and all(map(draft.is_constant, filter(None, node.input[1:]))):
             yield node.name, *bounds
 
 

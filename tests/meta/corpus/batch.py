@@ -59,7 +59,7 @@ def batch_declared_frozen_at_one_end(draft: Draft) -> Iterator[Site]:
 def batch_frozen_in_a_reshape(draft: Draft) -> Iterator[Site]:
     for node in draft.nodes("Reshape", "Flatten"):
         sizes = known_sizes(draft, node.output[0])
-        if sizes and _is_batched(draft, node.output[0]):
+        if sizes and _is_batched(draft, node.output[0]) and is_float(draft, node.input[0]):
             for size in (1, 4):
                 strike = partial(_freeze_reshape, node=node.name, shape=(size, *sizes))
                 yield Site(f"{node.name} batch {size}", strike, (node.name,))

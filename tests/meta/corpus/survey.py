@@ -24,6 +24,8 @@ KEEPS_RANGE = (
     "Unsqueeze",
     "Identity",
     "Dropout",
+    "Cast",
+    "CastLike",
 )
 FIXED_RANGE = {
     "Sigmoid": (0.0, 1.0),
@@ -74,9 +76,10 @@ def clip_bounds(graph: Graph, node: onnx.NodeProto) -> Range | None:
     found = [attribute(node, "min", -inf), attribute(node, "max", inf)]
     for place in (1, 2):
         if len(node.input) > place and node.input[place]:
-            if not graph.is_constant(node.input[place]):
+            least, most = range_of(graph, node.input[place])
+            if least != most:
                 return None
-            found[place - 1] = graph.array(node.input[place]).item()
+            found[place - 1] = least
     return float(found[0]), float(found[1])
 
 
@@ -144,6 +147,8 @@ def _computed_range(graph: Graph, node: onnx.NodeProto) -> Range:
         return -0.4, max(range_of(graph, node.input[0])[1], 0.0)
     if node.op_type in ("Add", "Sub", "Mul"):
         return _of_two(node.op_type, *(range_of(graph, value) for value in node.input))
+    if node.op_type == "BatchNormalization":
+        return _of_batch_norm(graph, node)
     if node.op_type in ("Conv", "Gemm", "MatMul") and graph.is_constant(node.input[1]):
         return _of_layer(graph, node)
     return -inf, inf
@@ -156,6 +161,16 @@ def _of_two(operator: str, first: Range, second: Range) -> Range:
         return first[0] - second[1], first[1] - second[0]
     products = [0.0 if 0 in (a, b) else a * b for a in first for b in second]
     return min(products), max(products)
+
+
+def _of_batch_norm(graph: Graph, node: onnx.NodeProto) -> Range:
+    low, high = range_of(graph, node.input[0])
+    if inf in (abs(low), abs(high)) or not all(map(graph.is_constant, node.input[1:])):
+        return -inf, inf
+    gamma, beta, mean, variance = (graph.array(name).astype(np.float64) for name in node.input[1:])
+    factor = gamma / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
+    ends = np.stack([(end - mean) * factor + beta for end in (low, high)])
+    return float(ends.min()), float(ends.max())
 
 
 def _of_layer(graph: Graph, node: onnx.NodeProto) -> Range:
