@@ -83,7 +83,8 @@ class Norm:
                 give(mutant, name, place, value.reshape(old.shape).astype(old.dtype))
             return
         kernel = mutant.array(mutant.node(self.place).input[1])
-        ratio = new.scale / self.statistics.scale
+        with np.errstate(divide="ignore", invalid="ignore"):  # a dead channel has scale 0
+            ratio = np.nan_to_num(new.scale / self.statistics.scale)
         give(mutant, self.place, 1, (kernel * over_outputs(ratio, kernel)).astype(kernel.dtype))
         give(mutant, self.place, 2, shift.astype(kernel.dtype))
 

@@ -21,7 +21,7 @@ from tests.meta.sabotage import RightOf, answer
 OTHER_OPSET = replace(PLAIN_CASE, opset=23)
 
 
-@answer("4 of 4 native weights are not intact")
+@answer("native weights are not intact")
 def artifact_cached_for_other_weights(right_of: RightOf, folder: Path) -> Subject:
     """The cache hands out the file of another seed."""
 

@@ -120,7 +120,7 @@ def a_registered_model_that_is_not_alive(suite: Suite) -> SuiteRun:
     return suite(FUNCTION, "--model=dead_net", *CPU, "-k", "liveness", plugin="dead_model")
 
 
-@whole_run("4 of 4 native weights are not intact")
+@whole_run("native weights are not intact")
 def an_exporter_that_writes_yesterdays_file(suite: Suite) -> SuiteRun:
     """The route finds a file of the right shape and leaves it as it is."""
     model = ("--model=simple_net", "--exporter=yesterday", "--provider=cpu")
