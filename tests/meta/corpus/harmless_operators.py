@@ -118,10 +118,19 @@ def reshape_made_flatten(draft: Draft) -> Iterator[Site]:
         flat = made is not None and len(made) == 1 and sizes is not None
         # ONNX Runtime 1.31: of no samples, ReduceMean over negative axes keeps them, and where a
         # Reshape hides that, a Flatten would refuse the empty batch.
-        maker = draft.producer(node.input[0])
-        reduced = maker is not None and maker.op_type.startswith("Reduce")
+        reduced = _reduced_from_the_end(draft, node.input[0])
         if flat and not reduced and np.prod(sizes) == made[0] and is_float(draft, node.input[0]):
             yield replace_site(node.name, lambda p, v: p.add("Flatten", v, axis=1))
+
+
+def _reduced_from_the_end(draft: Draft, value: str) -> bool:
+    """Whether a value is a reduction over negative axes."""
+    maker = draft.producer(value)
+    if maker is None or not maker.op_type.startswith("Reduce"):
+        return False
+    given = len(maker.input) > 1 and draft.is_constant(maker.input[1])
+    axes = draft.array(maker.input[1]) if given else attribute(maker, "axes", [])
+    return any(axis < 0 for axis in axes)
 
 
 @fault(FAMILY, verdict="harmless", story="a residual is written as Sum")
