@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fixtures.engines.host import ROOT
-from fixtures.errors import ConformanceError
+from fixtures.errors import ConformanceError, StageFailure
 from fixtures.feeds import materialise, pinned
 from fixtures.inspection import external_files, inspect, load_model
 from fixtures.live import LiveSubject
@@ -81,7 +81,11 @@ def failing_feed(subject: LiveSubject) -> Feed | None:
     recipes = pinned(subject.seed)
     for name in FEEDS:
         feed = materialise(recipes[name], subject.model.inputs)
-        if wrong_outputs(subject, feed, subject.run(feed).outputs):
+        try:
+            outputs = subject.run(feed).outputs
+        except StageFailure:  # the session does not open
+            return feed
+        if wrong_outputs(subject, feed, outputs):
             return feed
     return None
 
