@@ -32,12 +32,11 @@ from fixtures.settings import Settings
 from fixtures.spec import Case
 from fixtures.store import Store, file_digest
 from fixtures.subject import Artifact
-from fixtures.tolerances import Rule, load_tolerances
+from fixtures.tolerances import load_tolerances
 from tests.meta.corpus import FAULTS, Fault, Site
 from tests.meta.corpus.drafts import Draft
 from tests.meta.corpus.making import PLACES, load_corpus, spread
 
-PROPOSED = Rule({"factor": 4.0, "floor_ulp": 4.0}, "proposed")
 FEEDS = ("image", "normal", "large_normal", "ones")  # tried in this order, until one fails
 
 
@@ -90,14 +89,6 @@ def failing_feed(subject: LiveSubject) -> Feed | None:
     return None
 
 
-def rule_of(subject: LiveSubject) -> Rule:
-    """The figures of tolerances.yaml, or those proposed for it."""
-    try:
-        return subject.tolerances.rule("localise", subject.case)
-    except KeyError:
-        return PROPOSED
-
-
 def try_one(right: LiveSubject, path: Path, fault: Fault, site: Site, folder: Path) -> Trial:
     """Localise one mutant, and run its subgraph alone."""
     told = (fault.name, fault.family, site.place, site.blame)
@@ -107,7 +98,7 @@ def try_one(right: LiveSubject, path: Path, fault: Fault, site: Site, folder: Pa
         subject = right.with_artifact(Artifact(path, files, digests, inspect(path)))
         feed = failing_feed(subject)
         started = time.perf_counter()
-        found = localise(subject, feed, rule_of(subject)) if feed is not None else None
+        found = localise(subject, feed) if feed is not None else None
     except ConformanceError as error:
         return Trial(*told, "", False, 0.0, words=f"{type(error).__name__}: {error}"[:300])
     seconds = time.perf_counter() - started

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from conftest import workbench
 from fixtures.checks import CHECKS, PLAIN_CASE, register_check
-from fixtures.checks.controls import CONTROLS, Altered
+from fixtures.checks.controls import CONTROLS, Altered, edited
 from fixtures.errors import UsageError
 from fixtures.live import LiveSubject
 from fixtures.subject import Answer
@@ -103,3 +104,17 @@ def test_a_control_must_say_how_the_check_tells_of_it():
     with pytest.raises(UsageError, match=words):
         register_check(control="nan_replaced")(check_weather)
     assert "weather" not in CHECKS
+
+
+def test_random_numbers_are_no_inference(right, tmp_path):
+    def edit(model):
+        output = model.graph.output[0].name
+        last = next(node for node in model.graph.node if output in node.output)
+        last.output[list(last.output).index(output)] = "before_noise"
+        noise = helper.make_node("RandomNormalLike", ["before_noise"], ["noise"], scale=1e-9)
+        total = helper.make_node("Add", ["before_noise", "noise"], [output])
+        model.graph.node.extend([noise, total])
+
+    result = judge(CHECKS["inference_mode"], edited(right, tmp_path, edit))
+    assert result.outcome == "failed"
+    assert "draws random numbers" in result.reason

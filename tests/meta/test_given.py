@@ -1,6 +1,7 @@
 """Given artifacts: files made by anybody are cases like any other, and bad ones are red ones."""
 
 import json
+import os
 from collections import Counter
 
 import numpy as np
@@ -125,6 +126,23 @@ def test_a_wrong_argument_is_told_in_one_line(tmp_path, arguments, words):
     run = run_suite(tmp_path, "tests/test_structure.py", *arguments)
     assert run.status == 4
     assert words in run.text
+
+
+def test_no_file_is_left_out_in_silence(tmp_path):
+    """Neither one whose suffix is in upper case nor one in a folder that is a link."""
+    (tmp_path / "given").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "given" / "A.ONNX").touch()
+    (tmp_path / "other" / "b.onnx").touch()
+    (tmp_path / "given" / "linked").symlink_to(tmp_path / "other", target_is_directory=True)
+    assert set(labelled((str(tmp_path / "given"),))) == {"A", "linked/b"}
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    (case,) = given_cases((str(tmp_path),), ("simple_net",), (), (), ("cpu",))
+    with pytest.raises(StageFailure, match="is no file"):
+        read_given(case)
 
 
 def test_equal_names_are_refused(tmp_path):
