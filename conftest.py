@@ -14,7 +14,7 @@ import pytest
 
 from fixtures import options as conformance_options
 from fixtures.checks import CHECKS
-from fixtures.errors import CapabilityMissing, StageFailure, UsageError
+from fixtures.errors import CapabilityMissing, ConformanceError, StageFailure, UsageError
 from fixtures.evidence import ConformanceFailure, Evidence, Inconclusive, check_row
 from fixtures.explaining import Explainer
 from fixtures.feeds import replayed
@@ -32,12 +32,17 @@ from fixtures.report.wording import failure_message, header, reproduce_command
 from fixtures.run import Run, make_run
 from fixtures.spec import Case
 from fixtures.store import Store
+from fixtures.timing.bench import Bench
+from fixtures.timing.certificates import Certificates
+from fixtures.timing.judging import NotProved
+from fixtures.timing.selecting import Required, Timed, required_rows, wanted_rows
 
 RUN = pytest.StashKey[Run]()
 BENCH = pytest.StashKey[Workbench]()
 EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
 EXPLAINER = pytest.StashKey[Explainer]()
+TIMING = pytest.StashKey[Bench]()
 RED_CASES = pytest.StashKey[dict[Case, str]]()
 
 
@@ -60,6 +65,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs a GPU execution provider")
+    config.addinivalue_line("markers", "latency: times; runs when timings are asked for")
     config.addinivalue_line(
         "markers",
         "check(name, feeds=None, cases=None, where=None): a test's conformance check, and, where "
@@ -85,6 +91,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("latency"):
+        _generate_latency(metafunc)
     marker = metafunc.definition.get_closest_marker("check")
     if marker is None:
         return
@@ -117,6 +125,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
     if "photograph" in metafunc.fixturenames:
         metafunc.parametrize("photograph", photographs(run.images), ids=lambda p: p.name)
+
+
+def _generate_latency(metafunc: pytest.Metafunc) -> None:
+    """The rows to time; none unless timings were asked for."""
+    run = metafunc.config.stash[RUN]
+    try:
+        if "timed" in metafunc.fixturenames:
+            rows = list(wanted_rows(run)) if run.timing.wanted else []
+            metafunc.parametrize("timed", rows, ids=lambda row: row.id, indirect=True)
+        else:
+            pairs = list(required_rows(run)) if run.timing.wanted else []
+            metafunc.parametrize("required", pairs, ids=lambda pair: pair[0].id, indirect=True)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def profile_of(config: pytest.Config) -> str:
@@ -158,10 +180,8 @@ def pytest_collection_modifyitems(
 
     Within a case the checks of the file come first: they cost least and say most.
     """
-    homeless = [
-        item for item in items if item.get_closest_marker("check") and case_of(item) is None
-    ]
-    if homeless:  # no case of this run is one of theirs
+    homeless = [item for item in items if _left_out(item)]
+    if homeless:
         items[:] = [item for item in items if item not in homeless]
         config.hook.pytest_deselected(items=homeless)
     yield
@@ -174,6 +194,17 @@ def pytest_collection_modifyitems(
     items.sort(
         key=lambda item: (order[case_of(item)], rank[check_of(item)] if case_of(item) else 0)
     )
+
+
+def _left_out(item: pytest.Item) -> bool:
+    """A test that no case or row of this run is for, or that only timings keep out."""
+    if item.get_closest_marker("latency"):
+        timing = item.config.stash[RUN].timing
+        floors = "required" in getattr(item, "fixturenames", ())
+        return not timing.wanted or (floors and not timing.floors)
+    if item.config.getoption("benchmark_only"):
+        return True
+    return bool(item.get_closest_marker("check")) and case_of(item) is None
 
 
 def case_of(item: pytest.Item) -> Case | None:
@@ -243,6 +274,29 @@ def subject(request: pytest.FixtureRequest) -> LiveSubject:
     return LiveSubject(request.param, workbench(request.config), tolerances)
 
 
+def bench(config: pytest.Config) -> Bench:
+    """The session's bench, made when a row is first asked for."""
+    if TIMING not in config.stash:
+        run, own = config.stash[RUN], workbench(config)
+        certificates = Certificates(run, own, own.store)
+        config.stash[TIMING] = Bench(run, own, certificates)
+        config.add_cleanup(config.stash[TIMING].close)
+    return config.stash[TIMING]
+
+
+@pytest.fixture
+def timed(request: pytest.FixtureRequest) -> Timed:
+    """A row to time, on the session's bench."""
+    return Timed(request.param, bench(request.config))
+
+
+@pytest.fixture
+def required(request: pytest.FixtureRequest) -> Required:
+    """A row whose speed-up has a floor."""
+    wanted, floor = request.param
+    return Required(Timed(wanted, bench(request.config)), floor)
+
+
 @pytest.fixture(scope="session")
 def evidence(request: pytest.FixtureRequest) -> Evidence:
     """Where a test hands in its result: ``evidence(subject, check_...(subject))``."""
@@ -274,7 +328,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """A stage that failed is red once, in the first test that needed it; absences are skips."""
     case = case_of(pyfuncitem)
     if case is None:
-        return (yield)
+        return (yield from _timed_call(pyfuncitem))
     collected = pyfuncitem.config.stash[EVIDENCE]
     collected.begin()
     try:
@@ -311,6 +365,20 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         reason = "the test ended without evidence: it compared nothing"
         raise Red(f"{case.id}: {reason}", reason)
     return result
+
+
+def _timed_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """A row that has no result is red, or skipped for what the machine lacks."""
+    if not pyfuncitem.get_closest_marker("latency"):
+        return (yield)
+    try:
+        return (yield)
+    except CapabilityMissing as missing:
+        pytest.skip(str(missing))
+    except NotProved as known:
+        pytest.xfail(str(known))
+    except ConformanceError as failure:
+        raise Red(f"{pyfuncitem.callspec.id}: {failure}", str(failure)) from None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,7 +20,8 @@ from hypothesis import Phase, given, seed, settings
 from fixtures.checks.function import check_error_budget
 from fixtures.feeds import pinned
 from fixtures.live import LiveSubject
-from fixtures.options import PROFILES, TOLERANCES
+from fixtures.options import PROFILES
+from fixtures.paths import TOLERANCES
 from fixtures.pipeline.clock import Clock
 from fixtures.pipeline.workbench import Workbench
 from fixtures.recipes import CONSTANT, DISTRIBUTIONS, SCALES, Recipe

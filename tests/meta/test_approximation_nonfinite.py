@@ -7,7 +7,7 @@ import pytest
 
 from fixtures.checks.robustness import check_empty_batch, check_nonfinite
 from fixtures.feeds import POISONS
-from fixtures.options import ROOT
+from fixtures.paths import ROOT
 from fixtures.spec import Case, ModelSpec, TensorSpec
 from fixtures.subject import Answer
 from fixtures.tolerances import load_tolerances

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.budget import ULP, Reference, liveness, stack, worst_score
-from fixtures.options import ROOT
+from fixtures.paths import ROOT
 from fixtures.spec import TensorSpec
 from fixtures.tolerances import load_tolerances
 

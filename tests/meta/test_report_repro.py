@@ -30,7 +30,7 @@ from fixtures.evidence import ConformanceFailure
 from fixtures.exporters import EXPORTERS
 from fixtures.feeds import pinned
 from fixtures.inspection import inspect
-from fixtures.options import ROOT
+from fixtures.paths import ROOT
 from fixtures.report.repro import scrub, write_bundle
 from fixtures.results import failed
 from fixtures.settings import Settings

@@ -3,7 +3,7 @@
 import pytest
 
 from fixtures.errors import UsageError
-from fixtures.options import ROOT
+from fixtures.paths import ROOT
 from fixtures.spec import Case, ExportOptions
 from fixtures.tolerances import KEYS, load_tolerances
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from fixtures.live import LiveSubject
-from fixtures.options import TOLERANCES
+from fixtures.paths import TOLERANCES
 from fixtures.pipeline.clock import Clock
 from fixtures.pipeline.workbench import Workbench
 from fixtures.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fixtures.options import TOLERANCES
+from fixtures.paths import TOLERANCES
 from tests.meta.running import SuiteRun
 from tests.meta.sabotage import Suite, whole_run
 

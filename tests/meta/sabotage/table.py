@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fixtures.options import ROOT
+from fixtures.paths import ROOT
 from tests.meta.sabotage.judging import SHOWN, Outcome
 
 DOCUMENT = ROOT / "docs" / "sabotage.md"
