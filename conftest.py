@@ -8,6 +8,7 @@ import unittest
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -19,6 +20,8 @@ from fixtures.evidence import ConformanceFailure, Evidence, Inconclusive, check_
 from fixtures.explaining import Explainer
 from fixtures.feeds import replayed
 from fixtures.found_recipes import found_recipes
+from fixtures.gate.errors import Undecided
+from fixtures.gate.rules import METRICS
 from fixtures.known_failures import find
 from fixtures.live import LiveSubject
 from fixtures.models import resolve_model
@@ -37,11 +40,16 @@ from fixtures.timing.certificates import Certificates
 from fixtures.timing.judging import NotProved
 from fixtures.timing.selecting import Required, Timed, required_rows, wanted_rows
 
+if TYPE_CHECKING:  # they import scipy, half a second that only a gate must pay
+    from fixtures.gate.testing import GatedCase, WholeGate
+
 RUN = pytest.StashKey[Run]()
 BENCH = pytest.StashKey[Workbench]()
 EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
 EXPLAINER = pytest.StashKey[Explainer]()
+CERTIFICATES = pytest.StashKey[Certificates]()
+GATE = pytest.StashKey["Gate"]()
 TIMING = pytest.StashKey[Bench]()
 RED_CASES = pytest.StashKey[dict[Case, str]]()
 
@@ -65,6 +73,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs a GPU execution provider")
+    config.addinivalue_line("markers", "gate: compares with a baseline; runs with --gate")
     config.addinivalue_line("markers", "latency: times; runs when timings are asked for")
     config.addinivalue_line(
         "markers",
@@ -84,6 +93,21 @@ def pytest_configure(config: pytest.Config) -> None:
     clock = Clock()
     collector = Collector(config, config.stash[RUN], clock)
     config.pluginmanager.register(collector, "conformance-report")
+    if config.stash[RUN].gate is not None and not config.option.help:
+        _open_gate(config)
+
+
+def _open_gate(config: pytest.Config) -> None:
+    """Read baseline and rules before anything starts; they import scipy, so here and not above."""
+    from fixtures.gate.gating import Gate
+    from fixtures.gate.report import GateReport
+
+    run = config.stash[RUN]
+    try:
+        config.stash[GATE] = Gate(run, lambda: (workbench(config), certificates(config)))
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.pluginmanager.register(GateReport(config.stash[GATE], run.gate_json), "gate-report")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -91,6 +115,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("gate"):
+        _generate_gate(metafunc)
     if metafunc.definition.get_closest_marker("latency"):
         _generate_latency(metafunc)
     marker = metafunc.definition.get_closest_marker("check")
@@ -141,6 +167,20 @@ def _generate_latency(metafunc: pytest.Metafunc) -> None:
         raise pytest.UsageError(str(error)) from error
 
 
+def _generate_gate(metafunc: pytest.Metafunc) -> None:
+    """The cases to gate; none without a baseline."""
+    run = metafunc.config.stash[RUN]
+    if "gated" in metafunc.fixturenames:
+        cases = [
+            pytest.param((case, batch), id=f"{case.id}-b{batch}", marks=_gpu_mark(case))
+            for case in run.cases
+            for batch in (run.gate.batch_sizes if run.gate else ())
+        ]
+        metafunc.parametrize("gated", cases, indirect=True)
+    if "metric" in metafunc.fixturenames:
+        metafunc.parametrize("metric", METRICS)
+
+
 def profile_of(config: pytest.Config) -> str:
     """The Hypothesis profile: ours by default, also where Hypothesis would choose by itself."""
     return str(config.getoption("hypothesis_profile", None) or "default")
@@ -158,8 +198,12 @@ def _cases(run: Run, marker: pytest.Mark) -> list[Case]:
     return [case for case in cases if where(resolve_model(case.model), run.settings.weights)]
 
 
+def _gpu_mark(case: Case) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.gpu] if PROVIDERS[case.provider].gpu else []
+
+
 def _case_marks(run: Run, case: Case, check: str) -> list[pytest.MarkDecorator]:
-    marks = [pytest.mark.gpu] if PROVIDERS[case.provider].gpu else []
+    marks = _gpu_mark(case)
     known = find(run.known_failures, case, check)
     if known is not None:
         marks.append(pytest.mark.xfail(reason=str(known), strict=True, raises=KnownRed))
@@ -185,6 +229,8 @@ def pytest_collection_modifyitems(
         items[:] = [item for item in items if item not in homeless]
         config.hook.pytest_deselected(items=homeless)
     yield
+    if config.stash[RUN].gate:  # a case's tests share what was measured of it
+        items.sort(key=_gate_order)
     order: dict[Case | None, int] = {
         case: place for place, case in enumerate(config.stash[RUN].cases)
     }
@@ -196,8 +242,20 @@ def pytest_collection_modifyitems(
     )
 
 
+def _gate_order(item: pytest.Item) -> tuple[int, str]:
+    """Case by case; the test of the whole comes first, because it costs nothing."""
+    if not hasattr(item, "callspec"):
+        return (0, "")
+    case, batch = item.callspec.params["gated"]
+    cases = item.config.stash[RUN].cases
+    return (1 + cases.index(case), f"{batch:06}")
+
+
 def _left_out(item: pytest.Item) -> bool:
     """A test that no case or row of this run is for, or that only timings keep out."""
+    gated, gate = item.get_closest_marker("gate"), item.config.stash[RUN].gate
+    if gated or gate:
+        return not (gated and gate)
     if item.get_closest_marker("latency"):
         timing = item.config.stash[RUN].timing
         floors = "required" in getattr(item, "fixturenames", ())
@@ -274,12 +332,18 @@ def subject(request: pytest.FixtureRequest) -> LiveSubject:
     return LiveSubject(request.param, workbench(request.config), tolerances)
 
 
+def certificates(config: pytest.Config) -> Certificates:
+    """The session's certificates, made when one is first asked for."""
+    if CERTIFICATES not in config.stash:
+        own = workbench(config)
+        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], own, own.store)
+    return config.stash[CERTIFICATES]
+
+
 def bench(config: pytest.Config) -> Bench:
     """The session's bench, made when a row is first asked for."""
     if TIMING not in config.stash:
-        run, own = config.stash[RUN], workbench(config)
-        certificates = Certificates(run, own, own.store)
-        config.stash[TIMING] = Bench(run, own, certificates)
+        config.stash[TIMING] = Bench(config.stash[RUN], workbench(config), certificates(config))
         config.add_cleanup(config.stash[TIMING].close)
     return config.stash[TIMING]
 
@@ -295,6 +359,25 @@ def required(request: pytest.FixtureRequest) -> Required:
     """A row whose speed-up has a floor."""
     wanted, floor = request.param
     return Required(Timed(wanted, bench(request.config)), floor)
+
+
+@pytest.fixture
+def gated(request: pytest.FixtureRequest) -> GatedCase:
+    """A case beside its baseline, on the session's gate."""
+    from fixtures.gate.testing import GatedCase
+
+    case, batch = request.param
+    run = request.config.stash[RUN]
+    assert run.gate is not None
+    return GatedCase(request.config.stash[GATE], case, batch, run.gate.strict)
+
+
+@pytest.fixture
+def gate(request: pytest.FixtureRequest) -> WholeGate:
+    """The run as a whole beside its baseline."""
+    from fixtures.gate.testing import WholeGate
+
+    return WholeGate(request.config.stash[RUN], request.config.stash[GATE].baseline)
 
 
 @pytest.fixture(scope="session")
@@ -368,17 +451,17 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
 
 
 def _timed_call(pyfuncitem: pytest.Function) -> Iterator[None]:
-    """A row that has no result is red, or skipped for what the machine lacks."""
-    if not pyfuncitem.get_closest_marker("latency"):
+    """What has no result is red, or skipped for what the machine lacks."""
+    if not (pyfuncitem.get_closest_marker("latency") or pyfuncitem.get_closest_marker("gate")):
         return (yield)
     try:
         return (yield)
-    except CapabilityMissing as missing:
+    except (CapabilityMissing, Undecided) as missing:
         pytest.skip(str(missing))
     except NotProved as known:
         pytest.xfail(str(known))
     except ConformanceError as failure:
-        raise Red(f"{pyfuncitem.callspec.id}: {failure}", str(failure)) from None
+        raise Red(str(failure), str(failure)) from None
 
 
 @pytest.hookimpl(wrapper=True)
