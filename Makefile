@@ -25,21 +25,35 @@ MODEL ?= resnet18
 OPSET ?= 14
 EXPORTER ?= torch_torchscript
 
-.PHONY: help conformance test lint detection false-alarms localisation overhead install clean
+.PHONY: help conformance bench gate gate-study test lint detection false-alarms localisation overhead install clean
 
 help:
 	@echo "make conformance   certify the models: matrix, .conformance/report.html, results.json"
+	@echo "make bench         native beside ONNX Runtime at batch 1, 4, 8, 16 (10 min)"
+	@echo "make gate BASELINE=DIR   is today's conversion worse than the one kept by --save-onnx?"
 	@echo "make test          test the suite, and certify one small and one image model a framework"
 	@echo "make lint          ruff and mypy"
 	@echo "make detection     how many wrong conversions the suite finds, beside other tools (20 min)"
 	@echo "make false-alarms  clean exports with fresh seeds: none may be red (15 min)"
 	@echo "make localisation  how often the node that introduces an error is named rightly"
+	@echo "make gate-study    the gate's error rates on this machine (45 min)"
 	@echo "make overhead      the suite's time beside a bare script's, for MODEL and EXPORTER"
 	@echo "make clean         empty .conformance (cache, reports, repro bundles)"
 	@echo "FRAMEWORKS=torch   (or keras) install and run one half;  ARGS='--model resnet18' for pytest"
 
 conformance: $(STAMP)
 	$(PYTEST) tests --ignore=tests/meta $(HALF) $(ARGS)
+
+bench: $(STAMP)
+	$(PYTEST) tests/test_latency.py $(HALF) --benchmark-only $(ARGS)
+
+# The `=` matters: pytest takes a folder that stands alone for the root of the tests.
+gate: $(STAMP)
+	@test -n "$(BASELINE)$(findstring --engine,$(ARGS))" || { echo "make gate BASELINE=DIR: the folder that --save-onnx kept (make conformance ARGS=--save-onnx=DIR)"; exit 2; }
+	$(PYTEST) tests/test_gate.py $(HALF) $(if $(BASELINE),--gate=$(BASELINE)) $(ARGS)
+
+gate-study: $(STAMP)
+	$(BIN)/python -m tests.meta.gate_study --trials same=300 slow10=150 slow5@0.05=150 $(ARGS)
 
 test: $(STAMP) lint
 	$(PYTEST) tests/meta

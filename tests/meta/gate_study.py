@@ -1,0 +1,206 @@
+"""Measure the gate's error rates on this machine, with the real engines and files.
+
+    python -m tests.meta.gate_study --trials same=300 slow10=150 slow5@0.05=150
+
+A trial is a whole gate of one case at batch 1, as ``pytest --gate`` runs it: fresh processes,
+certified artifacts, the sequential test on speed, and the rules on the other figures. ``same``
+gates a file against its copy, ``slow10`` and ``slow5`` against calls that take 1.10 and 1.05
+times as long; ``@0.05`` sets the threshold. Writes .conformance/gate_study.json after every
+trial. Exit status 1: an error rate above the bars.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from itertools import cycle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from fixtures.errors import ConformanceError
+from fixtures.gate.baseline import Baseline, BaselineCase
+from fixtures.gate.gating import BASELINE, CANDIDATE, Gate
+from fixtures.gate.options import GateOptions
+from fixtures.paths import ROOT, TOLERANCES
+from fixtures.pipeline.clock import Clock
+from fixtures.pipeline.keys import environment
+from fixtures.pipeline.workbench import Workbench
+from fixtures.settings import Settings
+from fixtures.spec import Case
+from fixtures.store import Store
+from fixtures.timing.certificates import Certificates
+from fixtures.timing.hosts import chosen_cpus
+from fixtures.timing.options import Timing
+from fixtures.tolerances import load_tolerances
+
+ENGINE = "tests.meta.slowed:Slowed"
+FORMS = {"same": "plain", "slow5": "slowed-1.05", "slow10": "slowed-1.10"}
+# The cheap ones more often: a whole gate of resnet50 takes three times as long.
+CASES = (
+    Case("simple_net", "torch_torchscript", 23, "cpu"),
+    Case("mobilenet_v2", "torch_torchscript", 23, "cpu"),
+    Case("resnet18", "torch_dynamo", 25, "cpu"),
+    Case("mobilenet_v2", "torch_dynamo", 25, "cpu"),
+    Case("resnet18", "torch_torchscript", 23, "cpu"),
+    Case("keras_mobilenet_v2", "tf2onnx_function", 18, "cpu"),
+    Case("mobilenet_v2", "torch_torchscript", 23, "cpu"),
+    Case("resnet50", "torch_torchscript", 23, "cpu"),
+)
+# Kind of trial -> verdict that is an error, and the largest share of it that is allowed.
+BARS = {"same": ("slower", 0.01), "slow10": ("caught", 0.99), "slow5": ("caught", 0.90)}
+OUTPUT = ROOT / ".conformance" / "gate_study.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One gate: what it said, and what it took. ``figures`` are those that were red."""
+
+    kind: str
+    threshold: float
+    case: str
+    verdict: str
+    ratio: float
+    pairs: int
+    draw_seconds: float
+    seconds: float
+    figures: dict[str, str]
+
+
+def main() -> int:
+    """Run the trials and say the rates."""
+    asked = _parse()
+    settings = Settings(cache_dir=asked.cache_dir, threads=asked.threads)
+    workbench = Workbench(settings, Store(settings.cache_dir), Clock())
+    trials: list[Trial] = []
+    try:
+        for kind, threshold, number in asked.trials:
+            cases = cycle(CASES)
+            for place in range(number):
+                with tempfile.TemporaryDirectory() as name:
+                    case, folder = next(cases), Path(name)
+                    trials.append(_trial(workbench, settings, kind, threshold, case, place, folder))
+                asked.output.parent.mkdir(parents=True, exist_ok=True)
+                asked.output.write_text(json.dumps(_document(trials), indent=1))
+                _progress(trials[-1], place + 1, number)
+    finally:
+        workbench.close()
+    for line in _summary(trials):
+        print(line)
+    return 1 if any("MISSED" in line for line in _summary(trials)) else 0
+
+
+def _trial(
+    workbench: Workbench,
+    settings: Settings,
+    kind: str,
+    threshold: float,
+    case: Case,
+    seed: int,
+    folder: Path,
+) -> Trial:
+    started = time.monotonic()
+    run: Any = SimpleNamespace(
+        settings=replace(settings, seed=seed),  # of the pairs' order
+        timing=Timing(cpus=tuple(chosen_cpus((), settings.threads))),
+        tolerances=load_tolerances(TOLERANCES),
+        known_failures=(),
+        gate=GateOptions(None, None, threshold, None, False, None, (1,)),
+    )
+    sure: Any = SimpleNamespace(**{**vars(run), "settings": settings})
+    certificates = Certificates(sure, workbench, workbench.store)
+    forms = {BASELINE: "plain", CANDIDATE: FORMS[kind]}
+    gate = Gate(run, lambda: (workbench, certificates), ENGINE, forms)
+    gate.baseline = _copied(workbench, case, folder)
+    try:
+        found = gate.gated(case, 1)
+    except ConformanceError as reason:
+        words = {"error": str(reason)}
+        return Trial(kind, threshold, case.id, "error", 0.0, 0, 0.0, _since(started), words)
+    red = {name: v.sentence for name, v in found.metrics.items() if v.red}
+    decision = found.decision
+    return Trial(
+        kind, threshold, case.id, decision.verdict, decision.ratio, decision.pairs,
+        found.drawn.seconds, _since(started), red,
+    )  # fmt: skip
+
+
+def _copied(workbench: Workbench, case: Case, folder: Path) -> Baseline:
+    """The case's own artifact as a baseline: the same bytes at another place."""
+    artifact = workbench.artifact(case)
+    files = tuple(folder / case.artifact_id / path.name for path in artifact.files)
+    for path, target in zip(artifact.files, files, strict=True):
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target)
+    kept = BaselineCase(
+        case.id, files, artifact.sha256, case.opset, case.opset, "passed", True, False, {}
+    )
+    return Baseline(folder, {case.id: kept})
+
+
+def _since(started: float) -> float:
+    return time.monotonic() - started
+
+
+def _progress(trial: Trial, place: int, number: int) -> None:
+    print(
+        f"{trial.kind:7} {place:>3}/{number} {trial.case:45} {trial.verdict:11} "
+        f"{trial.ratio:.3f} {trial.pairs:>3} pairs {trial.seconds:5.1f} s "
+        f"{' '.join(trial.figures)}",
+        flush=True,
+    )
+
+
+def _document(trials: list[Trial]) -> dict[str, Any]:
+    return {"environment": environment(), "trials": [asdict(trial) for trial in trials]}
+
+
+def _summary(trials: list[Trial]) -> list[str]:
+    lines = []
+    for kind, threshold in dict.fromkeys((t.kind, t.threshold) for t in trials):
+        own = [t for t in trials if (t.kind, t.threshold) == (kind, threshold)]
+        verdicts = Counter(t.verdict for t in own)
+        slower, (_, bar) = verdicts["slower"], BARS[kind]
+        share = slower / len(own)
+        missed = share > bar if kind == "same" else share < bar
+        interval = stats.binomtest(slower, len(own)).proportion_ci(0.95)
+        spent = np.array([t.seconds for t in own])
+        figures = Counter(name for t in own for name in t.figures)
+        lines.append(
+            f"{kind} at {threshold:.0%}: {slower} of {len(own)} slower ({share:.1%}, 95 % interval "
+            f"{interval.low:.1%} to {interval.high:.1%}), {dict(verdicts)}, figures red "
+            f"{dict(figures)}; a case {np.median(spent):.1f} s, longest {spent.max():.1f} s; bar "
+            f"{bar:.0%} {'MISSED' if missed else 'met'}"
+        )
+    return lines
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.meta.gate_study")
+    parser.add_argument("--trials", nargs="+", type=_asked, default=[("same", 0.1, 300)])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cache-dir", type=Path, default=ROOT / ".conformance" / "cache")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    return parser.parse_args()
+
+
+def _asked(word: str) -> tuple[str, float, int]:
+    """``slow5@0.05=150``: the kind, the threshold and how many."""
+    what, _, number = word.partition("=")
+    kind, _, threshold = what.partition("@")
+    if kind not in FORMS:
+        raise argparse.ArgumentTypeError(f"{kind}: known are {', '.join(FORMS)}")
+    return kind, float(threshold or 0.1), int(number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""ONNX Runtime, slower by a known share: every call is stretched by busy waiting."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from fixtures.engines.ort_engine import OrtServant
+from fixtures.engines.stopwatch import Take
+
+SLOWED = "slowed-"
+
+
+class Slowed(OrtServant):
+    """Knows one more form: a call of ``slowed-1.10`` takes 1.10 times as long as a plain one."""
+
+    def take(self, form: str, feed: dict[str, Any], **what: Any) -> Take:
+        if not form.startswith(SLOWED):
+            return super().take(form, feed, **what)
+        honest, factor = super().take("plain", feed, **what), float(form.removeprefix(SLOWED))
+
+        def call() -> Any:
+            started = time.perf_counter()
+            result = honest.call()
+            ends = started + factor * (time.perf_counter() - started)
+            while time.perf_counter() < ends:
+                pass
+            return result
+
+        return replace(honest, call=call)
