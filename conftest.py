@@ -107,7 +107,7 @@ def _open_gate(config: pytest.Config) -> None:
         config.stash[GATE] = Gate(run, lambda: (workbench(config), certificates(config)))
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
-    config.pluginmanager.register(GateReport(config.stash[GATE], run.gate_json), "gate-report")
+    config.pluginmanager.register(GateReport(config.stash[GATE], run), "gate-report")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
