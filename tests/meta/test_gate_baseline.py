@@ -28,6 +28,7 @@ def made_case(folder, files=FILES, **changes):
         "opset": 18,
         "verdict": "passed",
         "complete": True,
+        "option": False,
     } | changes
 
 
@@ -87,6 +88,12 @@ def test_an_unproved_case_is_refused_when_asked_for(tmp_path, changes, words):
     assert baseline.proved("other-cpu").verdict == "passed"
     with pytest.raises(UnprovedBaseline, match=words):
         baseline.proved(ID)
+
+
+@pytest.mark.parametrize("option", [False, True])
+def test_whether_an_export_option_brought_it_is_kept(tmp_path, option):
+    save(tmp_path / "kept", made_case(tmp_path / "made", option=option))
+    assert read_baseline(tmp_path / "kept").proved(ID).option is option
 
 
 def test_a_case_that_is_not_there_is_told(kept):
@@ -152,6 +159,8 @@ def test_a_manifest_that_is_none(tmp_path, text, words):
         ("opset", False, "'opset' must not be False"),
         ("proved", "yes", "'proved' must not be 'yes'"),
         ("proved", 1, "'proved' must not be 1"),
+        ("option", None, "'option' must not be None"),
+        ("option", 0, "'option' must not be 0"),
         ("versions", None, "'versions' must not be None"),
     ],
 )
@@ -161,7 +170,8 @@ def test_an_entry_that_makes_no_sense(kept, key, value, words):
 
 
 @pytest.mark.parametrize(
-    "key", ["file", "files", "sha256", "opset_requested", "verdict", "proved", "versions"]
+    "key",
+    ["file", "files", "sha256", "opset_requested", "verdict", "proved", "option", "versions"],
 )
 def test_an_entry_without_a_key(kept, key):
     edit(kept, lambda _, case: case.pop(key))

@@ -15,6 +15,7 @@ def test_the_shipped_file_is_valid():
     rules = load_rules()
     assert tuple(rules.metrics) == METRICS
     assert rules.timing.threshold == 0.10
+    assert rules.timing.processes > 1
     assert all(rule.reason for rule in rules.metrics.values())
 
 
@@ -40,6 +41,11 @@ def test_the_shipped_file_is_valid():
         ("looks: [10,", "looks: [9,", "the first of 10 looks must come at 10 pairs or later"),
         ("looks: [10, 15,", "looks: [15, 10,", "'looks' must be a list of 1 to 100 rising"),
         ("looks: [10,", "looks: [10.5,", "'looks' must be a list"),
+        ("  processes: 3\n", "", "'processes' is missing in 'timing'"),
+        ("processes: 3", "processes: 0", "'processes' must be a whole number from 1 to 20"),
+        ("processes: 3", "processes: 21", "'processes' must be a whole number"),
+        ("processes: 3", "processes: 3.0", "'processes' must be a whole number"),
+        ("processes: 3", "processes: true", "'processes' must be a whole number"),
         ("metrics:", "metrics: 3\nothers:", "unknown key 'others' in the file"),
         ("timing:", "timing: [", "is no YAML"),
     ],

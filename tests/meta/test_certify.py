@@ -1,0 +1,198 @@
+"""A certificate: every check that is owed was passed, by this file, these rules and this code."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fixtures import certify as certifying
+from fixtures.certify import BUDGET, certified, certify
+from fixtures.checks import CHECKS, Check
+from fixtures.evidence import ConformanceFailure
+from fixtures.known_failures import KnownFailure, load_known_failures
+from fixtures.models import resolve_model
+from fixtures.paths import TOLERANCES
+from fixtures.results import CheckResult
+from fixtures.settings import Settings
+from fixtures.spec import Case
+from fixtures.store import Store
+from fixtures.subject import Artifact
+from fixtures.tolerances import load_tolerances
+
+CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
+TOL = load_tolerances(TOLERANCES)
+
+
+class Checks:
+    """Checks whose outcomes are given, and how often each was run."""
+
+    def __init__(self, **outcomes):
+        self.ran = []
+        self.outcomes = {BUDGET: "passed", "checker": "passed", **outcomes}
+
+    def run(self, name):
+        def check(subject, *arguments, **named):
+            self.ran.append(name)
+            outcome = self.outcomes[name]
+            compared = 3 if outcome == "passed" else 0
+            return CheckResult(name, outcome, "it is wrong", compared, score=0.5)
+
+        return check
+
+    def registered(self):
+        return {name: Check(name, self.run(name), "none") for name in self.outcomes}
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    def use(**outcomes):
+        made = Checks(**outcomes)
+        monkeypatch.setattr(certifying, "CHECKS", made.registered())
+        return made
+
+    return use
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "cache")
+
+
+def subject(case=CASE, sha256="0" * 64, tolerances=TOL):
+    artifact = Artifact(Path("model.onnx"), (Path("model.onnx"),), (sha256,), {})
+    return SimpleNamespace(
+        case=case,
+        model=resolve_model(case.model),
+        artifact=artifact,
+        tolerances=tolerances,
+        seed=0,
+    )
+
+
+def judge(store, *, about=None, settings=None, known=()):
+    return certify(about or subject(), settings or Settings(), store, known)
+
+
+def test_a_pass_is_cached(checks, store):
+    made = checks()
+    first = judge(store)
+    ran = len(made.ran)
+    assert first.proof
+    assert first.score == 0.5
+    assert first.checks == ran
+    assert first.compared == 3 * ran
+    assert certified(subject(), Settings(), store, ())
+    assert judge(store) == first
+    assert len(made.ran) == ran
+
+
+def test_every_check_that_is_owed_is_run(monkeypatch, store):
+    registered = list(CHECKS.values())
+    owed = [check.name for check in registered if check.tests]
+    made = Checks(**dict.fromkeys((check.name for check in registered), "passed"))
+    fakes = {c.name: replace(c, function=made.run(c.name)) for c in registered}
+    monkeypatch.setattr(certifying, "CHECKS", fakes)
+    judge(store)
+    assert set(made.ran) == set(owed)
+    assert made.ran.count(BUDGET) > 1  # on every pinned feed
+
+
+@pytest.mark.parametrize("name", [BUDGET, "checker"])
+def test_a_red_check_raises_and_is_not_cached(checks, store, name):
+    made = checks(**{name: "failed"})
+    with pytest.raises(ConformanceFailure, match="it is wrong"):
+        judge(store)
+    assert not certified(subject(), Settings(), store, ())
+    before = len(made.ran)
+    with pytest.raises(ConformanceFailure):
+        judge(store)
+    assert len(made.ran) > before
+    made.outcomes[name] = "passed"
+    assert judge(store).proof
+
+
+def test_a_pass_that_compared_nothing_is_red(checks, store, monkeypatch):
+    checks()
+    empty = Check("checker", lambda subject: CheckResult("checker", "passed", "nothing", 0), "none")
+    monkeypatch.setattr(certifying, "CHECKS", {"checker": empty})
+    with pytest.raises(ConformanceFailure):
+        judge(store)
+
+
+def test_no_check_is_no_proof(store, monkeypatch):
+    monkeypatch.setattr(certifying, "CHECKS", {})
+    assert not judge(store).proof
+
+
+def test_only_skips_are_no_proof(checks, store):
+    checks(**{BUDGET: "skipped", "checker": "skipped"})
+    assert not judge(store).proof
+
+
+def known_failure(tmp_path, says):
+    path = tmp_path / "known.yaml"
+    path.write_text(
+        f"- cases: 'simple_net-*'\n  check: checker\n  says: {says}\n"
+        "  reason: it was once wrong\n  link: https://example.org/1\n  versions: {}\n"
+    )
+    (known,) = load_known_failures(path)
+    assert isinstance(known, KnownFailure)
+    return (known,)
+
+
+def test_a_known_failure_is_no_proof_and_is_named(checks, store, tmp_path):
+    checks(checker="failed")
+    found = judge(store, known=known_failure(tmp_path, "it is wrong"))
+    assert not found.proof
+    assert "it was once wrong" in found.known[0]
+
+
+def test_a_failure_in_other_words_is_red(checks, store, tmp_path):
+    checks(checker="failed")
+    with pytest.raises(ConformanceFailure):
+        judge(store, known=known_failure(tmp_path, "something else"))
+
+
+def stricter(tmp_path):
+    path = tmp_path / "tolerances.yaml"
+    path.write_text(TOLERANCES.read_text() + "# changed\n")
+    return load_tolerances(path)
+
+
+CHANGES = {
+    "graph level": {"settings": Settings(graph_level="basic")},
+    "seed": {"settings": Settings(seed=1)},
+    "threads": {"settings": Settings(threads=2)},
+    "weights": {"settings": Settings(weights="default")},
+    "file": {"about": subject(sha256="1" * 64)},
+    "provider": {"about": subject(replace(CASE, provider="cuda"))},
+    "opset": {"about": subject(replace(CASE, opset=15))},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_verdict_is_of_what_it_was_judged_by(checks, store, change):
+    made = checks()
+    judge(store)
+    before = len(made.ran)
+    judge(store, **CHANGES[change])
+    assert len(made.ran) == 2 * before
+
+
+def test_a_verdict_is_of_its_tolerances(checks, store, tmp_path):
+    made = checks()
+    judge(store)
+    before = len(made.ran)
+    judge(store, about=subject(tolerances=stricter(tmp_path)))
+    assert len(made.ran) == 2 * before
+
+
+@pytest.mark.parametrize("part", ["environment", "source_digest"])
+def test_a_verdict_is_of_its_versions_and_code(checks, store, monkeypatch, part):
+    made = checks()
+    judge(store)
+    before = len(made.ran)
+    monkeypatch.setattr(certifying.keys, part, lambda *_: {"onnxruntime": "0.1"})
+    judge(store)
+    assert len(made.ran) == 2 * before
