@@ -95,6 +95,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(collector, "conformance-report")
     if config.stash[RUN].gate is not None and not config.option.help:
         _open_gate(config)
+    if not config.option.help:
+        _open_latency(config)
+
+
+def _open_latency(config: pytest.Config) -> None:
+    """What guards comparisons of timings, and reports them where they were asked for."""
+    from fixtures.timing.comparing import CompareGuard
+    from fixtures.timing.report import LatencyReport
+
+    run = config.stash[RUN]
+    config.pluginmanager.register(CompareGuard(config, run), "compare-guard")
+    if run.timing.wanted:
+        report = LatencyReport(
+            lambda: config.stash[TIMING].groups if TIMING in config.stash else {}, run
+        )
+        config.pluginmanager.register(report, "latency-report")
 
 
 def _open_gate(config: pytest.Config) -> None:

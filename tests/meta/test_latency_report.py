@@ -43,7 +43,7 @@ def make_document(group, exit_status=0):
         "command": "pytest",
         "started": "now",
         "exit_status": exit_status,
-        "environment": {"versions": {"torch": "1"}, "python": "3", "platform": "p", "processor": "q"},
+        "environment": {"versions": {}, "python": "3", "platform": "p", "processor": "q"},
         "settings": {
             "threads": 1, "affinity": [0], "graph_level": "all", "seconds_a_group": 1.0,
             "seed": 0, "weights": "calibrated",
