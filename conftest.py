@@ -37,8 +37,9 @@ from fixtures.spec import Case
 from fixtures.store import Store
 from fixtures.timing.bench import Bench
 from fixtures.timing.certificates import Certificates
+from fixtures.timing.floors import Floor
 from fixtures.timing.judging import NotProved
-from fixtures.timing.selecting import Required, Timed, required_rows, wanted_rows
+from fixtures.timing.selecting import Required, Timed, Wanted, required_rows, wanted_rows
 
 if TYPE_CHECKING:  # they import scipy, half a second that only a gate must pay
     from fixtures.gate.testing import GatedCase, WholeGate
@@ -50,6 +51,8 @@ LAST_OF_CASE = pytest.StashKey[bool]()
 EXPLAINER = pytest.StashKey[Explainer]()
 CERTIFICATES = pytest.StashKey[Certificates]()
 GATE = pytest.StashKey["Gate"]()
+ROWS = pytest.StashKey[list[Wanted]]()
+FLOORS = pytest.StashKey[list[tuple[Wanted, Floor]]]()
 TIMING = pytest.StashKey[Bench]()
 RED_CASES = pytest.StashKey[dict[Case, str]]()
 
@@ -83,7 +86,9 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         conformance_options.register_profiles(Path(config.getoption("cache_dir")))
         conformance_options.load_profile(profile_of(config))
-        config.stash[RUN] = make_run(config)
+        config.stash[RUN] = run = make_run(config)
+        config.stash[ROWS] = list(wanted_rows(run)) if run.timing.wanted else []
+        config.stash[FLOORS] = list(required_rows(run)) if run.timing.wanted else []
         found_recipes("")  # a malformed file is told before anything starts
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
@@ -171,16 +176,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _generate_latency(metafunc: pytest.Metafunc) -> None:
     """The rows to time; none unless timings were asked for."""
-    run = metafunc.config.stash[RUN]
-    try:
-        if "timed" in metafunc.fixturenames:
-            rows = list(wanted_rows(run)) if run.timing.wanted else []
-            metafunc.parametrize("timed", rows, ids=lambda row: row.id, indirect=True)
-        else:
-            pairs = list(required_rows(run)) if run.timing.wanted else []
-            metafunc.parametrize("required", pairs, ids=lambda pair: pair[0].id, indirect=True)
-    except UsageError as error:
-        raise pytest.UsageError(str(error)) from error
+    if "timed" in metafunc.fixturenames:
+        rows = metafunc.config.stash[ROWS]
+        metafunc.parametrize("timed", rows, ids=lambda row: row.id, indirect=True)
+    else:
+        floors = metafunc.config.stash[FLOORS]
+        metafunc.parametrize("required", floors, ids=lambda pair: pair[0].id, indirect=True)
 
 
 def _generate_gate(metafunc: pytest.Metafunc) -> None:

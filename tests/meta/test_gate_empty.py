@@ -282,7 +282,7 @@ GIVEN = {
 
 
 def asked(**changes):
-    return read_gate(lambda name, default=None: {**GIVEN, **changes}.get(name, default))
+    return read_gate(lambda name, default=None: {**GIVEN, **changes}.get(name, default), [])
 
 
 @pytest.mark.parametrize(
