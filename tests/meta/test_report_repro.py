@@ -81,6 +81,7 @@ class FakeSubject:
         self.case = Case("tiny", "torch_dynamo", 18, provider)
         self.model, self.exporter, self.seed = MODEL, EXPORTERS["torch_dynamo"], 0
         self.tolerances = load_tolerances(ROOT / "tolerances.yaml")
+        self.graph_level = "enable_all"
         facts = inspect(path)
         files = tuple(path.parent / name for name in facts["files"])
         self.artifact = Artifact(path, files, ("0" * 64,), facts)
