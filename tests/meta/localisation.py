@@ -79,7 +79,7 @@ def failing_feed(subject: LiveSubject) -> Feed | None:
     """The first of the pinned feeds on which the artifact leaves the error budget."""
     recipes = pinned(subject.seed)
     for name in FEEDS:
-        feed = materialise(recipes[name], subject.model.inputs)
+        feed = materialise(recipes[name], subject.model)
         try:
             outputs = subject.run(feed).outputs
         except StageFailure:  # the session does not open

@@ -114,7 +114,7 @@ def test_replayed_on_the_models_that_match_and_planned_ahead(written, monkeypatc
     assert list(replayed("resnet18", 0)) == [*PINNED_NAMES, "found_2"]
     model = MODELS["simple_net"]
     planned = {feed.digest for feed in FAMILIES["pinned"](model, 0).reference}
-    assert materialise(Recipe("onehot", 1e6, 2, 7), model.inputs).digest in planned
+    assert materialise(Recipe("onehot", 1e6, 2, 7), model).digest in planned
 
 
 def test_every_profile_replays_them(written, monkeypatch, tmp_path, pytestconfig):

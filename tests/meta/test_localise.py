@@ -36,7 +36,7 @@ def subject_of(request, pytestconfig):
 
 
 def feed_of(subject, batch=2):
-    return materialise(Recipe("normal", batch=batch, seed=3), subject.model.inputs)
+    return materialise(Recipe("normal", batch=batch, seed=3), subject.model)
 
 
 def nodes_of(model, *operators):

@@ -65,7 +65,7 @@ def native_answers(
     """What native float32 answers to every feed of the rules, outputs in the model's order."""
     spec = resolve_model(model)
     recipes = dict.fromkeys(recipe for rule in rules for recipe in rule.recipes)
-    found = {recipe: bench.native(spec, materialise(recipe, spec.inputs)) for recipe in recipes}
+    found = {recipe: bench.native(spec, materialise(recipe, spec)) for recipe in recipes}
     return {
         recipe: [outputs[tensor.name] for tensor in spec.outputs]
         for recipe, outputs in found.items()
@@ -80,14 +80,14 @@ def found_by(
     native: dict[Recipe, list[Array]],
 ) -> dict[str, bool]:
     """Rule -> whether it fails the file. A feed is run only while some rule still asks for it."""
-    inputs = resolve_model(model).inputs
+    spec = resolve_model(model)
     found = {rule.name: False for rule in rules}
     for recipe, expected in native.items():
         asking = [rule for rule in rules if recipe in rule.recipes and not found[rule.name]]
         if not asking:
             continue
         try:
-            got = runtime.outputs(path, [materialise(recipe, inputs)])[0]
+            got = runtime.outputs(path, [materialise(recipe, spec)])[0]
         except EngineError:
             got = None
         for rule in asking:

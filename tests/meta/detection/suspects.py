@@ -32,7 +32,7 @@ def is_suspect(
 
 def _feeds(model: str, yardstick: Yardstick) -> list[Feed]:
     spec = resolve_model(model)
-    feeds = [materialise(recipe, spec.inputs) for recipe in yardstick.suspect_recipes]
+    feeds = [materialise(recipe, spec) for recipe in yardstick.suspect_recipes]
     return [*feeds, poisoned(spec, 27).feed] if yardstick.nan else feeds
 
 

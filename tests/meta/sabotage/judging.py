@@ -81,7 +81,7 @@ def plain_allclose(subject: Subject) -> str:
 
 
 def _plain_verdict(subject: Subject, name: str) -> str:
-    feed = materialise(pinned(subject.seed)[name], subject.model.inputs)
+    feed = materialise(pinned(subject.seed)[name], subject.model)
     try:
         native, outputs = subject.native(feed), subject.run(feed).outputs
     except (StageFailure, CapabilityMissing):
