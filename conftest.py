@@ -284,6 +284,11 @@ def _left_out(item: pytest.Item) -> bool:
     return bool(item.get_closest_marker("check")) and case_of(item) is None
 
 
+def left_out(run: Run, framework: str) -> bool:
+    """Whether --framework names others; what needs no framework is never left out."""
+    return bool(run.frameworks) and framework not in (*run.frameworks, "python")
+
+
 def case_of(item: pytest.Item) -> Case | None:
     """The case of a conformance test, or None for any other."""
     if item.get_closest_marker("check") is None:
@@ -318,7 +323,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = {
         case: families
         for case, families in needs.items()
-        if not run.frameworks or resolve_model(case.model).framework in run.frameworks
+        if not left_out(run, resolve_model(case.model).framework)
     }
     if wanted and run.settings.ahead:
         workbench(session.config).plan(wanted)
@@ -415,7 +420,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     case = case_of(item)
     if case is not None:
         run, framework = item.config.stash[RUN], resolve_model(case.model).framework
-        if run.frameworks and framework not in run.frameworks:
+        if left_out(run, framework):
             pytest.skip(f"{framework}: left out by --framework {' '.join(run.frameworks)}")
         probe = workbench(item.config).probe(case.provider)
         if not probe.usable:
