@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fixtures import certify as certifying
-from fixtures.certify import BUDGET, certified, certify
-from fixtures.checks import CHECKS, Check
+from fixtures import certificate as certifying
+from fixtures.certificate import BUDGET, certified, certify
+from fixtures.checks import CHECKS, Check, generating
 from fixtures.evidence import ConformanceFailure
 from fixtures.known_failures import KnownFailure, load_known_failures
 from fixtures.models import resolve_model
@@ -48,7 +48,7 @@ class Checks:
 def checks(monkeypatch):
     def use(**outcomes):
         made = Checks(**outcomes)
-        monkeypatch.setattr(certifying, "CHECKS", made.registered())
+        monkeypatch.setattr(generating, "CHECKS", made.registered())
         return made
 
     return use
@@ -92,7 +92,7 @@ def test_every_check_that_is_owed_is_run(monkeypatch, store):
     owed = [check.name for check in registered if check.tests]
     made = Checks(**dict.fromkeys((check.name for check in registered), "passed"))
     fakes = {c.name: replace(c, function=made.run(c.name)) for c in registered}
-    monkeypatch.setattr(certifying, "CHECKS", fakes)
+    monkeypatch.setattr(generating, "CHECKS", fakes)
     judge(store)
     assert set(made.ran) == set(owed)
     assert made.ran.count(BUDGET) > 1  # on every pinned feed
@@ -115,13 +115,13 @@ def test_a_red_check_raises_and_is_not_cached(checks, store, name):
 def test_a_pass_that_compared_nothing_is_red(checks, store, monkeypatch):
     checks()
     empty = Check("checker", lambda subject: CheckResult("checker", "passed", "nothing", 0), "none")
-    monkeypatch.setattr(certifying, "CHECKS", {"checker": empty})
+    monkeypatch.setattr(generating, "CHECKS", {"checker": empty})
     with pytest.raises(ConformanceFailure):
         judge(store)
 
 
 def test_no_check_is_no_proof(store, monkeypatch):
-    monkeypatch.setattr(certifying, "CHECKS", {})
+    monkeypatch.setattr(generating, "CHECKS", {})
     assert not judge(store).proof
 
 
