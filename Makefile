@@ -15,6 +15,7 @@ $(error FRAMEWORKS is "torch keras", torch or keras, not "$(FRAMEWORKS)")
 endif
 GROUPS := base $(FRAMEWORKS)
 HALF := $(addprefix --framework=,$(FRAMEWORKS))
+OWN := $(addprefix --models-from=,$(MODELS_FROM))
 STAMP := $(VENV)/.installed-$(subst $(eval) ,-,$(strip $(GROUPS)))
 LINT_STAMP := $(VENV)/.installed-lint
 
@@ -25,10 +26,11 @@ MODEL ?= resnet18
 OPSET ?= 14
 EXPORTER ?= torch_torchscript
 
-.PHONY: help conformance bench gate gate-study test lint detection false-alarms localisation overhead install clean
+.PHONY: help conformance new-model bench gate gate-study test lint detection false-alarms localisation overhead install clean
 
 help:
 	@echo "make conformance   certify the models: matrix, .conformance/report.html, results.json"
+	@echo "  MODELS_FROM=FILE.py           your own models; make new-model NAME=my_net writes such a file"
 	@echo "make bench         native beside ONNX Runtime at batch 1, 4, 8, 16 (10 min)"
 	@echo "make gate BASELINE=DIR   is today's conversion worse than the one kept by --save-onnx?"
 	@echo "make test          test the suite, and certify one small and one image model a framework"
@@ -42,10 +44,14 @@ help:
 	@echo "FRAMEWORKS=torch   (or keras) install and run one half;  ARGS='--model resnet18' for pytest"
 
 conformance: $(STAMP)
-	$(PYTEST) tests --ignore=tests/meta $(HALF) $(ARGS)
+	$(PYTEST) tests --ignore=tests/meta $(HALF) $(OWN) $(ARGS)
+
+new-model: $(STAMP)
+	@test -n "$(NAME)" || { echo "make new-model NAME=my_net [OUT=my_net.py]"; exit 2; }
+	@PYTHONPATH=. $(BIN)/python -m fixtures.own.new_model $(NAME) $(if $(OUT),$(OUT))
 
 bench: $(STAMP)
-	$(PYTEST) tests/test_latency.py $(HALF) --benchmark-only $(ARGS)
+	$(PYTEST) tests/test_latency.py $(HALF) --benchmark-only $(OWN) $(ARGS)
 
 # The `=` matters: pytest takes a folder that stands alone for the root of the tests.
 gate: $(STAMP)

@@ -286,7 +286,7 @@ def _left_out(item: pytest.Item) -> bool:
 
 def left_out(run: Run, framework: str) -> bool:
     """Whether --framework names others; what needs no framework is never left out."""
-    return bool(run.frameworks) and framework not in (*run.frameworks, "python")
+    return bool(run.frameworks) and framework not in (*run.frameworks, "python", "onnx")
 
 
 def case_of(item: pytest.Item) -> Case | None:

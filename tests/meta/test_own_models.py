@@ -1,0 +1,252 @@
+"""Models from a user's file: what is found out about them, and what is told when they are wrong."""
+
+import textwrap
+
+import pytest
+
+from fixtures.domains import Choice, Integers, Real
+from fixtures.engines.host import WorkerEngine
+from fixtures.errors import EngineError, UsageError
+from fixtures.models import MODELS
+from fixtures.own import adopt
+from fixtures.own.adopting import SERVANT
+from fixtures.own.pointers import Pointer, read_pointer
+from fixtures.spec import spec_as_data, spec_from_data
+
+LIMIT = 60.0
+HEAD = """
+import numpy as np
+import torch
+from torch import nn
+from fixtures import AtMost, Integers, Lengths, Mask, TensorSpec, register_model
+X = TensorSpec("x", ("batch", 4))
+class Net(nn.Module):
+    def __init__(self, forward):
+        super().__init__()
+        self.body, self.run = nn.Linear(4, 2), forward
+    def forward(self, x):
+        return self.run(self, x)
+"""
+
+
+@pytest.fixture(scope="module")
+def worker():
+    engine = WorkerEngine(SERVANT)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def describe(worker, tmp_path):
+    """The specs of the models of a file, of which the body is given."""
+
+    def described(body, name="models.py", seed=0):
+        path = tmp_path / name
+        path.write_text(HEAD + textwrap.dedent(body))
+        arguments = {"pointers": [], "wanted": [], "weights": "calibrated", "seed": seed}
+        found = worker.call("describe", LIMIT, files=[str(path)], **arguments)
+        return [spec_from_data(one) for one in found]
+
+    return described
+
+
+RIGHT = """
+@register_model("net", inputs=[X])
+def net():
+    return nn.Linear(4, 2)
+"""
+
+
+def test_outputs_and_framework_are_found_by_running_it(describe):
+    (spec,) = describe(RIGHT)
+    assert (spec.framework, spec.name, spec.trained) == ("torch", "net", True)
+    assert [(o.name, o.shape, o.dtype) for o in spec.outputs] == [
+        ("output", ("batch", 2), "float32")
+    ]
+
+
+def test_a_spec_travels_unchanged(describe):
+    (spec,) = describe(RIGHT)
+    assert spec_from_data(spec_as_data(spec)) == spec
+
+
+def test_nested_outputs_whole_numbers_and_probabilities(describe):
+    (spec,) = describe("""
+        def forward(net, x):
+            y = net.body(x)
+            return {"p": y.softmax(-1), "more": (y.argmax(-1), y > 0)}
+        @register_model("net", inputs=[X])
+        def net():
+            return Net(forward)
+    """)
+    assert [o.dtype for o in spec.outputs] == ["float32", "int64", "bool"]
+    assert [o.scale for o in spec.outputs] == ["probabilities", "linear", "linear"]
+
+
+def test_axes_are_followed_through_the_model(describe):
+    (spec,) = describe("""
+        @register_model("net", inputs=[TensorSpec("x", ("batch", "sequence", 4))],
+                        axes={"sequence": (2, 10)})
+        def net():
+            return Net(lambda net, x: (net.body(x), x[:, ::2]))
+    """)
+    assert spec.outputs[0].shape == ("batch", "sequence", 2)
+    assert spec.outputs[1].shape == ("batch", "output_1_dim_1", 4)
+
+
+def test_inputs_are_inferred_from_examples(describe):
+    (spec,) = describe("""
+        @register_model("net", examples={"x": np.ones((1, 4), np.float32),
+            "ids": np.array([[3, 7]]), "flag": np.array([[True]])})
+        def net():
+            class Three(nn.Module):
+                def forward(self, x, ids, flag):
+                    return x.sum(1) + ids.sum(1) + flag[:, 0]
+            return Three()
+    """)
+    assert [i.shape for i in spec.inputs] == [
+        ("batch_size", 4),
+        ("batch_size", 2),
+        ("batch_size", 1),
+    ]
+    assert [i.domain for i in spec.inputs] == [Real(), Integers(3, 8), Choice((0, 1))]
+
+
+def test_a_plain_callable_has_no_oracle(describe):
+    (spec,) = describe("""
+        @register_model("net", inputs=[X])
+        def net():
+            return lambda x: (x * 2, x.argmax(1))
+    """)
+    assert (spec.framework, spec.oracle) == ("python", False)
+    assert spec.outputs[1].dtype == "int64"
+
+
+def test_the_fingerprint_is_of_weights_and_code(describe):
+    (one,), (again,) = describe(RIGHT), describe(RIGHT, "again.py")
+    (seeded,), (changed,) = describe(RIGHT, "seeded.py", seed=1), describe(RIGHT + "\n#", "c.py")
+    assert len({spec.fingerprint for spec in (one, again, seeded, changed)}) == 4
+
+
+WRONG = {
+    "no range": (
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", 4), "int64")])\n'
+        "def net(): return nn.Embedding(3, 2)",
+        "nothing says of which range; add domain=Integers",
+    ),
+    "wrong size": (
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", 5))])\n'
+        "def net(): return nn.Linear(4, 2)",
+        r"refuses what its spec describes \(x \[2, 5\] float32\)",
+    ),
+    "wrong dtype": (
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", 4), "float64")])\n'
+        "def net(): return nn.Linear(4, 2)",
+        "refuses what its spec describes",
+    ),
+    "missing output": (
+        '@register_model("net", inputs=[X], outputs=[TensorSpec("a", ("batch", 2)),'
+        ' TensorSpec("b", ("batch", 2))])\ndef net(): return nn.Linear(4, 2)',
+        "returns 1 outputs, its spec names 2: a, b",
+    ),
+    "wrong output": (
+        '@register_model("net", inputs=[X], outputs=[TensorSpec("a", ("batch", 3))])\n'
+        "def net(): return nn.Linear(4, 2)",
+        r"output 'a' is float32 \['batch', 2\], its spec says float32 \['batch', 3\]",
+    ),
+    "trains in eval": (
+        '@register_model("net", inputs=[X])\n'
+        "def net(): return Net(lambda n, x: nn.functional.dropout(n.body(x), training=True))",
+        "answers the same input twice differently",
+    ),
+    "changes itself": (
+        '@register_model("net", inputs=[X])\n'
+        "def net():\n    def forward(n, x):\n        n.body.bias.data += 1\n        return n.body(x)\n"
+        "    return Net(forward)",
+        "changes its own weights when it runs",
+    ),
+    "not float64": (
+        '@register_model("net", inputs=[X])\ndef net(): return Net(lambda n, x: n.body(x).float())',
+        r"cannot be computed in float64 \(an output is torch.float32\).*oracle=False",
+    ),
+    "too many inputs": (
+        '@register_model("net", inputs=[X, TensorSpec("y", ("batch", 4))])\n'
+        "def net(): return nn.Linear(4, 2)",
+        r"takes 1 inputs \(input\), its spec names 2: x, y",
+    ),
+    "no inputs": (
+        '@register_model("net")\ndef net(): return nn.Linear(4, 2)',
+        "says nothing of its inputs",
+    ),
+    "fixed batch": (
+        '@register_model("net", inputs=[TensorSpec("x", (1, 4))])\n'
+        "def net(): return nn.Linear(4, 2)",
+        "axis 0 of input 'x' is 1; it must be the batch, by a name",
+    ),
+    "batch is gone": (
+        '@register_model("net", inputs=[X])\ndef net(): return Net(lambda n, x: n.body(x).sum())',
+        "its first axis must be the batch",
+    ),
+    "no model": (
+        '@register_model("net", inputs=[X])\ndef net(): return 3',
+        "its function returns a int; return a torch.nn.Module",
+    ),
+    "no builder": (
+        '@register_model("net", inputs=[X])\ndef net(): return nn.Linear("a")',
+        "cannot be built: TypeError",
+    ),
+    "no such axis": (
+        '@register_model("net", inputs=[X], axes={"seq": (1, 4)})\n'
+        "def net(): return nn.Linear(4, 2)",
+        "axes names 'seq', which is in no input's shape",
+    ),
+    "two of a name": (RIGHT + RIGHT, "'net' is registered twice"),
+    "nothing registered": ("X", "registers no model; put @register_model"),
+    "does not run": ("1 / 0", r"cannot be imported: ZeroDivisionError.*models.py, line \d+"),
+    "mask before lengths": (
+        '@register_model("net", inputs=[TensorSpec("m", ("batch", 4), "bool",'
+        ' domain=Mask(lengths="n"))])\ndef net(): return nn.Linear(4, 2)',
+        "no input of that name comes before it",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_is_told_in_one_sentence(describe, what):
+    body, words = WRONG[what]
+    with pytest.raises(EngineError, match=words) as told:
+        describe(body)
+    assert told.value.kind == "UsageError"
+    assert "\n" not in told.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "pointer"),
+    [
+        ("resnet18", None),
+        ("torchvision:resnet34", None),
+        ("timm:resnet10t", Pointer("timm:resnet10t", "timm", "resnet10t")),
+        ("package.zoo:make", Pointer("package.zoo:make", "package.zoo", "make")),
+        ("/a/b.py:make", Pointer("b.py:make", "/a/b.py", "make")),
+    ],
+)
+def test_pointers(text, pointer):
+    assert read_pointer(text) == pointer
+
+
+def test_adopted_models_are_registered_and_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
+    path = tmp_path / "models.py"
+    path.write_text(HEAD + RIGHT)
+    assert adopt([str(path)], []) == ("net",)
+    assert MODELS["net"].inputs[0].shape == ("batch", 4)
+    assert adopt([], [f"{path}:net"]) == ("models.py:net",)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [(["nowhere.py"], "no such file; 'make new-model"), (["no.such.module"], "cannot be imported")],
+)
+def test_a_file_that_is_not_there(files, words):
+    with pytest.raises(UsageError, match=words):
+        adopt(files, [])
