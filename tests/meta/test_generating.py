@@ -34,8 +34,8 @@ def names(model):
 
 def test_pytest_collects_the_same():
     parts = ("structure", "function", "robustness")
-        arguments = [*(f"tests/test_{part}.py" for part in parts), "--collect-only", "-q"]
-        arguments += ["--model=simple_net"]
+    arguments = [*(f"tests/test_{part}.py" for part in parts), "--collect-only", "-q"]
+    arguments += ["--model=simple_net"]
     arguments += ["--exporter=torch_torchscript", "--opset=14", "--provider=cpu"]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", *arguments],
