@@ -26,7 +26,7 @@ MODEL ?= resnet18
 OPSET ?= 14
 EXPORTER ?= torch_torchscript
 
-.PHONY: help conformance new-model bench gate gate-study test lint detection false-alarms localisation overhead install clean
+.PHONY: help conformance new-model bench gate gate-selftest test lint detection false-alarms localisation overhead install clean
 
 help:
 	@echo "make conformance   certify the models: matrix, .conformance/report.html, results.json"
@@ -38,9 +38,13 @@ help:
 	@echo "make detection     how many wrong conversions the suite finds, beside other tools (20 min)"
 	@echo "make false-alarms  clean exports with fresh seeds: none may be red (15 min)"
 	@echo "make localisation  how often the node that introduces an error is named rightly"
-	@echo "make gate-study    the gate's error rates on this machine (45 min)"
+	@echo "make gate-selftest the gate's error rates on this machine (30 min; N=200 for more)"
 	@echo "make overhead      the suite's time beside a bare script's, for MODEL and EXPORTER"
 	@echo "make clean         empty .conformance (cache, reports, repro bundles)"
+	@echo "make convert MODEL=resnet18 OPSET=18 OUT=models/resnet18.onnx   export, validate, keep what is valid"
+	@echo "make compare IMAGE=dog.jpg   a photograph through the native model and ONNX Runtime"
+	@echo "make inspect ARTIFACT=FILE   what is in an ONNX file, and which provider takes its nodes"
+	@echo "make doctor        what works here, what is missing, what clashes"
 	@echo "FRAMEWORKS=torch   (or keras) install and run one half;  ARGS='--model resnet18' for pytest"
 
 conformance: $(STAMP)
@@ -58,8 +62,8 @@ gate: $(STAMP)
 	@test -n "$(BASELINE)$(findstring --engine,$(ARGS))" || { echo "make gate BASELINE=DIR: the folder that --save-onnx kept (make conformance ARGS=--save-onnx=DIR)"; exit 2; }
 	$(PYTEST) tests/test_gate.py $(HALF) $(if $(BASELINE),--gate=$(BASELINE)) $(ARGS)
 
-gate-study: $(STAMP)
-	$(BIN)/python -m tests.meta.gate_study --trials same=300 slow10=150 slow5@0.05=150 $(ARGS)
+gate-selftest: $(STAMP)
+	$(BIN)/python -m tests.meta.gate_selftest $(if $(N),--n=$(N)) $(ARGS)
 
 test: $(STAMP) lint
 	$(PYTEST) tests/meta
@@ -99,3 +103,28 @@ $(LINT_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 clean:
 	rm -rf .conformance
+
+# Everyday tools. `given` is a variable's option, where it was given on the command line or in the
+# environment: the defaults above are of other targets.
+.PHONY: convert compare inspect doctor
+OUT ?=
+VALIDATE ?=
+WEIGHTS ?=
+IMAGE ?=
+ARTIFACT ?=
+given = $(if $(filter-out undefined default file,$(origin $(2))),'$(1)=$($(2))')
+WEIGHTS_OPTION = $(if $(WEIGHTS),--weights=$(WEIGHTS))
+
+convert: $(STAMP)
+	@$(BIN)/python -m fixtures.tools.convert '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(if $(OUT),'--out=$(OUT)') $(if $(filter no,$(VALIDATE)),--no-validate) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
+
+compare: $(STAMP)
+	@test -n "$(IMAGE)" || { echo "make compare IMAGE=dog.jpg: the photograph to look at"; exit 2; }
+	@$(BIN)/python -m fixtures.tools.compare '$(IMAGE)' $(call given,--model,MODEL) $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(if $(ARTIFACT),'--artifact=$(ARTIFACT)') $(WEIGHTS_OPTION) $(OWN) $(ARGS)
+
+inspect: $(STAMP)
+	@test -n "$(ARTIFACT)" || { echo "make inspect ARTIFACT=model.onnx: the file to look into"; exit 2; }
+	@$(BIN)/python -m fixtures.tools.inspect '$(ARTIFACT)' $(ARGS)
+
+doctor: $(STAMP)
+	@$(BIN)/python -m fixtures.tools.doctor $(ARGS)
