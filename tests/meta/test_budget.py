@@ -242,7 +242,7 @@ def softmax(rows):
 
 
 def alive(refs, outputs=LINEAR):
-    return liveness(refs, outputs, RULE["floor_ulp"], dead_share=0.1)
+    return liveness(refs, outputs, RULE["floor_ulp"], dead_share=0.1, moving_share=0.1)
 
 
 def test_linear_function_is_alive_at_any_size():
@@ -277,3 +277,14 @@ def test_flat_softmax_is_alive_by_its_logarithms():
     """A thousand classes barely move in value; their logarithms do."""
     assert alive(references(softmax), PROBABILITIES) > 1e5
     assert alive(references(lambda x: softmax(0 * x)), PROBABILITIES) < 1e-3
+
+
+@pytest.mark.parametrize(("places", "lives"), [(1, True), (0, False)])
+def test_whole_numbers_are_alive_where_a_share_of_them_changes(places, lives):
+    """A mask is background in most places, whatever the image; one that never moves is dead."""
+    masks = [np.zeros((2, 6), np.int64) for _ in range(3)]
+    for seed, mask in enumerate(masks):
+        mask[:, :places] = seed
+    refs = [Reference({"output": m}, {"output": m}, ({"output": m},) * 3) for m in masks]
+    moved = alive(refs, (replace(LINEAR[0], dtype="int64"),))
+    assert (moved > 1e5) == lives

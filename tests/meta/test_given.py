@@ -138,6 +138,14 @@ def test_no_file_is_left_out_in_silence(tmp_path):
     assert set(labelled((str(tmp_path / "given"),))) == {"A", "linked/b"}
 
 
+def test_links_in_a_circle_are_walked_once(tmp_path):
+    """Each further link would double the walk."""
+    (tmp_path / "a.onnx").touch()
+    for number in range(12):
+        (tmp_path / f"link{number}").symlink_to(".", target_is_directory=True)
+    assert set(labelled((str(tmp_path),))) == {"a"}
+
+
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.onnx")
     (case,) = given_cases((str(tmp_path),), ("simple_net",), (), (), ("cpu",))

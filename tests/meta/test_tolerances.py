@@ -18,6 +18,7 @@ defaults:
     floor_ulp: 2.0
   liveness:
     dead_share: 0.1
+    moving_share: 0.1
     minimum: 1000.0
   allclose:
     rtol: 1.0e-3
@@ -147,7 +148,7 @@ MALFORMED = {
         "'minimum' must be a number",
     ),
     "check without keys": (
-        "    dead_share: 0.1\n    minimum: 1000.0\n",
+        "    dead_share: 0.1\n    moving_share: 0.1\n    minimum: 1000.0\n",
         "",
         "  liveness",
         "'liveness' must be a mapping",

@@ -1,0 +1,88 @@
+"""A feed that ends the runtime's process is found, and spoils no other's answer."""
+
+import numpy as np
+import pytest
+
+from fixtures.checks.robustness import check_empty_batch, check_refusal
+from fixtures.errors import EngineDied, EngineError, StageFailure
+from fixtures.pipeline.isolating import MOST_DEATHS, run_isolated
+from fixtures.recipes import Feed
+from fixtures.subject import Answer
+
+FEEDS = [Feed(x=np.full(1, value)) for value in range(5)]
+
+
+def failure(error):
+    stage = StageFailure("runtime", "net", str(error), error.details)
+    stage.__cause__ = error
+    return stage
+
+
+DEATH = EngineDied("onnxruntime engine died", "in 'run', exit status -6", "a word\nthe last word\n")
+HANG = EngineDied("onnxruntime engine hung", "'run' gave no answer within 9 s and was killed")
+RAISED = EngineError("RuntimeError", "no")
+
+
+def runner(deadly, error=DEATH):
+    """Answers each feed with its number, and counts its calls."""
+    calls = []
+
+    def run(feeds):
+        values = [int(feed["x"][0]) for feed in feeds]
+        calls.append(values)
+        if deadly.intersection(values):
+            raise failure(error)
+        return [{"outputs": value} for value in values]
+
+    return run, calls
+
+
+def test_feeds_that_end_nothing_run_together():
+    run, calls = runner(set())
+    assert [result["outputs"] for result in run_isolated(run, FEEDS)] == [0, 1, 2, 3, 4]
+    assert calls == [[0, 1, 2, 3, 4]]
+
+
+def test_the_deadly_feed_alone_has_no_answer():
+    results = run_isolated(runner({3})[0], FEEDS)
+    assert [result.get("outputs") for result in results] == [0, 1, 2, None, 4]
+    assert results[3]["died"]
+    assert "exit status -6; its last words: the last word" in results[3]["error"]
+
+
+@pytest.mark.parametrize("error", [HANG, RAISED], ids=["hang", "error"])
+def test_what_did_not_end_by_itself_is_not_tried_again(error):
+    run, calls = runner({3}, error)
+    with pytest.raises(StageFailure):
+        run_isolated(run, FEEDS)
+    assert len(calls) == 1
+
+
+def test_a_file_that_ends_the_process_on_most_feeds_fails_as_one():
+    run, calls = runner(set(range(5)))
+    with pytest.raises(StageFailure):
+        run_isolated(run, FEEDS)
+    assert len(calls) == 1 + MOST_DEATHS + 1
+
+
+def test_one_feed_that_ends_the_process_when_fed_alone_fails():
+    with pytest.raises(StageFailure):
+        run_isolated(runner({0})[0], FEEDS[:1])
+
+
+class Dead:
+    """A subject whose runtime dies on everything."""
+
+    def __init__(self, subject):
+        self.model, self.case, self.seed = subject.model, subject.case, subject.seed
+
+    def run(self, feed, repeat=0):
+        return Answer(None, "onnxruntime engine died", died=True)
+
+    def native_refusal(self, feed):
+        return "native refuses it too"
+
+
+def test_a_crash_is_neither_a_refusal_nor_an_answer(right):
+    assert not check_empty_batch(Dead(right)).passed
+    assert not check_refusal(Dead(right), "rank").passed
