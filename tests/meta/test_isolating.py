@@ -1,10 +1,13 @@
 """A feed that ends the runtime's process is found, and spoils no other's answer."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from fixtures.checks.robustness import check_empty_batch, check_refusal
 from fixtures.errors import EngineDied, EngineError, StageFailure
+from fixtures.models import MODELS
 from fixtures.pipeline.isolating import MOST_DEATHS, run_isolated
 from fixtures.recipes import Feed
 from fixtures.subject import Answer
@@ -70,19 +73,14 @@ def test_one_feed_that_ends_the_process_when_fed_alone_fails():
         run_isolated(runner({0})[0], FEEDS[:1])
 
 
-class Dead:
-    """A subject whose runtime dies on everything."""
-
-    def __init__(self, subject):
-        self.model, self.case, self.seed = subject.model, subject.case, subject.seed
-
-    def run(self, feed, repeat=0):
-        return Answer(None, "onnxruntime engine died", died=True)
-
-    def native_refusal(self, feed):
-        return "native refuses it too"
+def dead(feed, repeat=0):
+    return Answer(None, "onnxruntime engine died", died=True)
 
 
-def test_a_crash_is_neither_a_refusal_nor_an_answer(right):
-    assert not check_empty_batch(Dead(right)).passed
-    assert not check_refusal(Dead(right), "rank").passed
+def test_a_crash_is_neither_a_refusal_nor_an_answer():
+    """Not even where native refuses the feed too."""
+    subject = SimpleNamespace(
+        model=MODELS["simple_net"], seed=0, run=dead, native_refusal=lambda feed: "no"
+    )
+    assert not check_empty_batch(subject).passed
+    assert not check_refusal(subject, "rank").passed
