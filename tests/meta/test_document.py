@@ -16,8 +16,9 @@ def rows_of(counts):
     return [{"name": name, "outcome": "passed", "compared": 1} for name in counts.elements()]
 
 
-def case_of(verdict, *, complete=True, option=False):
-    return {"verdict": verdict, "complete": complete, "option": option, "checks": []}
+def case_of(verdict, *, complete=True, option=False, score=1.0):
+    shared = {"verdict": verdict, "complete": complete, "option": option, "checks": []}
+    return {**shared, "worst_score": score}
 
 
 def test_a_case_that_ran_everything_is_complete():
@@ -45,6 +46,7 @@ def test_an_option_owes_a_comparison_too():
     ("cases", "status", "verdict", "words"),
     [
         ([case_of("passed")], 0, "proved", "1 of 1 cases are proved"),
+        ([case_of("passed", score=None)], 0, "proved", "(1 of them by allclose alone"),
         ([case_of("passed", complete=False)], 0, "in part", "1 passed only some of their checks"),
         ([case_of("passed", option=True)], 0, "in part", "0 of 0 cases are proved"),
         ([case_of("failed"), case_of("passed")], 1, "red", "1 of 2 cases are red"),

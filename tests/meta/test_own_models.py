@@ -161,7 +161,8 @@ WRONG = {
     ),
     "changes itself": (
         '@register_model("net", inputs=[X])\n'
-        "def net():\n    def forward(n, x):\n        n.body.bias.data += 1\n        return n.body(x)\n"
+        "def net():\n"
+        "    def forward(n, x):\n        n.body.bias.data += 1\n        return n.body(x)\n"
         "    return Net(forward)",
         "changes its own weights when it runs",
     ),
@@ -199,6 +200,11 @@ WRONG = {
         '@register_model("net", inputs=[X], axes={"seq": (1, 4)})\n'
         "def net(): return nn.Linear(4, 2)",
         "axes names 'seq', which is in no input's shape",
+    ),
+    "cannot be calibrated": (
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", "n", 4))], calibrate=True)\n'
+        "def net(): return nn.Linear(4, 2)",
+        "calibrate=True is for models of one floating input",
     ),
     "two of a name": (RIGHT + RIGHT, "'net' is registered twice"),
     "nothing registered": ("X", "registers no model; put @register_model"),
