@@ -3,14 +3,14 @@
 import pytest
 from hypothesis import given, settings
 
+from fixtures.checks.closeness import check_allclose
 from fixtures.checks.function import (
-    check_allclose,
     check_batch_invariance,
     check_determinism,
     check_error_budget,
     check_liveness,
-    check_top5,
 )
+from fixtures.checks.ranking import check_top5
 from fixtures.feeds import replayed
 from fixtures.shrinking import explained, shrunk
 from fixtures.strategies import PHASES, new_recipes

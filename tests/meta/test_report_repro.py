@@ -16,13 +16,13 @@ from onnx.reference import ReferenceEvaluator
 
 from fixtures.budget import Reference
 from fixtures.checks import replay
+from fixtures.checks.closeness import check_allclose
 from fixtures.checks.function import (
-    check_allclose,
     check_batch_invariance,
     check_determinism,
     check_error_budget,
-    check_top5,
 )
+from fixtures.checks.ranking import check_top5
 from fixtures.checks.robustness import check_empty_batch, check_nonfinite
 from fixtures.checks.structure import check_opset
 from fixtures.errors import ConformanceError, StageFailure
