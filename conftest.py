@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import unittest
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -21,52 +18,31 @@ from fixtures.explaining import Explainer
 from fixtures.feeds import replayed
 from fixtures.found_recipes import found_recipes
 from fixtures.gate.errors import Undecided
-from fixtures.gate.rules import METRICS
 from fixtures.known_failures import find
 from fixtures.live import LiveSubject
 from fixtures.models import resolve_model
 from fixtures.photographs import photographs
 from fixtures.pipeline.clock import Clock
-from fixtures.pipeline.workbench import Workbench
-from fixtures.providers import PROVIDERS
 from fixtures.report.collector import Collector
 from fixtures.report.repro import write_bundle
 from fixtures.report.wording import failure_message, header, reproduce_command
 from fixtures.run import Run, make_run
 from fixtures.spec import Case
-from fixtures.store import Store
-from fixtures.timing.bench import Bench
-from fixtures.timing.certificates import Certificates
-from fixtures.timing.floors import Floor
 from fixtures.timing.judging import NotProved
-from fixtures.timing.selecting import Required, Timed, Wanted, required_rows, wanted_rows
+from fixtures.wiring.session import (
+    EVIDENCE,
+    EXPLAINER,
+    LAST_OF_CASE,
+    RED_CASES,
+    RUN,
+    KnownRed,
+    Red,
+    collector_of,
+    gpu_mark,
+    workbench,
+)
 
-if TYPE_CHECKING:  # they import scipy, half a second that only a gate must pay
-    from fixtures.gate.testing import GatedCase, WholeGate
-
-RUN = pytest.StashKey[Run]()
-BENCH = pytest.StashKey[Workbench]()
-EVIDENCE = pytest.StashKey[Evidence]()
-LAST_OF_CASE = pytest.StashKey[bool]()
-EXPLAINER = pytest.StashKey[Explainer]()
-CERTIFICATES = pytest.StashKey[Certificates]()
-GATE = pytest.StashKey["Gate"]()
-ROWS = pytest.StashKey[list[Wanted]]()
-FLOORS = pytest.StashKey[list[tuple[Wanted, Floor]]]()
-TIMING = pytest.StashKey[Bench]()
-RED_CASES = pytest.StashKey[dict[Case, str]]()
-
-
-class Red(pytest.fail.Exception):
-    """A red verdict: its message stands alone, so pytest adds no traceback."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message, pytrace=False)
-        self.reason = reason
-
-
-class KnownRed(Red):
-    """The red verdict that a known failure foretold, in its own words."""
+pytest_plugins = ("fixtures.wiring.latency", "fixtures.wiring.gate")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,9 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         conformance_options.register_profiles(Path(config.getoption("cache_dir")))
         conformance_options.load_profile(profile_of(config))
-        config.stash[RUN] = run = make_run(config)
-        config.stash[ROWS] = list(wanted_rows(run)) if run.timing.wanted else []
-        config.stash[FLOORS] = list(required_rows(run)) if run.timing.wanted else []
+        config.stash[RUN] = make_run(config)
         found_recipes("")  # a malformed file is told before anything starts
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
@@ -98,37 +72,6 @@ def pytest_configure(config: pytest.Config) -> None:
     clock = Clock()
     collector = Collector(config, config.stash[RUN], clock)
     config.pluginmanager.register(collector, "conformance-report")
-    if config.stash[RUN].gate is not None and not config.option.help:
-        _open_gate(config)
-    if not config.option.help:
-        _open_latency(config)
-
-
-def _open_latency(config: pytest.Config) -> None:
-    """What guards comparisons of timings, and reports them where they were asked for."""
-    from fixtures.timing.comparing import CompareGuard
-    from fixtures.timing.report import LatencyReport
-
-    run = config.stash[RUN]
-    config.pluginmanager.register(CompareGuard(config, run), "compare-guard")
-    if run.timing.wanted:
-        report = LatencyReport(
-            lambda: config.stash[TIMING].groups if TIMING in config.stash else {}, run
-        )
-        config.pluginmanager.register(report, "latency-report")
-
-
-def _open_gate(config: pytest.Config) -> None:
-    """Read baseline and rules before anything starts; they import scipy, so here and not above."""
-    from fixtures.gate.gating import Gate
-    from fixtures.gate.report import GateReport
-
-    run = config.stash[RUN]
-    try:
-        config.stash[GATE] = Gate(run, lambda: (workbench(config), certificates(config)))
-    except UsageError as error:
-        raise pytest.UsageError(str(error)) from error
-    config.pluginmanager.register(GateReport(config.stash[GATE], run), "gate-report")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -136,10 +79,6 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.definition.get_closest_marker("gate"):
-        _generate_gate(metafunc)
-    if metafunc.definition.get_closest_marker("latency"):
-        _generate_latency(metafunc)
     marker = metafunc.definition.get_closest_marker("check")
     if marker is None:
         return
@@ -174,30 +113,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("photograph", photographs(run.images), ids=lambda p: p.name)
 
 
-def _generate_latency(metafunc: pytest.Metafunc) -> None:
-    """The rows to time; none unless timings were asked for."""
-    if "timed" in metafunc.fixturenames:
-        rows = metafunc.config.stash[ROWS]
-        metafunc.parametrize("timed", rows, ids=lambda row: row.id, indirect=True)
-    else:
-        floors = metafunc.config.stash[FLOORS]
-        metafunc.parametrize("required", floors, ids=lambda pair: pair[0].id, indirect=True)
-
-
-def _generate_gate(metafunc: pytest.Metafunc) -> None:
-    """The cases to gate; none without a baseline."""
-    run = metafunc.config.stash[RUN]
-    if "gated" in metafunc.fixturenames:
-        cases = [
-            pytest.param((case, batch), id=f"{case.id}-b{batch}", marks=_gpu_mark(case))
-            for case in run.cases
-            for batch in (run.gate.batch_sizes if run.gate else ())
-        ]
-        metafunc.parametrize("gated", cases, indirect=True)
-    if "metric" in metafunc.fixturenames:
-        metafunc.parametrize("metric", METRICS)
-
-
 def profile_of(config: pytest.Config) -> str:
     """The Hypothesis profile: ours by default, also where Hypothesis would choose by itself."""
     return str(config.getoption("hypothesis_profile", None) or "default")
@@ -217,12 +132,8 @@ def _cases(run: Run, marker: pytest.Mark) -> list[Case]:
     return [case for case in cases if where(resolve_model(case.model), run.settings.weights)]
 
 
-def _gpu_mark(case: Case) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.gpu] if PROVIDERS[case.provider].gpu else []
-
-
 def _case_marks(run: Run, case: Case, check: str) -> list[pytest.MarkDecorator]:
-    marks = _gpu_mark(case)
+    marks = gpu_mark(case)
     known = find(run.known_failures, case, check)
     if known is not None:
         marks.append(pytest.mark.xfail(reason=str(known), strict=True, raises=KnownRed))
@@ -248,8 +159,6 @@ def pytest_collection_modifyitems(
         items[:] = [item for item in items if item not in homeless]
         config.hook.pytest_deselected(items=homeless)
     yield
-    if config.stash[RUN].gate:  # a case's tests share what was measured of it
-        items.sort(key=_gate_order)
     order: dict[Case | None, int] = {
         case: place for place, case in enumerate(config.stash[RUN].cases)
     }
@@ -259,15 +168,6 @@ def pytest_collection_modifyitems(
     items.sort(
         key=lambda item: (order[case_of(item)], rank[check_of(item)] if case_of(item) else 0)
     )
-
-
-def _gate_order(item: pytest.Item) -> tuple[int, str]:
-    """Case by case; the test of the whole comes first, because it costs nothing."""
-    if not hasattr(item, "callspec"):
-        return (0, "")
-    case, batch = item.callspec.params["gated"]
-    cases = item.config.stash[RUN].cases
-    return (1 + cases.index(case), f"{batch:06}")
 
 
 def _left_out(item: pytest.Item) -> bool:
@@ -329,79 +229,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         workbench(session.config).plan(wanted)
 
 
-def collector_of(config: pytest.Config) -> Collector:
-    """The plugin that collects rows and writes the reports."""
-    collector = config.pluginmanager.get_plugin("conformance-report")
-    assert isinstance(collector, Collector)
-    return collector
-
-
-def workbench(config: pytest.Config) -> Workbench:
-    """The session's workbench, made when a test first needs it."""
-    if BENCH not in config.stash:
-        run = config.stash[RUN]
-        root = run.settings.cache_dir
-        if run.temporary_cache:
-            root = Path(tempfile.mkdtemp(prefix="conformance-"))
-            config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
-        config.stash[BENCH] = Workbench(run.settings, Store(root), collector_of(config).clock)
-        config.add_cleanup(config.stash[BENCH].close)
-    return config.stash[BENCH]
-
-
 @pytest.fixture(scope="session")
 def subject(request: pytest.FixtureRequest) -> LiveSubject:
     """The case of this test, on the session's workbench."""
     tolerances = request.config.stash[RUN].tolerances
     return LiveSubject(request.param, workbench(request.config), tolerances)
-
-
-def certificates(config: pytest.Config) -> Certificates:
-    """The session's certificates, made when one is first asked for."""
-    if CERTIFICATES not in config.stash:
-        own = workbench(config)
-        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], own, own.store)
-    return config.stash[CERTIFICATES]
-
-
-def bench(config: pytest.Config) -> Bench:
-    """The session's bench, made when a row is first asked for."""
-    if TIMING not in config.stash:
-        config.stash[TIMING] = Bench(config.stash[RUN], workbench(config), certificates(config))
-        config.add_cleanup(config.stash[TIMING].close)
-    return config.stash[TIMING]
-
-
-@pytest.fixture
-def timed(request: pytest.FixtureRequest) -> Timed:
-    """A row to time, on the session's bench."""
-    return Timed(request.param, bench(request.config))
-
-
-@pytest.fixture
-def required(request: pytest.FixtureRequest) -> Required:
-    """A row whose speed-up has a floor."""
-    wanted, floor = request.param
-    return Required(Timed(wanted, bench(request.config)), floor)
-
-
-@pytest.fixture
-def gated(request: pytest.FixtureRequest) -> GatedCase:
-    """A case beside its baseline, on the session's gate."""
-    from fixtures.gate.testing import GatedCase
-
-    case, batch = request.param
-    run = request.config.stash[RUN]
-    assert run.gate is not None
-    return GatedCase(request.config.stash[GATE], case, batch, run.gate.strict)
-
-
-@pytest.fixture
-def gate(request: pytest.FixtureRequest) -> WholeGate:
-    """The run as a whole beside its baseline."""
-    from fixtures.gate.testing import WholeGate
-
-    return WholeGate(request.config.stash[RUN], request.config.stash[GATE].baseline)
 
 
 @pytest.fixture(scope="session")

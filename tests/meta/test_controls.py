@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from conftest import workbench
 from fixtures.checks import CHECKS, PLAIN_CASE, register_check
 from fixtures.checks.controls import CONTROLS, Altered, edited
 from fixtures.errors import UsageError
 from fixtures.live import LiveSubject
 from fixtures.subject import Answer
 from fixtures.tolerances import load_tolerances
+from fixtures.wiring.session import workbench
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from conftest import workbench
 from fixtures.checks.controls import edited
 from fixtures.feeds import materialise
 from fixtures.live import LiveSubject
@@ -21,6 +20,7 @@ from fixtures.recipes import Recipe
 from fixtures.spec import Case
 from fixtures.tolerances import Rule, load_tolerances
 from fixtures.tracing.records import measure_yardsticks, relative_errors, save
+from fixtures.wiring.session import workbench
 
 RULE = Rule({"factor": 4.0, "floor_ulp": 4.0}, "this test")
 TORCH = Case("simple_net", "torch_torchscript", 14, "cpu")

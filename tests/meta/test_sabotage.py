@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import workbench
 from fixtures.checks import PLAIN_CASE
 from fixtures.live import LiveSubject
 from fixtures.tolerances import load_tolerances
+from fixtures.wiring.session import workbench
 from tests.meta.sabotage import SCENARIOS, load_scenarios
 from tests.meta.sabotage.answers import HALVES, in_parts
 from tests.meta.sabotage.judging import judge, red_lines

@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import pytest
 
-from conftest import workbench
 from fixtures.checks import PLAIN_CASE
 from fixtures.errors import StageFailure
 from fixtures.live import LiveSubject
@@ -14,6 +13,7 @@ from fixtures.results import CheckResult
 from fixtures.shrinking import MOST_EXAMPLES, explained, search, shrunk, simpler, simplicity
 from fixtures.spec import TensorSpec
 from fixtures.tolerances import load_tolerances
+from fixtures.wiring.session import workbench
 from tests.meta.corpus import FAULTS
 from tests.meta.corpus.making import load_corpus
 from tests.meta.shrinking import shrink
