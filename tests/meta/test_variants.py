@@ -1,0 +1,99 @@
+"""Variants: made from the exported file, judged by every check, never a pass without being made."""
+
+import pytest
+
+from fixtures.errors import UsageError
+from fixtures.selection import Selection, select_cases
+from fixtures.spec import Case
+from fixtures.variants import VARIANTS
+from tests.meta.running import run_suite
+
+ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
+ONE = (
+    *ORDINARY,
+    "--model=simple_net",
+    "--exporter=torch_torchscript",
+    "--opset=14",
+    "--provider=cpu",
+)
+PLUGIN = ("-p", "tests.meta.plugins.bad_variants")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    wanted = ("ort_basic", "ort_extended", "negated", "silent", "missing")
+    folder = tmp_path_factory.mktemp("variants")
+    chosen = [f"--variant={name}" for name in wanted]
+    return run_suite(folder, *PLUGIN, *ONE, *chosen, f"--cache-dir={folder / 'cache'}")
+
+
+def test_verdicts(run):
+    verdicts = {
+        case["exporter"].partition("~")[2]: case["verdict"] for case in run.document["cases"]
+    }
+    assert verdicts == {
+        "": "passed",
+        "ort_basic": "passed",
+        "ort_extended": "passed",
+        "negated": "failed",
+        "silent": "failed",
+        "missing": "skipped",
+    }
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "the variant wrote no file",
+        "no_such_module is not installed: pip install no_such_module",
+        "1 of 4 native weights are not intact",
+        "--variant negated",
+    ],
+)
+def test_what_is_told(run, words):
+    assert words in run.text
+
+
+def test_the_file_is_the_variant_and_not_its_source(run):
+    digests = [case["artifact_sha256"] for case in run.document["cases"]]
+    known = [digest for digest in digests if digest]
+    assert len(set(known)) == len(known) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--variant=nope",), "unknown variant 'nope'; known:"),
+        (("--variant=ort_basic", "--artifact=README.md"), "--artifact is judged as it is"),
+    ],
+)
+def test_bad_input_is_told(tmp_path, options, words):
+    ran = run_suite(tmp_path, *ONE, *options)
+    assert ran.status == 4
+    assert words in ran.text
+
+
+def test_options_that_are_no_default_are_not_varied():
+    cases = select_cases(Selection(("keras_sequential",), variants=("ort_basic",)))
+    varied = [case for case in cases if case.variant]
+    assert varied
+    assert not any(case.options.suffix for case in varied)
+
+
+def test_without_a_variant_none_is_made():
+    assert not any(case.variant for case in select_cases(Selection()))
+
+
+def test_ids_tell_variants_apart():
+    case = Case("m", "torch_dynamo", 18, "cpu", variant="onnxslim")
+    assert case.id == "m-torch_dynamo~onnxslim-opset18-cpu"
+    assert Case.from_row(case.as_row()) == case
+
+
+def test_every_variant_says_what_it_does():
+    assert all(variant.story for variant in VARIANTS.values())
+
+
+def test_a_variant_is_registered_once():
+    with pytest.raises(UsageError, match="registered twice"):
+        VARIANTS.register("ort_basic", VARIANTS["ort_basic"])
