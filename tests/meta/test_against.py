@@ -12,7 +12,7 @@ from tests.meta.running import run_suite
 ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
 
 
-def perceptron(path, *, flip=False, batch="n", dtype=TensorProto.FLOAT):
+def perceptron(path, *, flip=False, batch="n", dtype=TensorProto.FLOAT, producer=""):
     rng = np.random.default_rng(1)
     weights = rng.standard_normal((10, 5)).astype(np.float32)
     if flip:
@@ -33,6 +33,7 @@ def perceptron(path, *, flip=False, batch="n", dtype=TensorProto.FLOAT):
         [numpy_helper.from_array(weights, "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    model.producer_name = producer
     onnx.save(model, path)
     return path
 
@@ -41,7 +42,7 @@ def perceptron(path, *, flip=False, batch="n", dtype=TensorProto.FLOAT):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("against")
     perceptron(folder / "before.onnx")
-    perceptron(folder / "after.onnx")
+    perceptron(folder / "after.onnx", producer="an optimiser")
     perceptron(folder / "wrong.onnx", flip=True)
     return run_suite(
         folder,
@@ -57,6 +58,12 @@ def run(tmp_path_factory):
 def test_the_same_function_is_proved(run):
     verdicts = {case["id"]: case["verdict"] for case in run.document["cases"]}
     assert verdicts == {"before.onnx-after-cpu": "passed", "before.onnx-wrong-cpu": "failed"}
+
+
+def test_a_comparison_of_a_file_with_itself_is_told(run):
+    sentence = run.document["run"]["sentence"]
+    assert "after.onnx: the same bytes as before.onnx" in sentence
+    assert "wrong.onnx" not in sentence
 
 
 def test_it_rests_on_a_float64_oracle(run):
@@ -93,6 +100,20 @@ def test_a_file_that_cannot_be_fed_at_will(tmp_path, made, words):
     ran = run_suite(tmp_path, *ORDINARY, f"--against={path}", f"--artifact={path}")
     assert ran.status == 4
     assert words in ran.text
+
+
+@pytest.mark.parametrize("how", ["itself", "a link", "a copy"])
+def test_a_file_beside_itself_proves_nothing(tmp_path, how):
+    path, other = perceptron(tmp_path / "one.onnx"), tmp_path / "other.onnx"
+    if how == "itself":
+        other = path
+    elif how == "a link":
+        other.symlink_to(path)
+    else:
+        other.write_bytes(path.read_bytes())
+    ran = run_suite(tmp_path, *ORDINARY, f"--against={path}", f"--artifact={other}")
+    assert ran.status == 4
+    assert "comparing it with itself proves nothing" in ran.text
 
 
 def test_the_doubled_graph_is_the_graph_in_float64(tmp_path):
