@@ -100,6 +100,40 @@ def test_the_same_result_as_a_run(tmp_path):
     assert found.cases[0].score == pytest.approx(case["worst_score"])
 
 
+TWICE = """
+import json, torch
+from pathlib import Path
+from fixtures import certify
+
+def write(folder, scale):
+    Path(folder).mkdir(exist_ok=True)
+    Path(folder, "m.py").write_text(
+        "import torch\\nfrom fixtures import TensorSpec, register_model\\n"
+        "class Net(torch.nn.Linear):\\n"
+        f"    def forward(self, x): return super().forward(x) * {scale}\\n"
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", 4))])\\n'
+        "def net(): return Net(4, 2)\\n"
+    )
+
+def served(folder):
+    return certify(f"{folder}/m.py:net", artifacts="served.onnx", cache_dir=Path("cache")).proved
+
+write("a", 1.0), write("b", 2.0)
+torch.manual_seed(0)
+torch.onnx.export(
+    torch.nn.Linear(4, 2), (torch.ones(2, 4),), "served.onnx", dynamo=False, input_names=["x"],
+    output_names=["output"], dynamic_axes={"x": {0: "batch"}, "output": {0: "batch"}},
+)
+found = [served("a"), served("b")]
+write("a", 2.0)
+print(json.dumps([*found, served("a")]))
+"""
+
+
+def test_another_file_and_an_edited_one_are_looked_at_anew(tmp_path):
+    assert script(tmp_path, TWICE) == [True, False, False]
+
+
 def test_an_absent_provider_is_no_proof():
     found = certify("simple_net", exporters=["torch_dynamo"], opsets=[18], providers=["cuda"])
     assert not found.proved
@@ -115,6 +149,9 @@ def test_an_absent_provider_is_no_proof():
         ({"model": "simple_net", "opsets": [99]}, "serves opset 99"),
         ({"model": "simple_net", "spec": {}}, "a named model has its own spec"),
         ({"model": 3}, "return a torch.nn.Module"),
+        ({"model": len, "spec": "x"}, "a spec is a TensorSpec, several of them, or example arrays"),
+        ({"model": "simple_net", "opsets": 99}, "serves opset 99"),
+        ({"model": "simple_net", "exporters": "nope"}, "unknown exporter 'nope'"),
     ],
 )
 def test_bad_input_is_told(asked, words):

@@ -1,5 +1,7 @@
 """Models from a user's file: what is found out about them, and what is told when they are wrong."""
 
+import subprocess
+import sys
 import textwrap
 
 import pytest
@@ -11,6 +13,7 @@ from fixtures.models import MODELS
 from fixtures.own import adopt
 from fixtures.own.adopting import SERVANT
 from fixtures.own.pointers import Pointer, read_pointer
+from fixtures.paths import ROOT
 from fixtures.spec import spec_as_data, spec_from_data
 
 LIMIT = 60.0
@@ -201,6 +204,20 @@ WRONG = {
         "def net(): return nn.Linear(4, 2)",
         "axes names 'seq', which is in no input's shape",
     ),
+    "an axis of one size": (
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", "n", 4))], axes={"n": (3, 3)})\n'
+        "def net(): return nn.Linear(4, 2)",
+        "axis 'n' has one size, 3, .*; give it a range, or write 3 in the shape",
+    ),
+    "a lost checkpoint": (
+        '@register_model("net", inputs=[X])\n'
+        'def net(): return torch.load("lost.pt", weights_only=True)',
+        r"looked for in /.*; Path\(__file__\).with_name\(\"lost.pt\"\) finds it beside",
+    ),
+    "no tensor": (
+        '@register_model("net", inputs=[X])\ndef net(): return Net(lambda n, x: "text")',
+        "returns a str, in which torch finds no tensor",
+    ),
     "cannot be calibrated": (
         '@register_model("net", inputs=[TensorSpec("x", ("batch", "n", 4))], calibrate=True)\n'
         "def net(): return nn.Linear(4, 2)",
@@ -249,10 +266,61 @@ def test_adopted_models_are_registered_and_chosen(tmp_path, monkeypatch):
     assert adopt([], [f"{path}:net"]) == ("models.py:net",)
 
 
+READS = """
+class Scaled(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) * self.scale
+@register_model("net", inputs=[X])
+def net():
+    from pathlib import Path
+    made = Scaled(4, 2)
+    made.scale = float(Path(__file__).with_name("scale.txt").read_text())
+    return made
+"""
+
+
+def test_what_a_builder_reads_is_in_the_fingerprint(describe, tmp_path):
+    """A result that is kept must not outlive the file that shaped the model."""
+    prints = []
+    for scale in ("1", "3", "1"):
+        (tmp_path / "scale.txt").write_text(scale)
+        prints += [spec.fingerprint for spec in describe(READS)]
+    assert prints[0] == prints[2] != prints[1]
+
+
+def test_two_modules_of_one_name_are_refused(tmp_path, monkeypatch):
+    """One engine would give both models the first."""
+    monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
+    files = [tmp_path / name / "models.py" for name in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.with_name("namesake.py").touch()
+        file.write_text(
+            "import namesake\n" + HEAD + RIGHT.replace("net", f"net_{file.parent.name}")
+        )
+    with pytest.raises(UsageError, match=r"called 'namesake', from .*/a/.* and .*/b/"):
+        adopt([str(file) for file in files], [])
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
-    [(["nowhere.py"], "no such file; 'make new-model"), (["no.such.module"], "cannot be imported")],
+    [
+        (["nowhere.py"], "no such file in /.*; from elsewhere, give its whole path"),
+        (["/nowhere.py"], r"/nowhere.py: no such file \('make new-model"),
+        (["docs/"], "a folder; name the Python file in it"),
+        (["docs/onnx.md"], "must be a .py file"),
+        (["no.such.module"], "cannot be imported"),
+    ],
 )
 def test_a_file_that_is_not_there(files, words):
     with pytest.raises(UsageError, match=words):
         adopt(files, [])
+
+
+def test_a_new_model_goes_into_a_python_file(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-m", "fixtures.own.new_model", "net", str(tmp_path / "net")],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert "must end in .py" in ran.stderr
