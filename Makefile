@@ -15,7 +15,9 @@ $(error FRAMEWORKS is "torch keras", torch or keras, not "$(FRAMEWORKS)")
 endif
 GROUPS := base $(FRAMEWORKS)
 HALF := $(addprefix --framework=,$(FRAMEWORKS))
-OWN := $(addprefix --models-from=,$(MODELS_FROM))
+# Several files are separated by spaces, unless all of it is one file's path.
+space := $(subst ,, )
+OWN := $(if $(wildcard $(subst $(space),\ ,$(MODELS_FROM))),'--models-from=$(MODELS_FROM)',$(addprefix --models-from=,$(MODELS_FROM)))
 STAMP := $(VENV)/.installed-$(subst $(eval) ,-,$(strip $(GROUPS)))
 LINT_STAMP := $(VENV)/.installed-lint
 
@@ -52,7 +54,7 @@ conformance: $(STAMP)
 
 new-model: $(STAMP)
 	@test -n "$(NAME)" || { echo "make new-model NAME=my_net [OUT=my_net.py]"; exit 2; }
-	@PYTHONPATH=. $(BIN)/python -m fixtures.own.new_model $(NAME) $(if $(OUT),$(OUT))
+	@PYTHONPATH=. $(BIN)/python -m fixtures.own.new_model '$(NAME)' $(if $(OUT),'$(OUT)')
 
 bench: $(STAMP)
 	$(PYTEST) tests/test_latency.py $(HALF) --benchmark-only $(OWN) $(ARGS)
@@ -60,7 +62,7 @@ bench: $(STAMP)
 # The `=` matters: pytest takes a folder that stands alone for the root of the tests.
 gate: $(STAMP)
 	@test -n "$(BASELINE)$(findstring --engine,$(ARGS))" || { echo "make gate BASELINE=DIR: the folder that --save-onnx kept (make conformance ARGS=--save-onnx=DIR)"; exit 2; }
-	$(PYTEST) tests/test_gate.py $(HALF) $(if $(BASELINE),--gate=$(BASELINE)) $(ARGS)
+	$(PYTEST) tests/test_gate.py $(HALF) $(if $(BASELINE),--gate=$(BASELINE)) $(OWN) $(ARGS)
 
 gate-selftest: $(STAMP)
 	$(BIN)/python -m tests.meta.gate_selftest $(if $(N),--n=$(N)) $(ARGS)

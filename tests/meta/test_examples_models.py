@@ -12,8 +12,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from fixtures.paths import ROOT
-from fixtures.recipes import MIDDLE
-from fixtures.spec import Axis
+from fixtures.spec import MIDDLE, Axis
 from tests.meta.running import run_suite
 
 EXAMPLES = ROOT / "examples" / "models"

@@ -8,10 +8,11 @@ import pytest
 
 from fixtures.domains import Choice, Integers, Real
 from fixtures.engines.host import WorkerEngine
-from fixtures.errors import EngineError, UsageError
+from fixtures.errors import EngineError, StageFailure, UsageError
 from fixtures.models import MODELS
 from fixtures.own import adopt
 from fixtures.own.adopting import SERVANT
+from fixtures.own.edited import refuse_edited
 from fixtures.own.pointers import Pointer, read_pointer
 from fixtures.paths import ROOT
 from fixtures.spec import spec_as_data, spec_from_data
@@ -288,6 +289,17 @@ def test_what_a_builder_reads_is_in_the_fingerprint(describe, tmp_path):
     assert prints[0] == prints[2] != prints[1]
 
 
+def test_an_edit_during_the_run_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
+    path = tmp_path / "models.py"
+    path.write_text(HEAD + RIGHT)
+    adopt([str(path)], [])
+    refuse_edited("net")
+    path.write_text(HEAD + RIGHT + "# saved again")
+    with pytest.raises(StageFailure, match=r"models.py was edited during the run"):
+        refuse_edited("net")
+
+
 def test_two_modules_of_one_name_are_refused(tmp_path, monkeypatch):
     """One engine would give both models the first."""
     monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
@@ -324,3 +336,16 @@ def test_a_new_model_goes_into_a_python_file(tmp_path):
     )  # fmt: skip
     assert (ran.returncode, list(tmp_path.iterdir())) == (2, [])
     assert "must end in .py" in ran.stderr
+
+
+@pytest.mark.parametrize("target", ["conformance", "gate"])
+def test_make_hands_on_a_path_with_spaces_and_several_paths(tmp_path, target):
+    path = tmp_path / "with space.py"
+    path.touch()
+    for given, words in (
+        (path, f"'--models-from={path}'"),
+        ("a b", "--models-from=a --models-from=b"),
+    ):
+        told = ["make", "-n", target, "BASELINE=kept", f"MODELS_FROM={given}"]
+        ran = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+        assert words in ran.stdout

@@ -15,7 +15,7 @@ from fixtures.engines.host import ROOT
 from fixtures.feeds import pinned
 from fixtures.options import PROFILES
 from fixtures.recipes import CONSTANT, DISTRIBUTIONS, SCALES, Feed, Recipe, calibration_batch
-from fixtures.spec import TensorSpec
+from fixtures.spec import Axis, TensorSpec, sizes_of
 from fixtures.strategies import LARGEST_BATCH, foresee, new_recipes, recipes
 
 INPUTS = (TensorSpec("image", ("batch", 3, 16, 16)), TensorSpec("flat", ("batch", 10), "float64"))
@@ -270,3 +270,10 @@ def test_calibration_batch_is_repeatable_and_mixed(seed):
     assert np.array_equal(batch, calibration_batch((8, 3, 16, 16), seed))
     assert 0.05 < batch[6].std() < 0.15  # the faint one
     assert batch[7].min() >= 0  # the flat one
+
+
+@pytest.mark.parametrize(("extent", "larger"), [(0.25, "second"), (0.5, "first")])
+def test_either_of_two_axes_is_the_larger_one(extent, larger):
+    """A model that cuts one to the other's size is wrong on some feed."""
+    sizes = sizes_of((("first", Axis(1, 24)), ("second", Axis(1, 24))), extent)
+    assert max(sizes, key=sizes.__getitem__) == larger
