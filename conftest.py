@@ -124,8 +124,9 @@ def _cases(run: Run, marker: pytest.Mark) -> list[Case]:
     ``where(model, weights)`` says which models a test is for.
     """
     cases = [case for case in marker.kwargs.get("cases", run.cases) if run.selection.admits(case)]
-    suits = CHECKS[marker.args[0]].where if marker.args[0] in CHECKS else lambda model: True
-    cases = [case for case in cases if suits(resolve_model(case.model))]
+    if marker.args[0] in CHECKS:
+        check = CHECKS[marker.args[0]]
+        cases = [case for case in cases if check.suits(resolve_model(case.model), case)]
     where = marker.kwargs.get("where")
     if where is None:
         return cases

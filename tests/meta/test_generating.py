@@ -28,8 +28,11 @@ TOKENS = ModelSpec(
 )
 
 
+ORDINARY = Case("simple_net", "torch_torchscript", 14, "cpu")
+
+
 def names(model):
-    return Counter(one.check.name for one in owed_by(model, 0, drawn=False))
+    return Counter(one.check.name for one in owed_by(model, ORDINARY, 0, drawn=False))
 
 
 def test_pytest_collects_the_same():
@@ -63,4 +66,4 @@ def test_what_a_model_cannot_be_asked_it_does_not_owe():
 
 def test_drawn_feeds_come_on_top():
     model = resolve_model("simple_net")
-    assert len(list(owed_by(model, 0, drawn=True))) > sum(names(model).values())
+    assert len(list(owed_by(model, ORDINARY, 0, drawn=True))) > sum(names(model).values())

@@ -1,5 +1,7 @@
 """tolerances.yaml: valid as shipped, and every slip named by file, line and key."""
 
+from dataclasses import replace
+
 import pytest
 
 from fixtures.errors import UsageError
@@ -46,6 +48,15 @@ defaults:
     elu: 0.75
     softplus: 2.75
     mish: 4.25
+  float16:
+    roundoff: 8192.0
+    largest_scale: 10.0
+    rtol: 1.0e-2
+    atol_rms: 5.0e-2
+  tf32:
+    roundoff: 8192.0
+    rtol: 1.0e-2
+    atol_rms: 5.0e-2
 overrides:
 - match: {model: "resnet*", check: error_budget}
   set: {factor: 6.0}
@@ -302,8 +313,33 @@ def test_every_matcher_must_match(load, exporter, options, provider, minimum):
 
 def test_precision_is_matched(load):
     text = GOOD.replace("{model: resnet18}", "{precision: float16}")
-    assert load(text).rule("error_budget", CASE, "float16")["factor"] == 9.0
+    half = replace(CASE, precision="float16")
+    assert load(text).rule("error_budget", half)["factor"] == 9.0 * 8192
     assert load(text).rule("error_budget", CASE)["factor"] == 6.0
+
+
+@pytest.mark.parametrize(
+    ("check", "key", "ratio"),
+    [
+        ("error_budget", "factor", 8192),
+        ("error_budget", "maximum_yardstick", 1 / 8192),
+        ("error_budget", "floor_ulp", 1),
+        ("batch_invariance", "factor", 8192),
+        ("top5", "tie_factor", 8192),
+        ("liveness", "minimum", 1),
+    ],
+)
+def test_half_precision_counts_in_its_roundoff(load, check, key, ratio):
+    plain = Case("simple_net", "torch_dynamo", 18, "cpu")
+    rules = load(GOOD)
+    half = rules.rule(check, replace(plain, precision="float16"))
+    assert half[key] == rules.rule(check, plain)[key] * ratio
+    assert (ratio == 1) or ("the roundoff of float16" in half.origin)
+
+
+def test_a_class_has_figures_of_its_own(load):
+    half = load(GOOD).rule("allclose", Case("x", "y", 18, "cpu", precision="float16"))
+    assert (half["rtol"], half["atol_rms"]) == (1e-2, 5e-2)
 
 
 def test_overrides_that_match_no_case_are_found(load):

@@ -5,7 +5,7 @@ import pytest
 from fixtures.errors import UsageError
 from fixtures.selection import Selection, select_cases
 from fixtures.spec import Case
-from fixtures.variants import VARIANTS
+from fixtures.variants import VARIANTS, register_variant
 from tests.meta.running import run_suite
 
 ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
@@ -16,12 +16,13 @@ ONE = (
     "--opset=14",
     "--provider=cpu",
 )
+PLAIN_ONES = ("negated", "silent", "missing", "fp16", "fp16_all", "claims_more", "half_off")
 PLUGIN = ("-p", "tests.meta.plugins.bad_variants")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    wanted = ("ort_basic", "ort_extended", "negated", "silent", "missing")
+    wanted = ("ort_basic", "ort_extended", *PLAIN_ONES)
     folder = tmp_path_factory.mktemp("variants")
     chosen = [f"--variant={name}" for name in wanted]
     return run_suite(folder, *PLUGIN, *ONE, *chosen, f"--cache-dir={folder / 'cache'}")
@@ -38,6 +39,10 @@ def test_verdicts(run):
         "negated": "failed",
         "silent": "failed",
         "missing": "skipped",
+        "fp16": "passed",
+        "fp16_all": "passed",
+        "claims_more": "failed",
+        "half_off": "failed",
     }
 
 
@@ -57,7 +62,22 @@ def test_what_is_told(run, words):
 def test_the_file_is_the_variant_and_not_its_source(run):
     digests = [case["artifact_sha256"] for case in run.document["cases"]]
     known = [digest for digest in digests if digest]
-    assert len(set(known)) == len(known) == 4
+    assert len(known) == 8
+    assert len(set(known)) == 6  # nothing that fp16 blocks is in this model
+
+
+def test_a_class_is_proved_by_its_own_checks(run):
+    cases = {case["exporter"].partition("~")[2]: case for case in run.document["cases"]}
+    half = {row["name"] for row in cases["fp16"]["checks"]}
+    assert cases["fp16"]["complete"]
+    assert {"error_budget", "top5", "batch_invariance", "nonfinite", "canary"} <= half
+    assert not half & {"initializers", "denormals", "allclose"}
+    assert cases["fp16"]["worst_score"] > 100  # its error is that of half precision
+
+
+def test_an_unknown_precision_is_told():
+    with pytest.raises(UsageError, match="has precision 'int4', for which there is no budget"):
+        register_variant("tiny", story="of no class", precision="int4")(print)
 
 
 @pytest.mark.parametrize(
