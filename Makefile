@@ -47,6 +47,9 @@ help:
 	@echo "make compare IMAGE=dog.jpg   a photograph through the native model and ONNX Runtime"
 	@echo "make inspect ARTIFACT=FILE   what is in an ONNX file, and which provider takes its nodes"
 	@echo "make doctor        what works here, what is missing, what clashes"
+	@echo "make providers     which execution providers work here, and what to install for the others"
+	@echo "make openvino      certify on OpenVINO beside the CPU provider, in an environment of its own"
+	@echo "make versions ORT=\"1.24.4 1.28.0\"   certify under those versions of ONNX Runtime too"
 	@echo "FRAMEWORKS=torch   (or keras) install and run one half;  ARGS='--model resnet18' for pytest"
 
 conformance: $(STAMP)
@@ -108,12 +111,14 @@ clean:
 
 # Everyday tools. `given` is a variable's option, where it was given on the command line or in the
 # environment: the defaults above are of other targets.
-.PHONY: convert compare inspect doctor
+.PHONY: convert compare inspect doctor providers openvino versions
 OUT ?=
 VALIDATE ?=
 WEIGHTS ?=
 IMAGE ?=
 ARTIFACT ?=
+ORT ?= 1.24.4
+OPENVINO ?= 1.24.1
 given = $(if $(filter-out undefined default file,$(origin $(2))),'$(1)=$($(2))')
 WEIGHTS_OPTION = $(if $(WEIGHTS),--weights=$(WEIGHTS))
 
@@ -130,3 +135,17 @@ inspect: $(STAMP)
 
 doctor: $(STAMP)
 	@$(BIN)/python -m fixtures.tools.doctor $(ARGS)
+
+providers: $(STAMP)
+	@$(BIN)/python -m fixtures.tools.providers $(ARGS)
+
+# The same exports and native results, and a column for each environment. TESTS=tests/test_latency.py
+# with ARGS=--benchmark-only times them.
+TESTS ?= tests --ignore=tests/meta
+openvino: $(STAMP)
+	engines=$$($(BIN)/python -m fixtures.tools.environments openvino=onnxruntime-openvino==$(OPENVINO)) && \
+	$(PYTEST) $(TESTS) --provider=cpu --provider=openvino --require=openvino $$engines $(HALF) $(OWN) $(ARGS)
+
+versions: $(STAMP)
+	engines=$$($(BIN)/python -m fixtures.tools.environments $(ORT)) && \
+	$(PYTEST) $(TESTS) --provider=cpu $(addprefix --provider=ort-,$(ORT)) $$engines $(HALF) $(OWN) $(ARGS)

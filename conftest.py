@@ -78,6 +78,17 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return header(config.stash[RUN], profile_of(config))
 
 
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """What the probes of the collected cases' providers found: of no other is one asked."""
+    if config.option.collectonly:
+        return []
+    run = config.stash[RUN]
+    cases = [case for case in map(case_of, items) if case is not None]
+    judged = [case for case in cases if not left_out(run, resolve_model(case.model).framework)]
+    names = dict.fromkeys(case.provider for case in judged)
+    return [f"provider {name}: {workbench(config).probe(name).words}" for name in names]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("check")
     if marker is None:
@@ -249,7 +260,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What is left out skips by name; an absent provider in the probe's own words."""
+    """What is left out skips by name; an absent provider in the probe's words; a broken is red."""
     case = case_of(item)
     if case is not None:
         run, framework = item.config.stash[RUN], resolve_model(case.model).framework
@@ -257,7 +268,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"{framework}: left out by --framework {' '.join(run.frameworks)}")
         probe = workbench(item.config).probe(case.provider)
         if not probe.usable:
-            pytest.skip(f"{case.provider}: {probe.reason}")
+            told = f"{case.provider}: {probe.words}"
+            if probe.broken:
+                raise Red(f"{case.id}: {told}", told)
+            pytest.skip(told)
         red = item.config.stash[RED_CASES].get(case)
         if red is not None and run.settings.first_finding:
             pytest.skip(f"not run: {red} is red already (--first-finding)")

@@ -3,6 +3,7 @@
 import pytest
 
 from fixtures.checks.canary import check_canary
+from fixtures.checks.placement import check_placement
 from fixtures.checks.structure import (
     check_batch_axis,
     check_checker,
@@ -10,7 +11,6 @@ from fixtures.checks.structure import (
     check_initializers,
     check_interface,
     check_opset,
-    check_placement,
 )
 
 

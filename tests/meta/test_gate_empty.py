@@ -295,7 +295,6 @@ def asked(**changes):
         ({"gate_seconds": float("nan")}, "--gate-seconds nan"),
         ({"gate": None, "gate_strict": True}, "--gate-strict needs --gate BASELINE"),
         ({"engine": ["baseline"]}, "give LABEL=SPEC"),
-        ({"engine": ["candidate=popen"]}, "no engine 'candidate'"),
         ({"engine": ["baseline=popen", "baseline=popen"]}, "was given already"),
         ({"engine": ["baseline=python=python3"]}, "times of two machines"),
     ],

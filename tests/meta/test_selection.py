@@ -165,7 +165,10 @@ def test_only_an_unnarrowed_selection_is_full(axes, full):
             "unknown exporter 'torch'; known: keras_export, tf2onnx_function, tf2onnx_keras, "
             "tf2onnx_saved_model, torch_dynamo, torch_torchscript",
         ),
-        ({"providers": ("gpu",)}, "unknown provider 'gpu'; known: coreml, cpu, cuda, directml, "),
+        (
+            {"providers": ("gpu",)},
+            "unknown provider 'gpu'; known: coreml, coreml_fp16, cpu, cuda, cuda_tf32, ",
+        ),
         (
             {"opsets": (99,), "exporters": ("torch_dynamo", "torch_torchscript")},
             "no chosen exporter serves opset 99; served: torch_dynamo 9-25, torch_torchscript 9-23",

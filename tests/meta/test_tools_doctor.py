@@ -3,7 +3,7 @@
 import pytest
 
 from fixtures.errors import UsageError
-from fixtures.providers import PROVIDERS, ProbeResult
+from fixtures.providers import ProbeResult
 from fixtures.tools import doctor, machine
 from fixtures.tools.clashes import KEYS, load_clashes, unmet
 from fixtures.tools.machine import Imported, disk, gpus
@@ -134,10 +134,6 @@ def test_a_cache_that_cannot_be_written_stops(examine, tmp_path, capsys):
     (tmp_path / "cache").write_text("a file in its place")
     assert examine() == 1
     assert "cannot write to the cache directory" in capsys.readouterr().out
-
-
-def test_every_provider_has_a_remedy():
-    assert set(doctor.remedies()) == set(PROVIDERS) - {"cpu"}
 
 
 def test_an_engine_that_cannot_be_imported_is_told(monkeypatch):

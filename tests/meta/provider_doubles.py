@@ -1,0 +1,23 @@
+"""Servants that stand in for a process with a provider."""
+
+import os
+
+
+class EnvironmentServant:
+    """Says what its process' environment holds."""
+
+    def __init__(self, threads):
+        self.threads = threads
+
+    def variable(self, name):
+        return os.environ.get(name)
+
+
+class NoDeviceServant:
+    """A machine without any device."""
+
+    def __init__(self, threads):
+        self.threads = threads
+
+    def device(self, kind):
+        return f"there is no {kind} here"
