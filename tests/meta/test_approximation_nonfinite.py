@@ -48,7 +48,10 @@ def subject(function, *operators, native=pool, refusal=None):
         seed=0,
         case=Case("pool", "torch_torchscript", 14, "cpu"),
         tolerances=load_tolerances(ROOT / "tolerances.yaml"),
-        session=SimpleNamespace(placement={"CPUExecutionProvider": dict.fromkeys(operators, 1)}),
+        session=SimpleNamespace(
+            placement={"CPUExecutionProvider": dict.fromkeys(operators, 1)},
+            nodes=lambda provider: len(operators),
+        ),
         native=lambda feed: native(feed["input"]),
         native_refusal=lambda feed: None,
         run=lambda feed: (

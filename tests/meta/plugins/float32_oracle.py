@@ -4,4 +4,10 @@ from fixtures.pipeline import lanes
 
 _engine = lanes.Lanes._engine
 SERVANT = "tests.meta.plugins.float32_servant:Servant"
-lanes.Lanes._engine = lambda self, kind: _engine(self, SERVANT if kind == "torch" else kind)
+
+
+def _float32(self, kind, spec):
+    return _engine(self, SERVANT if kind == "torch" else kind, spec)
+
+
+lanes.Lanes._engine = _float32
