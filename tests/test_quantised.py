@@ -1,0 +1,20 @@
+"""Conversions to int8: judged by what they decide, with confidence."""
+
+import pytest
+
+from fixtures.checks.quantised import check_composition, check_sqnr, check_task
+
+
+@pytest.mark.check("sqnr", feeds=("typical",))
+def test_sqnr(subject, evidence):
+    evidence(subject, check_sqnr(subject))
+
+
+@pytest.mark.check("task", feeds=("typical",))
+def test_task(subject, evidence):
+    evidence(subject, check_task(subject))
+
+
+@pytest.mark.check("composition", feeds=("typical",))
+def test_composition(subject, evidence):
+    evidence(subject, check_composition(subject))
