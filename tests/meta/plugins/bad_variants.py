@@ -3,8 +3,10 @@
 import onnx
 from onnx import numpy_helper
 
+from fixtures.checks.spoiling import saturate, shift_zero_points
 from fixtures.variants import register_variant
 from fixtures.variants.half import fp16
+from fixtures.variants.integer import int8_static
 
 
 @register_variant("negated", story="one weight has the wrong sign")
@@ -39,4 +41,26 @@ def half_off(source, target):
     bias = min(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     array = numpy_helper.to_array(bias)
     bias.CopyFrom(numpy_helper.from_array(array + array.dtype.type(0.1), bias.name))
+    onnx.save(model, target)
+
+
+@register_variant("int8_shifted", story="zero points are off", precision="int8", calibrated=True)
+def int8_shifted(source, target, calibration):
+    _spoilt(source, target, calibration, shift_zero_points)
+
+
+@register_variant("int8_saturated", story="a layer saturates", precision="int8", calibrated=True)
+def int8_saturated(source, target, calibration):
+    _spoilt(source, target, calibration, saturate)
+
+
+@register_variant("int8_claimed", story="int8, and judged as if it were float32", calibrated=True)
+def int8_claimed(source, target, calibration):
+    int8_static(source, target, calibration)
+
+
+def _spoilt(source, target, calibration, edit):
+    int8_static(source, target, calibration)
+    model = onnx.load(target)
+    edit(model)
     onnx.save(model, target)

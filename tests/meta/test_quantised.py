@@ -1,0 +1,183 @@
+"""int8 is judged by what it decides: clean files are green, spoiled ones red, with confidence."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fixtures.checks.quantised import check_composition, check_sqnr, check_task
+from fixtures.errors import UsageError
+from fixtures.models import resolve_model
+from fixtures.paths import ROOT
+from fixtures.recipes import Feed
+from fixtures.spec import Case
+from fixtures.subject import Answer
+from fixtures.tolerances import load_tolerances
+from fixtures.typical import calibration_feeds, given_feeds, task_samples, typical_feeds
+from tests.meta.running import run_suite
+
+JUDGED = ("tests/test_structure.py", "tests/test_function.py", "tests/test_quantised.py")
+PLUGIN = ("-p", "tests.meta.plugins.bad_variants")
+ONE = ("--exporter=torch_torchscript", "--opset=14", "--provider=cpu")
+VARIANTS = ("int8_static", "int8_dynamic", "int8_shifted", "int8_saturated", "int8_claimed")
+SEEDS = range(20)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("int8")
+    chosen = [f"--variant={name}" for name in VARIANTS]
+    models = ("--model=digits_cnn", "--model=simple_net")
+    return run_suite(folder, *PLUGIN, *JUDGED, *ONE, *models, *chosen, "--no-localize")
+
+
+@pytest.fixture(scope="module")
+def cases(run):
+    return {
+        (case["model"], case["exporter"].partition("~")[2]): case for case in run.document["cases"]
+    }
+
+
+def reasons(case, check):
+    return " ".join(row["reason"] for row in case["checks"] if row["name"] == check)
+
+
+def test_clean_conversions_are_proved_where_a_task_judges_them(cases):
+    for variant in ("int8_static", "int8_dynamic"):
+        case = cases["digits_cnn", variant]
+        assert case["verdict"] == "passed", case["checks"]
+        assert case["decibels"] > 30
+        assert "accuracy lost" in reasons(case, "task")
+
+
+@pytest.mark.parametrize(
+    ("variant", "check", "words"),
+    [
+        ("int8_shifted", "sqnr", "dB of signal to quantisation noise"),
+        ("int8_saturated", "task", "accuracy lost"),
+        ("int8_claimed", "error_budget", "differs from native torch"),
+    ],
+)
+def test_spoiled_conversions_are_red(cases, variant, check, words):
+    case = cases["digits_cnn", variant]
+    failed = {row["name"] for row in case["checks"] if row["outcome"] == "failed"}
+    assert case["verdict"] == "failed"
+    assert check in failed
+    assert words in reasons(case, check)
+
+
+def test_without_a_task_it_is_said_to_be_of_latency_alone(cases):
+    case = cases["simple_net", "int8_static"]
+    assert case["verdict"] == "passed"
+    assert not case["complete"]
+    assert "accuracy is judged on efficientnet_lite0, digits_cnn" in reasons(case, "task")
+
+
+def test_the_company_of_dynamic_scales_is_reported(cases):
+    assert "that is reported only" in reasons(cases["digits_cnn", "int8_dynamic"], "composition")
+
+
+# -- on figures alone: a judge that is asked a hundred times -------------------------------------
+
+MODEL = resolve_model("digits_cnn")
+TOLERANCES = load_tolerances(ROOT / "tolerances.yaml")
+
+
+def subject(seed, change):
+    """A classifier that is right on 98 %, and a conversion that ``change`` makes of its logits."""
+    samples, rng = task_samples(MODEL, seed), np.random.default_rng(seed)
+    said = np.where(rng.random(len(samples.labels)) < 0.98, samples.labels, 9 - samples.labels)
+    logits = 8.0 * np.eye(10)[said] + rng.normal(size=(len(said), 10))
+    converted = change(logits, rng).astype(np.float32)
+    rows = {feed.digest: place for place, feed in enumerate(typical_feeds(MODEL, seed))}
+
+    def cut(array, feed):
+        start = 10 * rows[feed.digest]
+        return {"output": array[start : start + len(feed["input"])].astype(np.float32)}
+
+    return SimpleNamespace(
+        model=MODEL,
+        seed=seed,
+        case=Case("digits_cnn", "torch_dynamo", 18, "cpu", precision="int8"),
+        tolerances=TOLERANCES,
+        native=lambda feed: cut(logits, feed),
+        run=lambda feed: Answer(cut(converted, feed)),
+        artifact=SimpleNamespace(facts={"nodes": {}}),
+    )
+
+
+def noisy(logits, rng):
+    return logits + 0.1 * rng.normal(size=logits.shape)
+
+
+def four_points_less(logits, rng):
+    wrong = rng.random(len(logits)) < 0.04
+    return np.where(wrong[:, np.newaxis], np.roll(logits, 1, axis=1), noisy(logits, rng))
+
+
+@pytest.mark.parametrize("check", [check_task, check_sqnr], ids=lambda check: check.__name__)
+def test_clean_ones_are_green_in_every_seed(check):
+    assert [seed for seed in SEEDS if not check(subject(seed, noisy)).passed] == []
+
+
+def test_four_points_less_of_accuracy_are_red_in_every_seed():
+    passing = [seed for seed in SEEDS if check_task(subject(seed, four_points_less)).passed]
+    assert passing == []
+
+
+def test_a_session_that_refuses_is_red():
+    silent = subject(0, noisy)
+    silent.run = lambda feed: Answer(None, "no kernel")
+    results = [check(silent) for check in (check_sqnr, check_task, check_composition)]
+    assert {result.outcome for result in results} == {"failed"}
+    assert all("no kernel" in result.reason for result in results)
+
+
+def test_a_constant_answer_has_no_signal():
+    dead = subject(0, noisy)
+    flat = {"output": np.ones((10, 10), np.float32)}
+    dead.native = dead_run = lambda feed: flat
+    dead.run = lambda feed: Answer(dead_run(feed))
+    result = check_sqnr(dead)
+    assert result.outcome == "failed"
+    assert "zero everywhere" in result.reason
+
+
+# -- samples ---------------------------------------------------------------------------------------
+
+
+def rows_of(feeds):
+    return {sample.tobytes() for feed in feeds for sample in feed["input"]}
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "simple_net"])
+def test_no_sample_is_both_calibrated_and_judged_on(name):
+    model = resolve_model(name)
+    assert not rows_of(calibration_feeds(model, 0)) & rows_of(typical_feeds(model, 0))
+
+
+def test_other_seeds_draw_other_samples():
+    assert rows_of(calibration_feeds(MODEL, 0)) != rows_of(calibration_feeds(MODEL, 1))
+
+
+def test_calibration_data_are_read(tmp_path):
+    array = np.zeros((3, 1, 8, 8), np.float32)
+    np.savez(tmp_path / "one.npz", input=array)
+    assert [feed.digest for feed in given_feeds(MODEL, tmp_path)] == [Feed({"input": array}).digest]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        (None, "a folder with .npz files (an array for each input: input) or photographs"),
+        ({"other": np.zeros((1, 1, 8, 8), np.float32)}, "'input' is missing"),
+        ({"input": np.zeros((1, 1, 8, 8))}, "'input' is float64[1, 1, 8, 8], wanted float32"),
+        ({"input": np.zeros((1, 8, 8), np.float32)}, "'input' is float32[1, 8, 8], wanted"),
+    ],
+)
+def test_calibration_data_that_do_not_fit_are_told(tmp_path, arrays, words):
+    if arrays is not None:
+        np.savez(tmp_path / "one.npz", **arrays)
+    with pytest.raises(UsageError) as told:
+        given_feeds(MODEL, tmp_path)
+    assert words in str(told.value)
