@@ -48,6 +48,7 @@ help:
 	@echo "make compare IMAGE=dog.jpg   a photograph through the native model and ONNX Runtime"
 	@echo "make inspect ARTIFACT=FILE   what is in an ONNX file, and which provider takes its nodes"
 	@echo "make doctor        what works here, what is missing, what clashes"
+	@echo "make variants MODEL=resnet50   optimised, half precision, int8: which may we ship?"
 	@echo "make providers     which execution providers work here, and what to install for the others"
 	@echo "make openvino      certify on OpenVINO beside the CPU provider, in an environment of its own"
 	@echo "make versions ORT=\"1.24.4 1.28.0\"   certify under those versions of ONNX Runtime too"
@@ -115,12 +116,14 @@ clean:
 
 # Everyday tools. `given` is a variable's option, where it was given on the command line or in the
 # environment: the defaults above are of other targets.
-.PHONY: convert compare inspect doctor providers openvino versions
+.PHONY: convert compare inspect doctor providers openvino versions variants
 OUT ?=
 VALIDATE ?=
 WEIGHTS ?=
 IMAGE ?=
 ARTIFACT ?=
+VARIANT ?=
+BATCH ?=
 ORT ?= 1.24.4
 OPENVINO ?= 1.24.1
 given = $(if $(filter-out undefined default file,$(origin $(2))),'$(1)=$($(2))')
@@ -142,6 +145,9 @@ doctor: $(STAMP)
 
 providers: $(STAMP)
 	@$(BIN)/python -m fixtures.tools.providers $(ARGS)
+
+variants: $(STAMP)
+	@$(BIN)/python -m fixtures.tools.variants '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(addprefix --variant=,$(VARIANT)) $(addprefix --batch-size=,$(BATCH)) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 
 # The same exports and native results, and a column for each environment. TESTS=tests/test_latency.py
 # with ARGS=--benchmark-only times them.
