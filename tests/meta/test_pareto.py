@@ -1,0 +1,109 @@
+"""Which variant to ship: red ones are never an answer, and what is slower says so."""
+
+import pytest
+
+from fixtures.timing.pareto import PLAIN, answer, front, join, slower
+from fixtures.tools.terminal import guarded
+from fixtures.tools.variants import main, table
+
+ROUNDS = [1.0, 1.1, 1.2, 0.9]
+
+
+def case(name, verdict="passed", *, complete=True, reason=""):
+    outcome = {"passed": "passed", "failed": "failed"}[verdict]
+    checks = [{"name": "error_budget", "outcome": outcome, "reason": "differs"}]
+    if reason:
+        checks.append({"name": "task", "outcome": "skipped", "reason": reason})
+    return {
+        "id": f"m-route{name}-opset18-cpu",
+        "exporter": f"route{name}",
+        "verdict": verdict,
+        "complete": complete,
+        "checks": checks,
+        "decibels": None,
+        "worst_score": 1.0,
+        "budget": 4.0,
+        "artifact_bytes": 1000,
+    }
+
+
+def row(name, speed, error):
+    return {
+        "case": f"m-route{name}-opset18-cpu",
+        "batch": 1,
+        "p50": 1 / speed,
+        "score": error,
+        "speedup": {"ratio": speed, "low": 0.9 * speed, "high": 1.1 * speed, "holds_1": False},
+        "round_seconds": [(1 + 0.01 * place) / speed * one for place, one in enumerate(ROUNDS)],
+        "load_seconds": 0.1,
+        "memory_peak_mib": 100.0,
+    }
+
+
+@pytest.fixture
+def variants():
+    results = {
+        "cases": [
+            case(""),
+            case("~fast"),
+            case("~slow"),
+            case("~wrong", "failed"),
+            case("~unjudged", complete=False, reason="latency only: no data are known"),
+            case("~half", complete=False, reason="no float64 oracle"),
+        ]
+    }
+    rows = [
+        row("", 2.0, 1.0),
+        row("~fast", 3.0, 10.0),
+        row("~slow", 1.5, 5.0),
+        row("~wrong", 9.0, 0.1),
+        row("~unjudged", 6.0, 100.0),
+        row("~half", 7.0, 0.1),
+    ]
+    rows.append({**row("", 1.0, 0.0), "case": None, "speedup": None})
+    return join(results, {"rows": rows})
+
+
+def test_the_front_holds_no_red_and_no_beaten_one(variants):
+    assert [one.name for one in front(variants, 1)] == ["unjudged", "fast", PLAIN]
+
+
+def test_verdicts_are_told_with_reasons(variants):
+    told = {one.name: (one.verdict, one.reason) for one in variants}
+    assert told["wrong"] == ("failed", "differs")
+    assert told["unjudged"] == ("latency only", "no data are known")
+    assert told["half"] == ("in part", "no float64 oracle")
+    assert told[PLAIN] == ("passed", "")
+
+
+def test_the_answer_names_the_proved_one_before_the_unjudged(variants):
+    said = answer(variants, 1)
+    assert said.index("fast is the fastest that is proved, 3.00") < said.index("unjudged is faster")
+    assert "its accuracy not judged" in said
+
+
+def test_nothing_timed_is_no_answer(variants):
+    assert answer(variants, 16) == "batch 16: nothing that passes was timed"
+
+
+def test_what_is_slower_than_the_export_says_so(variants):
+    slow = {one.name for one in variants if slower(one.at(1))}
+    assert slow == {"slow"}
+
+
+def test_the_table_holds_every_variant(variants):
+    assert table("m", [1], variants).row_count == len(variants)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nope",), "unknown model 'nope'"),
+        (("simple_net", "--variant=nope"), "unknown variant 'nope'; known:"),
+        ((), "the following arguments are required: model"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, arguments, words):
+    assert guarded("variants", lambda: main(arguments)) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert words in line
