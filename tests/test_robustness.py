@@ -3,6 +3,7 @@
 import pytest
 
 from fixtures.checks.function import check_denormals
+from fixtures.checks.overflow import check_overflow
 from fixtures.checks.robustness import check_empty_batch, check_nonfinite, check_refusal
 from fixtures.feeds import denormal
 
@@ -26,3 +27,8 @@ def test_empty_batch(subject, evidence):
 @pytest.mark.parametrize("flaw", ["name", "dtype", "rank", "size"])
 def test_refusal(subject, evidence, flaw):
     evidence(subject, check_refusal(subject, flaw))
+
+
+@pytest.mark.check("overflow")
+def test_overflow(subject, evidence):
+    evidence(subject, check_overflow(subject))

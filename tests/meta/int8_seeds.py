@@ -1,6 +1,6 @@
 """Are the verdicts on int8 right? Fresh samples for each seed: clean files green, spoiled ones red.
 
-``make int8-seeds``; N=20 for fewer. Each seed draws its own calibration and evaluation samples of
+``make quantised-seeds``; N=20 for fewer. Each seed draws its own calibration and evaluation samples of
 the digits classifier. The spoiled: wrong zero points, one layer saturated, and answers of which
 four in a hundred became wrong.
 """
@@ -58,7 +58,7 @@ def subjects(plain, seed, folder):
 
 
 def main(arguments):
-    parser = argparse.ArgumentParser(prog="make int8-seeds")
+    parser = argparse.ArgumentParser(prog="make quantised-seeds")
     parser.add_argument("--n", type=int, default=100, help="seeds (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     run = read_run(["--model=digits_cnn", "--provider=cpu"])

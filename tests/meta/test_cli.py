@@ -12,7 +12,7 @@ FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "tf2onnx", "onnxrun
 SECONDS, SLACK = 2, 6  # what an idle machine needs at most, and what a busy one may
 
 REFUSED = {
-    "--model=resnet19": "unknown model 'resnet19'; known: efficientnet_lite0, ",
+    "--model=resnet19": "unknown model 'resnet19'; known: digits_cnn, efficientnet_lite0, ",
     "--exporter=onnx": "unknown exporter 'onnx'; known: keras_export, ",
     "--provider=gpu": "unknown provider 'gpu'; known: coreml, coreml_fp16, cpu, cuda, ",
     "--opset=99": "no chosen exporter serves opset 99; served: torch_torchscript 9-",

@@ -181,3 +181,25 @@ def test_calibration_data_that_do_not_fit_are_told(tmp_path, arrays, words):
     with pytest.raises(UsageError) as told:
         given_feeds(MODEL, tmp_path)
     assert words in str(told.value)
+
+
+def test_a_given_file_is_judged_by_the_precision_that_is_named(tmp_path, run, cases):
+    path = cases["digits_cnn", "int8_static"]["artifact"]
+    given = ("--model=digits_cnn", "--provider=cpu", f"--artifact={path}", "--precision=int8")
+    ran = run_suite(tmp_path, *JUDGED, *given, "--opset=14")
+    [case] = ran.document["cases"]
+    assert case["verdict"] == "passed", ran.text
+    assert "accuracy lost" in reasons(case, "task")
+
+
+def test_precision_without_a_file_is_refused(tmp_path):
+    ran = run_suite(tmp_path, *JUDGED, "--model=simple_net", "--precision=int8")
+    assert ran.status == 4
+    assert "--precision says what given files compute in; it needs --artifact" in ran.text
+
+
+def test_calibration_data_that_are_not_there_are_told(tmp_path):
+    chosen = (*ONE, "--model=digits_cnn", "--variant=int8_static", "--calibration-data=/nowhere")
+    ran = run_suite(tmp_path, "tests/test_quantised.py", *chosen)
+    assert ran.status == 4
+    assert "--calibration-data /nowhere: no such folder; a folder with .npz files" in ran.text
