@@ -48,6 +48,19 @@ defaults:
     elu: 0.75
     softplus: 2.75
     mish: 4.25
+  sqnr:
+    confidence: 0.99
+    least_db: 6.0
+  task:
+    confidence: 0.99
+    agreement: 0.8
+    bold_margin: 0.3
+    bold_flips: 0.05
+    margin_lost: 0.03
+    divergence: 0.1
+    accuracy_loss: 0.02
+  composition:
+    share_of_noise: 0.5
   float16:
     roundoff: 8192.0
     largest_scale: 10.0
