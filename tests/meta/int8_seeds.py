@@ -1,7 +1,7 @@
 """Are the verdicts on int8 right? Fresh samples for each seed: clean files green, spoiled ones red.
 
-``make quantised-seeds``; N=20 for fewer. Each seed draws its own calibration and evaluation samples of
-the digits classifier. The spoiled: wrong zero points, one layer saturated, and answers of which
+``make quantised-seeds``; N=20 for fewer. Each seed draws its own calibration and evaluation samples
+of the digits classifier. The spoiled: wrong zero points, one layer saturated, and answers of which
 four in a hundred became wrong.
 """
 
