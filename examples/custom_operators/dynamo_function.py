@@ -7,21 +7,21 @@ from torch import nn
 from fixtures import TensorSpec, custom_operators, register_model
 
 
-@torch.library.custom_op("example::squareplus", mutates_args=())
-def squareplus(x: torch.Tensor, b: float) -> torch.Tensor:
-    """A smooth ReLU: (x + sqrt(x² + b)) / 2."""
-    return (x + torch.sqrt(x * x + b)) / 2
+@torch.library.custom_op("example::isru", mutates_args=())
+def isru(x: torch.Tensor, b: float) -> torch.Tensor:
+    """An S-shaped activation: x / sqrt(1 + b·x²)."""
+    return x / torch.sqrt(1 + b * x * x)
 
 
-@squareplus.register_fake
+@isru.register_fake
 def _(x, b):
     return torch.empty_like(x)
 
 
-def squareplus_in_onnx(x, b: float):
+def isru_in_onnx(x, b: float):
     """The same in opset 18: called with onnxscript's values, in the order of the operator's."""
-    root = op.Sqrt(op.Add(op.Mul(x, x), op.Constant(value_float=b)))
-    return op.Mul(op.Add(x, root), op.Constant(value_float=0.5))
+    scaled = op.Mul(op.Constant(value_float=b), op.Mul(x, x))
+    return op.Div(x, op.Sqrt(op.Add(op.Constant(value_float=1.0), scaled)))
 
 
 class Net(nn.Module):
@@ -30,10 +30,10 @@ class Net(nn.Module):
         self.before, self.after = nn.Linear(8, 16), nn.Linear(16, 3)
 
     def forward(self, x):
-        return self.after(squareplus(self.before(x), 0.5))
+        return self.after(isru(self.before(x), 0.5))
 
 
-@register_model("squareplus_net", inputs=[TensorSpec("x", ("batch", 8))])
-@custom_operators(dynamo={"example::squareplus": squareplus_in_onnx})
-def squareplus_net():
+@register_model("isru_net", inputs=[TensorSpec("x", ("batch", 8))])
+@custom_operators(dynamo={"example::isru": isru_in_onnx})
+def isru_net():
     return Net()

@@ -89,7 +89,7 @@ def torch_run(tmp_path_factory):
 
 def test_what_has_a_translation_is_proved_at_both_opsets_of_its_route(torch_run):
     found = verdicts(torch_run[0])
-    assert found["squareplus_net", "torch_dynamo"] == {"passed"}
+    assert found["isru_net", "torch_dynamo"] == {"passed"}
     assert found["biweight_net", "torch_torchscript"] == {"passed"}
     assert found["neg_pos_net", "torch_dynamo"] == {"passed"}
     assert found["neg_pos_net", "torch_torchscript"] == {"passed"}
@@ -99,7 +99,7 @@ def test_what_has_a_translation_is_proved_at_both_opsets_of_its_route(torch_run)
     ("route", "operator", "argument"),
     [
         ("torch_dynamo", "example::biweight", "dynamo"),
-        ("torch_torchscript", "example::squareplus", "torchscript"),
+        ("torch_torchscript", "example::isru", "torchscript"),
     ],
 )
 def test_what_has_none_is_red_in_one_line(torch_run, route, operator, argument):
@@ -142,7 +142,7 @@ def test_a_given_file_is_loaded_with_the_libraries_of_its_model(torch_run, tmp_p
 # -- wrong ones ------------------------------------------------------------------------------
 
 WRONG = {
-    "dynamo_function": ("op.Add(x, root)", "op.Sub(x, root)", DYNAMO),
+    "dynamo_function": ("value_float=1.0", "value_float=1.001", DYNAMO),
     "torchscript_symbolic": ("number(1.0)", "number(1.001)", TORCHSCRIPT),
     "library": ('"NegPos", SCHEMA)(x)', '"NegPos", SCHEMA)(x)[::-1]', DYNAMO),
     "keras_handler": ('"Mul", [x, ', '"Sub", [x, ', ("--exporter=tf2onnx_function", "--opset=18")),
@@ -184,6 +184,13 @@ def test_an_operator_that_tf2onnx_left_in_the_file_is_red_in_one_line(copied, tm
     assert run.status == 1
     (line,) = told(run, "has no translation of the operator Xlogy; give it one")
     assert '@custom_operators(tf2onnx={"Xlogy": function})' in line
+
+
+def test_a_translation_of_an_operator_that_torch_has_not_is_told(copied, tmp_path):
+    path = copied("dynamo_function", 'dynamo={"example::isru"', 'dynamo={"example::isro"')
+    run = run_suite(tmp_path, *COMMON, *models_from(path), *DYNAMO)
+    assert run.status == 1
+    (line,) = told(run, 'torch has no operator "example::isro"; define it with')
 
 
 LACKING = {
@@ -239,7 +246,7 @@ def test_the_decorator_leaves_the_builder_as_it_is():
 
 def test_a_torch_operator_without_namespace_is_refused():
     with pytest.raises(UsageError, match='write it as "namespace::name"'):
-        custom_operators(dynamo={"squareplus": print})
+        custom_operators(dynamo={"isru": print})
 
 
 @pytest.mark.parametrize(
@@ -289,3 +296,11 @@ def test_approximated_functions_err_inside_an_operator_too():
 def test_the_page_links_every_example():
     names = {path.name for path in EXAMPLES.glob("*.py")}
     assert {name for name in names if f"../examples/custom_operators/{name}" in PAGE} == names
+
+
+def test_the_file_of_the_page_is_proved(tmp_path):
+    path = tmp_path / "isru.py"
+    path.write_text(re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1])
+    run = run_suite(tmp_path, *COMMON, *models_from(path), *DYNAMO)
+    assert run.status == 0, run.text
+    assert "1 of 1 cases are proved the same function" in run.text
