@@ -231,6 +231,46 @@ def test_a_library_that_does_not_serve_is_red_in_one_line(copied, tmp_path, afte
     assert "model 'neg_pos_net': " in line
 
 
+NOTEBOOK = """
+import torch
+from onnxscript import opset18 as op
+from fixtures import CustomOperators, TensorSpec, certify
+
+@torch.library.custom_op("notebook::square", mutates_args=())
+def square(x: torch.Tensor) -> torch.Tensor:
+    return x * x
+
+@square.register_fake
+def _(x):
+    return torch.empty_like(x)
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return square(self.linear(x))
+
+chosen = {"exporters": "torch_dynamo", "opsets": 18}
+own = CustomOperators(dynamo={"notebook::square": lambda x: op.Mul(x, x)})
+certify(Net(), TensorSpec("x", ("batch", 4)), operators=own, **chosen).require()
+lacking = certify(Net(), TensorSpec("x", ("batch", 4)), **chosen)
+assert not lacking.proved
+assert str(lacking).count("no translation of the operator notebook::square") == 1, lacking
+"""
+
+
+def test_certify_takes_operators_and_tells_what_is_missing_once(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", NOTEBOOK],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 # -- records ---------------------------------------------------------------------------------
 
 
