@@ -28,7 +28,7 @@ MODEL ?= resnet18
 OPSET ?= 14
 EXPORTER ?= torch_torchscript
 
-.PHONY: help conformance new-model bench gate gate-selftest test lint detection false-alarms quantised-seeds localisation overhead install clean
+.PHONY: help conformance new-model bench gate gate-selftest test lint detection false-alarms calibrate-budget quantised-seeds localisation overhead install clean
 
 help:
 	@echo "make conformance   certify the models: matrix, .conformance/report.html, results.json"
@@ -39,6 +39,7 @@ help:
 	@echo "make lint          ruff and mypy"
 	@echo "make detection     how many wrong conversions the suite finds, beside other tools (20 min)"
 	@echo "make false-alarms  clean exports with fresh seeds: none may be red (15 min)"
+	@echo "make calibrate-budget PROVIDER=cuda   which factor do clean exports need there?"
 	@echo "make quantised-seeds   clean int8 files green and spoiled ones red, for 100 seeds (2 min)"
 	@echo "make localisation  how often the node that introduces an error is named rightly"
 	@echo "make gate-selftest the gate's error rates on this machine (30 min; N=200 for more)"
@@ -85,6 +86,9 @@ detection: $(STAMP)
 
 false-alarms: $(STAMP)
 	$(BIN)/python -m tests.meta.false_alarms $(ARGS)
+
+calibrate-budget: $(STAMP)
+	$(BIN)/python -m tests.meta.calibrate_budget $(or $(PROVIDER),cpu) $(if $(N),--n=$(N)) $(addprefix --variant=,$(VARIANT)) $(ARGS)
 
 quantised-seeds: $(STAMP)
 	$(BIN)/python -m tests.meta.int8_seeds $(if $(N),--n=$(N)) $(ARGS)
