@@ -17,6 +17,7 @@ import pytest
 from fixtures.checks import CHECKS, PLAIN_CASE
 from fixtures.checks.controls import Altered
 from fixtures.engines.host import WorkerEngine
+from fixtures.errors import StageFailure
 from fixtures.live import LiveSubject
 from fixtures.providers import PROVIDERS, write_probe_model
 from fixtures.providers.plugins import adopted
@@ -24,6 +25,7 @@ from fixtures.providers.probing import probe_request
 from fixtures.providers.surveying import survey
 from fixtures.tolerances import load_tolerances
 from fixtures.tools import providers as tool
+from fixtures.tools.desk import desk, read_run
 from fixtures.wiring.session import workbench
 from tests.meta.running import run_suite
 
@@ -74,6 +76,24 @@ def test_a_plugin_that_takes_no_node_is_told_by_the_probe(idle):
         assert PROVIDERS["idle"].ort_name == "IdleExecutionProvider"
         found = survey(names, LIMIT)["idle"]
     assert (found.usable, found.stage, found.broken) == (False, "placement", True)
+
+
+@pytest.mark.parametrize("forbidden", [True, False])
+def test_a_session_that_would_fall_back_does_not_open_where_that_is_forbidden(idle, forbidden):
+    options = ["--no-cpu-fallback"] if forbidden else []
+    library = f"--provider-library=other={idle}"
+    run = read_run([*ONE[1:], "--provider=other", library, *options])
+    with desk(run) as opened:
+        if forbidden:
+            with pytest.raises(StageFailure, match="fallback to CPU EP has been"):
+                opened.workbench.session(run.cases[0])
+        else:
+            assert opened.workbench.session(run.cases[0]).nodes("CPUExecutionProvider")
+
+
+def test_the_cpu_provider_is_no_fallback(tmp_path, cache):
+    run = run_suite(tmp_path, *ONE, "--provider=cpu", "--no-cpu-fallback", cache)
+    assert run.status == 0, run.text
 
 
 def test_a_library_that_cannot_be_loaded_is_skipped_by_name(broken, tmp_path, cache):
