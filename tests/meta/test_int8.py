@@ -102,7 +102,7 @@ def subject(seed, change):
         tolerances=TOLERANCES,
         native=lambda feed: cut(logits, feed),
         run=lambda feed: Answer(cut(converted, feed)),
-        artifact=SimpleNamespace(facts={"nodes": {}}),
+        artifact=SimpleNamespace(facts={"nodes": {"QuantizeLinear": 1}}),
     )
 
 
@@ -131,6 +131,14 @@ def test_a_session_that_refuses_is_red():
     results = [check(silent) for check in (check_sqnr, check_task, check_composition)]
     assert {result.outcome for result in results} == {"failed"}
     assert all("no kernel" in result.reason for result in results)
+
+
+def test_a_file_in_float32_is_not_judged_as_int8():
+    plain = subject(0, noisy)
+    plain.artifact = SimpleNamespace(facts={"nodes": {"Conv": 2, "Gemm": 1}})
+    result = check_sqnr(plain)
+    assert result.outcome == "failed"
+    assert "nothing in the file is quantised" in result.reason
 
 
 def test_a_constant_answer_has_no_signal():
