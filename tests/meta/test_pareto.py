@@ -3,6 +3,7 @@
 import pytest
 
 from fixtures.timing.pareto import PLAIN, answer, front, join, slower
+from fixtures.timing.variants_page import render
 from fixtures.tools.terminal import guarded
 from fixtures.tools.variants import main, table
 
@@ -93,6 +94,15 @@ def test_what_is_slower_than_the_export_says_so(variants):
 
 def test_the_table_holds_every_variant(variants):
     assert table("m", [1], variants).row_count == len(variants)
+
+
+def test_the_page_shows_every_variant_and_draws_the_sound_ones(variants):
+    around = {"threads": 1, "processor": "a processor", "versions": {"onnx": "1"}}
+    page = render({"title": "m", "batches": [1], **around}, variants)
+    assert all(f"<td>{one.name}</td>" in page for one in variants)
+    assert page.count("<svg") == 1
+    assert "slower than fp32" in page
+    assert "A variant is red" in page
 
 
 @pytest.mark.parametrize(
