@@ -1,8 +1,8 @@
 """What factor does a provider's class of precision need? ``make calibrate-budget PROVIDER=cuda``.
 
 Certifies clean exports with fresh weights and feeds on the provider, and lays the worst scores
-beside the factor of ``tolerances.yaml``, both in yardsticks of the class of precision. Exit status 1: a clean export is over the budget; 2: the provider does not work
-here.
+beside the factor of ``tolerances.yaml``, both in yardsticks of the class of precision.
+Exit status 1: a clean export is over the budget; 2: the provider does not work here.
 """
 
 from __future__ import annotations

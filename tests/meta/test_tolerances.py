@@ -64,12 +64,14 @@ defaults:
   float16:
     roundoff: 8192.0
     factor: 3.0
+    floor_ulp: 0.25
     largest_scale: 10.0
     rtol: 1.0e-2
     atol_rms: 5.0e-2
   tf32:
     roundoff: 8192.0
     factor: 3.0
+    floor_ulp: 0.25
     rtol: 1.0e-2
     atol_rms: 5.0e-2
 overrides:
