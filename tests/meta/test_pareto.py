@@ -18,6 +18,8 @@ def case(name, verdict="passed", *, complete=True, reason=""):
     return {
         "id": f"m-route{name}-opset18-cpu",
         "exporter": f"route{name}",
+        "option": False,
+        "precision": "float16" if name == "~half" else "float32",
         "verdict": verdict,
         "complete": complete,
         "checks": checks,
@@ -51,6 +53,7 @@ def variants():
             case("~wrong", "failed"),
             case("~unjudged", complete=False, reason="latency only: no data are known"),
             case("~half", complete=False, reason="no float64 oracle"),
+            {**case("+static_batch"), "option": True},
         ]
     }
     rows = [
@@ -75,6 +78,16 @@ def test_verdicts_are_told_with_reasons(variants):
     assert told["unjudged"] == ("latency only", "no data are known")
     assert told["half"] == ("in part", "no float64 oracle")
     assert told[PLAIN] == ("passed", "")
+
+
+def test_a_score_names_the_class_whose_yardstick_it_counts_in(variants):
+    told = {one.name: one.told for one in variants}
+    assert told["half"] == "1 / 4 (float16)"
+    assert told["fast"] == "1 / 4"
+
+
+def test_an_export_option_is_no_variant(variants):
+    assert [one.name for one in variants].count(PLAIN) == 1
 
 
 def test_the_answer_names_the_proved_one_before_the_unjudged(variants):
