@@ -90,6 +90,29 @@ def test_on_a_gpu_copies_stand_apart():
     ]
 
 
+@pytest.mark.parametrize(
+    ("provider", "precision", "form"),
+    [
+        ("cpu", "float16", "eager"),
+        ("cuda", "float32", "cuda"),
+        ("cuda_tf32", "tf32", "cuda_tf32"),
+        ("tensorrt_fp16", "float16", "cuda_float16"),
+        ("cuda", "int8", "cuda"),
+    ],
+)
+def test_a_case_is_compared_with_native_in_its_class_on_its_device(provider, precision, form):
+    case = Case("resnet18", "torch_dynamo", 18, provider, precision=precision)
+    over = Rival("resnet18", "plain", case).compared_with
+    assert over == Rival("resnet18", form)
+    assert over in native_rivals("resnet18", "torch", (), [case])
+    assert (over.judged_as is None) == (form == "eager")
+
+
+def test_native_on_cuda_is_judged_by_its_class():
+    assert Rival("resnet18", "cuda_tf32").judged_as.precision == "tf32"
+    assert Rival("resnet18", "cuda_tf32").compared_with == Rival("resnet18", "cuda")
+
+
 def made_run(frameworks=()):
     selection = Selection(models=("simple_net", "keras_sequential"), opsets=(14,))
     return SimpleNamespace(
