@@ -8,6 +8,7 @@ lost in a run (an error raised in the session), a placement in part (what the se
 import os
 import shutil
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,6 +191,55 @@ def test_a_device_lost_in_a_run_is_an_error_and_no_answer(tmp_path, fallback):
         engine.close()
     assert ("outputs" in answer) is fallback
     assert fallback or "the device was lost" in answer["error"]
+
+
+# -- processes that come to grief ------------------------------------------------------------
+
+FALLING = ("aborting", "hanging", "losing", "stillborn")
+WHOLE = ("tests", "--ignore=tests/meta", *ONE[1:])
+
+
+@pytest.fixture(scope="module")
+def fallen(tmp_path_factory, cache):
+    """A run of a provider that is well beside those that are not; its native side is cached."""
+    folder = tmp_path_factory.mktemp("fallen")
+    assert run_suite(folder, *WHOLE, "--provider=cpu", cache).status == 0
+    providers = [f"--provider={name}" for name in ("cpu", *FALLING)]
+    limit, started = "--call-limit=10", time.perf_counter()
+    run = run_suite(folder, *WHOLE, *providers, limit, cache, plugin="falling_providers")
+    return run, time.perf_counter() - started
+
+
+def cases_of(run, provider):
+    return [case for case in run.document["cases"] if case["provider"] == provider]
+
+
+def test_a_provider_that_falls_costs_its_own_rows_only(fallen):
+    run, _ = fallen
+    assert run.status == 1, run.text
+    assert {case["verdict"] for case in cases_of(run, "cpu")} == {"passed"}, run.text
+    assert all(case["complete"] for case in cases_of(run, "cpu"))
+    assert [case["verdict"] for name in FALLING for case in cases_of(run, name)] == ["failed"] * 4
+
+
+@pytest.mark.parametrize(
+    ("provider", "words"),
+    [
+        ("aborting", "engine died: in 'run', exit status -6"),
+        ("hanging", "engine hung: 'run' gave no answer within 10 s and was killed"),
+        ("losing", "the session refused the feed: EPFail: the device was lost"),
+        ("stillborn", "engine died: in 'run', exit status -6"),
+    ],
+)
+def test_what_it_fell_of_is_told_in_its_red_rows(fallen, provider, words):
+    (case,) = cases_of(fallen[0], provider)
+    red = [row["reason"] for row in case["checks"] if row["outcome"] in ("failed", "error")]
+    assert red
+    assert any(words in reason for reason in red), red
+
+
+def test_a_provider_that_hangs_costs_its_limit_once(fallen):
+    assert fallen[1] < 30.0
 
 
 # -- no provider that was not asked for ----------------------------------------------------
