@@ -15,15 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fixtures.api import _judged
 from fixtures.checks import CHECKS, PLAIN_CASE
 from fixtures.checks.controls import Altered
 from fixtures.engines.host import WorkerEngine
-from fixtures.errors import StageFailure
+from fixtures.errors import CapabilityMissing, StageFailure
 from fixtures.live import LiveSubject
-from fixtures.providers import PROVIDERS, write_probe_model
+from fixtures.providers import PROVIDERS, ProbeResult, write_probe_model
 from fixtures.providers.plugins import adopted
 from fixtures.providers.probing import probe_request
 from fixtures.providers.surveying import survey
+from fixtures.timing.certificates import Certificates
 from fixtures.tolerances import load_tolerances
 from fixtures.tools import providers as tool
 from fixtures.tools.desk import desk, read_run
@@ -250,3 +252,39 @@ def test_no_other_provider_is_probed(tmp_path, cache):
     assert run.status == 0, run.text
     assert set(run.document["environment"]["providers"]) == {"cpu"}
     assert "provider cpu: CPUExecutionProvider ran a node and was right" in run.text
+
+
+# -- wherever a provider is asked for ----------------------------------------------------------
+
+
+class Probed:
+    """A workbench that knows of a provider what its probe found, and nothing else."""
+
+    def __init__(self, stage):
+        self.found = ProbeResult(False, "it took no node", stage, "mend it")
+
+    def probe(self, name):
+        return self.found
+
+    def plan(self, needs):
+        assert not needs
+
+    def quiesce(self):
+        pass
+
+
+@pytest.mark.parametrize(("stage", "outcome"), [("placement", "failed"), ("device", "skipped")])
+def test_certify_tells_what_is_broken_from_what_is_absent(stage, outcome):
+    (result,) = _judged(PLAIN_CASE, Probed(stage), None, ()).results
+    assert result.outcome == outcome
+    assert result.reason == "cpu: it took no node; to use it: mend it"
+
+
+@pytest.mark.parametrize(
+    ("stage", "raised"), [("engine", StageFailure), ("device", CapabilityMissing)]
+)
+def test_what_is_broken_is_no_skip_of_a_timing_either(stage, raised):
+    certificates = Certificates(None, Probed(stage), None)
+    certificates.ensure([PLAIN_CASE])
+    with pytest.raises(raised, match="it took no node; to use it: mend it"):
+        certificates.of(PLAIN_CASE)
