@@ -17,9 +17,18 @@ from fixtures.providers.probing import probe_request
 from fixtures.subject import SessionInfo, Work
 from fixtures.tolerances import load_tolerances
 from fixtures.wiring.session import workbench
+from tests.meta.running import run_suite
 
 CPU, GPU = "CPUExecutionProvider", "GpuExecutionProvider"
 LIMIT = 60.0
+SHARED = (
+    "tests/test_structure.py::test_placement",
+    "--model=simple_net",
+    "--exporter=torch_torchscript",
+    "--opset=14",
+    "--provider=partial",
+    "--provider=unmeasured",
+)
 
 
 def event(name, start, seconds, provider=None):
@@ -159,3 +168,36 @@ def test_a_session_on_one_provider_costs_no_profile(right):
     assert right.session.work is None
     facts = right.workbench.known_facts(PLAIN_CASE)
     assert facts["placed"] == {"nodes": 1.0, "work": 1.0, "work_unknown": ""}
+
+
+# -- in a run ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A run of both providers that leave a node of three to the CPU."""
+    return run_suite(tmp_path_factory.mktemp("shared"), *SHARED, plugin="partial_provider")
+
+
+def test_the_share_of_the_work_is_in_the_sentence_and_in_the_results(shared):
+    case = next(case for case in shared.document["cases"] if case["provider"] == "partial")
+    assert case["verdict"] == "passed", shared.text
+    assert case["placed"] == {"nodes": pytest.approx(2 / 3), "work": 0.875, "work_unknown": ""}
+    told = "PartialExecutionProvider 2 nodes (66.6 %, 87.5 % of the time), "
+    assert case["checks"][0]["reason"] == f"{told}CPUExecutionProvider 1 nodes (Relu 1)"
+
+
+def test_a_share_that_cannot_be_measured_is_no_failure_and_no_share(shared):
+    case = next(case for case in shared.document["cases"] if case["provider"] == "unmeasured")
+    assert case["verdict"] == "passed", shared.text
+    assert case["placed"]["work"] is None
+    assert "no profiler here" in case["placed"]["work_unknown"]
+    assert "(66.6 %, time not measured: " in case["checks"][0]["reason"]
+
+
+def test_a_part_that_is_too_small_is_red_and_says_what_fell_back(tmp_path):
+    run = run_suite(tmp_path, *SHARED, "--min-placement=0.95", plugin="partial_provider")
+    assert run.status == 1
+    assert {case["verdict"] for case in run.document["cases"]} == {"failed"}
+    assert "66.6 % of the nodes, and at least 95 % are asked for (--min-placement)" in run.text
+    assert "CPUExecutionProvider 1 nodes (Relu 1)" in run.text
