@@ -51,8 +51,8 @@ help:
 	@echo "make doctor        what works here, what is missing, what clashes"
 	@echo "make variants MODEL=resnet50   optimised, half precision, int8: which may we ship?"
 	@echo "make providers     which execution providers work here, and what to install for the others"
-	@echo "make openvino      certify on OpenVINO beside the CPU provider, in an environment of its own"
-	@echo "make versions ORT=\"1.24.4 1.28.0\"   certify under those versions of ONNX Runtime too"
+	@echo "make versions ORT=\"1.24.4 1.28.0\"   may we bump? verdicts and paired speeds of those versions"
+	@echo "make openvino      the same question of OpenVINO's build of ONNX Runtime"
 	@echo "FRAMEWORKS=torch   (or keras) install and run one half;  ARGS='--model resnet18' for pytest"
 
 conformance: $(STAMP)
@@ -130,7 +130,8 @@ VARIANT ?=
 BATCH ?=
 ORT ?= 1.24.4
 OPENVINO ?= 1.24.1
-given = $(if $(filter-out undefined default file,$(origin $(2))),'$(1)=$($(2))')
+asked = $(filter-out undefined default file,$(origin $(1)))
+given = $(if $(call asked,$(2)),'$(1)=$($(2))')
 WEIGHTS_OPTION = $(if $(WEIGHTS),--weights=$(WEIGHTS))
 
 convert: $(STAMP)
@@ -153,13 +154,13 @@ providers: $(STAMP)
 variants: $(STAMP)
 	@$(BIN)/python -m fixtures.tools.variants '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(addprefix --variant=,$(VARIANT)) $(addprefix --batch-size=,$(BATCH)) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 
-# The same exports and native results, and a column for each environment. TESTS=tests/test_latency.py
-# with ARGS=--benchmark-only times them.
-TESTS ?= tests --ignore=tests/meta
+# May we bump, or move? Certified and timed in an environment for each version or build, beside this
+# one. ORT and OPENVINO, where both are given, share one table.
+OTHERS = $(BIN)/python -m fixtures.tools.versions $(1) $(addprefix --batch-size=,$(BATCH)) $(HALF) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
+OPENVINO_BUILD = openvino=onnxruntime-openvino==$(OPENVINO)
+
 openvino: $(STAMP)
-	engines=$$($(BIN)/python -m fixtures.tools.environments openvino=onnxruntime-openvino==$(OPENVINO)) && \
-	$(PYTEST) $(TESTS) --provider=cpu --provider=openvino --require=openvino $$engines $(HALF) $(OWN) $(ARGS)
+	@$(call OTHERS,$(if $(call asked,ORT),$(ORT)) $(OPENVINO_BUILD))
 
 versions: $(STAMP)
-	engines=$$($(BIN)/python -m fixtures.tools.environments $(ORT)) && \
-	$(PYTEST) $(TESTS) --provider=cpu $(addprefix --provider=ort-,$(ORT)) $$engines $(HALF) $(OWN) $(ARGS)
+	@$(call OTHERS,$(ORT) $(if $(call asked,OPENVINO),$(OPENVINO_BUILD)))

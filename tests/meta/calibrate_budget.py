@@ -1,9 +1,8 @@
 """What factor does a provider's class of precision need? ``make calibrate-budget PROVIDER=cuda``.
 
 Certifies clean exports with fresh weights and feeds on the provider, and lays the worst scores
-beside the factor of ``tolerances.yaml``: in float32 yardsticks, and for a class of less precision
-in its roundoffs. Exit status 1: a clean export is over the budget; 2: the provider does not work
-here.
+beside the factor of ``tolerances.yaml``, both in yardsticks of the class of precision.
+Exit status 1: a clean export is over the budget; 2: the provider does not work here.
 """
 
 from __future__ import annotations
@@ -62,7 +61,9 @@ def gather(
 
 def table(provider: str, scores: dict[str, Scores]) -> Table:
     """A row a model."""
-    drawn = Table(title=f"clean exports on {provider}, in float32 yardsticks", title_justify="left")
+    drawn = Table(
+        title=f"clean exports on {provider}, in yardsticks of their class", title_justify="left"
+    )
     for heading in ("model", "feeds", "median", "worst", "allowed", "used"):
         drawn.add_column(heading, justify="left" if heading == "model" else "right")
     for name, one in scores.items():

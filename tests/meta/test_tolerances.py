@@ -63,11 +63,15 @@ defaults:
     share_of_noise: 0.5
   float16:
     roundoff: 8192.0
+    factor: 3.0
+    floor_ulp: 0.25
     largest_scale: 10.0
     rtol: 1.0e-2
     atol_rms: 5.0e-2
   tf32:
     roundoff: 8192.0
+    factor: 3.0
+    floor_ulp: 0.25
     rtol: 1.0e-2
     atol_rms: 5.0e-2
 overrides:
@@ -327,27 +331,33 @@ def test_every_matcher_must_match(load, exporter, options, provider, minimum):
 def test_precision_is_matched(load):
     text = GOOD.replace("{model: resnet18}", "{precision: float16}")
     half = replace(CASE, precision="float16")
-    assert load(text).rule("error_budget", half)["factor"] == 9.0 * 8192
+    assert load(text).rule("error_budget", half)["factor"] == 9.0
     assert load(text).rule("error_budget", CASE)["factor"] == 6.0
 
 
 @pytest.mark.parametrize(
     ("check", "key", "ratio"),
     [
-        ("error_budget", "factor", 8192),
-        ("error_budget", "maximum_yardstick", 1 / 8192),
-        ("error_budget", "floor_ulp", 1),
-        ("batch_invariance", "factor", 8192),
-        ("top5", "tie_factor", 8192),
+        ("error_budget", "maximum_yardstick", 1),
+        ("error_budget", "floor_ulp", 8192),
+        ("batch_invariance", "floor_ulp", 8192),
+        ("localise", "factor", 8192),
+        ("top5", "tie_factor", 1),
         ("liveness", "minimum", 1),
     ],
 )
-def test_half_precision_counts_in_its_roundoff(load, check, key, ratio):
+def test_ulps_of_a_class_are_its_own(load, check, key, ratio):
     plain = Case("simple_net", "torch_dynamo", 18, "cpu")
     rules = load(GOOD)
     half = rules.rule(check, replace(plain, precision="float16"))
     assert half[key] == rules.rule(check, plain)[key] * ratio
     assert (ratio == 1) or ("the roundoff of float16" in half.origin)
+
+
+@pytest.mark.parametrize("check", ["error_budget", "batch_invariance"])
+def test_a_class_has_a_factor_of_its_own(load, check):
+    case = Case("x", "y", 18, "cpu", precision="tf32")
+    assert load(GOOD).rule(check, case)["factor"] == 3.0
 
 
 def test_a_class_has_figures_of_its_own(load):

@@ -16,7 +16,16 @@ ONE = (
     "--opset=14",
     "--provider=cpu",
 )
-PLAIN_ONES = ("negated", "silent", "missing", "fp16", "fp16_all", "claims_more", "half_off")
+PLAIN_ONES = (
+    "negated",
+    "silent",
+    "missing",
+    "fp16",
+    "fp16_all",
+    "claims_more",
+    "half_off",
+    "half_coarse",
+)
 PLUGIN = ("-p", "tests.meta.plugins.bad_variants")
 
 
@@ -43,6 +52,7 @@ def test_verdicts(run):
         "fp16_all": "passed",
         "claims_more": "failed",
         "half_off": "failed",
+        "half_coarse": "failed",
     }
 
 
@@ -62,8 +72,8 @@ def test_what_is_told(run, words):
 def test_the_file_is_the_variant_and_not_its_source(run):
     digests = [case["artifact_sha256"] for case in run.document["cases"]]
     known = [digest for digest in digests if digest]
-    assert len(known) == 8
-    assert len(set(known)) == 6  # nothing that fp16 blocks is in this model
+    assert len(known) == 9
+    assert len(set(known)) == 7  # nothing that fp16 blocks is in this model
 
 
 def test_a_class_is_proved_by_its_own_checks(run):
@@ -72,7 +82,8 @@ def test_a_class_is_proved_by_its_own_checks(run):
     assert cases["fp16"]["complete"]
     assert {"error_budget", "top5", "batch_invariance", "nonfinite", "canary"} <= half
     assert not half & {"initializers", "denormals", "allclose"}
-    assert cases["fp16"]["worst_score"] > 100  # its error is that of half precision
+    told = [row["reason"] for row in cases["fp16"]["checks"] if row["name"] == "error_budget"]
+    assert all("x the float16 yardstick" in reason for reason in told)
 
 
 def test_an_unknown_precision_is_told():

@@ -1,5 +1,6 @@
 """Variants that are wrong, each in its way; loaded with ``-p``."""
 
+import ml_dtypes
 import onnx
 from onnx import numpy_helper
 
@@ -41,6 +42,17 @@ def half_off(source, target):
     bias = min(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     array = numpy_helper.to_array(bias)
     bias.CopyFrom(numpy_helper.from_array(array + array.dtype.type(0.1), bias.name))
+    onnx.save(model, target)
+
+
+@register_variant("half_coarse", story="float16, of weights of 8 bits", precision="float16")
+def half_coarse(source, target):
+    fp16(source, target)
+    model = onnx.load(target)
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        coarse = array.astype(ml_dtypes.bfloat16).astype(array.dtype)
+        tensor.CopyFrom(numpy_helper.from_array(coarse, tensor.name))
     onnx.save(model, target)
 
 

@@ -51,7 +51,7 @@ def another_samples_row(right_of: RightOf, folder: Path) -> Subject:
     return each(right_of(PLAIN_CASE), lambda array: np.roll(array, 1, axis=0))
 
 
-@answer("at batch 4, sample 1 of 'output'")
+@answer("at batch 4, sample")
 def rows_shuffled(right_of: RightOf, folder: Path) -> Subject:
     """From batch 3 on two samples change places."""
 
