@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 
 from fixtures.checks.closeness import check_allclose
+from fixtures.checks.determinism import check_determinism
 from fixtures.checks.function import (
     check_batch_invariance,
-    check_determinism,
     check_error_budget,
     check_liveness,
 )

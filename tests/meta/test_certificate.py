@@ -165,6 +165,8 @@ CHANGES = {
     "seed": {"settings": Settings(seed=1)},
     "threads": {"settings": Settings(threads=2)},
     "weights": {"settings": Settings(weights="default")},
+    "least placement": {"settings": Settings(min_placement=0.95)},
+    "fallback forbidden": {"settings": Settings(cpu_fallback=False)},
     "file": {"about": subject(sha256="1" * 64)},
     "provider": {"about": subject(replace(CASE, provider="cuda"))},
     "opset": {"about": subject(replace(CASE, opset=15))},
@@ -177,6 +179,15 @@ def test_a_verdict_is_of_what_it_was_judged_by(checks, store, change):
     judge(store)
     before = len(made.ran)
     judge(store, **CHANGES[change])
+    assert len(made.ran) == 2 * before
+
+
+def test_a_verdict_is_of_the_precision_that_the_environment_says(checks, store, monkeypatch):
+    made, on_cuda = checks(), subject(replace(CASE, provider="cuda"))
+    judge(store, about=on_cuda)
+    before = len(made.ran)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    judge(store, about=on_cuda)
     assert len(made.ran) == 2 * before
 
 

@@ -8,21 +8,24 @@ lost in a run (an error raised in the session), a placement in part (what the se
 import os
 import shutil
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fixtures.api import _judged
 from fixtures.checks import CHECKS, PLAIN_CASE
 from fixtures.checks.controls import Altered
 from fixtures.engines.host import WorkerEngine
-from fixtures.errors import StageFailure
+from fixtures.errors import CapabilityMissing, StageFailure
 from fixtures.live import LiveSubject
-from fixtures.providers import PROVIDERS, write_probe_model
+from fixtures.providers import PROVIDERS, ProbeResult, write_probe_model
 from fixtures.providers.plugins import adopted
 from fixtures.providers.probing import probe_request
 from fixtures.providers.surveying import survey
+from fixtures.timing.certificates import Certificates
 from fixtures.tolerances import load_tolerances
 from fixtures.tools import providers as tool
 from fixtures.tools.desk import desk, read_run
@@ -85,7 +88,7 @@ def test_a_session_that_would_fall_back_does_not_open_where_that_is_forbidden(id
     run = read_run([*ONE[1:], "--provider=other", library, *options])
     with desk(run) as opened:
         if forbidden:
-            with pytest.raises(StageFailure, match="fallback to CPU EP has been"):
+            with pytest.raises(StageFailure, match="which --no-cpu-fallback forbids"):
                 opened.workbench.session(run.cases[0])
         else:
             assert opened.workbench.session(run.cases[0]).nodes("CPUExecutionProvider")
@@ -192,6 +195,55 @@ def test_a_device_lost_in_a_run_is_an_error_and_no_answer(tmp_path, fallback):
     assert fallback or "the device was lost" in answer["error"]
 
 
+# -- processes that come to grief ------------------------------------------------------------
+
+FALLING = ("aborting", "hanging", "losing", "stillborn")
+WHOLE = ("tests", "--ignore=tests/meta", *ONE[1:])
+
+
+@pytest.fixture(scope="module")
+def fallen(tmp_path_factory, cache):
+    """A run of a provider that is well beside those that are not; its native side is cached."""
+    folder = tmp_path_factory.mktemp("fallen")
+    assert run_suite(folder, *WHOLE, "--provider=cpu", cache).status == 0
+    providers = [f"--provider={name}" for name in ("cpu", *FALLING)]
+    limit, started = "--call-limit=10", time.perf_counter()
+    run = run_suite(folder, *WHOLE, *providers, limit, cache, plugin="falling_providers")
+    return run, time.perf_counter() - started
+
+
+def cases_of(run, provider):
+    return [case for case in run.document["cases"] if case["provider"] == provider]
+
+
+def test_a_provider_that_falls_costs_its_own_rows_only(fallen):
+    run, _ = fallen
+    assert run.status == 1, run.text
+    assert {case["verdict"] for case in cases_of(run, "cpu")} == {"passed"}, run.text
+    assert all(case["complete"] for case in cases_of(run, "cpu"))
+    assert [case["verdict"] for name in FALLING for case in cases_of(run, name)] == ["failed"] * 4
+
+
+@pytest.mark.parametrize(
+    ("provider", "words"),
+    [
+        ("aborting", "engine died: in 'run', exit status -6"),
+        ("hanging", "engine hung: 'run' gave no answer within 10 s and was killed"),
+        ("losing", "the session refused the feed: EPFail: the device was lost"),
+        ("stillborn", "engine died: in 'run', exit status -6"),
+    ],
+)
+def test_what_it_fell_of_is_told_in_its_red_rows(fallen, provider, words):
+    (case,) = cases_of(fallen[0], provider)
+    red = [row["reason"] for row in case["checks"] if row["outcome"] in ("failed", "error")]
+    assert red
+    assert any(words in reason for reason in red), red
+
+
+def test_a_provider_that_hangs_costs_its_limit_once(fallen):
+    assert fallen[1] < 30.0
+
+
 # -- no provider that was not asked for ----------------------------------------------------
 
 
@@ -200,3 +252,39 @@ def test_no_other_provider_is_probed(tmp_path, cache):
     assert run.status == 0, run.text
     assert set(run.document["environment"]["providers"]) == {"cpu"}
     assert "provider cpu: CPUExecutionProvider ran a node and was right" in run.text
+
+
+# -- wherever a provider is asked for ----------------------------------------------------------
+
+
+class Probed:
+    """A workbench that knows of a provider what its probe found, and nothing else."""
+
+    def __init__(self, stage):
+        self.found = ProbeResult(False, "it took no node", stage, "mend it")
+
+    def probe(self, name):
+        return self.found
+
+    def plan(self, needs):
+        assert not needs
+
+    def quiesce(self):
+        pass
+
+
+@pytest.mark.parametrize(("stage", "outcome"), [("placement", "failed"), ("device", "skipped")])
+def test_certify_tells_what_is_broken_from_what_is_absent(stage, outcome):
+    (result,) = _judged(PLAIN_CASE, Probed(stage), None, ()).results
+    assert result.outcome == outcome
+    assert result.reason == "cpu: it took no node; to use it: mend it"
+
+
+@pytest.mark.parametrize(
+    ("stage", "raised"), [("engine", StageFailure), ("device", CapabilityMissing)]
+)
+def test_what_is_broken_is_no_skip_of_a_timing_either(stage, raised):
+    certificates = Certificates(None, Probed(stage), None)
+    certificates.ensure([PLAIN_CASE])
+    with pytest.raises(raised, match="it took no node; to use it: mend it"):
+        certificates.of(PLAIN_CASE)

@@ -19,7 +19,7 @@ from fixtures.gate.errors import Worse
 from fixtures.gate.gating import Gate
 from fixtures.gate.options import read_gate
 from fixtures.gate.placing import check_placed
-from fixtures.gate.rules import load_rules
+from fixtures.gate.rules import RULES, load_rules
 from fixtures.gate.testing import GatedCase, WholeGate
 from fixtures.report.saving import MANIFEST
 from fixtures.selection import Selection
@@ -81,6 +81,15 @@ def test_an_equal_conversion_is_green(gate, kept, tmp_path):
     assert "0 slower, 1 not slower, 0 undecided; 0 other figures red" in run.text
     (case,) = json.loads((tmp_path / "gate.json").read_text())["cases"]
     assert case["pairs"] == len(case["baseline_seconds"]) == len(case["candidate_seconds"]) >= 10
+
+
+def test_a_gate_asks_for_most_of_the_nodes_unless_told_otherwise(gate, kept, tmp_path):
+    """Three of four nodes: less than the rules want, and enough where so much was asked for."""
+    red(gate(kept / "base", plugin="partial_placement"), "75 % of the nodes, and at least 95 % are")
+    assert gate(kept / "base", "--min-placement=0.75", plugin="partial_placement").status == 0
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES.read_text().replace("least_placement: 0.95", "least_placement: 0.7"))
+    assert gate(kept / "base", f"--gate-rules={rules}", plugin="partial_placement").status == 0
 
 
 def test_a_slowed_candidate_is_red(gate, kept):

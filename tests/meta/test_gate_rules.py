@@ -16,6 +16,7 @@ def test_the_shipped_file_is_valid():
     assert tuple(rules.metrics) == METRICS
     assert rules.timing.threshold == 0.10
     assert rules.timing.processes > 1
+    assert rules.least_placement == 0.95
     assert all(rule.reason for rule in rules.metrics.values())
 
 
@@ -46,6 +47,12 @@ def test_the_shipped_file_is_valid():
         ("processes: 3", "processes: 21", "'processes' must be a whole number"),
         ("processes: 3", "processes: 3.0", "'processes' must be a whole number"),
         ("processes: 3", "processes: true", "'processes' must be a whole number"),
+        (
+            "least_placement: 0.95",
+            "least_placement: 95",
+            "'least_placement' must lie between 0 and",
+        ),
+        ("least_placement: 0.95", "", "'least_placement' is missing in the file"),
         ("metrics:", "metrics: 3\nothers:", "unknown key 'others' in the file"),
         ("timing:", "timing: [", "is no YAML"),
     ],

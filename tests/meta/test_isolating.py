@@ -8,7 +8,7 @@ import pytest
 from fixtures.checks.robustness import check_empty_batch, check_refusal
 from fixtures.errors import EngineDied, EngineError, StageFailure
 from fixtures.models import MODELS
-from fixtures.pipeline.isolating import MOST_DEATHS, run_isolated
+from fixtures.pipeline.isolating import MOST_DEATHS, hung, run_isolated
 from fixtures.recipes import Feed
 from fixtures.subject import Answer
 
@@ -59,6 +59,12 @@ def test_what_did_not_end_by_itself_is_not_tried_again(error):
     with pytest.raises(StageFailure):
         run_isolated(run, FEEDS)
     assert len(calls) == 1
+
+
+def test_only_what_was_killed_at_its_limit_hung():
+    assert hung(failure(HANG))
+    assert not hung(failure(DEATH))
+    assert not hung(failure(RAISED))
 
 
 def test_a_file_that_ends_the_process_on_most_feeds_fails_as_one():

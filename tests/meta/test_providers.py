@@ -189,7 +189,7 @@ def test_a_device_that_is_missing_is_asked_for_in_another_process(tmp_path, monk
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_is_here_and_wrong_is_no_absence(stage):
-    assert ProbeResult(False, "", stage).broken is (stage in ("placement", "numbers"))
+    assert ProbeResult(False, "", stage).broken is (stage in ("engine", "placement", "numbers"))
 
 
 @pytest.mark.parametrize(

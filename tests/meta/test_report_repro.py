@@ -17,9 +17,9 @@ from onnx.reference import ReferenceEvaluator
 from fixtures.budget import Reference
 from fixtures.checks import replay
 from fixtures.checks.closeness import check_allclose
+from fixtures.checks.determinism import check_determinism
 from fixtures.checks.function import (
     check_batch_invariance,
-    check_determinism,
     check_error_budget,
 )
 from fixtures.checks.ranking import check_top5

@@ -1,0 +1,20 @@
+"""Providers, the CPU's in disguise, each of whose processes comes to grief in a way of its own."""
+
+from dataclasses import replace
+
+from fixtures.pipeline import lanes
+from fixtures.providers import PROVIDERS
+from fixtures.providers.records import CPU
+
+_engine = lanes.Lanes._engine
+SERVANT = "tests.meta.plugins.falling_servant:Servant"
+
+for name in ("aborting", "hanging", "losing", "stillborn"):
+    PROVIDERS.register(name, replace(CPU, name=name, environment={"FALLS_BY": name}))
+
+
+def _falling(self, kind, spec):
+    return _engine(self, SERVANT if spec and "FALLS_BY" in spec else kind, spec)
+
+
+lanes.Lanes._engine = _falling

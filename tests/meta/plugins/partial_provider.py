@@ -1,0 +1,18 @@
+"""Two providers that leave Relu to the CPU; the work of one of them cannot be measured."""
+
+from fixtures.pipeline import lanes
+from fixtures.providers import PROVIDERS, Provider
+
+_engine = lanes.Lanes._engine
+SERVANT = "tests.meta.plugins.partial_provider_servant:Servant"
+
+for name, measured in (("partial", "1"), ("unmeasured", "0")):
+    environment = {"PARTIAL_MEASURED": measured}
+    PROVIDERS.register(name, Provider(name, "PartialExecutionProvider", environment=environment))
+
+
+def _partial(self, kind, spec):
+    return _engine(self, SERVANT if spec and "PARTIAL_MEASURED" in spec else kind, spec)
+
+
+lanes.Lanes._engine = _partial

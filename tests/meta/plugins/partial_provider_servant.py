@@ -1,0 +1,32 @@
+"""ONNX Runtime on the CPU, most of whose nodes say that they ran on a provider of their own."""
+
+import os
+
+from fixtures.engines.ort_engine import OrtServant
+
+CPU, PARTIAL = "CPUExecutionProvider", "PartialExecutionProvider"
+
+
+class Servant(OrtServant):
+    def versions(self):
+        return {**super().versions(), "compiled_in": [CPU, PARTIAL]}
+
+    def open(self, session):
+        told = super().open(_on_the_cpu(session))
+        nodes = dict(told["placement"][CPU])
+        left = {name: nodes.pop(name) for name in ("Relu",) if name in nodes}
+        return {**told, "placement": {PARTIAL: nodes, CPU: left}}
+
+    def run(self, session, feeds):
+        return super().run(_on_the_cpu(session), feeds)
+
+    def profile(self, session, feed, warm, runs):
+        assert not self._sessions, "this process judges, and must not be profiled"
+        if os.environ["PARTIAL_MEASURED"] == "0":
+            raise RuntimeError("no profiler here")
+        found = super().profile(_on_the_cpu(session), feed, warm, runs)
+        return {**found, "nodes": {CPU: found["run"] / 8, PARTIAL: found["run"] / 2}}
+
+
+def _on_the_cpu(session):
+    return {**session, "provider": CPU, "provider_options": {}, "allow_cpu_fallback": True}
