@@ -45,13 +45,13 @@ def half_off(source, target):
     onnx.save(model, target)
 
 
-@register_variant("half_coarse", story="float16, of weights of 8 bits", precision="float16")
+@register_variant("half_coarse", story="float16, of weights of 4 bits", precision="float16")
 def half_coarse(source, target):
     fp16(source, target)
     model = onnx.load(target)
     for tensor in model.graph.initializer:
         array = numpy_helper.to_array(tensor)
-        coarse = array.astype(ml_dtypes.bfloat16).astype(array.dtype)
+        coarse = array.astype(ml_dtypes.float8_e4m3fn).astype(array.dtype)
         tensor.CopyFrom(numpy_helper.from_array(coarse, tensor.name))
     onnx.save(model, target)
 
