@@ -339,8 +339,8 @@ def test_precision_is_matched(load):
     ("check", "key", "ratio"),
     [
         ("error_budget", "maximum_yardstick", 1),
-        ("error_budget", "floor_ulp", 8192),
-        ("batch_invariance", "floor_ulp", 8192),
+        ("error_budget", "floor_ulp", 1024),
+        ("batch_invariance", "floor_ulp", 1024),
         ("localise", "factor", 8192),
         ("top5", "tie_factor", 1),
         ("liveness", "minimum", 1),
