@@ -24,6 +24,8 @@ LINT_STAMP := $(VENV)/.installed-lint
 # One small and one image model of each framework; those of an absent half are skipped by name.
 TEST_MODELS := simple_net mobilenet_v2 keras_sequential keras_mobilenet_v2
 
+TEST_JOBS ?= 2
+
 MODEL ?= resnet18
 OPSET ?= 14
 EXPORTER ?= torch_torchscript
@@ -73,8 +75,9 @@ gate: $(STAMP)
 gate-selftest: $(STAMP)
 	$(BIN)/python -m tests.meta.gate_selftest $(if $(N),--n=$(N)) $(ARGS)
 
+# Two processes: a file's tests share what they set up, so a file is not divided.
 test: $(STAMP) lint
-	$(PYTEST) tests/meta
+	$(PYTEST) tests/meta -n $(TEST_JOBS) --dist loadfile
 	$(PYTEST) tests --ignore=tests/meta $(HALF) $(addprefix --model=,$(TEST_MODELS)) $(ARGS)
 
 lint: $(LINT_STAMP)

@@ -44,7 +44,7 @@ def run_suite(folder: Path, *arguments: str, plugin: str | None = None) -> Suite
     finished = subprocess.run(
         [*command, *options, *arguments],
         cwd=ROOT,
-        env=_environment(),
+        env=environment_of_a_run(),
         capture_output=True,
         text=True,
         timeout=600,
@@ -53,7 +53,7 @@ def run_suite(folder: Path, *arguments: str, plugin: str | None = None) -> Suite
     return SuiteRun(finished, results)
 
 
-def _environment() -> dict[str, str]:
+def environment_of_a_run() -> dict[str, str]:
     """What the run inherits: nothing of the outer pytest, and no sign of a CI.
 
     Under ``CI`` or ``BUILD_NUMBER`` pytest prints its summary's lines in full, so that words

@@ -11,7 +11,7 @@ from fixtures.timing.replaying import CLOCK
 from fixtures.timing.rivals import Rival
 from fixtures.timing.rows import Row
 from fixtures.timing.statistics import Ratio
-from tests.meta.running import ROOT
+from tests.meta.running import ROOT, environment_of_a_run
 
 SECONDS = (0.25, 0.5, 0.125, 1e-6, 3.0)
 ROW = Row(
@@ -50,7 +50,13 @@ def replayed(tmp_path_factory):
         str(folder / "test_sample.py"),
     )
     run = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        command,
+        cwd=folder,
+        env=environment_of_a_run(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return run.stdout + run.stderr, json.loads(results.read_text())["benchmarks"]
 

@@ -1,0 +1,30 @@
+"""A provider in a class of less precision: right float32 answers are within every budget of it."""
+
+import pytest
+
+from tests.meta.running import run_suite
+
+CLASSES = ("tf32", "float16")
+CHOSEN = ("--model=simple_net", "--exporter=torch_torchscript", "--opset=14")
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    providers = [f"--provider=cpu_{name}" for name in CLASSES]
+    folder = tmp_path_factory.mktemp("coarse")
+    arguments = ("tests", "--ignore=tests/meta", *CHOSEN, *providers)
+    ran = run_suite(folder, *arguments, plugin="coarse_providers")
+    return {case["precision"]: case for case in ran.document["cases"] if not case["option"]}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_check_that_the_class_owes_is_passed(cases, name):
+    assert cases[name]["verdict"] == "passed"
+    assert cases[name]["complete"]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_score_counts_in_the_yardstick_of_the_class(cases, name):
+    assert cases[name]["worst_score"] < 0.01  # float32's error, in yardsticks of 11 bits
+    told = [row["reason"] for row in cases[name]["checks"] if row["name"] == "error_budget"]
+    assert all(f"x the {name} yardstick" in reason for reason in told)
