@@ -24,6 +24,9 @@ CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
 TOL = load_tolerances(TOLERANCES)
 
 
+BEYOND = "nonfinite"
+
+
 class Checks:
     """Checks whose outcomes are given, and how often each was run."""
 
@@ -41,7 +44,10 @@ class Checks:
         return check
 
     def registered(self):
-        return {name: Check(name, self.run(name), "none") for name in self.outcomes}
+        return {
+            name: Check(name, self.run(name), "none", ordinary=name != BEYOND)
+            for name in self.outcomes
+        }
 
 
 @pytest.fixture
@@ -130,10 +136,10 @@ def test_only_skips_are_no_proof(checks, store):
     assert not judge(store).proof
 
 
-def known_failure(tmp_path, says):
+def known_failure(tmp_path, says, check="checker"):
     path = tmp_path / "known.yaml"
     path.write_text(
-        f"- cases: 'simple_net-*'\n  check: checker\n  says: {says}\n"
+        f"- cases: 'simple_net-*'\n  check: {check}\n  says: {says}\n"
         "  reason: it was once wrong\n  link: https://example.org/1\n  versions: {}\n"
     )
     (known,) = load_known_failures(path)
@@ -145,7 +151,23 @@ def test_a_known_failure_is_no_proof_and_is_named(checks, store, tmp_path):
     checks(checker="failed")
     found = judge(store, known=known_failure(tmp_path, "it is wrong"))
     assert not found.proof
+    assert not found.ordinary
     assert "it was once wrong" in found.known[0]
+
+
+def test_what_is_known_beyond_ordinary_feeds_is_no_proof_and_may_be_timed(checks, store, tmp_path):
+    checks(**{BEYOND: "failed"})
+    found = judge(store, known=known_failure(tmp_path, "it is wrong", BEYOND))
+    assert not found.proof
+    assert found.ordinary
+    assert "known failure beyond ordinary feeds: it was once wrong" in str(found)
+    assert judge(store, known=known_failure(tmp_path, "it is wrong", BEYOND)) == found
+
+
+def test_what_fails_beyond_ordinary_feeds_and_is_not_known_is_red(checks, store):
+    checks(**{BEYOND: "failed"})
+    with pytest.raises(ConformanceFailure):
+        judge(store)
 
 
 def test_a_failure_in_other_words_is_red(checks, store, tmp_path):

@@ -7,7 +7,14 @@ import pytest
 
 from fixtures.errors import CapabilityMissing
 from fixtures.timing.bench import Group
-from fixtures.timing.document import group_absences, group_rows, reasons, sentence, verdict_on
+from fixtures.timing.document import (
+    beyond,
+    group_absences,
+    group_rows,
+    reasons,
+    sentence,
+    verdict_on,
+)
 from fixtures.timing.judging import NoResult, NotProved
 from fixtures.timing.page import render
 from fixtures.timing.rivals import Rival
@@ -90,6 +97,12 @@ def test_each_reason_is_told_once_and_red_ones_first():
         ("known failure", "known", 1),
     ]
     assert sentence(make_document(group)).startswith("timed nothing")
+
+
+def test_what_is_known_to_fail_beyond_a_timed_call_is_told_once():
+    rows = [{"label": "a-openvino", "beyond": ["of NaN"]}, {"label": "a-cpu"}]
+    told_of = "timed, and known to fail beyond ordinary feeds: a-openvino: of NaN"
+    assert beyond([*rows, *rows]) == [told_of]
 
 
 def test_figures_have_units_and_no_exponents():

@@ -114,6 +114,26 @@ def test_a_pass_in_part_is_not_proved(good):
     )
 
 
+def test_what_is_known_to_fail_has_a_speed_where_it_was_timed(good):
+    cases, rows = good
+    known = [case("c", place, "known_failure", reason="of NaN") for place in (OLD, NEW)]
+    timed = [row("c", HERE, 1.0), row("c", OLD, 2.0)]
+    found = joined([*cases, case("c", HERE), *known], [*rows, *timed])
+    cells = found.lines[-1].cells
+    assert cells[OLD].ratios[1].low > 1.5
+    assert cells[NEW].untimed == {1: "not proved there"}
+    assert not cells[OLD].passed
+
+
+def test_a_place_that_is_known_to_fail_is_answered_for_where_it_was_timed(good):
+    cases, rows = good
+    known = [case(n, NEW, "known_failure", reason="of NaN") for n in "ab"]
+    there = [one for one in cases if one["provider"] != NEW] + known
+    assert unanswered(joined(there, rows)) == []
+    untimed_there = [one for one in rows if not one["case"].endswith(NEW)]
+    assert unanswered(joined(there, untimed_there)) == [NEW]
+
+
 def test_known_failures_are_not_red_and_not_proved(good):
     cases, rows = good
     known = [case("c", place, "known_failure", reason="upstream") for place in (HERE, OLD, NEW)]
