@@ -4,7 +4,7 @@ import pytest
 
 from tests.meta.running import run_suite
 
-CLASSES = ("tf32", "float16")
+CLASSES = ("tf32", "float16", "bfloat16")
 CHOSEN = ("--model=simple_net", "--exporter=torch_torchscript", "--opset=14")
 
 

@@ -17,6 +17,7 @@ from fixtures.spec import Case
 from fixtures.yardsticks import PLAIN, Yardstick, yardstick_of
 
 LIMIT = 120.0
+CLASSES = ("tf32", "float16", "bfloat16")
 FEED = Recipe("normal", batch=4, seed=3)
 FLOAT = onnx.TensorProto.FLOAT
 
@@ -64,7 +65,7 @@ def answers(tmp_path_factory):
         engine = WorkerEngine(model.framework)
         try:
             engine.call("prepare", LIMIT, model=request, path=str(path))
-            for one in ("float64", "float32", *ways_of("float16"), *ways_of("tf32")):
+            for one in ("float64", "float32", *(way for name in CLASSES for way in ways_of(name))):
                 (outputs,) = engine.call(
                     "run", LIMIT, model=request, weights=str(path), precision=one, feeds=feeds
                 )
@@ -84,7 +85,7 @@ def answers(tmp_path_factory):
 
 
 @pytest.mark.parametrize("model", ["simple_net", "keras_sequential"])
-@pytest.mark.parametrize("precision", ["float16", "tf32"])
+@pytest.mark.parametrize("precision", CLASSES)
 def test_a_class_errs_as_its_roundoff_says(answers, model, precision):
     exact = answers[model, "float64"]
     for one in ways_of(precision):
@@ -95,7 +96,7 @@ def test_a_class_errs_as_its_roundoff_says(answers, model, precision):
 
 
 @pytest.mark.parametrize("model", ["simple_net", "keras_sequential"])
-@pytest.mark.parametrize("precision", ["float16", "tf32"])
+@pytest.mark.parametrize("precision", CLASSES)
 def test_replicas_are_ways_of_their_own(answers, model, precision):
     distinct = {answers[model, one].tobytes() for one in ways_of(precision)}
     assert len(distinct) == 1 + len(REPLICAS)
@@ -111,7 +112,7 @@ def test_native_is_left_as_it_was(answers, model):
 @pytest.mark.parametrize(
     ("precision", "wanted"),
     # 1 + 2^-10 is a number of both classes, 1 + 2^-12 of neither; float16 rounds what it gives too
-    [("float32", 1 + 2.0**-12), ("float16", 1.0), ("tf32", 1.0)],
+    [("float32", 1 + 2.0**-12), ("float16", 1.0), ("bfloat16", 1.0), ("tf32", 1.0)],
 )
 def test_a_file_is_rounded_too(tmp_path, precision, wanted):
     """``--against``: an ONNX file in native's place."""

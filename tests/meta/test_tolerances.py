@@ -68,6 +68,12 @@ defaults:
     largest_scale: 10.0
     rtol: 1.0e-2
     atol_rms: 5.0e-2
+  bfloat16:
+    roundoff: 65536.0
+    factor: 3.0
+    floor_ulp: 0.25
+    rtol: 1.0e-1
+    atol_rms: 1.0e-1
   tf32:
     roundoff: 8192.0
     factor: 3.0

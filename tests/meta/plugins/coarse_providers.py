@@ -4,6 +4,6 @@ from dataclasses import replace
 
 from fixtures.providers.records import CPU, PROVIDERS
 
-for precision in ("tf32", "float16"):
+for precision in ("tf32", "float16", "bfloat16"):
     name = f"cpu_{precision}"
     PROVIDERS.register(name, replace(CPU, name=name, precision=precision))
