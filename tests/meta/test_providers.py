@@ -214,6 +214,26 @@ def test_what_the_bridge_logged_last_counts():
     assert cause.startswith("libcurand.so.10: cannot open")
 
 
+@pytest.mark.parametrize(
+    ("flags", "kind", "words"),
+    [
+        ("fpu amx_bf16", "bfloat16", ""),
+        ("fpu avx512f", "bfloat16", "this processor has no bfloat16 (avx512_bf16, amx_bf16)"),
+        ("fpu avx512_bf16", "float16", "this processor has no float16 (avx512_fp16, amx_fp16)"),
+        (None, "float16", "nothing tells whether this processor has float16"),
+    ],
+)
+def test_arithmetic_of_the_processor_is_looked_up(monkeypatch, tmp_path, flags, kind, words):
+    from fixtures.providers import servant  # imports ONNX Runtime
+
+    path = tmp_path / "cpuinfo"
+    if flags is not None:
+        path.write_text(f"flags : {flags}\n")
+    monkeypatch.setattr(servant, "CPUINFO", path)
+    assert servant.DEVICES[kind]().startswith(words)
+    assert bool(servant.DEVICES[kind]()) == bool(words)
+
+
 # -- many of them --------------------------------------------------------------------------
 
 
