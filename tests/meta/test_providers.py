@@ -187,6 +187,15 @@ def test_a_device_that_is_missing_is_asked_for_in_another_process(tmp_path, monk
     assert (result.stage, result.reason) == ("device", "there is no nvidia here")
 
 
+@pytest.mark.parametrize("device", ["bfloat16", "float16"])
+def test_a_session_that_would_open_and_compute_otherwise_is_no_provider(
+    tmp_path, monkeypatch, device
+):
+    monkeypatch.setattr("fixtures.providers.probing._no_device", lambda *_: f"no {device}")
+    result = probe(replace(X, device=device), Engine(), tmp_path / "probe.onnx", LIMIT)
+    assert (result.usable, result.stage, result.reason) == (False, "device", f"no {device}")
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_is_here_and_wrong_is_no_absence(stage):
     assert ProbeResult(False, "", stage).broken is (stage in ("engine", "placement", "numbers"))
