@@ -10,6 +10,7 @@ from fixtures.decisions import (
     accuracy_loss,
     agreement,
     bold_flips,
+    class_sqnr,
     divergence,
     margin_lost,
     sqnr,
@@ -54,6 +55,22 @@ def test_divergence_by_hand():
     native, converted = np.log([[0.5, 0.5]] * 5), np.log([[0.9, 0.1]] * 5)
     expected = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
     assert divergence(native, converted, SURE).estimate == pytest.approx(expected)
+
+
+def test_class_sqnr_by_hand():
+    """Two classes in halves differ by chance in half of the pairs; a twentieth changed."""
+    native = np.tile([[0], [1]], (50, 1))
+    converted = native.copy()
+    converted[:5] = 1 - native[:5]
+    found = class_sqnr(native, converted, SURE)
+    assert found.estimate == pytest.approx(10.0)
+    assert found.low < found.estimate
+
+
+def test_class_sqnr_of_what_never_changes_is_all_or_nothing():
+    native = np.full((10, 3), 7)
+    assert class_sqnr(native, native, SURE).low == math.inf
+    assert class_sqnr(native, native + (np.arange(10) == 0)[:, None], SURE).low == -math.inf
 
 
 def test_sqnr_by_hand():

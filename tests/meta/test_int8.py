@@ -1,16 +1,20 @@
 """int8 is judged by what it decides: clean files are green, spoiled ones red, with confidence."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 from fixtures.checks.quantised import check_composition, check_sqnr, check_task
+from fixtures.domains import Integers
 from fixtures.errors import UsageError
 from fixtures.models import resolve_model
 from fixtures.paths import ROOT
 from fixtures.recipes import Feed
-from fixtures.spec import Case
+from fixtures.spec import Case, TensorSpec
 from fixtures.subject import Answer
 from fixtures.tolerances import load_tolerances
 from fixtures.typical import calibration_feeds, given_feeds, task_samples, typical_feeds
@@ -21,6 +25,7 @@ PLUGIN = ("-p", "tests.meta.plugins.bad_variants")
 ONE = ("--exporter=torch_torchscript", "--opset=14", "--provider=cpu")
 VARIANTS = ("int8_static", "int8_dynamic", "int8_shifted", "int8_saturated", "int8_claimed")
 SEEDS = range(20)
+FLOAT = onnx.TensorProto.FLOAT
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +88,28 @@ MODEL = resolve_model("digits_cnn")
 TOLERANCES = load_tolerances(ROOT / "tolerances.yaml")
 
 
-def subject(seed, change):
+def _written(path, operator, read):
+    """A file of a Relu that answers, and a node beside or before it."""
+    ends = [helper.make_tensor_value_info(name, FLOAT, ["batch", 4]) for name in ("x", "y")]
+    nodes = [helper.make_node(operator, ["x"], ["other"]), helper.make_node("Relu", [read], ["y"])]
+    graph = helper.make_graph(nodes, "two", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph), path)
+    return SimpleNamespace(path=path, facts={"nodes": {operator: 1, "Relu": 1}})
+
+
+@pytest.fixture(scope="module")
+def rounded(tmp_path_factory):
+    """The file of what is judged on figures alone: read by name only, never run."""
+    path = tmp_path_factory.mktemp("rounded") / "model.onnx"
+    return _written(path, "DynamicQuantizeLinear", read="other")
+
+
+@pytest.fixture
+def subject(rounded):
+    return lambda seed, change: _subject(seed, change, rounded)
+
+
+def _subject(seed, change, artifact):
     """A classifier that is right on 98 %, and a conversion that ``change`` makes of its logits."""
     samples, rng = task_samples(MODEL, seed), np.random.default_rng(seed)
     said = np.where(rng.random(len(samples.labels)) < 0.98, samples.labels, 9 - samples.labels)
@@ -102,7 +128,7 @@ def subject(seed, change):
         tolerances=TOLERANCES,
         native=lambda feed: cut(logits, feed),
         run=lambda feed: Answer(cut(converted, feed)),
-        artifact=SimpleNamespace(facts={"nodes": {"QuantizeLinear": 1}}),
+        artifact=artifact,
     )
 
 
@@ -116,16 +142,16 @@ def four_points_less(logits, rng):
 
 
 @pytest.mark.parametrize("check", [check_task, check_sqnr], ids=lambda check: check.__name__)
-def test_clean_ones_are_green_in_every_seed(check):
+def test_clean_ones_are_green_in_every_seed(subject, check):
     assert [seed for seed in SEEDS if not check(subject(seed, noisy)).passed] == []
 
 
-def test_four_points_less_of_accuracy_are_red_in_every_seed():
+def test_four_points_less_of_accuracy_are_red_in_every_seed(subject):
     passing = [seed for seed in SEEDS if check_task(subject(seed, four_points_less)).passed]
     assert passing == []
 
 
-def test_a_session_that_refuses_is_red():
+def test_a_session_that_refuses_is_red(subject):
     silent = subject(0, noisy)
     silent.run = lambda feed: Answer(None, "no kernel")
     results = [check(silent) for check in (check_sqnr, check_task, check_composition)]
@@ -133,15 +159,20 @@ def test_a_session_that_refuses_is_red():
     assert all("no kernel" in result.reason for result in results)
 
 
-def test_a_file_in_float32_is_not_judged_as_int8():
+@pytest.mark.parametrize(
+    ("operator", "read"),
+    [("Sigmoid", "other"), ("DynamicQuantizeLinear", "x")],
+    ids=["no node rounds", "none of the answer does"],
+)
+def test_a_file_in_float32_is_not_judged_as_int8(subject, tmp_path, operator, read):
     plain = subject(0, noisy)
-    plain.artifact = SimpleNamespace(facts={"nodes": {"Conv": 2, "Gemm": 1}})
+    plain.artifact = _written(tmp_path / "plain.onnx", operator, read)
     result = check_sqnr(plain)
     assert result.outcome == "failed"
     assert "nothing in the file is quantised" in result.reason
 
 
-def test_a_constant_answer_has_no_signal():
+def test_a_constant_answer_has_no_signal(subject):
     dead = subject(0, noisy)
     flat = {"output": np.ones((10, 10), np.float32)}
     dead.native = dead_run = lambda feed: flat
@@ -149,6 +180,26 @@ def test_a_constant_answer_has_no_signal():
     result = check_sqnr(dead)
     assert result.outcome == "failed"
     assert "zero everywhere" in result.reason
+
+
+@pytest.mark.parametrize(("wrong", "outcome"), [(0.0, "passed"), (0.01, "passed"), (0.5, "failed")])
+def test_whole_numbers_are_compared_too(subject, wrong, outcome):
+    """A mask beside the logits: no error budget and no logit knows of it."""
+    judged = subject(0, noisy)
+    mask = TensorSpec("mask", ("batch", 16), "int64", domain=Integers(0, 3))
+    judged.model = replace(MODEL, outputs=(*MODEL.outputs, mask))
+    rng = np.random.default_rng(0)
+    of_native = {feed.digest: rng.integers(4, size=(10, 16)) for feed in typical_feeds(MODEL, 0)}
+    moved = {
+        digest: np.where(rng.random(right.shape) < wrong, (right + 1) % 4, right)
+        for digest, right in of_native.items()
+    }
+    plain = judged.native, judged.run
+    judged.native = lambda feed: {**plain[0](feed), "mask": of_native[feed.digest]}
+    judged.run = lambda feed: Answer({**plain[1](feed).outputs, "mask": moved[feed.digest]})
+    result = check_sqnr(judged)
+    assert result.outcome == outcome, result.reason
+    assert wrong == 0.0 or "output 'mask'" in result.reason
 
 
 # -- samples ---------------------------------------------------------------------------------------

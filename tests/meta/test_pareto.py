@@ -4,6 +4,8 @@ import pytest
 
 from fixtures.timing.pareto import PLAIN, answer, front, join, slower
 from fixtures.timing.variants_page import render
+from fixtures.tools import suite
+from fixtures.tools import variants as tool
 from fixtures.tools.terminal import guarded
 from fixtures.tools.variants import main, table
 
@@ -116,6 +118,24 @@ def test_the_page_shows_every_variant_and_draws_the_sound_ones(variants):
     assert page.count("<svg") == 1
     assert "slower than fp32" in page
     assert "A variant is red" in page
+
+
+@pytest.mark.parametrize(
+    ("certified", "timed", "wanted"),
+    [(0, 0, 0), (1, 0, 1), (0, 1, 1), (5, 0, 5), (0, 5, 5), (5, 1, 1)],
+)
+def test_a_run_that_is_red_without_a_red_variant_is_no_success(
+    tmp_path, monkeypatch, certified, timed, wanted
+):
+    """``--require cuda`` and ``--require-speedup`` make a run red, and no case."""
+    judged = {"cases": [case("")], "run": {"exit_status": certified}}
+    around = {"settings": {"threads": 1, "affinity": None}}
+    around["environment"] = {"processor": "a processor", "versions": {}}
+    latency = {"rows": [row("", 2.0, 1.0)], "exit_status": timed, **around}
+    monkeypatch.setattr(suite, "certify", lambda folder, options: judged)
+    monkeypatch.setattr(suite, "time", lambda folder, options: latency)
+    monkeypatch.setattr(tool, "FOLDER", tmp_path)
+    assert main(["simple_net"]) == wanted
 
 
 @pytest.mark.parametrize(

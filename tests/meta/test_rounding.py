@@ -127,3 +127,47 @@ def test_a_file_is_rounded_too(tmp_path, precision, wanted):
     onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), path)
     (got,) = open_at(path, precision, 1)({"x": np.ones((1, 1), np.float32)})
     assert got.item() == wanted
+
+
+def _constant_model():
+    """A model file whose constant no copy of the module owns, handed on by operators as it is."""
+    import torch
+    from torch.nn import functional
+
+    constant = torch.tensor([1 + 2.0**-12, 3.0])
+
+    def forward(x):
+        kept = functional.dropout(constant, 0.5, training=False)
+        wide, _ = torch.broadcast_tensors(kept, x)
+        return wide * x
+
+    return constant, forward
+
+
+def test_what_an_operator_only_hands_on_is_not_rounded_in_place():
+    """A dropout in eval mode gives its input, which native and the oracle may share."""
+    import torch  # collecting tests imports no framework
+
+    from fixtures.engines.torch_rounding import computing
+
+    constant, forward = _constant_model()
+    before = constant.clone()
+    with torch.inference_mode(), computing(way("float16")):
+        forward(torch.ones(3, 2))
+    assert torch.equal(constant, before)
+
+
+def test_what_an_operator_gives_is_rounded_in_place():
+    """The control: results, and what is written in place, are numbers of float16."""
+    import torch
+
+    from fixtures.engines.torch_rounding import computing
+
+    constant, forward = _constant_model()
+    with torch.inference_mode(), computing(way("float16")):
+        given = forward(torch.ones(3, 2))
+        written = constant.clone()
+        written[:1].mul_(1 + 2.0**-12)
+    for each in (given, written):
+        assert torch.equal(each, each.half().float())
+    assert given[0, 0] == 1.0
