@@ -108,6 +108,19 @@ def test_parity_is_without_tf32():
     assert {PROVIDERS[name].precision for name in DEFAULT_PROVIDERS} == {"float32"}
 
 
+def test_switches_of_tensorrt_are_in_the_words_that_its_binding_takes():
+    """It refuses 0 and 1: "The value for the key … should be 'True' or 'False'"."""
+    options = [
+        (name, value)
+        for provider in PROVIDERS.values()
+        for name, value in provider.options.items()
+        if name.startswith("trt_") and name.endswith("_enable")
+    ]
+    assert len(options) == 9
+    assert {value for _, value in options} == {"True", "False"}
+    assert PROVIDERS["tensorrt_fp16"].options["trt_fp16_enable"] == "True"
+
+
 @pytest.mark.parametrize(
     ("name", "environment", "overrides"),
     [
