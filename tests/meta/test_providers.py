@@ -1,6 +1,7 @@
 """Providers' records, their probes stage by stage, and ``make providers``."""
 
 import json
+import sys
 import time
 from dataclasses import replace
 
@@ -209,7 +210,8 @@ def test_what_is_here_and_wrong_is_no_absence(stage):
     ("words", "library", "how"),
     [
         ("libcurand.so.10: cannot open shared object file: No such", "libcurand.so.10", "curand"),
-        ("libnvinfer.so.10: cannot open shared object file", "libnvinfer.so.10", "tensorrt"),
+        ("libnvinfer.so.10: cannot open shared object file", "libnvinfer.so.10", "cu13<11"),
+        ("libnvonnxparser.so.10: cannot open shared object file", "libnvonnxparser.so.10", "cu13"),
         ('which depends on "cudnn64_9.dll" which is missing', "cudnn64_9.dll", ""),
         ("Library not loaded: @rpath/libfoo.1.dylib", "libfoo.1.dylib", ""),
         ("invalid ELF header", "", ""),
@@ -218,6 +220,27 @@ def test_what_is_here_and_wrong_is_no_absence(stage):
 def test_a_loaders_words_name_the_library(words, library, how):
     assert missing_library(words) == library
     assert how in bringer(library)
+
+
+@pytest.mark.parametrize(
+    ("provider", "loaded"), [("TensorrtExecutionProvider", True), ("CPUExecutionProvider", False)]
+)
+def test_the_package_of_tensorrt_loads_its_own_libraries(provider, loaded, tmp_path, monkeypatch):
+    """They lie in a folder of it, where no loader looks."""
+    from fixtures.providers.opening import load_libraries  # imports ONNX Runtime
+
+    (tmp_path / "tensorrt_libs.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt_libs", raising=False)
+    load_libraries(provider)
+    assert ("tensorrt_libs" in sys.modules) is loaded
+    sys.modules.pop("tensorrt_libs", None)
+
+
+def test_an_absent_package_of_tensorrt_is_no_error():
+    from fixtures.providers.opening import load_libraries
+
+    load_libraries("TensorrtExecutionProvider")
 
 
 def test_what_the_bridge_logged_last_counts():
