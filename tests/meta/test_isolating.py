@@ -26,6 +26,30 @@ HANG = EngineDied("onnxruntime engine hung", "'run' gave no answer within 9 s an
 RAISED = EngineError("RuntimeError", "no")
 
 
+LOST = "Fail: CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=h"
+
+
+def kept():
+    raise AssertionError("no process is to be renewed")
+
+
+class Gpu:
+    """A process whose GPU is lost to some feeds, and answers nothing until it is renewed."""
+
+    def __init__(self, deadly, words=LOST):
+        self.deadly, self.words, self.lost, self.renewed = deadly, words, False, 0
+
+    def renew(self):
+        self.lost, self.renewed = False, self.renewed + 1
+
+    def run(self, feeds):
+        return [self.answer(int(feed["x"][0])) for feed in feeds]
+
+    def answer(self, value):
+        self.lost = self.lost or value in self.deadly
+        return {"error": self.words} if self.lost else {"outputs": value}
+
+
 def runner(deadly, error=DEATH):
     """Answers each feed with its number, and counts its calls."""
     calls = []
@@ -42,12 +66,12 @@ def runner(deadly, error=DEATH):
 
 def test_feeds_that_end_nothing_run_together():
     run, calls = runner(set())
-    assert [result["outputs"] for result in run_isolated(run, FEEDS)] == [0, 1, 2, 3, 4]
+    assert [result["outputs"] for result in run_isolated(run, FEEDS, kept)] == [0, 1, 2, 3, 4]
     assert calls == [[0, 1, 2, 3, 4]]
 
 
 def test_the_deadly_feed_alone_has_no_answer():
-    results = run_isolated(runner({3})[0], FEEDS)
+    results = run_isolated(runner({3})[0], FEEDS, kept)
     assert [result.get("outputs") for result in results] == [0, 1, 2, None, 4]
     assert results[3]["died"]
     assert "exit status -6; its last words: the last word" in results[3]["error"]
@@ -57,7 +81,7 @@ def test_the_deadly_feed_alone_has_no_answer():
 def test_what_did_not_end_by_itself_is_not_tried_again(error):
     run, calls = runner({3}, error)
     with pytest.raises(StageFailure):
-        run_isolated(run, FEEDS)
+        run_isolated(run, FEEDS, kept)
     assert len(calls) == 1
 
 
@@ -70,13 +94,32 @@ def test_only_what_was_killed_at_its_limit_hung():
 def test_a_file_that_ends_the_process_on_most_feeds_fails_as_one():
     run, calls = runner(set(range(5)))
     with pytest.raises(StageFailure):
-        run_isolated(run, FEEDS)
+        run_isolated(run, FEEDS, kept)
     assert len(calls) == 1 + MOST_DEATHS + 1
 
 
 def test_one_feed_that_ends_the_process_when_fed_alone_fails():
     with pytest.raises(StageFailure):
-        run_isolated(runner({0})[0], FEEDS[:1])
+        run_isolated(runner({0})[0], FEEDS[:1], kept)
+
+
+def test_a_feed_that_costs_the_gpu_costs_no_other_its_answer():
+    gpu = Gpu({2})
+    results = run_isolated(gpu.run, FEEDS, gpu.renew)
+    assert [result.get("outputs") for result in results] == [0, 1, None, 3, 4]
+    assert "illegal memory access" in results[2]["error"]
+    assert not gpu.lost
+
+
+def test_one_feed_that_costs_the_gpu_leaves_a_fresh_process():
+    gpu = Gpu({2})
+    assert run_isolated(gpu.run, FEEDS[2:3], gpu.renew) == [{"error": LOST}]
+    assert gpu.renewed == 1
+
+
+@pytest.mark.parametrize("words", ["CUDA failure 2: out of memory ; GPU=0", "INVALID_ARGUMENT"])
+def test_other_errors_renew_nothing(words):
+    assert len(run_isolated(Gpu({2}, words).run, FEEDS, kept)) == len(FEEDS)
 
 
 def dead(feed, repeat=0):

@@ -1,6 +1,7 @@
 """Providers' records, their probes stage by stage, and ``make providers``."""
 
 import json
+import sys
 import time
 from dataclasses import replace
 
@@ -108,6 +109,19 @@ def test_parity_is_without_tf32():
     assert {PROVIDERS[name].precision for name in DEFAULT_PROVIDERS} == {"float32"}
 
 
+def test_switches_of_tensorrt_are_in_the_words_that_its_binding_takes():
+    """It refuses 0 and 1: "The value for the key … should be 'True' or 'False'"."""
+    options = [
+        (name, value)
+        for provider in PROVIDERS.values()
+        for name, value in provider.options.items()
+        if name.startswith("trt_") and name.endswith("_enable")
+    ]
+    assert len(options) == 9
+    assert {value for _, value in options} == {"True", "False"}
+    assert PROVIDERS["tensorrt_fp16"].options["trt_fp16_enable"] == "True"
+
+
 @pytest.mark.parametrize(
     ("name", "environment", "overrides"),
     [
@@ -205,7 +219,8 @@ def test_what_is_here_and_wrong_is_no_absence(stage):
     ("words", "library", "how"),
     [
         ("libcurand.so.10: cannot open shared object file: No such", "libcurand.so.10", "curand"),
-        ("libnvinfer.so.10: cannot open shared object file", "libnvinfer.so.10", "tensorrt"),
+        ("libnvinfer.so.10: cannot open shared object file", "libnvinfer.so.10", "cu13<11"),
+        ("libnvonnxparser.so.10: cannot open shared object file", "libnvonnxparser.so.10", "cu13"),
         ('which depends on "cudnn64_9.dll" which is missing', "cudnn64_9.dll", ""),
         ("Library not loaded: @rpath/libfoo.1.dylib", "libfoo.1.dylib", ""),
         ("invalid ELF header", "", ""),
@@ -214,6 +229,27 @@ def test_what_is_here_and_wrong_is_no_absence(stage):
 def test_a_loaders_words_name_the_library(words, library, how):
     assert missing_library(words) == library
     assert how in bringer(library)
+
+
+@pytest.mark.parametrize(
+    ("provider", "loaded"), [("TensorrtExecutionProvider", True), ("CPUExecutionProvider", False)]
+)
+def test_the_package_of_tensorrt_loads_its_own_libraries(provider, loaded, tmp_path, monkeypatch):
+    """They lie in a folder of it, where no loader looks."""
+    from fixtures.providers.opening import load_libraries  # imports ONNX Runtime
+
+    (tmp_path / "tensorrt_libs.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt_libs", raising=False)
+    load_libraries(provider)
+    assert ("tensorrt_libs" in sys.modules) is loaded
+    sys.modules.pop("tensorrt_libs", None)
+
+
+def test_an_absent_package_of_tensorrt_is_no_error():
+    from fixtures.providers.opening import load_libraries
+
+    load_libraries("TensorrtExecutionProvider")
 
 
 def test_what_the_bridge_logged_last_counts():

@@ -1,5 +1,6 @@
 """The stopwatch inside an engine, and the host that lets one engine be awake at a time."""
 
+import subprocess
 import sys
 import time
 
@@ -97,6 +98,15 @@ def test_memory(servant):
     own = psutil.Process().memory_info().rss / 2**20
     assert found["resident"] == pytest.approx(own, rel=0.2)
     assert found["peak"] >= found["resident"] > 1
+
+
+def test_a_driver_that_does_not_answer_costs_a_figure_and_no_time(servant, monkeypatch):
+    def hang(query, **options):
+        raise subprocess.TimeoutExpired(query, options["timeout"])
+
+    monkeypatch.setattr("fixtures.engines.stopwatch.shutil.which", lambda tool: f"/bin/{tool}")
+    monkeypatch.setattr("fixtures.engines.stopwatch.subprocess.run", hang)
+    assert servant.memory()["gpu"] is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a peak is started anew on Linux alone")

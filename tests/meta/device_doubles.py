@@ -1,0 +1,70 @@
+"""The torch engine with the processor in the place of a CUDA device: its code runs anywhere."""
+
+import time
+
+import torch
+
+from fixtures.engines import torch_rounding, torch_takes
+from fixtures.engines.torch_engine import TorchServant
+
+
+class Event:
+    """An event of a device that has done all that it was asked for."""
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+
+    def record(self):
+        self.at = time.perf_counter()
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, end):
+        return (end.at - self.at) * 1000
+
+
+class ProcessorServant(TorchServant):
+    """``on cpu`` in the place of ``on cuda``; says how it multiplies while a model runs."""
+
+    def __init__(self, threads):
+        super().__init__(threads)
+        torch_rounding.CUDA = torch_takes.CUDA = "cpu"
+        torch.cuda.is_available = lambda: True
+        torch.cuda.synchronize = self._synchronize
+        torch.cuda.Event = Event
+        self._waited, self._seen = 0, []
+
+    def _synchronize(self):
+        self._waited += 1
+
+    def watch(self, everywhere):
+        """A model's file that chose TF32 for all backends, and what each run multiplies in."""
+        torch.backends.fp32_precision = everywhere
+
+        def see(module, inputs):
+            backends = torch.backends
+            switches = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+            self._seen.append(tuple(switch.fp32_precision for switch in switches))
+
+        torch.nn.modules.module.register_module_forward_pre_hook(see)
+
+    def seen(self):
+        found, self._seen = sorted(set(self._seen)), []
+        return found
+
+    def waited(self):
+        return self._waited
+
+
+class BrokenServant(TorchServant):
+    """torch sees a device for which it was not built."""
+
+    def __init__(self, threads):
+        super().__init__(threads)
+        torch.cuda.is_available = lambda: True
+
+        def ones(*sizes, device):
+            raise RuntimeError("CUDA error: no kernel image is available for execution")
+
+        torch.ones = ones

@@ -1,0 +1,42 @@
+"""What is computed ahead for cases on a GPU: native beside them, once their provider is known."""
+
+from concurrent.futures import Future
+
+import pytest
+
+from fixtures.pipeline.clock import Clock
+from fixtures.pipeline.workbench import Workbench
+from fixtures.providers import ProbeResult
+from fixtures.settings import Settings
+from fixtures.spec import Case
+from fixtures.store import Store
+from fixtures.yardsticks import PLAIN, Yardstick
+
+TF32 = Yardstick("tf32", "cuda")
+ON_GPU = Case("simple_net", "torch_torchscript", 14, "cuda_tf32", precision="tf32")
+
+
+@pytest.fixture
+def workbench(tmp_path, monkeypatch):
+    made = Workbench(Settings(), Store(tmp_path), Clock())
+    monkeypatch.setattr(made._native, "artifact", lambda case: Future())
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(("works", "wanted"), [(True, {PLAIN, TF32}), (False, {PLAIN})])
+def test_a_gpus_yardstick_is_planned_where_its_provider_works(
+    workbench, monkeypatch, works, wanted
+):
+    submitted, probed = {}, Future()
+    probed.set_result(ProbeResult(works, "as it is"))
+    monkeypatch.setattr(workbench._runtime, "probe", lambda provider: probed)
+    monkeypatch.setattr(
+        workbench._native,
+        "submit_references",
+        lambda model, feeds, yardstick: submitted.setdefault(yardstick, []).append(len(feeds)),
+    )
+    workbench.plan({ON_GPU: {"pinned", "repeat"}})
+    assert set(submitted) == wanted
+    assert {len(times) for times in submitted.values()} == {1}  # all feeds together
+    assert len({tuple(times) for times in submitted.values()}) == 1
