@@ -20,6 +20,7 @@ space := $(subst ,, )
 OWN := $(if $(wildcard $(subst $(space),\ ,$(MODELS_FROM))),'--models-from=$(MODELS_FROM)',$(addprefix --models-from=,$(MODELS_FROM)))
 STAMP := $(VENV)/.installed-$(subst $(eval) ,-,$(strip $(GROUPS)))
 LINT_STAMP := $(VENV)/.installed-lint
+GPU_STAMP := $(VENV)/.installed-gpu
 
 # One small and one image model of each framework; those of an absent half are skipped by name.
 TEST_MODELS := simple_net mobilenet_v2 keras_sequential keras_mobilenet_v2
@@ -52,6 +53,7 @@ help:
 	@echo "make inspect ARTIFACT=FILE   what is in an ONNX file, and which provider takes its nodes"
 	@echo "make doctor        what works here, what is missing, what clashes"
 	@echo "make variants MODEL=resnet50   optimised, half precision, int8: which may we ship?"
+	@echo "make gpu           all that a GPU proves, within 15 minutes: docs/gpu.md"
 	@echo "make providers     which execution providers work here, and what to install for the others"
 	@echo "make versions ORT=\"1.24.4 1.28.0\"   may we bump? verdicts and paired speeds of those versions"
 	@echo "make openvino      the same question of OpenVINO's build of ONNX Runtime"
@@ -114,6 +116,10 @@ $(STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(addprefix --group ,$(GROUPS))
 	@touch $@
 
+$(GPU_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group gpu
+	@touch $@
+
 $(LINT_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group lint
 	@touch $@
@@ -123,7 +129,7 @@ clean:
 
 # Everyday tools. `given` is a variable's option, where it was given on the command line or in the
 # environment: the defaults above are of other targets.
-.PHONY: convert compare inspect doctor providers openvino versions variants
+.PHONY: convert compare inspect doctor gpu providers openvino versions variants
 OUT ?=
 VALIDATE ?=
 WEIGHTS ?=
@@ -150,6 +156,10 @@ inspect: $(STAMP)
 
 doctor: $(STAMP)
 	@$(BIN)/python -m fixtures.tools.doctor $(ARGS)
+
+# Everything that a GPU proves, within a quarter of an hour: examples/gpu/check.sh says what.
+gpu: $(STAMP) $(GPU_STAMP)
+	@VENV='$(VENV)' examples/gpu/check.sh
 
 providers: $(STAMP)
 	@$(BIN)/python -m fixtures.tools.providers $(ARGS)
