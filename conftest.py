@@ -18,7 +18,7 @@ from fixtures.explaining import Explainer
 from fixtures.feeds import replayed
 from fixtures.found_recipes import found_recipes
 from fixtures.gate.errors import Undecided
-from fixtures.known_failures import find
+from fixtures.known_failures import find, operators_of
 from fixtures.live import LiveSubject
 from fixtures.models import resolve_model
 from fixtures.photographs import photographs
@@ -294,8 +294,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         raise Red(f"{case.id}: {skip}", str(skip)) from None
     except (ConformanceFailure, StageFailure) as failure:
         run = pyfuncitem.config.stash[RUN]
-        known = find(run.known_failures, case, check_of(pyfuncitem))
+        nodes = operators_of(pyfuncitem.funcargs["subject"])
+        known = find(run.known_failures, case, check_of(pyfuncitem), nodes)
         if known is not None and known.explains(failure):
+            pyfuncitem.add_marker(pytest.mark.xfail(reason=str(known), raises=KnownRed))
             raise KnownRed(f"{case.id}: {failure}", str(failure)) from None
         before = collected.first_report(failure, case, pyfuncitem.nodeid)
         if before is not None:

@@ -13,6 +13,7 @@ from fixtures.evidence import ConformanceFailure
 from fixtures.known_failures import KnownFailure, load_known_failures
 from fixtures.models import resolve_model
 from fixtures.paths import TOLERANCES
+from fixtures.providers.records import CPU
 from fixtures.results import CheckResult
 from fixtures.settings import Settings
 from fixtures.spec import Case
@@ -192,6 +193,7 @@ CHANGES = {
     "file": {"about": subject(sha256="1" * 64)},
     "provider": {"about": subject(replace(CASE, provider="cuda"))},
     "opset": {"about": subject(replace(CASE, opset=15))},
+    "precision of a given file": {"about": subject(replace(CASE, precision="float16"))},
 }
 
 
@@ -211,6 +213,28 @@ def test_a_verdict_is_of_the_precision_that_the_environment_says(checks, store, 
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     judge(store, about=on_cuda)
     assert len(made.ran) == 2 * before
+
+
+def test_a_verdict_is_of_the_kernels_of_a_custom_library(checks, store, tmp_path):
+    """They are in no file that is exported; rebuilt, they may compute anything."""
+    made, library = checks(), tmp_path / "library.so"
+    settings = Settings(custom_op_libraries=(str(library),))
+    for build in (b"yesterday's", b"today's"):
+        library.write_bytes(build)
+        before = len(made.ran)
+        judge(store, settings=settings)
+        assert len(made.ran) > before
+
+
+def test_a_verdict_is_of_the_build_in_another_environment(checks, store, monkeypatch):
+    """Two builds of one version, one after the other under one label and in one folder."""
+    made, there = checks(), subject(replace(CASE, provider="there"))
+    for packages in (("onnxruntime 1.24.1",), ("onnxruntime-openvino 1.24.1",)):
+        hosted = replace(CPU, name="there", host="popen", runtime="1.24.1", packages=packages)
+        monkeypatch.setattr(certifying, "PROVIDERS", {"there": hosted})
+        before = len(made.ran)
+        judge(store, about=there)
+        assert len(made.ran) > before
 
 
 def test_a_verdict_is_of_its_tolerances(checks, store, tmp_path):

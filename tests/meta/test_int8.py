@@ -251,6 +251,15 @@ def test_a_given_file_is_judged_by_the_precision_that_is_named(tmp_path, run, ca
     assert "accuracy lost" in reasons(case, "task")
 
 
+def test_no_file_is_in_a_precision_that_only_providers_compute_in(tmp_path, cases):
+    """Else a wrong float32 file had the budget of TF32, on a processor that knows none."""
+    path = cases["digits_cnn", "int8_static"]["artifact"]
+    given = ("--model=digits_cnn", "--provider=cpu", f"--artifact={path}", "--precision=tf32")
+    ran = run_suite(tmp_path, *JUDGED, *given)
+    assert ran.status == 4
+    assert "--precision: invalid choice: 'tf32'" in ran.text
+
+
 def test_precision_without_a_file_is_refused(tmp_path):
     ran = run_suite(tmp_path, *JUDGED, "--model=simple_net", "--precision=int8")
     assert ran.status == 4

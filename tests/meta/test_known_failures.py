@@ -15,7 +15,10 @@ from fixtures.selection import Selection, possible_cases, select_cases
 from fixtures.spec import Case, ExportOptions
 
 SHIPPED = Path(known_failures.__file__).with_name("known_failures.yaml")
-ENTRIES = [KnownFailure(**entry) for entry in yaml.safe_load(SHIPPED.read_text()) or []]
+ENTRIES = [
+    KnownFailure(**{**entry, "operators": tuple(entry.get("operators", ()))})
+    for entry in yaml.safe_load(SHIPPED.read_text()) or []
+]
 CASE = Case("resnet18", "torch_dynamo", 14, "cpu")
 GOOD = {
     "cases": "resnet18-*",
@@ -124,6 +127,23 @@ def test_first_entry_that_applies_is_found(load):
     assert str(find(known, CASE, "opset")) == "first (https://example.org/1)"
 
 
+def test_a_provider_is_known_by_what_it_is_and_not_by_its_label(load, monkeypatch):
+    """``--engine not-openvino=…`` is another column of the CPU provider."""
+    [known] = load([entry(cases="*", provider="OpenVINOExecutionProvider")])
+    labels = {"not-openvino": CPU, "mine": replace(CPU, ort_name="OpenVINOExecutionProvider")}
+    monkeypatch.setattr(known_failures, "PROVIDERS", labels)
+    assert not known.covers(replace(CASE, provider="not-openvino"))
+    assert known.covers(replace(CASE, provider="mine"))
+
+
+def test_of_a_file_without_the_operators_nothing_is_known(load):
+    """Nor before the file is there, when strict marks are made: it may lack them, and pass."""
+    known = load([entry(operators=["Relu", "Clip"])])
+    assert find(known, CASE, "opset", {"Gemm": 2, "Clip": 1}) is known[0]
+    assert find(known, CASE, "opset", {"Gemm": 2, "Tanh": 1}) is None
+    assert find(known, CASE, "opset") is None
+
+
 # -- versions --------------------------------------------------------------------------------
 
 
@@ -153,7 +173,7 @@ def test_a_nightly_has_the_failures_of_its_version(load, installed):
 
 # -- slips -----------------------------------------------------------------------------------
 
-KEYS = "must have exactly the keys cases, check, link, reason, says, versions"
+KEYS = "must have exactly the keys cases, check, link, reason, says, versions, and may have"
 MALFORMED = {
     "no list": (GOOD, "must be a list of entries"),
     "no mapping": (["resnet18"], f"entry 1: {KEYS}"),
@@ -168,6 +188,8 @@ MALFORMED = {
     "number for version": ([entry(versions={"torch": 2.9})], "entry 1: 'versions' must map"),
     "no specifier": ([entry(versions={"torch": "2.9"})], "entry 1: 'versions' must map packages"),
     "number for package": ([entry(versions={2: ">=2.9"})], "entry 1: 'versions' must map packages"),
+    "number for provider": ([entry(provider=1)], "entry 1: 'provider' must be what ONNX Runtime"),
+    "text for operators": ([entry(operators="Relu")], "entry 1: 'operators' must be a list"),
     "no YAML": ("- [", "cannot read"),
 }
 

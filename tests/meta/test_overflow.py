@@ -13,20 +13,22 @@ from fixtures.spec import Case
 
 @pytest.fixture
 def judged(tmp_path):
-    """Judges a file of two nodes, whose tensors span what is given."""
+    """Judges a file of two nodes, and one beside them, whose tensors span what is given."""
     nodes = [helper.make_node("Relu", ["x"], ["y"], "first"), helper.make_node("Exp", ["y"], ["z"])]
+    nodes.append(helper.make_node("Cast", ["x"], ["beside"], to=TensorProto.FLOAT16))
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in ("x", "z")]
     path = tmp_path / "two.onnx"
     onnx.save(helper.make_model(helper.make_graph(nodes, "two", ends[:1], ends[1:])), path)
 
-    def judge(provider, dtype, largest, nonfinite=0):
+    def judge(provider, dtype, largest, nonfinite=0, beside=None):
         record = {"dtype": dtype, "low": 0.0, "high": largest, "nonfinite": nonfinite}
+        lost = {**(beside or {}), "nonfinite": 0}
         subject = SimpleNamespace(
             case=Case("simple_net", "torch_dynamo", 18, provider, precision="float16"),
             model=resolve_model("simple_net"),
             seed=0,
             artifact=SimpleNamespace(path=path),
-            ranges=lambda feed: {"y": record},
+            ranges=lambda feed: {"y": record, **({"beside": lost} if beside else {})},
         )
         return check_overflow(subject)
 
@@ -47,6 +49,13 @@ def test_infinity_is_red_and_named(judged):
 
 def test_a_file_without_float16_is_not_judged_as_if(judged):
     result = judged("cpu", "float32", 10.0)
+    assert result.outcome == "failed"
+    assert "no tensor of the file is in float16" in result.reason
+
+
+def test_a_tensor_that_nobody_reads_makes_no_file_half_precision(judged):
+    """A Cast beside the graph: the answer is float32's, and would have float16's budget."""
+    result = judged("cpu", "float32", 10.0, beside={"dtype": "float16", "low": 0.0, "high": 1.0})
     assert result.outcome == "failed"
     assert "no tensor of the file is in float16" in result.reason
 

@@ -225,6 +225,12 @@ WRONG = {
         "calibrate=True is for models of one floating input",
     ),
     "two of a name": (RIGHT + RIGHT, "'net' is registered twice"),
+    "two of a function": (
+        "for width in (2, 3):\n"
+        '    @register_model(f"net_{width}", inputs=[X])\n'
+        "    def net(width=width): return nn.Linear(4, width)",
+        "model 'net_2': .* has a later function 'net', which would be built in its place",
+    ),
     "nothing registered": ("X", "registers no model; put @register_model"),
     "does not run": ("1 / 0", r"cannot be imported: ZeroDivisionError.*models.py, line \d+"),
     "mask before lengths": (

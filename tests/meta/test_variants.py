@@ -86,9 +86,11 @@ def test_a_class_is_proved_by_its_own_checks(run):
     assert all("x the float16 yardstick" in reason for reason in told)
 
 
-def test_an_unknown_precision_is_told():
-    with pytest.raises(UsageError, match="has precision 'int4', for which there is no budget"):
-        register_variant("tiny", story="of no class", precision="int4")(print)
+@pytest.mark.parametrize("precision", ["int4", "tf32"])  # tf32 is no class of a file
+def test_an_unknown_precision_is_told(precision):
+    words = f"has precision '{precision}', for which there is no budget"
+    with pytest.raises(UsageError, match=words):
+        register_variant("tiny", story="of no class", precision=precision)(print)
 
 
 @pytest.mark.parametrize(
