@@ -166,4 +166,5 @@ openvino: $(STAMP)
 	@$(call OTHERS,$(if $(call asked,ORT),$(ORT)) $(OPENVINO_BUILD))
 
 versions: $(STAMP)
+	@test -n "$(strip $(ORT))" || { echo 'make versions ORT="1.24.4 1.28.0": the versions of ONNX Runtime to look at'; exit 2; }
 	@$(call OTHERS,$(ORT) $(if $(call asked,OPENVINO),$(OPENVINO_BUILD)))
