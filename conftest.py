@@ -87,9 +87,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     judged = [case for case in cases if not left_out(run, resolve_model(case.model).framework)]
     names = dict.fromkeys(case.provider for case in judged)
     told = [f"{name}: {workbench(config).probe(name).words}" for name in names]
-    progress = collector_of(config).progress
-    if progress is not None:
-        progress.told(told)
+    collector_of(config).told.update(told)
     return [f"provider {words}" for words in told]
 
 
