@@ -36,12 +36,12 @@ EXPORTER ?= torch_torchscript
 help:
 	@echo "make conformance   certify the models: matrix, .conformance/report.html, results.json"
 	@echo "  MODELS_FROM=FILE.py           your own models; make new-model NAME=my_net writes such a file"
-	@echo "make bench         native beside ONNX Runtime at batch 1, 4, 8, 16 (10 min)"
+	@echo "make bench         native beside ONNX Runtime at batch 1, 4, 8, 16 (8 min)"
 	@echo "make gate BASELINE=DIR   is today's conversion worse than the one kept by --save-onnx?"
 	@echo "make test          test the suite, and certify one small and one image model a framework"
 	@echo "make lint          ruff and mypy"
 	@echo "make detection     how many wrong conversions the suite finds, beside other tools (20 min)"
-	@echo "make false-alarms  clean exports with fresh seeds: none may be red (15 min)"
+	@echo "make false-alarms  clean exports with fresh seeds: none may be red (10 min)"
 	@echo "make calibrate-budget PROVIDER=cuda   which factor do clean exports need there?"
 	@echo "make quantised-seeds   clean int8 files green and spoiled ones red, for 100 seeds (2 min)"
 	@echo "make localisation  how often the node that introduces an error is named rightly"
@@ -176,4 +176,5 @@ openvino: $(STAMP)
 	@$(call OTHERS,$(if $(call asked,ORT),$(ORT)) $(OPENVINO_BUILD))
 
 versions: $(STAMP)
+	@test -n "$(strip $(ORT))" || { echo 'make versions ORT="1.24.4 1.28.0": the versions of ONNX Runtime to look at'; exit 2; }
 	@$(call OTHERS,$(ORT) $(if $(call asked,OPENVINO),$(OPENVINO_BUILD)))

@@ -86,7 +86,9 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     cases = [case for case in map(case_of, items) if case is not None]
     judged = [case for case in cases if not left_out(run, resolve_model(case.model).framework)]
     names = dict.fromkeys(case.provider for case in judged)
-    return [f"provider {name}: {workbench(config).probe(name).words}" for name in names]
+    told = [f"{name}: {workbench(config).probe(name).words}" for name in names]
+    collector_of(config).told.update(told)
+    return [f"provider {words}" for words in told]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -134,7 +136,8 @@ def _cases(run: Run, marker: pytest.Mark) -> list[Case]:
 
     ``where(model, weights)`` says which models a test is for.
     """
-    cases = [case for case in marker.kwargs.get("cases", run.cases) if run.selection.admits(case)]
+    own = map(run.selection.placed, marker.kwargs.get("cases", run.cases))
+    cases = [case for case in own if run.selection.admits(case)]
     if marker.args[0] in CHECKS:
         check = CHECKS[marker.args[0]]
         cases = [case for case in cases if check.suits(resolve_model(case.model), case)]

@@ -50,6 +50,7 @@ def test_an_option_owes_a_comparison_too():
         ([case_of("passed", option=True)], 0, "in part", "0 of 0 cases are proved"),
         ([case_of("failed"), case_of("passed")], 1, "red", "1 of 2 cases are red"),
         ([case_of("passed")], 1, "red", "The run is red, though no case is"),
+        ([case_of("skipped")], 1, "red", "The run is red, and no case was judged, 1 skipped."),
         ([case_of("passed")], 2, "red", "The run ended early"),
         ([case_of("skipped")], 5, "proved nothing", "proved nothing"),
     ],

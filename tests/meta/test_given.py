@@ -114,6 +114,14 @@ def test_the_command_in_a_failure_repeats_it(judged, tmp_path, cache):
     assert "1 of 1 cases are red" in again.text
 
 
+def test_the_command_in_a_failure_repeats_the_precision(judged, tmp_path, cache):
+    right = next(c for c in judged.document["cases"] if c["verdict"] == "passed")
+    options = ("--model=simple_net", f"--artifact={right['artifact']}", "--precision=float16")
+    ran = run_suite(tmp_path, "tests/test_robustness.py", *options, "--provider=cpu", cache)
+    assert "judge it as float32 (without --precision float16)" in ran.text
+    assert "--precision=float16 --provider cpu" in ran.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -1,8 +1,11 @@
 """Graph optimization levels as an axis: each is a session of its own, and a wrong one is named."""
 
+from dataclasses import replace
+
 import pytest
 
 from fixtures.selection import Selection, select_cases
+from fixtures.spec import Case, ExportOptions
 from tests.meta.running import run_suite
 
 ONE = ("--model=simple_net", "--exporter=torch_torchscript", "--opset=14", "--provider=cpu")
@@ -34,6 +37,17 @@ def test_a_level_that_is_wrong_is_red_and_named(tmp_path):
     assert verdicts == expected
     assert "the file is right; ONNX Runtime's optimisation at level 'extended' is not" in ran.text
     assert "--graph-level extended" in ran.text
+
+
+def test_a_plain_case_of_a_test_is_one_of_the_runs():
+    chosen = Selection(("simple_net",), graph_levels=("disabled", "all"))
+    plain = Case("simple_net", "torch_torchscript", 14, "cpu")
+    assert chosen.placed(plain) in select_cases(chosen)
+    assert (
+        chosen.placed(static := replace(plain, options=ExportOptions(dynamic_batch=False)))
+        == static
+    )
+    assert Selection().placed(plain) == plain
 
 
 def test_one_level_is_no_axis():

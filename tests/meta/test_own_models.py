@@ -54,6 +54,13 @@ def describe(worker, tmp_path):
     return described
 
 
+def test_a_model_may_be_judged_on_data_of_the_suite(describe):
+    body = '@register_model("net", inputs=[X], task="{}")\ndef net():\n    return nn.Linear(4, 2)\n'
+    assert describe(body.format("digits"))[0].task == "digits"
+    with pytest.raises(EngineError, match="unknown task 'nope'; known: digits, photographs"):
+        describe(body.format("nope"), name="other.py")
+
+
 RIGHT = """
 @register_model("net", inputs=[X])
 def net():

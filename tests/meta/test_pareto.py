@@ -1,8 +1,11 @@
 """Which variant to ship: red ones are never an answer, and what is slower says so."""
 
+from dataclasses import replace
+
 import pytest
 
 from fixtures.timing.pareto import PLAIN, answer, front, join, slower
+from fixtures.timing.statistics import Ratio
 from fixtures.timing.variants_page import render
 from fixtures.tools import suite
 from fixtures.tools import variants as tool
@@ -98,6 +101,14 @@ def test_the_answer_names_the_proved_one_before_the_unjudged(variants):
     assert "its accuracy not judged" in said
 
 
+def test_what_is_not_shown_to_beat_the_export_says_so(variants):
+    sound = [one for one in variants if one.name in (PLAIN, "fast")]
+    [timed] = sound[1].timed
+    level = replace(timed, over_plain=Ratio(1.01, 0.99, 1.03))
+    said = answer([sound[0], replace(sound[1], timed=(level,))], 1)
+    assert said.endswith("not shown to differ from fp32 (1.01 [0.99, 1.03])")
+
+
 def test_nothing_timed_is_no_answer(variants):
     assert answer(variants, 16) == "batch 16: nothing that passes was timed"
 
@@ -107,8 +118,10 @@ def test_what_is_slower_than_the_export_says_so(variants):
     assert slow == {"slow"}
 
 
-def test_the_table_holds_every_variant(variants):
-    assert table("m", [1], variants).row_count == len(variants)
+def test_the_table_holds_every_variant_and_grows_downwards_with_batch_sizes(variants):
+    one, two = table("m", [1], variants), table("m", [1, 8], variants)
+    assert one.row_count == two.row_count == len(variants)
+    assert len(one.columns) == len(two.columns)
 
 
 def test_the_page_shows_every_variant_and_draws_the_sound_ones(variants):
@@ -144,6 +157,11 @@ def test_a_run_that_is_red_without_a_red_variant_is_no_success(
         (("nope",), "unknown model 'nope'"),
         (("simple_net", "--variant=nope"), "unknown variant 'nope'; known:"),
         ((), "the following arguments are required: model"),
+        (
+            ("mine", "--models-from=examples/none.py"),
+            "--models-from examples/none.py: no such file",
+        ),
+        (("simple_net", "--variant=fp16", "--batch-size=0"), "--batch-size 0: must be at least 1"),
     ],
 )
 def test_bad_input_is_one_line(capsys, arguments, words):

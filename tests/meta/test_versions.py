@@ -6,7 +6,14 @@ import pytest
 from fixtures.errors import UsageError
 from fixtures.paths import ROOT
 from fixtures.timing.versions import join
-from fixtures.timing.versions_answer import answers, status_of, unanswered, untimed, verdicts
+from fixtures.timing.versions_answer import (
+    answers,
+    headline,
+    status_of,
+    unanswered,
+    untimed,
+    verdicts,
+)
 from fixtures.timing.versions_page import render
 from fixtures.tools import environments, suite
 from fixtures.tools.terminal import guarded
@@ -134,6 +141,19 @@ def test_a_place_that_is_known_to_fail_is_answered_for_where_it_was_timed(good):
     assert unanswered(joined(there, untimed_there)) == [NEW]
 
 
+def test_the_headline_tells_what_is_lost_short_of_red(good):
+    cases, rows = good
+    assert headline(joined(cases, rows), 0) == "Nothing is red, but ort-1 is slower on 1"
+    part = case("b", NEW, complete=False)
+    cases = [part if one["id"] == part["id"] else one for one in cases]
+    assert headline(joined(cases, rows), 0).endswith("slower on 1; ort-2 is not proved on 1")
+    faster = [one for one in rows if not one["case"].endswith(OLD)]
+    assert (
+        headline(joined(good[0], faster, others=(NEW,)), 0)
+        == "Nothing is red or shown to be slower"
+    )
+
+
 def test_known_failures_are_not_red_and_not_proved(good):
     cases, rows = good
     known = [case("c", place, "known_failure", reason="upstream") for place in (HERE, OLD, NEW)]
@@ -235,4 +255,4 @@ def test_an_earlier_document_is_never_read(tmp_path):
 @pytest.mark.parametrize("target", ["versions", "openvino"])
 def test_the_targets_call_the_tool(target):
     recipe = (ROOT / "Makefile").read_text().partition(f"\n{target}: ")[2]
-    assert "$(call OTHERS," in recipe.splitlines()[1]
+    assert "$(call OTHERS," in recipe.partition("\n\n")[0]
