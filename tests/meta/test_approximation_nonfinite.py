@@ -9,7 +9,7 @@ from fixtures.checks.robustness import check_empty_batch, check_nonfinite
 from fixtures.feeds import POISONS
 from fixtures.paths import ROOT
 from fixtures.spec import Case, ModelSpec, TensorSpec
-from fixtures.subject import Answer
+from fixtures.subject import Answer, SessionInfo
 from fixtures.tolerances import load_tolerances
 
 MODEL = ModelSpec(
@@ -48,9 +48,13 @@ def subject(function, *operators, native=pool, refusal=None):
         seed=0,
         case=Case("pool", "torch_torchscript", 14, "cpu"),
         tolerances=load_tolerances(ROOT / "tolerances.yaml"),
-        session=SimpleNamespace(
+        session=SessionInfo(
+            provider="CPUExecutionProvider",
+            sha256=(),
             placement={"CPUExecutionProvider": dict.fromkeys(operators, 1)},
-            nodes=lambda provider: len(operators),
+            inputs=("input",),
+            outputs=("output",),
+            seconds=0.0,
         ),
         native=lambda feed: native(feed["input"]),
         native_refusal=lambda feed: None,

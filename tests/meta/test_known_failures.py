@@ -138,7 +138,7 @@ def test_a_provider_is_known_by_what_it_is_and_not_by_its_label(load, monkeypatc
 
 def test_of_a_file_without_the_operators_nothing_is_known(load):
     """Nor before the file is there, when strict marks are made: it may lack them, and pass."""
-    known = load([entry(operators=["Relu", "Clip"])])
+    known = load([entry(operators=["Relu", "Clip"], versions={"runtime": "<99"})])
     assert find(known, CASE, "opset", {"Gemm": 2, "Clip": 1}) is known[0]
     assert find(known, CASE, "opset", {"Gemm": 2, "Tanh": 1}) is None
     assert find(known, CASE, "opset") is None
@@ -189,6 +189,7 @@ MALFORMED = {
     "no specifier": ([entry(versions={"torch": "2.9"})], "entry 1: 'versions' must map packages"),
     "number for package": ([entry(versions={2: ">=2.9"})], "entry 1: 'versions' must map packages"),
     "number for provider": ([entry(provider=1)], "entry 1: 'provider' must be what ONNX Runtime"),
+    "no end for operators": ([entry(operators=["Relu"])], "'versions' must end it"),
     "text for operators": ([entry(operators="Relu")], "entry 1: 'operators' must be a list"),
     "no YAML": ("- [", "cannot read"),
 }

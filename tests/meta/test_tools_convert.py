@@ -130,7 +130,7 @@ def test_bad_input_is_one_line(arguments, words, tmp_path, monkeypatch, capsys):
 
 
 def test_a_known_failure_is_no_proof(tmp_path, monkeypatch):
-    certificate = SimpleNamespace(proof=False, known=("delivered another opset",))
+    certificate = SimpleNamespace(proof=False, known=("delivered another opset",), beyond=())
     monkeypatch.setattr(converting, "_difference", lambda _: converting.Difference(0.0, 0.0))
     desk = SimpleNamespace(subject=lambda *_: None, certificate=lambda _: certificate)
     wish = converting.Wish(case_of(resolve_model("simple_net")), tmp_path / "net.onnx")
