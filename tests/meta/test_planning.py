@@ -32,7 +32,7 @@ def test_a_gpus_yardstick_is_planned_where_its_provider_works(
     probed.set_result(ProbeResult(works, "as it is"))
     monkeypatch.setattr(workbench._runtime, "probe", lambda provider: probed)
     monkeypatch.setattr(
-        workbench._native,
+        workbench._answers,
         "submit_references",
         lambda model, feeds, yardstick: submitted.setdefault(yardstick, []).append(len(feeds)),
     )
