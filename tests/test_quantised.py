@@ -2,7 +2,9 @@
 
 import pytest
 
-from fixtures.checks.quantised import check_composition, check_sqnr, check_task
+from fixtures.checks.composition import check_composition
+from fixtures.checks.sqnr import check_sqnr
+from fixtures.checks.task import check_task
 
 
 @pytest.mark.check("sqnr", feeds=("typical",))

@@ -16,9 +16,12 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from fixtures.checks.answering import CLASSIFIER
+from fixtures.checks.composition import check_composition
 from fixtures.checks.controls import changed, edited
-from fixtures.checks.quantised import CLASSIFIER, check_composition, check_sqnr, check_task
 from fixtures.checks.spoiling import saturate, shift_zero_points
+from fixtures.checks.sqnr import check_sqnr
+from fixtures.checks.task import check_task
 from fixtures.inspection import inspect
 from fixtures.store import file_digest
 from fixtures.subject import Artifact

@@ -8,7 +8,9 @@ import onnx
 import pytest
 from onnx import helper
 
-from fixtures.checks.quantised import check_composition, check_sqnr, check_task
+from fixtures.checks.composition import check_composition
+from fixtures.checks.sqnr import check_sqnr
+from fixtures.checks.task import check_task
 from fixtures.domains import Integers
 from fixtures.errors import UsageError
 from fixtures.models import resolve_model
