@@ -43,7 +43,7 @@ help:
 	@echo "make detection     how many wrong conversions the suite finds, beside other tools (20 min)"
 	@echo "make false-alarms  clean exports with fresh seeds: none may be red (10 min)"
 	@echo "make calibrate-budget PROVIDER=cuda   which factor do clean exports need there?"
-	@echo "make quantised-seeds   clean int8 files green and spoiled ones red, for 100 seeds (2 min)"
+	@echo "make quantised-seeds   clean int8 files green and spoiled ones red, for 100 seeds (5 min)"
 	@echo "make localisation  how often the node that introduces an error is named rightly"
 	@echo "make gate-selftest the gate's error rates on this machine (30 min; N=200 for more)"
 	@echo "make overhead      the suite's time beside a bare script's, for MODEL and EXPORTER"
