@@ -234,6 +234,13 @@ def test_interpreter_that_does_not_start_is_an_error(python):
         engine.call("echo", LIMIT, value=1)
 
 
+def test_start_parses_no_source(mortal, monkeypatch):
+    """Engines start in threads, and Python 3.11's parser errs there (boot.py has the issue)."""
+    monkeypatch.setattr("ast.parse", lambda *_, **__: pytest.fail("parsed"))
+    mortal.start(LIMIT)
+    assert mortal.process is not None
+
+
 def test_worker_that_cannot_boot_is_an_error(mortal):
     before = psutil.Process().children()
     mortal._log.unlink()
