@@ -1,0 +1,189 @@
+"""A user's own samples to judge int8 on: read, refused where they prove nothing, and judged."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fixtures.checks.task import check_task
+from fixtures.errors import UsageError
+from fixtures.folders import Folder
+from fixtures.models import MODELS, resolve_model
+from fixtures.report.wording import reproduce_command
+from fixtures.spec import Case
+from fixtures.subject import Answer
+from fixtures.tasks import TASKS
+from fixtures.tasks.digits import dealt_digits
+from fixtures.tasks.given import adopt_evaluation, refuse_idle
+from fixtures.tolerances import load_tolerances
+from fixtures.tools.desk import read_run
+from tests.meta.running import ROOT, run_suite
+
+MODEL = "digits_cnn"
+TOLERANCES = load_tolerances(ROOT / "tolerances.yaml")
+INT8_CASE = Case(MODEL, "torch_dynamo", 18, "cpu", variant="int8_static", precision="int8")
+
+
+@pytest.fixture
+def digits():
+    """Images (n, 1, 8, 8) that the classifier was not trained on, and their digits."""
+    images, labels = dealt_digits()
+    return images[1000:1500], labels[1000:1500]
+
+
+@pytest.fixture
+def evaluation(tmp_path, digits):
+    """A folder of two files."""
+    images, labels = digits
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    np.savez(folder / "a.npz", input=images[:255], labels=labels[:255])
+    np.savez(folder / "b.npz", input=images[255:], labels=labels[255:])
+    return folder
+
+
+@pytest.fixture
+def adopt(monkeypatch):
+    """``adopt_evaluation``, undone at the end."""
+    monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
+    monkeypatch.setattr(TASKS, "_records", dict(TASKS._records))
+    return adopt_evaluation
+
+
+def test_samples_and_labels_are_read_in_order(evaluation, digits):
+    images, labels = digits
+    samples = Folder("--evaluation-data", evaluation).samples(resolve_model(MODEL))
+    assert len(samples) == len(images)
+    assert max(len(feed["input"]) for feed in samples.feeds) == 10
+    np.testing.assert_array_equal(np.concatenate([f["input"] for f in samples.feeds]), images)
+    np.testing.assert_array_equal(samples.labels, labels)
+
+
+def arrays(**changed):
+    good = {"input": np.zeros((3, 1, 8, 8), np.float32), "labels": np.arange(3)}
+    return {name: array for name, array in {**good, **changed}.items() if array is not None}
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ([arrays(labels=np.arange(4))], "'labels' is int64[4], wanted whole numbers [3]"),
+        ([arrays(labels=np.ones(3, np.float32))], "'labels' is float32[3], wanted whole numbers"),
+        ([arrays(), arrays(labels=None)], "1 of 2 files have 'labels': all or none"),
+        ([arrays(input=np.zeros((0, 1, 8, 8), np.float32))], "its inputs have [0] samples"),
+        ([b"no archive"], "cannot read 0.npz"),
+        ([], "nothing to read; a folder with .npz files"),
+    ],
+    ids=["length", "dtype", "some", "empty", "broken", "nothing"],
+)
+def test_a_folder_that_does_not_fit_is_refused(tmp_path, files, words):
+    for place, content in enumerate(files):
+        path = tmp_path / f"{place}.npz"
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            np.savez(path, **content)
+    with pytest.raises(UsageError) as told:
+        Folder("--evaluation-data", tmp_path).samples(resolve_model(MODEL))
+    assert words in str(told.value)
+    assert str(told.value).startswith("--evaluation-data")
+
+
+def test_a_sample_that_is_calibrated_on_is_refused(tmp_path, evaluation, digits, adopt):
+    calibration = tmp_path / "calibration"
+    calibration.mkdir()
+    np.savez(calibration / "c.npz", input=digits[0][[0, 7, 7]])
+    with pytest.raises(UsageError, match="2 of 500 samples are in --calibration-data, too"):
+        adopt(str(evaluation), str(calibration), (MODEL,))
+
+
+@pytest.mark.parametrize("models", [(), (MODEL, "simple_net")])
+def test_samples_of_no_single_model_are_refused(evaluation, models, adopt):
+    with pytest.raises(UsageError, match="needs the one model that decides"):
+        adopt(str(evaluation), "", models)
+
+
+@pytest.mark.parametrize(
+    ("folders", "case", "words"),
+    [
+        (("folder", ""), replace(INT8_CASE, variant="int8_dynamic"), "calibrated variants alone"),
+        (("", "folder"), replace(INT8_CASE, precision="float32"), "judges int8 alone"),
+    ],
+)
+def test_a_folder_that_shapes_nothing_is_refused(folders, case, words):
+    with pytest.raises(UsageError, match=words):
+        refuse_idle(*folders, [case])
+
+
+def judged(said, change=lambda logits: logits):
+    """The verdict on a file that changes the logits of a native that names the classes ``said``."""
+    model = resolve_model(MODEL)
+    native = 8.0 * np.eye(10, dtype=np.float32)[said]
+    converted = change(native)
+    feeds = TASKS[model.task].evaluation(model, 0).feeds
+    ends = np.cumsum([len(feed["input"]) for feed in feeds])
+    starts = {f.digest: end - len(f["input"]) for f, end in zip(feeds, ends, strict=True)}
+
+    def cut(logits, feed):
+        start = starts[feed.digest]
+        return {"output": logits[start : start + len(feed["input"])]}
+
+    subject = SimpleNamespace(
+        model=model,
+        seed=0,
+        case=INT8_CASE,
+        tolerances=TOLERANCES,
+        native=lambda feed: cut(native, feed),
+        run=lambda feed: Answer(cut(converted, feed)),
+    )
+    return check_task(subject)
+
+
+def mostly(labels):
+    """Classes of which 96 % are right."""
+    return np.where(np.arange(len(labels)) % 25 == 0, 9 - labels, labels)
+
+
+def test_adopted_samples_are_what_the_check_judges_on(evaluation, digits, adopt):
+    adopt(str(evaluation), "", (MODEL,))
+    right = judged(mostly(digits[1]))
+    assert (right.outcome, right.compared) == ("passed", 500)
+    assert right.feed == "500 samples of evaluation, with labels"
+    wrong = judged(mostly(digits[1]), lambda logits: np.roll(logits, 1, axis=0))
+    assert wrong.outcome == "failed"
+    assert "accuracy lost" in wrong.reason
+
+
+def test_labels_that_are_not_the_models_prove_nothing(evaluation, digits, adopt):
+    """Else no file could be less accurate than native, which is hardly ever right."""
+    adopt(str(evaluation), "", (MODEL,))
+    result = judged((mostly(digits[1]) + 1) % 10)
+    assert result.outcome == "failed"
+    assert "do the labels and the preprocessing belong to the model?" in result.reason
+
+
+def test_one_class_for_all_samples_proves_nothing(evaluation, digits, adopt):
+    adopt(str(evaluation), "", (MODEL,))
+    result = judged(np.full(len(digits[1]), 3))
+    assert result.outcome == "failed"
+    assert "native names class 3 for all 500 samples" in result.reason
+
+
+def test_the_command_in_a_failure_repeats_the_folders(tmp_path, evaluation, digits, adopt):
+    (tmp_path / "calibration").mkdir()
+    np.savez(tmp_path / "calibration" / "c.npz", input=dealt_digits()[0][:50])
+    folders = [f"--calibration-data={tmp_path / 'calibration'}", f"--evaluation-data={evaluation}"]
+    run = read_run([f"--model={MODEL}", "--variant=int8_static", *folders])
+    command = reproduce_command(run, "tests/test_quantised.py::test_task", run.cases[-1])
+    assert " ".join(folders) in command
+
+
+def test_a_run_is_judged_on_the_folder(tmp_path, evaluation):
+    chosen = (f"--model={MODEL}", "--exporter=torch_torchscript", "--opset=14", "--provider=cpu")
+    given = ("--variant=int8_static", f"--evaluation-data={evaluation}", "-k", "task or sqnr")
+    ran = run_suite(tmp_path, "tests/test_quantised.py", *chosen, *given)
+    rows = [row for case in ran.document["cases"] for row in case["checks"]]
+    [task] = [row for row in rows if row["name"] == "task" and row["outcome"] == "passed"]
+    assert "500 samples" in task["reason"]
+    assert "500 samples of evaluation, with labels" in task["feed"]
