@@ -25,6 +25,7 @@ PLAIN_ONES = (
     "claims_more",
     "half_off",
     "half_coarse",
+    "half_channel",
 )
 PLUGIN = ("-p", "tests.meta.plugins.bad_variants")
 
@@ -53,6 +54,7 @@ def test_verdicts(run):
         "claims_more": "failed",
         "half_off": "failed",
         "half_coarse": "failed",
+        "half_channel": "failed",
     }
 
 
@@ -72,18 +74,26 @@ def test_what_is_told(run, words):
 def test_the_file_is_the_variant_and_not_its_source(run):
     digests = [case["artifact_sha256"] for case in run.document["cases"]]
     known = [digest for digest in digests if digest]
-    assert len(known) == 9
-    assert len(set(known)) == 7  # nothing that fp16 blocks is in this model
+    assert len(known) == 10
+    assert len(set(known)) == 8  # nothing that fp16 blocks is in this model
 
 
 def test_a_class_is_proved_by_its_own_checks(run):
     cases = {case["exporter"].partition("~")[2]: case for case in run.document["cases"]}
     half = {row["name"] for row in cases["fp16"]["checks"]}
     assert cases["fp16"]["complete"]
-    assert {"error_budget", "top5", "batch_invariance", "nonfinite", "canary"} <= half
-    assert not half & {"initializers", "denormals", "allclose"}
+    owed = {"initializers", "error_budget", "top5", "batch_invariance", "nonfinite", "canary"}
+    assert owed <= half
+    assert not half & {"denormals", "allclose"}
     told = [row["reason"] for row in cases["fp16"]["checks"] if row["name"] == "error_budget"]
     assert all("x the float16 yardstick" in reason for reason in told)
+
+
+def test_what_float16_errs_by_itself_hides_no_wrong_weight(run):
+    cases = {case["exporter"].partition("~")[2]: case for case in run.document["cases"]}
+    rows = cases["half_channel"]["checks"]
+    red = {row["name"]: row["reason"] for row in rows if row["outcome"] == "failed"}
+    assert red == {"initializers": "1 of 4 native weights are not intact"}
 
 
 @pytest.mark.parametrize("precision", ["int4", "tf32"])  # tf32 is no class of a file

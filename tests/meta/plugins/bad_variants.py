@@ -56,6 +56,19 @@ def half_coarse(source, target):
     onnx.save(model, target)
 
 
+@register_variant(
+    "half_channel", story="float16, and a channel is half a percent off", precision="float16"
+)
+def half_channel(source, target):
+    fp16(source, target)
+    model = onnx.load(target)
+    kernel = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    array = numpy_helper.to_array(kernel).copy()
+    array[0] *= array.dtype.type(1.005)
+    kernel.CopyFrom(numpy_helper.from_array(array, kernel.name))
+    onnx.save(model, target)
+
+
 @register_variant("int8_shifted", story="zero points are off", precision="int8", calibrated=True)
 def int8_shifted(source, target, calibration):
     _spoilt(source, target, calibration, shift_zero_points)
