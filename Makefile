@@ -144,7 +144,7 @@ given = $(if $(call asked,$(2)),'$(1)=$($(2))')
 WEIGHTS_OPTION = $(if $(WEIGHTS),--weights=$(WEIGHTS))
 
 convert: $(STAMP)
-	@$(BIN)/python -m fixtures.tools.convert '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(if $(OUT),'--out=$(OUT)') $(if $(filter no,$(VALIDATE)),--no-validate) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
+	@$(BIN)/python -m fixtures.tools.convert '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(call given,--variant,VARIANT) $(if $(OUT),'--out=$(OUT)') $(if $(filter no,$(VALIDATE)),--no-validate) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 
 compare: $(STAMP)
 	@test -n "$(IMAGE)" || { echo "make compare IMAGE=dog.jpg: the photograph to look at"; exit 2; }
