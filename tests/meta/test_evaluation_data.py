@@ -1,5 +1,7 @@
 """A user's own samples to judge int8 on: read, refused where they prove nothing, and judged."""
 
+import os
+import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 from fixtures.checks.task import check_task
+from fixtures.domains import Bounded
 from fixtures.errors import UsageError
 from fixtures.folders import Folder
 from fixtures.models import MODELS, resolve_model
@@ -73,9 +76,11 @@ def arrays(**changed):
         ([arrays(), arrays(labels=None)], "1 of 2 files have 'labels': all or none"),
         ([arrays(input=np.zeros((0, 1, 8, 8), np.float32))], "its inputs have [0] samples"),
         ([b"no archive"], "cannot read 0.npz"),
-        ([], "nothing to read; a folder with .npz files"),
+        ([arrays(label=np.arange(3))], "'label' is neither an input (input) nor 'labels'"),
+        ([arrays(input=np.full((3, 1, 8, 8), np.nan, np.float32))], "has NaN or infinity"),
+        ([], "nothing to read (empty); a folder with .npz files"),
     ],
-    ids=["length", "dtype", "some", "empty", "broken", "nothing"],
+    ids=["length", "dtype", "some", "empty", "broken", "strange", "NaN", "nothing"],
 )
 def test_a_folder_that_does_not_fit_is_refused(tmp_path, files, words):
     for place, content in enumerate(files):
@@ -88,6 +93,64 @@ def test_a_folder_that_does_not_fit_is_refused(tmp_path, files, words):
         Folder("--evaluation-data", tmp_path).samples(resolve_model(MODEL))
     assert words in str(told.value)
     assert str(told.value).startswith("--evaluation-data")
+
+
+def test_inputs_outside_the_models_domain_are_refused(tmp_path):
+    model = resolve_model(MODEL)
+    within = replace(model, inputs=(replace(model.inputs[0], domain=Bounded(0.0, 1.0)),))
+    np.savez(tmp_path / "pixels.npz", input=np.full((2, 1, 8, 8), 16, np.float32))
+    with pytest.raises(UsageError, match="goes from 16 to 16, the model's spec says 0 to 1"):
+        Folder("--evaluation-data", tmp_path).samples(within)
+
+
+def a_lone_array(path):
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def a_member(name):
+    def write(path):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, b"no array")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "write",
+    [a_lone_array, lambda path: path.write_bytes(b""), a_member("input"), a_member("input.npy")],
+    ids=["npy", "empty", "no npy member", "broken member"],
+)
+def test_what_is_no_archive_of_arrays_is_told(tmp_path, write):
+    write(tmp_path / "a.npz")
+    with pytest.raises(UsageError, match=r"a\.npz"):
+        Folder("--evaluation-data", tmp_path).samples(resolve_model(MODEL))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.npz")
+    with pytest.raises(UsageError, match="nothing to read"):
+        Folder("--evaluation-data", tmp_path).samples(resolve_model(MODEL))
+
+
+def test_a_repeated_sample_is_no_further_evidence(tmp_path, digits):
+    images, labels = digits
+    np.savez(tmp_path / "a.npz", input=images[[0, 1, 1, 0, 1]], labels=labels[[0, 1, 1, 0, 1]])
+    np.savez(tmp_path / "b.npz", input=images[[1, 2]], labels=labels[[1, 2]])
+    samples = Folder("--evaluation-data", tmp_path).samples(resolve_model(MODEL))
+    assert (len(samples), samples.repeated) == (3, 4)
+    np.testing.assert_array_equal(samples.labels, labels[:3])
+
+
+def test_labels_that_the_model_has_no_class_for_are_refused(tmp_path, digits, adopt):
+    np.savez(tmp_path / "a.npz", input=digits[0], labels=digits[1] + 1)
+    with pytest.raises(UsageError, match="labels go from 1 to 10, and digits_cnn has the classes"):
+        adopt(str(tmp_path), "", (MODEL,))
+
+
+def test_a_model_that_was_never_trained_is_refused(evaluation, adopt):
+    with pytest.raises(UsageError, match="simple_net has no trained weights"):
+        adopt(str(evaluation), "", ("simple_net",))
 
 
 def test_a_sample_that_is_calibrated_on_is_refused(tmp_path, evaluation, digits, adopt):
@@ -150,6 +213,7 @@ def test_adopted_samples_are_what_the_check_judges_on(evaluation, digits, adopt)
     right = judged(mostly(digits[1]))
     assert (right.outcome, right.compared) == ("passed", 500)
     assert right.feed == "500 samples of evaluation, with labels"
+    assert right.reason.endswith("native names 10 of 10 classes, and is right on 96.0%")
     wrong = judged(mostly(digits[1]), lambda logits: np.roll(logits, 1, axis=0))
     assert wrong.outcome == "failed"
     assert "accuracy lost" in wrong.reason
@@ -158,16 +222,32 @@ def test_adopted_samples_are_what_the_check_judges_on(evaluation, digits, adopt)
 def test_labels_that_are_not_the_models_prove_nothing(evaluation, digits, adopt):
     """Else no file could be less accurate than native, which is hardly ever right."""
     adopt(str(evaluation), "", (MODEL,))
-    result = judged((mostly(digits[1]) + 1) % 10)
-    assert result.outcome == "failed"
-    assert "do the labels and the preprocessing belong to the model?" in result.reason
+    shuffled = np.random.default_rng(0).permutation(digits[1])  # right on a tenth, by chance
+    for said in ((mostly(digits[1]) + 1) % 10, shuffled):
+        result = judged(said)
+        assert result.outcome == "failed"
+        assert "do labels and preprocessing belong to the model" in result.reason
 
 
-def test_one_class_for_all_samples_proves_nothing(evaluation, digits, adopt):
+@pytest.mark.parametrize("others", [0, 1, 90])
+def test_samples_on_which_one_class_for_all_would_pass_prove_nothing(
+    evaluation, digits, adopt, others
+):
     adopt(str(evaluation), "", (MODEL,))
-    result = judged(np.full(len(digits[1]), 3))
+    said = np.full(len(digits[1]), 3)
+    said[:others] = 4
+    result = judged(said)
     assert result.outcome == "failed"
-    assert "native names class 3 for all 500 samples" in result.reason
+    assert f"native names class 3 for {1 - others / 500:.1%} of 500 samples" in result.reason
+
+
+def test_too_few_samples_are_told_from_a_bad_file(tmp_path, digits, adopt):
+    images, labels = digits
+    np.savez(tmp_path / "a.npz", input=images[:50], labels=labels[:50])
+    adopt(str(tmp_path), "", (MODEL,))
+    result = judged(mostly(labels[:50]))
+    assert result.outcome == "failed"
+    assert result.reason.startswith("too few samples (50) to tell: accuracy lost 0 ")
 
 
 def test_the_command_in_a_failure_repeats_the_folders(tmp_path, evaluation, digits, adopt):
