@@ -19,7 +19,7 @@ def case(name, verdict="passed", *, complete=True, reason=""):
     outcome = {"passed": "passed", "failed": "failed"}[verdict]
     checks = [{"name": "error_budget", "outcome": outcome, "reason": "differs"}]
     if reason:
-        checks.append({"name": "task", "outcome": "skipped", "reason": reason})
+        checks.append({"name": "task", "outcome": "skipped", "reason": reason, "statistics": {}})
     return {
         "id": f"m-route{name}-opset18-cpu",
         "exporter": f"route{name}",
@@ -101,12 +101,39 @@ def test_the_answer_names_the_proved_one_before_the_unjudged(variants):
     assert "its accuracy not judged" in said
 
 
-def test_what_is_not_shown_to_beat_the_export_says_so(variants):
+def test_what_is_not_shown_to_beat_the_export_is_not_the_answer(variants):
+    """The plain file is simpler, and of no processor."""
     sound = [one for one in variants if one.name in (PLAIN, "fast")]
     [timed] = sound[1].timed
     level = replace(timed, over_plain=Ratio(1.01, 0.99, 1.03))
     said = answer([sound[0], replace(sound[1], timed=(level,))], 1)
-    assert said.endswith("not shown to differ from fp32 (1.01 [0.99, 1.03])")
+    assert said.startswith("batch 1: fp32, 2.00")
+    assert said.endswith("nothing that is proved is shown to be faster")
+
+
+def test_what_the_fastest_is_not_shown_to_beat_is_named(variants):
+    fast = next(one for one in variants if one.name == "fast")
+    twin = replace(fast, name="twin", timed=(replace(fast.timed[0], error=1e3),))
+    said = answer([*variants, twin], 1)
+    assert "fast is the fastest that is proved, 3.00" in said
+    assert "; not shown to be slower: twin" in said
+
+
+@pytest.mark.parametrize(
+    ("statistics", "words"),
+    [
+        ({"accuracy_loss": {"high": 0.0066, "samples": 797}}, "loses at most 0.7% of 797"),
+        ({"agreement": {"low": 0.985, "samples": 400}}, "agrees on 98.5% of 400, or more"),
+    ],
+)
+def test_what_int8_loses_stands_in_the_table(statistics, words):
+    judged = case("~int8_static")
+    judged["checks"].append(
+        {"name": "task", "outcome": "passed", "reason": "", "statistics": statistics}
+    )
+    [one] = join({"cases": [judged]}, {"rows": []})
+    assert one.decides == words
+    assert words in [cell for column in table("m", [1], [one]).columns for cell in column.cells]
 
 
 def test_nothing_timed_is_no_answer(variants):

@@ -249,7 +249,6 @@ def test_an_earlier_document_is_never_read(tmp_path):
     (tmp_path / "results.json").write_text("{}")
     with pytest.raises(UsageError, match="select no test"):
         suite.certify(tmp_path, ["--model=simple_net", "--deselect=tests"])
-    assert not (tmp_path / "results.json").exists()
 
 
 @pytest.mark.parametrize("target", ["versions", "openvino"])
