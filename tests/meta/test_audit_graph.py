@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fixtures.audit import OutsideFolder, collect_initializers
+from fixtures.audit import OutsideFolder, collect_initializers, dead_constants
 
 
 def constant(output: str, **attribute: Any) -> onnx.NodeProto:
@@ -38,6 +38,23 @@ def test_collecting_reads_initialisers_constants_and_subgraphs(tmp_path: Path) -
     assert arrays["w"].dtype == np.float16
     assert arrays["c"] == 3
     assert not any(array.flags.writeable for array in arrays.values())
+
+
+def test_what_no_output_depends_on_is_dead() -> None:
+    """A good copy of a weight beside the bad one that is used would prove nothing."""
+    inner = helper.make_graph([helper.make_node("Identity", ["deep"], ["z"])], "b", [], [])
+    inner.output.add(name="z")
+    nodes = [
+        constant("read", value_float=1.0),
+        constant("unread", value_float=1.0),
+        helper.make_node("Add", ["decoy", "unread"], ["nobody"]),
+        helper.make_node("If", ["read"], ["half"], then_branch=inner, else_branch=inner),
+        helper.make_node("Add", ["half", "used"], ["y"]),
+    ]
+    stored = [helper.make_tensor(name, 1, [1], [1.0]) for name in ("decoy", "used", "deep", "lone")]
+    graph = helper.make_graph(nodes, "g", [], [], stored)
+    graph.output.add(name="y")
+    assert dead_constants(helper.make_model(graph)) == {"decoy", "unread", "lone"}
 
 
 def external(location: str, **entries: int) -> onnx.ModelProto:

@@ -69,6 +69,31 @@ def test_a_right_export_is_kept_with_its_report(cache, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("converting simple_net\n")
 
 
+def test_a_variant_is_kept_and_what_is_not_judged_is_said(cache, tmp_path, capsys):
+    out = tmp_path / "net.onnx"
+    assert run(cache, out, "--variant=int8_static") == 0
+    operators = {node.op_type for node in onnx.load(out).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= operators
+    assert report(out)["about"]["exporter"].endswith("~int8_static")
+    said = capsys.readouterr().out
+    assert "✓ valid" in said
+    assert "yardsticks" not in said
+    assert "warning: what int8 does to the accuracy is not judged" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--variant=nope",), "unknown variant 'nope'; known:"),
+        (("--variant=fp16", "--external-data"), "variant fp16 is made of a plain export"),
+    ],
+)
+def test_a_variant_that_cannot_be_made_is_told(cache, tmp_path, capsys, options, words):
+    assert run(cache, tmp_path / "net.onnx", *options) == 2
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_unvalidated_is_said_and_kept(cache, tmp_path, capsys):
     out = tmp_path / "net.onnx"
     assert run(cache, out, "--no-validate") == 0

@@ -96,6 +96,14 @@ def test_what_float16_errs_by_itself_hides_no_wrong_weight(run):
     assert red == {"initializers": "1 of 4 native weights are not intact"}
 
 
+def test_a_given_file_in_half_precision_is_told_how_to_be_judged(run, tmp_path):
+    [path] = [c["artifact"] for c in run.document["cases"] if c["exporter"].endswith("~fp16")]
+    given = ("--model=simple_net", "--provider=cpu", "--opset=14", f"--artifact={path}")
+    ran = run_suite(tmp_path, "tests/test_structure.py", *given, "-k", "initializers")
+    assert ran.status == 1
+    assert "4 are rounded to float16; if the file is meant to compute in half" in ran.text
+
+
 @pytest.mark.parametrize("precision", ["int4", "tf32"])  # tf32 is no class of a file
 def test_an_unknown_precision_is_told(precision):
     words = f"has precision '{precision}', for which there is no budget"
