@@ -3,6 +3,7 @@
 import pytest
 
 from fixtures.errors import UsageError
+from fixtures.given import given_cases
 from fixtures.selection import Selection, select_cases
 from fixtures.spec import Case
 from fixtures.variants import VARIANTS, register_variant
@@ -148,3 +149,29 @@ def test_every_variant_says_what_it_does():
 def test_a_variant_is_registered_once():
     with pytest.raises(UsageError, match="registered twice"):
         VARIANTS.register("ort_basic", VARIANTS["ort_basic"])
+
+
+@pytest.mark.parametrize(
+    ("said", "provider", "precision", "narrow"),
+    [
+        ("", "cpu", "float32", ""),
+        ("float16", "cpu", "float16", "float16"),
+        ("", "openvino_cpu_fp16", "float16", ""),
+        ("float16", "openvino_bf16", "bfloat16", "float16"),
+        ("int8", "cpu", "int8", ""),
+    ],
+)
+def test_a_provider_excuses_no_rounded_weights(tmp_path, said, provider, precision, narrow):
+    (tmp_path / "m.onnx").write_bytes(b"not opened")
+    [case] = given_cases((str(tmp_path),), ("simple_net",), (), (), (provider,), said)
+    assert (case.precision, case.narrow_weights) == (precision, narrow)
+
+
+def test_a_variants_class_is_its_files():
+    cases = select_cases(
+        Selection(("simple_net",), ("torch_dynamo",), (18,), ("tensorrt_fp16",), variants=("fp16",))
+    )
+    assert [(case.precision, case.narrow_weights) for case in cases] == [
+        ("float16", ""),
+        ("float16", "float16"),
+    ]
