@@ -15,9 +15,10 @@ def rows_of(counts):
     return [{"name": name, "outcome": "passed", "compared": 1} for name in counts.elements()]
 
 
-def case_of(verdict, *, complete=True, option=False, score=1.0):
+def case_of(verdict, *, complete=True, option=False, score=1.0, int8=False):
     shared = {"verdict": verdict, "complete": complete, "option": option, "checks": []}
-    return {**shared, "worst_score": score, "decibels": None}
+    precision, decibels = ("int8", 30.0) if int8 else ("float32", None)
+    return {**shared, "worst_score": score, "decibels": decibels, "precision": precision}
 
 
 def test_a_case_that_ran_everything_is_complete():
@@ -46,6 +47,7 @@ def test_an_option_owes_a_comparison_too():
     [
         ([case_of("passed")], 0, "proved", "1 of 1 cases are proved"),
         ([case_of("passed", score=None)], 0, "proved", "(1 of them by allclose alone"),
+        ([case_of("passed", int8=True)], 0, "proved", "(1 of them in int8, by what they decide)"),
         ([case_of("passed", complete=False)], 0, "in part", "1 passed only some of their checks"),
         ([case_of("passed", option=True)], 0, "in part", "0 of 0 cases are proved"),
         ([case_of("failed"), case_of("passed")], 1, "red", "1 of 2 cases are red"),

@@ -222,7 +222,7 @@ def test_other_seeds_draw_other_samples():
 
 
 def test_calibration_data_are_read(tmp_path):
-    array = np.zeros((3, 1, 8, 8), np.float32)
+    array = np.arange(192, dtype=np.float32).reshape(3, 1, 8, 8)
     np.savez(tmp_path / "one.npz", input=array)
     assert [feed.digest for feed in given_feeds(MODEL, tmp_path)] == [Feed({"input": array}).digest]
 
@@ -231,7 +231,7 @@ def test_calibration_data_are_read(tmp_path):
     ("arrays", "words"),
     [
         (None, "a folder with .npz files (an array for each input: input) or photographs"),
-        ({"other": np.zeros((1, 1, 8, 8), np.float32)}, "'input' is missing"),
+        ({"labels": np.zeros(1, np.int64)}, "'input' is missing (found: labels)"),
         ({"input": np.zeros((1, 1, 8, 8))}, "'input' is float64[1, 1, 8, 8], wanted float32"),
         ({"input": np.zeros((1, 8, 8), np.float32)}, "'input' is float32[1, 8, 8], wanted"),
     ],
