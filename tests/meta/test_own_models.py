@@ -280,6 +280,16 @@ def test_adopted_models_are_registered_and_chosen(tmp_path, monkeypatch):
     assert adopt([], [f"{path}:net"]) == ("models.py:net",)
 
 
+def test_a_name_that_the_file_does_not_register_is_told_with_those_that_it_does(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
+    path = tmp_path / "models.py"
+    path.write_text(HEAD + RIGHT)
+    with pytest.raises(UsageError, match=r"unknown model 'nett'; in .*models\.py: net; of the"):
+        adopt([str(path)], ["nett"])
+
+
 READS = """
 class Scaled(nn.Linear):
     def forward(self, x):
