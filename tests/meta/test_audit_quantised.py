@@ -71,6 +71,16 @@ def test_folds_may_be_rounded_to_steps(weights, folded, axis) -> None:
     assert {s for n, s in statuses(report).items() if n.startswith(("conv", "bn"))} == {"folded"}
 
 
+def test_vectors_may_be_in_eight_bits_too_in_any_layout(weights, folded) -> None:
+    """As those are that a Mul or an Add after a convolution reads."""
+    model, stored = qdq(folded)
+    bias = quantised(folded["onnx::Conv_2"].reshape(1, 8, 1, 1), None)
+    stored |= {BIAS: bias["q"], "bias_scale": bias["scale"]}
+    assert not audited(weights, model, stored).failures
+    stored[BIAS][0, 2] += 3
+    assert "conv.bias" in failing(audited(weights, model, stored))
+
+
 def flipped(stored: Arrays) -> None:
     stored[CONV][3, 1, 1, 1] *= -1
 
