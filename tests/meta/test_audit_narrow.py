@@ -84,6 +84,13 @@ def test_a_channel_harmed_by_more_than_rounding_is_found(
     assert native in failing(audited(weights, {**found, name: changed}))
 
 
+def test_a_channel_that_is_off_as_a_whole_is_named(weights: Arrays, folded: Arrays) -> None:
+    found = half(folded)
+    found[KERNEL][CHANNEL] *= np.float16(1.02)
+    told = str(audited(weights, found).failures[0])
+    assert f"all of channel {CHANNEL}, about 1.02 times what it should be" in told
+
+
 def test_what_float16_would_lose_may_be_lifted(weights: Arrays) -> None:
     """ONNX Runtime's converter makes 1e-7 of what is smaller, zeros excepted."""
     faint = weights["fc.weight"].copy()
