@@ -8,10 +8,10 @@ from fixtures.checks.structure import (
     check_batch_axis,
     check_checker,
     check_inference_mode,
-    check_initializers,
     check_interface,
     check_opset,
 )
+from fixtures.checks.weights import check_initializers
 
 
 @pytest.mark.check("checker")
