@@ -9,7 +9,7 @@ import yaml
 from fixtures import known_failures
 from fixtures.checks import CHECKS
 from fixtures.errors import ConformanceError, StageFailure, UsageError
-from fixtures.known_failures import EXPORT, KnownFailure, find, load_known_failures
+from fixtures.known_failures import EXPORT, KnownFailure, find, load_known_failures, stale
 from fixtures.providers.records import CPU
 from fixtures.selection import Selection, possible_cases, select_cases
 from fixtures.spec import Case, ExportOptions
@@ -142,6 +142,25 @@ def test_of_a_file_without_the_operators_nothing_is_known(load):
     assert find(known, CASE, "opset", {"Gemm": 2, "Clip": 1}) is known[0]
     assert find(known, CASE, "opset", {"Gemm": 2, "Tanh": 1}) is None
     assert find(known, CASE, "opset") is None
+
+
+def test_an_entry_on_operators_that_explains_nothing_in_a_run_is_stale(load):
+    known = load([entry(cases="*", operators=["Relu"], versions={"runtime": "<99"})])
+    other = replace(CASE, model="other")
+    nodes = {CASE: {"Relu": 1}, other: {"Gemm": 1}}
+
+    def told(ours, theirs="passed"):
+        rows = {CASE: ours, other: theirs}
+        ended = {c: [{"name": "opset", "outcome": outcome}] for c, outcome in rows.items()}
+        return stale(known, ended, nodes)
+
+    [words] = told("passed")
+    assert "explains nothing: " in words
+    assert "1 tests of 'opset' passed where a file has Relu" in words
+    assert told("known_failure") == []
+    assert told("skipped") == []
+    assert told("failed") == []
+    assert stale(known, {CASE: [{"name": "allclose", "outcome": "passed"}]}, nodes) == []
 
 
 # -- versions --------------------------------------------------------------------------------
