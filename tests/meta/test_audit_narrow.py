@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from fixtures.audit import audit_initializers
+from fixtures.audit import Rounding, audit_initializers
 from tests.meta import test_audit as plain
 from tests.meta.test_audit import (
     BATCH_NORM,
@@ -18,6 +18,7 @@ from tests.meta.test_audit import (
 )
 
 weights, folded = plain.weights, plain.folded  # pytest's fixtures
+HALF = Rounding(narrow="float16", copy_ulp=1.0, tiny_ulp=4.0)  # the unit tests' own, as FOLD_ULP
 CHANNEL = 3
 KERNEL = "onnx::Conv_1"
 
@@ -28,7 +29,7 @@ def half(arrays: Arrays) -> Arrays:
 
 
 def audited(weights: Arrays, initializers: Arrays):
-    return audit(weights, initializers, narrow="float16")
+    return audit(weights, initializers, rounding=HALF)
 
 
 def test_copies_may_be_rounded(weights: Arrays) -> None:
@@ -128,7 +129,7 @@ def test_joined_tensors_may_be_rounded(weights: Arrays) -> None:
 
 def strictly(weights: Arrays, initializers: Arrays):
     norms = [BATCH_NORM] if "bn.weight" in weights else []
-    given = {"fold_ulp": FOLD_ULP, "narrow": "float16", "strict": True}
+    given = {"fold_ulp": FOLD_ULP, "rounding": HALF, "strict": True}
     return audit_initializers(weights, norms, initializers, **given)
 
 

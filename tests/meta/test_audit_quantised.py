@@ -8,13 +8,14 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from fixtures.audit import AuditReport, audit_initializers, dequantised
+from fixtures.audit import AuditReport, Rounding, audit_initializers, dequantised
 from tests.meta import test_audit as plain
 from tests.meta.test_audit import BATCH_NORM, FOLD_ULP, Arrays, failing, fold, statuses
 
 weights, folded = plain.weights, plain.folded  # pytest's fixtures
 CONV, BIAS = "conv_quantized", "bias_quantized"
 BOTTOM, TOP = -127, 127
+STEP_SHARE = 0.51  # the unit tests' own, as FOLD_ULP
 
 
 def quantised(array: np.ndarray, axis: int | None, *, unsigned: bool = False) -> Arrays:
@@ -59,9 +60,9 @@ def qdq(folded: Arrays, axis: int | None = 0) -> tuple[onnx.ModelProto, Arrays]:
 def audited(weights: Arrays, model: onnx.ModelProto, stored: Arrays) -> AuditReport:
     found = dequantised(model, stored)
     assert not found.unread
-    return audit_initializers(
-        weights, [BATCH_NORM], found.arrays, fold_ulp=FOLD_ULP, steps=found.steps
-    )
+    rounding = Rounding(steps=found.steps, step_share=STEP_SHARE)
+    given = {"fold_ulp": FOLD_ULP, "rounding": rounding, "strict": True}
+    return audit_initializers(weights, [BATCH_NORM], found.arrays, **given)
 
 
 @pytest.mark.parametrize("axis", [0, None], ids=["per channel", "per tensor"])
@@ -101,6 +102,14 @@ def another_bias(stored: Arrays) -> None:
     stored[BIAS][2] += 1000
 
 
+def bias_scaled(stored: Arrays) -> None:
+    stored[BIAS] = (1.3 * stored[BIAS]).astype(np.int32)
+
+
+def kernel_scaled(stored: Arrays) -> None:
+    stored["conv_scale"] *= 1.3
+
+
 def swapped(stored: Arrays) -> None:
     stored[CONV][[1, 2]] = stored[CONV][[2, 1]]
 
@@ -114,6 +123,8 @@ def swapped(stored: Arrays) -> None:
         (another_zero_point, "conv.weight"),
         (swapped, "conv.weight"),
         (another_bias, "conv.bias"),
+        (bias_scaled, "conv.bias"),
+        (kernel_scaled, "conv.weight"),
     ],
 )
 def test_a_weight_that_is_off_by_more_is_found(
@@ -154,7 +165,9 @@ def test_weights_are_read_with_the_scale_of_their_operator(operator, inputs, axi
     found = dequantised(read_by(operator, inputs), stored)
     assert not found.unread
     assert set(found.arrays) == {"w_quantized"}
-    assert np.all(np.abs(found.arrays["w_quantized"] - native) <= 0.51 * found.steps["w_quantized"])
+    assert np.all(
+        np.abs(found.arrays["w_quantized"] - native) <= STEP_SHARE * found.steps["w_quantized"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fixtures.checks.task import check_task
 from fixtures.domains import Bounded
@@ -140,6 +141,14 @@ def test_a_repeated_sample_is_no_further_evidence(tmp_path, digits):
     samples = Folder("--evaluation-data", tmp_path).samples(resolve_model(MODEL))
     assert (len(samples), samples.repeated) == (3, 4)
     np.testing.assert_array_equal(samples.labels, labels[:3])
+
+
+def test_a_repeated_photograph_is_no_further_evidence(tmp_path):
+    pixels = np.random.default_rng(0).integers(256, size=(2, 40, 40, 3), dtype=np.uint8)
+    for name, row in (("a", 0), ("b", 1), ("c", 0)):
+        Image.fromarray(pixels[row]).save(tmp_path / f"{name}.png")
+    samples = Folder("--evaluation-data", tmp_path).samples(resolve_model("efficientnet_lite0"))
+    assert (len(samples), samples.repeated) == (2, 1)
 
 
 def test_labels_that_the_model_has_no_class_for_are_refused(tmp_path, digits, adopt):

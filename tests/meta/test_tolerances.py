@@ -35,6 +35,9 @@ defaults:
     tie_factor: 8.0
   initializers:
     fold_ulp: 8.0
+    copy_ulp: 1.0
+    tiny_ulp: 4.0
+    step_share: 0.51
   photographs:
     preprocess_levels: 1.5
   canary:
