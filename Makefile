@@ -71,7 +71,7 @@ conformance: $(STAMP)
 
 new-model: $(STAMP)
 	@test -n "$(NAME)" || { echo "make new-model NAME=my_net [OUT=my_net.py]"; exit 2; }
-	@PYTHONPATH=. $(BIN)/python -m fixtures.own.new_model '$(NAME)' $(if $(OUT),'$(OUT)')
+	@PYTHONPATH=. $(BIN)/python -m onnx_conformance.cli.new_model '$(NAME)' $(if $(OUT),'$(OUT)')
 
 bench: $(STAMP)
 	$(PYTEST) tests/test_latency.py $(HALF) --benchmark-only $(OWN) $(ARGS)
@@ -82,7 +82,7 @@ gate: $(STAMP)
 	$(PYTEST) tests/test_gate.py $(HALF) $(if $(BASELINE),--gate=$(BASELINE)) $(OWN) $(ARGS)
 
 gate-selftest: $(STAMP)
-	$(BIN)/python -m tests.meta.gate_selftest $(if $(N),--n=$(N)) $(ARGS)
+	$(BIN)/python -m studies.gate_error_rates $(if $(N),--n=$(N)) $(ARGS)
 
 # Two processes: a file's tests share what they set up, so a file is not divided.
 test: $(STAMP) lint
@@ -94,22 +94,22 @@ lint: $(LINT_STAMP)
 	$(BIN)/mypy
 
 detection: $(STAMP)
-	$(BIN)/python -m tests.meta.detection $(ARGS)
+	$(BIN)/python -m studies.detection $(ARGS)
 
 false-alarms: $(STAMP)
-	$(BIN)/python -m tests.meta.false_alarms $(ARGS)
+	$(BIN)/python -m studies.false_alarms $(ARGS)
 
 calibrate-budget: $(STAMP)
-	$(BIN)/python -m tests.meta.calibrate_budget $(or $(PROVIDER),cpu) $(if $(N),--n=$(N)) $(addprefix --variant=,$(VARIANT)) $(ARGS)
+	$(BIN)/python -m studies.calibrate_budget $(or $(PROVIDER),cpu) $(if $(N),--n=$(N)) $(addprefix --variant=,$(VARIANT)) $(ARGS)
 
 quantised-seeds: $(STAMP)
-	$(BIN)/python -m tests.meta.int8_seeds $(if $(N),--n=$(N)) $(ARGS)
+	$(BIN)/python -m studies.quantised_seeds $(if $(N),--n=$(N)) $(ARGS)
 
 localisation: $(STAMP)
-	$(BIN)/python -m tests.meta.localisation $(MODEL) $(EXPORTER) $(OPSET) $(ARGS)
+	$(BIN)/python -m studies.localisation $(MODEL) $(EXPORTER) $(OPSET) $(ARGS)
 
 overhead: $(STAMP)
-	$(BIN)/python -m tests.meta.overhead $(MODEL) $(EXPORTER)
+	$(BIN)/python -m studies.overhead $(MODEL) $(EXPORTER)
 
 install: $(STAMP)
 
@@ -151,32 +151,32 @@ given = $(if $(call asked,$(2)),'$(1)=$($(2))')
 WEIGHTS_OPTION = $(if $(WEIGHTS),--weights=$(WEIGHTS))
 
 convert: $(STAMP)
-	@$(BIN)/python -m fixtures.tools.convert '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(call given,--variant,VARIANT) $(if $(OUT),'--out=$(OUT)') $(if $(filter no,$(VALIDATE)),--no-validate) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
+	@$(BIN)/python -m onnx_conformance.cli.convert '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(call given,--variant,VARIANT) $(if $(OUT),'--out=$(OUT)') $(if $(filter no,$(VALIDATE)),--no-validate) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 
 compare: $(STAMP)
 	@test -n "$(IMAGE)" || { echo "make compare IMAGE=dog.jpg: the photograph to look at"; exit 2; }
-	@$(BIN)/python -m fixtures.tools.compare '$(IMAGE)' $(call given,--model,MODEL) $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(if $(ARTIFACT),'--artifact=$(ARTIFACT)') $(WEIGHTS_OPTION) $(OWN) $(ARGS)
+	@$(BIN)/python -m onnx_conformance.cli.compare '$(IMAGE)' $(call given,--model,MODEL) $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(if $(ARTIFACT),'--artifact=$(ARTIFACT)') $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 
 inspect: $(STAMP)
 	@test -n "$(ARTIFACT)" || { echo "make inspect ARTIFACT=model.onnx: the file to look into"; exit 2; }
-	@$(BIN)/python -m fixtures.tools.inspect '$(ARTIFACT)' $(ARGS)
+	@$(BIN)/python -m onnx_conformance.cli.inspect '$(ARTIFACT)' $(ARGS)
 
 doctor: $(STAMP)
-	@$(BIN)/python -m fixtures.tools.doctor $(ARGS)
+	@$(BIN)/python -m onnx_conformance.cli.doctor $(ARGS)
 
 # Everything that a GPU proves, within a quarter of an hour: examples/gpu/check.sh says what.
 gpu: $(STAMP) $(GPU_STAMP)
 	@VENV='$(VENV)' examples/gpu/check.sh
 
 providers: $(STAMP)
-	@$(BIN)/python -m fixtures.tools.providers $(ARGS)
+	@$(BIN)/python -m onnx_conformance.cli.providers $(ARGS)
 
 variants: $(STAMP)
-	@$(BIN)/python -m fixtures.tools.variants '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(addprefix --variant=,$(VARIANT)) $(addprefix --batch-size=,$(BATCH)) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
+	@$(BIN)/python -m onnx_conformance.cli.variants '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(addprefix --variant=,$(VARIANT)) $(addprefix --batch-size=,$(BATCH)) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 
 # May we bump, or move? Certified and timed in an environment for each version or build, beside this
 # one. ORT and OPENVINO, where both are given, share one table.
-OTHERS = $(BIN)/python -m fixtures.tools.versions $(1) $(addprefix --batch-size=,$(BATCH)) $(HALF) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
+OTHERS = $(BIN)/python -m onnx_conformance.cli.versions $(1) $(addprefix --batch-size=,$(BATCH)) $(HALF) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 OPENVINO_BUILD = openvino=onnxruntime-openvino==$(OPENVINO)
 
 openvino: $(STAMP)

@@ -10,26 +10,28 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from fixtures import options as conformance_options
-from fixtures.checks import CHECKS
-from fixtures.errors import CapabilityMissing, ConformanceError, StageFailure, UsageError
-from fixtures.evidence import ConformanceFailure, Evidence, Inconclusive, check_row
-from fixtures.explaining import Explainer
-from fixtures.feeds import replayed
-from fixtures.found_recipes import found_recipes
-from fixtures.gate.errors import Undecided
-from fixtures.known_failures import find, operators_of
-from fixtures.live import LiveSubject
-from fixtures.models import resolve_model
-from fixtures.photographs import photographs
-from fixtures.pipeline.clock import Clock
-from fixtures.report.collector import Collector
-from fixtures.report.repro import write_bundle
-from fixtures.report.wording import failure_message, header, reproduce_command
-from fixtures.run import Run, make_run
-from fixtures.spec import Case
-from fixtures.timing.judging import NotProved
-from fixtures.wiring.session import (
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.checks.evidence import ConformanceFailure, Evidence, Inconclusive, check_row
+from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.errors import (
+    CapabilityMissing,
+    ConformanceError,
+    StageFailure,
+    UsageError,
+)
+from onnx_conformance.core.spec import Case
+from onnx_conformance.diagnose.bundle import write_bundle
+from onnx_conformance.diagnose.messages import failure_message, header, reproduce_command
+from onnx_conformance.diagnose.on_failure import Explainer
+from onnx_conformance.inputs.families import replayed
+from onnx_conformance.inputs.found_recipes import found_recipes
+from onnx_conformance.inputs.photographs import photographs
+from onnx_conformance.perf.gate.outcomes import Undecided
+from onnx_conformance.perf.latency.certification import NotProved
+from onnx_conformance.plugin import options as conformance_options
+from onnx_conformance.plugin.collector import Collector
+from onnx_conformance.plugin.run import make_run
+from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
     LAST_OF_CASE,
@@ -41,8 +43,12 @@ from fixtures.wiring.session import (
     gpu_mark,
     workbench,
 )
+from onnx_conformance.session.known_failures import find, operators_of
+from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.session.run import Run
+from onnx_conformance.session.worker_queue import Clock
 
-pytest_plugins = ("fixtures.wiring.latency", "fixtures.wiring.gate")
+pytest_plugins = ("onnx_conformance.plugin.latency", "onnx_conformance.plugin.gate")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

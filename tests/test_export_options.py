@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fixtures.checks.export_options import (
+from onnx_conformance.checks.export_options import (
     check_external_data,
     check_folding,
     check_operators,
@@ -12,8 +12,8 @@ from fixtures.checks.export_options import (
     check_weight_inputs,
     pair,
 )
-from fixtures.checks.function import check_error_budget
-from fixtures.spec import Case, ExportOptions
+from onnx_conformance.checks.function import check_error_budget
+from onnx_conformance.core.spec import Case, ExportOptions
 
 TORCHSCRIPT = ("torch_torchscript", 14, "cpu")
 KERAS = ("tf2onnx_function", "tf2onnx_saved_model", "keras_export")

@@ -3,17 +3,17 @@
 import pytest
 from hypothesis import given, settings
 
-from fixtures.checks.closeness import check_allclose
-from fixtures.checks.determinism import check_determinism
-from fixtures.checks.function import (
+from onnx_conformance.checks.closeness import check_allclose
+from onnx_conformance.checks.determinism import check_determinism
+from onnx_conformance.checks.function import (
     check_batch_invariance,
     check_error_budget,
     check_liveness,
 )
-from fixtures.checks.ranking import check_top5
-from fixtures.feeds import replayed
-from fixtures.shrinking import explained, shrunk
-from fixtures.strategies import PHASES, new_recipes
+from onnx_conformance.checks.ranking import check_top5
+from onnx_conformance.diagnose.simplest_inputs import explained, shrunk
+from onnx_conformance.inputs.families import replayed
+from onnx_conformance.inputs.strategies import PHASES, new_recipes
 
 
 @pytest.mark.check("liveness")

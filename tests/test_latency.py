@@ -5,7 +5,7 @@ Not run unless timings are asked for (``make bench``, ``--benchmark-only``).
 
 import pytest
 
-from fixtures.timing.replaying import CLOCK, play_back
+from onnx_conformance.perf.latency.pytest_benchmark import CLOCK, play_back
 
 
 @pytest.mark.latency

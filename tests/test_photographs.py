@@ -2,8 +2,8 @@
 
 import pytest
 
-from fixtures.checks.photographs import check_photographs
-from fixtures.photographs import takes_photographs
+from onnx_conformance.checks.photographs import check_photographs
+from onnx_conformance.inputs.photographs import takes_photographs
 
 
 @pytest.mark.check("photographs", where=takes_photographs)

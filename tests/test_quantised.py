@@ -2,9 +2,8 @@
 
 import pytest
 
-from fixtures.checks.composition import check_composition
-from fixtures.checks.sqnr import check_sqnr
-from fixtures.checks.task import check_task
+from onnx_conformance.checks.quantisation import check_composition, check_sqnr
+from onnx_conformance.checks.task import check_task
 
 
 @pytest.mark.check("sqnr", feeds=("typical",))

@@ -2,10 +2,10 @@
 
 import pytest
 
-from fixtures.checks.function import check_denormals
-from fixtures.checks.overflow import check_overflow
-from fixtures.checks.robustness import check_empty_batch, check_nonfinite, check_refusal
-from fixtures.feeds import denormal
+from onnx_conformance.checks.function import check_denormals
+from onnx_conformance.checks.overflow import check_overflow
+from onnx_conformance.checks.robustness import check_empty_batch, check_nonfinite, check_refusal
+from onnx_conformance.inputs.families import denormal
 
 
 @pytest.mark.check("nonfinite")

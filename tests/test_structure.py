@@ -2,16 +2,16 @@
 
 import pytest
 
-from fixtures.checks.canary import check_canary
-from fixtures.checks.placement import check_placement
-from fixtures.checks.structure import (
+from onnx_conformance.checks.canary import check_canary
+from onnx_conformance.checks.placement import check_placement
+from onnx_conformance.checks.structure import (
     check_batch_axis,
     check_checker,
     check_inference_mode,
     check_interface,
     check_opset,
 )
-from fixtures.checks.weights import check_initializers
+from onnx_conformance.checks.weights import check_initializers
 
 
 @pytest.mark.check("checker")

@@ -5,7 +5,8 @@ import numpy as np
 import tensorflow as tf
 from tf2onnx.utils import make_name
 
-from fixtures import custom_operators, register_model
+from onnx_conformance.catalog.models import register_model
+from onnx_conformance.core.custom_operators import custom_operators
 
 
 class Surprise(keras.layers.Layer):

@@ -5,7 +5,9 @@ from onnx.defs import OpSchema
 from onnxscript import values
 from torch import nn
 
-from fixtures import TensorSpec, custom_operators, register_model
+from onnx_conformance.catalog.models import register_model
+from onnx_conformance.core.custom_operators import custom_operators
+from onnx_conformance.core.spec import TensorSpec
 
 DOMAIN, VERSION = "ai.onnx.contrib", 1
 

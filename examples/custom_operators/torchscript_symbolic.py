@@ -4,7 +4,9 @@ import torch
 from torch import nn
 from torch.onnx.symbolic_helper import parse_args
 
-from fixtures import TensorSpec, custom_operators, register_model
+from onnx_conformance.catalog.models import register_model
+from onnx_conformance.core.custom_operators import custom_operators
+from onnx_conformance.core.spec import TensorSpec
 
 
 @torch.library.custom_op("example::biweight", mutates_args=())

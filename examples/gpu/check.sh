@@ -95,7 +95,7 @@ certify() { # STEP SECONDS MODELS PROVIDERS...: torch models on these providers,
 }
 
 works() { # PROVIDER: whether its probe succeeds
-    timeout 120 "$PYTHON" -m fixtures.tools.providers --provider "$1" --require "$1" >/dev/null 2>&1
+    timeout 120 "$PYTHON" -m onnx_conformance.cli.providers --provider "$1" --require "$1" >/dev/null 2>&1
 }
 
 versions() {
@@ -125,7 +125,7 @@ quote "$OUT/versions.log" 100
 cat "$OUT/versions.log"
 
 mapfile -t asked < <(each --provider cuda cuda_tf32 tensorrt tensorrt_tf32 tensorrt_fp16)
-step probe 120 "$PYTHON" -m fixtures.tools.providers "${asked[@]}" --require=cuda
+step probe 120 "$PYTHON" -m onnx_conformance.cli.providers "${asked[@]}" --require=cuda
 if [[ $LAST != 0 ]]; then
     end 5 "NOTHING WAS PROVED: cuda does not work here, so no other step was run. The table says why."
 fi
@@ -137,7 +137,7 @@ else
     printf '## tensorrt: not run, it does not work here\n\nThe probe says why.\n\n' >>"$SUMMARY"
 fi
 for provider in cuda cuda_tf32; do
-    SHOWN=20 step "budget-$provider" 120 "$PYTHON" -m tests.meta.calibrate_budget "$provider" \
+    SHOWN=20 step "budget-$provider" 120 "$PYTHON" -m studies.calibrate_budget "$provider" \
         "--n=$N" --framework=torch --model=simple_net --model=resnet18 --model=mobilenet_v2
 done
 # shellcheck disable=SC2086 # names by spaces

@@ -48,7 +48,8 @@ def train():
 if __name__ == "__main__":
     train()
 else:
-    from fixtures import TensorSpec, register_model
+    from onnx_conformance.catalog.models import register_model
+    from onnx_conformance.core.spec import TensorSpec
 
     @register_model("moons", inputs=[TensorSpec("points", ("batch", 2))])
     def moons():

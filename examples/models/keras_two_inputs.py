@@ -3,7 +3,9 @@
 import keras
 from keras import layers
 
-from fixtures import Bounded, TensorSpec, register_model
+from onnx_conformance.catalog.models import register_model
+from onnx_conformance.core.domains import Bounded
+from onnx_conformance.core.spec import TensorSpec
 
 
 @register_model(

@@ -8,7 +8,9 @@ for ``lstm``; ``lstm_guarded`` works around them, and is proved without exceptio
 import torch
 from torch import nn
 
-from fixtures import Bounded, TensorSpec, register_model
+from onnx_conformance.catalog.models import register_model
+from onnx_conformance.core.domains import Bounded
+from onnx_conformance.core.spec import TensorSpec
 
 FEATURES = 6
 

@@ -56,7 +56,9 @@ def write(path):
 if __name__ == "__main__":
     write(sys.argv[1])
 else:
-    from fixtures import Bounded, TensorSpec, register_model
+    from onnx_conformance.catalog.models import register_model
+    from onnx_conformance.core.domains import Bounded
+    from onnx_conformance.core.spec import TensorSpec
 
     @register_model(
         "alarm",

@@ -3,7 +3,9 @@
 import torch
 from torch import nn
 
-from fixtures import Integers, TensorSpec, register_model
+from onnx_conformance.catalog.models import register_model
+from onnx_conformance.core.domains import Integers
+from onnx_conformance.core.spec import TensorSpec
 
 KINDS = 12  # of category
 

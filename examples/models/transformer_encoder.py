@@ -3,7 +3,9 @@
 import torch
 from torch import nn
 
-from fixtures import Integers, Mask, TensorSpec, register_model
+from onnx_conformance.catalog.models import register_model
+from onnx_conformance.core.domains import Integers, Mask
+from onnx_conformance.core.spec import TensorSpec
 
 WORDS, LONGEST, WIDTH, HEADS, LAYERS = 97, 32, 32, 4, 2
 

@@ -4,8 +4,8 @@ import time
 
 import torch
 
-from fixtures.engines import torch_rounding, torch_takes
-from fixtures.engines.torch_engine import TorchServant
+from onnx_conformance.workers.torch import precision, timing
+from onnx_conformance.workers.torch.backend import TorchServant
 
 
 class Event:
@@ -29,7 +29,7 @@ class ProcessorServant(TorchServant):
 
     def __init__(self, threads):
         super().__init__(threads)
-        torch_rounding.CUDA = torch_takes.CUDA = "cpu"
+        precision.CUDA = timing.CUDA = "cpu"
         torch.cuda.is_available = lambda: True
         torch.cuda.synchronize = self._synchronize
         torch.cuda.Event = Event

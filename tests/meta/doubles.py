@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fixtures.errors import CapabilityMissing
+from onnx_conformance.core.errors import CapabilityMissing
 
 
 class FakeServant:

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
-from fixtures.engines.ort_engine import OrtServant
+from onnx_conformance.workers.onnxruntime.backend import OrtServant
 
 
 class Lost:

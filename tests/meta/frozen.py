@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from fixtures.engines.ort_engine import OrtServant
-from fixtures.engines.stopwatch import Take
+from onnx_conformance.workers.onnxruntime.backend import OrtServant
+from onnx_conformance.workers.timing import Take
 
 FROZEN = "frozen-"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from fixtures.engines.torch_idle import unused_tensors
-from fixtures.engines.torch_replicas import TorchLiberties
-from fixtures.tolerances import shipped_approximation
+from onnx_conformance.core.tolerances import shipped_approximation
+from onnx_conformance.workers.torch.introspect import unused_tensors
+from onnx_conformance.workers.torch.replicas import TorchLiberties
 
 
 @torch.library.custom_op("meta::gate", mutates_args=())

@@ -4,7 +4,7 @@ import copy
 import itertools
 import math
 
-from fixtures.feeds import PINNED_NAMES
+from onnx_conformance.inputs.families import PINNED_NAMES
 
 ROUTES = {
     "simple_net": ("torch_torchscript", "torch_dynamo"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fixtures.engines.stopwatch import Stopwatch, Take
+from onnx_conformance.workers.timing import Stopwatch, Take
 
 
 class TimedServant(Stopwatch):

@@ -26,23 +26,23 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from fixtures.models import resolve_model
-from fixtures.paths import ROOT, TOLERANCES
-from fixtures.pipeline.clock import Clock
-from fixtures.pipeline.keys import environment
-from fixtures.pipeline.workbench import Workbench
-from fixtures.settings import Settings
-from fixtures.spec import Case
-from fixtures.store import Store
-from fixtures.timing.bench import WARM_SECONDS, Bench
-from fixtures.timing.certificates import Certificates
-from fixtures.timing.feeds import timed_feed
-from fixtures.timing.hosts import chosen_cpus
-from fixtures.timing.options import Timing
-from fixtures.timing.rivals import EAGER, Rival
-from fixtures.timing.seats import Seats
-from fixtures.timing.statistics import CONFIDENCE, Ratio
-from fixtures.tolerances import load_tolerances
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.files import ROOT, TOLERANCES
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case
+from onnx_conformance.core.store import Store
+from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.perf.latency.bench import WARM_SECONDS, Bench
+from onnx_conformance.perf.latency.certification import Certificates
+from onnx_conformance.perf.latency.contenders import EAGER, Rival
+from onnx_conformance.perf.latency.options import Timing
+from onnx_conformance.perf.latency.ratios import CONFIDENCE, Ratio
+from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
+from onnx_conformance.perf.latency.timed_inputs import timed_feed
+from onnx_conformance.perf.latency.timed_sessions import Seats
+from onnx_conformance.session.cache_keys import environment
+from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.worker_queue import Clock
 
 CASES = {
     "simple_net": Case("simple_net", "torch_torchscript", 23, "cpu"),

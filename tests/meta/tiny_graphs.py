@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.meta.corpus.drafts import Array
+from studies.corpus.drafts import Array
 
 SIZE = 8  # pixels; even, so that a strided layer may be padded at one end alone
 

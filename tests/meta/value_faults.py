@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fixtures.checks.controls import changed
-from fixtures.inspection import inspect
-from fixtures.store import file_digest
-from fixtures.subject import Artifact, Subject
-from tests.meta.corpus import FAULTS, Fault, Site
-from tests.meta.corpus.drafts import Draft
-from tests.meta.corpus.making import load_corpus, make_mutants
-from tests.meta.corpus.patches import Build, Patch, detour_site
+from onnx_conformance.checks.controls import changed
+from onnx_conformance.core.onnx_file import inspect
+from onnx_conformance.core.store import file_digest
+from onnx_conformance.session.subject import Artifact, Subject
+from studies.corpus import FAULTS, Fault, Site
+from studies.corpus.drafts import Draft
+from studies.corpus.making import load_corpus, make_mutants
+from studies.corpus.patches import Build, Patch, detour_site
 
 Factors = Callable[[int], np.ndarray[Any, Any]]  # of the samples of a batch of that size
 

@@ -3,8 +3,8 @@
 import os
 import sys
 
-from fixtures.exporters import EXPORTERS, Exporter
-from fixtures.exporters.torch_routes import torchscript
+from onnx_conformance.catalog.exporters import EXPORTERS, Exporter
+from onnx_conformance.workers.torch.export import torchscript
 
 
 def lying(module, example, request, opset, options, path):

@@ -1,8 +1,8 @@
 """A runtime whose extended optimisations are wrong: Gemm's bias is lost from there on."""
 
-from fixtures.pipeline import lanes
+from onnx_conformance.session import worker_queue
 
-_engine = lanes.Lanes._engine
+_engine = worker_queue.Lanes._engine
 SERVANT = "tests.meta.plugins.bad_level_servant:Servant"
 
 
@@ -10,4 +10,4 @@ def _optimising(self, kind, spec):
     return _engine(self, SERVANT if kind == "onnxruntime" else kind, spec)
 
 
-lanes.Lanes._engine = _optimising
+worker_queue.Lanes._engine = _optimising

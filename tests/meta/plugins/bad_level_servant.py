@@ -1,6 +1,6 @@
 """ONNX Runtime that answers a tenth too much from the extended level on."""
 
-from fixtures.engines.ort_engine import OrtServant
+from onnx_conformance.workers.onnxruntime.backend import OrtServant
 
 RIGHT = ("disable_all", "enable_basic")
 COLUMNS = 5  # of the model that is judged: the probe's own model stays right

@@ -4,10 +4,10 @@ import ml_dtypes
 import onnx
 from onnx import numpy_helper
 
-from fixtures.checks.spoiling import saturate, shift_zero_points
-from fixtures.variants import register_variant
-from fixtures.variants.half import fp16
-from fixtures.variants.integer import int8_static
+from onnx_conformance.catalog.variants import register_variant
+from onnx_conformance.checks.controls_of_precision import saturate, shift_zero_points
+from onnx_conformance.workers.variants.half import fp16
+from onnx_conformance.workers.variants.int8 import int8_static
 
 
 @register_variant("negated", story="one weight has the wrong sign")

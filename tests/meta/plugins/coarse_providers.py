@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fixtures.providers.records import CPU, PROVIDERS
+from onnx_conformance.catalog.providers import CPU, PROVIDERS
 
 for precision in ("tf32", "float16", "bfloat16"):
     name = f"cpu_{precision}"

@@ -1,7 +1,7 @@
 """A model that answers nearly the same to every input."""
 
-from fixtures.models import register_model
-from fixtures.spec import TensorSpec
+from onnx_conformance.catalog.models import register_model
+from onnx_conformance.core.spec import TensorSpec
 
 
 @register_model(

@@ -1,6 +1,6 @@
 """Two GPU providers that need no GPU: one that works (the CPU provider in disguise), one absent."""
 
-from fixtures.providers import PROVIDERS, Provider
+from onnx_conformance.catalog.providers import PROVIDERS, Provider
 
 PROVIDERS.register("fakegpu", Provider("fakegpu", "CPUExecutionProvider", gpu=True))
 PROVIDERS.register("absentgpu", Provider("absentgpu", "AbsentExecutionProvider", gpu=True))

@@ -5,12 +5,12 @@ import time
 
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
-from fixtures.engines import ort_engine
+from onnx_conformance.workers.onnxruntime import backend
 
 PROBE = "probe.onnx"  # which only one of them does not survive
 
 
-class Servant(ort_engine.OrtServant):
+class Servant(backend.OrtServant):
     def run(self, session, feeds):
         way, probed = os.environ["FALLS_BY"], session["files"][0].endswith(PROBE)
         if way == "stillborn" or (way == "aborting" and not probed):

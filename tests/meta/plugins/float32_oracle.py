@@ -1,8 +1,8 @@
 """A torch engine whose float64 is float32 in a wider array."""
 
-from fixtures.pipeline import lanes
+from onnx_conformance.session import worker_queue
 
-_engine = lanes.Lanes._engine
+_engine = worker_queue.Lanes._engine
 SERVANT = "tests.meta.plugins.float32_servant:Servant"
 
 
@@ -10,4 +10,4 @@ def _float32(self, kind, spec):
     return _engine(self, SERVANT if kind == "torch" else kind, spec)
 
 
-lanes.Lanes._engine = _float32
+worker_queue.Lanes._engine = _float32

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fixtures.engines.torch_engine import TorchServant
+from onnx_conformance.workers.torch.backend import TorchServant
 
 
 class Servant(TorchServant):

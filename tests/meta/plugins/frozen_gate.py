@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from fixtures.gate import gating
+from onnx_conformance.perf.gate import gate
 
-gating.Gate = partial(
-    gating.Gate,
+gate.Gate = partial(
+    gate.Gate,
     engine="tests.meta.frozen:Frozen",
-    forms={gating.BASELINE: "frozen-0.001", gating.CANDIDATE: "frozen-0.001"},
+    forms={gate.BASELINE: "frozen-0.001", gate.CANDIDATE: "frozen-0.001"},
 )

@@ -3,11 +3,11 @@
 from functools import partial
 from typing import Any
 
-from fixtures.exporters import EXPORTERS, Exporter
-from fixtures.exporters.keras_routes import tf2onnx_function
-from fixtures.exporters.torch_routes import torchscript
-from fixtures.models import register_model
-from fixtures.spec import TensorSpec
+from onnx_conformance.catalog.exporters import EXPORTERS, Exporter
+from onnx_conformance.catalog.models import register_model
+from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.workers.keras.export import tf2onnx_function
+from onnx_conformance.workers.torch.export import torchscript
 
 
 def image(*sizes: int) -> tuple[TensorSpec, ...]:

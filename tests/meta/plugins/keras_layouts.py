@@ -1,8 +1,8 @@
 """A small channels-last Keras model, and a route that exports it for channels-first feeds."""
 
-from fixtures.exporters import EXPORTERS, Exporter
-from fixtures.models import register_model
-from fixtures.spec import TensorSpec
+from onnx_conformance.catalog.exporters import EXPORTERS, Exporter
+from onnx_conformance.catalog.models import register_model
+from onnx_conformance.core.spec import TensorSpec
 
 
 @register_model(

@@ -2,6 +2,6 @@
 
 from hypothesis import Phase
 
-from fixtures import strategies
+from onnx_conformance.inputs import strategies
 
 strategies.PHASES = (Phase.reuse,)

@@ -3,6 +3,6 @@
 import os
 from pathlib import Path
 
-from fixtures import found_recipes
+from onnx_conformance.inputs import found_recipes
 
 found_recipes.FOUND = Path(os.environ["FOUND_RECIPES"])

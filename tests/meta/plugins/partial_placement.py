@@ -1,8 +1,8 @@
 """A runtime that says of every session that one node of it ran elsewhere."""
 
-from fixtures.pipeline import lanes
+from onnx_conformance.session import worker_queue
 
-_engine = lanes.Lanes._engine
+_engine = worker_queue.Lanes._engine
 SERVANT = "tests.meta.plugins.partial_placement_servant:Servant"
 
 
@@ -10,4 +10,4 @@ def _partial(self, kind, spec):
     return _engine(self, SERVANT if kind == "onnxruntime" else kind, spec)
 
 
-lanes.Lanes._engine = _partial
+worker_queue.Lanes._engine = _partial

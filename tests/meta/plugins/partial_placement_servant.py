@@ -1,6 +1,6 @@
 """ONNX Runtime that leaves a node to another provider, by its own word."""
 
-from fixtures.engines.ort_engine import OrtServant
+from onnx_conformance.workers.onnxruntime.backend import OrtServant
 
 
 class Servant(OrtServant):

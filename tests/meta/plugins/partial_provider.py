@@ -1,9 +1,9 @@
 """Two providers that leave Relu to the CPU; the work of one of them cannot be measured."""
 
-from fixtures.pipeline import lanes
-from fixtures.providers import PROVIDERS, Provider
+from onnx_conformance.catalog.providers import PROVIDERS, Provider
+from onnx_conformance.session import worker_queue
 
-_engine = lanes.Lanes._engine
+_engine = worker_queue.Lanes._engine
 SERVANT = "tests.meta.plugins.partial_provider_servant:Servant"
 
 for name, measured in (("partial", "1"), ("unmeasured", "0")):
@@ -15,4 +15,4 @@ def _partial(self, kind, spec):
     return _engine(self, SERVANT if spec and "PARTIAL_MEASURED" in spec else kind, spec)
 
 
-lanes.Lanes._engine = _partial
+worker_queue.Lanes._engine = _partial

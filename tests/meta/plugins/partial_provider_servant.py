@@ -2,7 +2,7 @@
 
 import os
 
-from fixtures.engines.ort_engine import OrtServant
+from onnx_conformance.workers.onnxruntime.backend import OrtServant
 
 CPU, PARTIAL = "CPUExecutionProvider", "PartialExecutionProvider"
 

@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from fixtures.gate import gating
+from onnx_conformance.perf.gate import gate
 
-gating.Gate = partial(
-    gating.Gate,
+gate.Gate = partial(
+    gate.Gate,
     engine="tests.meta.slowed:Slowed",
-    forms={gating.BASELINE: "plain", gating.CANDIDATE: "slowed-2.0"},
+    forms={gate.BASELINE: "plain", gate.CANDIDATE: "slowed-2.0"},
 )

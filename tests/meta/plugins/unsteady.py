@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-from fixtures.pipeline import lanes
-from fixtures.providers import PROVIDERS
-from fixtures.providers.records import CPU
+from onnx_conformance.catalog.providers import CPU, PROVIDERS
+from onnx_conformance.session import worker_queue
 
-_engine = lanes.Lanes._engine
+_engine = worker_queue.Lanes._engine
 SERVANT = "tests.meta.plugins.unsteady_servant:Servant"
 UNSTEADY = {"UNSTEADY": "1"}
 
@@ -19,4 +18,4 @@ def _unsteady(self, kind, spec):
     return _engine(self, SERVANT if spec and "UNSTEADY" in spec else kind, spec)
 
 
-lanes.Lanes._engine = _unsteady
+worker_queue.Lanes._engine = _unsteady

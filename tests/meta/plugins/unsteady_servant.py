@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fixtures.engines.ort_engine import OrtServant
+from onnx_conformance.workers.onnxruntime.backend import OrtServant
 
 COLUMNS = 5  # of the model that is judged: the probe's own model stays right
 

@@ -1,5 +1,5 @@
 """As on a machine where only torch's half is installed."""
 
-from fixtures.pipeline import keys
+from onnx_conformance.session import cache_keys
 
-keys.FRAMEWORK_MODULES["keras"] = "a_framework_that_is_not_installed"
+cache_keys.FRAMEWORK_MODULES["keras"] = "a_framework_that_is_not_installed"

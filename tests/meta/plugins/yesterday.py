@@ -1,7 +1,7 @@
 """A route that leaves the file of another day's weights."""
 
-from fixtures.exporters import EXPORTERS, Exporter
-from fixtures.exporters.torch_routes import torchscript
+from onnx_conformance.catalog.exporters import EXPORTERS, Exporter
+from onnx_conformance.workers.torch.export import torchscript
 
 
 def yesterday(module, example, request, opset, options, path):

@@ -1,5 +1,5 @@
 """A Hypothesis profile that asks for no example."""
 
-from fixtures import options
+from onnx_conformance.plugin import options
 
 options.PROFILES["default"] = 0

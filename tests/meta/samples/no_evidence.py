@@ -1,8 +1,8 @@
-"""Conformance tests that prove nothing; each must be red. Run by tests/meta/test_runs.py."""
+"""Conformance tests that prove nothing; each must be red. Run by tests/meta/plugin/test_runs.py."""
 
 import pytest
 
-from fixtures.results import CheckResult
+from onnx_conformance.core.results import CheckResult
 
 
 @pytest.mark.check("checker")

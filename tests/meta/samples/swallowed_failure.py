@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from fixtures.results import failed
+from onnx_conformance.core.results import failed
 
 
 @pytest.mark.check("checker")

@@ -1,0 +1,249 @@
+"""``certify``: the same checks as a run, for notebooks and scripts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
+from onnx_conformance.checks.evidence import ConformanceFailure
+from onnx_conformance.checks.required import owed_by
+from onnx_conformance.core.custom_operators import CustomOperators
+from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, UsageError
+from onnx_conformance.core.files import KNOWN_FAILURES, TOLERANCES
+from onnx_conformance.core.results import CheckResult, failed, skipped
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
+from onnx_conformance.core.store import Store
+from onnx_conformance.core.tolerances import Tolerances, load_tolerances
+from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.known_failures import (
+    KnownFailure,
+    find,
+    load_known_failures,
+    operators_of,
+)
+from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.session.selection import Selection, select_cases
+from onnx_conformance.session.user_models import adopt
+from onnx_conformance.session.worker_queue import Clock
+
+Spec = TensorSpec | Iterable[TensorSpec] | Mapping[str, Any] | None
+MARKS = {
+    "passed": "proved",
+    "known_failure": "known failure",
+    "failed": "RED",
+    "skipped": "skipped",
+}
+
+
+@dataclass(frozen=True)
+class CaseVerdict:
+    """What was found of one case: a result for each test that it owes."""
+
+    case: Case
+    results: tuple[CheckResult, ...]
+
+    @property
+    def verdict(self) -> str:
+        """``passed``, ``failed``, ``known_failure``, or ``skipped`` where a test was not run."""
+        found = {result.outcome for result in self.results}
+        for verdict in ("failed", "error", "known_failure", "skipped"):
+            if verdict in found:
+                return "failed" if verdict == "error" else verdict
+        return "passed" if self.results else "skipped"
+
+    @property
+    def compared(self) -> int:
+        """Elements and facts."""
+        return sum(result.compared for result in self.results)
+
+    @property
+    def score(self) -> float | None:
+        """The worst error in float32 yardsticks, where one was measured."""
+        scores = [result.score for result in self.results if result.score is not None]
+        return max(scores, default=None)
+
+    def __str__(self) -> str:
+        worst = "" if self.score is None else f", worst {self.score:.2f} yardsticks"
+        if self.verdict == "passed" and self.score is None:
+            worst = ", by allclose alone, without a float64 oracle"
+        told = [f"{self.case.id}: {MARKS[self.verdict]} ({self.compared:,} compared{worst})"]
+        shown = [r for r in self.results if r.outcome not in ("passed", "known_failure")]
+        alike = Counter((result.reason, result.details) for result in shown)
+        for result in shown:  # a stage that failed fails every check in the same words
+            more = alike.pop((result.reason, result.details), 0) - 1
+            if more >= 0:
+                tail = f" and {more} more" if more else ""
+                told.append(f"  {result.name}{tail}: {result.reason}")
+                told += [f"    {d}" for d in result.details]
+        return "\n".join(told)
+
+
+@dataclass(frozen=True)
+class Certification:
+    """The verdicts of one call of :func:`certify`; print it."""
+
+    cases: tuple[CaseVerdict, ...] = field(default=())
+
+    @property
+    def proved(self) -> bool:
+        """Whether every case passed everything that it owes. No case is no proof."""
+        return bool(self.cases) and all(case.verdict == "passed" for case in self.cases)
+
+    def require(self) -> None:
+        """Raise AssertionError, with what is wrong, unless everything is proved."""
+        if not self.proved:
+            raise AssertionError(str(self))
+
+    def __str__(self) -> str:
+        proved = sum(case.verdict == "passed" for case in self.cases)
+        last = f"{proved} of {len(self.cases)} cases are proved the same function."
+        return "\n".join([*map(str, self.cases), last])
+
+
+def certify(
+    model: Any,
+    spec: Spec = None,
+    *,
+    name: str = "model",
+    axes: Mapping[str, Sizes] | None = None,
+    oracle: bool = True,
+    operators: CustomOperators | None = None,
+    exporters: str | Iterable[str] = (),
+    opsets: int | Iterable[int] = (),
+    providers: str | Iterable[str] = ("cpu",),
+    artifacts: str | Path | Iterable[str | Path] = (),
+    seed: int = 0,
+    threads: int = 1,
+    tolerances: Path = TOLERANCES,
+    known_failures: Path = KNOWN_FAILURES,
+    cache_dir: Path | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Certification:
+    """Export a model by each route, run it on each provider, and run every check on it.
+
+    Args:
+        model: a ``torch.nn.Module``, ``keras.Model`` or callable of this process, or the name of
+            a model as ``--model`` takes it.
+        spec: the inputs: specs, or example arrays by name. A Keras model knows its own.
+        name: what ids call the model.
+        axes: sizes of symbolic axes other than the batch: ``{"sequence": (1, 128)}``.
+        oracle: False for a model that cannot be computed in float64.
+        operators: translations of a torch model's own operators, and libraries that run them.
+        exporters, opsets, providers: one or several; all routes of the framework, and two opsets
+            each, where left out.
+        artifacts: ONNX files to judge, instead of an export.
+        threads: of ONNX Runtime, and of native where it runs in a process of its own.
+        cache_dir: keeps results of named models for later calls; nothing is kept without it.
+        progress: is told of each case as it begins; ``print`` is one.
+
+    Raises:
+        UsageError: an unknown name, or a spec that does not describe the model.
+    """
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = cache_dir or scratch
+        before = tuple(MODELS)
+        found = _spec_of(model, spec, name, axes, oracle, operators, seed, scratch)
+        # another call may mean another model by the same name
+        if found.name in MODELS and found.name not in before:
+            stack.callback(MODELS.forget, found.name)
+        live = not isinstance(model, str)
+        rules = load_tolerances(tolerances)
+        settings = Settings(
+            seed=seed,
+            cache_dir=folder,
+            threads=threads,
+            native_in_process=live and found.framework != "keras",
+            approximation=rules.defaults["approximation"],
+        )
+        workbench = Workbench(settings, Store(folder), Clock())
+        stack.callback(workbench.close)
+        known = tuple(load_known_failures(known_failures))
+        asked = Selection(
+            (found.name,),
+            tuple(_several(exporters)),
+            tuple(_several(opsets)),
+            tuple(_several(providers)),
+            tuple(str(path) for path in _several(artifacts)),
+        )
+        verdicts = []
+        for case in select_cases(asked):
+            progress(case.id)
+            verdicts.append(_judged(case, workbench, rules, known))
+        return Certification(tuple(verdicts))
+
+
+def _several(given: Any) -> Iterable[Any]:
+    """What was given, alone or among others."""
+    return (given,) if isinstance(given, (str, int, Path)) else given
+
+
+def _spec_of(
+    model: Any,
+    spec: Spec,
+    name: str,
+    axes: Mapping[str, Sizes] | None,
+    oracle: bool,
+    operators: CustomOperators | None,
+    seed: int,
+    scratch: Path,
+) -> ModelSpec:
+    if isinstance(model, str):
+        if spec is not None or operators is not None:
+            what = "spec" if spec is not None else "operators"
+            raise UsageError(f"certify('{model}'): a named model has its own {what}; give none")
+        return resolve_model(adopt((), (model,), seed=seed)[0])
+    from onnx_conformance.workers.user_model.live import describe_live
+
+    examples = spec if isinstance(spec, Mapping) else None
+    inputs: tuple[TensorSpec, ...] = ()
+    if isinstance(spec, TensorSpec):
+        inputs = (spec,)
+    elif spec is not None and not isinstance(spec, Mapping):
+        inputs = tuple(spec)
+        if not all(isinstance(one, TensorSpec) for one in inputs):
+            raise UsageError(
+                f"certify: a spec is a TensorSpec, several of them, or example arrays by name "
+                f'({{"x": array}}), and no {type(spec).__name__}'
+            )
+    one = Declaration(
+        name,
+        lambda: model,
+        inputs=inputs,
+        examples=examples,
+        axes=axes_from(axes),
+        oracle=oracle,
+    )
+    return MODELS.register(name, describe_live(model, one, seed, scratch, operators))
+
+
+def _judged(
+    case: Case, workbench: Workbench, rules: Tolerances, known: tuple[KnownFailure, ...]
+) -> CaseVerdict:
+    probe = workbench.probe(case.provider)
+    if not probe.usable:
+        verdict = failed if probe.broken else skipped
+        return CaseVerdict(case, (verdict("placement", f"{case.provider}: {probe.words}"),))
+    subject = LiveSubject(case, workbench, rules)
+    results: list[CheckResult] = []
+    for test in owed_by(subject.model, subject.case, subject.seed, drawn=True):
+        try:
+            result = test.run(subject)
+            failure: ConformanceError | None = ConformanceFailure(subject, result)
+        except CapabilityMissing as missing:
+            result, failure = skipped(test.check.name, str(missing)), None
+        except ConformanceError as error:
+            result, failure = failed(test.check.name, str(error)), error
+        if not result.passed and result.outcome != "skipped" and failure is not None:
+            foretold = find(known, case, test.check.name, operators_of(subject))
+            if foretold is not None and foretold.explains(failure):
+                result = CheckResult(test.check.name, "known_failure", str(foretold))
+        results.append(result)
+    return CaseVerdict(case, tuple(results))

@@ -1,0 +1,86 @@
+"""The export routes: one record each, saying what it serves and what it promises.
+
+The function that a record names runs in the native engine's process as
+``function(native_model, example, request, opset, options, path)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.registry import Registry
+from onnx_conformance.core.spec import Case, ExportOptions, Framework
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """One route from a native model to ONNX.
+
+    Args:
+        function: ``module:function`` that writes the file.
+        opsets: what the route says it can be asked for.
+        conservative, newest: the two opsets of the default cases.
+        packages: distributions whose versions shape the file, beside the framework's.
+        sets_input_names, sets_output_names, sets_batch_axis: whether the route lets us name
+            inputs, outputs (``input``, ``output``) and the batch axis (``batch_size``).
+        keeps_input_order: whether inputs stand in the file in the order in which the model takes
+            them; else their names alone tell them apart.
+        options: the names of :class:`ExportOptions` fields that the route can vary.
+        watched: (model, opset) pairs beyond the default two, kept because a promise of the
+            route is broken there and the day it is mended should be noticed.
+        variants: options that make further default cases of the given models, the documented
+            workarounds of what the plain form cannot do.
+    """
+
+    name: str
+    framework: Framework
+    function: str
+    opsets: range
+    conservative: int
+    newest: int
+    packages: tuple[str, ...]
+    sets_input_names: bool = True
+    sets_output_names: bool = True
+    sets_batch_axis: bool = True
+    keeps_input_order: bool = True
+    options: frozenset[str] = frozenset()
+    watched: tuple[tuple[str, int], ...] = ()
+    variants: tuple[tuple[str, ExportOptions], ...] = ()
+
+
+EXPORTERS: Registry[Exporter] = Registry("exporter")
+
+# Who made a given artifact need not be known; what the names in it may be: onnx_conformance/session/external_artifacts.py.
+GIVEN = Exporter(
+    name="given",
+    framework="torch",
+    function="",
+    opsets=range(0),
+    conservative=0,
+    newest=0,
+    packages=(),
+    sets_input_names=False,
+    sets_output_names=False,
+    sets_batch_axis=False,
+)
+
+
+def exporter_of(case: Case) -> Exporter:
+    """The record of the case's route, or of a file that was given."""
+    return GIVEN if case.exporter == GIVEN.name else EXPORTERS[case.exporter]
+
+
+def refuse_unserved(case: Case) -> None:
+    """Raise UsageError if the case asks its route for an option or opset it does not serve."""
+    exporter = exporter_of(case)
+    if case.opset not in exporter.opsets:
+        raise UsageError(
+            f"exporter {exporter.name} serves opsets {exporter.opsets.start} to "
+            f"{exporter.opsets.stop - 1}, not {case.opset}"
+        )
+    plain = ExportOptions()
+    for option in fields(ExportOptions):
+        varied = getattr(case.options, option.name) != getattr(plain, option.name)
+        if varied and option.name not in exporter.options:
+            raise UsageError(f"exporter {exporter.name} cannot vary '{option.name}'")

@@ -1,0 +1,191 @@
+"""The registered models. Importing this package imports no framework.
+
+A model is one function decorated with :func:`register_model`; the function runs in the
+engine's process and imports its framework there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from onnx_conformance.core.custom_operators import operators_of
+from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.registry import Registry
+from onnx_conformance.core.spec import Axes, Axis, Framework, ModelSpec, Preprocessing, TensorSpec
+
+MODELS: Registry[ModelSpec] = Registry("model")
+
+Builder = Callable[..., Any]
+B = TypeVar("B", bound=Builder)
+Sizes = Axis | tuple[int, int] | tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A builder in a user's file, with what its decorator says; the rest is found by looking.
+
+    Args:
+        examples: arrays of which the inputs' specs are inferred, by name or in order.
+        oracle: None to find out whether the model works in float64.
+    """
+
+    name: str
+    builder: Builder
+    framework: Framework | None = None
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    examples: Any = None
+    axes: Axes = ()
+    calibrate: bool = False
+    oracle: bool = True
+    labels: bool = False
+    preprocessing: Preprocessing | None = None
+    task: str = ""
+
+
+_DECLARED: list[list[Declaration]] = []
+
+
+@contextmanager
+def declaring() -> Iterator[list[Declaration]]:
+    """Collect what is registered meanwhile: a user's file may leave things out, ours may not."""
+    _DECLARED.append([])
+    try:
+        yield _DECLARED[-1]
+    finally:
+        _DECLARED.pop()
+
+
+def register_model(
+    name: str,
+    *,
+    framework: Framework | None = None,
+    inputs: Iterable[TensorSpec] = (),
+    outputs: Iterable[TensorSpec] = (),
+    examples: Any = None,
+    axes: Mapping[str, Sizes] | None = None,
+    calibrate: bool = False,
+    oracle: bool = True,
+    trained: bool = False,
+    labels: bool = False,
+    preprocessing: Preprocessing | None = None,
+    packages: tuple[str, ...] = (),
+    task: str = "",
+) -> Callable[[B], B]:
+    """Register the decorated function as the builder of model ``name``.
+
+    It returns a ``torch.nn.Module``, a ``keras.Model``, or a plain callable from arrays to arrays.
+
+    Args:
+        framework, outputs: found by building and running the model, where they are left out.
+        inputs: in the order in which the model takes them.
+        examples: instead of ``inputs``, a dict or sequence of arrays to infer them from.
+        axes: sizes of symbolic axes other than the batch: ``{"sequence": (1, 128)}``, with a
+            third number for the step. Left out, an axis takes 1 to 24.
+        calibrate: replace a user's model's weights by alive random ones.
+        oracle: False for a model that cannot be computed in float64; verdicts then rest on
+            allclose, and say so.
+        trained, packages, labels, preprocessing, task: see :class:`onnx_conformance.core.spec.ModelSpec`.
+
+    Raises:
+        UsageError: a name that is registered already.
+    """
+    known = axes_from(axes)
+    declared, delivered = tuple(inputs), tuple(outputs)
+
+    def decorate(builder: B) -> B:
+        if _DECLARED:
+            found = Declaration(
+                name, builder, framework, declared, delivered, examples, known, calibrate, oracle,
+                labels, preprocessing, task,
+            )  # fmt: skip
+            _DECLARED[-1].append(found)
+            return builder
+        if framework is None or not declared or not delivered:
+            raise UsageError(f"model '{name}' names no framework, inputs or outputs")
+        spec = ModelSpec(
+            name=name,
+            framework=framework,
+            inputs=declared,
+            outputs=delivered,
+            builder=f"{builder.__module__}:{builder.__qualname__}",
+            trained=trained,
+            labels=labels,
+            preprocessing=preprocessing,
+            packages=packages,
+            axes=known,
+            oracle=oracle,
+            task=task,
+            libraries=operators_of(builder).libraries,
+        )
+        MODELS.register(name, spec)
+        return builder
+
+    return decorate
+
+
+def axes_from(axes: Mapping[str, Sizes] | None) -> Axes:
+    """Symbolic axes as they are written: ``{"sequence": (1, 128)}``, or with a step."""
+    return tuple(
+        (name, sizes if isinstance(sizes, Axis) else Axis(*sizes))
+        for name, sizes in (axes or {}).items()
+    )
+
+
+def resolve_model(name: str) -> ModelSpec:
+    """The spec of a registered model, or of ``torchvision:NAME``."""
+    pool, _, member = name.partition(":")
+    if member and pool == "torchvision" and name not in MODELS:
+        return zoo.spec_of(name, member)
+    if name not in MODELS:
+        known = ", ".join(sorted(MODELS))
+        raise UsageError(
+            f"unknown model '{name}'; known: {known}, or torchvision:NAME, timm:NAME, keras:NAME, "
+            "module:function, file.py:function"
+        )
+    return MODELS[name]
+
+
+# Of one purpose (verdicts on labels), so a run that names no model leaves them out.
+ON_REQUEST = ("digits_cnn",)
+
+# Zoos whose models must be looked at for their inputs; torchvision's are known without.
+ZOO = {
+    "timm": "onnx_conformance.workers.torch.zoo:timm_classifier",
+    "keras": "onnx_conformance.workers.keras.zoo:keras_application",
+}
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """``pool:member``: a zoo and a model of it, a module or file and a function of it.
+
+    Args:
+        name: what ids and reports call the model.
+    """
+
+    name: str
+    pool: str
+    member: str
+
+    def as_data(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def read_pointer(text: str) -> Pointer | None:
+    """The pointer that a model's name is, or None for a plain name."""
+    pool, colon, member = text.rpartition(":")
+    if not colon or not pool or not member or pool == "torchvision":
+        return None
+    if pool.endswith(".py"):
+        return Pointer(f"{Path(pool).name}:{member}", str(Path(pool).absolute()), member)
+    return Pointer(text, pool, member)
+
+
+def no_pretrained(model: str) -> NoReturn:
+    """Say that ``model`` has no pretrained weights: a named skip, never a silent stand-in."""
+    raise CapabilityMissing(f"{model} has no pretrained weights; use --weights calibrated")

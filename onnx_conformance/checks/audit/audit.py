@@ -1,0 +1,198 @@
+"""The audit itself: explain every initialiser, then account for every native tensor."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from onnx_conformance.checks.audit.folds import Fold, folds_of
+from onnx_conformance.checks.audit.graph_weights import Use
+from onnx_conformance.checks.audit.labels import Names, Placing
+from onnx_conformance.checks.audit.layouts import find_blocks, is_gathered
+from onnx_conformance.checks.audit.matcher import Linker, is_float
+from onnx_conformance.checks.audit.matches import Link
+from onnx_conformance.checks.audit.rearranged import find_rearranged
+from onnx_conformance.checks.audit.report import (
+    FAILING,
+    LEFT_TO_FEEDS,
+    Array,
+    AuditReport,
+    Finding,
+)
+from onnx_conformance.checks.audit.rounding import EXACT, Formats, Rounding
+from onnx_conformance.core.native_request import BatchNormRecord
+
+_BEST_FIRST = ("identical", "folded", "rescaled", "rearranged")
+
+
+def audit_initializers(
+    weights: Mapping[str, Array],
+    batch_norms: Iterable[BatchNormRecord],
+    initializers: Mapping[str, Array],
+    *,
+    fold_ulp: float,
+    rounding: Rounding = EXACT,
+    strict: bool = False,
+    uses: Mapping[str, Use] | None = None,
+    unused: Collection[str] = (),
+) -> AuditReport:
+    """Account for every native tensor.
+
+    Args:
+        weights: the native tensors by name.
+        batch_norms: which of them belong to a BatchNorm. A gamma or beta that is not among
+            the weights counts as one or zero.
+        initializers: the artifact's, from ``collect_initializers``.
+        fold_ulp: how far a folded value may be from the fold computed in float64, in units of
+            the initialiser's epsilon times the magnitude of the terms it is made of.
+        rounding: what the file's class of precision may do to a weight.
+        strict: feeds are judged too coarsely to see a weight that is a little off, so what is left
+            to them (``rescaled``, ``absorbed``, ``rearranged`` in any order) fails.
+        uses: from ``collect_uses``; with them, tensors of equal shape that were swapped are
+            noticed where the graph's names or operators tell.
+        unused: native tensors that the caller knows not to reach the outputs (an auxiliary
+            head that only training uses); they may be absent.
+    """
+    folds, formats = folds_of(weights, batch_norms), Formats(fold_ulp, rounding)
+    names, known_uses = Names(weights), uses or {}
+    linker = Linker(weights, folds, initializers, formats)
+    linker.link(names, known_uses)
+    placing = Placing(initializers, linker.links, names, known_uses)
+    by_native: dict[str, list[Link]] = defaultdict(list)
+    for link in (link for links in linker.links.values() for link in links):
+        for native in link.natives:
+            by_native[native].append(link)
+    absent = _Absent(folds, initializers, linker.unexplained(), placing, unused, formats)
+    findings = [
+        _present(native, array, by_native[native], placing, strict=strict)
+        if native in by_native
+        else absent.finding(native, array)
+        for native, array in weights.items()
+    ]
+    missing = {f.native: weights[f.native] for f in findings if f.status == "missing"}
+    unit = "ulp or steps of eight bits" if rounding.steps else AuditReport.unit
+    if not missing:
+        return AuditReport(tuple(findings), unit)
+    if strict:
+        elsewhere = find_blocks(missing, linker.unexplained(), formats)
+    else:
+        elsewhere = find_rearranged(missing, folds, linker.unexplained(), formats)
+    vessels = {} if strict else _vessels(linker, elsewhere)
+    return AuditReport(
+        tuple(
+            _excused(finding, weights[finding.native], elsewhere, vessels)
+            if finding.status == "missing"
+            else finding
+            for finding in findings
+        ),
+        unit,
+    )
+
+
+def _vessels(linker: Linker, elsewhere: Mapping[str, str]) -> dict[int, str]:
+    """What vectors of each size may have gone into: leftovers, and kernels that were rescaled."""
+    found = {array.size: name for name, array in linker.unexplained() if name not in elsewhere}
+    for links in linker.links.values():
+        for link in links:
+            if link.status == "rescaled" and link.measure is not None:
+                found |= dict.fromkeys(linker.shape_of(link.initializer), link.initializer)
+    return found
+
+
+def _excused(
+    finding: Finding, array: Array, elsewhere: Mapping[str, str], vessels: Mapping[int, str]
+) -> Finding:
+    """A missing tensor, unless its values stand elsewhere or it went into something else."""
+    if finding.native in elsewhere:
+        return Finding(finding.native, "rearranged", elsewhere[finding.native], array.size)
+    if array.size == max(array.shape, default=1) and array.size in vessels:
+        note = "no initialiser resembles it, and one of its size has no other explanation"
+        return Finding(finding.native, "absorbed", vessels[array.size], 0, note=note)
+    return finding
+
+
+def _present(
+    native: str, array: Array, links: Sequence[Link], placing: Placing, *, strict: bool
+) -> Finding:
+    """The finding of a tensor that initialisers hold. One harmed copy beside a good one fails."""
+    left = [link for link in links if strict and link.status in LEFT_TO_FEEDS]
+    if left:
+        told = f"{left[0].status}, which feeds at this precision cannot judge"
+        return replace(left[0].finding(native, array), status="differs", note=told)
+    harmed = [link for link in links if link.status in FAILING]
+    if harmed:
+        return max(harmed, key=lambda link: link.mismatched).finding(native, array)
+    best = min(links, key=lambda link: _BEST_FIRST.index(link.status)).finding(native, array)
+    note = placing.misplaced(native, array.size, links)
+    return replace(best, status="differs", note=note) if note else best
+
+
+class _Absent:
+    """What became of tensors that no initialiser holds as such."""
+
+    def __init__(
+        self,
+        folds: Sequence[Fold],
+        initializers: Mapping[str, Array],
+        leftovers: Sequence[tuple[str, Array]],
+        placing: Placing,
+        unused: Collection[str],
+        formats: Formats,
+    ) -> None:
+        self._folds = folds
+        self._formats = formats
+        self._leftovers = leftovers
+        self._placing = placing
+        self._unused = unused
+        self._scalars = [
+            (name, found)
+            for name, found in initializers.items()
+            if found.size == 1 and is_float(found)
+        ]
+        self._gathered: list[Array] = []
+
+    def finding(self, native: str, array: Array) -> Finding:
+        """Taken up by a kernel or a gather, dropped for a good reason, or missing."""
+        for index, fold in enumerate(self._folds):
+            kernels = self._placing.kernels_of(index) if native in fold.scale else []
+            if kernels:
+                note = f"in kernel '{kernels[0].natives[0]}'"
+                return Finding(native, "folded", kernels[0].initializer, array.size, note=note)
+        for name, found in self._leftovers:
+            form = self._formats.of(name, found)
+            held = form.settled(form.held(array))
+            if is_float(array) and array.size and is_gathered(held, form.settled(found)):
+                self._gathered.append(found)
+                return Finding(native, "gathered", name, array.size, note="entries repeated")
+        reason = "unused" if native in self._unused else self._dispensable(array)
+        if reason is None:
+            return Finding(native, "missing", None, 0, note="no initialiser resembles it")
+        return Finding(native, "dropped", None, 0, note=reason)
+
+    def _dispensable(self, array: Array) -> str | None:
+        """Why a tensor's absence cannot matter, if it cannot."""
+        if array.size == 0:
+            return "it is empty"
+        if not is_float(array):
+            return self._dispensable_integers(array)
+        value = array.flat[0]
+        # Among leftovers of its size the tensor may well be, harmed beyond recognition.
+        if not np.all(array == value) or any(f.size == array.size for _, f in self._leftovers):
+            return None
+        if value in (0, 1):
+            return f"all {value:g}: neutral where it is added or multiplied"
+        told = any(
+            self._formats.of(name, found).held(array).flat[0] == found.flat[0]
+            for name, found in self._scalars
+        )
+        return f"all {value:g}, which a scalar holds" if told else None
+
+    def _dispensable_integers(self, array: Array) -> str | None:
+        if array.size == 1:
+            return "an integer counter"
+        if any(found.size % array.size == 0 for found in self._gathered):
+            return "the index of a table that was gathered"
+        return None

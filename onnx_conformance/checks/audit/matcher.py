@@ -1,0 +1,113 @@
+"""Explain every initialiser by native tensors; copies first, for they leave little to explain."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from onnx_conformance.checks.audit.folds import Fold
+from onnx_conformance.checks.audit.graph_weights import Use
+from onnx_conformance.checks.audit.kernels import explain_kernel
+from onnx_conformance.checks.audit.labels import Names, labels_of
+from onnx_conformance.checks.audit.layouts import equal_layout, fingerprint
+from onnx_conformance.checks.audit.matches import Link
+from onnx_conformance.checks.audit.report import Array
+from onnx_conformance.checks.audit.rounding import Format, Formats
+from onnx_conformance.checks.audit.vectors import Hypotheses, explain_vector, hypotheses
+
+
+class Linker:
+    """The links found so far, by initialiser, and what they are made from."""
+
+    def __init__(
+        self,
+        weights: Mapping[str, Array],
+        folds: Sequence[Fold],
+        initializers: Mapping[str, Array],
+        formats: Formats,
+    ) -> None:
+        self.links: dict[str, list[Link]] = {}
+        self._weights = weights
+        self._folds = folds
+        self._initializers = initializers
+        self._formats = formats
+        self._placed: set[str] = set()
+
+    def link(self, names: Names, uses: Mapping[str, Use]) -> None:
+        """Explain all that can be explained; the names only say what to try first."""
+        self._link_copies()
+        self._link_kernels(names, uses)
+        self._link_vectors()
+
+    def shape_of(self, initializer: str) -> tuple[int, ...]:
+        """The shape of an initialiser."""
+        return self._initializers[initializer].shape
+
+    def unexplained(self) -> list[tuple[str, Array]]:
+        """The floating-point initialisers without a link."""
+        return [
+            (name, found)
+            for name, found in self._initializers.items()
+            if name not in self.links and found.size and is_float(found)
+        ]
+
+    def _add(self, link: Link) -> None:
+        self.links.setdefault(link.initializer, []).append(link)
+        self._placed.update(link.natives)
+
+    def _link_copies(self) -> None:
+        prints: dict[object, dict[str, Array]] = defaultdict(dict)
+        for form in self._formats.known:
+            for native, array in self._weights.items():
+                held = form.held(array)
+                prints[fingerprint(held)][native] = held
+        present = ((name, found) for name, found in self._initializers.items() if found.size)
+        for name, found in present:
+            for native, held in prints.get(fingerprint(found), {}).items():
+                layout = equal_layout(held, found)
+                if layout is not None:
+                    self._add(Link(name, (native,), "identical", "copy", layout))
+
+    def _link_kernels(self, names: Names, uses: Mapping[str, Use]) -> None:
+        kernels = defaultdict(list)
+        for native, array in self._weights.items():
+            if array.ndim > 1 and is_float(array):
+                kernels[array.size].append(native)
+        for name, found in self.unexplained():
+            if found.ndim < 2 or found.size not in kernels:
+                continue
+            named = names.spoken_of(labels_of(name, uses))
+            natives = sorted(kernels[found.size], key=lambda n: (n not in named, n in self._placed))
+            form = self._formats.of(name, found)
+            link = explain_kernel(name, found, natives, self._weights, self._folds, form)
+            if link is not None:
+                self._add(link)
+
+    def _link_vectors(self) -> None:
+        by_size: dict[tuple[int, Format], Hypotheses | None] = {}
+        for name, found in self.unexplained():
+            key = found.size, self._formats.of(name, found)
+            if key not in by_size:
+                by_size[key] = self._hypotheses(*key)
+            known = by_size[key]
+            link = explain_vector(name, found, known, self._weights, key[1]) if known else None
+            if link is not None:
+                self._add(link)
+
+    def _hypotheses(self, size: int, form: Format) -> Hypotheses | None:
+        vectors = {
+            native: array
+            for native, array in self._weights.items()
+            if array.size == size == max(array.shape, default=1) and is_float(array)
+        }
+        folds = [(i, fold) for i, fold in enumerate(self._folds) if fold.factor.size == size]
+        normalising = {name for _, fold in folds for name in (*fold.scale, *fold.shift)}
+        biases = [name for name in vectors if name not in self._placed | normalising]
+        return hypotheses(vectors, biases, folds, form)
+
+
+def is_float(array: Array) -> bool:
+    """Also for the formats of ``ml_dtypes``, which NumPy does not count as floating."""
+    return bool(np.issubdtype(array.dtype, np.floating)) or "float" in array.dtype.name

@@ -1,0 +1,103 @@
+"""A link: one initialiser explained by one or more native tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from onnx_conformance.checks.audit.deviation import Measure
+from onnx_conformance.checks.audit.layouts import Layout, native_index
+from onnx_conformance.checks.audit.report import Array, Finding, Status, Worst
+from onnx_conformance.checks.audit.rounding import Format
+
+# What an initialiser is: a copy of one native tensor, a kernel times a factor along its channels,
+# or what a BatchNorm leaves of itself: its factor, its offset.
+Role = Literal["copy", "kernel", "factor", "offset"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """What an initialiser holds.
+
+    Args:
+        natives: the tensors it was made from; the first is the one whose layout it follows.
+        fold: the index of the BatchNorm whose factor was applied, if one was.
+        layout: how the native axes stand in the initialiser; None: in their own order.
+    """
+
+    initializer: str
+    natives: tuple[str, ...]
+    status: Status
+    role: Role
+    layout: Layout | None
+    fold: int | None = None
+    measure: Measure | None = None
+    note: str = ""
+
+    @property
+    def mismatched(self) -> int:
+        return self.measure.mismatched if self.measure else 0
+
+    def finding(self, native: str, array: Array) -> Finding:
+        """The finding for one of the natives."""
+        return Finding(
+            native=native,
+            status=self.status,
+            initializer=self.initializer,
+            elements=array.size,
+            worst=self._worst(array),
+            note=self.note,
+            mismatched=self.mismatched,
+        )
+
+    def _worst(self, array: Array) -> Worst | None:
+        if self.measure is None:
+            return None
+        layout = tuple(range(array.ndim)) if self.layout is None else self.layout
+        index = native_index(self.measure.flat, array.shape, layout)
+        value = float(array[index])
+        return Worst(index, value, self.measure.expected, self.measure.found, self.measure.ulp)
+
+
+def narrower_format(native: Array, found: Array) -> str | None:
+    """The floating-point format that ``found`` fits in and ``native`` does not, if any.
+
+    It tells a rounded copy from a harmed one: a harmed element leaves all others as wide as
+    they were. The narrowest format is named.
+    """
+    for name, fits in _FORMATS.items():
+        if fits(found) and not fits(native):
+            return name
+    return None
+
+
+def coarser_format(form: Format, expected: Callable[[], Array], found: Array) -> str | None:
+    """The format below the file's own narrow one that ``found`` was rounded to, if any.
+
+    Each value of such a tensor may lie within what a fold is granted.
+    """
+    if not form.narrow or not _FORMATS["bfloat16"](found):
+        return None
+    return narrower_format(form.held(expected()), found)
+
+
+def _fits_bits(array: Array, dropped: int) -> bool:
+    """Whether float32 values have ``dropped`` zero bits at the end of the mantissa."""
+    single = np.ascontiguousarray(array, dtype=np.float32)
+    return _fits_type(array, "float32") and not np.any(single.view(np.uint32) & (2**dropped - 1))
+
+
+def _fits_type(array: Array, dtype: str) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.array_equal(array.astype(dtype).astype(array.dtype), array, equal_nan=True))
+
+
+_FORMATS: dict[str, Callable[[Array], bool]] = {
+    "bfloat16": lambda array: _fits_bits(array, 16),
+    "float16": lambda array: _fits_type(array, "float16"),
+    "tf32": lambda array: _fits_bits(array, 13),
+    "float32": lambda array: _fits_type(array, "float32"),
+}

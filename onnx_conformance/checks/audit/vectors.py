@@ -1,0 +1,149 @@
+"""Vectors: harmed copies, and what BatchNorms leave behind (factors, offsets, folded biases)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx_conformance.checks.audit.deviation import Float64, deviations, measure_terms
+from onnx_conformance.checks.audit.folds import Fold
+from onnx_conformance.checks.audit.matches import Link, Role, coarser_format, narrower_format
+from onnx_conformance.checks.audit.rearranged import permuted
+from onnx_conformance.checks.audit.report import Array, Status
+from onnx_conformance.checks.audit.rounding import Format, Grain
+
+# Resemblance, not verdicts: the share of elements that must be near, and how near.
+_NEAR = 2.0**-6  # relative to the terms' magnitude
+_MOST = 0.5
+_FEW = 2
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What a vector could hold.
+
+    Args:
+        natives: the tensors it would be made from.
+        expected, magnitude: (channels,), float64; see ``Fold.offset``.
+        fold: the index of the BatchNorm that it would come from.
+    """
+
+    natives: tuple[str, ...]
+    role: Role
+    expected: Float64
+    magnitude: Float64
+    fold: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """All that vectors of one size could hold, stacked for one comparison.
+
+    Args:
+        expected, magnitude: (hypotheses, channels).
+        grains: what is granted to each.
+        limits, eps: the same, (hypotheses, 1); tiny: (hypotheses, channels).
+    """
+
+    items: tuple[Hypothesis, ...]
+    expected: Float64
+    magnitude: Float64
+    grains: tuple[Grain, ...]
+    limits: Float64
+    eps: Float64
+    tiny: Float64
+
+
+def hypotheses(
+    vectors: Mapping[str, Array],
+    biases: Collection[str],
+    folds: Sequence[tuple[int, Fold]],
+    form: Format,
+) -> Hypotheses | None:
+    """The hypotheses for vectors of one size, or None where nothing has that size.
+
+    Args:
+        vectors: the native vectors of that size; each may stand there as a copy.
+        biases: those of them that a fold may have consumed.
+        folds: the BatchNorms of that size, with their indices.
+    """
+    flat = {name: array.reshape(-1).astype(np.float64) for name, array in vectors.items()}
+    items = [Hypothesis((name,), "copy", v, np.abs(v)) for name, v in flat.items()]
+    for index, fold in folds:
+        items += _remains(index, fold, {name: flat[name] for name in biases})
+    if not items:
+        return None
+    width = items[0].expected.shape
+    grains = tuple(form.grain(vectors[item.natives[0]].dtype) for item in items)
+    limits = [_limit(item, grain) for item, grain in zip(items, grains, strict=True)]
+    return Hypotheses(
+        items=tuple(items),
+        expected=np.stack([item.expected for item in items]),
+        magnitude=np.stack([item.magnitude for item in items]),
+        grains=grains,
+        limits=np.array(limits)[:, None],
+        eps=np.array([grain.eps for grain in grains])[:, None],
+        tiny=np.stack([np.broadcast_to(np.ravel(grain.tiny), width) for grain in grains]),
+    )
+
+
+def explain_vector(
+    name: str, found: Array, known: Hypotheses, weights: Mapping[str, Array], form: Format
+) -> Link | None:
+    """The best explanation of initialiser ``found`` by one hypothesis, or None.
+
+    A constant vector is near many things: it must match exactly where it matches.
+    """
+    values = found.reshape(-1).astype(np.float64)
+    units = deviations(known.expected, known.magnitude, values, known.eps, known.tiny)
+    within = units <= known.limits
+    near = np.abs(values - known.expected) <= _NEAR * known.magnitude
+    matched = np.count_nonzero(within, axis=1)
+    alike = matched if np.all(values == values[0]) else np.count_nonzero(near, axis=1)
+    best = int(np.lexsort((matched, alike))[-1])
+    if alike[best] < max(_MOST * values.size, min(_FEW, values.size)):
+        return None
+    return _link(name, found, known.items[best], known.grains[best], weights, form)
+
+
+def _limit(item: Hypothesis, grain: Grain) -> float:
+    return grain.copy if item.role == "copy" else grain.fold
+
+
+def _remains(index: int, fold: Fold, biases: Mapping[str, Float64]) -> list[Hypothesis]:
+    """A BatchNorm's factor, and its offset with and without each bias."""
+    note = f"of BatchNorm '{fold.name}'"
+    items = [Hypothesis(fold.scale, "factor", fold.factor, np.abs(fold.factor), index, note)]
+    offsets = {fold.shift: fold.offset()}
+    offsets |= {(*fold.shift, bias): fold.offset(value) for bias, value in biases.items()}
+    items += [
+        Hypothesis(natives, "offset", expected, magnitude, index, note)
+        for natives, (expected, magnitude) in offsets.items()
+    ]
+    return items
+
+
+def _link(
+    name: str,
+    found: Array,
+    item: Hypothesis,
+    grain: Grain,
+    weights: Mapping[str, Array],
+    form: Format,
+) -> Link:
+    limit = _limit(item, grain)
+    measure = measure_terms(item.expected, item.magnitude, found, grain, limit)
+    status: Status = "identical" if item.role == "copy" else "folded"
+    note = f"{item.role} {item.note}" if item.note else ""
+    coarse = coarser_format(form, lambda: item.expected, found)
+    if measure.mismatched or coarse:
+        narrow = coarse or narrower_format(form.held(weights[item.natives[0]]), found)
+        status = "rounded" if narrow else "differs"
+        note = f"{note} rounded to {narrow}".strip() if narrow else note
+        tolerance = limit * grain.eps * item.magnitude
+        if permuted(item.expected, found.reshape(-1).astype(np.float64), tolerance):
+            return Link(name, item.natives, "rearranged", item.role, None, item.fold)
+    return Link(name, item.natives, status, item.role, None, item.fold, measure, note)

@@ -1,0 +1,153 @@
+"""A certificate: every check that a case owes, passed, before anything else is said of it.
+
+A verdict is cached by everything it rests on, so a file that was certified before costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.checks.evidence import ConformanceFailure
+from onnx_conformance.checks.required import owed_by
+from onnx_conformance.core.custom_operators import library_digest
+from onnx_conformance.core.settings import Settings, level_of
+from onnx_conformance.core.store import Store, file_digest, key_of
+from onnx_conformance.core.tolerances import Tolerances
+from onnx_conformance.inputs.tasks import TASKS
+from onnx_conformance.session import cache_keys
+from onnx_conformance.session.known_failures import KnownFailure, find, operators_of
+from onnx_conformance.session.subject import Subject, libraries_of
+
+BUDGET = "error_budget"
+# What a verdict is made by: the checks and all that they import.
+JUDGES = (
+    "onnx_conformance.core.spec",
+    "onnx_conformance.checks.function",
+    "onnx_conformance.checks.audit.graph_weights",
+    "onnx_conformance.inputs.tasks",
+)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a case passed.
+
+    Args:
+        checks: how many results it rests on.
+        compared: elements and facts.
+        score: the worst error, in float32 yardsticks (:mod:`onnx_conformance.core.budget`).
+        known: reasons of upstream failures that stand in its way; it is no proof then.
+        beyond: those on feeds that no deployed model is fed; it is no proof either, and what is
+            said of ordinary feeds, such as a time, may be said.
+    """
+
+    checks: int
+    compared: int
+    score: float
+    known: tuple[str, ...] = ()
+    beyond: tuple[str, ...] = ()
+
+    @property
+    def proof(self) -> bool:
+        """Whether everything owed was passed."""
+        return self.ordinary and not self.beyond
+
+    @property
+    def ordinary(self) -> bool:
+        """Whether everything owed on ordinary feeds was passed."""
+        return not self.known and self.compared > 0
+
+    def __str__(self) -> str:
+        told = f"{self.checks} checks passed"
+        told += f", worst {self.score:.2f} yardsticks" if self.score else ""  # int8 has no budget
+        return "; ".join(
+            [told, *(f"known failure beyond ordinary feeds: {b}" for b in self.beyond)]
+        )
+
+
+def certify(
+    subject: Subject, settings: Settings, store: Store, known: tuple[KnownFailure, ...]
+) -> Certificate:
+    """Run every check that an ordinary case owes, or read the verdict of an earlier run.
+
+    Raises:
+        ConformanceFailure: the first that is red.
+        StageFailure: the artifact or its session could not be made.
+    """
+    key = _key(subject, settings, known)
+
+    def judge(directory: Path) -> dict[str, Any]:
+        return asdict(_judge(subject, known))
+
+    facts = store.get_or_build("verdicts", key, judge).facts
+    return Certificate(
+        facts["checks"],
+        facts["compared"],
+        facts["score"],
+        tuple(facts["known"]),
+        tuple(facts["beyond"]),
+    )
+
+
+def certified(
+    subject: Subject, settings: Settings, store: Store, known: tuple[KnownFailure, ...]
+) -> bool:
+    """Whether an earlier run's verdict is at hand."""
+    return store.peek("verdicts", _key(subject, settings, known)) is not None
+
+
+def _judge(subject: Subject, known: tuple[KnownFailure, ...]) -> Certificate:
+    checks, compared, score = 0, 0, 0.0
+    reasons: dict[bool, dict[str, None]] = {True: {}, False: {}}  # by whether feeds are ordinary
+    for test in owed_by(subject.model, subject.case, subject.seed, drawn=False):
+        check, result = test.check, test.run(subject)
+        failure = None if result.passed else ConformanceFailure(subject, result)
+        if result.outcome == "skipped":
+            continue
+        if failure is not None:
+            foretold = find(known, subject.case, check.name, operators_of(subject))
+            if foretold is None or not foretold.explains(failure):
+                raise failure
+            reasons[check.ordinary][str(foretold)] = None
+            continue
+        checks, compared = checks + 1, compared + result.compared
+        if check.name == BUDGET:
+            score = max(score, result.score or 0.0)
+    return Certificate(checks, compared, score, tuple(reasons[True]), tuple(reasons[False]))
+
+
+def _key(subject: Subject, settings: Settings, known: tuple[KnownFailure, ...]) -> str:
+    """Content key of a verdict: the file, the case, the rules, the code and the versions."""
+    case = subject.case
+    provider = PROVIDERS[case.provider]
+    library = Path(provider.library)
+    return key_of(
+        artifact=subject.artifact.sha256,
+        model=cache_keys.model_key(subject.model, settings),
+        case=subject.case.id,
+        opset=case.opset,
+        precision=[case.precision, case.file_precision],  # of a given file the id tells neither
+        provider=asdict(provider),
+        library=file_digest(library) if library.is_file() else None,
+        task=subject.model.task and TASKS[subject.model.task].digest,
+        custom=[(name, library_digest(name)) for name in libraries_of(case, settings)],
+        overrides=provider.overridden(os.environ),
+        min_placement=settings.min_placement,
+        cpu_fallback=settings.cpu_fallback,
+        threads=settings.threads,
+        graph_level=level_of(case, settings),
+        approximation=settings.approximation,
+        rules=_rules(subject.tolerances),
+        known=[asdict(entry) for entry in known],
+        code=cache_keys.source_digest(*JUDGES),
+        environment=json.dumps(cache_keys.environment(), sort_keys=True),
+    )
+
+
+def _rules(tolerances: Tolerances) -> str:
+    return tolerances.path.read_text()

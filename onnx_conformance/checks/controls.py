@@ -1,0 +1,147 @@
+"""Negative controls: wrong conversions, each of which a check must turn red.
+
+A control takes a right subject and a folder to write in, and gives back a wrong one. Those that
+change the file run it for real; the others change what an engine said. Each foretells, check by
+check, the words in which the cause is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.onnx_file import inspect, load_model
+from onnx_conformance.core.registry import Registry
+from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.core.store import file_digest
+from onnx_conformance.core.traces import Traced
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.session.subject import Answer, Artifact, NativeWeights, SessionInfo, Subject
+
+Control = Callable[[Subject, Path], Subject]
+
+
+@dataclass(frozen=True)
+class NegativeControl:
+    """A registered control.
+
+    Args:
+        says: by the name of each check that has it as its control, words of that check's message.
+    """
+
+    name: str
+    function: Control
+    says: dict[str, str]
+
+    def __call__(self, subject: Subject, folder: Path) -> Subject:
+        return self.function(subject, folder)
+
+
+CONTROLS: Registry[NegativeControl] = Registry("negative control")
+Edit = Callable[[onnx.ModelProto], None]
+Change = Callable[[Outputs, Feed, int], Outputs]
+
+
+class Altered:
+    """A subject of which some answers are replaced; everything else is the original's.
+
+    Args:
+        again: alters the subject in the same way once it was given another file.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        *,
+        artifact: Artifact | None = None,
+        session: SessionInfo | None = None,
+        run: Callable[[Feed, int], Answer] | None = None,
+        reference: Callable[[Feed], Reference] | None = None,
+        native: Callable[[Feed], Outputs] | None = None,
+        model: ModelSpec | None = None,
+        again: Callable[[Subject], Subject] | None = None,
+    ) -> None:
+        self.case, self.exporter = subject.case, subject.exporter
+        self.model = model or subject.model
+        self.tolerances, self.seed = subject.tolerances, subject.seed
+        self.hurried = subject.hurried
+        self.min_placement = subject.min_placement
+        self.graph_level = subject.graph_level
+        self._subject = subject
+        self._artifact, self._session = artifact, session
+        self._run, self._reference, self._again = run, reference, again
+        self._native = native
+
+    @property
+    def artifact(self) -> Artifact:
+        return self._artifact or self._subject.artifact
+
+    @property
+    def session(self) -> SessionInfo:
+        return self._session or self._subject.session
+
+    @property
+    def weights(self) -> NativeWeights:
+        return self._subject.weights
+
+    def reference(self, feed: Feed) -> Reference:
+        return self._reference(feed) if self._reference else self._subject.reference(feed)
+
+    def plain_reference(self, feed: Feed) -> Reference:
+        return self._reference(feed) if self._reference else self._subject.plain_reference(feed)
+
+    def native(self, feed: Feed) -> Outputs:
+        return self._native(feed) if self._native else self._subject.native(feed)
+
+    def native_refusal(self, feed: Feed) -> str | None:
+        return self._subject.native_refusal(feed)
+
+    def ranges(self, feed: Feed) -> dict[str, Traced]:
+        return self._subject.ranges(feed)
+
+    def preprocess(self, photograph: Path) -> Array:
+        return self._subject.preprocess(photograph)
+
+    def with_artifact(self, artifact: Artifact) -> Subject:
+        other = self._subject.with_artifact(artifact)
+        return self._again(other) if self._again else other
+
+    def run(self, feed: Feed, repeat: int = 0) -> Answer:
+        return self._run(feed, repeat) if self._run else self._subject.run(feed, repeat)
+
+
+def register_control(**says: str) -> Callable[[Control], Control]:
+    """Register a control under its function's name; ``says``: a check's name and its words."""
+
+    def decorate(function: Control) -> Control:
+        name = function.__name__
+        CONTROLS.register(name, NegativeControl(name, function, says))
+        return function
+
+    return decorate
+
+
+def edited(subject: Subject, folder: Path, edit: Edit) -> Subject:
+    """The subject with an edited copy of its file, which is what sessions then load."""
+    model = load_model(subject.artifact.path)
+    edit(model)
+    path = folder / "edited.onnx"
+    onnx.save(model, path)
+    return subject.with_artifact(Artifact(path, (path,), (file_digest(path),), inspect(path)))
+
+
+def changed(subject: Subject, change: Change) -> Subject:
+    """The subject whose outputs go through ``change(outputs, feed, repeat)``."""
+
+    def run(feed: Feed, repeat: int) -> Answer:
+        answer = subject.run(feed, repeat)
+        if answer.outputs is None:
+            return answer
+        return Answer(change(answer.outputs, feed, repeat))
+
+    return Altered(subject, run=run, again=lambda other: changed(other, change))

@@ -1,0 +1,141 @@
+"""Negative controls that change what an engine said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from onnx_conformance.checks.controls import Altered, changed, register_control
+from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.session.subject import Answer, Subject
+
+
+@register_control(placement="CPUExecutionProvider ran no node; what ran: SomeOther")
+def provider_ran_nothing(subject: Subject, folder: Path) -> Subject:
+    """The session fell back in silence: every node on another provider."""
+    placement = {"SomeOtherExecutionProvider": {"Gemm": 2}}
+    return Altered(subject, session=replace(subject.session, placement=placement))
+
+
+@register_control(placement="the session loaded files of digest 000000")
+def another_file_loaded(subject: Subject, folder: Path) -> Subject:
+    """The session loaded a file that is not the artifact."""
+    return Altered(subject, session=replace(subject.session, sha256=("0" * 64,)))
+
+
+@register_control(canary="the outputs do not depend on the file")
+def another_file_answers(subject: Subject, folder: Path) -> Subject:
+    """Whatever file it is given, the session says that it loaded it, and answers from the first."""
+
+    def deaf(other: Subject) -> Subject:
+        session = replace(subject.session, sha256=other.artifact.sha256)
+        return Altered(other, session=session, run=subject.run, again=deaf)
+
+    return deaf(subject)
+
+
+@register_control(liveness="a model that barely depends on its input proves nothing")
+def constant_output(subject: Subject, folder: Path) -> Subject:
+    """The native model says the same to every input."""
+
+    def reference(feed: Feed) -> Reference:
+        right = subject.reference(feed)
+
+        def constant(outputs: Outputs) -> Outputs:
+            return {name: np.full_like(array, 0.25) for name, array in outputs.items()}
+
+        replicas = tuple(constant(replica) for replica in right.replicas)
+        return Reference(constant(right.oracle), constant(right.native), replicas)
+
+    return Altered(subject, reference=reference)
+
+
+@register_control(allclose="is not close to native torch")
+def scaled_by_a_tenth(subject: Subject, folder: Path) -> Subject:
+    """Outputs a tenth too large."""
+    return changed(
+        subject, lambda outputs, feed, repeat: {n: a * np.float32(1.1) for n, a in outputs.items()}
+    )
+
+
+@register_control(batch_invariance="at batch 2, sample")
+def leaks_between_samples(subject: Subject, folder: Path) -> Subject:
+    """Each sample takes a thousandth of its batch's mean."""
+    return changed(
+        subject,
+        lambda outputs, feed, repeat: {
+            name: a + np.float32(1e-3) * (a.mean(axis=0, keepdims=True) - a[:1])
+            for name, a in outputs.items()
+        },
+    )
+
+
+@register_control(determinism="two runs differ in")
+def not_repeatable(subject: Subject, folder: Path) -> Subject:
+    """The second run differs in the last bit."""
+    return changed(
+        subject,
+        lambda outputs, feed, repeat: {
+            name: np.nextafter(a, np.float32(np.inf)) if repeat else a
+            for name, a in outputs.items()
+        },
+    )
+
+
+@register_control(determinism="the second of two runs is wrong")
+def spoilt_by_its_first_run(subject: Subject, folder: Path) -> Subject:
+    """A provider that promises no determinism, whose second answer is a tenth too large."""
+    wrong = changed(
+        subject,
+        lambda outputs, feed, repeat: {
+            name: a * np.float32(1.1) if repeat else a for name, a in outputs.items()
+        },
+    )
+    wrong.case = replace(subject.case, provider="cuda")
+    return wrong
+
+
+@register_control(top5="of sample 0 is class", photographs="differs from native torch")
+def classes_swapped(subject: Subject, folder: Path) -> Subject:
+    """The first and second class have changed places."""
+
+    def swap(outputs: Outputs, feed: Feed, repeat: int) -> Outputs:
+        return {name: a[:, [1, 0, *range(2, a.shape[1])]] for name, a in outputs.items()}
+
+    return changed(subject, swap)
+
+
+@register_control(nonfinite="differs in NaN")
+def nan_replaced(subject: Subject, folder: Path) -> Subject:
+    """NaN and infinity come out as ordinary numbers."""
+    return changed(
+        subject, lambda outputs, feed, repeat: {n: np.nan_to_num(a) for n, a in outputs.items()}
+    )
+
+
+@register_control(empty_batch="refused: InvalidArgument: empty batch")
+def refuses_empty(subject: Subject, folder: Path) -> Subject:
+    """A batch of no samples is an error."""
+
+    def run(feed: Feed, repeat: int) -> Answer:
+        if any(len(array) == 0 for array in feed.values()):
+            return Answer(None, "InvalidArgument: empty batch")
+        return subject.run(feed, repeat)
+
+    return Altered(subject, run=run)
+
+
+@register_control(refusal="the session answered with numbers")
+def accepts_anything(subject: Subject, folder: Path) -> Subject:
+    """Whatever is fed, numbers come back."""
+
+    def run(feed: Feed, repeat: int) -> Answer:
+        arrays = [np.zeros(spec.concrete(1), spec.dtype) for spec in subject.model.outputs]
+        names = [spec.name for spec in subject.model.outputs]
+        return Answer(dict(zip(names, arrays, strict=True)))
+
+    return Altered(subject, run=run)

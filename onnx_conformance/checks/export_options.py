@@ -1,0 +1,172 @@
+"""Checks of what an export option asks for: static batch, no weights, weights beside the graph."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnx_conformance.checks import reproduction
+from onnx_conformance.checks.registry import register_check
+from onnx_conformance.checks.verdict import judge
+from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.onnx_file import load_model
+from onnx_conformance.core.results import CheckResult, failed, passed
+from onnx_conformance.core.spec import STATIC_BATCH, Case, ExportOptions, ModelSpec
+from onnx_conformance.core.store import file_digest
+from onnx_conformance.inputs.families import FAMILIES, FeedPlan, materialise
+from onnx_conformance.inputs.recipes import Feed, Recipe
+from onnx_conformance.session.subject import Subject
+
+# The checks, by option, that show that it keeps its promise and is the same function.
+OWED = {
+    "no_params": ("weight_inputs",),
+    "no_folding": ("folding", "error_budget"),
+    "static_batch": ("static_batch", "error_budget"),
+    "external_data": ("external_data", "error_budget"),
+}
+OTHER_BATCHES = (STATIC_BATCH - 1, STATIC_BATCH + 1)
+
+
+def pair(seed: int, batch: int = STATIC_BATCH) -> Recipe:
+    """Normal samples, as many as a static batch takes."""
+    return Recipe("normal", batch=batch, seed=seed)
+
+
+def _pair_plan(model: ModelSpec, seed: int) -> FeedPlan:
+    return FeedPlan(reference=(materialise(pair(seed), model),))
+
+
+def _other_batches_plan(model: ModelSpec, seed: int) -> FeedPlan:
+    feeds = (materialise(pair(seed, batch), model) for batch in OTHER_BATCHES)
+    return FeedPlan(runtime=tuple(feeds))
+
+
+FAMILIES.register("pair", _pair_plan)
+FAMILIES.register("other_batches", _other_batches_plan)
+
+
+def _plain(**options: bool) -> Case:
+    return Case("simple_net", "torch_torchscript", 14, "cpu", ExportOptions(**options))
+
+
+@register_check(
+    control="identity_appended",
+    example=lambda seed: {"wanted": "Gemm Relu Gemm"},
+    tests=0,
+)
+def check_operators(subject: Subject, wanted: str) -> CheckResult:
+    """The graph is known: these operators, separated by spaces, in this order."""
+    graph = load_model(subject.artifact.path, weights=False).graph
+    found = " ".join(node.op_type for node in graph.node)
+    if found != wanted:
+        return failed("operators", f"the nodes are '{found}', expected '{wanted}'")
+    return passed("operators", f"the nodes are '{found}'", compared=len(graph.node))
+
+
+@register_check(control="batch_norm_appended", tests=0)
+def check_folding(subject: Subject) -> CheckResult:
+    """Every BatchNorm of the native model is a node without folding, and none is with it."""
+    nodes = subject.artifact.facts["nodes"]
+    found = nodes.get("BatchNormalization", 0)
+    native = len(subject.weights.batch_norms)
+    folding = subject.case.options.constant_folding
+    wanted = 0 if folding else native
+    text = f"{found} BatchNormalization nodes for the native model's {native}"
+    if found != wanted:
+        way = "with" if folding else "without"
+        return failed("folding", f"{text}, expected {wanted} {way} constant folding")
+    return passed("folding", text, compared=sum(nodes.values()))
+
+
+@register_check(
+    control="batch_axis_freed",
+    feeds=("other_batches",),
+    case=_plain(dynamic_batch=False),
+    tests=0,
+)
+def check_static_batch(subject: Subject) -> CheckResult:
+    """The batch axis of every input and output is exactly the example's, and no other is taken."""
+    tensors = [*subject.artifact.facts["inputs"], *subject.artifact.facts["outputs"]]
+    for tensor in tensors:
+        if tensor["shape"][0] != STATIC_BATCH:
+            reason = f"the batch axis of '{tensor['name']}' is {tensor['shape'][0]}"
+            return failed("static_batch", f"{reason}, not {STATIC_BATCH}")
+    for batch in OTHER_BATCHES:
+        recipe = pair(subject.seed, batch)
+        feed = materialise(recipe, subject.model)
+        answer = subject.run(feed)
+        if answer.error is None:
+            return failed(
+                "static_batch",
+                f"a batch of {batch} was answered, though the axis says {STATIC_BATCH}",
+                feed=str(recipe),
+                reproduction=reproduction.accepted(feed, answer.outputs),
+            )
+    refused = " and ".join(map(str, OTHER_BATCHES))
+    return passed(
+        "static_batch",
+        f"batch {STATIC_BATCH} throughout, {refused} refused",
+        compared=len(tensors) + len(OTHER_BATCHES),
+    )
+
+
+@register_check(
+    control="weight_inputs_reordered",
+    feeds=("pair",),
+    case=_plain(export_params=False),
+    tests=0,
+)
+def check_weight_inputs(subject: Subject) -> CheckResult:
+    """The file holds no weight: they are inputs, in native order, and with them it is the model."""
+    name, facts = "weight_inputs", subject.artifact.facts
+    if facts["initializers"]["elements"]:
+        return failed(name, f"the file holds {facts['initializers']['elements']} weights")
+    weights = _float_weights(subject)
+    inputs = [(tensor["name"], tuple(tensor["shape"][1:])) for tensor in facts["inputs"]]
+    wanted = [(spec.name, spec.shape[1:]) for spec in subject.model.inputs]
+    wanted += [(label, array.shape[1:]) for label, array in weights.items()]
+    if inputs != wanted:
+        found = ", ".join(label for label, _ in inputs)
+        return failed(name, f"the inputs are {found}, expected {', '.join(w for w, _ in wanted)}")
+    recipe = pair(subject.seed)
+    feed = materialise(recipe, subject.model)
+    alone = subject.run(feed)
+    if alone.error is None:
+        return failed(
+            name,
+            "the session answers without being fed the weights",
+            feed=str(recipe),
+            reproduction=reproduction.accepted(feed, alone.outputs),
+        )
+    label = f"{recipe} and the native weights"
+    return judge(subject, name, feed, label, given=Feed({**feed, **weights}))
+
+
+def _float_weights(subject: Subject) -> dict[str, Array]:
+    """The native weights that compute: without counters such as BatchNorm's."""
+    arrays = subject.weights.arrays
+    return {n: a for n, a in arrays.items() if np.issubdtype(a.dtype, np.floating)}
+
+
+@register_check(control="data_file_changed", case=_plain(external_data=True), tests=0)
+def check_external_data(subject: Subject) -> CheckResult:
+    """Weights stand in a file beside the graph; the session loaded both as they were exported."""
+    name, artifact = "external_data", subject.artifact
+    if len(artifact.files) != 2:
+        return failed(name, f"{len(artifact.files)} files, expected a graph and its data")
+    graph = load_model(artifact.path, weights=False).graph
+    outside = [tensor for tensor in graph.initializer if tensor.external_data]
+    if not any(len(tensor.dims) > 1 for tensor in outside):
+        return failed(name, "every weight matrix is in the graph's own file")
+    now = tuple(file_digest(path) for path in artifact.files)
+    if now != artifact.sha256:  # asked before the session, which would refuse to load them
+        exported = zip(artifact.files, artifact.sha256, strict=True)
+        changed = ", ".join(path.name for path, sha256 in exported if sha256 not in now)
+        return failed(name, f"{changed} is not what was exported")
+    if subject.session.sha256 != artifact.sha256:
+        return failed(name, "the session loaded other files than were exported")
+    return passed(
+        name,
+        f"{len(outside)} of {len(graph.initializer)} weights in {artifact.files[1].name}; "
+        "both files loaded as exported",
+        compared=len(outside) + len(now),
+    )

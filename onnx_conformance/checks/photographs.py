@@ -1,0 +1,116 @@
+"""Photographs: does a trained classifier still see what it saw?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from onnx_conformance.checks import reproduction
+from onnx_conformance.checks.ranking import absolute_error, rank_problem
+from onnx_conformance.checks.registry import FAITHFUL, register_check
+from onnx_conformance.checks.verdict import judge
+from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.results import CheckResult, failed
+from onnx_conformance.core.spec import Case, Preprocessing
+from onnx_conformance.inputs.photographs import (
+    Photograph,
+    imagenet_labels,
+    levels_apart,
+    photograph_feed,
+    photographs,
+    pillow_sample,
+)
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.session.subject import Subject
+
+LEADING = 5
+
+
+@register_check(
+    control="classes_swapped",
+    feeds=("photographs",),
+    example=lambda seed: {"photograph": photographs()[0]},
+    case=Case("efficientnet_lite0", "torch_torchscript", 14, "cpu"),
+    tests=0,
+    precisions=FAITHFUL,
+)
+def check_photographs(subject: Subject, photograph: Photograph) -> CheckResult:
+    """Native and runtime name the same five classes, in order, and the budget is met.
+
+    The sample is made twice, by Pillow and by torchvision; a preprocessing that squashes, crops
+    elsewhere or swaps colours would feed both sides alike and so never show in their outputs.
+    """
+    preprocessing = subject.model.preprocessing
+    if preprocessing is None:
+        raise CapabilityMissing(f"{subject.model.name} has no preprocessing of photographs")
+    levels, problem = _preprocessing_problem(subject, photograph, preprocessing)
+    if problem:
+        return failed("photographs", problem, feed=photograph.name)
+    feed = photograph_feed(subject.model, preprocessing, photograph.path)
+    verdict = judge(subject, "photographs", feed, f"photograph {photograph.name}")
+    if not verdict.passed:
+        return verdict
+    return _ranked(subject, photograph, feed, verdict, levels)
+
+
+def _preprocessing_problem(
+    subject: Subject, photograph: Photograph, preprocessing: Preprocessing
+) -> tuple[float, str | None]:
+    """How many 8-bit levels Pillow's and torchvision's sample differ by; whether it is too many."""
+    rule = subject.tolerances.rule("photographs", subject.case)
+    ours = pillow_sample(photograph.path, preprocessing)
+    theirs = subject.preprocess(photograph.path)
+    if ours.shape != theirs.shape:
+        return 0.0, f"Pillow's sample has shape {ours.shape}, torchvision's {theirs.shape}"
+    levels = levels_apart(ours, theirs, preprocessing)
+    if levels <= rule["preprocess_levels"]:
+        return levels, None
+    return levels, (
+        f"Pillow's and torchvision's preprocessing of {photograph.name} differ by {levels:.3g} "
+        f"8-bit levels, allowed {rule['preprocess_levels']:g} ({rule.origin})"
+    )
+
+
+def _ranked(
+    subject: Subject, photograph: Photograph, feed: Feed, verdict: CheckResult, levels: float
+) -> CheckResult:
+    """``verdict``, which is within budget, with the leading five judged and put in words."""
+    spec, labels = subject.model.outputs[0], imagenet_labels()
+    reference, outputs = subject.reference(feed), subject.run(feed).outputs or {}
+    tie = subject.tolerances.rule("top5", subject.case)["tie_factor"]
+    tie *= absolute_error(reference, spec.name, 0)
+    wrong, ties = rank_problem(reference, outputs, spec.name, 0, tie)
+    native = leading_classes(reference.native[spec.name][0], labels, spec.scale)
+    runtime = leading_classes(outputs[spec.name][0], labels, spec.scale)
+    told = ", ".join(f"{label} {percent:.1f} %" for label, percent in runtime)
+    statistics = {
+        **verdict.statistics,
+        "photograph": photograph.name,
+        "native_top5": native,
+        "runtime_top5": runtime,
+        "ties": ties,
+        "preprocess_levels": levels,
+    }
+    result = replace(verdict, reason=told, statistics=statistics)
+    if wrong:
+        trace = reproduction.misranked(feed, reference, outputs, spec.name, [tie])
+        result = replace(result, reason=f"{wrong} (ties are closer than {tie:.3g})")
+        return replace(result, outcome="failed", reproduction=trace)
+    if photograph.answers and not {label for label, _ in runtime} & set(photograph.answers):
+        missing = f"none of {', '.join(photograph.answers)} is among {told}"
+        return replace(result, outcome="failed", reason=missing)
+    return result
+
+
+def leading_classes(
+    row: Array, labels: tuple[str, ...], scale: str
+) -> tuple[tuple[str, float], ...]:
+    """The five leading classes of one sample's output ``(1000,)``: labels and percentages."""
+    values = np.asarray(row, np.float64).ravel()
+    if scale != "probabilities":
+        values = np.exp(values - values.max())
+        values /= values.sum()
+    places = np.argsort(-values, kind="stable")[:LEADING]
+    return tuple((labels[place], 100.0 * float(values[place])) for place in places)

@@ -1,0 +1,76 @@
+"""Where a session's nodes run: on the provider that the case names, or on another in silence?"""
+
+from __future__ import annotations
+
+import os
+
+from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.checks.registry import register_check
+from onnx_conformance.core.results import CheckResult, failed, passed
+from onnx_conformance.session.subject import SessionInfo, Subject
+
+
+@register_check(control="provider_ran_nothing")
+def check_placement(subject: Subject) -> CheckResult:
+    """The session loaded this very file, and the case's provider runs enough of its nodes.
+
+    Enough is one node, or the share that ``--min-placement`` asks for. An environment variable
+    that overrides the precision of the case is red: its numbers would be another case's.
+    """
+    session, provider = subject.session, PROVIDERS[subject.case.provider]
+    if session.sha256 != subject.artifact.sha256:
+        loaded, exported = (
+            ", ".join(digest[:12] for digest in digests)
+            for digests in (session.sha256, subject.artifact.sha256)
+        )
+        return failed(
+            "placement",
+            f"the session loaded files of digest {loaded}; the artifact's are {exported}",
+        )
+    nodes = session.nodes(provider.ort_name)
+    if nodes == 0:
+        ran = ", ".join(session.placement) or "nothing"
+        return failed("placement", f"{provider.ort_name} ran no node; what ran: {ran}")
+    overrides = provider.overridden(os.environ)
+    if overrides:
+        return failed("placement", "; ".join(overrides), compared=nodes)
+    told, share = describe_placement(subject), session.share_of_nodes
+    if share < subject.min_placement:
+        asked = f"at least {100 * subject.min_placement:.3g} % are asked for (--min-placement)"
+        words = f"{provider.ort_name} ran {_percent(share)} of the nodes, and {asked}: {told}"
+        return failed("placement", words, compared=nodes)
+    return passed("placement", told, compared=nodes)
+
+
+def describe_placement(subject: Subject) -> str:
+    """``CPUExecutionProvider 121 nodes``; what fell back names its operators, and its cost.
+
+    ``CUDAExecutionProvider 118 nodes (97.5 %, 99.2 % of the time), CPUExecutionProvider 3 nodes
+    (Gather 1, Shape 2)``.
+    """
+    session, parts = subject.session, []
+    for provider, operators in session.placement.items():
+        about = _shares(session) if provider == session.provider else _operators(operators)
+        parts.append(f"{provider} {sum(operators.values())} nodes{about}")
+    return ", ".join(parts)
+
+
+def _shares(session: SessionInfo) -> str:
+    """What the provider runs of a session that it shares with others; nothing of a whole one."""
+    if session.share_of_nodes == 1.0:
+        return ""
+    told, work = [_percent(session.share_of_nodes)], session.share_of_work
+    if work is not None:
+        told.append(f"{_percent(work)} of the time")
+    elif session.work is not None:
+        told.append(f"time not measured: {session.work.unknown}")
+    return f" ({', '.join(told)})"
+
+
+def _operators(operators: dict[str, int]) -> str:
+    return f" ({', '.join(f'{name} {operators[name]}' for name in sorted(operators))})"
+
+
+def _percent(share: float) -> str:
+    """Rounded down, so that a share below all is never told as all."""
+    return f"{int(1000 * share) / 10:.3g} %"

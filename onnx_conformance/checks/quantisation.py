@@ -1,0 +1,206 @@
+"""What the checks of int8 share: both sides' answers to samples, and the signal in them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onnx_conformance.checks.registry import register_check
+from onnx_conformance.core.comparison import Array, Outputs, structure_problem
+from onnx_conformance.core.onnx_file import answering_nodes, load_model
+from onnx_conformance.core.results import CheckResult, failed, passed
+from onnx_conformance.core.spec import Case, TensorSpec
+from onnx_conformance.core.tolerances import INT8
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.typical import typical_feeds
+from onnx_conformance.session.subject import Subject
+
+if TYPE_CHECKING:
+    from onnx_conformance.core.statistics import Interval
+from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.inputs.families import alone
+
+SMALLEST_PROBABILITY = np.finfo(np.float32).tiny  # of a softmax whose logarithm is taken
+# The case on which their negative controls are tried.
+CLASSIFIER = Case(
+    "digits_cnn", "torch_torchscript", 14, "cpu", variant="int8_static", precision=INT8
+)
+
+
+class Unanswered(Exception):
+    """The session did not answer, or not in the right shape; the text is the reason."""
+
+
+@dataclass(frozen=True)
+class Both:
+    """What native and the runtime answer to the same samples, output by output."""
+
+    native: Outputs
+    runtime: Outputs
+
+
+def answers_to(subject: Subject, feeds: list[Feed]) -> Both:
+    """Both sides' answers to the samples of several feeds, joined.
+
+    Raises:
+        Unanswered: the session refused a feed, or answered in another structure.
+    """
+    native, runtime = [], []
+    for feed in feeds:
+        answer, wanted = subject.run(feed), subject.native(feed)
+        if answer.outputs is None:
+            raise Unanswered(f"the session refused the feed: {answer.error}")
+        problem = structure_problem(wanted, answer.outputs)
+        if problem:
+            raise Unanswered(problem)
+        native.append(wanted)
+        runtime.append(answer.outputs)
+    return Both(_joined(native), _joined(runtime))
+
+
+def _joined(rows: list[Outputs]) -> Outputs:
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def signal(spec: TensorSpec, values: Array) -> Array:
+    """An output in float64; probabilities as their logits, of mean 0 in each sample."""
+    exact = values.astype(np.float64)
+    if spec.scale != "probabilities":
+        return exact
+    logits = np.log(np.maximum(exact, SMALLEST_PROBABILITY))
+    centred: Array = logits - logits.mean(axis=-1, keepdims=True)
+    return centred
+
+
+# Parts of the names of operators that round to, or compute in, whole numbers of 8 bits.
+ROUNDING = ("Quantize", "Integer", "QLinear", "QGemm", "QAttention")
+
+
+@register_check(
+    control="zero_points_wrong", feeds=("typical",), case=CLASSIFIER, precisions=(INT8,)
+)
+def check_sqnr(subject: Subject) -> CheckResult:
+    """Signal to quantisation noise of each output, in dB.
+
+    The signal is what moves with the input: an output that is mostly constant is not credited
+    for its constant. Of probabilities it is the logits, since a few sure samples hide the others;
+    of whole numbers and truth values it is what they name.
+    """
+    rule = subject.tolerances.rule("sqnr", subject.case)
+    if not _is_quantised(subject):
+        return failed(
+            "sqnr",
+            "nothing in the file is quantised, and it would be judged as if it were; judge it as "
+            "float32 (without --precision int8)",
+        )
+    feeds = typical_feeds(subject.model, subject.seed)
+    try:
+        both = answers_to(subject, feeds)
+        found = {
+            spec.name: _noise(
+                spec, both.native[spec.name], both.runtime[spec.name], rule["confidence"]
+            )
+            for spec in subject.model.outputs
+        }
+    except (Unanswered, ValueError) as problem:
+        return failed("sqnr", str(problem))
+    worst = min(found, key=lambda name: found[name].low)
+    bound, told = found[worst].low, _decibels(found[worst])
+    result: dict[str, Any] = {
+        "statistics": {name: asdict(interval) for name, interval in found.items()},
+        "feed": f"{found[worst].samples} typical samples",
+    }
+    if bound < rule["least_db"]:
+        reason = f"output '{worst}': {told}, wanted {rule['least_db']:g} dB ({rule.origin})"
+        return failed("sqnr", reason, **result)
+    return passed("sqnr", f"output '{worst}': {told}", compared=found[worst].samples, **result)
+
+
+def _is_quantised(subject: Subject) -> bool:
+    """Whether a node that rounds has a part in the answer: one beside it makes nothing int8."""
+    nodes = answering_nodes(load_model(subject.artifact.path, weights=False))
+    return any(part in node.op_type for node in nodes for part in ROUNDING)
+
+
+def _noise(spec: TensorSpec, native: Array, runtime: Array, confidence: float) -> Interval:
+    from onnx_conformance.core.statistics import class_sqnr, sqnr
+
+    if not spec.floating:
+        return class_sqnr(native, runtime, confidence)
+    signals = (signal(spec, side) for side in (native, runtime))
+    return sqnr(*_moving(*signals), confidence)
+
+
+def _moving(native: Array, runtime: Array) -> tuple[Array, Array]:
+    """Both less native's mean over the samples."""
+    middle = native.mean(axis=0)
+    return native - middle, runtime - middle
+
+
+def _decibels(found: Interval) -> str:
+    least = f"at least {found.low:.1f} at {found.confidence:.0%}, {found.samples} samples"
+    return f"{found.estimate:.1f} dB of signal to quantisation noise ({least})"
+
+
+PER_BATCH = "DynamicQuantizeLinear"  # measures activations over whatever is in the batch
+
+
+def _gives_numbers(model: ModelSpec) -> bool:
+    return any(spec.floating for spec in model.outputs)
+
+
+@register_check(
+    control="follows_the_batch",
+    feeds=("typical",),
+    case=CLASSIFIER,
+    where=_gives_numbers,
+    precisions=(INT8,),
+)
+def check_composition(subject: Subject) -> CheckResult:
+    """A sample's answer does not depend on its batch, beyond a share of the quantisation noise.
+
+    Where the file measures activations batch by batch it does, by design: that is reported.
+    """
+    rule = subject.tolerances.rule("composition", subject.case)
+    feed = typical_feeds(subject.model, subject.seed)[0]
+    try:
+        together, apart = answers_to(subject, [feed]), answers_to(subject, alone(feed))
+    except Unanswered as problem:
+        return failed("composition", str(problem))
+    shares = {
+        spec.name: _share(
+            together.runtime[spec.name], apart.runtime[spec.name], together.native[spec.name]
+        )
+        for spec in subject.model.outputs
+        if spec.floating
+    }
+    worst = max(shares, key=lambda name: shares[name])
+    told = f"alone and among {len(alone(feed))} samples it differs by {shares[worst]:.2g} of the"
+    told = f"{told} quantisation noise (output '{worst}')"
+    statistics = {"share_of_noise": shares}
+    compared = sum(array.size for array in together.runtime.values())
+    if PER_BATCH in subject.artifact.facts["nodes"]:
+        reason = f"{told}; it measures activations batch by batch, so that is reported only"
+        return passed("composition", reason, compared=compared, statistics=statistics)
+    if shares[worst] > rule["share_of_noise"]:
+        reason = f"{told}, allowed {rule['share_of_noise']:g} ({rule.origin})"
+        return failed("composition", reason, statistics=statistics)
+    return passed("composition", told, compared=compared, statistics=statistics)
+
+
+def _share(together: Array, apart: Array, native: Array) -> float:
+    """How far company moves the answers over how far quantisation does, both root mean squares.
+
+    Of the two distances from native the smaller: an error that company adds is no noise.
+    """
+    moved = _rms(together.astype(np.float64) - apart)
+    noise = min(_rms(side.astype(np.float64) - native) for side in (together, apart))
+    if noise == 0.0:
+        return 0.0 if moved == 0.0 else float("inf")
+    return moved / noise
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

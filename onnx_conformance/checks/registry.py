@@ -1,0 +1,114 @@
+"""The checks: plain functions ``check_<name>(subject, ...) -> CheckResult``, free of pytest.
+
+Registering a check takes the name of its negative control: a wrong conversion that it must
+turn red, in words that the control foretells (:mod:`onnx_conformance.checks.controls`).
+``tests/meta/checks/test_controls.py`` runs them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from onnx_conformance.checks.controls import CONTROLS
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.registry import Registry
+from onnx_conformance.core.results import CheckResult
+from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.tolerances import FLOAT32, PRECISIONS, ROUNDED
+
+CheckFunction = Callable[..., CheckResult]
+Example = Callable[[int], dict[str, Any]]
+FAITHFUL = (FLOAT32, *ROUNDED)  # the classes whose every number is near native's
+FLOAT32_WEIGHTS = (FLOAT32, "tf32")  # those whose files and inputs keep float32
+F = TypeVar("F", bound=CheckFunction)
+PLAIN_CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
+
+
+def _none_more(model: ModelSpec) -> int:
+    return 0
+
+
+def _every_model(model: ModelSpec) -> bool:
+    return True
+
+
+def _no_arguments(seed: int) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Check:
+    """A registered check.
+
+    Args:
+        control: the negative control's name.
+        feeds: the feed families that it runs.
+        example: for a check with arguments, those of one call, given the seed.
+        case: the case on which the control is tried.
+        tests: how many tests of it every case owes before it counts as proved; 0 for a check
+            that is for some models or options only.
+        more: how many tests a model owes on top.
+        where: which models it is for; the others do not owe it.
+        precisions: which classes of precision owe it.
+        ordinary: its feeds are such as a deployed model is fed. A known failure of another check
+            is told of a timing and does not forbid it.
+    """
+
+    name: str
+    function: CheckFunction
+    control: str
+    feeds: tuple[str, ...] = ()
+    example: Example = _no_arguments
+    case: Case = PLAIN_CASE
+    tests: int = 1
+    more: Callable[[ModelSpec], int] = _none_more
+    where: Callable[[ModelSpec], bool] = _every_model
+    precisions: tuple[str, ...] = PRECISIONS
+    ordinary: bool = True
+
+    def suits(self, model: ModelSpec, case: Case) -> bool:
+        """Whether it is for such a case of the model."""
+        return case.precision in self.precisions and self.where(model)
+
+    def owed(self, model: ModelSpec, case: Case) -> int:
+        """How many tests of it a case of a model owes."""
+        return self.tests + self.more(model) if self.tests and self.suits(model, case) else 0
+
+
+CHECKS: Registry[Check] = Registry("check")
+
+
+def register_check(
+    *,
+    control: str,
+    feeds: tuple[str, ...] = (),
+    example: Example = _no_arguments,
+    case: Case = PLAIN_CASE,
+    tests: int = 1,
+    more: Callable[[ModelSpec], int] = _none_more,
+    where: Callable[[ModelSpec], bool] = _every_model,
+    precisions: tuple[str, ...] = PRECISIONS,
+    ordinary: bool = True,
+) -> Callable[[F], F]:
+    """Register ``check_<name>``; ``control`` names the wrong conversion it must turn red.
+
+    Raises:
+        UsageError: the control is not registered, or does not say how this check tells of it.
+    """
+
+    def decorate(check: F) -> F:
+        name = check.__name__.removeprefix("check_")
+        if name not in CONTROLS[control].says:
+            raise UsageError(
+                f"negative control '{control}' does not say in which words check '{name}' tells "
+                f"of it; add {name}='…' to its decorator"
+            )
+        record = Check(
+            name, check, control, feeds, example, case, tests, more, where, precisions, ordinary
+        )
+        CHECKS.register(name, record)
+        return check
+
+    return decorate

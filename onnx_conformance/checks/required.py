@@ -1,0 +1,54 @@
+"""Every test that a case owes, as a check and its arguments: one list for runs and for the API.
+
+pytest's tests are collected from the same marks; ``tests/meta/inputs/test_generating.py`` holds the two
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnx_conformance.checks.registry import CHECKS, Check
+from onnx_conformance.core.results import CheckResult
+from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.inputs.families import fixed_axis, replayed
+from onnx_conformance.inputs.strategies import foresee
+from onnx_conformance.session.subject import Subject
+
+FLAWS = ("name", "dtype", "rank", "size")
+
+
+@dataclass(frozen=True)
+class Owed:
+    """One test that a case owes: a call of a check. ``label`` tells it from the check's others."""
+
+    check: Check
+    label: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, subject: Subject) -> CheckResult:
+        """The verdict on ``subject``."""
+        return self.check.function(subject, **self.arguments)
+
+
+def owed_by(model: ModelSpec, case: Case, seed: int, *, drawn: bool = True) -> Iterator[Owed]:
+    """The tests that an ordinary case of a model owes, in the order of the checks.
+
+    Args:
+        drawn: the feeds that Hypothesis draws too, as many as its profile says.
+    """
+    for check in CHECKS.values():
+        if not check.owed(model, case):
+            continue
+        if check.name == "error_budget":
+            for label, recipe in replayed(model.name, seed).items():
+                yield Owed(check, label, {"recipe": recipe})
+            for recipe in foresee(seed) if drawn else ():
+                yield Owed(check, str(recipe), {"recipe": recipe})
+        elif check.name == "refusal":
+            flaws = [flaw for flaw in FLAWS if flaw != "size" or fixed_axis(model)]
+            yield from (Owed(check, flaw, {"flaw": flaw}) for flaw in flaws)
+        else:
+            yield Owed(check, "", check.example(seed))

@@ -1,0 +1,234 @@
+"""Checks beyond the ordinary feed: NaN, infinity, the empty batch, and feeds to refuse."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from onnx_conformance.checks import reproduction
+from onnx_conformance.checks.function import takes_any_number
+from onnx_conformance.checks.registry import FAITHFUL, register_check
+from onnx_conformance.checks.verdict import evidence_lines
+from onnx_conformance.core.budget import largest_yardstick
+from onnx_conformance.core.comparison import (
+    Array,
+    Outputs,
+    allclose_mismatch,
+    nonfinite_problem,
+    structure_problem,
+)
+from onnx_conformance.core.results import CheckResult, failed, passed, skipped
+from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec, sizes_of
+from onnx_conformance.core.tolerances import FLOAT32
+from onnx_conformance.inputs.families import (
+    POISONS,
+    NamedFeed,
+    empty,
+    fixed_axis,
+    malformed,
+    poisoned,
+)
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.session.subject import Subject
+
+HUGE = float(np.sqrt(np.finfo(np.float32).max))  # products of two such numbers overflow
+# ONNX Runtime's words for a Reshape of (0, ...) to (0, ..., -1, ...)
+UNDEFINED_RESHAPE = re.compile(r"Input shape:\{0,[^}]*\}, requested shape:\{0,[^}]*-1")
+
+
+@register_check(
+    control="nan_replaced",
+    feeds=("poisoned",),
+    where=takes_any_number,
+    precisions=FAITHFUL,
+    ordinary=False,
+)
+def check_nonfinite(subject: Subject) -> CheckResult:
+    """No NaN or infinity of native's comes out as a number, and none spoils another sample.
+
+    Among numbers ONNX Runtime's MaxPool keeps a NaN or drops it, by its place in the window. So
+    where a session runs that operator and a lone value comes out otherwise, whole samples of it
+    decide.
+    """
+    result = _judge_poisoned(subject, poisoned(subject.model, subject.seed))
+    if result.passed or not _runs_max_pool(subject):
+        return result
+    return _judge_poisoned(subject, _flooded(subject))
+
+
+def _runs_max_pool(subject: Subject) -> bool:
+    return any("MaxPool" in counts for counts in subject.session.placement.values())
+
+
+def _flooded(subject: Subject) -> NamedFeed:
+    """Samples of nothing but NaN, +inf and -inf, and the clean one."""
+    base = poisoned(subject.model, subject.seed)
+    feed = Feed((name, array.copy()) for name, array in base.feed.items())
+    for spec in subject.model.inputs:
+        if spec.real:
+            for sample, value in enumerate(POISONS):
+                feed[spec.name][sample] = value
+    return NamedFeed("whole samples of NaN, of +inf and of -inf, and a normal one", feed)
+
+
+def _judge_poisoned(subject: Subject, named: NamedFeed) -> CheckResult:
+    rule, clean = subject.tolerances.rule("allclose", subject.case), len(POISONS)
+    answer, native = subject.run(named.feed), subject.native(named.feed)
+    if answer.outputs is None:
+        return failed(
+            "nonfinite",
+            f"refused: {answer.error}",
+            feed=named.label,
+            reproduction=reproduction.unanswered(named.feed),
+        )
+    problem = structure_problem(native, answer.outputs) or _lost(native, answer.outputs)
+    if problem is None:
+        wrong = allclose_mismatch(
+            {name: array[clean:] for name, array in native.items()},
+            {name: array[clean:] for name, array in answer.outputs.items()},
+            rule["rtol"],
+            rule["atol_rms"],
+            scale_atol=True,
+        )
+        noise = _noise(subject, named.feed, clean) if wrong else None
+        if noise:
+            return skipped("nonfinite", noise)
+        problem = f"sample {clean}, which is clean, is wrong in '{wrong.output}'" if wrong else None
+    if problem:
+        return failed(
+            "nonfinite",
+            problem,
+            feed=named.label,
+            details=evidence_lines(subject),
+            reproduction=reproduction.not_close(
+                named.feed, native, answer.outputs, rule, first_sample=clean
+            ),
+        )
+    compared = sum(array.size for array in answer.outputs.values())
+    text = "NaN, +inf and -inf wherever native has them"
+    return passed("nonfinite", text, compared=compared, feed=named.label)
+
+
+def _noise(subject: Subject, feed: Feed, clean: int) -> str | None:
+    """Why the clean sample proves nothing: the budget on it is wider than the fixed tolerance."""
+    if subject.case.precision == FLOAT32 or not subject.model.oracle:
+        return None
+    budget = subject.tolerances.rule("error_budget", subject.case)["factor"]
+    allowed = subject.tolerances.rule("allclose", subject.case)["atol_rms"]
+    reference = subject.reference(Feed((name, array[clean:]) for name, array in feed.items()))
+    noise = largest_yardstick(reference, subject.model.outputs)
+    if budget * noise <= allowed:
+        return None
+    return (
+        f"{reference.unit} itself errs by {noise:.2g} of the output on the clean sample, too much "
+        "to tell whether another sample's NaN spoils it"
+    )
+
+
+def _lost(native: Outputs, got: Outputs) -> str | None:
+    """One sentence on the first NaN or infinity of native's that came out as a number.
+
+    In a poisoned sample NaN may spread further than in native: a kernel padded with zeros
+    multiplies them by infinity, and that is NaN.
+    """
+    wanted, found = _beyond_measure(native), _beyond_measure(got)
+    for name, array in wanted.items():
+        if np.issubdtype(array.dtype, np.floating):
+            poisoned_ones = slice(0, len(POISONS))
+            own, theirs = array[poisoned_ones], found[name][poisoned_ones]
+            spread = np.isfinite(own) & ~np.isfinite(theirs)
+            theirs[spread] = own[spread]
+    return nonfinite_problem(wanted, found)
+
+
+def _beyond_measure(outputs: Outputs) -> Outputs:
+    """The outputs with all that infinity may become in samples 1 and 2 as NaN.
+
+    A Relu that was written as a Clip cuts infinity off at float32's largest number, so a
+    difference of infinities, which is NaN, may come out as infinity or as a huge number.
+    """
+    tamed = {name: np.array(array) for name, array in outputs.items()}
+    for array in tamed.values():
+        if np.issubdtype(array.dtype, np.floating):
+            infinite = array[1 : len(POISONS)]
+            infinite[~(np.abs(infinite) < HUGE)] = np.nan
+    return tamed
+
+
+@register_check(control="refuses_empty", feeds=("empty",), ordinary=False)
+def check_empty_batch(subject: Subject) -> CheckResult:
+    """A batch of no samples gives no samples, in the specified shape and dtype.
+
+    A model that refuses it natively may refuse it anywhere: that is the same function. None may
+    end the runtime's process. A Reshape that leaves a size open (-1) cannot find it among no
+    elements: ONNX does not define it.
+    """
+    named = empty(subject.model)
+    answer = subject.run(named.feed)
+    if answer.died:
+        return failed("empty_batch", f"no sample: {answer.error}", feed=named.label)
+    if answer.outputs is None:
+        refusal = subject.native_refusal(named.feed)
+        if refusal is not None:
+            return passed("empty_batch", f"native refuses it too: {refusal}", compared=1)
+        if UNDEFINED_RESHAPE.search(answer.error or ""):
+            told = "refused: ONNX's Reshape finds no open size (-1) among no elements"
+            return passed("empty_batch", told, compared=1, feed=named.label)
+        return failed("empty_batch", f"refused: {answer.error}", feed=named.label)
+    wanted = {
+        spec.name: _no_samples(spec, subject.model, answer.outputs.get(spec.name))
+        for spec in subject.model.outputs
+    }
+    problem = structure_problem(wanted, answer.outputs)
+    if problem:
+        return failed(
+            "empty_batch",
+            problem,
+            feed=named.label,
+            reproduction=reproduction.misshapen(named.feed, wanted, answer.outputs),
+        )
+    facts = sum(array.ndim for array in wanted.values())
+    return passed("empty_batch", "no sample in, none out", compared=facts, feed=named.label)
+
+
+def _no_samples(spec: TensorSpec, model: ModelSpec, got: Array | None) -> Array:
+    """An output of no samples; sizes that only the model knows are those that it has."""
+    sizes = sizes_of(model.axes, MIDDLE)
+    if got is not None and got.ndim == len(spec.shape):
+        known = {model.inputs[0].shape[0], *sizes}
+        sizes |= {
+            dim: size
+            for dim, size in zip(spec.shape, got.shape, strict=True)
+            if isinstance(dim, str) and dim not in known
+        }
+    return np.zeros(spec.concrete(0, sizes), spec.dtype)
+
+
+@register_check(
+    control="accepts_anything",
+    feeds=("malformed",),
+    example=lambda seed: {"flaw": "dtype"},
+    ordinary=False,
+    tests=4,
+    more=lambda model: 0 if fixed_axis(model) else -1,
+)
+def check_refusal(subject: Subject, flaw: str) -> CheckResult:
+    """A feed with a wrong name, dtype, rank or size gets an error, not a number."""
+    flaws = malformed(subject.model, subject.seed)
+    if flaw not in flaws:
+        return skipped("refusal", "every axis is symbolic: no size is wrong")
+    named = flaws[flaw]
+    answer = subject.run(named.feed)
+    if answer.error is None:
+        return failed(
+            "refusal",
+            f"{named.label}: the session answered with numbers",
+            feed=named.label,
+            reproduction=reproduction.accepted(named.feed, answer.outputs),
+        )
+    if answer.died:
+        return failed("refusal", f"{named.label}: {answer.error}", feed=named.label)
+    if not answer.error.strip():
+        return failed("refusal", f"{named.label}: refused without a word", feed=named.label)
+    return passed("refusal", f"{named.label}: {answer.error[:200]}", compared=1, feed=named.label)

@@ -1,0 +1,176 @@
+"""Checks of the file: is it valid, and is it the artifact that was asked for?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+
+from onnx_conformance.catalog.exporters import GIVEN
+from onnx_conformance.checks.audit.graph_weights import graphs
+from onnx_conformance.checks.registry import register_check
+from onnx_conformance.core.onnx_file import load_model
+from onnx_conformance.core.results import CheckResult, failed, passed
+from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.session.external_artifacts import UNASKED, chosen_by_exporter
+from onnx_conformance.session.subject import Subject
+
+RANDOM = frozenset(
+    ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform")
+    + ("RandomUniformLike",)
+)
+
+
+@register_check(control="unknown_operator")
+def check_checker(subject: Subject) -> CheckResult:
+    """``onnx.checker`` in full, which includes strict shape inference."""
+    nodes = sum(subject.artifact.facts["nodes"].values())
+    try:
+        onnx.checker.check_model(str(subject.artifact.path), full_check=True)
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        ValueError,  # of a file that no schema foresees
+    ) as error:
+        words = " ".join(str(error).split())[:500]
+        return failed("checker", f"{words}; export it again", compared=nodes)
+    return passed("checker", f"{nodes} nodes valid, shapes inferred strictly", compared=nodes)
+
+
+@register_check(control="output_renamed")
+def check_interface(subject: Subject) -> CheckResult:
+    """Count, order, names, dtypes and sizes of inputs and outputs."""
+    facts, exporter, notes = subject.artifact.facts, subject.exporter, []
+    inputs = _inputs(subject)
+    if inputs != facts["inputs"]:
+        notes.append(f"inputs in the order {[tensor['name'] for tensor in facts['inputs']]}")
+    sides = (
+        ("input", subject.model.inputs, inputs, exporter.sets_input_names),
+        ("output", subject.model.outputs, facts["outputs"], exporter.sets_output_names),
+    )
+    compared = 0
+    for side, specs, found, promised in sides:
+        if len(specs) != len(found):
+            names = [tensor["name"] for tensor in found]
+            return failed("interface", f"{len(found)} {side}s {names}, expected {len(specs)}")
+        for spec, tensor in zip(specs, found, strict=True):
+            named = promised or not _may_be_named(subject, tensor)
+            problem = _tensor_problem(spec, tensor, named=named)
+            if problem:
+                return failed("interface", f"{side} {problem}", compared=compared)
+            if tensor["name"] != spec.name:
+                notes.append(f"'{tensor['name']}' is taken for {side} '{spec.name}'")
+            compared += 2 + len(spec.shape)
+    note = f"; by the exporter's choice: {', '.join(notes)}" if notes else ""
+    return passed(
+        "interface", f"names, order, dtypes and sizes as specified{note}", compared=compared
+    )
+
+
+def _inputs(subject: Subject) -> list[dict[str, Any]]:
+    """The file's inputs in the spec's order; as they stand, where the route promises an order."""
+    found: list[dict[str, Any]] = subject.artifact.facts["inputs"]
+    places = {spec.name: place for place, spec in enumerate(subject.model.inputs)}
+    if subject.exporter.keeps_input_order or places.keys() != {t["name"] for t in found}:
+        return found
+    return sorted(found, key=lambda tensor: places[tensor["name"]])
+
+
+def _may_be_named(subject: Subject, tensor: dict[str, Any]) -> bool:
+    """Whether a name that nobody promised is one that an exporter makes up."""
+    if subject.case.exporter != GIVEN.name:
+        return True  # the route chooses, and is known to
+    return chosen_by_exporter(tensor, subject.artifact.facts["producer"], subject.weights.names)
+
+
+def _tensor_problem(spec: TensorSpec, tensor: dict[str, object], *, named: bool) -> str | None:
+    if named and tensor["name"] != spec.name:
+        return f"is named '{tensor['name']}', expected '{spec.name}'"
+    if tensor["dtype"] != spec.dtype:
+        return f"'{spec.name}' has dtype {tensor['dtype']}, expected {spec.dtype}"
+    shape = tensor["shape"]
+    if not isinstance(shape, list) or len(shape) != len(spec.shape):
+        return f"'{spec.name}' has shape {shape}, expected {list(spec.shape)}"
+    for axis, (wanted, got) in enumerate(zip(spec.shape, shape, strict=True)):
+        if isinstance(wanted, int) and wanted != got:
+            return f"'{spec.name}' has size {got} at axis {axis}, expected {wanted}"
+    return None
+
+
+@register_check(control="batch_axis_frozen")
+def check_batch_axis(subject: Subject) -> CheckResult:
+    """The batch axis is symbolic (or static, if that was asked), and named where it can be."""
+    facts, compared = subject.artifact.facts, 0
+    counts = [len(facts[side]) for side in ("inputs", "outputs")]
+    if counts != [len(subject.model.inputs), len(subject.model.outputs)]:
+        return failed("batch_axis", f"the file has {counts[0]} inputs and {counts[1]} outputs")
+    for spec, tensor in zip(
+        (*subject.model.inputs, *subject.model.outputs),
+        (*_inputs(subject), *facts["outputs"]),
+        strict=True,
+    ):
+        frozen = _frozen_axis(spec, tensor["shape"] or [])
+        if frozen and subject.case.options.dynamic_batch:
+            return failed("batch_axis", f"'{spec.name}' {frozen}")
+        axis = (tensor["shape"] or [None])[0]
+        dynamic = isinstance(axis, str)
+        if dynamic != subject.case.options.dynamic_batch:
+            kind = "symbolic" if subject.case.options.dynamic_batch else "static"
+            return failed("batch_axis", f"the batch axis of '{spec.name}' is {axis}, not {kind}")
+        if dynamic and subject.exporter.sets_batch_axis and axis != spec.shape[0]:
+            return failed(
+                "batch_axis", f"'{spec.name}' names its batch axis '{axis}', not '{spec.shape[0]}'"
+            )
+        compared += 1
+    return passed("batch_axis", "as asked on every input and output", compared=compared)
+
+
+def _frozen_axis(spec: TensorSpec, shape: list[Any]) -> str | None:
+    """The first symbolic axis after the batch that the file gives one size, in words."""
+    for axis, (wanted, got) in list(enumerate(zip(spec.shape, shape, strict=False)))[1:]:
+        if isinstance(wanted, str) and not isinstance(got, str):
+            return f"has size {got} at axis {axis}, which is '{wanted}' and must stay symbolic"
+    return None
+
+
+@register_check(control="opset_relabelled")
+def check_opset(subject: Subject) -> CheckResult:
+    """The file's opset is the one that was asked for; if none was, one that exists."""
+    delivered, asked = subject.artifact.facts["opset"], subject.case.opset
+    if asked not in (delivered, UNASKED):
+        return failed("opset", f"asked for opset {asked}, delivered {delivered}")
+    newest = onnx.defs.onnx_opset_version()
+    if not 0 < delivered <= newest:
+        return failed("opset", f"the file says opset {delivered}; known are 1 to {newest}")
+    said = "as asked" if asked else "by the file's own word (ask with --opset)"
+    return passed("opset", f"opset {delivered} {said}", compared=1)
+
+
+@register_check(control="training_mode")
+def check_inference_mode(subject: Subject) -> CheckResult:
+    """No node behaves as in training, and none draws random numbers."""
+    model = load_model(subject.artifact.path, weights=False)
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes = [node for graph in graphs(model) for node in graph.node]
+    for node in nodes:
+        if node.domain == "ai.onnx.preview.training":
+            return failed("inference_mode", f"node '{node.name}' is a training operator")
+        if node.op_type in RANDOM:
+            return failed("inference_mode", f"{node.op_type} '{node.name}' draws random numbers")
+        if node.op_type == "BatchNormalization" and _attribute(node, "training_mode"):
+            return failed("inference_mode", f"BatchNormalization '{node.name}' is in training mode")
+        if node.op_type == "Dropout" and _dropout_trains(node, stored):
+            return failed("inference_mode", f"Dropout '{node.name}' is in training mode")
+    return passed("inference_mode", "no node in training mode", compared=len(nodes))
+
+
+def _attribute(node: onnx.NodeProto, name: str) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == name), 0)
+
+
+def _dropout_trains(node: onnx.NodeProto, stored: dict[str, onnx.TensorProto]) -> bool:
+    """Whether the third input, ``training_mode``, is given and not a constant False."""
+    if len(node.input) < 3 or not node.input[2]:
+        return False
+    flag = stored.get(node.input[2])
+    return flag is None or bool(onnx.numpy_helper.to_array(flag).any())

@@ -1,0 +1,175 @@
+"""int8: does it decide on real data as native does? Bounds decide, not the figures themselves.
+
+Such a file rounds too coarsely for an error budget (:mod:`onnx_conformance.core.statistics`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.checks.quantisation import CLASSIFIER, Unanswered, answers_to, signal
+from onnx_conformance.checks.registry import register_check
+from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.results import CheckResult, failed, passed, skipped
+from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.core.tolerances import INT8, Rule
+from onnx_conformance.inputs.tasks import TASKS
+from onnx_conformance.inputs.typical import task_samples
+from onnx_conformance.session.subject import Subject
+
+if TYPE_CHECKING:
+    from onnx_conformance.core.statistics import Interval
+
+
+@dataclass(frozen=True)
+class _Question:
+    """One figure of a task's verdict.
+
+    Args:
+        key: of the tolerance; ``at_least``: the bound that counts is the lower one.
+    """
+
+    key: str
+    words: str
+    ask: Callable[[Array, Array, Any, Rule], Interval]
+    at_least: bool = False
+    labelled: bool = False
+
+
+def _agreement(native: Array, runtime: Array, labels: Any, rule: Rule) -> Interval:
+    from onnx_conformance.core.statistics import agreement
+
+    return agreement(native, runtime, rule["confidence"])
+
+
+def _bold(native: Array, runtime: Array, labels: Any, rule: Rule) -> Interval:
+    from onnx_conformance.core.statistics import bold_flips
+
+    return bold_flips(native, runtime, rule["bold_margin"], rule["confidence"])
+
+
+def _margin(native: Array, runtime: Array, labels: Any, rule: Rule) -> Interval:
+    from onnx_conformance.core.statistics import margin_lost
+
+    return margin_lost(native, runtime, rule["confidence"])
+
+
+def _divergence(native: Array, runtime: Array, labels: Any, rule: Rule) -> Interval:
+    from onnx_conformance.core.statistics import divergence
+
+    return divergence(native, runtime, rule["confidence"])
+
+
+def _accuracy(native: Array, runtime: Array, labels: Any, rule: Rule) -> Interval:
+    from onnx_conformance.core.statistics import accuracy_loss
+
+    return accuracy_loss(labels, native, runtime, rule["confidence"])
+
+
+QUESTIONS = (
+    _Question("accuracy_loss", "accuracy lost", _accuracy, labelled=True),
+    _Question("agreement", "the same class", _agreement, at_least=True),
+    _Question("bold_flips", "clear decisions flipped", _bold),
+    _Question("margin_lost", "margin lost", _margin),
+    _Question("divergence", "divergence in nats", _divergence),
+)
+
+
+@register_check(control="layer_saturated", case=CLASSIFIER, precisions=(INT8,))
+def check_task(subject: Subject) -> CheckResult:
+    """On real data it decides as native does, and where labels are known it is as often right."""
+    model = subject.model
+    if not model.task:
+        judged = ", ".join(name for name in MODELS if MODELS[name].task)
+        return skipped(
+            "task",
+            f"latency only: no data on which {model.name} decides are known (--evaluation-data "
+            f"gives yours); accuracy is judged on {judged}",
+        )
+    rule = subject.tolerances.rule("task", subject.case)
+    samples = task_samples(model, subject.seed)
+    try:
+        both = answers_to(subject, list(samples.feeds))
+        native, runtime = (_logits(model, side) for side in (both.native, both.runtime))
+        _refuse_vacuous(native, samples.labels, rule)
+        asked = [one for one in QUESTIONS if samples.labels is not None or not one.labelled]
+        found = {one.key: one.ask(native, runtime, samples.labels, rule) for one in asked}
+    except (Unanswered, ValueError) as problem:
+        return failed("task", str(problem))
+    wrong = [one for one in asked if not _holds(one, found[one.key], rule)]
+    told = "; ".join(_told(one, found[one.key]) for one in wrong or asked)
+    allowed = ", ".join(f"{one.key} {rule[one.key]:g}" for one in wrong)
+    evidence: dict[str, Any] = {
+        "statistics": {key: asdict(interval) for key, interval in found.items()},
+        "feed": TASKS[model.task].story,
+    }
+    if not wrong:
+        told = f"{told}; {_basis(native, samples.labels)}"
+        return passed("task", told, compared=len(samples), **evidence)
+    seen = any(not _within(one, found[one.key].estimate, rule) for one in wrong)
+    lead = "" if seen else f"too few samples ({len(samples)}) to tell: "
+    told = f"{lead}{told}; allowed: {allowed} ({rule.origin})"
+    return failed("task", told, compared=len(samples), **evidence)
+
+
+def _refuse_vacuous(native: Array, labels: Array | None, rule: Rule) -> None:
+    """Samples on which a file that knows nothing would pass prove nothing.
+
+    Raises:
+        Unanswered: naming one class for all would be enough, or native does hardly better.
+    """
+    from onnx_conformance.core.statistics import accuracy
+
+    decided = native.argmax(axis=1)
+    counts = np.bincount(decided)
+    share = counts.max() / len(decided)
+    if share >= rule["agreement"]:
+        raise Unanswered(
+            f"native names class {counts.argmax()} for {share:.1%} of {len(decided)} samples, and "
+            f"a file that named it for all would pass (agreement {rule['agreement']:g}); give "
+            "samples of other classes, too"
+        )
+    if labels is None:
+        return
+    right = accuracy(labels, native, rule["confidence"])
+    commonest = np.unique(labels, return_counts=True)[1].max() / len(labels)
+    if right.low <= commonest:
+        raise Unanswered(
+            f"native is right on {right.estimate:.1%} of the samples (at least {right.low:.1%} at "
+            f"{right.confidence:.0%}), and naming one class for all would be on {commonest:.1%}; "
+            "do labels and preprocessing belong to the model, and are its weights trained ones?"
+        )
+
+
+def _basis(native: Array, labels: Array | None) -> str:
+    """On how much native's own decisions rest, in words."""
+    decided = native.argmax(axis=1)
+    named = f"native names {len(np.unique(decided))} of {native.shape[1]} classes"
+    return named if labels is None else f"{named}, and is right on {np.mean(decided == labels):.1%}"
+
+
+def _logits(model: ModelSpec, outputs: Outputs) -> Array:
+    """The first output as logits ``(samples, classes)``."""
+    spec = model.outputs[0]
+    return signal(spec, outputs[spec.name])
+
+
+def _holds(one: _Question, found: Interval, rule: Rule) -> bool:
+    return _within(one, found.low if one.at_least else found.high, rule)
+
+
+def _within(one: _Question, value: float, rule: Rule) -> bool:
+    return value >= rule[one.key] if one.at_least else value <= rule[one.key]
+
+
+def _told(one: _Question, found: Interval) -> str:
+    side = f"at least {found.low:.4g}" if one.at_least else f"at most {found.high:.4g}"
+    return (
+        f"{one.words} {found.estimate:.4g} ({side} at {found.confidence:.0%}, "
+        f"{found.samples} samples)"
+    )

@@ -1,0 +1,165 @@
+"""How an answer is judged on a feed: by the error budget, without an oracle by allclose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import numpy as np
+
+from onnx_conformance.checks import reproduction
+from onnx_conformance.checks.placement import describe_placement
+from onnx_conformance.core.budget import Reference, Score, largest_yardstick, worst_score
+from onnx_conformance.core.comparison import (
+    Mismatch,
+    Outputs,
+    allclose_mismatch,
+    nonfinite_problem,
+    statistics,
+    structure_problem,
+)
+from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
+from onnx_conformance.core.tolerances import Rule
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.session.subject import Subject
+
+
+def judge(
+    subject: Subject,
+    name: str,
+    feed: Feed,
+    label: str,
+    *,
+    given: Feed | None = None,
+    repeat: int = 0,
+) -> CheckResult:
+    """The error budget on any feed, as the verdict of check ``name``.
+
+    Args:
+        label: the words that describe the feed.
+        given: what the session is fed, where that is more than what native is.
+        repeat: which run of the feed is judged.
+    """
+    fed = feed if given is None else given
+    answer = subject.run(fed, repeat)
+    if answer.outputs is None:
+        return failed(
+            name,
+            f"the session refused the feed: {answer.error}",
+            feed=label,
+            reproduction=reproduction.unanswered(fed),
+        )
+    reference = subject.reference(feed)
+    if not subject.model.oracle:
+        return judge_by_allclose(subject, name, label, fed, reference.native, answer.outputs)
+    rule = subject.tolerances.rule("error_budget", subject.case)
+    problem = structure_problem(reference.native, answer.outputs) or nonfinite_problem(
+        reference.native, answer.outputs
+    )
+    if problem:
+        return failed(
+            name,
+            problem,
+            feed=label,
+            details=evidence_lines(subject),
+            reproduction=reproduction.over_budget(
+                fed, reference, answer.outputs, subject.model.outputs, rule
+            ),
+        )
+    noise = largest_yardstick(reference, subject.model.outputs)
+    if noise > rule["maximum_yardstick"]:
+        reason = (
+            f"{reference.unit} itself errs by {noise:.2g} of the output on {label}: "
+            "it proves nothing"
+        )
+        return skipped(name, reason)
+    score = worst_score(reference, answer.outputs, subject.model.outputs, rule["floor_ulp"])
+    numbers = statistics(reference.native, answer.outputs)
+    if score.value <= rule["factor"]:
+        return passed(
+            name,
+            f"within budget: {score}",
+            compared=numbers.elements,
+            score=score.value,
+            budget=rule["factor"],
+            statistics=asdict(numbers),
+            feed=label,
+        )
+    return failed(
+        name,
+        f"output '{score.output}' differs from native {subject.model.framework}",
+        compared=numbers.elements,
+        score=score.value,
+        budget=rule["factor"],
+        statistics=asdict(numbers),
+        feed=label,
+        details=(
+            *_worst_element(reference, answer.outputs, score),
+            f"budget: error {score.value:.3g}x the {score.unit} yardstick, allowed "
+            f"{rule['factor']:g}x ({score.norm} norm of the {score.view}; {rule.origin})",
+            *evidence_lines(subject),
+        ),
+        reproduction=reproduction.over_budget(
+            fed, reference, answer.outputs, subject.model.outputs, rule
+        ),
+    )
+
+
+def judge_by_allclose(
+    subject: Subject, name: str, label: str, fed: Feed, native: Outputs, got: Outputs
+) -> CheckResult:
+    """The verdict where nothing can be computed in float64: closeness to native itself."""
+    rule = subject.tolerances.rule("allclose", subject.case)
+    trace = reproduction.not_close(fed, native, got, rule)
+    problem = structure_problem(native, got) or nonfinite_problem(native, got)
+    if problem:
+        return failed(name, problem, feed=label, reproduction=trace)
+    wrong = allclose_mismatch(native, got, rule["rtol"], rule["atol_rms"], scale_atol=True)
+    if wrong:
+        return not_close(subject, name, wrong, label, rule, trace)
+    numbers = statistics(native, got)
+    return passed(
+        name,
+        f"no float64 oracle: close to native by allclose, largest difference {numbers.scaled:.3g} "
+        f"of the output's rms ({rule.origin})",
+        compared=sum(array.size for array in got.values()),
+        statistics=asdict(numbers),
+        feed=label,
+    )
+
+
+def _worst_element(reference: Reference, actual: Outputs, score: Score) -> Iterator[str]:
+    wanted, got = reference.oracle[score.output], np.asarray(actual[score.output], np.float64)
+    distance = np.abs(got[score.sample] - wanted[score.sample])
+    place = tuple(int(i) for i in np.unravel_index(int(np.argmax(distance)), distance.shape))
+    index = (score.sample, *place)
+    yield f"shape {wanted.shape}, judged against the float64 oracle"
+    yield (
+        f"worst at {list(index)}: expected {wanted[index]:.6g}, got {got[index]:.6g}   "
+        f"abs {abs(got[index] - wanted[index]):.3g}   "
+        f"rel {abs(got[index] - wanted[index]) / max(abs(wanted[index]), 1e-300):.3g}"
+    )
+
+
+def evidence_lines(subject: Subject) -> tuple[str, ...]:
+    """The lines that every numeric failure carries."""
+    return (f"placement: {describe_placement(subject)}",)
+
+
+def not_close(
+    subject: Subject, name: str, wrong: Mismatch, label: str, rule: Rule, trace: Reproduction
+) -> CheckResult:
+    share = 100.0 * wrong.count / wrong.elements
+    return failed(
+        name,
+        f"output '{wrong.output}' is not close to native {subject.model.framework}",
+        compared=wrong.elements,
+        feed=label,
+        details=(
+            f"mismatched {wrong.count} / {wrong.elements} ({share:.3g} %)",
+            f"worst at {list(wrong.index)}: expected {wrong.expected:.6g}, got {wrong.got:.6g}",
+            f"allowed: rtol {rule['rtol']:g}, atol {rule['atol_rms']:g} of rms ({rule.origin})",
+            *evidence_lines(subject),
+        ),
+        reproduction=trace,
+    )

@@ -1,0 +1,108 @@
+"""What every tool works with: the suite's options, its workbench, and its verdicts."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.checks.certificate import Certificate, certified, certify
+from onnx_conformance.cli.terminal import Arguments, Tick
+from onnx_conformance.core.errors import ConformanceError
+from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.store import Store
+from onnx_conformance.perf.latency.certification import FAMILIES
+from onnx_conformance.plugin.options import add_options
+from onnx_conformance.plugin.run import make_run
+from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.session.run import Run
+from onnx_conformance.session.subject import Artifact
+from onnx_conformance.session.user_models import adopt
+from onnx_conformance.session.worker_queue import Clock
+
+
+def named_model(name: str, files: Iterable[str] = ()) -> ModelSpec:
+    """The model that a tool was given by name or pointer.
+
+    Args:
+        files: where users' models are registered, as ``--models-from`` names them.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    return resolve_model(adopt(files, (name,))[0])
+
+
+def read_run(arguments: list[str]) -> Run:
+    """The suite's own options, read as pytest would read them: whatever the suite takes goes.
+
+    Raises:
+        UsageError: the first thing that is wrong.
+    """
+    parser = Arguments(prog="pytest", add_help=False, allow_abbrev=False)
+    add_options(SimpleNamespace(addoption=parser.add_argument))
+    chosen = parser.parse_args(arguments)
+    return make_run(_Config(chosen))
+
+
+class _Config:
+    """The part of pytest's configuration that a run is made of."""
+
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        self._chosen = vars(chosen)
+        self.args: list[str] = []
+        self.option = SimpleNamespace(collectonly=False, help=False)
+
+    def getoption(self, name: str, default: Any = None) -> Any:
+        return self._chosen.get(name, default)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A run with its workbench."""
+
+    run: Run
+    store: Store
+    workbench: Workbench
+
+    def subject(self, case: Case, given: Artifact | None = None) -> LiveSubject:
+        """A case as checks see it; ``given`` is judged in place of its export."""
+        return LiveSubject(case, self.workbench, self.run.tolerances, given)
+
+    def certificate(self, subject: LiveSubject) -> Certificate:
+        """Every check that a case owes, or the verdict of an earlier run.
+
+        Raises:
+            ConformanceError: the first that is red, or the stage that failed.
+        """
+        settings, known = self.run.settings, self.run.known_failures
+        if not certified(subject, settings, self.store, known):
+            self.workbench.plan({subject.case: set(FAMILIES)})
+        return certify(subject, settings, self.store, known)
+
+
+@contextmanager
+def desk(run: Run, tick: Tick | None = None) -> Iterator[Desk]:
+    """Open a workbench; its engines end with it."""
+    with ExitStack() as stack:
+        root = run.settings.cache_dir
+        if run.temporary_cache:
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conformance-")))
+        store = Store(root)
+        workbench = Workbench(run.settings, store, Clock(tick))
+        stack.callback(workbench.close)
+        yield Desk(run, store, workbench)
+
+
+def reason_of(error: ConformanceError) -> str:
+    """What went wrong, in one line."""
+    result = getattr(error, "result", None)  # of a check's verdict
+    words = str(error) if result is None else f"{result.name}: {result.reason}"
+    return " ".join(words.split())

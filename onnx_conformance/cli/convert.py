@@ -1,0 +1,131 @@
+"""``make convert``: export a model, validate the file, and keep it if it is valid.
+
+Exit status: 0 valid (or not validated, as asked), 1 invalid and nothing written, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from onnx_conformance.cli.context import desk, named_model, read_run
+from onnx_conformance.cli.conversion import Wish, convert, weights_of
+from onnx_conformance.cli.default_route import case_of
+from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import refuse_unwritable, write_whole
+from onnx_conformance.core.spec import ExportOptions
+from onnx_conformance.session.run import Run
+
+REPORT = "conversion_report.json"
+SUFFIX = ".onnx"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    return guarded("convert", lambda: _main(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(arguments: list[str]) -> int:
+    console = Console()
+    chosen, suite = _parser().parse_known_args(arguments)
+    say(console, f"converting {chosen.model}", "bold")
+    run = _run(chosen, suite)
+    model = named_model(chosen.model)
+    options = ExportOptions(external_data=chosen.external_data)
+    case = case_of(model, chosen.exporter, chosen.opset, options=options, variant=chosen.variant)
+    out = Path(chosen.out or f"models/{_plain(case.model)}{SUFFIX}")
+    _refuse(out)
+    weights = weights_of(model, run.settings)
+    say(console, f"by {case.route} at opset {case.opset}, {weights}, to {out}")
+    with progress(console, "converting") as tick, desk(run, tick) as ready:
+        report = convert(ready, Wish(case, out, chosen.validate))
+    path = out.with_name(REPORT)
+    write_whole(path, (json.dumps(report, indent=1) + "\n").encode(), "OUT")
+    _tell(console, report, path)
+    return OK if report["output_path"] else RED
+
+
+def _parser() -> Arguments:
+    parser = Arguments(
+        prog="convert",
+        description="Export a model, validate the file by every check, keep it if it is valid.",
+        epilog="Other options are the suite's: --weights=pretrained, --seed=7, --cache-dir=DIR …",
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", help="a registered model or a pointer: torchvision:NAME …")
+    parser.add_argument("--exporter", default="", help="default: the framework's newest route")
+    parser.add_argument("--opset", type=int, help="default: 18, or the route's newest")
+    parser.add_argument("--variant", default="", help="what is made of the export: int8_static …")
+    parser.add_argument("--out", default="", help="default: models/MODEL.onnx")
+    parser.add_argument(
+        "--external-data", action="store_true", help="keep the weights in a file beside the graph"
+    )
+    parser.add_argument(
+        "--no-validate", dest="validate", action="store_false", help="keep it, whatever it computes"
+    )
+    return parser
+
+
+def _run(chosen: argparse.Namespace, suite: list[str]) -> Run:
+    # hurried: only the native side is computed ahead, and a failure is not explained further
+    variant = ["--variant", chosen.variant] if chosen.variant else []
+    always = ["--model", chosen.model, "--provider", "cpu", "--first-finding"]
+    return read_run([*always, *variant, *suite])
+
+
+def _refuse(out: Path) -> None:
+    """Find out before a long run what cannot be written.
+
+    Raises:
+        UsageError: OUT is no place for an ONNX file.
+    """
+    if out.suffix.lower() != SUFFIX:
+        raise UsageError(f"OUT: {out} does not end in {SUFFIX}; name the file to write")
+    if out.is_dir():
+        raise UsageError(f"OUT: {out} is a folder; name the file to write")
+    refuse_unwritable(out, "OUT")
+
+
+def _plain(name: str) -> str:
+    """A model's name as a file's."""
+    return "".join(char if char.isalnum() or char in "-_." else "_" for char in name)
+
+
+def _tell(console: Console, report: dict[str, Any], path: Path) -> None:
+    opset = report["opset_version"]
+    if report["nodes"] is not None:
+        say(
+            console,
+            f"{report['file_size_mb']:g} MiB, {report['nodes']} nodes, opset "
+            f"{opset['delivered']} ({opset['asked']} asked)",
+        )
+    for kind in ("inputs", "outputs"):
+        for tensor in report[kind] or ():
+            say(console, f"{kind[:-1]} {tensor['name']}: {tensor['dtype']} {tensor['shape']}")
+    if report["max_difference"] is not None:
+        say(
+            console,
+            f"from native: {report['max_difference']:.3g} at most, "
+            f"{report['mean_difference']:.3g} on average ({report['about']['differences']})",
+        )
+    passed = report["validation_passed"]
+    if passed:
+        say(console, f"✓ valid: {report['about']['evidence']}", "bold green")
+        for note in report["about"]["not_judged"]:
+            say(console, f"warning: {note}", "bold yellow")
+    elif report["error"]:
+        say(console, f"✗ {report['error']}", "bold red")
+    else:
+        say(console, "warning: VALIDATE=no: nobody knows what this file computes", "bold yellow")
+    written = f"{report['output_path']} and {path}" if report["output_path"] else str(path)
+    say(console, f"{report['seconds']:.1f} s; written: {written}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

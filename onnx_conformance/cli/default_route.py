@@ -1,0 +1,55 @@
+"""The route by which a tool exports a model when nobody names one."""
+
+from __future__ import annotations
+
+from onnx_conformance.catalog.exporters import EXPORTERS, Exporter, refuse_unserved
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import Case, ExportOptions, ModelSpec
+from onnx_conformance.session.selection import varied
+
+# The routes of a framework, the newest that keeps the names of inputs and outputs first.
+PREFERRED = {
+    "torch": ("torch_dynamo", "torch_torchscript"),
+    "keras": ("tf2onnx_function", "tf2onnx_saved_model"),
+}
+OPSET = 18  # what the dynamo exporter writes itself, and the newest that tf2onnx does
+
+
+def case_of(
+    model: ModelSpec,
+    exporter: str = "",
+    opset: int | None = None,
+    *,
+    provider: str = "cpu",
+    options: ExportOptions | None = None,
+    variant: str = "",
+) -> Case:
+    """The case of a model by a route; what is left out is chosen.
+
+    Below the opset that the preferred route writes by itself, another one is taken: it would
+    convert down, which may deliver another opset in silence.
+
+    Raises:
+        UsageError: an unknown exporter, one of another framework, an opset it does not serve, an
+            unknown variant, or one with options that are not default.
+    """
+    route = EXPORTERS[exporter] if exporter else _preferred(model, opset)
+    if route.framework != model.framework:
+        own = [each.name for each in EXPORTERS.values() if each.framework == model.framework]
+        raise UsageError(
+            f"exporter {route.name} exports {route.framework} models and {model.name} is a "
+            f"{model.framework} model; its routes: {', '.join(own) or 'none'}"
+        )
+    if opset is None:
+        opset = OPSET if route.conservative <= OPSET <= route.newest else route.newest
+    case = Case(model.name, route.name, opset, provider, options or ExportOptions())
+    refuse_unserved(case)
+    return varied(case, variant) if variant else case
+
+
+def _preferred(model: ModelSpec, opset: int | None) -> Exporter:
+    routes = [EXPORTERS[name] for name in PREFERRED.get(model.framework, ())]
+    if not routes:
+        raise UsageError(f"no route exports {model.framework} models, as {model.name} is one")
+    wanted = OPSET if opset is None else opset
+    return next((route for route in routes if route.conservative <= wanted), routes[-1])

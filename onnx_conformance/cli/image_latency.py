@@ -1,0 +1,163 @@
+"""How long each engine takes for a photograph: a short, interleaved measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx_conformance.cli.context import Desk, reason_of
+from onnx_conformance.cli.predictions import NAMES, feed_of
+from onnx_conformance.core.errors import ConformanceError
+from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.perf.latency.certification import judge_timed, timed_rule, yardstick_of_timed
+from onnx_conformance.perf.latency.contenders import Rival, native_rivals, runtime_rivals
+from onnx_conformance.perf.latency.interleave import (
+    Interleaved,
+    Seconds,
+    Turn,
+    interleave,
+    plan_turn,
+)
+from onnx_conformance.perf.latency.ratios import CONFIDENCE, Ratio, paired_ratio
+from onnx_conformance.perf.latency.timed_sessions import Seat, Seats
+
+WARM_SECONDS = 0.5
+ROUND_SECONDS = 2.0  # of all rounds together
+LEAST_ROUNDS, MOST_ROUNDS = 9, 40
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The time of one call.
+
+    Args:
+        median, low, high: seconds, with the 95 % interval of the median over rounds.
+        behind: its time over the fastest one's, paired by rounds; None for the fastest.
+    """
+
+    who: str
+    median: float
+    low: float
+    high: float
+    behind: Ratio | None
+
+
+@dataclass(frozen=True)
+class Race:
+    """Latencies, the fastest first, and why others have none."""
+
+    latencies: tuple[Latency, ...]
+    absent: tuple[str, ...]
+
+    @property
+    def winner(self) -> str:
+        """One sentence on who is fastest."""
+        if not self.latencies:
+            return "nothing was timed"
+        first, *others = self.latencies
+        level = [each.who for each in others if each.behind is not None and each.behind.undecided]
+        if level:
+            return f"fastest: {first.who}, with no difference shown from {', '.join(level)}"
+        if not others:
+            return f"{first.who} alone was timed"
+        return f"fastest: {first.who}, {others[0].behind} times as fast as {others[0].who}"
+
+
+class Track:
+    """Where engines are timed; they start in the background, while others still look.
+
+    An engine's answer of the very call that is timed must be within the error budget; else it
+    has no time.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._seats = Seats(desk.run, desk.workbench)
+        self._pool = ThreadPoolExecutor(max_workers=1)
+
+    def start(self, model: ModelSpec, cases: Sequence[Case]) -> None:
+        """Start the engines of a model whose artifacts are at hand."""
+        for rival in _rivals(model, cases):
+            self._pool.submit(self._seats.of, model, rival)  # what fails here fails again below
+
+    def race(self, entries: Sequence[tuple[ModelSpec, Sequence[Case]]], image: Path) -> Race:
+        """Time native and each case on a photograph, side by side."""
+        self._pool.submit(lambda: None).result()
+        absent: list[str] = []
+        turns: dict[str, Turn] = {}
+        for model, cases in entries:
+            for rival in _rivals(model, cases):
+                who = _who(model, rival, len(entries) > 1)
+                try:
+                    turns[who] = self._enter(model, rival, who, image)
+                except ConformanceError as error:
+                    absent.append(f"{who}: {reason_of(error)}")
+        self._desk.workbench.quiesce()
+        found = interleave(
+            list(turns.values()),
+            seconds=ROUND_SECONDS,
+            least=LEAST_ROUNDS,
+            most=MOST_ROUNDS,
+            seed=self._desk.run.settings.seed,
+        )
+        return Race(ranked(found), tuple(absent))
+
+    def close(self) -> None:
+        """End every engine."""
+        self._pool.shutdown(cancel_futures=True)
+        self._seats.close()
+
+    def _enter(self, model: ModelSpec, rival: Rival, who: str, image: Path) -> Turn:
+        """Seat a rival, judge what it answers, and warm it.
+
+        Raises:
+            ConformanceError: why it has no time.
+        """
+        seat: Seat = self._seats.of(model, rival)
+        feed, tolerances = feed_of(model, image), self._desk.run.tolerances
+        rehearsed = seat.host.rehearse(who, rival.form, seat.feed(feed), **seat.what)
+        outputs = {seat.name(name): array for name, array in rehearsed["outputs"].items()}
+        rule = timed_rule(tolerances, rival.judged_as)
+        yardstick = yardstick_of_timed(rival.judged_as)
+        reference = self._desk.workbench.reference(model, feed, yardstick)
+        judge_timed(model, reference, outputs, rule, who)
+        warmed = seat.host.call("warm", label=who, seconds=WARM_SECONDS)
+        return plan_turn(seat.host, who, warmed["seconds"])
+
+
+def ranked(found: Interleaved) -> tuple[Latency, ...]:
+    """The fastest first, by the median over rounds."""
+    medians = {who: _median(seconds) for who, seconds in found.rounds.items()}
+    order = sorted(medians, key=lambda who: medians[who][0])
+    return tuple(
+        Latency(who, *medians[who], _behind(found, who, order[0]) if place else None)
+        for place, who in enumerate(order)
+    )
+
+
+def _behind(found: Interleaved, who: str, first: str) -> Ratio:
+    return paired_ratio(found.rounds[who], found.rounds[first])
+
+
+def _median(seconds: Seconds) -> tuple[float, float, float]:
+    """The median with its distribution-free interval (:func:`scipy.stats.quantile_test`)."""
+    from scipy import stats  # half a second to import
+
+    test = stats.quantile_test(seconds, q=0.0, p=0.5)
+    interval = test.confidence_interval(confidence_level=CONFIDENCE)
+    middle = float(sorted(seconds)[len(seconds) // 2])
+    return middle, float(interval.low), float(interval.high)
+
+
+def _rivals(model: ModelSpec, cases: Sequence[Case]) -> list[Rival]:
+    native = native_rivals(model.name, model.framework, (), cases)
+    return [*native, *(each for each in runtime_rivals(list(cases)) if each.form == "plain")]
+
+
+def _who(model: ModelSpec, rival: Rival, several: bool) -> str:
+    name = f"{NAMES[model.framework]}, {rival.form}"
+    if rival.case is not None:
+        name = f"ONNX Runtime, {rival.case.provider}"
+    return f"{name} ({model.name})" if several else name

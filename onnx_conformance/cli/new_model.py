@@ -1,0 +1,47 @@
+"""``make new-model NAME=my_net``: a commented file to start from."""
+
+from __future__ import annotations
+
+import argparse
+import keyword
+import shlex
+import sys
+from pathlib import Path
+
+from jinja2 import Template
+
+TEMPLATE = Path(__file__).with_name("template.py.j2")
+
+
+def main() -> int:
+    """Write the file. Exit status 2: bad input, in one line."""
+    parser = argparse.ArgumentParser(prog="python -m onnx_conformance.cli.new_model")
+    parser.add_argument("name")
+    parser.add_argument("out", nargs="?", help="where to write it (default: NAME.py)")
+    asked = parser.parse_args()
+    path = Path(asked.out or f"{asked.name}.py").absolute()
+    problem = _problem(asked.name, path)
+    if problem:
+        print(problem, file=sys.stderr)
+        return 2
+    template = Template(TEMPLATE.read_text(encoding="utf-8"), keep_trailing_newline=True)
+    path.write_text(template.render(name=asked.name, path=path), encoding="utf-8")
+    print(f"{path} is a model that works: put yours in its place, then")
+    print(f"  make conformance MODELS_FROM={shlex.quote(str(path))}")
+    return 0
+
+
+def _problem(name: str, path: Path) -> str | None:
+    if not name.isidentifier() or keyword.iskeyword(name):
+        return f"NAME={name}: must be a Python name, such as my_net"
+    if path.suffix != ".py":
+        return f"OUT={path}: must end in .py"
+    if path.exists():
+        return f"{path} exists already; give another OUT"
+    if not path.parent.is_dir():
+        return f"{path.parent} is no folder; make it first"
+    return None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,70 @@
+"""Every provider that the suite knows, tried; and which of a file's nodes each one takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnx_conformance.catalog.exporters import GIVEN
+from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.errors import ConformanceError
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case
+from onnx_conformance.core.store import Store
+from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.probe import ProbeResult
+from onnx_conformance.session.provider_sources import survey
+from onnx_conformance.session.subject import Artifact
+from onnx_conformance.session.worker_queue import Clock
+
+LEVELS = ("disabled", "all")  # of graph optimisation: nodes as they are written, and as they run
+Placement = dict[str, dict[str, int]]  # provider -> operator -> nodes
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a provider's session of a file says.
+
+    Args:
+        written: placement of the nodes as they stand in the file; None where it cannot be opened.
+        run: placement after ONNX Runtime's own optimisation.
+        error: why it cannot be opened; empty if it can.
+    """
+
+    written: Placement | None
+    run: Placement | None
+    error: str = ""
+
+
+def probe_all(limit: float) -> dict[str, ProbeResult]:
+    """Whether each provider runs a node here, each tried in a process of its own."""
+    return survey(PROVIDERS, limit)
+
+
+def take_all(artifact: Artifact, names: Iterable[str], settings: Settings) -> dict[str, Taken]:
+    """What a session on each provider takes of a file; opened, and never told by a name."""
+    return {name: _take(artifact, name, settings) for name in names}
+
+
+def given_case(path: Path, provider: str = "cpu") -> Case:
+    """A file of no model that is known here, on a provider."""
+    return Case("", GIVEN.name, 0, provider, artifact=str(path), label=path.name)
+
+
+def _take(artifact: Artifact, name: str, settings: Settings) -> Taken:
+    try:
+        written, run = (_placement(artifact, name, settings, level) for level in LEVELS)
+    except ConformanceError as error:
+        return Taken(None, None, " ".join(str(error).split()))
+    return Taken(written, run)
+
+
+def _placement(artifact: Artifact, name: str, settings: Settings, level: str) -> Placement:
+    """The nodes that a session places, opened as the suite opens given files."""
+    own = replace(settings, graph_level=level)
+    workbench = Workbench(own, Store(own.cache_dir), Clock())
+    try:
+        return workbench.session_of(given_case(artifact.path, name), artifact).placement
+    finally:
+        workbench.close()

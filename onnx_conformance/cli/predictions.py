@@ -1,0 +1,163 @@
+"""What each engine sees on a photograph, and whether they agree: the suite's own check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.checks.photographs import check_photographs, leading_classes
+from onnx_conformance.cli.context import Desk, reason_of
+from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.errors import ConformanceError, UsageError
+from onnx_conformance.core.results import CheckResult, failed
+from onnx_conformance.core.spec import Case, Framework, ModelSpec, Preprocessing
+from onnx_conformance.inputs.photographs import (
+    Photograph,
+    imagenet_labels,
+    photograph_feed,
+    takes_photographs,
+)
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.session.live_subject import LiveSubject
+
+Top = tuple[tuple[str, float], ...]  # labels and percentages, the likeliest first
+NAMES: dict[Framework, str] = {"torch": "PyTorch", "keras": "Keras", "python": "Python"}
+CHANNELS = 3
+# Mean and standard deviation of what a framework's classifiers are fed, where a spec says nothing.
+USUAL: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "torch": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "keras": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+RESIZE = 256 / 224  # of the crop
+LOAD = "load"  # the verdict on a session that cannot be opened
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one engine sees.
+
+    Args:
+        top: empty where it gave no answer.
+        verdict: of a session, on its answer beside native's; None for native itself.
+    """
+
+    who: str
+    top: Top
+    verdict: CheckResult | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A model's native side and its sessions, one photograph before them all.
+
+    Args:
+        assumed: the preprocessing is the framework's usual one, because the spec names none.
+    """
+
+    model: ModelSpec
+    sights: tuple[Sight, ...]
+    assumed: bool
+
+    @property
+    def agree(self) -> bool:
+        """Whether every session passed, and there was one."""
+        verdicts = [sight.verdict for sight in self.sights if sight.verdict is not None]
+        return bool(verdicts) and all(verdict.passed for verdict in verdicts)
+
+
+def seeing(model: ModelSpec) -> ModelSpec:
+    """The model with the preprocessing of its photographs, an assumed one where it has none.
+
+    Raises:
+        UsageError: it takes no photographs, or has other classes than ImageNet's.
+    """
+    classes = len(imagenet_labels())
+    fits = len(model.inputs) == 1 and len(model.inputs[0].shape) == 4
+    side = _side(model) if fits else None
+    if side is None:
+        told = ", ".join(f"'{spec.name}' {list(spec.shape)}" for spec in model.inputs)
+        raise UsageError(f"{model.name} takes no photographs: its inputs are {told}")
+    if len(model.outputs) != 1 or model.outputs[0].shape[1:] != (classes,):
+        raise UsageError(
+            f"{model.name} does not tell ImageNet's {classes} classes apart: its outputs are "
+            + ", ".join(f"'{spec.name}' {list(spec.shape)}" for spec in model.outputs)
+        )
+    if model.preprocessing is not None:
+        return model
+    mean, std = USUAL.get(model.framework, USUAL["torch"])
+    return replace(model, preprocessing=Preprocessing(round(side * RESIZE), side, mean, std))
+
+
+def _side(model: ModelSpec) -> int | None:
+    """The sides of the square that the model takes; 224 where they are symbolic."""
+    _, *rest = model.inputs[0].shape
+    if CHANNELS not in (rest[0], rest[-1]):
+        return None
+    height, width = rest[1:] if rest[0] == CHANNELS else rest[:2]
+    sides = {side for side in (height, width) if isinstance(side, int)} or {224}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def counterpart(name: str) -> str | None:
+    """The same architecture in the other framework, if it is registered: its weights are others."""
+    other = name.removeprefix("keras_") if name.startswith("keras_") else f"keras_{name}"
+    return other if other in MODELS else None
+
+
+def told_apart(model: ModelSpec, weights: str) -> str:
+    """The warning that labels mean nothing; empty where they do."""
+    if takes_photographs(seeing(model), weights):
+        return ""
+    if model.labels or not model.trained:
+        return (
+            f"{model.name}: the labels mean nothing, because its weights were never trained "
+            "(WEIGHTS=pretrained fetches trained ones)"
+        )
+    return (
+        f"{model.name}: the labels mean nothing, unless its classes are ImageNet's, which its spec "
+        "does not say (labels=True)"
+    )
+
+
+def look(desk: Desk, model: ModelSpec, cases: list[Case], image: Path) -> Scene:
+    """What native and each case's session see on an image; red verdicts are in the scene.
+
+    Raises:
+        ConformanceError: native, or the export, fails.
+    """
+    prepared = seeing(model)
+    subjects = [_subject(desk, prepared, case) for case in cases]
+    verdicts = [_verdict(subject, image) for subject in subjects]
+    feed = feed_of(prepared, image)
+    native = subjects[0].reference(feed).native
+    sights = [Sight(NAMES[model.framework], _top(prepared, native))]
+    for subject, verdict in zip(subjects, verdicts, strict=True):
+        answer = subject.run(feed).outputs if verdict.name != LOAD else None
+        who = f"ONNX Runtime, {subject.case.provider}"
+        sights.append(Sight(who, _top(prepared, answer) if answer else (), verdict))
+    return Scene(prepared, tuple(sights), assumed=model.preprocessing is None)
+
+
+def feed_of(model: ModelSpec, image: Path) -> Feed:
+    """The photograph as a batch of one."""
+    assert model.preprocessing is not None
+    return photograph_feed(model, model.preprocessing, image)
+
+
+def _subject(desk: Desk, model: ModelSpec, case: Case) -> LiveSubject:
+    subject = desk.subject(case)
+    subject.model = model
+    return subject
+
+
+def _verdict(subject: LiveSubject, image: Path) -> CheckResult:
+    try:
+        return check_photographs(subject, Photograph(image.name, image))
+    except ConformanceError as error:
+        return failed(LOAD, reason_of(error))
+
+
+def _top(model: ModelSpec, outputs: Outputs) -> Top:
+    (spec,) = model.outputs
+    return leading_classes(outputs[spec.name][0], imagenet_labels(), spec.scale)

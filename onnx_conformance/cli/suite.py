@@ -1,0 +1,88 @@
+"""The suite run twice for a tool: certified in one run, timed in the next, both seen as they go."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.core.errors import ConformanceError, UsageError
+from onnx_conformance.core.files import ROOT
+from onnx_conformance.report.document import PROVED_NOTHING
+
+DONE = (0, 1, PROVED_NOTHING)  # after which the documents say what happened
+BAD_INPUT = 4  # pytest's own
+
+
+def certify(folder: Path, options: Sequence[str]) -> dict[str, Any]:
+    """The results document of a certification; it and its page are left in ``folder``."""
+    pages = _pages(folder, "report", "report.html", "results.json")
+    return run_suite(["tests", "--ignore=tests/meta", *pages, *options], folder / "results.json")
+
+
+def time(folder: Path, options: Sequence[str]) -> dict[str, Any]:
+    """The latency document of what ``options`` select; it and its page are left in ``folder``."""
+    pages = _pages(folder, "latency", "latency.html", "latency.json")
+    wanted = ["tests/test_latency.py", "--benchmark-only", *pages]
+    return run_suite([*wanted, *options], folder / "latency.json")
+
+
+def _pages(folder: Path, name: str, page: str, data: str) -> list[str]:
+    return [f"--{name}-html={folder / page}", f"--{name}-json={folder / data}"]
+
+
+def run_suite(arguments: Sequence[str], target: Path) -> dict[str, Any]:
+    """Run pytest and read the document that it writes to ``target``.
+
+    Raises:
+        UsageError: pytest refuses an option, in its words, or they select nothing.
+        ConformanceError: it ended early, or wrote nothing.
+    """
+    before = _written(target)
+    command = [sys.executable, "-m", "pytest", *arguments]
+    ran = subprocess.run(command, cwd=ROOT, check=False, stderr=subprocess.PIPE, text=True)
+    if ran.returncode == BAD_INPUT:
+        raise UsageError(complaint(ran.stderr))
+    sys.stderr.write(ran.stderr)
+    fresh = _written(target) not in (None, before)  # an earlier run's is not true now
+    if ran.returncode == PROVED_NOTHING and not fresh:
+        raise UsageError("these options select no test")
+    if ran.returncode not in DONE or not fresh:
+        raise ConformanceError(
+            f"pytest ended with status {ran.returncode}; what it said stands above"
+        )
+    document: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
+    return document
+
+
+def _written(target: Path) -> int | None:
+    """When a file was written, in ns; None if it is not there."""
+    return target.stat().st_mtime_ns if target.is_file() else None
+
+
+def complaint(said: str) -> str:
+    """What pytest holds against the command line, out of all that it said.
+
+    >>> complaint("ERROR: usage: x [options]\\nx: error: unrecognized arguments: --nope\\n")
+    'unrecognized arguments: --nope'
+    >>> complaint("ERROR: unknown model 'nope'\\n\\n")
+    "unknown model 'nope'"
+    """
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    exact = [line.partition("error: ")[2] for line in lines if ": error: " in line]
+    plain = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return next(iter([*exact, *plain, *lines]), "pytest refused its options and said nothing")
+
+
+def around(timed: dict[str, Any]) -> dict[str, Any]:
+    """What timings were taken with and on, for a page's last line."""
+    settings = timed["settings"]
+    return {
+        "threads": settings["threads"],
+        "affinity": settings["affinity"],
+        "processor": timed["environment"]["processor"],
+        "versions": timed["environment"]["versions"],
+    }

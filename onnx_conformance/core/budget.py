@@ -1,0 +1,244 @@
+"""The error budget: how much of float32's own error a runtime may use.
+
+For each sample, output and view (the values; for probabilities their logarithms too), in both
+the rms norm and the max norm, with err(y) = ‖y - oracle‖ / ‖oracle‖:
+
+    score = err(runtime) / (max(err(native), err(replica 1), ..., err(replica 3)) + floor·2⁻²³)
+
+The runtime is within budget if every score is at most the factor in ``tolerances.yaml``.
+Native and its replicas compute in the case's class of precision, float32 unless it has fewer bits.
+Source of the formula, of the replicas and of the factor: docs/numerics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.spec import TensorSpec
+
+Rows = NDArray[np.float64]
+ULP = 2.0**-23
+SMALLEST_PROBABILITY = 1e-30  # below it the logarithm would judge float32's underflow
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a feed should give: the float64 oracle, and ways of computing it in fewer bits.
+
+    Args:
+        oracle: output names to float64 arrays ``(batch, ...)``.
+        native: native in float32.
+        replicas: the other ways of the case's class of precision, in float32 arrays.
+        unit: that class, and where else it was computed, in words.
+    """
+
+    oracle: Outputs
+    native: Outputs
+    replicas: tuple[Outputs, ...]
+    unit: str = "float32"
+
+    def rows(self, start: int, stop: int) -> Reference:
+        """The reference of some samples of the feed."""
+
+        def cut(outputs: Outputs) -> Outputs:
+            return {name: array[start:stop] for name, array in outputs.items()}
+
+        replicas = tuple(cut(replica) for replica in self.replicas)
+        return Reference(cut(self.oracle), cut(self.native), replicas, self.unit)
+
+
+def stack(references: Sequence[Reference]) -> Reference:
+    """The reference of a feed that stacks the feeds of ``references`` along the batch axis."""
+
+    def join(parts: Sequence[Outputs]) -> Outputs:
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    columns = zip(*(reference.replicas for reference in references), strict=True)
+    return Reference(
+        join([reference.oracle for reference in references]),
+        join([reference.native for reference in references]),
+        tuple(join(column) for column in columns),
+        references[0].unit,
+    )
+
+
+@dataclass(frozen=True)
+class Score:
+    """The worst score of a comparison and where it was found."""
+
+    value: float
+    output: str
+    sample: int
+    norm: str
+    view: str
+    error: float
+    yardstick: float
+    unit: str = "float32"
+
+    def __str__(self) -> str:
+        return (
+            f"sample {self.sample} of '{self.output}', {self.norm} norm of the {self.view}: "
+            f"error {self.error:.3g}, {self.value:.3g}x the {self.unit} yardstick "
+            f"{self.yardstick:.3g}"
+        )
+
+
+def worst_score(
+    reference: Reference, actual: Outputs, outputs: Sequence[TensorSpec], floor_ulp: float
+) -> Score:
+    """The worst score over samples, outputs, views and norms.
+
+    Raises:
+        ValueError: nothing to compare: no output, or no sample.
+    """
+    scores = list(_scores(reference, actual, outputs, floor_ulp))
+    if not scores:
+        raise ValueError("no element to compare")
+    return max(scores, key=lambda score: score.value)
+
+
+def largest_yardstick(reference: Reference, outputs: Sequence[TensorSpec]) -> float:
+    """The largest relative error of the class itself, over samples, outputs, views and norms.
+
+    0 where there is no sample.
+    """
+    found = [
+        float(np.max(error, initial=0.0))
+        for spec in outputs
+        if spec.floating
+        for way in (reference.native, *reference.replicas)
+        for _, _, error in errors(reference.oracle, way, spec)
+    ]
+    return max(found, default=0.0)
+
+
+def errors(
+    reference: Outputs, actual: Outputs, spec: TensorSpec
+) -> Iterator[tuple[str, str, Rows]]:
+    """(norm, view, relative error of each sample) of one output against the oracle."""
+    for view, wanted, got in _views(reference[spec.name], actual[spec.name], spec):
+        for norm, size in (("rms", _rms), ("max", _max)):
+            with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, and so an error
+                error = size(got - wanted) / np.maximum(size(wanted), np.finfo(np.float32).tiny)
+            yield norm, view, np.where(np.isnan(error), np.inf, error)
+
+
+def _scores(
+    reference: Reference, actual: Outputs, outputs: Sequence[TensorSpec], floor_ulp: float
+) -> Iterator[Score]:
+    for spec in outputs:
+        if not reference.oracle[spec.name].size:
+            continue
+        if not spec.floating:
+            yield _exactness(reference, actual, spec)
+            continue
+        ways = [reference.native, *reference.replicas]
+        native = [list(errors(reference.oracle, way, spec)) for way in ways]
+        for place, (norm, view, error) in enumerate(errors(reference.oracle, actual, spec)):
+            yardstick = np.max([way[place][2] for way in native], axis=0) + floor_ulp * ULP
+            measurable = np.isfinite(yardstick)  # float32's own infinity excuses nothing
+            ratio = np.where(measurable, error, np.inf) / np.where(measurable, yardstick, 1.0)
+            sample = int(ratio.argmax())
+            yield Score(
+                float(ratio[sample]),
+                spec.name,
+                sample,
+                norm,
+                view,
+                float(error[sample]),
+                float(yardstick[sample]),
+                reference.unit,
+            )
+
+
+def _exactness(reference: Reference, actual: Outputs, spec: TensorSpec) -> Score:
+    """Whole numbers and truth values: each is that of the oracle, or infinitely wrong.
+
+    Where float32's own ways disagree (an argmax of a tie), any of theirs is right.
+    """
+    got = np.asarray(actual[spec.name])
+    right = got == reference.oracle[spec.name]
+    for way in (reference.native, *reference.replicas):
+        right |= got == way[spec.name]
+    rows = len(got)
+    wrong = (~right).reshape(rows, -1).mean(axis=1) if got.ndim else np.array([1.0 - right])
+    sample = int(wrong.argmax())
+    share = float(wrong[sample])
+    return Score(np.inf if share else 0.0, spec.name, sample, "share", "unequal", share, 0.0)
+
+
+def ways_disagree(reference: Reference, outputs: Sequence[TensorSpec]) -> bool:
+    """Whether float32's own ways give different whole numbers or truth values."""
+    return any(
+        bool((way[spec.name] != reference.oracle[spec.name]).any())
+        for spec in outputs
+        if not spec.floating
+        for way in (reference.native, *reference.replicas)
+    )
+
+
+def _views(wanted: Array, got: Array, spec: TensorSpec) -> Iterator[tuple[str, Rows, Rows]]:
+    rows = wanted.shape[0]
+    pair = [np.asarray(side, np.float64).reshape(rows, -1) for side in (wanted, got)]
+    yield "values", pair[0], pair[1]
+    if spec.scale == "probabilities":
+        logs = [np.log(np.maximum(side, SMALLEST_PROBABILITY)) for side in pair]
+        yield "logarithms", logs[0], logs[1]
+
+
+def _rms(rows: Rows) -> Rows:
+    result: Rows = np.sqrt(np.mean(rows**2, axis=1)) if rows.size else np.zeros(len(rows))
+    return result
+
+
+def _max(rows: Rows) -> Rows:
+    result: Rows = np.max(np.abs(rows), axis=1) if rows.size else np.zeros(len(rows))
+    return result
+
+
+def liveness(
+    references: Sequence[Reference],
+    outputs: Sequence[TensorSpec],
+    floor_ulp: float,
+    dead_share: float,
+    moving_share: float,
+) -> float:
+    """How far outputs move between inputs, in units of float32's own error.
+
+    The standard deviation over samples that all but ``dead_share`` of an output's elements reach,
+    over the largest absolute rms error of float32; the least over outputs. Probabilities are
+    judged by their logarithms: a 1000-class softmax barely moves in value. Whole numbers and truth
+    values have no error, and the class of most pixels may be the background in every sample: such
+    an output moves wholly if ``moving_share`` of its elements change, else not at all.
+    """
+    whole = stack(references)
+    found = [
+        _liveness_of(whole, spec, floor_ulp, dead_share)
+        if spec.floating
+        else float(_changing(whole.oracle[spec.name]) >= moving_share) / (floor_ulp * ULP + 1e-300)
+        for spec in outputs
+    ]
+    return float(np.min(found))  # NaN stays
+
+
+def _changing(array: Array) -> float:
+    """The share of elements that are not the same in all samples."""
+    return float(np.mean((array != array[:1]).any(axis=0)))
+
+
+def _liveness_of(
+    reference: Reference, spec: TensorSpec, floor_ulp: float, dead_share: float
+) -> float:
+    wanted = list(_views(reference.oracle[spec.name], reference.oracle[spec.name], spec))[-1][1]
+    spread = float(np.quantile(np.std(wanted, axis=0), dead_share, method="lower"))
+    noise = [
+        list(_views(reference.oracle[spec.name], way[spec.name], spec))[-1]
+        for way in (reference.native, *reference.replicas)
+    ]
+    error = float(np.max([_rms(got - exact).max() for _, exact, got in noise]))
+    return spread / (error + floor_ulp * ULP * float(_rms(wanted).max()) + 1e-300)

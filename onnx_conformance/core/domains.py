@@ -1,0 +1,219 @@
+"""Domains: which values an input may take. A recipe draws within them.
+
+Every domain travels between processes as plain data (:func:`as_data`, :func:`from_data`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_conformance.core.errors import UsageError
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a domain draws from.
+
+    Args:
+        distribution: of the recipe (:data:`onnx_conformance.inputs.recipes.DISTRIBUTIONS`).
+        values: float64 numbers of that distribution, scaled, of the input's shape.
+        rng: for domains that the numbers do not serve.
+        sizes: the symbolic axes' sizes.
+        feed: the inputs drawn before this one.
+    """
+
+    distribution: str
+    values: NDArray[np.float64]
+    rng: np.random.Generator
+    sizes: Mapping[str, int]
+    feed: Mapping[str, Array]
+
+
+class Domain(Protocol):
+    """What an input may be."""
+
+    @property
+    def real(self) -> bool:
+        """Whether every number is in it, denormals, infinities and NaN too."""
+
+    def draw(self, draw: Draw) -> Array:
+        """An array of the shape of ``draw.values``, still to be cast to the input's dtype."""
+
+
+@dataclass(frozen=True)
+class Real:
+    """Every floating number."""
+
+    @property
+    def real(self) -> bool:
+        return True
+
+    def draw(self, draw: Draw) -> Array:
+        return draw.values
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """Numbers from ``low`` to ``high``, such as pixels of 0 to 1: others are mirrored inside."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise UsageError(f"{self}: low must lie below high")
+
+    @property
+    def real(self) -> bool:
+        return False
+
+    def draw(self, draw: Draw) -> Array:
+        width = self.high - self.low
+        folded = np.mod(draw.values - self.low, 2 * width)
+        return self.low + np.where(folded > width, 2 * width - folded, folded)
+
+
+@dataclass(frozen=True)
+class Integers:
+    """Whole numbers, ``low`` and above, below ``high``: token ids, categories."""
+
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise UsageError(f"{self}: high is not reached, so low must lie below it")
+
+    @property
+    def real(self) -> bool:
+        return False
+
+    def draw(self, draw: Draw) -> Array:
+        shape = draw.values.shape
+        if draw.distribution == "zeros":
+            return np.full(shape, self.low)
+        if draw.distribution == "ones":
+            return np.full(shape, self.high - 1)
+        return draw.rng.integers(self.low, self.high, size=shape)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some numbers."""
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(self.values))
+        if not self.values:
+            raise UsageError("Choice needs at least one value")
+
+    @property
+    def real(self) -> bool:
+        return False
+
+    def draw(self, draw: Draw) -> Array:
+        places = Integers(0, len(self.values)).draw(draw)
+        return np.asarray(self.values)[places]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How much of a symbolic axis each sample uses: from 1 to the axis' size."""
+
+    axis: str
+
+    @property
+    def real(self) -> bool:
+        return False
+
+    def draw(self, draw: Draw) -> Array:
+        if self.axis not in draw.sizes:
+            known = ", ".join(draw.sizes) or "none"
+            raise UsageError(f"Lengths('{self.axis}'): no such symbolic axis; known: {known}")
+        return Integers(1, draw.sizes[self.axis] + 1).draw(draw)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Ones, then zeros, along the last axis; the first place is always one.
+
+    Args:
+        lengths: the input that says how many ones each sample has; drawn without it.
+    """
+
+    lengths: str = ""
+
+    @property
+    def real(self) -> bool:
+        return False
+
+    def draw(self, draw: Draw) -> Array:
+        shape = draw.values.shape
+        if self.lengths and self.lengths not in draw.feed:
+            known = ", ".join(draw.feed) or "none"
+            raise UsageError(
+                f"Mask(lengths='{self.lengths}'): no input of that name comes before it; "
+                f"before it come: {known}"
+            )
+        if self.lengths:
+            counts = draw.feed[self.lengths].reshape((*shape[:1], *[1] * (len(shape) - 1)))
+        else:
+            counts = draw.rng.integers(1, shape[-1] + 1, size=(*shape[:-1], 1))
+            if draw.distribution in ("zeros", "ones"):
+                counts[:] = shape[-1] if draw.distribution == "ones" else 1
+        return np.broadcast_to(np.arange(shape[-1]) < counts, shape)
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """Whole numbers from ``low`` to what another input has in the same place."""
+
+    other: str
+    low: int = 0
+
+    @property
+    def real(self) -> bool:
+        return False
+
+    def draw(self, draw: Draw) -> Array:
+        if self.other not in draw.feed:
+            known = ", ".join(draw.feed) or "none"
+            raise UsageError(
+                f"AtMost('{self.other}'): no input of that name comes before it; "
+                f"before it come: {known}"
+            )
+        bound = np.broadcast_to(draw.feed[self.other], draw.values.shape)
+        drawn: Array = draw.rng.integers(self.low, np.maximum(bound, self.low) + 1)
+        return drawn
+
+
+DOMAINS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Real, Bounded, Integers, Choice, Lengths, Mask, AtMost)
+}
+
+
+def as_data(domain: Domain) -> dict[str, Any]:
+    """The domain as plain data."""
+    return {"kind": type(domain).__name__, **asdict(domain)}  # type: ignore[call-overload] # all are dataclasses
+
+
+def from_data(data: Mapping[str, Any]) -> Domain:
+    """The inverse of :func:`as_data`."""
+    rest = {key: value for key, value in data.items() if key != "kind"}
+    domain: Domain = DOMAINS[data["kind"]](**rest)
+    return domain
+
+
+def default_domain(dtype: str) -> Domain | None:
+    """The domain of an input that names none; None for whole numbers, whose range is unknown."""
+    if dtype == "bool":
+        return Choice((0, 1))
+    return Real() if np.issubdtype(np.dtype(dtype), np.floating) else None

@@ -1,0 +1,45 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from onnx_conformance.core.errors import UsageError
+
+
+def refuse_unwritable(path: Path, option: str) -> None:
+    """Find out before a long run, not after it.
+
+    Raises:
+        UsageError: as :func:`write_whole` would.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.writable")
+    write_whole(scratch, b"", option)
+    scratch.unlink()
+
+
+def write_whole(path: Path, data: bytes, option: str) -> None:
+    """Write ``data`` beside ``path`` and rename it into place; folders are made as needed.
+
+    Raises:
+        UsageError: the file cannot be written; ``option`` is what the user gave its name by.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"{option}: cannot write {path} ({reason}); name a place that can be written"
+        ) from error
+
+
+ROOT = Path(__file__).resolve().parents[1]
+TOLERANCES = ROOT / "tolerances.yaml"
+KNOWN_FAILURES = ROOT / "fixtures" / "known_failures.yaml"

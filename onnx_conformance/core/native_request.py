@@ -1,0 +1,82 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_conformance.core.compute_modes import FLOAT32, REPLICAS
+from onnx_conformance.core.domains import from_data
+from onnx_conformance.core.spec import Axes, Axis, TensorSpec
+
+Arrays = dict[str, NDArray[Any]]
+PRECISIONS = (FLOAT32, "float64", *REPLICAS)
+
+
+class ModelRequest(TypedDict):
+    """What a native engine must know to have the model, whether or not it built it before."""
+
+    name: str
+    builder: str
+    arguments: list[str]
+    inputs: list[tuple[str, tuple[int | str, ...], str]]
+    outputs: list[str]
+    output_shapes: list[tuple[int | str, ...]]
+    domains: list[dict[str, Any]]
+    axes: list[tuple[str, int, int, int]]
+    weights: str
+    trained: bool
+    seed: int
+
+
+class BatchNormRecord(TypedDict):
+    """Names of one BatchNorm's tensors in the weights, and its epsilon."""
+
+    gamma: str
+    beta: str
+    mean: str
+    variance: str
+    epsilon: float
+
+
+class Description(TypedDict):
+    """What ``prepare`` says of a model beside the weights that it writes."""
+
+    digest: str
+    batch_norms: list[BatchNormRecord]
+    unused: list[str]
+    names: list[str]
+
+
+class NativeChanged(RuntimeError):
+    """An export left the native side other than it found it."""
+
+
+def specs_of(request: ModelRequest) -> tuple[TensorSpec, ...]:
+    """The inputs' specs."""
+    return tuple(
+        TensorSpec(name, tuple(shape), dtype, domain=from_data(domain))
+        for (name, shape, dtype), domain in zip(request["inputs"], request["domains"], strict=True)
+    )
+
+
+def axes_of(request: ModelRequest) -> Axes:
+    """The symbolic axes other than the batch."""
+    return tuple((name, Axis(*sizes)) for name, *sizes in request["axes"])
+
+
+def must_calibrate(request: ModelRequest) -> bool:
+    """Whether the model has no weights of its own worth keeping."""
+    return request["weights"] == "calibrated" and not request["trained"]
+
+
+def digest_arrays(arrays: Arrays) -> str:
+    """SHA-256 over names, dtypes, shapes and values."""
+    state = hashlib.sha256()
+    for name, array in arrays.items():
+        state.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
+        state.update(np.ascontiguousarray(array).tobytes())
+    return state.hexdigest()

@@ -1,0 +1,184 @@
+"""Read back from an ONNX file what an export route really delivered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from onnx_conformance.core.errors import UsageError
+
+
+def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:
+    """The file as a message.
+
+    Raises:
+        UsageError: the file is no ONNX model.
+    """
+    try:
+        model = onnx.load(path, load_external_data=weights)
+    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise UsageError(f"{path} is no ONNX model ({error}); export it again") from error
+    if not model.HasField("graph") or not model.graph.output:
+        raise UsageError(f"{path} is no ONNX model with outputs; export it again")
+    return model
+
+
+def every_graph(
+    model: onnx.ModelProto,
+) -> Iterator[tuple[onnx.GraphProto | onnx.FunctionProto, int]]:
+    """The main graph, functions and subgraphs, each with its depth, counted from 1."""
+    waiting: list[tuple[onnx.GraphProto | onnx.FunctionProto, int]] = [(model.graph, 1)]
+    waiting += [(function, 1) for function in model.functions]
+    while waiting:
+        graph, depth = waiting.pop()
+        yield graph, depth
+        for node in graph.node:
+            for attribute in node.attribute:
+                below = [attribute.g] if attribute.HasField("g") else []
+                waiting += [(inner, depth + 1) for inner in (*below, *attribute.graphs)]
+
+
+def answering_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes from which a path leads to an output, those inside of such nodes too."""
+    found: list[onnx.NodeProto] = []
+    wanted = {value.name for value in model.graph.output}
+    for node in reversed(model.graph.node):  # a graph is in topological order
+        if not wanted.isdisjoint(node.output):
+            inside = _nodes_within(model, node)
+            found += inside
+            wanted |= {name for one in inside for name in one.input}
+    return found
+
+
+def _nodes_within(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The node, those of its subgraphs at any depth, and of the functions that these call."""
+    functions = {(one.domain, one.name): one for one in model.functions}
+    found, waiting = [], [node]
+    while waiting:
+        one = waiting.pop()
+        found.append(one)
+        function = functions.pop((one.domain, one.op_type), None)  # once is enough
+        waiting += function.node if function is not None else ()
+        for attribute in one.attribute:
+            below = [attribute.g] if attribute.HasField("g") else []
+            waiting += [inner for graph in (*below, *attribute.graphs) for inner in graph.node]
+    return found
+
+
+def every_tensor(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """All tensors that the file holds: initialisers and those of attributes, sparse ones too."""
+    for graph, _ in every_graph(model):
+        if isinstance(graph, onnx.GraphProto):
+            yield from graph.initializer
+            yield from (t for pair in graph.sparse_initializer for t in _halves(pair))
+        for node in graph.node:
+            for attribute in node.attribute:
+                yield from ([attribute.t] if attribute.HasField("t") else [])
+                yield from attribute.tensors
+                sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+                for pair in (*sparse, *attribute.sparse_tensors):
+                    yield from _halves(pair)
+
+
+def _halves(pair: onnx.SparseTensorProto) -> tuple[onnx.TensorProto, onnx.TensorProto]:
+    return pair.values, pair.indices
+
+
+def external_files(path: Path, model: onnx.ModelProto) -> list[Path]:
+    """The files beside ``path`` that hold weights of ``model``.
+
+    Raises:
+        UsageError: it names one outside its own folder, or one that is not there.
+    """
+    names = {
+        entry.value
+        for tensor in every_tensor(model)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    folder = path.parent.resolve()
+    files = [path.parent / name for name in sorted(names)]
+    for file in files:
+        if not file.resolve().is_relative_to(folder):
+            raise UsageError(f"{path} keeps weights outside its own folder: {file}")
+        if not file.is_file():
+            raise UsageError(f"{path} keeps weights in {file.name}, which is not beside it")
+    return files
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """Facts on an artifact: opset, inputs, outputs, symbolic axes, operators, weights, size.
+
+    Raises:
+        UsageError: the file, or one that it names, cannot be read or makes no sense.
+    """
+    return facts_of(path, load_model(path, weights=False))
+
+
+def facts_of(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
+    """:func:`inspect` of a file whose message was read already; weights need not be in it."""
+    try:
+        return _facts(path, model)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} cannot be read: {error!r}; export it again") from error
+
+
+def _facts(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
+    graph = model.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    makers = {value: node.name for node in graph.node for value in node.output}
+    inputs = [_tensor(value) for value in graph.input if value.name not in stored]
+    outputs = [{**_tensor(value), "node": makers.get(value.name, "")} for value in graph.output]
+    files = [path, *external_files(path, model)]
+    return {
+        "opset": default_opset(model),
+        "domains": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "ir_version": model.ir_version,
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "inputs": inputs,
+        "outputs": outputs,
+        "dynamic_axes": {
+            tensor["name"]: {
+                str(axis): dim
+                for axis, dim in enumerate(tensor["shape"] or [])
+                if isinstance(dim, str)
+            }
+            for tensor in (*inputs, *outputs)
+        },
+        "nodes": dict(Counter(node.op_type for node in graph.node).most_common()),
+        "initializers": {
+            "count": len(graph.initializer),
+            "elements": sum(_elements(list(tensor.dims)) for tensor in graph.initializer),
+        },
+        "files": [str(file.relative_to(path.parent)) for file in files],
+        "bytes": sum(file.stat().st_size for file in files),
+    }
+
+
+def default_opset(model: onnx.ModelProto) -> int:
+    """The version of the default operator set; 0 if the file imports none."""
+    return next((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), 0)
+
+
+def _elements(dims: list[int]) -> int:
+    count = 1
+    for dim in dims:
+        count *= dim
+    return count
+
+
+def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    kind = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name if kind.elem_type else "?"
+    shape = None
+    if kind.HasField("shape"):
+        shape = [
+            dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or "?")
+            for dim in kind.shape.dim
+        ]
+    return {"name": value.name, "dtype": dtype, "shape": shape}

@@ -1,0 +1,83 @@
+"""What a check says: an outcome with its evidence."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from onnx_conformance.core.comparison import Outputs
+
+Outcome = Literal["passed", "failed", "skipped", "known_failure", "error"]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """The run that failed, as arrays: what a repro bundle needs to judge it without the suite.
+
+    Args:
+        feed: what the session was given, under the spec's names.
+        judge: how to judge its answer, as plain data (:mod:`onnx_conformance.diagnose.reproduce`).
+        expected: what the answer was compared with, if with anything: oracle or native.
+        got: the answer, if there was one.
+    """
+
+    feed: Outputs
+    judge: dict[str, Any]
+    expected: Outputs | None = None
+    got: Outputs | None = None
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The verdict of one check and what it rests on.
+
+    Args:
+        compared: how many elements (or facts) were compared; a pass with 0 is no pass.
+        score, budget: for checks that measure: what was measured and what is allowed.
+        reason: one line: what is wrong, or on what the pass rests.
+        details: further lines for the failure message.
+        statistics: figures that inform and never decide.
+        feed: the recipe, for checks that run one.
+        divergence: of a failure that was localised, the node that introduces the error
+            (:class:`onnx_conformance.diagnose.divergence.Divergence` as plain data).
+        reproduction: for a failure on a feed; arrays, so no part of ``row()``.
+    """
+
+    name: str
+    outcome: Outcome
+    reason: str
+    compared: int = 0
+    score: float | None = None
+    budget: float | None = None
+    details: tuple[str, ...] = ()
+    statistics: dict[str, Any] = field(default_factory=dict)
+    feed: str | None = None
+    divergence: dict[str, Any] | None = None
+    reproduction: Reproduction | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome == "passed" and self.compared > 0
+
+    def row(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        row = asdict(replace(self, reproduction=None))
+        del row["reproduction"]
+        return row
+
+
+def passed(name: str, reason: str, *, compared: int, **evidence: Any) -> CheckResult:
+    """A pass; without anything compared it comes out as a failure."""
+    if compared <= 0:
+        return failed(name, f"nothing was compared ({reason})", **evidence)
+    return CheckResult(name, "passed", reason, compared, **evidence)
+
+
+def failed(name: str, reason: str, *, compared: int = 0, **evidence: Any) -> CheckResult:
+    """A failure, with the reason in one line."""
+    return CheckResult(name, "failed", reason, compared, **evidence)
+
+
+def skipped(name: str, reason: str) -> CheckResult:
+    """A check that does not apply, for a named reason."""
+    return CheckResult(name, "skipped", reason)

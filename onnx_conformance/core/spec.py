@@ -1,0 +1,279 @@
+"""Frozen records that name what is judged: tensors, models, export options and cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from onnx_conformance.core.domains import Domain, Real, as_data, default_domain, from_data
+from onnx_conformance.core.errors import UsageError
+
+Dim = int | str
+Framework = Literal["torch", "keras", "python", "onnx"]
+Shape = tuple[Dim, ...]
+MIDDLE = 0.5  # extent of symbolic axes, where nothing else is said
+STATIC_BATCH = 2  # of the example that routes trace, and of an artifact without dynamic batch
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The sizes that a symbolic axis takes: ``low``, ``low + step``, … up to ``high``.
+
+    ``low`` is at least 1. A U-Net that halves its image four times has ``step=16``.
+    """
+
+    low: int = 1
+    high: int = 24
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.low <= self.high and self.step >= 1):
+            raise UsageError(f"{self}: 1 ≤ low ≤ high and step ≥ 1 are wanted")
+
+    def size(self, extent: float) -> int:
+        """The size at a share ``extent`` (0 to 1) of the way from ``low`` to ``high``."""
+        steps = (self.high - self.low) // self.step
+        return self.low + self.step * round(extent * steps)
+
+
+Axes = tuple[tuple[str, Axis], ...]
+
+
+def sizes_of(axes: Axes, extent: float) -> dict[str, int]:
+    """The symbolic axes' sizes by name; each of several axes another, so that a swap shows.
+
+    Later axes are smaller than the first in the upper half and larger in the lower one: a model
+    that cuts one axis to another's size is wrong in either.
+    """
+    return {
+        name: axis.size(
+            extent ** (1 + place) if extent >= MIDDLE else 1.0 - (1.0 - extent) ** (1 + place)
+        )
+        for place, (name, axis) in enumerate(axes)
+    }
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A model's input or output.
+
+    Args:
+        name: the name a faithful artifact gives it, where its exporter can set names.
+        shape: sizes; a string is a symbolic dimension. The first is the batch axis.
+        dtype: a NumPy dtype name.
+        scale: ``"linear"``, or ``"probabilities"`` for an output that is a softmax; such an
+            output is judged in the log domain as well, because a flat softmax hides errors.
+        domain: which values an input may take; every number unless said otherwise. Whole numbers
+            need one: ``Integers(0, 30_000)``, ``Mask()``.
+    """
+
+    name: str
+    shape: Shape
+    dtype: str = "float32"
+    scale: Literal["linear", "probabilities"] = "linear"
+    domain: Domain = field(default_factory=Real)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(self.shape))
+        if not self.floating and self.domain == Real():
+            object.__setattr__(self, "domain", default_domain(self.dtype) or Real())
+
+    @property
+    def floating(self) -> bool:
+        """Whether it holds floating numbers; others are compared exactly."""
+        return bool(np.issubdtype(np.dtype(self.dtype), np.floating))
+
+    @property
+    def real(self) -> bool:
+        """Whether any floating number may be fed: denormals, infinities and NaN too."""
+        return self.floating and self.domain.real
+
+    def concrete(self, batch: int, sizes: Mapping[str, int] | None = None) -> tuple[int, ...]:
+        """The shape with the batch axis ``batch`` and other symbolic axes of their ``sizes``."""
+        first, *rest = self.shape or (0,)
+        known = sizes or {}
+        tail = (known.get(dim, batch) if isinstance(dim, str) else dim for dim in rest)
+        return (batch if isinstance(first, str) else first, *tail) if self.shape else ()
+
+    def as_data(self) -> dict[str, Any]:
+        """As plain data, for processes and keys."""
+        return {**asdict(self), "shape": list(self.shape), "domain": as_data(self.domain)}
+
+    @staticmethod
+    def from_data(data: Mapping[str, Any]) -> TensorSpec:
+        """The inverse of :meth:`as_data`."""
+        return TensorSpec(**{**data, "domain": from_data(data["domain"])})
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a photograph becomes a sample of the model's only input.
+
+    The shorter side is resized to ``resize`` pixels (bilinear, the aspect kept), the middle
+    ``crop`` × ``crop`` cut out, values scaled to 0..1, and ``mean`` subtracted and divided by
+    ``std``, both red, green, blue.
+    """
+
+    resize: int
+    crop: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model to certify: how it is built and what goes in and comes out.
+
+    Args:
+        builder: ``module:function``; called in the engine's process as
+            ``function(*arguments, pretrained=bool)``, it returns the native model.
+        arguments: strings passed to the builder.
+        trained: the builder's weights are trained ones that need no download; they are
+            kept under ``--weights calibrated``.
+        labels: the 1000 outputs are ImageNet's classes, so photographs have right answers.
+        packages: distributions beside the framework's that shape it: their versions matter.
+        preprocessing: how its weights expect photographs; None if they are of no use to it.
+        axes: the sizes of symbolic axes other than the batch, by name.
+        oracle: whether it can be computed in float64. Without, verdicts rest on allclose.
+        task: the data on which it decides (:mod:`onnx_conformance.inputs.tasks`), for verdicts on int8.
+        libraries: custom-operator libraries that its sessions load: a path, or
+            ``module:function`` that gives one.
+        fingerprint: of a model from elsewhere, a digest of its code and of the weights it was
+            built with; else its module's source tells.
+    """
+
+    name: str
+    framework: Framework
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    builder: str
+    arguments: tuple[str, ...] = ()
+    trained: bool = False
+    labels: bool = False
+    preprocessing: Preprocessing | None = None
+    packages: tuple[str, ...] = ()
+    axes: Axes = ()
+    oracle: bool = True
+    task: str = ""
+    libraries: tuple[str, ...] = ()
+    fingerprint: str = ""
+
+
+def spec_as_data(spec: ModelSpec) -> dict[str, Any]:
+    """A model's spec as plain data."""
+    sides = {side: [one.as_data() for one in getattr(spec, side)] for side in ("inputs", "outputs")}
+    axes = [[name, axis.low, axis.high, axis.step] for name, axis in spec.axes]
+    return {**asdict(spec), **sides, "axes": axes}
+
+
+def spec_from_data(data: Mapping[str, Any]) -> ModelSpec:
+    """The inverse of :func:`spec_as_data`."""
+    sides = {
+        side: tuple(TensorSpec.from_data(one) for one in data[side])
+        for side in ("inputs", "outputs")
+    }
+    axes = tuple((name, Axis(*sizes)) for name, *sizes in data["axes"])
+    steps = data["preprocessing"]
+    known = Preprocessing(**steps) if steps else None
+    tuples = {key: tuple(data[key]) for key in ("arguments", "packages", "libraries")}
+    return ModelSpec(**{**data, **sides, **tuples, "axes": axes, "preprocessing": known})
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What a case may vary in an export. The defaults are what people ship.
+
+    Args:
+        export_params: keep the weights in the file.
+        constant_folding: let the exporter fold constants (BatchNorm into convolutions).
+        dynamic_batch: leave the batch axis symbolic.
+        external_data: keep the weights in a file beside the graph.
+        functional: wrap a Keras model as a functional ``keras.Model`` before the export.
+    """
+
+    export_params: bool = True
+    constant_folding: bool = True
+    dynamic_batch: bool = True
+    external_data: bool = False
+    functional: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """What is not default, as it stands in a case's id: ``+static_batch``."""
+        marks = {
+            "no_params": not self.export_params,
+            "no_folding": not self.constant_folding,
+            "static_batch": not self.dynamic_batch,
+            "external_data": self.external_data,
+            "functional": self.functional,
+        }
+        return "".join(f"+{mark}" for mark, present in marks.items() if present)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the matrix: a model, the route it was exported by, and where it runs.
+
+    Args:
+        opset: the one that was asked for; 0 where none was (a given artifact).
+        artifact, label: of a given artifact, its path and what ids and reports call it.
+        variant: what was made of the exported file (:mod:`onnx_conformance.catalog.variants`); empty for itself.
+        precision: the class that it computes in, which chooses its checks and its budget.
+        file_precision: that of its file alone, whatever the provider computes in.
+        graph_level: ONNX Runtime's graph optimization level, where a run has several; empty for
+            the run's own.
+    """
+
+    model: str
+    exporter: str
+    opset: int
+    provider: str
+    options: ExportOptions = field(default_factory=ExportOptions)
+    artifact: str = ""
+    label: str = ""
+    variant: str = ""
+    precision: str = "float32"
+    file_precision: str = "float32"
+    graph_level: str = ""
+
+    @property
+    def artifact_id(self) -> str:
+        """Readable name of the artifact, which cases on several providers share."""
+        if self.artifact:
+            return self.label if self.model in self.label else f"{self.model}-{self.label}"
+        return f"{self.model}-{self.route}-opset{self.opset}"
+
+    @property
+    def route(self) -> str:
+        """The exporter with options that are not default and variant; a given artifact's label."""
+        if self.artifact:
+            return self.label
+        made = f"~{self.variant}" if self.variant else ""
+        return f"{self.exporter}{self.options.suffix}{made}"
+
+    @property
+    def id(self) -> str:
+        """Readable name of the case: ``resnet50-torch_dynamo-opset18-cpu``."""
+        return f"{self.artifact_id}-{self.place}"
+
+    @property
+    def place(self) -> str:
+        """Where it runs: the provider, with the graph level where the run has several."""
+        return f"{self.provider}@{self.graph_level}" if self.graph_level else self.provider
+
+    @property
+    def narrow_weights(self) -> str:
+        """The dtype that its file may round native's weights to; empty where it may to none."""
+        return self.file_precision if self.file_precision == "float16" else ""
+
+    def as_row(self) -> dict[str, Any]:
+        """As plain data, for reports that cross processes."""
+        return asdict(self)
+
+    @staticmethod
+    def from_row(row: dict[str, Any]) -> Case:
+        """The inverse of :meth:`as_row`."""
+        return Case(**{**row, "options": ExportOptions(**row["options"])})

@@ -1,0 +1,125 @@
+"""The content-addressed cache: key, lock, atomic write, digest check on read.
+
+An entry is a directory of files with a ``manifest.json`` that holds each file's SHA-256.
+It is written beside its final place and renamed into it, so a kill at any moment leaves
+either no entry or a whole one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from onnx_conformance.core.errors import UsageError
+
+MANIFEST = "manifest.json"
+
+
+class CorruptEntryWarning(UserWarning):
+    """A cache entry did not match its digest and was built anew."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A whole, verified entry: its directory and the builder's facts about it."""
+
+    path: Path
+    facts: dict[str, Any]
+    digests: dict[str, str]
+
+
+def key_of(**parts: Any) -> str:
+    """SHA-256 of the parts as canonical JSON: the same content, the same key.
+
+    Raises:
+        TypeError: a part that JSON does not know, whose text might differ between processes.
+    """
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _differs(path: Path, digest: str) -> bool:
+    return not path.is_file() or file_digest(path) != digest
+
+
+class Store:
+    """Entries under ``root/kind/key``. Safe between processes and after a kill."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=root):
+                pass
+        except OSError as error:
+            raise UsageError(
+                f"cannot write to the cache directory {root} ({error.strerror}); "
+                "name another with --cache-dir, or use --no-cache"
+            ) from error
+
+    def get_or_build(self, kind: str, key: str, build: Callable[[Path], dict[str, Any]]) -> Entry:
+        """The entry, built by ``build(directory) -> facts`` if it is absent or corrupt."""
+        place = self.root / kind / key
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{place}.lock"):
+            entry = self.read(place)
+            return entry if entry is not None else self._write(place, build)
+
+    def peek(self, kind: str, key: str) -> Entry | None:
+        """The verified entry, or None; builds nothing."""
+        place = self.root / kind / key
+        if not place.is_dir():
+            return None
+        with FileLock(f"{place}.lock"):
+            return self.read(place)
+
+    def read(self, place: Path) -> Entry | None:
+        """The verified entry at ``place``, or None; a corrupt one is removed with a warning."""
+        if not place.is_dir():
+            return None
+        try:
+            manifest = json.loads((place / MANIFEST).read_text())
+            facts, digests = manifest["facts"], manifest["digests"]
+            wrong = [name for name, digest in digests.items() if _differs(place / name, digest)]
+            if manifest["sha256"] != key_of(facts=facts, digests=digests):
+                wrong.append(MANIFEST)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            wrong = [f"{MANIFEST} ({error})"]
+        if not wrong:
+            return Entry(place, facts, digests)
+        shutil.rmtree(place)  # first: under pytest's filters a warning may be an exception
+        message = f"cache entry {place} is corrupt ({', '.join(wrong)}); building it anew"
+        warnings.warn(CorruptEntryWarning(message), stacklevel=3)
+        return None
+
+    def _write(self, place: Path, build: Callable[[Path], dict[str, Any]]) -> Entry:
+        partial = place.with_name(f"{place.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)  # left by a killed writer; we hold the lock
+        partial.mkdir()
+        try:
+            facts = json.loads(json.dumps(build(partial)))  # as every later reader will see them
+            files = sorted(path for path in partial.rglob("*") if path.is_file())
+            digests = {str(path.relative_to(partial)): file_digest(path) for path in files}
+            sha256 = key_of(facts=facts, digests=digests)
+            manifest = {"facts": facts, "digests": digests, "sha256": sha256}
+            (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+            partial.rename(place)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return Entry(place, facts, digests)

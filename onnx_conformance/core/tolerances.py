@@ -1,0 +1,261 @@
+"""Load, validate and resolve ``tolerances.yaml``; say which rule applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from onnx_conformance.core.files import TOLERANCES
+from onnx_conformance.core.spec import Case
+from onnx_conformance.core.yaml_reader import NodeReader, compose
+
+# Every key that a tolerances file must give, by check.
+KEYS: dict[str, tuple[str, ...]] = {
+    "error_budget": ("factor", "floor_ulp", "maximum_yardstick"),
+    "liveness": ("minimum", "dead_share", "moving_share"),
+    "allclose": ("rtol", "atol_rms"),
+    "tutorial": ("rtol", "atol"),
+    "batch_invariance": ("factor", "floor_ulp"),
+    "top5": ("tie_factor",),
+    "initializers": ("fold_ulp", "copy_ulp", "tiny_ulp", "step_share"),
+    "photographs": ("preprocess_levels",),
+    "canary": ("least_move",),
+    "localise": ("factor", "floor_ulp"),
+    "approximation": ("sigmoid", "tanh", "elu", "softplus", "mish"),
+    "sqnr": ("confidence", "least_db"),
+    "task": (
+        "confidence",
+        "agreement",
+        "bold_margin",
+        "bold_flips",
+        "margin_lost",
+        "divergence",
+        "accuracy_loss",
+    ),  # fmt: skip
+    "composition": ("share_of_noise",),
+    "float16": ("roundoff", "factor", "floor_ulp", "largest_scale", "rtol", "atol_rms"),
+    "bfloat16": ("roundoff", "factor", "floor_ulp", "rtol", "atol_rms"),
+    "tf32": ("roundoff", "factor", "floor_ulp", "rtol", "atol_rms"),
+}
+# The classes of a case's precision, of which some have a yardstick of their own.
+FLOAT32 = "float32"
+ROUNDED = ("float16", "bfloat16", "tf32")
+INT8 = "int8"  # judged by what it decides: no budget in roundoffs
+PRECISIONS = (FLOAT32, *ROUNDED, INT8)
+OF_FILES = (FLOAT32, "float16", INT8)  # TF32 is how a provider multiplies: no file is in it
+# What a class's roundoff multiplies, and in which checks its other figures stand in.
+IN_ROUNDOFFS = {
+    "error_budget": "floor_ulp",
+    "batch_invariance": "floor_ulp",
+    "localise": "factor",  # inside a network the errors of float32 alone are known
+}
+STAND_IN = {
+    "factor": ("error_budget", "batch_invariance"),
+    "floor_ulp": ("error_budget", "batch_invariance"),
+    "rtol": ("allclose",),
+    "atol_rms": ("allclose",),
+    "largest_scale": ("error_budget",),
+}
+# These shape the yardstick, which all cases of a model share: no override can change them.
+OF_THE_YARDSTICK = ("approximation",)
+# What no honest figure lies outside of; a file that needs more has another problem.
+LIMITS: dict[str, tuple[float, float]] = {
+    "factor": (0.0, 100.0),
+    "floor_ulp": (0.0, 64.0),
+    "maximum_yardstick": (0.0, 0.5),
+    "minimum": (100.0, 1e30),
+    "dead_share": (0.0, 0.5),
+    "moving_share": (0.0, 1.0),
+    "rtol": (0.0, 0.1),
+    "atol": (0.0, 0.1),
+    "atol_rms": (0.0, 0.1),
+    "tie_factor": (0.0, 100.0),
+    "fold_ulp": (0.0, 64.0),
+    "copy_ulp": (0.0, 2.0),
+    "tiny_ulp": (0.0, 16.0),
+    "step_share": (0.5, 1.0),
+    "preprocess_levels": (0.0, 8.0),
+    "least_move": (1e-5, 1.0),
+    "roundoff": (1.0, 2.0**20),
+    "largest_scale": (1.0, 1e6),
+    "confidence": (0.9, 0.9999),
+    "least_db": (3.0, 120.0),
+    "agreement": (0.5, 1.0),
+    "bold_margin": (0.1, 0.9),
+    "bold_flips": (0.0, 0.25),
+    "margin_lost": (0.0, 0.25),
+    "divergence": (0.0, 1.0),
+    "accuracy_loss": (0.0, 0.1),
+    "share_of_noise": (0.0, 2.0),
+}
+LIMITS.update(dict.fromkeys(KEYS["approximation"], (0.0, 16.0)))
+MATCHERS = ("model", "exporter", "provider", "precision", "check")
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Override:
+    """One looser (or tighter) rule: which cases, which figures, and why."""
+
+    match: dict[str, str]
+    figures: dict[str, float]
+    reason: str
+    line: int
+
+    def applies(self, check: str, case: Case, precision: str = "") -> bool:
+        facts = {
+            "model": case.model,
+            "exporter": case.route,
+            "provider": case.provider,
+            "precision": precision or case.precision,
+            "check": check,
+        }
+        return all(fnmatchcase(facts[key], pattern) for key, pattern in self.match.items())
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The figures that apply to one check of one case, and where they come from."""
+
+    figures: dict[str, float]
+    origin: str
+
+    def __getitem__(self, key: str) -> float:
+        return self.figures[key]
+
+    def get(self, key: str, default: float) -> float:
+        """The figure, or ``default`` where the case's class of precision has none."""
+        return self.figures.get(key, default)
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """A validated tolerances file."""
+
+    path: Path
+    defaults: dict[str, dict[str, float]]
+    overrides: tuple[Override, ...]
+
+    def rule(self, check: str, case: Case) -> Rule:
+        """The defaults, those of the case's precision, and every matching override in order.
+
+        A class of less precision than float32 has a yardstick of its own, and so a factor of its
+        own; what counts in ulps counts in the class's: ``floor_ulp`` times its ``roundoff``
+        (docs/numerics.md, "Classes of precision").
+        """
+        figures, origin = self._resolve(check, case)
+        if case.precision in ROUNDED:
+            of_class, told = self._resolve(case.precision, case)
+            scaled, unit = IN_ROUNDOFFS.get(check), of_class["roundoff"]
+            if scaled:
+                figures[scaled] *= unit
+                origin += f", {scaled} times {unit:g}, the roundoff of {case.precision} ({told})"
+        return Rule(figures, f"{self.path.name}: {origin}")
+
+    def _resolve(self, check: str, case: Case) -> tuple[dict[str, float], str]:
+        figures, origin = dict(self.defaults[check]), "defaults"
+        if case.precision in ROUNDED:
+            of_class = self.defaults[case.precision]
+            figures |= {key: of_class[key] for key in of_class if check in STAND_IN.get(key, ())}
+        for override in self.overrides:
+            own = {key: value for key, value in override.figures.items() if key in figures}
+            if own and override.applies(check, case):
+                figures.update(own)
+                origin = f"override at line {override.line}: {override.reason}"
+        return figures, origin
+
+    def unused(self, cases: Iterable[Case]) -> list[Override]:
+        """The overrides that match none of ``cases``, in any precision: stale, or misspelt."""
+        known = list(cases)
+        return [
+            override
+            for override in self.overrides
+            if not any(
+                override.applies(check, case, precision)
+                for check in KEYS
+                for precision in PRECISIONS
+                for case in known
+            )
+        ]
+
+
+def load_tolerances(path: Path) -> Tolerances:
+    """Read and validate a tolerances file.
+
+    Raises:
+        UsageError: naming the file, the line and the key.
+    """
+    root = compose(path)
+    reader = _Reader(path)
+    top = reader.mapping(root, "the file")
+    reader.exactly(root, top, ("schema", "defaults", "overrides"), "the file")
+    schema = reader.value(top["schema"])
+    if type(schema) is not int or schema != SCHEMA:  # true and 1.0 equal 1
+        reader.fail(top["schema"], f"'schema' must be {SCHEMA}")
+    return Tolerances(path, reader.defaults(top["defaults"]), reader.overrides(top["overrides"]))
+
+
+@lru_cache
+def shipped_approximation() -> dict[str, float]:
+    """The approximation errors of the shipped file, in float32 epsilons."""
+    return load_tolerances(TOLERANCES).defaults["approximation"]
+
+
+class _Reader(NodeReader):
+    """Reads the parts of a tolerances file."""
+
+    def figure(self, node: Any, key: str) -> float:
+        value = self.value(node)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e30:
+            self.fail(node, f"'{key}' must be a number of at least 0, not {value!r}")
+        least, most = LIMITS[key]
+        if not least <= value <= most:
+            self.fail(node, f"'{key}' must lie between {least:g} and {most:g}, not at {value:g}")
+        return float(value)
+
+    def defaults(self, node: Any) -> dict[str, dict[str, float]]:
+        found = self.mapping(node, "'defaults'")
+        self.exactly(node, found, tuple(KEYS), "'defaults'")
+        return {check: self._figures(found[check], KEYS[check], check) for check in KEYS}
+
+    def _figures(self, node: Any, keys: tuple[str, ...], check: str) -> dict[str, float]:
+        found = self.mapping(node, f"'{check}'")
+        self.exactly(node, found, keys, f"'{check}'")
+        return {key: self.figure(value, key) for key, value in found.items()}
+
+    def overrides(self, node: Any) -> tuple[Override, ...]:
+        if not isinstance(node, yaml.SequenceNode):
+            self.fail(node, "'overrides' must be a list")
+        return tuple(self._override(item) for item in node.value)
+
+    def _override(self, node: Any) -> Override:
+        found = self.mapping(node, "an override")
+        self.exactly(node, found, ("match", "set", "reason"), "an override")
+        match = self.mapping(found["match"], "'match'")
+        self.among(found["match"], MATCHERS, "'match'")
+        if not match:
+            self.fail(found["match"], "an override needs a 'match'; the defaults are for all cases")
+        for key, value in match.items():
+            if not isinstance(value, yaml.ScalarNode):
+                self.fail(value, f"'{key}' must be a text")
+        patterns = {key: str(value.value) for key, value in match.items()}
+        cases = [check for check in KEYS if check not in OF_THE_YARDSTICK]
+        checks = [check for check in cases if fnmatchcase(check, patterns.get("check", "*"))]
+        known = {key for check in checks for key in KEYS[check]}
+        figures = self.mapping(found["set"], "'set'")
+        for key, value in figures.items():
+            if key not in known:
+                self.fail(value, f"no check that this override matches has a figure '{key}'")
+        reason = self.reason(found["reason"], "an override")
+        return Override(
+            patterns,
+            {key: self.figure(value, key) for key, value in figures.items()},
+            reason,
+            node.start_mark.line + 1,
+        )

@@ -1,0 +1,229 @@
+"""Align tensors of an artifact with native ones by their values."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from operator import or_
+from pathlib import Path
+
+import numpy as np
+
+from onnx_conformance.core.budget import ULP
+from onnx_conformance.core.tolerances import Rule
+from onnx_conformance.core.traces import TINY, NativeTraced, Traced, relative_errors
+from onnx_conformance.diagnose.divergence import Array, Error
+from onnx_conformance.diagnose.graph import ArtifactGraph
+
+
+@dataclass(frozen=True)
+class Match:
+    """A native tensor beside an artifact's, and how far apart they are."""
+
+    native: int
+    error: Error
+    within: bool
+    moved: bool  # the channel axis stands elsewhere
+
+
+class NativeTrace:
+    """The native tensors, mapped from their files."""
+
+    def __init__(self, records: Sequence[NativeTraced], folder: Path) -> None:
+        self.records = records
+        self._folder = folder
+        self.by_size: dict[int, list[int]] = defaultdict(list)
+        for place, record in enumerate(records):
+            self.by_size[_size(record)].append(place)
+        self._consumers: dict[int, list[int]] = defaultdict(list)
+        for place, record in enumerate(records):
+            for source in record["inputs"]:
+                self._consumers[source].append(place)
+
+    @cached_property
+    def following(self) -> list[int]:
+        """For each tensor a bit mask of those that follow from it, itself included."""
+        masks = [1 << place for place in range(len(self.records))]
+        for place in reversed(range(len(self.records))):
+            for later in self.consumers(place):
+                masks[place] |= masks[later]
+        return masks
+
+    def path(self, place: int) -> Path:
+        return self._folder / self.records[place]["file"]
+
+    def array(self, place: int) -> Array:
+        loaded: Array = np.load(self.path(place), mmap_mode="r")
+        return loaded
+
+    def consumers(self, place: int) -> list[int]:
+        """Native tensors that were made of this one."""
+        return self._consumers.get(place, [])
+
+    def allowance(self, place: int, rule: Rule) -> tuple[float, float]:
+        """What float32 may err there, in the rms and in the max norm."""
+        record = self.records[place]
+        floor = rule["floor_ulp"] * ULP
+        return record["yard_rms"] + floor, record["yard_max"] + floor
+
+    def compare(self, place: int, actual: Array, rule: Rule) -> tuple[Error, bool] | None:
+        """The error of ``actual`` against a native tensor in the nearest layout.
+
+        None if no layout makes their shapes equal. The flag says whether the channels moved.
+        """
+        wanted = self.array(place)
+        yards = self.allowance(place, rule)
+        best: tuple[Error, bool] | None = None
+        for candidate, moved in layouts(wanted, actual.shape):
+            errors = relative_errors(candidate, actual)
+            ratio = max(error / yard for error, yard in zip(errors, yards, strict=True))
+            if best is None or ratio < best[0].yardsticks:
+                best = Error(errors[0], ratio), moved
+            if ratio <= rule["factor"]:
+                break
+        return best
+
+
+def layouts(wanted: Array, shape: tuple[int, ...]) -> Iterator[tuple[Array, bool]]:
+    """The native tensor in the layouts that an exporter may give it, of that shape.
+
+    As it is; with the channel axis first or last; flattened, or with axes of one. Only the
+    tensor as it is may be flattened: with channels moved, that is a fault.
+    """
+    if wanted.shape == shape:
+        yield wanted, False
+    if wanted.ndim >= 3:
+        for source, target in ((-1, 1), (1, -1)):
+            other = np.moveaxis(wanted, source, target)
+            if _significant(other.shape) == _significant(shape):
+                yield other.reshape(shape), True
+    if wanted.shape != shape and wanted.size == int(np.prod(shape)):
+        yield wanted.reshape(shape), False
+
+
+def _significant(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size != 1]
+
+
+def _size(record: Traced) -> int:
+    return int(np.prod(record["shape"]))
+
+
+class Aligner:
+    """Finds for each tensor of an artifact the native tensors that explain it."""
+
+    def __init__(
+        self, native: NativeTrace, traced: Mapping[str, Traced], folder: Path, rule: Rule
+    ) -> None:
+        self.native = native
+        self.traced = traced
+        self.rule = rule
+        self._folder = folder
+        self._matches: dict[str, list[Match]] = {}
+        self._sources: dict[str, list[int]] = {}
+
+    def array(self, name: str) -> Array:
+        """A tensor of the artifact, as float32."""
+        loaded: Array = np.load(self._folder / self.traced[name]["file"], mmap_mode="r")
+        return loaded
+
+    def output(self, name: str) -> Array:
+        """A tensor of the artifact in its own dtype."""
+        return np.asarray(self.array(name)).astype(self.traced[name]["dtype"], copy=False)
+
+    def is_judged(self, name: str) -> bool:
+        """Whether the tensor is of numbers or truth values that may be wrong: not empty."""
+        record = self.traced.get(name)
+        return record is not None and _size(record) > 0
+
+    def matches(self, name: str) -> list[Match]:
+        """The native tensors that it equals within budget, the nearest first.
+
+        After :meth:`align` only those that native makes of what the file makes it of.
+        """
+        return self._matches.get(name, [])
+
+    def align(self, graph: ArtifactGraph) -> None:
+        """Go through the file in its order.
+
+        A tensor is explained by what follows, in native, from the tensors that explain the inputs
+        of its node. Others are like it by chance: one branch is, where a sum lost the other.
+        """
+        everything = (1 << len(self.native.records)) - 1
+        allowed = dict.fromkeys(graph.inputs, everything)
+        for name in graph.inputs:
+            self._matches[name] = self._find(name) if self.is_judged(name) else []
+            self._sources[name] = [match.native for match in self._matches[name]]
+        for node in graph.data_nodes:
+            mask = everything
+            for name in node.data:
+                mask &= self._after(name, allowed.get(name, everything))
+            for name in node.outputs:
+                found = self._find(name) if self.is_judged(name) else []
+                self._matches[name] = [m for m in found if mask >> m.native & 1]
+                allowed[name] = mask
+                known = [match.native for match in self._matches[name]]
+                before = [place for source in node.data for place in self.sources(source)]
+                self._sources[name] = known or list(dict.fromkeys(before))
+
+    def sources(self, name: str) -> list[int]:
+        """The native tensors that explain it, or else those that explain what it is made of."""
+        return self._sources.get(name, [])
+
+    def _after(self, name: str, otherwise: int) -> int:
+        """What follows from the native tensors that explain this one."""
+        masks = [self.native.following[match.native] for match in self.matches(name)]
+        return reduce(or_, masks) if masks else otherwise
+
+    def _find(self, name: str) -> list[Match]:
+        record = self.traced[name]
+        actual: Array | None = None
+        found = []
+        for place in self.native.by_size.get(_size(record), []):
+            if not self._may_match(place, record):
+                continue
+            actual = self.array(name) if actual is None else actual
+            compared = self.native.compare(place, actual, self.rule)
+            if compared is not None and compared[0].yardsticks <= self.rule["factor"]:
+                found.append(Match(place, compared[0], True, compared[1]))
+        own = self.native.records
+        return sorted(
+            found,
+            key=lambda m: (
+                own[m.native]["derived"],
+                list(own[m.native]["shape"]) != record["shape"],
+                m.error.yardsticks,
+            ),
+        )
+
+    def _may_match(self, place: int, record: Traced) -> bool:
+        """Whether statistics, which err no more than their tensor, leave it possible."""
+        native = self.native.records[place]
+        if native["nonfinite"] != record["nonfinite"]:
+            return False
+        by_rms, by_max = (
+            self.rule["factor"] * yard for yard in self.native.allowance(place, self.rule)
+        )
+        largest = max(abs(native["low"]), abs(native["high"]), TINY)
+        slack = 1.01
+        return (
+            abs(native["rms"] - record["rms"]) <= slack * by_rms * max(native["rms"], TINY)
+            and abs(native["low"] - record["low"]) <= slack * by_max * largest
+            and abs(native["high"] - record["high"]) <= slack * by_max * largest
+        )
+
+    def nearest(self, name: str, places: Sequence[int]) -> Match | None:
+        """The nearest of these native tensors, however far; None if none has its size."""
+        if not self.is_judged(name):
+            return None
+        actual, found = self.array(name), []
+        for place in places:
+            if _size(self.native.records[place]) != _size(self.traced[name]):
+                continue
+            compared = self.native.compare(place, actual, self.rule)
+            if compared is not None:
+                within = compared[0].yardsticks <= self.rule["factor"]
+                found.append(Match(place, compared[0], within, compared[1]))
+        return min(found, key=lambda m: (not m.within, m.error.relative), default=None)

@@ -1,0 +1,114 @@
+"""The artifact's graph as localisation sees it: which nodes carry data, who reads whom."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+
+from onnx_conformance.core.onnx_file import load_model
+
+SHAPE_OPERATORS = {"Shape", "Size"}  # what follows from these alone is about sizes, not values
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node. ``name`` is made up as ``Conv_7`` where the file gives none.
+
+    Args:
+        data: those of its inputs that depend on the model's inputs by value.
+        constants: its other inputs: weights and what is made of them or of sizes.
+    """
+
+    index: int
+    name: str
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    data: tuple[str, ...]
+    constants: tuple[str, ...]
+    attributes: str = field(repr=False)
+
+
+class ArtifactGraph:
+    """The main graph of a file, read without its weights."""
+
+    def __init__(self, path: Path) -> None:
+        self.model = load_model(path, weights=False)
+        graph = self.model.graph
+        stored = {tensor.name for tensor in graph.initializer}
+        self.inputs = [value.name for value in graph.input if value.name not in stored]
+        self.outputs = [value.name for value in graph.output]
+        self._numbers = {
+            t.name for t in graph.initializer if len(t.dims) == 0 or list(t.dims) == [1]
+        }
+        alive = set(self.inputs)
+        self.nodes: list[Node] = []
+        for index, proto in enumerate(graph.node):
+            node = _node(index, proto, alive)
+            self.nodes.append(node)
+            if node.data and node.operator not in SHAPE_OPERATORS:
+                alive.update(node.outputs)
+        self.data_nodes = [node for node in self.nodes if self._carries(node)]
+        self.producer = {name: node for node in self.nodes for name in node.outputs}
+        self.readers: dict[str, list[Node]] = defaultdict(list)
+        for node in self.data_nodes:
+            for name in dict.fromkeys(node.data):
+                self.readers[name].append(node)
+
+    def _carries(self, node: Node) -> bool:
+        return bool(node.data) and node.operator not in SHAPE_OPERATORS
+
+    def reads_weights(self, node: Node) -> bool:
+        """Whether it reads a constant of more than one element."""
+        return not self._numbers.issuperset(node.constants)
+
+    def next_nodes(self, node: Node) -> Iterator[Node]:
+        """The data nodes that read a node's outputs."""
+        seen = set()
+        for name in node.outputs:
+            for reader in self.readers.get(name, []):
+                if reader.index not in seen:
+                    seen.add(reader.index)
+                    yield reader
+
+    def descendants(self, node: Node) -> set[int]:
+        """Indices of all data nodes that follow from a node."""
+        found: set[int] = set()
+        waiting = [node]
+        while waiting:
+            for reader in self.next_nodes(waiting.pop()):
+                if reader.index not in found:
+                    found.add(reader.index)
+                    waiting.append(reader)
+        return found
+
+
+def _node(index: int, proto: onnx.NodeProto, alive: set[str]) -> Node:
+    inputs = [name for name in proto.input if name]
+    for attribute in proto.attribute:  # what a body reads from outside is an input too
+        for body in [attribute.g, *attribute.graphs]:
+            inputs += sorted(_outer_names(body))
+    told = [str(onnx.helper.printable_attribute(attribute)) for attribute in proto.attribute]
+    return Node(
+        index,
+        proto.name or f"{proto.op_type}_{index}",
+        proto.op_type,
+        tuple(inputs),
+        tuple(name for name in proto.output if name),
+        tuple(name for name in inputs if name in alive),
+        tuple(name for name in inputs if name not in alive),
+        "; ".join(sorted(told)),
+    )
+
+
+def _outer_names(body: onnx.GraphProto) -> set[str]:
+    own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+    found: set[str] = set()
+    for node in body.node:
+        found |= {name for name in node.input if name and name not in own}
+        own |= set(node.output)
+    return found

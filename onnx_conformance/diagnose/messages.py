@@ -1,0 +1,115 @@
+"""Failure messages: first what happened, then what to do. Deciding is done elsewhere."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.exporters import EXPORTERS
+from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.checks.evidence import ConformanceFailure
+from onnx_conformance.core.errors import StageFailure
+from onnx_conformance.core.files import TOLERANCES
+from onnx_conformance.core.limits import shipped_limits
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case
+from onnx_conformance.session.cache_keys import environment
+from onnx_conformance.session.run import Run
+
+JUDGED = (
+    "torch", "tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx", "onnxruntime",
+    "onnxruntime-gpu",
+)  # fmt: skip
+
+
+def header(run: Run, profile: str) -> list[str]:
+    """What shapes this run, in the lines above its tests."""
+    settings, packages = run.settings, environment()["versions"]
+    versions = ", ".join(f"{name} {packages[name]}" for name in JUDGED if name in packages)
+    models = len({case.model for case in run.cases})
+    return [
+        f"conformance: {len(run.cases)} cases of {models} model(s); seed {settings.seed}, "
+        f"{settings.weights} weights, profile {profile}, {settings.threads} thread(s) an engine",
+        f"judged: {versions}",
+    ]
+
+
+def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
+    """The command that runs this one test again, with every option that shaped it."""
+    words = ["pytest", nodeid]
+    words += [f"--against={run.against}"] if run.against else ["--model", case.model]
+    words += [f"--models-from={given}" for given in run.models_from]
+    words += [f"--artifact={given}" for given in run.selection.artifacts]
+    words += [f"--precision={run.selection.precision}"] if run.selection.precision else []
+    words += _about_files(run)
+    words += ["--variant", case.variant] if case.variant else []
+    words += _data(run.settings)
+    words += ["--exporter", case.exporter] if case.exporter in EXPORTERS else []
+    words += ["--opset", str(case.opset)] if case.opset else []
+    words += ["--provider", case.provider]
+    level = case.graph_level or run.settings.graph_level
+    words += ["--graph-level", level] if level != Settings.graph_level else []
+    library = PROVIDERS[case.provider].library
+    words += [f"--provider-library={case.provider}={library}"] if library else []
+    host, base = PROVIDERS[case.provider].host, PROVIDERS[case.provider].base
+    words += [f"--engine={case.provider}:{base}={host}"] if host else []
+    words += [] if run.settings.cpu_fallback else ["--no-cpu-fallback"]
+    least = run.settings.min_placement
+    words += [f"--min-placement={least:g}"] if least else []
+    if run.settings.seed:
+        words += ["--seed", str(run.settings.seed)]
+    if run.settings.threads != 1:
+        words += ["--threads", str(run.settings.threads)]
+    if run.tolerances.path != TOLERANCES:
+        words += [f"--tolerances={run.tolerances.path}"]
+    if run.settings.weights != "calibrated":
+        words += ["--weights", run.settings.weights]
+    return shlex.join(words)
+
+
+def _data(settings: Settings) -> list[str]:
+    """The user's own samples."""
+    folders = {
+        "--calibration-data": settings.calibration_data,
+        "--evaluation-data": settings.evaluation_data,
+    }
+    return [f"{option}={folder}" for option, folder in folders.items() if folder]
+
+
+def _about_files(run: Run) -> list[str]:
+    """How given files are read and loaded, where it is not as usual."""
+    words = [f"--custom-op-library={path}" for path in run.settings.custom_op_libraries]
+    shipped = shipped_limits().as_dict()
+    limits = run.settings.limits.as_dict()
+    return words + [f"--artifact-limit={n}={v!r}" for n, v in limits.items() if v != shipped[n]]
+
+
+def failure_message(
+    case: Case, error: ConformanceFailure | StageFailure, command: str, bundle: Path | None
+) -> str:
+    """A message that stands alone."""
+    lines = [f"{case.id}: {_headline(error)}"]
+    if isinstance(error, ConformanceFailure):
+        lines += [f"  {line}" for line in error.result.details]
+        if error.result.feed:
+            lines.append(f"  feed: {error.result.feed}")
+        lines.append(f"  check: {error.result.name}, {error.result.compared} elements compared")
+    elif error.details:
+        tail = error.details.strip().splitlines()[-12:]
+        lines += ["  last words of the engine:", *(f"    {line}" for line in tail)]
+    lines.append(f"  reproduce: {command}")
+    if bundle is not None:
+        lines.append(f"  bundle: {bundle}")
+    return "\n".join(lines)
+
+
+def _headline(error: ConformanceFailure | StageFailure) -> str:
+    return error.result.reason if isinstance(error, ConformanceFailure) else str(error)
+
+
+def place_of(case: Mapping[str, Any]) -> str:
+    """The column of a case: its provider, with the graph level where the run has several."""
+    level = case.get("graph_level")
+    return f"{case['provider']}@{level}" if level else str(case["provider"])

@@ -1,0 +1,135 @@
+"""Native's trace, kept for the next artifact of the model, and which samples it is made of."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from onnx_conformance.core.budget import Reference, worst_score
+from onnx_conformance.core.comparison import Outputs, structure_problem
+from onnx_conformance.core.errors import ConformanceError
+from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.diagnose.alignment import NativeTrace
+from onnx_conformance.inputs.families import cut
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.session.runtime import pair_names
+
+KEPT = 3  # native traces: an image model's takes some hundred megabytes on disk
+SAMPLES = 2  # more make a trace larger and no clearer
+
+_Kept = OrderedDict[tuple[str, str], tuple[NativeTrace, tempfile.TemporaryDirectory[str]]]
+_KEPT: WeakKeyDictionary[Workbench, _Kept] = WeakKeyDictionary()
+
+
+def native_trace(subject: LiveSubject, feed: Feed) -> NativeTrace:
+    """Native's tensors on a feed, in float64; those of the last feeds are kept."""
+    bench = workbench_of(subject)
+    kept = _KEPT.setdefault(bench, OrderedDict())
+    key = (subject.model.name, feed.digest)
+    if key not in kept:
+        folder = tempfile.TemporaryDirectory(prefix="conformance-trace-")
+        try:
+            records: Any = bench.native_trace(subject.model, feed, Path(folder.name))
+        except ConformanceError:  # an engine that traces nothing
+            folder.cleanup()
+            raise
+        kept[key] = NativeTrace(records, Path(folder.name)), folder
+        while len(kept) > KEPT:
+            kept.popitem(last=False)[1][1].cleanup()
+    kept.move_to_end(key)
+    return kept[key][0]
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for the artifact's tensors."""
+    with tempfile.TemporaryDirectory(prefix="conformance-trace-") as folder:
+        yield Path(folder)
+
+
+def in_names_of_file(subject: LiveSubject, feed: Feed) -> Feed:
+    """The feed under the file's own names."""
+    ours = [spec.name for spec in subject.model.inputs]
+    theirs = pair_names(ours, [tensor["name"] for tensor in subject.artifact.facts["inputs"]])
+    return Feed((theirs.get(name, name), array) for name, array in feed.items())
+
+
+def in_names_of_spec(subject: LiveSubject, outputs: Outputs) -> dict[str, Any]:
+    """Outputs of the file under the spec's names."""
+    theirs = [tensor["name"] for tensor in subject.artifact.facts["outputs"]]
+    ours = pair_names(theirs, [spec.name for spec in subject.model.outputs])
+    return {ours.get(name, name): array for name, array in outputs.items()}
+
+
+def failing_samples(subject: LiveSubject, feed: Feed) -> Feed:
+    """One sample of the feed that fails alone, or else a few that fail together.
+
+    A fault of the batch axis needs more than one sample to show.
+    """
+    batch = min(len(array) for array in feed.values())
+    if batch <= 1:
+        return feed
+    answer = subject.run(feed)
+    if answer.outputs is None:
+        return feed
+    order = _worst_first(subject, feed, answer.outputs, batch)
+    tries = [cut(feed, place, place + 1) for place in order[:1]]
+    if batch > SAMPLES:
+        tries.append(_chosen(feed, sorted(order[:SAMPLES])))
+    for chosen in tries:
+        if wrong_outputs(subject, chosen, subject.run(chosen).outputs):
+            return chosen
+    return feed
+
+
+def _chosen(feed: Feed, places: list[int]) -> Feed:
+    return Feed((name, np.ascontiguousarray(array[places])) for name, array in feed.items())
+
+
+def _worst_first(subject: LiveSubject, feed: Feed, got: Outputs, batch: int) -> list[int]:
+    reference = subject.reference(feed)
+    if structure_problem(reference.native, got):
+        return list(range(batch))
+
+    def score(place: int) -> float:
+        own = {name: array[place : place + 1] for name, array in got.items()}
+        part = reference.rows(place, place + 1)
+        return max((_score(subject, part, own, spec) for spec in subject.model.outputs), default=0)
+
+    return sorted(range(batch), key=score, reverse=True)
+
+
+def _score(subject: LiveSubject, reference: Reference, got: Outputs, spec: TensorSpec) -> float:
+    rule = subject.tolerances.rule("error_budget", subject.case)
+    same = np.array_equal(reference.native[spec.name], got[spec.name], equal_nan=True)
+    if same or not got[spec.name].size:
+        return 0.0
+    return worst_score(reference, got, [spec], rule["floor_ulp"]).value
+
+
+def wrong_outputs(subject: LiveSubject, feed: Feed, got: Outputs | None) -> list[str]:
+    """The spec's outputs that are over the error budget, or of another shape or type."""
+    names = [spec.name for spec in subject.model.outputs]
+    reference = subject.reference(feed)
+    if got is None or structure_problem(reference.native, got):
+        return names
+    factor = subject.tolerances.rule("error_budget", subject.case)["factor"]
+    return [
+        spec.name
+        for spec in subject.model.outputs
+        if _score(subject, reference, got, spec) > factor
+    ]
+
+
+def workbench_of(subject: LiveSubject) -> Workbench:
+    """Where the subject's engines are reached."""
+    return subject.workbench

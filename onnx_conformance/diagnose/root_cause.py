@@ -1,0 +1,273 @@
+"""Which node introduces the error, as opposed to those that pass it on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+from onnx_conformance.diagnose.alignment import Aligner, Match
+from onnx_conformance.diagnose.graph import ArtifactGraph, Node
+from onnx_conformance.diagnose.no_op_nodes import Idlers
+from onnx_conformance.diagnose.ownership import Ownership
+from onnx_conformance.diagnose.peers import Peers
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A node that introduces an error.
+
+    Args:
+        expected: the native tensor that its output should have been, where one is known.
+        missing: native tensors that the file has no counterpart of, between it and its input.
+        why: what decided, where another node came into question.
+    """
+
+    node: Node
+    expected: Match | None = None
+    missing: tuple[int, ...] = ()
+    why: str = ""
+
+
+class Blame:
+    """Judges the data nodes of one artifact by the native tensors that explain their outputs.
+
+    Args:
+        ownership: whose weights the nodes read; asked where values do not decide.
+    """
+
+    def __init__(self, graph: ArtifactGraph, aligner: Aligner, ownership: Ownership) -> None:
+        self.graph = graph
+        self.aligner = aligner
+        self._ownership = ownership
+        self.good = self._acquit()
+        self._idlers = Idlers(graph, aligner)
+        self._peers = Peers(graph, aligner, self.good, ownership)
+
+    def explained(self, node: Node) -> bool:
+        """Whether native knows one of its outputs."""
+        return any(self.aligner.matches(name) for name in node.outputs)
+
+    def _acquit(self) -> set[int]:
+        """Nodes that are explained, or from which an explained tensor follows.
+
+        What lies between two right tensors is a step of a decomposition or a change of layout.
+        """
+        good: set[int] = set()
+        for node in reversed(self.graph.data_nodes):
+            if self.explained(node) or any(n.index in good for n in self.graph.next_nodes(node)):
+                good.add(node.index)
+        return good
+
+    def bad_nodes(self) -> list[Node]:
+        """Those that are not acquitted, in the file's order."""
+        return [node for node in self.graph.data_nodes if node.index not in self.good]
+
+    def suspects(self, outputs: Collection[str]) -> list[Suspect]:
+        """The nodes that introduce an error into one of these outputs, in the file's order."""
+        bad = {node.index for node in self.bad_nodes()}
+        first = [node for node in self.bad_nodes() if not self._has_bad_input(node, bad)]
+        if not first:
+            return list(self._wrong_ends(outputs))
+        found: dict[int, Suspect] = {}
+        for node in first:
+            suspect = self._settle(node)
+            found.setdefault(suspect.node.index, suspect)
+        return list(found.values())
+
+    def _has_bad_input(self, node: Node, bad: set[int]) -> bool:
+        producers = [self.graph.producer.get(name) for name in node.data]
+        return any(producer is not None and producer.index in bad for producer in producers)
+
+    def _settle(self, node: Node) -> Suspect:
+        """Decide between a bad node and its neighbours."""
+        missing, at = self._missing(node)
+        if missing:
+            idle = self._idlers.before(at)
+            if idle is not None:
+                return Suspect(
+                    idle,
+                    self._as_expected(idle, missing),
+                    why=f"it passes on '{at}' unchanged",
+                )
+        idle = None if self._peers.knows_first_step(node) else self._idlers.odd_before(node)
+        if idle is not None:
+            beyond = self._peers.beyond(idle.outputs[0])
+            expected = self._as_expected(idle, beyond)
+            return Suspect(idle, expected, why="it does nothing, unlike its like")
+        for name in node.data:
+            short, rest = self._short_producer(node, name)
+            if short is not None:
+                expected = self._as_expected(short, rest)
+                return Suspect(short, expected, why="its layer goes on from there")
+        if missing:
+            return Suspect(node, self.expected(node), missing)
+        later, why = self._beyond(node)
+        earlier = self._greater_jump(later) if later is node else None
+        if earlier is not None:
+            return Suspect(earlier, self.expected(earlier), why="the error grows most there")
+        return Suspect(later, self.expected(later), why=why)
+
+    # -- what the file leaves out ----------------------------------------------------------
+
+    def _missing(self, node: Node) -> tuple[tuple[int, ...], str]:
+        """Native tensors between a node's input and its own operator, and that input."""
+        own = self._peers.inputs_of_owner(node)
+        for name in node.data:
+            places = [match.native for match in self.aligner.matches(name)]
+            if own and places:
+                gap = () if own & set(places) else tuple(sorted(own))
+            else:
+                gap = self._peers.gap(node, places) or self._gap_of_sum(node, name, places)
+            if gap:
+                return gap, name
+        return (), ""
+
+    def _gap_of_sum(self, node: Node, name: str, places: list[int]) -> tuple[int, ...]:
+        others = [other for other in dict.fromkeys(node.data) if other != name]
+        if len(others) != 1:
+            return ()
+        known = [match.native for match in self.aligner.matches(others[0])]
+        return self._peers.gap_of_sum(node, places, known)
+
+    def _short_producer(self, node: Node, name: str) -> tuple[Node | None, tuple[int, ...]]:
+        """The producer of a tensor, if its layers do more with their weights, and what they do.
+
+        Not if a later node reads weights of those layers, or ones that nobody knows: that is
+        where they go on.
+        """
+        producer = self.graph.producer.get(name)
+        if producer is None or not self.explained(producer):
+            return None, ()
+        if self.graph.reads_weights(node) and not self._ownership.touched(node):
+            return None, ()
+        rest = self._peers.rest_of_owner(producer)
+        modules = {self.aligner.native.records[place]["module"] for place in rest}
+        later = self.graph.descendants(producer)
+        goes_on = any(
+            modules & self._ownership.touched(other)
+            for other in self.graph.data_nodes
+            if other.index in later
+        )
+        return (producer, rest) if rest and not goes_on else (None, ())
+
+    def _as_expected(self, node: Node, places: Collection[int]) -> Match | None:
+        return self.aligner.nearest(node.outputs[0], sorted(places))
+
+    def _wrong_ends(self, outputs: Collection[str]) -> Iterator[Suspect]:
+        """Outputs that native knows, but not as this output: what follows there is missing.
+
+        Or it is this output, and the error so small that it shows in the output's own scale alone.
+        """
+        for name in outputs:
+            node = self.graph.producer.get(name)
+            if node is not None and self._peers.is_reshaped(name):
+                yield Suspect(node, why="its result has not the shape of native's")
+            elif node is not None and self._peers.is_last(name):
+                before = self._unexplained_before(node)
+                most = before or self._most_growth()
+                why = f"'{node.name}' dampens it" if before else "the error grows most there"
+                yield Suspect(most, self.expected(most), why=why)
+            elif node is not None:
+                yield Suspect(node, why="what it makes is native's, but not native's output")
+
+    # -- neighbours --------------------------------------------------------------------------
+
+    def _beyond(self, node: Node) -> tuple[Node, str]:
+        """A later node, where this one is of a kind that native never shows."""
+        here, chain = node, [node]
+        while self._peers.never_explained(here):
+            later = [n for n in self.graph.next_nodes(here) if n.index not in self.good]
+            if not later:
+                break
+            here = later[0]
+            chain.append(here)
+        if len(chain) == 1:
+            return node, ""
+        for link in chain:
+            if self._ownership.harms(link):
+                return link, "it reads a weight that differs from native's"
+        odd = next((link for link in chain[:-1] if self._peers.is_odd(link)), None)
+        if odd is not None:
+            return odd, "its attributes differ from those of its like"
+        return here, f"native shows no result of the kind of '{node.name}' before it"
+
+    def _greater_jump(self, node: Node) -> Node | None:
+        """An earlier node at which the error grew by more, though it stayed within budget."""
+        after = self.expected(node)
+        if after is None:
+            return None
+        growth = after.error.yardsticks / max(self._worst_input(node), 1.0)
+        best: Node | None = None
+        here: Node | None = node
+        while here is not None:
+            here = self._noisiest_producer(here)
+            if here is None or not self.explained(here):
+                break
+            if self.growth(here) > growth:
+                best, growth = here, self.growth(here)
+        return best
+
+    def _unexplained_before(self, node: Node) -> Node | None:
+        """The first of the unexplained nodes in one piece that an explained one reads."""
+        found: list[Node] = []
+        waiting = [node]
+        while waiting:
+            producers = [self.graph.producer.get(name) for name in waiting.pop().data]
+            more = [p for p in producers if p and p not in found and not self.explained(p)]
+            found += more
+            waiting += more
+        return min(found, key=lambda other: other.index, default=None)
+
+    def _most_growth(self) -> Node:
+        """The explained node that adds most error; before others those that read harmed weights."""
+        explained = [node for node in self.graph.data_nodes if self.explained(node)]
+        harmed = [node for node in self.graph.data_nodes if self._ownership.harms(node)]
+        return max(harmed or explained, key=self.growth)
+
+    def growth(self, node: Node) -> float:
+        """By how much a node multiplies the error, in yardsticks; within one nothing counts."""
+        return self.ratio(node) / max(self._worst_input(node), 1.0)
+
+    def ratio(self, node: Node) -> float:
+        """The error of its best explained output, in yardsticks; 0 if none is explained."""
+        return min(
+            (m.error.yardsticks for name in node.outputs for m in self.aligner.matches(name)[:1]),
+            default=0.0,
+        )
+
+    def _worst_input(self, node: Node) -> float:
+        before = self.before(node)
+        return before.error.yardsticks if before else 0.0
+
+    def _noisiest_producer(self, node: Node) -> Node | None:
+        before = [
+            (m.error.yardsticks, name) for name in node.data for m in self.aligner.matches(name)[:1]
+        ]
+        return self.graph.producer.get(max(before)[1]) if before else None
+
+    def before(self, node: Node) -> Match | None:
+        """The worst match among its data inputs."""
+        found = [self.aligner.matches(name)[0] for name in node.data if self.aligner.matches(name)]
+        return max(found, key=lambda match: match.error.yardsticks, default=None)
+
+    # -- what native has there --------------------------------------------------------------
+
+    def expected(self, node: Node) -> Match | None:
+        """The native tensor that its output should be: near its inputs, of its like's operator."""
+        if self.explained(node):
+            return next(self.aligner.matches(o)[0] for o in node.outputs if self.aligner.matches(o))
+        output = next((name for name in node.outputs if self.aligner.is_judged(name)), None)
+        if output is None:
+            return None
+        for places in self._peers.candidates(node):
+            found = self.aligner.nearest(output, places)
+            if found is not None:
+                return replace(found, within=False)
+        return None
+
+    def following(self, node: Node) -> tuple[int, tuple[str, ...]]:
+        """How many bad nodes follow from a node, and the names of the next."""
+        bad = {other.index for other in self.bad_nodes()}
+        later = self.graph.descendants(node) & bad
+        readers = [n.name for n in self.graph.next_nodes(node)]
+        return len(later), tuple(readers)

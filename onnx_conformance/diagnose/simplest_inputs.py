@@ -1,0 +1,133 @@
+"""The simplest recipe that still fails: a walk through simpler recipes, the simplest first.
+
+Hypothesis shrinks step by step from what it drew: it stays where no single step fails, and it
+does not shrink a failing pinned feed at all. Recipes are few enough to be tried in order, so the
+first that fails *is* the simplest of them (``python -m studies.shrinking`` compares the two).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice, product
+from weakref import WeakKeyDictionary
+
+from onnx_conformance.core.errors import ConformanceError
+from onnx_conformance.core.results import CheckResult
+from onnx_conformance.inputs.families import replayed
+from onnx_conformance.inputs.found_recipes import FOUND, entry
+from onnx_conformance.inputs.recipes import CONSTANT, DISTRIBUTIONS, SCALES, Recipe, suited
+from onnx_conformance.session.subject import Subject
+
+Verdict = Callable[[Subject, Recipe], CheckResult]
+MOST_EXAMPLES = 200  # of one search, the failing recipe that it starts from included
+SEEDS = 4  # that are tried of a distribution and scale, where one sample failed
+
+
+@dataclass(frozen=True)
+class Simplest:
+    """What a search ended with. ``tried`` counts its examples, the one it began with included."""
+
+    recipe: Recipe
+    tried: int
+
+
+def simplicity(recipe: Recipe) -> tuple[bool, int, int, int, int]:
+    """Sorts recipes, the simplest first: by distribution, scale, batch and seed.
+
+    Whatever has at most two samples comes before whatever has more.
+    """
+    plain = list(DISTRIBUTIONS).index(recipe.distribution)
+    scale = SCALES.index(recipe.scale) if recipe.scale in SCALES else len(SCALES)
+    return recipe.batch > 2, plain, scale, recipe.batch, recipe.seed
+
+
+def simpler(than: Recipe) -> Iterator[Recipe]:
+    """The recipes to try, in order: simpler than the one given, and none with more samples."""
+    seeds = list(dict.fromkeys((0, than.seed, *(range(1, SEEDS) if than.batch == 1 else ()))))
+    small = range(1, min(than.batch, 2) + 1)
+    large = range(3, than.batch + 1)
+    yield from _ordered(SCALES, small, sorted(seeds[:SEEDS]), than)
+    yield from _ordered(tuple(dict.fromkeys((1.0, than.scale))), large, [0], than)
+
+
+def _ordered(
+    scales: tuple[float, ...], batches: range, seeds: list[int], than: Recipe
+) -> Iterator[Recipe]:
+    """Every feed once: zeros have neither scale nor seed, ones no seed."""
+    for distribution, scale, batch, seed in product(DISTRIBUTIONS, scales, batches, seeds):
+        again = distribution == "zeros" and scale != scales[0]
+        again |= distribution in CONSTANT and seed != seeds[0]
+        recipe = Recipe(distribution, scale, batch, seed, than.extent)
+        if not again and simplicity(recipe) < simplicity(than):
+            yield recipe
+
+
+def search(fails: Callable[[Recipe], bool], found: Recipe) -> Simplest:
+    """The simplest recipe that fails, where ``found`` is known to.
+
+    An engine that dies on another recipe ends the search: it must not take the verdict's place,
+    nor wait out its time limit again and again.
+    """
+    tried = 1
+    for recipe in islice(simpler(found), MOST_EXAMPLES - 1):
+        tried += 1
+        try:
+            if fails(recipe):
+                return Simplest(recipe, tried)
+        except ConformanceError:
+            break
+    return Simplest(found, tried)
+
+
+_SEARCHED: WeakKeyDictionary[Subject, Simplest] = WeakKeyDictionary()
+
+
+def explained(check: Verdict, subject: Subject, recipe: Recipe) -> CheckResult:
+    """The check's verdict on a recipe; a failure also tells the simplest recipe that fails.
+
+    A subject is searched once; its other failures are told the same. In a run of first findings
+    none is.
+    """
+    recipe = suited(recipe, subject.model.axes)
+    result = check(subject, recipe)
+    if result.outcome != "failed" or subject.hurried:
+        return result
+    return replace(result, details=(*result.details, *_lines(check, subject, recipe)))
+
+
+def shrunk(check: Verdict, subject: Subject, recipe: Recipe) -> CheckResult:
+    """The check's verdict on a recipe; a failure is that of the simplest recipe that fails."""
+    recipe = suited(recipe, subject.model.axes)
+    result = check(subject, recipe)
+    if result.outcome != "failed" or subject.hurried:
+        return result
+    simplest = _simplest(check, subject, recipe).recipe
+    if simplest != recipe:
+        result = check(subject, simplest)
+    lines = (f"found by: {recipe}", *_lines(check, subject, recipe))
+    return replace(result, details=(*result.details, *lines))
+
+
+def _lines(check: Verdict, subject: Subject, recipe: Recipe) -> Iterator[str]:
+    found = _simplest(check, subject, recipe)
+    yield f"simplest recipe that fails: {found.recipe}, of {found.tried} tried"
+    replays = replayed(subject.model.name, subject.seed).values()
+    known = [_plain(suited(one, subject.model.axes)) for one in replays]
+    if found.recipe not in known:
+        yield f"to replay it in every run, add to fixtures/{FOUND.name}:"
+        yield f"  {entry(found.recipe, subject.case)}"
+
+
+def _plain(recipe: Recipe) -> Recipe:
+    """The simplest recipe of the same feed."""
+    if recipe.distribution == "zeros":
+        return replace(recipe, scale=1.0, seed=0)
+    return replace(recipe, seed=0) if recipe.distribution in CONSTANT else recipe
+
+
+def _simplest(check: Verdict, subject: Subject, recipe: Recipe) -> Simplest:
+    plain = _plain(recipe)
+    if subject not in _SEARCHED:
+        _SEARCHED[subject] = search(lambda other: check(subject, other).outcome == "failed", plain)
+    return min(_SEARCHED[subject], Simplest(plain, 1), key=lambda one: simplicity(one.recipe))

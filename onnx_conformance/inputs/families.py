@@ -1,0 +1,246 @@
+"""The feeds of the checks, by family: what each needs from oracle, native and runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_conformance.core.registry import Registry
+from onnx_conformance.core.spec import MIDDLE, Axes, ModelSpec, TensorSpec, sizes_of
+from onnx_conformance.inputs.found_recipes import found_recipes
+from onnx_conformance.inputs.recipes import Feed, Recipe
+
+
+@dataclass(frozen=True)
+class FeedPlan:
+    """Feeds to compute ahead, by what is wanted of them.
+
+    Args:
+        reference: oracle, native and replicas, and the runtime.
+        native: native in float32, and the runtime.
+        runtime: the runtime alone.
+        repeats: the runtime a second time.
+        attempts: whether native takes them at all.
+    """
+
+    reference: tuple[Feed, ...] = ()
+    native: tuple[Feed, ...] = ()
+    runtime: tuple[Feed, ...] = ()
+    repeats: tuple[Feed, ...] = ()
+    attempts: tuple[Feed, ...] = ()
+
+
+Family = Callable[[ModelSpec, int], FeedPlan]
+FAMILIES: Registry[Family] = Registry("feed family")
+
+
+@dataclass(frozen=True)
+class NamedFeed:
+    """A feed that no recipe makes, with the words that describe it."""
+
+    label: str
+    feed: Feed = field(repr=False)
+
+
+def pinned(seed: int) -> dict[str, Recipe]:
+    """The recipes that every profile runs, by the name that stands in a test's id.
+
+    Symbolic axes are fed at four sizes, the smallest and the largest among them.
+    """
+    return {
+        "image": Recipe("image", batch=4, seed=seed),
+        "normal": Recipe("normal", seed=seed),
+        "zeros": Recipe("zeros", seed=seed),
+        "ones": Recipe("ones", seed=seed),
+        "small_normal": Recipe("normal", scale=0.1, seed=seed + 1),
+        "large_normal": Recipe("normal", scale=10.0, seed=seed + 2),
+        "huge_normal": Recipe("normal", scale=1e6, seed=seed + 3),
+        "tiny_normal": Recipe("normal", scale=1e-4, seed=seed + 4),
+        "onehot": Recipe("onehot", seed=seed, extent=1.0),
+        "uniform": Recipe("uniform", seed=seed),
+        "sparse": Recipe("sparse", seed=seed, extent=0.0),
+        "negative": Recipe("ones", scale=-1.0, seed=seed, extent=0.25),
+    }
+
+
+PINNED_NAMES = tuple(pinned(0))
+
+
+def replayed(model: str, seed: int) -> dict[str, Recipe]:
+    """The recipes that every profile runs on a model: the pinned ones, then those once found."""
+    return {**pinned(seed), **found_recipes(model)}
+
+
+def materialise(recipe: Recipe, model: ModelSpec) -> Feed:
+    """The recipe's feed; the arrays are shared, so they are read-only."""
+    return _materialise(recipe, model.inputs, model.axes)
+
+
+@lru_cache(maxsize=64)
+def _materialise(recipe: Recipe, inputs: tuple[TensorSpec, ...], axes: Axes) -> Feed:
+    feed = recipe.feed(inputs, axes)
+    for array in feed.values():
+        array.setflags(write=False)
+    return feed
+
+
+def stack_feeds(feeds: Sequence[Feed]) -> Feed:
+    """One feed that holds the samples of all, in order."""
+    return Feed((name, np.concatenate([feed[name] for feed in feeds])) for name in feeds[0])
+
+
+def cut(feed: Feed, start: int, stop: int) -> Feed:
+    """Some samples of a feed."""
+    return Feed((name, array[start:stop]) for name, array in feed.items())
+
+
+def alone(feed: Feed) -> list[Feed]:
+    """A feed's samples, one by one."""
+    count = len(next(iter(feed.values())))
+    return [cut(feed, place, place + 1) for place in range(count)]
+
+
+# Five samples of unlike size whose oracles the pinned feeds know already: an error that leaks
+# from the large one into its neighbours shows.
+# Larger batches take them in turn.
+COMPANY = ("large_normal", "image", "large_normal", "image")
+UNLIKE = 5
+COMPANY_SIZES = (1, 2, 4, 8)
+
+# Ordinary inputs, between which outputs must move and classes must agree.
+ORDINARY = ("small_normal", "normal", "uniform", "image")
+
+
+def chosen(names: tuple[str, ...], model: ModelSpec, seed: int) -> list[Feed]:
+    """Some of the pinned feeds."""
+    recipes = pinned(seed)
+    return [materialise(recipes[name], model) for name in names]
+
+
+POISONS = (np.nan, np.inf, -np.inf)
+
+
+def poisoned(model: ModelSpec, seed: int) -> NamedFeed:
+    """Four normal samples with one NaN, one +inf, one -inf, and nothing wrong in the last."""
+    base = materialise(Recipe("normal", batch=len(POISONS) + 1, seed=seed), model)
+    feed = Feed((name, array.copy()) for name, array in base.items())
+    for spec in model.inputs:
+        if spec.real:
+            array = feed[spec.name]
+            for sample, value in enumerate(POISONS):
+                array[sample].flat[array[sample].size // 2] = value
+    return NamedFeed(f"normal(batch=4, seed={seed}), samples 0 to 2 with NaN, +inf, -inf", feed)
+
+
+def repeated(model: ModelSpec, seed: int) -> Feed:
+    """What is run twice: a batch that the batch-invariance check runs too."""
+    return cut(stack_feeds(chosen(COMPANY, model, seed)), 0, 2)
+
+
+def denormal(seed: int) -> Recipe:
+    """Inputs below float32's smallest normal number (1.2e-38)."""
+    return Recipe("normal", scale=1e-40, seed=seed)
+
+
+def empty(model: ModelSpec) -> NamedFeed:
+    """A batch of no samples."""
+    sizes = sizes_of(model.axes, MIDDLE)
+    feed = Feed((spec.name, np.zeros(spec.concrete(0, sizes), spec.dtype)) for spec in model.inputs)
+    return NamedFeed("no sample (batch=0)", feed)
+
+
+def malformed(model: ModelSpec, seed: int) -> dict[str, NamedFeed]:
+    """Feeds that a session must refuse, by what is wrong with them.
+
+    A size is wrong only on an axis that has one size; without such an axis none is.
+    """
+    good = materialise(Recipe("normal", batch=2, seed=seed), model)
+    first = model.inputs[0].name
+    array, other = good[first], "float64" if model.inputs[0].dtype != "float64" else "float32"
+
+    def instead(name: str, value: NDArray[Any]) -> Feed:
+        return Feed({**good, name: value})
+
+    others = {name: value for name, value in good.items() if name != first}
+    found = {
+        "name": NamedFeed("input renamed", Feed({**others, f"{first}_misspelt": array})),
+        "dtype": NamedFeed(
+            f"{other} instead of {array.dtype}", instead(first, array.astype(other))
+        ),
+        "rank": NamedFeed("a rank too few", instead(first, array[0])),
+    }
+    fixed = fixed_axis(model)
+    if fixed is not None:
+        name, axis = fixed
+        last = np.take(good[name], [0], axis=axis)
+        longer = np.concatenate([good[name], last], axis=axis)
+        where = "last axis" if axis == good[name].ndim - 1 else f"axis {axis} of '{name}'"
+        found["size"] = NamedFeed(f"{where} one too long", instead(name, longer))
+    return found
+
+
+def fixed_axis(model: ModelSpec) -> tuple[str, int] | None:
+    """An input and its last axis of one size only, if any has one."""
+    for spec in model.inputs:
+        sized = [axis for axis, dim in enumerate(spec.shape) if isinstance(dim, int)]
+        if sized:
+            return spec.name, sized[-1]
+    return None
+
+
+def _pinned_plan(model: ModelSpec, seed: int) -> FeedPlan:
+    recipes = replayed(model.name, seed).values()
+    return FeedPlan(reference=tuple(materialise(recipe, model) for recipe in recipes))
+
+
+def _drawn_plan(model: ModelSpec, seed: int) -> FeedPlan:
+    from onnx_conformance.inputs.strategies import foresee
+
+    return FeedPlan(reference=tuple(materialise(recipe, model) for recipe in foresee(seed)))
+
+
+def _batch_plan(model: ModelSpec, seed: int) -> FeedPlan:
+    feeds = chosen(COMPANY, model, seed)
+    whole = stack_feeds(feeds)
+    runtime = tuple(cut(whole, 0, size) for size in COMPANY_SIZES)
+    return FeedPlan(reference=tuple(feeds), runtime=runtime)
+
+
+def _repeat_plan(model: ModelSpec, seed: int) -> FeedPlan:
+    feed = repeated(model, seed)
+    return FeedPlan(runtime=(feed,), repeats=(feed,))
+
+
+def _poisoned_plan(model: ModelSpec, seed: int) -> FeedPlan:
+    return FeedPlan(native=(poisoned(model, seed).feed,))
+
+
+def _denormal_plan(model: ModelSpec, seed: int) -> FeedPlan:
+    return FeedPlan(reference=(materialise(denormal(seed), model),))
+
+
+def _empty_plan(model: ModelSpec, seed: int) -> FeedPlan:
+    feed = empty(model).feed
+    return FeedPlan(runtime=(feed,), attempts=(feed,))
+
+
+def _malformed_plan(model: ModelSpec, seed: int) -> FeedPlan:
+    return FeedPlan(runtime=tuple(named.feed for named in malformed(model, seed).values()))
+
+
+for _name, _family in {
+    "pinned": _pinned_plan,
+    "drawn": _drawn_plan,
+    "batches": _batch_plan,
+    "repeat": _repeat_plan,
+    "poisoned": _poisoned_plan,
+    "denormal": _denormal_plan,
+    "empty": _empty_plan,
+    "malformed": _malformed_plan,
+}.items():
+    FAMILIES.register(_name, _family)

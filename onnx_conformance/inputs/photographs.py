@@ -1,0 +1,155 @@
+"""Photographs for trained classifiers: files, labels, and Pillow's way to make them samples.
+
+torchvision's way to do the same runs in torch's engine
+(:mod:`onnx_conformance.workers.torch.preprocessing`); nothing here imports a framework.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.spec import ModelSpec, Preprocessing
+from onnx_conformance.inputs.families import FAMILIES, FeedPlan
+from onnx_conformance.inputs.recipes import Feed
+
+Pixels = NDArray[np.uint8]
+Sample = NDArray[np.float32]
+LEVELS = 255  # of an 8-bit channel, from 0
+
+# scikit-image's photographs, and labels of which one at least belongs to the leading five
+BUNDLED = {
+    "chelsea.png": ("tiger cat", "Egyptian cat", "tabby"),
+    "coffee.png": ("espresso",),
+    "rocket.jpg": ("missile",),
+}
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph to judge a classifier on.
+
+    Args:
+        name: what stands in a test's id.
+        answers: right labels, one of which belongs to the leading five; empty if unknown.
+    """
+
+    name: str
+    path: Path
+    answers: tuple[str, ...] = ()
+
+
+def photographs(images: Sequence[Path] = ()) -> list[Photograph]:
+    """The user's images if there are any, else the bundled photographs."""
+    if images:
+        return [Photograph(image.name, image) for image in images]
+    folder = package_folder("skimage") / "data"
+    return [Photograph(Path(name).stem, folder / name, BUNDLED[name]) for name in BUNDLED]
+
+
+def takes_photographs(model: ModelSpec, weights: str) -> bool:
+    """Whether ``model`` knows what is on a photograph, with these ``weights`` (``--weights``)."""
+    trained = model.trained or weights == "pretrained"
+    return trained and model.labels and model.preprocessing is not None
+
+
+def read_photograph(path: Path) -> Image.Image:
+    """The photograph, upright and in RGB.
+
+    Raises:
+        UsageError: no image that Pillow can read.
+    """
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(
+            f"{path} is no image that Pillow can read ({cause}); give --image a PNG or JPEG file"
+        ) from error
+
+
+def resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
+    """The middle of the resized image: ``(crop, crop, 3)``."""
+    shorter, crop = min(image.size), preprocessing.crop
+    width, height = (preprocessing.resize * side // shorter for side in image.size)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - crop) / 2), round((height - crop) / 2)
+    return np.asarray(resized.crop((left, top, left + crop, top + crop)))
+
+
+def normalised(pixels: Pixels, preprocessing: Preprocessing) -> Sample:
+    """Pixels ``(crop, crop, 3)`` as a sample ``(3, crop, crop)``."""
+    mean, std = (np.array(each, np.float32) for each in (preprocessing.mean, preprocessing.std))
+    sample = (pixels.astype(np.float32) / np.float32(LEVELS) - mean) / std
+    return np.ascontiguousarray(sample.transpose(2, 0, 1))
+
+
+def levels_apart(one: Sample, other: Sample, preprocessing: Preprocessing) -> float:
+    """The largest difference of two samples ``(3, crop, crop)``, in 8-bit levels."""
+    unit = np.array(preprocessing.std).reshape(3, 1, 1) * LEVELS
+    return float((np.abs(one.astype(np.float64) - other) * unit).max())
+
+
+@lru_cache(maxsize=16)
+def pillow_sample(path: Path, preprocessing: Preprocessing) -> Sample:
+    """The photograph as a sample ``(3, crop, crop)``, by Pillow and NumPy; read-only."""
+    pixels = resize_and_crop(read_photograph(path), preprocessing)
+    sample = normalised(pixels, preprocessing)
+    sample.setflags(write=False)
+    return sample
+
+
+@lru_cache(maxsize=16)
+def photograph_feed(model: ModelSpec, preprocessing: Preprocessing, path: Path) -> Feed:
+    """A batch of this one photograph, with channels where the model's input has them."""
+    sample = pillow_sample(path, preprocessing)
+    (spec,) = model.inputs
+    if spec.shape[1] != sample.shape[0]:
+        sample = sample.transpose(1, 2, 0)
+    return Feed({spec.name: np.ascontiguousarray(sample[np.newaxis])})
+
+
+@lru_cache
+def imagenet_labels() -> tuple[str, ...]:
+    """ImageNet's 1000 labels in the order of the classes.
+
+    They are read out of torchvision's source: importing torchvision would import torch.
+    """
+    source = package_folder("torchvision") / "models" / "_meta.py"
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and _names(node) == ["_IMAGENET_CATEGORIES"]:
+            return tuple(ast.literal_eval(node.value))
+    raise CapabilityMissing(f"{source} holds no _IMAGENET_CATEGORIES: no labels for photographs")
+
+
+def _names(node: ast.Assign) -> list[str]:
+    return [target.id for target in node.targets if isinstance(target, ast.Name)]
+
+
+def package_folder(package: str) -> Path:
+    """Where a package lies, found without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise CapabilityMissing(f"{package} is not installed; 'make conformance' installs it")
+    return Path(spec.submodule_search_locations[0])
+
+
+def _photographs_plan(model: ModelSpec, seed: int) -> FeedPlan:
+    """The bundled photographs; the user's own are computed when a test asks for them."""
+    if model.preprocessing is None:
+        return FeedPlan()
+    how = model.preprocessing
+    return FeedPlan(reference=tuple(photograph_feed(model, how, p.path) for p in photographs()))
+
+
+FAMILIES.register("photographs", _photographs_plan)

@@ -1,0 +1,132 @@
+"""Recipes for feeds: a distribution, a scale, a seed and a batch size instead of elements.
+
+A recipe is small, readable, repeatable in any process, and shrinks well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_conformance.core.domains import Draw
+from onnx_conformance.core.spec import MIDDLE, Axes, TensorSpec, sizes_of
+
+Array = NDArray[np.float32]
+Sampler = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float64]]
+
+
+class Feed(dict[str, NDArray[Any]]):
+    """Arrays by input name, not to be changed once made: the content key is computed once."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over names, dtypes, shapes and bytes."""
+        state = hashlib.sha256()
+        for name in sorted(self):
+            array = self[name]
+            state.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
+            state.update(array.tobytes())  # in C order, whatever the layout
+        return state.hexdigest()
+
+
+def smooth(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Image-like noise: a sum of octaves, each twice as fine and half as strong.
+
+    Every axis but the first is a candidate for smoothness; those shorter than 8 (channels)
+    stay independent.
+    """
+    total = np.zeros(shape)
+    for octave in range(5):
+        coarse = tuple(
+            size if axis == 0 or size < 8 else min(size, 4 * 2**octave)
+            for axis, size in enumerate(shape)
+        )
+        grid = rng.standard_normal(coarse)
+        for axis, size in enumerate(shape):
+            if coarse[axis] != size:
+                grid = np.take(grid, np.arange(size) * coarse[axis] // size, axis=axis)
+        total += grid / 2.0**octave
+    unit: NDArray[np.float64] = total / np.sqrt(sum(4.0**-octave for octave in range(5)))
+    return unit
+
+
+def _onehot(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    rows = np.zeros((shape[0], int(np.prod(shape[1:]))))
+    if rows.size:
+        rows[np.arange(shape[0]), rng.integers(rows.shape[1], size=shape[0])] = 1.0
+    return rows.reshape(shape)
+
+
+def _sparse(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    kept: NDArray[np.float64] = rng.standard_normal(shape) * (rng.random(shape) < 0.05)
+    return kept
+
+
+# In the order in which Hypothesis shrinks: the simplest first.
+DISTRIBUTIONS: dict[str, Sampler] = {
+    "zeros": lambda rng, shape: np.zeros(shape),
+    "ones": lambda rng, shape: np.ones(shape),
+    "onehot": _onehot,
+    "uniform": lambda rng, shape: rng.random(shape),
+    "normal": lambda rng, shape: rng.standard_normal(shape),
+    "sparse": _sparse,
+    "image": smooth,
+}
+CONSTANT = ("zeros", "ones")  # without chance: every seed gives the same feed
+# In the same order: ordinary sizes, faint, past half precision (65504), and negative.
+SCALES = (1.0, 0.1, 10.0, 1e-4, 1e3, 1e6, -1.0, -10.0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make a feed. ``scale`` multiplies the distribution; ``seed`` drives it.
+
+    ``extent`` says how large symbolic axes other than the batch are: 0 smallest, 1 largest.
+    """
+
+    distribution: str
+    scale: float = 1.0
+    batch: int = 1
+    seed: int = 0
+    extent: float = MIDDLE
+
+    def __str__(self) -> str:
+        size = "" if self.extent == MIDDLE else f", extent={self.extent:g}"
+        words = f"scale={self.scale:g}, batch={self.batch}, seed={self.seed}{size}"
+        return f"{self.distribution}({words})"
+
+    def feed(self, inputs: tuple[TensorSpec, ...], axes: Axes = ()) -> Feed:
+        """The arrays, one for each input: ``(batch, ...)``, of the input's dtype."""
+        rng = np.random.default_rng([self.seed, list(DISTRIBUTIONS).index(self.distribution)])
+        sample, sizes = DISTRIBUTIONS[self.distribution], sizes_of(axes, self.extent)
+        feed = Feed()
+        for spec in inputs:
+            values = self.scale * sample(rng, spec.concrete(self.batch, sizes))
+            drawn = spec.domain.draw(Draw(self.distribution, values, rng, sizes, feed))
+            feed[spec.name] = np.asarray(drawn).astype(spec.dtype)
+        return feed
+
+
+def suited(recipe: Recipe, axes: Axes) -> Recipe:
+    """The same feed in the fewest words: a model without symbolic axes knows no extent."""
+    return recipe if axes else replace(recipe, extent=MIDDLE)
+
+
+def calibration_batch(shape: tuple[int, ...], seed: int) -> Array:
+    """Inputs to calibrate weights on: half image-like, a quarter normal, the rest faint or flat.
+
+    ``shape`` includes the batch, a multiple of 8.
+    """
+    rng = np.random.default_rng(seed)
+    eighth = (shape[0] // 8, *shape[1:])
+    parts = [smooth(rng, eighth) for _ in range(4)]
+    parts += [rng.standard_normal(eighth) for _ in range(2)]
+    parts += [0.1 * rng.standard_normal(eighth), rng.random(eighth)]
+    batch: Array = np.concatenate(parts).astype(np.float32)
+    return batch

@@ -1,0 +1,181 @@
+"""Samples in a user's folder: .npz files with an array for each input, or photographs."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_conformance.core.domains import Bounded, Integers
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
+from onnx_conformance.inputs.photographs import normalised, read_photograph, resize_and_crop
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.tasks import Samples, in_batches
+
+PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+LABELS = "labels"  # the array of right classes in an .npz file
+# What NumPy and zipfile raise on a file that is no archive of arrays, or claims more than there is.
+UNREADABLE = (
+    OSError, ValueError, EOFError, TypeError, AttributeError, KeyError, MemoryError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of samples, by the option that names it."""
+
+    option: str
+    path: Path
+
+    def samples(self, model: ModelSpec) -> Samples:
+        """What is in it, in batches, files in the order of their names.
+
+        Raises:
+            UsageError: no such folder, nothing in it, or a file that does not fit the model.
+        """
+        if not self.path.is_dir():
+            sought = "" if self.path.is_absolute() else f" in {Path.cwd()}"
+            found = "no folder" if self.path.exists() else f"no such folder{sought}"
+            raise self._wanted(model, found)
+        files = sorted(path for path in self.path.iterdir() if path.is_file())  # no pipe: it blocks
+        arrays = [path for path in files if path.suffix.lower() == ".npz"]
+        images = [path for path in files if path.suffix.lower() in PHOTOGRAPHS]
+        if arrays and images:
+            raise self._refused("both .npz files and photographs; two folders are wanted")
+        if arrays:
+            return self._from_arrays(model, arrays)
+        if images:
+            return _without_repetition([(self._photographs(model, images), None)])
+        held = ", ".join(path.name for path in files[:3]) or "empty"
+        raise self._wanted(model, f"nothing to read ({held})")
+
+    def _wanted(self, model: ModelSpec, found: str) -> UsageError:
+        return UsageError(
+            f"{self.option} {self.path}: {found}; a folder with .npz files (an array for each "
+            f"input: {', '.join(spec.name for spec in model.inputs)}) or photographs is wanted"
+        )
+
+    def _refused(self, words: str) -> UsageError:
+        return UsageError(f"{self.option} {self.path}: {words}")
+
+    def _from_arrays(self, model: ModelSpec, paths: Sequence[Path]) -> Samples:
+        found = [self._npz(model, path) for path in paths]
+        labelled = sum(labels is not None for _, labels in found)
+        if labelled not in (0, len(found)):
+            raise self._refused(f"{labelled} of {len(found)} files have '{LABELS}': all or none")
+        return _without_repetition(found)
+
+    def _npz(self, model: ModelSpec, path: Path) -> tuple[Arrays, NDArray[np.int64] | None]:
+        found = self._opened(model, path)
+        for spec in model.inputs:
+            array = found.get(spec.name)
+            if array is None or array.dtype != spec.dtype or not _fits(array.shape, spec.shape):
+                seen = (
+                    f"missing (found: {', '.join(found) or 'nothing'})"
+                    if array is None
+                    else f"{array.dtype}{list(array.shape)}"
+                )
+                raise self._refused(
+                    f"{path.name}: '{spec.name}' is {seen}, wanted {spec.dtype}{list(spec.shape)}"
+                )
+        inputs = {spec.name: found[spec.name] for spec in model.inputs}
+        counts = {len(array) for array in inputs.values()}
+        if len(counts) != 1 or 0 in counts:
+            raise self._refused(f"{path.name}: its inputs have {sorted(counts)} samples")
+        for spec in model.inputs:
+            self._refuse_outside(path, spec, inputs[spec.name])
+        (count,) = counts
+        labels = None if LABELS in inputs else found.get(LABELS)
+        return inputs, self._labels(path, labels, count)
+
+    def _opened(self, model: ModelSpec, path: Path) -> Arrays:
+        """The arrays of a file, which may hold inputs and labels only."""
+        known = (*(spec.name for spec in model.inputs), LABELS)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                strange = [name for name in file.files if name not in known]
+                if strange:
+                    inputs = ", ".join(known[:-1])
+                    raise self._refused(
+                        f"{path.name}: '{strange[0]}' is neither an input ({inputs}) nor '{LABELS}'"
+                    )
+                found = {name: file[name] for name in file.files}
+        except UNREADABLE as error:
+            raise self._refused(f"cannot read {path.name}: {error}") from error
+        if not all(isinstance(array, np.ndarray) for array in found.values()):
+            raise self._refused(f"cannot read {path.name}: it holds what is no array")
+        return found
+
+    def _refuse_outside(self, path: Path, spec: TensorSpec, array: NDArray[np.generic]) -> None:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise self._refused(f"{path.name}: '{spec.name}' has NaN or infinity")
+        if isinstance(spec.domain, Bounded | Integers):
+            low = spec.domain.low
+            high = spec.domain.high - (1 if isinstance(spec.domain, Integers) else 0)
+            if array.min() < low or array.max() > high:
+                raise self._refused(
+                    f"{path.name}: '{spec.name}' goes from {array.min():g} to {array.max():g}, the "
+                    f"model's spec says {low:g} to {high:g}; is it scaled as the model wants it?"
+                )
+
+    def _labels(
+        self, path: Path, labels: NDArray[Any] | None, count: int
+    ) -> NDArray[np.int64] | None:
+        if labels is None:
+            return None
+        if labels.shape == (count,) and labels.dtype.kind in "iu":
+            return labels.astype(np.int64)
+        raise self._refused(
+            f"{path.name}: '{LABELS}' is {labels.dtype}{list(labels.shape)}, wanted whole numbers "
+            f"[{count}]: the right class of each sample"
+        )
+
+    def _photographs(self, model: ModelSpec, images: Sequence[Path]) -> Arrays:
+        how = model.preprocessing
+        if how is None or len(model.inputs) != 1:
+            raise self._refused(
+                f"{model.name} has no preprocessing of photographs; give .npz files"
+            )
+        pixels = [normalised(resize_and_crop(read_photograph(p), how), how) for p in images]
+        samples = np.stack(pixels)
+        if model.inputs[0].shape[1] != samples.shape[1]:
+            samples = np.ascontiguousarray(samples.transpose(0, 2, 3, 1))
+        return {model.inputs[0].name: samples}
+
+
+def row_digests(inputs: Mapping[str, NDArray[Any]]) -> list[str]:
+    """The digest of each sample."""
+    return [
+        Feed({name: array[row : row + 1] for name, array in inputs.items()}).digest
+        for row in range(len(next(iter(inputs.values()))))
+    ]
+
+
+def _without_repetition(parts: Sequence[tuple[Arrays, NDArray[np.int64] | None]]) -> Samples:
+    """The samples in batches; one that is repeated is no further evidence."""
+    known: set[str] = set()
+    feeds, kept, repeated = [], [], 0
+    for inputs, labels in parts:
+        fresh = []
+        for digest in row_digests(inputs):
+            fresh.append(digest not in known)
+            known.add(digest)
+        repeated += fresh.count(False)
+        feeds += in_batches({name: array[fresh] for name, array in inputs.items()})
+        kept += [] if labels is None else [labels[fresh]]
+    return Samples(tuple(feeds), np.concatenate(kept) if kept else None, repeated)
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        isinstance(dim, str) or size == dim for size, dim in zip(shape, wanted, strict=True)
+    )

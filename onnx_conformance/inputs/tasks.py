@@ -1,0 +1,85 @@
+"""Tasks: real data on which a trained classifier decides, for conversions that round too coarsely
+for an error budget.
+
+A task's evaluation and calibration samples never come from the same photograph or row. A model
+names its task (``register_model(task="digits")``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from onnx_conformance.core.registry import Registry
+from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.inputs.recipes import Feed
+
+BATCH = 10  # samples in a feed
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples in batches of up to BATCH, and their right classes ``(n,)`` if known.
+
+    Args:
+        repeated: how many others were left out, because they are the same as one of these.
+    """
+
+    feeds: tuple[Feed, ...]
+    labels: NDArray[Any] | None = None
+    repeated: int = 0
+
+    def __len__(self) -> int:
+        return sum(len(next(iter(feed.values()))) for feed in self.feeds)
+
+
+def in_batches(inputs: Mapping[str, NDArray[Any]]) -> list[Feed]:
+    """Arrays ``(n, …)`` by input name as feeds of up to BATCH samples."""
+    count = len(next(iter(inputs.values())))
+    return [
+        Feed({name: array[start : start + BATCH] for name, array in inputs.items()})
+        for start in range(0, count, BATCH)
+    ]
+
+
+def samples_of(
+    model: ModelSpec, arrays: NDArray[Any], labels: NDArray[Any] | None = None
+) -> Samples:
+    """Samples ``(n, …)`` of the model's only input."""
+    (spec,) = model.inputs
+    return Samples(tuple(in_batches({spec.name: arrays})), labels)
+
+
+Draw = Callable[[ModelSpec, int], Samples]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A registered task.
+
+    Args:
+        story: what the samples are, in a few words.
+        evaluation, calibration: draw samples for a model, given the seed.
+        digest: of samples that a user gave; of ours the code says everything.
+    """
+
+    name: str
+    story: str
+    evaluation: Draw
+    calibration: Draw
+    digest: str = ""
+
+
+TASKS: Registry[Task] = Registry("task")
+
+
+def register_task(name: str, *, story: str, evaluation: Draw, calibration: Draw) -> Task:
+    """Register a task.
+
+    Raises:
+        UsageError: the name is taken.
+    """
+    return TASKS.register(name, Task(name, story, evaluation, calibration))

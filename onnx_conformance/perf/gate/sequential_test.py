@@ -1,0 +1,301 @@
+"""A sequential test of "ratio <= 1" against "ratio >= 1 + delta" on paired timings.
+
+A pair is one timing of the baseline and one of the candidate, drawn next to each other in one
+session, in an order drawn at random; d = log(candidate / baseline). Were both the same function of
+the machine's state, swapping the two would be as likely, whatever drifts, bursts or autocorrelation
+the machine has: the sign of d is a fair coin. So the test is the sign test, and its inversion the
+order-statistic interval of the median of d (``scipy.stats.quantile_test``). It asks nothing of the
+noise's shape; Wilcoxon's signed ranks would ask for symmetry about a true slowdown too, and needed
+more pairs where 5 to 10 % of the timings are spikes.
+
+At each of K looks (``GatePlan.looks``) the lower bound is proved at level alpha / K and the upper
+one at beta / K; the union bound makes the error rates of all looks together at most alpha and beta.
+The time that a case may take can end it between two looks: that count of pairs depends on sums of
+both sides, which swapping leaves alone, so it is one more look in place of those not reached.
+
+Simulated with 1 to 3 % of lognormal noise, 5 to 10 % of spikes by up to three times, and bursts
+(tests/meta/perf/test_gate_decision.py; 3000 gates a row): identical code with a lasting bias of up to
+2 % was called slower in at most 0.1 % at a delta of 10 %, and 0.5 % at 5 %; a slowdown of delta was
+found in at least 99.9 %. Ten to 33 pairs (the 95th percentile) decide at 10 %, 22 to 168 at 5 %.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+from scipy.stats import quantile_test
+
+from onnx_conformance.core.errors import ConformanceError, UsageError
+from onnx_conformance.perf.gate.rules import TimingRules
+from onnx_conformance.perf.latency.interleave import Turn
+
+Verdict = Literal["slower", "not slower", "undecided"]
+Side = Literal["greater", "less"]
+LARGEST = 300.0  # log ratios beyond it are no timings, and their exponentials might overflow
+
+
+class UnusableTimings(ConformanceError):
+    """Timings that no verdict may rest on: none, not finite, not positive, of a stuck clock."""
+
+
+@dataclass(frozen=True)
+class GatePlan:
+    """What is to be told apart, and how surely.
+
+    Args:
+        delta: the smallest slowdown that must be caught, as a share: 0.1 is 10 %.
+        alpha: the largest probability to prove "slower" where the ratio is at most 1 + bias.
+        beta: the largest probability to prove "not slower" where it is at least 1 + delta.
+        bias: how far two processes that run the same code may differ for good, as a share.
+        repeated: the share of pairs with the very same value from which the clock is in doubt.
+        looks: after how many pairs it is decided, rising.
+    """
+
+    delta: float
+    alpha: float
+    beta: float
+    bias: float
+    repeated: float
+    looks: tuple[int, ...]
+
+    @property
+    def middle(self) -> float:
+        """The log ratio half-way between 1 and 1 + delta: an estimate leans to one side of it."""
+        return math.log1p(self.delta) / 2
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict on a case, and what it rests on.
+
+    Args:
+        ratio: the median of candidate / baseline.
+        low: its bounds, which hold together at every look with a probability of at least
+        high: 1 - alpha - beta; 0 and infinity where the pairs are too few for a bound.
+        smallest_effect: the smallest ratio that these pairs would have proved slower, had the
+            candidate been slower by it with the same scatter: 1 + bias times the lower half of the
+            interval, and no less than the middle of 1 and 1 + delta. Infinite without a bound.
+        reason: why it is undecided; empty otherwise.
+    """
+
+    verdict: Verdict
+    ratio: float
+    low: float
+    high: float
+    pairs: int
+    smallest_effect: float
+    reason: str = ""
+
+
+def plan_for(timing: TimingRules, threshold: float | None = None) -> GatePlan:
+    """The plan under a rules file; ``threshold`` (``--gate-threshold``, a share) overrides its own.
+
+    Raises:
+        UsageError: a threshold that is no share, or too near to the bias of two processes.
+    """
+    delta = timing.threshold if threshold is None else threshold
+    if not 0 < delta < 10:
+        raise UsageError(
+            f"--gate-threshold {delta:g}: give a share above 0 and below 10, such as 0.1 for 10 %"
+        )
+    if delta < 2 * timing.bias:
+        raise UsageError(
+            f"--gate-threshold {delta:g} is less than twice the bias of {timing.bias:g} by which "
+            f"two processes of the same code may differ; give at least {2 * timing.bias:g}, or "
+            "measure a smaller 'bias' and write it into the rules file"
+        )
+    return GatePlan(delta, timing.alpha, timing.beta, timing.bias, timing.repeated, timing.looks)
+
+
+def next_look(plan: GatePlan, pairs: int) -> int | None:
+    """How many pairs to have before the next decision; None after the last look."""
+    return next((look for look in plan.looks if look > pairs), None)
+
+
+def paired_log_ratios(
+    plan: GatePlan, baseline: Sequence[float], candidate: Sequence[float]
+) -> list[float]:
+    """log(candidate / baseline) of each pair of durations, in any one unit of time.
+
+    Raises:
+        UnusableTimings: no pair, another number on either side, a duration that is not finite and
+            positive, or a clock that gives the same duration again and again.
+    """
+    if len(baseline) != len(candidate):
+        raise UnusableTimings(
+            f"{len(baseline)} timings of the baseline and {len(candidate)} of the candidate make "
+            "no pairs; time both sides of each"
+        )
+    for side, durations in (("baseline", baseline), ("candidate", candidate)):
+        for place, duration in enumerate(durations):
+            if not (math.isfinite(duration) and duration > 0):
+                raise UnusableTimings(
+                    f"timing {place + 1} of the {side} is {duration}: the clock is broken; "
+                    "choose another"
+                )
+        if most := _repeats(plan, durations):
+            raise UnusableTimings(
+                f"{most} of {len(durations)} timings of the {side} are equal: the clock stands "
+                "still or is too coarse; time several calls as one"
+            )
+    if not baseline:
+        raise UnusableTimings("nothing was timed: there is no pair to judge")
+    return [math.log(new) - math.log(old) for old, new in zip(baseline, candidate, strict=True)]
+
+
+def decide(plan: GatePlan, log_ratios: Sequence[float]) -> Decision:
+    """The verdict at a look, or when the time of the case is over.
+
+    "Slower": the lower bound lies above 1 + bias, and the median above the middle. "Not slower":
+    the upper bound lies below 1 + delta, and the median does not lie above the middle. So both
+    proved at once go to the nearer one, and a lasting bias that is small against delta goes to
+    neither. In between 1 and 1 + delta, either verdict is right.
+
+    Raises:
+        UnusableTimings: no log ratio, or one that is not finite.
+    """
+    if not len(log_ratios):
+        raise UnusableTimings("nothing was timed: there is no pair to judge")
+    values = np.sort(np.asarray(log_ratios, dtype=np.float64))
+    if values.ndim != 1 or not (np.abs(values) <= LARGEST).all():
+        raise UnusableTimings("a pair has no finite ratio: the clock is broken; choose another")
+    pairs, looks = len(values), len(plan.looks)
+    estimate = float(np.median(values))
+    low = _bound(values, plan.alpha / looks, "greater")
+    high = _bound(values, plan.beta / looks, "less")
+    effect = max(math.log1p(plan.bias) + estimate - low, plan.middle)
+    verdict, reason = _verdict(plan, values, estimate, low, high)
+    return Decision(
+        verdict,
+        ratio=math.exp(estimate),
+        low=math.exp(low),
+        high=math.exp(high),
+        pairs=pairs,
+        smallest_effect=math.exp(effect),
+        reason=reason,
+    )
+
+
+def _verdict(
+    plan: GatePlan, values: np.ndarray, estimate: float, low: float, high: float
+) -> tuple[Verdict, str]:
+    pairs = len(values)
+    if most := _repeats(plan, values.tolist()):
+        return "undecided", (
+            f"{most} of {pairs} pairs have the very same ratio: the clock stands still or is too "
+            "coarse; time several calls as one"
+        )
+    if low > math.log1p(plan.bias) and estimate > plan.middle:
+        return "slower", ""
+    if high < math.log1p(plan.delta) and estimate <= plan.middle:
+        return "not slower", ""
+    if math.isinf(low) or math.isinf(high):
+        return "undecided", (
+            f"{pairs} pairs are too few: a verdict needs {plan.looks[0]}; give the case more time"
+        )
+    return "undecided", (
+        f"{pairs} pairs tell it neither from a ratio of {1 + plan.bias:g} nor from "
+        f"{1 + plan.delta:g}; give the case more time or a quieter machine"
+    )
+
+
+def _bound(ordered: np.ndarray, level: float, alternative: Side) -> float:
+    """The exact one-sided bound of the median; infinite where the pairs are too few for one."""
+    rank = _rank(len(ordered), level, alternative)
+    if rank is None:
+        return -math.inf if alternative == "greater" else math.inf
+    return float(ordered[rank])
+
+
+@lru_cache(maxsize=1024)
+def _rank(pairs: int, level: float, alternative: Side) -> int | None:
+    """Which of ``pairs`` ordered values bounds their median: it does not depend on the values."""
+    tested = quantile_test(np.arange(pairs), p=0.5, alternative=alternative)
+    low, high = tested.confidence_interval(confidence_level=1 - level)
+    rank = low if alternative == "greater" else high
+    return None if math.isnan(rank) else int(rank)
+
+
+def _repeats(plan: GatePlan, values: Sequence[float]) -> int:
+    """How often the commonest value stands, where that puts the clock in doubt; else 0."""
+    most = max(Counter(values).values(), default=0)
+    return most if most > 1 and most >= plan.repeated * len(values) else 0
+
+
+TRIMMED = 0.25  # of a turn's calls, at either end: what is left is the interquartile mean
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The pairs that were drawn, in seconds of a call, and the decision they came to.
+
+    ``calls`` are the seconds of every single call, the baseline's and the candidate's.
+    """
+
+    baseline: tuple[float, ...]
+    candidate: tuple[float, ...]
+    decision: Decision
+    seconds: float
+    calls: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+
+
+def draw(
+    baseline: Sequence[Turn],
+    candidate: Sequence[Turn],
+    plan: GatePlan,
+    *,
+    seconds: float,
+    seed: int,
+    progress: Callable[[Decision], None] | None = None,
+) -> Drawn:
+    """Pairs of turns, in an order drawn anew for each pair: the test's validity rests on it.
+
+    Args:
+        baseline, candidate: the turns of each side's processes; each pair draws one of either.
+        seconds: after which no further pair is drawn.
+
+    Raises:
+        UnusableTimings: the clock gave nothing that a verdict may rest on.
+    """
+    rng = np.random.default_rng(seed)
+    before: list[float] = []
+    after: list[float] = []
+    calls: tuple[list[float], list[float]] = ([], [])
+    started = time.monotonic()
+    while True:
+        look = next_look(plan, len(before))
+        while look is not None and len(before) < look and _left(started, seconds):
+            old = baseline[int(rng.integers(len(baseline)))]
+            new = candidate[int(rng.integers(len(candidate)))]
+            _pair((old, before, calls[0]), (new, after, calls[1]), first=bool(rng.integers(2)))
+        decision = decide(plan, paired_log_ratios(plan, before, after))
+        if progress is not None:
+            progress(decision)
+        over = look is None or next_look(plan, len(before)) is None or not _left(started, seconds)
+        if decision.verdict != "undecided" or over:
+            spent = time.monotonic() - started
+            kept = tuple(calls[0]), tuple(calls[1])
+            return Drawn(tuple(before), tuple(after), decision, spent, kept)
+
+
+def _left(started: float, seconds: float) -> bool:
+    return time.monotonic() - started < seconds
+
+
+SideTimings = tuple[Turn, list[float], list[float]]
+
+
+def _pair(baseline: SideTimings, candidate: SideTimings, *, first: bool) -> None:
+    """One turn of either side: its trimmed mean, and every call of it."""
+    for turn, found, calls in (baseline, candidate) if first else (candidate, baseline):
+        taken = turn.take()
+        found.append(float(stats.trim_mean(taken, TRIMMED)))
+        calls.extend(float(seconds) for seconds in taken)

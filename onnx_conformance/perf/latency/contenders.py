@@ -1,0 +1,129 @@
+"""Who is timed side by side: native in its forms, and ONNX Runtime by exporter and provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import Case, Framework
+from onnx_conformance.core.tolerances import FLOAT32
+
+EAGER = "eager"
+# Class of precision -> native's form on a CUDA device in it.
+ON_CUDA = {"float32": "cuda", "tf32": "cuda_tf32", "float16": "cuda_float16"}
+# Framework -> forms beside eager. Not timed unless asked for: compiling takes over a minute.
+FORMS: dict[Framework, tuple[str, ...]] = {
+    "torch": ("channels_last", "compile", *ON_CUDA.values()),
+    "keras": ("function", "predict_on_batch"),
+    "python": (),
+    "onnx": (),
+}
+ON_REQUEST = ("compile", *ON_CUDA.values())
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One row of a table of timings: a model's native form, or a case in one of its forms.
+
+    Args:
+        form: how it is called: of native see the engines' ``*_takes`` modules, of a session
+            ``plain``, ``io_binding`` or ``copies``.
+        case: None for native.
+    """
+
+    model: str
+    form: str
+    case: Case | None = None
+
+    @property
+    def compared_with(self) -> Rival:
+        """Native eager on the same device, on a GPU in the same class of precision."""
+        if self.case is None:
+            return Rival(self.model, ON_CUDA[FLOAT32] if self.form in ON_CUDA.values() else EAGER)
+        return Rival(self.model, _on_cuda(self.case) if _on_gpu(self.case) else EAGER)
+
+    @property
+    def judged_as(self) -> Case | None:
+        """By whose rules its answer is judged: its case's; native's on CUDA by its class's.
+
+        None for native in float32 on the processor.
+        """
+        classes = {form: precision for precision, form in ON_CUDA.items()}
+        if self.case is None and self.form in classes:
+            return Case(self.model, "native", 0, "cuda", precision=classes[self.form])
+        return self.case
+
+    @property
+    def label(self) -> str:
+        """Its name within the model, stable across runs."""
+        if self.case is None:
+            return f"native-{self.form}"
+        tail = "" if self.form == "plain" else f"-{self.form}"
+        return f"{self.case.id.removeprefix(f'{self.model}-')}{tail}"
+
+
+def native_rivals(
+    model: str, framework: Framework, asked: tuple[str, ...], cases: Iterable[Case] = ()
+) -> list[Rival]:
+    """Eager first: speed-ups are over it.
+
+    Args:
+        cases: that are timed too. For those on a GPU native is timed there as well, in their
+            class of precision, where it can be.
+
+    Raises:
+        UsageError: a form that no framework knows.
+    """
+    known = {form for forms in FORMS.values() for form in forms}
+    for form in asked:
+        if form not in {*known, EAGER}:
+            raise UsageError(
+                f"--native-form {form}: no such form; known: {', '.join(sorted({*known, EAGER}))}"
+            )
+    default = tuple(form for form in FORMS[framework] if form not in ON_REQUEST)
+    chosen = tuple(form for form in FORMS[framework] if form in asked) if asked else default
+    there = [form for case in cases if _on_gpu(case) for form in (ON_CUDA[FLOAT32], _on_cuda(case))]
+    chosen = (*chosen, *(form for form in there if form in FORMS[framework]))
+    return [Rival(model, form) for form in dict.fromkeys((EAGER, *chosen))]
+
+
+def runtime_rivals(cases: list[Case]) -> list[Rival]:
+    """The cases; on a GPU also with inputs and outputs bound there, and the copies apart."""
+    return [
+        Rival(case.model, form, case)
+        for case in cases
+        for form in (("plain", "io_binding", "copies") if _on_gpu(case) else ("plain",))
+    ]
+
+
+def _on_gpu(case: Case) -> bool:
+    return PROVIDERS[case.provider].gpu
+
+
+def _on_cuda(case: Case) -> str:
+    """Native's form beside the case; int8 has none of its own."""
+    return ON_CUDA.get(case.precision, ON_CUDA[FLOAT32])
+
+
+def timed_cases(cases: tuple[Case, ...], opsets: tuple[int, ...]) -> list[Case]:
+    """The cases whose latency is worth a row.
+
+    Every route at the newest opset of the run, unless opsets were asked for; export options
+    change the file's form and not its speed, so the plain export alone, where there is one.
+    """
+    chosen: dict[tuple[str, str, str, str], Case] = {}
+    listed: list[Case] = []
+    for case in cases:
+        if case.artifact or opsets:
+            listed.append(case)
+            continue
+        key = (case.model, case.exporter, case.place, case.variant)
+        if key not in chosen or _rank(case) > _rank(chosen[key]):
+            chosen[key] = case
+    return [*listed, *chosen.values()]
+
+
+def _rank(case: Case) -> tuple[bool, int]:
+    return not case.options.suffix, case.opset

@@ -1,0 +1,166 @@
+"""Reports of a run that times: a line a group, the table, the data, the page, the exit status."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import refuse_unwritable
+from onnx_conformance.perf.latency import latency_document as documents
+from onnx_conformance.perf.latency.latency_document import (
+    OPTION,
+    TIMED_NOTHING,
+    Groups,
+    group_absences,
+    group_rows,
+)
+from onnx_conformance.perf.latency.latency_table import LEGEND, milliseconds, table, told
+from onnx_conformance.report.terminal import render
+from onnx_conformance.session.run import Run
+
+PAGE_OPTION = "--latency-html"
+WIDTH = 400  # at most: a table that is cut says nothing, and logs have no edge
+
+
+class LatencyReport:
+    """A pytest plugin of a run that was asked for timings.
+
+    Args:
+        groups: gives what the bench has measured so far; nothing before it was first needed.
+    """
+
+    def __init__(self, groups: Callable[[], Groups], run: Run) -> None:
+        self._groups = groups
+        self._run = run
+        self._told: set[tuple[str, int]] = set()
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._reporter: Any = None
+        self._document: dict[str, Any] | None = None
+        self._problem = ""
+
+    # -- while it runs -------------------------------------------------------------------
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """An earlier run's files are not true now."""
+        if session.config.option.collectonly or hasattr(session.config, "workerinput"):
+            return
+        timing = self._run.timing
+        try:
+            for path, option in ((timing.json, OPTION), (timing.html, PAGE_OPTION)):
+                refuse_unwritable(path, option)
+                path.unlink(missing_ok=True)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from error
+        self._reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if self._reporter is not None:
+            self._reporter.showfspath = session.config.option.verbose > 0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        """On a terminal, say what takes so long."""
+        wanted = getattr(getattr(item, "callspec", None), "params", {}).get("timed")
+        if wanted is None or self._reporter is None or not self._reporter.isatty:
+            return
+        if (wanted.rival.model, wanted.batch) not in self._told:
+            text = f"  … certifying and timing {wanted.rival.model} batch {wanted.batch}"
+            self._reporter.rewrite(text, erase=True)
+
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport, config: pytest.Config
+    ) -> tuple[str, str, str] | None:
+        """No dot for a row: a line a group says more. ``-v`` shows them all."""
+        if config.option.verbose > 0 or not _of_latency(report):
+            return None
+        if report.skipped:
+            return "xfailed" if hasattr(report, "wasxfail") else "skipped", "", ""
+        if report.when == "call":
+            return ("passed" if report.passed else "failed"), "", ""
+        return None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """The first row of a group measures it whole: tell of it then."""
+        if self._reporter is None or report.when != "call" or not _of_latency(report):
+            return
+        groups = self._groups()
+        for key in [key for key in groups if key not in self._told]:
+            self._told.add(key)
+            if self._reporter.isatty:
+                self._reporter.rewrite("", erase=True)
+            self._reporter.write_line(_line(key, groups))
+
+    # -- at its end ----------------------------------------------------------------------
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write data and page; a run that was to time and timed nothing is red."""
+        config = session.config
+        if config.option.collectonly or hasattr(config, "workerinput"):
+            return
+        timed = any(group.rows for group in self._groups().values())
+        if not timed and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = TIMED_NOTHING
+        self._document = documents.make_document(
+            self._run,
+            self._groups(),
+            command=f"pytest {shlex.join(config.invocation_params.args)}",
+            started=self._started,
+            exit_status=int(session.exitstatus),
+        )
+        try:
+            documents.write_json(self._document, self._run.timing.json)
+            import_module("onnx_conformance.perf.latency.latency_page").write(
+                self._document, self._run.timing.html
+            )
+        except UsageError as error:
+            self._problem = str(error)
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None]:
+        """After pytest-benchmark's table, also where that ends in a regression."""
+        try:
+            yield
+        finally:
+            if self._document is not None:
+                self._summary(terminalreporter, self._document)
+
+    def _summary(self, reporter: Any, document: dict[str, Any]) -> None:
+        reporter.section("latency")
+        if document["rows"]:
+            drawn = table(document["rows"])
+            reporter.write(render(drawn, width=WIDTH, color=reporter.hasmarkup))
+            reporter.write_line(LEGEND)
+        for words in documents.beyond(document["rows"]):
+            reporter.write_line(words)
+        for outcome, reason, count in documents.reasons(document["absent"]):
+            tail = f" ({count} rows)" if count > 1 else ""
+            red = outcome == "red"
+            reporter.write_line(f"{outcome}: {reason}{tail}", red=red, bold=red)
+        if self._problem:
+            reporter.write_line(self._problem, red=True, bold=True)
+        bad = bool(document["exit_status"] or self._problem)
+        reporter.write_line(document["sentence"], bold=True, red=bad, green=not bad)
+        reporter.write_line(f"page: {self._run.timing.html}   data: {self._run.timing.json}")
+
+
+def _of_latency(report: pytest.TestReport) -> bool:
+    return "latency" in getattr(report, "keywords", ())  # a failed collection has none
+
+
+def _line(key: tuple[str, int], groups: Groups) -> str:
+    """``resnet18 batch 4: native-eager 98.1 ms; torch_dynamo-opset25-cpu 1.45x [1.43, 1.47]``."""
+    group = groups[key]
+    parts = [
+        f"{row['label']} {told(row['speedup']) or milliseconds(row['p50'])}"
+        for row in group_rows(group)
+    ]
+    counts = Counter(entry["outcome"] for entry in group_absences(key[1], group))
+    parts += [f"{count} {outcome}" for outcome, count in counts.items()]
+    return f"{key[0]} batch {key[1]}: {'; '.join(parts)}"

@@ -1,0 +1,103 @@
+"""Engines that are timed: each in a process of its own, asleep while another is measured.
+
+A framework's or runtime's idle threads spin for a while after a call and take processor time
+from whoever is measured next: mobilenet_v2 in torch beside ONNX Runtime in one process reads 74
+instead of 22 ms. So the system suspends every engine but the one whose turn it is; each may spin
+in its own turn, as it does where it is deployed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from onnx_conformance.core.comparison import Array
+from onnx_conformance.session.worker_client import WorkerEngine
+
+
+class Host:
+    """A timed engine. Outside of a call it is suspended, where it runs on this machine."""
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        threads: int,
+        cpus: Sequence[int],
+        limit: float,
+        spec: str | None = None,
+    ) -> None:
+        self.threads = threads
+        self._engine = WorkerEngine(kind, threads=threads, spec=spec)
+        self._cpus = list(cpus)
+        self._limit = limit
+        self.affinity: list[int] | None = None
+
+    def start(self) -> None:
+        """Start the engine and settle it on its processors; harmless when it runs."""
+        if self.affinity is None:
+            self.affinity = self._call("settle_on", cpus=self._cpus)
+
+    def call(self, method: str, **arguments: Any) -> Any:
+        """Wake the engine, let it do one thing, and suspend it."""
+        self.start()
+        return self._call(method, **arguments)
+
+    def time(self, label: str, discard: int, calls: int) -> NDArray[np.float64]:
+        """Seconds of each call of a rehearsed take, by the engine's clock."""
+        seconds: NDArray[np.float64] = self.call("time", label=label, discard=discard, calls=calls)
+        return seconds
+
+    def rehearse(self, label: str, form: str, feed: dict[str, Array], **what: Any) -> Any:
+        """:meth:`onnx_conformance.workers.timing.Stopwatch.rehearse`."""
+        return self.call("rehearse", label=label, form=form, feed=feed, **what)
+
+    def close(self) -> None:
+        """End the engine; killing works on a suspended one too."""
+        self._engine.close()
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _call(self, method: str, **arguments: Any) -> Any:
+        process = self._engine.process
+        if process is not None:
+            process.resume()
+        try:
+            return self._engine.call(method, self._limit, **arguments)
+        finally:
+            self._suspend()
+
+    def _suspend(self) -> None:
+        process = self._engine.process
+        if process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+
+
+def chosen_cpus(asked: Sequence[int], threads: int) -> list[int]:
+    """The processors that engines are kept on: those asked for, else the last ``threads``.
+
+    The first processors serve most interrupts. Empty where the system has no affinity.
+    """
+    process = psutil.Process()
+    if not hasattr(process, "cpu_affinity"):
+        return []
+    if asked:
+        return list(asked)
+    allowed = sorted(process.cpu_affinity() or [])
+    return allowed[-threads:]

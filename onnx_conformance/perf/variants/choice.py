@@ -1,0 +1,206 @@
+"""Which variant to ship: speed and size beside the verdict, and who is beaten by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnx_conformance.core.tolerances import ROUNDED
+from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
+from onnx_conformance.report.document import IN_PART, PROVED, kind_of, score_of, why
+
+PLAIN = "fp32"  # the exported file itself
+LATENCY_ONLY = "latency only"
+PASSED = "passed"
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A variant at one batch size.
+
+    Args:
+        over_native: native eager's time over its own, paired by rounds.
+        over_plain: the exported file's time over its own; None for that itself, or untimed.
+        error: the worst error of the timed call's answer, in float32 yardsticks.
+    """
+
+    batch: int
+    seconds: float
+    over_native: Ratio
+    over_plain: Ratio | None
+    error: float
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant of one exported file.
+
+    Args:
+        verdict: ``passed``, ``latency only`` (int8 whose accuracy nothing judges), ``in part``,
+            or what the matrix says of one that is not passed.
+        reason: why it is not simply passed; empty if it is.
+        told: its error as the matrix shows it.
+        decides: of int8, what it loses in decisions, as a bound; empty where no data are known.
+        bytes: of the file and its data.
+        load_seconds, memory_mib: opening its session, and the most memory of its process; None
+            where it was not timed.
+    """
+
+    name: str
+    verdict: str
+    reason: str
+    told: str
+    decides: str
+    bytes: int | None
+    load_seconds: float | None
+    memory_mib: float | None
+    timed: tuple[Timed, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is known against it."""
+        return self.verdict in (PASSED, LATENCY_ONLY)
+
+    def at(self, batch: int) -> Timed | None:
+        """Its timing at a batch size."""
+        return next((one for one in self.timed if one.batch == batch), None)
+
+
+def join(results: Mapping[str, Any], latency: Mapping[str, Any]) -> list[Variant]:
+    """The variants of one export, from the documents of a certification and of timings.
+
+    Args:
+        results, latency: ``results.json`` and ``latency.json`` as plain data.
+    """
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for row in latency["rows"]:
+        rows.setdefault(row["case"] or "", []).append(row)
+    cases = [case for case in results["cases"] if not case["option"]]
+    plain = next((case["id"] for case in cases if "~" not in case["exporter"]), "")
+    plain_rows = {row["batch"]: row for row in rows.get(plain, ())}
+    return [_variant(case, rows.get(case["id"], []), plain_rows) for case in cases]
+
+
+def _variant(
+    case: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], plain: Mapping[int, Any]
+) -> Variant:
+    verdict, reason = _verdict(case)
+    timed = tuple(_timed(row, plain.get(row["batch"])) for row in rows if row["speedup"])
+    return Variant(
+        name=case["exporter"].partition("~")[2] or PLAIN,
+        verdict=verdict,
+        reason=reason,
+        told=_told(case),
+        decides=_decides(case),
+        bytes=case["artifact_bytes"],
+        load_seconds=min((row["load_seconds"] for row in rows), default=None),
+        memory_mib=max((row["memory_peak_mib"] for row in rows), default=None),
+        timed=timed,
+    )
+
+
+def _told(case: Mapping[str, Any]) -> str:
+    """Its score, with the class of precision whose yardstick it counts in, if not float32's."""
+    score, precision = score_of(case), case["precision"]
+    return f"{score} ({precision})" if score and precision in ROUNDED else score
+
+
+def _decides(case: Mapping[str, Any]) -> str:
+    """The bound of the accuracy that is lost, or of the agreement where no labels are known."""
+    taken = (row.get("statistics") for row in case["checks"] if row["name"] == "task")
+    found: dict[str, Any] = next((figures for figures in taken if figures), {})
+    if "accuracy_loss" in found:
+        lost = found["accuracy_loss"]
+        return f"loses at most {lost['high']:.1%} of {lost['samples']}"
+    if "agreement" in found:
+        same = found["agreement"]
+        return f"agrees on {same['low']:.1%} of {same['samples']}, or more"
+    return ""
+
+
+def _timed(row: Mapping[str, Any], plain: Mapping[str, Any] | None) -> Timed:
+    over_plain = None
+    if plain is not None and plain["case"] != row["case"]:
+        over_plain = paired_ratio(np.array(plain["round_seconds"]), np.array(row["round_seconds"]))
+    ratio = row["speedup"]
+    over_native = Ratio(ratio["ratio"], ratio["low"], ratio["high"])
+    return Timed(row["batch"], row["p50"], over_native, over_plain, row["score"])
+
+
+def _verdict(case: Mapping[str, Any]) -> tuple[str, str]:
+    """The verdict in the table's words, and why it is not simply passed."""
+    kind = kind_of(case)
+    if kind != IN_PART:
+        return (PASSED, "") if kind == PROVED else (kind, why(case))
+    tasks = [row["reason"] for row in case["checks"] if row["name"] == "task"]
+    told = next((reason for reason in tasks if reason.startswith(LATENCY_ONLY)), "")
+    return (LATENCY_ONLY, told.removeprefix(f"{LATENCY_ONLY}: ")) if told else (kind, why(case))
+
+
+def front(variants: Iterable[Variant], batch: int) -> list[Variant]:
+    """The sound variants that no other beats in both speed and error, the fastest first."""
+    timed = [(one, at) for one in variants if one.sound and (at := one.at(batch)) is not None]
+    timed.sort(key=lambda entry: -entry[1].over_native.value)
+    best, least = [], np.inf
+    for one, at in timed:
+        if at.error < least:
+            best.append(one)
+            least = at.error
+    return best
+
+
+def slower(timed: Timed | None) -> bool:
+    """Whether it is shown to be slower than the exported file that it was made of."""
+    return timed is not None and timed.over_plain is not None and timed.over_plain.high < 1.0
+
+
+def answer(variants: Sequence[Variant], batch: int) -> str:
+    """One sentence: the fastest variant that may be shipped at a batch size."""
+    best = front(variants, batch)
+    proved = front([one for one in variants if one.verdict == PASSED], batch)
+    if not best:
+        return f"batch {batch}: nothing that passes was timed"
+    told = f"batch {batch}: nothing that was timed is proved"
+    if proved:
+        told = f"batch {batch}: {_shipped(proved, variants, batch)}"
+    if best[0].verdict == LATENCY_ONLY:
+        told += f"; {best[0].name} is faster, {_speed(best[0], batch)}, its accuracy not judged"
+    return told
+
+
+def _shipped(proved: Sequence[Variant], variants: Sequence[Variant], batch: int) -> str:
+    """The fastest, unless its lead over the plain export, which is simpler, is not shown."""
+    fastest = proved[0]
+    at = fastest.at(batch)
+    plain = next((one for one in variants if one.name == PLAIN and one.verdict == PASSED), None)
+    led = at is None or at.over_plain is None or at.over_plain.low > 1.0
+    if not led and plain is not None and plain.at(batch) is not None:
+        return f"{PLAIN}, {_speed(plain, batch)}; nothing that is proved is shown to be faster"
+    told = f"{fastest.name} is the fastest that is proved, {_speed(fastest, batch)}"
+    others = (one for one in variants if one is not fastest and one is not plain)
+    level = [one.name for one in others if _level(one, fastest, batch)]
+    return told + (f"; not shown to be slower: {', '.join(level)}" if level else "")
+
+
+def _level(one: Variant, fastest: Variant, batch: int) -> bool:
+    """Whether the intervals of two proved variants overlap."""
+    its, best = one.at(batch), fastest.at(batch)
+    return (
+        one.verdict == PASSED
+        and its is not None
+        and best is not None
+        and its.over_native.high >= best.over_native.low
+    )
+
+
+def _speed(one: Variant, batch: int) -> str:
+    at = next(timed for timed in one.timed if timed.batch == batch)
+    told = f"{at.over_native} times native eager"
+    if at.over_plain is None:
+        return told
+    if at.over_plain.low <= 1.0 <= at.over_plain.high:
+        return f"{told}, not shown to differ from {PLAIN} ({at.over_plain})"
+    return f"{told}, {at.over_plain} times {PLAIN}"

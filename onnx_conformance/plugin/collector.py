@@ -1,0 +1,230 @@
+"""Collects the rows that tests leave in their reports, under xdist too, and ends the run."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from importlib import import_module
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import refuse_unwritable
+from onnx_conformance.core.spec import Case
+from onnx_conformance.plugin.progress import Progress
+from onnx_conformance.report import terminal
+from onnx_conformance.report.document import PROVED_NOTHING, RED, make_document, proved, write_json
+from onnx_conformance.report.saved_artifacts import save_artifacts
+from onnx_conformance.session.cache_keys import environment
+from onnx_conformance.session.known_failures import stale
+from onnx_conformance.session.probe import ProbeResult
+from onnx_conformance.session.run import Run
+from onnx_conformance.session.worker_queue import Clock
+
+
+class Collector:
+    """A pytest plugin; ``rows`` holds, by case, one entry a conformance test."""
+
+    def __init__(self, config: pytest.Config, run: Run, clock: Clock) -> None:
+        self.config = config
+        self.run = run
+        self.clock = clock
+        self.rows: dict[Case, list[dict[str, Any]]] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.probes: dict[str, dict[str, Any]] = {}
+        self.problems: list[str] = []
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.progress: Progress | None = None
+        self._drawing: Thread | None = None
+        self.told: set[str] = set()  # reasons to skip, above the tests
+        self.selected = False
+        self.document: dict[str, Any] | None = None
+
+    # -- while it runs -------------------------------------------------------------------
+
+    def begin(self, counts: dict[Case, int]) -> None:
+        """The selected tests of each case are known; an earlier run's reports are not true now."""
+        self.selected = bool(counts)
+        if counts and not hasattr(self.config, "workerinput"):
+            refuse_unwritable(self.run.report_json, "--report-json")
+            refuse_unwritable(self.run.report_html, "--report-html")
+            if self.run.report_md is not None:
+                refuse_unwritable(self.run.report_md, "--report-md")
+            if self.run.save_onnx is not None:
+                refuse_unwritable(self.run.save_onnx / "any", "--save-onnx")
+            self.run.report_json.unlink(missing_ok=True)
+            self.run.report_html.unlink(missing_ok=True)
+            if self.run.report_md is not None:
+                self.run.report_md.unlink(missing_ok=True)
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None or not counts:
+            return
+        self.progress = Progress(reporter, self.told)
+        self.progress.expect(counts)
+        self.clock.on_tick = self.progress.tick
+        reporter.showfspath = self.config.option.verbose > 0
+        # what draws the page takes half a second to import: meanwhile the engines start
+        self._drawing = Thread(target=import_module, args=("matplotlib.figure",), daemon=True)
+        self._drawing.start()
+
+    def pytest_runtest_logstart(self) -> None:
+        """No test begins before that import ended.
+
+        It makes loggers, and pytest walks all there are at each test's start and end: now and
+        then it would find their dictionary changing, and a right case would be red.
+        """
+        if self._drawing is not None:
+            self._drawing.join()
+
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport, config: pytest.Config
+    ) -> tuple[str, str, str] | None:
+        """No dot for a conformance test: a line a case says more. ``-v`` shows them all."""
+        quiet = self.progress is not None and config.option.verbose <= 0
+        if quiet and report.when == "call" and not report.skipped and _row_of(report):
+            return ("passed" if report.passed else "failed"), "", ""
+        if quiet and report.skipped and _row_of(report):
+            return "xfailed" if hasattr(report, "wasxfail") else "skipped", "", ""
+        return None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        found = _row_of(report)
+        if found is None:
+            return
+        row = {**found, "outcome": _outcome(report, found), "nodeid": report.nodeid}
+        row["message"] = str(report.longrepr) if report.failed else ""
+        row["reason"] = getattr(report, "wasxfail", None) or row["reason"] or _skip_reason(report)
+        case = Case.from_row(row.pop("case"))
+        self.facts.setdefault(case.id, {}).update(row.pop("facts", {}))
+        self.probes.update(row.pop("probes", {}))
+        self.rows.setdefault(case, []).append(row)
+        if self.progress is not None:
+            self.progress.add(case, row)
+
+    # -- at its end ----------------------------------------------------------------------
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(self.config, "workerinput") or not (self.rows or self.selected):
+            return
+        outcomes = [row["outcome"] for rows in self.rows.values() for row in rows]
+        reached = any(outcome in ("passed", *RED) for outcome in outcomes)
+        self.document = self._make_document(int(session.exitstatus))
+        self.problems += self._absent_requirements()
+        self.problems += stale(self.run.known_failures, self.rows, self._operators())
+        if session.exitstatus == pytest.ExitCode.OK and self.problems:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        elif session.exitstatus == pytest.ExitCode.OK and not reached:
+            session.exitstatus = PROVED_NOTHING
+        self.document = self._make_document(int(session.exitstatus))
+        html = import_module("onnx_conformance.report.html")
+        try:
+            write_json(self.document, self.run.report_json)
+            html.write(self.document, self.run.report_html)
+            if self.run.report_md is not None:
+                markdown = import_module("onnx_conformance.report.markdown")
+                markdown.write(self.document, self.run.report_md)
+            if self.run.save_onnx is not None:
+                save_artifacts(self.document, self.run.save_onnx)
+        except UsageError as error:
+            self.problems.append(str(error))
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def _operators(self) -> dict[Case, dict[str, int]]:
+        """Those of each case's file, as far as it was made."""
+        made = {case: self.facts.get(case.id, {}).get("artifact", {}) for case in self.rows}
+        return {case: facts.get("nodes", {}) for case, facts in made.items()}
+
+    def _make_document(self, exit_status: int) -> dict[str, Any]:
+        return make_document(
+            self.run,
+            self.rows,
+            self.facts,
+            environment={**environment(), "providers": self.probes},
+            about={
+                "profile": self.config.getoption("hypothesis_profile", None) or "default",
+                "command": f"pytest {shlex.join(self.config.invocation_params.args)}",
+                "started": self.started,
+                "exit_status": exit_status,
+                "problems": self.problems,
+            },
+            time=self.clock.table(),
+        )
+
+    def _absent_requirements(self) -> list[str]:
+        """``--require``: providers on which a case must be proved, and none is."""
+        assert self.document is not None
+        passed = {case["provider"] for case in self.document["cases"] if proved(case)}
+        passed |= {"gpu" for name in passed if PROVIDERS[name].gpu}
+        return [
+            f"--require {name}: no case was proved on it ({self._why_absent(name)})"
+            for name in self.run.required
+            if name not in passed
+        ]
+
+    def _why_absent(self, name: str) -> str:
+        names = [n for n in PROVIDERS if PROVIDERS[n].gpu] if name == "gpu" else [name]
+        words = [f"{n}: {ProbeResult(**self.probes[n]).words}" for n in names if n in self.probes]
+        return "; ".join(words) or "none of its cases was selected"
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.document is None:
+            return
+        write = terminalreporter.write_line
+        width = max(100, terminalreporter._screen_width)
+        color = terminalreporter.hasmarkup
+        terminalreporter.section("conformance")
+        if self.document["totals"]["judged"]:
+            terminalreporter.write(
+                terminal.render(terminal.matrix(self.document), width=width, color=color)
+            )
+        told = (terminal.surveyed, terminal.unsteady, terminal.known, terminal.absences)
+        for line in (line for lines in told for line in lines(self.document)):
+            write(line)
+        terminalreporter.write(
+            terminal.render(terminal.stages(self.document["time"]), width=width, color=color)
+        )
+        self._closing_lines(terminalreporter)
+
+    def _closing_lines(self, terminalreporter: Any) -> None:
+        assert self.document is not None
+        numbers = self.document["totals"]
+        checks = ", ".join(f"{n} {outcome}" for outcome, n in sorted(numbers["checks"].items()))
+        terminalreporter.write_line(
+            f"cases judged: {numbers['judged']}; checks: {checks}; "
+            f"{numbers['compared']:,} elements and facts compared"
+        )
+        sentence = self.document["run"]["sentence"]
+        for problem in self.problems:
+            if problem not in sentence:
+                terminalreporter.write_line(problem, red=True, bold=True)
+        good = self.document["run"]["verdict"] in ("proved", "in part")
+        terminalreporter.write_line(sentence, bold=True, green=good, red=not good)
+        terminalreporter.write_line(f"page: {self.run.report_html}   data: {self.run.report_json}")
+
+
+def _row_of(report: pytest.TestReport) -> dict[str, Any] | None:
+    if report.when == "teardown" and report.passed:
+        return None
+    if report.when == "setup" and report.passed:
+        return None
+    rows: list[Any] = [row for name, row in report.user_properties if name == "conformance"]
+    return rows[0] if rows and isinstance(rows[0], dict) else None
+
+
+def _skip_reason(report: pytest.TestReport) -> str:
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    return ""
+
+
+def _outcome(report: pytest.TestReport, row: dict[str, Any]) -> str:
+    if hasattr(report, "wasxfail"):
+        return "known_failure" if report.skipped else "failed"
+    if report.passed:
+        return "passed"
+    if report.skipped:
+        return "skipped"
+    return "error" if row["outcome"] == "error" else "failed"

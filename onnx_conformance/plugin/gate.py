@@ -1,0 +1,90 @@
+"""The gate tests' wiring: their cases, their order, and the baseline.
+
+What it needs imports scipy, half a second that only a gate must pay; so it is imported within.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.perf.gate.rules import METRICS
+from onnx_conformance.plugin.state import RUN, certificates, gpu_mark, workbench
+
+if TYPE_CHECKING:
+    from onnx_conformance.perf.gate.gate import Gate
+    from onnx_conformance.perf.gate.gate_fixtures import GatedCase, WholeGate
+
+GATE: pytest.StashKey[Gate] = pytest.StashKey()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read baseline and rules before anything starts."""
+    run = config.stash[RUN]
+    if run.gate is None or config.option.help:
+        return
+    from onnx_conformance.perf.gate.gate import Gate
+    from onnx_conformance.perf.gate.gate_report import GateReport
+
+    try:
+        config.stash[GATE] = Gate(run, lambda: (workbench(config), certificates(config)))
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.pluginmanager.register(GateReport(config.stash[GATE], run), "gate-report")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The cases to gate; none without a baseline."""
+    if not metafunc.definition.get_closest_marker("gate"):
+        return
+    run = metafunc.config.stash[RUN]
+    if "gated" in metafunc.fixturenames:
+        cases = [
+            pytest.param((case, batch), id=f"{case.id}-b{batch}", marks=gpu_mark(case))
+            for case in run.cases
+            for batch in (run.gate.batch_sizes if run.gate else ())
+        ]
+        metafunc.parametrize("gated", cases, indirect=True)
+    if "metric" in metafunc.fixturenames:
+        metafunc.parametrize("metric", METRICS)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Iterator[None]:
+    """A case's tests share what was measured of it, so they stand together."""
+    yield
+    if config.stash[RUN].gate:
+        items.sort(key=_order)
+
+
+def _order(item: pytest.Item) -> tuple[int, str]:
+    """Case by case; the test of the whole comes first, because it costs nothing."""
+    if not hasattr(item, "callspec"):
+        return (0, "")
+    case, batch = item.callspec.params["gated"]
+    cases = item.config.stash[RUN].cases
+    return (1 + cases.index(case), f"{batch:06}")
+
+
+@pytest.fixture
+def gated(request: pytest.FixtureRequest) -> GatedCase:
+    """A case beside its baseline, on the session's gate."""
+    from onnx_conformance.perf.gate.gate_fixtures import GatedCase
+
+    case, batch = request.param
+    run = request.config.stash[RUN]
+    assert run.gate is not None
+    return GatedCase(request.config.stash[GATE], case, batch, run.gate.strict)
+
+
+@pytest.fixture
+def gate(request: pytest.FixtureRequest) -> WholeGate:
+    """The run as a whole beside its baseline."""
+    from onnx_conformance.perf.gate.gate_fixtures import WholeGate
+
+    return WholeGate(request.config.stash[RUN], request.config.stash[GATE].baseline)

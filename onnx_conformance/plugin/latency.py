@@ -1,0 +1,73 @@
+"""The latency tests' wiring: their rows, their bench, and what guards comparisons."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.perf.latency.bench import Bench
+from onnx_conformance.perf.latency.latency_report import LatencyReport
+from onnx_conformance.perf.latency.minimum_speedups import Floor
+from onnx_conformance.perf.latency.pytest_benchmark import CompareGuard
+from onnx_conformance.perf.latency.wanted_rows import (
+    Required,
+    Timed,
+    Wanted,
+    required_rows,
+    wanted_rows,
+)
+from onnx_conformance.plugin.state import RUN, certificates, workbench
+
+ROWS = pytest.StashKey[list[Wanted]]()
+FLOORS = pytest.StashKey[list[tuple[Wanted, Floor]]]()
+TIMING = pytest.StashKey[Bench]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the rows before anything starts; none unless timings were asked for."""
+    run = config.stash[RUN]
+    try:
+        config.stash[ROWS] = list(wanted_rows(run)) if run.timing.wanted else []
+        config.stash[FLOORS] = list(required_rows(run)) if run.timing.wanted else []
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    if config.option.help:
+        return
+    config.pluginmanager.register(CompareGuard(config, run), "compare-guard")
+    if run.timing.wanted:
+        report = LatencyReport(
+            lambda: config.stash[TIMING].groups if TIMING in config.stash else {}, run
+        )
+        config.pluginmanager.register(report, "latency-report")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if not metafunc.definition.get_closest_marker("latency"):
+        return
+    if "timed" in metafunc.fixturenames:
+        rows = metafunc.config.stash[ROWS]
+        metafunc.parametrize("timed", rows, ids=lambda row: row.id, indirect=True)
+    else:
+        floors = metafunc.config.stash[FLOORS]
+        metafunc.parametrize("required", floors, ids=lambda pair: pair[0].id, indirect=True)
+
+
+def bench(config: pytest.Config) -> Bench:
+    """The session's bench, made when a row is first asked for."""
+    if TIMING not in config.stash:
+        config.stash[TIMING] = Bench(config.stash[RUN], workbench(config), certificates(config))
+        config.add_cleanup(config.stash[TIMING].close)
+    return config.stash[TIMING]
+
+
+@pytest.fixture
+def timed(request: pytest.FixtureRequest) -> Timed:
+    """A row to time, on the session's bench."""
+    return Timed(request.param, bench(request.config))
+
+
+@pytest.fixture
+def required(request: pytest.FixtureRequest) -> Required:
+    """A row whose speed-up has a floor."""
+    wanted, floor = request.param
+    return Required(Timed(wanted, bench(request.config)), floor)

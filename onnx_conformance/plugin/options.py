@@ -1,0 +1,247 @@
+"""The suite's command-line options and Hypothesis profiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, Verbosity, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import ROOT, TOLERANCES
+from onnx_conformance.core.tolerances import OF_FILES
+from onnx_conformance.perf.gate.gate_options import add_gate_options
+from onnx_conformance.perf.latency.options import add_timing_options
+
+PROFILES = {"default": 4, "ci": 20, "thorough": 300}  # examples of a drawn test
+
+
+def add_options(group: Any) -> None:
+    """Add every option of the suite to pytest's option group."""
+    several = {"action": "append", "default": []}
+    group.addoption(
+        "--model",
+        metavar="NAME",
+        help="certify this model, registered or by a pointer (repeatable)",
+        **several,
+    )
+    group.addoption(
+        "--models-from",
+        metavar="FILE",
+        help="a Python file or module with @register_model functions (repeatable)",
+        **several,
+    )
+    group.addoption("--exporter", metavar="NAME", help="by this route (repeatable)", **several)
+    group.addoption("--opset", metavar="N", type=int, help="at this opset (repeatable)", **several)
+    group.addoption(
+        "--framework",
+        choices=("torch", "keras"),
+        help="skip the other framework's cases",
+        **several,
+    )
+    group.addoption(
+        "--provider", metavar="NAME", help="on this execution provider (repeatable)", **several
+    )
+    group.addoption(
+        "--provider-library",
+        metavar="NAME=PATH",
+        help="call the provider of this plugin library, or of this installed plugin package, NAME, "
+        "and run on it too; loading it runs its code (repeatable)",
+        **several,
+    )
+    group.addoption(
+        "--min-placement",
+        metavar="SHARE",
+        type=float,
+        help="fail where the provider runs less than this share of the nodes, 0 to 1; what is left "
+        "falls back to the CPU (default: one node suffices; of a gate 0.95, from its rules)",
+    )
+    group.addoption(
+        "--artifact",
+        metavar="PATH",
+        help="certify this ONNX file, or those in this folder, against --model (repeatable)",
+        **several,
+    )
+    group.addoption(
+        "--against",
+        metavar="FILE",
+        help="compare --artifact with this ONNX file, where there is no native model",
+    )
+    group.addoption(
+        "--artifact-limit",
+        metavar="NAME=N",
+        help="what an artifact may ask of this machine, such as file_mb=500 (repeatable; "
+        "onnx_conformance/core/limits.yaml)",
+        **several,
+    )
+    group.addoption(
+        "--custom-op-library",
+        metavar="PATH",
+        help="a library of operators for ONNX Runtime to load, which runs its code (repeatable)",
+        **several,
+    )
+    group.addoption(
+        "--variant",
+        metavar="NAME",
+        help="certify what is made of the exported files too: ort_basic, fp16, int8_static, … "
+        "(docs/quantisation.md; repeatable)",
+        **several,
+    )
+    group.addoption(
+        "--no-cpu-fallback",
+        action="store_true",
+        help="sessions may leave no node to the CPU provider: what would fall back is red",
+    )
+    group.addoption(
+        "--precision",
+        metavar="CLASS",
+        choices=OF_FILES,
+        help="what the files of --artifact compute in: float32 (default), float16 or int8",
+    )
+    group.addoption(
+        "--calibration-data",
+        metavar="DIR",
+        help="calibrate int8 variants on the .npz files (an array an input) or photographs there",
+    )
+    group.addoption(
+        "--evaluation-data",
+        metavar="DIR",
+        help="judge int8 on the .npz files (an array an input; 'labels': the right classes) or "
+        "photographs there; needs one --model",
+    )
+    group.addoption(
+        "--first-finding",
+        action="store_true",
+        help="a case that is red skips its remaining checks",
+    )
+    group.addoption(
+        "--require",
+        metavar="NAME",
+        help="fail unless this provider (or 'gpu': any GPU provider) passed (repeatable)",
+        **several,
+    )
+    group.addoption(
+        "--weights",
+        choices=("calibrated", "pretrained"),
+        default="calibrated",
+        help="seeded and calibrated (default), or the frameworks' pretrained weights",
+    )
+    group.addoption(
+        "--seed", metavar="N", type=int, default=0, help="of weights and feeds (default: 0)"
+    )
+    group.addoption(
+        "--image",
+        metavar="FILE",
+        help="a photograph for trained models (repeatable; default: three bundled ones)",
+        **several,
+    )
+    group.addoption(
+        "--tolerances",
+        metavar="FILE",
+        default=str(TOLERANCES),
+        help="tolerances file (default: tolerances.yaml)",
+    )
+    group.addoption(
+        "--known-failures",
+        metavar="FILE",
+        default=str(ROOT / "fixtures" / "known_failures.yaml"),
+        help="known upstream failures (default: fixtures/known_failures.yaml)",
+    )
+    group.addoption(
+        "--cache-dir",
+        metavar="DIR",
+        default=str(ROOT / ".conformance" / "cache"),
+        help="artifacts, weights and oracle results (default: .conformance/cache)",
+    )
+    group.addoption("--no-cache", action="store_true", help="compute everything anew")
+    group.addoption(
+        "--localize",
+        dest="localize",
+        action="store_const",
+        const="all",
+        default="auto",
+        help="say of every case which node introduces the error, of a right one which adds most "
+        "(default: of the first 3 red cases)",
+    )
+    group.addoption(
+        "--no-localize", dest="localize", action="store_const", const="off", help="localise nothing"
+    )
+    group.addoption(
+        "--bundles",
+        metavar="N",
+        type=int,
+        default=20,
+        help="write repro bundles for the first N red cases (default: 20)",
+    )
+    group.addoption("--save-onnx", metavar="DIR", help="keep the artifacts here, by case")
+    group.addoption(
+        "--report-json",
+        metavar="FILE",
+        default=str(ROOT / ".conformance" / "results.json"),
+        help="results as data (default: .conformance/results.json)",
+    )
+    group.addoption(
+        "--report-html",
+        metavar="FILE",
+        default=str(ROOT / ".conformance" / "report.html"),
+        help="results as a page (default: .conformance/report.html)",
+    )
+    group.addoption(
+        "--report-md", metavar="FILE", help="results as Markdown, for a CI job's summary"
+    )
+    group.addoption(
+        "--gate-json",
+        metavar="FILE",
+        default=str(ROOT / ".conformance" / "gate.json"),
+        help="the gate's verdicts as data (default: .conformance/gate.json)",
+    )
+    group.addoption(
+        "--call-limit",
+        metavar="SECONDS",
+        type=float,
+        default=300.0,
+        help="an engine that gives no answer for so long is killed (default: 300)",
+    )
+    add_timing_options(group)
+    add_gate_options(group)
+    group.addoption(
+        "--threads", metavar="N", type=int, default=1, help="of each engine (default: 1)"
+    )
+    group.addoption(
+        "--in-process",
+        action="store_true",
+        help="host engines in pytest's own process, for a debugger (one framework at a time)",
+    )
+
+
+def load_profile(name: str) -> None:
+    """Choose a Hypothesis profile.
+
+    Raises:
+        UsageError: it is none of ours.
+    """
+    if name not in PROFILES:
+        known = ", ".join(PROFILES)
+        raise UsageError(f"--hypothesis-profile {name}: no such profile; known: {known}")
+    settings.load_profile(name)
+
+
+def register_profiles(cache_dir: Path) -> None:
+    """Hypothesis profiles; the example database lives with the cache."""
+    database = DirectoryBasedExampleDatabase(cache_dir / "examples")
+    for name, examples in PROFILES.items():
+        if examples < 1:
+            raise UsageError(
+                f"profile {name} has max_examples={examples}, with which drawn tests prove nothing"
+            )
+        settings.register_profile(
+            name,
+            max_examples=examples,
+            database=database,
+            # engines compute in seconds what Hypothesis expects in milliseconds
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+            print_blob=True,
+            verbosity=Verbosity.normal,
+        )

@@ -1,0 +1,209 @@
+"""A run: its settings, cases, tolerances and known failures, validated before anything starts."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.limits import shipped_limits
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case
+from onnx_conformance.core.store import Store, file_digest
+from onnx_conformance.core.tolerances import Tolerances, load_tolerances
+from onnx_conformance.inputs.photographs import read_photograph
+from onnx_conformance.perf.gate.gate_options import GateOptions, read_gate
+from onnx_conformance.perf.gate.rules import RULES, load_rules
+from onnx_conformance.perf.latency.options import read_timing
+from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_idle
+from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
+from onnx_conformance.session.provider_sources import adopt_engines, adopt_libraries
+from onnx_conformance.session.run import Run
+from onnx_conformance.session.selection import Selection, possible_cases, select_cases
+from onnx_conformance.session.user_models import adopt
+
+MOST_SEEDS = 2**31  # recipes add small numbers to a seed, and TensorFlow takes 32 bits
+
+
+def make_run(config: Any) -> Run:
+    """Read and validate pytest's options.
+
+    Raises:
+        UsageError: the first thing that is wrong, in one line.
+    """
+    option = config.getoption
+    _refuse_numbers(option("seed"), option("threads"), option("call_limit"))
+    plugins = (
+        *adopt_libraries(option("provider_library"), option("call_limit")),
+        *adopt_engines(option("engine"), option("call_limit")),
+    )
+    levels = tuple(dict.fromkeys(option("graph_level")))
+    models = _models(config)
+    calibration, evaluation = option("calibration_data") or "", option("evaluation_data") or ""
+    if evaluation:
+        adopt_evaluation(evaluation, calibration, models)
+    selection = Selection(
+        models,
+        tuple(option("exporter")),
+        tuple(option("opset")),
+        _providers(tuple(option("provider")), plugins),
+        tuple(option("artifact")),
+        tuple(option("variant")),
+        option("precision") or "",
+        levels if len(levels) > 1 else (),
+    )
+    required = tuple(option("require"))
+    for name in required:
+        if name != "gpu":
+            PROVIDERS[name]
+    images = tuple(Path(name) for name in option("image"))
+    for image in images:
+        if not image.is_file():
+            raise UsageError(f"--image {image}: no such file")
+        read_photograph(image)
+    cases = tuple(select_cases(selection))
+    refuse_idle(calibration, evaluation, cases)
+    if option("against"):
+        _refuse_itself(Path(option("against")), cases)
+    tolerances = load_tolerances(Path(option("tolerances")))
+    known = load_known_failures(Path(option("known_failures")))
+    if selection.full:
+        _refuse_unused(tolerances, known, cases)
+    gate = read_gate(option, [str(name) for name in config.args])
+    cache_dir = Path(option("cache_dir")).absolute()
+    if not (option("no_cache") or config.option.collectonly or config.option.help):
+        Store(cache_dir)  # says at once if it cannot be written
+    return Run(
+        settings=Settings(
+            seed=option("seed"),
+            weights=option("weights"),
+            cache_dir=cache_dir,
+            limit=option("call_limit"),
+            threads=option("threads"),
+            graph_level=levels[0] if len(levels) == 1 else Settings.graph_level,
+            in_process=option("in_process"),
+            ahead=not hasattr(config, "workerinput") and not option("in_process"),
+            approximation=tolerances.defaults["approximation"],
+            first_finding=option("first_finding"),
+            min_placement=_least_placement(option("min_placement"), gate),
+            cpu_fallback=not option("no_cpu_fallback"),
+            calibration_data=calibration,
+            evaluation_data=evaluation,
+            limits=shipped_limits().changed(tuple(option("artifact_limit"))),
+            custom_op_libraries=_libraries(tuple(option("custom_op_library"))),
+        ),
+        selection=selection,
+        cases=cases,
+        tolerances=tolerances,
+        known_failures=tuple(known),
+        required=required,
+        models_from=tuple(option("models_from")),
+        against=option("against") or "",
+        frameworks=tuple(option("framework")),
+        images=images,
+        temporary_cache=option("no_cache"),
+        report_json=Path(option("report_json")),
+        report_html=Path(option("report_html")),
+        report_md=Path(option("report_md")) if option("report_md") else None,
+        save_onnx=Path(option("save_onnx")) if option("save_onnx") else None,
+        repro_dir=ROOT / ".conformance" / "repro",
+        bundles=option("bundles"),
+        localize=option("localize"),
+        gate=gate,
+        gate_json=Path(option("gate_json")),
+        timing=read_timing(option, [str(name) for name in config.args]),
+    )
+
+
+def _models(config: Any) -> tuple[str, ...]:
+    """The chosen models, those from elsewhere among them, which are looked at now."""
+    option = config.getoption
+    files, asked = tuple(option("models_from")), tuple(option("model"))
+    if config.option.help:
+        return asked
+    against = option("against") or ""
+    if against and (asked or files or not option("artifact")):
+        raise UsageError(
+            "--against FILE takes the native model's place: it needs --artifact=FILE, and no "
+            "--model or --models-from"
+        )
+    return adopt(
+        files,
+        asked,
+        against=against,
+        weights=option("weights"),
+        seed=option("seed"),
+        limit=option("call_limit"),
+    )
+
+
+def _providers(named: tuple[str, ...], plugins: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that were named; else the default ones and the plugins."""
+    return named or ((*DEFAULT_PROVIDERS, *plugins) if plugins else ())
+
+
+def _least_placement(asked: float | None, gate: GateOptions | None) -> float:
+    """The share that was asked for; else one node suffices, unless a gate's rules say more."""
+    if asked is None:
+        return load_rules(gate.rules or RULES).least_placement if gate else 0.0
+    if not 0.0 <= asked <= 1.0:
+        raise UsageError(f"--min-placement {asked:g}: a share from 0 to 1 is wanted, such as 0.95")
+    return asked
+
+
+def _libraries(named: tuple[str, ...]) -> tuple[str, ...]:
+    """Absolute, because engines may work elsewhere."""
+    for name in named:
+        if not Path(name).is_file():
+            raise UsageError(f"--custom-op-library {name}: no such file")
+    return tuple(str(Path(name).absolute()) for name in named)
+
+
+def _refuse_itself(against: Path, cases: tuple[Case, ...]) -> None:
+    """A file that is compared with itself passes, and proves nothing.
+
+    Files that keep their weights elsewhere may be the same graph with other weights.
+    """
+    whole = b"location" not in against.read_bytes()
+    for path in dict.fromkeys(Path(case.artifact) for case in cases):
+        if path.is_file() and (
+            path.samefile(against) or (whole and file_digest(path) == file_digest(against))
+        ):
+            raise UsageError(
+                f"--artifact {path} and --against {against} are the same file, or the same bytes: "
+                "comparing it with itself proves nothing"
+            )
+
+
+def _refuse_numbers(seed: int, threads: int, call_limit: float) -> None:
+    """Numbers that no engine could work with."""
+    if not 0 <= seed < MOST_SEEDS:
+        raise UsageError(f"--seed {seed}: must be a whole number from 0 to {MOST_SEEDS - 1}")
+    if threads < 1:
+        raise UsageError(f"--threads {threads}: an engine needs at least 1")
+    if not 0 < call_limit < math.inf:
+        raise UsageError(f"--call-limit {call_limit:g}: must be a number of seconds above 0")
+
+
+def _refuse_unused(
+    tolerances: Tolerances, known: list[KnownFailure], cases: tuple[Case, ...]
+) -> None:
+    """In a full run, an override that matches no case is stale or misspelt.
+
+    So is a known failure that matches no case that could be asked for.
+    """
+    for override in tolerances.unused(cases):
+        raise UsageError(
+            f"{tolerances.path}, line {override.line}: this override matches no case "
+            f"({override.match}); mend its patterns or remove it"
+        )
+    possible = [*cases, *possible_cases()]
+    for failure in known:
+        if not any(failure.names(case) for case in possible):
+            raise UsageError(
+                f"known failure '{failure.cases}' ({failure.check}) matches no case; "
+                "mend its pattern or remove it"
+            )

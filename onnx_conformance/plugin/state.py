@@ -1,0 +1,72 @@
+"""What the hooks of a session share: the run, its workbench, its red cases, its evidence."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.checks.evidence import Evidence
+from onnx_conformance.core.spec import Case
+from onnx_conformance.core.store import Store
+from onnx_conformance.diagnose.on_failure import Explainer
+from onnx_conformance.perf.latency.certification import Certificates
+from onnx_conformance.plugin.collector import Collector
+from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.run import Run
+
+RUN = pytest.StashKey[Run]()
+BENCH = pytest.StashKey[Workbench]()
+EVIDENCE = pytest.StashKey[Evidence]()
+LAST_OF_CASE = pytest.StashKey[bool]()
+EXPLAINER = pytest.StashKey[Explainer]()
+CERTIFICATES = pytest.StashKey[Certificates]()
+RED_CASES = pytest.StashKey[dict[Case, str]]()
+
+
+class Red(pytest.fail.Exception):  # type: ignore[name-defined,misc] # pytest hides its type
+    """A red verdict: its message stands alone, so pytest adds no traceback."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message, pytrace=False)
+        self.reason = reason
+
+
+class KnownRed(Red):
+    """The red verdict that a known failure foretold, in its own words."""
+
+
+def collector_of(config: pytest.Config) -> Collector:
+    """The plugin that collects rows and writes the reports."""
+    collector = config.pluginmanager.get_plugin("conformance-report")
+    assert isinstance(collector, Collector)
+    return collector
+
+
+def workbench(config: pytest.Config) -> Workbench:
+    """The session's workbench, made when a test first needs it."""
+    if BENCH not in config.stash:
+        run = config.stash[RUN]
+        root = run.settings.cache_dir
+        if run.temporary_cache:
+            root = Path(tempfile.mkdtemp(prefix="conformance-"))
+            config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
+        config.stash[BENCH] = Workbench(run.settings, Store(root), collector_of(config).clock)
+        config.add_cleanup(config.stash[BENCH].close)
+    return config.stash[BENCH]
+
+
+def certificates(config: pytest.Config) -> Certificates:
+    """The session's certificates, made when one is first asked for."""
+    if CERTIFICATES not in config.stash:
+        own = workbench(config)
+        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], own, own.store)
+    return config.stash[CERTIFICATES]
+
+
+def gpu_mark(case: Case) -> list[pytest.MarkDecorator]:
+    """The markers of the case's provider."""
+    return [getattr(pytest.mark, name) for name in PROVIDERS[case.provider].markers]

@@ -1,0 +1,290 @@
+"""The results as one plain document: what ``--report-json`` writes and the page is made from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.checks.export_options import OWED
+from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.files import TOLERANCES, write_whole
+from onnx_conformance.core.spec import Case
+from onnx_conformance.core.tolerances import INT8
+from onnx_conformance.session.run import Run
+
+SCHEMA = 1
+PROVED_NOTHING = 5
+RED = ("failed", "error")
+
+
+def case_verdict(outcomes: Iterable[str]) -> str:
+    """One word for a case: red beats known failure beats green; skips alone are a skip.
+
+    >>> case_verdict(["passed", "known_failure", "skipped"])
+    'known_failure'
+    """
+    found = set(outcomes)
+    if found & set(RED):
+        return "failed"
+    for verdict in ("known_failure", "passed"):
+        if verdict in found:
+            return verdict
+    return "skipped"
+
+
+def owed(case: Case, *, ordinary: bool) -> Counter[str]:
+    """How many tests of each check the case must pass to count as proved.
+
+    A case that a test brought itself (an export option) owes what its options promise.
+    """
+    if ordinary:
+        model = resolve_model(case.model)
+        counts = {check.name: check.owed(model, case) for check in CHECKS.values()}
+        return Counter({name: count for name, count in counts.items() if count})
+    marks = case.options.suffix.split("+")
+    return Counter({name: 1 for mark in marks for name in OWED.get(mark, ())})
+
+
+def is_complete(case: Case, rows: list[dict[str, Any]], *, ordinary: bool) -> bool:
+    """Whether everything that the case owes was run: only then is a pass a proof."""
+    ran = Counter(row["name"] for row in rows if row["outcome"] != "skipped")
+    wanted = owed(case, ordinary=ordinary)
+    return bool(wanted) and wanted <= ran
+
+
+def make_case(
+    case: Case, rows: list[dict[str, Any]], facts: dict[str, Any], *, ordinary: bool
+) -> dict[str, Any]:
+    """One entry of ``cases``: what was delivered, and every check's row."""
+    scores = [row for row in rows if row["score"] is not None]
+    worst = max(scores, key=lambda row: row["score"] / (row["budget"] or 1.0), default=None)
+    artifact = facts.get("artifact", {})
+    return {
+        "id": case.id,
+        "model": case.model,
+        "exporter": case.route,
+        "opset_requested": case.opset or None,
+        "opset": artifact.get("opset"),
+        "provider": case.provider,
+        "graph_level": case.graph_level or None,
+        "precision": case.precision,
+        "verdict": case_verdict(row["outcome"] for row in rows),
+        "complete": is_complete(case, rows, ordinary=ordinary),
+        "option": not ordinary,
+        "worst_score": worst["score"] if worst else None,
+        "budget": worst["budget"] if worst else None,
+        "decibels": _decibels(rows),
+        "same_bits": _same_bits(rows),
+        "placement": facts.get("placement"),
+        "placed": facts.get("placed"),
+        "cpu_fallback": facts.get("cpu_fallback"),
+        "artifact": case.artifact or facts.get("path"),
+        "artifact_files": artifact.get("files", []),
+        "artifact_bytes": artifact.get("bytes"),
+        "artifact_sha256": facts.get("sha256"),
+        "nodes": artifact.get("nodes", {}),
+        "inputs": artifact.get("inputs", []),
+        "outputs": artifact.get("outputs", []),
+        "dynamic_axes": artifact.get("dynamic_axes", {}),
+        "initializers": artifact.get("initializers", {}),
+        "divergence": _divergence(rows, facts),
+        "checks": rows,
+    }
+
+
+def _decibels(rows: list[dict[str, Any]]) -> float | None:
+    """The least bound of an output's signal to quantisation noise; None where none was taken."""
+    taken = [row["statistics"] for row in rows if row["name"] == "sqnr"]
+    return min((output["low"] for outputs in taken for output in outputs.values()), default=None)
+
+
+def _same_bits(rows: list[dict[str, Any]]) -> bool | None:
+    """Whether two runs of a feed gave the same bits; None where that was not tried."""
+    differing = [row["statistics"].get("differing") for row in rows if row["name"] == "determinism"]
+    return None if not differing or None in differing else not any(differing)
+
+
+def _divergence(rows: list[dict[str, Any]], facts: dict[str, Any]) -> dict[str, Any] | None:
+    """The node that introduces the error or, of a right case that was surveyed, adds the most."""
+    localised = [row["divergence"] for row in rows if row["divergence"]]
+    return next(iter([*localised, facts.get("divergence")]), None)
+
+
+def totals(cases: list[dict[str, Any]]) -> dict[str, Any]:
+    """How many cases were judged, how many checks ended how, and how much was compared."""
+    checks = [row for case in cases for row in case["checks"]]
+    return {
+        "cases": len(cases),
+        "proved": sum(proved(case) and not case["option"] for case in cases),
+        "without_oracle": sum(
+            proved(case)
+            and not case["option"]
+            and case["worst_score"] is None
+            and case["decibels"] is None
+            for case in cases
+        ),
+        "by_decisions": sum(
+            proved(case) and not case["option"] and case["precision"] == INT8 for case in cases
+        ),
+        "options": sum(proved(case) and case["option"] for case in cases),
+        "judged": sum(case["verdict"] != "skipped" for case in cases),
+        "verdicts": dict(Counter(case["verdict"] for case in cases)),
+        "checks": dict(Counter(row["outcome"] for row in checks)),
+        "compared": sum(row["compared"] for row in checks if row["outcome"] != "skipped"),
+    }
+
+
+def proved(case: dict[str, Any]) -> bool:
+    """Whether the case passed everything that it owes."""
+    return bool(case["verdict"] == "passed" and case["complete"])
+
+
+def verdict_of(numbers: dict[str, Any], exit_status: int) -> str:
+    """One or two words for a run: what its exit status and its cases allow, and no more."""
+    if exit_status == PROVED_NOTHING:
+        return "proved nothing"
+    if exit_status != 0:
+        return "red"
+    part = numbers["verdicts"].get("passed", 0) - numbers["proved"] - numbers["options"]
+    return "in part" if part or not numbers["proved"] else "proved"
+
+
+def sentence(verdict: str, numbers: dict[str, Any], exit_status: int) -> str:
+    """The verdict of a run in one sentence."""
+    if verdict == "proved nothing":
+        return "This run proved nothing: cases were selected, and none reached a verdict."
+    counts, judged = numbers["verdicts"], numbers["judged"] - numbers["options"]
+    part = counts.get("passed", 0) - numbers["proved"] - numbers["options"]
+    tails = {
+        "passed only some of their checks": part,
+        "with a known upstream failure": counts.get("known_failure", 0),
+        "export options keep their promise": numbers["options"],
+        "skipped": counts.get("skipped", 0),
+    }
+    tail = "".join(f", {number} {words}" for words, number in tails.items() if number)
+    if exit_status not in (0, 1):
+        return f"The run ended early (status {exit_status}): {judged} cases were begun{tail}."
+    if counts.get("failed", 0):
+        return f"{counts['failed']} of {judged} cases are red{tail}."
+    if exit_status and not numbers["judged"]:
+        return f"The run is red, and no case was judged{tail}."
+    close, decided = numbers["without_oracle"], numbers["by_decisions"]
+    weaker = f" ({close} of them by allclose alone, without a float64 oracle)" if close else ""
+    weaker += f" ({decided} of them in int8, by what they decide)" if decided else ""
+    text = f"{numbers['proved']} of {judged} cases are proved the same function{weaker}{tail}."
+    return text if exit_status == 0 else f"The run is red, though no case is: {text}"
+
+
+def loosened(run: Run) -> list[str]:
+    """A warning where other tolerances than the suite's own judged."""
+    same = run.tolerances.path.resolve() == TOLERANCES.resolve()
+    return [] if same else [f"Judged under the tolerances of {run.tolerances.path}."]
+
+
+def make_document(
+    run: Run,
+    rows: dict[Case, list[dict[str, Any]]],
+    facts: dict[str, dict[str, Any]],
+    *,
+    environment: dict[str, Any],
+    about: dict[str, Any],
+    time: dict[str, Any],
+) -> dict[str, Any]:
+    """Everything a reader or a machine may want to know of a run."""
+    ordinary = [case for case in run.cases if case in rows]
+    others = [case for case in rows if case not in set(ordinary)]
+    cases = [
+        make_case(case, rows[case], facts.get(case.id, {}), ordinary=case in set(ordinary))
+        for case in (*ordinary, *others)
+    ]
+    numbers = totals(cases)
+    verdict = verdict_of(numbers, about["exit_status"])
+    return {
+        "schema": SCHEMA,
+        "environment": environment,
+        "run": {
+            "seed": run.settings.seed,
+            "weights": run.settings.weights,
+            "tolerances": str(run.tolerances.path),
+            **about,
+            "verdict": verdict,
+            "sentence": " ".join(
+                [
+                    sentence(verdict, numbers, about["exit_status"]),
+                    *about["problems"],
+                    *loosened(run),
+                ]
+            ),
+        },
+        "time": time,
+        "totals": numbers,
+        "cases": cases,
+    }
+
+
+def write_json(document: dict[str, Any], path: Path) -> None:
+    """Write the document, whole or not at all.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    text = json.dumps(_plain(document), indent=1, allow_nan=False)
+    write_whole(path, text.encode(), "--report-json")
+
+
+def _plain(value: Any) -> Any:
+    """NaN and infinity as text: JSON has no word for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+PROVED, IN_PART, FAILED, KNOWN, SKIPPED = "proved", "in part", "failed", "known_failure", "skipped"
+MARKS = {PROVED: "✓", IN_PART: "in part", FAILED: "✗", KNOWN: "known", SKIPPED: "–"}
+
+
+def kind_of(case: Mapping[str, Any]) -> str:
+    """Its verdict, where a pass of only some of the checks is no proof."""
+    if case["verdict"] != "passed":
+        return str(case["verdict"])
+    return PROVED if proved(dict(case)) else IN_PART
+
+
+def score_of(case: Mapping[str, Any]) -> str:
+    """``0.84 / 4``, ``16 dB``, or nothing where nothing was scored."""
+    # of a document that was read, infinity is text
+    if case["decibels"] is not None:
+        return f"{float(case['decibels']):.0f} dB"
+    score = case["worst_score"]
+    return "" if score is None else f"{float(score):.2g} / {case['budget']:g}"
+
+
+def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:
+    """``✓`` and ``0.84 / 4``, as the matrix words it; ``~`` where two runs of a feed differ."""
+    kind, score = kind_of(case), score_of(case)
+    if not score and kind == PROVED:
+        score = "allclose"  # there was no oracle
+    return MARKS[kind], f"{score}{' ~' if case.get('same_bits') is False else ''}".lstrip()
+
+
+def why(case: Mapping[str, Any]) -> str:
+    """Why it is not proved; empty if it is."""
+    kind, checks = kind_of(case), case["checks"]
+    if kind == PROVED:
+        return ""
+    skipped = dict.fromkeys(row["reason"] for row in checks if row["outcome"] == "skipped")
+    if kind == IN_PART:
+        return "; ".join(skipped) or "some of the checks that it owes were not run"
+    red = RED if kind == FAILED else (KNOWN,)
+    told = [row["reason"] for row in checks if row["outcome"] in red]
+    more = f"; {len(told) - 1} more red" if kind == FAILED and len(told) > 1 else ""
+    return (next(iter([*told, *skipped]), "") or "no reason was given") + more

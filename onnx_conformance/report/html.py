@@ -1,0 +1,337 @@
+"""The HTML page: one self-contained file, for a reader in a hurry first and a curious one next."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from textwrap import dedent
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup, escape
+
+from onnx_conformance.core.files import write_whole
+from onnx_conformance.diagnose.messages import place_of
+from onnx_conformance.report import plots
+
+TEMPLATES = Path(__file__).with_name("templates")
+Row = dict[str, Any]
+
+
+class Mark(NamedTuple):
+    """How an outcome looks: a symbol beside the colour, for those who cannot tell colours."""
+
+    symbol: str
+    word: str
+
+
+MARKS = {
+    "passed": Mark("✓", "passed"),
+    "partial": Mark("◐", "passed in part"),
+    "failed": Mark("✗", "failed"),
+    "error": Mark("!", "error"),
+    "known_failure": Mark("△", "known failure"),
+    "skipped": Mark("–", "skipped"),
+}
+VERDICTS = {"proved": "passed", "in part": "partial", "proved nothing": "skipped"}
+RED = ("failed", "error")
+OPEN_FAILURES = 3  # cases whose first failure is unfolded
+FIRST_CHECKS = 3  # failures of a case that are listed before the fold
+CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+LINK = re.compile(r"https?://[^\s<>\"'(){}\[\]]*[^\s<>\"'(){}\[\].,;:]")
+
+
+def write(document: Row, path: Path) -> None:
+    """Write the page, whole or not at all.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    write_whole(path, render(document).encode(), "--report-html")
+
+
+def render(document: Row) -> str:
+    """The page of a results document (:mod:`onnx_conformance.report.document`)."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        finalize=_clean,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        prose=prose,
+        count=_count,
+        score=_score,
+        used=_used,
+        seconds=_seconds,
+        size=_size,
+        shape=_shape,
+    )
+    environment.globals.update(marks=MARKS, RED=RED, first_checks=FIRST_CHECKS)
+    return environment.get_template("report.html.j2").render(view(document))
+
+
+def view(document: Row) -> Row:
+    """What the template shows, worked out."""
+    cases = [
+        {
+            **case,
+            "verdict": _verdict(case),
+            "anchor": f"case-{place}",
+            "counts": _counts(case["checks"]),
+        }
+        for place, case in enumerate(document["cases"])
+    ]
+    providers = document["environment"].get("providers", {})
+    absent = [
+        {**probe, "name": name, "cases": sum(_unreached(case, name) for case in cases)}
+        for name, probe in providers.items()
+        if not probe["usable"]
+    ]
+    hidden = {probe["name"] for probe in absent}
+    shown = [case for case in cases if not any(_unreached(case, name) for name in hidden)]
+    verdicts = Counter(case["verdict"] for case in shown)
+    verdict, headline = _headline(document["run"]["verdict"], verdicts)
+    return {
+        **document,
+        "verdict": verdict,
+        "headline": headline,
+        "verdicts": verdicts,
+        "outcomes": _counts(check for case in shown for check in case["checks"]),
+        "absent": absent,
+        "failures": _failures(shown),
+        "matrix": matrix(shown),
+        "shown": shown,
+        "models": _grouped(shown),
+        "scores": plots.scores(_scored(shown)),
+        "stages": plots.stages(document["time"]),
+        "engine_seconds": sum((document["time"].get("engine") or {}).values()),
+        "most_rows": plots.MOST_ROWS,
+    }
+
+
+def _verdict(case: Row) -> str:
+    """The case's verdict; a pass of some of the checks is its own, because it proves nothing."""
+    in_part = case["verdict"] == "passed" and not case.get("complete", True)
+    return "partial" if in_part else str(case["verdict"])
+
+
+def _headline(verdict: str, cases: Counter[str]) -> tuple[str, str]:
+    """How the run's verdict looks, and its words."""
+    red = cases["failed"]
+    if verdict == "red":
+        return "failed", f"Red: {red} {'case' if red == 1 else 'cases'}" if red else "Red"
+    if verdict == "in part":
+        return "partial", "Passed in part"
+    return VERDICTS.get(verdict, "skipped"), verdict.capitalize()
+
+
+def _unreached(case: Row, provider: str) -> bool:
+    """Whether the case belongs to a provider and never got a verdict."""
+    return bool(place_of(case) == provider and case["verdict"] == "skipped")
+
+
+def _counts(checks: Iterable[Row]) -> Counter[str]:
+    return Counter(check["outcome"] for check in checks)
+
+
+def _grouped(cases: list[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for case in cases:
+        groups.setdefault(case["model"], []).append(case)
+    return groups
+
+
+def _scored(cases: list[Row]) -> list[tuple[str, str, float, float | None]]:
+    found = ((case, number(case["worst_score"])) for case in cases)
+    return [
+        (clean(case["id"]), case["verdict"], score, number(case["budget"]))
+        for case, score in found
+        if score is not None and not math.isnan(score)
+    ]
+
+
+# -- failures ----------------------------------------------------------------------------------
+
+
+def _failures(cases: list[Row]) -> list[Row]:
+    """Cases with failures; the first of each of the first few is unfolded."""
+    red = [case for case in cases if any(check["outcome"] in RED for check in case["checks"])]
+    return [
+        {"case": case, "checks": _red_checks(case, unfold=place < OPEN_FAILURES)}
+        for place, case in enumerate(red)
+    ]
+
+
+def _red_checks(case: Row, *, unfold: bool) -> list[Row]:
+    found = [check for check in case["checks"] if check["outcome"] in RED]
+    return [
+        {**check, **_worded(case, check), "open": unfold and place == 0}
+        for place, check in enumerate(found)
+    ]
+
+
+def _worded(case: Row, check: Row) -> Row:
+    """The message as a headline and a body, less the lines that have a place of their own."""
+    lines = str(check.get("message") or "").splitlines()
+    first = lines[0].removeprefix(f"{case['id']}: ") if lines else ""
+    headline = check["reason"] or first or "no reason was given"
+    lines = lines[1:] if first == headline else lines
+    found = {"feed": check.get("feed"), "bundle": check.get("bundle"), "reproduce": None}
+    kept = []
+    for line in lines:
+        label, _, rest = line.strip().partition(": ")
+        if label in found:
+            found[label] = found[label] or rest
+        else:
+            kept.append(line)
+    if found["reproduce"] is None and check.get("nodeid"):
+        found["reproduce"] = shlex.join(["pytest", check["nodeid"]])
+    return {**found, "headline": headline, "body": dedent("\n".join(kept)).strip()}
+
+
+# -- matrix ------------------------------------------------------------------------------------
+
+
+def matrix(cases: list[Row]) -> Row:
+    """Rows of model and exporter, columns of opsets, and numbered notes.
+
+    Several providers make the columns and the opset joins the row: routes share few opsets, so
+    the other way round would be a wide table with little in it.
+    """
+    providers = list(dict.fromkeys(place_of(case) for case in cases))
+    opsets = sorted({_opset(case) for case in cases})
+    wide = len(providers) > 1
+    notes: dict[tuple[str, str], Row] = {}
+    rows: dict[tuple[str, str, Any], dict[Any, Row]] = {}
+    for case in cases:
+        opset, provider = _opset(case), place_of(case)
+        key, column = (opset, provider) if wide else (None, opset)
+        rows.setdefault((case["model"], case["exporter"], key), {})[column] = {
+            "case": case,
+            "notes": [_note(notes, reason, case) for reason in _note_keys(case)],
+        }
+    listed = []
+    for model in dict.fromkeys(case["model"] for case in cases):
+        mine = [(key, cells) for key, cells in rows.items() if key[0] == model]
+        for place, ((_, exporter, opset), cells) in enumerate(mine):
+            row = {"model": model, "span": 0 if place else len(mine), "exporter": exporter}
+            found = [cells.get(column) for column in (providers if wide else opsets)]
+            listed.append({**row, "opset": opset, "cells": found})
+    return {
+        "headings": providers if wide else [f"opset {opset or '?'}" for opset in opsets],
+        "rows": listed,
+        "notes": list(notes.values()),
+    }
+
+
+def _opset(case: Row) -> int:
+    """The opset asked for, or, of a file that none was asked of, its own; 0 if unknown."""
+    return int(case["opset_requested"] or case["opset"] or 0)
+
+
+def _note_keys(case: Row) -> list[tuple[str, str]]:
+    """What a cell must explain: its known failures and, if nothing ran, why."""
+    outcomes = {"known_failure"} | ({"skipped"} if case["verdict"] == "skipped" else set())
+    keys = [
+        (check["outcome"], check["reason"] or "no reason was given")
+        for check in case["checks"]
+        if check["outcome"] in outcomes
+    ]
+    return list(dict.fromkeys(keys))
+
+
+def _note(notes: dict[tuple[str, str], Row], key: tuple[str, str], case: Row) -> int:
+    """The number of a note; the same reason is noted once, with what it covers."""
+    outcome, reason = key
+    note = notes.setdefault(
+        key,
+        {"number": len(notes) + 1, "outcome": outcome, "reason": reason, "cases": 0, "checks": []},
+    )
+    note["cases"] += 1
+    names = (c["name"] for c in case["checks"] if (c["outcome"], c["reason"]) == key)
+    note["checks"] = list(dict.fromkeys([*note["checks"], *names]))
+    return int(note["number"])
+
+
+# -- words and numbers -------------------------------------------------------------------------
+
+
+def clean(text: str) -> str:
+    """The text without terminal colours and other characters that no page shows."""
+    return CONTROLS.sub("", text)
+
+
+def _clean(value: Any) -> Any:
+    """Of everything that the template prints: an absent value is nothing, text is clean."""
+    if value is None:
+        return ""
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def prose(text: str | None) -> Markup:
+    """Escaped text whose web addresses are links."""
+    parts, end, plain = [], 0, clean(text or "")
+    for found in LINK.finditer(plain):
+        parts += [escape(plain[end : found.start()])]
+        parts += [Markup('<a href="{0}" rel="noreferrer">{0}</a>').format(found[0])]
+        end = found.end()
+    return Markup("").join([*parts, escape(plain[end:])])
+
+
+def number(value: Any) -> float | None:
+    """A figure of the document; JSON holds NaN and infinity as text."""
+    try:
+        return None if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _count(value: Any) -> str:
+    found = number(value)
+    return "–" if found is None or not math.isfinite(found) else f"{found:,.0f}"
+
+
+def _score(value: Any) -> str:
+    found = number(value)
+    if found is None:
+        return "–"
+    return ("∞" if found > 0 else "−∞") if math.isinf(found) else f"{found:.3g}"
+
+
+def _used(score: Any, budget: Any) -> int | None:
+    """The part of the budget used, in percent; None where nothing was scored."""
+    found, allowed = number(score), number(budget)
+    if found is None or not allowed:
+        return None
+    return 100 if math.isnan(found) else round(100 * min(1.0, max(0.0, found / allowed)))
+
+
+def _seconds(value: Any) -> str:
+    found = number(value)
+    if found is None:
+        return "–"
+    if found >= 120:
+        return f"{int(found // 60)} min {found % 60:.0f} s"
+    return f"{found:.1f} s" if found >= 1 else f"{1000 * found:.0f} ms"
+
+
+def _size(value: Any) -> str:
+    found = number(value)
+    if found is None:
+        return "–"
+    for unit in ("bytes", "kB", "MB"):
+        if found < 1000:
+            return f"{found:.3g} {unit}" if unit != "bytes" else f"{found:.0f} bytes"
+        found /= 1000
+    return f"{found:.3g} GB"
+
+
+def _shape(value: Any) -> str:
+    """``[batch_size, 3, 224, 224]``; a shape that the file does not give is ``[?]``."""
+    return "[?]" if value is None else f"[{', '.join(map(str, value))}]"

@@ -1,0 +1,216 @@
+"""The results as Markdown: for a CI job's summary, or a note under a merge request.
+
+Both places cut or refuse long texts (GitHub's summary: 1 MiB a step), so of very many red cases
+and rows the first are listed and the rest counted; the page has them all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.core.files import write_whole
+from onnx_conformance.report import html
+
+Row = dict[str, Any]
+MOST_RED = 50
+MOST_ROWS = 200
+LONGEST_REASON = 400
+LONGEST_COMMAND = 2000
+INNER = r"[^\W_]"  # an underscore between two of these is never emphasis, and reads better
+SPECIAL = re.compile(rf"[\\`*~\[\]<>&|#@!$%]|(?<!{INNER})_|_(?!{INNER})")
+REFERENCE = re.compile(r"(?<!\w)[@#!~%$&](?=\w)")  # a person, an issue, a merge request, a label
+
+
+def write(document: Row, path: Path) -> None:
+    """Write the summary, whole or not at all.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    write_whole(path, render(document).encode(), "--report-md")
+
+
+def render(document: Row) -> str:
+    """The summary of a results document (:mod:`onnx_conformance.report.document`)."""
+    seen = html.view(document)
+    look = html.MARKS[seen["verdict"]]
+    sections = [
+        f"## {look.symbol} {prose(seen['headline'])}",
+        prose(document["run"]["sentence"]),
+        *_red(seen["failures"]),
+        *_matrix(seen["matrix"]),
+        *_notes("Known failures", "known_failure", seen["matrix"]["notes"]),
+        *_notes("Not run", "skipped", seen["matrix"]["notes"]),
+        *_absent(seen["absent"]),
+        *_environment(document),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+# -- sections ----------------------------------------------------------------------------------
+
+
+def _red(failures: list[Row]) -> list[str]:
+    """One row a red case: what was found first, and the command that finds it again."""
+    if not failures:
+        return []
+    rows = [_red_row(failure) for failure in failures[:MOST_RED]]
+    left = len(failures) - len(rows)
+    more = [f"… and {left} more red cases: the page has them."] if left else []
+    return ["### Red cases", _table(("case", "check", "reason", "again"), rows), *more]
+
+
+def _red_row(failure: Row) -> list[str]:
+    case, checks = failure["case"], failure["checks"]
+    first, others = checks[0], len(checks) - 1
+    reason = prose(first["headline"], most=LONGEST_REASON)
+    divergence = (case.get("divergence") or {}).get("words")
+    if divergence:
+        reason += f"<br>{prose(divergence.splitlines()[0], most=LONGEST_REASON)}"
+    if others:
+        reason += f"<br>and {others} more red {'check' if others == 1 else 'checks'}"
+    command = first["reproduce"] or ""
+    again = code(command) if len(command) <= LONGEST_COMMAND else "see the page"
+    return [code(case["id"]), code(first["name"]), reason, again]
+
+
+def _matrix(matrix: Row) -> list[str]:
+    """What was not proved in sight, what was proved folded away."""
+    if not matrix["rows"]:
+        return ["No case reached a verdict."]
+    wide = any(row["opset"] is not None for row in matrix["rows"])
+    headings = ("model", "exporter", *(["opset"] if wide else []), *map(prose, matrix["headings"]))
+    folded = [row for row in matrix["rows"] if _all_passed(row)]
+    open_rows = [row for row in matrix["rows"] if not _all_passed(row)]
+    sections = ["### Verdict and worst score / budget"]
+    if open_rows:
+        sections += _rows(headings, open_rows, wide=wide)
+    if folded:
+        summary = f"{len(folded)} of {len(matrix['rows'])} rows are proved"
+        sections += [f"<details><summary>{summary}</summary>"]
+        sections += [*_rows(headings, folded, wide=wide), "</details>"]
+    return sections
+
+
+def _rows(headings: Iterable[str], rows: list[Row], *, wide: bool) -> list[str]:
+    told = [
+        [
+            code(row["model"]),
+            code(row["exporter"]),
+            *([str(row["opset"] or "?")] if wide else []),
+            *map(_cell, row["cells"]),
+        ]
+        for row in rows[:MOST_ROWS]
+    ]
+    left = len(rows) - len(told)
+    return [_table(headings, told), *([f"… and {left} more rows: see the page."] if left else [])]
+
+
+def _all_passed(row: Row) -> bool:
+    return all(cell is None or cell["case"]["verdict"] == "passed" for cell in row["cells"])
+
+
+def _cell(cell: Row | None) -> str:
+    if cell is None:
+        return ""
+    case = cell["case"]
+    look = html.MARKS[case["verdict"]]
+    word = look.symbol if case["verdict"] == "passed" else f"{look.symbol} {look.word}"
+    score, budget = html.number(case["worst_score"]), html.number(case["budget"])
+    figure = "" if score is None or budget is None else f" {score:.2g} / {budget:g}"
+    decibels = html.number(case.get("decibels"))
+    figure = figure if decibels is None else f" {decibels:.0f} dB"
+    return prose(word + figure.replace("inf", "∞"))
+
+
+def _notes(heading: str, outcome: str, notes: list[Row]) -> list[str]:
+    lines = [
+        f"- {_cases(note['cases'])}: {prose(note['reason'], most=LONGEST_REASON)}"
+        for note in notes
+        if note["outcome"] == outcome
+    ]
+    return _listed(heading, lines)
+
+
+def _absent(providers: list[Row]) -> list[str]:
+    lines = [
+        f"- {prose(probe['name'])}: {_cases(probe['cases'])} not run: "
+        f"{prose(probe['reason'], most=LONGEST_REASON)}"
+        for probe in providers
+    ]
+    return _listed("Providers that are absent here", lines)
+
+
+def _listed(heading: str, lines: list[str]) -> list[str]:
+    left = len(lines) - MOST_RED
+    more = [f"- … and {left} more: the page has them."] if left > 0 else []
+    return [f"### {heading}", "\n".join(lines[:MOST_RED] + more)] if lines else []
+
+
+def _environment(document: Row) -> list[str]:
+    run, around = document["run"], document["environment"]
+    packages = {"Python": around["python"], **around["versions"]}
+    versions = [f"{name} {version}" for name, version in packages.items()]
+    lines = [
+        f"- {prose(', '.join(versions))}",
+        f"- {prose(around['processor'])}, {prose(around['platform'])}",
+        f"- seed {run['seed']}, {prose(run['weights'])} weights, profile {prose(run['profile'])}",
+        f"- {code(run['command'])}",
+    ]
+    return ["### Versions", "\n".join(lines)]
+
+
+def _cases(number: int) -> str:
+    return f"{number} {'case' if number == 1 else 'cases'}"
+
+
+# -- text that stays text ----------------------------------------------------------------------
+
+
+def _table(headings: Iterable[str], rows: list[list[str]]) -> str:
+    head = list(headings)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def prose(text: Any, *, most: int | None = None) -> str:
+    """One line of text in which nothing is markup; web addresses are links.
+
+    Entities are never structure to Markdown (CommonMark 2.5), so neither pipes nor backslashes
+    can break a table. ``most``: the longest text that is told whole.
+    """
+    plain = _line(text)
+    if most is not None and len(plain) > most:
+        plain = plain[: most - 1].rstrip() + "…"
+    parts, end = [], 0
+    for found in html.LINK.finditer(plain):
+        parts += [_escape(plain[end : found.start()]), f"<{found[0].replace('|', '%7C')}>"]
+        end = found.end()
+    return "".join([*parts, _escape(plain[end:])])
+
+
+def code(text: Any) -> str:
+    """One line of code; backticks would need a fence of their own, and pipes an escape."""
+    plain = _line(text)
+    return f"<code>{SPECIAL.sub(_entity, plain)}</code>" if plain else ""
+
+
+def _line(text: Any) -> str:
+    return " ".join(html.clean("" if text is None else str(text)).split())
+
+
+def _escape(text: str) -> str:
+    """Of what could call a person or an issue, the sign stands alone, which calls nobody."""
+    parts, end = [], 0
+    for found in REFERENCE.finditer(text):
+        parts += [SPECIAL.sub(_entity, text[end : found.start()])]
+        parts += [f"<span>{_entity(found)}</span>"]
+        end = found.end()
+    return "".join([*parts, SPECIAL.sub(_entity, text[end:])])
+
+
+def _entity(found: re.Match[str]) -> str:
+    return f"&#{ord(found[0])};"

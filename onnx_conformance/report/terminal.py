@@ -1,0 +1,125 @@
+"""The terminal: the matrix, the totals and the table of time by stage."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from onnx_conformance.diagnose.messages import place_of
+from onnx_conformance.report.document import cell_of, proved
+
+MOST_ROWS = 80
+STYLES = {"passed": "green", "failed": "bold red", "known_failure": "yellow", "skipped": "dim"}
+
+
+def render(table: Table, *, width: int, color: bool) -> str:
+    """A rich table as text for pytest's own writer."""
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=color, no_color=not color)
+    console.print(table)
+    return file.getvalue()
+
+
+def matrix(document: dict[str, Any]) -> Table:
+    """One row a model and route, one column an opset and provider that was judged.
+
+    Of very many cases, only those that were not proved; the page has them all.
+    """
+    judged = [case for case in document["cases"] if case["verdict"] != "skipped"]
+    title = "verdict and worst score / budget"
+    if len(judged) > MOST_ROWS:
+        left = [case for case in judged if not proved(case)]
+        title += f" ({len(judged) - len(left)} proved cases not shown)"
+        judged = left
+    models = list(dict.fromkeys(case["model"] for case in judged))
+    judged.sort(key=lambda case: models.index(case["model"]))  # export options beside their model
+    providers = list(dict.fromkeys(place_of(case) for case in judged))
+    table = Table(title=title, title_justify="left")
+    for heading in ("model", "exporter", "opset", *providers):
+        table.add_column(heading, no_wrap=True)
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for case in judged:
+        key = (case["model"], case["exporter"], _opset(case))
+        rows.setdefault(key, {})[place_of(case)] = _cell(case)
+    previous = None
+    for (model, exporter, opset), cells in rows.items():
+        if previous not in (None, model):
+            table.add_section()
+        shown = model if previous != model else ""
+        table.add_row(shown, exporter, opset, *(cells.get(name, "") for name in providers))
+        previous = model
+    return table
+
+
+def _opset(case: dict[str, Any]) -> str:
+    """The opset asked for and, where it differs, the one delivered."""
+    asked, got = case["opset_requested"], case["opset"]
+    if asked is None:
+        return "–" if got is None else str(got)
+    return str(asked) if got in (asked, None) else f"{asked} → {got}"
+
+
+def _cell(case: dict[str, Any]) -> str:
+    mark, score = cell_of(case)
+    return f"[{STYLES[case['verdict']]}]{mark}[/] {score}".rstrip()
+
+
+def stages(time: dict[str, Any]) -> Table:
+    """Engine seconds by stage, and how long the judge stood waiting for each."""
+    table = Table(title="time by stage (s)", title_justify="left")
+    table.add_column("stage")
+    for heading in ("engines busy", "judge waited"):
+        table.add_column(heading, justify="right")
+    for stage, seconds in time["engine"].items():
+        table.add_row(stage, f"{seconds:.1f}", f"{time['waited'][stage]:.1f}")
+    share = 100.0 * time["rest"] / max(time["wall"], 1e-9)
+    table.add_row("rest", "", f"{time['rest']:.1f} ({share:.0f} %)")
+    table.add_row("wall", "", f"{time['wall']:.1f}")
+    return table
+
+
+def absences(document: dict[str, Any]) -> list[str]:
+    """Why cases were skipped, each reason once with a count."""
+    counts: dict[str, int] = {}
+    for case in document["cases"]:
+        if case["verdict"] == "skipped":
+            reason = next((row["reason"] for row in case["checks"] if row["reason"]), "no reason")
+            counts[reason] = counts.get(reason, 0) + 1
+    return [f"cases skipped: {count} ({reason})" for reason, count in counts.items()]
+
+
+def surveyed(document: dict[str, Any]) -> list[str]:
+    """Of each right case that was localised on demand, the node that adds the most error."""
+    return [
+        f"{case['id']}: {line}"
+        for case in document["cases"]
+        if case["divergence"] and case["verdict"] == "passed"
+        for line in case["divergence"]["words"].splitlines()
+    ]
+
+
+def unsteady(document: dict[str, Any]) -> list[str]:
+    """On which columns two runs of a feed differed, in how many cases and by how much at most."""
+    found: dict[str, list[float]] = {}
+    for case in document["cases"]:
+        for row in case["checks"]:
+            if row["name"] == "determinism" and row["statistics"].get("differing"):
+                found.setdefault(place_of(case), []).append(row["statistics"]["largest"])
+    return [
+        f"~ {place}: two runs of one feed differ in {len(largest)} case(s), by {max(largest):.3g} "
+        "at most"
+        for place, largest in found.items()
+    ]
+
+
+def known(document: dict[str, Any]) -> list[str]:
+    """Each known failure once, with the cases it covers."""
+    lines = []
+    for case in document["cases"]:
+        rows = [row for row in case["checks"] if row["outcome"] == "known_failure"]
+        if rows:
+            lines.append(f"{case['id']}: known failure: {rows[0]['reason']}")
+    return lines

@@ -1,0 +1,217 @@
+"""What shapes a result, gathered into content keys without importing a framework."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.exporters import Exporter
+from onnx_conformance.catalog.variants import Variant
+from onnx_conformance.core.compute_modes import REPLICAS
+from onnx_conformance.core.custom_operators import library_digest
+from onnx_conformance.core.domains import as_data
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.native_request import ModelRequest
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
+from onnx_conformance.core.store import key_of
+
+FRAMEWORK_PACKAGES = {
+    "torch": ("torch", "torchvision", "numpy"),
+    "keras": ("tensorflow", "tensorflow-cpu", "keras", "numpy"),
+    "python": ("numpy",),
+    "onnx": ("onnx", "onnxruntime", "onnxruntime-gpu", "numpy"),
+}
+# What shapes the native side's answers: these folders' files, and these files alone.
+NATIVE_FOLDERS = ("fixtures.models.weights", "onnx_conformance.workers.native")
+NATIVE_FILES = (
+    "onnx_conformance.inputs.recipes",
+    "onnx_conformance.core.spec",
+    "onnx_conformance.core.domains",
+)
+FRAMEWORK_MODULES = {"torch": "torch", "keras": "tensorflow", "python": "numpy", "onnx": "onnx"}
+
+
+@lru_cache
+def version(package: str) -> str | None:
+    """The installed version of a distribution, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """The installed ones among ``packages``."""
+    found = {package: version(package) for package in packages}
+    return {package: number for package, number in found.items() if number is not None}
+
+
+@lru_cache
+def file_digests(*modules: str) -> str:
+    """SHA-256 over the source files of these modules alone."""
+    return _digest(*(_source(module) for module in modules))
+
+
+@lru_cache
+def source_digest(*modules: str) -> str:
+    """SHA-256 over the source files of modules and of their neighbours, which they may import.
+
+    They are found without importing them.
+    """
+    folders = [_source(module).parent for module in modules]
+    return _digest(*(path for folder in folders for path in sorted(folder.glob("*.py"))))
+
+
+def _source(module: str) -> Path:
+    """The module's source file.
+
+    Raises:
+        UsageError: it has none, so its changes would go unnoticed.
+    """
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise UsageError(f"module '{module}' has no source file; name one that has")
+    return Path(spec.origin)
+
+
+def _digest(*paths: Path) -> str:
+    state = hashlib.sha256()
+    for path in paths:
+        state.update(path.name.encode() + b":" + path.read_bytes())
+    return state.hexdigest()
+
+
+@lru_cache
+def processor() -> str:
+    """The processor's model: kernels, and so roundings, depend on it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    flags = [line for line in lines if line.startswith("flags")]
+    tail = hashlib.sha256("".join(flags[:1]).encode()).hexdigest()[:8]
+    return f"{names[0] if names else platform.processor()} {platform.machine()} {tail}"
+
+
+def model_request(model: ModelSpec, settings: Settings) -> ModelRequest:
+    """The model as its engine is asked for it."""
+    return {
+        "name": model.name,
+        "builder": model.builder,
+        "arguments": list(model.arguments),
+        "inputs": [(spec.name, spec.shape, spec.dtype) for spec in model.inputs],
+        "outputs": [spec.name for spec in model.outputs],
+        "output_shapes": [spec.shape for spec in model.outputs],
+        "domains": [as_data(spec.domain) for spec in model.inputs],
+        "axes": [(name, axis.low, axis.high, axis.step) for name, axis in model.axes],
+        "weights": settings.weights,
+        "trained": model.trained,
+        "seed": settings.seed,
+    }
+
+
+def model_key(model: ModelSpec, settings: Settings) -> str:
+    """Content key of a model's weights."""
+    return key_of(
+        request=model_request(model, settings),
+        code=[model.fingerprint or _own_code(model), source_digest(*NATIVE_FOLDERS)],
+        files=file_digests(*NATIVE_FILES),
+        versions=versions((*FRAMEWORK_PACKAGES[model.framework], *model.packages)),
+        processor=processor(),
+    )
+
+
+def _own_code(model: ModelSpec) -> str:
+    return source_digest(model.builder.rpartition(":")[0])
+
+
+def artifact_key(case: Case, exporter: Exporter, model: str, weights: str) -> str:
+    """Content key of an artifact: ``model`` is its model_key, ``weights`` their digest."""
+    return key_of(
+        model=model,
+        weights=weights,
+        exporter=exporter.name,
+        code=source_digest(exporter.function.partition(":")[0]),
+        files=file_digests("onnx_conformance.core.onnx_file"),
+        opset=case.opset,
+        options=asdict(case.options),
+        versions=versions(exporter.packages),
+    )
+
+
+def variant_key(
+    variant: Variant,
+    source: tuple[str, ...],
+    libraries: Sequence[str] = (),
+    calibration: Sequence[str] = (),
+) -> str:
+    """Content key of a variant.
+
+    Args:
+        source: digests of the file that it is made of.
+        libraries: custom-operator libraries, whose kernels an optimiser may fold constants with.
+        calibration: digests of the feeds that it is calibrated on.
+    """
+    return key_of(
+        source=source,
+        libraries=[(name, library_digest(name)) for name in libraries],
+        calibration=list(calibration),
+        variant=asdict(variant),
+        code=source_digest(variant.function.partition(":")[0]),
+        files=file_digests("onnx_conformance.core.onnx_file"),
+        versions=versions(variant.packages),
+        processor=processor(),  # optimisers may write for the one that they run on
+    )
+
+
+def outputs_key(
+    model: str,
+    weights: str,
+    feed: str,
+    precisions: tuple[str, ...],
+    threads: int,
+    approximation: dict[str, float],
+) -> str:
+    """Content key of what native answers to a feed: ``model`` is its model_key."""
+    return key_of(
+        model=model,
+        weights=weights,
+        feed=feed,
+        precisions=precisions,
+        threads=threads,
+        approximation=approximation if set(REPLICAS) & set(precisions) else None,
+    )
+
+
+def photograph_key(photograph: str, preprocessing: Preprocessing) -> str:
+    """Content key of torchvision's sample of a photograph, a file's digest."""
+    return key_of(
+        photograph=photograph,
+        preprocessing=asdict(preprocessing),
+        code=source_digest("onnx_conformance.workers.torch.preprocessing"),
+        versions=versions(("torch", "torchvision", "pillow")),
+    )
+
+
+def environment() -> dict[str, Any]:
+    """Versions, processor and platform, for headers and reports."""
+    packages = (
+        "torch", "torchvision", "tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx",
+        "onnxscript", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy", "hypothesis",
+        "pytest", "protobuf",
+    )  # fmt: skip
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "versions": versions(packages),
+    }

@@ -1,0 +1,260 @@
+"""The workbench owns what a session makes: models, artifacts, sessions and their answers.
+
+Everything is asked for by what it is, submitted to its engine's lane once, and handed out as a
+future's result. ``plan`` submits ahead what the selected tests will need, in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
+from onnx_conformance.core.store import Store
+from onnx_conformance.core.traces import Traced
+from onnx_conformance.inputs.families import FAMILIES, FeedPlan
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.session import cache_keys
+from onnx_conformance.session.native import SAMPLE, WEIGHTS, NativeSide, read_weights
+from onnx_conformance.session.noise_floor import PLAIN, Yardstick, yardstick_of
+from onnx_conformance.session.probe import ProbeResult
+from onnx_conformance.session.references import NativeAnswers
+from onnx_conformance.session.runtime import RuntimeSide
+from onnx_conformance.session.subject import Answer, Artifact, NativeWeights, SessionInfo
+from onnx_conformance.session.worker_queue import Clock, Lanes
+
+T = TypeVar("T")
+
+REFUSED = ("empty", "malformed")  # families that a session may refuse
+
+
+class Workbench:
+    """One for a pytest session. Its methods wait; only ``plan`` and ``known_*`` do not."""
+
+    def __init__(self, settings: Settings, store: Store, clock: Clock) -> None:
+        self.settings = settings
+        self.store = store
+        self._clock = clock
+        self._lanes = Lanes(settings, clock)
+        self._native = NativeSide(settings, store, self._lanes)
+        self._answers = NativeAnswers(settings, store, self._native)
+        self._runtime = RuntimeSide(self._lanes, clock, settings)
+
+    def close(self) -> None:
+        """End every engine."""
+        self._native.close()
+        self._lanes.close()
+
+    @property
+    def oracle_runs(self) -> int:
+        """How many feeds the oracles computed in this session."""
+        return self._answers.oracle_runs
+
+    def probe(self, provider: str) -> ProbeResult:
+        """Whether a provider works here, and why not."""
+        return self._clock.wait(self._runtime.probe(provider), self._runtime.lane(provider).name)
+
+    def artifact(self, case: Case) -> Artifact:
+        """The exported file."""
+        return self._clock.wait(self._native.artifact(case), resolve_model(case.model).framework)
+
+    def session(self, case: Case) -> SessionInfo:
+        """What the case's session says of itself."""
+        found = self._runtime.session(case, self._native.artifact(case))
+        return self._clock.wait(found, self._runtime.lane(case.provider).name)
+
+    def weights(self, model: ModelSpec) -> NativeWeights:
+        """The native model's tensors."""
+        return read_weights(self._clock.wait(self._native.model(model), model.framework))
+
+    def reference(self, model: ModelSpec, feed: Feed, yardstick: Yardstick = PLAIN) -> Reference:
+        """Oracle and native on a feed, with the ways of a class of precision."""
+        self._answers.submit_references(model, [feed], yardstick)
+        future, place = self._answers.references[(model.name, feed.digest, yardstick)]
+        return self._clock.wait(future, model.framework)[place]
+
+    def native(self, model: ModelSpec, feed: Feed) -> Outputs:
+        """The native float32 answer to a feed."""
+        if (model.name, feed.digest, PLAIN) in self._answers.references:
+            return self.reference(model, feed).native
+        self._answers.submit_answers(model, [feed])
+        future, place = self._answers.answers[(model.name, feed.digest)]
+        return self._clock.wait(future, model.framework)[place]
+
+    def native_refusal(self, model: ModelSpec, feed: Feed) -> str | None:
+        """Why the native model refuses a feed, or None if it answers."""
+        return self._clock.wait(self._answers.refusal(model, feed), model.framework)
+
+    def preprocess(self, photograph: Path, preprocessing: Preprocessing) -> Array:
+        """torchvision's sample of a photograph, ``(3, crop, crop)``."""
+        entry = self._clock.wait(self._native.sample(photograph, preprocessing), "torch")
+        sample: Array = np.load(entry.path / SAMPLE)
+        return sample
+
+    def answer(self, case: Case, feed: Feed, repeat: int = 0) -> Answer:
+        """The runtime's answer to a feed; ``repeat`` counts runs of the same feed."""
+        artifact = self._native.artifact(case)
+        self._runtime.submit_answers(case, artifact, [feed], repeat)
+        future, place = self._runtime.answers[(case.id, feed.digest, repeat)]
+        return self._clock.wait(future, self._runtime.lane(case.provider).name)[place]
+
+    def session_of(self, case: Case, given: Artifact) -> SessionInfo:
+        """The session of a file that this workbench did not export."""
+        lane = self._runtime.lane(case.provider)
+        opened = lane.submit(lambda: self._runtime.open(lane, case, given))
+        return self._clock.wait(opened, lane.name)
+
+    def answer_of(self, case: Case, given: Artifact, feed: Feed) -> Answer:
+        """The answer of a file that this workbench did not export."""
+        lane = self._runtime.lane(case.provider)
+        ran = lane.submit(lambda: self._runtime.run(lane, case, given, [feed]))
+        return self._clock.wait(ran, lane.name)[0]
+
+    # -- traces, for localisation ------------------------------------------------------------
+
+    def native_trace(self, model: ModelSpec, feed: Feed, folder: Path) -> list[dict[str, Any]]:
+        """Every intermediate tensor of native: :class:`onnx_conformance.core.traces.NativeTraced`."""
+        return self._clock.wait(self._answers.trace(model, feed, folder), model.framework)
+
+    def artifact_trace(
+        self, case: Case, path: Path, feed: Feed, names: list[str], folder: Path
+    ) -> dict[str, Traced]:
+        """Tensors of a file by name, unoptimised: :class:`onnx_conformance.core.traces.Traced`."""
+        traced = self._runtime.trace(case, path, feed, names, folder)
+        return self._clock.wait(traced, self._runtime.lane("cpu").name)
+
+    def answer_at_level(
+        self, case: Case, artifact: Artifact, feed: Feed, level: str
+    ) -> dict[str, Any]:
+        """``outputs`` or ``error`` of a file at one of ONNX Runtime's graph levels."""
+        ran = self._runtime.at_level(case, artifact, feed, level)
+        return self._clock.wait(ran, self._runtime.lane("cpu").name)[0]
+
+    def optimise(self, case: Case, path: Path, level: str, target: Path) -> None:
+        """Write a file as ONNX Runtime rewrites it at a graph level."""
+        written = self._runtime.optimise(case, path, level, target)
+        self._clock.wait(written, self._runtime.lane("cpu").name)
+
+    def quiesce(self) -> None:
+        """Wait until no engine works: what is measured then has the machine to itself."""
+        self._lanes.quiesce()
+
+    # -- without waiting -----------------------------------------------------------------------
+
+    def known_facts(self, case: Case) -> dict[str, Any]:
+        """What is known of a case's artifact and session by now."""
+        facts: dict[str, Any] = {"cpu_fallback": self.settings.cpu_fallback}
+        artifact = _ready(self._native.artifacts.get(case.artifact_id))
+        if artifact is not None:
+            facts["artifact"] = artifact.facts
+            facts["path"] = str(artifact.path)
+            facts["sha256"] = artifact.sha256[0]
+        session = _ready(self._runtime.sessions.get(case.id))
+        if session is not None:
+            facts["placement"] = session.placement
+            facts["placed"] = {
+                "nodes": session.share_of_nodes,
+                "work": session.share_of_work,
+                "work_unknown": session.work.unknown if session.work else "",
+            }
+        return facts
+
+    def known_probes(self) -> dict[str, dict[str, Any]]:
+        """The probes that were asked for by now."""
+        found = {name: _ready(future) for name, future in self._runtime.probes.items()}
+        return {name: asdict(result) for name, result in found.items() if result is not None}
+
+    def native_request(self, model: ModelSpec) -> dict[str, Any]:
+        """The native model as another engine can be asked for it: ``model`` and ``weights``."""
+        entry = self._clock.wait(self._native.model(model), model.framework)
+        request = cache_keys.model_request(model, self.settings)
+        return {"model": request, "weights": str(entry.path / WEIGHTS)}
+
+    def plan(self, needs: dict[Case, set[str]]) -> None:
+        """Submit what the selected cases will need: for each case, its feed families.
+
+        Exports of a model go before its references, so that the runtime has work early. GPUs are
+        probed meanwhile.
+        """
+        for provider in {case.provider for case in needs if PROVIDERS[case.provider].gpu}:
+            self._runtime.probe(provider)
+        by_model: dict[str, list[Case]] = {}
+        for case in needs:
+            by_model.setdefault(case.model, []).append(case)
+        for name, cases in by_model.items():
+            model = resolve_model(name)
+            for case in cases:
+                if not (case.artifact and self.settings.first_finding):
+                    self._native.artifact(case)
+            families = sorted({family for case in cases for family in needs[case]})
+            plans = {family: FAMILIES[family](model, self.settings.seed) for family in families}
+            self._plan_native(model, list(plans.values()), _planned(cases))
+            for case in cases:
+                self._plan_runtime(
+                    case, [plans[family] for family in sorted(needs[case], key=_gentle_first)]
+                )
+        self._plan_beside_gpus(needs)
+
+    def _plan_beside_gpus(self, needs: dict[Case, set[str]]) -> None:
+        """Native in the classes and on the devices of GPU cases whose provider works.
+
+        All feeds of a model together: made anew for each feed, the ways of native take minutes.
+        """
+        wanted: dict[tuple[str, Yardstick], set[str]] = {}
+        for case, families in needs.items():
+            if PROVIDERS[case.provider].gpu and self.probe(case.provider).usable:
+                wanted.setdefault((case.model, yardstick_of(case)), set()).update(families)
+        for (name, yardstick), families in wanted.items():
+            model = resolve_model(name)
+            plans = [FAMILIES[family](model, self.settings.seed) for family in sorted(families)]
+            feeds = [feed for plan in plans for feed in plan.reference]
+            self._answers.submit_references(model, feeds, yardstick)
+
+    def _plan_native(
+        self, model: ModelSpec, plans: list[FeedPlan], yardsticks: Iterable[Yardstick]
+    ) -> None:
+        native = self._answers
+        for yardstick in (PLAIN, *yardsticks):
+            feeds = [feed for plan in plans for feed in plan.reference]
+            native.submit_references(model, feeds, yardstick)
+        native.submit_answers(model, [feed for plan in plans for feed in plan.native])
+        for feed in (feed for plan in plans for feed in plan.attempts):
+            native.refusal(model, feed)
+
+    def _plan_runtime(self, case: Case, plans: list[FeedPlan]) -> None:
+        if PROVIDERS[case.provider].gpu or self.settings.first_finding:
+            return  # a GPU's session may take minutes to build, a red case ends early: when asked
+        runtime, artifact = self._runtime, self._native.artifact(case)
+        runtime.session(case, artifact)
+        feeds = [feed for plan in plans for feed in (*plan.reference, *plan.native, *plan.runtime)]
+        runtime.submit_answers(case, artifact, feeds)
+        repeats = [feed for plan in plans for feed in plan.repeats]
+        runtime.submit_answers(case, artifact, repeats, repeat=1)
+
+
+def _planned(cases: Iterable[Case]) -> list[Yardstick]:
+    """The yardsticks of the cases; those of a GPU wait until it was probed."""
+    known = [yardstick_of(case) for case in cases if not PROVIDERS[case.provider].gpu]
+    return list(dict.fromkeys(known))
+
+
+def _ready(future: Future[T] | None) -> T | None:
+    """The future's result, if it has one by now."""
+    if future is None or not future.done() or future.cancelled() or future.exception():
+        return None
+    return future.result()
+
+
+def _gentle_first(family: str) -> tuple[bool, str]:
+    """Feeds that a session may refuse come last: some providers answer wrongly after a refusal."""
+    return family in REFUSED, family

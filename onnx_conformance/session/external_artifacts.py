@@ -1,0 +1,210 @@
+"""Given artifacts: ONNX files that exist already, made by anybody, as cases like any other."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+from collections.abc import Collection, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.exporters import EXPORTERS, GIVEN
+from onnx_conformance.catalog.models import MODELS, resolve_model
+from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
+from onnx_conformance.core.errors import EngineDied, EngineError, StageFailure, UsageError
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case
+from onnx_conformance.core.text import one_line, printable
+from onnx_conformance.core.tolerances import FLOAT32
+from onnx_conformance.session.subject import Artifact, libraries_of
+from onnx_conformance.session.worker_queue import Clock, Lanes
+
+MANIFEST = "manifest.json"  # what --save-onnx leaves beside its files
+SUFFIX = ".onnx"
+UNASKED = 0  # the opset of a case for which none was asked
+
+
+def given_cases(
+    artifacts: tuple[str, ...],
+    models: tuple[str, ...],
+    exporters: tuple[str, ...],
+    opsets: tuple[int, ...],
+    providers: tuple[str, ...],
+    precision: str = "",
+) -> list[Case]:
+    """One case a file and provider. No file is opened: one that cannot be read is a red case.
+
+    Args:
+        precision: the class that the files compute in; empty for float32.
+
+    The opset that is asked of a file is ``--opset``, or else what a manifest beside it or its own
+    name says.
+
+    Raises:
+        UsageError: not one model, several opsets or exporters, or no file.
+    """
+    if len(models) != 1:
+        raise UsageError(
+            f"--artifact needs the one model that the files were made from: --model NAME; "
+            f"known: {', '.join(MODELS)}"
+        )
+    for axis, chosen in (("exporter", exporters), ("opset", opsets)):
+        if len(chosen) > 1:
+            raise UsageError(f"--artifact takes one --{axis} at most: the one that was asked for")
+    model = resolve_model(models[0])
+    exporter = EXPORTERS[exporters[0]].name if exporters else GIVEN.name
+    names = [PROVIDERS[name].name for name in providers or DEFAULT_PROVIDERS]
+    found = labelled(artifacts)
+    return [
+        Case(
+            model.name,
+            exporter,
+            opsets[0] if opsets else asked_opset(path, label),
+            provider,
+            precision=coarser(precision or FLOAT32, PROVIDERS[provider].precision),
+            file_precision=precision or FLOAT32,
+            artifact=printable(str(path)),  # one that cannot be shown is a red case of no file
+            label=label,
+        )
+        for label, path in found.items()
+        for provider in dict.fromkeys(names)
+    ]
+
+
+def labelled(artifacts: tuple[str, ...]) -> dict[str, Path]:
+    """The files by the name that stands in their case's id; those of a folder, sorted.
+
+    Raises:
+        UsageError: a path that is not there, a folder without ONNX files, or two equal names.
+    """
+    found: dict[str, Path] = {}
+    for argument in artifacts:
+        given = Path(argument)
+        if given.is_dir():
+            files = sorted(_models_in(given))
+            if not files:
+                raise UsageError(f"--artifact {argument}: the folder holds no .onnx file")
+        elif given.exists():
+            files = [given]
+        else:
+            raise UsageError(f"--artifact {argument}: no such file or folder")
+        for file in files:
+            label = printable(str(file.relative_to(given) if given.is_dir() else file.name))
+            label = label[: -len(SUFFIX)] if label.lower().endswith(SUFFIX) else label
+            if found.setdefault(label, file) != file:
+                raise UsageError(
+                    f"--artifact: {printable(str(found[label]))} and {printable(str(file))} have "
+                    "the same name; rename one, or give the folder that holds both"
+                )
+    return found
+
+
+def _models_in(folder: Path) -> Iterator[Path]:
+    """Its ONNX files at any depth, in linked folders too: none may be left out in silence.
+
+    A folder that is called like a file and holds none is one of them, which cannot be read. A
+    folder that is reached by several links is walked once: links may form circles.
+    """
+    walked: set[Path] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place).resolve()
+        if here in walked:
+            folders.clear()
+            continue
+        walked.add(here)
+        found = [Path(place, name) for name in names if name.lower().endswith(SUFFIX)]
+        yield from found
+        if place.lower().endswith(SUFFIX) and Path(place) != folder and not (found or folders):
+            yield Path(place)
+
+
+def asked_opset(path: Path, label: str) -> int:
+    """The opset that a saved artifact's manifest, or its label, says was asked for."""
+    try:
+        entries = json.loads((path.parent / MANIFEST).read_text())
+        cases = entries["cases"] if "schema" in entries else entries  # older ones have no schema
+        named_so = [entry for entry in cases.values() if entry["file"] == path.name]
+        saved = [entry["opset_requested"] for entry in named_so if entry["opset_requested"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        saved = []  # no manifest of ours
+    named = re.findall(r"opset(\d+)", label)
+    return next((int(number) for number in [*saved, *named]), UNASKED)
+
+
+STAGE = "read"
+
+
+def read_given(case: Case, lanes: Lanes | None = None) -> Artifact:
+    """The artifact that a case was given.
+
+    Args:
+        lanes: the session's, with its limits; without them the shipped limits hold.
+
+    Raises:
+        StageFailure: the file, or one that it names, cannot be read, is no ONNX model, or asks
+            for more than the limits allow.
+    """
+    path, session = Path(case.artifact).absolute(), lanes or _alone()
+    limits, libraries = session.settings.limits, libraries_of(case, session.settings)
+    lane = session.get("reader", "reader", limit=min(limits.seconds, session.settings.limit))
+    asked = {"path": str(path), "limits": limits.as_dict(), "libraries": bool(libraries)}
+    try:
+        found = lane.submit(lambda: lane.call(STAGE, case.label, "read", **asked)).result()
+    except StageFailure as failure:
+        reason = f"{printable(str(path))} {_problem(failure.__cause__)}"
+        raise StageFailure(STAGE, case.label, reason) from failure
+    files = tuple(path.parent / name for name in found["facts"]["files"])
+    return Artifact(path, files, tuple(found["sha256"]), found["facts"])
+
+
+def _problem(error: BaseException | None) -> str:
+    """What follows the file's name: the cause, and what to do."""
+    if isinstance(error, EngineDied):
+        return (
+            f"cannot be read: its reader ended ({one_line(error.message)}); do not use it, or "
+            "raise --artifact-limit seconds=N"
+        )
+    assert isinstance(error, EngineError)
+    if error.kind == "Refused":
+        return error.message
+    if error.kind == "UsageError":  # of the facts, which name the file themselves
+        return f"cannot be read: {one_line(error.message)}"
+    if error.kind == "MemoryError":
+        return (
+            "takes more memory to read than is allowed; do not use it, or raise "
+            "--artifact-limit memory_mb=N"
+        )
+    return f"cannot be read ({error.kind}: {one_line(error.message)}); export it again"
+
+
+@cache
+def _alone() -> Lanes:
+    """The lanes of those who have no session."""
+    lanes = Lanes(Settings(), Clock())
+    atexit.register(lanes.close)
+    return lanes
+
+
+# What exporters call inputs and outputs that nobody named, by the producer that the file names.
+MADE_UP = {
+    "pytorch": r"\d+|input\.\d+|x(\.\d+)?|args?_?\d+(_\d+)?|onnx::\w+_\d+",
+    "tf2onnx": r"Identity(_\d+)?(:\d+)?|\w+:\d+|output_\d+|input_\d+|args_\d+|keras_tensor(_\d+)?",
+}
+
+
+def chosen_by_exporter(tensor: dict[str, Any], producer: str, native: Collection[str]) -> bool:
+    """Whether a name was the exporter's own choice, and so no promise that was broken.
+
+    Args:
+        tensor: an input or output as :func:`onnx_conformance.core.onnx_file.inspect` describes it.
+        producer: who says to have made the file; nothing is known of the names of others.
+        native: what the native model calls its inputs, outputs and layers.
+    """
+    name = tensor["name"]
+    pattern = next((MADE_UP[known] for known in MADE_UP if producer.startswith(known)), None)
+    if pattern is None or name in native or re.fullmatch(pattern, name):
+        return True
+    return tensor.get("node") == f"node_{name}"  # torch.export's values are named so

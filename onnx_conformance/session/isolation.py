@@ -1,0 +1,107 @@
+"""Feeds that end an engine's process, or its device: they spoil no other's answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from onnx_conformance.core.errors import ConformanceError, EngineDied, StageFailure
+from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.inputs.families import alone
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.typical import typical_feeds
+from onnx_conformance.session.subject import Work
+from onnx_conformance.session.worker_queue import Lane
+
+Result = dict[str, Any]
+Run = Callable[[list[Feed]], list[Result]]
+MOST_DEATHS = 2  # a file that ends its process on more feeds is told once, as a failed stage
+# After these a process can do nothing more on its GPU, in ONNX Runtime's words for NVIDIA's errors:
+# an illegal address or instruction, a launch that failed or took too long, an assert, an ECC error.
+_LOST = re.compile(r"CUDA (?:failure|error) (?:214|70[029]|71[0-9]|999)\b")
+
+
+def run_isolated(run: Run, feeds: Sequence[Feed], renew: Callable[[], None]) -> list[Result]:
+    """The results of the feeds; one that ends the process has ``error`` and ``died``.
+
+    Args:
+        renew: ends the process, where a feed cost it its GPU: the next one has a fresh process.
+
+    Raises:
+        StageFailure: the process hung, or ended on more than a few feeds.
+    """
+    try:
+        results = run(list(feeds))
+        if not _lost(results, renew) or len(feeds) < 2:
+            return results
+    except StageFailure as failure:
+        if len(feeds) < 2 or not _ended(failure):
+            raise
+    return _one_by_one(run, feeds, renew)
+
+
+def _one_by_one(run: Run, feeds: Sequence[Feed], renew: Callable[[], None]) -> list[Result]:
+    results: list[Result] = []
+    deaths = 0
+    for feed in feeds:
+        try:
+            found = run([feed])
+            _lost(found, renew)
+            results += found
+        except StageFailure as failure:
+            deaths += 1
+            if deaths > MOST_DEATHS or not _ended(failure):
+                raise
+            results.append({"error": _words(failure), "died": True})
+    return results
+
+
+def _lost(results: list[Result], renew: Callable[[], None]) -> bool:
+    """Whether the process lost its GPU; it is renewed then."""
+    lost = any(_LOST.search(result.get("error", "")) for result in results)
+    if lost:
+        renew()
+    return lost
+
+
+def hung(failure: StageFailure) -> bool:
+    """Whether the process was killed at its time limit, which each further try would cost again."""
+    return isinstance(failure.__cause__, EngineDied) and not _ended(failure)
+
+
+def _ended(failure: StageFailure) -> bool:
+    """Whether the process ended by itself."""
+    cause = failure.__cause__
+    return isinstance(cause, EngineDied) and "exit status" in cause.message
+
+
+def _words(failure: StageFailure) -> str:
+    last = failure.details.strip().splitlines()
+    return f"{failure.reason}; its last words: {last[-1]}" if last else failure.reason
+
+
+WARM, RUNS = 2, 5
+
+
+def weighed_on(model: ModelSpec, seed: int) -> Feed:
+    """What the work is measured on: one typical sample."""
+    return alone(typical_feeds(model, seed)[0])[0]
+
+
+def weigh(lane: Lane, case: str, session: dict[str, Any], feed: Feed) -> Work:
+    """Profile a session in ``lane``, whose engine judges nothing and ends afterwards.
+
+    What its runs fail of is for the checks to tell; here it only leaves the work unknown.
+
+    Args:
+        feed: under the file's own names.
+    """
+    arguments = {"session": session, "feed": feed, "warm": WARM, "runs": RUNS}
+    try:
+        profile = lane.call("runtime", f"{case} (profile)", "profile", **arguments)
+    except ConformanceError as error:
+        return Work(unknown=" ".join(str(error).split()))
+    finally:
+        lane.engine.reset()
+    return Work(profile["run"], profile["nodes"])

@@ -1,0 +1,197 @@
+"""Known upstream failures: data with scope, reason and link; strict, so a stale entry fails."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.errors import ConformanceError, StageFailure, UsageError
+from onnx_conformance.core.spec import Case
+from onnx_conformance.session.cache_keys import version
+from onnx_conformance.session.subject import Subject
+
+EXPORT = "export"
+RUNTIME = "runtime"
+_KEYS = {"cases", "check", "says", "reason", "link", "versions"}
+_MORE = {"provider", "operators"}
+_TEXTS = ("cases", "check", "says", "reason", "link")
+
+
+@dataclass(frozen=True)
+class KnownFailure:
+    """One entry. ``check`` is a check's name, or ``export`` for a route that raises.
+
+    ``says`` must stand in the failure's text: a case that fails otherwise is not known.
+    ``versions`` are of packages here, and under ``runtime`` of ONNX Runtime where the case runs.
+    ``provider`` is what ONNX Runtime calls the one that fails; a column may have any name.
+    ``operators`` are those that fail: of files without any of them nothing is known. Whether one
+    of a file's is met depends on the model, so such an entry is strict over a run and not over a
+    case (:func:`stale`).
+    """
+
+    cases: str
+    check: str
+    says: str
+    reason: str
+    link: str
+    versions: dict[str, str]
+    provider: str = ""
+    operators: tuple[str, ...] = ()
+
+    def applies(self, case: Case, check: str) -> bool:
+        """Whether it covers a check of a case; a failed export covers them all."""
+        return self.covers(case) and self.check in (check, EXPORT)
+
+    def explains(self, failure: ConformanceError) -> bool:
+        """Whether this failure is the known one, and not another in its place."""
+        in_export = isinstance(failure, StageFailure) and failure.stage == EXPORT
+        return self.says in str(failure) and in_export == (self.check == EXPORT)
+
+    def covers(self, case: Case) -> bool:
+        """Whether the case is in scope."""
+        wanted = SpecifierSet(self.versions.get(RUNTIME, ""))
+        there = self.provider in ("", PROVIDERS[case.provider].ort_name)
+        return there and self.names(case) and wanted.contains(_runtime_of(case), prereleases=True)
+
+    def names(self, case: Case) -> bool:
+        """Whether the case's name is in scope, whatever runs it."""
+        return fnmatchcase(case.id, self.cases)
+
+    def concerns(self, nodes: Container[str]) -> bool:
+        """Whether a file of such operators can fail so."""
+        return not self.operators or any(operator in nodes for operator in self.operators)
+
+    @property
+    def current(self) -> bool:
+        """Whether the installed versions are among those in which it was seen."""
+        return all(
+            version(package) is not None and SpecifierSet(wanted).contains(str(version(package)))
+            for package, wanted in self.versions.items()
+            if package != RUNTIME
+        )
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.link})"
+
+
+def _runtime_of(case: Case) -> str:
+    """ONNX Runtime's version where the case runs: in another environment, or here."""
+    here = next(filter(None, map(version, ("onnxruntime-gpu", "onnxruntime"))), "0")
+    return PROVIDERS[case.provider].runtime or here
+
+
+def load_known_failures(path: Path) -> list[KnownFailure]:
+    """The entries that apply to the installed versions.
+
+    Raises:
+        UsageError: a malformed file, naming the entry and the key.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(entries, list):
+        raise UsageError(f"{path}: must be a list of entries")
+    known = [_entry(path, number, entry) for number, entry in enumerate(entries, start=1)]
+    return [failure for failure in known if failure.current]
+
+
+def _entry(path: Path, number: int, entry: Any) -> KnownFailure:
+    where = f"{path}, entry {number}"
+    if not isinstance(entry, dict) or set(entry) - _MORE != _KEYS:
+        raise UsageError(
+            f"{where}: must have exactly the keys {', '.join(sorted(_KEYS))}, and may have "
+            f"{', '.join(sorted(_MORE))}"
+        )
+    for key in _TEXTS:
+        if not isinstance(entry[key], str) or not entry[key].strip():
+            raise UsageError(f"{where}: '{key}' must be a text")
+    if entry["check"] != EXPORT and entry["check"] not in CHECKS:
+        raise UsageError(f"{where}: unknown check '{entry['check']}'; known: {', '.join(CHECKS)}")
+    if not entry["link"].startswith(("https://", "http://")):
+        raise UsageError(f"{where}: 'link' must be the address of an issue")
+    versions = entry["versions"]
+    try:
+        for package, wanted in versions.items():
+            version(package)
+            SpecifierSet(wanted)
+    except (AttributeError, TypeError, InvalidSpecifier) as error:
+        raise UsageError(f"{where}: 'versions' must map packages to specifiers") from error
+    return KnownFailure(**{**entry, **_more(where, entry)})
+
+
+def _more(where: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """The keys that an entry may have, or an empty one."""
+    provider, operators = entry.get("provider", ""), entry.get("operators", [])
+    if not isinstance(provider, str):
+        raise UsageError(f"{where}: 'provider' must be what ONNX Runtime calls one")
+    if not isinstance(operators, list) or not all(isinstance(one, str) for one in operators):
+        raise UsageError(f"{where}: 'operators' must be a list of operators")
+    if operators and "<" not in str(entry["versions"].get(RUNTIME, "")):
+        raise UsageError(
+            f"{where}: with 'operators' no case is strict, so 'versions' must end it: "
+            f"{{{RUNTIME}: '<=…'}}"
+        )
+    return {"provider": provider, "operators": tuple(operators)}
+
+
+def operators_of(subject: Subject) -> Mapping[str, int]:
+    """Those of a case's file; none where it could not be made."""
+    try:
+        found: Mapping[str, int] = subject.artifact.facts.get("nodes", {})
+    except ConformanceError:
+        return {}
+    return found
+
+
+def stale(
+    known: Iterable[KnownFailure],
+    rows: Mapping[Case, Sequence[Mapping[str, Any]]],
+    nodes: Mapping[Case, Container[str]],
+) -> list[str]:
+    """Entries on operators that explained nothing, though cases that have these were judged.
+
+    Args:
+        rows: of each case, what its checks ended with.
+        nodes: the operators of each case's file.
+    """
+    told = []
+    for entry in known:
+        if not entry.operators:
+            continue
+        ended = [
+            row["outcome"]
+            for case in rows
+            if entry.covers(case) and entry.concerns(nodes.get(case, ()))
+            for row in rows[case]
+            if row["name"] == entry.check
+        ]
+        if "known_failure" not in ended and "passed" in ended:
+            told.append(
+                f"A known failure explains nothing: {entry}; {ended.count('passed')} tests of "
+                f"'{entry.check}' passed where a file has {' or '.join(entry.operators)}: is it "
+                "mended? Take the entry out, or narrow it."
+            )
+    return told
+
+
+def find(
+    known: Iterable[KnownFailure], case: Case, check: str, nodes: Container[str] = ()
+) -> KnownFailure | None:
+    """The first entry that covers a check of a case.
+
+    Args:
+        nodes: the operators of its file; while they are not known, entries on operators are not
+            looked at.
+    """
+    return next(
+        (each for each in known if each.applies(case, check) and each.concerns(nodes)), None
+    )

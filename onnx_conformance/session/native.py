@@ -1,0 +1,228 @@
+"""The native side of a session: models, artifacts and samples, as futures.
+
+A framework's work runs in its own lane in the order in which it is submitted, so a later job may
+take an earlier one's result without waiting.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from onnx_conformance.catalog.exporters import EXPORTERS
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.catalog.variants import VARIANTS
+from onnx_conformance.core.errors import CapabilityMissing, StageFailure
+from onnx_conformance.core.onnx_file import inspect
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
+from onnx_conformance.core.store import Entry, Store, file_digest
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.typical import calibration_feeds, given_feeds
+from onnx_conformance.session import cache_keys
+from onnx_conformance.session.external_artifacts import read_given
+from onnx_conformance.session.subject import Artifact, NativeWeights, libraries_of
+from onnx_conformance.session.user_models import refuse_edited
+from onnx_conformance.session.worker_queue import Lane, Lanes
+
+MAKER = "onnx_conformance.workers.variants.backend:Maker"
+WEIGHTS = "weights.npz"
+MODEL_FILE = "model.onnx"
+SAMPLE = "sample.npy"
+
+
+class NativeSide:
+    """Each thing is made once, or read from the store."""
+
+    def __init__(self, settings: Settings, store: Store, lanes: Lanes) -> None:
+        self.artifacts: dict[str, Future[Artifact]] = {}
+        self._settings = settings
+        self._store = store
+        self._lanes = lanes
+        self._models: dict[str, Future[Entry]] = {}
+        self._samples: dict[str, Future[Entry]] = {}
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
+
+    def lane(self, model: ModelSpec) -> Lane:
+        """The lane of the model's framework."""
+        return self._lanes.get(model.framework, model.framework)
+
+    def close(self) -> None:
+        """Read no further file."""
+        self._reader.shutdown(wait=False, cancel_futures=True)
+
+    # -- models and artifacts --------------------------------------------------------------
+
+    def model(self, model: ModelSpec) -> Future[Entry]:
+        """The model's entry: its weights and their description."""
+        if model.name not in self._models:
+            lane = self.lane(model)
+            self._models[model.name] = lane.submit(lambda: self._prepare(lane, model))
+        return self._models[model.name]
+
+    def _prepare(self, lane: Lane, model: ModelSpec) -> Entry:
+        module = cache_keys.FRAMEWORK_MODULES[model.framework]
+        if importlib.util.find_spec(module) is None:
+            raise CapabilityMissing(
+                f"{module} is not installed; 'make conformance' installs it "
+                f"(FRAMEWORKS={model.framework} for this half alone)"
+            )
+
+        def build(directory: Path) -> dict[str, Any]:
+            request, path = cache_keys.model_request(model, self._settings), directory / WEIGHTS
+            facts: dict[str, Any] = lane.call(
+                "build", model.name, "prepare", model=request, path=str(path)
+            )
+            refuse_edited(model.name)
+            return facts
+
+        return self._store.get_or_build(
+            "models", cache_keys.model_key(model, self._settings), build
+        )
+
+    def artifact(self, case: Case) -> Future[Artifact]:
+        """The case's artifact, which cases on other providers share."""
+        if case.artifact and case.artifact_id not in self.artifacts:
+            self.artifacts[case.artifact_id] = self._reader.submit(read_given, case, self._lanes)
+        if case.variant and case.artifact_id not in self.artifacts:
+            plain = self.artifact(replace(case, variant=""))
+            lane = self._lanes.get("variants", MAKER)
+            self.artifacts[case.artifact_id] = lane.after(
+                plain, lambda source: self._vary(lane, case, source)
+            )
+        if case.artifact_id not in self.artifacts:
+            model = resolve_model(case.model)
+            lane, entry = self.lane(model), self.model(model)
+            self.artifacts[case.artifact_id] = lane.submit(
+                lambda: self._export(lane, case, model, entry.result())
+            )
+        return self.artifacts[case.artifact_id]
+
+    def _export(self, lane: Lane, case: Case, model: ModelSpec, weights: Entry) -> Artifact:
+        exporter = EXPORTERS[case.exporter]
+
+        def build(directory: Path) -> dict[str, Any]:
+            path = directory / MODEL_FILE
+            lane.call(
+                "export",
+                case.artifact_id,
+                "export",
+                model=cache_keys.model_request(model, self._settings),
+                weights=str(weights.path / WEIGHTS),
+                function=exporter.function,
+                opset=case.opset,
+                options=asdict(case.options),
+                path=str(path),
+            )
+            refuse_edited(model.name)
+            if not path.is_file():
+                raise StageFailure("export", case.artifact_id, "the route wrote no file")
+            return inspect(path)
+
+        key = cache_keys.artifact_key(
+            case, exporter, cache_keys.model_key(model, self._settings), weights.facts["digest"]
+        )
+        return _artifact(self._store.get_or_build("artifacts", key, build))
+
+    def _vary(self, lane: Lane, case: Case, source: Artifact) -> Artifact:
+        """The case's variant of an exported file."""
+        variant = VARIANTS[case.variant]
+        feeds = self._calibration(case) if variant.calibrated else None
+        libraries = libraries_of(case, self._settings)
+
+        def build(directory: Path) -> dict[str, Any]:
+            path = directory / MODEL_FILE
+            lane.call(
+                "export",
+                case.artifact_id,
+                "make",
+                function=variant.function,
+                needs=variant.needs,
+                source=str(source.path),
+                target=str(path),
+                calibration=feeds,
+                libraries=libraries,
+            )
+            if not path.is_file():
+                raise StageFailure("export", case.artifact_id, "the variant wrote no file")
+            return inspect(path)
+
+        key = cache_keys.variant_key(
+            variant, source.sha256, libraries, [feed.digest for feed in feeds or ()]
+        )
+        return _artifact(self._store.get_or_build("artifacts", key, build))
+
+    def _calibration(self, case: Case) -> list[Feed]:
+        """The user's feeds, or else those of the model's task or spec."""
+        model, settings = resolve_model(case.model), self._settings
+        if settings.calibration_data:
+            return given_feeds(model, Path(settings.calibration_data))
+        return calibration_feeds(model, settings.seed)
+
+    # -- photographs ---------------------------------------------------------------------------
+
+    def sample(self, photograph: Path, preprocessing: Preprocessing) -> Future[Entry]:
+        """torchvision's sample of a photograph, as an entry."""
+        key = cache_keys.photograph_key(file_digest(photograph), preprocessing)
+        if key not in self._samples:
+            lane = self._lanes.get("torch", "torch")
+
+            def build(directory: Path) -> dict[str, Any]:
+                paths, how = [str(photograph)], asdict(preprocessing)
+                what = f"photograph {photograph.name}"
+                samples = lane.call("native", what, "preprocess", paths=paths, preprocessing=how)
+                np.save(directory / SAMPLE, samples[0])
+                return {}
+
+            self._samples[key] = lane.submit(
+                lambda: self._store.get_or_build("photographs", key, build)
+            )
+        return self._samples[key]
+
+
+def _artifact(entry: Entry) -> Artifact:
+    files = tuple(entry.path / name for name in entry.facts["files"])
+    sha256 = tuple(entry.digests[name] for name in entry.facts["files"])
+    return Artifact(files[0], files, sha256, entry.facts)
+
+
+def read_weights(entry: Entry) -> NativeWeights:
+    """The tensors of a model's entry."""
+    with np.load(entry.path / WEIGHTS) as file:
+        arrays = {name: file[name] for name in file.files}
+    facts = entry.facts
+    unused, names = tuple(facts["unused"]), tuple(facts["names"])
+    return NativeWeights(arrays, facts["batch_norms"], unused, names)
+
+
+Item = TypeVar("Item")
+T = TypeVar("T")
+Part = tuple[Future[list[T]], int]
+
+
+class Memo(Generic[T]):
+    """Keys to places in futures of lists."""
+
+    def __init__(self) -> None:
+        self._parts: dict[Hashable, Part[T]] = {}
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._parts
+
+    def __getitem__(self, key: Hashable) -> Part[T]:
+        return self._parts[key]
+
+    def add(
+        self, items: Mapping[Hashable, Item], submit: Callable[[list[Item]], Future[list[T]]]
+    ) -> None:
+        """Submit those of ``items`` that were never submitted, as one list."""
+        new = {key: item for key, item in items.items() if key not in self._parts}
+        if new:
+            future = submit(list(new.values()))
+            self._parts |= {key: (future, place) for place, key in enumerate(new)}

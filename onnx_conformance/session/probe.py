@@ -1,0 +1,219 @@
+"""What a probe found: how far a provider got, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.providers import Provider
+from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, EngineDied
+from onnx_conformance.session.worker_client import Engine, WorkerEngine
+
+# In the order in which a provider passes them; `ready` is behind the last.
+STAGES = ("engine", "compiled_in", "libraries", "device", "session", "placement", "numbers")
+READY = "ready"
+BROKEN = ("engine", "placement", "numbers")
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Whether a provider runs a model here, or the words that say why not.
+
+    Args:
+        reason: what happened, in one line.
+        stage: the stage that failed, one of STAGES, or ``ready``.
+        remedy: what to install or do; empty where nothing is to be done.
+        seconds: what the probe took.
+    """
+
+    usable: bool
+    reason: str
+    stage: str = ""
+    remedy: str = ""
+    seconds: float = 0.0
+
+    @property
+    def broken(self) -> bool:
+        """It is here and wrong, which is no absence: its cases are red, not skipped."""
+        return not self.usable and self.stage in BROKEN
+
+    @property
+    def words(self) -> str:
+        """The reason and what to do, for a skip."""
+        told = f"; to use it: {self.remedy}" if self.remedy and not self.usable else ""
+        return f"{self.reason}{told}"
+
+
+# ONNX Runtime logs what its bridge could not load, and raises something else.
+_BRIDGE = re.compile(r"Failed to load library \S*?([^/\\\s]+) with error: (.+)")
+_GLIBC = re.compile(r"([^\s:/]+): cannot open shared object file")
+_WINDOWS = re.compile(r'(?:depends on|Could not find module) "?\'?([^"\'\s]+\.dll)', re.IGNORECASE)
+_MACOS = re.compile(r"Library not loaded: (?:\S*/)?([^/\s]+\.dylib)")
+
+_TENSORRT = (
+    "pip install tensorrt-cu13 (or -cu12) of the version in the library's name: "
+    '"tensorrt-cu13<11" for a name that ends with .10'
+)
+# The start of a library's name -> what brings it. NVIDIA's packages for CUDA 13 have no suffix.
+_BRING = {
+    "libcurand": "pip install nvidia-curand (CUDA 13; nvidia-curand-cu12 for CUDA 12)",
+    "libcublas": "pip install nvidia-cublas (CUDA 13; nvidia-cublas-cu12 for CUDA 12)",
+    "libcufft": "pip install nvidia-cufft (CUDA 13; nvidia-cufft-cu12 for CUDA 12)",
+    "libcudart": "pip install nvidia-cuda-runtime (CUDA 13; nvidia-cuda-runtime-cu12 for CUDA 12)",
+    "libcudnn": "pip install nvidia-cudnn-cu13 (nvidia-cudnn-cu12 for CUDA 12)",
+    "libnvrtc": "pip install nvidia-cuda-nvrtc (CUDA 13; nvidia-cuda-nvrtc-cu12 for CUDA 12)",
+    "libnvinfer": _TENSORRT,
+    "libnvonnxparser": _TENSORRT,
+    "libopenvino": "pip install openvino in the version that the package of the provider names",
+    "libmigraphx": "AMD's ROCm with MIGraphX",
+    "libamdhip64": "AMD's ROCm",
+}
+
+
+def missing_library(words: str) -> str:
+    """The library that a loader could not find; empty if it names none.
+
+    >>> missing_library("libfoo.so: cannot open shared object file: No such file or directory")
+    'libfoo.so'
+    """
+    for pattern in (_GLIBC, _WINDOWS, _MACOS):
+        found = pattern.search(words)
+        if found:
+            return found.group(1)
+    return ""
+
+
+def refused_library(log: str) -> tuple[str, str] | None:
+    """The provider's own library that ONNX Runtime last failed to load, and why; else None."""
+    found = _BRIDGE.findall(log)
+    return (found[-1][0], found[-1][1].strip()) if found else None
+
+
+def bringer(library: str) -> str:
+    """What brings a library; empty if that is not known."""
+    return next((how for start, how in _BRING.items() if library.startswith(start)), "")
+
+
+INPUT = [[1.0, 2.0]]
+ANSWER = 20.0  # 1·3 + 2·5 + 7: small whole numbers are exact in half precision too
+
+
+def write_probe_model(path: Path) -> None:
+    """A model of one Gemm, ``y = x·w + b``, whose right answer is known."""
+    from onnx import TensorProto, helper, save
+
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"])],
+        "probe",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1])],
+        [
+            helper.make_tensor("w", TensorProto.FLOAT, [2, 1], [3.0, 5.0]),
+            helper.make_tensor("b", TensorProto.FLOAT, [1], [7.0]),
+        ],
+    )
+    opset = [helper.make_opsetid("", 13)]
+    save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+
+
+FELL_BACK = "fallback to CPU EP has been explicitly disabled"  # ONNX Runtime's words
+# Devices without which a session opens all the same, and computes in another class.
+SILENT = {"bfloat16", "float16"}
+SERVANT = "onnx_conformance.workers.onnxruntime.probe:ProbeServant"
+
+
+def probe(provider: Provider, engine: Engine, model: Path, limit: float) -> ProbeResult:
+    """Open a tiny session without CPU fallback, run it, and check its number and placement.
+
+    Args:
+        engine: the provider's own, of kind ``onnxruntime``; what it dies of is told.
+        model: a file of :func:`onnx_conformance.session.probe.write_probe_model`.
+        limit: seconds that each of its calls may take.
+    """
+    started = time.perf_counter()
+    try:
+        result = _staged(provider, engine, model, limit)
+    except ConformanceError as error:
+        result = _explain(provider, error, engine.last_words(), limit)
+    return replace(result, seconds=time.perf_counter() - started)
+
+
+def absent(provider: Provider) -> ProbeResult:
+    """Of a provider that this ONNX Runtime does not have."""
+    which = f"ONNX Runtime {provider.runtime} there" if provider.host else "this ONNX Runtime"
+    reason = f"{which} was built without {provider.ort_name}"
+    return ProbeResult(False, reason, "compiled_in", provider.remedy)
+
+
+def probe_request(provider: Provider, model: Path) -> dict[str, Any]:
+    """The probe's session, as the runtime engine is asked for it."""
+    request = {
+        "files": [str(model)],
+        "sha256": [],
+        "provider": provider.ort_name,
+        "provider_options": provider.options,
+        "graph_level": "enable_all",
+        "allow_cpu_fallback": provider.ort_name == "CPUExecutionProvider",
+    }
+    return {**request, "library": provider.library} if provider.library else request
+
+
+def _staged(provider: Provider, engine: Engine, model: Path, limit: float) -> ProbeResult:
+    import numpy as np
+
+    name = provider.ort_name
+    if not provider.library and name not in engine.call("versions", limit)["compiled_in"]:
+        return absent(provider)
+    missing = _no_device(provider, limit) if provider.device in SILENT else ""
+    if missing:
+        return ProbeResult(False, missing, "device", provider.remedy)
+    session = probe_request(provider, model)
+    placement = engine.call("open", limit, session=session)["placement"]
+    feeds = [{"x": np.array(INPUT, dtype=np.float32)}]
+    answer = engine.call("run", limit, session=session, feeds=feeds)[0]
+    if "error" in answer:
+        reason = f"{name} opened but cannot run: {answer['error']}"
+        return ProbeResult(False, reason, "numbers", provider.remedy)
+    if not placement.get(name):
+        return ProbeResult(False, f"{name} opened but took no node", "placement")
+    if answer["outputs"]["y"].item() != ANSWER:
+        return ProbeResult(False, f"{name} computes 1·3 + 2·5 + 7 wrongly", "numbers")
+    of = f" of ONNX Runtime {provider.runtime}" if provider.host else ""
+    return ProbeResult(True, f"{name}{of} ran a node and was right", READY)
+
+
+def _explain(provider: Provider, error: ConformanceError, log: str, limit: float) -> ProbeResult:
+    """The first stage that explains why no session opened, and what to do about it."""
+    words = " ".join(str(error).split())
+    device = _no_device(provider, limit)
+    refused = refused_library(log) or refused_library(words)
+    library = missing_library(refused[1] if refused else words)
+    if refused or library:
+        own, cause = refused or (library, "cannot open shared object file")
+        reason = f"{own} cannot be loaded: {cause}" + (f"; and {device}" if device else "")
+        # without a device, the library alone is of no use
+        remedy = provider.remedy if device else bringer(library) or provider.remedy
+        return ProbeResult(False, reason, "libraries", remedy)
+    if device or isinstance(error, CapabilityMissing):
+        return ProbeResult(False, device or words, "device", provider.remedy)
+    if FELL_BACK in words:
+        return ProbeResult(False, f"{provider.ort_name} took no node: all fell back", "placement")
+    stage = "engine" if isinstance(error, EngineDied) else "session"
+    return ProbeResult(False, words[:300], stage, provider.remedy)
+
+
+def _no_device(provider: Provider, limit: float) -> str:
+    """Why there is no device for it; empty if there is one, or none is needed."""
+    if not provider.device:
+        return ""
+    engine = WorkerEngine(SERVANT, spec=provider.process())
+    try:
+        missing: str = engine.call("device", limit, kind=provider.device)
+    except ConformanceError as error:  # a driver that ends the process that asks it
+        return f"asking for a device failed: {' '.join(str(error).split())[:200]}"
+    finally:
+        engine.close()
+    return missing

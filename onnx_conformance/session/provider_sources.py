@@ -1,0 +1,219 @@
+"""Several providers tried, each in a process of its own; only those that were asked for."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
+from onnx_conformance.core.errors import ConformanceError, UsageError
+from onnx_conformance.session.probe import SERVANT, ProbeResult, absent, probe, write_probe_model
+from onnx_conformance.session.worker_client import WorkerEngine
+
+KIND = "onnxruntime"
+SHARED = ("libraries", "device")  # stages at which a provider's modes fail alike
+
+
+def survey(names: Iterable[str], limit: float) -> dict[str, ProbeResult]:
+    """Whether each provider runs a node here, in the order of ``names``.
+
+    A provider that was not compiled in costs nothing beyond one question to ONNX Runtime.
+
+    Raises:
+        EngineError: ONNX Runtime cannot be imported.
+    """
+    records = [PROVIDERS[name] for name in names]
+    compiled = _compiled_in(limit)
+    wanted = [each for each in records if each.library or each.host or each.ort_name in compiled]
+    modes: dict[tuple[str, ...], list[Provider]] = {}
+    for each in wanted:
+        key = (each.ort_name, each.library, each.host, each.device)
+        modes.setdefault(key, []).append(each)
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "probe.onnx"
+        write_probe_model(model)
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            tried = pool.map(lambda group: _modes(group, model, limit), modes.values())
+            found = {name: result for results in tried for name, result in results.items()}
+    return {each.name: found.get(each.name) or absent(each) for each in records}
+
+
+def _modes(group: list[Provider], model: Path, limit: float) -> dict[str, ProbeResult]:
+    """The modes of one provider: what one lacks of libraries and devices, all lack."""
+    found: dict[str, ProbeResult] = {}
+    for each in group:
+        lack = next((result for result in found.values() if result.stage in SHARED), None)
+        found[each.name] = replace(lack, seconds=0.0) if lack else _probed(each, model, limit)
+    return found
+
+
+def _compiled_in(limit: float) -> list[str]:
+    engine = WorkerEngine(KIND)
+    try:
+        compiled: list[str] = engine.call("versions", limit)["compiled_in"]
+        return compiled
+    finally:
+        engine.close()
+
+
+def _probed(provider: Provider, model: Path, limit: float) -> ProbeResult:
+    engine = WorkerEngine(KIND, spec=provider.process())
+    try:
+        return probe(provider, engine, model, limit)
+    finally:
+        engine.close()
+
+
+LIBRARY_OPTION = "--provider-library"
+KNOWN_PACKAGES = (  # whose module has get_library_path()
+    "onnxruntime_ep_openvino",
+    "onnxruntime_ep_webgpu",
+    "onnxruntime_ep_nv_tensorrt_rtx",
+    "onnxruntime_ep_mlx",
+    "nxrt_ep_cpu",
+    "nxrt_ep_cuda",
+)
+
+
+def adopt_libraries(given: Iterable[str], limit: float) -> tuple[str, ...]:
+    """Register each ``NAME=PATH``; the names.
+
+    PATH may be the module of an installed plugin package, such as ``onnxruntime_ep_openvino``.
+    The library is loaded in a process of its own, which says what its provider is called. One
+    that cannot be loaded, or offers no device, is a record too: its cases say why they are skipped.
+
+    Raises:
+        UsageError: no name or no library is told, or the name is taken by another.
+    """
+    names = []
+    for each in given:
+        name, library = _parsed(each)
+        record = _described(name, library, limit)
+        if name in PROVIDERS:
+            if PROVIDERS[name].library != library:
+                raise UsageError(
+                    f"{LIBRARY_OPTION} {each}: there is a provider '{name}'; choose a name"
+                )
+            PROVIDERS.forget(name)  # told again, as by a second run in this process
+        PROVIDERS.register(name, record)
+        names.append(name)
+    return tuple(names)
+
+
+@contextmanager
+def adopted(given: Iterable[str], limit: float) -> Iterator[tuple[str, ...]]:
+    """The same for a while."""
+    names = adopt_libraries(given, limit)
+    try:
+        yield names
+    finally:
+        for name in names:
+            PROVIDERS.forget(name)
+
+
+def _parsed(given: str) -> tuple[str, str]:
+    name, _, library = given.partition("=")
+    if not (name.isidentifier() and library):
+        raise UsageError(
+            f"{LIBRARY_OPTION} {given}: NAME=PATH is wanted, PATH a plugin's library or the module of "
+            f"an installed plugin package ({', '.join(KNOWN_PACKAGES)}, …)"
+        )
+    path = Path(library)
+    if path.is_file():
+        return name, str(path.absolute())
+    if not all(part.isidentifier() for part in library.split(".")):
+        raise UsageError(f"{LIBRARY_OPTION} {given}: no such file, and no module's name")
+    return name, library
+
+
+def _described(name: str, library: str, limit: float) -> Provider:
+    """The record of a plugin, by the word of its library."""
+    offered = _offered(library, limit)
+    kinds = {each["device"] for each in offered}
+    return Provider(
+        name,
+        offered[0]["provider"] if offered else name,
+        gpu="GPU" in kinds and "CPU" not in kinds,
+        library=library,
+        remedy=f"a machine and an ONNX Runtime that {library} is built for",
+    )
+
+
+def _offered(library: str, limit: float) -> list[dict[str, Any]]:
+    """The devices of a plugin; none where it cannot even be loaded: the probe says why."""
+    engine = WorkerEngine(SERVANT)
+    try:
+        devices: list[dict[str, Any]] = engine.call("plugin", limit, library=library)
+    except ConformanceError:
+        return []
+    finally:
+        engine.close()
+    return devices
+
+
+ENGINE_OPTION = "--engine"
+BASELINE = "baseline"  # the gate's label, which names no provider
+_LABEL = re.compile(r"[A-Za-z][\w.-]*")
+
+
+def adopt_engines(given: Iterable[str], limit: float) -> tuple[str, ...]:
+    """Make each ``LABEL=SPEC``, or ``LABEL:PROVIDER=SPEC``, a provider; the labels.
+
+    SPEC is execnet's, such as ``popen//python=PATH``. LABEL alone is that provider in the other
+    environment if there is one of the name (``openvino``), else the CPU provider there
+    (``ort-1.24.4``), so that each environment is a column beside the others.
+
+    Raises:
+        UsageError: it is not LABEL=SPEC, or ONNX Runtime cannot be used in that environment.
+    """
+    names = []
+    for each in given:
+        label, _, spec = each.partition("=")
+        if label == BASELINE:
+            continue
+        name, _, base = label.partition(":")
+        if not (_LABEL.fullmatch(name) and spec):
+            raise UsageError(
+                f"{ENGINE_OPTION} {each}: give LABEL=SPEC, such as ort-1.24=popen//python=…"
+            )
+        record = _based(name, base)
+        there = _versions(each, spec, limit)
+        if name in PROVIDERS:
+            PROVIDERS.forget(name)
+        hosted = replace(record, name=name, host=spec, base=record.base or record.name)
+        runtime, packages = str(there["onnxruntime"]), tuple(there["packages"])
+        PROVIDERS.register(name, replace(hosted, runtime=runtime, packages=packages))
+        names.append(name)
+    return tuple(names)
+
+
+def _based(name: str, base: str) -> Provider:
+    if not base and name not in PROVIDERS:
+        return CPU
+    return PROVIDERS[base or name]
+
+
+def _versions(given: str, spec: str, limit: float) -> dict[str, Any]:
+    """ONNX Runtime's version there, and the packages that make its build.
+
+    Raises:
+        UsageError: the environment lacks what a worker needs.
+    """
+    engine = WorkerEngine("onnxruntime", spec=spec)
+    try:
+        found: dict[str, Any] = engine.call("versions", limit)
+        return found
+    except ConformanceError as error:
+        words = " ".join(str(error).split())[:300]
+        raise UsageError(
+            f"{ENGINE_OPTION} {given}: {words}; that environment needs onnxruntime, numpy, execnet and "
+            "psutil (make openvino and make versions build such)"
+        ) from error
+    finally:
+        engine.close()

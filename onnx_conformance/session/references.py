@@ -1,0 +1,255 @@
+"""What the native side answers: oracle, yardsticks, float32 alone, and refusals, as futures.
+
+Each answer is computed once, in the lane of the model's framework, or read from the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.compute_modes import REPLICAS
+from onnx_conformance.core.errors import CapabilityMissing, EngineDied, StageFailure
+from onnx_conformance.core.native_request import PRECISIONS, Arrays
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.core.store import Entry, Store
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.session import cache_keys
+from onnx_conformance.session.native import WEIGHTS, Memo, NativeSide
+from onnx_conformance.session.noise_floor import PLAIN, Yardstick
+from onnx_conformance.session.user_models import refuse_edited
+from onnx_conformance.session.worker_queue import Lane
+
+OUTPUTS = "outputs.npz"
+FEEDS_TO_UNMASK = 5
+
+ByPrecision = dict[str, Arrays]
+
+
+class NativeAnswers:
+    """Of the models of a native side; ``oracle_runs`` counts the feeds in float64."""
+
+    def __init__(self, settings: Settings, store: Store, native: NativeSide) -> None:
+        self.oracle_runs = 0
+        self.references: Memo[Reference] = Memo()
+        self.answers: Memo[Outputs] = Memo()
+        self._settings = settings
+        self._store = store
+        self._native = native
+        self._refusals: dict[tuple[str, str], Future[str | None]] = {}
+        self._elsewhere: set[str] = set()  # frameworks that compute on the processor alone
+
+    def submit_references(
+        self, model: ModelSpec, feeds: Iterable[Feed], yardstick: Yardstick = PLAIN
+    ) -> None:
+        """Oracle and native on each feed, with the ways of a class of precision."""
+        lane, entry = self._native.lane(model), self._native.model(model)
+
+        def work(chosen: list[Feed]) -> Future[list[Reference]]:
+            return lane.submit(
+                lambda: self._references(lane, model, entry.result(), chosen, yardstick)
+            )
+
+        self.references.add({(model.name, feed.digest, yardstick): feed for feed in feeds}, work)
+
+    def _references(
+        self,
+        lane: Lane,
+        model: ModelSpec,
+        weights: Entry,
+        feeds: list[Feed],
+        yardstick: Yardstick,
+    ) -> list[Reference]:
+        precisions = PRECISIONS if model.oracle else PRECISIONS[:1]
+        plain = self._outputs(lane, model, weights, feeds, precisions)
+        if yardstick == PLAIN or not model.oracle:
+            return [_reference(row) for row in plain]
+        own = plain
+        if yardstick.precision != PLAIN.precision:
+            own = self._outputs(lane, model, weights, feeds, yardstick.ways)
+        there = self._there(lane, model, weights, feeds, yardstick)
+        unit = yardstick.precision + (f" (on {yardstick.device} too)" if there else "")
+        return [
+            Reference(
+                row["float64"],
+                row["float32"],
+                tuple([*(ways[name] for name in yardstick.ways), *there[place : place + 1]]),
+                unit,
+            )
+            for place, (row, ways) in enumerate(zip(plain, own, strict=True))
+        ]
+
+    def _there(
+        self,
+        lane: Lane,
+        model: ModelSpec,
+        weights: Entry,
+        feeds: list[Feed],
+        yardstick: Yardstick,
+    ) -> list[Arrays]:
+        """Native on the yardstick's device; nothing where its engine has no such device.
+
+        Never cached: a key would have to know the device, its driver and its libraries.
+        """
+        if not yardstick.there or model.framework in self._elsewhere:
+            return []
+        try:
+            rows = self._compute(lane, model, weights, feeds, (yardstick.there,))
+        except CapabilityMissing:
+            self._elsewhere.add(model.framework)
+            return []
+        return [row[yardstick.there] for row in rows]
+
+    def submit_answers(self, model: ModelSpec, feeds: Iterable[Feed]) -> None:
+        """Native in float32 alone on each feed."""
+        lane, entry = self._native.lane(model), self._native.model(model)
+
+        def work(chosen: list[Feed]) -> Future[list[Outputs]]:
+            return lane.submit(
+                lambda: [
+                    row["float32"]
+                    for row in self._outputs(lane, model, entry.result(), chosen, ("float32",))
+                ]
+            )
+
+        self.answers.add({(model.name, feed.digest): feed for feed in feeds}, work)
+
+    def refusal(self, model: ModelSpec, feed: Feed) -> Future[str | None]:
+        """Why native refuses a feed, or None if it answers."""
+        key = (model.name, feed.digest)
+        if key not in self._refusals:
+            lane, entry = self._native.lane(model), self._native.model(model)
+            self._refusals[key] = lane.submit(
+                lambda: self._attempt(lane, model, entry.result(), feed)
+            )
+        return self._refusals[key]
+
+    def _attempt(self, lane: Lane, model: ModelSpec, weights: Entry, feed: Feed) -> str | None:
+        def build(directory: Path) -> dict[str, Any]:
+            try:
+                self._compute(lane, model, weights, [feed], ("float32",))
+            except StageFailure as refusal:
+                if isinstance(refusal.__cause__, EngineDied):
+                    raise  # a crash is no refusal
+                refuse_edited(model.name)  # nor is that
+                return {"refusal": refusal.reason}
+            return {"refusal": None}
+
+        key = self._outputs_key(model, weights, feed, ("attempt",))
+        words: str | None = self._store.get_or_build("attempts", key, build).facts["refusal"]
+        return words
+
+    def _outputs_key(
+        self, model: ModelSpec, weights: Entry, feed: Feed, precisions: tuple[str, ...]
+    ) -> str:
+        key, digest = cache_keys.model_key(model, self._settings), weights.facts["digest"]
+        threads, approximation = self._settings.threads, self._settings.approximation
+        return cache_keys.outputs_key(key, digest, feed.digest, precisions, threads, approximation)
+
+    def _outputs(
+        self,
+        lane: Lane,
+        model: ModelSpec,
+        weights: Entry,
+        feeds: Sequence[Feed],
+        precisions: tuple[str, ...],
+    ) -> list[ByPrecision]:
+        """What native answers to each feed at each precision; from the store where it can be."""
+        found = [self._outputs_key(model, weights, feed, precisions) for feed in feeds]
+        entries = [self._store.peek("outputs", key) for key in found]
+        missing = [place for place, entry in enumerate(entries) if entry is None]
+        fresh = self._compute(lane, model, weights, [feeds[p] for p in missing], precisions)
+        for place, row in zip(missing, fresh, strict=True):
+
+            def build(directory: Path, row: ByPrecision = row) -> dict[str, Any]:
+                flat = {f"{p}/{n}": array for p, by in row.items() for n, array in by.items()}
+                np.savez(directory / OUTPUTS, **flat)  # type: ignore[arg-type] # its stub's **kwds
+                return {}
+
+            entries[place] = self._store.get_or_build("outputs", found[place], build)
+        return [_read_outputs(entry) for entry in entries if entry is not None]
+
+    def _compute(
+        self,
+        lane: Lane,
+        model: ModelSpec,
+        weights: Entry,
+        feeds: list[Feed],
+        precisions: tuple[str, ...],
+    ) -> list[ByPrecision]:
+        if not feeds:
+            return []
+        columns = {}
+        for precision in precisions:
+            self.oracle_runs += len(feeds) if precision == "float64" else 0
+            columns[precision] = lane.call(
+                "native" if precision == "float32" else "oracle",
+                f"{model.name} ({precision})",
+                "run",
+                model=cache_keys.model_request(model, self._settings),
+                weights=str(weights.path / WEIGHTS),
+                precision=precision,
+                feeds=feeds,
+                approximation=self._settings.approximation,
+            )
+        refuse_edited(model.name)
+        rows = [{p: columns[p][place] for p in precisions} for place in range(len(feeds))]
+        _refuse_secret_float32(model, rows)
+        return rows
+
+    def trace(self, model: ModelSpec, feed: Feed, folder: Path) -> Future[list[Any]]:
+        """Every intermediate tensor in float64, with float32's own error, written to ``folder``."""
+        lane, entry = self._native.lane(model), self._native.model(model)
+        return lane.submit(
+            lambda: lane.call(
+                "oracle",
+                f"{model.name} (trace)",
+                "trace",
+                model=cache_keys.model_request(model, self._settings),
+                weights=str(entry.result().path / WEIGHTS),
+                precisions=["float64", "float32", REPLICAS[0]],
+                feed=feed,
+                folder=str(folder),
+                approximation=self._settings.approximation,
+            )
+        )
+
+
+def _reference(row: ByPrecision) -> Reference:
+    """Without an oracle native stands in its place, and nothing is known of float32's error."""
+    if "float64" not in row:
+        return Reference(row["float32"], row["float32"], ())
+    return Reference(row["float64"], row["float32"], tuple(row[name] for name in REPLICAS))
+
+
+def _read_outputs(entry: Entry) -> ByPrecision:
+    found: ByPrecision = {}
+    with np.load(entry.path / OUTPUTS) as file:
+        for label in file.files:
+            precision, _, name = label.partition("/")
+            found.setdefault(precision, {})[name] = file[label]
+    return found
+
+
+def _refuse_secret_float32(model: ModelSpec, rows: list[ByPrecision]) -> None:
+    """An oracle that is float32 in disguise would share its errors with what it judges.
+
+    One saturated softmax may be float32 by chance, so several feeds are looked at together.
+    """
+    floating = {spec.name for spec in model.outputs if spec.floating}
+    oracle = [
+        array for row in rows for name, array in row.get("float64", {}).items() if name in floating
+    ]
+    wrong = [array.dtype for array in oracle if array.dtype != np.float64]
+    if wrong:
+        raise StageFailure("oracle", model.name, f"an output has dtype {wrong[0]}, not float64")
+    disguised = [bool((array == array.astype(np.float32)).all()) for array in oracle if array.any()]
+    if len(disguised) >= FEEDS_TO_UNMASK and all(disguised):
+        raise StageFailure("oracle", model.name, "every output is float32 in a float64 array")

@@ -1,0 +1,41 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx_conformance.core.settings import Localizing, Settings
+from onnx_conformance.core.spec import Case
+from onnx_conformance.core.tolerances import Tolerances
+from onnx_conformance.perf.gate.gate_options import GateOptions
+from onnx_conformance.perf.latency.options import Timing
+from onnx_conformance.session.known_failures import KnownFailure
+from onnx_conformance.session.selection import Selection
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that is decided before the first test."""
+
+    settings: Settings
+    selection: Selection
+    cases: tuple[Case, ...]
+    tolerances: Tolerances
+    known_failures: tuple[KnownFailure, ...]
+    required: tuple[str, ...]
+    models_from: tuple[str, ...]
+    against: str
+    frameworks: tuple[str, ...]
+    images: tuple[Path, ...]
+    temporary_cache: bool
+    report_json: Path
+    report_html: Path
+    report_md: Path | None
+    save_onnx: Path | None
+    repro_dir: Path
+    bundles: int
+    localize: Localizing
+    timing: Timing
+    gate: GateOptions | None
+    gate_json: Path

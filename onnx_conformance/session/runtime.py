@@ -1,0 +1,285 @@
+"""The runtime side of a session: ONNX Runtime's sessions and answers, as futures.
+
+Each provider has an engine of its own. Its answers are never cached: they are what is judged.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.catalog.providers import CPU, PROVIDERS
+from onnx_conformance.core.errors import EngineDied, StageFailure
+from onnx_conformance.core.settings import Settings, level_of
+from onnx_conformance.core.spec import Case
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.session.isolation import hung, run_isolated, weigh, weighed_on
+from onnx_conformance.session.native import Memo
+from onnx_conformance.session.probe import FELL_BACK, ProbeResult, probe, write_probe_model
+from onnx_conformance.session.runtime_errors import answered, lacking, sentence
+from onnx_conformance.session.subject import Answer, Artifact, SessionInfo, libraries_of
+from onnx_conformance.session.worker_queue import Clock, Lane, Lanes
+
+
+class RuntimeSide:
+    """Sessions wait for their artifact; meanwhile the lane serves others."""
+
+    def __init__(self, lanes: Lanes, clock: Clock, settings: Settings) -> None:
+        self.sessions: dict[str, Future[SessionInfo]] = {}
+        self.answers: Memo[Answer] = Memo()
+        self.probes: dict[str, Future[ProbeResult]] = {}
+        self._lanes = lanes
+        self._clock = clock
+        self._settings = settings
+        self._deadly: dict[str, StageFailure] = {}  # what is not tried again, by case
+
+    def lane(self, provider: str) -> Lane:
+        """The provider's lane."""
+        process = PROVIDERS[provider].process()
+        return self._lanes.get(f"onnxruntime-{provider}", "onnxruntime", spec=process)
+
+    def session(self, case: Case, artifact: Future[Artifact]) -> Future[SessionInfo]:
+        """What the case's session says of itself."""
+        if case.id not in self.sessions:
+            lane = self.lane(case.provider)
+            opened = lane.after(artifact, lambda ready: self.open(lane, case, ready))
+            self.sessions[case.id] = self._weighed(case, artifact, opened)
+        return self.sessions[case.id]
+
+    def _weighed(
+        self, case: Case, artifact: Future[Artifact], opened: Future[SessionInfo]
+    ) -> Future[SessionInfo]:
+        """The same with who does the work, where several providers run nodes of the session.
+
+        It is measured in a process of its own: profiling must not touch what judges.
+        """
+        record = PROVIDERS[case.provider]
+        if record.ort_name == CPU.ort_name:  # what falls back, falls back to it
+            return opened
+        name = f"onnxruntime-{case.provider}-profile"
+        lane = self._lanes.get(name, "onnxruntime", spec=record.process())
+
+        def weighed(info: SessionInfo) -> SessionInfo:
+            if info.share_of_work is not None:
+                return info
+            ready, level = artifact.result(), level_of(case, self._settings)
+            sample = weighed_on(resolve_model(case.model), self._settings.seed)
+            feed = _theirs(case, ready, sample)
+            work = weigh(lane, case.id, self._request(case, ready, level), feed)
+            return replace(info, work=work)
+
+        return lane.after(opened, weighed)
+
+    def open(self, lane: Lane, case: Case, artifact: Artifact) -> SessionInfo:
+        """Open a session, in the lane's thread."""
+        wanted = self._request(case, artifact, level_of(case, self._settings))
+        with self._telling(case):
+            info = lane.call("runtime", case.id, "open", session=wanted)
+        return SessionInfo(
+            provider=PROVIDERS[case.provider].ort_name,
+            sha256=tuple(info["sha256"]),
+            placement=info["placement"],
+            inputs=tuple(tensor["name"] for tensor in info["inputs"]),
+            outputs=tuple(tensor["name"] for tensor in info["outputs"]),
+            seconds=info["seconds"],
+        )
+
+    def submit_answers(
+        self, case: Case, artifact: Future[Artifact], feeds: Iterable[Feed], repeat: int = 0
+    ) -> None:
+        """The case's answers to feeds; ``repeat`` counts runs of the same feed."""
+        lane = self.lane(case.provider)
+
+        def work(chosen: list[Feed]) -> Future[list[Answer]]:
+            return lane.after(artifact, lambda ready: self.run(lane, case, ready, chosen))
+
+        self.answers.add({(case.id, feed.digest, repeat): feed for feed in feeds}, work)
+
+    def run(self, lane: Lane, case: Case, artifact: Artifact, feeds: list[Feed]) -> list[Answer]:
+        """Run feeds, in the lane's thread; names are the artifact's there and the spec's here."""
+        model = resolve_model(case.model)
+        session = self._request(case, artifact, level_of(case, self._settings))
+
+        def run(some: list[Feed]) -> list[dict[str, Any]]:
+            renamed = [_theirs(case, artifact, feed) for feed in some]
+            results: list[dict[str, Any]] = lane.call(
+                "runtime", case.id, "run", session=session, feeds=renamed
+            )
+            return results
+
+        with self._telling(case):
+            results = run_isolated(run, feeds, lane.engine.reset)
+        theirs = [tensor["name"] for tensor in artifact.facts["outputs"]]
+        back = pair_names(theirs, [spec.name for spec in model.outputs])
+        return [
+            Answer(
+                None,
+                answered(result["error"]) if case.artifact else result["error"],
+                died="died" in result,
+            )
+            if "error" in result
+            else Answer({back.get(name, name): a for name, a in result["outputs"].items()})
+            for result in results
+        ]
+
+    def _request(self, case: Case, artifact: Artifact, level: str) -> dict[str, Any]:
+        """A session with what the user named for it, and for a given file with a limit."""
+        return {
+            **session_request(case, artifact, level, self._settings.threads),
+            "memory": self._memory(case, artifact.files),
+            "allow_cpu_fallback": self._may_fall_back(case),
+            "custom_op_libraries": libraries_of(case, self._settings),
+        }
+
+    def _may_fall_back(self, case: Case) -> bool:
+        """Whether nodes may be left to the CPU; that provider itself cannot be told not to."""
+        return self._settings.cpu_fallback or PROVIDERS[case.provider].ort_name == CPU.ort_name
+
+    def _memory(self, case: Case, files: tuple[Path, ...]) -> int:
+        """Bytes that a call may take; 0, no limit, for the suite's own exports.
+
+        Nor on a GPU, whose libraries allocate by rules of their own, nor in the judge's process.
+        """
+        limited = case.artifact and not PROVIDERS[case.provider].gpu
+        if not limited or self._settings.in_process:
+            return 0
+        return self._settings.limits.memory(files)
+
+    @contextmanager
+    def _telling(self, case: Case) -> Iterator[None]:
+        """Tell a given file's failure in one sentence; one that ended its engine gets no other.
+
+        Of our own exports, what a custom-operator library would mend; one that hung gets no other
+        either, or a provider that hangs would cost the limit for each of its feeds.
+        """
+        if case.id in self._deadly:
+            raise self._deadly[case.id]
+        try:
+            yield
+        except StageFailure as failure:
+            if FELL_BACK in failure.reason:
+                raise StageFailure("runtime", case.id, _forbidden(case)) from failure
+            if not case.artifact:
+                if hung(failure):
+                    self._deadly[case.id] = failure
+                lack = lacking(failure, case.model)
+                if lack is None:
+                    raise
+                raise StageFailure("runtime", case.id, lack, failure.details) from failure
+            told = StageFailure("runtime", case.id, sentence(failure))
+            if isinstance(failure.__cause__, EngineDied):
+                self._deadly[case.id] = told
+            raise told from failure
+
+    def trace(
+        self, case: Case, path: Path, feed: Feed, names: list[str], folder: Path
+    ) -> Future[dict[str, Any]]:
+        """Intermediate tensors of a file, its own nodes run on the CPU, written to ``folder``.
+
+        Args:
+            feed: under the file's own names.
+        """
+        lane = self.lane("cpu")
+        return lane.submit(
+            lambda: lane.call(
+                "runtime",
+                f"{case.id} (trace)",
+                "trace",
+                path=str(path),
+                feed=feed,
+                names=names,
+                folder=str(folder),
+                memory=self._memory(case, (path,)),
+                libraries=libraries_of(case, self._settings),
+            )
+        )
+
+    def at_level(
+        self, case: Case, artifact: Artifact, feed: Feed, level: str
+    ) -> Future[list[dict[str, Any]]]:
+        """What the CPU provider answers at a level of graph optimisation, in the file's names."""
+        lane = self.lane("cpu")
+        session = self._request(replace(case, provider="cpu"), artifact, level)
+        return lane.submit(
+            lambda: lane.call(
+                "runtime", f"{case.id} ({level})", "run", session=session, feeds=[feed]
+            )
+        )
+
+    def optimise(self, case: Case, path: Path, level: str, target: Path) -> Future[None]:
+        """Write a file as the CPU provider rewrites it at a level of graph optimisation."""
+        lane = self.lane("cpu")
+        memory = self._memory(case, (path,))
+        wanted = {
+            "path": str(path),
+            "level": level,
+            "target": str(target),
+            "memory": memory,
+            "libraries": libraries_of(case, self._settings),
+        }
+        return lane.submit(
+            lambda: lane.call("runtime", f"{case.id} ({level})", "optimise", **wanted)
+        )
+
+    def probe(self, provider: str) -> Future[ProbeResult]:
+        """Whether a provider works here; asked once, in the provider's own process."""
+        if provider not in self.probes:
+            lane = self.lane(provider)
+            self.probes[provider] = lane.submit(lambda: self._probe(lane, provider))
+        return self.probes[provider]
+
+    def _probe(self, lane: Lane, provider: str) -> ProbeResult:
+        busy = self._clock.busy(lane.name, "runtime", f"probe of {provider}")
+        with tempfile.TemporaryDirectory() as folder, busy:
+            path = Path(folder) / "probe.onnx"
+            write_probe_model(path)
+            result = probe(PROVIDERS[provider], lane.engine, path, self._settings.limit)
+        if not result.usable:
+            lane.engine.reset()  # an engine that will judge nothing gives its memory back
+        return result
+
+
+def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1) -> dict[str, Any]:
+    """The session of a case at a graph level, as the runtime engine is asked for it."""
+    provider = PROVIDERS[case.provider]
+    return {
+        "files": [str(path) for path in artifact.files],
+        "sha256": list(artifact.sha256),
+        "provider": provider.ort_name,
+        "provider_options": provider.opened_with(threads=threads),
+        "graph_level": level,
+        "allow_cpu_fallback": True,
+        **({"library": provider.library} if provider.library else {}),
+    }
+
+
+def _forbidden(case: Case) -> str:
+    return (
+        f"{PROVIDERS[case.provider].ort_name} leaves nodes to the CPU, which --no-cpu-fallback "
+        "forbids; without it the check placement names them"
+    )
+
+
+def _theirs(case: Case, artifact: Artifact, feed: Feed) -> Feed:
+    """The feed under the artifact's own names."""
+    theirs = [tensor["name"] for tensor in artifact.facts["inputs"]]
+    ours = [spec.name for spec in resolve_model(case.model).inputs]
+    names = pair_names(ours, theirs)
+    return Feed((names.get(name, name), array) for name, array in feed.items())
+
+
+def pair_names(ours: list[str], theirs: list[str]) -> dict[str, str]:
+    """Our names to theirs: by name if they are the same set, else by order.
+
+    Routes that cannot set names choose their own; the check ``interface`` judges those of
+    routes that can.
+    """
+    if set(ours) == set(theirs) or len(ours) != len(theirs):
+        return {name: name for name in ours}
+    return dict(zip(ours, theirs, strict=True))

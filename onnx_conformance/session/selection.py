@@ -1,0 +1,184 @@
+"""Which cases a run holds: models × exporters × opsets × providers, as asked for or by default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from onnx_conformance.catalog.exporters import EXPORTERS, Exporter, refuse_unserved
+from onnx_conformance.catalog.models import MODELS, ON_REQUEST, resolve_model
+from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
+from onnx_conformance.catalog.variants import VARIANTS
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import Case, ExportOptions, ModelSpec
+from onnx_conformance.session.external_artifacts import given_cases
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Names from the command line; an empty tuple means the default of that axis."""
+
+    models: tuple[str, ...] = ()
+    exporters: tuple[str, ...] = ()
+    opsets: tuple[int, ...] = ()
+    providers: tuple[str, ...] = ()
+    artifacts: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    precision: str = ""  # of given artifacts
+    graph_levels: tuple[str, ...] = ()
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing was narrowed."""
+        return not any((self.models, self.exporters, self.opsets, self.providers, self.artifacts))
+
+    def admits(self, case: Case) -> bool:
+        """Whether no axis was narrowed to names that leave ``case`` out.
+
+        Where artifacts are given, nothing else is judged.
+        """
+        if self.artifacts:
+            return bool(case.artifact)
+        axes = (
+            (self.models, case.model),
+            (self.exporters, case.exporter),
+            (self.opsets, case.opset),
+            (self.providers, case.provider),
+        )
+        return all(not chosen or name in chosen for chosen, name in axes)
+
+    def placed(self, case: Case) -> Case:
+        """A case that a test brings itself; a plain one at the first of several graph levels.
+
+        There it is a case of the run, and no row of its own with one check.
+        """
+        if case.graph_level or case.options.suffix or not self.graph_levels:
+            return case
+        return replace(case, graph_level=self.graph_levels[0])
+
+
+def select_cases(selection: Selection) -> list[Case]:
+    """The cases of a run, model by model, each at every graph level where several are asked for.
+
+    Raises:
+        UsageError: an unknown name, or an opset that no chosen route serves.
+    """
+    cases = _cases(selection)
+    levels = selection.graph_levels
+    return [replace(case, graph_level=level) for case in cases for level in levels or ("",)]
+
+
+def _cases(selection: Selection) -> list[Case]:
+    variants = [VARIANTS[name].name for name in _once(selection.variants)]
+    if selection.artifacts and variants:
+        raise UsageError("--variant is made of an export; --artifact is judged as it is")
+    if selection.artifacts:
+        return given_cases(
+            selection.artifacts,
+            selection.models,
+            selection.exporters,
+            selection.opsets,
+            selection.providers,
+            selection.precision,
+        )
+    if selection.precision:
+        raise UsageError("--precision says what given files compute in; it needs --artifact")
+    usual = [name for name in MODELS if name not in ON_REQUEST]
+    models = [resolve_model(name) for name in _once(selection.models or usual)]
+    exporters = [EXPORTERS[name] for name in _once(selection.exporters or EXPORTERS)]
+    providers = [PROVIDERS[name] for name in _once(selection.providers or DEFAULT_PROVIDERS)]
+    frameworks = {model.framework for model in models}
+    routes_of_models = [exporter for exporter in exporters if exporter.framework in frameworks]
+    if routes_of_models:
+        _refuse_unserved_opsets(selection.opsets, routes_of_models)
+    cases = [
+        Case(
+            model.name,
+            exporter.name,
+            opset,
+            provider.name,
+            options,
+            precision=provider.precision,
+        )
+        for model in models
+        for exporter in exporters
+        if exporter.framework == model.framework
+        for opset, options in _forms(model, exporter, selection.opsets)
+        for provider in providers
+    ]
+    cases = [form for case in cases for form in (case, *_varied(case, variants))]
+    callables = [model.name for model in models if model.framework == "python"]
+    if callables:
+        raise UsageError(
+            f"{callables[0]} is a plain callable, which no route exports; give the ONNX file that "
+            "it should equal: --artifact=FILE"
+        )
+    if not cases:
+        routes = ", ".join(exporter.name for exporter in exporters)
+        raise UsageError(
+            f"no case is left: {routes} export none of {', '.join(m.name for m in models)} "
+            "(torch models have torch's routes, Keras models Keras')"
+        )
+    for case in cases:
+        refuse_unserved(case)
+    return cases
+
+
+def _varied(case: Case, variants: list[str]) -> Iterator[Case]:
+    """The variants of a plain export; options that are no default are judged by themselves."""
+    if case.options == ExportOptions():
+        yield from (varied(case, name) for name in variants)
+
+
+def varied(case: Case, variant: str) -> Case:
+    """The case of what ``variant`` makes of a plain export.
+
+    Raises:
+        UsageError: an unknown variant, or one of an export with options that are not default.
+    """
+    made = VARIANTS[variant]
+    if case.options != ExportOptions():
+        raise UsageError(f"variant {made.name} is made of a plain export, without other options")
+    both = coarser(case.precision, made.precision)
+    return replace(case, variant=made.name, precision=both, file_precision=made.precision)
+
+
+def _once(names: Iterable[str]) -> list[str]:
+    """The names without repetition, in their order."""
+    return list(dict.fromkeys(names))
+
+
+def possible_cases() -> Iterator[Case]:
+    """Every plain case of a registered model: all opsets that its routes serve, all providers."""
+    for model in MODELS.values():
+        for exporter in EXPORTERS.values():
+            if exporter.framework == model.framework:
+                for opset in exporter.opsets:
+                    for provider in PROVIDERS.values():
+                        precision = provider.precision
+                        yield Case(
+                            model.name, exporter.name, opset, provider.name, precision=precision
+                        )
+
+
+def _forms(
+    model: ModelSpec, exporter: Exporter, opsets: tuple[int, ...]
+) -> Iterator[tuple[int, ExportOptions]]:
+    """The opsets and option sets in which ``exporter`` exports ``model``."""
+    default = [exporter.conservative, exporter.newest]
+    default += [opset for name, opset in exporter.watched if name == model.name]
+    chosen = [opset for opset in opsets if opset in exporter.opsets] if opsets else default
+    variants = [options for name, options in exporter.variants if name == model.name]
+    for options in (ExportOptions(), *variants):
+        for opset in dict.fromkeys(chosen):
+            yield opset, options
+
+
+def _refuse_unserved_opsets(opsets: tuple[int, ...], exporters: list[Exporter]) -> None:
+    for opset in opsets:
+        if not any(opset in exporter.opsets for exporter in exporters):
+            served = ", ".join(
+                f"{exporter.name} {exporter.opsets.start}-{exporter.opsets.stop - 1}"
+                for exporter in exporters
+            )
+            raise UsageError(f"no chosen exporter serves opset {opset}; served: {served}")

@@ -1,0 +1,176 @@
+"""The subject of a check: one case with its native side, its artifact and its session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from onnx_conformance.catalog.exporters import Exporter
+from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.tolerances import Tolerances
+from onnx_conformance.core.traces import Traced
+from onnx_conformance.inputs.recipes import Feed
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An exported file and what was read back from it (:func:`onnx_conformance.core.onnx_file.inspect`)."""
+
+    path: Path
+    files: tuple[Path, ...]
+    sha256: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Who does the work of a session, by ONNX Runtime's profiler.
+
+    Args:
+        run: seconds of a run.
+        nodes: provider -> seconds of it in that provider's nodes.
+        unknown: why it could not be measured; empty where it was.
+    """
+
+    run: float = 0.0
+    nodes: dict[str, float] = field(default_factory=dict)
+    unknown: str = ""
+
+    def share(self, provider: str) -> float | None:
+        """What of a run is not spent in the nodes of others: None where it was not measured.
+
+        A device that works on by itself counts so, and the waiting for it; see
+        :mod:`onnx_conformance.workers.onnxruntime.profile`.
+        """
+        others = sum(seconds for name, seconds in self.nodes.items() if name != provider)
+        return max(0.0, 1.0 - others / self.run) if self.run else None
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """What an ONNX Runtime session says of itself.
+
+    Args:
+        sha256: digests of the files that the session loaded, taken by the engine.
+        placement: provider -> operator -> number of nodes, after optimisation.
+        work: measured only where several providers run its nodes.
+    """
+
+    provider: str
+    sha256: tuple[str, ...]
+    placement: dict[str, dict[str, int]]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    seconds: float
+    work: Work | None = None
+
+    def nodes(self, provider: str) -> int:
+        return sum(self.placement.get(provider, {}).values())
+
+    @property
+    def share_of_nodes(self) -> float:
+        """The share of the nodes that the session's provider runs, from 0 to 1."""
+        nodes = sum(self.nodes(name) for name in self.placement)
+        return self.nodes(self.provider) / nodes if nodes else 0.0
+
+    @property
+    def share_of_work(self) -> float | None:
+        """The share of a run's time that is the provider's; None where it is not known."""
+        if self.share_of_nodes in (0.0, 1.0):  # there is nothing to divide
+            return self.share_of_nodes
+        return self.work.share(self.provider) if self.work else None
+
+
+@dataclass(frozen=True)
+class NativeWeights:
+    """The native model's tensors by name.
+
+    Args:
+        batch_norms: which of them make a BatchNorm, as BatchNormRecords.
+        unused: which of them never reach the outputs, such as an auxiliary head's.
+        names: what the native model calls its inputs, outputs and layers, where it does.
+    """
+
+    arrays: dict[str, Array]
+    batch_norms: list[Any]
+    unused: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the runtime said to a feed: outputs under the spec's names, or an error's text.
+
+    Args:
+        died: the error is that the feed ended the runtime's process.
+    """
+
+    outputs: Outputs | None
+    error: str | None = None
+    died: bool = False
+
+
+class Subject(Protocol):
+    """What a check may ask. Attributes are facts; methods may wait for an engine.
+
+    ``hurried``: a failure is wanted as it is, and not explained further.
+    ``min_placement``: the least share of the nodes that the provider must run, 0 to 1.
+    ``graph_level``: what ONNX Runtime calls the graph optimization level of its sessions.
+    """
+
+    case: Case
+    model: ModelSpec
+    exporter: Exporter
+    tolerances: Tolerances
+    seed: int
+    hurried: bool
+    min_placement: float
+    graph_level: str
+
+    @property
+    def artifact(self) -> Artifact: ...
+
+    @property
+    def session(self) -> SessionInfo: ...
+
+    @property
+    def weights(self) -> NativeWeights: ...
+
+    def reference(self, feed: Feed) -> Reference:
+        """The oracle, and native's ways in the case's class of precision."""
+        ...
+
+    def plain_reference(self, feed: Feed) -> Reference:
+        """The same in float32, whatever the case computes in."""
+        ...
+
+    def native(self, feed: Feed) -> Outputs: ...
+
+    def native_refusal(self, feed: Feed) -> str | None:
+        """Why native refuses the feed, in its own words; None if it answers."""
+        ...
+
+    def run(self, feed: Feed, repeat: int = 0) -> Answer: ...
+
+    def ranges(self, feed: Feed) -> dict[str, Traced]:
+        """Of each tensor that the file's nodes make, unoptimised on the CPU: what it spans."""
+        ...
+
+    def preprocess(self, photograph: Path) -> Array:
+        """torchvision's sample of a photograph, ``(3, crop, crop)``."""
+        ...
+
+    def with_artifact(self, artifact: Artifact) -> Subject:
+        """The same case with another file, which sessions then load."""
+        ...
+
+
+def libraries_of(case: Case, settings: Settings) -> list[str]:
+    """The libraries that its model brings, and those that the user named for the run."""
+    own = MODELS[case.model].libraries if case.model in MODELS else ()
+    return list(dict.fromkeys((*own, *settings.custom_op_libraries)))

@@ -1,0 +1,188 @@
+"""Take models from elsewhere into the registry, before cases are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.models import MODELS, Pointer, read_pointer
+from onnx_conformance.core.errors import (
+    ConformanceError,
+    EngineDied,
+    EngineError,
+    StageFailure,
+    UsageError,
+)
+from onnx_conformance.core.spec import ModelSpec, spec_from_data
+from onnx_conformance.core.store import file_digest
+from onnx_conformance.session.worker_client import WorkerEngine
+
+SERVANT = "onnx_conformance.workers.user_model.backend:Describer"
+
+
+def adopt(
+    files: Iterable[str],
+    models: Iterable[str],
+    *,
+    against: str = "",
+    weights: str = "calibrated",
+    seed: int = 0,
+    limit: float = 300.0,
+) -> tuple[str, ...]:
+    """Register what files of users' register and what pointers among ``models`` name.
+
+    Args:
+        files: Python files or modules with ``@register_model`` functions.
+        models: as ``--model`` names them; plain names may be of the files or of ours.
+        against: an ONNX file that takes the native model's place; then it alone is chosen.
+
+    Returns:
+        The chosen models' names, in order: those asked for, or else all of the files.
+
+    Raises:
+        UsageError: one sentence on what is wrong with the files, models or their specs.
+    """
+    if against:
+        return (_reference_file(against, weights, seed, limit),)
+    asked, sources = list(dict.fromkeys(models)), [_source(file) for file in files]
+    pointers = {name: read_pointer(name) for name in asked if name not in MODELS}
+    named = [name for name in asked if name not in MODELS and pointers.get(name) is None]
+    new = [pointer for pointer in pointers.values() if pointer and pointer.name not in MODELS]
+    plain = [name for name in named if not name.startswith("torchvision:")]
+    looks: list[tuple[list[str], list[Pointer]]] = []
+    looks += [([source], []) for source in sources if plain or not asked]
+    looks += [([], [pointer]) for pointer in new]
+    found: list[str] = []
+    declared: list[str] = []
+    imported: dict[tuple[str, str], str] = {}
+    for files_of, pointers_of in looks:  # each in a process of its own, with its own framework
+        specs, modules, names = _described(files_of, pointers_of, plain, weights, seed, limit)
+        declared += names
+        _refuse_namesakes(imported, {spec.framework for spec in specs}, modules)
+        for spec in specs:
+            remember(spec.name, modules.values())
+            found.append(_registered(spec).name)
+    _refuse_unknown([name for name in plain if name not in MODELS], files, declared)
+    if not asked:
+        return tuple(found)
+    return tuple(pointer.name if (pointer := pointers.get(name)) else name for name in asked)
+
+
+def _reference_file(against: str, weights: str, seed: int, limit: float) -> str:
+    path = Path(against)
+    if not path.is_file():
+        raise UsageError(f"--against {against}: no such file")
+    pointer = Pointer(path.name, str(path.absolute()), "file")
+    if not path.name.endswith(".onnx"):
+        raise UsageError(f"--against {against}: must be an .onnx file")
+    ((spec,), _, _) = _described([], [pointer], [], weights, seed, limit)
+    return _registered(spec).name
+
+
+def _source(file: str) -> str:
+    if not file.endswith(".py") and "/" not in file:
+        return file  # a module
+    path = Path(file)
+    if path.is_file() and not file.endswith(".py"):
+        raise UsageError(f"--models-from {file}: must be a .py file, or a module")
+    if not path.is_file():
+        kind = "a folder; name the Python file in it" if path.is_dir() else "no such file"
+        where = (
+            "" if path.is_absolute() else f" in {Path.cwd()}; from elsewhere, give its whole path"
+        )
+        raise UsageError(
+            f"--models-from {file}: {kind}{where} ('make new-model NAME=my_net' writes one)"
+        )
+    return str(path.absolute())
+
+
+def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str]) -> None:
+    """A name that is neither ours nor in the user's files, which the error lists."""
+    if names and declared:
+        raise UsageError(
+            f"unknown model '{names[0]}'; in {', '.join(files)}: {', '.join(declared)}; "
+            f"of the suite: {', '.join(sorted(set(MODELS) - set(declared)))}"
+        )
+
+
+def _refuse_namesakes(
+    imported: dict[tuple[str, str], str], frameworks: set[str], modules: dict[str, str]
+) -> None:
+    """Refuse modules of one name from several files: an engine would have the first for both.
+
+    Args:
+        imported: files by framework and module, of the models before; these are added.
+    """
+    for place in ((framework, name) for framework in frameworks for name in modules):
+        first = imported.setdefault(place, modules[place[1]])
+        if first != modules[place[1]]:
+            raise UsageError(
+                f"two models import a module called '{place[1]}', from {first} and "
+                f"{modules[place[1]]}; rename one, or certify them in two runs"
+            )
+
+
+def _registered(spec: ModelSpec) -> ModelSpec:
+    if spec.name in MODELS and MODELS[spec.name] == spec:
+        return spec
+    return MODELS.register(spec.name, spec)
+
+
+def _described(
+    files: list[str],
+    pointers: list[Pointer],
+    wanted: list[str],
+    weights: str,
+    seed: int,
+    limit: float,
+) -> tuple[list[ModelSpec], dict[str, str], list[str]]:
+    """The specs, the files of the user's modules behind them, and all names that these register."""
+    engine = WorkerEngine(SERVANT)
+    try:
+        data: list[dict[str, Any]] = engine.call(
+            "describe",
+            limit,
+            files=files,
+            pointers=[pointer.as_data() for pointer in pointers],
+            wanted=wanted,
+            weights=weights,
+            seed=seed,
+        )
+        modules: dict[str, str] = engine.call("modules", limit)
+        names: list[str] = engine.call("names", limit)
+    except EngineDied as error:
+        what = ", ".join([*files, *(pointer.name for pointer in pointers)])
+        raise UsageError(f"looking at {what}: {error}") from error
+    except EngineError as error:
+        said = error.message if error.kind == UsageError.__name__ else str(error)
+        raise UsageError(" ".join(said.split())) from error
+    except ConformanceError as error:
+        raise UsageError(str(error)) from error
+    finally:
+        engine.close()
+    return [spec_from_data(one) for one in data], modules, names
+
+
+_SEEN: dict[str, dict[Path, str]] = {}
+
+
+def remember(model: str, sources: Iterable[str]) -> None:
+    """Note the content of the files behind a model."""
+    _SEEN[model] = {path: _digest(path) for path in map(Path, sources)}
+
+
+def refuse_edited(model: str) -> None:
+    """Do nothing while the files behind a model are as they were.
+
+    Raises:
+        StageFailure: one of them was edited.
+    """
+    for path, digest in _SEEN.get(model, {}).items():
+        if _digest(path) != digest:
+            reason = f"{path} was edited during the run: run it again"
+            raise StageFailure("build", model, reason)
+
+
+def _digest(path: Path) -> str:
+    return file_digest(path) if path.is_file() else ""

@@ -1,0 +1,224 @@
+"""The judge's end of an engine: start it, call it within a time limit, replace it when it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, Protocol
+
+import execnet
+import psutil
+
+from onnx_conformance.core.errors import (
+    CapabilityMissing,
+    ConformanceError,
+    EngineDied,
+    EngineError,
+)
+from onnx_conformance.core.wire import pack, unpack
+from onnx_conformance.workers import boot
+from onnx_conformance.workers.server import answer, make_servant
+
+ROOT = Path(__file__).resolve().parents[2]
+_BOOT = inspect.getsource(boot)  # read once: linecache, too, is not for two threads at once
+
+
+class Engine(Protocol):
+    """What the pipeline needs of an engine, wherever it lives."""
+
+    def start(self, limit: float) -> None:
+        """Import the framework, within ``limit`` seconds; harmless when already started."""
+
+    def call(self, method: str, limit: float, **arguments: Any) -> Any:
+        """Call the servant's ``method``; arrays travel both ways.
+
+        Raises:
+            CapabilityMissing: the engine says that this machine lacks something.
+            EngineDied: the process ended, or exceeded ``limit`` seconds and was killed.
+            EngineError: the servant raised; the engine lives on.
+        """
+
+    def reset(self) -> None:
+        """End the process; the next call starts a fresh one."""
+
+    def last_words(self) -> str:
+        """The end of what the engine wrote to its standard error; may be empty."""
+
+    def close(self) -> None:
+        """End the engine at once."""
+
+
+def _result(reply: tuple[str, Any]) -> Any:
+    status, payload = unpack(reply)
+    if status == "ok":
+        return payload
+    kind, message, details = payload
+    if kind == CapabilityMissing.__name__:
+        raise CapabilityMissing(message)
+    raise EngineError(kind, message, details)
+
+
+class WorkerEngine:
+    """An engine in a process of its own, reached through execnet.
+
+    Args:
+        kind: a key of :data:`onnx_conformance.workers.backends.SERVANTS`, or ``module:class``.
+        spec: execnet's way to name a process, such as ``popen//python=/path/to/python``.
+        threads: how many threads the framework may use.
+    """
+
+    def __init__(self, kind: str, *, spec: str | None = None, threads: int = 1) -> None:
+        self.kind = kind
+        self._spec = spec or f"popen//python={sys.executable}"
+        self._threads = threads
+        self._group = execnet.Group()
+        self._channel: Any = None
+        self._closed = False
+        self._process: psutil.Process | None = None
+        descriptor, log = tempfile.mkstemp(prefix=f"conformance-{kind.replace(':', '.')}-")
+        os.close(descriptor)
+        self._log = Path(log)
+
+    @property
+    def process(self) -> psutil.Process | None:
+        """The worker's process, while it runs on this host."""
+        return self._process
+
+    def start(self, limit: float) -> None:
+        if self._channel is not None:
+            return
+        if self._closed:
+            raise self._is_closed()
+        try:
+            gateway = self._group.makegateway(self._spec)
+            self._channel = gateway.remote_exec(_BOOT)
+            self._channel.send(
+                {
+                    "root": str(ROOT),
+                    "kind": self.kind,
+                    "threads": self._threads,
+                    "log": str(self._log),
+                }
+            )
+        except (OSError, EOFError, execnet.HostNotFound) as error:
+            message = f"cannot start {self._spec}: {error}"
+            raise EngineDied(f"{self.kind} engine", message) from error
+        try:
+            pid = self._receive("start", limit)
+            if gateway.spec.popen:  # else the number means nothing on this host
+                self._process = psutil.Process(pid)
+            self._receive("import", limit)
+        except ConformanceError:
+            self._discard()
+            raise
+        if self._closed:  # by another thread, which may have come too early to kill it
+            self._discard()
+            raise self._is_closed()
+
+    def call(self, method: str, limit: float, **arguments: Any) -> Any:
+        self.start(limit)
+        message = (method, pack(arguments))
+        try:
+            self._open_channel().send(message)
+        except OSError as error:
+            raise self._died(method) from error
+        return self._receive(method, limit)
+
+    def reset(self) -> None:
+        self._discard()
+
+    def close(self) -> None:
+        self._closed = True
+        self._discard()
+        self._log.unlink(missing_ok=True)
+
+    def _receive(self, method: str, limit: float) -> Any:
+        channel = self._open_channel()
+        try:
+            return _result(channel.receive(timeout=limit))
+        except EOFError as error:
+            raise self._died(method) from error
+        except channel.RemoteError as error:  # the worker's own loop failed, not the servant
+            self._discard()
+            last = error.formatted.strip().splitlines()[-1]
+            message = f"in '{method}': {last}"
+            raise EngineDied(f"{self.kind} engine died", message, error.formatted) from error
+        except channel.TimeoutError as error:
+            words = self.last_words()
+            self._discard()
+            message = f"'{method}' gave no answer within {limit:g} s and was killed"
+            raise EngineDied(f"{self.kind} engine hung", message, words) from error
+
+    def _died(self, method: str) -> EngineDied:
+        status = self._exit_status()
+        words = self.last_words()
+        self._discard()
+        hint = " (SIGKILL: often the system being out of memory)" if status == -9 else ""
+        return EngineDied(
+            f"{self.kind} engine died", f"in '{method}', exit status {status}{hint}", words
+        )
+
+    def _open_channel(self) -> Any:
+        channel = self._channel
+        if channel is None:  # another thread closed the engine
+            raise self._is_closed()
+        return channel
+
+    def _is_closed(self) -> EngineDied:
+        return EngineDied(f"{self.kind} engine", "is closed")
+
+    def _exit_status(self) -> int | None:
+        if self._process is None:
+            return None
+        with contextlib.suppress(psutil.Error):
+            status: int | None = self._process.wait(timeout=5)
+            return status
+        return None
+
+    def last_words(self) -> str:
+        with contextlib.suppress(FileNotFoundError):  # the engine is closed
+            return self._log.read_text(errors="replace")[-4000:]
+        return ""
+
+    def _discard(self) -> None:
+        """Kill rather than ask: a graceful stop costs over a second and has nothing to save."""
+        if self._process is not None:
+            with contextlib.suppress(psutil.Error):
+                self._process.kill()
+        self._group.terminate(timeout=0.1)
+        self._group = execnet.Group()
+        self._channel = None
+        self._process = None
+
+
+class InProcessEngine:
+    """The same interface in the judge's own process, for a debugger. It limits nothing."""
+
+    def __init__(self, kind: str, *, threads: int = 1) -> None:
+        self.kind = kind
+        self._threads = threads
+        self._servant: Any = None
+
+    def start(self, limit: float) -> None:
+        if self._servant is None:
+            self._servant = make_servant(self.kind, self._threads)
+
+    def call(self, method: str, limit: float, **arguments: Any) -> Any:
+        self.start(limit)
+        with warnings.catch_warnings():  # a framework's are errors in no worker, and so not here
+            warnings.simplefilter("ignore")
+            return _result(pack(answer(self._servant, method, unpack(pack(arguments)))))
+
+    def reset(self) -> None:
+        self._servant = None
+
+    def last_words(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        self._servant = None

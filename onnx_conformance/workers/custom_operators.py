@@ -1,0 +1,159 @@
+"""Operators of a model's own, as the export routes take them. Runs in the native engine's process.
+
+A file with an operator that nobody has is no export: what a route lacks is told in one line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.core.custom_operators import PAGE, CustomOperators, operators_of
+from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, UsageError
+from onnx_conformance.workers.server import load_object
+
+FROM_OPSET = 9  # a symbolic function serves the opsets from the one on that it is registered for
+NAMED = re.compile(r"\b(?P<name>[A-Za-z_]\w*::\w+)")
+TARGET = re.compile(r"op='(?P<space>\w+)\.(?P<name>\w+)', overload='(?P<overload>\w+)'")
+
+
+class MissingTranslation(ConformanceError):
+    """A route met an operator that it cannot write; the message says which and what to give it."""
+
+
+def operators_in(request: Mapping[str, Any]) -> CustomOperators:
+    """What the model's builder was given."""
+    return operators_of(load_object(request["builder"]), request["arguments"])
+
+
+def translation_table(operators: CustomOperators) -> dict[Any, Any] | None:
+    """``custom_translation_table`` of ``torch.onnx.export``.
+
+    Raises:
+        UsageError: torch has no operator of a name.
+    """
+    return {_overload(name): found for name, found in operators.dynamo.items()} or None
+
+
+def _overload(name: str) -> Any:
+    import torch
+
+    space, _, label = name.partition("::")
+    plain, _, overload = label.partition(".")
+    try:
+        return getattr(getattr(getattr(torch.ops, space), plain), overload or "default")
+    except AttributeError as error:
+        raise UsageError(
+            f'custom_operators(dynamo=...): torch has no operator "{name}"; define it with '
+            "torch.library.custom_op before the model is built, under that name"
+        ) from error
+
+
+@contextmanager
+def symbolics(operators: CustomOperators) -> Iterator[None]:
+    """Register symbolic functions meanwhile: the registry is the process's, other models' too."""
+    from torch.onnx import utils
+
+    registered = []
+    try:
+        for name, function in operators.torchscript.items():
+            utils.register_custom_op_symbolic(name, function, FROM_OPSET)
+            registered.append(name)
+        yield
+    finally:
+        for name in registered:
+            utils.unregister_custom_op_symbolic(name, FROM_OPSET)
+
+
+@contextmanager
+def telling(route: str, argument: str) -> Iterator[None]:
+    """Tell an operator that torch cannot translate in one line.
+
+    Raises:
+        MissingTranslation: in place of torch's error, which is several pages long.
+    """
+    try:
+        yield
+    except Exception as error:
+        name = _lacking(error)
+        if name is None:
+            raise
+        raise MissingTranslation(_remedy(route, name, argument)) from error
+
+
+def _lacking(error: BaseException | None) -> str | None:
+    """The operator that an error of torch's exporters says has no translation."""
+    while error is not None:
+        kind, words = type(error).__name__, str(error)
+        if kind == "UnsupportedOperatorError":
+            found = NAMED.search(words)
+            return found["name"] if found else None
+        if kind == "DispatchError":
+            target = TARGET.search(words)
+            return _name(target) if target else None
+        error = error.__cause__
+    return None
+
+
+def _name(target: re.Match[str]) -> str:
+    overload = "" if target["overload"] == "default" else f".{target['overload']}"
+    return f"{target['space']}::{target['name']}{overload}"
+
+
+def _remedy(route: str, name: str, argument: str) -> str:
+    return (
+        f"{route} has no translation of the operator {name}; give it one, "
+        f'@custom_operators({argument}={{"{name}": function}}) ({PAGE})'
+    )
+
+
+# -- tf2onnx ---------------------------------------------------------------------------------
+
+
+def handlers(operators: CustomOperators) -> dict[str, Any]:
+    """What ``tf2onnx.convert.from_keras`` and ``from_function`` take for custom operators."""
+    if not operators.tf2onnx:
+        return {}
+    from onnx import helper
+
+    opsets = [helper.make_opsetid(domain, n) for domain, n in operators.domains.items()]
+    known: dict[str, Any] = {name: (handler, []) for name, handler in operators.tf2onnx.items()}
+    return {"custom_op_handlers": known, "extra_opset": opsets or None}
+
+
+def refuse_handlers(request: Mapping[str, Any], route: str) -> None:
+    """Raise CapabilityMissing if the model needs handlers: ``route`` has no way to take them."""
+    if operators_in(request).tf2onnx:
+        raise CapabilityMissing(
+            f"{route} takes no custom operator handlers; use tf2onnx_keras or tf2onnx_function"
+        )
+
+
+def refuse_unknown(path: Path, route: str) -> None:
+    """Raise MissingTranslation if the file has an operator that ONNX has not.
+
+    tf2onnx logs what it cannot translate, leaves it in the file under TensorFlow's name, and
+    calls that a success (https://github.com/onnx/tensorflow-onnx/issues/1981).
+    """
+    unknown = _unknown(path)
+    if unknown:
+        raise MissingTranslation(_remedy(route, unknown, "tf2onnx"))
+
+
+def _unknown(path: Path) -> str | None:
+    import onnx
+
+    from onnx_conformance.core.onnx_file import every_graph
+
+    model = onnx.load(path, load_external_data=False)
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    own = {(function.domain, function.name) for function in model.functions}
+    for graph, _ in every_graph(model):
+        for node in graph.node:
+            plain = node.domain in ("", "ai.onnx") and (node.domain, node.op_type) not in own
+            if plain and not onnx.defs.has(node.op_type, versions.get(node.domain, 1), ""):
+                return str(node.op_type)
+    return None

@@ -1,0 +1,167 @@
+"""Keras' routes: tf2onnx from Keras, from a function, from a SavedModel; Keras' own export.
+
+All four end in tf2onnx, which names every open axis ``unk__N``, each with a number of its own
+(``tf2onnx.utils.make_onnx_shape``): no route can name the batch axis, or say that the output's
+is the input's. The numbers count on within a process, so two exports of one model differ in them.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.exporters import EXPORTERS, Exporter
+from onnx_conformance.core.spec import STATIC_BATCH, ExportOptions, Framework
+from onnx_conformance.workers.custom_operators import (
+    handlers,
+    operators_in,
+    refuse_handlers,
+    refuse_unknown,
+)
+
+_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx", "protobuf")
+_OPSETS = range(9, 19)
+_KERAS: Framework = "keras"
+
+
+def _flat_signature(request: Any, options: dict[str, bool]) -> list[Any]:
+    """One TensorSpec for each input; its name becomes the name in the file."""
+    from onnx_conformance.workers.keras.introspect import tensor_specs
+
+    return tensor_specs(request, None if options["dynamic_batch"] else STATIC_BATCH)
+
+
+def _model_signature(request: Any, options: dict[str, bool]) -> list[Any]:
+    """The signature of the model itself, which takes several inputs as one list."""
+    specs = _flat_signature(request, options)
+    return specs if len(specs) == 1 else [specs]
+
+
+def _functional(model: Any, request: Any) -> Any:
+    """``model`` called inside a functional ``keras.Model`` with inputs of its own."""
+    import keras
+
+    inputs = [
+        keras.Input([None if isinstance(dim, str) else dim for dim in shape[1:]], dtype=dtype)
+        for _, shape, dtype in request["inputs"]
+    ]
+    whole = inputs[0] if len(inputs) == 1 else inputs
+    return keras.Model(whole, model(whole))
+
+
+def tf2onnx_keras(
+    model: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
+) -> None:
+    """``tf2onnx.convert.from_keras``. Outputs get the names of the model's last layers."""
+    import tf2onnx
+
+    tf2onnx.convert.from_keras(
+        _functional(model, request) if options["functional"] else model,
+        input_signature=_model_signature(request, options),
+        opset=opset,
+        output_path=str(path),
+        **handlers(operators_in(request)),
+    )
+    refuse_unknown(path, "tf2onnx_keras")
+
+
+def tf2onnx_function(
+    model: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
+) -> None:
+    """``tf2onnx.convert.from_function`` on a ``tf.function`` that names the outputs."""
+    import tensorflow as tf
+    import tf2onnx
+
+    from onnx_conformance.workers.keras.introspect import call_model
+
+    signature = _flat_signature(request, options)
+
+    def forward(*inputs: Any) -> dict[str, Any]:
+        results = call_model(model, list(inputs), request["outputs"])
+        return dict(zip(request["outputs"], results, strict=True))
+
+    tf2onnx.convert.from_function(
+        tf.function(forward, input_signature=signature),
+        input_signature=signature,
+        opset=opset,
+        output_path=str(path),
+        **handlers(operators_in(request)),
+    )
+    refuse_unknown(path, "tf2onnx_function")
+
+
+def tf2onnx_saved_model(
+    model: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
+) -> None:
+    """``model.export``, then ``python -m tf2onnx.convert --saved-model``, the command line.
+
+    Inputs keep the names of the signature, and are sorted by them: a SavedModel's signature is a
+    dict (https://github.com/tensorflow/tensorflow/issues/48157). It calls the outputs ``output_0``,
+    ``output_1``, which the command line renames in that order.
+    """
+    refuse_handlers(request, "tf2onnx_saved_model")
+    signature = _model_signature(request, options)
+    with tempfile.TemporaryDirectory() as folder:
+        model.export(folder, format="tf_saved_model", verbose=False, input_signature=signature)
+        arguments = ["--saved-model", folder, "--output", str(path), "--opset", str(opset)]
+        _command_line([*arguments, "--rename-outputs", ",".join(request["outputs"])])
+    refuse_unknown(path, "tf2onnx_saved_model")
+
+
+def _command_line(arguments: list[str]) -> None:
+    """Run ``python -m tf2onnx.convert`` in this process: it spares TensorFlow's second import."""
+    before = sys.argv
+    sys.argv = ["tf2onnx.convert", *arguments]
+    try:
+        runpy.run_module("tf2onnx.convert", run_name="__main__", alter_sys=True)
+    except SystemExit as stop:
+        if stop.code:
+            raise RuntimeError(f"tf2onnx.convert ended with status {stop.code}") from stop
+    finally:
+        sys.argv = before
+
+
+def keras_export(
+    model: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
+) -> None:
+    """``keras.Model.export(format="onnx")``. Outputs are called ``Identity:0`` and so on."""
+    refuse_handlers(request, "keras_export")
+    model.export(
+        str(path),
+        format="onnx",
+        verbose=False,
+        opset_version=opset,
+        input_signature=_model_signature(request, options),
+    )
+    refuse_unknown(path, "keras_export")
+
+
+def _register(name: str, **promises: Any) -> None:
+    EXPORTERS.register(
+        name,
+        Exporter(
+            name=name,
+            framework=_KERAS,
+            function=f"{__name__}:{name}",
+            opsets=_OPSETS,
+            conservative=14,
+            newest=18,
+            packages=_PACKAGES,
+            sets_batch_axis=False,
+            **promises,
+        ),
+    )
+
+
+_register(
+    "tf2onnx_keras",
+    sets_output_names=False,
+    options=frozenset({"dynamic_batch", "functional"}),
+    variants=(("keras_sequential", ExportOptions(functional=True)),),
+)
+_register("tf2onnx_function", options=frozenset({"dynamic_batch"}))
+_register("tf2onnx_saved_model", keeps_input_order=False, options=frozenset({"dynamic_batch"}))
+_register("keras_export", sets_output_names=False, options=frozenset({"dynamic_batch"}))

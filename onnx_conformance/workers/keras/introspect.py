@@ -1,0 +1,194 @@
+"""Keras models as an engine holds them: built in float32 or float64, with named variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from onnx_conformance.core.compute_modes import Way
+from onnx_conformance.core.native_request import (
+    Arrays,
+    BatchNormRecord,
+    ModelRequest,
+    axes_of,
+    specs_of,
+)
+from onnx_conformance.core.spec import MIDDLE, sizes_of
+from onnx_conformance.workers.native import Approximation, build
+
+
+@dataclass
+class Native:
+    """A built model, its forward pass (a ``tf.function``), and whose weights it holds."""
+
+    model: Any
+    forward: Any
+    variables: dict[str, Any]
+    loaded: str = ""
+    replicas: dict[str, Any] = field(default_factory=dict)
+
+    def replica(self, precision: str, approximation: Approximation) -> Any:
+        """The forward pass with a replica's liberties, traced once."""
+        key = f"{precision} {sorted(approximation.items())}"
+        if key not in self.replicas:
+            from onnx_conformance.workers.keras.replicas import with_liberties
+
+            self.replicas[key] = with_liberties(self.forward, approximation, precision)
+        return self.replicas[key]
+
+    def rounded(self, precision: str) -> Any:
+        """The forward pass in a class of less precision, traced once."""
+        if precision not in self.replicas:
+            from onnx_conformance.workers.keras.precision import rounded
+
+            self.replicas[precision] = rounded(self.forward, precision)
+        return self.replicas[precision]
+
+    def computing(self, known: Way, approximation: Approximation | None) -> Any:
+        """The forward pass of a way."""
+        if known.rounded:
+            return self.rounded(known.precision)
+        if known.replica and approximation is not None:
+            return self.replica(known.replica, approximation)
+        return self.forward
+
+
+def call_model(model: Any, inputs: list[Any], names: list[str]) -> list[Any]:
+    """The model's outputs in inference mode, in the order of ``names``.
+
+    Several inputs go in as one list, in the order of the model's spec. Outputs that the model
+    returns in a dict are picked by name.
+    """
+    result = model(inputs[0] if len(inputs) == 1 else inputs, training=False)
+    if isinstance(result, dict):
+        return [result[name] for name in names]
+    return list(keras.tree.flatten(result))
+
+
+def tensor_specs(model: ModelRequest, batch: int | None, dtype: str | None = None) -> list[Any]:
+    """The inputs as ``tf.TensorSpec``, with ``batch`` in place of symbolic dimensions.
+
+    Args:
+        batch: None leaves every symbolic axis open.
+        dtype: what floating inputs become; None leaves them as the spec has them.
+    """
+    sizes = sizes_of(axes_of(model), MIDDLE)
+    return [
+        tf.TensorSpec(
+            spec.concrete(batch, sizes)
+            if batch
+            else [None if isinstance(d, str) else d for d in shape],
+            dtype if dtype and tf.as_dtype(kind).is_floating else kind,
+            name=name,
+        )
+        for spec, (name, shape, kind) in zip(specs_of(model), model["inputs"], strict=True)
+    ]
+
+
+def build_float32(request: ModelRequest) -> Native:
+    """The model as it is."""
+    return _build(request, "float32")
+
+
+def build_float64(request: ModelRequest) -> Native:
+    """The oracle: the model built anew, since Keras fixes a layer's precision at its creation.
+
+    The policy decides the layers' precision, floatx that of the model's inputs and of the
+    constants in a forward pass, so it holds until the pass is traced.
+    """
+    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        native = _build(request, "float64")
+        traced = native.forward.get_concrete_function()
+    finally:
+        keras.config.set_floatx(floatx)
+        keras.config.set_dtype_policy(policy)
+    outputs = {f"output {index}": tensor for index, tensor in enumerate(traced.outputs)}
+    _refuse_narrow(request["name"], {**native.variables, **outputs})
+    return native
+
+
+def _refuse_narrow(name: str, parts: dict[str, Any]) -> None:
+    """Raise if a variable or an output is of a floating type other than float64."""
+    kinds = {label: tf.as_dtype(part.dtype) for label, part in parts.items()}
+    narrow = [label for label, kind in kinds.items() if kind.is_floating and kind != tf.float64]
+    if narrow:
+        raise ValueError(
+            f"the float64 oracle of '{name}' is not float64 in {narrow}: its layers fix their "
+            "own dtype; let the builder leave it to Keras' dtype policy"
+        )
+
+
+def _build(request: ModelRequest, dtype: str) -> Native:
+    keras.utils.clear_session()  # else layer names count on, and the weights' keys with them
+    keras.utils.set_random_seed(request["seed"])
+    model = build(request)
+    if not model.built:
+        zeros = [tf.zeros(spec.shape, spec.dtype) for spec in tensor_specs(request, 1, dtype)]
+        call_model(model, zeros, request["outputs"])
+
+    def forward(*inputs: Any) -> list[Any]:
+        return call_model(model, list(inputs), request["outputs"])
+
+    traced = tf.function(forward, input_signature=tensor_specs(request, None, dtype))
+    return Native(model, traced, _named_variables(model))
+
+
+def _named_variables(model: Any) -> dict[str, Any]:
+    """Path -> variable. Keras does not keep paths unique, so a repeated one gets a number."""
+    named: dict[str, Any] = {}
+    for variable in model.weights:
+        name, count = variable.path, 1
+        while name in named:
+            count += 1
+            name = f"{variable.path}#{count}"
+        named[name] = variable
+    return named
+
+
+def assign(variables: dict[str, Any], arrays: Arrays) -> None:
+    """Put the arrays into the variables of their names.
+
+    Raises:
+        ValueError: they are not the same names.
+    """
+    if variables.keys() != arrays.keys():
+        raise ValueError(
+            "the weights are those of another model; only in one of the two: "
+            f"{sorted(variables.keys() ^ arrays.keys())}"
+        )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+
+
+def batch_norms(model: Any, variables: dict[str, Any]) -> list[BatchNormRecord]:
+    """The BatchNorms, by the names of their variables."""
+    keys = {id(variable): name for name, variable in variables.items()}
+    return [
+        {
+            "gamma": keys[id(norm.gamma)],
+            "beta": keys[id(norm.beta)],
+            "mean": keys[id(norm.moving_mean)],
+            "variance": keys[id(norm.moving_variance)],
+            "epsilon": norm.epsilon,
+        }
+        for norm in layers_of(model)
+        if isinstance(norm, keras.layers.BatchNormalization) and norm.scale and norm.center
+    ]
+
+
+def public_names(model: Any) -> list[str]:
+    """What Keras calls the model, its layers, its inputs and its outputs."""
+    sides = (getattr(model, "inputs", None) or []) + (getattr(model, "outputs", None) or [])
+    parts = [model, *layers_of(model), *sides]
+    return sorted({part.name for part in parts})
+
+
+def layers_of(model: Any) -> list[Any]:
+    """Every layer of the model at any depth; ``model.layers`` stops at nested models."""
+    return list(model._flatten_layers(include_self=False))

@@ -1,0 +1,88 @@
+"""The liberties of a Keras replica, taken operator by operator in a copy of its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from onnx_conformance.workers.keras.precision import Change, copied, rebuilt
+from onnx_conformance.workers.liberties import Liberties, mean_in_order
+from onnx_conformance.workers.native import Approximation
+
+
+def with_liberties(forward: Any, approximation: Approximation, replica: str) -> Any:
+    """``forward`` with float32 means that add in order and approximated functions that err.
+
+    Args:
+        forward: a ``tf.function`` with one input signature, whose outputs are a flat list.
+
+    Returns:
+        A ``tf.function`` that shares the variables of ``forward``; ``forward`` itself where it
+        has no such operator.
+    """
+    operations = forward.get_concrete_function().graph.get_operations()
+    if not any(_is_free(operation) for operation in operations):
+        return forward
+
+    def changes() -> Change:
+        liberties = Liberties(approximation, replica)
+
+        def change(operation: Any, inputs: list[Any]) -> list[Any]:
+            if _is_free(operation):
+                return [FREE[operation.type](operation, inputs, liberties)]
+            return copied(operation, inputs)
+
+        return change
+
+    return rebuilt(forward, changes)
+
+
+def _is_free(operation: Any) -> bool:
+    return operation.type in FREE and operation.outputs[0].dtype == tf.float32
+
+
+def _mean(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
+    keepdims = operation.get_attr("keep_dims")
+
+    def compute(array: Any, axes: Any) -> Any:
+        return mean_in_order(array, tuple(axes.ravel().tolist()), keepdims=keepdims)
+
+    result = tf.numpy_function(compute, inputs, tf.float32, stateful=False)
+    result.set_shape(operation.outputs[0].shape)
+    return result
+
+
+def _sigmoid(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
+    return tf.sigmoid(inputs[0]) + liberties.error("sigmoid")
+
+
+def _tanh(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
+    return tf.tanh(inputs[0]) * (1.0 + liberties.error("tanh"))
+
+
+def _softplus(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
+    return tf.nn.softplus(inputs[0]) * (1.0 + liberties.error("softplus"))
+
+
+def _elu(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
+    error = tf.where(inputs[0] < 0, liberties.error("elu"), 0.0)
+    return tf.nn.elu(inputs[0]) + tf.cast(error, tf.float32)
+
+
+def _selu(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
+    saturation = -1.7580993  # scale·alpha of the operator's definition
+    error = tf.where(inputs[0] < 0, saturation * liberties.error("elu"), 0.0)
+    return tf.nn.selu(inputs[0]) + tf.cast(error, tf.float32)
+
+
+# Operator -> its replacement. What is not here, runtimes compute as well as TensorFlow does.
+FREE: dict[str, Callable[[Any, list[Any], Liberties], Any]] = {
+    "Elu": _elu,
+    "Mean": _mean,
+    "Selu": _selu,
+    "Sigmoid": _sigmoid,
+    "Softplus": _softplus,
+    "Tanh": _tanh,
+}

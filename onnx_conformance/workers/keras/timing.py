@@ -1,0 +1,68 @@
+"""The ways in which a Keras model is timed: eager, as a ``tf.function``, ``predict_on_batch``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from onnx_conformance.core.native_request import Arrays, ModelRequest
+from onnx_conformance.workers.keras.introspect import call_model
+from onnx_conformance.workers.native import named_outputs
+from onnx_conformance.workers.timing import Take
+
+Make = Callable[[Any, ModelRequest, Arrays], Callable[[], Any]]
+
+
+def make_take(form: str, model: Any, request: ModelRequest, feed: Arrays) -> Take:
+    """One inference; tensors are made before the clock starts, where the form takes tensors.
+
+    Raises:
+        ValueError: an unknown form.
+    """
+    if form not in FORMS:
+        raise ValueError(f"Keras is not timed as '{form}'; known: {', '.join(FORMS)}")
+
+    def arrays(result: Any) -> Arrays:
+        return named_outputs(request, (np.asarray(tensor) for tensor in result))
+
+    return Take(FORMS[form](model, request, feed), arrays)
+
+
+def _eager(model: Any, request: ModelRequest, feed: Arrays) -> Callable[[], Any]:
+    inputs = [tf.constant(feed[name]) for name, _, _ in request["inputs"]]
+    return lambda: call_model(model, inputs, request["outputs"])
+
+
+def _function(model: Any, request: ModelRequest, feed: Arrays) -> Callable[[], Any]:
+    """Traced at this batch size, and optimised by TensorFlow as in any deployment."""
+    inputs = [tf.constant(feed[name]) for name, _, _ in request["inputs"]]
+
+    @tf.function(reduce_retracing=False)  # type: ignore[untyped-decorator] # TensorFlow has no types
+    def forward(*tensors: Any) -> Any:
+        return call_model(model, list(tensors), request["outputs"])
+
+    return lambda: forward(*inputs)
+
+
+def _predict_on_batch(model: Any, request: ModelRequest, feed: Arrays) -> Callable[[], Any]:
+    """Arrays in, arrays out, as most users call it."""
+    arrays = [feed[name] for name, _, _ in request["inputs"]]
+    batch = arrays[0] if len(arrays) == 1 else arrays
+
+    def call() -> list[Any]:
+        result = model.predict_on_batch(batch)
+        if isinstance(result, dict):
+            return [result[name] for name in request["outputs"]]
+        return list(result) if isinstance(result, (list, tuple)) else [result]
+
+    return call
+
+
+FORMS: dict[str, Make] = {
+    "eager": _eager,
+    "function": _function,
+    "predict_on_batch": _predict_on_batch,
+}

@@ -1,0 +1,152 @@
+"""Every intermediate tensor of a Keras model: the operators of its forward pass, traced anew."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from onnx_conformance.core.traces import Array, NativeTraced, measure_yardsticks, save, short_path
+from onnx_conformance.workers import backends
+
+_INSIDE = tuple(str(Path(at).parent) for at in (tf.__file__, keras.__file__, __file__))
+_ENGINES = str(Path(backends.__file__).parent)
+_ABOUT_SIZES = {"Shape", "Size", "Rank"}
+
+
+class Native(Protocol):
+    """What is traced: the engine's record of a built model."""
+
+    model: Any
+    forward: Any
+
+
+def trace(
+    natives: Iterable[Native], feed: dict[str, Array], names: list[str], folder: Path
+) -> list[NativeTraced]:
+    """The tensors of the first model, a float64 one; the others are float32 and yardsticks.
+
+    Args:
+        natives: made one after another; they may be one whose weights change.
+        names: of the inputs, in the order of the forward pass.
+        folder: where the tensors are written.
+    """
+    records: list[NativeTraced] = []
+    for place, native in enumerate(natives):
+        tensors, arrays = _run(native, feed, names)
+        if place == 0:
+            records = _describe(native, tensors, arrays, names, folder)
+        elif len(arrays) == len(records):
+            measure_yardsticks(folder, records, arrays)
+    return records
+
+
+def _run(native: Native, feed: dict[str, Array], names: list[str]) -> tuple[list[Any], list[Array]]:
+    """The floating tensors that depend on an input, inputs first, and their values."""
+    kept: list[Any] = []
+
+    def everything(*inputs: Any) -> list[Any]:
+        native.forward.python_function(*inputs)
+        kept[:] = _alive(inputs)
+        return list(kept)
+
+    specs = native.forward.input_signature
+    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
+    kind = next((s.dtype.name for s in specs if s.dtype.is_floating), floatx)
+    keras.config.set_floatx(kind)  # that of the constants which a forward pass makes
+    keras.config.set_dtype_policy(kind)
+    try:
+        run = tf.function(everything, input_signature=specs, autograph=False)
+        traced = run.get_concrete_function()
+    finally:
+        keras.config.set_floatx(floatx)
+        keras.config.set_dtype_policy(policy)
+    given = [tf.constant(feed[n], dtype=spec.dtype) for n, spec in zip(names, specs, strict=True)]
+    return kept, [result.numpy() for result in traced(*given)]
+
+
+def _alive(inputs: Sequence[Any]) -> list[Any]:
+    """The inputs and what is made of them, in the order in which it is made."""
+    known = {tensor.name for tensor in inputs}
+    found = list(inputs)
+    for operation in inputs[0].graph.get_operations():
+        if operation.type in _ABOUT_SIZES or not any(t.name in known for t in operation.inputs):
+            continue
+        known.update(tensor.name for tensor in operation.outputs)
+        found += [tensor for tensor in operation.outputs if tensor.dtype.is_floating]
+    return found
+
+
+def _describe(
+    native: Native, tensors: list[Any], arrays: list[Array], names: list[str], folder: Path
+) -> list[NativeTraced]:
+    layers = {layer.name for layer in native.model._flatten_layers(include_self=False)}
+    places: dict[str, list[int]] = {}
+    records: list[Any] = []
+    for place, (tensor, array) in enumerate(zip(tensors, arrays, strict=True)):
+        operation = tensor.op
+        given = place < len(names)
+        records.append(
+            {
+                **save(folder, f"native-{place}.npy", array),
+                "operator": "input" if given else operation.type,
+                "module": names[place]
+                if given
+                else _layer(operation.name, layers, native.model.name),
+                "source": "" if given else _source(operation),
+                "inputs": sorted(_sources(operation, places)),
+                "weighted": not given and _is_weighted(operation, places),
+                "derived": False,
+                "yard_rms": 0.0,
+                "yard_max": 0.0,
+            }
+        )
+        places[tensor.name] = [place]
+    return records
+
+
+def _sources(operation: Any, places: dict[str, list[int]]) -> set[int]:
+    """Places of the tensors that an operator reads, through those that are not recorded."""
+    found: set[int] = set()
+    for tensor in operation.inputs:
+        if tensor.name not in places:
+            places[tensor.name] = sorted(_sources(tensor.op, places))
+        found.update(places[tensor.name])
+    return found
+
+
+def _is_weighted(operation: Any, places: dict[str, list[int]]) -> bool:
+    """Whether it reads a floating tensor, more than a number, that no input has a part in."""
+    return any(
+        tensor.dtype.is_floating and tensor.shape.rank != 0 and not places.get(tensor.name)
+        for tensor in operation.inputs
+    )
+
+
+def _layer(scope: str, layers: set[str], model: str) -> str:
+    """The innermost layer in an operator's name scope.
+
+    TensorFlow makes scopes unique: where the model's own has a number, so has each layer's.
+    """
+    parts = scope.split("/")
+    numbered = parts[0] != model
+    for part in reversed(parts):
+        plain = re.sub(r"_\d+$", "", part)
+        for name in (plain, part) if numbered else (part, plain):
+            if name in layers:
+                return name
+    return scope.rpartition("/")[0]
+
+
+def _source(operation: Any) -> str:
+    """Where the model's own code made an operator; empty where Keras' did."""
+    for frame in reversed(operation.traceback):
+        if frame.filename.startswith(_ENGINES):
+            return ""
+        if not frame.filename.startswith(_INSIDE):
+            return f"{short_path(frame.filename)}:{frame.lineno}"
+    return ""

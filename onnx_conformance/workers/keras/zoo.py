@@ -1,0 +1,43 @@
+"""Keras models: a Sequential and MobileNetV2 from keras.applications."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from onnx_conformance.core.errors import CapabilityMissing, UsageError
+
+
+def keras_application(member: str, *, pretrained: bool) -> Any:
+    """A model of keras.applications; with ``pretrained``, ImageNet's weights.
+
+    Raises:
+        UsageError: no such model.
+        CapabilityMissing: its weights cannot be fetched.
+    """
+    import keras
+
+    known = {
+        name.lower(): name
+        for name in dir(keras.applications)
+        if name[:1].isupper() and callable(getattr(keras.applications, name))
+    }
+    wanted = member.lower().replace("_", "")
+    if wanted not in known:
+        close = difflib.get_close_matches(wanted, known)
+        words = ", ".join(known[name] for name in close) or "nothing"
+        raise UsageError(f"keras.applications has no model '{member}'; close: {words}")
+    return _fetched(getattr(keras.applications, known[wanted]), known[wanted], pretrained)
+
+
+def _fetched(make: Any, name: str, pretrained: bool) -> Any:
+    if not pretrained:
+        return make(weights=None)
+    try:
+        return make(weights="imagenet")
+    except Exception as error:  # keras raises a bare Exception when it cannot fetch
+        if "URL fetch failure" not in str(error):
+            raise
+        raise CapabilityMissing(
+            f"Keras' weights of {name} are neither cached nor to be fetched ({error})"
+        ) from error

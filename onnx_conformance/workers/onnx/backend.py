@@ -1,0 +1,143 @@
+"""An ONNX file in the place of the native model: ``--artifact A --against B``.
+
+In float32 it is run by ONNX Runtime as it is written, without graph optimisation; in float64 by
+``onnx.reference``. A replica has its initialisers rounded otherwise; in half precision or TF32
+roundings are put into the graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from onnx_conformance.core.compute_modes import way
+from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
+from onnx_conformance.workers.native import build, named_outputs, perturbed
+from onnx_conformance.workers.onnx.precision import doubled, rounded
+from onnx_conformance.workers.timing import Stopwatch, Take
+
+
+class OnnxServant(Stopwatch):
+    """Keeps one file at a time, opened at each precision that was asked for."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._path: Path | None = None
+        self._ways: dict[str, Any] = {}
+
+    def prepare(self, model: ModelRequest, path: str) -> Description:
+        """Write the file's weights to ``path`` (npz): its floating initialisers but for scalars.
+
+        Scalars, such as a Clip's bounds, become attributes in other forms of the same graph.
+        """
+        loaded = onnx.load(self._file(model))
+        stored = {t.name: numpy_helper.to_array(t) for t in loaded.graph.initializer}
+        arrays = {
+            name: array
+            for name, array in stored.items()
+            if array.ndim and np.issubdtype(array.dtype, np.floating)
+        }
+        np.savez(path, **arrays)  # type: ignore[arg-type] # its stub's **kwds
+        names = [value.name for value in (*loaded.graph.input, *loaded.graph.output)]
+        return {"digest": digest_arrays(arrays), "batch_norms": [], "unused": [], "names": names}
+
+    def run(
+        self,
+        model: ModelRequest,
+        weights: str,
+        precision: str,
+        feeds: list[Arrays],
+        approximation: Any = None,
+    ) -> list[Arrays]:
+        """Outputs of each feed."""
+        way = self._way(self._file(model), precision)
+        return [named_outputs(model, way(feed)) for feed in feeds]
+
+    def take(self, form: str, feed: Arrays, *, model: ModelRequest, weights: str) -> Take:
+        """The file's inference to be timed, as it is written."""
+        way = self._way(self._file(model), "float32")
+        arrays = {name: np.array(feed[name]) for name, _, _ in model["inputs"]}
+        return Take(lambda: way(arrays), lambda result: named_outputs(model, result))
+
+    def trace(
+        self,
+        model: ModelRequest,
+        weights: str,
+        precisions: list[str],
+        feed: Arrays,
+        folder: str,
+        approximation: Any = None,
+    ) -> list[Any]:
+        """Every intermediate tensor: see :mod:`onnx_conformance.workers.onnx.trace`."""
+        from onnx_conformance.workers.onnx.trace import trace
+
+        path = self._file(model)
+        return trace((_graph_at(path, one) for one in precisions), feed, Path(folder))
+
+    def _file(self, model: ModelRequest) -> Path:
+        path = Path(build(model))
+        if path != self._path:
+            self._path, self._ways = path, {}
+        return path
+
+    def _way(self, path: Path, precision: str) -> Any:
+        if precision not in self._ways:
+            self._ways[precision] = open_at(path, precision, self._threads)
+        return self._ways[precision]
+
+
+def open_at(path: Path, precision: str, threads: int | None) -> Any:
+    """A function from feeds to outputs, in order, at a precision.
+
+    Raises:
+        NoDouble: float64 is asked for, and the graph has an operator without.
+        CapabilityMissing: a device is named.
+    """
+    if precision == "float64":
+        evaluator = ReferenceEvaluator(_graph_at(path, precision))
+        return lambda feed: evaluator.run(None, {n: _widened(a) for n, a in feed.items()})
+    if way(precision).device:
+        raise CapabilityMissing(f"the file is run on the processor, not on {way(precision).device}")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    plain = precision == "float32"
+    source = str(path) if plain else _graph_at(path, precision).SerializeToString()
+    session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return lambda feed: session.run(None, {name: np.array(array) for name, array in feed.items()})
+
+
+def _widened(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
+
+
+def _graph_at(path: Path, precision: str) -> onnx.ModelProto:
+    """The graph with its weights, computing as the way of this name does."""
+    model, known = onnx.load(path), way(precision)
+    if known.precision == "float64":
+        return doubled(model)
+    for tensor in model.graph.initializer if known.replica else ():
+        array = perturbed(tensor.name, numpy_helper.to_array(tensor), precision)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    return rounded(model, known.precision) if known.rounded else model
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of the file and of the files beside it that hold its weights."""
+    model = onnx.load(path, load_external_data=False)
+    names = {
+        e.value for t in model.graph.initializer for e in t.external_data if e.key == "location"
+    }
+    state = hashlib.sha256(path.read_bytes())
+    for name in sorted(names):
+        state.update((path.parent / name).read_bytes())
+    return state.hexdigest()

@@ -1,0 +1,72 @@
+"""Every intermediate tensor of an ONNX file in the native model's place, by ``onnx.reference``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+from onnx_conformance.core.traces import Array, NativeTraced, measure_yardsticks, save
+
+
+def trace(models: Iterable[onnx.ModelProto], feed: dict[str, Array], folder: Path) -> list[Any]:
+    """The tensors of the first graph, a float64 one; the others are float32 and yardsticks.
+
+    Args:
+        models: the same graph in float64, in float32, and rounded otherwise.
+        folder: where the tensors are written.
+    """
+    records: list[NativeTraced] = []
+    names: list[str] = []
+    for place, model in enumerate(models):
+        wide = place == 0
+        values = _values(model, feed, wide)
+        if wide:
+            names = [name for name in values if values[name].dtype.kind == "f"]
+            records = _describe(model, names, values, folder)
+        else:
+            measure_yardsticks(folder, records, [values.get(name) for name in names])
+    return records
+
+
+def _values(model: onnx.ModelProto, feed: dict[str, Array], wide: bool) -> dict[str, Array]:
+    """Inputs and every node's outputs that are arrays, in the order in which they are made."""
+    given = {
+        name: array.astype(np.float64) if wide and array.dtype.kind == "f" else array
+        for name, array in feed.items()
+    }
+    evaluator: Any = ReferenceEvaluator(model)
+    found = evaluator.run(None, given, intermediate=True)
+    made = [name for node in model.graph.node for name in node.output if name in found]
+    values = {**given, **{name: found[name] for name in made}}
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+def _describe(
+    model: onnx.ModelProto, names: list[str], values: dict[str, Array], folder: Path
+) -> list[NativeTraced]:
+    makers = {name: node for node in model.graph.node for name in node.output}
+    weights = {tensor.name for tensor in model.graph.initializer}
+    places = {name: place for place, name in enumerate(names)}
+    records: list[Any] = []
+    for place, name in enumerate(names):
+        node = makers.get(name)
+        read = list(node.input) if node is not None else []
+        records.append(
+            {
+                **save(folder, f"native-{place}.npy", values[name]),
+                "operator": node.op_type if node is not None else "input",
+                "module": (node.name if node is not None else name),
+                "source": "",
+                "inputs": sorted({places[one] for one in read if one in places}),
+                "weighted": any(one in weights for one in read),
+                "derived": False,
+                "yard_rms": 0.0,
+                "yard_max": 0.0,
+            }
+        )
+    return records

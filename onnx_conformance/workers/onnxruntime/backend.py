@@ -1,0 +1,217 @@
+"""The runtime engine: ONNX Runtime sessions on one execution provider. Runs in its own process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
+from onnx_conformance.workers.onnxruntime.profile import Profile, read_profile
+from onnx_conformance.workers.server import limited_memory
+from onnx_conformance.workers.timing import Stopwatch, Take
+
+Arrays = dict[str, NDArray[Any]]
+KEPT_SESSIONS = 2
+BUILDS = ("onnxruntime", "openvino", "tensorrt", "nvidia")  # what packages of builds begin with
+
+
+def _packages() -> list[str]:
+    """``onnxruntime-openvino 1.24.1``: two builds of one version are not the same runtime."""
+    found = {f"{each.name} {each.version}" for each in metadata.distributions() if each.name}
+    return sorted(each for each in found if each.lower().startswith(BUILDS))
+
+
+class SessionRequest(TypedDict):
+    """Everything that makes a session; a worker that never saw it can open it.
+
+    ``sha256`` are the digests of ``files``; empty where the caller knows none. ``memory``: bytes
+    that a call may take beside what the process holds; 0, no limit, where nobody doubts the file.
+    """
+
+    files: list[str]
+    sha256: list[str]
+    provider: str
+    provider_options: dict[str, str]
+    graph_level: str
+    allow_cpu_fallback: bool
+    memory: NotRequired[int]
+    custom_op_libraries: NotRequired[list[str]]
+    library: NotRequired[str]  # of a plugin provider
+
+
+class OrtServant(Stopwatch):
+    """Opens sessions on demand and keeps the last few."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._infos: dict[str, dict[str, Any]] = {}
+        ort.set_default_logger_severity(3)
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()
+
+    def versions(self) -> dict[str, Any]:
+        """ONNX Runtime's version, the providers that were compiled in, and what made it so."""
+        return {
+            "onnxruntime": ort.__version__,
+            "compiled_in": ort.get_available_providers(),
+            "packages": _packages(),
+        }
+
+    def open(self, session: SessionRequest) -> dict[str, Any]:
+        """Open the session and say what it is: digest, inputs, outputs, placement, seconds."""
+        key = repr(sorted(session.items()))
+        if key not in self._sessions:
+            while len(self._sessions) >= KEPT_SESSIONS:
+                oldest = next(iter(self._sessions))
+                del self._sessions[oldest], self._infos[oldest]
+            with limited_memory(session.get("memory", 0)):
+                self._sessions[key], self._infos[key] = self._create(session)
+        return self._infos[key]
+
+    def run(
+        self, session: SessionRequest, feeds: list[Arrays]
+    ) -> list[dict[str, Arrays | str | float]]:
+        """Run each feed: ``{"outputs": arrays, "seconds": s}``, or ``{"error": text}``."""
+        self.open(session)
+        opened = self._sessions[repr(sorted(session.items()))]
+        names = [output.name for output in opened.get_outputs()]
+        with limited_memory(session.get("memory", 0)):
+            return [_run_one(opened, names, feed) for feed in feeds]
+
+    def take(self, form: str, feed: Arrays, *, session: SessionRequest) -> Take:
+        """A session's inference to be timed: see :mod:`onnx_conformance.workers.onnxruntime.timing`."""
+        from onnx_conformance.workers.onnxruntime.timing import make_take
+
+        self.open(session)
+        opened = self._sessions[repr(sorted(session.items()))]
+        return make_take(form, opened, session["provider"], feed)
+
+    def reopen(self, session: SessionRequest) -> float:
+        """Seconds that another creation of the session takes; it is dropped."""
+        _, info = self._create(session)
+        return float(info["seconds"])
+
+    def profile(self, session: SessionRequest, feed: Arrays, warm: int, runs: int) -> Profile:
+        """Whose nodes take how long, of a session that is opened for this alone and dropped."""
+        with limited_memory(session.get("memory", 0)), tempfile.TemporaryDirectory() as folder:
+            opened, _ = self._create(session, profile=str(Path(folder) / "run"))
+            try:
+                for _ in range(warm + runs):
+                    opened.run(None, feed)
+            finally:
+                written = opened.end_profiling()
+            return read_profile(json.loads(Path(written).read_text()), warm)
+
+    def trace(
+        self,
+        path: str,
+        feed: Arrays,
+        names: list[str],
+        folder: str,
+        memory: int = 0,
+        libraries: list[str] | None = None,
+    ) -> dict[str, Any]:
+        """Intermediate tensors: see :mod:`onnx_conformance.workers.onnxruntime.trace`."""
+        from onnx_conformance.workers.onnxruntime.trace import trace
+
+        with limited_memory(memory):
+            return trace(Path(path), feed, names, Path(folder), self._options(libraries))
+
+    def optimise(
+        self,
+        path: str,
+        level: str,
+        target: str,
+        memory: int = 0,
+        libraries: list[str] | None = None,
+    ) -> None:
+        """Write the file as ONNX Runtime rewrites it at an optimisation level."""
+        from onnx_conformance.workers.onnxruntime.trace import optimise
+
+        with limited_memory(memory):
+            optimise(Path(path), level, Path(target), self._options(libraries))
+
+    def _options(self, libraries: list[str] | None) -> ort.SessionOptions:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        register_libraries(options, libraries or [])
+        return options
+
+    def _create(
+        self, session: SessionRequest, profile: str = ""
+    ) -> tuple[ort.InferenceSession, dict[str, Any]]:
+        digests = [_sha256(path) for path in session["files"]]
+        if session["sha256"] and digests != session["sha256"]:
+            raise ValueError(f"{session['files'][0]} changed since it was exported")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = getattr(
+            ort.GraphOptimizationLevel, f"ORT_{session['graph_level'].upper()}"
+        )
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        if not session["allow_cpu_fallback"]:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        if profile:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile
+        register_libraries(options, session.get("custom_op_libraries", []))
+        started = time.perf_counter()
+        opened = open_session(
+            session["files"][0],
+            options,
+            session["provider"],
+            session["provider_options"],
+            session.get("library", ""),
+        )
+        seconds = time.perf_counter() - started
+        return opened, {
+            "sha256": digests,
+            "providers": opened.get_providers(),
+            "placement": _placement(opened),
+            "inputs": _describe(opened.get_inputs()),
+            "outputs": _describe(opened.get_outputs()),
+            "seconds": seconds,
+        }
+
+
+def _run_one(
+    session: ort.InferenceSession, names: list[str], feed: Arrays
+) -> dict[str, Arrays | str | float]:
+    started = time.perf_counter()
+    try:
+        arrays = session.run(names, {name: np.array(array) for name, array in feed.items()})
+    except Exception as error:  # noqa: BLE001 - onnxruntime raises many kinds; the text is the answer
+        return {"error": f"{type(error).__name__}: {error}"}
+    outputs = dict(zip(names, arrays, strict=True))
+    return {"outputs": outputs, "seconds": time.perf_counter() - started}
+
+
+def _placement(session: ort.InferenceSession) -> dict[str, dict[str, int]]:
+    """Provider -> operator -> how many nodes of it, after the graph was optimised."""
+    placed: dict[str, Counter[str]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        operators = placed.setdefault(part.ep_name, Counter())
+        operators.update(node.op_type for node in part.get_nodes())
+    return {provider: dict(operators) for provider, operators in placed.items()}
+
+
+def _describe(arguments: list[Any]) -> list[dict[str, Any]]:
+    return [{"name": a.name, "type": a.type, "shape": list(a.shape)} for a in arguments]
+
+
+def _sha256(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,88 @@
+"""The ways in which a session is timed: the plain call, and on a device with inputs bound there."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from onnx_conformance.workers.timing import Take
+
+Arrays = dict[str, NDArray[Any]]
+# Provider -> what ONNX Runtime calls the device on which its tensors live.
+DEVICES = {
+    "CUDAExecutionProvider": "cuda",
+    "TensorrtExecutionProvider": "cuda",
+    "MIGraphXExecutionProvider": "cuda",
+    "DmlExecutionProvider": "dml",
+}
+
+
+def make_take(form: str, session: ort.InferenceSession, provider: str, feed: Arrays) -> Take:
+    """One inference of a session on a feed, under the artifact's names.
+
+    Args:
+        form: ``plain`` (arrays in, arrays out), ``io_binding`` (inputs and outputs stay on the
+            device) or ``copies`` (the inputs' way to the device alone).
+
+    Raises:
+        ValueError: an unknown form, or one that the provider has no device for.
+    """
+    if form == "plain":
+        return _plain(session, feed)
+    if provider not in DEVICES:
+        raise ValueError(f"form '{form}' needs a device, and {provider} computes on the host")
+    if form == "io_binding":
+        return _bound(session, feed, DEVICES[provider])
+    if form == "copies":
+        return _copies(session, feed, DEVICES[provider])
+    raise ValueError(f"ONNX Runtime is not timed as '{form}'; known: plain, io_binding, copies")
+
+
+def _plain(session: ort.InferenceSession, feed: Arrays) -> Take:
+    names = [output.name for output in session.get_outputs()]
+    return Take(
+        call=lambda: session.run(names, feed),
+        arrays=lambda results: dict(zip(names, results, strict=True)),
+    )
+
+
+def _bound(session: ort.InferenceSession, feed: Arrays, device: str) -> Take:
+    names = [output.name for output in session.get_outputs()]
+    binding = session.io_binding()
+    for name, array in feed.items():
+        value = ort.OrtValue.ortvalue_from_numpy(array, device, 0)
+        binding.bind_ortvalue_input(name, value)
+    for name in names:
+        binding.bind_output(name, device)
+    binding.synchronize_inputs()
+
+    def call() -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()  # the call alone returns before the device is done
+
+    return Take(call, lambda _: dict(zip(names, binding.copy_outputs_to_cpu(), strict=True)))
+
+
+def _copies(session: ort.InferenceSession, feed: Arrays, device: str) -> Take:
+    """Host to device: what ``plain`` pays on top of ``io_binding``."""
+    values = {
+        name: ort.OrtValue.ortvalue_from_numpy(np.zeros_like(array), device, 0)
+        for name, array in feed.items()
+    }
+    plain = _plain(session, feed)
+    binding = session.io_binding()
+    for name, value in values.items():
+        binding.bind_ortvalue_input(name, value)
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        for name, array in feed.items():
+            values[name].update_inplace(array)
+        binding.synchronize_inputs()
+        return time.perf_counter() - started
+
+    return Take(plain.call, plain.arrays, seconds)

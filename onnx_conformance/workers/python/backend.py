@@ -1,0 +1,70 @@
+"""The native engine of plain Python callables from arrays to arrays. It has float32 alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
+from onnx_conformance.workers.native import build, named_outputs
+from onnx_conformance.workers.timing import Stopwatch, Take
+
+
+class PythonServant(Stopwatch):
+    """Calls a function; it has no weights that anybody could look at."""
+
+    def __init__(self, threads: int) -> None:
+        self._held: tuple[str, Any] | None = None
+
+    def prepare(self, model: ModelRequest, path: str) -> Description:
+        """Write no weights to ``path`` (npz)."""
+        np.savez(path)
+        return {"digest": digest_arrays({}), "batch_norms": [], "unused": [], "names": []}
+
+    def run(
+        self,
+        model: ModelRequest,
+        weights: str,
+        precision: str,
+        feeds: list[Arrays],
+        approximation: Any = None,
+    ) -> list[Arrays]:
+        """Outputs of each feed.
+
+        Raises:
+            ValueError: another precision than float32 is asked for.
+        """
+        if precision != "float32":
+            raise ValueError(f"a plain callable is not computed in {precision}")
+        function = self._function(model)
+        return [
+            named_outputs(
+                model, flat_arrays(function(*(np.array(feed[n]) for n, _, _ in model["inputs"])))
+            )
+            for feed in feeds
+        ]
+
+    def take(self, form: str, feed: Arrays, *, model: ModelRequest, weights: str) -> Take:
+        """The call to be timed."""
+        function = self._function(model)
+        arrays = [np.array(feed[name]) for name, _, _ in model["inputs"]]
+        return Take(
+            lambda: function(*arrays), lambda result: named_outputs(model, flat_arrays(result))
+        )
+
+    def _function(self, model: ModelRequest) -> Any:
+        if self._held is None or self._held[0] != model["builder"]:
+            self._held = (model["builder"], build(model))
+        return self._held[1]
+
+
+def flat_arrays(result: Any) -> list[NDArray[Any]]:
+    """The arrays of a result at any depth of tuples, lists and dicts, in their order."""
+    if isinstance(result, Mapping):
+        return [array for value in result.values() for array in flat_arrays(value)]
+    if isinstance(result, (tuple, list)):
+        return [array for value in result for array in flat_arrays(value)]
+    return [] if result is None else [np.asarray(result)]

@@ -1,0 +1,81 @@
+"""The reader: looks into given files, in a process that hostile bytes may crash or fill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from onnx_conformance.core.errors import Refused
+from onnx_conformance.core.limits import Limits
+from onnx_conformance.core.onnx_file import facts_of
+from onnx_conformance.core.store import file_digest
+from onnx_conformance.workers.reader.external_data import refuse_data
+from onnx_conformance.workers.reader.file_format import AGAIN, refuse_file, what_it_is
+from onnx_conformance.workers.reader.graph import refuse_graph
+from onnx_conformance.workers.reader.sizes import refuse_sizes
+from onnx_conformance.workers.server import limited_memory
+
+TOO_DEEP = "MaxDepth"  # upb's word for messages in messages
+
+
+class ReaderServant:
+    """Reads one file a call."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads  # none of its work has several
+
+    def read(self, path: str, limits: dict[str, float], libraries: bool) -> dict[str, Any]:
+        """``facts`` (see :func:`onnx_conformance.core.onnx_file.inspect`), and ``sha256`` of its files.
+
+        The judge reads the same bytes again in its own process, and so do the checks: this call
+        is the proof that parser and checker survive them.
+
+        Raises:
+            Refused: the file is not to be judged.
+            MemoryError: it takes more memory than allowed.
+        """
+        allowed, file = Limits(**limits), Path(path)
+        try:
+            refuse_file(file, allowed)
+            with limited_memory(allowed.memory((file,))):
+                model = _parsed(file)
+                refuse_graph(model, allowed, libraries=libraries)
+                refuse_sizes(model, allowed)
+                refuse_data(file, model, allowed)
+                facts = facts_of(file, model)
+                del model
+                _check(file)
+        except OSError as error:
+            raise Refused(f"cannot be read ({error.strerror or error}); mend its place") from error
+        files = [file.parent / name for name in facts["files"]]
+        return {"facts": facts, "sha256": [file_digest(each) for each in files]}
+
+
+def _parsed(path: Path) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        if TOO_DEEP in str(error):
+            raise Refused(
+                "is no ONNX model that can be read: its graphs are nested deeper than protobuf "
+                "allows; write it flatter"
+            ) from error
+        raise Refused(f"is no ONNX model: {what_it_is(path)}; {AGAIN}") from error
+    if not model.HasField("graph") or not model.graph.output:
+        cause = "its graph names none" if model.HasField("graph") else what_it_is(path)
+        raise Refused(f"is no ONNX model with outputs: {cause}; {AGAIN}")
+    return model
+
+
+def _check(path: Path) -> None:
+    """Run the checker for what it does to the process; what it says is the checks' business."""
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever it says, the check 'checker' hears again
+        pass

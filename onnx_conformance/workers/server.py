@@ -1,0 +1,86 @@
+"""The loop inside an engine's process: take a request, call the servant, answer."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+
+from onnx_conformance.core.errors import ConformanceError
+from onnx_conformance.core.wire import pack, unpack
+from onnx_conformance.workers.backends import SERVANTS
+
+
+def load_object(reference: str) -> Any:
+    """Import ``module:attribute``, or ``file.py:attribute`` of a file that a user named."""
+    module, _, attribute = reference.rpartition(":")
+    if module.endswith(".py"):
+        from onnx_conformance.workers.user_model.import_code import load_file
+
+        return getattr(load_file(module)[0], attribute)
+    return getattr(importlib.import_module(module), attribute)
+
+
+def make_servant(kind: str, threads: int) -> Any:
+    """Import the engine's framework; ``kind`` is a key of SERVANTS or ``module:class``."""
+    return load_object(SERVANTS.get(kind, kind))(threads=threads)
+
+
+def answer(servant: Any, method: str, arguments: dict[str, Any]) -> tuple[str, Any]:
+    """Call one public method; an exception becomes an answer, so the worker lives on."""
+    try:
+        if method.startswith("_"):
+            raise AttributeError(f"'{method}' is not a public method of the engine")
+        return ("ok", getattr(servant, method)(**arguments))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever is raised is the answer
+        return failure(error)
+
+
+def failure(error: BaseException) -> tuple[str, tuple[str, str, str]]:
+    """The answer that says that ``error`` is being handled; ours say all in their message."""
+    details = "" if isinstance(error, ConformanceError) else traceback.format_exc()
+    return ("error", (type(error).__name__, str(error), details))
+
+
+def serve(channel: Any, kind: str, threads: int) -> None:
+    """Serve requests from ``channel`` until it closes."""
+    try:
+        servant = make_servant(kind, threads)
+    except Exception as error:  # noqa: BLE001 - an import can fail in any way
+        channel.send(failure(error))
+        return
+    channel.send(("ok", None))
+    for method, arguments in channel:
+        reply = answer(servant, method, unpack(arguments))
+        try:
+            channel.send(pack(reply))
+        except Exception as error:  # noqa: BLE001 - an answer that cannot travel
+            channel.send(failure(error))
+
+
+@contextmanager
+def limited_memory(most: int) -> Iterator[None]:
+    """Allow the block ``most`` bytes beside what the process holds already; 0: no limit.
+
+    RLIMIT_DATA counts what is allocated, and neither code nor reserved addresses, of which the
+    libraries of a GPU take many gigabytes. Only Linux keeps it; elsewhere nothing is limited.
+    """
+    held = getattr(psutil.Process().memory_info(), "data", None) if most else None
+    if held is None:
+        yield
+        return
+    import resource
+
+    before, ceiling = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = held + most
+    if ceiling != resource.RLIM_INFINITY:
+        wanted = min(wanted, ceiling)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, ceiling))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, ceiling))

@@ -1,0 +1,247 @@
+"""The native torch engine: build, run in float32 and float64, export. Runs in its own process."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onnx_conformance.core.compute_modes import Way, way
+from onnx_conformance.core.native_request import (
+    Arrays,
+    BatchNormRecord,
+    Description,
+    ModelRequest,
+    digest_arrays,
+    must_calibrate,
+)
+from onnx_conformance.workers.liberties import STORED
+from onnx_conformance.workers.native import (
+    Approximation,
+    build,
+    example,
+    named_outputs,
+    perturbed,
+    refuse_change,
+)
+from onnx_conformance.workers.server import load_object
+from onnx_conformance.workers.timing import Stopwatch, Take
+from onnx_conformance.workers.torch.introspect import flat, unused_tensors
+from onnx_conformance.workers.torch.precision import (
+    array_of,
+    computing,
+    narrowed,
+    narrowed_input,
+    require,
+)
+
+if TYPE_CHECKING:
+    from onnx_conformance.workers.torch.preprocessing import PreprocessingRequest
+
+
+class TorchServant(Stopwatch):
+    """Keeps one model at a time, and of its variants (precisions, replicas) the last."""
+
+    def __init__(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._key: tuple[str, str] | None = None
+        self._variants: dict[str, torch.nn.Module] = {}
+
+    def prepare(self, model: ModelRequest, path: str) -> Description:
+        """Build and calibrate the model and write its weights to ``path`` (npz)."""
+        torch.manual_seed(model["seed"])
+        module = checked(build(model)).eval()
+        if must_calibrate(model):
+            from onnx_conformance.workers.torch.calibrate import calibrate
+
+            calibrate(module, model["inputs"][0][1], model["seed"])
+        arrays = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+        np.savez(path, **arrays)
+        self._key, self._variants = (model["name"], path), {"float32": module}
+        return {
+            "digest": digest_arrays(arrays),
+            "batch_norms": _batch_norms(module),
+            "unused": unused_tensors(module, as_tensors(model, example(model))),
+            "names": list(inspect.signature(module.forward).parameters),
+        }
+
+    def run(
+        self,
+        model: ModelRequest,
+        weights: str,
+        precision: str,
+        feeds: list[Arrays],
+        approximation: Approximation | None = None,
+    ) -> list[Arrays]:
+        """Outputs of each feed, in eval mode and without gradients.
+
+        Args:
+            precision: the name of a way (:mod:`onnx_conformance.core.compute_modes`).
+            approximation: the liberties of a replica; without them it differs in weights alone.
+
+        Raises:
+            CapabilityMissing: a device is named that torch has not.
+        """
+        module, known = self._variant(model, weights, precision), way(precision)
+        answers = []
+        for feed in feeds:
+            with torch.inference_mode(), computing(known), _liberties(known, approximation):
+                answers.append(self._forward(module, model, feed, known))
+        return answers
+
+    def export(
+        self,
+        model: ModelRequest,
+        weights: str,
+        function: str,
+        opset: int,
+        options: dict[str, bool],
+        path: str,
+    ) -> None:
+        """Export a copy of the float32 model to ``path`` by the exporter's function.
+
+        Raises:
+            NativeChanged: native answers otherwise after the export.
+        """
+        module = copy.deepcopy(self._variant(model, weights, "float32"))
+        feeds = [example(model)]
+        before = self.run(model, weights, "float32", feeds)
+        tensors = as_tensors(model, feeds[0])
+        load_object(function)(module, tensors, model, opset, options, Path(path))
+        refuse_change(before, self.run(model, weights, "float32", feeds))
+
+    def preprocess(
+        self, paths: list[str], preprocessing: PreprocessingRequest
+    ) -> list[NDArray[Any]]:
+        """Photographs as torchvision makes them into samples: ``(3, crop, crop)`` float32."""
+        from onnx_conformance.workers.torch.preprocessing import torchvision_preprocess
+
+        return [torchvision_preprocess(path, preprocessing) for path in paths]
+
+    def take(self, form: str, feed: Arrays, *, model: ModelRequest, weights: str) -> Take:
+        """The native model's inference to be timed: see :mod:`onnx_conformance.workers.torch.timing`."""
+        from onnx_conformance.workers.torch.timing import make_take
+
+        return make_take(form, self._variant(model, weights, "float32"), model, feed)
+
+    def trace(
+        self,
+        model: ModelRequest,
+        weights: str,
+        precisions: list[str],
+        feed: Arrays,
+        folder: str,
+        approximation: Approximation | None = None,
+    ) -> list[Any]:
+        """Every intermediate tensor: see :mod:`onnx_conformance.workers.torch.trace`."""
+        from onnx_conformance.workers.torch.trace import trace
+
+        def modules() -> Iterator[torch.nn.Module]:
+            for precision in precisions:
+                with _liberties(way(precision), approximation):  # while the module is run
+                    yield self._variant(model, weights, precision)
+
+        return trace(modules(), feed, [name for name, _, _ in model["inputs"]], Path(folder))
+
+    def _variant(self, model: ModelRequest, weights: str, precision: str) -> torch.nn.Module:
+        if self._key != (model["name"], weights):
+            self._key, self._variants = (model["name"], weights), {}
+        if precision not in self._variants:
+            made = self._make(model, weights, precision)
+            native = {name: kept for name, kept in self._variants.items() if name == "float32"}
+            self._variants = {**native, precision: made}  # memory for one variant beside native
+        return self._variants[precision]
+
+    def _make(self, model: ModelRequest, weights: str, precision: str) -> torch.nn.Module:
+        if precision == "float32":
+            torch.manual_seed(model["seed"])
+            module = checked(build(model)).eval()
+            with np.load(weights) as arrays:
+                _load(module, {name: arrays[name] for name in arrays.files})
+            return module
+        known = way(precision)
+        if known.device:
+            require(known.device)
+        native = self._variant(model, weights, "float32")
+        module = copy.deepcopy(native)
+        if precision == "float64":
+            return module.double()
+        if known.device:
+            return module.to(known.device)
+        state = native.state_dict().items()
+        _load(module, {name: perturbed(name, tensor.numpy(), precision) for name, tensor in state})
+        return narrowed(module, known.precision) if known.precision in STORED else module
+
+    def _forward(
+        self, module: torch.nn.Module, model: ModelRequest, feed: Arrays, known: Way
+    ) -> Arrays:
+        inputs = as_tensors(model, feed)
+        if known.precision == "float64":
+            inputs = tuple(widened(tensor) for tensor in inputs)
+        elif known.device:
+            inputs = tuple(tensor.to(known.device) for tensor in inputs)
+        elif known.precision in STORED:
+            inputs = tuple(narrowed_input(tensor, known.precision) for tensor in inputs)
+        return named_outputs(model, (array_of(tensor) for tensor in flat(module(*inputs))))
+
+
+def _liberties(
+    known: Way, approximation: Approximation | None
+) -> contextlib.AbstractContextManager[Any]:
+    """Of a replica in float32; in fewer bits their error is no liberty worth a name."""
+    if approximation is None or known.rounded or not known.replica:
+        return contextlib.nullcontext()
+    from onnx_conformance.workers.torch.replicas import TorchLiberties
+
+    return TorchLiberties(approximation, known.replica)
+
+
+def _load(module: torch.nn.Module, arrays: Arrays) -> None:
+    """Set a module's tensors. Its own state is the frame: it carries the versions of its parts."""
+    state = module.state_dict()
+    if state.keys() != arrays.keys():
+        raise ValueError(
+            f"the weights are of another model: {sorted(state.keys() ^ arrays.keys())}"
+        )
+    for name in state:
+        state[name] = torch.from_numpy(arrays[name])
+    module.load_state_dict(state)
+
+
+def checked(module: Any) -> torch.nn.Module:
+    """The module. Raises TypeError: the builder gave something else."""
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"the builder returned a {type(module).__name__}, not a torch.nn.Module")
+    return module
+
+
+def as_tensors(model: ModelRequest, feed: Arrays) -> tuple[torch.Tensor, ...]:
+    """The feed in the order of the model's inputs."""
+    return tuple(torch.from_numpy(np.array(feed[name])) for name, _, _ in model["inputs"])
+
+
+def widened(tensor: torch.Tensor) -> torch.Tensor:
+    """Floating numbers in float64, whole numbers and truth values as they are."""
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _batch_norms(module: torch.nn.Module) -> list[BatchNormRecord]:
+    kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
+    return [
+        {
+            "gamma": f"{name}.weight",
+            "beta": f"{name}.bias",
+            "mean": f"{name}.running_mean",
+            "variance": f"{name}.running_var",
+            "epsilon": part.eps,
+        }
+        for name, part in module.named_modules()
+        if isinstance(part, kinds) and part.affine and part.track_running_stats
+    ]

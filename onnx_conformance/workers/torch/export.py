@@ -1,0 +1,114 @@
+"""torch's routes: ``torch.onnx.export`` by tracing (TorchScript) and by torch.export (dynamo)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.exporters import EXPORTERS, Exporter
+from onnx_conformance.workers.custom_operators import (
+    operators_in,
+    symbolics,
+    telling,
+    translation_table,
+)
+
+_OPTIONS = frozenset({"export_params", "constant_folding", "dynamic_batch", "external_data"})
+
+
+def torchscript(
+    module: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
+) -> None:
+    """``torch.onnx.export(dynamo=False)``."""
+    import torch
+
+    names = [name for name, _, _ in request["inputs"]]
+    shapes = [shape for _, shape, _ in request["inputs"]] + request["output_shapes"]
+    labels = [*names, *request["outputs"]]
+    axes = {name: _symbolic(shape) for name, shape in zip(labels, shapes, strict=True)}
+    with symbolics(operators_in(request)), telling("torch_torchscript", "torchscript"):
+        torch.onnx.export(
+            module,
+            example,
+            path,
+            dynamo=False,
+            opset_version=opset,
+            input_names=names,
+            output_names=request["outputs"],
+            dynamic_axes=axes if options["dynamic_batch"] else None,
+            export_params=options["export_params"],
+            do_constant_folding=options["constant_folding"],
+        )
+    if options["external_data"]:
+        _move_weights_out(path)
+
+
+def dynamo(
+    module: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
+) -> None:
+    """``torch.onnx.export(dynamo=True)``."""
+    import torch
+
+    shapes = tuple(_symbolic(shape) for _, shape, _ in request["inputs"])
+    with telling("torch_dynamo", "dynamo"):
+        torch.onnx.export(
+            module,
+            example,
+            path,
+            dynamo=True,
+            opset_version=opset,
+            input_names=[name for name, _, _ in request["inputs"]],
+            output_names=request["outputs"],
+            dynamic_shapes=shapes if options["dynamic_batch"] else None,
+            export_params=options["export_params"],
+            # without it a file without weights has no inputs for them either, and does not load
+            keep_initializers_as_inputs=not options["export_params"],
+            external_data=options["external_data"],
+            optimize=options["constant_folding"],
+            custom_translation_table=translation_table(operators_in(request)),
+            verbose=False,
+        )
+
+
+def _symbolic(shape: Any) -> dict[int, str]:
+    """The symbolic axes of a shape, by their place."""
+    return {axis: dim for axis, dim in enumerate(shape) if isinstance(dim, str)}
+
+
+def _move_weights_out(path: Path) -> None:
+    """TorchScript writes external data only past 2 GiB; onnx's own writer does it at any size."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.save(
+        model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=0
+    )
+
+
+EXPORTERS.register(
+    "torch_torchscript",
+    Exporter(
+        name="torch_torchscript",
+        framework="torch",
+        function=f"{__name__}:torchscript",
+        opsets=range(9, 24),
+        conservative=14,
+        newest=23,
+        packages=("torch", "torchvision", "onnx"),
+        options=_OPTIONS,
+    ),
+)
+EXPORTERS.register(
+    "torch_dynamo",
+    Exporter(
+        name="torch_dynamo",
+        framework="torch",
+        function=f"{__name__}:dynamo",
+        opsets=range(9, 26),
+        conservative=18,
+        newest=25,
+        packages=("torch", "torchvision", "onnx", "onnxscript", "onnx-ir"),
+        options=_OPTIONS,
+        watched=(("resnet18", 14),),
+    ),
+)

@@ -1,0 +1,195 @@
+"""A torch model in a class of less precision: roundings put in operator by operator, or on CUDA."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from onnx_conformance.core.compute_modes import Way
+from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.workers.liberties import STORED, TF32, eleven_bits
+from onnx_conformance.workers.torch.replicas import BUILT_IN, KERNELS
+
+CUDA = "cuda"
+TYPES = {name: getattr(torch, name) for name in STORED}
+# What torch.autocast computes in float32 though its neighbours are in half precision.
+KEPT_IN_FLOAT32 = {
+    "exp", "expm1", "log", "log10", "log1p", "log2", "log_softmax", "_log_softmax", "logsumexp",
+    "norm", "pow", "prod", "reciprocal", "rsqrt", "sinh", "softmax", "_softmax", "softplus", "sum",
+    "cosh", "cumsum", "cumprod", "dist", "erfinv", "tan", "acos", "asin", "layer_norm",
+    "native_layer_norm", "group_norm",
+}  # fmt: skip
+# What multiplies in matrix units, which read TF32.
+PRODUCTS = {
+    "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "conv1d", "conv2d", "conv3d",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "dot", "einsum",
+    "gru", "gru_cell", "linear", "lstm", "lstm_cell", "matmul", "mm", "mv", "rnn_relu", "rnn_tanh",
+    "scaled_dot_product_attention",
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def computing(way: Way) -> Iterator[None]:
+    """Within it, modules compute as the way says.
+
+    Raises:
+        CapabilityMissing: torch has no such device.
+    """
+    with contextlib.ExitStack() as stack:
+        if way.device:
+            stack.enter_context(_on_device(way))
+        elif way.rounded:
+            stack.enter_context(_one_by_one())
+            stack.enter_context(TorchRounding(way.precision))
+        yield
+
+
+def require(device: str) -> None:
+    """Raise CapabilityMissing unless torch has the device, and has it compute."""
+    if device != CUDA or not torch.cuda.is_available():
+        raise CapabilityMissing("torch sees no CUDA device")
+    if not _sums(device):
+        raise CapabilityMissing("torch sees a CUDA device and cannot compute on it")
+
+
+@functools.cache
+def _sums(device: str) -> bool:
+    """Whether two ones are two there: a GPU is also seen by a torch that was built for others."""
+    try:
+        return float(torch.ones(2, device=device).sum()) == 2.0
+    except RuntimeError:
+        return False
+
+
+@contextlib.contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Within it, CUDA multiplies in TF32 or it does not, whatever the model's own file said.
+
+    In the words of torch 2.9: beside them the older ``allow_tf32`` raises where it is read, and
+    does not reach what a file has set for all backends.
+    """
+    cudnn: Any = torch.backends.cudnn  # its stub knows no parts
+    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
+    before = [switch.fp32_precision for switch in switches]
+    try:
+        for switch in switches:
+            switch.fp32_precision = TF32 if allowed else "ieee"
+        yield
+    finally:
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision
+
+
+@contextlib.contextmanager
+def _on_device(way: Way) -> Iterator[None]:
+    require(way.device)
+    narrow = way.precision in STORED
+    mixed = torch.autocast(way.device, TYPES.get(way.precision), enabled=narrow)
+    with tf32(way.precision == TF32), mixed:
+        yield
+
+
+@contextlib.contextmanager
+def _one_by_one() -> Iterator[None]:
+    """Without the fused attention, whose products no rounding reaches."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+class TorchRounding(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
+    """Within it, float32 operators compute in a class of less precision."""
+
+    def __init__(self, precision: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # of the base
+        self._type = TYPES.get(precision)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func.namespace not in BUILT_IN:  # a composition
+            with self:
+                return func.redispatch(KERNELS, *args, **kwargs)
+        name = func.overloadpacket.__name__.rstrip("_")
+        if self._type is not None:
+            given = func(*args, **kwargs)
+            if not (func.is_view or name in KEPT_IN_FLOAT32):
+                _each(given, _narrowing(self._type, _handed_on(func, args, kwargs)))
+            return given
+        if name in PRODUCTS:
+            args = torch.utils._pytree.tree_map(_operand, args)
+        return func(*args, **kwargs)
+
+
+def narrowed(module: torch.nn.Module, precision: str) -> torch.nn.Module:
+    """The module with its float32 weights rounded to the class's type, in place."""
+    _each(module.state_dict().values(), lambda tensor: _narrow(tensor, TYPES[precision]))
+    return module
+
+
+def narrowed_input(tensor: torch.Tensor, precision: str) -> torch.Tensor:
+    """A float32 input rounded to the class's type; any other as it is."""
+    return tensor.to(TYPES[precision]).float() if tensor.dtype == torch.float32 else tensor
+
+
+def array_of(tensor: torch.Tensor) -> NDArray[Any]:
+    """The tensor on the host; the narrow types, which mixed precision leaves, as float32."""
+    here = tensor.float() if tensor.dtype in TYPES.values() else tensor
+    found: NDArray[Any] = here.cpu().numpy()
+    return found
+
+
+def _each(given: Any, change: Any) -> None:
+    if isinstance(given, torch.Tensor):
+        change(given)
+    elif not isinstance(given, (str, int, float, bool, type(None))):
+        for part in given:
+            _each(part, change)
+
+
+def _handed_on(func: Any, args: Any, kwargs: Any) -> set[int]:
+    """The memory of an operator's arguments, where it must leave them as they are.
+
+    Some hand an argument on though their schema does not say so (a dropout in eval mode,
+    ``broadcast_tensors``). To round that in place would round a constant that the model shares
+    with native and its oracle, and of an expanded tensor torch refuses it.
+    """
+    if func._schema.is_mutable:  # what it writes is its result
+        return set()
+    given = torch.utils._pytree.tree_leaves((args, kwargs))
+    return {_memory(leaf) for leaf in given if isinstance(leaf, torch.Tensor)}
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _narrowing(kind: torch.dtype, kept: set[int]) -> Any:
+    """Rounds a tensor, unless its memory is among ``kept``."""
+
+    def change(tensor: torch.Tensor) -> None:
+        if _memory(tensor) not in kept:
+            _narrow(tensor, kind)
+
+    return change
+
+
+def _narrow(tensor: torch.Tensor, kind: torch.dtype) -> None:
+    """In place: what shares memory with the tensor must see it."""
+    if tensor.dtype == torch.float32:
+        tensor.copy_(tensor.to(kind))
+
+
+def _operand(argument: Any) -> Any:
+    floating = isinstance(argument, torch.Tensor) and argument.dtype == torch.float32
+    return eleven_bits(argument) if floating else argument

@@ -1,0 +1,130 @@
+"""The ways in which a torch model is timed: eager, compiled, channels last, and on CUDA."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.native_request import Arrays, ModelRequest
+from onnx_conformance.workers.native import named_outputs
+from onnx_conformance.workers.timing import Take
+from onnx_conformance.workers.torch.introspect import flat
+from onnx_conformance.workers.torch.precision import CUDA, array_of, require, tf32
+
+Inputs = list[torch.Tensor]
+Prepared = tuple[Callable[..., Any], Inputs]
+
+
+def make_take(form: str, module: torch.nn.Module, model: ModelRequest, feed: Arrays) -> Take:
+    """One inference in eval mode without gradients; tensors are made before the clock starts.
+
+    Raises:
+        ValueError: an unknown form.
+        CapabilityMissing: the form does not work for this model or on this machine.
+    """
+    if form not in FORMS:
+        raise ValueError(f"torch is not timed as '{form}'; known: {', '.join(FORMS)}")
+    function, inputs = FORMS[form](module, [torch.from_numpy(feed[n]) for n, _, _ in _in(model)])
+
+    def call() -> Any:
+        with torch.inference_mode():
+            return function(*inputs)
+
+    def arrays(result: Any) -> Arrays:
+        return named_outputs(model, (array_of(tensor) for tensor in flat(result)))
+
+    if form in ON_CUDA:
+        return Take(_awaited(call), arrays, _by_events(call))
+    return Take(call, arrays)
+
+
+def _in(model: ModelRequest) -> list[tuple[str, tuple[int | str, ...], str]]:
+    return model["inputs"]
+
+
+def _eager(module: torch.nn.Module, inputs: Inputs) -> Prepared:
+    return module, inputs
+
+
+def _channels_last(module: torch.nn.Module, inputs: Inputs) -> Prepared:
+    if not any(tensor.dim() == 4 for tensor in inputs):
+        raise CapabilityMissing("channels_last is for image-shaped inputs; this model has none")
+    layout = torch.channels_last
+    changed: Any = copy.deepcopy(module)  # the memory format of the original must not change
+    laid = [t.contiguous(memory_format=layout) if t.dim() == 4 else t for t in inputs]
+    return changed.to(memory_format=layout), laid
+
+
+def _compile(module: torch.nn.Module, inputs: Inputs) -> Prepared:
+    compiled: Any = torch.compile(module)
+    try:
+        with torch.inference_mode():
+            compiled(*inputs)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CapabilityMissing(f"torch.compile does not work here: {reason}") from error
+    return compiled, inputs
+
+
+def _cuda(module: torch.nn.Module, inputs: Inputs) -> Prepared:
+    return _on_cuda(module, inputs, fast=False)
+
+
+def _cuda_tf32(module: torch.nn.Module, inputs: Inputs) -> Prepared:
+    return _on_cuda(module, inputs, fast=True)
+
+
+def _cuda_float16(module: torch.nn.Module, inputs: Inputs) -> Prepared:
+    halves = [tensor.half() if tensor.is_floating_point() else tensor for tensor in inputs]
+    return _on_cuda(copy.deepcopy(module).half(), halves, fast=False)
+
+
+def _on_cuda(module: torch.nn.Module, inputs: Inputs, *, fast: bool) -> Prepared:
+    """The switch is the process's, so it is set in every call."""
+    require(CUDA)
+    there = copy.deepcopy(module).to(CUDA)
+
+    def call(*tensors: torch.Tensor) -> Any:
+        with tf32(fast):
+            return there(*tensors)
+
+    return call, [tensor.to(CUDA) for tensor in inputs]
+
+
+def _awaited(call: Callable[[], Any]) -> Callable[[], Any]:
+    """The call until its result is there: an engine is suspended after it, and a GPU is not."""
+
+    def awaited() -> Any:
+        result = call()
+        torch.cuda.synchronize()
+        return result
+
+    return awaited
+
+
+def _by_events(call: Callable[[], Any]) -> Callable[[], float]:
+    """Seconds by CUDA's own events, because a call returns before the device is done."""
+
+    def seconds() -> float:
+        event: Any = torch.cuda.Event
+        start, end = event(enable_timing=True), event(enable_timing=True)
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end)) / 1000
+
+    return seconds
+
+
+ON_CUDA = {"cuda": _cuda, "cuda_tf32": _cuda_tf32, "cuda_float16": _cuda_float16}
+FORMS: dict[str, Callable[[torch.nn.Module, Inputs], Prepared]] = {
+    "eager": _eager,
+    "channels_last": _channels_last,
+    "compile": _compile,
+    **ON_CUDA,
+}

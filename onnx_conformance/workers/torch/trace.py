@@ -1,0 +1,205 @@
+"""Every intermediate tensor of a torch model, with its operator, module and source line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch._decomp import decomposition_table
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from onnx_conformance.core.traces import Array, NativeTraced, measure_yardsticks, save, short_path
+from onnx_conformance.workers import backends
+
+_INSIDE = tuple(f"{Path(at).parent}{os.sep}" for at in (torch.__file__, __file__))
+_ENGINES = str(Path(backends.__file__).parent)
+# Whose steps no exporter writes out; the first two cost most of a trace's memory.
+_WHOLE = {"native_batch_norm", "_native_batch_norm_legit_no_training", "max_pool2d_with_indices"}
+_VIEWS = {"detach", "clone", "t", "transpose", "permute", "expand"}
+
+
+def trace(
+    modules: Iterable[torch.nn.Module], feed: dict[str, Array], names: list[str], folder: Path
+) -> list[NativeTraced]:
+    """The tensors of the first module, a float64 one; the others are float32 and yardsticks.
+
+    Args:
+        modules: made one after another, so that only one is held beside native.
+        names: of the inputs, in the model's order.
+        folder: where the tensors are written.
+    """
+    inputs = [torch.from_numpy(np.array(feed[name])) for name in names]
+    records: list[NativeTraced] = []
+    for place, module in enumerate(modules):
+        if place == 0:
+            doubles = [t.double() if t.is_floating_point() else t for t in inputs]
+            recorder = _Recorder(lambda _, array: save(folder, f"native-{_}.npy", array))
+            _run(recorder, module, doubles, names)
+            records = recorder.records
+            continue
+        followed = _Follower(folder, records)
+        _run(_Recorder(followed), module, [t.clone() for t in inputs], names)
+    return records
+
+
+class _Follower:
+    """Compares a second run with the first, tensor by tensor, keeping none."""
+
+    def __init__(self, folder: Path, records: list[NativeTraced]) -> None:
+        self._folder, self._records = folder, records
+
+    def __call__(self, place: int, array: Any) -> dict[str, Any]:
+        if place < len(self._records):
+            measure_yardsticks(self._folder, self._records[place : place + 1], [array])
+        return {}
+
+
+def _run(
+    recorder: _Recorder, module: torch.nn.Module, inputs: list[torch.Tensor], names: list[str]
+) -> None:
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it hides a whole layer in one operator
+    try:
+        with torch.no_grad(), recorder.follow(module):
+            for name, tensor in zip(names, inputs, strict=True):
+                recorder.begin(name, tensor)
+            with recorder:
+                module(*inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Writes down each tensor as it is made: in-place operators overwrite it later.
+
+    Whole numbers and truth values too, such as token ids and masks; not those within an operator,
+    nor a pooling's indices.
+    """
+
+    def __init__(self, keep: Callable[[int, Any], Any]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.records: list[NativeTraced] = []
+        self._keep = keep
+        self._places: Any = WeakTensorKeyDictionary()
+        self._modules: list[str] = []
+        self._derived = 0
+
+    @contextlib.contextmanager
+    def follow(self, module: torch.nn.Module) -> Iterator[None]:
+        """Keep the path of the module that runs."""
+        hooks = []
+        for path, part in module.named_modules():
+            enter = part.register_forward_pre_hook(lambda *_, path=path: self._modules.append(path))
+            leave = part.register_forward_hook(lambda *_: self._leave(), always_call=True)
+            hooks += [enter, leave]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _leave(self) -> None:
+        self._modules.pop()
+
+    def begin(self, name: str, tensor: torch.Tensor) -> None:
+        """An input of the model."""
+        self._note("input", [tensor], [], name)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        sources = [p for t in _tensors((args, kwargs)) for p in self._places.get(t, [])]
+        start = len(self.records)
+        steps = self._steps_of(func, name) if sources else None
+        if steps is not None:
+            self._decompose(steps, args, kwargs)
+            sources += range(start, len(self.records))  # what follows from a step follows from it
+        result = func(*args, **kwargs)
+        if sources and name not in ("detach",):
+            weighted = any(t.dim() and t not in self._places for t in _tensors((args, kwargs)))
+            self._note(name, _tensors(result), sources, weighted=weighted)
+        return result
+
+    def _steps_of(self, func: Any, name: str) -> Callable[..., Any] | None:
+        """What exporters may write out an operator as, where they may write it as several.
+
+        Of an in-place operator its twin's: a step must not overwrite what the operator reads.
+        """
+        if self._derived or name in _WHOLE | _VIEWS:
+            return None
+        if func._schema.is_mutable:
+            twin = getattr(torch.ops.aten, name.removesuffix("_"), None)
+            func = getattr(twin, func._overloadname, None)
+            if func is None or func._schema.is_mutable:
+                return None
+        steps: Callable[..., Any] | None = decomposition_table.get(func)
+        return steps
+
+    def _decompose(self, steps: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        """Run the operator's decomposition beside it, for the tensors within."""
+        self._derived += 1
+        try:
+            with self, contextlib.suppress(RuntimeError, NotImplementedError, TypeError):
+                steps(*args, **kwargs)
+        finally:
+            self._derived -= 1
+
+    def _note(
+        self,
+        operator: str,
+        made: list[torch.Tensor],
+        sources: list[int],
+        name: str = "",
+        weighted: bool = False,
+    ) -> None:
+        for tensor in made:
+            within = self._derived > 0 or operator in _WHOLE
+            if tensor.numel() == 0 or (within and not tensor.is_floating_point()):
+                self._places[tensor] = sources  # what follows from it comes from them
+                continue
+            place = len(self.records)
+            array = tensor.detach().numpy()
+            record: Any = {
+                **self._keep(place, array),
+                "operator": operator,
+                "module": name or (self._modules[-1] if self._modules else ""),
+                "source": "" if name else _source(),
+                "inputs": sorted(set(sources)),
+                "weighted": weighted,
+                "derived": self._derived > 0,
+                "yard_rms": 0.0,
+                "yard_max": 0.0,
+            }
+            self.records.append(record)
+            self._places[tensor] = [place]
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [tensor for item in value for tensor in _tensors(item)]
+    return []
+
+
+def _source() -> str:
+    """Where the model's own code stands: the innermost frame outside torch, or nothing."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if path.startswith(_ENGINES):
+            return ""  # the model is made of torch's modules alone
+        if not path.startswith(_INSIDE):
+            return f"{short_path(path)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""

@@ -1,0 +1,71 @@
+"""torchvision's classification models, registered and by pointer (``torchvision:NAME``)."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import numpy as np
+
+from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
+
+
+def spec_of(name: str, member: str) -> ModelSpec:
+    """The spec of torchvision's classifier ``member``, ImageNet-sized, known as ``name``."""
+    return ModelSpec(
+        name=name,
+        framework="torch",
+        inputs=(TensorSpec("input", ("batch_size", 3, 224, 224)),),
+        outputs=(TensorSpec("output", ("batch_size", 1000)),),
+        builder=f"{__name__}:classifier",
+        arguments=(member,),
+        labels=True,
+    )
+
+
+def torchvision_classifier(member: str, *, pretrained: bool) -> Any:
+    """torchvision's model ``member``; with ``pretrained``, its default weights."""
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if member not in known:
+        close = ", ".join(difflib.get_close_matches(member, known)) or "nothing"
+        raise ValueError(f"torchvision has no classification model '{member}'; close: {close}")
+    if not pretrained:
+        return torchvision.models.get_model(member, weights=None)
+    try:
+        return torchvision.models.get_model(member, weights="DEFAULT")
+    except OSError as error:  # URLError is one: neither cached nor to be fetched
+        raise CapabilityMissing(
+            f"torchvision's weights of {member} are neither cached nor to be fetched ({error})"
+        ) from error
+
+
+for _member in ("resnet18", "resnet50", "mobilenet_v2"):
+    MODELS.register(_member, spec_of(_member, _member))
+
+
+def timm_classifier(member: str, *, pretrained: bool) -> Any:
+    """timm's model ``member`` and an example of its input; with ``pretrained``, its weights."""
+    try:
+        import timm  # type: ignore[import-not-found] # no package of ours
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"timm:{member} needs timm, which is not installed: pip install timm"
+        ) from error
+    known = timm.list_models()
+    if member not in known:
+        close = ", ".join(difflib.get_close_matches(member, known)) or "nothing"
+        raise UsageError(f"timm has no model '{member}'; close: {close}")
+    try:
+        model = timm.create_model(member, pretrained=pretrained)
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise CapabilityMissing(
+            f"timm's weights of {member} are neither cached nor to be fetched ({error})"
+        ) from error
+    size = model.pretrained_cfg["input_size"]
+    return model, {"input": np.zeros((1, *size), np.float32)}

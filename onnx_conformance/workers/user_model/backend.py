@@ -1,0 +1,112 @@
+"""The servant that imports what a user named, and says of each model there what it is."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from onnx_conformance.catalog.models import ZOO, Declaration, Pointer
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import spec_as_data
+from onnx_conformance.workers.user_model.describe import specify
+from onnx_conformance.workers.user_model.import_code import load_file, load_module, own_modules
+
+
+class Describer:
+    """Imports code that a user named, in a process of its own."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._names: list[str] = []
+
+    def describe(
+        self, files: list[str], pointers: list[dict[str, str]], wanted: list[str], weights: str,
+        seed: int,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """Specs, as plain data, of the models that files register and pointers name.
+
+        Args:
+            files: Python files or modules.
+            wanted: names of models to look at; all where it is empty.
+        """
+        found: list[tuple[Declaration, str, tuple[str, ...]]] = []
+        for file in files:
+            module, declared = load_file(file) if file.endswith(".py") else load_module(file)
+            if not declared:
+                raise UsageError(
+                    f'{file} registers no model; put @register_model("name", inputs=[...]) '
+                    "above a function that returns one"
+                )
+            _refuse_twice([one.name for one in declared])
+            found += [(one, _reference(file, module, one), ()) for one in declared]
+        for pointer in pointers:
+            found.append(_pointed(Pointer(**pointer)))
+        _refuse_twice([one.name for one, _, _ in found])
+        self._names = [one.name for one, _, _ in found]
+        chosen = [entry for entry in found if not wanted or entry[0].name in wanted]
+        return [
+            spec_as_data(specify(one, reference, arguments, weights, seed, threads=self._threads))
+            for one, reference, arguments in chosen
+        ]
+
+    def names(self) -> list[str]:
+        """What was described, and what else the files register."""
+        return self._names
+
+    def modules(self) -> dict[str, str]:
+        """The files of the user's modules that were imported, by the modules' names."""
+        return {name: str(path) for name, path in own_modules().items()}
+
+
+def _refuse_twice(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"model '{name}' is registered twice; rename one of them")
+
+
+def _reference(file: str, module: ModuleType, one: Declaration) -> str:
+    """How the engines find the builder: by the name of its function, which must be its alone."""
+    name = one.builder.__qualname__
+    if "." in name:
+        raise UsageError(f"model '{one.name}': its function must stand at the top of {file}")
+    if inspect.unwrap(getattr(module, name, None) or one.builder) is not inspect.unwrap(
+        one.builder
+    ):
+        raise UsageError(
+            f"model '{one.name}': {file} has a later function '{name}', which would be built in "
+            "its place; give each model's function a name of its own"
+        )
+    return f"{Path(file).absolute() if file.endswith('.py') else file}:{name}"
+
+
+def _pointed(pointer: Pointer) -> tuple[Declaration, str, tuple[str, ...]]:
+    """What a pointer names: a registered function or a plain one."""
+    if pointer.pool in ZOO:
+        home, function = ZOO[pointer.pool].split(":")
+        builder = getattr(load_module(home)[0], function)
+        one = Declaration(pointer.name, builder, calibrate=True)
+        return one, ZOO[pointer.pool], (pointer.member,)
+    file = pointer.pool.endswith(".py")
+    if pointer.pool.endswith(".onnx"):
+        from onnx_conformance.workers.user_model.onnx_reference import file as path_of
+
+        return (
+            Declaration(pointer.name, path_of),
+            "onnx_conformance.workers.user_model.onnx_reference:file",
+            (pointer.pool,),
+        )
+    module, declared = load_file(pointer.pool) if file else load_module(pointer.pool)
+    builder = getattr(module, pointer.member, None)
+    if not callable(builder):
+        own = [v for v in vars(module).values() if inspect.isfunction(v)]
+        known = sorted(v.__name__ for v in own if v.__module__ == module.__name__)
+        raise UsageError(
+            f"{pointer.pool} has no function '{pointer.member}'; it has: {', '.join(known) or '-'}"
+        )
+    place = f"{Path(pointer.pool).absolute() if file else pointer.pool}:{pointer.member}"
+    same = [one for one in declared if one.builder is builder]
+    plain = same[0] if same else Declaration(pointer.name, builder)
+    return replace(plain, name=pointer.name), place, ()

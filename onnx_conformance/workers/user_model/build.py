@@ -1,0 +1,205 @@
+"""Look at a built model, whatever it is: how it is run, and what it is made of."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnx_conformance.core.domains import Real, default_domain
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.native_request import digest_arrays
+from onnx_conformance.core.spec import Framework, TensorSpec
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.workers.user_model.infer_spec import BATCH
+
+Answer = dict[str, np.ndarray[Any, Any]]
+MANY = 1_000  # inputs that a signature with *args may take
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A model's face.
+
+    Args:
+        parameters: what the model calls its inputs, where it does.
+        arity: how few and how many inputs it takes.
+        inputs: their specs, where the model itself knows them.
+        digest: of the weights that it was built with.
+        run: its outputs on a feed, named in order.
+        changed: whether its weights are no longer those that it was built with.
+        float64_problem: why it cannot be computed in float64, or None.
+    """
+
+    framework: Framework
+    parameters: tuple[str, ...]
+    arity: tuple[int, int]
+    inputs: tuple[TensorSpec, ...]
+    digest: str
+    run: Callable[[Feed], Answer]
+    changed: Callable[[], bool]
+    float64_problem: Callable[[Feed], str | None]
+
+
+def look(name: str, model: Any, threads: int | None) -> Looked:
+    """Look at ``model``, in eval mode.
+
+    Raises:
+        UsageError: it is no model.
+    """
+    torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        return _look_at_torch(torch, model, threads)
+    if keras is not None and isinstance(model, keras.Model):
+        return _look_at_keras(keras, model)
+    if isinstance(model, Path):
+        from onnx_conformance.workers.user_model.onnx_reference import look_at_file
+
+        return look_at_file(model, threads)
+    if callable(model) and not isinstance(model, type):
+        return _look_at_python(model)
+    raise UsageError(
+        f"model '{name}': its function returns a {type(model).__name__}; return a "
+        "torch.nn.Module, a keras.Model, the pathlib.Path of an ONNX file, or a callable from "
+        "arrays to arrays"
+    )
+
+
+def _look_at_torch(torch: Any, module: Any, threads: int | None) -> Looked:
+    from onnx_conformance.workers.torch.backend import widened
+    from onnx_conformance.workers.torch.introspect import flat
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    module.eval()
+    names, least, most = _signature(module.forward)
+    before = _torch_digest(module)
+
+    def run(feed: Feed) -> Answer:
+        with torch.inference_mode():
+            result = module(*(torch.from_numpy(np.array(a)) for a in feed.values()))
+        tensors = flat(result)
+        if not tensors:
+            raise UsageError(
+                f"the model returns a {type(result).__name__}, in which torch finds no tensor; "
+                "return a tensor, or tuples, lists and dicts of tensors"
+            )
+        return _named([_as_array(tensor) for tensor in tensors], _labels(result))
+
+    def float64_problem(feed: Feed) -> str | None:
+        twin = copy.deepcopy(module).double()
+        wide = [widened(torch.from_numpy(np.array(array))) for array in feed.values()]
+        try:
+            with torch.inference_mode():
+                tensors = flat(twin(*wide))
+        except RuntimeError as error:
+            return " ".join(str(error).split())[:200]
+        return _narrow([str(t.dtype) for t in tensors if t.is_floating_point()])
+
+    return Looked(
+        "torch", names, (least, most), (), before, run,
+        lambda: _torch_digest(module) != before, float64_problem,
+    )  # fmt: skip
+
+
+def _as_array(tensor: Any) -> Any:
+    try:
+        return tensor.numpy()
+    except TypeError as error:  # bfloat16
+        raise UsageError(
+            f"the model answers in {tensor.dtype}, which NumPy does not know; cast it to float32"
+        ) from error
+
+
+def _torch_digest(module: Any) -> str:
+    state = module.state_dict()
+    return digest_arrays({name: _as_array(t.detach().cpu()) for name, t in state.items()})
+
+
+def _narrow(dtypes: list[str]) -> str | None:
+    narrow = [dtype for dtype in dtypes if "float64" not in dtype]
+    return f"an output is {narrow[0]}" if narrow else None
+
+
+def _look_at_keras(keras: Any, model: Any) -> Looked:
+    names = tuple(getattr(model, "output_names", None) or ())
+    known = tuple(getattr(model, "inputs", None) or ())
+    inputs = tuple(_keras_spec(place, tensor, len(known)) for place, tensor in enumerate(known))
+    least, most = (len(known), len(known)) if known else (1, MANY)
+
+    def digest() -> str:
+        arrays = {f"{place}": v.numpy() for place, v in enumerate(model.weights)}
+        return digest_arrays(arrays)
+
+    def run(feed: Feed) -> Answer:
+        arrays = [np.array(array) for array in feed.values()]
+        result = model(arrays[0] if len(arrays) == 1 else arrays, training=False)
+        if isinstance(result, dict):
+            # in TensorFlow's order, which is that of the names in any exported file
+            return {name: np.asarray(result[name]) for name in sorted(result)}
+        tensors = [np.asarray(tensor) for tensor in keras.tree.flatten(result)]
+        return _named(tensors, names)
+
+    before = digest() if model.built else ""
+    return Looked(
+        "keras", tuple(spec.name for spec in inputs), (least, most), inputs, before, run,
+        lambda: bool(before) and digest() != before, lambda feed: None,
+    )  # fmt: skip
+
+
+def _keras_spec(place: int, tensor: Any, count: int) -> TensorSpec:
+    own = str(getattr(tensor, "name", "") or "")
+    plain = own if own and not own.startswith("keras_tensor") else "input"
+    name = plain if count == 1 or plain != "input" else f"input_{place}"
+    dims = [f"{name}_dim_{axis}" if dim is None else dim for axis, dim in enumerate(tensor.shape)]
+    dtype = str(tensor.dtype)
+    return TensorSpec(name, (BATCH, *dims[1:]), dtype, domain=default_domain(dtype) or Real())
+
+
+def _look_at_python(function: Any) -> Looked:
+    names, least, most = _signature(function)
+
+    def run(feed: Feed) -> Answer:
+        from onnx_conformance.workers.python.backend import flat_arrays
+
+        result = function(*(np.array(array) for array in feed.values()))
+        return _named(flat_arrays(result), _labels(result))
+
+    return Looked("python", names, (least, most), (), "", run, lambda: False, lambda feed: None)
+
+
+def _signature(function: Any) -> tuple[tuple[str, ...], int, int]:
+    """Names of what it takes by position, and how few and how many that are."""
+    kinds = inspect.Parameter
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return (), 1, MANY
+    plain = [p for p in found if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    least = sum(p.default is kinds.empty for p in plain)
+    most = MANY if any(p.kind is kinds.VAR_POSITIONAL for p in found) else len(plain)
+    return tuple(p.name for p in plain), least, most
+
+
+def _labels(result: Any) -> tuple[str, ...]:
+    """What a dict or a named tuple calls its outputs; nothing where they are nested deeper."""
+    parts = result._asdict() if hasattr(result, "_asdict") else result
+    if not isinstance(parts, Mapping):
+        return ()
+    given = {str(name): part for name, part in parts.items() if part is not None}
+    return tuple(given) if all(hasattr(part, "shape") for part in given.values()) else ()
+
+
+def _named(arrays: list[Any], names: tuple[str, ...] = ()) -> Answer:
+    """Outputs under their own names, or ``output``, or ``output_0`` and so on."""
+    if len(set(names)) == len(names) == len(arrays) and len(arrays) > 1:
+        return dict(zip(names, arrays, strict=True))
+    if len(arrays) == 1:
+        return {"output": arrays[0]}
+    return {f"output_{place}": array for place, array in enumerate(arrays)}

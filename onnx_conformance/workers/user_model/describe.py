@@ -1,0 +1,140 @@
+"""Build a declared model, run it, and say what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.models import Declaration
+from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.custom_operators import library_problem, operators_of
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.native_request import digest_arrays
+from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.inputs.tasks import TASKS
+from onnx_conformance.workers.native import call_builder
+from onnx_conformance.workers.user_model.build import Looked, look
+from onnx_conformance.workers.user_model.import_code import own_sources
+from onnx_conformance.workers.user_model.validation import (
+    RUNS,
+    answer_to,
+    check_calibrable,
+    check_inputs,
+    check_oracle,
+    check_steady,
+    checked_axes,
+    checked_outputs,
+    inferred_inputs,
+)
+
+
+def specify(
+    one: Declaration,
+    reference: str,
+    arguments: tuple[str, ...],
+    weights: str,
+    seed: int,
+    *,
+    threads: int | None,
+) -> ModelSpec:
+    """Build a declared model, run it, and say what it is.
+
+    Args:
+        reference, arguments: how engines build it.
+        threads: of torch; None leaves them as they are.
+
+    Raises:
+        UsageError: what is wrong with the model or its declaration, in one sentence.
+    """
+    libraries = operators_of(one.builder, arguments).libraries
+    for library in libraries:
+        problem = library_problem(library)
+        if problem is not None:
+            raise UsageError(f"model '{one.name}': {problem}")
+    model, examples = _built(one, arguments, weights, seed)
+    looked = look(one.name, model, threads)
+    inputs = one.inputs or inferred_inputs(one, examples, looked)
+    axes = checked_axes(one, inputs)
+    check_inputs(one.name, inputs, looked)
+    if one.calibrate:
+        check_calibrable(one.name, inputs)
+    answers = [
+        (r.batch, r.extent, answer_to(one.name, looked, inputs, r.feed(inputs, axes))) for r in RUNS
+    ]
+    outputs = checked_outputs(one, inputs, axes, answers)
+    check_steady(one.name, looked, inputs, axes, answers[0][2])
+    oracle = one.oracle and looked.framework != "python"
+    if oracle and looked.framework == "onnx":  # it is as it is: allclose has to do
+        oracle = looked.float64_problem(RUNS[0].feed(inputs, axes)) is None
+    elif oracle:
+        check_oracle(one.name, looked, inputs, RUNS[0].feed(inputs, axes))
+    return ModelSpec(
+        name=one.name,
+        framework=looked.framework,
+        inputs=inputs,
+        outputs=outputs,
+        builder=reference,
+        arguments=arguments,
+        trained=not one.calibrate,
+        labels=one.labels,
+        task=one.task and TASKS[one.task].name,
+        preprocessing=one.preprocessing,
+        packages=_packages(),
+        axes=axes,
+        oracle=oracle,
+        libraries=libraries,
+        fingerprint=_fingerprint(looked, [outputs for _, _, outputs in answers]),
+    )
+
+
+def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int) -> Any:
+    _seed(seed)
+    try:
+        built = call_builder(one.builder, list(arguments), weights == "pretrained")
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"model '{one.name}' cannot be built: {type(error).__name__}: {error}{_lost(error)}"
+        ) from error
+    return built if isinstance(built, tuple) else (built, one.examples)
+
+
+def _lost(error: BaseException) -> str:
+    """Where a relative path was looked for: under make it is not the user's own folder."""
+    name = getattr(error, "filename", None)
+    if not isinstance(error, FileNotFoundError) or not name or Path(str(name)).is_absolute():
+        return ""
+    place = f'Path(__file__).with_name("{Path(str(name)).name}")'
+    return f" (looked for in {Path.cwd()}; {place} finds it beside your file)"
+
+
+def _seed(seed: int) -> None:
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(seed)
+
+
+def _fingerprint(looked: Looked, answers: Sequence[Outputs]) -> str:
+    """A digest of the user's sources, of the weights that the model was built with, and of answers.
+
+    What else shapes the model, such as files that its code reads or the environment, shows there.
+    """
+    state = hashlib.sha256(looked.digest.encode())
+    for outputs in answers:
+        state.update(digest_arrays(dict(outputs)).encode())
+    for path in own_sources():
+        state.update(path.name.encode() + b":" + path.read_bytes())
+    return state.hexdigest()
+
+
+def _packages() -> tuple[str, ...]:
+    """The distributions whose modules were imported."""
+    tops = {name.partition(".")[0] for name in list(sys.modules)}
+    owners = metadata.packages_distributions()
+    return tuple(sorted({owner for top in tops for owner in owners.get(top, ())}))

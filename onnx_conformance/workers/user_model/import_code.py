@@ -1,0 +1,100 @@
+"""Load a file or module of a user's, and collect the models that it registers."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from onnx_conformance.catalog.models import Declaration, declaring
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import ROOT
+
+
+@cache
+def load_file(path: str) -> tuple[ModuleType, tuple[Declaration, ...]]:
+    """Run a Python file once, with its folder importable as for ``python file.py``.
+
+    Raises:
+        UsageError: no such file, or an error in it, by its line.
+    """
+    place = Path(path).absolute()
+    if not place.is_file():
+        raise UsageError(f"{path}: no such file")
+    name = f"own_{place.stem}_{hashlib.sha256(str(place).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, place)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is no Python file")
+    loader = spec.loader
+    if str(place.parent) not in sys.path:
+        sys.path.insert(1, str(place.parent))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    with declaring() as found:
+        _guarded(path, lambda: loader.exec_module(module))
+    return module, tuple(found)
+
+
+@cache
+def load_module(name: str) -> tuple[ModuleType, tuple[Declaration, ...]]:
+    """Import a module once, the working folder's too.
+
+    Raises:
+        UsageError: no such module, or an error in it, by its line.
+    """
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    kept: list[ModuleType] = []
+    with declaring() as found:
+        _guarded(name, lambda: kept.append(importlib.import_module(name)))
+    return kept[0], tuple(found)
+
+
+def _guarded(what: str, load: Callable[[], None]) -> None:
+    try:
+        load()
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"{what} cannot be imported: {type(error).__name__}: {error}{_where(error)}; run it "
+            "by itself with this environment's Python"
+        ) from error
+
+
+def _where(error: BaseException) -> str:
+    """The last line of the user's that was reached."""
+    line, trace = "", error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if is_own(file):
+            line = f" ({Path(file).name}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return line
+
+
+def is_own(file: str) -> bool:
+    """Whether a source file is neither Python's, nor an installed package's, nor ours."""
+    path = Path(file)
+    if not path.is_absolute() or path.suffix != ".py":
+        return False
+    paths = sysconfig.get_paths()
+    theirs = [Path(paths[key]) for key in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return not any(path.is_relative_to(p) for p in [*theirs, ROOT / "fixtures", Path(sys.prefix)])
+
+
+def own_sources() -> Iterator[Path]:
+    """The source files of the user's that were imported so far, sorted."""
+    yield from sorted(set(own_modules().values()))
+
+
+def own_modules() -> dict[str, Path]:
+    """The user's modules that were imported so far, by name."""
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    return {name: Path(file) for name, file in files.items() if file and is_own(file)}

@@ -1,0 +1,46 @@
+"""The servant that makes variants, in a process that may die of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.workers.server import load_object
+
+
+class Maker:
+    """Makes one file from another."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def make(
+        self,
+        function: str,
+        needs: str,
+        source: str,
+        target: str,
+        calibration: Sequence[Feed] | None = None,
+        libraries: Sequence[str] = (),
+    ) -> None:
+        """Write ``target`` from ``source`` by a variant's function.
+
+        Args:
+            calibration: feeds under the spec's names, for a variant that calibrates.
+            libraries: with the file's custom operators, for functions that take ``libraries``.
+
+        Raises:
+            CapabilityMissing: the module that it needs is not installed.
+        """
+        if needs and importlib.util.find_spec(needs) is None:
+            raise CapabilityMissing(f"{needs} is not installed: pip install {needs}")
+        make = load_object(function)
+        given: dict[str, Any] = {} if calibration is None else {"calibration": list(calibration)}
+        if "libraries" in inspect.signature(make).parameters:
+            given["libraries"] = list(libraries)
+        make(Path(source), Path(target), **given)

@@ -1,0 +1,83 @@
+"""Half precision: float16 inside, float32 at the interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from onnx_conformance.catalog.variants import register_variant
+from onnx_conformance.core.onnx_file import load_model
+
+# What loses more than it gains in float16, by what the converter's authors found, and operators
+# that sum or divide over many elements, whose partial sums leave float16's range first.
+KEPT_IN_FLOAT32 = ("Softmax", "LogSoftmax", "ReduceSum", "ReduceMean", "LayerNormalization", "Pow")
+
+
+@register_variant(
+    "fp16",
+    story="float16 by ONNX Runtime's converter, interface and sums in float32",
+    precision="float16",
+)
+def fp16(source: Path, target: Path) -> None:
+    """The converter's own block list, and the operators that sum."""
+    _convert(source, target, KEPT_IN_FLOAT32)
+
+
+@register_variant("fp16_all", story="float16 wherever the converter can", precision="float16")
+def fp16_all(source: Path, target: Path) -> None:
+    """The converter's own block list alone."""
+    _convert(source, target, ())
+
+
+def _convert(source: Path, target: Path, kept: tuple[str, ...]) -> None:
+    from onnxruntime.transformers import float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    whole = load_model(source)
+    half = float16.convert_float_to_float16(
+        whole,
+        keep_io_types=True,
+        op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *kept, *_custom(whole)],
+    )
+    _join_casts(half)
+    _forget_weights(half)
+    # the converter appends the casts of inputs, and a graph must be in topological order
+    written = OnnxModel(half)
+    written.topological_sort()
+    written.prune_graph()
+    onnx.save(half, target)
+
+
+def _custom(whole: onnx.ModelProto) -> set[str]:
+    """Operators of libraries: which types they have, nobody can look up."""
+    known = {schema.domain for schema in onnx.defs.get_all_schemas()} | {"ai.onnx", "com.microsoft"}
+    return {node.op_type for node in whole.graph.node if node.domain not in known}
+
+
+def _forget_weights(half: onnx.ModelProto) -> None:
+    """Take away what the exporter wrote down of the types of initialisers, which say them.
+
+    torch_dynamo does, and the converter changes it to float16 though a kept operator (a
+    LayerNormalization) reads the initialiser in float32: ONNX's checker refuses such a file.
+    """
+    weights = {tensor.name for tensor in half.graph.initializer}
+    told = [value for value in half.graph.value_info if value.name not in weights]
+    del half.graph.value_info[:]
+    half.graph.value_info.extend(told)
+
+
+def _join_casts(half: onnx.ModelProto) -> None:
+    """Take away the float16 between two operators in float32.
+
+    The converter casts what a kept operator gives to float16, also where float32 reads it next: a
+    Softmax at the end would lose every probability below 6e-8.
+    """
+    narrowed = {
+        node.output[0]: node.input[0]
+        for node in half.graph.node
+        if node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT16
+    }
+    for node in half.graph.node:
+        if node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT:
+            node.input[0] = narrowed.get(node.input[0], node.input[0])

@@ -1,0 +1,68 @@
+"""A bare script to hold the suite against: the same work, in one process, judging nothing.
+
+    python -m studies.bare_script resnet18 torch_torchscript
+
+imports the framework, builds and calibrates the model, exports it at the route's two opsets and
+runs the inferences of the default profile (oracle, native, replicas, ONNX Runtime), without
+cache, checks or reports. ``make overhead`` times it against the suite.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from hypothesis import settings
+
+from onnx_conformance.catalog.exporters import EXPORTERS
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.native_request import PRECISIONS
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import ExportOptions
+from onnx_conformance.inputs.families import FAMILIES
+from onnx_conformance.plugin.options import register_profiles
+from onnx_conformance.session.cache_keys import model_request
+from onnx_conformance.workers.server import make_servant
+
+
+def main(model_name: str, exporter_name: str) -> None:
+    model, exporter = resolve_model(model_name), EXPORTERS[exporter_name]
+    register_profiles(Path(tempfile.gettempdir()))
+    settings.load_profile("default")
+    request = model_request(model, Settings())
+    native = make_servant(model.framework, 1)
+    runtime = make_servant("onnxruntime", 1)
+    plans = [family(model, 0) for family in FAMILIES.values()]
+    judged = [feed for plan in plans for feed in plan.reference]
+    plain = [feed for plan in plans for feed in plan.native]
+    ran = [*judged, *plain, *(feed for plan in plans for feed in (*plan.runtime, *plan.repeats))]
+    with tempfile.TemporaryDirectory() as folder:
+        weights = f"{folder}/weights.npz"
+        native.prepare(model=request, path=weights)
+        for opset in (exporter.conservative, exporter.newest):
+            path = f"{folder}/{opset}.onnx"
+            native.export(
+                model=request,
+                weights=weights,
+                function=exporter.function,
+                opset=opset,
+                options=asdict(ExportOptions()),
+                path=path,
+            )
+            session = {
+                "files": [path],
+                "provider": "CPUExecutionProvider",
+                "provider_options": {},
+                "graph_level": "enable_all",
+                "allow_cpu_fallback": True,
+            }
+            runtime.run(session=session, feeds=ran)
+        for precision in PRECISIONS:
+            feeds = judged + (plain if precision == "float32" else [])
+            native.run(model=request, weights=weights, precision=precision, feeds=feeds)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

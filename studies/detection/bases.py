@@ -1,0 +1,105 @@
+"""The right conversions that mutants are made from: every route's artifact of every model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnx_conformance.catalog.exporters import EXPORTERS
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.errors import StageFailure
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case, ExportOptions
+from onnx_conformance.core.store import Store
+from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.selection import Selection, select_cases
+from onnx_conformance.session.worker_queue import Clock
+
+CLEAN = "clean.onnx"
+
+
+@dataclass(frozen=True)
+class Base:
+    """A right conversion.
+
+    Args:
+        folder: holds a copy of it, :data:`CLEAN`, and later its mutants.
+        opset: the one that was asked for.
+    """
+
+    model: str
+    name: str
+    folder: Path
+    opset: int
+
+    @property
+    def clean(self) -> Path:
+        return self.folder / CLEAN
+
+
+@dataclass(frozen=True)
+class Bases:
+    """A model's bases, and the routes that have none, with the reason."""
+
+    found: tuple[Base, ...]
+    absent: dict[str, str]
+
+
+@contextmanager
+def open_workbench(cache_dir: Path) -> Iterator[Workbench]:
+    """The suite's own machinery, with its default settings."""
+    settings = Settings(cache_dir=cache_dir)
+    bench = Workbench(settings, Store(cache_dir), Clock())
+    try:
+        yield bench
+    finally:
+        bench.close()
+
+
+def find_bases(bench: Workbench, model: str, folder: Path, routes: tuple[str, ...] = ()) -> Bases:
+    """Export ``model`` by every route (or by ``routes``) at its conservative opset.
+
+    An export without constant folding is a base of its own where it holds operators that the
+    folded one of the same route does not, such as BatchNormalization.
+    """
+    found: list[Base] = []
+    absent: dict[str, str] = {}
+    for case in _plain_cases(model):
+        if routes and case.route not in routes:
+            continue
+        try:
+            artifact = bench.artifact(case)
+        except StageFailure as failure:
+            absent[case.artifact_id] = str(failure)
+            continue
+        found.append(_copy(case, artifact.path, folder))
+        if "constant_folding" not in EXPORTERS[case.exporter].options:
+            continue
+        unfolded = replace(case, options=ExportOptions(constant_folding=False))
+        other = bench.artifact(unfolded)
+        if set(other.facts["nodes"]) - set(artifact.facts["nodes"]) - {"Constant", "Identity"}:
+            found.append(_copy(unfolded, other.path, folder))
+    return Bases(tuple(found), absent)
+
+
+def _plain_cases(model: str) -> Iterator[Case]:
+    """Its cases at each route's conservative opset, on the CPU."""
+    for case in select_cases(Selection(models=(model,), providers=("cpu",))):
+        if case.opset == EXPORTERS[case.exporter].conservative:
+            yield case
+
+
+def _copy(case: Case, source: Path, folder: Path) -> Base:
+    name = f"{case.route}-opset{case.opset}"
+    base = Base(case.model, name, folder / name, case.opset)
+    base.folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, base.clean)
+    return base
+
+
+def takes_images(model: str) -> bool:
+    """Whether an input has a batch, two sides and channels."""
+    return any(len(tensor.shape) == 4 for tensor in resolve_model(model).inputs)

@@ -1,0 +1,95 @@
+"""A file under other tools' rules: native's answers against the file's on their feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.errors import EngineError
+from onnx_conformance.inputs.families import materialise
+from onnx_conformance.inputs.recipes import Feed, Recipe
+from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.worker_client import Engine, WorkerEngine
+from studies.detection.rules import Rule
+
+LIMIT = 300.0  # seconds for a call into the runtime
+
+
+class Runtime:
+    """ONNX Runtime on the CPU provider, in a process of its own; a dead one is replaced."""
+
+    def __init__(self) -> None:
+        self._engine: Engine = WorkerEngine("onnxruntime")
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.close()
+
+    def input_names(self, path: Path) -> list[str]:
+        """What the file calls its inputs. Raises EngineError: it does not load."""
+        opened = self._engine.call("open", LIMIT, session=_request(path))
+        return [tensor["name"] for tensor in opened["inputs"]]
+
+    def outputs(self, path: Path, feeds: Iterable[Feed]) -> list[list[Array] | None]:
+        """The outputs by order for each feed, which is given by order; None where it refuses.
+
+        Raises:
+            EngineError: the file does not load.
+        """
+        names = self.input_names(path)
+        given = [dict(zip(names, feed.values(), strict=False)) for feed in feeds]
+        rows = self._engine.call("run", LIMIT, session=_request(path), feeds=given)
+        return [list(row["outputs"].values()) if "outputs" in row else None for row in rows]
+
+
+def _request(path: Path) -> dict[str, Any]:
+    return {
+        "files": [str(path)],
+        "sha256": [],
+        "provider": PROVIDERS["cpu"].ort_name,
+        "provider_options": PROVIDERS["cpu"].options,
+        "graph_level": "enable_all",
+        "allow_cpu_fallback": True,
+    }
+
+
+def native_answers(
+    bench: Workbench, model: str, rules: tuple[Rule, ...]
+) -> dict[Recipe, list[Array]]:
+    """What native float32 answers to every feed of the rules, outputs in the model's order."""
+    spec = resolve_model(model)
+    recipes = dict.fromkeys(recipe for rule in rules for recipe in rule.recipes)
+    found = {recipe: bench.native(spec, materialise(recipe, spec)) for recipe in recipes}
+    return {
+        recipe: [outputs[tensor.name] for tensor in spec.outputs]
+        for recipe, outputs in found.items()
+    }
+
+
+def found_by(
+    runtime: Runtime,
+    path: Path,
+    model: str,
+    rules: tuple[Rule, ...],
+    native: dict[Recipe, list[Array]],
+) -> dict[str, bool]:
+    """Rule -> whether it fails the file. A feed is run only while some rule still asks for it."""
+    spec = resolve_model(model)
+    found = {rule.name: False for rule in rules}
+    for recipe, expected in native.items():
+        asking = [rule for rule in rules if recipe in rule.recipes and not found[rule.name]]
+        if not asking:
+            continue
+        try:
+            got = runtime.outputs(path, [materialise(recipe, spec)])[0]
+        except EngineError:
+            got = None
+        for rule in asking:
+            found[rule.name] = got is None or not rule.accepts(got, expected)
+    return found

@@ -1,0 +1,64 @@
+"""Wrong conversions that nothing found: is there anything to find?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.errors import EngineError
+from onnx_conformance.inputs.families import materialise, poisoned
+from onnx_conformance.inputs.recipes import Feed
+from studies.detection.peers import Runtime
+from studies.detection.rules import Yardstick
+
+
+def is_suspect(
+    runtime: Runtime, model: str, clean: Path, mutant: Path, yardstick: Yardstick
+) -> bool:
+    """Whether a mutant has its base's structure and, on all feeds, its answers."""
+    if _structure(clean) != _structure(mutant):
+        return False
+    feeds = _feeds(model, yardstick)
+    try:
+        before, after = runtime.outputs(clean, feeds), runtime.outputs(mutant, feeds)
+    except EngineError:
+        return False
+    return all(_alike(a, b, yardstick.noise) for a, b in zip(before, after, strict=True))
+
+
+def _feeds(model: str, yardstick: Yardstick) -> list[Feed]:
+    spec = resolve_model(model)
+    feeds = [materialise(recipe, spec) for recipe in yardstick.suspect_recipes]
+    return [*feeds, poisoned(spec, 27).feed] if yardstick.nan else feeds
+
+
+def _structure(path: Path) -> tuple[bytes, ...]:
+    """Inputs, outputs and operator sets, as they stand in the file."""
+    model = onnx.load(path, load_external_data=False)
+    parts = (*model.graph.input, *model.graph.output, *model.opset_import)
+    return tuple(part.SerializeToString() for part in parts)
+
+
+def _alike(before: list[Array] | None, after: list[Array] | None, noise: float) -> bool:
+    if before is None or after is None:
+        return before is after
+    return len(before) == len(after) and all(
+        within_noise(one, other, noise) for one, other in zip(before, after, strict=True)
+    )
+
+
+def within_noise(one: Array, other: Array, noise: float) -> bool:
+    """Equal in dtype, shape and what is not finite; else within noise, sample by sample."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    finite = np.isfinite(one)
+    if not np.array_equal(one[~finite], other[~finite], equal_nan=True):
+        return False
+    rows = (np.where(finite, one, 0), np.where(finite, other, 0))
+    flat = [row.reshape(len(row), -1).astype(np.float64) for row in rows]
+    allowed = noise * np.abs(flat[0]).max(axis=1, initial=0.0)
+    return bool((np.abs(flat[0] - flat[1]).max(axis=1, initial=0.0) <= allowed).all())

@@ -1,0 +1,128 @@
+"""Right numbers from the wrong place: other files, other engines, judges that do not judge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from onnx_conformance.checks.controls import CONTROLS, Altered, edited
+from onnx_conformance.checks.registry import PLAIN_CASE
+from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.store import file_digest
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.session.subject import Answer, Subject
+from studies.sabotage import RightOf, answer
+
+OTHER_OPSET = replace(PLAIN_CASE, opset=23)
+
+
+@answer("native weights are not intact")
+def artifact_cached_for_other_weights(right_of: RightOf, folder: Path) -> Subject:
+    """The cache hands out the file of another seed."""
+
+    def edit(model: onnx.ModelProto) -> None:
+        rng = np.random.default_rng(1)
+        for tensor in model.graph.initializer:
+            array = numpy_helper.to_array(tensor)
+            other = rng.normal(0.0, array.std(), array.shape).astype(array.dtype)
+            tensor.CopyFrom(numpy_helper.from_array(other, tensor.name))
+
+    return edited(right_of(PLAIN_CASE), folder, edit)
+
+
+@answer("asked for opset 14, delivered 23")
+def artifact_cached_for_another_opset(right_of: RightOf, folder: Path) -> Subject:
+    """The cache hands out the file of another opset, which computes the same."""
+    return right_of(PLAIN_CASE).with_artifact(right_of(OTHER_OPSET).artifact)
+
+
+@answer("the outputs do not depend on the file")
+def engine_returns_the_reference(right_of: RightOf, folder: Path) -> Subject:
+    """The engine asks the native model and hands on its answer."""
+
+    def parrot(other: Subject) -> Subject:
+        return Altered(other, run=lambda feed, repeat: Answer(other.native(feed)), again=parrot)
+
+    return parrot(right_of(PLAIN_CASE))
+
+
+@answer("the session loaded files of digest")
+def engine_loads_another_file(right_of: RightOf, folder: Path) -> Subject:
+    """The session is of an equivalent file, not of the artifact."""
+    return Altered(right_of(PLAIN_CASE), session=right_of(OTHER_OPSET).session)
+
+
+@answer("the outputs do not depend on the file")
+def engine_never_loads_the_artifact(right_of: RightOf, folder: Path) -> Subject:
+    """The engine answers from a file of its own, and reports the digest of the one it was given."""
+    return CONTROLS["another_file_answers"](right_of(PLAIN_CASE), folder)
+
+
+@answer("the outputs do not depend on the file")
+def answers_of_another_case(right_of: RightOf, folder: Path) -> Subject:
+    """The session reuses what it heard in the case of another opset."""
+    other = right_of(OTHER_OPSET)
+
+    def reuse(subject: Subject) -> Subject:
+        return Altered(subject, run=lambda feed, repeat: other.run(feed, repeat), again=reuse)
+
+    return reuse(right_of(PLAIN_CASE))
+
+
+@answer("changed since it was exported")
+def file_rewritten_after_its_export(right_of: RightOf, folder: Path) -> Subject:
+    """Something wrote to the artifact between export and load."""
+    right, path = right_of(PLAIN_CASE), folder / "model.onnx"
+    path.write_bytes(right.artifact.path.read_bytes())
+    exported = replace(right.artifact, path=path, files=(path,), sha256=(file_digest(path),))
+    model = onnx.load(path)
+    model.doc_string = "touched"
+    onnx.save(model, path)
+    return right.with_artifact(exported)
+
+
+@answer("CPUExecutionProvider ran no node; what ran: SomeOtherExecutionProvider")
+def provider_fell_back_in_silence(right_of: RightOf, folder: Path) -> Subject:
+    """The session opened, and every node runs on another provider."""
+    return CONTROLS["provider_ran_nothing"](right_of(PLAIN_CASE), folder)
+
+
+@answer("a model that barely depends on its input proves nothing")
+def a_model_that_is_not_alive(right_of: RightOf, folder: Path) -> Subject:
+    """A freshly initialised classifier says 0.2 to everything, and so does its export."""
+    subject = right_of(PLAIN_CASE)
+
+    def flat(outputs: Outputs) -> Outputs:
+        return {name: np.full_like(array, 0.2) for name, array in outputs.items()}
+
+    def reference(feed: Feed) -> Reference:
+        right = subject.reference(feed)
+        return Reference(flat(right.oracle), flat(right.native), tuple(map(flat, right.replicas)))
+
+    return Altered(
+        subject,
+        reference=reference,
+        native=lambda feed: flat(subject.native(feed)),
+        run=lambda feed, repeat: Answer(flat(subject.native(feed))),
+    )
+
+
+@answer("differs in NaN")
+def a_native_side_that_is_NaN(right_of: RightOf, folder: Path) -> Subject:
+    """Oracle and native overflowed to NaN, from which no distance can be taken."""
+    subject = right_of(PLAIN_CASE)
+
+    def lost(outputs: Outputs) -> Outputs:
+        return {name: np.full_like(array, np.nan) for name, array in outputs.items()}
+
+    def reference(feed: Feed) -> Reference:
+        right = subject.reference(feed)
+        return Reference(lost(right.oracle), lost(right.native), tuple(map(lost, right.replicas)))
+
+    native = lambda feed: lost(subject.native(feed))  # noqa: E731
+    return Altered(subject, reference=reference, native=native)

@@ -1,0 +1,256 @@
+"""A certificate: every check that is owed was passed, by this file, these rules and this code."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.catalog.providers import CPU
+from onnx_conformance.checks import certificate as certifying
+from onnx_conformance.checks import required
+from onnx_conformance.checks.certificate import BUDGET, certified, certify
+from onnx_conformance.checks.evidence import ConformanceFailure
+from onnx_conformance.checks.registry import CHECKS, Check
+from onnx_conformance.core.files import TOLERANCES
+from onnx_conformance.core.results import CheckResult
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case
+from onnx_conformance.core.store import Store
+from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
+from onnx_conformance.session.subject import Artifact
+
+CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
+TOL = load_tolerances(TOLERANCES)
+
+
+BEYOND = "nonfinite"
+
+
+class Checks:
+    """Checks whose outcomes are given, and how often each was run."""
+
+    def __init__(self, **outcomes):
+        self.ran = []
+        self.outcomes = {BUDGET: "passed", "checker": "passed", **outcomes}
+
+    def run(self, name):
+        def check(subject, *arguments, **named):
+            self.ran.append(name)
+            outcome = self.outcomes[name]
+            compared = 3 if outcome == "passed" else 0
+            return CheckResult(name, outcome, "it is wrong", compared, score=0.5)
+
+        return check
+
+    def registered(self):
+        return {
+            name: Check(name, self.run(name), "none", ordinary=name != BEYOND)
+            for name in self.outcomes
+        }
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    def use(**outcomes):
+        made = Checks(**outcomes)
+        monkeypatch.setattr(required, "CHECKS", made.registered())
+        return made
+
+    return use
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "cache")
+
+
+def subject(case=CASE, sha256="0" * 64, tolerances=TOL):
+    artifact = Artifact(Path("model.onnx"), (Path("model.onnx"),), (sha256,), {})
+    return SimpleNamespace(
+        case=case,
+        model=resolve_model(case.model),
+        artifact=artifact,
+        tolerances=tolerances,
+        seed=0,
+    )
+
+
+def judge(store, *, about=None, settings=None, known=()):
+    return certify(about or subject(), settings or Settings(), store, known)
+
+
+def test_a_pass_is_cached(checks, store):
+    made = checks()
+    first = judge(store)
+    ran = len(made.ran)
+    assert first.proof
+    assert first.score == 0.5
+    assert first.checks == ran
+    assert first.compared == 3 * ran
+    assert certified(subject(), Settings(), store, ())
+    assert judge(store) == first
+    assert len(made.ran) == ran
+
+
+def test_every_check_that_is_owed_is_run(monkeypatch, store):
+    registered = list(CHECKS.values())
+    owed = [check.name for check in registered if check.owed(resolve_model(CASE.model), CASE)]
+    made = Checks(**dict.fromkeys((check.name for check in registered), "passed"))
+    fakes = {c.name: replace(c, function=made.run(c.name)) for c in registered}
+    monkeypatch.setattr(required, "CHECKS", fakes)
+    judge(store)
+    assert set(made.ran) == set(owed)
+    assert made.ran.count(BUDGET) > 1  # on every pinned feed
+
+
+@pytest.mark.parametrize("name", [BUDGET, "checker"])
+def test_a_red_check_raises_and_is_not_cached(checks, store, name):
+    made = checks(**{name: "failed"})
+    with pytest.raises(ConformanceFailure, match="it is wrong"):
+        judge(store)
+    assert not certified(subject(), Settings(), store, ())
+    before = len(made.ran)
+    with pytest.raises(ConformanceFailure):
+        judge(store)
+    assert len(made.ran) > before
+    made.outcomes[name] = "passed"
+    assert judge(store).proof
+
+
+def test_a_pass_that_compared_nothing_is_red(checks, store, monkeypatch):
+    checks()
+    empty = Check("checker", lambda subject: CheckResult("checker", "passed", "nothing", 0), "none")
+    monkeypatch.setattr(required, "CHECKS", {"checker": empty})
+    with pytest.raises(ConformanceFailure):
+        judge(store)
+
+
+def test_no_check_is_no_proof(store, monkeypatch):
+    monkeypatch.setattr(required, "CHECKS", {})
+    assert not judge(store).proof
+
+
+def test_only_skips_are_no_proof(checks, store):
+    checks(**{BUDGET: "skipped", "checker": "skipped"})
+    assert not judge(store).proof
+
+
+def known_failure(tmp_path, says, check="checker"):
+    path = tmp_path / "known.yaml"
+    path.write_text(
+        f"- cases: 'simple_net-*'\n  check: {check}\n  says: {says}\n"
+        "  reason: it was once wrong\n  link: https://example.org/1\n  versions: {}\n"
+    )
+    (known,) = load_known_failures(path)
+    assert isinstance(known, KnownFailure)
+    return (known,)
+
+
+def test_a_known_failure_is_no_proof_and_is_named(checks, store, tmp_path):
+    checks(checker="failed")
+    found = judge(store, known=known_failure(tmp_path, "it is wrong"))
+    assert not found.proof
+    assert not found.ordinary
+    assert "it was once wrong" in found.known[0]
+
+
+def test_what_is_known_beyond_ordinary_feeds_is_no_proof_and_may_be_timed(checks, store, tmp_path):
+    checks(**{BEYOND: "failed"})
+    found = judge(store, known=known_failure(tmp_path, "it is wrong", BEYOND))
+    assert not found.proof
+    assert found.ordinary
+    assert "known failure beyond ordinary feeds: it was once wrong" in str(found)
+    assert judge(store, known=known_failure(tmp_path, "it is wrong", BEYOND)) == found
+
+
+def test_what_fails_beyond_ordinary_feeds_and_is_not_known_is_red(checks, store):
+    checks(**{BEYOND: "failed"})
+    with pytest.raises(ConformanceFailure):
+        judge(store)
+
+
+def test_a_failure_in_other_words_is_red(checks, store, tmp_path):
+    checks(checker="failed")
+    with pytest.raises(ConformanceFailure):
+        judge(store, known=known_failure(tmp_path, "something else"))
+
+
+def stricter(tmp_path):
+    path = tmp_path / "tolerances.yaml"
+    path.write_text(TOLERANCES.read_text() + "# changed\n")
+    return load_tolerances(path)
+
+
+CHANGES = {
+    "graph level": {"settings": Settings(graph_level="basic")},
+    "seed": {"settings": Settings(seed=1)},
+    "threads": {"settings": Settings(threads=2)},
+    "weights": {"settings": Settings(weights="default")},
+    "least placement": {"settings": Settings(min_placement=0.95)},
+    "fallback forbidden": {"settings": Settings(cpu_fallback=False)},
+    "file": {"about": subject(sha256="1" * 64)},
+    "provider": {"about": subject(replace(CASE, provider="cuda"))},
+    "opset": {"about": subject(replace(CASE, opset=15))},
+    "precision of a given file": {"about": subject(replace(CASE, precision="float16"))},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_verdict_is_of_what_it_was_judged_by(checks, store, change):
+    made = checks()
+    judge(store)
+    before = len(made.ran)
+    judge(store, **CHANGES[change])
+    assert len(made.ran) == 2 * before
+
+
+def test_a_verdict_is_of_the_precision_that_the_environment_says(checks, store, monkeypatch):
+    made, on_cuda = checks(), subject(replace(CASE, provider="cuda"))
+    judge(store, about=on_cuda)
+    before = len(made.ran)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    judge(store, about=on_cuda)
+    assert len(made.ran) == 2 * before
+
+
+def test_a_verdict_is_of_the_kernels_of_a_custom_library(checks, store, tmp_path):
+    """They are in no file that is exported; rebuilt, they may compute anything."""
+    made, library = checks(), tmp_path / "library.so"
+    settings = Settings(custom_op_libraries=(str(library),))
+    for build in (b"yesterday's", b"today's"):
+        library.write_bytes(build)
+        before = len(made.ran)
+        judge(store, settings=settings)
+        assert len(made.ran) > before
+
+
+def test_a_verdict_is_of_the_build_in_another_environment(checks, store, monkeypatch):
+    """Two builds of one version, one after the other under one label and in one folder."""
+    made, there = checks(), subject(replace(CASE, provider="there"))
+    for packages in (("onnxruntime 1.24.1",), ("onnxruntime-openvino 1.24.1",)):
+        hosted = replace(CPU, name="there", host="popen", runtime="1.24.1", packages=packages)
+        monkeypatch.setattr(certifying, "PROVIDERS", {"there": hosted})
+        before = len(made.ran)
+        judge(store, about=there)
+        assert len(made.ran) > before
+
+
+def test_a_verdict_is_of_its_tolerances(checks, store, tmp_path):
+    made = checks()
+    judge(store)
+    before = len(made.ran)
+    judge(store, about=subject(tolerances=stricter(tmp_path)))
+    assert len(made.ran) == 2 * before
+
+
+@pytest.mark.parametrize("part", ["environment", "source_digest"])
+def test_a_verdict_is_of_its_versions_and_code(checks, store, monkeypatch, part):
+    made = checks()
+    judge(store)
+    before = len(made.ran)
+    monkeypatch.setattr(certifying.keys, part, lambda *_: {"onnxruntime": "0.1"})
+    judge(store)
+    assert len(made.ran) == 2 * before

@@ -1,0 +1,121 @@
+"""Every check turns its negative control red, in words that name the cause; a right one passes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from onnx_conformance.checks.controls import CONTROLS, Altered, edited
+from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE, register_check
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.plugin.state import workbench
+from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.session.subject import Answer
+
+
+@pytest.fixture(scope="session")
+def right_of(request, pytestconfig):
+    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
+    return lambda case: LiveSubject(case, workbench(request.config), tolerances)
+
+
+@pytest.fixture(scope="session")
+def right(right_of):
+    return right_of(PLAIN_CASE)
+
+
+def judge(check, subject):
+    return check.function(subject, **check.example(subject.seed))
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.name)
+def test_right_conversion_is_green(right_of, check):
+    result = judge(check, right_of(check.case))
+    assert result.passed, result.reason
+
+
+@pytest.mark.parametrize(
+    ("control", "check"),
+    [(control, CHECKS[name]) for control in CONTROLS.values() for name in control.says],
+    ids=lambda one: one.name,
+)
+def test_negative_control_is_red_and_its_cause_is_named(right_of, control, check, tmp_path):
+    result = judge(check, control(right_of(check.case), tmp_path))
+    assert result.outcome == "failed", result.reason
+    assert control.says[check.name] in result.reason
+
+
+def test_every_control_is_some_checks():
+    """Beside the checks' own controls there may be more, each tied to a check by its words."""
+    assert all(control.says and set(control.says) <= set(CHECKS) for control in CONTROLS.values())
+    assert all(check.name in CONTROLS[check.control].says for check in CHECKS.values())
+
+
+def test_denormals_control_shows_on_denormals_alone(right, tmp_path):
+    wrong = CONTROLS["denormals_divided"](right, tmp_path)
+    owed = [check for check in CHECKS.values() if check.owed(wrong.model, wrong.case)]
+    ordinary = [check for check in owed if check.name != "denormals"]
+    assert [check.name for check in ordinary if not judge(check, wrong).passed] == []
+
+
+NATIVE = ["error_budget", "denormals", "allclose", "batch_invariance", "determinism", "top5"]
+
+
+@pytest.mark.parametrize("name", [*NATIVE, "liveness", "nonfinite"])
+def test_native_judged_by_native_is_green(right, name):
+    itself = Altered(right, run=lambda feed, repeat: Answer(right.native(feed)))
+    result = judge(CHECKS[name], itself)
+    assert result.passed, result.reason
+
+
+def test_a_feed_on_which_float32_itself_errs_proves_nothing(right):
+    def noisy(feed):
+        exact = right.reference(feed)
+        replica = {name: array * np.float32(1.5) for name, array in exact.native.items()}
+        return replace(exact, replicas=(replica,) * 3)
+
+    result = judge(CHECKS["error_budget"], Altered(right, reference=noisy))
+    assert result.outcome == "skipped"
+    assert "it proves nothing" in result.reason
+
+
+# -- registering ---------------------------------------------------------------------------------
+
+
+def check_weather(subject):
+    """A check that this module tries to register."""
+
+
+def test_a_check_without_a_control_cannot_be_registered():
+    with pytest.raises(TypeError, match="control"):
+        register_check()(check_weather)
+    assert "weather" not in CHECKS
+
+
+def test_a_check_whose_control_nobody_registered_is_refused():
+    with pytest.raises(UsageError, match="unknown negative control 'rain'; known: accepts_any"):
+        register_check(control="rain")(check_weather)
+    assert "weather" not in CHECKS
+
+
+def test_a_control_must_say_how_the_check_tells_of_it():
+    words = "'nan_replaced' does not say in which words check 'weather' tells of it"
+    with pytest.raises(UsageError, match=words):
+        register_check(control="nan_replaced")(check_weather)
+    assert "weather" not in CHECKS
+
+
+def test_random_numbers_are_no_inference(right, tmp_path):
+    def edit(model):
+        output = model.graph.output[0].name
+        last = next(node for node in model.graph.node if output in node.output)
+        last.output[list(last.output).index(output)] = "before_noise"
+        noise = helper.make_node("RandomNormalLike", ["before_noise"], ["noise"], scale=1e-9)
+        total = helper.make_node("Add", ["before_noise", "noise"], [output])
+        model.graph.node.extend([noise, total])
+
+    result = judge(CHECKS["inference_mode"], edited(right, tmp_path, edit))
+    assert result.outcome == "failed"
+    assert "draws random numbers" in result.reason

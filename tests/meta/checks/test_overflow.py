@@ -1,0 +1,70 @@
+"""Overflow of half precision: of a file's own tensors, and of what a provider makes of a file."""
+
+from types import SimpleNamespace
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.checks.overflow import check_overflow
+from onnx_conformance.core.spec import Case
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """Judges a file of two nodes, and one beside them, whose tensors span what is given."""
+    nodes = [helper.make_node("Relu", ["x"], ["y"], "first"), helper.make_node("Exp", ["y"], ["z"])]
+    nodes.append(helper.make_node("Cast", ["x"], ["beside"], to=TensorProto.FLOAT16))
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in ("x", "z")]
+    path = tmp_path / "two.onnx"
+    onnx.save(helper.make_model(helper.make_graph(nodes, "two", ends[:1], ends[1:])), path)
+
+    def judge(provider, dtype, largest, nonfinite=0, beside=None):
+        record = {"dtype": dtype, "low": 0.0, "high": largest, "nonfinite": nonfinite}
+        lost = {**(beside or {}), "nonfinite": 0}
+        subject = SimpleNamespace(
+            case=Case("simple_net", "torch_dynamo", 18, provider, precision="float16"),
+            model=resolve_model("simple_net"),
+            seed=0,
+            artifact=SimpleNamespace(path=path),
+            ranges=lambda feed: {"y": record, **({"beside": lost} if beside else {})},
+        )
+        return check_overflow(subject)
+
+    return judge
+
+
+def test_a_tensor_in_range_is_told(judged):
+    result = judged("cpu", "float16", 6.5504e3)
+    assert result.passed
+    assert "6550 at Relu 'first', 10.00% of float16's" in result.reason
+
+
+def test_infinity_is_red_and_named(judged):
+    result = judged("cpu", "float16", 10.0, nonfinite=3)
+    assert result.outcome == "failed"
+    assert "Relu 'first' overflows float16: 3 elements" in result.reason
+
+
+def test_a_file_without_float16_is_not_judged_as_if(judged):
+    result = judged("cpu", "float32", 10.0)
+    assert result.outcome == "failed"
+    assert "no tensor of the file is in float16" in result.reason
+
+
+def test_a_tensor_that_nobody_reads_makes_no_file_half_precision(judged):
+    """A Cast beside the graph: the answer is float32's, and would have float16's budget."""
+    result = judged("cpu", "float32", 10.0, beside={"dtype": "float16", "low": 0.0, "high": 1.0})
+    assert result.outcome == "failed"
+    assert "no tensor of the file is in float16" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("largest", "words"),
+    [(10.0, "stay within float16's range"), (1e5, "leave float16's range, the first at Relu")],
+)
+def test_a_provider_in_half_precision_is_told_what_would_overflow(judged, largest, words):
+    result = judged("tensorrt_fp16", "float32", largest)
+    assert result.passed
+    assert words in result.reason

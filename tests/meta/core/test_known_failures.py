@@ -1,0 +1,253 @@
+"""Known failures: valid as shipped, scoped by glob, check and version, and strict about slips."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from onnx_conformance.catalog.providers import CPU
+from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.errors import ConformanceError, StageFailure, UsageError
+from onnx_conformance.core.spec import Case, ExportOptions
+from onnx_conformance.session import known_failures
+from onnx_conformance.session.known_failures import (
+    EXPORT,
+    KnownFailure,
+    find,
+    load_known_failures,
+    stale,
+)
+from onnx_conformance.session.selection import Selection, possible_cases, select_cases
+
+SHIPPED = Path(known_failures.__file__).with_name("known_failures.yaml")
+ENTRIES = [
+    KnownFailure(**{**entry, "operators": tuple(entry.get("operators", ()))})
+    for entry in yaml.safe_load(SHIPPED.read_text()) or []
+]
+CASE = Case("resnet18", "torch_dynamo", 14, "cpu")
+GOOD = {
+    "cases": "resnet18-*",
+    "check": "opset",
+    "says": "delivered 18",
+    "reason": "it keeps 18",
+    "link": "https://example.org/1",
+    "versions": {},
+}
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Load a file of the given entries (or text)."""
+
+    def from_entries(entries):
+        path = tmp_path / "known.yaml"
+        text = entries if isinstance(entries, str) else yaml.safe_dump(entries)
+        path.write_text(text)
+        return load_known_failures(path)
+
+    return from_entries
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Pretend that these distributions are installed, and no others."""
+    packages = {}
+    monkeypatch.setattr(known_failures, "version", packages.get)
+    return packages
+
+
+def entry(**changes):
+    return {**GOOD, **changes}
+
+
+# -- the shipped file ------------------------------------------------------------------------
+
+
+def test_shipped_file_loads():
+    assert set(map(str, load_known_failures(SHIPPED))) <= set(map(str, ENTRIES))
+
+
+@pytest.mark.parametrize("known", ENTRIES, ids=lambda known: f"{known.cases}/{known.check}")
+def test_shipped_entry_is_about_something(known):
+    """It covers a possible case, names a check, gates on versions and links to upstream."""
+    assert any(known.names(case) for case in (*select_cases(Selection()), *possible_cases()))
+    assert known.check == EXPORT or known.check in CHECKS
+    assert known.versions
+    assert known.link.startswith("https://")
+
+
+def test_the_version_is_that_of_the_runtime_that_the_case_has(monkeypatch):
+    known = KnownFailure(**entry(cases="*", versions={"runtime": "<=1.24.1"}))
+    there = replace(CPU, name="there", host="popen", runtime="1.24.1")
+    monkeypatch.setattr(known_failures, "PROVIDERS", {"there": there, "cpu": CPU})
+    assert known.covers(replace(CASE, provider="there"))
+    assert not known.covers(CASE)  # this environment's is newer
+    assert known.names(CASE)
+    assert known.current
+
+
+# -- scope -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("glob", "covered"),
+    [
+        ("resnet18-torch_dynamo-opset14-cpu", True),
+        ("resnet18-*", True),
+        ("*-torch_dynamo-*", True),
+        ("resnet*-opset1[45]-*", True),
+        ("resnet50-*", False),
+        ("RESNET18-*", False),
+        ("resnet18", False),
+        ("*-cuda", False),
+    ],
+)
+def test_cases_are_matched_by_glob_on_the_whole_id(load, glob, covered):
+    [known] = load([entry(cases=glob)])
+    assert known.covers(CASE) is covered
+    assert known.applies(CASE, "opset") is covered
+
+
+def test_a_variant_is_a_case_of_its_own(load):
+    [known] = load([entry(cases="resnet18-torch_dynamo-opset14-*")])
+    variant = Case("resnet18", "torch_dynamo", 14, "cpu", ExportOptions(dynamic_batch=False))
+    assert not known.covers(variant)
+
+
+def test_an_entry_covers_its_check_alone(load):
+    [known] = load([GOOD])
+    assert [check for check in CHECKS if known.applies(CASE, check)] == ["opset"]
+
+
+def test_a_failed_export_covers_every_check(load):
+    [known] = load([entry(check="export")])
+    assert all(known.applies(CASE, check) for check in CHECKS)
+    assert not any(known.applies(Case("resnet50", "x", 14, "cpu"), check) for check in CHECKS)
+
+
+def test_first_entry_that_applies_is_found(load):
+    known = load([entry(cases="vgg*"), entry(reason="first"), entry(reason="second")])
+    assert find(known, CASE, "opset").reason == "first"
+    assert find(known, CASE, "allclose") is None
+    assert str(find(known, CASE, "opset")) == "first (https://example.org/1)"
+
+
+def test_a_provider_is_known_by_what_it_is_and_not_by_its_label(load, monkeypatch):
+    """``--engine not-openvino=…`` is another column of the CPU provider."""
+    [known] = load([entry(cases="*", provider="OpenVINOExecutionProvider")])
+    labels = {"not-openvino": CPU, "mine": replace(CPU, ort_name="OpenVINOExecutionProvider")}
+    monkeypatch.setattr(known_failures, "PROVIDERS", labels)
+    assert not known.covers(replace(CASE, provider="not-openvino"))
+    assert known.covers(replace(CASE, provider="mine"))
+
+
+def test_of_a_file_without_the_operators_nothing_is_known(load):
+    """Nor before the file is there, when strict marks are made: it may lack them, and pass."""
+    known = load([entry(operators=["Relu", "Clip"], versions={"runtime": "<99"})])
+    assert find(known, CASE, "opset", {"Gemm": 2, "Clip": 1}) is known[0]
+    assert find(known, CASE, "opset", {"Gemm": 2, "Tanh": 1}) is None
+    assert find(known, CASE, "opset") is None
+
+
+def test_an_entry_on_operators_that_explains_nothing_in_a_run_is_stale(load):
+    known = load([entry(cases="*", operators=["Relu"], versions={"runtime": "<99"})])
+    other = replace(CASE, model="other")
+    nodes = {CASE: {"Relu": 1}, other: {"Gemm": 1}}
+
+    def told(ours, theirs="passed"):
+        rows = {CASE: ours, other: theirs}
+        ended = {c: [{"name": "opset", "outcome": outcome}] for c, outcome in rows.items()}
+        return stale(known, ended, nodes)
+
+    [words] = told("passed")
+    assert "explains nothing: " in words
+    assert "1 tests of 'opset' passed where a file has Relu" in words
+    assert told("known_failure") == []
+    assert told("skipped") == []
+    assert told("failed") == []
+    assert stale(known, {CASE: [{"name": "allclose", "outcome": "passed"}]}, nodes) == []
+
+
+# -- versions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "applies"),
+    [
+        ({}, True),
+        ({"torch": ">=2.9"}, True),
+        ({"torch": "<2.9"}, False),
+        ({"torch": "==2.9.1"}, True),  # whatever it was built for
+        ({"torch": "<=2.9.1"}, True),
+        ({"torch": ">=2.9,<3"}, True),
+        ({"torch": ">=2.9", "onnx": ">=1.20"}, False),
+        ({"torch": ">=2.9", "absent": ">=1"}, False),
+    ],
+)
+def test_versions_gate(load, installed, wanted, applies):
+    installed.update(torch="2.9.1+cu128", onnx="1.19.1")
+    assert bool(load([entry(versions=wanted)])) is applies
+
+
+def test_a_nightly_has_the_failures_of_its_version(load, installed):
+    installed["torch"] = "2.11.0.dev20260101"
+    assert load([entry(versions={"torch": ">=2.9"})])
+    assert not load([entry(versions={"torch": ">=2.11"})])
+
+
+# -- slips -----------------------------------------------------------------------------------
+
+KEYS = "must have exactly the keys cases, check, link, reason, says, versions, and may have"
+MALFORMED = {
+    "no list": (GOOD, "must be a list of entries"),
+    "no mapping": (["resnet18"], f"entry 1: {KEYS}"),
+    "missing key": ([GOOD, {k: v for k, v in GOOD.items() if k != "link"}], f"entry 2: {KEYS}"),
+    "unknown key": ([entry(strict=False)], f"entry 1: {KEYS}"),
+    "empty reason": ([entry(reason=" ")], "entry 1: 'reason' must be a text"),
+    "no reason": ([entry(reason=None)], "entry 1: 'reason' must be a text"),
+    "number for cases": ([entry(cases=18)], "entry 1: 'cases' must be a text"),
+    "list for check": ([entry(check=["opset"])], "entry 1: 'check' must be a text"),
+    "text for versions": ([entry(versions=">=2.9")], "entry 1: 'versions' must map packages"),
+    "nothing for versions": ([entry(versions=None)], "entry 1: 'versions' must map packages"),
+    "number for version": ([entry(versions={"torch": 2.9})], "entry 1: 'versions' must map"),
+    "no specifier": ([entry(versions={"torch": "2.9"})], "entry 1: 'versions' must map packages"),
+    "number for package": ([entry(versions={2: ">=2.9"})], "entry 1: 'versions' must map packages"),
+    "number for provider": ([entry(provider=1)], "entry 1: 'provider' must be what ONNX Runtime"),
+    "no end for operators": ([entry(operators=["Relu"])], "'versions' must end it"),
+    "text for operators": ([entry(operators="Relu")], "entry 1: 'operators' must be a list"),
+    "no YAML": ("- [", "cannot read"),
+}
+
+
+@pytest.mark.parametrize(("entries", "words"), MALFORMED.values(), ids=MALFORMED)
+def test_slip_is_named_by_file_and_entry(load, tmp_path, entries, words):
+    with pytest.raises(UsageError) as caught:
+        load(entries)
+    assert words in str(caught.value)
+    assert str(tmp_path / "known.yaml") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_empty_file_knows_nothing(load):
+    assert load("# nothing known\n") == []
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(UsageError, match=f"cannot read {tmp_path / 'none'}"):
+        load_known_failures(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("check", "failure", "explained"),
+    [
+        ("export", StageFailure("export", "it", "KeyError: 7"), True),
+        ("export", StageFailure("export", "it", "torch engine died"), False),
+        ("export", StageFailure("runtime", "it", "KeyError: 7"), False),
+        ("opset", ConformanceError("KeyError: 7"), True),
+        ("opset", StageFailure("export", "it", "KeyError: 7"), False),
+    ],
+)
+def test_another_failure_in_its_place_is_not_known(check, failure, explained):
+    known = KnownFailure("*", check, "KeyError: 7", "reason", "link", {})
+    assert known.explains(failure) is explained

@@ -1,0 +1,223 @@
+"""Which cases a run holds, what they are called, and what it says when none is left."""
+
+import re
+
+import pytest
+
+from onnx_conformance.catalog.exporters import EXPORTERS, refuse_unserved
+from onnx_conformance.catalog.models import MODELS, ON_REQUEST, resolve_model
+from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import Case, ExportOptions
+from onnx_conformance.session.selection import Selection, select_cases
+
+DEFAULT = select_cases(Selection())
+USUAL = [MODELS[name] for name in MODELS if name not in ON_REQUEST]
+
+
+def select(**axes):
+    return select_cases(Selection(**axes))
+
+
+# -- by default ------------------------------------------------------------------------------
+
+
+def test_every_model_by_every_exporter_of_its_framework_at_both_opsets():
+    plain = {
+        (case.model, case.exporter, case.opset)
+        for case in DEFAULT
+        if case.options == ExportOptions()
+    }
+    for model in USUAL:
+        routes = [route for route in EXPORTERS.values() if route.framework == model.framework]
+        assert routes, model.name
+        for route in routes:
+            assert (model.name, route.name, route.conservative) in plain
+            assert (model.name, route.name, route.newest) in plain
+
+
+def test_every_form_stands_on_every_default_provider():
+    forms = {case.artifact_id for case in DEFAULT}
+    assert {case.id for case in DEFAULT} == {
+        f"{form}-{provider}" for form in forms for provider in DEFAULT_PROVIDERS
+    }
+
+
+def test_watched_opsets_and_variants_are_there():
+    artifacts = {case.artifact_id for case in DEFAULT}
+    for route in EXPORTERS.values():
+        assert {f"{name}-{route.name}-opset{opset}" for name, opset in route.watched} <= artifacts
+        for name, options in route.variants:
+            for opset in (route.conservative, route.newest):
+                assert f"{name}-{route.name}{options.suffix}-opset{opset}" in artifacts
+
+
+def test_models_stand_together_in_the_order_of_registration():
+    """A model is complete before the next begins; small ones come first."""
+    assert list(dict.fromkeys(case.model for case in DEFAULT)) == [model.name for model in USUAL]
+    starts = [i for i, case in enumerate(DEFAULT) if i == 0 or DEFAULT[i - 1].model != case.model]
+    assert len(starts) == len(USUAL)
+
+
+def test_default_cases_are_served_by_their_routes():
+    for case in DEFAULT:
+        refuse_unserved(case)
+
+
+def test_registered_defaults_are_known():
+    """Watched pairs and variants name models that exist."""
+    for route in EXPORTERS.values():
+        for name in (*(pair[0] for pair in route.watched), *(pair[0] for pair in route.variants)):
+            assert resolve_model(name).framework == route.framework
+        assert {route.conservative, route.newest} <= set(route.opsets)
+    assert all(name in PROVIDERS for name in DEFAULT_PROVIDERS)
+
+
+# -- ids -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        (Case("resnet50", "torch_dynamo", 18, "cpu"), "resnet50-torch_dynamo-opset18-cpu"),
+        (
+            Case("keras_sequential", "tf2onnx_keras", 14, "cuda", ExportOptions(functional=True)),
+            "keras_sequential-tf2onnx_keras+functional-opset14-cuda",
+        ),
+        (
+            Case(
+                "torchvision:alexnet",
+                "torch_torchscript",
+                9,
+                "tensorrt",
+                ExportOptions(False, False, False, True),
+            ),
+            "torchvision:alexnet-torch_torchscript"
+            "+no_params+no_folding+static_batch+external_data-opset9-tensorrt",
+        ),
+    ],
+)
+def test_id_is_readable(case, text):
+    assert case.id == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "simple_net-torch_torchscript-opset14-cpu",
+        "simple_net-torch_dynamo-opset25-cpu",
+        "resnet18-torch_dynamo-opset14-cuda",
+        "keras_sequential-tf2onnx_keras+functional-opset18-tensorrt",
+        "keras_mobilenet_v2-keras_export-opset18-cpu",
+        "efficientnet_lite0-torch_torchscript-opset23-cpu",
+    ],
+)
+def test_default_ids_as_they_are_typed(text):
+    assert text in {case.id for case in DEFAULT}
+
+
+def test_default_ids_are_unique_and_can_be_typed():
+    ids = [case.id for case in DEFAULT]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[\w:+-]+", text) for text in ids)
+
+
+# -- as asked for ----------------------------------------------------------------------------
+
+
+def test_each_axis_narrows():
+    found = select(
+        models=("simple_net",), exporters=("torch_dynamo",), opsets=(20,), providers=("cpu",)
+    )
+    assert [case.id for case in found] == ["simple_net-torch_dynamo-opset20-cpu"]
+
+
+def test_a_name_given_twice_counts_once():
+    twice = {"models": ("simple_net",) * 2, "exporters": ("torch_dynamo",) * 2}
+    found = select(**twice, opsets=(18, 18), providers=("cpu", "cpu"))
+    assert [case.id for case in found] == ["simple_net-torch_dynamo-opset18-cpu"]
+
+
+def test_route_that_lacks_the_opset_is_left_out_where_another_serves_it():
+    found = select(models=("simple_net",), opsets=(25,), providers=("cpu",))
+    assert [case.exporter for case in found] == ["torch_dynamo"]
+
+
+def test_any_torchvision_classifier_can_be_named():
+    found = select(models=("torchvision:alexnet",), opsets=(18,), providers=("cpu",))
+    assert {case.model for case in found} == {"torchvision:alexnet"}
+    assert resolve_model("torchvision:alexnet").arguments == ("alexnet",)
+
+
+@pytest.mark.parametrize(
+    ("axes", "full"), [({}, True), ({"models": ("simple_net",)}, False), ({"opsets": (18,)}, False)]
+)
+def test_only_an_unnarrowed_selection_is_full(axes, full):
+    assert Selection(**axes).full is full
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [
+        (
+            {"models": ("resnet19",)},
+            "unknown model 'resnet19'; known: digits_cnn, ",
+        ),
+        (
+            {"models": ("keras:resnet",)},
+            "unknown model 'keras:resnet'; known: digits_cnn, ",
+        ),
+        (
+            {"exporters": ("torch",)},
+            "unknown exporter 'torch'; known: keras_export, tf2onnx_function, tf2onnx_keras, "
+            "tf2onnx_saved_model, torch_dynamo, torch_torchscript",
+        ),
+        (
+            {"providers": ("gpu",)},
+            "unknown provider 'gpu'; known: coreml, coreml_fp16, cpu, cuda, cuda_tf32, ",
+        ),
+        (
+            {"opsets": (99,), "exporters": ("torch_dynamo", "torch_torchscript")},
+            "no chosen exporter serves opset 99; served: torch_dynamo 9-25, torch_torchscript 9-23",
+        ),
+        (
+            {"opsets": (25,), "models": ("keras_sequential",), "exporters": ("keras_export",)},
+            "no chosen exporter serves opset 25; served: keras_export 9-18",
+        ),
+        (
+            {"opsets": (25,), "models": ("keras_sequential",)},
+            "no chosen exporter serves opset 25; served: tf2onnx_keras 9-18, ",
+        ),
+        (
+            {"models": ("simple_net", "resnet18"), "exporters": ("keras_export",)},
+            "no case is left: keras_export export none of simple_net, resnet18 (torch models have ",
+        ),
+        (
+            {"models": ("keras_sequential",), "exporters": ("torch_dynamo",)},
+            "no case is left: torch_dynamo export none of keras_sequential",
+        ),
+    ],
+)
+def test_what_cannot_be_served_is_told_in_one_line(axes, words):
+    with pytest.raises(UsageError) as caught:
+        select(**axes)
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        (
+            Case("simple_net", "torch_dynamo", 26, "cpu"),
+            "exporter torch_dynamo serves opsets 9 to 25, not 26",
+        ),
+        (
+            Case("keras_sequential", "keras_export", 18, "cpu", ExportOptions(external_data=True)),
+            "exporter keras_export cannot vary 'external_data'",
+        ),
+    ],
+)
+def test_case_that_its_route_does_not_serve_is_refused(case, words):
+    with pytest.raises(UsageError, match=words):
+        refuse_unserved(case)

@@ -1,0 +1,101 @@
+"""The documents: links lead somewhere, options and targets exist, code runs as it is written."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onnx_conformance.core.files import ROOT
+
+PAGES = sorted(
+    path.relative_to(ROOT)
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md"))
+)
+BLOCK = re.compile(r"<!-- (file: \S+|run|run: python) -->\n```\w*\n(.*?)```", re.DOTALL)
+SOURCES = "\n".join(path.read_text() for path in ROOT.glob("fixtures/**/*.py"))
+# of pytest, its plugins and other programs
+FOREIGN = {
+    "--ignore",
+    "--junitxml",
+    "--hypothesis-profile",
+    "--deselect",
+    "--fast",
+    "--help",
+    "--strict",
+}
+
+
+def page(path):
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=str)
+def test_links_lead_somewhere(path):
+    targets = re.findall(r"\]\(([^)#\s]+)\)", page(path))
+    local = [target for target in targets if not target.startswith("http")]
+    missing = [target for target in local if not (ROOT / path.parent / target).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", PAGES, ids=str)
+def test_options_exist(path):
+    named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page(path)))
+    ours = {name for name in named if not name.startswith("--benchmark") and name not in FOREIGN}
+    unknown = [name for name in ours if f'"{name}"' not in SOURCES and not of_a_script(name)]
+    assert not unknown
+
+
+def of_a_script(name):
+    """Whether a script of the suite's own takes the option."""
+    scripts = [*ROOT.glob("tests/meta/**/*.py"), *ROOT.glob("examples/**/*.sh")]
+    return any(name in path.read_text() for path in scripts)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=str)
+def test_make_targets_exist(path):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^    |`)make (?:-C \S+ )?([a-z][a-z-]+)", page(path), re.MULTILINE))
+    assert named <= targets
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/own-models.md"])
+def test_twelve_lines_from_a_module_to_a_verdict(name, tmp_path):
+    """As written: the file, then the command; at most twelve lines of the reader's own."""
+    blocks = dict(BLOCK.findall(page(name)))
+    (file,) = [kind for kind in blocks if kind.startswith("file: ")]
+    body, command = blocks[file], shlex.split(blocks["run"])
+    assert len([line for line in body.splitlines() if line.strip()]) <= 12
+    path = tmp_path / file.removeprefix("file: ")
+    path.write_text(body)
+    assert command == ["make", "conformance", f"MODELS_FROM={path.name}"]
+    options = [f"--report-{kind}={tmp_path / kind}" for kind in ("json", "html")]
+    options += ["--exporter=torch_dynamo", "--opset=18", "--provider=cpu"]
+    arguments = shlex.join([*options, f"--cache-dir={tmp_path / 'cache'}"])
+    ran = subprocess.run(
+        ["make", "-C", str(ROOT), "conformance", f"MODELS_FROM={path}", f"ARGS={arguments}"],
+        capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-1000:]
+    assert "1 of 1 cases are proved the same function" in ran.stdout
+
+
+SCRIPTS = [(path, body) for path in PAGES for kind, body in BLOCK.findall(page(path))
+           if kind == "run: python"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body"), SCRIPTS, ids=[str(path) for path, _ in SCRIPTS])
+def test_code_runs_as_written(path, body, tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-c", body],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-3000:]
+
+
+def test_the_pages_are_there():
+    wanted = {"own-models", "onnx", "reading-a-failure", "artifacts", "numerics", "latency", "gate"}
+    assert wanted <= {Path(path).stem for path in PAGES}

@@ -1,0 +1,286 @@
+"""Recipes: the same arrays everywhere, and the same draws as were foreseen."""
+
+import runpy
+import subprocess
+import sys
+from collections import Counter
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import Phase, find, given, settings
+from hypothesis import strategies as st
+
+from onnx_conformance.core.spec import Axis, TensorSpec, sizes_of
+from onnx_conformance.inputs.families import pinned
+from onnx_conformance.inputs.recipes import (
+    CONSTANT,
+    DISTRIBUTIONS,
+    SCALES,
+    Feed,
+    Recipe,
+    calibration_batch,
+)
+from onnx_conformance.inputs.strategies import LARGEST_BATCH, foresee, new_recipes, recipes
+from onnx_conformance.plugin.options import PROFILES
+from onnx_conformance.session.worker_client import ROOT
+
+INPUTS = (TensorSpec("image", ("batch", 3, 16, 16)), TensorSpec("flat", ("batch", 10), "float64"))
+
+
+def feed(array, name="x"):
+    return Feed({name: array})
+
+
+# -- feeds -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_feed_has_the_shapes_and_dtypes_of_the_inputs(distribution, batch):
+    made = Recipe(distribution, scale=10.0, batch=batch).feed(INPUTS)
+    assert {name: (array.shape, str(array.dtype)) for name, array in made.items()} == {
+        "image": ((batch, 3, 16, 16), "float32"),
+        "flat": ((batch, 10), "float64"),
+    }
+    assert all(np.isfinite(array).all() for array in made.values())
+
+
+@pytest.mark.parametrize(
+    "shape", [("batch",), ("batch", 1), ("batch", 7, 9), ("batch", 2, 8, 8, 8)]
+)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_every_rank_can_be_fed(distribution, shape):
+    spec = TensorSpec("x", shape)
+    assert Recipe(distribution, batch=2).feed((spec,))["x"].shape == spec.concrete(2)
+
+
+@pytest.mark.parametrize("distribution", [d for d in DISTRIBUTIONS if d not in CONSTANT])
+def test_seed_changes_the_feed_and_samples_differ(distribution):
+    first, second = (
+        Recipe(distribution, batch=3, seed=seed).feed(INPUTS)["image"] for seed in (0, 1)
+    )
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first[0], first[1])
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_scale_multiplies_the_same_draw(distribution):
+    plain, scaled = (
+        Recipe(distribution, scale=scale).feed(INPUTS)["flat"] for scale in (1.0, -8.0)
+    )
+    assert np.array_equal(-8.0 * plain, scaled)
+
+
+@pytest.mark.parametrize("distribution", CONSTANT)
+def test_a_constant_distribution_knows_no_seed(distribution):
+    assert len({Recipe(distribution, seed=seed).feed(INPUTS).digest for seed in range(3)}) == 1
+
+
+def test_distributions_are_what_their_names_say():
+    def draw(distribution):
+        return Recipe(distribution, batch=8).feed(INPUTS)["image"].reshape(8, -1)
+
+    assert not draw("zeros").any()
+    assert (draw("ones") == 1).all()
+    assert (draw("onehot").sum(axis=1) == 1).all()
+    assert set(np.unique(draw("onehot"))) == {0, 1}
+    assert 0 <= draw("uniform").min() < 0.01 < 0.99 < draw("uniform").max() < 1
+    assert draw("normal").std() == pytest.approx(1, abs=0.05)
+    assert (draw("sparse") != 0).mean() == pytest.approx(0.05, abs=0.02)
+
+
+def test_image_is_smoother_than_noise():
+    def step(distribution):
+        image = Recipe(distribution, batch=4).feed((TensorSpec("x", ("batch", 3, 64, 64)),))["x"]
+        return np.abs(np.diff(image, axis=-1)).mean() / image.std()
+
+    assert step("image") < 0.4 * step("normal")
+
+
+def test_feed_is_the_same_in_every_process():
+    code = (
+        "from onnx_conformance.inputs.recipes import *\n"
+        "spec = (TensorSpec('x', ('batch', 3, 16, 16)),)\n"
+        "print(*(Recipe(d, 10.0, 2, 5).feed(spec).digest for d in DISTRIBUTIONS))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    spec = (TensorSpec("x", ("batch", 3, 16, 16)),)
+    assert result.stdout.split() == [Recipe(d, 10.0, 2, 5).feed(spec).digest for d in DISTRIBUTIONS]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "text"),
+    [
+        (Recipe("normal", 10.0, 4, 7), "normal(scale=10, batch=4, seed=7)"),
+        (Recipe("zeros"), "zeros(scale=1, batch=1, seed=0)"),
+        (Recipe("image", -1e-4, 0, 65536), "image(scale=-0.0001, batch=0, seed=65536)"),
+    ],
+)
+def test_text_form(recipe, text):
+    assert str(recipe) == text
+
+
+def test_unknown_distribution_is_an_error():
+    with pytest.raises(ValueError, match="'cauchy' is not in list"):
+        Recipe("cauchy").feed(INPUTS)
+
+
+# -- digests ---------------------------------------------------------------------------------
+
+ARRAY = np.arange(6, dtype=np.float32)
+
+
+def test_digest_does_not_depend_on_memory_layout_or_order():
+    two = Feed({"a": ARRAY, "b": ARRAY + 1})
+    assert two.digest == Feed({"b": ARRAY + 1, "a": np.repeat(ARRAY, 2)[::2]}).digest
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        feed(ARRAY, "y"),
+        feed(ARRAY.astype(np.float64)),
+        feed(ARRAY.view(np.int32)),
+        feed(ARRAY.reshape(2, 3)),
+        feed(ARRAY.reshape(3, 2)),
+        feed(np.nextafter(ARRAY, np.float32(9))),
+        feed(-ARRAY * np.float32(-1.0) * np.where(ARRAY == 0, np.float32(-1), np.float32(1))),
+        feed(ARRAY[:5]),
+        Feed({"x": ARRAY, "y": ARRAY}),
+        Feed({"x": ARRAY, "y": ARRAY[:0]}),
+        Feed(),
+    ],
+    ids=[
+        "name",
+        "dtype",
+        "same bytes",
+        "shape",
+        "other shape",
+        "ulp",
+        "-0",
+        "short",
+        "two",
+        "and empty",
+        "none",
+    ],
+)
+def test_digest_tells_feeds_apart(other):
+    assert other.digest != feed(ARRAY).digest
+
+
+def test_digest_tells_a_scalar_from_a_vector_of_one():
+    assert feed(np.array(1.0)).digest != feed(np.array([1.0])).digest
+
+
+# -- draws -----------------------------------------------------------------------------------
+
+
+def test_recipes_shrink_to_the_simplest():
+    assert find(recipes(), lambda _: True) == Recipe("zeros", 1.0, 1, 0)
+    assert find(recipes(), lambda recipe: recipe.batch > 1).batch == 2
+    assert find(recipes(), lambda recipe: abs(recipe.scale) > 50) == Recipe("zeros", 1e3, 1, 0)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_no_draw_repeats_a_pinned_feed(number):
+    digests = {recipe.feed(INPUTS).digest for recipe in pinned(number).values()}
+    assert not digests & {recipe.feed(INPUTS).digest for recipe in foresee(number)}
+
+
+@settings(max_examples=100)
+@given(recipes())
+def test_recipes_stay_in_range(recipe):
+    assert recipe.distribution in DISTRIBUTIONS
+    assert recipe.scale in SCALES
+    assert 1 <= recipe.batch <= LARGEST_BATCH
+    assert 0 <= recipe.seed <= 2**16
+
+
+def test_a_thorough_run_draws_every_distribution_and_scale():
+    drawn = many(PROFILES["thorough"], 0)
+    assert {recipe.distribution for recipe in drawn} == set(DISTRIBUTIONS) - {"zeros"}
+    assert {recipe.scale for recipe in drawn} == set(SCALES)
+
+
+def many(examples, number):
+    """What a plain seeded test of so many examples draws."""
+    drawn = []
+
+    @settings(max_examples=examples, database=None, phases=tuple(Phase))
+    @hypothesis.seed(number)
+    @given(new_recipes())
+    def test(recipe):
+        drawn.append(recipe)
+
+    test()
+    return drawn
+
+
+@pytest.fixture
+def profile(request):
+    """Run under a profile of Hypothesis, as with ``--hypothesis-profile``."""
+    before = settings.get_current_profile_name()
+    settings.load_profile(request.param)
+    yield request.param
+    settings.load_profile(before)
+
+
+def drawn_by_the_suite(number):
+    """What the suite's own drawn test hands to its check, seeded as conftest.py seeds it."""
+    drawn = []
+    suite = runpy.run_path(str(ROOT / "tests" / "test_function.py"))  # under the present profile
+    test = hypothesis.seed(number)(suite["test_drawn_feed"])
+    test.hypothesis.inner_test = lambda subject, evidence, recipe: drawn.append(recipe)
+    test(subject=None, evidence=None)
+    return drawn
+
+
+@pytest.mark.parametrize("profile", PROFILES, indirect=True)
+@pytest.mark.parametrize("number", [0, 1, 2**32])
+def test_what_is_foreseen_is_what_the_suite_draws(profile, number):
+    drawn = drawn_by_the_suite(number)
+    assert tuple(dict.fromkeys(drawn)) == foresee(number)
+    assert len(drawn) >= PROFILES[profile]
+
+
+def test_every_test_of_a_seed_draws_the_same():
+    """All cases of a model share one oracle: the draws must not depend on what ran before."""
+    first = drawn_by_the_suite(5)
+    many(10, 6)
+    assert drawn_by_the_suite(5) == first
+
+
+def test_another_seed_draws_others():
+    assert Counter(foresee(0)) != Counter(foresee(1))
+
+
+@pytest.mark.parametrize("profile", ["thorough"], indirect=True)
+def test_draws_do_not_depend_on_what_else_is_imported(monkeypatch, tmp_path, profile):
+    """Hypothesis draws constants that it reads in the user's modules, of all that are loaded."""
+    foreseen = foresee(3)
+    numbers = ", ".join(str(number) for number in range(1000, 3000, 7))
+    (tmp_path / "imported_meanwhile.py").write_text(f"NUMBERS = [{numbers}]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    __import__("imported_meanwhile")
+    assert tuple(dict.fromkeys(drawn_by_the_suite(3))) == foreseen
+
+
+# -- calibration -----------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**16))
+def test_calibration_batch_is_repeatable_and_mixed(seed):
+    batch = calibration_batch((8, 3, 16, 16), seed)
+    assert batch.shape == (8, 3, 16, 16)
+    assert batch.dtype == np.float32
+    assert np.array_equal(batch, calibration_batch((8, 3, 16, 16), seed))
+    assert 0.05 < batch[6].std() < 0.15  # the faint one
+    assert batch[7].min() >= 0  # the flat one
+
+
+@pytest.mark.parametrize(("extent", "larger"), [(0.25, "second"), (0.5, "first")])
+def test_either_of_two_axes_is_the_larger_one(extent, larger):
+    """A model that cuts one to the other's size is wrong on some feed."""
+    sizes = sizes_of((("first", Axis(1, 24)), ("second", Axis(1, 24))), extent)
+    assert max(sizes, key=sizes.__getitem__) == larger

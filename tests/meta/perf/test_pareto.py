@@ -1,0 +1,197 @@
+"""Which variant to ship: red ones are never an answer, and what is slower says so."""
+
+from dataclasses import replace
+
+import pytest
+
+from onnx_conformance.cli import suite
+from onnx_conformance.cli import variants as tool
+from onnx_conformance.cli.terminal import guarded
+from onnx_conformance.cli.variants import main, table
+from onnx_conformance.perf.latency.ratios import Ratio
+from onnx_conformance.perf.variants.choice import PLAIN, answer, front, join, slower
+from onnx_conformance.perf.variants.variants_page import render
+
+ROUNDS = [1.0, 1.1, 1.2, 0.9]
+
+
+def case(name, verdict="passed", *, complete=True, reason=""):
+    outcome = {"passed": "passed", "failed": "failed"}[verdict]
+    checks = [{"name": "error_budget", "outcome": outcome, "reason": "differs"}]
+    if reason:
+        checks.append({"name": "task", "outcome": "skipped", "reason": reason, "statistics": {}})
+    return {
+        "id": f"m-route{name}-opset18-cpu",
+        "exporter": f"route{name}",
+        "option": False,
+        "precision": "float16" if name == "~half" else "float32",
+        "verdict": verdict,
+        "complete": complete,
+        "checks": checks,
+        "decibels": None,
+        "worst_score": 1.0,
+        "budget": 4.0,
+        "artifact_bytes": 1000,
+    }
+
+
+def row(name, speed, error):
+    return {
+        "case": f"m-route{name}-opset18-cpu",
+        "batch": 1,
+        "p50": 1 / speed,
+        "score": error,
+        "speedup": {"ratio": speed, "low": 0.9 * speed, "high": 1.1 * speed, "holds_1": False},
+        "round_seconds": [(1 + 0.01 * place) / speed * one for place, one in enumerate(ROUNDS)],
+        "load_seconds": 0.1,
+        "memory_peak_mib": 100.0,
+    }
+
+
+@pytest.fixture
+def variants():
+    results = {
+        "cases": [
+            case(""),
+            case("~fast"),
+            case("~slow"),
+            case("~wrong", "failed"),
+            case("~unjudged", complete=False, reason="latency only: no data are known"),
+            case("~half", complete=False, reason="no float64 oracle"),
+            {**case("+static_batch"), "option": True},
+        ]
+    }
+    rows = [
+        row("", 2.0, 1.0),
+        row("~fast", 3.0, 10.0),
+        row("~slow", 1.5, 5.0),
+        row("~wrong", 9.0, 0.1),
+        row("~unjudged", 6.0, 100.0),
+        row("~half", 7.0, 0.1),
+    ]
+    rows.append({**row("", 1.0, 0.0), "case": None, "speedup": None})
+    return join(results, {"rows": rows})
+
+
+def test_the_front_holds_no_red_and_no_beaten_one(variants):
+    assert [one.name for one in front(variants, 1)] == ["unjudged", "fast", PLAIN]
+
+
+def test_verdicts_are_told_with_reasons(variants):
+    told = {one.name: (one.verdict, one.reason) for one in variants}
+    assert told["wrong"] == ("failed", "differs")
+    assert told["unjudged"] == ("latency only", "no data are known")
+    assert told["half"] == ("in part", "no float64 oracle")
+    assert told[PLAIN] == ("passed", "")
+
+
+def test_a_score_names_the_class_whose_yardstick_it_counts_in(variants):
+    told = {one.name: one.told for one in variants}
+    assert told["half"] == "1 / 4 (float16)"
+    assert told["fast"] == "1 / 4"
+
+
+def test_an_export_option_is_no_variant(variants):
+    assert [one.name for one in variants].count(PLAIN) == 1
+
+
+def test_the_answer_names_the_proved_one_before_the_unjudged(variants):
+    said = answer(variants, 1)
+    assert said.index("fast is the fastest that is proved, 3.00") < said.index("unjudged is faster")
+    assert "its accuracy not judged" in said
+
+
+def test_what_is_not_shown_to_beat_the_export_is_not_the_answer(variants):
+    """The plain file is simpler, and of no processor."""
+    sound = [one for one in variants if one.name in (PLAIN, "fast")]
+    [timed] = sound[1].timed
+    level = replace(timed, over_plain=Ratio(1.01, 0.99, 1.03))
+    said = answer([sound[0], replace(sound[1], timed=(level,))], 1)
+    assert said.startswith("batch 1: fp32, 2.00")
+    assert said.endswith("nothing that is proved is shown to be faster")
+
+
+def test_what_the_fastest_is_not_shown_to_beat_is_named(variants):
+    fast = next(one for one in variants if one.name == "fast")
+    twin = replace(fast, name="twin", timed=(replace(fast.timed[0], error=1e3),))
+    said = answer([*variants, twin], 1)
+    assert "fast is the fastest that is proved, 3.00" in said
+    assert "; not shown to be slower: twin" in said
+
+
+@pytest.mark.parametrize(
+    ("statistics", "words"),
+    [
+        ({"accuracy_loss": {"high": 0.0066, "samples": 797}}, "loses at most 0.7% of 797"),
+        ({"agreement": {"low": 0.985, "samples": 400}}, "agrees on 98.5% of 400, or more"),
+    ],
+)
+def test_what_int8_loses_stands_in_the_table(statistics, words):
+    judged = case("~int8_static")
+    judged["checks"].append(
+        {"name": "task", "outcome": "passed", "reason": "", "statistics": statistics}
+    )
+    [one] = join({"cases": [judged]}, {"rows": []})
+    assert one.decides == words
+    assert words in [cell for column in table("m", [1], [one]).columns for cell in column.cells]
+
+
+def test_nothing_timed_is_no_answer(variants):
+    assert answer(variants, 16) == "batch 16: nothing that passes was timed"
+
+
+def test_what_is_slower_than_the_export_says_so(variants):
+    slow = {one.name for one in variants if slower(one.at(1))}
+    assert slow == {"slow"}
+
+
+def test_the_table_holds_every_variant_and_grows_downwards_with_batch_sizes(variants):
+    one, two = table("m", [1], variants), table("m", [1, 8], variants)
+    assert one.row_count == two.row_count == len(variants)
+    assert len(one.columns) == len(two.columns)
+
+
+def test_the_page_shows_every_variant_and_draws_the_sound_ones(variants):
+    around = {"threads": 1, "processor": "a processor", "versions": {"onnx": "1"}}
+    page = render({"title": "m", "batches": [1], **around}, variants)
+    assert all(f"<td>{one.name}</td>" in page for one in variants)
+    assert page.count("<svg") == 1
+    assert "slower than fp32" in page
+    assert "A variant is red" in page
+
+
+@pytest.mark.parametrize(
+    ("certified", "timed", "wanted"),
+    [(0, 0, 0), (1, 0, 1), (0, 1, 1), (5, 0, 5), (0, 5, 5), (5, 1, 1)],
+)
+def test_a_run_that_is_red_without_a_red_variant_is_no_success(
+    tmp_path, monkeypatch, certified, timed, wanted
+):
+    """``--require cuda`` and ``--require-speedup`` make a run red, and no case."""
+    judged = {"cases": [case("")], "run": {"exit_status": certified}}
+    around = {"settings": {"threads": 1, "affinity": None}}
+    around["environment"] = {"processor": "a processor", "versions": {}}
+    latency = {"rows": [row("", 2.0, 1.0)], "exit_status": timed, **around}
+    monkeypatch.setattr(suite, "certify", lambda folder, options: judged)
+    monkeypatch.setattr(suite, "time", lambda folder, options: latency)
+    monkeypatch.setattr(tool, "FOLDER", tmp_path)
+    assert main(["simple_net"]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nope",), "unknown model 'nope'"),
+        (("simple_net", "--variant=nope"), "unknown variant 'nope'; known:"),
+        ((), "the following arguments are required: model"),
+        (
+            ("mine", "--models-from=examples/none.py"),
+            "--models-from examples/none.py: no such file",
+        ),
+        (("simple_net", "--variant=fp16", "--batch-size=0"), "--batch-size 0: must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, arguments, words):
+    assert guarded("variants", lambda: main(arguments)) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert words in line

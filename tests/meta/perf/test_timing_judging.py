@@ -1,0 +1,82 @@
+"""A fast wrong answer is no result."""
+
+import numpy as np
+import pytest
+
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.files import TOLERANCES
+from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.perf.latency.certification import NoResult, judge_timed
+from onnx_conformance.perf.latency.timed_inputs import timed_feed, timed_reference
+
+MODEL = resolve_model("simple_net")
+RULE = load_tolerances(TOLERANCES).defaults["error_budget"]
+EXACT = np.random.default_rng(0).standard_normal((4, 5))
+
+
+def rounded(seed):
+    error = np.random.default_rng(seed).uniform(-1, 1, EXACT.shape) * 2.0**-23
+    return {"output": (EXACT * (1 + error)).astype(np.float32)}
+
+
+@pytest.fixture
+def reference():
+    return Reference({"output": EXACT}, rounded(1), tuple(rounded(seed) for seed in (2, 3, 4)))
+
+
+def judge(reference, outputs):
+    return judge_timed(MODEL, reference, outputs, RULE, "simple_net-cpu")
+
+
+def test_a_right_answer_counts(reference):
+    right = judge(reference, rounded(5))
+    assert right.compared == EXACT.size
+    assert 0 < right.score <= RULE["factor"]
+
+
+def spoiled(change):
+    outputs = rounded(5)
+    change(outputs["output"])
+    return outputs
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        spoiled(lambda array: np.negative(array[2], out=array[2])),
+        spoiled(lambda array: np.multiply(array, 1.001, out=array)),
+        spoiled(lambda array: array[1].fill(0)),
+        spoiled(lambda array: array[3].fill(np.nan)),
+        spoiled(lambda array: array[3].fill(np.inf)),
+        {"output": rounded(5)["output"][:1]},
+        {"output": np.zeros((0, 5), np.float32)},
+        {"other": rounded(5)["output"]},
+        {},
+    ],
+)
+def test_a_wrong_answer_is_no_result(reference, outputs):
+    with pytest.raises(NoResult, match="simple_net-cpu: a wrong answer is no result"):
+        judge(reference, outputs)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16])
+def test_the_reference_is_that_of_the_very_feed(batch):
+    asked = []
+
+    def answers(model, feed, yardstick):
+        asked.append(feed)
+        sums = {"output": next(iter(feed.values())).sum(axis=1, keepdims=True)}
+        return Reference(sums, sums, (sums,))
+
+    feed = timed_feed(MODEL, 0, batch)
+    known = timed_reference(MODEL, 0, batch, answers)
+    (values,) = feed.values()
+    assert len(values) == batch
+    assert np.array_equal(known.native["output"], values.sum(axis=1, keepdims=True))
+    assert all(len(next(iter(given.values()))) < 16 for given in asked)  # no oracle at batch 16
+
+
+def test_a_feed_is_the_same_in_every_run():
+    one, other = timed_feed(MODEL, 0, 8), timed_feed(MODEL, 0, 8)
+    assert one.digest == other.digest != timed_feed(MODEL, 1, 8).digest

@@ -1,0 +1,174 @@
+"""The options of timing, and the file of floors: every slip is one clear line."""
+
+import pytest
+
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.perf.latency.contenders import native_rivals
+from onnx_conformance.perf.latency.minimum_speedups import SHIPPED, Floor, floor_of, load_floors
+from onnx_conformance.perf.latency.options import BATCH_SIZES, read_timing
+from onnx_conformance.perf.latency.ratios import Ratio
+from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
+
+GIVEN = {
+    "batch_size": [], "native_form": [], "bench_seconds": 6.0, "affinity": "", "threads": 1,
+    "require_speedup": "", "gate": None, "engine": [], "latency_json": "latency.json",
+    "latency_html": "latency.html",
+}  # fmt: skip
+
+
+def asked(*named, **changes):
+    return read_timing(
+        lambda name, default=None: {**GIVEN, **changes}.get(name, default), list(named)
+    )
+
+
+def test_by_default_nothing_is_timed():
+    found = asked("tests")
+    assert not found.wanted
+    assert found.batch_sizes == BATCH_SIZES
+    assert not asked("tests/test_gate.py").wanted
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"benchmark_only": True},
+        {"benchmark_autosave": True},
+        {"benchmark_compare": "0001"},
+        {"benchmark_json": "file"},
+        {"require_speedup": "shipped"},
+    ],
+)
+def test_asking_for_timings(changes):
+    assert asked("tests", **changes).wanted
+    assert not asked("tests", **changes, gate="folder").wanted
+
+
+def test_naming_the_tests_asks_for_timings():
+    assert asked("tests/test_latency.py").wanted
+    assert asked("tests/test_latency.py::test_latency").wanted
+
+
+def test_repeated_sizes_are_timed_once():
+    assert asked(batch_size=[4, 1, 4]).batch_sizes == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch_size": [0]}, "--batch-size 0: must be at least 1"),
+        ({"batch_size": [4, -1]}, "--batch-size -1"),
+        ({"bench_seconds": 0.0}, "--bench-seconds 0: must be above 0"),
+        ({"bench_seconds": float("nan")}, "--bench-seconds nan"),
+        ({"bench_seconds": float("inf")}, "--bench-seconds inf"),
+        ({"affinity": "first"}, "--affinity first: give processors by number"),
+        ({"affinity": "0-1"}, "--affinity 0-1"),
+        ({"affinity": "-1"}, "--affinity -1"),
+    ],
+)
+def test_a_slip_is_told(changes, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        asked(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_processor_that_is_not_there():
+    if not chosen_cpus((), 1):
+        pytest.skip("this system has no affinity")
+    with pytest.raises(UsageError, match="--affinity 9999: processor 9999 is not available"):
+        asked(affinity="9999")
+
+
+def test_processors_are_those_asked_for_or_the_last():
+    if not (last := chosen_cpus((), 1)):
+        pytest.skip("this system has no affinity")
+    assert asked().cpus == tuple(last)
+    assert asked(affinity=f"{last[0]}, {last[0]}").cpus == tuple(last)
+
+
+def test_an_unknown_native_form_is_told():
+    with pytest.raises(UsageError, match="--native-form jit: no such form; known: .*eager"):
+        native_rivals("resnet18", "torch", ("jit",))
+
+
+# -- floors ----------------------------------------------------------------------------------
+
+GOOD = """- cases: "resnet*"
+  batch_sizes: [1, 4]
+  floor: 1.2
+  reason: it was measured so
+- cases: "*"
+  batch_sizes: [1]
+  floor: 1
+  reason: faster at all
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text):
+        path = tmp_path / "floors.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def test_the_shipped_floors_fit_every_case_at_the_default_sizes():
+    floors = load_floors(SHIPPED)
+    for size in BATCH_SIZES:
+        assert floor_of(floors, "resnet18-torch_dynamo-opset25-cpu", size).floor == 1.0
+
+
+def test_the_first_floor_that_fits_decides(written):
+    floors = load_floors(written(GOOD))
+    assert floor_of(floors, "resnet18-a-cpu", 4).floor == 1.2
+    assert floor_of(floors, "mobilenet_v2-a-cpu", 1).floor == 1.0
+
+
+@pytest.mark.parametrize(("case", "batch"), [("mobilenet_v2-a-cpu", 4), ("resnet18-a-cpu", 8)])
+def test_a_case_that_no_floor_fits_is_an_error(written, case, batch):
+    with pytest.raises(UsageError, match=f"no entry fits {case} at batch {batch}"):
+        floor_of(load_floors(written(GOOD)), case, batch)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (GOOD, "", "must be a list of floors"),
+        (GOOD, "[]", "must be a list of floors"),
+        (GOOD, "cases: '*'", "must be a list of floors"),
+        (GOOD, "- just words", "line 1: an entry must be a mapping"),
+        (GOOD, "- [", "is no YAML"),
+        (GOOD, b"\xff\xfe\xfa", "is no YAML"),
+        ("  floor: 1.2\n", "", "line 1: 'floor' is missing"),
+        ("floor: 1.2", "flor: 1.2", "line 3: unknown key 'flor'"),
+        ("floor: 1\n", "floor: 0\n", "line 7: 'floor' must be a number above 0, not 0"),
+        ("floor: 1.2", "floor: .nan", "'floor' must be a number"),
+        ("floor: 1.2", "floor: true", "'floor' must be a number"),
+        ("floor: 1.2", "floor: fast", "'floor' must be a number"),
+        ("[1, 4]", "4", "'batch_sizes' must be a list"),
+        ("[1, 4]", "[0]", "'batch_sizes' must be a list"),
+        ("[1, 4]", "[true]", "'batch_sizes' must be a list"),
+        ("reason: it was measured so", "reason: ''", "needs a 'reason'"),
+    ],
+)
+def test_malformed_floors(written, old, new, words):
+    text = new if old == GOOD else GOOD.replace(old, new, 1)
+    assert text != GOOD
+    with pytest.raises(UsageError, match=words) as caught:
+        load_floors(written(text))
+    assert "\n" not in str(caught.value)
+    assert "floors.yaml" in str(caught.value)
+
+
+def test_no_file_of_floors(tmp_path):
+    with pytest.raises(UsageError, match="cannot read"):
+        load_floors(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(("high", "red"), [(1.19, True), (1.2, False), (3.0, False)])
+def test_only_an_interval_below_the_floor_is_red(high, red):
+    problem = Floor("*", (1,), 1.2, "it was so").problem(Ratio(1.0, 0.9, high))
+    assert bool(problem) is red
+    assert not red or "at least 1.2 is required (it was so)" in problem

@@ -1,0 +1,144 @@
+"""Who is timed: labels that stay the same, the newest opset of each route, forms of a GPU."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from onnx_conformance.core.spec import Case, ExportOptions
+from onnx_conformance.perf.latency.contenders import (
+    Rival,
+    native_rivals,
+    runtime_rivals,
+    timed_cases,
+)
+from onnx_conformance.perf.latency.options import Timing
+from onnx_conformance.perf.latency.wanted_rows import wanted_rows
+from onnx_conformance.session.selection import Selection, select_cases
+
+DYNAMO = Case("resnet18", "torch_dynamo", 18, "cpu")
+
+
+def of(model="resnet18", exporter="torch_dynamo", opset=18, provider="cpu", **options):
+    return Case(model, exporter, opset, provider, ExportOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("rival", "label"),
+    [
+        (Rival("resnet18", "eager"), "native-eager"),
+        (Rival("resnet18", "channels_last"), "native-channels_last"),
+        (Rival("resnet18", "plain", DYNAMO), "torch_dynamo-opset18-cpu"),
+        (Rival("resnet18", "copies", of(provider="cuda")), "torch_dynamo-opset18-cuda-copies"),
+        (
+            Rival("resnet18", "plain", of(external_data=True)),
+            "torch_dynamo+external_data-opset18-cpu",
+        ),
+    ],
+)
+def test_labels_are_stable(rival, label):
+    assert rival.label == label
+
+
+def test_labels_of_a_model_are_its_own():
+    cases = timed_cases(tuple(select_cases(Selection(models=("resnet18",)))), ())
+    labels = [r.label for r in [*native_rivals("resnet18", "torch", ()), *runtime_rivals(cases)]]
+    assert len(labels) == len(set(labels)) >= 4
+
+
+def test_eager_comes_first_and_costly_forms_on_request():
+    forms = [rival.form for rival in native_rivals("resnet18", "torch", ())]
+    assert forms == ["eager", "channels_last"]
+    forms = [rival.form for rival in native_rivals("resnet18", "torch", ("compile",))]
+    assert forms == ["eager", "compile"]
+    forms = [rival.form for rival in native_rivals("keras_x", "keras", ())]
+    assert forms == ["eager", "function", "predict_on_batch"]
+    forms = [rival.form for rival in native_rivals("keras_x", "keras", ("compile",))]
+    assert forms == ["eager"]  # a form of the other framework
+
+
+def test_every_route_at_its_newest_opset():
+    cases = (of(opset=14), of(opset=23), of(exporter="torch_torchscript", opset=9))
+    assert timed_cases(cases, ()) == [cases[1], cases[2]]
+    assert timed_cases(cases[::-1], ()) == [cases[2], cases[1]]
+
+
+def test_models_and_providers_are_apart():
+    cases = (of(), of(provider="cuda"), of(model="resnet50"))
+    assert timed_cases(cases, ()) == list(cases)
+
+
+def test_the_plain_export_is_timed_before_a_newer_one_with_options():
+    plain, variant = of(opset=14), of(opset=23, external_data=True)
+    assert timed_cases((variant, plain), ()) == [plain]
+    assert timed_cases((variant,), ()) == [variant]
+
+
+def test_opsets_that_were_asked_for_are_all_timed():
+    cases = (of(opset=14), of(opset=23))
+    assert timed_cases(cases, (14, 23)) == list(cases)
+
+
+def test_given_artifacts_are_all_timed():
+    given = tuple(
+        Case("resnet18", "", 0, "cpu", artifact=f"/{name}.onnx", label=name) for name in "ab"
+    )
+    assert timed_cases(given, ()) == list(given)
+
+
+def test_on_a_gpu_copies_stand_apart():
+    found = runtime_rivals([DYNAMO, of(provider="cuda")])
+    assert [(rival.case.provider, rival.form) for rival in found] == [
+        ("cpu", "plain"),
+        ("cuda", "plain"),
+        ("cuda", "io_binding"),
+        ("cuda", "copies"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("provider", "precision", "form"),
+    [
+        ("cpu", "float16", "eager"),
+        ("cuda", "float32", "cuda"),
+        ("cuda_tf32", "tf32", "cuda_tf32"),
+        ("tensorrt_fp16", "float16", "cuda_float16"),
+        ("cuda", "int8", "cuda"),
+    ],
+)
+def test_a_case_is_compared_with_native_in_its_class_on_its_device(provider, precision, form):
+    case = Case("resnet18", "torch_dynamo", 18, provider, precision=precision)
+    over = Rival("resnet18", "plain", case).compared_with
+    assert over == Rival("resnet18", form)
+    assert over in native_rivals("resnet18", "torch", (), [case])
+    assert (over.judged_as is None) == (form == "eager")
+
+
+def test_native_on_cuda_is_judged_by_its_class():
+    assert Rival("resnet18", "cuda_tf32").judged_as.precision == "tf32"
+    assert Rival("resnet18", "cuda_tf32").compared_with == Rival("resnet18", "cuda")
+
+
+def made_run(frameworks=()):
+    selection = Selection(models=("simple_net", "keras_sequential"), opsets=(14,))
+    return SimpleNamespace(
+        cases=tuple(select_cases(selection)),
+        selection=selection,
+        frameworks=frameworks,
+        timing=Timing(wanted=True, batch_sizes=(1, 4)),
+    )
+
+
+def test_ids_of_rows_are_unique_and_each_batch_size_has_its_rivals():
+    rows = list(wanted_rows(made_run()))
+    ids = [row.id for row in rows]
+    assert len(ids) == len(set(ids))
+    assert "simple_net-b4-native-eager" in ids
+    assert "simple_net-b1-torch_torchscript-opset14-cpu" in ids
+    for row in rows:
+        assert row.rival in row.rivals
+        assert {rival.model for rival in row.rivals} == {row.rival.model}
+
+
+def test_a_framework_that_is_left_out_is_not_timed():
+    rows = list(wanted_rows(made_run(frameworks=("keras",))))
+    assert {row.rival.model for row in rows} == {"keras_sequential"}

@@ -1,0 +1,181 @@
+"""``certify()`` for notebooks and scripts: the same checks, and no pass without evidence.
+
+Live models are certified in scripts of their own, because pytest's process imports no framework.
+"""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from onnx_conformance.api import CaseVerdict, Certification, certify
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.results import failed, passed, skipped
+from onnx_conformance.core.spec import Case
+from tests.meta.running import run_suite
+
+CASE = Case("simple_net", "torch_dynamo", 18, "cpu")
+GOOD, BAD = passed("checker", "fine", compared=1), failed("opset", "another", compared=1)
+
+
+def script(tmp_path, body):
+    """What a script prints as JSON."""
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(body))
+    ran = subprocess.run(
+        [sys.executable, str(path)],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+TORCH = """
+import json, torch
+from fixtures import Integers, TensorSpec, certify
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.GELU(), torch.nn.Linear(16, 3))
+found = certify(net, TensorSpec("x", ("batch", 8)), exporters=["torch_dynamo"], opsets=[18])
+print(json.dumps([found.proved, str(found), next(net.parameters()).dtype == torch.float32]))
+"""
+KERAS = """
+import json, keras
+from fixtures import certify
+keras.utils.set_random_seed(0)
+x = keras.Input((8,), name="x")
+y = keras.layers.Dense(3)(keras.layers.BatchNormalization()(keras.layers.Dense(8)(x)))
+net = keras.Model(x, y)
+found = certify(net, exporters=["tf2onnx_function"], opsets=[18])
+print(json.dumps([found.proved, str(found), True]))
+"""
+
+
+@pytest.mark.parametrize("body", [TORCH, KERAS], ids=["torch", "keras"])
+def test_a_live_model_is_proved(tmp_path, body):
+    proved, text, unharmed = script(tmp_path, body)
+    assert proved, text
+    assert "1 of 1 cases are proved the same function" in text
+    assert unharmed
+
+
+def test_a_wrong_artifact_is_red_and_require_raises(tmp_path):
+    proved, raised = script(
+        tmp_path,
+        """
+        import copy, json, torch
+        from fixtures import TensorSpec, certify
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+        other = copy.deepcopy(net)
+        other[2].weight.data[0, 0] *= -1
+        torch.onnx.export(other.eval(), (torch.ones(2, 8),), "wrong.onnx", dynamo=False,
+                          input_names=["x"], output_names=["output"],
+                          dynamic_axes={"x": {0: "n"}, "output": {0: "n"}})
+        found = certify(net, TensorSpec("x", ("batch", 8)), artifacts=["wrong.onnx"])
+        try:
+            found.require()
+        except AssertionError as error:
+            print(json.dumps([found.proved, str(error)]))
+        """,
+    )
+    assert not proved
+    assert "RED" in raised
+    assert "differs from native torch" in raised
+
+
+def test_the_same_result_as_a_run(tmp_path):
+    """Every check of a named model, with the same evidence."""
+    found = certify("simple_net", exporters=["torch_dynamo"], opsets=[18])
+    parts = [f"tests/test_{part}.py" for part in ("structure", "function", "robustness")]
+    options = ("--model=simple_net", "--exporter=torch_dynamo", "--opset=18", "--provider=cpu")
+    run = run_suite(tmp_path, *parts, *options, f"--cache-dir={tmp_path / 'cache'}")
+    (case,) = run.document["cases"]
+    assert found.proved
+    assert found.cases[0].compared == sum(row["compared"] for row in case["checks"])
+    assert found.cases[0].score == pytest.approx(case["worst_score"])
+
+
+TWICE = """
+import json, torch
+from pathlib import Path
+from fixtures import certify
+
+def write(folder, scale):
+    Path(folder).mkdir(exist_ok=True)
+    Path(folder, "m.py").write_text(
+        "import torch\\nfrom fixtures import TensorSpec, register_model\\n"
+        "class Net(torch.nn.Linear):\\n"
+        f"    def forward(self, x): return super().forward(x) * {scale}\\n"
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", 4))])\\n'
+        "def net(): return Net(4, 2)\\n"
+    )
+
+def served(folder):
+    return certify(f"{folder}/m.py:net", artifacts="served.onnx", cache_dir=Path("cache")).proved
+
+write("a", 1.0), write("b", 2.0)
+torch.manual_seed(0)
+torch.onnx.export(
+    torch.nn.Linear(4, 2), (torch.ones(2, 4),), "served.onnx", dynamo=False, input_names=["x"],
+    output_names=["output"], dynamic_axes={"x": {0: "batch"}, "output": {0: "batch"}},
+)
+found = [served("a"), served("b")]
+write("a", 2.0)
+print(json.dumps([*found, served("a")]))
+"""
+
+
+def test_another_file_and_an_edited_one_are_looked_at_anew(tmp_path):
+    assert script(tmp_path, TWICE) == [True, False, False]
+
+
+def test_an_absent_provider_is_no_proof():
+    found = certify("simple_net", exporters=["torch_dynamo"], opsets=[18], providers=["cuda"])
+    assert not found.proved
+    assert "cuda" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"model": "no_such"}, "unknown model 'no_such'"),
+        ({"model": "simple_net", "exporters": ["nope"]}, "unknown exporter 'nope'"),
+        ({"model": "simple_net", "providers": ["nope"]}, "unknown provider 'nope'"),
+        ({"model": "simple_net", "opsets": [99]}, "serves opset 99"),
+        ({"model": "simple_net", "spec": {}}, "a named model has its own spec"),
+        ({"model": 3}, "return a torch.nn.Module"),
+        ({"model": len, "spec": "x"}, "a spec is a TensorSpec, several of them, or example arrays"),
+        ({"model": "simple_net", "opsets": 99}, "serves opset 99"),
+        ({"model": "simple_net", "exporters": "nope"}, "unknown exporter 'nope'"),
+    ],
+)
+def test_bad_input_is_told(asked, words):
+    with pytest.raises(UsageError, match=words):
+        certify(**asked)
+
+
+def test_no_case_is_no_proof():
+    assert not Certification(()).proved
+
+
+@pytest.mark.parametrize(
+    ("results", "verdict"),
+    [
+        ((GOOD,), "passed"),
+        ((GOOD, BAD), "failed"),
+        ((GOOD, skipped("top5", "noise")), "skipped"),
+        ((), "skipped"),
+    ],
+)
+def test_verdicts(results, verdict):
+    one = CaseVerdict(CASE, results)
+    assert one.verdict == verdict
+    assert Certification((one,)).proved == (verdict == "passed")
+
+
+def test_a_red_case_tells_why():
+    assert "opset: another" in str(CaseVerdict(CASE, (GOOD, BAD)))

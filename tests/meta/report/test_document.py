@@ -1,0 +1,63 @@
+"""What a run may say of itself: never more than its cases and its exit status allow."""
+
+from collections import Counter
+
+import pytest
+
+from onnx_conformance.core.spec import Case, ExportOptions
+from onnx_conformance.report.document import is_complete, owed, sentence, totals, verdict_of
+
+CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
+STATIC = Case("simple_net", "torch_torchscript", 14, "cpu", ExportOptions(dynamic_batch=False))
+
+
+def rows_of(counts):
+    return [{"name": name, "outcome": "passed", "compared": 1} for name in counts.elements()]
+
+
+def case_of(verdict, *, complete=True, option=False, score=1.0, int8=False):
+    shared = {"verdict": verdict, "complete": complete, "option": option, "checks": []}
+    precision, decibels = ("int8", 30.0) if int8 else ("float32", None)
+    return {**shared, "worst_score": score, "decibels": decibels, "precision": precision}
+
+
+def test_a_case_that_ran_everything_is_complete():
+    assert is_complete(CASE, rows_of(owed(CASE, ordinary=True)), ordinary=True)
+
+
+@pytest.mark.parametrize("name", sorted(owed(CASE, ordinary=True)))
+def test_a_case_that_lacks_one_test_is_not(name):
+    counts = owed(CASE, ordinary=True) - Counter([name])
+    assert not is_complete(CASE, rows_of(counts), ordinary=True)
+
+
+def test_a_skipped_test_is_not_run():
+    rows = rows_of(owed(CASE, ordinary=True))
+    rows[0]["outcome"] = "skipped"
+    assert not is_complete(CASE, rows, ordinary=True)
+
+
+def test_an_option_owes_a_comparison_too():
+    assert is_complete(STATIC, rows_of(Counter(["static_batch", "error_budget"])), ordinary=False)
+    assert not is_complete(STATIC, rows_of(Counter(["static_batch"])), ordinary=False)
+
+
+@pytest.mark.parametrize(
+    ("cases", "status", "verdict", "words"),
+    [
+        ([case_of("passed")], 0, "proved", "1 of 1 cases are proved"),
+        ([case_of("passed", score=None)], 0, "proved", "(1 of them by allclose alone"),
+        ([case_of("passed", int8=True)], 0, "proved", "(1 of them in int8, by what they decide)"),
+        ([case_of("passed", complete=False)], 0, "in part", "1 passed only some of their checks"),
+        ([case_of("passed", option=True)], 0, "in part", "0 of 0 cases are proved"),
+        ([case_of("failed"), case_of("passed")], 1, "red", "1 of 2 cases are red"),
+        ([case_of("passed")], 1, "red", "The run is red, though no case is"),
+        ([case_of("skipped")], 1, "red", "The run is red, and no case was judged, 1 skipped."),
+        ([case_of("passed")], 2, "red", "The run ended early"),
+        ([case_of("skipped")], 5, "proved nothing", "proved nothing"),
+    ],
+)
+def test_verdict_and_sentence(cases, status, verdict, words):
+    numbers = totals(cases)
+    assert verdict_of(numbers, status) == verdict
+    assert words in sentence(verdict, numbers, status)

@@ -1,0 +1,127 @@
+"""Two ONNX files compared with each other: the one stands in the native model's place."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from onnx_conformance.workers.onnx.precision import NoDouble, doubled
+from tests.meta.running import run_suite
+
+ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
+
+
+def perceptron(path, *, flip=False, batch="n", dtype=TensorProto.FLOAT, producer=""):
+    rng = np.random.default_rng(1)
+    weights = rng.standard_normal((10, 5)).astype(np.float32)
+    if flip:
+        weights[3, 2] *= -1
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("Gelu", ["m"], ["y"]),
+        helper.make_node("ArgMax", ["y"], ["class"], axis=1, keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", dtype, [batch, 10])],
+        [
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 5]),
+            helper.make_tensor_value_info("class", TensorProto.INT64, [batch]),
+        ],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    model.producer_name = producer
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("against")
+    perceptron(folder / "before.onnx")
+    perceptron(folder / "after.onnx", producer="an optimiser")
+    perceptron(folder / "wrong.onnx", flip=True)
+    return run_suite(
+        folder,
+        *ORDINARY,
+        f"--against={folder / 'before.onnx'}",
+        f"--artifact={folder / 'after.onnx'}",
+        f"--artifact={folder / 'wrong.onnx'}",
+        "--provider=cpu",
+        f"--cache-dir={folder / 'cache'}",
+    )
+
+
+def test_the_same_function_is_proved(run):
+    verdicts = {case["id"]: case["verdict"] for case in run.document["cases"]}
+    assert verdicts == {"before.onnx-after-cpu": "passed", "before.onnx-wrong-cpu": "failed"}
+
+
+def test_it_rests_on_a_float64_oracle(run):
+    right = next(case for case in run.document["cases"] if case["id"].endswith("after-cpu"))
+    assert 0 < right["worst_score"] <= 4
+
+
+def test_the_message_names_the_node_and_the_command(run):
+    assert "first wrong at MatMul" in run.text
+    assert "--against=" in run.text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--against=nowhere.onnx", "--artifact=x.onnx"), "--against nowhere.onnx: no such file"),
+        (("--against=README.md", "--artifact=x.onnx"), "must be an .onnx file"),
+        (("--against=b.onnx",), "it needs --artifact=FILE"),
+        (("--against=b.onnx", "--artifact=b.onnx", "--model=resnet18"), "and no --model"),
+    ],
+)
+def test_bad_input_is_told(tmp_path, options, words):
+    ran = run_suite(tmp_path, *ORDINARY, *options)
+    assert ran.status == 4
+    assert words in ran.text
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [({"batch": 1}, "has a batch of 1"), ({"dtype": TensorProto.INT32}, "does not say of which")],
+)
+def test_a_file_that_cannot_be_fed_at_will(tmp_path, made, words):
+    path = perceptron(tmp_path / "odd.onnx", **made)
+    ran = run_suite(tmp_path, *ORDINARY, f"--against={path}", f"--artifact={path}")
+    assert ran.status == 4
+    assert words in ran.text
+
+
+@pytest.mark.parametrize("how", ["itself", "a link", "a copy"])
+def test_a_file_beside_itself_proves_nothing(tmp_path, how):
+    path, other = perceptron(tmp_path / "one.onnx"), tmp_path / "other.onnx"
+    if how == "itself":
+        other = path
+    elif how == "a link":
+        other.symlink_to(path)
+    else:
+        other.write_bytes(path.read_bytes())
+    ran = run_suite(tmp_path, *ORDINARY, f"--against={path}", f"--artifact={other}")
+    assert ran.status == 4
+    assert "comparing it with itself proves nothing" in ran.text
+
+
+def test_the_doubled_graph_is_the_graph_in_float64(tmp_path):
+    model = onnx.load(perceptron(tmp_path / "m.onnx"))
+    x = np.random.default_rng(0).standard_normal((3, 10))
+    narrow, wide = ReferenceEvaluator(model), ReferenceEvaluator(doubled(model))
+    exact, rounded = wide.run(None, {"x": x}), narrow.run(None, {"x": x.astype(np.float32)})
+    assert exact[0].dtype == np.float64
+    assert 0 < np.abs(exact[0] - rounded[0]).max() < 1e-5
+
+
+def test_what_is_about_rounding_has_no_double():
+    node = helper.make_node("QuantizeLinear", ["x", "s"], ["y"])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])
+    model = helper.make_model(helper.make_graph([node], "g", [x], []))
+    with pytest.raises(NoDouble, match="QuantizeLinear"):
+        doubled(model)

@@ -1,0 +1,135 @@
+"""A feed that ends the runtime's process is found, and spoils no other's answer."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.checks.robustness import check_empty_batch, check_refusal
+from onnx_conformance.core.errors import EngineDied, EngineError, StageFailure
+from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.session.isolation import MOST_DEATHS, hung, run_isolated
+from onnx_conformance.session.subject import Answer
+
+FEEDS = [Feed(x=np.full(1, value)) for value in range(5)]
+
+
+def failure(error):
+    stage = StageFailure("runtime", "net", str(error), error.details)
+    stage.__cause__ = error
+    return stage
+
+
+DEATH = EngineDied("onnxruntime engine died", "in 'run', exit status -6", "a word\nthe last word\n")
+HANG = EngineDied("onnxruntime engine hung", "'run' gave no answer within 9 s and was killed")
+RAISED = EngineError("RuntimeError", "no")
+
+
+LOST = "Fail: CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=h"
+
+
+def kept():
+    raise AssertionError("no process is to be renewed")
+
+
+class Gpu:
+    """A process whose GPU is lost to some feeds, and answers nothing until it is renewed."""
+
+    def __init__(self, deadly, words=LOST):
+        self.deadly, self.words, self.lost, self.renewed = deadly, words, False, 0
+
+    def renew(self):
+        self.lost, self.renewed = False, self.renewed + 1
+
+    def run(self, feeds):
+        return [self.answer(int(feed["x"][0])) for feed in feeds]
+
+    def answer(self, value):
+        self.lost = self.lost or value in self.deadly
+        return {"error": self.words} if self.lost else {"outputs": value}
+
+
+def runner(deadly, error=DEATH):
+    """Answers each feed with its number, and counts its calls."""
+    calls = []
+
+    def run(feeds):
+        values = [int(feed["x"][0]) for feed in feeds]
+        calls.append(values)
+        if deadly.intersection(values):
+            raise failure(error)
+        return [{"outputs": value} for value in values]
+
+    return run, calls
+
+
+def test_feeds_that_end_nothing_run_together():
+    run, calls = runner(set())
+    assert [result["outputs"] for result in run_isolated(run, FEEDS, kept)] == [0, 1, 2, 3, 4]
+    assert calls == [[0, 1, 2, 3, 4]]
+
+
+def test_the_deadly_feed_alone_has_no_answer():
+    results = run_isolated(runner({3})[0], FEEDS, kept)
+    assert [result.get("outputs") for result in results] == [0, 1, 2, None, 4]
+    assert results[3]["died"]
+    assert "exit status -6; its last words: the last word" in results[3]["error"]
+
+
+@pytest.mark.parametrize("error", [HANG, RAISED], ids=["hang", "error"])
+def test_what_did_not_end_by_itself_is_not_tried_again(error):
+    run, calls = runner({3}, error)
+    with pytest.raises(StageFailure):
+        run_isolated(run, FEEDS, kept)
+    assert len(calls) == 1
+
+
+def test_only_what_was_killed_at_its_limit_hung():
+    assert hung(failure(HANG))
+    assert not hung(failure(DEATH))
+    assert not hung(failure(RAISED))
+
+
+def test_a_file_that_ends_the_process_on_most_feeds_fails_as_one():
+    run, calls = runner(set(range(5)))
+    with pytest.raises(StageFailure):
+        run_isolated(run, FEEDS, kept)
+    assert len(calls) == 1 + MOST_DEATHS + 1
+
+
+def test_one_feed_that_ends_the_process_when_fed_alone_fails():
+    with pytest.raises(StageFailure):
+        run_isolated(runner({0})[0], FEEDS[:1], kept)
+
+
+def test_a_feed_that_costs_the_gpu_costs_no_other_its_answer():
+    gpu = Gpu({2})
+    results = run_isolated(gpu.run, FEEDS, gpu.renew)
+    assert [result.get("outputs") for result in results] == [0, 1, None, 3, 4]
+    assert "illegal memory access" in results[2]["error"]
+    assert not gpu.lost
+
+
+def test_one_feed_that_costs_the_gpu_leaves_a_fresh_process():
+    gpu = Gpu({2})
+    assert run_isolated(gpu.run, FEEDS[2:3], gpu.renew) == [{"error": LOST}]
+    assert gpu.renewed == 1
+
+
+@pytest.mark.parametrize("words", ["CUDA failure 2: out of memory ; GPU=0", "INVALID_ARGUMENT"])
+def test_other_errors_renew_nothing(words):
+    assert len(run_isolated(Gpu({2}, words).run, FEEDS, kept)) == len(FEEDS)
+
+
+def dead(feed, repeat=0):
+    return Answer(None, "onnxruntime engine died", died=True)
+
+
+def test_a_crash_is_neither_a_refusal_nor_an_answer():
+    """Not even where native refuses the feed too."""
+    subject = SimpleNamespace(
+        model=MODELS["simple_net"], seed=0, run=dead, native_refusal=lambda feed: "no"
+    )
+    assert not check_empty_batch(subject).passed
+    assert not check_refusal(subject, "rank").passed

@@ -1,0 +1,77 @@
+"""What cases share is computed once: models, artifacts and, above all, oracles."""
+
+from dataclasses import replace
+
+import pytest
+
+import onnx_conformance
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.store import Store
+from onnx_conformance.inputs.families import FAMILIES
+from onnx_conformance.session.cache_keys import model_key, outputs_key
+from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.selection import Selection, select_cases
+from onnx_conformance.session.worker_queue import Clock
+
+CASES = select_cases(Selection(models=("simple_net",), providers=("cpu",)))
+FAMILY_NAMES = {"pinned", "drawn", "batches"}
+
+
+@pytest.fixture
+def bench_on(tmp_path):
+    """Workbenches on one store, closed at the end."""
+    made = []
+
+    def make():
+        made.append(Workbench(Settings(), Store(tmp_path / "cache"), Clock()))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
+
+
+@pytest.fixture
+def feeds():
+    model = resolve_model("simple_net")
+    plans = [FAMILIES[name](model, 0) for name in FAMILY_NAMES]
+    return list({feed.digest: feed for plan in plans for feed in plan.reference}.values())
+
+
+def judge_all(bench, feeds):
+    bench.plan({case: FAMILY_NAMES for case in CASES})
+    model = resolve_model("simple_net")
+    for case in CASES:
+        for feed in feeds:
+            bench.reference(model, feed)
+            bench.answer(case, feed)
+
+
+def test_every_exporter_and_opset_shares_one_oracle(bench_on, feeds):
+    bench = bench_on()
+    judge_all(bench, feeds)
+    assert len(CASES) == 4
+    assert bench.oracle_runs == len(feeds)
+
+
+def test_a_second_session_computes_no_oracle(bench_on, feeds):
+    judge_all(bench_on(), feeds)
+    second = bench_on()
+    judge_all(second, feeds)
+    assert second.oracle_runs == 0
+
+
+def test_models_that_differ_in_their_arguments_share_no_oracle():
+    spec = resolve_model("resnet18")
+    other = replace(spec, arguments=("resnet34",))
+    keys = {
+        outputs_key(model_key(model, Settings()), "same weights", "same feed", ("float64",), 1, {})
+        for model in (spec, other)
+    }
+    assert len(keys) == 2
+
+
+def test_our_fixtures_package_is_the_one_imported(pytestconfig):
+    """Another distribution installs a package of that name."""
+    assert onnx_conformance.__file__ == str(pytestconfig.rootpath / "fixtures" / "__init__.py")

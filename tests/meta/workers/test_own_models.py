@@ -1,0 +1,371 @@
+"""Models from a user's file: what is found out about them, and what is told when they are wrong."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from onnx_conformance.catalog.models import MODELS, Pointer, read_pointer
+from onnx_conformance.core.domains import Choice, Integers, Real
+from onnx_conformance.core.errors import EngineError, StageFailure, UsageError
+from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.spec import spec_as_data, spec_from_data
+from onnx_conformance.session.user_models import SERVANT, adopt, refuse_edited
+from onnx_conformance.session.worker_client import WorkerEngine
+
+LIMIT = 60.0
+HEAD = """
+import numpy as np
+import torch
+from torch import nn
+from fixtures import AtMost, Integers, Lengths, Mask, TensorSpec, register_model
+X = TensorSpec("x", ("batch", 4))
+class Net(nn.Module):
+    def __init__(self, forward):
+        super().__init__()
+        self.body, self.run = nn.Linear(4, 2), forward
+    def forward(self, x):
+        return self.run(self, x)
+"""
+
+
+@pytest.fixture(scope="module")
+def worker():
+    engine = WorkerEngine(SERVANT)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def describe(worker, tmp_path):
+    """The specs of the models of a file, of which the body is given."""
+
+    def described(body, name="models.py", seed=0):
+        path = tmp_path / name
+        path.write_text(HEAD + textwrap.dedent(body))
+        arguments = {"pointers": [], "wanted": [], "weights": "calibrated", "seed": seed}
+        found = worker.call("describe", LIMIT, files=[str(path)], **arguments)
+        return [spec_from_data(one) for one in found]
+
+    return described
+
+
+def test_a_model_may_be_judged_on_data_of_the_suite(describe):
+    body = '@register_model("net", inputs=[X], task="{}")\ndef net():\n    return nn.Linear(4, 2)\n'
+    assert describe(body.format("digits"))[0].task == "digits"
+    with pytest.raises(EngineError, match="unknown task 'nope'; known: digits, photographs"):
+        describe(body.format("nope"), name="other.py")
+
+
+RIGHT = """
+@register_model("net", inputs=[X])
+def net():
+    return nn.Linear(4, 2)
+"""
+
+
+def test_outputs_and_framework_are_found_by_running_it(describe):
+    (spec,) = describe(RIGHT)
+    assert (spec.framework, spec.name, spec.trained) == ("torch", "net", True)
+    assert [(o.name, o.shape, o.dtype) for o in spec.outputs] == [
+        ("output", ("batch", 2), "float32")
+    ]
+
+
+def test_a_spec_travels_unchanged(describe):
+    (spec,) = describe(RIGHT)
+    assert spec_from_data(spec_as_data(spec)) == spec
+
+
+def test_nested_outputs_whole_numbers_and_probabilities(describe):
+    (spec,) = describe("""
+        def forward(net, x):
+            y = net.body(x)
+            return {"p": y.softmax(-1), "more": (y.argmax(-1), y > 0)}
+        @register_model("net", inputs=[X])
+        def net():
+            return Net(forward)
+    """)
+    assert [o.dtype for o in spec.outputs] == ["float32", "int64", "bool"]
+    assert [o.scale for o in spec.outputs] == ["probabilities", "linear", "linear"]
+
+
+def test_axes_are_followed_through_the_model(describe):
+    (spec,) = describe("""
+        @register_model("net", inputs=[TensorSpec("x", ("batch", "sequence", 4))],
+                        axes={"sequence": (2, 10)})
+        def net():
+            return Net(lambda net, x: (net.body(x), x[:, ::2]))
+    """)
+    assert spec.outputs[0].shape == ("batch", "sequence", 2)
+    assert spec.outputs[1].shape == ("batch", "output_1_dim_1", 4)
+
+
+def test_inputs_are_inferred_from_examples(describe):
+    (spec,) = describe("""
+        @register_model("net", examples={"x": np.ones((1, 4), np.float32),
+            "ids": np.array([[3, 7]]), "flag": np.array([[True]])})
+        def net():
+            class Three(nn.Module):
+                def forward(self, x, ids, flag):
+                    return x.sum(1) + ids.sum(1) + flag[:, 0]
+            return Three()
+    """)
+    assert [i.shape for i in spec.inputs] == [
+        ("batch_size", 4),
+        ("batch_size", 2),
+        ("batch_size", 1),
+    ]
+    assert [i.domain for i in spec.inputs] == [Real(), Integers(3, 8), Choice((0, 1))]
+
+
+def test_a_plain_callable_has_no_oracle(describe):
+    (spec,) = describe("""
+        @register_model("net", inputs=[X])
+        def net():
+            return lambda x: (x * 2, x.argmax(1))
+    """)
+    assert (spec.framework, spec.oracle) == ("python", False)
+    assert spec.outputs[1].dtype == "int64"
+
+
+def test_the_fingerprint_is_of_weights_and_code(describe):
+    (one,), (again,) = describe(RIGHT), describe(RIGHT, "again.py")
+    (seeded,), (changed,) = describe(RIGHT, "seeded.py", seed=1), describe(RIGHT + "\n#", "c.py")
+    assert len({spec.fingerprint for spec in (one, again, seeded, changed)}) == 4
+
+
+WRONG = {
+    "no range": (
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", 4), "int64")])\n'
+        "def net(): return nn.Embedding(3, 2)",
+        "nothing says of which range; add domain=Integers",
+    ),
+    "wrong size": (
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", 5))])\n'
+        "def net(): return nn.Linear(4, 2)",
+        r"refuses what its spec describes \(x \[2, 5\] float32\)",
+    ),
+    "wrong dtype": (
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", 4), "float64")])\n'
+        "def net(): return nn.Linear(4, 2)",
+        "refuses what its spec describes",
+    ),
+    "missing output": (
+        '@register_model("net", inputs=[X], outputs=[TensorSpec("a", ("batch", 2)),'
+        ' TensorSpec("b", ("batch", 2))])\ndef net(): return nn.Linear(4, 2)',
+        "returns 1 outputs, its spec names 2: a, b",
+    ),
+    "wrong output": (
+        '@register_model("net", inputs=[X], outputs=[TensorSpec("a", ("batch", 3))])\n'
+        "def net(): return nn.Linear(4, 2)",
+        r"output 'a' is float32 \['batch', 2\], its spec says float32 \['batch', 3\]",
+    ),
+    "trains in eval": (
+        '@register_model("net", inputs=[X])\n'
+        "def net(): return Net(lambda n, x: nn.functional.dropout(n.body(x), training=True))",
+        "answers the same input twice differently",
+    ),
+    "changes itself": (
+        '@register_model("net", inputs=[X])\n'
+        "def net():\n"
+        "    def forward(n, x):\n        n.body.bias.data += 1\n        return n.body(x)\n"
+        "    return Net(forward)",
+        "changes its own weights when it runs",
+    ),
+    "not float64": (
+        '@register_model("net", inputs=[X])\ndef net(): return Net(lambda n, x: n.body(x).float())',
+        r"cannot be computed in float64 \(an output is torch.float32\).*oracle=False",
+    ),
+    "too many inputs": (
+        '@register_model("net", inputs=[X, TensorSpec("y", ("batch", 4))])\n'
+        "def net(): return nn.Linear(4, 2)",
+        r"takes 1 inputs \(input\), its spec names 2: x, y",
+    ),
+    "no inputs": (
+        '@register_model("net")\ndef net(): return nn.Linear(4, 2)',
+        "says nothing of its inputs",
+    ),
+    "fixed batch": (
+        '@register_model("net", inputs=[TensorSpec("x", (1, 4))])\n'
+        "def net(): return nn.Linear(4, 2)",
+        "axis 0 of input 'x' is 1; it must be the batch, by a name",
+    ),
+    "batch is gone": (
+        '@register_model("net", inputs=[X])\ndef net(): return Net(lambda n, x: n.body(x).sum())',
+        "its first axis must be the batch",
+    ),
+    "no model": (
+        '@register_model("net", inputs=[X])\ndef net(): return 3',
+        "its function returns a int; return a torch.nn.Module",
+    ),
+    "no builder": (
+        '@register_model("net", inputs=[X])\ndef net(): return nn.Linear("a")',
+        "cannot be built: TypeError",
+    ),
+    "no such axis": (
+        '@register_model("net", inputs=[X], axes={"seq": (1, 4)})\n'
+        "def net(): return nn.Linear(4, 2)",
+        "axes names 'seq', which is in no input's shape",
+    ),
+    "an axis of one size": (
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", "n", 4))], axes={"n": (3, 3)})\n'
+        "def net(): return nn.Linear(4, 2)",
+        "axis 'n' has one size, 3, .*; give it a range, or write 3 in the shape",
+    ),
+    "a lost checkpoint": (
+        '@register_model("net", inputs=[X])\n'
+        'def net(): return torch.load("lost.pt", weights_only=True)',
+        r"looked for in /.*; Path\(__file__\).with_name\(\"lost.pt\"\) finds it beside",
+    ),
+    "no tensor": (
+        '@register_model("net", inputs=[X])\ndef net(): return Net(lambda n, x: "text")',
+        "returns a str, in which torch finds no tensor",
+    ),
+    "cannot be calibrated": (
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", "n", 4))], calibrate=True)\n'
+        "def net(): return nn.Linear(4, 2)",
+        "calibrate=True is for models of one floating input",
+    ),
+    "two of a name": (RIGHT + RIGHT, "'net' is registered twice"),
+    "two of a function": (
+        "for width in (2, 3):\n"
+        '    @register_model(f"net_{width}", inputs=[X])\n'
+        "    def net(width=width): return nn.Linear(4, width)",
+        "model 'net_2': .* has a later function 'net', which would be built in its place",
+    ),
+    "nothing registered": ("X", "registers no model; put @register_model"),
+    "does not run": ("1 / 0", r"cannot be imported: ZeroDivisionError.*models.py, line \d+"),
+    "mask before lengths": (
+        '@register_model("net", inputs=[TensorSpec("m", ("batch", 4), "bool",'
+        ' domain=Mask(lengths="n"))])\ndef net(): return nn.Linear(4, 2)',
+        "no input of that name comes before it",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_is_told_in_one_sentence(describe, what):
+    body, words = WRONG[what]
+    with pytest.raises(EngineError, match=words) as told:
+        describe(body)
+    assert told.value.kind == "UsageError"
+    assert "\n" not in told.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "pointer"),
+    [
+        ("resnet18", None),
+        ("torchvision:resnet34", None),
+        ("timm:resnet10t", Pointer("timm:resnet10t", "timm", "resnet10t")),
+        ("package.zoo:make", Pointer("package.zoo:make", "package.zoo", "make")),
+        ("/a/b.py:make", Pointer("b.py:make", "/a/b.py", "make")),
+    ],
+)
+def test_pointers(text, pointer):
+    assert read_pointer(text) == pointer
+
+
+def test_adopted_models_are_registered_and_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
+    path = tmp_path / "models.py"
+    path.write_text(HEAD + RIGHT)
+    assert adopt([str(path)], []) == ("net",)
+    assert MODELS["net"].inputs[0].shape == ("batch", 4)
+    assert adopt([], [f"{path}:net"]) == ("models.py:net",)
+
+
+def test_a_name_that_the_file_does_not_register_is_told_with_those_that_it_does(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
+    path = tmp_path / "models.py"
+    path.write_text(HEAD + RIGHT)
+    with pytest.raises(UsageError, match=r"unknown model 'nett'; in .*models\.py: net; of the"):
+        adopt([str(path)], ["nett"])
+
+
+READS = """
+class Scaled(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) * self.scale
+@register_model("net", inputs=[X])
+def net():
+    from pathlib import Path
+    made = Scaled(4, 2)
+    made.scale = float(Path(__file__).with_name("scale.txt").read_text())
+    return made
+"""
+
+
+def test_what_a_builder_reads_is_in_the_fingerprint(describe, tmp_path):
+    """A result that is kept must not outlive the file that shaped the model."""
+    prints = []
+    for scale in ("1", "3", "1"):
+        (tmp_path / "scale.txt").write_text(scale)
+        prints += [spec.fingerprint for spec in describe(READS)]
+    assert prints[0] == prints[2] != prints[1]
+
+
+def test_an_edit_during_the_run_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
+    path = tmp_path / "models.py"
+    path.write_text(HEAD + RIGHT)
+    adopt([str(path)], [])
+    refuse_edited("net")
+    path.write_text(HEAD + RIGHT + "# saved again")
+    with pytest.raises(StageFailure, match=r"models.py was edited during the run"):
+        refuse_edited("net")
+
+
+def test_two_modules_of_one_name_are_refused(tmp_path, monkeypatch):
+    """One engine would give both models the first."""
+    monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
+    files = [tmp_path / name / "models.py" for name in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.with_name("namesake.py").touch()
+        file.write_text(
+            "import namesake\n" + HEAD + RIGHT.replace("net", f"net_{file.parent.name}")
+        )
+    with pytest.raises(UsageError, match=r"called 'namesake', from .*/a/.* and .*/b/"):
+        adopt([str(file) for file in files], [])
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["nowhere.py"], "no such file in /.*; from elsewhere, give its whole path"),
+        (["/nowhere.py"], r"/nowhere.py: no such file \('make new-model"),
+        (["docs/"], "a folder; name the Python file in it"),
+        (["docs/onnx.md"], "must be a .py file"),
+        (["no.such.module"], "cannot be imported"),
+    ],
+)
+def test_a_file_that_is_not_there(files, words):
+    with pytest.raises(UsageError, match=words):
+        adopt(files, [])
+
+
+def test_a_new_model_goes_into_a_python_file(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-m", "onnx_conformance.cli.new_model", "net", str(tmp_path / "net")],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert "must end in .py" in ran.stderr
+
+
+@pytest.mark.parametrize("target", ["conformance", "gate"])
+def test_make_hands_on_a_path_with_spaces_and_several_paths(tmp_path, target):
+    path = tmp_path / "with space.py"
+    path.touch()
+    for given, words in (
+        (path, f"'--models-from={path}'"),
+        ("a b", "--models-from=a --models-from=b"),
+    ):
+        told = ["make", "-n", target, "BASELINE=kept", f"MODELS_FROM={given}"]
+        ran = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+        assert words in ran.stdout
