@@ -19,6 +19,7 @@ from onnx_conformance.core.errors import (
     StageFailure,
     UsageError,
 )
+from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import Case
 from onnx_conformance.diagnose.bundle import write_bundle
 from onnx_conformance.diagnose.messages import failure_message, header, reproduce_command
@@ -28,6 +29,7 @@ from onnx_conformance.inputs.found_recipes import found_recipes
 from onnx_conformance.inputs.photographs import photographs
 from onnx_conformance.perf.gate.outcomes import Undecided
 from onnx_conformance.perf.latency.certification import NotProved
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin import options as conformance_options
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.run import make_run
@@ -45,7 +47,6 @@ from onnx_conformance.plugin.state import (
 )
 from onnx_conformance.session.known_failures import find, operators_of
 from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.run import Run
 from onnx_conformance.session.worker_queue import Clock
 
 pytest_plugins = ("onnx_conformance.plugin.latency", "onnx_conformance.plugin.gate")
@@ -66,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "not the usual, its feed families, its cases, and which models it is for",
     )
     try:
+        project().load()
         conformance_options.register_profiles(Path(config.getoption("cache_dir")))
         conformance_options.load_profile(profile_of(config))
         config.stash[RUN] = make_run(config)
@@ -137,7 +139,7 @@ def profile_of(config: pytest.Config) -> str:
     return str(config.getoption("hypothesis_profile", None) or "default")
 
 
-def _cases(run: Run, marker: pytest.Mark) -> list[Case]:
+def _cases(run: PerfRun, marker: pytest.Mark) -> list[Case]:
     """The cases of a test: its own, where the run's choice admits them, or those of the run.
 
     ``where(model, weights)`` says which models a test is for.
@@ -153,7 +155,7 @@ def _cases(run: Run, marker: pytest.Mark) -> list[Case]:
     return [case for case in cases if where(resolve_model(case.model), run.settings.weights)]
 
 
-def _case_marks(run: Run, case: Case, check: str) -> list[pytest.MarkDecorator]:
+def _case_marks(run: PerfRun, case: Case, check: str) -> list[pytest.MarkDecorator]:
     marks = gpu_mark(case)
     known = find(run.known_failures, case, check)
     if known is not None:
@@ -205,7 +207,7 @@ def _left_out(item: pytest.Item) -> bool:
     return bool(item.get_closest_marker("check")) and case_of(item) is None
 
 
-def left_out(run: Run, framework: str) -> bool:
+def left_out(run: PerfRun, framework: str) -> bool:
     """Whether --framework names others; what needs no framework is never left out."""
     return bool(run.frameworks) and framework not in (*run.frameworks, "python", "onnx")
 
@@ -214,7 +216,7 @@ def case_of(item: pytest.Item) -> Case | None:
     """The case of a conformance test, or None for any other."""
     if item.get_closest_marker("check") is None:
         return None
-    case = getattr(item, "callspec").params.get("subject")  # noqa: B009 - only functions have it
+    case = getattr(item, "callspec").params.get("subject")
     return case if isinstance(case, Case) else None
 
 
@@ -295,7 +297,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     collected = pyfuncitem.config.stash[EVIDENCE]
     collected.begin()
     try:
-        pyfuncitem.funcargs["subject"].artifact  # noqa: B018 - without it no verdict is about it
+        pyfuncitem.funcargs["subject"].artifact
         result = yield
     except (CapabilityMissing, Inconclusive) as missing:
         pytest.skip(str(missing))

@@ -4,7 +4,7 @@ Nothing imported from here at the top level imports a framework: torch, TensorFl
 ONNX Runtime live in engine processes (:mod:`onnx_conformance.workers.backends`). What a file of your own models
 needs is here by name, and imported when it is asked for::
 
-    from fixtures import TensorSpec, register_model
+    from onnx_conformance import TensorSpec, register_model
 """
 
 from __future__ import annotations
@@ -65,4 +65,4 @@ def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
             return getattr(importlib.import_module(home), name)
-    raise AttributeError(f"module 'fixtures' has no attribute '{name}'")
+    raise AttributeError(f"module 'onnx_conformance' has no attribute '{name}'")

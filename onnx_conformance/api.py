@@ -12,10 +12,11 @@ from typing import Any
 
 from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
 from onnx_conformance.checks.evidence import ConformanceFailure
+from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.required import owed_by
 from onnx_conformance.core.custom_operators import CustomOperators
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, UsageError
-from onnx_conformance.core.files import KNOWN_FAILURES, TOLERANCES
+from onnx_conformance.core.project import project
 from onnx_conformance.core.results import CheckResult, failed, skipped
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
@@ -121,8 +122,8 @@ def certify(
     artifacts: str | Path | Iterable[str | Path] = (),
     seed: int = 0,
     threads: int = 1,
-    tolerances: Path = TOLERANCES,
-    known_failures: Path = KNOWN_FAILURES,
+    tolerances: Path | None = None,
+    known_failures: Path | None = None,
     cache_dir: Path | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Certification:
@@ -140,6 +141,7 @@ def certify(
             each, where left out.
         artifacts: ONNX files to judge, instead of an export.
         threads: of ONNX Runtime, and of native where it runs in a process of its own.
+        tolerances, known_failures: files; those of the project's pyproject.toml, where left out.
         cache_dir: keeps results of named models for later calls; nothing is kept without it.
         progress: is told of each case as it begins; ``print`` is one.
 
@@ -155,7 +157,7 @@ def certify(
         if found.name in MODELS and found.name not in before:
             stack.callback(MODELS.forget, found.name)
         live = not isinstance(model, str)
-        rules = load_tolerances(tolerances)
+        rules = load_tolerances(tolerances or project().tolerances)
         settings = Settings(
             seed=seed,
             cache_dir=folder,
@@ -165,7 +167,8 @@ def certify(
         )
         workbench = Workbench(settings, Store(folder), Clock())
         stack.callback(workbench.close)
-        known = tuple(load_known_failures(known_failures))
+        upstream = known_failures or project().known_failures
+        known = tuple(load_known_failures(upstream, CHECKS)) if upstream else ()
         asked = Selection(
             (found.name,),
             tuple(_several(exporters)),

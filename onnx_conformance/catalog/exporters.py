@@ -7,6 +7,7 @@ The function that a record names runs in the native engine's process as
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.registry import Registry
@@ -51,7 +52,70 @@ class Exporter:
 
 EXPORTERS: Registry[Exporter] = Registry("exporter")
 
-# Who made a given artifact need not be known; what the names in it may be: onnx_conformance/session/external_artifacts.py.
+_TORCH_OPTIONS = frozenset({"export_params", "constant_folding", "dynamic_batch", "external_data"})
+_KERAS_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx", "protobuf")
+
+
+def _register(exporter: Exporter) -> None:
+    EXPORTERS.register(exporter.name, exporter)
+
+
+def _register_keras(name: str, **promises: Any) -> None:
+    """All four of Keras' routes end in tf2onnx, so they share its opsets."""
+    _register(
+        Exporter(
+            name=name,
+            framework="keras",
+            function=f"onnx_conformance.workers.keras.export:{name}",
+            opsets=range(9, 19),
+            conservative=14,
+            newest=18,
+            packages=_KERAS_PACKAGES,
+            sets_batch_axis=False,
+            **promises,
+        )
+    )
+
+
+_register(
+    Exporter(
+        name="torch_torchscript",
+        framework="torch",
+        function="onnx_conformance.workers.torch.export:torchscript",
+        opsets=range(9, 24),
+        conservative=14,
+        newest=23,
+        packages=("torch", "torchvision", "onnx"),
+        options=_TORCH_OPTIONS,
+    )
+)
+_register(
+    Exporter(
+        name="torch_dynamo",
+        framework="torch",
+        function="onnx_conformance.workers.torch.export:dynamo",
+        opsets=range(9, 26),
+        conservative=18,
+        newest=25,
+        packages=("torch", "torchvision", "onnx", "onnxscript", "onnx-ir"),
+        options=_TORCH_OPTIONS,
+        watched=(("resnet18", 14),),
+    )
+)
+_register_keras(
+    "tf2onnx_keras",
+    sets_output_names=False,
+    options=frozenset({"dynamic_batch", "functional"}),
+    variants=(("keras_sequential", ExportOptions(functional=True)),),
+)
+_register_keras("tf2onnx_function", options=frozenset({"dynamic_batch"}))
+_register_keras(
+    "tf2onnx_saved_model", keeps_input_order=False, options=frozenset({"dynamic_batch"})
+)
+_register_keras("keras_export", sets_output_names=False, options=frozenset({"dynamic_batch"}))
+
+# Who made a given artifact need not be known; what the names in it may be:
+# onnx_conformance/session/external_artifacts.py.
 GIVEN = Exporter(
     name="given",
     framework="torch",

@@ -75,6 +75,7 @@ def register_model(
     preprocessing: Preprocessing | None = None,
     packages: tuple[str, ...] = (),
     task: str = "",
+    on_request: bool = False,
 ) -> Callable[[B], B]:
     """Register the decorated function as the builder of model ``name``.
 
@@ -89,7 +90,7 @@ def register_model(
         calibrate: replace a user's model's weights by alive random ones.
         oracle: False for a model that cannot be computed in float64; verdicts then rest on
             allclose, and say so.
-        trained, packages, labels, preprocessing, task: see :class:`onnx_conformance.core.spec.ModelSpec`.
+        trained, packages, labels, preprocessing, task, on_request: see :class:`onnx_conformance.core.spec.ModelSpec`.
 
     Raises:
         UsageError: a name that is registered already.
@@ -121,6 +122,7 @@ def register_model(
             oracle=oracle,
             task=task,
             libraries=operators_of(builder).libraries,
+            on_request=on_request,
         )
         MODELS.register(name, spec)
         return builder
@@ -136,11 +138,24 @@ def axes_from(axes: Mapping[str, Sizes] | None) -> Axes:
     )
 
 
+def _torchvision_classifier(name: str, member: str) -> ModelSpec:
+    """The spec of torchvision's classifier ``member``, ImageNet-sized, known as ``name``."""
+    return ModelSpec(
+        name=name,
+        framework="torch",
+        inputs=(TensorSpec("input", ("batch_size", 3, 224, 224)),),
+        outputs=(TensorSpec("output", ("batch_size", 1000)),),
+        builder=TORCHVISION,
+        arguments=(member,),
+        labels=True,
+    )
+
+
 def resolve_model(name: str) -> ModelSpec:
     """The spec of a registered model, or of ``torchvision:NAME``."""
     pool, _, member = name.partition(":")
     if member and pool == "torchvision" and name not in MODELS:
-        return zoo.spec_of(name, member)
+        return _torchvision_classifier(name, member)
     if name not in MODELS:
         known = ", ".join(sorted(MODELS))
         raise UsageError(
@@ -150,10 +165,8 @@ def resolve_model(name: str) -> ModelSpec:
     return MODELS[name]
 
 
-# Of one purpose (verdicts on labels), so a run that names no model leaves them out.
-ON_REQUEST = ("digits_cnn",)
-
 # Zoos whose models must be looked at for their inputs; torchvision's are known without.
+TORCHVISION = "onnx_conformance.workers.torch.zoo:torchvision_classifier"
 ZOO = {
     "timm": "onnx_conformance.workers.torch.zoo:timm_classifier",
     "keras": "onnx_conformance.workers.keras.zoo:keras_application",

@@ -42,7 +42,14 @@ class NegativeControl:
         return self.function(subject, folder)
 
 
-CONTROLS: Registry[NegativeControl] = Registry("negative control")
+CONTROLS: Registry[NegativeControl] = Registry(
+    "negative control",
+    (
+        "onnx_conformance.checks.controls_of_answers",
+        "onnx_conformance.checks.controls_of_files",
+        "onnx_conformance.checks.controls_of_precision",
+    ),
+)
 Edit = Callable[[onnx.ModelProto], None]
 Change = Callable[[Outputs, Feed, int], Outputs]
 

@@ -77,7 +77,14 @@ class Check:
         return self.tests + self.more(model) if self.tests and self.suits(model, case) else 0
 
 
-CHECKS: Registry[Check] = Registry("check")
+# In the order in which a case's tests run: what costs least and says most comes first.
+_MODULES = (
+    "structure", "weights", "placement", "function", "determinism", "closeness", "ranking",
+    "robustness", "overflow", "quantisation", "task", "export_options", "photographs", "canary",
+)  # fmt: skip
+CHECKS: Registry[Check] = Registry(
+    "check", tuple(f"onnx_conformance.checks.{module}" for module in _MODULES)
+)
 
 
 def register_check(

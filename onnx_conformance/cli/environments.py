@@ -29,7 +29,7 @@ NEWEST = 5  # versions in a message
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build what is asked for, and print the options that use it."""
-    parser = Arguments(prog=f"python -m fixtures.tools.{NAME}", description=__doc__)
+    parser = Arguments(prog=f"python -m onnx_conformance.cli.{NAME}", description=__doc__)
     parser.add_argument(
         "wanted",
         nargs="+",

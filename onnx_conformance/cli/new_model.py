@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Template
 
-TEMPLATE = Path(__file__).with_name("template.py.j2")
+TEMPLATE = Path(__file__).with_name("new_model.py.j2")
 
 
 def main() -> int:

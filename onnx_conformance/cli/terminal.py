@@ -16,6 +16,7 @@ from onnx_conformance.core.errors import (
     StageFailure,
     UsageError,
 )
+from onnx_conformance.core.project import project
 
 OK, RED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 READ = "read"  # the stage in which a given file is read
@@ -40,6 +41,7 @@ def guarded(name: str, tool: Callable[[], int]) -> int:
     0: done, 1: red, 2: bad input or something that this machine lacks.
     """
     try:
+        project().load()
         return tool()
     except (UsageError, CapabilityMissing) as error:
         complain(name, error)

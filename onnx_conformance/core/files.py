@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Where files are, and how they are written: whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from onnx_conformance.core.errors import UsageError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = PACKAGE.parent
+TOLERANCES = ROOT / "tolerances.yaml"
 
 
 def refuse_unwritable(path: Path, option: str) -> None:
@@ -38,8 +42,3 @@ def write_whole(path: Path, data: bytes, option: str) -> None:
         raise UsageError(
             f"{option}: cannot write {path} ({reason}); name a place that can be written"
         ) from error
-
-
-ROOT = Path(__file__).resolve().parents[1]
-TOLERANCES = ROOT / "tolerances.yaml"
-KNOWN_FAILURES = ROOT / "fixtures" / "known_failures.yaml"

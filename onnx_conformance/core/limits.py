@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.yaml_reader import NodeReader, compose
 
-FILE = Path(__file__).resolve().parents[1] / "limits.yaml"
+FILE = Path(__file__).with_name("limits.yaml")
 MB = 2**20
 
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a native worker is asked for, and what it says of a model: records of both processes."""
 
 from __future__ import annotations
 

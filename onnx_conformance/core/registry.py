@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -11,11 +12,25 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Names to records; a duplicate or unknown name is an error that lists the known ones."""
+    """Names to records; a duplicate or unknown name is an error that lists the known ones.
 
-    def __init__(self, kind: str) -> None:
+    Args:
+        kind: what the records are, as errors call them.
+        modules: the modules that register records, imported when a record is first asked for and
+            not before: so none of them is imported by another's ``__init__``.
+    """
+
+    def __init__(self, kind: str, modules: tuple[str, ...] = ()) -> None:
         self.kind = kind
+        self._modules = modules
         self._records: dict[str, T] = {}
+
+    def load_all(self) -> dict[str, T]:
+        """The records, once every module that registers some was imported."""
+        modules, self._modules = self._modules, ()
+        for module in modules:
+            importlib.import_module(module)
+        return self._records
 
     def register(self, name: str, record: T) -> T:
         if name in self._records:
@@ -33,16 +48,16 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         try:
-            return self._records[name]
+            return self.load_all()[name]
         except KeyError:
             known = ", ".join(sorted(self._records))
             raise UsageError(f"unknown {self.kind} '{name}'; known: {known}") from None
 
     def __contains__(self, name: str) -> bool:
-        return name in self._records
+        return name in self.load_all()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._records)
+        return iter(self.load_all())
 
     def values(self) -> list[T]:
-        return list(self._records.values())
+        return list(self.load_all().values())

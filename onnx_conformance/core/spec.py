@@ -141,6 +141,7 @@ class ModelSpec:
         task: the data on which it decides (:mod:`onnx_conformance.inputs.tasks`), for verdicts on int8.
         libraries: custom-operator libraries that its sessions load: a path, or
             ``module:function`` that gives one.
+        on_request: of one purpose, so a run that names no model leaves it out.
         fingerprint: of a model from elsewhere, a digest of its code and of the weights it was
             built with; else its module's source tells.
     """
@@ -159,6 +160,7 @@ class ModelSpec:
     oracle: bool = True
     task: str = ""
     libraries: tuple[str, ...] = ()
+    on_request: bool = False
     fingerprint: str = ""
 
 

@@ -11,8 +11,8 @@ from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.core.errors import StageFailure
-from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.limits import shipped_limits
+from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.session.cache_keys import environment
@@ -62,7 +62,7 @@ def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
         words += ["--seed", str(run.settings.seed)]
     if run.settings.threads != 1:
         words += ["--threads", str(run.settings.threads)]
-    if run.tolerances.path != TOLERANCES:
+    if run.tolerances.path != project().tolerances:
         words += [f"--tolerances={run.tolerances.path}"]
     if run.settings.weights != "calibrated":
         words += ["--weights", run.settings.weights]

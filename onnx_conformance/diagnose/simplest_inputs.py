@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.results import CheckResult
 from onnx_conformance.inputs.families import replayed
-from onnx_conformance.inputs.found_recipes import FOUND, entry
+from onnx_conformance.inputs.found_recipes import entry
 from onnx_conformance.inputs.recipes import CONSTANT, DISTRIBUTIONS, SCALES, Recipe, suited
 from onnx_conformance.session.subject import Subject
 
@@ -115,7 +115,7 @@ def _lines(check: Verdict, subject: Subject, recipe: Recipe) -> Iterator[str]:
     replays = replayed(subject.model.name, subject.seed).values()
     known = [_plain(suited(one, subject.model.axes)) for one in replays]
     if found.recipe not in known:
-        yield f"to replay it in every run, add to fixtures/{FOUND.name}:"
+        yield "to replay it in every run, add to found_recipes.yaml:"
         yield f"  {entry(found.recipe, subject.case)}"
 
 

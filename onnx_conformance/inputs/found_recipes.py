@@ -14,11 +14,12 @@ from typing import Any
 import yaml
 
 from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import MIDDLE, Case
 from onnx_conformance.core.yaml_reader import NodeReader, compose
 from onnx_conformance.inputs.recipes import DISTRIBUTIONS, Recipe
 
-FOUND = Path(__file__).with_name("found_recipes.yaml")
+FOUND: Path | None = None  # instead of the file that the project names
 LARGEST_BATCH = 8
 LARGEST_SCALE = 1e30
 LARGEST_SEED = 2**32 - 1
@@ -38,9 +39,10 @@ class FoundRecipe:
 
 def found_recipes(model: str) -> dict[str, Recipe]:
     """The recipes that are replayed on a model, by the name that stands in a test's id."""
+    path = FOUND or project().found_recipes
     return {
         found.name: found.recipe
-        for found in _loaded(FOUND)
+        for found in (_loaded(path) if path else ())
         if fnmatch.fnmatchcase(model, found.model)
     }
 

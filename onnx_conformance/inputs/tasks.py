@@ -73,7 +73,7 @@ class Task:
     digest: str = ""
 
 
-TASKS: Registry[Task] = Registry("task")
+TASKS: Registry[Task] = Registry("task", ("onnx_conformance.inputs.photograph_views",))
 
 
 def register_task(name: str, *, story: str, evaluation: Draw, calibration: Draw) -> Task:

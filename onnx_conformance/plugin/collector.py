@@ -14,6 +14,7 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import refuse_unwritable
 from onnx_conformance.core.spec import Case
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.progress import Progress
 from onnx_conformance.report import terminal
 from onnx_conformance.report.document import PROVED_NOTHING, RED, make_document, proved, write_json
@@ -21,14 +22,13 @@ from onnx_conformance.report.saved_artifacts import save_artifacts
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.known_failures import stale
 from onnx_conformance.session.probe import ProbeResult
-from onnx_conformance.session.run import Run
 from onnx_conformance.session.worker_queue import Clock
 
 
 class Collector:
     """A pytest plugin; ``rows`` holds, by case, one entry a conformance test."""
 
-    def __init__(self, config: pytest.Config, run: Run, clock: Clock) -> None:
+    def __init__(self, config: pytest.Config, run: PerfRun, clock: Clock) -> None:
         self.config = config
         self.run = run
         self.clock = clock

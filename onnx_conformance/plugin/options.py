@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, Verbosity, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import ROOT, TOLERANCES
+from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.project import project
 from onnx_conformance.core.tolerances import OF_FILES
 from onnx_conformance.perf.gate.gate_options import add_gate_options
 from onnx_conformance.perf.latency.options import add_timing_options
@@ -139,14 +140,14 @@ def add_options(group: Any) -> None:
     group.addoption(
         "--tolerances",
         metavar="FILE",
-        default=str(TOLERANCES),
-        help="tolerances file (default: tolerances.yaml)",
+        default=str(project().tolerances),
+        help="tolerances file (default: what [tool.onnx-conformance] names, else the library's)",
     )
     group.addoption(
         "--known-failures",
         metavar="FILE",
-        default=str(ROOT / "fixtures" / "known_failures.yaml"),
-        help="known upstream failures (default: fixtures/known_failures.yaml)",
+        default=str(project().known_failures or ""),
+        help="known upstream failures (default: what [tool.onnx-conformance] names)",
     )
     group.addoption(
         "--cache-dir",

@@ -18,17 +18,17 @@ from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.gate.gate_options import GateOptions, read_gate
 from onnx_conformance.perf.gate.rules import RULES, load_rules
 from onnx_conformance.perf.latency.options import read_timing
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_idle
 from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
 from onnx_conformance.session.provider_sources import adopt_engines, adopt_libraries
-from onnx_conformance.session.run import Run
 from onnx_conformance.session.selection import Selection, possible_cases, select_cases
 from onnx_conformance.session.user_models import adopt
 
 MOST_SEEDS = 2**31  # recipes add small numbers to a seed, and TensorFlow takes 32 bits
 
 
-def make_run(config: Any) -> Run:
+def make_run(config: Any) -> PerfRun:
     """Read and validate pytest's options.
 
     Raises:
@@ -69,14 +69,14 @@ def make_run(config: Any) -> Run:
     if option("against"):
         _refuse_itself(Path(option("against")), cases)
     tolerances = load_tolerances(Path(option("tolerances")))
-    known = load_known_failures(Path(option("known_failures")))
+    known = _known_failures(option("known_failures"))
     if selection.full:
         _refuse_unused(tolerances, known, cases)
     gate = read_gate(option, [str(name) for name in config.args])
     cache_dir = Path(option("cache_dir")).absolute()
     if not (option("no_cache") or config.option.collectonly or config.option.help):
         Store(cache_dir)  # says at once if it cannot be written
-    return Run(
+    return PerfRun(
         settings=Settings(
             seed=option("seed"),
             weights=option("weights"),
@@ -138,6 +138,11 @@ def _models(config: Any) -> tuple[str, ...]:
         seed=option("seed"),
         limit=option("call_limit"),
     )
+
+
+def _known_failures(file: str) -> list[KnownFailure]:
+    """None where neither an option nor the project names a file of them."""
+    return load_known_failures(Path(file), CHECKS) if file else []
 
 
 def _providers(named: tuple[str, ...], plugins: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from typing import Any
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.export_options import OWED
 from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.core.files import TOLERANCES, write_whole
+from onnx_conformance.core.files import write_whole
+from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.session.run import Run
@@ -182,7 +183,7 @@ def sentence(verdict: str, numbers: dict[str, Any], exit_status: int) -> str:
 
 def loosened(run: Run) -> list[str]:
     """A warning where other tolerances than the suite's own judged."""
-    same = run.tolerances.path.resolve() == TOLERANCES.resolve()
+    same = run.tolerances.path.resolve() == project().tolerances.resolve()
     return [] if same else [f"Judged under the tolerances of {run.tolerances.path}."]
 
 

@@ -30,7 +30,7 @@ FRAMEWORK_PACKAGES = {
     "onnx": ("onnx", "onnxruntime", "onnxruntime-gpu", "numpy"),
 }
 # What shapes the native side's answers: these folders' files, and these files alone.
-NATIVE_FOLDERS = ("fixtures.models.weights", "onnx_conformance.workers.native")
+NATIVE_FOLDERS = ("onnx_conformance.workers.native",)
 NATIVE_FILES = (
     "onnx_conformance.inputs.recipes",
     "onnx_conformance.core.spec",

@@ -12,7 +12,6 @@ import yaml
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.errors import ConformanceError, StageFailure, UsageError
 from onnx_conformance.core.spec import Case
 from onnx_conformance.session.cache_keys import version
@@ -88,8 +87,11 @@ def _runtime_of(case: Case) -> str:
     return PROVIDERS[case.provider].runtime or here
 
 
-def load_known_failures(path: Path) -> list[KnownFailure]:
+def load_known_failures(path: Path, checks: Iterable[str]) -> list[KnownFailure]:
     """The entries that apply to the installed versions.
+
+    Args:
+        checks: the names of the checks that an entry may be about.
 
     Raises:
         UsageError: a malformed file, naming the entry and the key.
@@ -100,11 +102,12 @@ def load_known_failures(path: Path) -> list[KnownFailure]:
         raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
     if not isinstance(entries, list):
         raise UsageError(f"{path}: must be a list of entries")
-    known = [_entry(path, number, entry) for number, entry in enumerate(entries, start=1)]
+    names = tuple(checks)
+    known = [_entry(path, number, entry, names) for number, entry in enumerate(entries, start=1)]
     return [failure for failure in known if failure.current]
 
 
-def _entry(path: Path, number: int, entry: Any) -> KnownFailure:
+def _entry(path: Path, number: int, entry: Any, checks: tuple[str, ...]) -> KnownFailure:
     where = f"{path}, entry {number}"
     if not isinstance(entry, dict) or set(entry) - _MORE != _KEYS:
         raise UsageError(
@@ -114,8 +117,8 @@ def _entry(path: Path, number: int, entry: Any) -> KnownFailure:
     for key in _TEXTS:
         if not isinstance(entry[key], str) or not entry[key].strip():
             raise UsageError(f"{where}: '{key}' must be a text")
-    if entry["check"] != EXPORT and entry["check"] not in CHECKS:
-        raise UsageError(f"{where}: unknown check '{entry['check']}'; known: {', '.join(CHECKS)}")
+    if entry["check"] != EXPORT and entry["check"] not in checks:
+        raise UsageError(f"{where}: unknown check '{entry['check']}'; known: {', '.join(checks)}")
     if not entry["link"].startswith(("https://", "http://")):
         raise UsageError(f"{where}: 'link' must be the address of an issue")
     versions = entry["versions"]

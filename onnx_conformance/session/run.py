@@ -1,4 +1,4 @@
-"""TODO."""
+"""A run: its settings, cases, tolerances and known failures, as decided before anything starts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 from onnx_conformance.core.settings import Localizing, Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import Tolerances
-from onnx_conformance.perf.gate.gate_options import GateOptions
-from onnx_conformance.perf.latency.options import Timing
 from onnx_conformance.session.known_failures import KnownFailure
 from onnx_conformance.session.selection import Selection
 
@@ -36,6 +34,3 @@ class Run:
     repro_dir: Path
     bundles: int
     localize: Localizing
-    timing: Timing
-    gate: GateOptions | None
-    gate_json: Path

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from onnx_conformance.catalog.exporters import EXPORTERS, Exporter, refuse_unserved
-from onnx_conformance.catalog.models import MODELS, ON_REQUEST, resolve_model
+from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.core.errors import UsageError
@@ -83,7 +83,7 @@ def _cases(selection: Selection) -> list[Case]:
         )
     if selection.precision:
         raise UsageError("--precision says what given files compute in; it needs --artifact")
-    usual = [name for name in MODELS if name not in ON_REQUEST]
+    usual = [model.name for model in MODELS.values() if not model.on_request]
     models = [resolve_model(name) for name in _once(selection.models or usual)]
     exporters = [EXPORTERS[name] for name in _once(selection.exporters or EXPORTERS)]
     providers = [PROVIDERS[name] for name in _once(selection.providers or DEFAULT_PROVIDERS)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
+import importlib
 import os
 import sys
 import tempfile
@@ -21,11 +21,10 @@ from onnx_conformance.core.errors import (
     EngineError,
 )
 from onnx_conformance.core.wire import pack, unpack
-from onnx_conformance.workers import boot
-from onnx_conformance.workers.server import answer, make_servant
 
-ROOT = Path(__file__).resolve().parents[2]
-_BOOT = inspect.getsource(boot)  # read once: linecache, too, is not for two threads at once
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = PACKAGE.parent  # what a worker must have on its path
+_BOOT = (PACKAGE / "workers" / "boot.py").read_text(encoding="utf-8")
 
 
 class Engine(Protocol):
@@ -203,16 +202,20 @@ class InProcessEngine:
         self.kind = kind
         self._threads = threads
         self._servant: Any = None
+        # asked for by name: nothing else of this side imports what runs in workers
+        self._server: Any = importlib.import_module("onnx_conformance.workers.server")
 
     def start(self, limit: float) -> None:
         if self._servant is None:
-            self._servant = make_servant(self.kind, self._threads)
+            self._servant = self._server.make_servant(self.kind, self._threads)
 
     def call(self, method: str, limit: float, **arguments: Any) -> Any:
         self.start(limit)
         with warnings.catch_warnings():  # a framework's are errors in no worker, and so not here
             warnings.simplefilter("ignore")
-            return _result(pack(answer(self._servant, method, unpack(pack(arguments)))))
+            return _result(
+                pack(self._server.answer(self._servant, method, unpack(pack(arguments))))
+            )
 
     def reset(self) -> None:
         self._servant = None

@@ -23,9 +23,9 @@ from onnx_conformance.perf.gate.sequential_test import Decision, Drawn, draw, pl
 from onnx_conformance.perf.gate.sides import Players, Side, baseline_artifact
 from onnx_conformance.perf.latency.certification import Certificates, NotProved
 from onnx_conformance.perf.latency.interleave import Turn
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.conformance_session import Workbench
 from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.run import Run
 from onnx_conformance.session.subject import Artifact
 
 BASELINE, CANDIDATE = "baseline", "candidate"
@@ -81,7 +81,7 @@ class Gate:
 
     def __init__(
         self,
-        run: Run,
+        run: PerfRun,
         needs: Callable[[], tuple[Workbench, Certificates]],
         engine: str = ENGINE,
         forms: Mapping[str, str] = PLAIN,

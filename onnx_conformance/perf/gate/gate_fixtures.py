@@ -11,7 +11,7 @@ from onnx_conformance.perf.gate.baseline import Baseline
 from onnx_conformance.perf.gate.gate import Gate, Gated
 from onnx_conformance.perf.gate.gate_text import told_speed
 from onnx_conformance.perf.gate.outcomes import Undecided, Worse
-from onnx_conformance.session.run import Run
+from onnx_conformance.perf.run import PerfRun
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class GatedCase:
 class WholeGate:
     """The run as a whole against its baseline."""
 
-    run: Run
+    run: PerfRun
     baseline: Baseline | None
 
     def check_covered(self) -> None:

@@ -14,9 +14,9 @@ from onnx_conformance.perf.gate import gate_text
 from onnx_conformance.perf.gate.gate import BASELINE, CANDIDATE, Gate, Gated
 from onnx_conformance.perf.gate.gate_text import as_data, told_ratio
 from onnx_conformance.perf.gate.rules import MetricVerdict
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.report.terminal import render
 from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.run import Run
 
 OPTION = "--gate-json"
 COLORS = {"slower": "red", "not slower": "green", "undecided": "yellow"}
@@ -37,7 +37,7 @@ NOTHING = (
 class GateReport:
     """A pytest plugin of a gated run."""
 
-    def __init__(self, gate: Gate, run: Run) -> None:
+    def __init__(self, gate: Gate, run: PerfRun) -> None:
         self._gate = gate
         self._run = run
         self._path = run.gate_json

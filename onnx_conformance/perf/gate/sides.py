@@ -14,10 +14,10 @@ from onnx_conformance.perf.latency.interleave import Turn, plan_turn
 from onnx_conformance.perf.latency.suspended_worker import Host
 from onnx_conformance.perf.latency.timed_inputs import timed_feed, timed_reference
 from onnx_conformance.perf.latency.timed_sessions import Seat, open_seat
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.external_artifacts import read_given
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.noise_floor import yardstick_of
-from onnx_conformance.session.run import Run
 from onnx_conformance.session.subject import Artifact, libraries_of
 
 WARM_SECONDS = 1.0
@@ -43,7 +43,7 @@ class Side:
 class Players:
     """Opens hosts and sessions for the sides of one case, and readies them to be timed."""
 
-    def __init__(self, run: Run, subject: LiveSubject, batch: int) -> None:
+    def __init__(self, run: PerfRun, subject: LiveSubject, batch: int) -> None:
         self._run = run
         self._subject = subject
         self._batch = batch

@@ -24,9 +24,9 @@ from onnx_conformance.perf.latency.interleave import Turn, interleave, plan_turn
 from onnx_conformance.perf.latency.rows import Row, make_row
 from onnx_conformance.perf.latency.timed_inputs import timed_feed, timed_reference
 from onnx_conformance.perf.latency.timed_sessions import Seat, Seats
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.conformance_session import Workbench
 from onnx_conformance.session.noise_floor import PLAIN
-from onnx_conformance.session.run import Run
 
 WARM_SECONDS = 2.0  # a call that has not settled by then is timed as it is, and the row says so
 LEAST_ROUNDS, MOST_ROUNDS = 7, 60
@@ -53,7 +53,7 @@ class Group:
 class Bench:
     """One for a session. A group is measured once, when its first row is asked for."""
 
-    def __init__(self, run: Run, workbench: Workbench, certificates: Certificates) -> None:
+    def __init__(self, run: PerfRun, workbench: Workbench, certificates: Certificates) -> None:
         self._run = run
         self._workbench = workbench
         self._certificates = certificates

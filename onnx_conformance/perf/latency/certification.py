@@ -14,11 +14,11 @@ from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, St
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import INT8, Tolerances
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.conformance_session import Workbench
 from onnx_conformance.session.known_failures import EXPORT, find
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.noise_floor import PLAIN, Yardstick, yardstick_of
-from onnx_conformance.session.run import Run
 
 NOISE = "least_db"
 
@@ -123,7 +123,7 @@ FAMILIES = ("pinned", "batches", "repeat", "poisoned", "denormal", "empty", "mal
 class Certificates:
     """One for a session; a case is certified once."""
 
-    def __init__(self, run: Run, workbench: Workbench, store: Store) -> None:
+    def __init__(self, run: PerfRun, workbench: Workbench, store: Store) -> None:
         self._run = run
         self._workbench = workbench
         self._store = store

@@ -17,8 +17,8 @@ from onnx_conformance.perf.latency.certification import NotProved
 from onnx_conformance.perf.latency.contenders import EAGER, Rival
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
 from onnx_conformance.perf.latency.rows import Row
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.run import Run
 
 SCHEMA = 1
 OPTION = "--latency-json"
@@ -31,7 +31,7 @@ Groups = Mapping[tuple[str, int], Group]
 
 
 def make_document(
-    run: Run, groups: Groups, *, command: str, started: str, exit_status: int
+    run: PerfRun, groups: Groups, *, command: str, started: str, exit_status: int
 ) -> dict[str, Any]:
     """Rows with their figures, and the reasons of those that have none.
 

@@ -22,8 +22,8 @@ from onnx_conformance.perf.latency.latency_document import (
     group_rows,
 )
 from onnx_conformance.perf.latency.latency_table import LEGEND, milliseconds, table, told
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.report.terminal import render
-from onnx_conformance.session.run import Run
 
 PAGE_OPTION = "--latency-html"
 WIDTH = 400  # at most: a table that is cut says nothing, and logs have no edge
@@ -36,7 +36,7 @@ class LatencyReport:
         groups: gives what the bench has measured so far; nothing before it was first needed.
     """
 
-    def __init__(self, groups: Callable[[], Groups], run: Run) -> None:
+    def __init__(self, groups: Callable[[], Groups], run: PerfRun) -> None:
         self._groups = groups
         self._run = run
         self._told: set[tuple[str, int]] = set()

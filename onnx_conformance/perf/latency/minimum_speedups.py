@@ -13,7 +13,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.yaml_reader import NodeReader, compose
 from onnx_conformance.perf.latency.ratios import Ratio
 
-SHIPPED = Path(__file__).with_name("floors.yaml")
+SHIPPED = Path(__file__).with_name("minimum_speedups.yaml")
 _KEYS = ("cases", "batch_sizes", "floor", "reason")
 
 

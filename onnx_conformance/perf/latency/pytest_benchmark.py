@@ -15,8 +15,8 @@ import pytest
 
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.perf.latency.rows import Row
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.run import Run
 
 
 class EngineClock:
@@ -132,7 +132,7 @@ def read_stored(data: dict[str, Any]) -> Stored:
     )
 
 
-def setting_of(run: Run) -> Setting:
+def setting_of(run: PerfRun) -> Setting:
     """The setting of this run."""
     around = environment()
     return Setting(
@@ -195,7 +195,7 @@ def compared_badly(
 class CompareGuard:
     """A pytest plugin, of use in every run that stores benchmarks or compares them."""
 
-    def __init__(self, config: pytest.Config, run: Run) -> None:
+    def __init__(self, config: pytest.Config, run: PerfRun) -> None:
         self._config = config
         self._run = run
         self._fail = bool(config.getoption("benchmark_compare_fail", None))

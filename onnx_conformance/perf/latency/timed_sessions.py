@@ -18,8 +18,8 @@ from onnx_conformance.perf.latency.certification import NoResult
 from onnx_conformance.perf.latency.contenders import ON_CUDA, Rival
 from onnx_conformance.perf.latency.suspended_worker import Host
 from onnx_conformance.perf.latency.timed_inputs import in_its_names
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.conformance_session import Workbench
-from onnx_conformance.session.run import Run
 from onnx_conformance.session.runtime import session_request
 from onnx_conformance.session.subject import Artifact, libraries_of
 
@@ -45,7 +45,7 @@ class Seat:
 class Seats:
     """One for a session. Hosts live as long as their model is timed."""
 
-    def __init__(self, run: Run, workbench: Workbench) -> None:
+    def __init__(self, run: PerfRun, workbench: Workbench) -> None:
         self._run = run
         self._workbench = workbench
         self._native: dict[str, Host] = {}

@@ -18,7 +18,7 @@ from onnx_conformance.perf.latency.contenders import (
 )
 from onnx_conformance.perf.latency.minimum_speedups import SHIPPED, Floor, floor_of, load_floors
 from onnx_conformance.perf.latency.rows import Row
-from onnx_conformance.session.run import Run
+from onnx_conformance.perf.run import PerfRun
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Required:
             raise NoResult(f"{who}: {problem}")
 
 
-def wanted_rows(run: Run) -> Iterator[Wanted]:
+def wanted_rows(run: PerfRun) -> Iterator[Wanted]:
     """Every row, model by model and batch size by batch size."""
     cases = [
         case
@@ -90,7 +90,7 @@ def wanted_rows(run: Run) -> Iterator[Wanted]:
             yield from (Wanted(rival, batch, rivals) for rival in rivals)
 
 
-def required_rows(run: Run) -> Iterator[tuple[Wanted, Floor]]:
+def required_rows(run: PerfRun) -> Iterator[tuple[Wanted, Floor]]:
     """The rows of ONNX Runtime with their floors, where floors are required.
 
     Raises:

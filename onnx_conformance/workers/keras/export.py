@@ -13,18 +13,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from onnx_conformance.catalog.exporters import EXPORTERS, Exporter
-from onnx_conformance.core.spec import STATIC_BATCH, ExportOptions, Framework
+from onnx_conformance.core.spec import STATIC_BATCH
 from onnx_conformance.workers.custom_operators import (
     handlers,
     operators_in,
     refuse_handlers,
     refuse_unknown,
 )
-
-_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx", "protobuf")
-_OPSETS = range(9, 19)
-_KERAS: Framework = "keras"
 
 
 def _flat_signature(request: Any, options: dict[str, bool]) -> list[Any]:
@@ -137,31 +132,3 @@ def keras_export(
         input_signature=_model_signature(request, options),
     )
     refuse_unknown(path, "keras_export")
-
-
-def _register(name: str, **promises: Any) -> None:
-    EXPORTERS.register(
-        name,
-        Exporter(
-            name=name,
-            framework=_KERAS,
-            function=f"{__name__}:{name}",
-            opsets=_OPSETS,
-            conservative=14,
-            newest=18,
-            packages=_PACKAGES,
-            sets_batch_axis=False,
-            **promises,
-        ),
-    )
-
-
-_register(
-    "tf2onnx_keras",
-    sets_output_names=False,
-    options=frozenset({"dynamic_batch", "functional"}),
-    variants=(("keras_sequential", ExportOptions(functional=True)),),
-)
-_register("tf2onnx_function", options=frozenset({"dynamic_batch"}))
-_register("tf2onnx_saved_model", keeps_input_order=False, options=frozenset({"dynamic_batch"}))
-_register("keras_export", sets_output_names=False, options=frozenset({"dynamic_batch"}))

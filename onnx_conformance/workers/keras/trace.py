@@ -11,10 +11,9 @@ import keras
 import tensorflow as tf
 
 from onnx_conformance.core.traces import Array, NativeTraced, measure_yardsticks, save, short_path
-from onnx_conformance.workers import backends
 
-_INSIDE = tuple(str(Path(at).parent) for at in (tf.__file__, keras.__file__, __file__))
-_ENGINES = str(Path(backends.__file__).parent)
+_KERAS = tuple(str(Path(at).parent) for at in (tf.__file__, keras.__file__))
+_WORKERS = str(Path(__file__).parents[1])
 _ABOUT_SIZES = {"Shape", "Size", "Rank"}
 
 
@@ -145,8 +144,8 @@ def _layer(scope: str, layers: set[str], model: str) -> str:
 def _source(operation: Any) -> str:
     """Where the model's own code made an operator; empty where Keras' did."""
     for frame in reversed(operation.traceback):
-        if frame.filename.startswith(_ENGINES):
+        if frame.filename.startswith(_WORKERS) and frame.filename != __file__:
             return ""
-        if not frame.filename.startswith(_INSIDE):
+        if not frame.filename.startswith((*_KERAS, __file__)):
             return f"{short_path(frame.filename)}:{frame.lineno}"
     return ""

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from onnx_conformance.catalog.exporters import EXPORTERS, Exporter
 from onnx_conformance.workers.custom_operators import (
     operators_in,
     symbolics,
     telling,
     translation_table,
 )
-
-_OPTIONS = frozenset({"export_params", "constant_folding", "dynamic_batch", "external_data"})
 
 
 def torchscript(
@@ -83,32 +80,3 @@ def _move_weights_out(path: Path) -> None:
     onnx.save(
         model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=0
     )
-
-
-EXPORTERS.register(
-    "torch_torchscript",
-    Exporter(
-        name="torch_torchscript",
-        framework="torch",
-        function=f"{__name__}:torchscript",
-        opsets=range(9, 24),
-        conservative=14,
-        newest=23,
-        packages=("torch", "torchvision", "onnx"),
-        options=_OPTIONS,
-    ),
-)
-EXPORTERS.register(
-    "torch_dynamo",
-    Exporter(
-        name="torch_dynamo",
-        framework="torch",
-        function=f"{__name__}:dynamo",
-        opsets=range(9, 26),
-        conservative=18,
-        newest=25,
-        packages=("torch", "torchvision", "onnx", "onnxscript", "onnx-ir"),
-        options=_OPTIONS,
-        watched=(("resnet18", 14),),
-    ),
-)

@@ -17,10 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnx_conformance.core.traces import Array, NativeTraced, measure_yardsticks, save, short_path
-from onnx_conformance.workers import backends
 
-_INSIDE = tuple(f"{Path(at).parent}{os.sep}" for at in (torch.__file__, __file__))
-_ENGINES = str(Path(backends.__file__).parent)
+_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+_WORKERS = f"{Path(__file__).parents[1]}{os.sep}"
 # Whose steps no exporter writes out; the first two cost most of a trace's memory.
 _WHOLE = {"native_batch_norm", "_native_batch_norm_legit_no_training", "max_pool2d_with_indices"}
 _VIEWS = {"detach", "clone", "t", "transpose", "permute", "expand"}
@@ -197,9 +196,9 @@ def _source() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename
-        if path.startswith(_ENGINES):
+        if path.startswith(_WORKERS) and path != __file__:
             return ""  # the model is made of torch's modules alone
-        if not path.startswith(_INSIDE):
+        if not path.startswith((_TORCH, __file__)):
             return f"{short_path(path)}:{frame.f_lineno}"
         frame = frame.f_back
     return ""

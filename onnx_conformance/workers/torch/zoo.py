@@ -7,22 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
-from onnx_conformance.core.spec import ModelSpec, TensorSpec
-
-
-def spec_of(name: str, member: str) -> ModelSpec:
-    """The spec of torchvision's classifier ``member``, ImageNet-sized, known as ``name``."""
-    return ModelSpec(
-        name=name,
-        framework="torch",
-        inputs=(TensorSpec("input", ("batch_size", 3, 224, 224)),),
-        outputs=(TensorSpec("output", ("batch_size", 1000)),),
-        builder=f"{__name__}:classifier",
-        arguments=(member,),
-        labels=True,
-    )
 
 
 def torchvision_classifier(member: str, *, pretrained: bool) -> Any:
@@ -41,10 +26,6 @@ def torchvision_classifier(member: str, *, pretrained: bool) -> Any:
         raise CapabilityMissing(
             f"torchvision's weights of {member} are neither cached nor to be fetched ({error})"
         ) from error
-
-
-for _member in ("resnet18", "resnet50", "mobilenet_v2"):
-    MODELS.register(_member, spec_of(_member, _member))
 
 
 def timm_classifier(member: str, *, pretrained: bool) -> Any:

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from onnx_conformance.catalog.models import Declaration, declaring
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.files import PACKAGE, ROOT
 
 
 @cache
@@ -86,7 +86,9 @@ def is_own(file: str) -> bool:
         return False
     paths = sysconfig.get_paths()
     theirs = [Path(paths[key]) for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return not any(path.is_relative_to(p) for p in [*theirs, ROOT / "fixtures", Path(sys.prefix)])
+    return not any(
+        path.is_relative_to(p) for p in [*theirs, PACKAGE, ROOT / "fixtures", Path(sys.prefix)]
+    )
 
 
 def own_sources() -> Iterator[Path]:

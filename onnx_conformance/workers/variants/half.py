@@ -6,7 +6,6 @@ from pathlib import Path
 
 import onnx
 
-from onnx_conformance.catalog.variants import register_variant
 from onnx_conformance.core.onnx_file import load_model
 
 # What loses more than it gains in float16, by what the converter's authors found, and operators
@@ -14,17 +13,11 @@ from onnx_conformance.core.onnx_file import load_model
 KEPT_IN_FLOAT32 = ("Softmax", "LogSoftmax", "ReduceSum", "ReduceMean", "LayerNormalization", "Pow")
 
 
-@register_variant(
-    "fp16",
-    story="float16 by ONNX Runtime's converter, interface and sums in float32",
-    precision="float16",
-)
 def fp16(source: Path, target: Path) -> None:
     """The converter's own block list, and the operators that sum."""
     _convert(source, target, KEPT_IN_FLOAT32)
 
 
-@register_variant("fp16_all", story="float16 wherever the converter can", precision="float16")
 def fp16_all(source: Path, target: Path) -> None:
     """The converter's own block list alone."""
     _convert(source, target, ())

@@ -13,7 +13,6 @@ from typing import Any
 
 import onnx
 
-from onnx_conformance.catalog.variants import register_variant
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.inputs.families import alone
 from onnx_conformance.inputs.recipes import Feed
@@ -27,11 +26,6 @@ KEPT_IN_FLOAT32 = {"Softmax"}
 CPUINFO = Path("/proc/cpuinfo")
 
 
-@register_variant(
-    "int8_dynamic",
-    story="dense layers in int8, scales of activations from each batch",
-    precision=INT8,
-)
 def int8_dynamic(source: Path, target: Path) -> None:
     """Weights in int8 per channel; activations are measured batch by batch."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -48,34 +42,16 @@ def int8_dynamic(source: Path, target: Path) -> None:
         )
 
 
-@register_variant(
-    "int8_static",
-    story="QDQ per channel, calibrated by the smallest and largest value",
-    precision=INT8,
-    calibrated=True,
-)
 def int8_static(source: Path, target: Path, calibration: list[Feed]) -> None:
     """Calibrated by extremes: nothing is clipped."""
     _quantise(source, target, calibration, "MinMax")
 
 
-@register_variant(
-    "int8_entropy",
-    story="QDQ per channel, calibrated by the divergence of histograms",
-    precision=INT8,
-    calibrated=True,
-)
 def int8_entropy(source: Path, target: Path, calibration: list[Feed]) -> None:
     """Calibrated as TensorRT does: clips where that loses least."""
     _quantise(source, target, calibration, "Entropy")
 
 
-@register_variant(
-    "int8_percentile",
-    story="QDQ per channel, calibrated by the 99.999th percentile",
-    precision=INT8,
-    calibrated=True,
-)
 def int8_percentile(source: Path, target: Path, calibration: list[Feed]) -> None:
     """Calibrated by a percentile: outliers are clipped."""
     _quantise(source, target, calibration, "Percentile")

@@ -4,35 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onnx_conformance.catalog.variants import register_variant
 from onnx_conformance.core.errors import CapabilityMissing
 
 
-@register_variant(
-    "ort_basic", story="ONNX Runtime's basic optimisations: folding, fusing BatchNorm"
-)
 def ort_basic(source: Path, target: Path, libraries: list[str]) -> None:
     """Rewritings that any provider can run."""
     _optimise(source, target, "ORT_ENABLE_BASIC", libraries)
 
 
-@register_variant(
-    "ort_extended", story="and its fusions for the CPU: activations into convolutions"
-)
 def ort_extended(source: Path, target: Path, libraries: list[str]) -> None:
     """Operators of ONNX Runtime's own domain may stand in the file."""
     _optimise(source, target, "ORT_ENABLE_EXTENDED", libraries)
 
 
-@register_variant("ort_all", story="and its layouts for this processor: for this machine alone")
 def ort_all(source: Path, target: Path, libraries: list[str]) -> None:
     """What a session on this processor would make of it anyway, kept as a file."""
     _optimise(source, target, "ORT_ENABLE_ALL", libraries)
 
 
-@register_variant(
-    "ort_transformers", story="ONNX Runtime's transformer optimiser: fused attention and norms"
-)
 def ort_transformers(source: Path, target: Path) -> None:
     """The fusions of BERT-like models, which most encoders share.
 
@@ -59,12 +48,6 @@ def _optimise(source: Path, target: Path, level: str, libraries: list[str]) -> N
     ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
 
 
-@register_variant(
-    "onnxslim",
-    story="onnxslim: constants folded, shapes propagated, dead nodes removed",
-    packages=("onnxslim",),
-    needs="onnxslim",
-)
 def onnxslim(source: Path, target: Path) -> None:
     """The defaults of its command line."""
     import onnxslim as slimmer

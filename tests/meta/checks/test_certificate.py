@@ -144,7 +144,7 @@ def known_failure(tmp_path, says, check="checker"):
         f"- cases: 'simple_net-*'\n  check: {check}\n  says: {says}\n"
         "  reason: it was once wrong\n  link: https://example.org/1\n  versions: {}\n"
     )
-    (known,) = load_known_failures(path)
+    (known,) = load_known_failures(path, CHECKS)
     assert isinstance(known, KnownFailure)
     return (known,)
 

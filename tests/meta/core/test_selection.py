@@ -5,14 +5,14 @@ import re
 import pytest
 
 from onnx_conformance.catalog.exporters import EXPORTERS, refuse_unserved
-from onnx_conformance.catalog.models import MODELS, ON_REQUEST, resolve_model
+from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.session.selection import Selection, select_cases
 
 DEFAULT = select_cases(Selection())
-USUAL = [MODELS[name] for name in MODELS if name not in ON_REQUEST]
+USUAL = [model for model in MODELS.values() if not model.on_request]
 
 
 def select(**axes):

@@ -5,10 +5,11 @@ import yaml
 
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import Case
 from onnx_conformance.inputs import found_recipes
 from onnx_conformance.inputs.families import FAMILIES, PINNED_NAMES, materialise, replayed
-from onnx_conformance.inputs.found_recipes import FOUND, entry, load_found_recipes
+from onnx_conformance.inputs.found_recipes import entry, load_found_recipes
 from onnx_conformance.inputs.recipes import Recipe
 from tests.meta.running import run_suite
 
@@ -36,7 +37,9 @@ def written(tmp_path):
 
 
 def test_the_shipped_file_is_good():
-    load_found_recipes(FOUND)
+    path = project().found_recipes
+    assert path is not None
+    load_found_recipes(path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "# nothing yet\n"])
