@@ -25,7 +25,7 @@ from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
-from onnx_conformance.session.run import Run
+from onnx_conformance.perf.run import PerfRun
 
 TRAINED = "efficientnet_lite0"
 APART = "models of two frameworks have weights of their own: each agrees with its own file alone"
@@ -115,7 +115,7 @@ def _parser() -> Arguments:
     return parser
 
 
-def _run(model: str, artifact: str, suite: list[str]) -> Run:
+def _run(model: str, artifact: str, suite: list[str]) -> PerfRun:
     given = [f"--artifact={artifact}"] if artifact else []
     return read_run(["--model", model, "--first-finding", *given, *suite])
 

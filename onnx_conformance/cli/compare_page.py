@@ -14,14 +14,14 @@ from onnx_conformance.cli.predictions import Scene, Sight, told_apart
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.report.html import TEMPLATES, clean
 from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.run import Run
 
 WIDEST = 640  # pixels of the photograph on the page
 
 
-def write(image: Path, scenes: list[Scene], timed: Race, run: Run, target: Path) -> None:
+def write(image: Path, scenes: list[Scene], timed: Race, run: PerfRun, target: Path) -> None:
     """Write the page, whole or not at all.
 
     Raises:
@@ -30,7 +30,7 @@ def write(image: Path, scenes: list[Scene], timed: Race, run: Run, target: Path)
     write_whole(target, render(image, scenes, timed, run).encode(), "--html")
 
 
-def render(image: Path, scenes: list[Scene], timed: Race, run: Run) -> str:
+def render(image: Path, scenes: list[Scene], timed: Race, run: PerfRun) -> str:
     """The page."""
     jinja = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -18,11 +18,11 @@ from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.perf.latency.certification import FAMILIES
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.options import add_options
 from onnx_conformance.plugin.run import make_run
 from onnx_conformance.session.conformance_session import Workbench
 from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.run import Run
 from onnx_conformance.session.subject import Artifact
 from onnx_conformance.session.user_models import adopt
 from onnx_conformance.session.worker_queue import Clock
@@ -40,7 +40,7 @@ def named_model(name: str, files: Iterable[str] = ()) -> ModelSpec:
     return resolve_model(adopt(files, (name,))[0])
 
 
-def read_run(arguments: list[str]) -> Run:
+def read_run(arguments: list[str]) -> PerfRun:
     """The suite's own options, read as pytest would read them: whatever the suite takes goes.
 
     Raises:
@@ -68,7 +68,7 @@ class _Config:
 class Desk:
     """A run with its workbench."""
 
-    run: Run
+    run: PerfRun
     store: Store
     workbench: Workbench
 
@@ -89,7 +89,7 @@ class Desk:
 
 
 @contextmanager
-def desk(run: Run, tick: Tick | None = None) -> Iterator[Desk]:
+def desk(run: PerfRun, tick: Tick | None = None) -> Iterator[Desk]:
     """Open a workbench; its engines end with it."""
     with ExitStack() as stack:
         root = run.settings.cache_dir

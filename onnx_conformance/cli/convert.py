@@ -20,7 +20,7 @@ from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress,
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_whole
 from onnx_conformance.core.spec import ExportOptions
-from onnx_conformance.session.run import Run
+from onnx_conformance.perf.run import PerfRun
 
 REPORT = "conversion_report.json"
 SUFFIX = ".onnx"
@@ -72,7 +72,7 @@ def _parser() -> Arguments:
     return parser
 
 
-def _run(chosen: argparse.Namespace, suite: list[str]) -> Run:
+def _run(chosen: argparse.Namespace, suite: list[str]) -> PerfRun:
     # hurried: only the native side is computed ahead, and a failure is not explained further
     variant = ["--variant", chosen.variant] if chosen.variant else []
     always = ["--model", chosen.model, "--provider", "cpu", "--first-finding"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
+from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.limits import shipped_limits

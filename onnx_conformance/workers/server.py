@@ -36,7 +36,7 @@ def answer(servant: Any, method: str, arguments: dict[str, Any]) -> tuple[str, A
         if method.startswith("_"):
             raise AttributeError(f"'{method}' is not a public method of the engine")
         return ("ok", getattr(servant, method)(**arguments))
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever is raised is the answer
         return failure(error)
 
 
@@ -50,7 +50,7 @@ def serve(channel: Any, kind: str, threads: int) -> None:
     """Serve requests from ``channel`` until it closes."""
     try:
         servant = make_servant(kind, threads)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - an import can fail in any way
         channel.send(failure(error))
         return
     channel.send(("ok", None))
@@ -58,7 +58,7 @@ def serve(channel: Any, kind: str, threads: int) -> None:
         reply = answer(servant, method, unpack(arguments))
         try:
             channel.send(pack(reply))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an answer that cannot travel
             channel.send(failure(error))
 
 

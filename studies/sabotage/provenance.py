@@ -124,5 +124,5 @@ def a_native_side_that_is_NaN(right_of: RightOf, folder: Path) -> Subject:
         right = subject.reference(feed)
         return Reference(lost(right.oracle), lost(right.native), tuple(map(lost, right.replicas)))
 
-    native = lambda feed: lost(subject.native(feed))
+    native = lambda feed: lost(subject.native(feed))  # noqa: E731
     return Altered(subject, reference=reference, native=native)

@@ -7,7 +7,7 @@ from tests.meta.checks.test_audit import audit, failing, fold, harmed, statuses
 
 
 @pytest.fixture
-def folded(weights):
+def folded(weights):  # noqa: F811
     factor, offset = fold(weights)
     return {
         "kernel": weights["conv.weight"] * factor[:, None, None, None],
@@ -54,14 +54,14 @@ REWRITES = (split, permuted, swapped, padded, joined)
 
 
 @pytest.mark.parametrize("rewrite", REWRITES, ids=lambda rewrite: rewrite.__name__)
-def test_a_rewrite_is_not_accused(weights, folded, rewrite):
+def test_a_rewrite_is_not_accused(weights, folded, rewrite):  # noqa: F811
     report = audit(weights, rewrite(folded))
     assert not report.failures, report.summary()
     assert "rearranged" in statuses(report).values()
 
 
 @pytest.mark.parametrize("rewrite", REWRITES, ids=lambda rewrite: rewrite.__name__)
-def test_a_sign_in_a_rewrite_is_found(weights, folded, rewrite):
+def test_a_sign_in_a_rewrite_is_found(weights, folded, rewrite):  # noqa: F811
     changed = rewrite(folded)
     name = next(name for name in changed if "kernel" in name or name == "biases")
     index = tuple(np.unravel_index(np.abs(changed[name]).argmax(), changed[name].shape))
@@ -69,7 +69,7 @@ def test_a_sign_in_a_rewrite_is_found(weights, folded, rewrite):
     assert failing(report)
 
 
-def test_a_factor_moved_from_the_kernel_to_a_node_of_its_own_is_not_accused(weights, folded):
+def test_a_factor_moved_from_the_kernel_to_a_node_of_its_own_is_not_accused(weights, folded):  # noqa: F811
     scale = np.linspace(1.1, 1.9, 8).astype(np.float32)
     kernel = folded["kernel"] / scale[:, None, None, None]
     report = audit(weights, {**folded, "kernel": kernel, "scale": scale})
@@ -77,6 +77,6 @@ def test_a_factor_moved_from_the_kernel_to_a_node_of_its_own_is_not_accused(weig
     assert statuses(report)["bn.weight"] == "absorbed"
 
 
-def test_a_vector_that_went_nowhere_is_missing(weights, folded):
+def test_a_vector_that_went_nowhere_is_missing(weights, folded):  # noqa: F811
     report = audit(weights, {name: folded[name] for name in folded if name != "bias"})
     assert {"bn.bias", "bn.running_mean"} <= set(failing(report))
