@@ -29,4 +29,4 @@ def _boot(channel: Any, root: str, kind: str, threads: int, log: str) -> None:
 
 
 if __name__ == "__channelexec__":
-    _boot(channel, **channel.receive())  # execnet's name
+    _boot(channel, **channel.receive())  # noqa: F821 # execnet's name

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.meta.checks.test_audit import audit, failing, fold, harmed, statuses
+from tests.meta.checks.test_audit import audit, failing, fold, harmed, statuses, weights  # noqa: F401
 
 
 @pytest.fixture
