@@ -20,7 +20,7 @@ from onnx_conformance.perf.gate.metrics import figures
 from onnx_conformance.perf.gate.outcomes import Worse
 from onnx_conformance.perf.gate.rules import RULES, MetricVerdict, judge_metric, load_rules
 from onnx_conformance.perf.gate.sequential_test import Decision, Drawn, draw, plan_for
-from onnx_conformance.perf.gate.sides import Players, Side, baseline_artifact
+from onnx_conformance.perf.gate.gate_run import Players, Side, baseline_artifact
 from onnx_conformance.perf.latency.certification import Certificates, NotProved
 from onnx_conformance.perf.latency.interleave import Turn
 from onnx_conformance.perf.run import PerfRun

@@ -10,7 +10,7 @@ from onnx_conformance.core.comparison import nonfinite_problem, structure_proble
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.families import materialise, replayed
 from onnx_conformance.perf.gate.outcomes import Worse
-from onnx_conformance.perf.gate.sides import Players, Side
+from onnx_conformance.perf.gate.gate_run import Players, Side
 from onnx_conformance.perf.latency.timed_sessions import Seat
 from onnx_conformance.session.live_subject import LiveSubject
 
