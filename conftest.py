@@ -42,8 +42,8 @@ from onnx_conformance.plugin.state import (
     KnownRed,
     Red,
     collector_of,
+    conformance_session,
     gpu_mark,
-    workbench,
 )
 from onnx_conformance.session.known_failures import find, operators_of
 from onnx_conformance.session.live_subject import LiveSubject
@@ -63,8 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "latency: times; runs when timings are asked for")
     config.addinivalue_line(
         "markers",
-        "check(name, feeds=None, cases=None, where=None): a test's conformance check, and, where "
-        "not the usual, its feed families, its cases, and which models it is for",
+        "check(name, inputs=None, cases=None, where=None): a test's conformance check, and, where "
+        "not the usual, its input families, its cases, and which models it is for",
     )
     try:
         project().load()
@@ -94,7 +94,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     cases = [case for case in map(case_of, items) if case is not None]
     judged = [case for case in cases if not left_out(run, resolve_model(case.model).framework)]
     names = dict.fromkeys(case.provider for case in judged)
-    told = [f"{name}: {workbench(config).probe(name).words}" for name in names]
+    told = [f"{name}: {conformance_session(config).probe(name).words}" for name in names]
     collector_of(config).told.update(told)
     return [f"provider {words}" for words in told]
 
@@ -235,7 +235,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for item in session.items:
         case, marker = case_of(item), item.get_closest_marker("check")
         if case is not None and marker is not None:
-            families = marker.kwargs.get("feeds", CHECKS[marker.args[0]].feeds)
+            families = marker.kwargs.get("input_sets", CHECKS[marker.args[0]].input_sets)
             needs.setdefault(case, set()).update(families)
             counts[case] += 1
     try:
@@ -249,14 +249,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if not left_out(run, resolve_model(case.model).framework)
     }
     if wanted and run.settings.ahead:
-        workbench(session.config).plan(wanted)
+        conformance_session(session.config).plan(wanted)
 
 
 @pytest.fixture(scope="session")
 def subject(request: pytest.FixtureRequest) -> LiveSubject:
-    """The case of this test, on the session's workbench."""
+    """The case of this test, on the session's session."""
     tolerances = request.config.stash[RUN].tolerances
-    return LiveSubject(request.param, workbench(request.config), tolerances)
+    return LiveSubject(request.param, conformance_session(request.config), tolerances)
 
 
 @pytest.fixture(scope="session")
@@ -277,7 +277,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         run, framework = item.config.stash[RUN], resolve_model(case.model).framework
         if left_out(run, framework):
             pytest.skip(f"{framework}: left out by --framework {' '.join(run.frameworks)}")
-        probe = workbench(item.config).probe(case.provider)
+        probe = conformance_session(item.config).probe(case.provider)
         if not probe.usable:
             told = f"{case.provider}: {probe.words}"
             if probe.broken:
@@ -363,10 +363,10 @@ def pytest_runtest_makereport(
         error = call.excinfo.value
         row["reason"] = error.reason if isinstance(error, Red) else str(error)
     if item.stash.get(LAST_OF_CASE, False):
-        row["facts"] = workbench(item.config).known_facts(case)
+        row["facts"] = conformance_session(item.config).known_facts(case)
         if case not in item.config.stash[RED_CASES] and report.passed:
             found = item.config.stash[EXPLAINER].survey(item.funcargs["subject"])
             row["facts"]["divergence"] = found.as_dict() if found else None
-        row["probes"] = workbench(item.config).known_probes()
+        row["probes"] = conformance_session(item.config).known_probes()
     report.user_properties.append(("conformance", row))
     return report

@@ -13,7 +13,7 @@ from typing import Any
 from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.checks.required import owed_by
+from onnx_conformance.checks.required import required_checks
 from onnx_conformance.core.custom_operators import CustomOperators
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, UsageError
 from onnx_conformance.core.project import project
@@ -22,7 +22,7 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import Tolerances, load_tolerances
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.known_failures import (
     KnownFailure,
     find,
@@ -66,12 +66,12 @@ class CaseVerdict:
 
     @property
     def score(self) -> float | None:
-        """The worst error in float32 yardsticks, where one was measured."""
+        """The worst error in float32 noise floors, where one was measured."""
         scores = [result.score for result in self.results if result.score is not None]
         return max(scores, default=None)
 
     def __str__(self) -> str:
-        worst = "" if self.score is None else f", worst {self.score:.2f} yardsticks"
+        worst = "" if self.score is None else f", worst {self.score:.2f} noise floors"
         if self.verdict == "passed" and self.score is None:
             worst = ", by allclose alone, without a float64 oracle"
         told = [f"{self.case.id}: {MARKS[self.verdict]} ({self.compared:,} compared{worst})"]
@@ -165,8 +165,8 @@ def certify(
             native_in_process=live and found.framework != "keras",
             approximation=rules.defaults["approximation"],
         )
-        workbench = Workbench(settings, Store(folder), Clock())
-        stack.callback(workbench.close)
+        conformance_session = ConformanceSession(settings, Store(folder), Clock())
+        stack.callback(conformance_session.close)
         upstream = known_failures or project().known_failures
         known = tuple(load_known_failures(upstream, CHECKS)) if upstream else ()
         asked = Selection(
@@ -179,7 +179,7 @@ def certify(
         verdicts = []
         for case in select_cases(asked):
             progress(case.id)
-            verdicts.append(_judged(case, workbench, rules, known))
+            verdicts.append(_judged(case, conformance_session, rules, known))
         return Certification(tuple(verdicts))
 
 
@@ -228,15 +228,18 @@ def _spec_of(
 
 
 def _judged(
-    case: Case, workbench: Workbench, rules: Tolerances, known: tuple[KnownFailure, ...]
+    case: Case,
+    conformance_session: ConformanceSession,
+    rules: Tolerances,
+    known: tuple[KnownFailure, ...],
 ) -> CaseVerdict:
-    probe = workbench.probe(case.provider)
+    probe = conformance_session.probe(case.provider)
     if not probe.usable:
         verdict = failed if probe.broken else skipped
         return CaseVerdict(case, (verdict("placement", f"{case.provider}: {probe.words}"),))
-    subject = LiveSubject(case, workbench, rules)
+    subject = LiveSubject(case, conformance_session, rules)
     results: list[CheckResult] = []
-    for test in owed_by(subject.model, subject.case, subject.seed, drawn=True):
+    for test in required_checks(subject.model, subject.case, subject.seed, drawn=True):
         try:
             result = test.run(subject)
             failure: ConformanceError | None = ConformanceFailure(subject, result)

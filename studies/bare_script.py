@@ -24,7 +24,7 @@ from onnx_conformance.core.spec import ExportOptions
 from onnx_conformance.inputs.families import FAMILIES
 from onnx_conformance.plugin.options import register_profiles
 from onnx_conformance.session.cache_keys import model_request
-from onnx_conformance.workers.server import make_servant
+from onnx_conformance.workers.server import make_backend
 
 
 def main(model_name: str, exporter_name: str) -> None:
@@ -32,12 +32,16 @@ def main(model_name: str, exporter_name: str) -> None:
     register_profiles(Path(tempfile.gettempdir()))
     settings.load_profile("default")
     request = model_request(model, Settings())
-    native = make_servant(model.framework, 1)
-    runtime = make_servant("onnxruntime", 1)
+    native = make_backend(model.framework, 1)
+    runtime = make_backend("onnxruntime", 1)
     plans = [family(model, 0) for family in FAMILIES.values()]
-    judged = [feed for plan in plans for feed in plan.reference]
-    plain = [feed for plan in plans for feed in plan.native]
-    ran = [*judged, *plain, *(feed for plan in plans for feed in (*plan.runtime, *plan.repeats))]
+    judged = [inputs for plan in plans for inputs in plan.reference]
+    plain = [inputs for plan in plans for inputs in plan.native]
+    ran = [
+        *judged,
+        *plain,
+        *(inputs for plan in plans for inputs in (*plan.runtime, *plan.repeats)),
+    ]
     with tempfile.TemporaryDirectory() as folder:
         weights = f"{folder}/weights.npz"
         native.prepare(model=request, path=weights)
@@ -58,10 +62,10 @@ def main(model_name: str, exporter_name: str) -> None:
                 "graph_level": "enable_all",
                 "allow_cpu_fallback": True,
             }
-            runtime.run(session=session, feeds=ran)
+            runtime.run(session=session, input_sets=ran)
         for precision in PRECISIONS:
-            feeds = judged + (plain if precision == "float32" else [])
-            native.run(model=request, weights=weights, precision=precision, feeds=feeds)
+            input_sets = judged + (plain if precision == "float32" else [])
+            native.run(model=request, weights=weights, precision=precision, input_sets=input_sets)
 
 
 if __name__ == "__main__":

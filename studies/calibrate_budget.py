@@ -1,7 +1,7 @@
 """What factor does a provider's class of precision need? ``make calibrate-budget PROVIDER=cuda``.
 
-Certifies clean exports with fresh weights and feeds on the provider, and lays the worst scores
-beside the factor of ``tolerances.yaml``, both in yardsticks of the class of precision.
+Certifies clean exports with fresh weights and inputs on the provider, and lays the worst scores
+beside the factor of ``tolerances.yaml``, both in noise floors of the class of precision.
 Exit status 1: a clean export is over the budget; 2: the provider does not work here.
 """
 
@@ -35,7 +35,7 @@ RED, ABSENT = 1, 2
 
 @dataclass
 class Scores:
-    """The scores of one model's feeds, and what is allowed."""
+    """The scores of one model's inputs, and what is allowed."""
 
     found: list[float] = field(default_factory=list)
     allowed: float = 0.0
@@ -62,9 +62,9 @@ def gather(
 def table(provider: str, scores: dict[str, Scores]) -> Table:
     """A row a model."""
     drawn = Table(
-        title=f"clean exports on {provider}, in yardsticks of their class", title_justify="left"
+        title=f"clean exports on {provider}, in noise floors of their class", title_justify="left"
     )
-    for heading in ("model", "feeds", "median", "worst", "allowed", "used"):
+    for heading in ("model", "input_sets", "median", "worst", "allowed", "used"):
         drawn.add_column(heading, justify="left" if heading == "model" else "right")
     for name, one in scores.items():
         middle, used = median(one.found), one.worst / one.allowed

@@ -1,9 +1,9 @@
-"""Count false alarms: run the real suite on clean exports with fresh weights and fresh feeds.
+"""Count false alarms: run the real suite on clean exports with fresh weights and fresh inputs.
 
     python -m studies.false_alarms              # seeds drawn anew, and printed
     python -m studies.false_alarms --seeds 11 12 13
 
-A trial is one test that judged feeds of one clean case by the error budget; a drawn test's feeds
+A trial is one test that judged inputs of one clean case by the error budget; a drawn test's inputs
 count as one. The first seed is for every registered model by every exporter, the others for the
 small models and torchvision's, in turn, until there are trials enough. Known upstream failures
 are no trials. Exit status 1: an alarm, or too few trials.

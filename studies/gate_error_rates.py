@@ -1,4 +1,4 @@
-"""Measure the gate's error rates on this machine, with the real engines and files.
+"""Measure the gate's error rates on this machine, with the real workers and files.
 
     make gate-selftest N=100
     python -m studies.gate_error_rates --trials same=300 slow10=150 slow5@0.05=150
@@ -42,7 +42,7 @@ from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.options import Timing
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
 from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.worker_queue import Clock
 
 ENGINE = "tests.meta.slowed:Slowed"
@@ -102,7 +102,7 @@ def main() -> int:
     """Run the trials and say the rates."""
     asked = _parse()
     settings = Settings(cache_dir=asked.cache_dir, threads=asked.threads)
-    workbench = Workbench(settings, Store(settings.cache_dir), Clock())
+    conformance_session = ConformanceSession(settings, Store(settings.cache_dir), Clock())
     trials: list[Trial] = []
     try:
         for kind, threshold, number in asked.trials:
@@ -110,19 +110,21 @@ def main() -> int:
             for place in range(number):
                 with tempfile.TemporaryDirectory() as name:
                     case, folder = next(cases), Path(name)
-                    trials.append(_trial(workbench, settings, kind, threshold, case, place, folder))
+                    trials.append(
+                        _trial(conformance_session, settings, kind, threshold, case, place, folder)
+                    )
                 asked.output.parent.mkdir(parents=True, exist_ok=True)
                 asked.output.write_text(json.dumps(_document(trials), indent=1))
                 _progress(trials[-1], place + 1, number)
     finally:
-        workbench.close()
+        conformance_session.close()
     for line in _summary(trials):
         print(line)
     return 1 if any("MISSED" in line for line in _summary(trials)) else 0
 
 
 def _trial(
-    workbench: Workbench,
+    conformance_session: ConformanceSession,
     settings: Settings,
     kind: str,
     threshold: float,
@@ -139,10 +141,10 @@ def _trial(
         gate=GateOptions(None, None, threshold, None, False, None, (1,)),
     )
     sure: Any = SimpleNamespace(**{**vars(run), "settings": settings})
-    certificates = Certificates(sure, workbench, workbench.store)
+    certificates = Certificates(sure, conformance_session, conformance_session.store)
     forms = {BASELINE: "plain", CANDIDATE: FORMS[kind]}
-    gate = Gate(run, lambda: (workbench, certificates), ENGINE, forms)
-    gate.baseline = _copied(workbench, case, folder)
+    gate = Gate(run, lambda: (conformance_session, certificates), ENGINE, forms)
+    gate.baseline = _copied(conformance_session, case, folder)
     try:
         found = gate.gated(case, 1)
     except ConformanceError as reason:
@@ -162,9 +164,9 @@ def _usual(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[bool, b
     return bool(mean > 1 + USUAL), bool(least > 1 + USUAL)
 
 
-def _copied(workbench: Workbench, case: Case, folder: Path) -> Baseline:
+def _copied(conformance_session: ConformanceSession, case: Case, folder: Path) -> Baseline:
     """The case's own artifact as a baseline: the same bytes at another place."""
-    artifact = workbench.artifact(case)
+    artifact = conformance_session.artifact(case)
     files = tuple(folder / case.artifact_id / path.name for path in artifact.files)
     for path, target in zip(artifact.files, files, strict=True):
         target.parent.mkdir(exist_ok=True)

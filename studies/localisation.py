@@ -29,8 +29,8 @@ from onnx_conformance.diagnose.native_traces import wrong_outputs
 from onnx_conformance.diagnose.subgraph import MOST_NODES
 from onnx_conformance.diagnose.subgraph_bundle import write_subgraph
 from onnx_conformance.inputs.families import materialise, pinned
-from onnx_conformance.inputs.recipes import Feed
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Artifact
 from onnx_conformance.session.worker_client import ROOT
@@ -47,14 +47,14 @@ class Trial:
     """One mutant and what localisation said of it.
 
     Args:
-        right: it named a node that may be blamed; None where no feed failed.
+        right: it named a node that may be blamed; None where no set of inputs failed.
         alone: the subgraph's script said that it fails; None where there is no subgraph.
     """
 
     fault: str
     family: str
     place: str
-    blame: tuple[str, ...]
+    root_cause: tuple[str, ...]
     named: str
     right: bool | None
     seconds: float
@@ -70,47 +70,47 @@ def sites_of(draft: Draft, count: int, seed: int, only: str) -> list[tuple[Fault
     for fault in FAULTS.values():
         if fault.verdict != "wrong" or (only and only not in (fault.name, fault.family)):
             continue
-        sites = [site for site in spread(list(fault.sites(draft)), PLACES) if site.blame]
+        sites = [site for site in spread(list(fault.sites(draft)), PLACES) if site.root_cause]
         rng.shuffle(sites)
-        found += [(turn, rng.random(), fault, site) for turn, site in enumerate(sites)]
+        found += [(block, rng.random(), fault, site) for block, site in enumerate(sites)]
     found.sort(key=lambda one: one[:2])  # every kind once, then every kind again
     return [(fault, site) for _, _, fault, site in found][:count]
 
 
-def failing_feed(subject: LiveSubject) -> Feed | None:
-    """The first of the pinned feeds on which the artifact leaves the error budget."""
+def failing_feed(subject: LiveSubject) -> Inputs | None:
+    """The first of the pinned inputs on which the artifact leaves the error budget."""
     recipes = pinned(subject.seed)
     for name in FEEDS:
-        feed = materialise(recipes[name], subject.model)
+        inputs = materialise(recipes[name], subject.model)
         try:
-            outputs = subject.run(feed).outputs
+            outputs = subject.run(inputs).outputs
         except StageFailure:  # the session does not open
-            return feed
-        if wrong_outputs(subject, feed, outputs):
-            return feed
+            return inputs
+        if wrong_outputs(subject, inputs, outputs):
+            return inputs
     return None
 
 
 def try_one(right: LiveSubject, path: Path, fault: Fault, site: Site, folder: Path) -> Trial:
     """Localise one mutant, and run its subgraph alone."""
-    told = (fault.name, fault.family, site.place, site.blame)
+    told = (fault.name, fault.family, site.place, site.root_cause)
     try:
         files = (path, *external_files(path, load_model(path, weights=False)))
         digests = tuple(file_digest(file) for file in files)
         subject = right.with_artifact(Artifact(path, files, digests, inspect(path)))
-        feed = failing_feed(subject)
+        inputs = failing_feed(subject)
         started = time.perf_counter()
-        found = localise(subject, feed) if feed is not None else None
+        found = localise(subject, inputs) if inputs is not None else None
     except ConformanceError as error:
         return Trial(*told, "", False, 0.0, words=f"{type(error).__name__}: {error}"[:300])
     seconds = time.perf_counter() - started
-    if feed is None:
+    if inputs is None:
         return Trial(*told, "", None, seconds)
     if found is None:
         return Trial(*told, "", False, seconds)
     named, nodes = found.node, len(found.subgraph.nodes) if found.subgraph else 0
     alone = fails_alone(found, folder)
-    return Trial(*told, named, named in site.blame, seconds, nodes, alone, found.words)
+    return Trial(*told, named, named in site.root_cause, seconds, nodes, alone, found.words)
 
 
 def fails_alone(found: Divergence, folder: Path) -> bool | None:
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     settings = Settings(cache_dir=chosen.cache_dir.absolute())
-    bench = Workbench(settings, Store(settings.cache_dir), Clock())
+    bench = ConformanceSession(settings, Store(settings.cache_dir), Clock())
     case = Case(chosen.model, chosen.exporter, chosen.opset, "cpu")
     right = LiveSubject(case, bench, load_tolerances(ROOT / "tolerances.yaml"))
     done = []
@@ -179,7 +179,7 @@ def main() -> None:
                 mark = {True: "right", False: "WRONG", None: "-"}[trial.right]
                 print(f"{mark:<6}{trial.seconds:5.1f} s  {trial.fault} at {trial.place}")
                 if trial.right is False or trial.alone is False:
-                    print(f"       named '{trial.named}', to blame: {', '.join(trial.blame)}")
+                    print(f"       named '{trial.named}', to blame: {', '.join(trial.root_cause)}")
                     print(f"       {trial.words}; {trial.nodes} nodes fail alone: {trial.alone}")
     finally:
         bench.close()

@@ -20,10 +20,10 @@ from onnx_conformance.checks.controls import changed, edited
 from onnx_conformance.checks.controls_of_precision import saturate, shift_zero_points
 from onnx_conformance.checks.quantisation import CLASSIFIER, check_composition, check_sqnr
 from onnx_conformance.checks.task import check_task
-from onnx_conformance.cli.context import desk, read_run
+from onnx_conformance.cli.context import context, read_run
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.inputs.typical import calibration_feeds
+from onnx_conformance.inputs.typical import calibration_inputs
 from onnx_conformance.session.subject import Artifact
 from onnx_conformance.workers.variants.int8 import int8_static
 
@@ -31,11 +31,11 @@ CHECKS = (check_sqnr, check_task, check_composition)
 LOSS = 0.04
 
 
-def lossy(outputs, feed, repeat):
+def lossy(outputs, inputs, repeat):
     """Four in a hundred of the answers name the class that comes last."""
     found = {}
     for name, array in outputs.items():
-        digest = np.frombuffer(bytes.fromhex(feed.digest[:16]), np.uint32)
+        digest = np.frombuffer(bytes.fromhex(inputs.digest[:16]), np.uint32)
         wrong = np.random.default_rng(digest).random(len(array)) < LOSS
         found[name] = np.where(wrong[:, np.newaxis], -array, array)
     return found
@@ -44,7 +44,7 @@ def lossy(outputs, feed, repeat):
 def subjects(plain, seed, folder):
     """The clean conversion of a seed and the spoiled ones, by name."""
     path = folder / f"{seed}.onnx"
-    int8_static(plain.artifact.path, path, calibration_feeds(plain.model, seed))
+    int8_static(plain.artifact.path, path, calibration_inputs(plain.model, seed))
     made = Artifact(path, (path,), (file_digest(path),), inspect(path))
     clean = plain.with_artifact(made)
     clean.case, clean.seed = CLASSIFIER, seed
@@ -64,7 +64,7 @@ def main(arguments):
     chosen = parser.parse_args(arguments)
     run = read_run(["--model=digits_cnn", "--provider=cpu"])
     green: Counter[str] = Counter()
-    with desk(run) as opened, tempfile.TemporaryDirectory() as folder:
+    with context(run) as opened, tempfile.TemporaryDirectory() as folder:
         case = next(case for case in run.cases if not case.variant)
         plain = opened.subject(case)
         for seed in track(range(chosen.n), "seeds"):

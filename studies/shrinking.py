@@ -28,7 +28,7 @@ from onnx_conformance.inputs.families import pinned
 from onnx_conformance.inputs.recipes import CONSTANT, DISTRIBUTIONS, SCALES, Recipe
 from onnx_conformance.inputs.strategies import foresee, recipes
 from onnx_conformance.plugin.options import PROFILES
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Subject
 from onnx_conformance.session.worker_queue import Clock
@@ -157,7 +157,7 @@ def main() -> None:
     chosen = parser.parse_args()
     store = Store(chosen.cache_dir.absolute())
     own = Settings(seed=chosen.seed, cache_dir=store.root)
-    bench, tolerances = Workbench(own, store, Clock()), load_tolerances(TOLERANCES)
+    bench, tolerances = ConformanceSession(own, store, Clock()), load_tolerances(TOLERANCES)
     outcomes = []
     try:
         for model in chosen.models:

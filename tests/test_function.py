@@ -21,13 +21,13 @@ def test_liveness(subject, evidence):
     evidence(subject, check_liveness(subject))
 
 
-@pytest.mark.check("error_budget", feeds=("pinned",))
+@pytest.mark.check("error_budget", input_sets=("pinned",))
 def test_pinned_feed(subject, evidence, pinned_name):
     recipe = replayed(subject.model.name, subject.seed)[pinned_name]
     evidence(subject, explained(check_error_budget, subject, recipe))
 
 
-@pytest.mark.check("error_budget", feeds=("drawn",))
+@pytest.mark.check("error_budget", input_sets=("drawn",))
 @settings(phases=PHASES)
 @given(recipe=new_recipes())
 def test_drawn_feed(subject, evidence, recipe):

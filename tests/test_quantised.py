@@ -6,16 +6,16 @@ from onnx_conformance.checks.quantisation import check_composition, check_sqnr
 from onnx_conformance.checks.task import check_task
 
 
-@pytest.mark.check("sqnr", feeds=("typical",))
+@pytest.mark.check("sqnr", input_sets=("typical",))
 def test_sqnr(subject, evidence):
     evidence(subject, check_sqnr(subject))
 
 
-@pytest.mark.check("task", feeds=("typical",))
+@pytest.mark.check("task", input_sets=("typical",))
 def test_task(subject, evidence):
     evidence(subject, check_task(subject))
 
 
-@pytest.mark.check("composition", feeds=("typical",))
+@pytest.mark.check("composition", input_sets=("typical",))
 def test_composition(subject, evidence):
     evidence(subject, check_composition(subject))

@@ -1,4 +1,4 @@
-"""Beyond the ordinary feed: NaN, infinity, denormals, the empty batch, and feeds to refuse."""
+"""Beyond the ordinary inputs: NaN, infinity, denormals, the empty batch, and inputs to refuse."""
 
 import pytest
 

@@ -71,7 +71,7 @@ class Encoder(nn.Module):
         TensorSpec("input_ids", ("batch", "sequence"), "int64", domain=Integers(0, WORDS)),
         TensorSpec("attention_mask", ("batch", "sequence"), "bool", domain=Mask()),
     ],
-    # Sizes that the sequence takes: feeds have the smallest, the largest and some between.
+    # Sizes that the sequence takes: inputs have the smallest, the largest and some between.
     axes={"sequence": (1, LONGEST)},
 )
 def transformer_encoder():

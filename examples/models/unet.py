@@ -60,7 +60,7 @@ def train(model, steps=20):
 
 @register_model(
     "unet",
-    # Pixels lie between 0 and 1, and feeds stay there.
+    # Pixels lie between 0 and 1, and inputs stay there.
     inputs=[TensorSpec("image", ("batch", 3, "height", "width"), domain=Bounded(0, 1))],
     # Smallest, largest, step: two halvings need a multiple of 4.
     axes={"height": (32, 96, 16), "width": (32, 64, 4)},

@@ -1,6 +1,6 @@
 """The export routes: one record each, saying what it serves and what it promises.
 
-The function that a record names runs in the native engine's process as
+The function that a record names runs in the native worker's process as
 ``function(native_model, example, request, opset, options, path)``.
 """
 
@@ -116,7 +116,7 @@ _register_keras("keras_export", sets_output_names=False, options=frozenset({"dyn
 
 # Who made a given artifact need not be known; what the names in it may be:
 # onnx_conformance/session/external_artifacts.py.
-GIVEN = Exporter(
+EXTERNAL = Exporter(
     name="given",
     framework="torch",
     function="",
@@ -132,7 +132,7 @@ GIVEN = Exporter(
 
 def exporter_of(case: Case) -> Exporter:
     """The record of the case's route, or of a file that was given."""
-    return GIVEN if case.exporter == GIVEN.name else EXPORTERS[case.exporter]
+    return EXTERNAL if case.exporter == EXTERNAL.name else EXPORTERS[case.exporter]
 
 
 def refuse_unserved(case: Case) -> None:

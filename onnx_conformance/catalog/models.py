@@ -1,7 +1,7 @@
 """The registered models. Importing this package imports no framework.
 
 A model is one function decorated with :func:`register_model`; the function runs in the
-engine's process and imports its framework there.
+worker's process and imports its framework there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Variants: what people do to an exported file before they serve it, one record each.
 
 A variant is made from the plain artifact, in a worker, by the function that its record names,
-called as ``function(source, target)``, with ``calibration=`` (a list of feeds) where it calibrates
+called as ``function(source, target)``, with ``calibration=`` (a list of inputs) where it calibrates
 and ``libraries=`` (of custom operators) where it takes them. Its case runs every check that its
 class of precision owes, under that class's budget.
 """
@@ -26,7 +26,7 @@ class Variant:
         packages: distributions whose versions shape the file.
         needs: the module without which it cannot be made; empty where ours are enough.
         precision: the class that the file computes in: its checks, and its budget.
-        calibrated: it is made with feeds to measure activations on (:mod:`onnx_conformance.inputs.typical`).
+        calibrated: it is made with inputs to measure activations on (:mod:`onnx_conformance.inputs.typical`).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The canary: move one weight of the file, and what the engine answers must move."""
+"""The canary: move one weight of the file, and what the worker answers must move."""
 
 from __future__ import annotations
 
@@ -22,59 +22,59 @@ from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.inputs.families import FAMILIES, FeedPlan, materialise, pinned
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise, pinned
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Artifact, Subject
 
 ORDINARY, SEVERAL = "normal", "image"
-ATTEMPTS = 3  # a moved clip bound or shift may move nothing on one feed
+ATTEMPTS = 3  # a moved clip bound or shift may move nothing on one set of inputs
 REFERRED = 1024  # bytes; a larger tensor stays where it is, in the file that was exported
 APPENDED = "the sign of its output"
 MOVED = "moved.onnx"
 OFFSET, LENGTH = "offset", "length"
 
 
-def _feed(model: ModelSpec, seed: int) -> Feed:
+def _inputs(model: ModelSpec, seed: int) -> Inputs:
     return materialise(pinned(seed)[ORDINARY], model)
 
 
-def _plan(model: ModelSpec, seed: int) -> FeedPlan:
-    return FeedPlan(runtime=(_feed(model, seed),))
+def _plan(model: ModelSpec, seed: int) -> InputPlan:
+    return InputPlan(runtime=(_inputs(model, seed),))
 
 
 FAMILIES.register("canary", _plan)
 
 
-@register_check(control="another_file_answers", feeds=("canary",))
+@register_check(control="another_file_answers", input_sets=("canary",))
 def check_canary(subject: Subject) -> CheckResult:
     """What answers computes with this very file: an edited copy of it answers otherwise.
 
     One initialiser, the last that reaches an output, is multiplied by a ramp from 1 to 2. An
-    engine that returns the reference, or that never loads the file, does not notice.
+    worker that returns the reference, or that never loads the file, does not notice.
     """
     name, rule = "canary", subject.tolerances.rule("canary", subject.case)
     recipe = pinned(subject.seed)[ORDINARY]
-    feed = _feed(subject.model, subject.seed)
-    before = subject.run(feed)
+    inputs = _inputs(subject.model, subject.seed)
+    before = subject.run(inputs)
     if before.outputs is not None and not any(array.any() for array in before.outputs.values()):
         recipe = pinned(subject.seed)[SEVERAL]  # one sample's answer may be zeros, as after a Relu
-        feed = materialise(recipe, subject.model)
-        before = subject.run(feed)
+        inputs = materialise(recipe, subject.model)
+        before = subject.run(inputs)
     if before.outputs is None:
-        return failed(name, f"the session refused the feed: {before.error}", feed=str(recipe))
+        return failed(name, f"the session refused the inputs: {before.error}", inputs=str(recipe))
     compared, tried = sum(array.size for array in before.outputs.values()), []
     graph = light_graph(subject.artifact)
     for what in islice(edits(graph, subject.artifact), ATTEMPTS):
         with moved_copy(graph, subject.artifact, what) as artifact:
             edited = subject.with_artifact(artifact)
-            after, loaded = edited.run(feed), edited.session.sha256
+            after, loaded = edited.run(inputs), edited.session.sha256
         if loaded != artifact.sha256:
             digests = " and ".join(digest[:12] for digest in loaded)
             reason = f"given a copy with {what} moved, the session loaded other files ({digests})"
-            return failed(name, reason, compared=compared, feed=str(recipe))
+            return failed(name, reason, compared=compared, inputs=str(recipe))
         if after.outputs is None:
-            reason = f"with {what} moved, the session refused the feed: {after.error}"
-            return failed(name, reason, compared=compared, feed=str(recipe))
+            reason = f"with {what} moved, the session refused the inputs: {after.error}"
+            return failed(name, reason, compared=compared, inputs=str(recipe))
         moved = largest_move(before.outputs, after.outputs)
         if moved >= rule["least_move"]:
             told = f"with {what} moved, outputs move by {moved:.3g} of their largest"
@@ -84,7 +84,7 @@ def check_canary(subject: Subject) -> CheckResult:
         name,
         "the outputs do not depend on the file: what answers is not computed from it",
         compared=compared,
-        feed=str(recipe),
+        inputs=str(recipe),
         details=(
             f"moved, in a copy of the file: {', '.join(tried)}",
             f"outputs must move by {rule['least_move']:g} of their largest ({rule.origin})",
@@ -135,7 +135,7 @@ def light_graph(artifact: Artifact) -> onnx.ModelProto:
 def edits(model: onnx.ModelProto, artifact: Artifact) -> Iterator[str]:
     """Names of initialisers worth moving, those of the last node first.
 
-    They feed a node from which an output is reached, are floating point, hold more than one
+    They inputs a node from which an output is reached, are floating point, hold more than one
     element, and are not all zero. A file without any gets a node more instead.
     """
     stored = {tensor.name: tensor for tensor in model.graph.initializer}

@@ -13,7 +13,7 @@ from typing import Any
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
-from onnx_conformance.checks.required import owed_by
+from onnx_conformance.checks.required import required_checks
 from onnx_conformance.core.custom_operators import library_digest
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.store import Store, file_digest, key_of
@@ -40,10 +40,10 @@ class Certificate:
     Args:
         checks: how many results it rests on.
         compared: elements and facts.
-        score: the worst error, in float32 yardsticks (:mod:`onnx_conformance.core.budget`).
+        score: the worst error, in float32 noise floors (:mod:`onnx_conformance.core.budget`).
         known: reasons of upstream failures that stand in its way; it is no proof then.
-        beyond: those on feeds that no deployed model is fed; it is no proof either, and what is
-            said of ordinary feeds, such as a time, may be said.
+        beyond: those on inputs that no deployed model is fed; it is no proof either, and what is
+            said of ordinary inputs, such as a time, may be said.
     """
 
     checks: int
@@ -59,14 +59,14 @@ class Certificate:
 
     @property
     def ordinary(self) -> bool:
-        """Whether everything owed on ordinary feeds was passed."""
+        """Whether everything owed on ordinary inputs was passed."""
         return not self.known and self.compared > 0
 
     def __str__(self) -> str:
         told = f"{self.checks} checks passed"
-        told += f", worst {self.score:.2f} yardsticks" if self.score else ""  # int8 has no budget
+        told += f", worst {self.score:.2f} noise floors" if self.score else ""  # int8 has no budget
         return "; ".join(
-            [told, *(f"known failure beyond ordinary feeds: {b}" for b in self.beyond)]
+            [told, *(f"known failure beyond ordinary inputs: {b}" for b in self.beyond)]
         )
 
 
@@ -103,8 +103,8 @@ def certified(
 
 def _judge(subject: Subject, known: tuple[KnownFailure, ...]) -> Certificate:
     checks, compared, score = 0, 0, 0.0
-    reasons: dict[bool, dict[str, None]] = {True: {}, False: {}}  # by whether feeds are ordinary
-    for test in owed_by(subject.model, subject.case, subject.seed, drawn=False):
+    reasons: dict[bool, dict[str, None]] = {True: {}, False: {}}  # by whether inputs are ordinary
+    for test in required_checks(subject.model, subject.case, subject.seed, drawn=False):
         check, result = test.check, test.run(subject)
         failure = None if result.passed else ConformanceFailure(subject, result)
         if result.outcome == "skipped":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FLOAT32_WEIGHTS, register_check
 from onnx_conformance.checks.verdict import not_close
-from onnx_conformance.core.budget import largest_yardstick, ways_disagree
+from onnx_conformance.core.budget import compute_modes_disagree, largest_noise_floor
 from onnx_conformance.core.comparison import (
     allclose_mismatch,
     atol_needed,
@@ -14,34 +14,34 @@ from onnx_conformance.core.comparison import (
 )
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.inputs.families import materialise, pinned
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Subject
 
 
-@register_check(control="scaled_by_a_tenth", feeds=("pinned",), precisions=FLOAT32_WEIGHTS)
+@register_check(control="scaled_by_a_tenth", input_sets=("pinned",), precisions=FLOAT32_WEIGHTS)
 def check_allclose(subject: Subject) -> CheckResult:
     """The check people know, with atol in units of the output's rms; the tutorial's beside it."""
     rule = subject.tolerances.rule("allclose", subject.case)
     tutorial = subject.tolerances.rule("tutorial", subject.case)
     scaled, needed, verdicts, compared, noisy = 0.0, 0.0, [], 0, 0
     for recipe in pinned(subject.seed).values():
-        feed = materialise(recipe, subject.model)
-        answer, native = subject.run(feed), subject.native(feed)
+        inputs = materialise(recipe, subject.model)
+        answer, native = subject.run(inputs), subject.native(inputs)
         if answer.outputs is None:
             return failed(
                 "allclose",
-                f"the session refused the feed: {answer.error}",
-                feed=str(recipe),
-                reproduction=reproduction.unanswered(feed),
+                f"the session refused the inputs: {answer.error}",
+                inputs=str(recipe),
+                reproduction=reproduction.unanswered(inputs),
             )
-        trace = reproduction.not_close(feed, native, answer.outputs, rule)
+        trace = reproduction.not_close(inputs, native, answer.outputs, rule)
         problem = structure_problem(native, answer.outputs)
         if problem:
-            return failed("allclose", problem, feed=str(recipe), reproduction=trace)
+            return failed("allclose", problem, inputs=str(recipe), reproduction=trace)
         wrong = allclose_mismatch(
             native, answer.outputs, rule["rtol"], rule["atol_rms"], scale_atol=True
         )
-        if wrong and _float32_errs_as_much(subject, feed, rule["atol_rms"]):
+        if wrong and _float32_errs_as_much(subject, inputs, rule["atol_rms"]):
             noisy += 1
             continue
         if wrong:
@@ -56,12 +56,14 @@ def check_allclose(subject: Subject) -> CheckResult:
         needed = max(needed, atol_needed(native, answer.outputs, rule["rtol"]))
         scaled, compared = max(scaled, numbers.scaled), compared + numbers.elements
     if not verdicts:
-        return skipped("allclose", "float32 itself errs beyond the tolerance on every feed")
-    left = f"; {noisy} feeds on which float32 errs as much are the budget's alone" if noisy else ""
+        return skipped(
+            "allclose", "float32 itself errs beyond the tolerance on every set of inputs"
+        )
+    left = f"; {noisy} inputs on which float32 errs as much are the budget's alone" if noisy else ""
     return passed(
         "allclose",
         f"largest difference {scaled:.3g} of the output's rms; the tutorial's 1e-5 check "
-        f"passes {sum(verdicts)} of {len(verdicts)} feeds{left}",
+        f"passes {sum(verdicts)} of {len(verdicts)} inputs{left}",
         compared=compared,
         statistics={
             "scaled": scaled,
@@ -72,14 +74,14 @@ def check_allclose(subject: Subject) -> CheckResult:
     )
 
 
-def _float32_errs_as_much(subject: Subject, feed: Feed, tolerance: float) -> bool:
-    """Whether the budget on this feed is wider than a fixed tolerance can be."""
+def _float32_errs_as_much(subject: Subject, inputs: Inputs, tolerance: float) -> bool:
+    """Whether the budget on these inputs is wider than a fixed tolerance can be."""
     if not subject.model.oracle:
         return False
     factor, outputs = (
         subject.tolerances.rule("error_budget", subject.case)["factor"],
         subject.model.outputs,
     )
-    reference = subject.reference(feed)
-    noisy = factor * largest_yardstick(reference, outputs) > tolerance
-    return noisy or ways_disagree(reference, outputs)
+    reference = subject.reference(inputs)
+    noisy = factor * largest_noise_floor(reference, outputs) > tolerance
+    return noisy or compute_modes_disagree(reference, outputs)

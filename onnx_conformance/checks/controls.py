@@ -1,7 +1,7 @@
 """Negative controls: wrong conversions, each of which a check must turn red.
 
 A control takes a right subject and a folder to write in, and gives back a wrong one. Those that
-change the file run it for real; the others change what an engine said. Each foretells, check by
+change the file run it for real; the others change what a worker said. Each foretells, check by
 check, the words in which the cause is told.
 """
 
@@ -20,7 +20,7 @@ from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.traces import Traced
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Artifact, NativeWeights, SessionInfo, Subject
 
 Control = Callable[[Subject, Path], Subject]
@@ -51,7 +51,7 @@ CONTROLS: Registry[NegativeControl] = Registry(
     ),
 )
 Edit = Callable[[onnx.ModelProto], None]
-Change = Callable[[Outputs, Feed, int], Outputs]
+Change = Callable[[Outputs, Inputs, int], Outputs]
 
 
 class Altered:
@@ -67,16 +67,16 @@ class Altered:
         *,
         artifact: Artifact | None = None,
         session: SessionInfo | None = None,
-        run: Callable[[Feed, int], Answer] | None = None,
-        reference: Callable[[Feed], Reference] | None = None,
-        native: Callable[[Feed], Outputs] | None = None,
+        run: Callable[[Inputs, int], Answer] | None = None,
+        reference: Callable[[Inputs], Reference] | None = None,
+        native: Callable[[Inputs], Outputs] | None = None,
         model: ModelSpec | None = None,
         again: Callable[[Subject], Subject] | None = None,
     ) -> None:
         self.case, self.exporter = subject.case, subject.exporter
         self.model = model or subject.model
         self.tolerances, self.seed = subject.tolerances, subject.seed
-        self.hurried = subject.hurried
+        self.fail_fast = subject.fail_fast
         self.min_placement = subject.min_placement
         self.graph_level = subject.graph_level
         self._subject = subject
@@ -96,20 +96,20 @@ class Altered:
     def weights(self) -> NativeWeights:
         return self._subject.weights
 
-    def reference(self, feed: Feed) -> Reference:
-        return self._reference(feed) if self._reference else self._subject.reference(feed)
+    def reference(self, inputs: Inputs) -> Reference:
+        return self._reference(inputs) if self._reference else self._subject.reference(inputs)
 
-    def plain_reference(self, feed: Feed) -> Reference:
-        return self._reference(feed) if self._reference else self._subject.plain_reference(feed)
+    def plain_reference(self, inputs: Inputs) -> Reference:
+        return self._reference(inputs) if self._reference else self._subject.plain_reference(inputs)
 
-    def native(self, feed: Feed) -> Outputs:
-        return self._native(feed) if self._native else self._subject.native(feed)
+    def native(self, inputs: Inputs) -> Outputs:
+        return self._native(inputs) if self._native else self._subject.native(inputs)
 
-    def native_refusal(self, feed: Feed) -> str | None:
-        return self._subject.native_refusal(feed)
+    def native_refusal(self, inputs: Inputs) -> str | None:
+        return self._subject.native_refusal(inputs)
 
-    def ranges(self, feed: Feed) -> dict[str, Traced]:
-        return self._subject.ranges(feed)
+    def ranges(self, inputs: Inputs) -> dict[str, Traced]:
+        return self._subject.ranges(inputs)
 
     def preprocess(self, photograph: Path) -> Array:
         return self._subject.preprocess(photograph)
@@ -118,8 +118,8 @@ class Altered:
         other = self._subject.with_artifact(artifact)
         return self._again(other) if self._again else other
 
-    def run(self, feed: Feed, repeat: int = 0) -> Answer:
-        return self._run(feed, repeat) if self._run else self._subject.run(feed, repeat)
+    def run(self, inputs: Inputs, repeat: int = 0) -> Answer:
+        return self._run(inputs, repeat) if self._run else self._subject.run(inputs, repeat)
 
 
 def register_control(**says: str) -> Callable[[Control], Control]:
@@ -145,10 +145,10 @@ def edited(subject: Subject, folder: Path, edit: Edit) -> Subject:
 def changed(subject: Subject, change: Change) -> Subject:
     """The subject whose outputs go through ``change(outputs, feed, repeat)``."""
 
-    def run(feed: Feed, repeat: int) -> Answer:
-        answer = subject.run(feed, repeat)
+    def run(inputs: Inputs, repeat: int) -> Answer:
+        answer = subject.run(inputs, repeat)
         if answer.outputs is None:
             return answer
-        return Answer(change(answer.outputs, feed, repeat))
+        return Answer(change(answer.outputs, inputs, repeat))
 
     return Altered(subject, run=run, again=lambda other: changed(other, change))

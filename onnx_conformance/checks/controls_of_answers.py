@@ -1,4 +1,4 @@
-"""Negative controls that change what an engine said."""
+"""Negative controls that change what a worker said."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from onnx_conformance.checks.controls import Altered, changed, register_control
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Outputs
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Subject
 
 
@@ -42,8 +42,8 @@ def another_file_answers(subject: Subject, folder: Path) -> Subject:
 def constant_output(subject: Subject, folder: Path) -> Subject:
     """The native model says the same to every input."""
 
-    def reference(feed: Feed) -> Reference:
-        right = subject.reference(feed)
+    def reference(inputs: Inputs) -> Reference:
+        right = subject.reference(inputs)
 
         def constant(outputs: Outputs) -> Outputs:
             return {name: np.full_like(array, 0.25) for name, array in outputs.items()}
@@ -58,7 +58,8 @@ def constant_output(subject: Subject, folder: Path) -> Subject:
 def scaled_by_a_tenth(subject: Subject, folder: Path) -> Subject:
     """Outputs a tenth too large."""
     return changed(
-        subject, lambda outputs, feed, repeat: {n: a * np.float32(1.1) for n, a in outputs.items()}
+        subject,
+        lambda outputs, inputs, repeat: {n: a * np.float32(1.1) for n, a in outputs.items()},
     )
 
 
@@ -67,7 +68,7 @@ def leaks_between_samples(subject: Subject, folder: Path) -> Subject:
     """Each sample takes a thousandth of its batch's mean."""
     return changed(
         subject,
-        lambda outputs, feed, repeat: {
+        lambda outputs, inputs, repeat: {
             name: a + np.float32(1e-3) * (a.mean(axis=0, keepdims=True) - a[:1])
             for name, a in outputs.items()
         },
@@ -79,7 +80,7 @@ def not_repeatable(subject: Subject, folder: Path) -> Subject:
     """The second run differs in the last bit."""
     return changed(
         subject,
-        lambda outputs, feed, repeat: {
+        lambda outputs, inputs, repeat: {
             name: np.nextafter(a, np.float32(np.inf)) if repeat else a
             for name, a in outputs.items()
         },
@@ -91,7 +92,7 @@ def spoilt_by_its_first_run(subject: Subject, folder: Path) -> Subject:
     """A provider that promises no determinism, whose second answer is a tenth too large."""
     wrong = changed(
         subject,
-        lambda outputs, feed, repeat: {
+        lambda outputs, inputs, repeat: {
             name: a * np.float32(1.1) if repeat else a for name, a in outputs.items()
         },
     )
@@ -103,7 +104,7 @@ def spoilt_by_its_first_run(subject: Subject, folder: Path) -> Subject:
 def classes_swapped(subject: Subject, folder: Path) -> Subject:
     """The first and second class have changed places."""
 
-    def swap(outputs: Outputs, feed: Feed, repeat: int) -> Outputs:
+    def swap(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
         return {name: a[:, [1, 0, *range(2, a.shape[1])]] for name, a in outputs.items()}
 
     return changed(subject, swap)
@@ -113,7 +114,7 @@ def classes_swapped(subject: Subject, folder: Path) -> Subject:
 def nan_replaced(subject: Subject, folder: Path) -> Subject:
     """NaN and infinity come out as ordinary numbers."""
     return changed(
-        subject, lambda outputs, feed, repeat: {n: np.nan_to_num(a) for n, a in outputs.items()}
+        subject, lambda outputs, inputs, repeat: {n: np.nan_to_num(a) for n, a in outputs.items()}
     )
 
 
@@ -121,10 +122,10 @@ def nan_replaced(subject: Subject, folder: Path) -> Subject:
 def refuses_empty(subject: Subject, folder: Path) -> Subject:
     """A batch of no samples is an error."""
 
-    def run(feed: Feed, repeat: int) -> Answer:
-        if any(len(array) == 0 for array in feed.values()):
+    def run(inputs: Inputs, repeat: int) -> Answer:
+        if any(len(array) == 0 for array in inputs.values()):
             return Answer(None, "InvalidArgument: empty batch")
-        return subject.run(feed, repeat)
+        return subject.run(inputs, repeat)
 
     return Altered(subject, run=run)
 
@@ -133,7 +134,7 @@ def refuses_empty(subject: Subject, folder: Path) -> Subject:
 def accepts_anything(subject: Subject, folder: Path) -> Subject:
     """Whatever is fed, numbers come back."""
 
-    def run(feed: Feed, repeat: int) -> Answer:
+    def run(inputs: Inputs, repeat: int) -> Answer:
         arrays = [np.zeros(spec.concrete(1), spec.dtype) for spec in subject.model.outputs]
         names = [spec.name for spec in subject.model.outputs]
         return Answer(dict(zip(names, arrays, strict=True)))

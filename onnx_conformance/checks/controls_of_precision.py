@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from onnx_conformance.checks.controls import changed, edited, register_control
 from onnx_conformance.core.comparison import Outputs
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Subject
 
 SHIFT = 32  # of the 256 levels
@@ -34,7 +34,7 @@ def layer_saturated(subject: Subject, folder: Path) -> Subject:
 def follows_the_batch(subject: Subject, folder: Path) -> Subject:
     """Each answer leans to the mean of its batch."""
 
-    def lean(outputs: Outputs, feed: Feed, repeat: int) -> Outputs:
+    def lean(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
         return {name: array + array.mean(axis=0) for name, array in outputs.items()}
 
     return changed(subject, lean)

@@ -1,4 +1,4 @@
-"""Does a session answer one feed twice with the same bits? A provider must, where it says so."""
+"""Does a session answer one set of inputs twice with the same bits? A provider must, where it says so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.comparison import Array, Outputs, structure_problem
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.inputs.families import UNLIKE, repeated
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Subject
 
 LABEL = f"2 samples, the first of {UNLIKE} unlike ones"
@@ -33,35 +33,35 @@ class Spread:
         )
 
 
-@register_check(control="not_repeatable", feeds=("repeat",))
+@register_check(control="not_repeatable", input_sets=("repeat",))
 def check_determinism(subject: Subject) -> CheckResult:
-    """Two runs of one feed give the same bits, where the provider promises it.
+    """Two runs of one set of inputs give the same bits, where the provider promises it.
 
     Elsewhere they may differ, which is told, and the second answer must be as right as the first.
     """
-    feed = repeated(subject.model, subject.seed)
-    first, second = subject.run(feed), subject.run(feed, repeat=1)
+    inputs = repeated(subject.model, subject.seed)
+    first, second = subject.run(inputs), subject.run(inputs, repeat=1)
     if first.outputs is None or second.outputs is None:
         return failed(
             "determinism",
-            f"the session refused the feed: {first.error or second.error}",
-            feed=LABEL,
-            reproduction=reproduction.unanswered(feed),
+            f"the session refused the inputs: {first.error or second.error}",
+            inputs=LABEL,
+            reproduction=reproduction.unanswered(inputs),
         )
     problem = structure_problem(first.outputs, second.outputs)
     if problem:
-        return _unsteady(feed, second.outputs, f"in the second of two runs, {problem}")
+        return _unsteady(inputs, second.outputs, f"in the second of two runs, {problem}")
     spread = spread_of(first.outputs, second.outputs)
     if not spread.differing:
         words = "two runs, the same bits"
         return passed(
-            "determinism", words, compared=spread.elements, statistics=asdict(spread), feed=LABEL
+            "determinism", words, compared=spread.elements, statistics=asdict(spread), inputs=LABEL
         )
     if PROVIDERS[subject.case.provider].deterministic:
         promise = f"{subject.case.provider} promises the same bits"
-        result = _unsteady(feed, second.outputs, f"two runs differ in {spread}; {promise}")
+        result = _unsteady(inputs, second.outputs, f"two runs differ in {spread}; {promise}")
         return replace(result, compared=spread.elements, statistics=asdict(spread))
-    return _unpromised(subject, feed, spread)
+    return _unpromised(subject, inputs, spread)
 
 
 def spread_of(first: Outputs, second: Outputs) -> Spread:
@@ -88,19 +88,19 @@ def _largest(one: Array, other: Array) -> float:
     return float(np.where(np.isnan(apart), np.inf, apart).max(initial=0.0))
 
 
-def _unsteady(feed: Feed, second: Outputs, words: str) -> CheckResult:
+def _unsteady(inputs: Inputs, second: Outputs, words: str) -> CheckResult:
     return failed(
-        "determinism", words, feed=LABEL, reproduction=reproduction.unsteady(feed, second)
+        "determinism", words, inputs=LABEL, reproduction=reproduction.unsteady(inputs, second)
     )
 
 
-def _unpromised(subject: Subject, feed: Feed, spread: Spread) -> CheckResult:
+def _unpromised(subject: Subject, inputs: Inputs, spread: Spread) -> CheckResult:
     """Told, if the second answer is right too: a session may spoil itself by its first run."""
     words = f"two runs differ in {spread}; {subject.case.provider} promises no determinism"
     if subject.case.precision in FAITHFUL:
-        second = judge(subject, "determinism", feed, LABEL, repeat=1)
+        second = judge(subject, "determinism", inputs, LABEL, repeat=1)
         if second.outcome == "failed":
             return replace(second, reason=f"the second of two runs is wrong: {second.reason}")
     return passed(
-        "determinism", words, compared=spread.elements, statistics=asdict(spread), feed=LABEL
+        "determinism", words, compared=spread.elements, statistics=asdict(spread), inputs=LABEL
     )

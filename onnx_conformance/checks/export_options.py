@@ -12,8 +12,8 @@ from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import STATIC_BATCH, Case, ExportOptions, ModelSpec
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.inputs.families import FAMILIES, FeedPlan, materialise
-from onnx_conformance.inputs.recipes import Feed, Recipe
+from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
+from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.session.subject import Subject
 
 # The checks, by option, that show that it keeps its promise and is the same function.
@@ -31,13 +31,13 @@ def pair(seed: int, batch: int = STATIC_BATCH) -> Recipe:
     return Recipe("normal", batch=batch, seed=seed)
 
 
-def _pair_plan(model: ModelSpec, seed: int) -> FeedPlan:
-    return FeedPlan(reference=(materialise(pair(seed), model),))
+def _pair_plan(model: ModelSpec, seed: int) -> InputPlan:
+    return InputPlan(reference=(materialise(pair(seed), model),))
 
 
-def _other_batches_plan(model: ModelSpec, seed: int) -> FeedPlan:
-    feeds = (materialise(pair(seed, batch), model) for batch in OTHER_BATCHES)
-    return FeedPlan(runtime=tuple(feeds))
+def _other_batches_plan(model: ModelSpec, seed: int) -> InputPlan:
+    input_sets = (materialise(pair(seed, batch), model) for batch in OTHER_BATCHES)
+    return InputPlan(runtime=tuple(input_sets))
 
 
 FAMILIES.register("pair", _pair_plan)
@@ -72,14 +72,14 @@ def check_folding(subject: Subject) -> CheckResult:
     wanted = 0 if folding else native
     text = f"{found} BatchNormalization nodes for the native model's {native}"
     if found != wanted:
-        way = "with" if folding else "without"
-        return failed("folding", f"{text}, expected {wanted} {way} constant folding")
+        compute_mode = "with" if folding else "without"
+        return failed("folding", f"{text}, expected {wanted} {compute_mode} constant folding")
     return passed("folding", text, compared=sum(nodes.values()))
 
 
 @register_check(
     control="batch_axis_freed",
-    feeds=("other_batches",),
+    input_sets=("other_batches",),
     case=_plain(dynamic_batch=False),
     tests=0,
 )
@@ -92,14 +92,14 @@ def check_static_batch(subject: Subject) -> CheckResult:
             return failed("static_batch", f"{reason}, not {STATIC_BATCH}")
     for batch in OTHER_BATCHES:
         recipe = pair(subject.seed, batch)
-        feed = materialise(recipe, subject.model)
-        answer = subject.run(feed)
+        inputs = materialise(recipe, subject.model)
+        answer = subject.run(inputs)
         if answer.error is None:
             return failed(
                 "static_batch",
                 f"a batch of {batch} was answered, though the axis says {STATIC_BATCH}",
-                feed=str(recipe),
-                reproduction=reproduction.accepted(feed, answer.outputs),
+                inputs=str(recipe),
+                reproduction=reproduction.accepted(inputs, answer.outputs),
             )
     refused = " and ".join(map(str, OTHER_BATCHES))
     return passed(
@@ -111,7 +111,7 @@ def check_static_batch(subject: Subject) -> CheckResult:
 
 @register_check(
     control="weight_inputs_reordered",
-    feeds=("pair",),
+    input_sets=("pair",),
     case=_plain(export_params=False),
     tests=0,
 )
@@ -128,17 +128,17 @@ def check_weight_inputs(subject: Subject) -> CheckResult:
         found = ", ".join(label for label, _ in inputs)
         return failed(name, f"the inputs are {found}, expected {', '.join(w for w, _ in wanted)}")
     recipe = pair(subject.seed)
-    feed = materialise(recipe, subject.model)
-    alone = subject.run(feed)
+    input_set = materialise(recipe, subject.model)
+    alone = subject.run(input_set)
     if alone.error is None:
         return failed(
             name,
             "the session answers without being fed the weights",
-            feed=str(recipe),
-            reproduction=reproduction.accepted(feed, alone.outputs),
+            input_set=str(recipe),
+            reproduction=reproduction.accepted(input_set, alone.outputs),
         )
     label = f"{recipe} and the native weights"
-    return judge(subject, name, feed, label, given=Feed({**feed, **weights}))
+    return judge(subject, name, input_set, label, given=Inputs({**input_set, **weights}))
 
 
 def _float_weights(subject: Subject) -> dict[str, Array]:

@@ -13,8 +13,8 @@ from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.inputs.families import (
-    COMPANY,
-    COMPANY_SIZES,
+    BATCH_MATES,
+    BATCH_SIZES,
     ORDINARY,
     PINNED_NAMES,
     UNLIKE,
@@ -23,7 +23,7 @@ from onnx_conformance.inputs.families import (
     denormal,
     materialise,
     pinned,
-    stack_feeds,
+    stack_inputs,
 )
 from onnx_conformance.inputs.found_recipes import found_recipes
 from onnx_conformance.inputs.recipes import Recipe, suited
@@ -35,14 +35,14 @@ def takes_any_number(model: ModelSpec) -> bool:
     return any(spec.real for spec in model.inputs)
 
 
-@register_check(control="constant_output", feeds=("pinned",))
+@register_check(control="constant_output", input_sets=("pinned",))
 def check_liveness(subject: Subject) -> CheckResult:
     """The native model's outputs depend on its inputs; else no comparison proves a thing."""
     rule = subject.tolerances.rule("liveness", subject.case)
     plain = replace(subject.case, precision=FLOAT32)  # it is the native model that is asked
     floor = subject.tolerances.rule("error_budget", plain)["floor_ulp"]
-    feeds = chosen(ORDINARY, subject.model, subject.seed)
-    references = [subject.plain_reference(feed) for feed in feeds]
+    input_sets = chosen(ORDINARY, subject.model, subject.seed)
+    references = [subject.plain_reference(inputs) for inputs in input_sets]
     moved = liveness(
         references, subject.model.outputs, floor, rule["dead_share"], rule["moving_share"]
     )
@@ -60,9 +60,9 @@ def check_liveness(subject: Subject) -> CheckResult:
 
 @register_check(
     control="one_weight_flipped",
-    feeds=("pinned",),
+    input_sets=("pinned",),
     example=lambda seed: {"recipe": pinned(seed)["image"]},
-    tests=len(PINNED_NAMES) + 1,  # and the drawn feeds
+    tests=len(PINNED_NAMES) + 1,  # and the drawn inputs
     more=lambda model: len(found_recipes(model.name)),
     precisions=FAITHFUL,
 )
@@ -72,13 +72,13 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     recipe = suited(recipe, subject.model.axes)
     # a class of a narrow range is asked nothing beyond it; above it, it may overflow
     recipe = replace(recipe, scale=min(recipe.scale, rule.get("largest_scale", recipe.scale)))
-    feed = materialise(recipe, subject.model)
-    return judge(subject, "error_budget", feed, str(recipe))
+    inputs = materialise(recipe, subject.model)
+    return judge(subject, "error_budget", inputs, str(recipe))
 
 
 @register_check(
     control="denormals_divided",
-    feeds=("denormal",),
+    input_sets=("denormal",),
     where=takes_any_number,
     precisions=FLOAT32_WEIGHTS,
     ordinary=False,
@@ -86,40 +86,43 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
 )
 def check_denormals(subject: Subject, recipe: Recipe) -> CheckResult:
     """The same budget on inputs below float32's smallest normal number."""
-    feed = materialise(recipe, subject.model)
-    return judge(subject, "denormals", feed, str(recipe))
+    inputs = materialise(recipe, subject.model)
+    return judge(subject, "denormals", inputs, str(recipe))
 
 
-@register_check(control="leaks_between_samples", feeds=("batches",), precisions=FAITHFUL)
+@register_check(control="leaks_between_samples", input_sets=("batches",), precisions=FAITHFUL)
 def check_batch_invariance(subject: Subject) -> CheckResult:
     """A sample has the same answer at batch 1, 2, 4 and 8, alone or in company."""
     rule = subject.tolerances.rule("batch_invariance", subject.case)
-    feeds = chosen(COMPANY, subject.model, subject.seed)
-    whole, reference = stack_feeds(feeds), stack([subject.reference(feed) for feed in feeds])
+    input_sets = chosen(BATCH_MATES, subject.model, subject.seed)
+    whole, reference = (
+        stack_inputs(input_sets),
+        stack([subject.reference(inputs) for inputs in input_sets]),
+    )
     worst, compared = 0.0, 0
-    for size in COMPANY_SIZES:
+    for size in BATCH_SIZES:
         label = f"{size} samples, {UNLIKE} unlike ones in turn"
-        feed = cut(whole, 0, size)
-        answer, wanted = subject.run(feed), reference.rows(0, size)
+        inputs = cut(whole, 0, size)
+        answer, wanted = subject.run(inputs), reference.rows(0, size)
         if answer.outputs is None:
             return failed(
                 "batch_invariance",
                 f"batch {size} refused: {answer.error}",
-                feed=label,
-                reproduction=reproduction.unanswered(feed),
+                inputs=label,
+                reproduction=reproduction.unanswered(inputs),
             )
         problem = structure_problem(wanted.native, answer.outputs)
         if problem:
             return failed(
                 "batch_invariance",
                 f"at batch {size}, {problem}",
-                feed=label,
-                reproduction=reproduction.misshapen(feed, wanted.native, answer.outputs),
+                inputs=label,
+                reproduction=reproduction.misshapen(inputs, wanted.native, answer.outputs),
             )
         compared += sum(array.size for array in answer.outputs.values())
         if not subject.model.oracle:
             close = judge_by_allclose(
-                subject, "batch_invariance", label, feed, wanted.native, answer.outputs
+                subject, "batch_invariance", label, inputs, wanted.native, answer.outputs
             )
             if not close.passed:
                 return close
@@ -133,15 +136,15 @@ def check_batch_invariance(subject: Subject) -> CheckResult:
                 compared=compared,
                 score=score.value,
                 budget=rule["factor"],
-                feed=label,
+                inputs=label,
                 details=evidence_lines(subject),
                 reproduction=reproduction.over_budget(
-                    feed, wanted, answer.outputs, subject.model.outputs, rule
+                    inputs, wanted, answer.outputs, subject.model.outputs, rule
                 ),
             )
     return passed(
         "batch_invariance",
-        f"the same at batch {', '.join(map(str, COMPANY_SIZES))}",
+        f"the same at batch {', '.join(map(str, BATCH_SIZES))}",
         compared=compared,
         **({"score": worst, "budget": rule["factor"]} if subject.model.oracle else {}),
     )

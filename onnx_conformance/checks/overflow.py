@@ -51,13 +51,13 @@ class _Made:
         return max(abs(self.record["low"]), abs(self.record["high"]))
 
 
-@register_check(control="half_overflows", feeds=("pinned",), case=HALF, precisions=(FLOAT16,))
+@register_check(control="half_overflows", input_sets=("pinned",), case=HALF, precisions=(FLOAT16,))
 def check_overflow(subject: Subject) -> CheckResult:
     """No tensor of the file leaves float16's range on ordinary inputs."""
     made = [
         one
-        for feed in chosen(FEEDS, subject.model, subject.seed)
-        for one in _tensors(subject, subject.ranges(cut(feed, 0, SAMPLES)))
+        for inputs in chosen(FEEDS, subject.model, subject.seed)
+        for one in _tensors(subject, subject.ranges(cut(inputs, 0, SAMPLES)))
     ]
     spoilt = next((one for one in made if one.overflows), None)
     if spoilt is not None:

@@ -18,11 +18,11 @@ from onnx_conformance.inputs.photographs import (
     Photograph,
     imagenet_labels,
     levels_apart,
-    photograph_feed,
+    photograph_inputs,
     photographs,
     pillow_sample,
 )
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Subject
 
 LEADING = 5
@@ -30,7 +30,7 @@ LEADING = 5
 
 @register_check(
     control="classes_swapped",
-    feeds=("photographs",),
+    input_sets=("photographs",),
     example=lambda seed: {"photograph": photographs()[0]},
     case=Case("efficientnet_lite0", "torch_torchscript", 14, "cpu"),
     tests=0,
@@ -40,19 +40,19 @@ def check_photographs(subject: Subject, photograph: Photograph) -> CheckResult:
     """Native and runtime name the same five classes, in order, and the budget is met.
 
     The sample is made twice, by Pillow and by torchvision; a preprocessing that squashes, crops
-    elsewhere or swaps colours would feed both sides alike and so never show in their outputs.
+    elsewhere or swaps colours would inputs both sides alike and so never show in their outputs.
     """
     preprocessing = subject.model.preprocessing
     if preprocessing is None:
         raise CapabilityMissing(f"{subject.model.name} has no preprocessing of photographs")
     levels, problem = _preprocessing_problem(subject, photograph, preprocessing)
     if problem:
-        return failed("photographs", problem, feed=photograph.name)
-    feed = photograph_feed(subject.model, preprocessing, photograph.path)
-    verdict = judge(subject, "photographs", feed, f"photograph {photograph.name}")
+        return failed("photographs", problem, inputs=photograph.name)
+    inputs = photograph_inputs(subject.model, preprocessing, photograph.path)
+    verdict = judge(subject, "photographs", inputs, f"photograph {photograph.name}")
     if not verdict.passed:
         return verdict
-    return _ranked(subject, photograph, feed, verdict, levels)
+    return _ranked(subject, photograph, inputs, verdict, levels)
 
 
 def _preprocessing_problem(
@@ -74,11 +74,11 @@ def _preprocessing_problem(
 
 
 def _ranked(
-    subject: Subject, photograph: Photograph, feed: Feed, verdict: CheckResult, levels: float
+    subject: Subject, photograph: Photograph, inputs: Inputs, verdict: CheckResult, levels: float
 ) -> CheckResult:
     """``verdict``, which is within budget, with the leading five judged and put in words."""
     spec, labels = subject.model.outputs[0], imagenet_labels()
-    reference, outputs = subject.reference(feed), subject.run(feed).outputs or {}
+    reference, outputs = subject.reference(inputs), subject.run(inputs).outputs or {}
     tie = subject.tolerances.rule("top5", subject.case)["tie_factor"]
     tie *= absolute_error(reference, spec.name, 0)
     wrong, ties = rank_problem(reference, outputs, spec.name, 0, tie)
@@ -95,7 +95,7 @@ def _ranked(
     }
     result = replace(verdict, reason=told, statistics=statistics)
     if wrong:
-        trace = reproduction.misranked(feed, reference, outputs, spec.name, [tie])
+        trace = reproduction.misranked(inputs, reference, outputs, spec.name, [tie])
         result = replace(result, reason=f"{wrong} (ties are closer than {tie:.3g})")
         return replace(result, outcome="failed", reproduction=trace)
     if photograph.answers and not {label for label, _ in runtime} & set(photograph.answers):

@@ -13,8 +13,8 @@ from onnx_conformance.core.onnx_file import answering_nodes, load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import Case, TensorSpec
 from onnx_conformance.core.tolerances import INT8
-from onnx_conformance.inputs.recipes import Feed
-from onnx_conformance.inputs.typical import typical_feeds
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.typical import typical_inputs
 from onnx_conformance.session.subject import Subject
 
 if TYPE_CHECKING:
@@ -41,17 +41,17 @@ class Both:
     runtime: Outputs
 
 
-def answers_to(subject: Subject, feeds: list[Feed]) -> Both:
-    """Both sides' answers to the samples of several feeds, joined.
+def answers_to(subject: Subject, input_sets: list[Inputs]) -> Both:
+    """Both sides' answers to the samples of several inputs, joined.
 
     Raises:
-        Unanswered: the session refused a feed, or answered in another structure.
+        Unanswered: the session refused a set of inputs, or answered in another structure.
     """
     native, runtime = [], []
-    for feed in feeds:
-        answer, wanted = subject.run(feed), subject.native(feed)
+    for inputs in input_sets:
+        answer, wanted = subject.run(inputs), subject.native(inputs)
         if answer.outputs is None:
-            raise Unanswered(f"the session refused the feed: {answer.error}")
+            raise Unanswered(f"the session refused the inputs: {answer.error}")
         problem = structure_problem(wanted, answer.outputs)
         if problem:
             raise Unanswered(problem)
@@ -79,7 +79,7 @@ ROUNDING = ("Quantize", "Integer", "QLinear", "QGemm", "QAttention")
 
 
 @register_check(
-    control="zero_points_wrong", feeds=("typical",), case=CLASSIFIER, precisions=(INT8,)
+    control="zero_points_wrong", input_sets=("typical",), case=CLASSIFIER, precisions=(INT8,)
 )
 def check_sqnr(subject: Subject) -> CheckResult:
     """Signal to quantisation noise of each output, in dB.
@@ -95,9 +95,9 @@ def check_sqnr(subject: Subject) -> CheckResult:
             "nothing in the file is quantised, and it would be judged as if it were; judge it as "
             "float32 (without --precision int8)",
         )
-    feeds = typical_feeds(subject.model, subject.seed)
+    input_sets = typical_inputs(subject.model, subject.seed)
     try:
-        both = answers_to(subject, feeds)
+        both = answers_to(subject, input_sets)
         found = {
             spec.name: _noise(
                 spec, both.native[spec.name], both.runtime[spec.name], rule["confidence"]
@@ -110,7 +110,7 @@ def check_sqnr(subject: Subject) -> CheckResult:
     bound, told = found[worst].low, _decibels(found[worst])
     result: dict[str, Any] = {
         "statistics": {name: asdict(interval) for name, interval in found.items()},
-        "feed": f"{found[worst].samples} typical samples",
+        "inputs": f"{found[worst].samples} typical samples",
     }
     if bound < rule["least_db"]:
         reason = f"output '{worst}': {told}, wanted {rule['least_db']:g} dB ({rule.origin})"
@@ -153,7 +153,7 @@ def _gives_numbers(model: ModelSpec) -> bool:
 
 @register_check(
     control="follows_the_batch",
-    feeds=("typical",),
+    input_sets=("typical",),
     case=CLASSIFIER,
     where=_gives_numbers,
     precisions=(INT8,),
@@ -164,9 +164,9 @@ def check_composition(subject: Subject) -> CheckResult:
     Where the file measures activations batch by batch it does, by design: that is reported.
     """
     rule = subject.tolerances.rule("composition", subject.case)
-    feed = typical_feeds(subject.model, subject.seed)[0]
+    inputs = typical_inputs(subject.model, subject.seed)[0]
     try:
-        together, apart = answers_to(subject, [feed]), answers_to(subject, alone(feed))
+        together, apart = answers_to(subject, [inputs]), answers_to(subject, alone(inputs))
     except Unanswered as problem:
         return failed("composition", str(problem))
     shares = {
@@ -177,7 +177,7 @@ def check_composition(subject: Subject) -> CheckResult:
         if spec.floating
     }
     worst = max(shares, key=lambda name: shares[name])
-    told = f"alone and among {len(alone(feed))} samples it differs by {shares[worst]:.2g} of the"
+    told = f"alone and among {len(alone(inputs))} samples it differs by {shares[worst]:.2g} of the"
     told = f"{told} quantisation noise (output '{worst}')"
     statistics = {"share_of_noise": shares}
     compared = sum(array.size for array in together.runtime.values())

@@ -22,26 +22,26 @@ def _ranks_classes(model: ModelSpec) -> bool:
 
 
 @register_check(
-    control="classes_swapped", feeds=("pinned",), where=_ranks_classes, precisions=FAITHFUL
+    control="classes_swapped", input_sets=("pinned",), where=_ranks_classes, precisions=FAITHFUL
 )
 def check_top5(subject: Subject) -> CheckResult:
     """The five leading classes, in order; a tie within float32's own error is no disagreement."""
     rule = subject.tolerances.rule("top5", subject.case)
     name, samples, ties = subject.model.outputs[0].name, 0, 0
     recipes = pinned(subject.seed)
-    feeds = chosen(ORDINARY, subject.model, subject.seed)
-    for label, feed in zip(ORDINARY, feeds, strict=True):
-        answer, reference = subject.run(feed), subject.reference(feed)
+    input_sets = chosen(ORDINARY, subject.model, subject.seed)
+    for label, inputs in zip(ORDINARY, input_sets, strict=True):
+        answer, reference = subject.run(inputs), subject.reference(inputs)
         if answer.outputs is None:
             return failed(
                 "top5",
-                f"the session refused the feed: {answer.error}",
-                feed=str(recipes[label]),
-                reproduction=reproduction.unanswered(feed),
+                f"the session refused the inputs: {answer.error}",
+                inputs=str(recipes[label]),
+                reproduction=reproduction.unanswered(inputs),
             )
         problem = structure_problem(reference.native, answer.outputs)
         if problem:
-            return failed("top5", problem, feed=str(recipes[label]))
+            return failed("top5", problem, inputs=str(recipes[label]))
         allowed = [
             rule["tie_factor"] * absolute_error(reference, name, sample)
             for sample in range(len(reference.oracle[name]))
@@ -52,9 +52,9 @@ def check_top5(subject: Subject) -> CheckResult:
                 return failed(
                     "top5",
                     f"{wrong} (ties are closer than {tie:.3g})",
-                    feed=str(recipes[label]),
+                    inputs=str(recipes[label]),
                     reproduction=reproduction.misranked(
-                        feed, reference, answer.outputs, name, allowed
+                        inputs, reference, answer.outputs, name, allowed
                     ),
                 )
             samples, ties = samples + 1, ties + tied
@@ -69,8 +69,10 @@ def check_top5(subject: Subject) -> CheckResult:
 def absolute_error(reference: Reference, name: str, sample: int) -> float:
     """float32's largest absolute error on the sample, at least one ulp of its largest value."""
     exact = reference.oracle[name][sample]
-    ways = (reference.native, *reference.replicas)
-    error = max(float(np.abs(way[name][sample] - exact).max()) for way in ways)
+    compute_modes = (reference.native, *reference.replicas)
+    error = max(
+        float(np.abs(compute_mode[name][sample] - exact).max()) for compute_mode in compute_modes
+    )
     return max(error, ULP * float(np.abs(exact).max()))
 
 

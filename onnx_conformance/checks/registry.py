@@ -44,7 +44,7 @@ class Check:
 
     Args:
         control: the negative control's name.
-        feeds: the feed families that it runs.
+        inputs: the input families that it runs.
         example: for a check with arguments, those of one call, given the seed.
         case: the case on which the control is tried.
         tests: how many tests of it every case owes before it counts as proved; 0 for a check
@@ -52,14 +52,14 @@ class Check:
         more: how many tests a model owes on top.
         where: which models it is for; the others do not owe it.
         precisions: which classes of precision owe it.
-        ordinary: its feeds are such as a deployed model is fed. A known failure of another check
+        ordinary: its inputs are such as a deployed model is fed. A known failure of another check
             is told of a timing and does not forbid it.
     """
 
     name: str
     function: CheckFunction
     control: str
-    feeds: tuple[str, ...] = ()
+    input_sets: tuple[str, ...] = ()
     example: Example = _no_arguments
     case: Case = PLAIN_CASE
     tests: int = 1
@@ -72,7 +72,7 @@ class Check:
         """Whether it is for such a case of the model."""
         return case.precision in self.precisions and self.where(model)
 
-    def owed(self, model: ModelSpec, case: Case) -> int:
+    def required_tests(self, model: ModelSpec, case: Case) -> int:
         """How many tests of it a case of a model owes."""
         return self.tests + self.more(model) if self.tests and self.suits(model, case) else 0
 
@@ -90,7 +90,7 @@ CHECKS: Registry[Check] = Registry(
 def register_check(
     *,
     control: str,
-    feeds: tuple[str, ...] = (),
+    input_sets: tuple[str, ...] = (),
     example: Example = _no_arguments,
     case: Case = PLAIN_CASE,
     tests: int = 1,
@@ -113,7 +113,17 @@ def register_check(
                 f"of it; add {name}='…' to its decorator"
             )
         record = Check(
-            name, check, control, feeds, example, case, tests, more, where, precisions, ordinary
+            name,
+            check,
+            control,
+            input_sets,
+            example,
+            case,
+            tests,
+            more,
+            where,
+            precisions,
+            ordinary,
         )
         CHECKS.register(name, record)
         return check

@@ -1,4 +1,4 @@
-"""What a failing check leaves for its repro bundle: the feed, what was expected, and the rule.
+"""What a failing check leaves for its repro bundle: the inputs, what was expected, and the rule.
 
 Each ``judge`` is plain data that :mod:`onnx_conformance.diagnose.reproduce`, which stands alone, can apply;
 so the bundle's exit status is the check's own verdict and not a likeness of it.
@@ -18,37 +18,40 @@ from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import Rule
 
 
-def unanswered(feed: Outputs) -> Reproduction:
+def unanswered(inputs: Outputs) -> Reproduction:
     """The session gave an error where it should have answered."""
-    return Reproduction(feed, {"kind": "answers"})
+    return Reproduction(inputs, {"kind": "answers"})
 
 
 def over_budget(
-    feed: Outputs, reference: Reference, got: Outputs, outputs: Sequence[TensorSpec], rule: Rule
+    inputs: Outputs, reference: Reference, got: Outputs, outputs: Sequence[TensorSpec], rule: Rule
 ) -> Reproduction:
     """The error budget, spelt out: what each sample may err against the oracle."""
     with np.errstate(all="ignore"):  # a native answer may hold infinity, which allows anything
         limits = list(_limits(reference, outputs, rule))
     judge = {"kind": "errors", "limits": limits, "smallest_probability": SMALLEST_PROBABILITY}
-    return Reproduction(feed, judge, reference.oracle, got)
+    return Reproduction(inputs, judge, reference.oracle, got)
 
 
 def _limits(
     reference: Reference, outputs: Sequence[TensorSpec], rule: Rule
 ) -> Iterator[dict[str, Any]]:
     for spec in outputs:
-        ways = [
-            list(errors(reference.oracle, way, spec))
-            for way in (reference.native, *reference.replicas)
+        compute_modes = [
+            list(errors(reference.oracle, compute_mode, spec))
+            for compute_mode in (reference.native, *reference.replicas)
         ]
-        for place, (norm, view, _) in enumerate(ways[0]):
-            yardstick = np.max([way[place][2] for way in ways], axis=0) + rule["floor_ulp"] * ULP
-            allowed = (rule["factor"] * yardstick).tolist()
+        for place, (norm, view, _) in enumerate(compute_modes[0]):
+            noise_floor = (
+                np.max([compute_mode[place][2] for compute_mode in compute_modes], axis=0)
+                + rule["floor_ulp"] * ULP
+            )
+            allowed = (rule["factor"] * noise_floor).tolist()
             yield {"output": spec.name, "norm": norm, "view": view, "allowed": allowed}
 
 
 def not_close(
-    feed: Outputs, native: Outputs, got: Outputs, rule: Rule, first_sample: int = 0
+    inputs: Outputs, native: Outputs, got: Outputs, rule: Rule, first_sample: int = 0
 ) -> Reproduction:
     """Like ``allclose`` against native, from ``first_sample`` on; NaN and infinity in place."""
     judge = {
@@ -57,27 +60,27 @@ def not_close(
         "atol_rms": rule["atol_rms"],
         "first_sample": first_sample,
     }
-    return Reproduction(feed, judge, native, got)
+    return Reproduction(inputs, judge, native, got)
 
 
-def misshapen(feed: Outputs, native: Outputs, got: Outputs) -> Reproduction:
+def misshapen(inputs: Outputs, native: Outputs, got: Outputs) -> Reproduction:
     """Names, shapes and dtypes alone."""
-    return Reproduction(feed, {"kind": "structure"}, native, got)
+    return Reproduction(inputs, {"kind": "structure"}, native, got)
 
 
 def misranked(
-    feed: Outputs, reference: Reference, got: Outputs, output: str, ties: list[float]
+    inputs: Outputs, reference: Reference, got: Outputs, output: str, ties: list[float]
 ) -> Reproduction:
     """The five leading classes; ``ties`` says for each sample how close counts as tied."""
     judge = {"kind": "ranks", "output": output, "ties": ties}
-    return Reproduction(feed, judge, reference.oracle, got)
+    return Reproduction(inputs, judge, reference.oracle, got)
 
 
-def unsteady(feed: Outputs, got: Outputs) -> Reproduction:
-    """Two runs of one feed differ."""
-    return Reproduction(feed, {"kind": "same_bits"}, got=got)
+def unsteady(inputs: Outputs, got: Outputs) -> Reproduction:
+    """Two runs of one set of inputs differ."""
+    return Reproduction(inputs, {"kind": "same_bits"}, got=got)
 
 
-def accepted(feed: Outputs, got: Outputs | None) -> Reproduction:
-    """The session answered to a feed that it must refuse."""
-    return Reproduction(feed, {"kind": "refusal"}, got=got)
+def accepted(inputs: Outputs, got: Outputs | None) -> Reproduction:
+    """The session answered to a set of inputs that it must refuse."""
+    return Reproduction(inputs, {"kind": "refusal"}, got=got)

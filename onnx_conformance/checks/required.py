@@ -21,7 +21,7 @@ FLAWS = ("name", "dtype", "rank", "size")
 
 
 @dataclass(frozen=True)
-class Owed:
+class RequiredCheck:
     """One test that a case owes: a call of a check. ``label`` tells it from the check's others."""
 
     check: Check
@@ -33,22 +33,24 @@ class Owed:
         return self.check.function(subject, **self.arguments)
 
 
-def owed_by(model: ModelSpec, case: Case, seed: int, *, drawn: bool = True) -> Iterator[Owed]:
+def required_checks(
+    model: ModelSpec, case: Case, seed: int, *, drawn: bool = True
+) -> Iterator[RequiredCheck]:
     """The tests that an ordinary case of a model owes, in the order of the checks.
 
     Args:
-        drawn: the feeds that Hypothesis draws too, as many as its profile says.
+        drawn: the inputs that Hypothesis draws too, as many as its profile says.
     """
     for check in CHECKS.values():
-        if not check.owed(model, case):
+        if not check.required_tests(model, case):
             continue
         if check.name == "error_budget":
             for label, recipe in replayed(model.name, seed).items():
-                yield Owed(check, label, {"recipe": recipe})
+                yield RequiredCheck(check, label, {"recipe": recipe})
             for recipe in foresee(seed) if drawn else ():
-                yield Owed(check, str(recipe), {"recipe": recipe})
+                yield RequiredCheck(check, str(recipe), {"recipe": recipe})
         elif check.name == "refusal":
             flaws = [flaw for flaw in FLAWS if flaw != "size" or fixed_axis(model)]
-            yield from (Owed(check, flaw, {"flaw": flaw}) for flaw in flaws)
+            yield from (RequiredCheck(check, flaw, {"flaw": flaw}) for flaw in flaws)
         else:
-            yield Owed(check, "", check.example(seed))
+            yield RequiredCheck(check, "", check.example(seed))

@@ -1,4 +1,4 @@
-"""Checks beyond the ordinary feed: NaN, infinity, the empty batch, and feeds to refuse."""
+"""Checks beyond the ordinary inputs: NaN, infinity, the empty batch, and inputs to refuse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.function import takes_any_number
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines
-from onnx_conformance.core.budget import largest_yardstick
+from onnx_conformance.core.budget import largest_noise_floor
 from onnx_conformance.core.comparison import (
     Array,
     Outputs,
@@ -23,13 +23,13 @@ from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.inputs.families import (
     POISONS,
-    NamedFeed,
+    NamedInputs,
     empty,
     fixed_axis,
     malformed,
-    poisoned,
+    non_finite,
 )
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Subject
 
 HUGE = float(np.sqrt(np.finfo(np.float32).max))  # products of two such numbers overflow
@@ -39,7 +39,7 @@ UNDEFINED_RESHAPE = re.compile(r"Input shape:\{0,[^}]*\}, requested shape:\{0,[^
 
 @register_check(
     control="nan_replaced",
-    feeds=("poisoned",),
+    input_sets=("non_finite",),
     where=takes_any_number,
     precisions=FAITHFUL,
     ordinary=False,
@@ -51,36 +51,36 @@ def check_nonfinite(subject: Subject) -> CheckResult:
     where a session runs that operator and a lone value comes out otherwise, whole samples of it
     decide.
     """
-    result = _judge_poisoned(subject, poisoned(subject.model, subject.seed))
+    result = _judge_non_finite(subject, non_finite(subject.model, subject.seed))
     if result.passed or not _runs_max_pool(subject):
         return result
-    return _judge_poisoned(subject, _flooded(subject))
+    return _judge_non_finite(subject, _flooded(subject))
 
 
 def _runs_max_pool(subject: Subject) -> bool:
     return any("MaxPool" in counts for counts in subject.session.placement.values())
 
 
-def _flooded(subject: Subject) -> NamedFeed:
+def _flooded(subject: Subject) -> NamedInputs:
     """Samples of nothing but NaN, +inf and -inf, and the clean one."""
-    base = poisoned(subject.model, subject.seed)
-    feed = Feed((name, array.copy()) for name, array in base.feed.items())
+    base = non_finite(subject.model, subject.seed)
+    inputs = Inputs((name, array.copy()) for name, array in base.inputs.items())
     for spec in subject.model.inputs:
         if spec.real:
             for sample, value in enumerate(POISONS):
-                feed[spec.name][sample] = value
-    return NamedFeed("whole samples of NaN, of +inf and of -inf, and a normal one", feed)
+                inputs[spec.name][sample] = value
+    return NamedInputs("whole samples of NaN, of +inf and of -inf, and a normal one", inputs)
 
 
-def _judge_poisoned(subject: Subject, named: NamedFeed) -> CheckResult:
+def _judge_non_finite(subject: Subject, named: NamedInputs) -> CheckResult:
     rule, clean = subject.tolerances.rule("allclose", subject.case), len(POISONS)
-    answer, native = subject.run(named.feed), subject.native(named.feed)
+    answer, native = subject.run(named.inputs), subject.native(named.inputs)
     if answer.outputs is None:
         return failed(
             "nonfinite",
             f"refused: {answer.error}",
-            feed=named.label,
-            reproduction=reproduction.unanswered(named.feed),
+            inputs=named.label,
+            reproduction=reproduction.unanswered(named.inputs),
         )
     problem = structure_problem(native, answer.outputs) or _lost(native, answer.outputs)
     if problem is None:
@@ -91,7 +91,7 @@ def _judge_poisoned(subject: Subject, named: NamedFeed) -> CheckResult:
             rule["atol_rms"],
             scale_atol=True,
         )
-        noise = _noise(subject, named.feed, clean) if wrong else None
+        noise = _noise(subject, named.inputs, clean) if wrong else None
         if noise:
             return skipped("nonfinite", noise)
         problem = f"sample {clean}, which is clean, is wrong in '{wrong.output}'" if wrong else None
@@ -99,25 +99,25 @@ def _judge_poisoned(subject: Subject, named: NamedFeed) -> CheckResult:
         return failed(
             "nonfinite",
             problem,
-            feed=named.label,
+            inputs=named.label,
             details=evidence_lines(subject),
             reproduction=reproduction.not_close(
-                named.feed, native, answer.outputs, rule, first_sample=clean
+                named.inputs, native, answer.outputs, rule, first_sample=clean
             ),
         )
     compared = sum(array.size for array in answer.outputs.values())
     text = "NaN, +inf and -inf wherever native has them"
-    return passed("nonfinite", text, compared=compared, feed=named.label)
+    return passed("nonfinite", text, compared=compared, inputs=named.label)
 
 
-def _noise(subject: Subject, feed: Feed, clean: int) -> str | None:
+def _noise(subject: Subject, inputs: Inputs, clean: int) -> str | None:
     """Why the clean sample proves nothing: the budget on it is wider than the fixed tolerance."""
     if subject.case.precision == FLOAT32 or not subject.model.oracle:
         return None
     budget = subject.tolerances.rule("error_budget", subject.case)["factor"]
     allowed = subject.tolerances.rule("allclose", subject.case)["atol_rms"]
-    reference = subject.reference(Feed((name, array[clean:]) for name, array in feed.items()))
-    noise = largest_yardstick(reference, subject.model.outputs)
+    reference = subject.reference(Inputs((name, array[clean:]) for name, array in inputs.items()))
+    noise = largest_noise_floor(reference, subject.model.outputs)
     if budget * noise <= allowed:
         return None
     return (
@@ -129,14 +129,14 @@ def _noise(subject: Subject, feed: Feed, clean: int) -> str | None:
 def _lost(native: Outputs, got: Outputs) -> str | None:
     """One sentence on the first NaN or infinity of native's that came out as a number.
 
-    In a poisoned sample NaN may spread further than in native: a kernel padded with zeros
+    In a non-finite sample NaN may spread further than in native: a kernel padded with zeros
     multiplies them by infinity, and that is NaN.
     """
     wanted, found = _beyond_measure(native), _beyond_measure(got)
     for name, array in wanted.items():
         if np.issubdtype(array.dtype, np.floating):
-            poisoned_ones = slice(0, len(POISONS))
-            own, theirs = array[poisoned_ones], found[name][poisoned_ones]
+            non_finite_ones = slice(0, len(POISONS))
+            own, theirs = array[non_finite_ones], found[name][non_finite_ones]
             spread = np.isfinite(own) & ~np.isfinite(theirs)
             theirs[spread] = own[spread]
     return nonfinite_problem(wanted, found)
@@ -156,7 +156,7 @@ def _beyond_measure(outputs: Outputs) -> Outputs:
     return tamed
 
 
-@register_check(control="refuses_empty", feeds=("empty",), ordinary=False)
+@register_check(control="refuses_empty", input_sets=("empty",), ordinary=False)
 def check_empty_batch(subject: Subject) -> CheckResult:
     """A batch of no samples gives no samples, in the specified shape and dtype.
 
@@ -165,17 +165,17 @@ def check_empty_batch(subject: Subject) -> CheckResult:
     elements: ONNX does not define it.
     """
     named = empty(subject.model)
-    answer = subject.run(named.feed)
+    answer = subject.run(named.inputs)
     if answer.died:
-        return failed("empty_batch", f"no sample: {answer.error}", feed=named.label)
+        return failed("empty_batch", f"no sample: {answer.error}", inputs=named.label)
     if answer.outputs is None:
-        refusal = subject.native_refusal(named.feed)
+        refusal = subject.native_refusal(named.inputs)
         if refusal is not None:
             return passed("empty_batch", f"native refuses it too: {refusal}", compared=1)
         if UNDEFINED_RESHAPE.search(answer.error or ""):
             told = "refused: ONNX's Reshape finds no open size (-1) among no elements"
-            return passed("empty_batch", told, compared=1, feed=named.label)
-        return failed("empty_batch", f"refused: {answer.error}", feed=named.label)
+            return passed("empty_batch", told, compared=1, inputs=named.label)
+        return failed("empty_batch", f"refused: {answer.error}", inputs=named.label)
     wanted = {
         spec.name: _no_samples(spec, subject.model, answer.outputs.get(spec.name))
         for spec in subject.model.outputs
@@ -185,11 +185,11 @@ def check_empty_batch(subject: Subject) -> CheckResult:
         return failed(
             "empty_batch",
             problem,
-            feed=named.label,
-            reproduction=reproduction.misshapen(named.feed, wanted, answer.outputs),
+            inputs=named.label,
+            reproduction=reproduction.misshapen(named.inputs, wanted, answer.outputs),
         )
     facts = sum(array.ndim for array in wanted.values())
-    return passed("empty_batch", "no sample in, none out", compared=facts, feed=named.label)
+    return passed("empty_batch", "no sample in, none out", compared=facts, inputs=named.label)
 
 
 def _no_samples(spec: TensorSpec, model: ModelSpec, got: Array | None) -> Array:
@@ -207,28 +207,28 @@ def _no_samples(spec: TensorSpec, model: ModelSpec, got: Array | None) -> Array:
 
 @register_check(
     control="accepts_anything",
-    feeds=("malformed",),
+    input_sets=("malformed",),
     example=lambda seed: {"flaw": "dtype"},
     ordinary=False,
     tests=4,
     more=lambda model: 0 if fixed_axis(model) else -1,
 )
 def check_refusal(subject: Subject, flaw: str) -> CheckResult:
-    """A feed with a wrong name, dtype, rank or size gets an error, not a number."""
+    """A set of inputs with a wrong name, dtype, rank or size gets an error, not a number."""
     flaws = malformed(subject.model, subject.seed)
     if flaw not in flaws:
         return skipped("refusal", "every axis is symbolic: no size is wrong")
     named = flaws[flaw]
-    answer = subject.run(named.feed)
+    answer = subject.run(named.inputs)
     if answer.error is None:
         return failed(
             "refusal",
             f"{named.label}: the session answered with numbers",
-            feed=named.label,
-            reproduction=reproduction.accepted(named.feed, answer.outputs),
+            inputs=named.label,
+            reproduction=reproduction.accepted(named.inputs, answer.outputs),
         )
     if answer.died:
-        return failed("refusal", f"{named.label}: {answer.error}", feed=named.label)
+        return failed("refusal", f"{named.label}: {answer.error}", inputs=named.label)
     if not answer.error.strip():
-        return failed("refusal", f"{named.label}: refused without a word", feed=named.label)
-    return passed("refusal", f"{named.label}: {answer.error[:200]}", compared=1, feed=named.label)
+        return failed("refusal", f"{named.label}: refused without a word", inputs=named.label)
+    return passed("refusal", f"{named.label}: {answer.error[:200]}", compared=1, inputs=named.label)

@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx
 
-from onnx_conformance.catalog.exporters import GIVEN
+from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.checks.audit.graph_weights import graphs
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.onnx_file import load_model
@@ -78,7 +78,7 @@ def _inputs(subject: Subject) -> list[dict[str, Any]]:
 
 def _may_be_named(subject: Subject, tensor: dict[str, Any]) -> bool:
     """Whether a name that nobody promised is one that an exporter makes up."""
-    if subject.case.exporter != GIVEN.name:
+    if subject.case.exporter != EXTERNAL.name:
         return True  # the route chooses, and is known to
     return chosen_by_exporter(tensor, subject.artifact.facts["producer"], subject.weights.names)
 

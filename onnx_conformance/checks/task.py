@@ -94,7 +94,7 @@ def check_task(subject: Subject) -> CheckResult:
     rule = subject.tolerances.rule("task", subject.case)
     samples = task_samples(model, subject.seed)
     try:
-        both = answers_to(subject, list(samples.feeds))
+        both = answers_to(subject, list(samples.input_sets))
         native, runtime = (_logits(model, side) for side in (both.native, both.runtime))
         _refuse_vacuous(native, samples.labels, rule)
         asked = [one for one in QUESTIONS if samples.labels is not None or not one.labelled]
@@ -106,7 +106,7 @@ def check_task(subject: Subject) -> CheckResult:
     allowed = ", ".join(f"{one.key} {rule[one.key]:g}" for one in wrong)
     evidence: dict[str, Any] = {
         "statistics": {key: asdict(interval) for key, interval in found.items()},
-        "feed": TASKS[model.task].story,
+        "inputs": TASKS[model.task].story,
     }
     if not wrong:
         told = f"{told}; {_basis(native, samples.labels)}"

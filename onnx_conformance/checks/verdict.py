@@ -1,4 +1,4 @@
-"""How an answer is judged on a feed: by the error budget, without an oracle by allclose."""
+"""How an answer is judged on a set of inputs: by the error budget, without an oracle by allclose."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.placement import describe_placement
-from onnx_conformance.core.budget import Reference, Score, largest_yardstick, worst_score
+from onnx_conformance.core.budget import Reference, Score, largest_noise_floor, worst_score
 from onnx_conformance.core.comparison import (
     Mismatch,
     Outputs,
@@ -20,36 +20,36 @@ from onnx_conformance.core.comparison import (
 )
 from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Subject
 
 
 def judge(
     subject: Subject,
     name: str,
-    feed: Feed,
+    inputs: Inputs,
     label: str,
     *,
-    given: Feed | None = None,
+    given: Inputs | None = None,
     repeat: int = 0,
 ) -> CheckResult:
-    """The error budget on any feed, as the verdict of check ``name``.
+    """The error budget on any set of inputs, as the verdict of check ``name``.
 
     Args:
-        label: the words that describe the feed.
+        label: the words that describe the inputs.
         given: what the session is fed, where that is more than what native is.
-        repeat: which run of the feed is judged.
+        repeat: which run of the inputs is judged.
     """
-    fed = feed if given is None else given
+    fed = inputs if given is None else given
     answer = subject.run(fed, repeat)
     if answer.outputs is None:
         return failed(
             name,
-            f"the session refused the feed: {answer.error}",
-            feed=label,
+            f"the session refused the inputs: {answer.error}",
+            inputs=label,
             reproduction=reproduction.unanswered(fed),
         )
-    reference = subject.reference(feed)
+    reference = subject.reference(inputs)
     if not subject.model.oracle:
         return judge_by_allclose(subject, name, label, fed, reference.native, answer.outputs)
     rule = subject.tolerances.rule("error_budget", subject.case)
@@ -60,14 +60,14 @@ def judge(
         return failed(
             name,
             problem,
-            feed=label,
+            inputs=label,
             details=evidence_lines(subject),
             reproduction=reproduction.over_budget(
                 fed, reference, answer.outputs, subject.model.outputs, rule
             ),
         )
-    noise = largest_yardstick(reference, subject.model.outputs)
-    if noise > rule["maximum_yardstick"]:
+    noise = largest_noise_floor(reference, subject.model.outputs)
+    if noise > rule["maximum_noise_floor"]:
         reason = (
             f"{reference.unit} itself errs by {noise:.2g} of the output on {label}: "
             "it proves nothing"
@@ -83,7 +83,7 @@ def judge(
             score=score.value,
             budget=rule["factor"],
             statistics=asdict(numbers),
-            feed=label,
+            inputs=label,
         )
     return failed(
         name,
@@ -92,10 +92,10 @@ def judge(
         score=score.value,
         budget=rule["factor"],
         statistics=asdict(numbers),
-        feed=label,
+        inputs=label,
         details=(
             *_worst_element(reference, answer.outputs, score),
-            f"budget: error {score.value:.3g}x the {score.unit} yardstick, allowed "
+            f"budget: error {score.value:.3g}x the {score.unit} noise floor, allowed "
             f"{rule['factor']:g}x ({score.norm} norm of the {score.view}; {rule.origin})",
             *evidence_lines(subject),
         ),
@@ -106,14 +106,14 @@ def judge(
 
 
 def judge_by_allclose(
-    subject: Subject, name: str, label: str, fed: Feed, native: Outputs, got: Outputs
+    subject: Subject, name: str, label: str, fed: Inputs, native: Outputs, got: Outputs
 ) -> CheckResult:
     """The verdict where nothing can be computed in float64: closeness to native itself."""
     rule = subject.tolerances.rule("allclose", subject.case)
     trace = reproduction.not_close(fed, native, got, rule)
     problem = structure_problem(native, got) or nonfinite_problem(native, got)
     if problem:
-        return failed(name, problem, feed=label, reproduction=trace)
+        return failed(name, problem, inputs=label, reproduction=trace)
     wrong = allclose_mismatch(native, got, rule["rtol"], rule["atol_rms"], scale_atol=True)
     if wrong:
         return not_close(subject, name, wrong, label, rule, trace)
@@ -124,7 +124,7 @@ def judge_by_allclose(
         f"of the output's rms ({rule.origin})",
         compared=sum(array.size for array in got.values()),
         statistics=asdict(numbers),
-        feed=label,
+        inputs=label,
     )
 
 
@@ -154,7 +154,7 @@ def not_close(
         name,
         f"output '{wrong.output}' is not close to native {subject.model.framework}",
         compared=wrong.elements,
-        feed=label,
+        inputs=label,
         details=(
             f"mismatched {wrong.count} / {wrong.elements} ({share:.3g} %)",
             f"worst at {list(wrong.index)}: expected {wrong.expected:.6g}, got {wrong.got:.6g}",

@@ -43,7 +43,7 @@ def _audited(subject: Subject, model: onnx.ModelProto, found: Dequantised) -> Au
     """The audit by the first reading of the file that explains every weight, or by the best.
 
     Constants that no output depends on count for nothing. In float32 alone they excuse what is
-    nowhere else: a weight that a rewrite split into bits too small to know is left to the feeds.
+    nowhere else: a weight that a rewrite split into bits too small to know is left to the inputs.
     """
     dead = dead_constants(model)
     used = {name: array for name, array in found.arrays.items() if name not in dead}
@@ -114,7 +114,7 @@ def check_initializers(subject: Subject) -> CheckResult:
 
     In a half-precision file it may be rounded to that, in one of eight bits by half a step.
 
-    Feeds cannot see one flipped sign among millions of weights; this reads the weights.
+    Inputs cannot see one flipped sign among millions of weights; this reads the weights.
     """
     model = load_model(subject.artifact.path, weights=False)
     try:

@@ -22,7 +22,7 @@ Installed = Callable[[str], str | None]  # a distribution's version, or None
 
 
 @dataclass(frozen=True)
-class Clash:
+class Incompatibility:
     """An entry of ``clashes.yaml``.
 
     Args:
@@ -59,7 +59,7 @@ def _fits(names: list[str], wanted: str, installed: Installed) -> bool:
     return any(SpecifierSet(wanted).contains(number, prereleases=True) for number in found)
 
 
-def load_clashes(path: Path = SHIPPED) -> list[Clash]:
+def load_incompatibilities(path: Path = SHIPPED) -> list[Incompatibility]:
     """Every entry of a file.
 
     Raises:
@@ -74,7 +74,7 @@ def load_clashes(path: Path = SHIPPED) -> list[Clash]:
     return [_entry(path, number, entry) for number, entry in enumerate(entries, start=1)]
 
 
-def _entry(path: Path, number: int, entry: Any) -> Clash:
+def _entry(path: Path, number: int, entry: Any) -> Incompatibility:
     where = f"{path}, entry {number}"
     if not isinstance(entry, dict) or set(entry) != KEYS:
         raise UsageError(f"{where}: must have exactly the keys {', '.join(sorted(KEYS))}")
@@ -91,7 +91,7 @@ def _entry(path: Path, number: int, entry: Any) -> Clash:
                 SpecifierSet(wanted)
     except (AttributeError, TypeError, InvalidSpecifier) as error:
         raise UsageError(f"{where}: 'packages' must map packages to specifiers") from error
-    return Clash(**entry)
+    return Incompatibility(**entry)
 
 
 def unmet(

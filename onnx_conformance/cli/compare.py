@@ -13,9 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from onnx_conformance.catalog.exporters import GIVEN
+from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.cli import compare_page
-from onnx_conformance.cli.context import Desk, desk, named_model, read_run
+from onnx_conformance.cli.context import ToolContext, context, named_model, read_run
 from onnx_conformance.cli.default_route import case_of
 from onnx_conformance.cli.image_latency import Race, Track
 from onnx_conformance.cli.predictions import Scene, counterpart, look, seeing, told_apart
@@ -63,7 +63,7 @@ def _main(arguments: list[str]) -> int:
     say(console, f"{image.name} through {', '.join(model.name for model in models)}")
     with ExitStack() as stack:
         tick = stack.enter_context(progress(console, "looking"))
-        ready = stack.enter_context(desk(run, tick))
+        ready = stack.enter_context(context(run, tick))
         contenders = [Contender(model, _cases(ready, model)) for model in models]
         track = Track(ready)
         stack.callback(track.close)
@@ -83,19 +83,19 @@ def _main(arguments: list[str]) -> int:
     return OK if all(scene.agree for scene in scenes) else RED
 
 
-def _make(ready: Desk, contender: Contender) -> None:
+def _make(ready: ToolContext, contender: Contender) -> None:
     """The model's weights and artifacts, which every later step reads.
 
     Raises:
         ConformanceError: the model cannot be built, or the file cannot be made.
     """
     for case in contender.cases:
-        ready.workbench.artifact(case)
-    ready.workbench.native_request(contender.model)
+        ready.conformance_session.artifact(case)
+    ready.conformance_session.native_request(contender.model)
 
 
-def _absent(ready: Desk) -> list[str]:
-    probes = ready.workbench.known_probes()
+def _absent(ready: ToolContext) -> list[str]:
+    probes = ready.conformance_session.known_probes()
     return [f"not here: {name}: {p['reason']}" for name, p in probes.items() if not p["usable"]]
 
 
@@ -120,19 +120,19 @@ def _run(model: str, artifact: str, suite: list[str]) -> PerfRun:
     return read_run(["--model", model, "--first-finding", *given, *suite])
 
 
-def _cases(ready: Desk, model: ModelSpec) -> tuple[Case, ...]:
+def _cases(ready: ToolContext, model: ModelSpec) -> tuple[Case, ...]:
     """The model's case on each provider of the run that works here.
 
     Raises:
         UsageError: none of them does, or several files are given.
     """
     providers = dict.fromkeys(case.provider for case in ready.run.cases)
-    probes = {name: ready.workbench.probe(name) for name in providers}
+    probes = {name: ready.conformance_session.probe(name) for name in providers}
     usable = [name for name, probe in probes.items() if probe.usable]
     if not usable:
         told = "; ".join(f"{name}: {probe.reason}" for name, probe in probes.items())
         raise UsageError(f"no provider that was asked for works here ({told})")
-    given = [case for case in ready.run.cases if case.exporter == GIVEN.name or case.artifact]
+    given = [case for case in ready.run.cases if case.exporter == EXTERNAL.name or case.artifact]
     if given:
         if len({case.artifact for case in given}) > 1:
             raise UsageError("ARTIFACT names a folder of several files; name one file")
@@ -145,22 +145,24 @@ def _cases(ready: Desk, model: ModelSpec) -> tuple[Case, ...]:
 
 def _right(scene: Scene, cases: tuple[Case, ...]) -> list[Case]:
     """The cases whose answer is right: a fast wrong one is no result."""
-    verdicts = [sight.verdict for sight in scene.sights if sight.verdict is not None]
+    verdicts = [
+        prediction.verdict for prediction in scene.predictions if prediction.verdict is not None
+    ]
     return [case for case, verdict in zip(cases, verdicts, strict=True) if verdict.passed]
 
 
 def _tell(console: Console, scenes: list[Scene], timed: Race) -> None:
     for scene in scenes:
-        console.print(_sights(scene))
+        console.print(_predictions(scene))
         if scene.assumed:
             say(console, _assumed(scene.model), "dim")
-        for sight in scene.sights:
-            if sight.verdict is not None:
-                passed = sight.verdict.passed
+        for prediction in scene.predictions:
+            if prediction.verdict is not None:
+                passed = prediction.verdict.passed
                 words = "agrees with" if passed else "DISAGREES with"
-                told = "" if passed else f": {sight.verdict.reason}"
+                told = "" if passed else f": {prediction.verdict.reason}"
                 mark = "✓" if passed else "✗"
-                line = f"{mark} {sight.who} {words} {scene.sights[0].who}{told}"
+                line = f"{mark} {prediction.who} {words} {scene.predictions[0].who}{told}"
                 say(console, line, "green" if passed else "bold red")
     if len(scenes) > 1:
         say(console, APART, "dim")
@@ -179,15 +181,17 @@ def _assumed(model: ModelSpec) -> str:
     )
 
 
-def _sights(scene: Scene) -> Table:
+def _predictions(scene: Scene) -> Table:
     table = Table(title=f"{scene.model.name}: top 5", title_justify="left")
     table.add_column("")
-    for sight in scene.sights:
-        table.add_column(sight.who)
-    for place in range(max(len(sight.top) for sight in scene.sights)):
+    for prediction in scene.predictions:
+        table.add_column(prediction.who)
+    for place in range(max(len(prediction.top) for prediction in scene.predictions)):
         cells = [
-            f"{sight.top[place][0]} {sight.top[place][1]:.1f} %" if sight.top else "no answer"
-            for sight in scene.sights
+            f"{prediction.top[place][0]} {prediction.top[place][1]:.1f} %"
+            if prediction.top
+            else "no answer"
+            for prediction in scene.predictions
         ]
         table.add_row(str(place + 1), *cells)
     return table

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 
 from onnx_conformance.cli.image_latency import Race
-from onnx_conformance.cli.predictions import Scene, Sight, told_apart
+from onnx_conformance.cli.predictions import Prediction, Scene, told_apart
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
@@ -78,15 +78,15 @@ def _scene(scene: Scene) -> dict[str, Any]:
         "model": scene.model.name,
         "assumed": scene.assumed,
         "preprocessing": scene.model.preprocessing,
-        "sights": [_sight(sight) for sight in scene.sights],
+        "predictions": [_prediction(prediction) for prediction in scene.predictions],
     }
 
 
-def _sight(sight: Sight) -> dict[str, Any]:
-    verdict = sight.verdict
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    verdict = prediction.verdict
     return {
-        "who": sight.who,
-        "top": sight.top,
+        "who": prediction.who,
+        "top": prediction.top,
         "verdict": None if verdict is None else ("passed" if verdict.passed else "failed"),
         "reason": None if verdict is None or verdict.passed else verdict.reason,
         "score": None if verdict is None else verdict.score,

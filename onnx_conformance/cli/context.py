@@ -1,4 +1,4 @@
-"""What every tool works with: the suite's options, its workbench, and its verdicts."""
+"""What every tool works with: the suite's options, its session, and its verdicts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from onnx_conformance.perf.latency.certification import FAMILIES
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.options import add_options
 from onnx_conformance.plugin.run import make_run
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Artifact
 from onnx_conformance.session.user_models import adopt
@@ -65,16 +65,16 @@ class _Config:
 
 
 @dataclass(frozen=True)
-class Desk:
-    """A run with its workbench."""
+class ToolContext:
+    """A run with its session."""
 
     run: PerfRun
     store: Store
-    workbench: Workbench
+    conformance_session: ConformanceSession
 
     def subject(self, case: Case, given: Artifact | None = None) -> LiveSubject:
         """A case as checks see it; ``given`` is judged in place of its export."""
-        return LiveSubject(case, self.workbench, self.run.tolerances, given)
+        return LiveSubject(case, self.conformance_session, self.run.tolerances, given)
 
     def certificate(self, subject: LiveSubject) -> Certificate:
         """Every check that a case owes, or the verdict of an earlier run.
@@ -84,21 +84,21 @@ class Desk:
         """
         settings, known = self.run.settings, self.run.known_failures
         if not certified(subject, settings, self.store, known):
-            self.workbench.plan({subject.case: set(FAMILIES)})
+            self.conformance_session.plan({subject.case: set(FAMILIES)})
         return certify(subject, settings, self.store, known)
 
 
 @contextmanager
-def desk(run: PerfRun, tick: Tick | None = None) -> Iterator[Desk]:
-    """Open a workbench; its engines end with it."""
+def context(run: PerfRun, tick: Tick | None = None) -> Iterator[ToolContext]:
+    """Open a session; its workers end with it."""
     with ExitStack() as stack:
         root = run.settings.cache_dir
         if run.temporary_cache:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conformance-")))
         store = Store(root)
-        workbench = Workbench(run.settings, store, Clock(tick))
-        stack.callback(workbench.close)
-        yield Desk(run, store, workbench)
+        conformance_session = ConformanceSession(run.settings, store, Clock(tick))
+        stack.callback(conformance_session.close)
+        yield ToolContext(run, store, conformance_session)
 
 
 def reason_of(error: ConformanceError) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnx_conformance.cli.context import Desk, named_model, reason_of
+from onnx_conformance.cli.context import ToolContext, named_model, reason_of
 from onnx_conformance.cli.staged_file import Staged, Unplaced, staged
 from onnx_conformance.core.comparison import statistics, structure_problem
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
@@ -15,8 +15,8 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.inputs.families import ORDINARY, chosen
-from onnx_conformance.inputs.recipes import Feed
-from onnx_conformance.inputs.typical import typical_feeds
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.typical import typical_inputs
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.known_failures import EXPORT, find
 from onnx_conformance.session.live_subject import LiveSubject
@@ -24,11 +24,11 @@ from onnx_conformance.session.subject import Artifact
 
 SCHEMA = 1
 MEBIBYTE = 2**20
-FEW = 9  # typical feeds
+FEW = 9  # typical inputs
 
 
 @dataclass(frozen=True)
-class Wish:
+class ConversionRequest:
     """What is wanted: a case's export at ``out``; judged first, unless ``validate`` is False."""
 
     case: Case
@@ -38,13 +38,13 @@ class Wish:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far ONNX Runtime is from native on ordinary feeds: absolute, over all elements."""
+    """How far ONNX Runtime is from native on ordinary inputs: absolute, over all elements."""
 
     most: float
     mean: float
 
 
-def convert(desk: Desk, wish: Wish) -> dict[str, Any]:
+def convert(context: ToolContext, request: ConversionRequest) -> dict[str, Any]:
     """Do it; returns the conversion's report as plain data.
 
     ``validation_passed`` is None where nothing was validated, and ``output_path`` None where
@@ -55,18 +55,18 @@ def convert(desk: Desk, wish: Wish) -> dict[str, Any]:
         CapabilityMissing: the framework is not installed.
     """
     started = time.perf_counter()
-    report = _blank(desk, wish)
+    report = _blank(context, request)
     try:
-        artifact = desk.workbench.artifact(wish.case)
-        with staged(artifact, wish.out) as ready:
-            report.update(_facts(wish.case, ready.artifact))
-            _judge(desk, wish, ready, report)
+        artifact = context.conformance_session.artifact(request.case)
+        with staged(artifact, request.out) as ready:
+            report.update(_facts(request.case, ready.artifact))
+            _judge(context, request, ready, report)
     except (CapabilityMissing, Unplaced):
         raise
     except ConformanceError as failure:
-        if wish.validate:
+        if request.validate:
             report["validation_passed"] = False
-        report["error"] = _told(desk, wish, failure)
+        report["error"] = _told(context, request, failure)
     report["seconds"] = round(time.perf_counter() - started, 3)
     return report
 
@@ -80,15 +80,17 @@ def weights_of(model: ModelSpec, settings: Settings) -> str:
     )
 
 
-def _judge(desk: Desk, wish: Wish, ready: Staged, report: dict[str, Any]) -> None:
+def _judge(
+    context: ToolContext, request: ConversionRequest, ready: Staged, report: dict[str, Any]
+) -> None:
     """Place what is valid, and say what was found.
 
     Raises:
         ConformanceError: why it is not valid.
     """
-    subject = desk.subject(wish.case, ready.artifact)
-    if wish.validate:
-        certificate = desk.certificate(subject)
+    subject = context.subject(request.case, ready.artifact)
+    if request.validate:
+        certificate = context.certificate(subject)
         difference = _difference(subject)
         report["max_difference"], report["mean_difference"] = difference.most, difference.mean
         if not certificate.proof:
@@ -98,7 +100,7 @@ def _judge(desk: Desk, wish: Wish, ready: Staged, report: dict[str, Any]) -> Non
         report["about"]["evidence"] = str(certificate)
         report["about"]["not_judged"] = _not_judged(subject)
     ready.place()
-    report["output_path"] = str(wish.out)
+    report["output_path"] = str(request.out)
     report["about"]["files"] = [file.name for file in ready.artifact.files]
     report["about"]["sha256"] = list(ready.artifact.sha256)
 
@@ -118,11 +120,11 @@ def _difference(subject: LiveSubject) -> Difference:
     """The differences that users ask for; they inform, the verdict is the certificate's.
 
     Raises:
-        NotValid: the session refuses a feed, or answers in another shape.
+        NotValid: the session refuses a set of inputs, or answers in another shape.
     """
     most, total, elements = 0.0, 0.0, 0
-    for feed in _measured(subject):
-        native, answer = subject.reference(feed).native, subject.run(feed)
+    for inputs in _measured(subject):
+        native, answer = subject.reference(inputs).native, subject.run(inputs)
         problem = answer.error or structure_problem(native, answer.outputs or {})
         if problem:
             raise NotValid(problem)
@@ -132,30 +134,30 @@ def _difference(subject: LiveSubject) -> Difference:
     return Difference(most, total / max(elements, 1))
 
 
-def _measured(subject: LiveSubject) -> list[Feed]:
-    """The feeds of the differences: of int8, such as it was calibrated for."""
+def _measured(subject: LiveSubject) -> list[Inputs]:
+    """The inputs of the differences: of int8, such as it was calibrated for."""
     if subject.case.precision == INT8:
-        return typical_feeds(subject.model, subject.seed)[:FEW]
+        return typical_inputs(subject.model, subject.seed)[:FEW]
     return chosen(ORDINARY, subject.model, subject.seed)
 
 
-def _told(desk: Desk, wish: Wish, failure: ConformanceError) -> str:
+def _told(context: ToolContext, request: ConversionRequest, failure: ConformanceError) -> str:
     """Why it is not valid, and what lies at OUT now."""
-    known = find(list(desk.run.known_failures), wish.case, EXPORT)
+    known = find(list(context.run.known_failures), request.case, EXPORT)
     reason = reason_of(failure)
     if known is not None and known.explains(failure):
         reason += f" (known: {known})"
-    left = "the older file there was left as it is" if wish.out.exists() else "there is no file"
-    return f"{reason}; nothing was written to {wish.out}: {left}"
+    left = "the older file there was left as it is" if request.out.exists() else "there is no file"
+    return f"{reason}; nothing was written to {request.out}: {left}"
 
 
-def _blank(desk: Desk, wish: Wish) -> dict[str, Any]:
-    settings = desk.run.settings
+def _blank(context: ToolContext, request: ConversionRequest) -> dict[str, Any]:
+    settings = context.run.settings
     return {
         "schema": SCHEMA,
         "output_path": None,
         "file_size_mb": None,
-        "opset_version": {"asked": wish.case.opset, "delivered": None},
+        "opset_version": {"asked": request.case.opset, "delivered": None},
         "nodes": None,
         "inputs": None,
         "outputs": None,
@@ -165,11 +167,11 @@ def _blank(desk: Desk, wish: Wish) -> dict[str, Any]:
         "error": None,
         "seconds": None,
         "about": {
-            "model": wish.case.model,
-            "exporter": wish.case.route,
-            "provider": wish.case.provider,
-            "weights": weights_of(named_model(wish.case.model), settings),
-            "differences": f"absolute, from native float32, on {_feeds(wish.case)}",
+            "model": request.case.model,
+            "exporter": request.case.route,
+            "provider": request.case.provider,
+            "weights": weights_of(named_model(request.case.model), settings),
+            "differences": f"absolute, from native float32, on {_input_sets(request.case)}",
             "files": None,
             "sha256": None,
             "evidence": None,
@@ -179,8 +181,8 @@ def _blank(desk: Desk, wish: Wish) -> dict[str, Any]:
     }
 
 
-def _feeds(case: Case) -> str:
-    return "typical feeds" if case.precision == INT8 else f"the feeds {', '.join(ORDINARY)}"
+def _input_sets(case: Case) -> str:
+    return "typical inputs" if case.precision == INT8 else f"the inputs {', '.join(ORDINARY)}"
 
 
 def _facts(case: Case, artifact: Artifact) -> dict[str, Any]:

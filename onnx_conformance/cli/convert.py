@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from onnx_conformance.cli.context import desk, named_model, read_run
-from onnx_conformance.cli.conversion import Wish, convert, weights_of
+from onnx_conformance.cli.context import context, named_model, read_run
+from onnx_conformance.cli.conversion import ConversionRequest, convert, weights_of
 from onnx_conformance.cli.default_route import case_of
 from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
 from onnx_conformance.core.errors import UsageError
@@ -43,8 +43,8 @@ def _main(arguments: list[str]) -> int:
     _refuse(out)
     weights = weights_of(model, run.settings)
     say(console, f"by {case.route} at opset {case.opset}, {weights}, to {out}")
-    with progress(console, "converting") as tick, desk(run, tick) as ready:
-        report = convert(ready, Wish(case, out, chosen.validate))
+    with progress(console, "converting") as tick, context(run, tick) as ready:
+        report = convert(ready, ConversionRequest(case, out, chosen.validate))
     path = out.with_name(REPORT)
     write_whole(path, (json.dumps(report, indent=1) + "\n").encode(), "OUT")
     _tell(console, report, path)

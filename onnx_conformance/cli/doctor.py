@@ -13,11 +13,11 @@ from pathlib import Path
 from rich.console import Console
 
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS
-from onnx_conformance.cli.clashes import load_clashes, unmet
+from onnx_conformance.cli.clashes import load_incompatibilities, unmet
 from onnx_conformance.cli.machine import GIBIBYTE, Imported, disk, gpus, hardware, imports
 from onnx_conformance.cli.node_placement import probe_all
 from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
-from onnx_conformance.core.errors import EngineError, UsageError
+from onnx_conformance.core.errors import UsageError, WorkerError
 from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
@@ -52,23 +52,23 @@ def _main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     around, cache = environment(), Path(chosen.cache_dir).absolute()
     say(console, f"Python {around['python']} on {around['platform']}", "bold")
-    say(console, f"{around['processor']}: {hardware()}; engines use 1 thread unless told otherwise")
+    say(console, f"{around['processor']}: {hardware()}; workers use 1 thread unless told otherwise")
     for line in gpus() or ["no NVIDIA driver here (nvidia-smi)"]:
         say(console, f"GPU: {line}")
     versions = ", ".join(f"{name} {number}" for name, number in around["versions"].items())
     say(console, f"versions: {versions}")
     used, free = disk(cache)
     say(console, f"cache: {cache}, {used / GIBIBYTE:.2f} GiB; {free / GIBIBYTE:.1f} GiB free")
-    with progress(console, "starting the engines"):
-        engines = imports(chosen.limit)
-    _tell_engines(console, engines)
+    with progress(console, "starting the workers"):
+        workers = imports(chosen.limit)
+    _tell_workers(console, workers)
     with progress(console, "trying the providers"):
-        providers = _providers(engines, chosen.limit)
+        providers = _providers(workers, chosen.limit)
     _tell_providers(console, providers)
     found = [
         *of_python(sys.version_info[:2]),
         *of_cache(cache, free),
-        *of_engines(engines),
+        *of_workers(workers),
         *of_providers(providers),
         *of_packages(around["versions"]),
     ]
@@ -93,16 +93,16 @@ def of_cache(cache: Path, free: int) -> Iterator[Finding]:
         yield Finding(f"{room} free for the cache, and a cold run needs {ROOMY // GIBIBYTE}", False)
 
 
-def of_engines(engines: dict[str, Imported]) -> Iterator[Finding]:
+def of_workers(workers: dict[str, Imported]) -> Iterator[Finding]:
     """One framework and ONNX Runtime must start; a framework that is broken stops the run."""
     install = "'make install' installs it"
-    for kind, engine in engines.items():
-        if not engine.installed:
+    for kind, worker in workers.items():
+        if not worker.installed:
             needed = kind not in FRAMEWORKS
             yield Finding(f"{kind} is not installed; {install}", needed)
-        elif engine.error:
-            yield Finding(f"{kind} cannot be imported: {engine.error}", True)
-    if not any(engines[kind].usable for kind in FRAMEWORKS):
+        elif worker.error:
+            yield Finding(f"{kind} cannot be imported: {worker.error}", True)
+    if not any(workers[kind].usable for kind in FRAMEWORKS):
         yield Finding(f"no framework can be used: {' or '.join(FRAMEWORKS)} is needed", True)
 
 
@@ -115,28 +115,28 @@ def of_providers(providers: dict[str, ProbeResult]) -> Iterator[Finding]:
 
 def of_packages(packages: dict[str, str]) -> Iterator[Finding]:
     """Known clashes, and requirements that are not met."""
-    for clash in load_clashes():
-        if clash.applies():
-            yield Finding(str(clash), clash.stops)
+    for incompatibility in load_incompatibilities():
+        if incompatibility.applies():
+            yield Finding(str(incompatibility), incompatibility.stops)
     for problem in unmet(packages):
         yield Finding(f"{problem}; pip install --upgrade both, or 'make install'", False)
 
 
-def _providers(engines: dict[str, Imported], limit: float) -> dict[str, ProbeResult]:
-    if not engines["onnxruntime"].usable:
+def _providers(workers: dict[str, Imported], limit: float) -> dict[str, ProbeResult]:
+    if not workers["onnxruntime"].usable:
         return {}
     try:
         return probe_all(limit)
-    except EngineError as error:
+    except WorkerError as error:
         return {"cpu": ProbeResult(False, " ".join(str(error).split()))}
 
 
-def _tell_engines(console: Console, engines: dict[str, Imported]) -> None:
-    for kind, engine in engines.items():
-        if engine.usable:
-            say(console, f"✓ {kind}: starts in {engine.seconds:.1f} s", "green")
+def _tell_workers(console: Console, workers: dict[str, Imported]) -> None:
+    for kind, worker in workers.items():
+        if worker.usable:
+            say(console, f"✓ {kind}: starts in {worker.seconds:.1f} s", "green")
         else:
-            say(console, f"✗ {kind}: {engine.error}", "bold red")
+            say(console, f"✗ {kind}: {worker.error}", "bold red")
 
 
 def _tell_providers(console: Console, providers: dict[str, ProbeResult]) -> None:

@@ -1,4 +1,4 @@
-"""How long each engine takes for a photograph: a short, interleaved measurement."""
+"""How long each worker takes for a photograph: a short, interleaved measurement."""
 
 from __future__ import annotations
 
@@ -7,21 +7,29 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnx_conformance.cli.context import Desk, reason_of
-from onnx_conformance.cli.predictions import NAMES, feed_of
+from onnx_conformance.cli.context import ToolContext, reason_of
+from onnx_conformance.cli.predictions import NAMES, inputs_of
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.spec import Case, ModelSpec
-from onnx_conformance.perf.latency.certification import judge_timed, timed_rule, yardstick_of_timed
-from onnx_conformance.perf.latency.contenders import Rival, native_rivals, runtime_rivals
+from onnx_conformance.perf.latency.certification import (
+    judge_timed,
+    noise_floor_of_timed,
+    timed_rule,
+)
+from onnx_conformance.perf.latency.contenders import (
+    Contender,
+    native_contenders,
+    runtime_contenders,
+)
 from onnx_conformance.perf.latency.interleave import (
+    Block,
     Interleaved,
     Seconds,
-    Turn,
     interleave,
-    plan_turn,
+    plan_block,
 )
 from onnx_conformance.perf.latency.ratios import CONFIDENCE, Ratio, paired_ratio
-from onnx_conformance.perf.latency.timed_sessions import Seat, Seats
+from onnx_conformance.perf.latency.timed_sessions import TimedSession, TimedSessions
 
 WARM_SECONDS = 0.5
 ROUND_SECONDS = 2.0  # of all rounds together
@@ -66,65 +74,69 @@ class Race:
 
 
 class Track:
-    """Where engines are timed; they start in the background, while others still look.
+    """Where workers are timed; they start in the background, while others still look.
 
-    An engine's answer of the very call that is timed must be within the error budget; else it
+    a worker's answer of the very call that is timed must be within the error budget; else it
     has no time.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._seats = Seats(desk.run, desk.workbench)
+    def __init__(self, context: ToolContext) -> None:
+        self._context = context
+        self._timed_sessions = TimedSessions(context.run, context.conformance_session)
         self._pool = ThreadPoolExecutor(max_workers=1)
 
     def start(self, model: ModelSpec, cases: Sequence[Case]) -> None:
-        """Start the engines of a model whose artifacts are at hand."""
-        for rival in _rivals(model, cases):
-            self._pool.submit(self._seats.of, model, rival)  # what fails here fails again below
+        """Start the workers of a model whose artifacts are at hand."""
+        for contender in _contenders(model, cases):
+            self._pool.submit(
+                self._timed_sessions.of, model, contender
+            )  # what fails here fails again below
 
     def race(self, entries: Sequence[tuple[ModelSpec, Sequence[Case]]], image: Path) -> Race:
         """Time native and each case on a photograph, side by side."""
         self._pool.submit(lambda: None).result()
         absent: list[str] = []
-        turns: dict[str, Turn] = {}
+        blocks: dict[str, Block] = {}
         for model, cases in entries:
-            for rival in _rivals(model, cases):
-                who = _who(model, rival, len(entries) > 1)
+            for contender in _contenders(model, cases):
+                who = _who(model, contender, len(entries) > 1)
                 try:
-                    turns[who] = self._enter(model, rival, who, image)
+                    blocks[who] = self._enter(model, contender, who, image)
                 except ConformanceError as error:
                     absent.append(f"{who}: {reason_of(error)}")
-        self._desk.workbench.quiesce()
+        self._context.conformance_session.quiesce()
         found = interleave(
-            list(turns.values()),
+            list(blocks.values()),
             seconds=ROUND_SECONDS,
             least=LEAST_ROUNDS,
             most=MOST_ROUNDS,
-            seed=self._desk.run.settings.seed,
+            seed=self._context.run.settings.seed,
         )
         return Race(ranked(found), tuple(absent))
 
     def close(self) -> None:
-        """End every engine."""
+        """End every worker."""
         self._pool.shutdown(cancel_futures=True)
-        self._seats.close()
+        self._timed_sessions.close()
 
-    def _enter(self, model: ModelSpec, rival: Rival, who: str, image: Path) -> Turn:
-        """Seat a rival, judge what it answers, and warm it.
+    def _enter(self, model: ModelSpec, contender: Contender, who: str, image: Path) -> Block:
+        """Seat a contender, judge what it answers, and warm it.
 
         Raises:
             ConformanceError: why it has no time.
         """
-        seat: Seat = self._seats.of(model, rival)
-        feed, tolerances = feed_of(model, image), self._desk.run.tolerances
-        rehearsed = seat.host.rehearse(who, rival.form, seat.feed(feed), **seat.what)
-        outputs = {seat.name(name): array for name, array in rehearsed["outputs"].items()}
-        rule = timed_rule(tolerances, rival.judged_as)
-        yardstick = yardstick_of_timed(rival.judged_as)
-        reference = self._desk.workbench.reference(model, feed, yardstick)
+        timed_session: TimedSession = self._timed_sessions.of(model, contender)
+        inputs, tolerances = inputs_of(model, image), self._context.run.tolerances
+        rehearsed = timed_session.worker.rehearse(
+            who, contender.form, timed_session.inputs(inputs), **timed_session.what
+        )
+        outputs = {timed_session.name(name): array for name, array in rehearsed["outputs"].items()}
+        rule = timed_rule(tolerances, contender.judged_as)
+        noise_floor = noise_floor_of_timed(contender.judged_as)
+        reference = self._context.conformance_session.reference(model, inputs, noise_floor)
         judge_timed(model, reference, outputs, rule, who)
-        warmed = seat.host.call("warm", label=who, seconds=WARM_SECONDS)
-        return plan_turn(seat.host, who, warmed["seconds"])
+        warmed = timed_session.worker.call("warm", label=who, seconds=WARM_SECONDS)
+        return plan_block(timed_session.worker, who, warmed["seconds"])
 
 
 def ranked(found: Interleaved) -> tuple[Latency, ...]:
@@ -151,13 +163,13 @@ def _median(seconds: Seconds) -> tuple[float, float, float]:
     return middle, float(interval.low), float(interval.high)
 
 
-def _rivals(model: ModelSpec, cases: Sequence[Case]) -> list[Rival]:
-    native = native_rivals(model.name, model.framework, (), cases)
-    return [*native, *(each for each in runtime_rivals(list(cases)) if each.form == "plain")]
+def _contenders(model: ModelSpec, cases: Sequence[Case]) -> list[Contender]:
+    native = native_contenders(model.name, model.framework, (), cases)
+    return [*native, *(each for each in runtime_contenders(list(cases)) if each.form == "plain")]
 
 
-def _who(model: ModelSpec, rival: Rival, several: bool) -> str:
-    name = f"{NAMES[model.framework]}, {rival.form}"
-    if rival.case is not None:
-        name = f"ONNX Runtime, {rival.case.provider}"
+def _who(model: ModelSpec, contender: Contender, several: bool) -> str:
+    name = f"{NAMES[model.framework]}, {contender.form}"
+    if contender.case is not None:
+        name = f"ONNX Runtime, {contender.case.provider}"
     return f"{name} ({model.name})" if several else name

@@ -16,15 +16,15 @@ from rich.table import Table
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.cli.context import read_run
 from onnx_conformance.cli.file_contents import Weight, operators, weights
-from onnx_conformance.cli.node_placement import Taken, given_case, probe_all, take_all
+from onnx_conformance.cli.node_placement import Taken, external_case, probe_all, take_all
 from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.session.external_artifacts import read_given
+from onnx_conformance.session.external_artifacts import read_external_artifact
 from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.subject import Artifact
-from onnx_conformance.session.worker_queue import Clock, Lanes
+from onnx_conformance.session.worker_queue import Clock, WorkerQueues
 
 LARGEST = 10  # weights that are listed
 MEBIBYTE = 2**20
@@ -72,11 +72,11 @@ def read(path: Path, settings: Settings) -> Artifact:
     Raises:
         StageFailure: it cannot be read.
     """
-    lanes = Lanes(settings, Clock())
+    queues = WorkerQueues(settings, Clock())
     try:
-        return read_given(given_case(path), lanes)
+        return read_external_artifact(external_case(path), queues)
     finally:
-        lanes.close()
+        queues.close()
 
 
 def _tell_facts(console: Console, artifact: Artifact) -> None:

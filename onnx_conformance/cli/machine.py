@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from onnx_conformance.core.errors import ConformanceError
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 ENGINES = {"torch": "torch", "keras": "tensorflow", "onnxruntime": "onnxruntime"}  # their modules
 GIBIBYTE = 2**30
@@ -22,7 +22,7 @@ GIBIBYTE = 2**30
 
 @dataclass(frozen=True)
 class Imported:
-    """Whether an engine starts: seconds, or the words that say why not."""
+    """Whether a worker starts: seconds, or the words that say why not."""
 
     installed: bool
     seconds: float
@@ -35,7 +35,7 @@ class Imported:
 
 
 def imports(limit: float) -> dict[str, Imported]:
-    """Start each engine in a process of its own."""
+    """Start each worker in a process of its own."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         return dict(zip(ENGINES, pool.map(lambda kind: _import(kind, limit), ENGINES), strict=True))
 
@@ -43,13 +43,13 @@ def imports(limit: float) -> dict[str, Imported]:
 def _import(kind: str, limit: float) -> Imported:
     if importlib.util.find_spec(ENGINES[kind]) is None:
         return Imported(False, 0.0, "not installed")
-    engine, started = WorkerEngine(kind), time.perf_counter()
+    worker, started = ProcessWorkerClient(kind), time.perf_counter()
     try:
-        engine.start(limit)
+        worker.start(limit)
     except ConformanceError as error:
         return Imported(True, 0.0, " ".join(str(error).split()))
     finally:
-        engine.close()
+        worker.close()
     return Imported(True, time.perf_counter() - started)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onnx_conformance.catalog.exporters import GIVEN
+from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.provider_sources import survey
 from onnx_conformance.session.subject import Artifact
@@ -47,9 +47,9 @@ def take_all(artifact: Artifact, names: Iterable[str], settings: Settings) -> di
     return {name: _take(artifact, name, settings) for name in names}
 
 
-def given_case(path: Path, provider: str = "cpu") -> Case:
+def external_case(path: Path, provider: str = "cpu") -> Case:
     """A file of no model that is known here, on a provider."""
-    return Case("", GIVEN.name, 0, provider, artifact=str(path), label=path.name)
+    return Case("", EXTERNAL.name, 0, provider, artifact=str(path), label=path.name)
 
 
 def _take(artifact: Artifact, name: str, settings: Settings) -> Taken:
@@ -63,8 +63,10 @@ def _take(artifact: Artifact, name: str, settings: Settings) -> Taken:
 def _placement(artifact: Artifact, name: str, settings: Settings, level: str) -> Placement:
     """The nodes that a session places, opened as the suite opens given files."""
     own = replace(settings, graph_level=level)
-    workbench = Workbench(own, Store(own.cache_dir), Clock())
+    conformance_session = ConformanceSession(own, Store(own.cache_dir), Clock())
     try:
-        return workbench.session_of(given_case(artifact.path, name), artifact).placement
+        return conformance_session.session_of(
+            external_case(artifact.path, name), artifact
+        ).placement
     finally:
-        workbench.close()
+        conformance_session.close()

@@ -1,4 +1,4 @@
-"""What each engine sees on a photograph, and whether they agree: the suite's own check."""
+"""What each worker sees on a photograph, and whether they agree: the suite's own check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.photographs import check_photographs, leading_classes
-from onnx_conformance.cli.context import Desk, reason_of
+from onnx_conformance.cli.context import ToolContext, reason_of
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.results import CheckResult, failed
@@ -15,10 +15,10 @@ from onnx_conformance.core.spec import Case, Framework, ModelSpec, Preprocessing
 from onnx_conformance.inputs.photographs import (
     Photograph,
     imagenet_labels,
-    photograph_feed,
+    photograph_inputs,
     takes_photographs,
 )
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.live_subject import LiveSubject
 
 Top = tuple[tuple[str, float], ...]  # labels and percentages, the likeliest first
@@ -34,8 +34,8 @@ LOAD = "load"  # the verdict on a session that cannot be opened
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What one engine sees.
+class Prediction:
+    """What one worker sees.
 
     Args:
         top: empty where it gave no answer.
@@ -56,13 +56,15 @@ class Scene:
     """
 
     model: ModelSpec
-    sights: tuple[Sight, ...]
+    predictions: tuple[Prediction, ...]
     assumed: bool
 
     @property
     def agree(self) -> bool:
         """Whether every session passed, and there was one."""
-        verdicts = [sight.verdict for sight in self.sights if sight.verdict is not None]
+        verdicts = [
+            prediction.verdict for prediction in self.predictions if prediction.verdict is not None
+        ]
         return bool(verdicts) and all(verdict.passed for verdict in verdicts)
 
 
@@ -120,33 +122,33 @@ def told_apart(model: ModelSpec, weights: str) -> str:
     )
 
 
-def look(desk: Desk, model: ModelSpec, cases: list[Case], image: Path) -> Scene:
+def look(context: ToolContext, model: ModelSpec, cases: list[Case], image: Path) -> Scene:
     """What native and each case's session see on an image; red verdicts are in the scene.
 
     Raises:
         ConformanceError: native, or the export, fails.
     """
     prepared = seeing(model)
-    subjects = [_subject(desk, prepared, case) for case in cases]
+    subjects = [_subject(context, prepared, case) for case in cases]
     verdicts = [_verdict(subject, image) for subject in subjects]
-    feed = feed_of(prepared, image)
-    native = subjects[0].reference(feed).native
-    sights = [Sight(NAMES[model.framework], _top(prepared, native))]
+    inputs = inputs_of(prepared, image)
+    native = subjects[0].reference(inputs).native
+    predictions = [Prediction(NAMES[model.framework], _top(prepared, native))]
     for subject, verdict in zip(subjects, verdicts, strict=True):
-        answer = subject.run(feed).outputs if verdict.name != LOAD else None
+        answer = subject.run(inputs).outputs if verdict.name != LOAD else None
         who = f"ONNX Runtime, {subject.case.provider}"
-        sights.append(Sight(who, _top(prepared, answer) if answer else (), verdict))
-    return Scene(prepared, tuple(sights), assumed=model.preprocessing is None)
+        predictions.append(Prediction(who, _top(prepared, answer) if answer else (), verdict))
+    return Scene(prepared, tuple(predictions), assumed=model.preprocessing is None)
 
 
-def feed_of(model: ModelSpec, image: Path) -> Feed:
+def inputs_of(model: ModelSpec, image: Path) -> Inputs:
     """The photograph as a batch of one."""
     assert model.preprocessing is not None
-    return photograph_feed(model, model.preprocessing, image)
+    return photograph_inputs(model, model.preprocessing, image)
 
 
-def _subject(desk: Desk, model: ModelSpec, case: Case) -> LiveSubject:
-    subject = desk.subject(case)
+def _subject(context: ToolContext, model: ModelSpec, case: Case) -> LiveSubject:
+    subject = context.subject(case)
     subject.model = model
     return subject
 

@@ -68,7 +68,7 @@ def say(console: Console, words: str, style: str = "") -> None:
 
 @contextmanager
 def progress(console: Console, words: str) -> Iterator[Tick]:
-    """A line that shows what the engines do, where there is a terminal to show it."""
+    """A line that shows what the workers do, where there is a terminal to show it."""
     with console.status(escape(words)) as status:
 
         def tick(activities: dict[str, str]) -> None:

@@ -44,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build, certify, time, tell: 1 where anything is red, 5 where a place is not answered for."""
     chosen, rest = _parser().parse_known_args(arguments)
     wanted = list(dict.fromkeys(chosen.wanted))
-    engines = [environments.option(each, environments.FOLDER) for each in wanted]
+    workers = [environments.option(each, environments.FOLDER) for each in wanted]
     others = [environments.named(each)[0] for each in wanted]
     batches = sorted(set(chosen.batch_size)) or [BATCH]
     # what timing is asked for is checked by the first run too, before minutes are spent
-    options = [*(f"--provider={name}" for name in (HERE, *others)), *engines]
+    options = [*(f"--provider={name}" for name in (HERE, *others)), *workers]
     options += [*_timing(batches, 1 + len(others)), *rest]
     for page in (PAGE, DATA):
         page.unlink(missing_ok=True)  # an earlier answer is not true now

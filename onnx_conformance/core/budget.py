@@ -28,7 +28,7 @@ SMALLEST_PROBABILITY = 1e-30  # below it the logarithm would judge float32's und
 
 @dataclass(frozen=True)
 class Reference:
-    """What a feed should give: the float64 oracle, and ways of computing it in fewer bits.
+    """What a set of inputs should give: the float64 oracle, and ways of computing it in fewer bits.
 
     Args:
         oracle: output names to float64 arrays ``(batch, ...)``.
@@ -43,7 +43,7 @@ class Reference:
     unit: str = "float32"
 
     def rows(self, start: int, stop: int) -> Reference:
-        """The reference of some samples of the feed."""
+        """The reference of some samples of the inputs."""
 
         def cut(outputs: Outputs) -> Outputs:
             return {name: array[start:stop] for name, array in outputs.items()}
@@ -53,7 +53,7 @@ class Reference:
 
 
 def stack(references: Sequence[Reference]) -> Reference:
-    """The reference of a feed that stacks the feeds of ``references`` along the batch axis."""
+    """The reference of a set of inputs that stacks the inputs of ``references`` along the batch axis."""
 
     def join(parts: Sequence[Outputs]) -> Outputs:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -77,14 +77,14 @@ class Score:
     norm: str
     view: str
     error: float
-    yardstick: float
+    noise_floor: float
     unit: str = "float32"
 
     def __str__(self) -> str:
         return (
             f"sample {self.sample} of '{self.output}', {self.norm} norm of the {self.view}: "
-            f"error {self.error:.3g}, {self.value:.3g}x the {self.unit} yardstick "
-            f"{self.yardstick:.3g}"
+            f"error {self.error:.3g}, {self.value:.3g}x the {self.unit} noise floor "
+            f"{self.noise_floor:.3g}"
         )
 
 
@@ -102,7 +102,7 @@ def worst_score(
     return max(scores, key=lambda score: score.value)
 
 
-def largest_yardstick(reference: Reference, outputs: Sequence[TensorSpec]) -> float:
+def largest_noise_floor(reference: Reference, outputs: Sequence[TensorSpec]) -> float:
     """The largest relative error of the class itself, over samples, outputs, views and norms.
 
     0 where there is no sample.
@@ -111,8 +111,8 @@ def largest_yardstick(reference: Reference, outputs: Sequence[TensorSpec]) -> fl
         float(np.max(error, initial=0.0))
         for spec in outputs
         if spec.floating
-        for way in (reference.native, *reference.replicas)
-        for _, _, error in errors(reference.oracle, way, spec)
+        for compute_mode in (reference.native, *reference.replicas)
+        for _, _, error in errors(reference.oracle, compute_mode, spec)
     ]
     return max(found, default=0.0)
 
@@ -137,12 +137,17 @@ def _scores(
         if not spec.floating:
             yield _exactness(reference, actual, spec)
             continue
-        ways = [reference.native, *reference.replicas]
-        native = [list(errors(reference.oracle, way, spec)) for way in ways]
+        compute_modes = [reference.native, *reference.replicas]
+        native = [
+            list(errors(reference.oracle, compute_mode, spec)) for compute_mode in compute_modes
+        ]
         for place, (norm, view, error) in enumerate(errors(reference.oracle, actual, spec)):
-            yardstick = np.max([way[place][2] for way in native], axis=0) + floor_ulp * ULP
-            measurable = np.isfinite(yardstick)  # float32's own infinity excuses nothing
-            ratio = np.where(measurable, error, np.inf) / np.where(measurable, yardstick, 1.0)
+            noise_floor = (
+                np.max([compute_mode[place][2] for compute_mode in native], axis=0)
+                + floor_ulp * ULP
+            )
+            measurable = np.isfinite(noise_floor)  # float32's own infinity excuses nothing
+            ratio = np.where(measurable, error, np.inf) / np.where(measurable, noise_floor, 1.0)
             sample = int(ratio.argmax())
             yield Score(
                 float(ratio[sample]),
@@ -151,7 +156,7 @@ def _scores(
                 norm,
                 view,
                 float(error[sample]),
-                float(yardstick[sample]),
+                float(noise_floor[sample]),
                 reference.unit,
             )
 
@@ -163,8 +168,8 @@ def _exactness(reference: Reference, actual: Outputs, spec: TensorSpec) -> Score
     """
     got = np.asarray(actual[spec.name])
     right = got == reference.oracle[spec.name]
-    for way in (reference.native, *reference.replicas):
-        right |= got == way[spec.name]
+    for compute_mode in (reference.native, *reference.replicas):
+        right |= got == compute_mode[spec.name]
     rows = len(got)
     wrong = (~right).reshape(rows, -1).mean(axis=1) if got.ndim else np.array([1.0 - right])
     sample = int(wrong.argmax())
@@ -172,13 +177,13 @@ def _exactness(reference: Reference, actual: Outputs, spec: TensorSpec) -> Score
     return Score(np.inf if share else 0.0, spec.name, sample, "share", "unequal", share, 0.0)
 
 
-def ways_disagree(reference: Reference, outputs: Sequence[TensorSpec]) -> bool:
+def compute_modes_disagree(reference: Reference, outputs: Sequence[TensorSpec]) -> bool:
     """Whether float32's own ways give different whole numbers or truth values."""
     return any(
-        bool((way[spec.name] != reference.oracle[spec.name]).any())
+        bool((compute_mode[spec.name] != reference.oracle[spec.name]).any())
         for spec in outputs
         if not spec.floating
-        for way in (reference.native, *reference.replicas)
+        for compute_mode in (reference.native, *reference.replicas)
     )
 
 
@@ -237,8 +242,8 @@ def _liveness_of(
     wanted = list(_views(reference.oracle[spec.name], reference.oracle[spec.name], spec))[-1][1]
     spread = float(np.quantile(np.std(wanted, axis=0), dead_share, method="lower"))
     noise = [
-        list(_views(reference.oracle[spec.name], way[spec.name], spec))[-1]
-        for way in (reference.native, *reference.replicas)
+        list(_views(reference.oracle[spec.name], compute_mode[spec.name], spec))[-1]
+        for compute_mode in (reference.native, *reference.replicas)
     ]
     error = float(np.max([_rms(got - exact).max() for _, exact, got in noise]))
     return spread / (error + floor_ulp * ULP * float(_rms(wanted).max()) + 1e-300)

@@ -1,7 +1,7 @@
 """What a model with operators of its own brings for its export and for its session.
 
 Nothing here imports a framework: functions are only kept, under the operators' names, until an
-engine's process asks for them.
+worker's process asks for them.
 """
 
 from __future__ import annotations

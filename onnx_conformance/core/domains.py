@@ -26,14 +26,14 @@ class Draw:
         values: float64 numbers of that distribution, scaled, of the input's shape.
         rng: for domains that the numbers do not serve.
         sizes: the symbolic axes' sizes.
-        feed: the inputs drawn before this one.
+        inputs: the inputs drawn before this one.
     """
 
     distribution: str
     values: NDArray[np.float64]
     rng: np.random.Generator
     sizes: Mapping[str, int]
-    feed: Mapping[str, Array]
+    inputs: Mapping[str, Array]
 
 
 class Domain(Protocol):
@@ -157,14 +157,14 @@ class Mask:
 
     def draw(self, draw: Draw) -> Array:
         shape = draw.values.shape
-        if self.lengths and self.lengths not in draw.feed:
-            known = ", ".join(draw.feed) or "none"
+        if self.lengths and self.lengths not in draw.inputs:
+            known = ", ".join(draw.inputs) or "none"
             raise UsageError(
                 f"Mask(lengths='{self.lengths}'): no input of that name comes before it; "
                 f"before it come: {known}"
             )
         if self.lengths:
-            counts = draw.feed[self.lengths].reshape((*shape[:1], *[1] * (len(shape) - 1)))
+            counts = draw.inputs[self.lengths].reshape((*shape[:1], *[1] * (len(shape) - 1)))
         else:
             counts = draw.rng.integers(1, shape[-1] + 1, size=(*shape[:-1], 1))
             if draw.distribution in ("zeros", "ones"):
@@ -184,13 +184,13 @@ class AtMost:
         return False
 
     def draw(self, draw: Draw) -> Array:
-        if self.other not in draw.feed:
-            known = ", ".join(draw.feed) or "none"
+        if self.other not in draw.inputs:
+            known = ", ".join(draw.inputs) or "none"
             raise UsageError(
                 f"AtMost('{self.other}'): no input of that name comes before it; "
                 f"before it come: {known}"
             )
-        bound = np.broadcast_to(draw.feed[self.other], draw.values.shape)
+        bound = np.broadcast_to(draw.inputs[self.other], draw.values.shape)
         drawn: Array = draw.rng.integers(self.low, np.maximum(bound, self.low) + 1)
         return drawn
 

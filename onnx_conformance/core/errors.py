@@ -12,13 +12,13 @@ class UsageError(ConformanceError):
 
 
 class StageFailure(ConformanceError):
-    """A stage (build, export, load, run) failed inside an engine.
+    """A stage (build, export, load, run) failed inside a worker.
 
     Args:
         stage: the stage's name, as in the table of time by stage.
         subject: what it worked on, such as ``resnet18-torch_dynamo-opset18``.
         reason: one line: the framework's own error.
-        details: the engine's traceback or last words; may be empty.
+        details: the worker's traceback or last words; may be empty.
     """
 
     def __init__(self, stage: str, subject: str, reason: str, details: str = "") -> None:
@@ -33,8 +33,8 @@ class CapabilityMissing(ConformanceError):
     """Something this machine lacks (a framework, a device, cached weights): a named skip."""
 
 
-class EngineError(ConformanceError):
-    """An engine answered with an exception; ``details`` holds the remote traceback."""
+class WorkerError(ConformanceError):
+    """a worker answered with an exception; ``details`` holds the remote traceback."""
 
     def __init__(self, kind: str, message: str, details: str = "") -> None:
         super().__init__(f"{kind}: {message}" if message else kind)
@@ -43,8 +43,8 @@ class EngineError(ConformanceError):
         self.details = details
 
 
-class EngineDied(EngineError):
-    """An engine's process ended, or was killed at its time limit, in mid-call."""
+class WorkerDied(WorkerError):
+    """a worker's process ended, or was killed at its time limit, in mid-call."""
 
 
 class Refused(UsageError):

@@ -17,7 +17,7 @@ PRECISIONS = (FLOAT32, "float64", *REPLICAS)
 
 
 class ModelRequest(TypedDict):
-    """What a native engine must know to have the model, whether or not it built it before."""
+    """What a native worker must know to have the model, whether or not it built it before."""
 
     name: str
     builder: str

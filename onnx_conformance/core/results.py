@@ -15,13 +15,13 @@ class Reproduction:
     """The run that failed, as arrays: what a repro bundle needs to judge it without the suite.
 
     Args:
-        feed: what the session was given, under the spec's names.
+        inputs: what the session was given, under the spec's names.
         judge: how to judge its answer, as plain data (:mod:`onnx_conformance.diagnose.reproduce`).
         expected: what the answer was compared with, if with anything: oracle or native.
         got: the answer, if there was one.
     """
 
-    feed: Outputs
+    inputs: Outputs
     judge: dict[str, Any]
     expected: Outputs | None = None
     got: Outputs | None = None
@@ -37,10 +37,10 @@ class CheckResult:
         reason: one line: what is wrong, or on what the pass rests.
         details: further lines for the failure message.
         statistics: figures that inform and never decide.
-        feed: the recipe, for checks that run one.
+        inputs: the recipe, for checks that run one.
         divergence: of a failure that was localised, the node that introduces the error
             (:class:`onnx_conformance.diagnose.divergence.Divergence` as plain data).
-        reproduction: for a failure on a feed; arrays, so no part of ``row()``.
+        reproduction: for a failure on a set of inputs; arrays, so no part of ``row()``.
     """
 
     name: str
@@ -51,7 +51,7 @@ class CheckResult:
     budget: float | None = None
     details: tuple[str, ...] = ()
     statistics: dict[str, Any] = field(default_factory=dict)
-    feed: str | None = None
+    inputs: str | None = None
     divergence: dict[str, Any] | None = None
     reproduction: Reproduction | None = field(default=None, repr=False, compare=False)
 

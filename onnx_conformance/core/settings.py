@@ -26,15 +26,15 @@ class Settings:
 
     Args:
         approximation: how far runtimes may be off in functions that they approximate.
-        limit: seconds that one call into an engine may take.
-        threads: threads of each engine.
+        limit: seconds that one call into a worker may take.
+        threads: threads of each worker.
         graph_level: how far ONNX Runtime optimises graphs, a key of LEVELS.
-        in_process: host engines in pytest's own process, for a debugger.
-        native_in_process: host the native engines so, for a model that lives there.
+        in_process: host workers in pytest's own process, for a debugger.
+        native_in_process: host the native workers so, for a model that lives there.
         ahead: compute what the selected cases need in the background.
         first_finding: a case that is red skips its remaining checks, so nothing but the native
             side is computed ahead.
-        calibration_data: a folder of feeds to calibrate int8 variants on; empty for ours.
+        calibration_data: a folder of inputs to calibrate int8 variants on; empty for ours.
         evaluation_data: a folder of samples to judge int8 on; empty for ours.
         cpu_fallback: whether sessions may leave nodes to the CPU provider.
         min_placement: the least share of the nodes that a case's provider must run, 0 to 1.

@@ -128,7 +128,7 @@ class ModelSpec:
     """A model to certify: how it is built and what goes in and comes out.
 
     Args:
-        builder: ``module:function``; called in the engine's process as
+        builder: ``module:function``; called in the worker's process as
             ``function(*arguments, pretrained=bool)``, it returns the native model.
         arguments: strings passed to the builder.
         trained: the builder's weights are trained ones that need no download; they are

@@ -17,7 +17,7 @@ from onnx_conformance.core.yaml_reader import NodeReader, compose
 
 # Every key that a tolerances file must give, by check.
 KEYS: dict[str, tuple[str, ...]] = {
-    "error_budget": ("factor", "floor_ulp", "maximum_yardstick"),
+    "error_budget": ("factor", "floor_ulp", "maximum_noise_floor"),
     "liveness": ("minimum", "dead_share", "moving_share"),
     "allclose": ("rtol", "atol_rms"),
     "tutorial": ("rtol", "atol"),
@@ -43,7 +43,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "bfloat16": ("roundoff", "factor", "floor_ulp", "rtol", "atol_rms"),
     "tf32": ("roundoff", "factor", "floor_ulp", "rtol", "atol_rms"),
 }
-# The classes of a case's precision, of which some have a yardstick of their own.
+# The classes of a case's precision, of which some have a noise floor of their own.
 FLOAT32 = "float32"
 ROUNDED = ("float16", "bfloat16", "tf32")
 INT8 = "int8"  # judged by what it decides: no budget in roundoffs
@@ -62,13 +62,13 @@ STAND_IN = {
     "atol_rms": ("allclose",),
     "largest_scale": ("error_budget",),
 }
-# These shape the yardstick, which all cases of a model share: no override can change them.
+# These shape the noise floor, which all cases of a model share: no override can change them.
 OF_THE_YARDSTICK = ("approximation",)
 # What no honest figure lies outside of; a file that needs more has another problem.
 LIMITS: dict[str, tuple[float, float]] = {
     "factor": (0.0, 100.0),
     "floor_ulp": (0.0, 64.0),
-    "maximum_yardstick": (0.0, 0.5),
+    "maximum_noise_floor": (0.0, 0.5),
     "minimum": (100.0, 1e30),
     "dead_share": (0.0, 0.5),
     "moving_share": (0.0, 1.0),
@@ -145,7 +145,7 @@ class Tolerances:
     def rule(self, check: str, case: Case) -> Rule:
         """The defaults, those of the case's precision, and every matching override in order.
 
-        A class of less precision than float32 has a yardstick of its own, and so a factor of its
+        A class of less precision than float32 has a noise floor of its own, and so a factor of its
         own; what counts in ulps counts in the class's: ``floor_ulp`` times its ``roundoff``
         (docs/numerics.md, "Classes of precision").
         """

@@ -79,7 +79,7 @@ class NativeTrace:
         for candidate, moved in layouts(wanted, actual.shape):
             errors = relative_errors(candidate, actual)
             ratio = max(error / yard for error, yard in zip(errors, yards, strict=True))
-            if best is None or ratio < best[0].yardsticks:
+            if best is None or ratio < best[0].noise_floors:
                 best = Error(errors[0], ratio), moved
             if ratio <= rule["factor"]:
                 break
@@ -186,7 +186,7 @@ class Aligner:
                 continue
             actual = self.array(name) if actual is None else actual
             compared = self.native.compare(place, actual, self.rule)
-            if compared is not None and compared[0].yardsticks <= self.rule["factor"]:
+            if compared is not None and compared[0].noise_floors <= self.rule["factor"]:
                 found.append(Match(place, compared[0], True, compared[1]))
         own = self.native.records
         return sorted(
@@ -194,7 +194,7 @@ class Aligner:
             key=lambda m: (
                 own[m.native]["derived"],
                 list(own[m.native]["shape"]) != record["shape"],
-                m.error.yardsticks,
+                m.error.noise_floors,
             ),
         )
 
@@ -224,6 +224,6 @@ class Aligner:
                 continue
             compared = self.native.compare(place, actual, self.rule)
             if compared is not None:
-                within = compared[0].yardsticks <= self.rule["factor"]
+                within = compared[0].noise_floors <= self.rule["factor"]
                 found.append(Match(place, compared[0], within, compared[1]))
         return min(found, key=lambda m: (not m.within, m.error.relative), default=None)

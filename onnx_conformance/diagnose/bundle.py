@@ -87,7 +87,7 @@ def _replace(folder: Path, fill: Callable[[Path], None]) -> None:
 
 
 def _fill_from_stage(run: Run, command: str, error: StageFailure, folder: Path) -> None:
-    """Of a stage that failed: what the engine said, and under which versions."""
+    """Of a stage that failed: what the worker said, and under which versions."""
     text = f"{error}\n\n{error.details}\n\nreproduce: {command}\n"
     _write_text(folder / "failure.txt", scrub(text, _roots(run)))
     _write_json(folder / "versions.json", environment())
@@ -100,7 +100,7 @@ def _fill_from_check(
     divergence: Divergence | None,
     folder: Path,
 ) -> None:
-    """Of a check that failed: the file, the feed, both answers, and the script."""
+    """Of a check that failed: the file, the inputs, both answers, and the script."""
     subject, replay = error.subject, error.result.reproduction
     artifact, roots = _artifact_of(subject), _roots(run)
     if artifact is not None:
@@ -112,7 +112,7 @@ def _fill_from_check(
         "case": subject.case.id,
         "check": error.result.name,
         "reason": scrub(error.result.reason, roots),
-        "feed": error.result.feed,
+        "inputs": error.result.inputs,
         "score": error.result.score,
         "budget": error.result.budget,
         "command": scrub(command, roots),
@@ -127,14 +127,14 @@ def _fill_from_check(
     _write_json(folder / "case.json", told)
     shutil.copyfile(SCRIPT, folder / SCRIPT.name)
     if replay is not None:
-        arrays = {"feed": replay.feed, "expected": replay.expected, "got": replay.got}
+        arrays = {"inputs": replay.inputs, "expected": replay.expected, "got": replay.got}
         for name, outputs in arrays.items():
             if outputs is not None:
                 _write_arrays(folder / f"{name}.npz", outputs)
 
 
 def _session_of(run: Run, subject: Subject, artifact: Artifact) -> dict[str, Any]:
-    """What ``reproduce.py`` must know to open and feed the session as the suite did."""
+    """What ``reproduce.py`` must know to open and inputs the session as the suite did."""
     request = session_request(subject.case, artifact, subject.graph_level)
     names = {
         side: pair_names([spec.name for spec in specs], [t["name"] for t in artifact.facts[side]])

@@ -17,14 +17,14 @@ class Error:
 
     Args:
         relative: ‖artifact - native‖ / ‖native‖ in the rms norm.
-        yardsticks: the worse of the rms and the max norm, over float32's own error there.
+        noise floors: the worse of the rms and the max norm, over float32's own error there.
     """
 
     relative: float
-    yardsticks: float
+    noise_floors: float
 
     def __str__(self) -> str:
-        return f"{self.relative:.2g} ({self.yardsticks:.2g}x float32's own)"
+        return f"{self.relative:.2g} ({self.noise_floors:.2g}x float32's own)"
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Subgraph:
 
     Args:
         model: the serialised ONNX model, its weights within.
-        feed: its inputs, as the artifact computed them.
+        inputs: its inputs, as the artifact computed them.
         expected: its outputs as native has them, in the artifact's layout; float64's rounded.
         limits: for each output, what ``rms`` and ``max`` norm of the relative error may be.
     """
 
     model: bytes
-    feed: dict[str, Array]
+    inputs: dict[str, Array]
     expected: dict[str, Array]
     limits: dict[str, dict[str, float]]
     nodes: tuple[str, ...]

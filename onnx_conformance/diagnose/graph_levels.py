@@ -6,25 +6,27 @@ from pathlib import Path
 
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.diagnose.native_traces import (
+    conformance_session_of,
     in_names_of_file,
     in_names_of_spec,
-    workbench_of,
     wrong_outputs,
 )
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.live_subject import LiveSubject
 
 LEVELS = ("enable_basic", "enable_extended", "enable_layout", "enable_all")
 
 
-def first_wrong(subject: LiveSubject, feed: Feed) -> str | None:
+def first_wrong(subject: LiveSubject, inputs: Inputs) -> str | None:
     """The lowest level at which the CPU provider's answer is over budget; None if none is."""
-    given = in_names_of_file(subject, feed)
+    given = in_names_of_file(subject, inputs)
     for level in LEVELS:
-        answer = workbench_of(subject).answer_at_level(subject.case, subject.artifact, given, level)
+        answer = conformance_session_of(subject).answer_at_level(
+            subject.case, subject.artifact, given, level
+        )
         outputs = answer.get("outputs")
         ours = None if outputs is None else in_names_of_spec(subject, outputs)
-        if wrong_outputs(subject, feed, ours):
+        if wrong_outputs(subject, inputs, ours):
             return level
     return None
 
@@ -33,7 +35,7 @@ def optimised_file(subject: LiveSubject, level: str, folder: Path) -> Path | Non
     """The graph as that level rewrites it; None where it cannot be written."""
     target = folder / f"{level}.onnx"
     try:
-        workbench_of(subject).optimise(subject.case, subject.artifact.path, level, target)
+        conformance_session_of(subject).optimise(subject.case, subject.artifact.path, level, target)
     except StageFailure:
         return None
     return target if target.is_file() else None

@@ -14,45 +14,45 @@ from onnx_conformance.diagnose.alignment import Aligner, Match, NativeTrace
 from onnx_conformance.diagnose.divergence import Divergence, NativePlace
 from onnx_conformance.diagnose.graph import ArtifactGraph
 from onnx_conformance.diagnose.native_traces import (
+    conformance_session_of,
     failing_samples,
     in_names_of_file,
     in_names_of_spec,
     native_trace,
     scratch,
-    workbench_of,
     wrong_outputs,
 )
 from onnx_conformance.diagnose.ownership import ownership_of
-from onnx_conformance.diagnose.root_cause import Blame, Suspect
+from onnx_conformance.diagnose.root_cause import RootCause, Suspect
 from onnx_conformance.diagnose.subgraph import cut_out
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.live_subject import LiveSubject
 
 _QUOTED = re.compile(r"""['"(]([^'"()]+)['")]""")
 
 
-def localise(subject: LiveSubject, feed: Feed, rule: Rule | None = None) -> Divergence | None:
-    """The node that introduces the error with which the subject's artifact answers a feed.
+def localise(subject: LiveSubject, inputs: Inputs, rule: Rule | None = None) -> Divergence | None:
+    """The node that introduces the error with which the subject's artifact answers a set of inputs.
 
     Where nothing leaves the budget, the node that adds most error, as kind ``none``. None where
     the error cannot be laid at any node.
 
     Args:
-        feed: under the spec's names; of a larger batch the worst samples are taken.
+        inputs: under the spec's names; of a larger batch the worst samples are taken.
         rule: figures ``factor`` and ``floor_ulp``; those of check ``localise`` by default.
     """
     rule = rule or subject.tolerances.rule("localise", subject.case)
     try:
-        answer = subject.run(feed)
+        answer = subject.run(inputs)
     except StageFailure as failure:  # the session did not open
         return _refusal(subject, failure.reason)
     if answer.outputs is None:
         return _refusal(subject, answer.error or "")
-    fails = bool(wrong_outputs(subject, feed, answer.outputs))
-    feed = failing_samples(subject, feed)
+    fails = bool(wrong_outputs(subject, inputs, answer.outputs))
+    inputs = failing_samples(subject, inputs)
     with scratch() as folder:
         try:
-            traced = _Traced(subject, subject.artifact.path, feed, rule, folder)
+            traced = _Traced(subject, subject.artifact.path, inputs, rule, folder)
         except StageFailure as failure:
             return _refusal(subject, failure.reason)
         if not fails:
@@ -60,14 +60,14 @@ def localise(subject: LiveSubject, feed: Feed, rule: Rule | None = None) -> Dive
         wrong = traced.wrong_outputs()
         if wrong:
             return traced.divergence(wrong)
-        return _in_the_runtime(subject, feed, rule, folder)
+        return _in_the_runtime(subject, inputs, rule, folder)
 
 
 def _in_the_runtime(
-    subject: LiveSubject, feed: Feed, rule: Rule, folder: Path
+    subject: LiveSubject, inputs: Inputs, rule: Rule, folder: Path
 ) -> Divergence | None:
     """The file is right as its own nodes compute it: optimisation or the provider is not."""
-    level = graph_levels.first_wrong(subject, feed)
+    level = graph_levels.first_wrong(subject, inputs)
     if level is None:
         if subject.case.provider == "cpu":
             return None
@@ -80,7 +80,7 @@ def _in_the_runtime(
     found = None
     if path is not None:
         try:
-            traced = _Traced(subject, path, feed, rule, folder)
+            traced = _Traced(subject, path, inputs, rule, folder)
             found = traced.divergence(traced.wrong_outputs() or traced.graph.outputs)
         except StageFailure:  # a rewritten graph need not load again
             found = None
@@ -92,36 +92,36 @@ def _in_the_runtime(
 
 
 class _Traced:
-    """Both traces of one file on one feed, and the blame that follows."""
+    """Both traces of one file on one set of inputs, and the blame that follows."""
 
     def __init__(
-        self, subject: LiveSubject, path: Path, feed: Feed, rule: Rule, folder: Path
+        self, subject: LiveSubject, path: Path, inputs: Inputs, rule: Rule, folder: Path
     ) -> None:
-        self.subject, self.path, self.feed, self.folder = subject, path, feed, folder
+        self.subject, self.path, self.inputs, self.folder = subject, path, inputs, folder
         self.graph = ArtifactGraph(path)
         names = [name for node in self.graph.data_nodes for name in node.outputs]
-        bench = workbench_of(subject)
-        given = in_names_of_file(subject, feed)
-        native: NativeTrace = native_trace(subject, feed)
+        bench = conformance_session_of(subject)
+        given = in_names_of_file(subject, inputs)
+        native: NativeTrace = native_trace(subject, inputs)
         traced = bench.artifact_trace(subject.case, path, given, names, folder)
         for place, (name, array) in enumerate(given.items()):
             traced[name] = save(folder, f"input-{place}.npy", array)
         self.aligner = Aligner(native, traced, folder, rule)
         self.aligner.align(self.graph)
-        self.blame = Blame(self.graph, self.aligner, ownership_of(subject))
+        self.root_cause = RootCause(self.graph, self.aligner, ownership_of(subject))
 
     def wrong_outputs(self) -> list[str]:
         """The file's outputs that are wrong when its own nodes run."""
         arrays = {name: self.aligner.output(name) for name in self.graph.outputs}
         ours = in_names_of_spec(self.subject, arrays)
-        wrong = wrong_outputs(self.subject, self.feed, ours)
+        wrong = wrong_outputs(self.subject, self.inputs, ours)
         theirs = {id(array): name for name, array in arrays.items()}
         return [theirs[id(ours[name])] for name in wrong if name in ours] or (
             list(arrays) if wrong else []
         )
 
     def divergence(self, outputs: list[str]) -> Divergence | None:
-        suspects = self.blame.suspects(outputs)
+        suspects = self.root_cause.suspects(outputs)
         if not suspects:
             return None
         first = suspects[0]
@@ -132,16 +132,16 @@ class _Traced:
 
     def noisiest(self) -> Divergence | None:
         """On a right file: the explained node after which the error has grown most."""
-        explained = [node for node in self.graph.data_nodes if self.blame.explained(node)]
+        explained = [node for node in self.graph.data_nodes if self.root_cause.explained(node)]
         if not explained:
             return None
-        most = max(explained, key=self.blame.growth)
-        return divergence.worded(self._told(Suspect(most, self.blame.expected(most)), "none"))
+        most = max(explained, key=self.root_cause.growth)
+        return divergence.worded(self._told(Suspect(most, self.root_cause.expected(most)), "none"))
 
     def _told(self, suspect: Suspect, kind: str) -> Divergence:
         node, expected = suspect.node, suspect.expected
-        before = self.blame.before(node)
-        passed_on, readers = self.blame.following(node)
+        before = self.root_cause.before(node)
+        passed_on, readers = self.root_cause.following(node)
         return Divergence(
             kind=kind,  # type: ignore[arg-type]
             node=node.name,

@@ -31,7 +31,7 @@ def header(run: Run, profile: str) -> list[str]:
     models = len({case.model for case in run.cases})
     return [
         f"conformance: {len(run.cases)} cases of {models} model(s); seed {settings.seed}, "
-        f"{settings.weights} weights, profile {profile}, {settings.threads} thread(s) an engine",
+        f"{settings.weights} weights, profile {profile}, {settings.threads} thread(s) a worker",
         f"judged: {versions}",
     ]
 
@@ -93,12 +93,12 @@ def failure_message(
     lines = [f"{case.id}: {_headline(error)}"]
     if isinstance(error, ConformanceFailure):
         lines += [f"  {line}" for line in error.result.details]
-        if error.result.feed:
-            lines.append(f"  feed: {error.result.feed}")
+        if error.result.inputs:
+            lines.append(f"  inputs: {error.result.inputs}")
         lines.append(f"  check: {error.result.name}, {error.result.compared} elements compared")
     elif error.details:
         tail = error.details.strip().splitlines()[-12:]
-        lines += ["  last words of the engine:", *(f"    {line}" for line in tail)]
+        lines += ["  last words of the worker:", *(f"    {line}" for line in tail)]
     lines.append(f"  reproduce: {command}")
     if bundle is not None:
         lines.append(f"  bundle: {bundle}")

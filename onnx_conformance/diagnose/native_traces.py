@@ -18,8 +18,8 @@ from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.diagnose.alignment import NativeTrace
 from onnx_conformance.inputs.families import cut
-from onnx_conformance.inputs.recipes import Feed
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.runtime import pair_names
 
@@ -27,19 +27,19 @@ KEPT = 3  # native traces: an image model's takes some hundred megabytes on disk
 SAMPLES = 2  # more make a trace larger and no clearer
 
 _Kept = OrderedDict[tuple[str, str], tuple[NativeTrace, tempfile.TemporaryDirectory[str]]]
-_KEPT: WeakKeyDictionary[Workbench, _Kept] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[ConformanceSession, _Kept] = WeakKeyDictionary()
 
 
-def native_trace(subject: LiveSubject, feed: Feed) -> NativeTrace:
-    """Native's tensors on a feed, in float64; those of the last feeds are kept."""
-    bench = workbench_of(subject)
+def native_trace(subject: LiveSubject, inputs: Inputs) -> NativeTrace:
+    """Native's tensors on a set of inputs, in float64; those of the last inputs are kept."""
+    bench = conformance_session_of(subject)
     kept = _KEPT.setdefault(bench, OrderedDict())
-    key = (subject.model.name, feed.digest)
+    key = (subject.model.name, inputs.digest)
     if key not in kept:
         folder = tempfile.TemporaryDirectory(prefix="conformance-trace-")
         try:
-            records: Any = bench.native_trace(subject.model, feed, Path(folder.name))
-        except ConformanceError:  # an engine that traces nothing
+            records: Any = bench.native_trace(subject.model, inputs, Path(folder.name))
+        except ConformanceError:  # a worker that traces nothing
             folder.cleanup()
             raise
         kept[key] = NativeTrace(records, Path(folder.name)), folder
@@ -56,11 +56,11 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def in_names_of_file(subject: LiveSubject, feed: Feed) -> Feed:
-    """The feed under the file's own names."""
+def in_names_of_file(subject: LiveSubject, inputs: Inputs) -> Inputs:
+    """The inputs under the file's own names."""
     ours = [spec.name for spec in subject.model.inputs]
     theirs = pair_names(ours, [tensor["name"] for tensor in subject.artifact.facts["inputs"]])
-    return Feed((theirs.get(name, name), array) for name, array in feed.items())
+    return Inputs((theirs.get(name, name), array) for name, array in inputs.items())
 
 
 def in_names_of_spec(subject: LiveSubject, outputs: Outputs) -> dict[str, Any]:
@@ -70,33 +70,33 @@ def in_names_of_spec(subject: LiveSubject, outputs: Outputs) -> dict[str, Any]:
     return {ours.get(name, name): array for name, array in outputs.items()}
 
 
-def failing_samples(subject: LiveSubject, feed: Feed) -> Feed:
-    """One sample of the feed that fails alone, or else a few that fail together.
+def failing_samples(subject: LiveSubject, inputs: Inputs) -> Inputs:
+    """One sample of the inputs that fails alone, or else a few that fail together.
 
     A fault of the batch axis needs more than one sample to show.
     """
-    batch = min(len(array) for array in feed.values())
+    batch = min(len(array) for array in inputs.values())
     if batch <= 1:
-        return feed
-    answer = subject.run(feed)
+        return inputs
+    answer = subject.run(inputs)
     if answer.outputs is None:
-        return feed
-    order = _worst_first(subject, feed, answer.outputs, batch)
-    tries = [cut(feed, place, place + 1) for place in order[:1]]
+        return inputs
+    order = _worst_first(subject, inputs, answer.outputs, batch)
+    tries = [cut(inputs, place, place + 1) for place in order[:1]]
     if batch > SAMPLES:
-        tries.append(_chosen(feed, sorted(order[:SAMPLES])))
+        tries.append(_chosen(inputs, sorted(order[:SAMPLES])))
     for chosen in tries:
         if wrong_outputs(subject, chosen, subject.run(chosen).outputs):
             return chosen
-    return feed
+    return inputs
 
 
-def _chosen(feed: Feed, places: list[int]) -> Feed:
-    return Feed((name, np.ascontiguousarray(array[places])) for name, array in feed.items())
+def _chosen(inputs: Inputs, places: list[int]) -> Inputs:
+    return Inputs((name, np.ascontiguousarray(array[places])) for name, array in inputs.items())
 
 
-def _worst_first(subject: LiveSubject, feed: Feed, got: Outputs, batch: int) -> list[int]:
-    reference = subject.reference(feed)
+def _worst_first(subject: LiveSubject, inputs: Inputs, got: Outputs, batch: int) -> list[int]:
+    reference = subject.reference(inputs)
     if structure_problem(reference.native, got):
         return list(range(batch))
 
@@ -116,10 +116,10 @@ def _score(subject: LiveSubject, reference: Reference, got: Outputs, spec: Tenso
     return worst_score(reference, got, [spec], rule["floor_ulp"]).value
 
 
-def wrong_outputs(subject: LiveSubject, feed: Feed, got: Outputs | None) -> list[str]:
+def wrong_outputs(subject: LiveSubject, inputs: Inputs, got: Outputs | None) -> list[str]:
     """The spec's outputs that are over the error budget, or of another shape or type."""
     names = [spec.name for spec in subject.model.outputs]
-    reference = subject.reference(feed)
+    reference = subject.reference(inputs)
     if got is None or structure_problem(reference.native, got):
         return names
     factor = subject.tolerances.rule("error_budget", subject.case)["factor"]
@@ -130,6 +130,6 @@ def wrong_outputs(subject: LiveSubject, feed: Feed, got: Outputs | None) -> list
     ]
 
 
-def workbench_of(subject: LiveSubject) -> Workbench:
-    """Where the subject's engines are reached."""
-    return subject.workbench
+def conformance_session_of(subject: LiveSubject) -> ConformanceSession:
+    """Where the subject's workers are reached."""
+    return subject.conformance_session

@@ -8,7 +8,7 @@ from onnx_conformance.diagnose.graph import ArtifactGraph, Node
 LAYOUT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand"}
 
 
-class Idlers:
+class NoOpNodes:
     """Finds them by the native tensors that explain their inputs and outputs."""
 
     def __init__(self, graph: ArtifactGraph, aligner: Aligner) -> None:

@@ -1,4 +1,4 @@
-"""When to localise: on a case's first failure on a feed, for a few cases a run or for all."""
+"""When to localise: on a case's first failure on a set of inputs, for a few cases a run or for all."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from onnx_conformance.core.spec import Case
 from onnx_conformance.diagnose.divergence import Divergence
 from onnx_conformance.diagnose.localisation import localise
 from onnx_conformance.inputs.families import materialise, pinned
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.live_subject import LiveSubject
 
 MOST_CASES = 3  # of a run that was not asked to localise them all
 ORDINARY = "image"
 
-# Checks whose failure on a feed is an error of values that has a place in the graph.
+# Checks whose failure on a set of inputs is an error of values that has a place in the graph.
 NUMERIC = frozenset({"error_budget", "allclose", "batch_invariance", "top5", "photographs"})
 
 
@@ -38,7 +38,7 @@ class Explainer:
         if not numeric or not isinstance(subject, LiveSubject):
             return None
         assert replay is not None
-        found = self._localise(subject, Feed(replay.feed))
+        found = self._localise(subject, Inputs(replay.inputs))
         if found is not None:
             told = tuple(f"localised: {line}" for line in found.words.splitlines())
             details = (*failure.result.details, *told)
@@ -49,13 +49,13 @@ class Explainer:
         """Of a case that is not red, the node that adds the most error, if that was asked for."""
         if self._wanted != "all" or subject.case in self._done:
             return None
-        feed = materialise(pinned(subject.seed)[ORDINARY], subject.model)
-        return self._localise(subject, feed)
+        inputs = materialise(pinned(subject.seed)[ORDINARY], subject.model)
+        return self._localise(subject, inputs)
 
-    def _localise(self, subject: LiveSubject, feed: Feed) -> Divergence | None:
+    def _localise(self, subject: LiveSubject, inputs: Inputs) -> Divergence | None:
         self._done.add(subject.case)
         try:
-            return localise(subject, feed)
+            return localise(subject, inputs)
         except Exception:  # a verdict must not be lost because its place is
             logging.getLogger(__name__).warning(
                 "cannot localise in %s", subject.case.id, exc_info=True

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from onnx_conformance.diagnose.alignment import Aligner, Match
 from onnx_conformance.diagnose.graph import ArtifactGraph, Node
-from onnx_conformance.diagnose.no_op_nodes import Idlers
+from onnx_conformance.diagnose.no_op_nodes import NoOpNodes
 from onnx_conformance.diagnose.ownership import Ownership
 from onnx_conformance.diagnose.peers import Peers
 
@@ -28,7 +28,7 @@ class Suspect:
     why: str = ""
 
 
-class Blame:
+class RootCause:
     """Judges the data nodes of one artifact by the native tensors that explain their outputs.
 
     Args:
@@ -40,7 +40,7 @@ class Blame:
         self.aligner = aligner
         self._ownership = ownership
         self.good = self._acquit()
-        self._idlers = Idlers(graph, aligner)
+        self._no_op_nodes = NoOpNodes(graph, aligner)
         self._peers = Peers(graph, aligner, self.good, ownership)
 
     def explained(self, node: Node) -> bool:
@@ -82,14 +82,14 @@ class Blame:
         """Decide between a bad node and its neighbours."""
         missing, at = self._missing(node)
         if missing:
-            idle = self._idlers.before(at)
+            idle = self._no_op_nodes.before(at)
             if idle is not None:
                 return Suspect(
                     idle,
                     self._as_expected(idle, missing),
                     why=f"it passes on '{at}' unchanged",
                 )
-        idle = None if self._peers.knows_first_step(node) else self._idlers.odd_before(node)
+        idle = None if self._peers.knows_first_step(node) else self._no_op_nodes.odd_before(node)
         if idle is not None:
             beyond = self._peers.beyond(idle.outputs[0])
             expected = self._as_expected(idle, beyond)
@@ -196,7 +196,7 @@ class Blame:
         after = self.expected(node)
         if after is None:
             return None
-        growth = after.error.yardsticks / max(self._worst_input(node), 1.0)
+        growth = after.error.noise_floors / max(self._worst_input(node), 1.0)
         best: Node | None = None
         here: Node | None = node
         while here is not None:
@@ -225,30 +225,32 @@ class Blame:
         return max(harmed or explained, key=self.growth)
 
     def growth(self, node: Node) -> float:
-        """By how much a node multiplies the error, in yardsticks; within one nothing counts."""
+        """By how much a node multiplies the error, in noise floors; within one nothing counts."""
         return self.ratio(node) / max(self._worst_input(node), 1.0)
 
     def ratio(self, node: Node) -> float:
-        """The error of its best explained output, in yardsticks; 0 if none is explained."""
+        """The error of its best explained output, in noise floors; 0 if none is explained."""
         return min(
-            (m.error.yardsticks for name in node.outputs for m in self.aligner.matches(name)[:1]),
+            (m.error.noise_floors for name in node.outputs for m in self.aligner.matches(name)[:1]),
             default=0.0,
         )
 
     def _worst_input(self, node: Node) -> float:
         before = self.before(node)
-        return before.error.yardsticks if before else 0.0
+        return before.error.noise_floors if before else 0.0
 
     def _noisiest_producer(self, node: Node) -> Node | None:
         before = [
-            (m.error.yardsticks, name) for name in node.data for m in self.aligner.matches(name)[:1]
+            (m.error.noise_floors, name)
+            for name in node.data
+            for m in self.aligner.matches(name)[:1]
         ]
         return self.graph.producer.get(max(before)[1]) if before else None
 
     def before(self, node: Node) -> Match | None:
         """The worst match among its data inputs."""
         found = [self.aligner.matches(name)[0] for name in node.data if self.aligner.matches(name)]
-        return max(found, key=lambda match: match.error.yardsticks, default=None)
+        return max(found, key=lambda match: match.error.noise_floors, default=None)
 
     # -- what native has there --------------------------------------------------------------
 

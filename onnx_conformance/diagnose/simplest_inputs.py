@@ -1,7 +1,7 @@
 """The simplest recipe that still fails: a walk through simpler recipes, the simplest first.
 
 Hypothesis shrinks step by step from what it drew: it stays where no single step fails, and it
-does not shrink a failing pinned feed at all. Recipes are few enough to be tried in order, so the
+does not shrink a failing pinned inputs at all. Recipes are few enough to be tried in order, so the
 first that fails *is* the simplest of them (``python -m studies.shrinking`` compares the two).
 """
 
@@ -54,7 +54,7 @@ def simpler(than: Recipe) -> Iterator[Recipe]:
 def _ordered(
     scales: tuple[float, ...], batches: range, seeds: list[int], than: Recipe
 ) -> Iterator[Recipe]:
-    """Every feed once: zeros have neither scale nor seed, ones no seed."""
+    """Every set of inputs once: zeros have neither scale nor seed, ones no seed."""
     for distribution, scale, batch, seed in product(DISTRIBUTIONS, scales, batches, seeds):
         again = distribution == "zeros" and scale != scales[0]
         again |= distribution in CONSTANT and seed != seeds[0]
@@ -66,7 +66,7 @@ def _ordered(
 def search(fails: Callable[[Recipe], bool], found: Recipe) -> Simplest:
     """The simplest recipe that fails, where ``found`` is known to.
 
-    An engine that dies on another recipe ends the search: it must not take the verdict's place,
+    a worker that dies on another recipe ends the search: it must not take the verdict's place,
     nor wait out its time limit again and again.
     """
     tried = 1
@@ -91,7 +91,7 @@ def explained(check: Verdict, subject: Subject, recipe: Recipe) -> CheckResult:
     """
     recipe = suited(recipe, subject.model.axes)
     result = check(subject, recipe)
-    if result.outcome != "failed" or subject.hurried:
+    if result.outcome != "failed" or subject.fail_fast:
         return result
     return replace(result, details=(*result.details, *_lines(check, subject, recipe)))
 
@@ -100,7 +100,7 @@ def shrunk(check: Verdict, subject: Subject, recipe: Recipe) -> CheckResult:
     """The check's verdict on a recipe; a failure is that of the simplest recipe that fails."""
     recipe = suited(recipe, subject.model.axes)
     result = check(subject, recipe)
-    if result.outcome != "failed" or subject.hurried:
+    if result.outcome != "failed" or subject.fail_fast:
         return result
     simplest = _simplest(check, subject, recipe).recipe
     if simplest != recipe:
@@ -120,7 +120,7 @@ def _lines(check: Verdict, subject: Subject, recipe: Recipe) -> Iterator[str]:
 
 
 def _plain(recipe: Recipe) -> Recipe:
-    """The simplest recipe of the same feed."""
+    """The simplest recipe of the same inputs."""
     if recipe.distribution == "zeros":
         return replace(recipe, scale=1.0, seed=0)
     return replace(recipe, seed=0) if recipe.distribution in CONSTANT else recipe

@@ -12,8 +12,8 @@ from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.diagnose.alignment import Aligner, Match, layouts
 from onnx_conformance.diagnose.divergence import Array, Subgraph
 from onnx_conformance.diagnose.graph import ArtifactGraph, Node
-from onnx_conformance.diagnose.native_traces import in_names_of_file, workbench_of
-from onnx_conformance.diagnose.root_cause import Blame, Suspect
+from onnx_conformance.diagnose.native_traces import conformance_session_of, in_names_of_file
+from onnx_conformance.diagnose.root_cause import RootCause, Suspect
 
 MOST_NODES = 5
 
@@ -31,11 +31,11 @@ class Traced(Protocol):
 
     subject: Any
     path: Any
-    feed: Any
+    inputs: Any
     folder: Any
     graph: ArtifactGraph
     aligner: Aligner
-    blame: Blame
+    root_cause: RootCause
 
 
 class _Cutter:
@@ -53,15 +53,15 @@ class _Cutter:
         made = {name for node in nodes for name in node.outputs}
         inputs = list(dict.fromkeys(n for node in nodes for n in node.data if n not in made))
         constants = list(dict.fromkeys(n for node in nodes for n in node.constants))
-        feed = {name: self._aligner.output(name) for name in inputs}
-        model = self._model(nodes, feed, self._constants(constants), end)
+        input_set = {name: self._aligner.output(name) for name in inputs}
+        model = self._model(nodes, input_set, self._constants(constants), end)
         names = tuple(node.name for node in nodes)
-        return Subgraph(model.SerializeToString(), feed, {end: expected}, {end: limits}, names)
+        return Subgraph(model.SerializeToString(), input_set, {end: expected}, {end: limits}, names)
 
     def _up_to_something_known(self, suspect: Suspect) -> list[Node]:
         """The suspect, and the nodes after it until one whose result native has."""
         chain = [suspect.node]
-        while self._traced.blame.expected(chain[-1]) is None and len(chain) < MOST_NODES - 1:
+        while self._traced.root_cause.expected(chain[-1]) is None and len(chain) < MOST_NODES - 1:
             later = list(self._graph.next_nodes(chain[-1]))
             if not later:
                 break
@@ -75,7 +75,7 @@ class _Cutter:
         for name in chain[-1].outputs:
             if name in outputs:
                 return name, *self._as_output(name)
-        match = suspect.expected or self._traced.blame.expected(chain[-1])
+        match = suspect.expected or self._traced.root_cause.expected(chain[-1])
         name = next((n for n in chain[-1].outputs if self._aligner.is_judged(n)), "")
         if match is None or not name:
             return name, None, {}
@@ -84,7 +84,7 @@ class _Cutter:
     def _as_output(self, name: str) -> tuple[Array, dict[str, float]]:
         """A whole output of the model: the oracle's."""
         subject = self._traced.subject
-        reference = subject.reference(self._traced.feed)
+        reference = subject.reference(self._traced.inputs)
         names = [tensor["name"] for tensor in subject.artifact.facts["outputs"]]
         spec = subject.model.outputs[names.index(name)] if name in names else None
         ours = spec.name if spec is not None else next(iter(reference.oracle))
@@ -94,12 +94,13 @@ class _Cutter:
         from onnx_conformance.core.traces import relative_errors
 
         rule = subject.tolerances.rule("error_budget", subject.case)
-        ways = [
-            relative_errors(reference.oracle[ours], way[ours])
-            for way in (reference.native, *reference.replicas)
+        compute_modes = [
+            relative_errors(reference.oracle[ours], compute_mode[ours])
+            for compute_mode in (reference.native, *reference.replicas)
         ]
         allowed = [
-            rule["factor"] * (max(w[n] for w in ways) + rule["floor_ulp"] * ULP) for n in (0, 1)
+            rule["factor"] * (max(w[n] for w in compute_modes) + rule["floor_ulp"] * ULP)
+            for n in (0, 1)
         ]
         return np.asarray(reference.oracle[ours]), {"rms": allowed[0], "max": allowed[1]}
 
@@ -146,8 +147,8 @@ class _Cutter:
         subject = self._traced.subject
         folder = self._traced.folder / "constants"
         folder.mkdir(exist_ok=True)
-        given = in_names_of_file(subject, self._traced.feed)
-        found = workbench_of(subject).artifact_trace(
+        given = in_names_of_file(subject, self._traced.inputs)
+        found = conformance_session_of(subject).artifact_trace(
             subject.case, self._traced.path, given, names, folder
         )
         return [
@@ -158,7 +159,11 @@ class _Cutter:
         ]
 
     def _model(
-        self, nodes: list[Node], feed: dict[str, Array], weights: list[onnx.TensorProto], end: str
+        self,
+        nodes: list[Node],
+        input_set: dict[str, Array],
+        weights: list[onnx.TensorProto],
+        end: str,
     ) -> onnx.ModelProto:
         whole = self._graph.model
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(self._aligner.traced[end]["dtype"]))
@@ -166,7 +171,7 @@ class _Cutter:
             helper.make_tensor_value_info(
                 name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
             )
-            for name, array in feed.items()
+            for name, array in input_set.items()
         ]
         graph = helper.make_graph(
             [whole.graph.node[node.index] for node in nodes],

@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_name("subgraph.py")
 
 
 def write_subgraph(divergence: Divergence, folder: Path, libraries: Sequence[str] = ()) -> bool:
-    """Write ``subgraph.onnx``, its feed, what is expected of it, and ``subgraph.py`` to repeat it.
+    """Write ``subgraph.onnx``, its inputs, what is expected of it, and ``subgraph.py`` to repeat it.
 
     Args:
         libraries: custom-operator libraries that it needs, as a session names them.
@@ -28,7 +28,7 @@ def write_subgraph(divergence: Divergence, folder: Path, libraries: Sequence[str
     if found is None:
         return False
     (folder / "subgraph.onnx").write_bytes(found.model)
-    _write_arrays(folder / "subgraph_feed.npz", found.feed)
+    _write_arrays(folder / "subgraph_feed.npz", found.inputs)
     _write_arrays(folder / "subgraph_expected.npz", found.expected)
     told = {
         **divergence.as_dict(),

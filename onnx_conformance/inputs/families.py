@@ -1,4 +1,4 @@
-"""The feeds of the checks, by family: what each needs from oracle, native and runtime."""
+"""The inputs of the checks, by family: what each needs from oracle, native and runtime."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.spec import MIDDLE, Axes, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.inputs.found_recipes import found_recipes
-from onnx_conformance.inputs.recipes import Feed, Recipe
+from onnx_conformance.inputs.recipes import Inputs, Recipe
 
 
 @dataclass(frozen=True)
-class FeedPlan:
-    """Feeds to compute ahead, by what is wanted of them.
+class InputPlan:
+    """Inputs to compute ahead, by what is wanted of them.
 
     Args:
         reference: oracle, native and replicas, and the runtime.
@@ -28,23 +28,23 @@ class FeedPlan:
         attempts: whether native takes them at all.
     """
 
-    reference: tuple[Feed, ...] = ()
-    native: tuple[Feed, ...] = ()
-    runtime: tuple[Feed, ...] = ()
-    repeats: tuple[Feed, ...] = ()
-    attempts: tuple[Feed, ...] = ()
+    reference: tuple[Inputs, ...] = ()
+    native: tuple[Inputs, ...] = ()
+    runtime: tuple[Inputs, ...] = ()
+    repeats: tuple[Inputs, ...] = ()
+    attempts: tuple[Inputs, ...] = ()
 
 
-Family = Callable[[ModelSpec, int], FeedPlan]
-FAMILIES: Registry[Family] = Registry("feed family")
+Family = Callable[[ModelSpec, int], InputPlan]
+FAMILIES: Registry[Family] = Registry("input family")
 
 
 @dataclass(frozen=True)
-class NamedFeed:
-    """A feed that no recipe makes, with the words that describe it."""
+class NamedInputs:
+    """A set of inputs that no recipe makes, with the words that describe it."""
 
     label: str
-    feed: Feed = field(repr=False)
+    inputs: Inputs = field(repr=False)
 
 
 def pinned(seed: int) -> dict[str, Recipe]:
@@ -76,48 +76,50 @@ def replayed(model: str, seed: int) -> dict[str, Recipe]:
     return {**pinned(seed), **found_recipes(model)}
 
 
-def materialise(recipe: Recipe, model: ModelSpec) -> Feed:
-    """The recipe's feed; the arrays are shared, so they are read-only."""
+def materialise(recipe: Recipe, model: ModelSpec) -> Inputs:
+    """The recipe's inputs; the arrays are shared, so they are read-only."""
     return _materialise(recipe, model.inputs, model.axes)
 
 
 @lru_cache(maxsize=64)
-def _materialise(recipe: Recipe, inputs: tuple[TensorSpec, ...], axes: Axes) -> Feed:
-    feed = recipe.feed(inputs, axes)
-    for array in feed.values():
+def _materialise(recipe: Recipe, inputs: tuple[TensorSpec, ...], axes: Axes) -> Inputs:
+    input_set = recipe.inputs(inputs, axes)
+    for array in input_set.values():
         array.setflags(write=False)
-    return feed
+    return input_set
 
 
-def stack_feeds(feeds: Sequence[Feed]) -> Feed:
-    """One feed that holds the samples of all, in order."""
-    return Feed((name, np.concatenate([feed[name] for feed in feeds])) for name in feeds[0])
+def stack_inputs(input_sets: Sequence[Inputs]) -> Inputs:
+    """One set of inputs that holds the samples of all, in order."""
+    return Inputs(
+        (name, np.concatenate([inputs[name] for inputs in input_sets])) for name in input_sets[0]
+    )
 
 
-def cut(feed: Feed, start: int, stop: int) -> Feed:
-    """Some samples of a feed."""
-    return Feed((name, array[start:stop]) for name, array in feed.items())
+def cut(inputs: Inputs, start: int, stop: int) -> Inputs:
+    """Some samples of a set of inputs."""
+    return Inputs((name, array[start:stop]) for name, array in inputs.items())
 
 
-def alone(feed: Feed) -> list[Feed]:
-    """A feed's samples, one by one."""
-    count = len(next(iter(feed.values())))
-    return [cut(feed, place, place + 1) for place in range(count)]
+def alone(inputs: Inputs) -> list[Inputs]:
+    """A set of inputs's samples, one by one."""
+    count = len(next(iter(inputs.values())))
+    return [cut(inputs, place, place + 1) for place in range(count)]
 
 
-# Five samples of unlike size whose oracles the pinned feeds know already: an error that leaks
+# Five samples of unlike size whose oracles the pinned inputs know already: an error that leaks
 # from the large one into its neighbours shows.
 # Larger batches take them in turn.
-COMPANY = ("large_normal", "image", "large_normal", "image")
+BATCH_MATES = ("large_normal", "image", "large_normal", "image")
 UNLIKE = 5
-COMPANY_SIZES = (1, 2, 4, 8)
+BATCH_SIZES = (1, 2, 4, 8)
 
 # Ordinary inputs, between which outputs must move and classes must agree.
 ORDINARY = ("small_normal", "normal", "uniform", "image")
 
 
-def chosen(names: tuple[str, ...], model: ModelSpec, seed: int) -> list[Feed]:
-    """Some of the pinned feeds."""
+def chosen(names: tuple[str, ...], model: ModelSpec, seed: int) -> list[Inputs]:
+    """Some of the pinned inputs."""
     recipes = pinned(seed)
     return [materialise(recipes[name], model) for name in names]
 
@@ -125,21 +127,21 @@ def chosen(names: tuple[str, ...], model: ModelSpec, seed: int) -> list[Feed]:
 POISONS = (np.nan, np.inf, -np.inf)
 
 
-def poisoned(model: ModelSpec, seed: int) -> NamedFeed:
+def non_finite(model: ModelSpec, seed: int) -> NamedInputs:
     """Four normal samples with one NaN, one +inf, one -inf, and nothing wrong in the last."""
     base = materialise(Recipe("normal", batch=len(POISONS) + 1, seed=seed), model)
-    feed = Feed((name, array.copy()) for name, array in base.items())
+    inputs = Inputs((name, array.copy()) for name, array in base.items())
     for spec in model.inputs:
         if spec.real:
-            array = feed[spec.name]
+            array = inputs[spec.name]
             for sample, value in enumerate(POISONS):
                 array[sample].flat[array[sample].size // 2] = value
-    return NamedFeed(f"normal(batch=4, seed={seed}), samples 0 to 2 with NaN, +inf, -inf", feed)
+    return NamedInputs(f"normal(batch=4, seed={seed}), samples 0 to 2 with NaN, +inf, -inf", inputs)
 
 
-def repeated(model: ModelSpec, seed: int) -> Feed:
+def repeated(model: ModelSpec, seed: int) -> Inputs:
     """What is run twice: a batch that the batch-invariance check runs too."""
-    return cut(stack_feeds(chosen(COMPANY, model, seed)), 0, 2)
+    return cut(stack_inputs(chosen(BATCH_MATES, model, seed)), 0, 2)
 
 
 def denormal(seed: int) -> Recipe:
@@ -147,15 +149,17 @@ def denormal(seed: int) -> Recipe:
     return Recipe("normal", scale=1e-40, seed=seed)
 
 
-def empty(model: ModelSpec) -> NamedFeed:
+def empty(model: ModelSpec) -> NamedInputs:
     """A batch of no samples."""
     sizes = sizes_of(model.axes, MIDDLE)
-    feed = Feed((spec.name, np.zeros(spec.concrete(0, sizes), spec.dtype)) for spec in model.inputs)
-    return NamedFeed("no sample (batch=0)", feed)
+    inputs = Inputs(
+        (spec.name, np.zeros(spec.concrete(0, sizes), spec.dtype)) for spec in model.inputs
+    )
+    return NamedInputs("no sample (batch=0)", inputs)
 
 
-def malformed(model: ModelSpec, seed: int) -> dict[str, NamedFeed]:
-    """Feeds that a session must refuse, by what is wrong with them.
+def malformed(model: ModelSpec, seed: int) -> dict[str, NamedInputs]:
+    """Inputs that a session must refuse, by what is wrong with them.
 
     A size is wrong only on an axis that has one size; without such an axis none is.
     """
@@ -163,16 +167,16 @@ def malformed(model: ModelSpec, seed: int) -> dict[str, NamedFeed]:
     first = model.inputs[0].name
     array, other = good[first], "float64" if model.inputs[0].dtype != "float64" else "float32"
 
-    def instead(name: str, value: NDArray[Any]) -> Feed:
-        return Feed({**good, name: value})
+    def instead(name: str, value: NDArray[Any]) -> Inputs:
+        return Inputs({**good, name: value})
 
     others = {name: value for name, value in good.items() if name != first}
     found = {
-        "name": NamedFeed("input renamed", Feed({**others, f"{first}_misspelt": array})),
-        "dtype": NamedFeed(
+        "name": NamedInputs("input renamed", Inputs({**others, f"{first}_misspelt": array})),
+        "dtype": NamedInputs(
             f"{other} instead of {array.dtype}", instead(first, array.astype(other))
         ),
-        "rank": NamedFeed("a rank too few", instead(first, array[0])),
+        "rank": NamedInputs("a rank too few", instead(first, array[0])),
     }
     fixed = fixed_axis(model)
     if fixed is not None:
@@ -180,7 +184,7 @@ def malformed(model: ModelSpec, seed: int) -> dict[str, NamedFeed]:
         last = np.take(good[name], [0], axis=axis)
         longer = np.concatenate([good[name], last], axis=axis)
         where = "last axis" if axis == good[name].ndim - 1 else f"axis {axis} of '{name}'"
-        found["size"] = NamedFeed(f"{where} one too long", instead(name, longer))
+        found["size"] = NamedInputs(f"{where} one too long", instead(name, longer))
     return found
 
 
@@ -193,44 +197,44 @@ def fixed_axis(model: ModelSpec) -> tuple[str, int] | None:
     return None
 
 
-def _pinned_plan(model: ModelSpec, seed: int) -> FeedPlan:
+def _pinned_plan(model: ModelSpec, seed: int) -> InputPlan:
     recipes = replayed(model.name, seed).values()
-    return FeedPlan(reference=tuple(materialise(recipe, model) for recipe in recipes))
+    return InputPlan(reference=tuple(materialise(recipe, model) for recipe in recipes))
 
 
-def _drawn_plan(model: ModelSpec, seed: int) -> FeedPlan:
+def _drawn_plan(model: ModelSpec, seed: int) -> InputPlan:
     from onnx_conformance.inputs.strategies import foresee
 
-    return FeedPlan(reference=tuple(materialise(recipe, model) for recipe in foresee(seed)))
+    return InputPlan(reference=tuple(materialise(recipe, model) for recipe in foresee(seed)))
 
 
-def _batch_plan(model: ModelSpec, seed: int) -> FeedPlan:
-    feeds = chosen(COMPANY, model, seed)
-    whole = stack_feeds(feeds)
-    runtime = tuple(cut(whole, 0, size) for size in COMPANY_SIZES)
-    return FeedPlan(reference=tuple(feeds), runtime=runtime)
+def _batch_plan(model: ModelSpec, seed: int) -> InputPlan:
+    input_sets = chosen(BATCH_MATES, model, seed)
+    whole = stack_inputs(input_sets)
+    runtime = tuple(cut(whole, 0, size) for size in BATCH_SIZES)
+    return InputPlan(reference=tuple(input_sets), runtime=runtime)
 
 
-def _repeat_plan(model: ModelSpec, seed: int) -> FeedPlan:
-    feed = repeated(model, seed)
-    return FeedPlan(runtime=(feed,), repeats=(feed,))
+def _repeat_plan(model: ModelSpec, seed: int) -> InputPlan:
+    inputs = repeated(model, seed)
+    return InputPlan(runtime=(inputs,), repeats=(inputs,))
 
 
-def _poisoned_plan(model: ModelSpec, seed: int) -> FeedPlan:
-    return FeedPlan(native=(poisoned(model, seed).feed,))
+def _non_finite_plan(model: ModelSpec, seed: int) -> InputPlan:
+    return InputPlan(native=(non_finite(model, seed).inputs,))
 
 
-def _denormal_plan(model: ModelSpec, seed: int) -> FeedPlan:
-    return FeedPlan(reference=(materialise(denormal(seed), model),))
+def _denormal_plan(model: ModelSpec, seed: int) -> InputPlan:
+    return InputPlan(reference=(materialise(denormal(seed), model),))
 
 
-def _empty_plan(model: ModelSpec, seed: int) -> FeedPlan:
-    feed = empty(model).feed
-    return FeedPlan(runtime=(feed,), attempts=(feed,))
+def _empty_plan(model: ModelSpec, seed: int) -> InputPlan:
+    inputs = empty(model).inputs
+    return InputPlan(runtime=(inputs,), attempts=(inputs,))
 
 
-def _malformed_plan(model: ModelSpec, seed: int) -> FeedPlan:
-    return FeedPlan(runtime=tuple(named.feed for named in malformed(model, seed).values()))
+def _malformed_plan(model: ModelSpec, seed: int) -> InputPlan:
+    return InputPlan(runtime=tuple(named.inputs for named in malformed(model, seed).values()))
 
 
 for _name, _family in {
@@ -238,7 +242,7 @@ for _name, _family in {
     "drawn": _drawn_plan,
     "batches": _batch_plan,
     "repeat": _repeat_plan,
-    "poisoned": _poisoned_plan,
+    "non_finite": _non_finite_plan,
     "denormal": _denormal_plan,
     "empty": _empty_plan,
     "malformed": _malformed_plan,

@@ -1,6 +1,6 @@
 """Photographs for trained classifiers: files, labels, and Pillow's way to make them samples.
 
-torchvision's way to do the same runs in torch's engine
+torchvision's way to do the same runs in torch's worker
 (:mod:`onnx_conformance.workers.torch.preprocessing`); nothing here imports a framework.
 """
 
@@ -19,8 +19,8 @@ from PIL import Image, ImageOps
 
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
-from onnx_conformance.inputs.families import FAMILIES, FeedPlan
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.families import FAMILIES, InputPlan
+from onnx_conformance.inputs.recipes import Inputs
 
 Pixels = NDArray[np.uint8]
 Sample = NDArray[np.float32]
@@ -110,13 +110,13 @@ def pillow_sample(path: Path, preprocessing: Preprocessing) -> Sample:
 
 
 @lru_cache(maxsize=16)
-def photograph_feed(model: ModelSpec, preprocessing: Preprocessing, path: Path) -> Feed:
+def photograph_inputs(model: ModelSpec, preprocessing: Preprocessing, path: Path) -> Inputs:
     """A batch of this one photograph, with channels where the model's input has them."""
     sample = pillow_sample(path, preprocessing)
     (spec,) = model.inputs
     if spec.shape[1] != sample.shape[0]:
         sample = sample.transpose(1, 2, 0)
-    return Feed({spec.name: np.ascontiguousarray(sample[np.newaxis])})
+    return Inputs({spec.name: np.ascontiguousarray(sample[np.newaxis])})
 
 
 @lru_cache
@@ -144,12 +144,12 @@ def package_folder(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _photographs_plan(model: ModelSpec, seed: int) -> FeedPlan:
+def _photographs_plan(model: ModelSpec, seed: int) -> InputPlan:
     """The bundled photographs; the user's own are computed when a test asks for them."""
     if model.preprocessing is None:
-        return FeedPlan()
+        return InputPlan()
     how = model.preprocessing
-    return FeedPlan(reference=tuple(photograph_feed(model, how, p.path) for p in photographs()))
+    return InputPlan(reference=tuple(photograph_inputs(model, how, p.path) for p in photographs()))
 
 
 FAMILIES.register("photographs", _photographs_plan)

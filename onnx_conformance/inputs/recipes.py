@@ -1,4 +1,4 @@
-"""Recipes for feeds: a distribution, a scale, a seed and a batch size instead of elements.
+"""Recipes for inputs: a distribution, a scale, a seed and a batch size instead of elements.
 
 A recipe is small, readable, repeatable in any process, and shrinks well.
 """
@@ -21,7 +21,7 @@ Array = NDArray[np.float32]
 Sampler = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float64]]
 
 
-class Feed(dict[str, NDArray[Any]]):
+class Inputs(dict[str, NDArray[Any]]):
     """Arrays by input name, not to be changed once made: the content key is computed once."""
 
     @cached_property
@@ -78,14 +78,14 @@ DISTRIBUTIONS: dict[str, Sampler] = {
     "sparse": _sparse,
     "image": smooth,
 }
-CONSTANT = ("zeros", "ones")  # without chance: every seed gives the same feed
+CONSTANT = ("zeros", "ones")  # without chance: every seed gives the same inputs
 # In the same order: ordinary sizes, faint, past half precision (65504), and negative.
 SCALES = (1.0, 0.1, 10.0, 1e-4, 1e3, 1e6, -1.0, -10.0)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make a feed. ``scale`` multiplies the distribution; ``seed`` drives it.
+    """How to make a set of inputs. ``scale`` multiplies the distribution; ``seed`` drives it.
 
     ``extent`` says how large symbolic axes other than the batch are: 0 smallest, 1 largest.
     """
@@ -101,20 +101,20 @@ class Recipe:
         words = f"scale={self.scale:g}, batch={self.batch}, seed={self.seed}{size}"
         return f"{self.distribution}({words})"
 
-    def feed(self, inputs: tuple[TensorSpec, ...], axes: Axes = ()) -> Feed:
+    def inputs(self, inputs: tuple[TensorSpec, ...], axes: Axes = ()) -> Inputs:
         """The arrays, one for each input: ``(batch, ...)``, of the input's dtype."""
         rng = np.random.default_rng([self.seed, list(DISTRIBUTIONS).index(self.distribution)])
         sample, sizes = DISTRIBUTIONS[self.distribution], sizes_of(axes, self.extent)
-        feed = Feed()
+        input_set = Inputs()
         for spec in inputs:
             values = self.scale * sample(rng, spec.concrete(self.batch, sizes))
-            drawn = spec.domain.draw(Draw(self.distribution, values, rng, sizes, feed))
-            feed[spec.name] = np.asarray(drawn).astype(spec.dtype)
-        return feed
+            drawn = spec.domain.draw(Draw(self.distribution, values, rng, sizes, input_set))
+            input_set[spec.name] = np.asarray(drawn).astype(spec.dtype)
+        return input_set
 
 
 def suited(recipe: Recipe, axes: Axes) -> Recipe:
-    """The same feed in the fewest words: a model without symbolic axes knows no extent."""
+    """The same inputs in the fewest words: a model without symbolic axes knows no extent."""
     return recipe if axes else replace(recipe, extent=MIDDLE)
 
 

@@ -16,7 +16,7 @@ from onnx_conformance.core.domains import Bounded, Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.photographs import normalised, read_photograph, resize_and_crop
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.tasks import Samples, in_batches
 
 PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -155,7 +155,7 @@ class Folder:
 def row_digests(inputs: Mapping[str, NDArray[Any]]) -> list[str]:
     """The digest of each sample."""
     return [
-        Feed({name: array[row : row + 1] for name, array in inputs.items()}).digest
+        Inputs({name: array[row : row + 1] for name, array in inputs.items()}).digest
         for row in range(len(next(iter(inputs.values()))))
     ]
 
@@ -163,16 +163,16 @@ def row_digests(inputs: Mapping[str, NDArray[Any]]) -> list[str]:
 def _without_repetition(parts: Sequence[tuple[Arrays, NDArray[np.int64] | None]]) -> Samples:
     """The samples in batches; one that is repeated is no further evidence."""
     known: set[str] = set()
-    feeds, kept, repeated = [], [], 0
+    input_sets, kept, repeated = [], [], 0
     for inputs, labels in parts:
         fresh = []
         for digest in row_digests(inputs):
             fresh.append(digest not in known)
             known.add(digest)
         repeated += fresh.count(False)
-        feeds += in_batches({name: array[fresh] for name, array in inputs.items()})
+        input_sets += in_batches({name: array[fresh] for name, array in inputs.items()})
         kept += [] if labels is None else [labels[fresh]]
-    return Samples(tuple(feeds), np.concatenate(kept) if kept else None, repeated)
+    return Samples(tuple(input_sets), np.concatenate(kept) if kept else None, repeated)
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies. They draw a recipe for a feed, never its elements."""
+"""Hypothesis strategies. They draw a recipe for a set of inputs, never its elements."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def recipes() -> st.SearchStrategy[Recipe]:
 
 
 def new_recipes() -> st.SearchStrategy[Recipe]:
-    """Recipes that repeat no pinned feed: no zeros, no ones of scale 1 or -1.
+    """Recipes that repeat no pinned inputs: no zeros, no ones of scale 1 or -1.
 
     Hypothesis always draws the simplest recipe first, which would be zeros.
     """
@@ -59,7 +59,7 @@ def _below(count: int) -> st.SearchStrategy[int]:
 def foresee(number: int) -> tuple[Recipe, ...]:
     """The recipes that a drawn test seeded with ``number`` will see if it passes.
 
-    Hypothesis is deterministic for a seed, so engines can compute these ahead; a test that
+    Hypothesis is deterministic for a seed, so workers can compute these ahead; a test that
     fails goes on to other recipes, which are then computed when asked for.
     """
     return _foresee(number, settings().max_examples)

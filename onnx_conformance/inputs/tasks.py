@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 
-BATCH = 10  # samples in a feed
+BATCH = 10  # samples in a set of inputs
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,19 @@ class Samples:
         repeated: how many others were left out, because they are the same as one of these.
     """
 
-    feeds: tuple[Feed, ...]
+    input_sets: tuple[Inputs, ...]
     labels: NDArray[Any] | None = None
     repeated: int = 0
 
     def __len__(self) -> int:
-        return sum(len(next(iter(feed.values()))) for feed in self.feeds)
+        return sum(len(next(iter(inputs.values()))) for inputs in self.input_sets)
 
 
-def in_batches(inputs: Mapping[str, NDArray[Any]]) -> list[Feed]:
-    """Arrays ``(n, …)`` by input name as feeds of up to BATCH samples."""
+def in_batches(inputs: Mapping[str, NDArray[Any]]) -> list[Inputs]:
+    """Arrays ``(n, …)`` by input name as inputs of up to BATCH samples."""
     count = len(next(iter(inputs.values())))
     return [
-        Feed({name: array[start : start + BATCH] for name, array in inputs.items()})
+        Inputs({name: array[start : start + BATCH] for name, array in inputs.items()})
         for start in range(0, count, BATCH)
     ]
 

@@ -66,7 +66,7 @@ class Collector:
         self.progress.expect(counts)
         self.clock.on_tick = self.progress.tick
         reporter.showfspath = self.config.option.verbose > 0
-        # what draws the page takes half a second to import: meanwhile the engines start
+        # what draws the page takes half a second to import: meanwhile the workers start
         self._drawing = Thread(target=import_module, args=("matplotlib.figure",), daemon=True)
         self._drawing.start()
 

@@ -12,7 +12,7 @@ import pytest
 
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.perf.gate.rules import METRICS
-from onnx_conformance.plugin.state import RUN, certificates, gpu_mark, workbench
+from onnx_conformance.plugin.state import RUN, certificates, conformance_session, gpu_mark
 
 if TYPE_CHECKING:
     from onnx_conformance.perf.gate.gate import Gate
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from onnx_conformance.perf.gate.gate_report import GateReport
 
     try:
-        config.stash[GATE] = Gate(run, lambda: (workbench(config), certificates(config)))
+        config.stash[GATE] = Gate(run, lambda: (conformance_session(config), certificates(config)))
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(GateReport(config.stash[GATE], run), "gate-report")

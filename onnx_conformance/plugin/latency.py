@@ -7,7 +7,7 @@ import pytest
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.perf.latency.bench import Bench
 from onnx_conformance.perf.latency.latency_report import LatencyReport
-from onnx_conformance.perf.latency.minimum_speedups import Floor
+from onnx_conformance.perf.latency.minimum_speedups import MinimumSpeedup
 from onnx_conformance.perf.latency.pytest_benchmark import CompareGuard
 from onnx_conformance.perf.latency.wanted_rows import (
     Required,
@@ -16,10 +16,10 @@ from onnx_conformance.perf.latency.wanted_rows import (
     required_rows,
     wanted_rows,
 )
-from onnx_conformance.plugin.state import RUN, certificates, workbench
+from onnx_conformance.plugin.state import RUN, certificates, conformance_session
 
 ROWS = pytest.StashKey[list[Wanted]]()
-FLOORS = pytest.StashKey[list[tuple[Wanted, Floor]]]()
+MINIMUM_SPEEDUPS = pytest.StashKey[list[tuple[Wanted, MinimumSpeedup]]]()
 TIMING = pytest.StashKey[Bench]()
 
 
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     run = config.stash[RUN]
     try:
         config.stash[ROWS] = list(wanted_rows(run)) if run.timing.wanted else []
-        config.stash[FLOORS] = list(required_rows(run)) if run.timing.wanted else []
+        config.stash[MINIMUM_SPEEDUPS] = list(required_rows(run)) if run.timing.wanted else []
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     if config.option.help:
@@ -48,14 +48,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         rows = metafunc.config.stash[ROWS]
         metafunc.parametrize("timed", rows, ids=lambda row: row.id, indirect=True)
     else:
-        floors = metafunc.config.stash[FLOORS]
+        floors = metafunc.config.stash[MINIMUM_SPEEDUPS]
         metafunc.parametrize("required", floors, ids=lambda pair: pair[0].id, indirect=True)
 
 
 def bench(config: pytest.Config) -> Bench:
     """The session's bench, made when a row is first asked for."""
     if TIMING not in config.stash:
-        config.stash[TIMING] = Bench(config.stash[RUN], workbench(config), certificates(config))
+        config.stash[TIMING] = Bench(
+            config.stash[RUN], conformance_session(config), certificates(config)
+        )
         config.add_cleanup(config.stash[TIMING].close)
     return config.stash[TIMING]
 

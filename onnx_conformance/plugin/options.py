@@ -129,7 +129,7 @@ def add_options(group: Any) -> None:
         help="seeded and calibrated (default), or the frameworks' pretrained weights",
     )
     group.addoption(
-        "--seed", metavar="N", type=int, default=0, help="of weights and feeds (default: 0)"
+        "--seed", metavar="N", type=int, default=0, help="of weights and inputs (default: 0)"
     )
     group.addoption(
         "--image",
@@ -202,17 +202,17 @@ def add_options(group: Any) -> None:
         metavar="SECONDS",
         type=float,
         default=300.0,
-        help="an engine that gives no answer for so long is killed (default: 300)",
+        help="a worker that gives no answer for so long is killed (default: 300)",
     )
     add_timing_options(group)
     add_gate_options(group)
     group.addoption(
-        "--threads", metavar="N", type=int, default=1, help="of each engine (default: 1)"
+        "--threads", metavar="N", type=int, default=1, help="of each worker (default: 1)"
     )
     group.addoption(
         "--in-process",
         action="store_true",
-        help="host engines in pytest's own process, for a debugger (one framework at a time)",
+        help="host workers in pytest's own process, for a debugger (one framework at a time)",
     )
 
 
@@ -240,7 +240,7 @@ def register_profiles(cache_dir: Path) -> None:
             name,
             max_examples=examples,
             database=database,
-            # engines compute in seconds what Hypothesis expects in milliseconds
+            # workers compute in seconds what Hypothesis expects in milliseconds
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
             print_blob=True,

@@ -1,4 +1,4 @@
-"""Progress: a line when a case is complete and, on a terminal, what the engines do now."""
+"""Progress: a line when a case is complete and, on a terminal, what the workers do now."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Progress:
         self._expected = counts
 
     def tick(self, activities: dict[str, str]) -> None:
-        """Show what the engines do, on a terminal only."""
+        """Show what the workers do, on a terminal only."""
         if self._reporter.isatty and activities:
             text = " · ".join(f"{what}" for what in activities.values())
             self._reporter.rewrite(f"  … {text}"[: self._reporter._screen_width - 1], erase=True)

@@ -161,7 +161,7 @@ def _least_placement(asked: float | None, gate: GateOptions | None) -> float:
 
 
 def _libraries(named: tuple[str, ...]) -> tuple[str, ...]:
-    """Absolute, because engines may work elsewhere."""
+    """Absolute, because workers may work elsewhere."""
     for name in named:
         if not Path(name).is_file():
             raise UsageError(f"--custom-op-library {name}: no such file")
@@ -185,11 +185,11 @@ def _refuse_itself(against: Path, cases: tuple[Case, ...]) -> None:
 
 
 def _refuse_numbers(seed: int, threads: int, call_limit: float) -> None:
-    """Numbers that no engine could work with."""
+    """Numbers that no worker could work with."""
     if not 0 <= seed < MOST_SEEDS:
         raise UsageError(f"--seed {seed}: must be a whole number from 0 to {MOST_SEEDS - 1}")
     if threads < 1:
-        raise UsageError(f"--threads {threads}: an engine needs at least 1")
+        raise UsageError(f"--threads {threads}: a worker needs at least 1")
     if not 0 < call_limit < math.inf:
         raise UsageError(f"--call-limit {call_limit:g}: must be a number of seconds above 0")
 

@@ -1,4 +1,4 @@
-"""What the hooks of a session share: the run, its workbench, its red cases, its evidence."""
+"""What the hooks of a session share: the run, its session, its red cases, its evidence."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from onnx_conformance.diagnose.on_failure import Explainer
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.collector import Collector
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 
 RUN = pytest.StashKey[PerfRun]()
-BENCH = pytest.StashKey[Workbench]()
+BENCH = pytest.StashKey[ConformanceSession]()
 EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
 EXPLAINER = pytest.StashKey[Explainer]()
@@ -46,15 +46,17 @@ def collector_of(config: pytest.Config) -> Collector:
     return collector
 
 
-def workbench(config: pytest.Config) -> Workbench:
-    """The session's workbench, made when a test first needs it."""
+def conformance_session(config: pytest.Config) -> ConformanceSession:
+    """The session's session, made when a test first needs it."""
     if BENCH not in config.stash:
         run = config.stash[RUN]
         root = run.settings.cache_dir
         if run.temporary_cache:
             root = Path(tempfile.mkdtemp(prefix="conformance-"))
             config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
-        config.stash[BENCH] = Workbench(run.settings, Store(root), collector_of(config).clock)
+        config.stash[BENCH] = ConformanceSession(
+            run.settings, Store(root), collector_of(config).clock
+        )
         config.add_cleanup(config.stash[BENCH].close)
     return config.stash[BENCH]
 
@@ -62,7 +64,7 @@ def workbench(config: pytest.Config) -> Workbench:
 def certificates(config: pytest.Config) -> Certificates:
     """The session's certificates, made when one is first asked for."""
     if CERTIFICATES not in config.stash:
-        own = workbench(config)
+        own = conformance_session(config)
         config.stash[CERTIFICATES] = Certificates(config.stash[RUN], own, own.store)
     return config.stash[CERTIFICATES]
 

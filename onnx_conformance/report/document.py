@@ -38,14 +38,14 @@ def case_verdict(outcomes: Iterable[str]) -> str:
     return "skipped"
 
 
-def owed(case: Case, *, ordinary: bool) -> Counter[str]:
+def required_tests(case: Case, *, ordinary: bool) -> Counter[str]:
     """How many tests of each check the case must pass to count as proved.
 
     A case that a test brought itself (an export option) owes what its options promise.
     """
     if ordinary:
         model = resolve_model(case.model)
-        counts = {check.name: check.owed(model, case) for check in CHECKS.values()}
+        counts = {check.name: check.required_tests(model, case) for check in CHECKS.values()}
         return Counter({name: count for name, count in counts.items() if count})
     marks = case.options.suffix.split("+")
     return Counter({name: 1 for mark in marks for name in OWED.get(mark, ())})
@@ -54,7 +54,7 @@ def owed(case: Case, *, ordinary: bool) -> Counter[str]:
 def is_complete(case: Case, rows: list[dict[str, Any]], *, ordinary: bool) -> bool:
     """Whether everything that the case owes was run: only then is a pass a proof."""
     ran = Counter(row["name"] for row in rows if row["outcome"] != "skipped")
-    wanted = owed(case, ordinary=ordinary)
+    wanted = required_tests(case, ordinary=ordinary)
     return bool(wanted) and wanted <= ran
 
 
@@ -105,7 +105,7 @@ def _decibels(rows: list[dict[str, Any]]) -> float | None:
 
 
 def _same_bits(rows: list[dict[str, Any]]) -> bool | None:
-    """Whether two runs of a feed gave the same bits; None where that was not tried."""
+    """Whether two runs of a set of inputs gave the same bits; None where that was not tried."""
     differing = [row["statistics"].get("differing") for row in rows if row["name"] == "determinism"]
     return None if not differing or None in differing else not any(differing)
 
@@ -270,7 +270,7 @@ def score_of(case: Mapping[str, Any]) -> str:
 
 
 def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:
-    """``✓`` and ``0.84 / 4``, as the matrix words it; ``~`` where two runs of a feed differ."""
+    """``✓`` and ``0.84 / 4``, as the matrix words it; ``~`` where two runs of a set of inputs differ."""
     kind, score = kind_of(case), score_of(case)
     if not score and kind == PROVED:
         score = "allclose"  # there was no oracle

@@ -110,7 +110,7 @@ def view(document: Row) -> Row:
         "models": _grouped(shown),
         "scores": plots.scores(_scored(shown)),
         "stages": plots.stages(document["time"]),
-        "engine_seconds": sum((document["time"].get("engine") or {}).values()),
+        "worker_seconds": sum((document["time"].get("engine") or {}).values()),
         "most_rows": plots.MOST_ROWS,
     }
 
@@ -182,7 +182,7 @@ def _worded(case: Row, check: Row) -> Row:
     first = lines[0].removeprefix(f"{case['id']}: ") if lines else ""
     headline = check["reason"] or first or "no reason was given"
     lines = lines[1:] if first == headline else lines
-    found = {"feed": check.get("feed"), "bundle": check.get("bundle"), "reproduce": None}
+    found = {"inputs": check.get("inputs"), "bundle": check.get("bundle"), "reproduce": None}
     kept = []
     for line in lines:
         label, _, rest = line.strip().partition(": ")

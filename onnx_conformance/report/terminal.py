@@ -68,10 +68,10 @@ def _cell(case: dict[str, Any]) -> str:
 
 
 def stages(time: dict[str, Any]) -> Table:
-    """Engine seconds by stage, and how long the judge stood waiting for each."""
+    """Worker seconds by stage, and how long the judge stood waiting for each."""
     table = Table(title="time by stage (s)", title_justify="left")
     table.add_column("stage")
-    for heading in ("engines busy", "judge waited"):
+    for heading in ("workers busy", "judge waited"):
         table.add_column(heading, justify="right")
     for stage, seconds in time["engine"].items():
         table.add_row(stage, f"{seconds:.1f}", f"{time['waited'][stage]:.1f}")
@@ -102,14 +102,14 @@ def surveyed(document: dict[str, Any]) -> list[str]:
 
 
 def unsteady(document: dict[str, Any]) -> list[str]:
-    """On which columns two runs of a feed differed, in how many cases and by how much at most."""
+    """On which columns two runs of a set of inputs differed, in how many cases and by how much at most."""
     found: dict[str, list[float]] = {}
     for case in document["cases"]:
         for row in case["checks"]:
             if row["name"] == "determinism" and row["statistics"].get("differing"):
                 found.setdefault(place_of(case), []).append(row["statistics"]["largest"])
     return [
-        f"~ {place}: two runs of one feed differ in {len(largest)} case(s), by {max(largest):.3g} "
+        f"~ {place}: two runs of one set of inputs differ in {len(largest)} case(s), by {max(largest):.3g} "
         "at most"
         for place, largest in found.items()
     ]

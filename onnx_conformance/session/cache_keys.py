@@ -103,7 +103,7 @@ def processor() -> str:
 
 
 def model_request(model: ModelSpec, settings: Settings) -> ModelRequest:
-    """The model as its engine is asked for it."""
+    """The model as its worker is asked for it."""
     return {
         "name": model.name,
         "builder": model.builder,
@@ -159,7 +159,7 @@ def variant_key(
     Args:
         source: digests of the file that it is made of.
         libraries: custom-operator libraries, whose kernels an optimiser may fold constants with.
-        calibration: digests of the feeds that it is calibrated on.
+        calibration: digests of the inputs that it is calibrated on.
     """
     return key_of(
         source=source,
@@ -176,16 +176,16 @@ def variant_key(
 def outputs_key(
     model: str,
     weights: str,
-    feed: str,
+    inputs: str,
     precisions: tuple[str, ...],
     threads: int,
     approximation: dict[str, float],
 ) -> str:
-    """Content key of what native answers to a feed: ``model`` is its model_key."""
+    """Content key of what native answers to a set of inputs: ``model`` is its model_key."""
     return key_of(
         model=model,
         weights=weights,
-        feed=feed,
+        inputs=inputs,
         precisions=precisions,
         threads=threads,
         approximation=approximation if set(REPLICAS) & set(precisions) else None,

@@ -1,6 +1,6 @@
-"""The workbench owns what a session makes: models, artifacts, sessions and their answers.
+"""The session owns what a session makes: models, artifacts, sessions and their answers.
 
-Everything is asked for by what it is, submitted to its engine's lane once, and handed out as a
+Everything is asked for by what it is, submitted to its worker's worker queue once, and handed out as a
 future's result. ``plan`` submits ahead what the selected tests will need, in their order.
 """
 
@@ -22,38 +22,38 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.traces import Traced
-from onnx_conformance.inputs.families import FAMILIES, FeedPlan
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.families import FAMILIES, InputPlan
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session import cache_keys
 from onnx_conformance.session.native import SAMPLE, WEIGHTS, NativeSide, read_weights
-from onnx_conformance.session.noise_floor import PLAIN, Yardstick, yardstick_of
+from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.references import NativeAnswers
 from onnx_conformance.session.runtime import RuntimeSide
 from onnx_conformance.session.subject import Answer, Artifact, NativeWeights, SessionInfo
-from onnx_conformance.session.worker_queue import Clock, Lanes
+from onnx_conformance.session.worker_queue import Clock, WorkerQueues
 
 T = TypeVar("T")
 
 REFUSED = ("empty", "malformed")  # families that a session may refuse
 
 
-class Workbench:
+class ConformanceSession:
     """One for a pytest session. Its methods wait; only ``plan`` and ``known_*`` do not."""
 
     def __init__(self, settings: Settings, store: Store, clock: Clock) -> None:
         self.settings = settings
         self.store = store
         self._clock = clock
-        self._lanes = Lanes(settings, clock)
-        self._native = NativeSide(settings, store, self._lanes)
+        self._queues = WorkerQueues(settings, clock)
+        self._native = NativeSide(settings, store, self._queues)
         self._answers = NativeAnswers(settings, store, self._native)
-        self._runtime = RuntimeSide(self._lanes, clock, settings)
+        self._runtime = RuntimeSide(self._queues, clock, settings)
 
     def close(self) -> None:
-        """End every engine."""
+        """End every worker."""
         self._native.close()
-        self._lanes.close()
+        self._queues.close()
 
     @property
     def oracle_runs(self) -> int:
@@ -62,7 +62,7 @@ class Workbench:
 
     def probe(self, provider: str) -> ProbeResult:
         """Whether a provider works here, and why not."""
-        return self._clock.wait(self._runtime.probe(provider), self._runtime.lane(provider).name)
+        return self._clock.wait(self._runtime.probe(provider), self._runtime.queue(provider).name)
 
     def artifact(self, case: Case) -> Artifact:
         """The exported file."""
@@ -71,29 +71,31 @@ class Workbench:
     def session(self, case: Case) -> SessionInfo:
         """What the case's session says of itself."""
         found = self._runtime.session(case, self._native.artifact(case))
-        return self._clock.wait(found, self._runtime.lane(case.provider).name)
+        return self._clock.wait(found, self._runtime.queue(case.provider).name)
 
     def weights(self, model: ModelSpec) -> NativeWeights:
         """The native model's tensors."""
         return read_weights(self._clock.wait(self._native.model(model), model.framework))
 
-    def reference(self, model: ModelSpec, feed: Feed, yardstick: Yardstick = PLAIN) -> Reference:
-        """Oracle and native on a feed, with the ways of a class of precision."""
-        self._answers.submit_references(model, [feed], yardstick)
-        future, place = self._answers.references[(model.name, feed.digest, yardstick)]
+    def reference(
+        self, model: ModelSpec, inputs: Inputs, noise_floor: NoiseFloor = PLAIN
+    ) -> Reference:
+        """Oracle and native on a set of inputs, with the ways of a class of precision."""
+        self._answers.submit_references(model, [inputs], noise_floor)
+        future, place = self._answers.references[(model.name, inputs.digest, noise_floor)]
         return self._clock.wait(future, model.framework)[place]
 
-    def native(self, model: ModelSpec, feed: Feed) -> Outputs:
-        """The native float32 answer to a feed."""
-        if (model.name, feed.digest, PLAIN) in self._answers.references:
-            return self.reference(model, feed).native
-        self._answers.submit_answers(model, [feed])
-        future, place = self._answers.answers[(model.name, feed.digest)]
+    def native(self, model: ModelSpec, inputs: Inputs) -> Outputs:
+        """The native float32 answer to a set of inputs."""
+        if (model.name, inputs.digest, PLAIN) in self._answers.references:
+            return self.reference(model, inputs).native
+        self._answers.submit_answers(model, [inputs])
+        future, place = self._answers.answers[(model.name, inputs.digest)]
         return self._clock.wait(future, model.framework)[place]
 
-    def native_refusal(self, model: ModelSpec, feed: Feed) -> str | None:
-        """Why the native model refuses a feed, or None if it answers."""
-        return self._clock.wait(self._answers.refusal(model, feed), model.framework)
+    def native_refusal(self, model: ModelSpec, inputs: Inputs) -> str | None:
+        """Why the native model refuses a set of inputs, or None if it answers."""
+        return self._clock.wait(self._answers.refusal(model, inputs), model.framework)
 
     def preprocess(self, photograph: Path, preprocessing: Preprocessing) -> Array:
         """torchvision's sample of a photograph, ``(3, crop, crop)``."""
@@ -101,53 +103,53 @@ class Workbench:
         sample: Array = np.load(entry.path / SAMPLE)
         return sample
 
-    def answer(self, case: Case, feed: Feed, repeat: int = 0) -> Answer:
-        """The runtime's answer to a feed; ``repeat`` counts runs of the same feed."""
+    def answer(self, case: Case, inputs: Inputs, repeat: int = 0) -> Answer:
+        """The runtime's answer to a set of inputs; ``repeat`` counts runs of the same inputs."""
         artifact = self._native.artifact(case)
-        self._runtime.submit_answers(case, artifact, [feed], repeat)
-        future, place = self._runtime.answers[(case.id, feed.digest, repeat)]
-        return self._clock.wait(future, self._runtime.lane(case.provider).name)[place]
+        self._runtime.submit_answers(case, artifact, [inputs], repeat)
+        future, place = self._runtime.answers[(case.id, inputs.digest, repeat)]
+        return self._clock.wait(future, self._runtime.queue(case.provider).name)[place]
 
     def session_of(self, case: Case, given: Artifact) -> SessionInfo:
-        """The session of a file that this workbench did not export."""
-        lane = self._runtime.lane(case.provider)
-        opened = lane.submit(lambda: self._runtime.open(lane, case, given))
-        return self._clock.wait(opened, lane.name)
+        """The session of a file that this session did not export."""
+        queue = self._runtime.queue(case.provider)
+        opened = queue.submit(lambda: self._runtime.open(queue, case, given))
+        return self._clock.wait(opened, queue.name)
 
-    def answer_of(self, case: Case, given: Artifact, feed: Feed) -> Answer:
-        """The answer of a file that this workbench did not export."""
-        lane = self._runtime.lane(case.provider)
-        ran = lane.submit(lambda: self._runtime.run(lane, case, given, [feed]))
-        return self._clock.wait(ran, lane.name)[0]
+    def answer_of(self, case: Case, given: Artifact, inputs: Inputs) -> Answer:
+        """The answer of a file that this session did not export."""
+        queue = self._runtime.queue(case.provider)
+        ran = queue.submit(lambda: self._runtime.run(queue, case, given, [inputs]))
+        return self._clock.wait(ran, queue.name)[0]
 
     # -- traces, for localisation ------------------------------------------------------------
 
-    def native_trace(self, model: ModelSpec, feed: Feed, folder: Path) -> list[dict[str, Any]]:
+    def native_trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> list[dict[str, Any]]:
         """Every intermediate tensor of native: :class:`onnx_conformance.core.traces.NativeTraced`."""
-        return self._clock.wait(self._answers.trace(model, feed, folder), model.framework)
+        return self._clock.wait(self._answers.trace(model, inputs, folder), model.framework)
 
     def artifact_trace(
-        self, case: Case, path: Path, feed: Feed, names: list[str], folder: Path
+        self, case: Case, path: Path, inputs: Inputs, names: list[str], folder: Path
     ) -> dict[str, Traced]:
         """Tensors of a file by name, unoptimised: :class:`onnx_conformance.core.traces.Traced`."""
-        traced = self._runtime.trace(case, path, feed, names, folder)
-        return self._clock.wait(traced, self._runtime.lane("cpu").name)
+        traced = self._runtime.trace(case, path, inputs, names, folder)
+        return self._clock.wait(traced, self._runtime.queue("cpu").name)
 
     def answer_at_level(
-        self, case: Case, artifact: Artifact, feed: Feed, level: str
+        self, case: Case, artifact: Artifact, inputs: Inputs, level: str
     ) -> dict[str, Any]:
         """``outputs`` or ``error`` of a file at one of ONNX Runtime's graph levels."""
-        ran = self._runtime.at_level(case, artifact, feed, level)
-        return self._clock.wait(ran, self._runtime.lane("cpu").name)[0]
+        ran = self._runtime.at_level(case, artifact, inputs, level)
+        return self._clock.wait(ran, self._runtime.queue("cpu").name)[0]
 
     def optimise(self, case: Case, path: Path, level: str, target: Path) -> None:
         """Write a file as ONNX Runtime rewrites it at a graph level."""
         written = self._runtime.optimise(case, path, level, target)
-        self._clock.wait(written, self._runtime.lane("cpu").name)
+        self._clock.wait(written, self._runtime.queue("cpu").name)
 
     def quiesce(self) -> None:
-        """Wait until no engine works: what is measured then has the machine to itself."""
-        self._lanes.quiesce()
+        """Wait until no worker works: what is measured then has the machine to itself."""
+        self._queues.quiesce()
 
     # -- without waiting -----------------------------------------------------------------------
 
@@ -175,13 +177,13 @@ class Workbench:
         return {name: asdict(result) for name, result in found.items() if result is not None}
 
     def native_request(self, model: ModelSpec) -> dict[str, Any]:
-        """The native model as another engine can be asked for it: ``model`` and ``weights``."""
+        """The native model as another worker can be asked for it: ``model`` and ``weights``."""
         entry = self._clock.wait(self._native.model(model), model.framework)
         request = cache_keys.model_request(model, self.settings)
         return {"model": request, "weights": str(entry.path / WEIGHTS)}
 
     def plan(self, needs: dict[Case, set[str]]) -> None:
-        """Submit what the selected cases will need: for each case, its feed families.
+        """Submit what the selected cases will need: for each case, its input families.
 
         Exports of a model go before its references, so that the runtime has work early. GPUs are
         probed meanwhile.
@@ -208,43 +210,45 @@ class Workbench:
     def _plan_beside_gpus(self, needs: dict[Case, set[str]]) -> None:
         """Native in the classes and on the devices of GPU cases whose provider works.
 
-        All feeds of a model together: made anew for each feed, the ways of native take minutes.
+        All inputs of a model together: made anew for each set of inputs, the ways of native take minutes.
         """
-        wanted: dict[tuple[str, Yardstick], set[str]] = {}
+        wanted: dict[tuple[str, NoiseFloor], set[str]] = {}
         for case, families in needs.items():
             if PROVIDERS[case.provider].gpu and self.probe(case.provider).usable:
-                wanted.setdefault((case.model, yardstick_of(case)), set()).update(families)
-        for (name, yardstick), families in wanted.items():
+                wanted.setdefault((case.model, noise_floor_of(case)), set()).update(families)
+        for (name, noise_floor), families in wanted.items():
             model = resolve_model(name)
             plans = [FAMILIES[family](model, self.settings.seed) for family in sorted(families)]
-            feeds = [feed for plan in plans for feed in plan.reference]
-            self._answers.submit_references(model, feeds, yardstick)
+            input_sets = [inputs for plan in plans for inputs in plan.reference]
+            self._answers.submit_references(model, input_sets, noise_floor)
 
     def _plan_native(
-        self, model: ModelSpec, plans: list[FeedPlan], yardsticks: Iterable[Yardstick]
+        self, model: ModelSpec, plans: list[InputPlan], noise_floors: Iterable[NoiseFloor]
     ) -> None:
         native = self._answers
-        for yardstick in (PLAIN, *yardsticks):
-            feeds = [feed for plan in plans for feed in plan.reference]
-            native.submit_references(model, feeds, yardstick)
-        native.submit_answers(model, [feed for plan in plans for feed in plan.native])
-        for feed in (feed for plan in plans for feed in plan.attempts):
-            native.refusal(model, feed)
+        for noise_floor in (PLAIN, *noise_floors):
+            input_sets = [inputs for plan in plans for inputs in plan.reference]
+            native.submit_references(model, input_sets, noise_floor)
+        native.submit_answers(model, [inputs for plan in plans for inputs in plan.native])
+        for inputs in (inputs for plan in plans for inputs in plan.attempts):
+            native.refusal(model, inputs)
 
-    def _plan_runtime(self, case: Case, plans: list[FeedPlan]) -> None:
+    def _plan_runtime(self, case: Case, plans: list[InputPlan]) -> None:
         if PROVIDERS[case.provider].gpu or self.settings.first_finding:
             return  # a GPU's session may take minutes to build, a red case ends early: when asked
         runtime, artifact = self._runtime, self._native.artifact(case)
         runtime.session(case, artifact)
-        feeds = [feed for plan in plans for feed in (*plan.reference, *plan.native, *plan.runtime)]
-        runtime.submit_answers(case, artifact, feeds)
-        repeats = [feed for plan in plans for feed in plan.repeats]
+        input_sets = [
+            inputs for plan in plans for inputs in (*plan.reference, *plan.native, *plan.runtime)
+        ]
+        runtime.submit_answers(case, artifact, input_sets)
+        repeats = [inputs for plan in plans for inputs in plan.repeats]
         runtime.submit_answers(case, artifact, repeats, repeat=1)
 
 
-def _planned(cases: Iterable[Case]) -> list[Yardstick]:
-    """The yardsticks of the cases; those of a GPU wait until it was probed."""
-    known = [yardstick_of(case) for case in cases if not PROVIDERS[case.provider].gpu]
+def _planned(cases: Iterable[Case]) -> list[NoiseFloor]:
+    """The noise floors of the cases; those of a GPU wait until it was probed."""
+    known = [noise_floor_of(case) for case in cases if not PROVIDERS[case.provider].gpu]
     return list(dict.fromkeys(known))
 
 
@@ -256,5 +260,5 @@ def _ready(future: Future[T] | None) -> T | None:
 
 
 def _gentle_first(family: str) -> tuple[bool, str]:
-    """Feeds that a session may refuse come last: some providers answer wrongly after a refusal."""
+    """Inputs that a session may refuse come last: some providers answer wrongly after a refusal."""
     return family in REFUSED, family

@@ -14,7 +14,7 @@ from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.inputs.samples import Folder, row_digests
 from onnx_conformance.inputs.tasks import TASKS, Samples, Task
-from onnx_conformance.inputs.typical import calibration_feeds
+from onnx_conformance.inputs.typical import calibration_inputs
 
 OPTION = "--evaluation-data"
 CALIBRATION = "--calibration-data"
@@ -79,7 +79,7 @@ def _task(folder: str, model: ModelSpec, samples: Samples) -> Task:
         return samples
 
     def calibration(_: ModelSpec, seed: int) -> Samples:
-        return Samples(tuple(calibration_feeds(model, seed)))  # as without evaluation data
+        return Samples(tuple(calibration_inputs(model, seed)))  # as without evaluation data
 
     digest = _digest(samples)
     return Task(
@@ -104,8 +104,8 @@ def _refuse_labels(model: ModelSpec, samples: Samples) -> None:
 
 
 def _refuse_common(samples: Samples, calibrated: Samples) -> None:
-    known = {each for feed in calibrated.feeds for each in row_digests(feed)}
-    common = sum(each in known for feed in samples.feeds for each in row_digests(feed))
+    known = {each for inputs in calibrated.input_sets for each in row_digests(inputs)}
+    common = sum(each in known for inputs in samples.input_sets for each in row_digests(inputs))
     if common:
         raise UsageError(
             f"{OPTION}: {common} of {len(samples)} samples are in {CALIBRATION}, too; what a file "
@@ -115,8 +115,8 @@ def _refuse_common(samples: Samples, calibrated: Samples) -> None:
 
 def _digest(samples: Samples) -> str:
     state = hashlib.sha256()
-    for feed in samples.feeds:
-        state.update(feed.digest.encode())
+    for inputs in samples.input_sets:
+        state.update(inputs.digest.encode())
     if samples.labels is not None:
         state.update(samples.labels.astype("<i8").tobytes())
     return state.hexdigest()

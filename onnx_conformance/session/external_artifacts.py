@@ -11,23 +11,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from onnx_conformance.catalog.exporters import EXPORTERS, GIVEN
+from onnx_conformance.catalog.exporters import EXPORTERS, EXTERNAL
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
-from onnx_conformance.core.errors import EngineDied, EngineError, StageFailure, UsageError
+from onnx_conformance.core.errors import StageFailure, UsageError, WorkerDied, WorkerError
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.text import one_line, printable
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.session.subject import Artifact, libraries_of
-from onnx_conformance.session.worker_queue import Clock, Lanes
+from onnx_conformance.session.worker_queue import Clock, WorkerQueues
 
 MANIFEST = "manifest.json"  # what --save-onnx leaves beside its files
 SUFFIX = ".onnx"
 UNASKED = 0  # the opset of a case for which none was asked
 
 
-def given_cases(
+def external_cases(
     artifacts: tuple[str, ...],
     models: tuple[str, ...],
     exporters: tuple[str, ...],
@@ -55,7 +55,7 @@ def given_cases(
         if len(chosen) > 1:
             raise UsageError(f"--artifact takes one --{axis} at most: the one that was asked for")
     model = resolve_model(models[0])
-    exporter = EXPORTERS[exporters[0]].name if exporters else GIVEN.name
+    exporter = EXPORTERS[exporters[0]].name if exporters else EXTERNAL.name
     names = [PROVIDERS[name].name for name in providers or DEFAULT_PROVIDERS]
     found = labelled(artifacts)
     return [
@@ -137,22 +137,22 @@ def asked_opset(path: Path, label: str) -> int:
 STAGE = "read"
 
 
-def read_given(case: Case, lanes: Lanes | None = None) -> Artifact:
+def read_external_artifact(case: Case, queues: WorkerQueues | None = None) -> Artifact:
     """The artifact that a case was given.
 
     Args:
-        lanes: the session's, with its limits; without them the shipped limits hold.
+        worker queues: the session's, with its limits; without them the shipped limits hold.
 
     Raises:
         StageFailure: the file, or one that it names, cannot be read, is no ONNX model, or asks
             for more than the limits allow.
     """
-    path, session = Path(case.artifact).absolute(), lanes or _alone()
+    path, session = Path(case.artifact).absolute(), queues or _alone()
     limits, libraries = session.settings.limits, libraries_of(case, session.settings)
-    lane = session.get("reader", "reader", limit=min(limits.seconds, session.settings.limit))
+    queue = session.get("reader", "reader", limit=min(limits.seconds, session.settings.limit))
     asked = {"path": str(path), "limits": limits.as_dict(), "libraries": bool(libraries)}
     try:
-        found = lane.submit(lambda: lane.call(STAGE, case.label, "read", **asked)).result()
+        found = queue.submit(lambda: queue.call(STAGE, case.label, "read", **asked)).result()
     except StageFailure as failure:
         reason = f"{printable(str(path))} {_problem(failure.__cause__)}"
         raise StageFailure(STAGE, case.label, reason) from failure
@@ -162,12 +162,12 @@ def read_given(case: Case, lanes: Lanes | None = None) -> Artifact:
 
 def _problem(error: BaseException | None) -> str:
     """What follows the file's name: the cause, and what to do."""
-    if isinstance(error, EngineDied):
+    if isinstance(error, WorkerDied):
         return (
             f"cannot be read: its reader ended ({one_line(error.message)}); do not use it, or "
             "raise --artifact-limit seconds=N"
         )
-    assert isinstance(error, EngineError)
+    assert isinstance(error, WorkerError)
     if error.kind == "Refused":
         return error.message
     if error.kind == "UsageError":  # of the facts, which name the file themselves
@@ -181,11 +181,11 @@ def _problem(error: BaseException | None) -> str:
 
 
 @cache
-def _alone() -> Lanes:
-    """The lanes of those who have no session."""
-    lanes = Lanes(Settings(), Clock())
-    atexit.register(lanes.close)
-    return lanes
+def _alone() -> WorkerQueues:
+    """The worker queues of those who have no session."""
+    queues = WorkerQueues(Settings(), Clock())
+    atexit.register(queues.close)
+    return queues
 
 
 # What exporters call inputs and outputs that nobody named, by the producer that the file names.

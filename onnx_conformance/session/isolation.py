@@ -1,4 +1,4 @@
-"""Feeds that end an engine's process, or its device: they spoil no other's answer."""
+"""Inputs that end a worker's process, or its device: they spoil no other's answer."""
 
 from __future__ import annotations
 
@@ -6,47 +6,47 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from onnx_conformance.core.errors import ConformanceError, EngineDied, StageFailure
+from onnx_conformance.core.errors import ConformanceError, StageFailure, WorkerDied
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.families import alone
-from onnx_conformance.inputs.recipes import Feed
-from onnx_conformance.inputs.typical import typical_feeds
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.typical import typical_inputs
 from onnx_conformance.session.subject import Work
-from onnx_conformance.session.worker_queue import Lane
+from onnx_conformance.session.worker_queue import WorkerQueue
 
 Result = dict[str, Any]
-Run = Callable[[list[Feed]], list[Result]]
-MOST_DEATHS = 2  # a file that ends its process on more feeds is told once, as a failed stage
+Run = Callable[[list[Inputs]], list[Result]]
+MOST_DEATHS = 2  # a file that ends its process on more inputs is told once, as a failed stage
 # After these a process can do nothing more on its GPU, in ONNX Runtime's words for NVIDIA's errors:
 # an illegal address or instruction, a launch that failed or took too long, an assert, an ECC error.
 _LOST = re.compile(r"CUDA (?:failure|error) (?:214|70[029]|71[0-9]|999)\b")
 
 
-def run_isolated(run: Run, feeds: Sequence[Feed], renew: Callable[[], None]) -> list[Result]:
-    """The results of the feeds; one that ends the process has ``error`` and ``died``.
+def run_isolated(run: Run, input_sets: Sequence[Inputs], renew: Callable[[], None]) -> list[Result]:
+    """The results of the inputs; one that ends the process has ``error`` and ``died``.
 
     Args:
-        renew: ends the process, where a feed cost it its GPU: the next one has a fresh process.
+        renew: ends the process, where a set of inputs cost it its GPU: the next one has a fresh process.
 
     Raises:
-        StageFailure: the process hung, or ended on more than a few feeds.
+        StageFailure: the process hung, or ended on more than a few inputs.
     """
     try:
-        results = run(list(feeds))
-        if not _lost(results, renew) or len(feeds) < 2:
+        results = run(list(input_sets))
+        if not _lost(results, renew) or len(input_sets) < 2:
             return results
     except StageFailure as failure:
-        if len(feeds) < 2 or not _ended(failure):
+        if len(input_sets) < 2 or not _ended(failure):
             raise
-    return _one_by_one(run, feeds, renew)
+    return _one_by_one(run, input_sets, renew)
 
 
-def _one_by_one(run: Run, feeds: Sequence[Feed], renew: Callable[[], None]) -> list[Result]:
+def _one_by_one(run: Run, input_sets: Sequence[Inputs], renew: Callable[[], None]) -> list[Result]:
     results: list[Result] = []
     deaths = 0
-    for feed in feeds:
+    for inputs in input_sets:
         try:
-            found = run([feed])
+            found = run([inputs])
             _lost(found, renew)
             results += found
         except StageFailure as failure:
@@ -67,13 +67,13 @@ def _lost(results: list[Result], renew: Callable[[], None]) -> bool:
 
 def hung(failure: StageFailure) -> bool:
     """Whether the process was killed at its time limit, which each further try would cost again."""
-    return isinstance(failure.__cause__, EngineDied) and not _ended(failure)
+    return isinstance(failure.__cause__, WorkerDied) and not _ended(failure)
 
 
 def _ended(failure: StageFailure) -> bool:
     """Whether the process ended by itself."""
     cause = failure.__cause__
-    return isinstance(cause, EngineDied) and "exit status" in cause.message
+    return isinstance(cause, WorkerDied) and "exit status" in cause.message
 
 
 def _words(failure: StageFailure) -> str:
@@ -84,24 +84,26 @@ def _words(failure: StageFailure) -> str:
 WARM, RUNS = 2, 5
 
 
-def weighed_on(model: ModelSpec, seed: int) -> Feed:
+def weighed_on(model: ModelSpec, seed: int) -> Inputs:
     """What the work is measured on: one typical sample."""
-    return alone(typical_feeds(model, seed)[0])[0]
+    return alone(typical_inputs(model, seed)[0])[0]
 
 
-def weigh(lane: Lane, case: str, session: dict[str, Any], feed: Feed) -> Work:
-    """Profile a session in ``lane``, whose engine judges nothing and ends afterwards.
+def measure_workload(
+    queue: WorkerQueue, case: str, session: dict[str, Any], inputs: Inputs
+) -> Work:
+    """Profile a session in ``lane``, whose worker judges nothing and ends afterwards.
 
     What its runs fail of is for the checks to tell; here it only leaves the work unknown.
 
     Args:
-        feed: under the file's own names.
+        inputs: under the file's own names.
     """
-    arguments = {"session": session, "feed": feed, "warm": WARM, "runs": RUNS}
+    arguments = {"session": session, "inputs": inputs, "warm": WARM, "runs": RUNS}
     try:
-        profile = lane.call("runtime", f"{case} (profile)", "profile", **arguments)
+        profile = queue.call("runtime", f"{case} (profile)", "profile", **arguments)
     except ConformanceError as error:
         return Work(unknown=" ".join(str(error).split()))
     finally:
-        lane.engine.reset()
+        queue.worker.reset()
     return Work(profile["run"], profile["nodes"])

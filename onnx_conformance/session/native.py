@@ -1,6 +1,6 @@
 """The native side of a session: models, artifacts and samples, as futures.
 
-A framework's work runs in its own lane in the order in which it is submitted, so a later job may
+A framework's work runs in its own worker queue in the order in which it is submitted, so a later job may
 take an earlier one's result without waiting.
 """
 
@@ -23,15 +23,15 @@ from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
 from onnx_conformance.core.store import Entry, Store, file_digest
-from onnx_conformance.inputs.recipes import Feed
-from onnx_conformance.inputs.typical import calibration_feeds, given_feeds
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.typical import calibration_inputs, user_inputs
 from onnx_conformance.session import cache_keys
-from onnx_conformance.session.external_artifacts import read_given
+from onnx_conformance.session.external_artifacts import read_external_artifact
 from onnx_conformance.session.subject import Artifact, NativeWeights, libraries_of
 from onnx_conformance.session.user_models import refuse_edited
-from onnx_conformance.session.worker_queue import Lane, Lanes
+from onnx_conformance.session.worker_queue import WorkerQueue, WorkerQueues
 
-MAKER = "onnx_conformance.workers.variants.backend:Maker"
+MAKER = "onnx_conformance.workers.variants.backend:VariantBackend"
 WEIGHTS = "weights.npz"
 MODEL_FILE = "model.onnx"
 SAMPLE = "sample.npy"
@@ -40,18 +40,18 @@ SAMPLE = "sample.npy"
 class NativeSide:
     """Each thing is made once, or read from the store."""
 
-    def __init__(self, settings: Settings, store: Store, lanes: Lanes) -> None:
+    def __init__(self, settings: Settings, store: Store, queues: WorkerQueues) -> None:
         self.artifacts: dict[str, Future[Artifact]] = {}
         self._settings = settings
         self._store = store
-        self._lanes = lanes
+        self._queues = queues
         self._models: dict[str, Future[Entry]] = {}
         self._samples: dict[str, Future[Entry]] = {}
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
 
-    def lane(self, model: ModelSpec) -> Lane:
-        """The lane of the model's framework."""
-        return self._lanes.get(model.framework, model.framework)
+    def queue(self, model: ModelSpec) -> WorkerQueue:
+        """The worker queue of the model's framework."""
+        return self._queues.get(model.framework, model.framework)
 
     def close(self) -> None:
         """Read no further file."""
@@ -62,11 +62,11 @@ class NativeSide:
     def model(self, model: ModelSpec) -> Future[Entry]:
         """The model's entry: its weights and their description."""
         if model.name not in self._models:
-            lane = self.lane(model)
-            self._models[model.name] = lane.submit(lambda: self._prepare(lane, model))
+            queue = self.queue(model)
+            self._models[model.name] = queue.submit(lambda: self._prepare(queue, model))
         return self._models[model.name]
 
-    def _prepare(self, lane: Lane, model: ModelSpec) -> Entry:
+    def _prepare(self, queue: WorkerQueue, model: ModelSpec) -> Entry:
         module = cache_keys.FRAMEWORK_MODULES[model.framework]
         if importlib.util.find_spec(module) is None:
             raise CapabilityMissing(
@@ -76,7 +76,7 @@ class NativeSide:
 
         def build(directory: Path) -> dict[str, Any]:
             request, path = cache_keys.model_request(model, self._settings), directory / WEIGHTS
-            facts: dict[str, Any] = lane.call(
+            facts: dict[str, Any] = queue.call(
                 "build", model.name, "prepare", model=request, path=str(path)
             )
             refuse_edited(model.name)
@@ -89,27 +89,29 @@ class NativeSide:
     def artifact(self, case: Case) -> Future[Artifact]:
         """The case's artifact, which cases on other providers share."""
         if case.artifact and case.artifact_id not in self.artifacts:
-            self.artifacts[case.artifact_id] = self._reader.submit(read_given, case, self._lanes)
+            self.artifacts[case.artifact_id] = self._reader.submit(
+                read_external_artifact, case, self._queues
+            )
         if case.variant and case.artifact_id not in self.artifacts:
             plain = self.artifact(replace(case, variant=""))
-            lane = self._lanes.get("variants", MAKER)
-            self.artifacts[case.artifact_id] = lane.after(
-                plain, lambda source: self._vary(lane, case, source)
+            queue = self._queues.get("variants", MAKER)
+            self.artifacts[case.artifact_id] = queue.after(
+                plain, lambda source: self._vary(queue, case, source)
             )
         if case.artifact_id not in self.artifacts:
             model = resolve_model(case.model)
-            lane, entry = self.lane(model), self.model(model)
-            self.artifacts[case.artifact_id] = lane.submit(
-                lambda: self._export(lane, case, model, entry.result())
+            queue, entry = self.queue(model), self.model(model)
+            self.artifacts[case.artifact_id] = queue.submit(
+                lambda: self._export(queue, case, model, entry.result())
             )
         return self.artifacts[case.artifact_id]
 
-    def _export(self, lane: Lane, case: Case, model: ModelSpec, weights: Entry) -> Artifact:
+    def _export(self, queue: WorkerQueue, case: Case, model: ModelSpec, weights: Entry) -> Artifact:
         exporter = EXPORTERS[case.exporter]
 
         def build(directory: Path) -> dict[str, Any]:
             path = directory / MODEL_FILE
-            lane.call(
+            queue.call(
                 "export",
                 case.artifact_id,
                 "export",
@@ -130,15 +132,15 @@ class NativeSide:
         )
         return _artifact(self._store.get_or_build("artifacts", key, build))
 
-    def _vary(self, lane: Lane, case: Case, source: Artifact) -> Artifact:
+    def _vary(self, queue: WorkerQueue, case: Case, source: Artifact) -> Artifact:
         """The case's variant of an exported file."""
         variant = VARIANTS[case.variant]
-        feeds = self._calibration(case) if variant.calibrated else None
+        input_sets = self._calibration(case) if variant.calibrated else None
         libraries = libraries_of(case, self._settings)
 
         def build(directory: Path) -> dict[str, Any]:
             path = directory / MODEL_FILE
-            lane.call(
+            queue.call(
                 "export",
                 case.artifact_id,
                 "make",
@@ -146,7 +148,7 @@ class NativeSide:
                 needs=variant.needs,
                 source=str(source.path),
                 target=str(path),
-                calibration=feeds,
+                calibration=input_sets,
                 libraries=libraries,
             )
             if not path.is_file():
@@ -154,16 +156,16 @@ class NativeSide:
             return inspect(path)
 
         key = cache_keys.variant_key(
-            variant, source.sha256, libraries, [feed.digest for feed in feeds or ()]
+            variant, source.sha256, libraries, [inputs.digest for inputs in input_sets or ()]
         )
         return _artifact(self._store.get_or_build("artifacts", key, build))
 
-    def _calibration(self, case: Case) -> list[Feed]:
-        """The user's feeds, or else those of the model's task or spec."""
+    def _calibration(self, case: Case) -> list[Inputs]:
+        """The user's inputs, or else those of the model's task or spec."""
         model, settings = resolve_model(case.model), self._settings
         if settings.calibration_data:
-            return given_feeds(model, Path(settings.calibration_data))
-        return calibration_feeds(model, settings.seed)
+            return user_inputs(model, Path(settings.calibration_data))
+        return calibration_inputs(model, settings.seed)
 
     # -- photographs ---------------------------------------------------------------------------
 
@@ -171,16 +173,16 @@ class NativeSide:
         """torchvision's sample of a photograph, as an entry."""
         key = cache_keys.photograph_key(file_digest(photograph), preprocessing)
         if key not in self._samples:
-            lane = self._lanes.get("torch", "torch")
+            queue = self._queues.get("torch", "torch")
 
             def build(directory: Path) -> dict[str, Any]:
                 paths, how = [str(photograph)], asdict(preprocessing)
                 what = f"photograph {photograph.name}"
-                samples = lane.call("native", what, "preprocess", paths=paths, preprocessing=how)
+                samples = queue.call("native", what, "preprocess", paths=paths, preprocessing=how)
                 np.save(directory / SAMPLE, samples[0])
                 return {}
 
-            self._samples[key] = lane.submit(
+            self._samples[key] = queue.submit(
                 lambda: self._store.get_or_build("photographs", key, build)
             )
         return self._samples[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.core.compute_modes import FLOAT32, Way, ways_of
+from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode, compute_modes_of
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import ROUNDED
 
@@ -14,7 +14,7 @@ NATIVE_DEVICES = {"nvidia": "cuda"}
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class NoiseFloor:
     """A class of precision, and the device on which native computes in it too.
 
     Args:
@@ -26,20 +26,20 @@ class Yardstick:
     device: str = ""
 
     @property
-    def ways(self) -> tuple[str, ...]:
+    def compute_modes(self) -> tuple[str, ...]:
         """On the processor: native and its replicas in this class."""
-        return ways_of(self.precision)
+        return compute_modes_of(self.precision)
 
     @property
     def there(self) -> str:
         """Native on the device; empty for none."""
-        return str(Way(self.precision, device=self.device)) if self.device else ""
+        return str(ComputeMode(self.precision, device=self.device)) if self.device else ""
 
 
-PLAIN = Yardstick()
+PLAIN = NoiseFloor()
 
 
-def yardstick_of(case: Case) -> Yardstick:
-    """The yardstick of a case: int8, which has no budget, is told in float32's."""
+def noise_floor_of(case: Case) -> NoiseFloor:
+    """The noise floor of a case: int8, which has no budget, is told in float32's."""
     precision = case.precision if case.precision in ROUNDED else FLOAT32
-    return Yardstick(precision, NATIVE_DEVICES.get(PROVIDERS[case.provider].device, ""))
+    return NoiseFloor(precision, NATIVE_DEVICES.get(PROVIDERS[case.provider].device, ""))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.providers import Provider
-from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, EngineDied
-from onnx_conformance.session.worker_client import Engine, WorkerEngine
+from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, WorkerDied
+from onnx_conformance.session.worker_client import ProcessWorkerClient, WorkerClient
 
 # In the order in which a provider passes them; `ready` is behind the last.
 STAGES = ("engine", "compiled_in", "libraries", "device", "session", "placement", "numbers")
@@ -122,22 +122,22 @@ def write_probe_model(path: Path) -> None:
 FELL_BACK = "fallback to CPU EP has been explicitly disabled"  # ONNX Runtime's words
 # Devices without which a session opens all the same, and computes in another class.
 SILENT = {"bfloat16", "float16"}
-SERVANT = "onnx_conformance.workers.onnxruntime.probe:ProbeServant"
+BACKEND = "onnx_conformance.workers.onnxruntime.probe:ProbeBackend"
 
 
-def probe(provider: Provider, engine: Engine, model: Path, limit: float) -> ProbeResult:
+def probe(provider: Provider, worker: WorkerClient, model: Path, limit: float) -> ProbeResult:
     """Open a tiny session without CPU fallback, run it, and check its number and placement.
 
     Args:
-        engine: the provider's own, of kind ``onnxruntime``; what it dies of is told.
+        worker: the provider's own, of kind ``onnxruntime``; what it dies of is told.
         model: a file of :func:`onnx_conformance.session.probe.write_probe_model`.
         limit: seconds that each of its calls may take.
     """
     started = time.perf_counter()
     try:
-        result = _staged(provider, engine, model, limit)
+        result = _staged(provider, worker, model, limit)
     except ConformanceError as error:
-        result = _explain(provider, error, engine.last_words(), limit)
+        result = _explain(provider, error, worker.standard_error(), limit)
     return replace(result, seconds=time.perf_counter() - started)
 
 
@@ -149,7 +149,7 @@ def absent(provider: Provider) -> ProbeResult:
 
 
 def probe_request(provider: Provider, model: Path) -> dict[str, Any]:
-    """The probe's session, as the runtime engine is asked for it."""
+    """The probe's session, as the runtime worker is asked for it."""
     request = {
         "files": [str(model)],
         "sha256": [],
@@ -161,19 +161,19 @@ def probe_request(provider: Provider, model: Path) -> dict[str, Any]:
     return {**request, "library": provider.library} if provider.library else request
 
 
-def _staged(provider: Provider, engine: Engine, model: Path, limit: float) -> ProbeResult:
+def _staged(provider: Provider, worker: WorkerClient, model: Path, limit: float) -> ProbeResult:
     import numpy as np
 
     name = provider.ort_name
-    if not provider.library and name not in engine.call("versions", limit)["compiled_in"]:
+    if not provider.library and name not in worker.call("versions", limit)["compiled_in"]:
         return absent(provider)
     missing = _no_device(provider, limit) if provider.device in SILENT else ""
     if missing:
         return ProbeResult(False, missing, "device", provider.remedy)
     session = probe_request(provider, model)
-    placement = engine.call("open", limit, session=session)["placement"]
-    feeds = [{"x": np.array(INPUT, dtype=np.float32)}]
-    answer = engine.call("run", limit, session=session, feeds=feeds)[0]
+    placement = worker.call("open", limit, session=session)["placement"]
+    input_sets = [{"x": np.array(INPUT, dtype=np.float32)}]
+    answer = worker.call("run", limit, session=session, input_sets=input_sets)[0]
     if "error" in answer:
         reason = f"{name} opened but cannot run: {answer['error']}"
         return ProbeResult(False, reason, "numbers", provider.remedy)
@@ -201,7 +201,7 @@ def _explain(provider: Provider, error: ConformanceError, log: str, limit: float
         return ProbeResult(False, device or words, "device", provider.remedy)
     if FELL_BACK in words:
         return ProbeResult(False, f"{provider.ort_name} took no node: all fell back", "placement")
-    stage = "engine" if isinstance(error, EngineDied) else "session"
+    stage = "engine" if isinstance(error, WorkerDied) else "session"
     return ProbeResult(False, words[:300], stage, provider.remedy)
 
 
@@ -209,11 +209,11 @@ def _no_device(provider: Provider, limit: float) -> str:
     """Why there is no device for it; empty if there is one, or none is needed."""
     if not provider.device:
         return ""
-    engine = WorkerEngine(SERVANT, spec=provider.process())
+    worker = ProcessWorkerClient(BACKEND, spec=provider.process())
     try:
-        missing: str = engine.call("device", limit, kind=provider.device)
+        missing: str = worker.call("device", limit, kind=provider.device)
     except ConformanceError as error:  # a driver that ends the process that asks it
         return f"asking for a device failed: {' '.join(str(error).split())[:200]}"
     finally:
-        engine.close()
+        worker.close()
     return missing

@@ -13,8 +13,8 @@ from typing import Any
 
 from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
 from onnx_conformance.core.errors import ConformanceError, UsageError
-from onnx_conformance.session.probe import SERVANT, ProbeResult, absent, probe, write_probe_model
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.session.probe import BACKEND, ProbeResult, absent, probe, write_probe_model
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 KIND = "onnxruntime"
 SHARED = ("libraries", "device")  # stages at which a provider's modes fail alike
@@ -54,20 +54,20 @@ def _modes(group: list[Provider], model: Path, limit: float) -> dict[str, ProbeR
 
 
 def _compiled_in(limit: float) -> list[str]:
-    engine = WorkerEngine(KIND)
+    worker = ProcessWorkerClient(KIND)
     try:
-        compiled: list[str] = engine.call("versions", limit)["compiled_in"]
+        compiled: list[str] = worker.call("versions", limit)["compiled_in"]
         return compiled
     finally:
-        engine.close()
+        worker.close()
 
 
 def _probed(provider: Provider, model: Path, limit: float) -> ProbeResult:
-    engine = WorkerEngine(KIND, spec=provider.process())
+    worker = ProcessWorkerClient(KIND, spec=provider.process())
     try:
-        return probe(provider, engine, model, limit)
+        return probe(provider, worker, model, limit)
     finally:
-        engine.close()
+        worker.close()
 
 
 LIBRARY_OPTION = "--provider-library"
@@ -147,13 +147,13 @@ def _described(name: str, library: str, limit: float) -> Provider:
 
 def _offered(library: str, limit: float) -> list[dict[str, Any]]:
     """The devices of a plugin; none where it cannot even be loaded: the probe says why."""
-    engine = WorkerEngine(SERVANT)
+    worker = ProcessWorkerClient(BACKEND)
     try:
-        devices: list[dict[str, Any]] = engine.call("plugin", limit, library=library)
+        devices: list[dict[str, Any]] = worker.call("plugin", limit, library=library)
     except ConformanceError:
         return []
     finally:
-        engine.close()
+        worker.close()
     return devices
 
 
@@ -205,9 +205,9 @@ def _versions(given: str, spec: str, limit: float) -> dict[str, Any]:
     Raises:
         UsageError: the environment lacks what a worker needs.
     """
-    engine = WorkerEngine("onnxruntime", spec=spec)
+    worker = ProcessWorkerClient("onnxruntime", spec=spec)
     try:
-        found: dict[str, Any] = engine.call("versions", limit)
+        found: dict[str, Any] = worker.call("versions", limit)
         return found
     except ConformanceError as error:
         words = " ".join(str(error).split())[:300]
@@ -216,4 +216,4 @@ def _versions(given: str, spec: str, limit: float) -> dict[str, Any]:
             "psutil (make openvino and make versions build such)"
         ) from error
     finally:
-        engine.close()
+        worker.close()

@@ -1,6 +1,6 @@
-"""What the native side answers: oracle, yardsticks, float32 alone, and refusals, as futures.
+"""What the native side answers: oracle, noise floors, float32 alone, and refusals, as futures.
 
-Each answer is computed once, in the lane of the model's framework, or read from the store.
+Each answer is computed once, in the worker queue of the model's framework, or read from the store.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.compute_modes import REPLICAS
-from onnx_conformance.core.errors import CapabilityMissing, EngineDied, StageFailure
+from onnx_conformance.core.errors import CapabilityMissing, StageFailure, WorkerDied
 from onnx_conformance.core.native_request import PRECISIONS, Arrays
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Entry, Store
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session import cache_keys
 from onnx_conformance.session.native import WEIGHTS, Memo, NativeSide
-from onnx_conformance.session.noise_floor import PLAIN, Yardstick
+from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
 from onnx_conformance.session.user_models import refuse_edited
-from onnx_conformance.session.worker_queue import Lane
+from onnx_conformance.session.worker_queue import WorkerQueue
 
 OUTPUTS = "outputs.npz"
 FEEDS_TO_UNMASK = 5
@@ -34,7 +34,7 @@ ByPrecision = dict[str, Arrays]
 
 
 class NativeAnswers:
-    """Of the models of a native side; ``oracle_runs`` counts the feeds in float64."""
+    """Of the models of a native side; ``oracle_runs`` counts the inputs in float64."""
 
     def __init__(self, settings: Settings, store: Store, native: NativeSide) -> None:
         self.oracle_runs = 0
@@ -47,125 +47,136 @@ class NativeAnswers:
         self._elsewhere: set[str] = set()  # frameworks that compute on the processor alone
 
     def submit_references(
-        self, model: ModelSpec, feeds: Iterable[Feed], yardstick: Yardstick = PLAIN
+        self, model: ModelSpec, input_sets: Iterable[Inputs], noise_floor: NoiseFloor = PLAIN
     ) -> None:
-        """Oracle and native on each feed, with the ways of a class of precision."""
-        lane, entry = self._native.lane(model), self._native.model(model)
+        """Oracle and native on each set of inputs, with the ways of a class of precision."""
+        queue, entry = self._native.queue(model), self._native.model(model)
 
-        def work(chosen: list[Feed]) -> Future[list[Reference]]:
-            return lane.submit(
-                lambda: self._references(lane, model, entry.result(), chosen, yardstick)
+        def work(chosen: list[Inputs]) -> Future[list[Reference]]:
+            return queue.submit(
+                lambda: self._references(queue, model, entry.result(), chosen, noise_floor)
             )
 
-        self.references.add({(model.name, feed.digest, yardstick): feed for feed in feeds}, work)
+        self.references.add(
+            {(model.name, inputs.digest, noise_floor): inputs for inputs in input_sets}, work
+        )
 
     def _references(
         self,
-        lane: Lane,
+        queue: WorkerQueue,
         model: ModelSpec,
         weights: Entry,
-        feeds: list[Feed],
-        yardstick: Yardstick,
+        input_sets: list[Inputs],
+        noise_floor: NoiseFloor,
     ) -> list[Reference]:
         precisions = PRECISIONS if model.oracle else PRECISIONS[:1]
-        plain = self._outputs(lane, model, weights, feeds, precisions)
-        if yardstick == PLAIN or not model.oracle:
+        plain = self._outputs(queue, model, weights, input_sets, precisions)
+        if noise_floor == PLAIN or not model.oracle:
             return [_reference(row) for row in plain]
         own = plain
-        if yardstick.precision != PLAIN.precision:
-            own = self._outputs(lane, model, weights, feeds, yardstick.ways)
-        there = self._there(lane, model, weights, feeds, yardstick)
-        unit = yardstick.precision + (f" (on {yardstick.device} too)" if there else "")
+        if noise_floor.precision != PLAIN.precision:
+            own = self._outputs(queue, model, weights, input_sets, noise_floor.compute_modes)
+        there = self._there(queue, model, weights, input_sets, noise_floor)
+        unit = noise_floor.precision + (f" (on {noise_floor.device} too)" if there else "")
         return [
             Reference(
                 row["float64"],
                 row["float32"],
-                tuple([*(ways[name] for name in yardstick.ways), *there[place : place + 1]]),
+                tuple(
+                    [
+                        *(compute_modes[name] for name in noise_floor.compute_modes),
+                        *there[place : place + 1],
+                    ]
+                ),
                 unit,
             )
-            for place, (row, ways) in enumerate(zip(plain, own, strict=True))
+            for place, (row, compute_modes) in enumerate(zip(plain, own, strict=True))
         ]
 
     def _there(
         self,
-        lane: Lane,
+        queue: WorkerQueue,
         model: ModelSpec,
         weights: Entry,
-        feeds: list[Feed],
-        yardstick: Yardstick,
+        input_sets: list[Inputs],
+        noise_floor: NoiseFloor,
     ) -> list[Arrays]:
-        """Native on the yardstick's device; nothing where its engine has no such device.
+        """Native on the noise floor's device; nothing where its worker has no such device.
 
         Never cached: a key would have to know the device, its driver and its libraries.
         """
-        if not yardstick.there or model.framework in self._elsewhere:
+        if not noise_floor.there or model.framework in self._elsewhere:
             return []
         try:
-            rows = self._compute(lane, model, weights, feeds, (yardstick.there,))
+            rows = self._compute(queue, model, weights, input_sets, (noise_floor.there,))
         except CapabilityMissing:
             self._elsewhere.add(model.framework)
             return []
-        return [row[yardstick.there] for row in rows]
+        return [row[noise_floor.there] for row in rows]
 
-    def submit_answers(self, model: ModelSpec, feeds: Iterable[Feed]) -> None:
-        """Native in float32 alone on each feed."""
-        lane, entry = self._native.lane(model), self._native.model(model)
+    def submit_answers(self, model: ModelSpec, input_sets: Iterable[Inputs]) -> None:
+        """Native in float32 alone on each set of inputs."""
+        queue, entry = self._native.queue(model), self._native.model(model)
 
-        def work(chosen: list[Feed]) -> Future[list[Outputs]]:
-            return lane.submit(
+        def work(chosen: list[Inputs]) -> Future[list[Outputs]]:
+            return queue.submit(
                 lambda: [
                     row["float32"]
-                    for row in self._outputs(lane, model, entry.result(), chosen, ("float32",))
+                    for row in self._outputs(queue, model, entry.result(), chosen, ("float32",))
                 ]
             )
 
-        self.answers.add({(model.name, feed.digest): feed for feed in feeds}, work)
+        self.answers.add({(model.name, inputs.digest): inputs for inputs in input_sets}, work)
 
-    def refusal(self, model: ModelSpec, feed: Feed) -> Future[str | None]:
-        """Why native refuses a feed, or None if it answers."""
-        key = (model.name, feed.digest)
+    def refusal(self, model: ModelSpec, inputs: Inputs) -> Future[str | None]:
+        """Why native refuses a set of inputs, or None if it answers."""
+        key = (model.name, inputs.digest)
         if key not in self._refusals:
-            lane, entry = self._native.lane(model), self._native.model(model)
-            self._refusals[key] = lane.submit(
-                lambda: self._attempt(lane, model, entry.result(), feed)
+            queue, entry = self._native.queue(model), self._native.model(model)
+            self._refusals[key] = queue.submit(
+                lambda: self._attempt(queue, model, entry.result(), inputs)
             )
         return self._refusals[key]
 
-    def _attempt(self, lane: Lane, model: ModelSpec, weights: Entry, feed: Feed) -> str | None:
+    def _attempt(
+        self, queue: WorkerQueue, model: ModelSpec, weights: Entry, inputs: Inputs
+    ) -> str | None:
         def build(directory: Path) -> dict[str, Any]:
             try:
-                self._compute(lane, model, weights, [feed], ("float32",))
+                self._compute(queue, model, weights, [inputs], ("float32",))
             except StageFailure as refusal:
-                if isinstance(refusal.__cause__, EngineDied):
+                if isinstance(refusal.__cause__, WorkerDied):
                     raise  # a crash is no refusal
                 refuse_edited(model.name)  # nor is that
                 return {"refusal": refusal.reason}
             return {"refusal": None}
 
-        key = self._outputs_key(model, weights, feed, ("attempt",))
+        key = self._outputs_key(model, weights, inputs, ("attempt",))
         words: str | None = self._store.get_or_build("attempts", key, build).facts["refusal"]
         return words
 
     def _outputs_key(
-        self, model: ModelSpec, weights: Entry, feed: Feed, precisions: tuple[str, ...]
+        self, model: ModelSpec, weights: Entry, inputs: Inputs, precisions: tuple[str, ...]
     ) -> str:
         key, digest = cache_keys.model_key(model, self._settings), weights.facts["digest"]
         threads, approximation = self._settings.threads, self._settings.approximation
-        return cache_keys.outputs_key(key, digest, feed.digest, precisions, threads, approximation)
+        return cache_keys.outputs_key(
+            key, digest, inputs.digest, precisions, threads, approximation
+        )
 
     def _outputs(
         self,
-        lane: Lane,
+        queue: WorkerQueue,
         model: ModelSpec,
         weights: Entry,
-        feeds: Sequence[Feed],
+        input_sets: Sequence[Inputs],
         precisions: tuple[str, ...],
     ) -> list[ByPrecision]:
-        """What native answers to each feed at each precision; from the store where it can be."""
-        found = [self._outputs_key(model, weights, feed, precisions) for feed in feeds]
+        """What native answers to each set of inputs at each precision; from the store where it can be."""
+        found = [self._outputs_key(model, weights, inputs, precisions) for inputs in input_sets]
         entries = [self._store.peek("outputs", key) for key in found]
         missing = [place for place, entry in enumerate(entries) if entry is None]
-        fresh = self._compute(lane, model, weights, [feeds[p] for p in missing], precisions)
+        fresh = self._compute(queue, model, weights, [input_sets[p] for p in missing], precisions)
         for place, row in zip(missing, fresh, strict=True):
 
             def build(directory: Path, row: ByPrecision = row) -> dict[str, Any]:
@@ -178,44 +189,44 @@ class NativeAnswers:
 
     def _compute(
         self,
-        lane: Lane,
+        queue: WorkerQueue,
         model: ModelSpec,
         weights: Entry,
-        feeds: list[Feed],
+        input_sets: list[Inputs],
         precisions: tuple[str, ...],
     ) -> list[ByPrecision]:
-        if not feeds:
+        if not input_sets:
             return []
         columns = {}
         for precision in precisions:
-            self.oracle_runs += len(feeds) if precision == "float64" else 0
-            columns[precision] = lane.call(
+            self.oracle_runs += len(input_sets) if precision == "float64" else 0
+            columns[precision] = queue.call(
                 "native" if precision == "float32" else "oracle",
                 f"{model.name} ({precision})",
                 "run",
                 model=cache_keys.model_request(model, self._settings),
                 weights=str(weights.path / WEIGHTS),
                 precision=precision,
-                feeds=feeds,
+                input_sets=input_sets,
                 approximation=self._settings.approximation,
             )
         refuse_edited(model.name)
-        rows = [{p: columns[p][place] for p in precisions} for place in range(len(feeds))]
+        rows = [{p: columns[p][place] for p in precisions} for place in range(len(input_sets))]
         _refuse_secret_float32(model, rows)
         return rows
 
-    def trace(self, model: ModelSpec, feed: Feed, folder: Path) -> Future[list[Any]]:
+    def trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> Future[list[Any]]:
         """Every intermediate tensor in float64, with float32's own error, written to ``folder``."""
-        lane, entry = self._native.lane(model), self._native.model(model)
-        return lane.submit(
-            lambda: lane.call(
+        queue, entry = self._native.queue(model), self._native.model(model)
+        return queue.submit(
+            lambda: queue.call(
                 "oracle",
                 f"{model.name} (trace)",
                 "trace",
                 model=cache_keys.model_request(model, self._settings),
                 weights=str(entry.result().path / WEIGHTS),
                 precisions=["float64", "float32", REPLICAS[0]],
-                feed=feed,
+                inputs=inputs,
                 folder=str(folder),
                 approximation=self._settings.approximation,
             )
@@ -241,7 +252,7 @@ def _read_outputs(entry: Entry) -> ByPrecision:
 def _refuse_secret_float32(model: ModelSpec, rows: list[ByPrecision]) -> None:
     """An oracle that is float32 in disguise would share its errors with what it judges.
 
-    One saturated softmax may be float32 by chance, so several feeds are looked at together.
+    One saturated softmax may be float32 by chance, so several inputs are looked at together.
     """
     floating = {spec.name for spec in model.outputs if spec.floating}
     oracle = [

@@ -1,6 +1,6 @@
 """The runtime side of a session: ONNX Runtime's sessions and answers, as futures.
 
-Each provider has an engine of its own. Its answers are never cached: they are what is judged.
+Each provider has a worker of its own. Its answers are never cached: they are what is judged.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from typing import Any
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
-from onnx_conformance.core.errors import EngineDied, StageFailure
+from onnx_conformance.core.errors import StageFailure, WorkerDied
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.spec import Case
-from onnx_conformance.inputs.recipes import Feed
-from onnx_conformance.session.isolation import hung, run_isolated, weigh, weighed_on
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.session.isolation import hung, measure_workload, run_isolated, weighed_on
 from onnx_conformance.session.native import Memo
 from onnx_conformance.session.probe import FELL_BACK, ProbeResult, probe, write_probe_model
 from onnx_conformance.session.runtime_errors import answered, lacking, sentence
 from onnx_conformance.session.subject import Answer, Artifact, SessionInfo, libraries_of
-from onnx_conformance.session.worker_queue import Clock, Lane, Lanes
+from onnx_conformance.session.worker_queue import Clock, WorkerQueue, WorkerQueues
 
 
 class RuntimeSide:
-    """Sessions wait for their artifact; meanwhile the lane serves others."""
+    """Sessions wait for their artifact; meanwhile the worker queue serves others."""
 
-    def __init__(self, lanes: Lanes, clock: Clock, settings: Settings) -> None:
+    def __init__(self, queues: WorkerQueues, clock: Clock, settings: Settings) -> None:
         self.sessions: dict[str, Future[SessionInfo]] = {}
         self.answers: Memo[Answer] = Memo()
         self.probes: dict[str, Future[ProbeResult]] = {}
-        self._lanes = lanes
+        self._queues = queues
         self._clock = clock
         self._settings = settings
         self._deadly: dict[str, StageFailure] = {}  # what is not tried again, by case
 
-    def lane(self, provider: str) -> Lane:
-        """The provider's lane."""
+    def queue(self, provider: str) -> WorkerQueue:
+        """The provider's worker queue."""
         process = PROVIDERS[provider].process()
-        return self._lanes.get(f"onnxruntime-{provider}", "onnxruntime", spec=process)
+        return self._queues.get(f"onnxruntime-{provider}", "onnxruntime", spec=process)
 
     def session(self, case: Case, artifact: Future[Artifact]) -> Future[SessionInfo]:
         """What the case's session says of itself."""
         if case.id not in self.sessions:
-            lane = self.lane(case.provider)
-            opened = lane.after(artifact, lambda ready: self.open(lane, case, ready))
+            queue = self.queue(case.provider)
+            opened = queue.after(artifact, lambda ready: self.open(queue, case, ready))
             self.sessions[case.id] = self._weighed(case, artifact, opened)
         return self.sessions[case.id]
 
@@ -63,24 +63,24 @@ class RuntimeSide:
         if record.ort_name == CPU.ort_name:  # what falls back, falls back to it
             return opened
         name = f"onnxruntime-{case.provider}-profile"
-        lane = self._lanes.get(name, "onnxruntime", spec=record.process())
+        queue = self._queues.get(name, "onnxruntime", spec=record.process())
 
         def weighed(info: SessionInfo) -> SessionInfo:
             if info.share_of_work is not None:
                 return info
             ready, level = artifact.result(), level_of(case, self._settings)
             sample = weighed_on(resolve_model(case.model), self._settings.seed)
-            feed = _theirs(case, ready, sample)
-            work = weigh(lane, case.id, self._request(case, ready, level), feed)
+            inputs = _theirs(case, ready, sample)
+            work = measure_workload(queue, case.id, self._request(case, ready, level), inputs)
             return replace(info, work=work)
 
-        return lane.after(opened, weighed)
+        return queue.after(opened, weighed)
 
-    def open(self, lane: Lane, case: Case, artifact: Artifact) -> SessionInfo:
-        """Open a session, in the lane's thread."""
+    def open(self, queue: WorkerQueue, case: Case, artifact: Artifact) -> SessionInfo:
+        """Open a session, in the worker queue's thread."""
         wanted = self._request(case, artifact, level_of(case, self._settings))
         with self._telling(case):
-            info = lane.call("runtime", case.id, "open", session=wanted)
+            info = queue.call("runtime", case.id, "open", session=wanted)
         return SessionInfo(
             provider=PROVIDERS[case.provider].ort_name,
             sha256=tuple(info["sha256"]),
@@ -91,30 +91,32 @@ class RuntimeSide:
         )
 
     def submit_answers(
-        self, case: Case, artifact: Future[Artifact], feeds: Iterable[Feed], repeat: int = 0
+        self, case: Case, artifact: Future[Artifact], input_sets: Iterable[Inputs], repeat: int = 0
     ) -> None:
-        """The case's answers to feeds; ``repeat`` counts runs of the same feed."""
-        lane = self.lane(case.provider)
+        """The case's answers to inputs; ``repeat`` counts runs of the same inputs."""
+        queue = self.queue(case.provider)
 
-        def work(chosen: list[Feed]) -> Future[list[Answer]]:
-            return lane.after(artifact, lambda ready: self.run(lane, case, ready, chosen))
+        def work(chosen: list[Inputs]) -> Future[list[Answer]]:
+            return queue.after(artifact, lambda ready: self.run(queue, case, ready, chosen))
 
-        self.answers.add({(case.id, feed.digest, repeat): feed for feed in feeds}, work)
+        self.answers.add({(case.id, inputs.digest, repeat): inputs for inputs in input_sets}, work)
 
-    def run(self, lane: Lane, case: Case, artifact: Artifact, feeds: list[Feed]) -> list[Answer]:
-        """Run feeds, in the lane's thread; names are the artifact's there and the spec's here."""
+    def run(
+        self, queue: WorkerQueue, case: Case, artifact: Artifact, input_sets: list[Inputs]
+    ) -> list[Answer]:
+        """Run inputs, in the worker queue's thread; names are the artifact's there and the spec's here."""
         model = resolve_model(case.model)
         session = self._request(case, artifact, level_of(case, self._settings))
 
-        def run(some: list[Feed]) -> list[dict[str, Any]]:
-            renamed = [_theirs(case, artifact, feed) for feed in some]
-            results: list[dict[str, Any]] = lane.call(
-                "runtime", case.id, "run", session=session, feeds=renamed
+        def run(some: list[Inputs]) -> list[dict[str, Any]]:
+            renamed = [_theirs(case, artifact, inputs) for inputs in some]
+            results: list[dict[str, Any]] = queue.call(
+                "runtime", case.id, "run", session=session, input_sets=renamed
             )
             return results
 
         with self._telling(case):
-            results = run_isolated(run, feeds, lane.engine.reset)
+            results = run_isolated(run, input_sets, queue.worker.reset)
         theirs = [tensor["name"] for tensor in artifact.facts["outputs"]]
         back = pair_names(theirs, [spec.name for spec in model.outputs])
         return [
@@ -153,10 +155,10 @@ class RuntimeSide:
 
     @contextmanager
     def _telling(self, case: Case) -> Iterator[None]:
-        """Tell a given file's failure in one sentence; one that ended its engine gets no other.
+        """Tell a given file's failure in one sentence; one that ended its worker gets no other.
 
         Of our own exports, what a custom-operator library would mend; one that hung gets no other
-        either, or a provider that hangs would cost the limit for each of its feeds.
+        either, or a provider that hangs would cost the limit for each of its inputs.
         """
         if case.id in self._deadly:
             raise self._deadly[case.id]
@@ -173,26 +175,26 @@ class RuntimeSide:
                     raise
                 raise StageFailure("runtime", case.id, lack, failure.details) from failure
             told = StageFailure("runtime", case.id, sentence(failure))
-            if isinstance(failure.__cause__, EngineDied):
+            if isinstance(failure.__cause__, WorkerDied):
                 self._deadly[case.id] = told
             raise told from failure
 
     def trace(
-        self, case: Case, path: Path, feed: Feed, names: list[str], folder: Path
+        self, case: Case, path: Path, inputs: Inputs, names: list[str], folder: Path
     ) -> Future[dict[str, Any]]:
         """Intermediate tensors of a file, its own nodes run on the CPU, written to ``folder``.
 
         Args:
-            feed: under the file's own names.
+            inputs: under the file's own names.
         """
-        lane = self.lane("cpu")
-        return lane.submit(
-            lambda: lane.call(
+        queue = self.queue("cpu")
+        return queue.submit(
+            lambda: queue.call(
                 "runtime",
                 f"{case.id} (trace)",
                 "trace",
                 path=str(path),
-                feed=feed,
+                inputs=inputs,
                 names=names,
                 folder=str(folder),
                 memory=self._memory(case, (path,)),
@@ -201,20 +203,20 @@ class RuntimeSide:
         )
 
     def at_level(
-        self, case: Case, artifact: Artifact, feed: Feed, level: str
+        self, case: Case, artifact: Artifact, inputs: Inputs, level: str
     ) -> Future[list[dict[str, Any]]]:
         """What the CPU provider answers at a level of graph optimisation, in the file's names."""
-        lane = self.lane("cpu")
+        queue = self.queue("cpu")
         session = self._request(replace(case, provider="cpu"), artifact, level)
-        return lane.submit(
-            lambda: lane.call(
-                "runtime", f"{case.id} ({level})", "run", session=session, feeds=[feed]
+        return queue.submit(
+            lambda: queue.call(
+                "runtime", f"{case.id} ({level})", "run", session=session, input_sets=[inputs]
             )
         )
 
     def optimise(self, case: Case, path: Path, level: str, target: Path) -> Future[None]:
         """Write a file as the CPU provider rewrites it at a level of graph optimisation."""
-        lane = self.lane("cpu")
+        queue = self.queue("cpu")
         memory = self._memory(case, (path,))
         wanted = {
             "path": str(path),
@@ -223,30 +225,30 @@ class RuntimeSide:
             "memory": memory,
             "libraries": libraries_of(case, self._settings),
         }
-        return lane.submit(
-            lambda: lane.call("runtime", f"{case.id} ({level})", "optimise", **wanted)
+        return queue.submit(
+            lambda: queue.call("runtime", f"{case.id} ({level})", "optimise", **wanted)
         )
 
     def probe(self, provider: str) -> Future[ProbeResult]:
         """Whether a provider works here; asked once, in the provider's own process."""
         if provider not in self.probes:
-            lane = self.lane(provider)
-            self.probes[provider] = lane.submit(lambda: self._probe(lane, provider))
+            queue = self.queue(provider)
+            self.probes[provider] = queue.submit(lambda: self._probe(queue, provider))
         return self.probes[provider]
 
-    def _probe(self, lane: Lane, provider: str) -> ProbeResult:
-        busy = self._clock.busy(lane.name, "runtime", f"probe of {provider}")
+    def _probe(self, queue: WorkerQueue, provider: str) -> ProbeResult:
+        busy = self._clock.busy(queue.name, "runtime", f"probe of {provider}")
         with tempfile.TemporaryDirectory() as folder, busy:
             path = Path(folder) / "probe.onnx"
             write_probe_model(path)
-            result = probe(PROVIDERS[provider], lane.engine, path, self._settings.limit)
+            result = probe(PROVIDERS[provider], queue.worker, path, self._settings.limit)
         if not result.usable:
-            lane.engine.reset()  # an engine that will judge nothing gives its memory back
+            queue.worker.reset()  # a worker that will judge nothing gives its memory back
         return result
 
 
 def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1) -> dict[str, Any]:
-    """The session of a case at a graph level, as the runtime engine is asked for it."""
+    """The session of a case at a graph level, as the runtime worker is asked for it."""
     provider = PROVIDERS[case.provider]
     return {
         "files": [str(path) for path in artifact.files],
@@ -266,12 +268,12 @@ def _forbidden(case: Case) -> str:
     )
 
 
-def _theirs(case: Case, artifact: Artifact, feed: Feed) -> Feed:
-    """The feed under the artifact's own names."""
+def _theirs(case: Case, artifact: Artifact, inputs: Inputs) -> Inputs:
+    """The inputs under the artifact's own names."""
     theirs = [tensor["name"] for tensor in artifact.facts["inputs"]]
     ours = [spec.name for spec in resolve_model(case.model).inputs]
     names = pair_names(ours, theirs)
-    return Feed((names.get(name, name), array) for name, array in feed.items())
+    return Inputs((names.get(name, name), array) for name, array in inputs.items())
 
 
 def pair_names(ours: list[str], theirs: list[str]) -> dict[str, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from onnx_conformance.core.custom_operators import PAGE
-from onnx_conformance.core.errors import EngineDied, StageFailure
+from onnx_conformance.core.errors import StageFailure, WorkerDied
 from onnx_conformance.core.text import one_line
 
-LIBRARY = "LibraryProblem: "  # begins what the engine says of one that cannot be had
+LIBRARY = "LibraryProblem: "  # begins what the worker says of one that cannot be had
 UNKNOWN = re.compile(r"Fatal error: (?P<domain>[^\s:]+):(?P<op>\w+)\(-?\d+\) is not a registered")
 MEMORY = re.compile("allocate memory|bad_alloc|MemoryError|exceeds the supported maximum")
 
@@ -16,7 +16,7 @@ MEMORY = re.compile("allocate memory|bad_alloc|MemoryError|exceeds the supported
 def sentence(failure: StageFailure) -> str:
     """Why ONNX Runtime could not work with the file, and what to do."""
     error = failure.__cause__
-    if isinstance(error, EngineDied):
+    if isinstance(error, WorkerDied):
         return (
             f"ONNX Runtime's process ended on this file ({one_line(error.message)}); do not use "
             "it, or raise --call-limit or --artifact-limit memory_mb=N"

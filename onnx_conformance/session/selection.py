@@ -11,7 +11,7 @@ from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coa
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Case, ExportOptions, ModelSpec
-from onnx_conformance.session.external_artifacts import given_cases
+from onnx_conformance.session.external_artifacts import external_cases
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _cases(selection: Selection) -> list[Case]:
     if selection.artifacts and variants:
         raise UsageError("--variant is made of an export; --artifact is judged as it is")
     if selection.artifacts:
-        return given_cases(
+        return external_cases(
             selection.artifacts,
             selection.models,
             selection.exporters,

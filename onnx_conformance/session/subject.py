@@ -14,7 +14,7 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.core.traces import Traced
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class SessionInfo:
     """What an ONNX Runtime session says of itself.
 
     Args:
-        sha256: digests of the files that the session loaded, taken by the engine.
+        sha256: digests of the files that the session loaded, taken by the worker.
         placement: provider -> operator -> number of nodes, after optimisation.
         work: measured only where several providers run its nodes.
     """
@@ -104,10 +104,10 @@ class NativeWeights:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the runtime said to a feed: outputs under the spec's names, or an error's text.
+    """What the runtime said to a set of inputs: outputs under the spec's names, or an error's text.
 
     Args:
-        died: the error is that the feed ended the runtime's process.
+        died: the error is that the inputs ended the runtime's process.
     """
 
     outputs: Outputs | None
@@ -116,7 +116,7 @@ class Answer:
 
 
 class Subject(Protocol):
-    """What a check may ask. Attributes are facts; methods may wait for an engine.
+    """What a check may ask. Attributes are facts; methods may wait for a worker.
 
     ``hurried``: a failure is wanted as it is, and not explained further.
     ``min_placement``: the least share of the nodes that the provider must run, 0 to 1.
@@ -128,7 +128,7 @@ class Subject(Protocol):
     exporter: Exporter
     tolerances: Tolerances
     seed: int
-    hurried: bool
+    fail_fast: bool
     min_placement: float
     graph_level: str
 
@@ -141,23 +141,23 @@ class Subject(Protocol):
     @property
     def weights(self) -> NativeWeights: ...
 
-    def reference(self, feed: Feed) -> Reference:
+    def reference(self, inputs: Inputs) -> Reference:
         """The oracle, and native's ways in the case's class of precision."""
         ...
 
-    def plain_reference(self, feed: Feed) -> Reference:
+    def plain_reference(self, inputs: Inputs) -> Reference:
         """The same in float32, whatever the case computes in."""
         ...
 
-    def native(self, feed: Feed) -> Outputs: ...
+    def native(self, inputs: Inputs) -> Outputs: ...
 
-    def native_refusal(self, feed: Feed) -> str | None:
-        """Why native refuses the feed, in its own words; None if it answers."""
+    def native_refusal(self, inputs: Inputs) -> str | None:
+        """Why native refuses the inputs, in its own words; None if it answers."""
         ...
 
-    def run(self, feed: Feed, repeat: int = 0) -> Answer: ...
+    def run(self, inputs: Inputs, repeat: int = 0) -> Answer: ...
 
-    def ranges(self, feed: Feed) -> dict[str, Traced]:
+    def ranges(self, inputs: Inputs) -> dict[str, Traced]:
         """Of each tensor that the file's nodes make, unoptimised on the CPU: what it spans."""
         ...
 

@@ -9,16 +9,16 @@ from typing import Any
 from onnx_conformance.catalog.models import MODELS, Pointer, read_pointer
 from onnx_conformance.core.errors import (
     ConformanceError,
-    EngineDied,
-    EngineError,
     StageFailure,
     UsageError,
+    WorkerDied,
+    WorkerError,
 )
 from onnx_conformance.core.spec import ModelSpec, spec_from_data
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 
-SERVANT = "onnx_conformance.workers.user_model.backend:Describer"
+BACKEND = "onnx_conformance.workers.user_model.backend:UserModelBackend"
 
 
 def adopt(
@@ -109,7 +109,7 @@ def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str])
 def _refuse_namesakes(
     imported: dict[tuple[str, str], str], frameworks: set[str], modules: dict[str, str]
 ) -> None:
-    """Refuse modules of one name from several files: an engine would have the first for both.
+    """Refuse modules of one name from several files: a worker would have the first for both.
 
     Args:
         imported: files by framework and module, of the models before; these are added.
@@ -138,9 +138,9 @@ def _described(
     limit: float,
 ) -> tuple[list[ModelSpec], dict[str, str], list[str]]:
     """The specs, the files of the user's modules behind them, and all names that these register."""
-    engine = WorkerEngine(SERVANT)
+    worker = ProcessWorkerClient(BACKEND)
     try:
-        data: list[dict[str, Any]] = engine.call(
+        data: list[dict[str, Any]] = worker.call(
             "describe",
             limit,
             files=files,
@@ -149,18 +149,18 @@ def _described(
             weights=weights,
             seed=seed,
         )
-        modules: dict[str, str] = engine.call("modules", limit)
-        names: list[str] = engine.call("names", limit)
-    except EngineDied as error:
+        modules: dict[str, str] = worker.call("modules", limit)
+        names: list[str] = worker.call("names", limit)
+    except WorkerDied as error:
         what = ", ".join([*files, *(pointer.name for pointer in pointers)])
         raise UsageError(f"looking at {what}: {error}") from error
-    except EngineError as error:
+    except WorkerError as error:
         said = error.message if error.kind == UsageError.__name__ else str(error)
         raise UsageError(" ".join(said.split())) from error
     except ConformanceError as error:
         raise UsageError(str(error)) from error
     finally:
-        engine.close()
+        worker.close()
     return [spec_from_data(one) for one in data], modules, names
 
 

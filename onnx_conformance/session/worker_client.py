@@ -1,4 +1,4 @@
-"""The judge's end of an engine: start it, call it within a time limit, replace it when it dies."""
+"""The judge's end of a worker: start it, call it within a time limit, replace it when it dies."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import psutil
 from onnx_conformance.core.errors import (
     CapabilityMissing,
     ConformanceError,
-    EngineDied,
-    EngineError,
+    WorkerDied,
+    WorkerError,
 )
 from onnx_conformance.core.wire import pack, unpack
 
@@ -27,29 +27,29 @@ ROOT = PACKAGE.parent  # what a worker must have on its path
 _BOOT = (PACKAGE / "workers" / "boot.py").read_text(encoding="utf-8")
 
 
-class Engine(Protocol):
-    """What the pipeline needs of an engine, wherever it lives."""
+class WorkerClient(Protocol):
+    """What the pipeline needs of a worker, wherever it lives."""
 
     def start(self, limit: float) -> None:
         """Import the framework, within ``limit`` seconds; harmless when already started."""
 
     def call(self, method: str, limit: float, **arguments: Any) -> Any:
-        """Call the servant's ``method``; arrays travel both ways.
+        """Call the backend's ``method``; arrays travel both ways.
 
         Raises:
-            CapabilityMissing: the engine says that this machine lacks something.
+            CapabilityMissing: the worker says that this machine lacks something.
             EngineDied: the process ended, or exceeded ``limit`` seconds and was killed.
-            EngineError: the servant raised; the engine lives on.
+            EngineError: the backend raised; the worker lives on.
         """
 
     def reset(self) -> None:
         """End the process; the next call starts a fresh one."""
 
-    def last_words(self) -> str:
-        """The end of what the engine wrote to its standard error; may be empty."""
+    def standard_error(self) -> str:
+        """The end of what the worker wrote to its standard error; may be empty."""
 
     def close(self) -> None:
-        """End the engine at once."""
+        """End the worker at once."""
 
 
 def _result(reply: tuple[str, Any]) -> Any:
@@ -59,14 +59,14 @@ def _result(reply: tuple[str, Any]) -> Any:
     kind, message, details = payload
     if kind == CapabilityMissing.__name__:
         raise CapabilityMissing(message)
-    raise EngineError(kind, message, details)
+    raise WorkerError(kind, message, details)
 
 
-class WorkerEngine:
-    """An engine in a process of its own, reached through execnet.
+class ProcessWorkerClient:
+    """a worker in a process of its own, reached through execnet.
 
     Args:
-        kind: a key of :data:`onnx_conformance.workers.backends.SERVANTS`, or ``module:class``.
+        kind: a key of :data:`onnx_conformance.workers.backends.BACKENDS`, or ``module:class``.
         spec: execnet's way to name a process, such as ``popen//python=/path/to/python``.
         threads: how many threads the framework may use.
     """
@@ -106,7 +106,7 @@ class WorkerEngine:
             )
         except (OSError, EOFError, execnet.HostNotFound) as error:
             message = f"cannot start {self._spec}: {error}"
-            raise EngineDied(f"{self.kind} engine", message) from error
+            raise WorkerDied(f"{self.kind} worker", message) from error
         try:
             pid = self._receive("start", limit)
             if gateway.spec.popen:  # else the number means nothing on this host
@@ -142,34 +142,34 @@ class WorkerEngine:
             return _result(channel.receive(timeout=limit))
         except EOFError as error:
             raise self._died(method) from error
-        except channel.RemoteError as error:  # the worker's own loop failed, not the servant
+        except channel.RemoteError as error:  # the worker's own loop failed, not the backend
             self._discard()
             last = error.formatted.strip().splitlines()[-1]
             message = f"in '{method}': {last}"
-            raise EngineDied(f"{self.kind} engine died", message, error.formatted) from error
+            raise WorkerDied(f"{self.kind} worker died", message, error.formatted) from error
         except channel.TimeoutError as error:
-            words = self.last_words()
+            words = self.standard_error()
             self._discard()
             message = f"'{method}' gave no answer within {limit:g} s and was killed"
-            raise EngineDied(f"{self.kind} engine hung", message, words) from error
+            raise WorkerDied(f"{self.kind} worker hung", message, words) from error
 
-    def _died(self, method: str) -> EngineDied:
+    def _died(self, method: str) -> WorkerDied:
         status = self._exit_status()
-        words = self.last_words()
+        words = self.standard_error()
         self._discard()
         hint = " (SIGKILL: often the system being out of memory)" if status == -9 else ""
-        return EngineDied(
-            f"{self.kind} engine died", f"in '{method}', exit status {status}{hint}", words
+        return WorkerDied(
+            f"{self.kind} worker died", f"in '{method}', exit status {status}{hint}", words
         )
 
     def _open_channel(self) -> Any:
         channel = self._channel
-        if channel is None:  # another thread closed the engine
+        if channel is None:  # another thread closed the worker
             raise self._is_closed()
         return channel
 
-    def _is_closed(self) -> EngineDied:
-        return EngineDied(f"{self.kind} engine", "is closed")
+    def _is_closed(self) -> WorkerDied:
+        return WorkerDied(f"{self.kind} worker", "is closed")
 
     def _exit_status(self) -> int | None:
         if self._process is None:
@@ -179,8 +179,8 @@ class WorkerEngine:
             return status
         return None
 
-    def last_words(self) -> str:
-        with contextlib.suppress(FileNotFoundError):  # the engine is closed
+    def standard_error(self) -> str:
+        with contextlib.suppress(FileNotFoundError):  # the worker is closed
             return self._log.read_text(errors="replace")[-4000:]
         return ""
 
@@ -195,33 +195,33 @@ class WorkerEngine:
         self._process = None
 
 
-class InProcessEngine:
+class InProcessWorkerClient:
     """The same interface in the judge's own process, for a debugger. It limits nothing."""
 
     def __init__(self, kind: str, *, threads: int = 1) -> None:
         self.kind = kind
         self._threads = threads
-        self._servant: Any = None
+        self._backend: Any = None
         # asked for by name: nothing else of this side imports what runs in workers
         self._server: Any = importlib.import_module("onnx_conformance.workers.server")
 
     def start(self, limit: float) -> None:
-        if self._servant is None:
-            self._servant = self._server.make_servant(self.kind, self._threads)
+        if self._backend is None:
+            self._backend = self._server.make_backend(self.kind, self._threads)
 
     def call(self, method: str, limit: float, **arguments: Any) -> Any:
         self.start(limit)
         with warnings.catch_warnings():  # a framework's are errors in no worker, and so not here
             warnings.simplefilter("ignore")
             return _result(
-                pack(self._server.answer(self._servant, method, unpack(pack(arguments))))
+                pack(self._server.answer(self._backend, method, unpack(pack(arguments))))
             )
 
     def reset(self) -> None:
-        self._servant = None
+        self._backend = None
 
-    def last_words(self) -> str:
+    def standard_error(self) -> str:
         return ""
 
     def close(self) -> None:
-        self._servant = None
+        self._backend = None

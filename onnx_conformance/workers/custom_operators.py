@@ -1,4 +1,4 @@
-"""Operators of a model's own, as the export routes take them. Runs in the native engine's process.
+"""Operators of a model's own, as the export routes take them. Runs in the native worker's process.
 
 A file with an operator that nobody has is no export: what a route lacks is told in one line.
 """
@@ -69,7 +69,7 @@ def symbolics(operators: CustomOperators) -> Iterator[None]:
 
 
 @contextmanager
-def telling(route: str, argument: str) -> Iterator[None]:
+def translation_errors(route: str, argument: str) -> Iterator[None]:
     """Tell an operator that torch cannot translate in one line.
 
     Raises:

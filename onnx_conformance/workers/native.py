@@ -1,4 +1,4 @@
-"""What the native engines share: requests, replicas and weights on disk."""
+"""What the native workers share: requests, replicas and weights on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.core.compute_modes import EPSILONS, REPLICAS, way
+from onnx_conformance.core.compute_modes import EPSILONS, REPLICAS, compute_mode
 from onnx_conformance.core.native_request import (
     Arrays,
     ModelRequest,
@@ -26,7 +26,7 @@ Approximation = dict[str, float]  # function -> how far a runtime may be off, in
 
 
 def refuse_change(before: list[Arrays], after: list[Arrays]) -> None:
-    """Compare native's answers to the same feed before and after an export, bit by bit.
+    """Compare native's answers to the same inputs before and after an export, bit by bit.
 
     A route that changed the model in place, or patched the framework, would change the oracle
     with it, and so agree with itself.
@@ -61,7 +61,7 @@ def example(request: ModelRequest) -> Arrays:
 
     Two samples, and symbolic axes of middling size: a size of 1 invites exporters to specialise.
     """
-    return Recipe("uniform", batch=STATIC_BATCH).feed(specs_of(request), axes_of(request))
+    return Recipe("uniform", batch=STATIC_BATCH).inputs(specs_of(request), axes_of(request))
 
 
 def perturbed(name: str, array: NDArray[Any], replica: str) -> NDArray[Any]:
@@ -70,7 +70,7 @@ def perturbed(name: str, array: NDArray[Any], replica: str) -> NDArray[Any]:
     This is the rounding that constant folding is entitled to; of a replica in another class of
     precision, one of its ulps. Native itself and whole numbers stay as they are.
     """
-    known = way(replica)
+    known = compute_mode(replica)
     if array.dtype != np.float32 or not known.replica:
         return array
     rng = np.random.default_rng([REPLICAS.index(known.replica), zlib.crc32(name.encode())])

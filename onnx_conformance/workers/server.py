@@ -1,4 +1,4 @@
-"""The loop inside an engine's process: take a request, call the servant, answer."""
+"""The loop inside a worker's process: take a request, call the backend, answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.wire import pack, unpack
-from onnx_conformance.workers.backends import SERVANTS
+from onnx_conformance.workers.backends import BACKENDS
 
 
 def load_object(reference: str) -> Any:
@@ -25,17 +25,17 @@ def load_object(reference: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def make_servant(kind: str, threads: int) -> Any:
-    """Import the engine's framework; ``kind`` is a key of SERVANTS or ``module:class``."""
-    return load_object(SERVANTS.get(kind, kind))(threads=threads)
+def make_backend(kind: str, threads: int) -> Any:
+    """Import the worker's framework; ``kind`` is a key of SERVANTS or ``module:class``."""
+    return load_object(BACKENDS.get(kind, kind))(threads=threads)
 
 
-def answer(servant: Any, method: str, arguments: dict[str, Any]) -> tuple[str, Any]:
+def answer(backend: Any, method: str, arguments: dict[str, Any]) -> tuple[str, Any]:
     """Call one public method; an exception becomes an answer, so the worker lives on."""
     try:
         if method.startswith("_"):
-            raise AttributeError(f"'{method}' is not a public method of the engine")
-        return ("ok", getattr(servant, method)(**arguments))
+            raise AttributeError(f"'{method}' is not a public method of the worker")
+        return ("ok", getattr(backend, method)(**arguments))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever is raised is the answer
         return failure(error)
 
@@ -49,13 +49,13 @@ def failure(error: BaseException) -> tuple[str, tuple[str, str, str]]:
 def serve(channel: Any, kind: str, threads: int) -> None:
     """Serve requests from ``channel`` until it closes."""
     try:
-        servant = make_servant(kind, threads)
+        backend = make_backend(kind, threads)
     except Exception as error:  # noqa: BLE001 - an import can fail in any way
         channel.send(failure(error))
         return
     channel.send(("ok", None))
     for method, arguments in channel:
-        reply = answer(servant, method, unpack(arguments))
+        reply = answer(backend, method, unpack(arguments))
         try:
             channel.send(pack(reply))
         except Exception as error:  # noqa: BLE001 - an answer that cannot travel

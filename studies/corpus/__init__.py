@@ -35,7 +35,7 @@ class Site:
 
     place: str
     strike: Callable[[Mutant], None]
-    blame: tuple[str, ...] = ()
+    root_cause: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

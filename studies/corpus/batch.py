@@ -90,8 +90,8 @@ def shortcut_of_another_sample(draft: Draft) -> Iterator[Site]:
     for node in data_pairs(draft, "Add"):
         if draft.opset >= MODERN and _is_batched(draft, node.output[0]):
             strike = partial(detour_for, name=node.name, place=1, build=_reversed)
-            blame = (*names_of(f"{node.name}__1", _reversed), node.name)
-            yield Site(node.name, strike, blame)
+            root_cause = (*names_of(f"{node.name}__1", _reversed), node.name)
+            yield Site(node.name, strike, root_cause)
 
 
 @fault(FAMILY, story="x[0] is traced: the first sample's result is broadcast to all")

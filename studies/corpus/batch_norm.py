@@ -23,7 +23,7 @@ def changed(draft: Draft, change: Change, *forms: str) -> Iterator[Site]:
     for norm in norms(draft, *forms):
         new = change(norm.statistics)
         if norm.statistics.differs(new):
-            yield Site(norm.place, partial(norm.rewrite, new=new), norm.blame)
+            yield Site(norm.place, partial(norm.rewrite, new=new), norm.root_cause)
 
 
 @fault(FAMILY, story="the framework's usual epsilon was written, not the layer's (1e-5, 1e-3)")
@@ -107,7 +107,7 @@ def statistics_of_another_layer(draft: Draft) -> Iterator[Site]:
             norm.statistics, mean=other.statistics.mean, variance=other.statistics.variance
         )
         if norm.statistics.differs(new):
-            yield Site(norm.place, partial(norm.rewrite, new=new), norm.blame)
+            yield Site(norm.place, partial(norm.rewrite, new=new), norm.root_cause)
 
 
 @fault(FAMILY, story="a slice off by one hands each channel its neighbour's statistics")
@@ -136,7 +136,7 @@ def bias_not_folded(draft: Draft) -> Iterator[Site]:
 def kernel_folded_twice(draft: Draft) -> Iterator[Site]:
     for norm in norms(draft, "folded"):
         if norm.statistics.differs(replace(norm.statistics, gamma=norm.statistics.gamma**2)):
-            yield Site(norm.place, partial(_scale_kernel, norm=norm, axis=0), norm.blame)
+            yield Site(norm.place, partial(_scale_kernel, norm=norm, axis=0), norm.root_cause)
 
 
 @fault(FAMILY, story="the scale is multiplied along the input channels, where the kernel is square")
@@ -144,7 +144,7 @@ def kernel_folded_along_inputs(draft: Draft) -> Iterator[Site]:
     for norm in norms(draft, "folded"):
         shape = draft.array(draft.node(norm.place).input[1]).shape
         if shape[0] == shape[1] > 1:
-            yield Site(norm.place, partial(_scale_kernel, norm=norm, axis=1), norm.blame)
+            yield Site(norm.place, partial(_scale_kernel, norm=norm, axis=1), norm.root_cause)
 
 
 @fault(FAMILY, story="folded into the convolution, and the node is left in the graph as well")
@@ -164,7 +164,7 @@ def folded_and_kept(draft: Draft) -> Iterator[Site]:
 )
 def training_mode(draft: Draft) -> Iterator[Site]:
     for norm in norms(draft, "node") if draft.opset >= 14 else ():
-        yield Site(norm.place, partial(_train, name=norm.place), norm.blame)
+        yield Site(norm.place, partial(_train, name=norm.place), norm.root_cause)
 
 
 @fault(

@@ -58,8 +58,8 @@ def mean_without_the_last_row(draft: Draft) -> Iterator[Site]:
         if draft.opset >= MODERN and one[1] > 1:
             build = partial(_without_last, size=one[1], axis=2)
             strike = partial(detour_for, name=node.name, place=0, build=build)
-            blame = (*names_of(f"{node.name}__0", build), node.name)
-            yield Site(node.name, strike, blame)
+            root_cause = (*names_of(f"{node.name}__0", build), node.name)
+            yield Site(node.name, strike, root_cause)
 
 
 @fault(FAMILY, story="the mean is over one axis of the map and the first column is kept")
@@ -68,8 +68,8 @@ def mean_over_the_height_alone(draft: Draft) -> Iterator[Site]:
         if draft.opset >= MODERN and one[2] > 1:
             build = partial(_part, start=0, end=1, axis=3)
             strike = partial(detour_for, name=node.name, place=0, build=build)
-            blame = (*names_of(f"{node.name}__0", build), node.name)
-            yield Site(node.name, strike, blame)
+            root_cause = (*names_of(f"{node.name}__0", build), node.name)
+            yield Site(node.name, strike, root_cause)
 
 
 @fault(FAMILY, story="a slice starts one element late or early")

@@ -35,7 +35,7 @@ class Made:
     verdict: str
     values: bool
     place: str
-    blame: tuple[str, ...]
+    root_cause: tuple[str, ...]
 
 
 def load_corpus() -> None:
@@ -64,7 +64,13 @@ def make_mutants(
             name = f"{fault.name}-{number}.onnx"
             mutant.save(folder / name)
             yield Made(
-                name, fault.name, fault.family, fault.verdict, fault.values, site.place, site.blame
+                name,
+                fault.name,
+                fault.family,
+                fault.verdict,
+                fault.values,
+                site.place,
+                site.root_cause,
             )
 
 

@@ -67,7 +67,7 @@ class Norm:
     place: str
     form: Literal["node", "folded", "affine"]
     statistics: Statistics
-    blame: tuple[str, ...]
+    root_cause: tuple[str, ...]
     bias: Array
 
     def rewrite(self, mutant: Mutant, new: Statistics) -> None:
@@ -77,7 +77,7 @@ class Norm:
             return
         shift = new.shift + self.bias * new.scale
         if self.form == "affine":
-            for name, value in zip(self.blame, (new.scale, shift), strict=True):
+            for name, value in zip(self.root_cause, (new.scale, shift), strict=True):
                 place = _constant_place(mutant, mutant.node(name))
                 old = mutant.array(mutant.node(name).input[place])
                 give(mutant, name, place, value.reshape(old.shape).astype(old.dtype))

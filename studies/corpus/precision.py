@@ -122,10 +122,10 @@ def layer_in_float16(draft: Draft) -> Iterator[Site]:
         weight = draft.array(layer.weight)
         if weight.dtype == np.float32 and len(draft.node(layer.name).output) == 1:
             build = partial(_through, dtype=TensorProto.FLOAT16)
-            blame = [layer.name, *names_of(f"{layer.name}__0", build)]
-            blame += names_of(draft.node(layer.name).output[0], build)
+            root_cause = [layer.name, *names_of(f"{layer.name}__0", build)]
+            root_cause += names_of(draft.node(layer.name).output[0], build)
             strike = partial(_in_float16, name=layer.name, weight=weight)
-            yield Site(layer.name, strike, tuple(blame))
+            yield Site(layer.name, strike, tuple(root_cause))
 
 
 @fault(
@@ -137,9 +137,9 @@ def layer_in_tf32(draft: Draft) -> Iterator[Site]:
     for layer in layers(draft):
         weight = draft.array(layer.weight)
         if weight.dtype == np.float32:
-            blame = (layer.name, *names_of(f"{layer.name}__0", _to_ten_bits))
+            root_cause = (layer.name, *names_of(f"{layer.name}__0", _to_ten_bits))
             strike = partial(_in_tf32, name=layer.name, weight=weight)
-            yield Site(layer.name, strike, blame)
+            yield Site(layer.name, strike, root_cause)
 
 
 @fault(FAMILY, story="a quantised island: eight-bit values between two float layers")

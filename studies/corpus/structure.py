@@ -24,7 +24,7 @@ def output_renamed(draft: Draft) -> Iterator[Site]:
         yield Site(value.name, partial(rename_value, old=value.name, new="another_output"))
 
 
-@fault(FAMILY, story="input_names is not passed on: callers feed a name that is not there")
+@fault(FAMILY, story="input_names is not passed on: callers inputs a name that is not there")
 def input_renamed(draft: Draft) -> Iterator[Site]:
     for value in draft.inputs:
         yield Site(value.name, partial(rename_value, old=value.name, new="another_input"))

@@ -168,8 +168,8 @@ def _overflowing(patch: Patch, value: str) -> str:
 
 def _wrapping(patch: Patch, value: str) -> str:
     beyond = patch.add("Greater", patch.add("Abs", value), patch.constant(32767.0))
-    turns = patch.add("Round", patch.add("Div", value, patch.constant(65536.0)))
-    wrapped = patch.add("Sub", value, patch.add("Mul", turns, patch.constant(65536.0)))
+    blocks = patch.add("Round", patch.add("Div", value, patch.constant(65536.0)))
+    wrapped = patch.add("Sub", value, patch.add("Mul", blocks, patch.constant(65536.0)))
     return patch.add("Where", beyond, wrapped, value)
 
 

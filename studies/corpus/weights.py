@@ -111,8 +111,8 @@ def two_kernels_exchanged(draft: Draft) -> Iterator[Site]:
     for number, name in enumerate(names):
         other = next((n for n in names[number + 1 :] if _can_replace(draft, name, n)), None)
         if other is not None:
-            blame = (*readers(draft, name), *readers(draft, other))
-            yield Site(f"{name}, {other}", partial(_exchange, one=name, two=other), blame)
+            root_cause = (*readers(draft, name), *readers(draft, other))
+            yield Site(f"{name}, {other}", partial(_exchange, one=name, two=other), root_cause)
 
 
 @fault(FAMILY, story="a shared weight becomes two tensors and only one of them is updated")

@@ -20,7 +20,7 @@ from studies.detection import tables
 from studies.detection.document import make_document
 from studies.detection.judging import ROOT
 from studies.detection.markdown import page
-from studies.detection.rules import Yardstick, load_yardstick
+from studies.detection.rules import NoiseFloor, load_yardstick
 from studies.detection.running import Choice, Judged, Measurement
 from studies.detection.tables import TextTable
 
@@ -40,17 +40,17 @@ def main() -> int:
         rules=not options.no_rules,
         jobs=options.jobs,
     )
-    console, yardstick, started = Console(), load_yardstick(), time.monotonic()
+    console, noise_floor, started = Console(), load_yardstick(), time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="conformance-detection-") as temporary:
             work = Path(options.keep or temporary).absolute()
-            judged = _measure(choice, yardstick, work, options.cache_dir, console)
+            judged = _measure(choice, noise_floor, work, options.cache_dir, console)
     except ConformanceError as error:
         console.print(f"[bold red]{error}[/]")
         return 2
     document = make_document(
         judged,
-        yardstick,
+        noise_floor,
         command=_command(choice),
         seconds=time.monotonic() - started,
     )
@@ -96,7 +96,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _measure(
-    choice: Choice, yardstick: Yardstick, work: Path, cache_dir: Path, console: Console
+    choice: Choice, noise_floor: NoiseFloor, work: Path, cache_dir: Path, console: Console
 ) -> list[Judged]:
     columns = (
         TextColumn("{task.description:<20}"),
@@ -113,7 +113,7 @@ def _measure(
                 tasks[model] = shown.add_task(model, total=None, stage=stage)
             shown.update(tasks[model], stage=stage, completed=done, total=total or None)
 
-        measurement = Measurement(choice, yardstick, work, cache_dir, progress)
+        measurement = Measurement(choice, noise_floor, work, cache_dir, progress)
         return measurement.run()
 
 

@@ -14,7 +14,7 @@ from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.core.store import Store
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.selection import Selection, select_cases
 from onnx_conformance.session.worker_queue import Clock
 
@@ -49,17 +49,19 @@ class Bases:
 
 
 @contextmanager
-def open_workbench(cache_dir: Path) -> Iterator[Workbench]:
+def open_workbench(cache_dir: Path) -> Iterator[ConformanceSession]:
     """The suite's own machinery, with its default settings."""
     settings = Settings(cache_dir=cache_dir)
-    bench = Workbench(settings, Store(cache_dir), Clock())
+    bench = ConformanceSession(settings, Store(cache_dir), Clock())
     try:
         yield bench
     finally:
         bench.close()
 
 
-def find_bases(bench: Workbench, model: str, folder: Path, routes: tuple[str, ...] = ()) -> Bases:
+def find_bases(
+    bench: ConformanceSession, model: str, folder: Path, routes: tuple[str, ...] = ()
+) -> Bases:
     """Export ``model`` by every route (or by ``routes``) at its conservative opset.
 
     An export without constant folding is a base of its own where it holds operators that the

@@ -23,7 +23,7 @@ def deal(
     """
     left: dict[int, dict[int, T]] = {}  # of each source that was asked, by place in its graph
     sizes: dict[int, int] = {}
-    waiting = [(start + turn) % len(sources) for turn in range(len(sources))]
+    waiting = [(start + block) % len(sources) for block in range(len(sources))]
     dealt: list[tuple[int, T]] = []
     while waiting and len(dealt) < places:
         index = waiting.pop(0)

@@ -9,7 +9,7 @@ from typing import Any
 
 from onnx_conformance.session.cache_keys import environment
 from studies.detection.bases import takes_images
-from studies.detection.rules import Rule, Yardstick
+from studies.detection.rules import NoiseFloor, Rule
 from studies.detection.running import Judged
 
 SCHEMA = 1
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def make_document(
-    judged: list[Judged], yardstick: Yardstick, *, command: str, seconds: float
+    judged: list[Judged], noise_floor: NoiseFloor, *, command: str, seconds: float
 ) -> dict[str, Any]:
     """Everything that was measured, and whether the bars are met."""
     rows = [row for one in judged for row in one.rows]
@@ -27,7 +27,7 @@ def make_document(
         "command": command,
         "seconds": round(seconds, 1),
         "environment": environment(),
-        "bars": {"found": yardstick.found, "alarms": yardstick.alarms},
+        "bars": {"found": noise_floor.found, "alarms": noise_floor.alarms},
         "overall": tally(rows),
         "models": {one.model: _model(one) for one in judged},
         "families": _by(rows, lambda row: row["family"] or None),
@@ -37,7 +37,7 @@ def make_document(
             Counter(row["checks"][0] for row in rows if row["outcome"] == "found").most_common()
         ),
         "rules": [
-            rule_numbers(rule, rows) for rule in yardstick.rules if rule.name in rows[0]["rules"]
+            rule_numbers(rule, rows) for rule in noise_floor.rules if rule.name in rows[0]["rules"]
         ],
         "rows": rows,
     }

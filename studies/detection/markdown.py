@@ -32,7 +32,7 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     yield from _rules(document)
     yield from _listed(tables.misses(document), "Nothing was missed.")
     yield (
-        "A suspect has its base's structure and, on twenty varied feeds, its answers: there may "
+        "A suspect has its base's structure and, on twenty varied inputs, its answers: there may "
         "be nothing to find. It still counts as missed."
     )
     yield ""

@@ -1,4 +1,4 @@
-"""A file under other tools' rules: native's answers against the file's on their feeds."""
+"""A file under other tools' rules: native's answers against the file's on their inputs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.comparison import Array
-from onnx_conformance.core.errors import EngineError
+from onnx_conformance.core.errors import WorkerError
 from onnx_conformance.inputs.families import materialise
-from onnx_conformance.inputs.recipes import Feed, Recipe
-from onnx_conformance.session.conformance_session import Workbench
-from onnx_conformance.session.worker_client import Engine, WorkerEngine
+from onnx_conformance.inputs.recipes import Inputs, Recipe
+from onnx_conformance.session.conformance_session import ConformanceSession
+from onnx_conformance.session.worker_client import ProcessWorkerClient, WorkerClient
 from studies.detection.rules import Rule
 
 LIMIT = 300.0  # seconds for a call into the runtime
@@ -23,28 +23,28 @@ class Runtime:
     """ONNX Runtime on the CPU provider, in a process of its own; a dead one is replaced."""
 
     def __init__(self) -> None:
-        self._engine: Engine = WorkerEngine("onnxruntime")
+        self._worker: WorkerClient = ProcessWorkerClient("onnxruntime")
 
     def __enter__(self) -> Runtime:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._engine.close()
+        self._worker.close()
 
     def input_names(self, path: Path) -> list[str]:
         """What the file calls its inputs. Raises EngineError: it does not load."""
-        opened = self._engine.call("open", LIMIT, session=_request(path))
+        opened = self._worker.call("open", LIMIT, session=_request(path))
         return [tensor["name"] for tensor in opened["inputs"]]
 
-    def outputs(self, path: Path, feeds: Iterable[Feed]) -> list[list[Array] | None]:
-        """The outputs by order for each feed, which is given by order; None where it refuses.
+    def outputs(self, path: Path, input_sets: Iterable[Inputs]) -> list[list[Array] | None]:
+        """The outputs by order for each set of inputs, which is given by order; None where it refuses.
 
         Raises:
             EngineError: the file does not load.
         """
         names = self.input_names(path)
-        given = [dict(zip(names, feed.values(), strict=False)) for feed in feeds]
-        rows = self._engine.call("run", LIMIT, session=_request(path), feeds=given)
+        given = [dict(zip(names, inputs.values(), strict=False)) for inputs in input_sets]
+        rows = self._worker.call("run", LIMIT, session=_request(path), input_sets=given)
         return [list(row["outputs"].values()) if "outputs" in row else None for row in rows]
 
 
@@ -60,9 +60,9 @@ def _request(path: Path) -> dict[str, Any]:
 
 
 def native_answers(
-    bench: Workbench, model: str, rules: tuple[Rule, ...]
+    bench: ConformanceSession, model: str, rules: tuple[Rule, ...]
 ) -> dict[Recipe, list[Array]]:
-    """What native float32 answers to every feed of the rules, outputs in the model's order."""
+    """What native float32 answers to every set of inputs of the rules, outputs in the model's order."""
     spec = resolve_model(model)
     recipes = dict.fromkeys(recipe for rule in rules for recipe in rule.recipes)
     found = {recipe: bench.native(spec, materialise(recipe, spec)) for recipe in recipes}
@@ -79,7 +79,7 @@ def found_by(
     rules: tuple[Rule, ...],
     native: dict[Recipe, list[Array]],
 ) -> dict[str, bool]:
-    """Rule -> whether it fails the file. A feed is run only while some rule still asks for it."""
+    """Rule -> whether it fails the file. A set of inputs is run only while some rule still asks for it."""
     spec = resolve_model(model)
     found = {rule.name: False for rule in rules}
     for recipe, expected in native.items():
@@ -88,7 +88,7 @@ def found_by(
             continue
         try:
             got = runtime.outputs(path, [materialise(recipe, spec)])[0]
-        except EngineError:
+        except WorkerError:
             got = None
         for rule in asking:
             found[rule.name] = got is None or not rule.accepts(got, expected)

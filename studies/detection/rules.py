@@ -22,7 +22,7 @@ class Rule:
     """How somebody compares a conversion with native.
 
     Args:
-        recipes: of the feeds, in the order in which they are run.
+        recipes: of the inputs, in the order in which they are run.
         close: whether (got, expected) are close at an ``rtol`` and ``atol``.
         counts_outputs: another number of outputs is an error of its own.
     """
@@ -37,7 +37,7 @@ class Rule:
     counts_outputs: bool
 
     def accepts(self, got: Sequence[Array], expected: Sequence[Array]) -> bool:
-        """Whether one feed's outputs pass, taken by order."""
+        """Whether one set of inputs's outputs pass, taken by order."""
         if not got or (self.counts_outputs and len(got) != len(expected)):
             return False
         pairs = zip(got, expected, strict=False)
@@ -45,7 +45,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class NoiseFloor:
     """Everything that ``rules.yaml`` holds."""
 
     found: float
@@ -61,30 +61,30 @@ class Yardstick:
         return self.places.get(model, self.places["default"])
 
 
-def load_yardstick(path: Path = RULES_FILE) -> Yardstick:
-    """Read the bars, the rules and the feeds that tell suspects.
+def load_yardstick(path: Path = RULES_FILE) -> NoiseFloor:
+    """Read the bars, the rules and the inputs that tell suspects.
 
     Raises:
         KeyError: an entry is missing, or a comparison is none of :data:`COMPARISONS`.
     """
     data = yaml.safe_load(path.read_text())
     bars, suspects = data["bars"], data["suspects"]
-    return Yardstick(
+    return NoiseFloor(
         found=bars["found"],
         alarms=bars["alarms"],
         places=data["places"],
         rules=tuple(_rule(entry) for entry in data["rules"]),
         noise=suspects["noise"],
         nan=suspects["nan"],
-        suspect_recipes=tuple(Recipe(**entry) for entry in suspects["feeds"]),
+        suspect_recipes=tuple(Recipe(**entry) for entry in suspects["input_sets"]),
     )
 
 
 def _rule(entry: dict[str, Any]) -> Rule:
-    feeds = entry["feeds"]
+    input_sets = entry["input_sets"]
     recipes = tuple(
-        Recipe(feeds["distribution"], batch=feeds["batch"], seed=seed)
-        for seed in range(1, feeds["count"] + 1)
+        Recipe(input_sets["distribution"], batch=input_sets["batch"], seed=seed)
+        for seed in range(1, input_sets["count"] + 1)
     )
     return Rule(
         name=entry["name"],

@@ -13,7 +13,7 @@ from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.subject import NativeWeights
 from studies.corpus import FAULTS, Fault
 from studies.corpus.making import load_corpus
@@ -21,7 +21,7 @@ from studies.detection.bases import Bases, find_bases, open_workbench
 from studies.detection.judging import SuiteRun, Verdict, run_suite
 from studies.detection.mutants import Trial, make_trials
 from studies.detection.peers import Runtime, found_by, native_answers
-from studies.detection.rules import Yardstick
+from studies.detection.rules import NoiseFloor
 from studies.detection.suspects import is_suspect
 
 Progress = Callable[[str, str, int, int], None]  # model, stage, done, of how many
@@ -71,7 +71,7 @@ class Choice:
 
 @dataclass
 class Prepared:
-    """A model's right conversions, its weights, and what native answers to the rules' feeds."""
+    """A model's right conversions, its weights, and what native answers to the rules' inputs."""
 
     model: str
     bases: Bases
@@ -106,11 +106,16 @@ class Measurement:
     """
 
     def __init__(
-        self, choice: Choice, yardstick: Yardstick, work: Path, cache_dir: Path, progress: Progress
+        self,
+        choice: Choice,
+        noise_floor: NoiseFloor,
+        work: Path,
+        cache_dir: Path,
+        progress: Progress,
     ) -> None:
         self._choice = choice
-        self._yardstick = yardstick
-        self._rules = yardstick.rules if choice.rules else ()
+        self._yardstick = noise_floor
+        self._rules = noise_floor.rules if choice.rules else ()
         self._faults = choice.chosen_faults()
         self._work = work
         self._cache_dir = cache_dir
@@ -125,7 +130,7 @@ class Measurement:
         return [done[model] for model in models]
 
     def _prepare_all(self, models: list[str]) -> list[Prepared]:
-        """The frameworks at the same time: each has an engine of its own."""
+        """The frameworks at the same time: each has a worker of its own."""
         groups: dict[str, list[str]] = {}
         for model in models:
             groups.setdefault(resolve_model(model).framework, []).append(model)
@@ -136,7 +141,7 @@ class Measurement:
             )
             return [one for group in done for one in group]
 
-    def _prepare(self, bench: Workbench, model: str) -> Prepared:
+    def _prepare(self, bench: ConformanceSession, model: str) -> Prepared:
         self._progress(model, "exporting", 0, 0)
         bases = find_bases(bench, model, self._work / model, self._choice.routes)
         if not bases.found:

@@ -9,31 +9,31 @@ import onnx
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.comparison import Array
-from onnx_conformance.core.errors import EngineError
-from onnx_conformance.inputs.families import materialise, poisoned
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.core.errors import WorkerError
+from onnx_conformance.inputs.families import materialise, non_finite
+from onnx_conformance.inputs.recipes import Inputs
 from studies.detection.peers import Runtime
-from studies.detection.rules import Yardstick
+from studies.detection.rules import NoiseFloor
 
 
 def is_suspect(
-    runtime: Runtime, model: str, clean: Path, mutant: Path, yardstick: Yardstick
+    runtime: Runtime, model: str, clean: Path, mutant: Path, noise_floor: NoiseFloor
 ) -> bool:
-    """Whether a mutant has its base's structure and, on all feeds, its answers."""
+    """Whether a mutant has its base's structure and, on all inputs, its answers."""
     if _structure(clean) != _structure(mutant):
         return False
-    feeds = _feeds(model, yardstick)
+    input_sets = _input_sets(model, noise_floor)
     try:
-        before, after = runtime.outputs(clean, feeds), runtime.outputs(mutant, feeds)
-    except EngineError:
+        before, after = runtime.outputs(clean, input_sets), runtime.outputs(mutant, input_sets)
+    except WorkerError:
         return False
-    return all(_alike(a, b, yardstick.noise) for a, b in zip(before, after, strict=True))
+    return all(_alike(a, b, noise_floor.noise) for a, b in zip(before, after, strict=True))
 
 
-def _feeds(model: str, yardstick: Yardstick) -> list[Feed]:
+def _input_sets(model: str, noise_floor: NoiseFloor) -> list[Inputs]:
     spec = resolve_model(model)
-    feeds = [materialise(recipe, spec) for recipe in yardstick.suspect_recipes]
-    return [*feeds, poisoned(spec, 27).feed] if yardstick.nan else feeds
+    input_sets = [materialise(recipe, spec) for recipe in noise_floor.suspect_recipes]
+    return [*input_sets, non_finite(spec, 27).inputs] if noise_floor.nan else input_sets
 
 
 def _structure(path: Path) -> tuple[bytes, ...]:

@@ -2,7 +2,7 @@
 
 One decorated function adds a scenario; its docstring is the story. Two kinds:
 
-* ``@answer`` gives back a subject that some engine, file or native side has betrayed. Every check
+* ``@answer`` gives back a subject that some worker, file or native side has betrayed. Every check
   that a case owes judges it.
 * ``@whole_run`` runs the suite in a process of its own, as a user would.
 """

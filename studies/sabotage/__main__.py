@@ -10,7 +10,7 @@ from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.worker_queue import Clock
 from studies.sabotage import SCENARIOS, load_scenarios
@@ -21,7 +21,7 @@ from studies.sabotage.table import write
 def play_all(root: Path) -> list[Outcome]:
     """Every scenario's outcome; caches and folders under ``root``."""
     cache = root / "cache"
-    bench = Workbench(Settings(cache_dir=cache), Store(cache), Clock())
+    bench = ConformanceSession(Settings(cache_dir=cache), Store(cache), Clock())
     tolerances = load_tolerances(TOLERANCES)
     outcomes = []
     try:

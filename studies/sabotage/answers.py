@@ -1,4 +1,4 @@
-"""Answers that are not the model's: engines that answer something else, or in another form."""
+"""Answers that are not the model's: workers that answer something else, or in another form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnx_conformance.checks.registry import PLAIN_CASE
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Subject
 from studies.sabotage import RightOf, answer
 
@@ -23,13 +23,13 @@ HALVES: Parts = {"first": slice(0, 2), "second": slice(2, 4)}
 def each(subject: Subject, change: object) -> Subject:
     """The subject with every output array changed."""
     return changed(
-        subject, lambda outputs, feed, repeat: {n: change(a) for n, a in outputs.items()}
+        subject, lambda outputs, inputs, repeat: {n: change(a) for n, a in outputs.items()}
     )
 
 
 @answer("got 0 ")
 def all_zero(right_of: RightOf, folder: Path) -> Subject:
-    """The engine hands back its output buffers as it allocated them."""
+    """The worker hands back its output buffers as it allocated them."""
     return each(right_of(PLAIN_CASE), np.zeros_like)
 
 
@@ -76,13 +76,13 @@ def in_parts(subject: Subject, parts: Parts) -> Subject:
     def cut(outputs: Outputs) -> Outputs:
         return {name: outputs[whole.name][:, columns] for name, columns in parts.items()}
 
-    def reference(feed: Feed) -> Reference:
-        exact = subject.reference(feed)
+    def reference(inputs: Inputs) -> Reference:
+        exact = subject.reference(inputs)
         replicas = tuple(cut(replica) for replica in exact.replicas)
         return Reference(cut(exact.oracle), cut(exact.native), replicas)
 
-    def run(feed: Feed, repeat: int) -> Answer:
-        answer = subject.run(feed, repeat)
+    def run(inputs: Inputs, repeat: int) -> Answer:
+        answer = subject.run(inputs, repeat)
         return answer if answer.outputs is None else Answer(cut(answer.outputs))
 
     axis = whole.shape[0]
@@ -98,20 +98,20 @@ def in_parts(subject: Subject, parts: Parts) -> Subject:
         ),
         run=run,
         reference=reference,
-        native=lambda feed: cut(subject.native(feed)),
+        native=lambda inputs: cut(subject.native(inputs)),
         again=lambda other: in_parts(other, parts),
     )
 
 
 def told_otherwise(subject: Subject, names: list[str]) -> Subject:
-    """The subject whose file and engine have the outputs ``names``, in that order."""
+    """The subject whose file and worker have the outputs ``names``, in that order."""
     facts = subject.artifact.facts
     known = {tensor["name"]: tensor for tensor in facts["outputs"]}
     spare = facts["outputs"][0]
     told = [{**known.get(name, spare), "name": name} for name in names]
     other = Altered(subject, artifact=replace(subject.artifact, facts={**facts, "outputs": told}))
 
-    def pick(outputs: Outputs, feed: Feed, repeat: int) -> Outputs:
+    def pick(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
         first = next(iter(outputs.values()))
         return {name: outputs.get(name, first) for name in names}
 
@@ -147,7 +147,7 @@ def outputs_in_another_order(right_of: RightOf, folder: Path) -> Subject:
 def values_under_swapped_names(right_of: RightOf, folder: Path) -> Subject:
     """Two outputs of one shape have each other's names."""
 
-    def swap(outputs: Outputs, feed: Feed, repeat: int) -> Outputs:
+    def swap(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
         return dict(zip(outputs, reversed(list(outputs.values())), strict=True))
 
     return changed(in_parts(right_of(PLAIN_CASE), HALVES), swap)
@@ -155,19 +155,19 @@ def values_under_swapped_names(right_of: RightOf, folder: Path) -> Subject:
 
 @answer("two runs differ in")
 def never_the_same_twice(right_of: RightOf, folder: Path) -> Subject:
-    """The second run of a feed differs in the last bit."""
+    """The second run of a set of inputs differs in the last bit."""
     return CONTROLS["not_repeatable"](right_of(PLAIN_CASE), folder)
 
 
 @answer("output 'output' differs from native torch")
 def the_first_answer_given_to_all(right_of: RightOf, folder: Path) -> Subject:
-    """A cache of answers that knows a feed by its shape alone."""
+    """A cache of answers that knows a set of inputs by its shape alone."""
     subject = right_of(PLAIN_CASE)
     known: dict[tuple[int, ...], Answer] = {}
 
-    def run(feed: Feed, repeat: int) -> Answer:
-        shape = next(iter(feed.values())).shape
-        other = Feed((name, np.zeros_like(array)) for name, array in feed.items())
+    def run(inputs: Inputs, repeat: int) -> Answer:
+        shape = next(iter(inputs.values())).shape
+        other = Inputs((name, np.zeros_like(array)) for name, array in inputs.items())
         return known.setdefault(shape, subject.run(other, repeat))
 
     return Altered(subject, run=run)

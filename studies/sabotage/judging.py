@@ -49,18 +49,23 @@ def judge(scenario: Scenario, right_of: RightOf, folder: Path, cache: Path) -> O
 
 def _judge_answer(scenario: Scenario, subject: Subject) -> Outcome:
     lines = list(red_lines(subject, scenario.check))
-    telling = [line for _, line in lines if scenario.words in line]
+    translation_errors = [line for _, line in lines if scenario.words in line]
     where = list(dict.fromkeys(name for name, _ in lines))
-    says = telling[0] if telling else " | ".join(line for _, line in lines)
+    says = translation_errors[0] if translation_errors else " | ".join(line for _, line in lines)
     return Outcome(
-        scenario, bool(lines), bool(telling), ", ".join(where), says, plain_allclose(subject)
+        scenario,
+        bool(lines),
+        bool(translation_errors),
+        ", ".join(where),
+        says,
+        plain_allclose(subject),
     )
 
 
 def red_lines(subject: Subject, only: str = "") -> Iterator[tuple[str, str]]:
     """(check or stage, line) of all that is red, of the checks that every case owes or of one."""
     for check in CHECKS.values():
-        if check.name != only if only else not check.owed(subject.model, subject.case):
+        if check.name != only if only else not check.required_tests(subject.model, subject.case):
             continue
         try:
             result = check.function(subject, **check.example(subject.seed))
@@ -81,9 +86,9 @@ def plain_allclose(subject: Subject) -> str:
 
 
 def _plain_verdict(subject: Subject, name: str) -> str:
-    feed = materialise(pinned(subject.seed)[name], subject.model)
+    inputs = materialise(pinned(subject.seed)[name], subject.model)
     try:
-        native, outputs = subject.native(feed), subject.run(feed).outputs
+        native, outputs = subject.native(inputs), subject.run(inputs).outputs
     except (StageFailure, CapabilityMissing):
         outputs = None
     if outputs is None:

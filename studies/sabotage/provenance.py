@@ -1,4 +1,4 @@
-"""Right numbers from the wrong place: other files, other engines, judges that do not judge."""
+"""Right numbers from the wrong place: other files, other workers, judges that do not judge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx_conformance.checks.registry import PLAIN_CASE
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Subject
 from studies.sabotage import RightOf, answer
 
@@ -43,10 +43,10 @@ def artifact_cached_for_another_opset(right_of: RightOf, folder: Path) -> Subjec
 
 @answer("the outputs do not depend on the file")
 def engine_returns_the_reference(right_of: RightOf, folder: Path) -> Subject:
-    """The engine asks the native model and hands on its answer."""
+    """The worker asks the native model and hands on its answer."""
 
     def parrot(other: Subject) -> Subject:
-        return Altered(other, run=lambda feed, repeat: Answer(other.native(feed)), again=parrot)
+        return Altered(other, run=lambda inputs, repeat: Answer(other.native(inputs)), again=parrot)
 
     return parrot(right_of(PLAIN_CASE))
 
@@ -59,7 +59,7 @@ def engine_loads_another_file(right_of: RightOf, folder: Path) -> Subject:
 
 @answer("the outputs do not depend on the file")
 def engine_never_loads_the_artifact(right_of: RightOf, folder: Path) -> Subject:
-    """The engine answers from a file of its own, and reports the digest of the one it was given."""
+    """The worker answers from a file of its own, and reports the digest of the one it was given."""
     return CONTROLS["another_file_answers"](right_of(PLAIN_CASE), folder)
 
 
@@ -69,7 +69,7 @@ def answers_of_another_case(right_of: RightOf, folder: Path) -> Subject:
     other = right_of(OTHER_OPSET)
 
     def reuse(subject: Subject) -> Subject:
-        return Altered(subject, run=lambda feed, repeat: other.run(feed, repeat), again=reuse)
+        return Altered(subject, run=lambda inputs, repeat: other.run(inputs, repeat), again=reuse)
 
     return reuse(right_of(PLAIN_CASE))
 
@@ -100,15 +100,15 @@ def a_model_that_is_not_alive(right_of: RightOf, folder: Path) -> Subject:
     def flat(outputs: Outputs) -> Outputs:
         return {name: np.full_like(array, 0.2) for name, array in outputs.items()}
 
-    def reference(feed: Feed) -> Reference:
-        right = subject.reference(feed)
+    def reference(inputs: Inputs) -> Reference:
+        right = subject.reference(inputs)
         return Reference(flat(right.oracle), flat(right.native), tuple(map(flat, right.replicas)))
 
     return Altered(
         subject,
         reference=reference,
-        native=lambda feed: flat(subject.native(feed)),
-        run=lambda feed, repeat: Answer(flat(subject.native(feed))),
+        native=lambda inputs: flat(subject.native(inputs)),
+        run=lambda inputs, repeat: Answer(flat(subject.native(inputs))),
     )
 
 
@@ -120,9 +120,9 @@ def a_native_side_that_is_NaN(right_of: RightOf, folder: Path) -> Subject:
     def lost(outputs: Outputs) -> Outputs:
         return {name: np.full_like(array, np.nan) for name, array in outputs.items()}
 
-    def reference(feed: Feed) -> Reference:
-        right = subject.reference(feed)
+    def reference(inputs: Inputs) -> Reference:
+        right = subject.reference(inputs)
         return Reference(lost(right.oracle), lost(right.native), tuple(map(lost, right.replicas)))
 
-    native = lambda feed: lost(subject.native(feed))  # noqa: E731
+    native = lambda inputs: lost(subject.native(inputs))  # noqa: E731
     return Altered(subject, reference=reference, native=native)

@@ -10,27 +10,27 @@ from PIL import Image
 from onnx_conformance.checks.controls import CONTROLS, Altered, changed
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
 from onnx_conformance.core.comparison import Array
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Subject
 from studies.sabotage import RightOf, answer
 
 
-def _as(feed: Feed, dtype: type) -> Feed:
-    return Feed((name, array.astype(dtype)) for name, array in feed.items())
+def _as(inputs: Inputs, dtype: type) -> Inputs:
+    return Inputs((name, array.astype(dtype)) for name, array in inputs.items())
 
 
 @answer("Unexpected input data type. Actual: (tensor(double))")
 def float64_preprocessing(right_of: RightOf, folder: Path) -> Subject:
     """NumPy's preprocessing makes float64, and the file takes float32."""
     right = right_of(PLAIN_CASE)
-    return Altered(right, run=lambda feed, repeat: right.run(_as(feed, np.float64), repeat))
+    return Altered(right, run=lambda inputs, repeat: right.run(_as(inputs, np.float64), repeat))
 
 
 @answer("float64 instead of float32: the session answered with numbers")
 def a_wrapper_that_casts_in_silence(right_of: RightOf, folder: Path) -> Subject:
-    """A wrapper casts every feed to float32, so nobody learns that callers send float64."""
+    """A wrapper casts every set of inputs to float32, so nobody learns that callers send float64."""
     right = right_of(PLAIN_CASE)
-    return Altered(right, run=lambda feed, repeat: right.run(_as(feed, np.float32), repeat))
+    return Altered(right, run=lambda inputs, repeat: right.run(_as(inputs, np.float32), repeat))
 
 
 class Squashing(Altered):
@@ -69,7 +69,7 @@ def a_comparison_that_broadcasts(right_of: RightOf, folder: Path) -> Subject:
     """`ort_outs[0][0]` compares one row with all of them."""
     return changed(
         right_of(PLAIN_CASE),
-        lambda outputs, feed, repeat: {name: array[:1] for name, array in outputs.items()},
+        lambda outputs, inputs, repeat: {name: array[:1] for name, array in outputs.items()},
     )
 
 
@@ -78,8 +78,8 @@ def nothing_but_a_sum(right_of: RightOf, folder: Path) -> Subject:
     """Outputs are summed up before they are compared."""
     right = right_of(PLAIN_CASE)
 
-    def total(feed: Feed, repeat: int) -> Answer:
-        outputs = right.run(feed, repeat).outputs or {}
+    def total(inputs: Inputs, repeat: int) -> Answer:
+        outputs = right.run(inputs, repeat).outputs or {}
         return Answer({name: np.asarray(array.sum()) for name, array in outputs.items()})
 
     return Altered(right, run=total)

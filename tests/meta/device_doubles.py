@@ -1,11 +1,11 @@
-"""The torch engine with the processor in the place of a CUDA device: its code runs anywhere."""
+"""The torch worker with the processor in the place of a CUDA device: its code runs anywhere."""
 
 import time
 
 import torch
 
 from onnx_conformance.workers.torch import precision, timing
-from onnx_conformance.workers.torch.backend import TorchServant
+from onnx_conformance.workers.torch.backend import TorchBackend
 
 
 class Event:
@@ -24,7 +24,7 @@ class Event:
         return (end.at - self.at) * 1000
 
 
-class ProcessorServant(TorchServant):
+class ProcessorBackend(TorchBackend):
     """``on cpu`` in the place of ``on cuda``; says how it multiplies while a model runs."""
 
     def __init__(self, threads):
@@ -57,7 +57,7 @@ class ProcessorServant(TorchServant):
         return self._waited
 
 
-class BrokenServant(TorchServant):
+class BrokenBackend(TorchBackend):
     """torch sees a device for which it was not built."""
 
     def __init__(self, threads):

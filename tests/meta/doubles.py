@@ -1,4 +1,4 @@
-"""Servants that need no framework, for the tests of engines, lanes and stores."""
+"""Backends that need no framework, for the tests of workers, worker queues and stores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from onnx_conformance.core.errors import CapabilityMissing
 
 
-class FakeServant:
+class FakeBackend:
     """Answers, fails, hangs and dies on request."""
 
     def __init__(self, threads: int) -> None:
@@ -66,14 +66,14 @@ class FakeServant:
         return "secret"
 
 
-class BrokenServant:
+class BrokenBackend:
     """A framework whose import fails."""
 
     def __init__(self, threads: int) -> None:
         raise ImportError("libbroken.so.1: cannot open shared object file")
 
 
-class AbsentServant:
+class AbsentBackend:
     """A framework that is not there."""
 
     def __init__(self, threads: int) -> None:

@@ -1,4 +1,4 @@
-"""A runtime engine whose provider fails in the middle of a run, as one that loses its device."""
+"""A runtime worker whose provider fails in the middle of a run, as one that loses its device."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
-from onnx_conformance.workers.onnxruntime.backend import OrtServant
+from onnx_conformance.workers.onnxruntime.backend import OnnxRuntimeBackend
 
 
 class Lost:
@@ -22,12 +22,12 @@ class Lost:
         raise EPFail("the device was lost")
 
 
-class FallingServant(OrtServant):
-    def fall(self, session: Any, feeds: list[Any], fallback: bool) -> list[Any]:
+class FallingBackend(OnnxRuntimeBackend):
+    def fall(self, session: Any, input_sets: list[Any], fallback: bool) -> list[Any]:
         """Run after the device was lost; ``fallback`` allows what the suite forbids."""
         self.open(session)
         opened = next(iter(self._sessions.values()))
         opened._sess = Lost(opened._sess)
         if fallback:
             opened.enable_fallback()
-        return self.run(session, feeds)
+        return self.run(session, input_sets)

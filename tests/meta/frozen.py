@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from onnx_conformance.workers.onnxruntime.backend import OrtServant
-from onnx_conformance.workers.timing import Take
+from onnx_conformance.workers.onnxruntime.backend import OnnxRuntimeBackend
+from onnx_conformance.workers.timing import TimedCall
 
 FROZEN = "frozen-"
 
 
-class Frozen(OrtServant):
+class Frozen(OnnxRuntimeBackend):
     """Knows one more form: every call of ``frozen-0.001`` takes a millisecond, it says."""
 
-    def take(self, form: str, feed: dict[str, Any], **what: Any) -> Take:
-        honest, seconds = super().take("plain", feed, **what), float(form.removeprefix(FROZEN))
+    def take(self, form: str, inputs: dict[str, Any], **what: Any) -> TimedCall:
+        honest, seconds = super().take("plain", inputs, **what), float(form.removeprefix(FROZEN))
         return replace(honest, seconds=lambda: seconds)

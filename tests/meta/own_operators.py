@@ -27,8 +27,8 @@ class Net(torch.nn.Module):
         return gate(self.attention(x, x, x)[0])
 
 
-class Servant:
-    """The servant."""
+class Backend:
+    """The backend."""
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)

@@ -1,9 +1,9 @@
-"""Servants that stand in for a process with a provider."""
+"""Backends that stand in for a process with a provider."""
 
 import os
 
 
-class EnvironmentServant:
+class EnvironmentBackend:
     """Says what its process' environment holds."""
 
     def __init__(self, threads):
@@ -13,7 +13,7 @@ class EnvironmentServant:
         return os.environ.get(name)
 
 
-class NoDeviceServant:
+class NoDeviceBackend:
     """A machine without any device."""
 
     def __init__(self, threads):

@@ -41,7 +41,7 @@ def make_check(name, outcome="passed", **fields):
         "score": None,
         "budget": None,
         "statistics": {},
-        "feed": None,
+        "inputs": None,
         "seconds": 0.0123,
         "details": [],
         "nodeid": f"tests/test_function.py::test_{name}",
@@ -64,7 +64,7 @@ def make_checks(case_id, base):
                 score=score,
                 budget=4.0,
                 statistics=statistics,
-                feed=f"{name}(scale=1, batch=4, seed=0)",
+                inputs=f"{name}(scale=1, batch=4, seed=0)",
                 nodeid=f"tests/test_function.py::test_pinned_feed[{name}-{case_id}]",
             )
         )
@@ -124,16 +124,16 @@ def fail(case, name, score):
             continue
         reason = "output 'output' differs from native torch"
         check |= {"outcome": "failed", "score": score, "reason": reason}
-        check["feed"] = check["feed"] or "the first 4 of 7 unlike samples"
+        check["inputs"] = check["inputs"] or "the first 4 of 7 unlike samples"
         check["budget"] = 4.0
         check["bundle"] = f".conformance/repro/{case['id']}-{name}-0f3a9b12"
         check["message"] = (
             f"{case['id']}: {reason}\n"
             "  shape (4, 1000), judged against the float64 oracle\n"
             "  worst at [2, 417]: expected 0.1249, got 0.1311   abs 0.0062   rel 0.05\n"
-            f"  budget: error {score:g}x the float32 yardstick, allowed 4x\n"
+            f"  budget: error {score:g}x the float32 noise floor, allowed 4x\n"
             "  placement: CPUExecutionProvider 121 nodes\n"
-            f"  feed: {check['feed']}\n"
+            f"  inputs: {check['feed']}\n"
             f"  check: {name}, 4000 elements compared\n"
             f"  reproduce: pytest '{check['nodeid']}' --model {case['model']}\n"
             f"  bundle: {check['bundle']}"

@@ -6,19 +6,19 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from onnx_conformance.workers.onnxruntime.backend import OrtServant
-from onnx_conformance.workers.timing import Take
+from onnx_conformance.workers.onnxruntime.backend import OnnxRuntimeBackend
+from onnx_conformance.workers.timing import TimedCall
 
 SLOWED = "slowed-"
 
 
-class Slowed(OrtServant):
+class Slowed(OnnxRuntimeBackend):
     """Knows one more form: a call of ``slowed-1.10`` takes 1.10 times as long as a plain one."""
 
-    def take(self, form: str, feed: dict[str, Any], **what: Any) -> Take:
+    def take(self, form: str, inputs: dict[str, Any], **what: Any) -> TimedCall:
         if not form.startswith(SLOWED):
-            return super().take(form, feed, **what)
-        honest, factor = super().take("plain", feed, **what), float(form.removeprefix(SLOWED))
+            return super().take(form, inputs, **what)
+        honest, factor = super().take("plain", inputs, **what), float(form.removeprefix(SLOWED))
 
         def call() -> Any:
             started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A servant that is timed and needs no framework."""
+"""A backend that is timed and needs no framework."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.workers.timing import Stopwatch, Take
+from onnx_conformance.workers.timing import Stopwatch, TimedCall
 
 
-class TimedServant(Stopwatch):
+class TimedBackend(Stopwatch):
     """Doubles what it is fed; its calls take what ``seconds`` says, over and over."""
 
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
         self.calls = 0
 
-    def take(self, form: str, feed: dict[str, Any], seconds: list[float] | None = None) -> Take:
+    def take(
+        self, form: str, inputs: dict[str, Any], seconds: list[float] | None = None
+    ) -> TimedCall:
         if form != "plain":
             raise ValueError(f"not timed as '{form}'")
 
         def call() -> Any:
             self.calls += 1
-            return feed["input"] * 2
+            return inputs["input"] * 2
 
         clock = itertools.cycle(seconds) if seconds else None
         measured = (lambda: call() is None or next(clock)) if clock else None
-        return Take(call, lambda result: {"output": result}, measured)
+        return TimedCall(call, lambda result: {"output": result}, measured)
 
     def pid(self) -> int:
         return os.getpid()

@@ -1,4 +1,4 @@
-"""Is an interleaved speed-up the one that two engines show alone?
+"""Is an interleaved speed-up the one that two workers show alone?
 
     python -m tests.meta.timing_alone --threads 2
 
@@ -34,14 +34,14 @@ from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.latency.bench import WARM_SECONDS, Bench
 from onnx_conformance.perf.latency.certification import Certificates
-from onnx_conformance.perf.latency.contenders import EAGER, Rival
+from onnx_conformance.perf.latency.contenders import EAGER, Contender
 from onnx_conformance.perf.latency.options import Timing
 from onnx_conformance.perf.latency.ratios import CONFIDENCE, Ratio
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
-from onnx_conformance.perf.latency.timed_inputs import timed_feed
-from onnx_conformance.perf.latency.timed_sessions import Seats
+from onnx_conformance.perf.latency.timed_inputs import timed_inputs
+from onnx_conformance.perf.latency.timed_sessions import TimedSessions
 from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.worker_queue import Clock
 
 CASES = {
@@ -129,19 +129,19 @@ def main() -> int:
 
 
 def _agreement(run: Any, case: Case, repetitions: int, seconds: float) -> Agreement:
-    rivals = (Rival(case.model, EAGER), Rival(case.model, "plain", case))
-    workbench = Workbench(run.settings, Store(run.settings.cache_dir), Clock())
-    with closing(workbench):  # ends its engines; what they made stays at hand
-        certificates = Certificates(run, workbench, workbench.store)
-        with closing(Bench(run, workbench, certificates)) as bench:
-            row = bench.row(rivals[1], rivals, batch=1)
+    contenders = (Contender(case.model, EAGER), Contender(case.model, "plain", case))
+    conformance_session = ConformanceSession(run.settings, Store(run.settings.cache_dir), Clock())
+    with closing(conformance_session):  # ends its workers; what they made stays at hand
+        certificates = Certificates(run, conformance_session, conformance_session.store)
+        with closing(Bench(run, conformance_session, certificates)) as bench:
+            row = bench.row(contenders[1], contenders, batch=1)
     if row.speedup is None:
         raise RuntimeError(f"{case.id}: native eager was not timed")
     times = np.empty((repetitions, 2))
     for repetition in range(repetitions):
         order = (0, 1) if repetition % 2 == 0 else (1, 0)
         for place in order:
-            times[repetition, place] = _alone(run, workbench, rivals[place], seconds)
+            times[repetition, place] = _alone(run, conformance_session, contenders[place], seconds)
     native, runtime = times.T
     return Agreement(
         case.model,
@@ -152,24 +152,28 @@ def _agreement(run: Any, case: Case, repetitions: int, seconds: float) -> Agreem
     )
 
 
-def _alone(run: Any, workbench: Workbench, rival: Rival, seconds: float) -> float:
-    """Median seconds of a call of a rival in a fresh process, while no other engine lives."""
-    model = resolve_model(rival.model)
-    seats = Seats(run, workbench)
+def _alone(
+    run: Any, conformance_session: ConformanceSession, contender: Contender, seconds: float
+) -> float:
+    """Median seconds of a call of a contender in a fresh process, while no other worker lives."""
+    model = resolve_model(contender.model)
+    timed_sessions = TimedSessions(run, conformance_session)
     try:
-        seat = seats.of(model, rival)
-        feed = seat.feed(timed_feed(model, run.settings.seed, 1))
-        seat.host.rehearse(rival.label, rival.form, feed, **seat.what)
-        warmup = seat.host.call("warm", label=rival.label, seconds=WARM_SECONDS)
+        timed_session = timed_sessions.of(model, contender)
+        inputs = timed_session.inputs(timed_inputs(model, run.settings.seed, 1))
+        timed_session.worker.rehearse(contender.label, contender.form, inputs, **timed_session.what)
+        warmup = timed_session.worker.call("warm", label=contender.label, seconds=WARM_SECONDS)
         calls = max(LEAST_CALLS, int(seconds / warmup["seconds"]))
-        found = seat.host.time(rival.label, discard=1, calls=calls)  # awake all the time
+        found = timed_session.worker.time(
+            contender.label, discard=1, calls=calls
+        )  # awake all the time
     finally:
-        seats.close()
+        timed_sessions.close()
     return float(np.median(found))
 
 
 def ratio_alone(native: np.ndarray, runtime: np.ndarray, seed: int = 0) -> Ratio:
-    """The ratio of two engines' mean medians, with a 95 % interval.
+    """The ratio of two workers' mean medians, with a 95 % interval.
 
     Args:
         native, runtime: seconds, one value a repetition; repetitions do not pair.

@@ -44,7 +44,7 @@ def mutants(
 def answering(right: Subject, factors: Factors) -> Subject:
     """The subject whose answers are multiplied, each sample by its own factor."""
 
-    def change(outputs: Any, feed: Any, repeat: int) -> Any:
+    def change(outputs: Any, inputs: Any, repeat: int) -> Any:
         return {name: (array.T * _row(factors, array)).T for name, array in outputs.items()}
 
     return changed(right, change)

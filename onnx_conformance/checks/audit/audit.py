@@ -12,8 +12,8 @@ from onnx_conformance.checks.audit.folds import Fold, folds_of
 from onnx_conformance.checks.audit.graph_weights import Use
 from onnx_conformance.checks.audit.labels import Names, Placing
 from onnx_conformance.checks.audit.layouts import find_blocks, is_gathered
-from onnx_conformance.checks.audit.matcher import Linker, is_float
-from onnx_conformance.checks.audit.matches import Link
+from onnx_conformance.checks.audit.matcher import WeightMatcher, is_float
+from onnx_conformance.checks.audit.matches import WeightMatch
 from onnx_conformance.checks.audit.rearranged import find_rearranged
 from onnx_conformance.checks.audit.report import (
     FAILING,
@@ -49,7 +49,7 @@ def audit_initializers(
         fold_ulp: how far a folded value may be from the fold computed in float64, in units of
             the initialiser's epsilon times the magnitude of the terms it is made of.
         rounding: what the file's class of precision may do to a weight.
-        strict: feeds are judged too coarsely to see a weight that is a little off, so what is left
+        strict: inputs are judged too coarsely to see a weight that is a little off, so what is left
             to them (``rescaled``, ``absorbed``, ``rearranged`` in any order) fails.
         uses: from ``collect_uses``; with them, tensors of equal shape that were swapped are
             noticed where the graph's names or operators tell.
@@ -58,13 +58,13 @@ def audit_initializers(
     """
     folds, formats = folds_of(weights, batch_norms), Formats(fold_ulp, rounding)
     names, known_uses = Names(weights), uses or {}
-    linker = Linker(weights, folds, initializers, formats)
-    linker.link(names, known_uses)
-    placing = Placing(initializers, linker.links, names, known_uses)
-    by_native: dict[str, list[Link]] = defaultdict(list)
-    for link in (link for links in linker.links.values() for link in links):
-        for native in link.natives:
-            by_native[native].append(link)
+    linker = WeightMatcher(weights, folds, initializers, formats)
+    linker.match_(names, known_uses)
+    placing = Placing(initializers, linker.matches, names, known_uses)
+    by_native: dict[str, list[WeightMatch]] = defaultdict(list)
+    for match_ in (match_ for matches in linker.matches.values() for match_ in matches):
+        for native in match_.natives:
+            by_native[native].append(match_)
     absent = _Absent(folds, initializers, linker.unexplained(), placing, unused, formats)
     findings = [
         _present(native, array, by_native[native], placing, strict=strict)
@@ -80,10 +80,10 @@ def audit_initializers(
         elsewhere = find_blocks(missing, linker.unexplained(), formats)
     else:
         elsewhere = find_rearranged(missing, folds, linker.unexplained(), formats)
-    vessels = {} if strict else _vessels(linker, elsewhere)
+    absorbers = {} if strict else _absorbers(linker, elsewhere)
     return AuditReport(
         tuple(
-            _excused(finding, weights[finding.native], elsewhere, vessels)
+            _excused(finding, weights[finding.native], elsewhere, absorbers)
             if finding.status == "missing"
             else finding
             for finding in findings
@@ -92,41 +92,41 @@ def audit_initializers(
     )
 
 
-def _vessels(linker: Linker, elsewhere: Mapping[str, str]) -> dict[int, str]:
+def _absorbers(linker: WeightMatcher, elsewhere: Mapping[str, str]) -> dict[int, str]:
     """What vectors of each size may have gone into: leftovers, and kernels that were rescaled."""
     found = {array.size: name for name, array in linker.unexplained() if name not in elsewhere}
-    for links in linker.links.values():
-        for link in links:
-            if link.status == "rescaled" and link.measure is not None:
-                found |= dict.fromkeys(linker.shape_of(link.initializer), link.initializer)
+    for matches in linker.matches.values():
+        for match_ in matches:
+            if match_.status == "rescaled" and match_.measure is not None:
+                found |= dict.fromkeys(linker.shape_of(match_.initializer), match_.initializer)
     return found
 
 
 def _excused(
-    finding: Finding, array: Array, elsewhere: Mapping[str, str], vessels: Mapping[int, str]
+    finding: Finding, array: Array, elsewhere: Mapping[str, str], absorbers: Mapping[int, str]
 ) -> Finding:
     """A missing tensor, unless its values stand elsewhere or it went into something else."""
     if finding.native in elsewhere:
         return Finding(finding.native, "rearranged", elsewhere[finding.native], array.size)
-    if array.size == max(array.shape, default=1) and array.size in vessels:
+    if array.size == max(array.shape, default=1) and array.size in absorbers:
         note = "no initialiser resembles it, and one of its size has no other explanation"
-        return Finding(finding.native, "absorbed", vessels[array.size], 0, note=note)
+        return Finding(finding.native, "absorbed", absorbers[array.size], 0, note=note)
     return finding
 
 
 def _present(
-    native: str, array: Array, links: Sequence[Link], placing: Placing, *, strict: bool
+    native: str, array: Array, matches: Sequence[WeightMatch], placing: Placing, *, strict: bool
 ) -> Finding:
     """The finding of a tensor that initialisers hold. One harmed copy beside a good one fails."""
-    left = [link for link in links if strict and link.status in LEFT_TO_FEEDS]
+    left = [match_ for match_ in matches if strict and match_.status in LEFT_TO_FEEDS]
     if left:
-        told = f"{left[0].status}, which feeds at this precision cannot judge"
+        told = f"{left[0].status}, which inputs at this precision cannot judge"
         return replace(left[0].finding(native, array), status="differs", note=told)
-    harmed = [link for link in links if link.status in FAILING]
+    harmed = [match_ for match_ in matches if match_.status in FAILING]
     if harmed:
-        return max(harmed, key=lambda link: link.mismatched).finding(native, array)
-    best = min(links, key=lambda link: _BEST_FIRST.index(link.status)).finding(native, array)
-    note = placing.misplaced(native, array.size, links)
+        return max(harmed, key=lambda match_: match_.mismatched).finding(native, array)
+    best = min(matches, key=lambda match_: _BEST_FIRST.index(match_.status)).finding(native, array)
+    note = placing.misplaced(native, array.size, matches)
     return replace(best, status="differs", note=note) if note else best
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_conformance.checks.audit.report import Array
-from onnx_conformance.checks.audit.rounding import Grain
+from onnx_conformance.checks.audit.rounding import WeightTolerance
 
 Float64 = NDArray[np.float64]
 
@@ -46,7 +46,12 @@ class Block(NamedTuple):
 
 
 def measure_scaled(
-    aligned: Array, factor: Float64, axis: int, found: Array, grain: Grain, limit: float
+    aligned: Array,
+    factor: Float64,
+    axis: int,
+    found: Array,
+    weight_tolerance: WeightTolerance,
+    limit: float,
 ) -> Measure:
     """Compare ``found`` with ``aligned`` times ``factor`` along ``axis``.
 
@@ -59,26 +64,32 @@ def measure_scaled(
     shape = (outer, channels, -1)
     factors = np.broadcast_to(factor, (channels,))[None, :, None]
     source, target = aligned.reshape(shape), found.reshape(shape)
-    tiny = np.broadcast_to(grain.tiny, found.shape).reshape(shape)
+    tiny = np.broadcast_to(weight_tolerance.tiny, found.shape).reshape(shape)
 
     def blocks() -> Iterator[Block]:
         for start, part in _parts(*target.shape):
             expected = source[part].astype(np.float64) * factors[(slice(None), *part[1:])]
             yield Block(start, expected, np.abs(expected), target[part], tiny[part])
 
-    return _measure(blocks(), found.size, grain, limit)
+    return _measure(blocks(), found.size, weight_tolerance, limit)
 
 
 def measure_terms(
-    expected: Float64, magnitude: Float64, found: Array, grain: Grain, limit: float
+    expected: Float64,
+    magnitude: Float64,
+    found: Array,
+    weight_tolerance: WeightTolerance,
+    limit: float,
 ) -> Measure:
     """Compare flat vectors; ``magnitude`` is the sum of the terms' absolute values.
 
     A sum that cancels (beta - mean * factor) is rounded in proportion to its terms.
     """
     flat = found.reshape(-1)
-    tiny = np.broadcast_to(grain.tiny, found.shape).reshape(-1)
-    return _measure([Block(0, expected, magnitude, flat, tiny)], found.size, grain, limit)
+    tiny = np.broadcast_to(weight_tolerance.tiny, found.shape).reshape(-1)
+    return _measure(
+        [Block(0, expected, magnitude, flat, tiny)], found.size, weight_tolerance, limit
+    )
 
 
 def deviations(
@@ -113,10 +124,14 @@ def _parts(
         yield start * inner, (everything, slice(start, start + step), everything)
 
 
-def _measure(blocks: Iterable[Block], elements: int, grain: Grain, limit: float) -> Measure:
+def _measure(
+    blocks: Iterable[Block], elements: int, weight_tolerance: WeightTolerance, limit: float
+) -> Measure:
     mismatched, worst = 0, (-1.0, 0, 0.0, 0.0)
     for start, expected, magnitude, there, tiny in blocks:
-        units = deviations(expected, magnitude, there.astype(np.float64), grain.eps, tiny)
+        units = deviations(
+            expected, magnitude, there.astype(np.float64), weight_tolerance.eps, tiny
+        )
         place = int(units.argmax())
         peak = float(units.flat[place])
         if peak > limit:

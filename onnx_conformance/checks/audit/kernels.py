@@ -11,7 +11,7 @@ import numpy as np
 from onnx_conformance.checks.audit.deviation import Float64, deviations, measure_scaled
 from onnx_conformance.checks.audit.folds import Fold
 from onnx_conformance.checks.audit.layouts import Layout, Shape, align, layouts, take
-from onnx_conformance.checks.audit.matches import Link, Role, coarser_format, narrower_format
+from onnx_conformance.checks.audit.matches import Role, WeightMatch, coarser_format, narrower_format
 from onnx_conformance.checks.audit.rearranged import permuted
 from onnx_conformance.checks.audit.report import Array, Status
 from onnx_conformance.checks.audit.rounding import Format
@@ -88,9 +88,9 @@ def explain_kernel(
     weights: Mapping[str, Array],
     folds: Sequence[Fold],
     form: Format,
-) -> Link | None:
+) -> WeightMatch | None:
     """The best explanation of initialiser ``found`` by one of ``natives``, or None."""
-    best: Link | None = None
+    best: WeightMatch | None = None
     for native in natives:
         array = weights[native]
         for layout in layouts(array.shape, found.shape):
@@ -99,11 +99,11 @@ def explain_kernel(
                 scaling = _scaling(pair, folds)
                 if scaling is None:
                     continue
-                link = _link(name, native, pair, scaling, folds)
-                if not link.mismatched:
-                    return link
-                if best is None or link.mismatched < best.mismatched:
-                    best = link
+                match_ = _match(name, native, pair, scaling, folds)
+                if not match_.mismatched:
+                    return match_
+                if best is None or match_.mismatched < best.mismatched:
+                    best = match_
     return best
 
 
@@ -112,12 +112,16 @@ def _channel_axes(shape: Shape) -> list[int]:
     return list(dict.fromkeys((0, len(shape) - 1, 1)))
 
 
-def _link(name: str, native: str, pair: _Pair, scaling: _Scaling, folds: Sequence[Fold]) -> Link:
+def _match(
+    name: str, native: str, pair: _Pair, scaling: _Scaling, folds: Sequence[Fold]
+) -> WeightMatch:
     """Compare every element; a copy must be exact, as far as the file's format can be."""
-    form, grain = pair.form, pair.form.grain(pair.native.dtype)
-    limit = grain.copy if scaling.role == "copy" else grain.fold
+    form, weight_tolerance = pair.form, pair.form.weight_tolerance(pair.native.dtype)
+    limit = weight_tolerance.copy if scaling.role == "copy" else weight_tolerance.fold
     aligned = pair.aligned()
-    measure = measure_scaled(aligned, scaling.factor, pair.axis, pair.found, grain, limit)
+    measure = measure_scaled(
+        aligned, scaling.factor, pair.axis, pair.found, weight_tolerance, limit
+    )
     status = scaling.status
     note = "" if scaling.fold is None else f"times factor of BatchNorm '{folds[scaling.fold].name}'"
     coarse = coarser_format(form, lambda: _scaled(aligned, scaling.factor, pair), pair.found)
@@ -126,16 +130,26 @@ def _link(name: str, native: str, pair: _Pair, scaling: _Scaling, folds: Sequenc
         status = "rounded" if narrow else "differs"
         told = f"rounded to {narrow}" if narrow else _where(pair, aligned, scaling.factor, limit)
         note = f"{note} {told}".strip()
-        if not narrow and _is_permuted(aligned, scaling.factor, pair, limit * grain.eps):
-            return Link(name, (native,), "rearranged", scaling.role, pair.layout, scaling.fold)
-    return Link(name, (native,), status, scaling.role, pair.layout, scaling.fold, measure, note)
+        if not narrow and _is_permuted(aligned, scaling.factor, pair, limit * weight_tolerance.eps):
+            return WeightMatch(
+                name, (native,), "rearranged", scaling.role, pair.layout, scaling.fold
+            )
+    return WeightMatch(
+        name, (native,), status, scaling.role, pair.layout, scaling.fold, measure, note
+    )
 
 
 def _where(pair: _Pair, aligned: Array, factor: Float64, limit: float) -> str:
     """In which channel all that is harmed lies, and by how much it is off, if it is but one."""
-    expected, grain = _scaled(aligned, factor, pair), pair.form.grain(pair.native.dtype)
+    expected, weight_tolerance = (
+        _scaled(aligned, factor, pair),
+        pair.form.weight_tolerance(pair.native.dtype),
+    )
     found = pair.found.astype(np.float64)
-    harmed = deviations(expected, np.abs(expected), found, grain.eps, grain.tiny) > limit
+    harmed = (
+        deviations(expected, np.abs(expected), found, weight_tolerance.eps, weight_tolerance.tiny)
+        > limit
+    )
     channels = np.unique(np.nonzero(harmed)[pair.axis])
     if channels.size != 1 or pair.channels == 1:
         return ""

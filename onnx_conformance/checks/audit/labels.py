@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from onnx_conformance.checks.audit.graph_weights import Use
-from onnx_conformance.checks.audit.matches import Link
+from onnx_conformance.checks.audit.matches import WeightMatch
 from onnx_conformance.checks.audit.report import Array
 
 _TAIL = re.compile(r"(:\d+|__\d+)+$")
@@ -102,30 +102,30 @@ class Placing:
     def __init__(
         self,
         initializers: Mapping[str, Array],
-        links: Mapping[str, Sequence[Link]],
+        matches: Mapping[str, Sequence[WeightMatch]],
         names: Names,
         uses: Mapping[str, Use],
     ) -> None:
         self._initializers = initializers
-        self._links = links
+        self._matches = matches
         self._uses = uses
-        self._kernels: dict[int | None, list[Link]] = defaultdict(list)
-        for link in (link for several in links.values() for link in several):
-            if link.role == "kernel":
-                self._kernels[link.fold].append(link)
+        self._kernels: dict[int | None, list[WeightMatch]] = defaultdict(list)
+        for match_ in (match_ for several in matches.values() for match_ in several):
+            if match_.role == "kernel":
+                self._kernels[match_.fold].append(match_)
         self._named = {name: names.spoken_of(labels_of(name, uses)) for name in initializers}
 
-    def misplaced(self, native: str, size: int, links: Sequence[Link]) -> str | None:
+    def misplaced(self, native: str, size: int, matches: Sequence[WeightMatch]) -> str | None:
         """Why a tensor found by its values stands in the wrong place, if it does.
 
         Names accuse only in pairs: what holds the tensor bears another one's name, and what
         bears the tensor's name holds nothing of its module, or none that it is named after.
         """
-        if all(self._misread(link) for link in links):
-            return f"misplaced: a BatchNorm's {links[0].role}, which the graph uses otherwise"
-        if not all(self._contradicted(link.initializer) for link in links):
+        if all(self._misread(match_) for match_ in matches):
+            return f"misplaced: a BatchNorm's {matches[0].role}, which the graph uses otherwise"
+        if not all(self._contradicted(match_.initializer) for match_ in matches):
             return None
-        called = {native, *(alias for link in links for alias in self._aliases(link))}
+        called = {native, *(alias for match_ in matches for alias in self._aliases(match_))}
         modules = {module_of(tensor) for tensor in called}
         for name, found in self._initializers.items():
             if found.size != size or not called & self._named[name]:
@@ -135,14 +135,14 @@ class Placing:
                 return f"misplaced: by its name, '{name}' should hold it"
         return None
 
-    def kernels_of(self, fold: int) -> list[Link]:
+    def kernels_of(self, fold: int) -> list[WeightMatch]:
         """The links of kernels that took up this BatchNorm's factor."""
         return self._kernels.get(fold, [])
 
-    def _misread(self, link: Link) -> bool:
+    def _misread(self, match_: WeightMatch) -> bool:
         """Whether the operators that read a BatchNorm's factor or offset take it for the other."""
-        use = self._uses.get(link.initializer)
-        wrong = _NOT_READ_BY.get(link.role, frozenset())
+        use = self._uses.get(match_.initializer)
+        wrong = _NOT_READ_BY.get(match_.role, frozenset())
         return use is not None and bool(use.operators) and use.operators <= wrong
 
     def _contradicted(self, name: str) -> bool:
@@ -150,12 +150,12 @@ class Placing:
         return bool(self._named[name]) and not self._named[name] & self._held(name)
 
     def _held(self, name: str) -> set[str]:
-        return {alias for link in self._links.get(name, ()) for alias in self._aliases(link)}
+        return {alias for match_ in self._matches.get(name, ()) for alias in self._aliases(match_)}
 
-    def _aliases(self, link: Link) -> set[str]:
+    def _aliases(self, match_: WeightMatch) -> set[str]:
         """What a link's initialiser may be named after: a fold's offset, after the kernel."""
-        kernels = [] if link.fold is None else self.kernels_of(link.fold)
-        return {*link.natives, *(native for kernel in kernels for native in kernel.natives)}
+        kernels = [] if match_.fold is None else self.kernels_of(match_.fold)
+        return {*match_.natives, *(native for kernel in kernels for native in kernel.natives)}
 
 
 def labels_of(name: str, uses: Mapping[str, Use]) -> set[str]:

@@ -12,13 +12,13 @@ from onnx_conformance.checks.audit.graph_weights import Use
 from onnx_conformance.checks.audit.kernels import explain_kernel
 from onnx_conformance.checks.audit.labels import Names, labels_of
 from onnx_conformance.checks.audit.layouts import equal_layout, fingerprint
-from onnx_conformance.checks.audit.matches import Link
+from onnx_conformance.checks.audit.matches import WeightMatch
 from onnx_conformance.checks.audit.report import Array
 from onnx_conformance.checks.audit.rounding import Format, Formats
 from onnx_conformance.checks.audit.vectors import Hypotheses, explain_vector, hypotheses
 
 
-class Linker:
+class WeightMatcher:
     """The links found so far, by initialiser, and what they are made from."""
 
     def __init__(
@@ -28,18 +28,18 @@ class Linker:
         initializers: Mapping[str, Array],
         formats: Formats,
     ) -> None:
-        self.links: dict[str, list[Link]] = {}
+        self.matches: dict[str, list[WeightMatch]] = {}
         self._weights = weights
         self._folds = folds
         self._initializers = initializers
         self._formats = formats
         self._placed: set[str] = set()
 
-    def link(self, names: Names, uses: Mapping[str, Use]) -> None:
+    def match_(self, names: Names, uses: Mapping[str, Use]) -> None:
         """Explain all that can be explained; the names only say what to try first."""
-        self._link_copies()
-        self._link_kernels(names, uses)
-        self._link_vectors()
+        self._match_copies()
+        self._match_kernels(names, uses)
+        self._match_vectors()
 
     def shape_of(self, initializer: str) -> tuple[int, ...]:
         """The shape of an initialiser."""
@@ -50,14 +50,14 @@ class Linker:
         return [
             (name, found)
             for name, found in self._initializers.items()
-            if name not in self.links and found.size and is_float(found)
+            if name not in self.matches and found.size and is_float(found)
         ]
 
-    def _add(self, link: Link) -> None:
-        self.links.setdefault(link.initializer, []).append(link)
-        self._placed.update(link.natives)
+    def _add(self, match_: WeightMatch) -> None:
+        self.matches.setdefault(match_.initializer, []).append(match_)
+        self._placed.update(match_.natives)
 
-    def _link_copies(self) -> None:
+    def _match_copies(self) -> None:
         prints: dict[object, dict[str, Array]] = defaultdict(dict)
         for form in self._formats.known:
             for native, array in self._weights.items():
@@ -68,9 +68,9 @@ class Linker:
             for native, held in prints.get(fingerprint(found), {}).items():
                 layout = equal_layout(held, found)
                 if layout is not None:
-                    self._add(Link(name, (native,), "identical", "copy", layout))
+                    self._add(WeightMatch(name, (native,), "identical", "copy", layout))
 
-    def _link_kernels(self, names: Names, uses: Mapping[str, Use]) -> None:
+    def _match_kernels(self, names: Names, uses: Mapping[str, Use]) -> None:
         kernels = defaultdict(list)
         for native, array in self._weights.items():
             if array.ndim > 1 and is_float(array):
@@ -81,20 +81,20 @@ class Linker:
             named = names.spoken_of(labels_of(name, uses))
             natives = sorted(kernels[found.size], key=lambda n: (n not in named, n in self._placed))
             form = self._formats.of(name, found)
-            link = explain_kernel(name, found, natives, self._weights, self._folds, form)
-            if link is not None:
-                self._add(link)
+            match_ = explain_kernel(name, found, natives, self._weights, self._folds, form)
+            if match_ is not None:
+                self._add(match_)
 
-    def _link_vectors(self) -> None:
+    def _match_vectors(self) -> None:
         by_size: dict[tuple[int, Format], Hypotheses | None] = {}
         for name, found in self.unexplained():
             key = found.size, self._formats.of(name, found)
             if key not in by_size:
                 by_size[key] = self._hypotheses(*key)
             known = by_size[key]
-            link = explain_vector(name, found, known, self._weights, key[1]) if known else None
-            if link is not None:
-                self._add(link)
+            match_ = explain_vector(name, found, known, self._weights, key[1]) if known else None
+            if match_ is not None:
+                self._add(match_)
 
     def _hypotheses(self, size: int, form: Format) -> Hypotheses | None:
         vectors = {

@@ -19,7 +19,7 @@ Role = Literal["copy", "kernel", "factor", "offset"]
 
 
 @dataclass(frozen=True)
-class Link:
+class WeightMatch:
     """What an initialiser holds.
 
     Args:

@@ -1,6 +1,6 @@
 """The same values in other places: tensors that a rewrite permuted, split, joined or padded.
 
-Such rewrites are equivalent only if all of them fit together, and whether they do is for the feeds
+Such rewrites are equivalent only if all of them fit together, and whether they do is for the inputs
 to judge: a kernel whose channels are in the wrong order is wrong by far more than the error
 budget. The audit asks that no value was lost or changed.
 """
@@ -119,14 +119,21 @@ def expectations(
     for native, array in missing.items():
         if array.size < _FEW or not np.issubdtype(array.dtype, np.floating):
             continue
-        grain, exact = form.grain(array.dtype), form.held(array).astype(np.float64)
-        copied = grain.copy * (grain.eps * np.abs(exact) + grain.tiny)
-        alike = max(_ALIKE, grain.eps)
+        weight_tolerance, exact = (
+            form.weight_tolerance(array.dtype),
+            form.held(array).astype(np.float64),
+        )
+        copied = weight_tolerance.copy * (
+            weight_tolerance.eps * np.abs(exact) + weight_tolerance.tiny
+        )
+        alike = max(_ALIKE, weight_tolerance.eps)
         yield _expect((native,), exact, copied, alike)
         values = array.astype(np.float64)
         for fold in folds:
             for natives, folded, terms in _folded(native, values, fold):
-                yield _expect(natives, folded, grain.fold * grain.eps * terms, alike)
+                yield _expect(
+                    natives, folded, weight_tolerance.fold * weight_tolerance.eps * terms, alike
+                )
 
 
 def _folded(

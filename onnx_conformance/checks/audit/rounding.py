@@ -47,7 +47,7 @@ EXACT = Rounding()
 
 
 @dataclass(frozen=True)
-class Grain:
+class WeightTolerance:
     """What is granted to a value of one format.
 
     Args:
@@ -88,16 +88,16 @@ class Format:
         """How alike two tensors must be, relatively, to be taken for one another."""
         return _NEAR if self.step is None else _NEAR_IN_STEPS
 
-    def grain(self, native: np.dtype[Any]) -> Grain:
+    def weight_tolerance(self, native: np.dtype[Any]) -> WeightTolerance:
         """What is granted to a native tensor of that dtype."""
         if self.step is not None:
             share, eps = self.rounding.step_share, float(np.finfo(native).eps)
-            return Grain(self.fold_ulp * eps / share, self.step, share, share)
+            return WeightTolerance(self.fold_ulp * eps / share, self.step, share, share)
         if self._narrows(native):
             info = np.finfo(np.dtype(self.narrow))
             tiny = self.rounding.tiny_ulp * float(info.smallest_subnormal)
-            return Grain(float(info.eps), tiny, self.rounding.copy_ulp, self.fold_ulp)
-        return Grain(float(np.finfo(native).eps), _TINY, 0.0, self.fold_ulp)
+            return WeightTolerance(float(info.eps), tiny, self.rounding.copy_ulp, self.fold_ulp)
+        return WeightTolerance(float(np.finfo(native).eps), _TINY, 0.0, self.fold_ulp)
 
     def held(self, native: Array) -> Array:
         """The native tensor as the file would hold it, had it rounded to the nearest.

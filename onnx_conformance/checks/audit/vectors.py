@@ -9,10 +9,10 @@ import numpy as np
 
 from onnx_conformance.checks.audit.deviation import Float64, deviations, measure_terms
 from onnx_conformance.checks.audit.folds import Fold
-from onnx_conformance.checks.audit.matches import Link, Role, coarser_format, narrower_format
+from onnx_conformance.checks.audit.matches import Role, WeightMatch, coarser_format, narrower_format
 from onnx_conformance.checks.audit.rearranged import permuted
 from onnx_conformance.checks.audit.report import Array, Status
-from onnx_conformance.checks.audit.rounding import Format, Grain
+from onnx_conformance.checks.audit.rounding import Format, WeightTolerance
 
 # Resemblance, not verdicts: the share of elements that must be near, and how near.
 _NEAR = 2.0**-6  # relative to the terms' magnitude
@@ -51,7 +51,7 @@ class Hypotheses:
     items: tuple[Hypothesis, ...]
     expected: Float64
     magnitude: Float64
-    grains: tuple[Grain, ...]
+    weight_tolerances: tuple[WeightTolerance, ...]
     limits: Float64
     eps: Float64
     tiny: Float64
@@ -77,22 +77,32 @@ def hypotheses(
     if not items:
         return None
     width = items[0].expected.shape
-    grains = tuple(form.grain(vectors[item.natives[0]].dtype) for item in items)
-    limits = [_limit(item, grain) for item, grain in zip(items, grains, strict=True)]
+    weight_tolerances = tuple(
+        form.weight_tolerance(vectors[item.natives[0]].dtype) for item in items
+    )
+    limits = [
+        _limit(item, weight_tolerance)
+        for item, weight_tolerance in zip(items, weight_tolerances, strict=True)
+    ]
     return Hypotheses(
         items=tuple(items),
         expected=np.stack([item.expected for item in items]),
         magnitude=np.stack([item.magnitude for item in items]),
-        grains=grains,
+        weight_tolerances=weight_tolerances,
         limits=np.array(limits)[:, None],
-        eps=np.array([grain.eps for grain in grains])[:, None],
-        tiny=np.stack([np.broadcast_to(np.ravel(grain.tiny), width) for grain in grains]),
+        eps=np.array([weight_tolerance.eps for weight_tolerance in weight_tolerances])[:, None],
+        tiny=np.stack(
+            [
+                np.broadcast_to(np.ravel(weight_tolerance.tiny), width)
+                for weight_tolerance in weight_tolerances
+            ]
+        ),
     )
 
 
 def explain_vector(
     name: str, found: Array, known: Hypotheses, weights: Mapping[str, Array], form: Format
-) -> Link | None:
+) -> WeightMatch | None:
     """The best explanation of initialiser ``found`` by one hypothesis, or None.
 
     A constant vector is near many things: it must match exactly where it matches.
@@ -106,11 +116,11 @@ def explain_vector(
     best = int(np.lexsort((matched, alike))[-1])
     if alike[best] < max(_MOST * values.size, min(_FEW, values.size)):
         return None
-    return _link(name, found, known.items[best], known.grains[best], weights, form)
+    return _match(name, found, known.items[best], known.weight_tolerances[best], weights, form)
 
 
-def _limit(item: Hypothesis, grain: Grain) -> float:
-    return grain.copy if item.role == "copy" else grain.fold
+def _limit(item: Hypothesis, weight_tolerance: WeightTolerance) -> float:
+    return weight_tolerance.copy if item.role == "copy" else weight_tolerance.fold
 
 
 def _remains(index: int, fold: Fold, biases: Mapping[str, Float64]) -> list[Hypothesis]:
@@ -126,16 +136,16 @@ def _remains(index: int, fold: Fold, biases: Mapping[str, Float64]) -> list[Hypo
     return items
 
 
-def _link(
+def _match(
     name: str,
     found: Array,
     item: Hypothesis,
-    grain: Grain,
+    weight_tolerance: WeightTolerance,
     weights: Mapping[str, Array],
     form: Format,
-) -> Link:
-    limit = _limit(item, grain)
-    measure = measure_terms(item.expected, item.magnitude, found, grain, limit)
+) -> WeightMatch:
+    limit = _limit(item, weight_tolerance)
+    measure = measure_terms(item.expected, item.magnitude, found, weight_tolerance, limit)
     status: Status = "identical" if item.role == "copy" else "folded"
     note = f"{item.role} {item.note}" if item.note else ""
     coarse = coarser_format(form, lambda: item.expected, found)
@@ -143,7 +153,7 @@ def _link(
         narrow = coarse or narrower_format(form.held(weights[item.natives[0]]), found)
         status = "rounded" if narrow else "differs"
         note = f"{note} rounded to {narrow}".strip() if narrow else note
-        tolerance = limit * grain.eps * item.magnitude
+        tolerance = limit * weight_tolerance.eps * item.magnitude
         if permuted(item.expected, found.reshape(-1).astype(np.float64), tolerance):
-            return Link(name, item.natives, "rearranged", item.role, None, item.fold)
-    return Link(name, item.natives, status, item.role, None, item.fold, measure, note)
+            return WeightMatch(name, item.natives, "rearranged", item.role, None, item.fold)
+    return WeightMatch(name, item.natives, status, item.role, None, item.fold, measure, note)

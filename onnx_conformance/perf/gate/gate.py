@@ -11,20 +11,20 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.errors import (
     CapabilityMissing,
     ConformanceError,
-    EngineError,
     StageFailure,
+    WorkerError,
 )
 from onnx_conformance.core.spec import Case
 from onnx_conformance.perf.gate.baseline import read_baseline
+from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun, baseline_artifact
 from onnx_conformance.perf.gate.metrics import figures
 from onnx_conformance.perf.gate.outcomes import Worse
 from onnx_conformance.perf.gate.rules import RULES, MetricVerdict, judge_metric, load_rules
-from onnx_conformance.perf.gate.sequential_test import Decision, Drawn, draw, plan_for
-from onnx_conformance.perf.gate.gate_run import Players, Side, baseline_artifact
+from onnx_conformance.perf.gate.sequential_test import Decision, PairedSamples, draw, plan_for
 from onnx_conformance.perf.latency.certification import Certificates, NotProved
-from onnx_conformance.perf.latency.interleave import Turn
+from onnx_conformance.perf.latency.interleave import Block
 from onnx_conformance.perf.run import PerfRun
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Artifact
 
@@ -37,7 +37,7 @@ PLAIN = {BASELINE: "plain", CANDIDATE: "plain"}
 class Playing:
     """Both sides while their pairs are drawn: turns, placement and versions by side."""
 
-    turns: dict[str, list[Turn]]
+    blocks: dict[str, list[Block]]
     placement: dict[str, Any]
     runtimes: dict[str, str]
 
@@ -55,7 +55,7 @@ class Gated:
 
     case: Case
     batch: int
-    drawn: Drawn
+    samples: PairedSamples
     metrics: dict[str, MetricVerdict]
     placement: dict[str, Any] = field(default_factory=dict)
     runtimes: dict[str, str] = field(default_factory=dict)
@@ -64,15 +64,15 @@ class Gated:
     @property
     def decision(self) -> Decision:
         """On speed."""
-        return self.drawn.decision
+        return self.samples.decision
 
 
 class Gate:
     """One for a session. A case is gated once, when its first test asks.
 
     Args:
-        needs: the session's workbench and certificates, made when the first case needs them.
-        engine: the kind of engine that hosts the sides.
+        needs: the session's session and certificates, made when the first case needs them.
+        worker: the kind of worker that hosts the sides.
         forms: how each side is called.
 
     Raises:
@@ -82,14 +82,14 @@ class Gate:
     def __init__(
         self,
         run: PerfRun,
-        needs: Callable[[], tuple[Workbench, Certificates]],
-        engine: str = ENGINE,
+        needs: Callable[[], tuple[ConformanceSession, Certificates]],
+        worker: str = ENGINE,
         forms: Mapping[str, str] = PLAIN,
     ) -> None:
         assert run.gate is not None
         self._run = run
         self._needs = needs
-        self._engine = engine
+        self._worker = worker
         self._forms = forms
         self._options = run.gate
         self._rules = load_rules(run.gate.rules or RULES)
@@ -108,7 +108,7 @@ class Gate:
         if key not in self.found:
             try:
                 self.found[key] = self._judge(case, batch)
-            except EngineError as error:
+            except WorkerError as error:
                 self.found[key] = StageFailure("gate", case.id, str(error), error.details)
             except CapabilityMissing as lack:
                 self.found[key] = self._lost(case, lack)
@@ -134,38 +134,38 @@ class Gate:
         return Worse(f"{case.id}: the baseline has it, and it cannot run here: {lack}")
 
     def _judge(self, case: Case, batch: int) -> Gated:
-        workbench, certificates = self._needs()
-        artifact = _proved(case, workbench, certificates)
+        conformance_session, certificates = self._needs()
+        artifact = _proved(case, conformance_session, certificates)
         kept = artifact
         if self.baseline is not None:
             kept = baseline_artifact(case, self.baseline.proved(case.id))
-        subject = LiveSubject(case, workbench, self._run.tolerances)
+        subject = LiveSubject(case, conformance_session, self._run.tolerances)
         old, new = self._side(BASELINE, kept), self._side(CANDIDATE, artifact)
-        players = Players(self._run, subject, batch)
-        workbench.quiesce()
-        with self._playing(players, old, new) as playing:
+        gate_run = GateRun(self._run, subject, batch)
+        conformance_session.quiesce()
+        with self._playing(gate_run, old, new) as playing:
             check_placed(case, playing.placement[BASELINE], playing.placement[CANDIDATE])
-            drawn = draw(
-                playing.turns[BASELINE],
-                playing.turns[CANDIDATE],
+            samples = draw(
+                playing.blocks[BASELINE],
+                playing.blocks[CANDIDATE],
                 self.plan,
                 seconds=self._options.seconds or self._rules.timing.seconds,
                 seed=self._run.settings.seed,
             )
-        of_old, of_new = figures(players, subject, (old, new))
+        of_old, of_new = figures(gate_run, subject, (old, new))
         metrics = {
             name: judge_metric(rule, of_old.get(name), of_new.get(name))
             for name, rule in self._rules.metrics.items()
         }
         same = kept.sha256 == artifact.sha256
-        return Gated(case, batch, drawn, metrics, playing.placement, playing.runtimes, same)
+        return Gated(case, batch, samples, metrics, playing.placement, playing.runtimes, same)
 
-    def _side(self, name: str, artifact: Artifact) -> Side:
+    def _side(self, name: str, artifact: Artifact) -> GateEntry:
         spec = self._options.spec if name == BASELINE else None
-        return Side(name, artifact, self._engine, spec, self._forms[name])
+        return GateEntry(name, artifact, self._worker, spec, self._forms[name])
 
     @contextmanager
-    def _playing(self, players: Players, old: Side, new: Side) -> Iterator[Playing]:
+    def _playing(self, gate_run: GateRun, old: GateEntry, new: GateEntry) -> Iterator[Playing]:
         """Both sides, warm, until their pairs are drawn.
 
         Two processes that run the same file differ for good by one or two percent, two sessions
@@ -176,22 +176,24 @@ class Gate:
             shared = old.spec == new.spec
             playing = Playing({old.name: [], new.name: []}, {}, {})
             for _ in range(1 if shared else self._rules.timing.processes):
-                common = stack.enter_context(players.host(old))
-                other = common if shared else stack.enter_context(players.host(new))
-                for side, host in ((old, common), (new, other)):
-                    turn, seat = players.turn(host, side)
-                    playing.turns[side.name].append(turn)
-                    playing.placement[side.name] = seat.facts["placement"]
-                    playing.runtimes[side.name] = host.call("versions")["onnxruntime"]
+                common = stack.enter_context(gate_run.worker(old))
+                other = common if shared else stack.enter_context(gate_run.worker(new))
+                for entry, worker in ((old, common), (new, other)):
+                    block, timed_session = gate_run.block(worker, entry)
+                    playing.blocks[entry.name].append(block)
+                    playing.placement[entry.name] = timed_session.facts["placement"]
+                    playing.runtimes[entry.name] = worker.call("versions")["onnxruntime"]
             yield playing
 
 
-def _proved(case: Case, workbench: Workbench, certificates: Certificates) -> Artifact:
+def _proved(
+    case: Case, conformance_session: ConformanceSession, certificates: Certificates
+) -> Artifact:
     certificates.ensure([case])
     certificate = certificates.of(case)
     if not certificate.ordinary:
         raise NotProved(f"{case.id} is not proved: {'; '.join(certificate.known)}")
-    return workbench.artifact(case)
+    return conformance_session.artifact(case)
 
 
 def check_placed(case: Case, baseline: dict[str, Any], candidate: dict[str, Any]) -> None:

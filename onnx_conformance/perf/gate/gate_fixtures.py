@@ -9,7 +9,7 @@ from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.spec import Case
 from onnx_conformance.perf.gate.baseline import Baseline
 from onnx_conformance.perf.gate.gate import Gate, Gated
-from onnx_conformance.perf.gate.gate_text import told_speed
+from onnx_conformance.perf.gate.gate_text import speed_text
 from onnx_conformance.perf.gate.outcomes import Undecided, Worse
 from onnx_conformance.perf.run import PerfRun
 
@@ -30,7 +30,7 @@ class GatedCase:
             Worse: it is slower; Undecided: neither is shown.
         """
         found = self._found()
-        words = told_speed(self.gate.plan, found)
+        words = speed_text(self.gate.plan, found)
         if found.decision.verdict == "slower":
             raise Worse(words)
         if found.decision.verdict == "undecided":

@@ -86,10 +86,10 @@ def read_gate(option: Any, named: list[str]) -> GateOptions | None:
         named: the paths on the command line; naming the gate's tests asks for a gate.
 
     Raises:
-        UsageError: an option without a gate, a bad engine, or timings beside each other.
+        UsageError: an option without a gate, a bad worker, or timings beside each other.
     """
-    engines = _engines(option("engine"))
-    folder, spec = option("gate"), engines.get(BASELINE)
+    workers = _workers(option("engine"))
+    folder, spec = option("gate"), workers.get(BASELINE)
     if folder is None and spec is None:
         for name in ("threshold", "seconds", "strict", "rules"):
             if option(f"gate_{name}"):
@@ -106,7 +106,7 @@ def read_gate(option: Any, named: list[str]) -> GateOptions | None:
         if option(name, None):
             raise UsageError(f"--{name.replace('_', '-')} {harm}: the gate would compare nothing")
     if option("in_process"):
-        raise UsageError("the gate needs engines in processes of their own: without --in-process")
+        raise UsageError("the gate needs workers in processes of their own: without --in-process")
     seconds = option("gate_seconds")
     if seconds is not None and not 0 < seconds < 86400:
         raise UsageError(f"--gate-seconds {seconds:g}: must be above 0 and below a day")
@@ -122,7 +122,7 @@ def read_gate(option: Any, named: list[str]) -> GateOptions | None:
     )
 
 
-def _engines(words: list[str]) -> dict[str, str]:
+def _workers(words: list[str]) -> dict[str, str]:
     """Label -> spec.
 
     Raises:

@@ -12,7 +12,7 @@ from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_whole
 from onnx_conformance.perf.gate import gate_text
 from onnx_conformance.perf.gate.gate import BASELINE, CANDIDATE, Gate, Gated
-from onnx_conformance.perf.gate.gate_text import as_data, told_ratio
+from onnx_conformance.perf.gate.gate_text import as_data, ratio_text
 from onnx_conformance.perf.gate.rules import MetricVerdict
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.report.terminal import render
@@ -149,7 +149,7 @@ class GateReport:
                 found.case.id,
                 str(found.batch),
                 f"[{COLORS[verdict]}]{verdict}[/]",
-                told_ratio(found).replace("[", r"\["),
+                ratio_text(found).replace("[", r"\["),
                 str(found.decision.pairs),
                 f"{found.decision.smallest_effect - 1:.1%}",
                 *(_figure(metric) for metric in found.metrics.values()),

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from onnx_conformance.core.errors import CapabilityMissing, EngineError
+from onnx_conformance.core.errors import CapabilityMissing, WorkerError
 from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import Case
 from onnx_conformance.perf.gate.baseline import BaselineCase
 from onnx_conformance.perf.gate.outcomes import Worse
 from onnx_conformance.perf.latency.certification import judge_timed, timed_rule
-from onnx_conformance.perf.latency.interleave import Turn, plan_turn
-from onnx_conformance.perf.latency.suspended_worker import Host
-from onnx_conformance.perf.latency.timed_inputs import timed_feed, timed_reference
-from onnx_conformance.perf.latency.timed_sessions import Seat, open_seat
+from onnx_conformance.perf.latency.interleave import Block, plan_block
+from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
+from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
+from onnx_conformance.perf.latency.timed_sessions import TimedSession, open_timed_session
 from onnx_conformance.perf.run import PerfRun
-from onnx_conformance.session.external_artifacts import read_given
+from onnx_conformance.session.external_artifacts import read_external_artifact
 from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.noise_floor import yardstick_of
+from onnx_conformance.session.noise_floor import noise_floor_of
 from onnx_conformance.session.subject import Artifact, libraries_of
 
 WARM_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Side:
+class GateEntry:
     """One side of a case.
 
     Args:
         name: ``baseline`` or ``candidate``.
-        kind: of engine; ``spec``: execnet's word for its process, None for this environment.
+        kind: of worker; ``spec``: execnet's word for its process, None for this environment.
         form: how its session is called (:mod:`onnx_conformance.workers.onnxruntime.timing`).
     """
 
@@ -40,7 +40,7 @@ class Side:
     form: str = "plain"
 
 
-class Players:
+class GateRun:
     """Opens hosts and sessions for the sides of one case, and readies them to be timed."""
 
     def __init__(self, run: PerfRun, subject: LiveSubject, batch: int) -> None:
@@ -53,18 +53,18 @@ class Players:
         """The case that is gated."""
         return self._subject.case
 
-    def host(self, side: Side) -> Host:
+    def worker(self, entry: GateEntry) -> SuspendedWorker:
         """A fresh process for a side."""
         settings = self._run.settings
-        return Host(
-            side.kind,
+        return SuspendedWorker(
+            entry.kind,
             threads=settings.threads,
             cpus=self._run.timing.cpus,
             limit=settings.limit,
-            spec=side.spec,
+            spec=entry.spec,
         )
 
-    def seat(self, host: Host, side: Side) -> Seat:
+    def timed_session(self, worker: SuspendedWorker, entry: GateEntry) -> TimedSession:
         """The side's session, opened in a host.
 
         Raises:
@@ -73,36 +73,38 @@ class Players:
         level = level_of(self.case, self._run.settings)
         try:
             libraries = libraries_of(self.case, self._run.settings)
-            return open_seat(host, self.case, side.artifact, level, libraries)
+            return open_timed_session(worker, self.case, entry.artifact, level, libraries)
         except CapabilityMissing as lack:
-            raise Worse(f"{self.case.id}: the {side.name} cannot be opened: {lack}") from lack
-        except EngineError as error:
-            where = f", hosted by {side.spec}," if side.spec else ""
+            raise Worse(f"{self.case.id}: the {entry.name} cannot be opened: {lack}") from lack
+        except WorkerError as error:
+            where = f", hosted by {entry.spec}," if entry.spec else ""
             raise Worse(
-                f"{self.case.id}: the {side.name}{where} cannot be opened: {error}"
+                f"{self.case.id}: the {entry.name}{where} cannot be opened: {error}"
             ) from error
 
-    def rehearse(self, seat: Seat, side: Side) -> None:
+    def rehearse(self, timed_session: TimedSession, entry: GateEntry) -> None:
         """Call the side once; what it answers must be right.
 
         Raises:
             NoResult: it is not.
         """
         model, seed = self._subject.model, self._subject.seed
-        feed = seat.feed(timed_feed(model, seed, self._batch))
-        rehearsed = seat.host.rehearse(side.name, side.form, feed, **seat.what)
-        outputs = {seat.name(name): array for name, array in rehearsed["outputs"].items()}
-        known, yardstick = self._subject.workbench.reference, yardstick_of(self.case)
-        reference = timed_reference(model, seed, self._batch, known, yardstick)
+        inputs = timed_session.inputs(timed_inputs(model, seed, self._batch))
+        rehearsed = timed_session.worker.rehearse(
+            entry.name, entry.form, inputs, **timed_session.what
+        )
+        outputs = {timed_session.name(name): array for name, array in rehearsed["outputs"].items()}
+        known, noise_floor = self._subject.conformance_session.reference, noise_floor_of(self.case)
+        reference = timed_reference(model, seed, self._batch, known, noise_floor)
         rule = timed_rule(self._subject.tolerances, self.case)
-        judge_timed(model, reference, outputs, rule, f"{self.case.id}, {side.name}")
+        judge_timed(model, reference, outputs, rule, f"{self.case.id}, {entry.name}")
 
-    def turn(self, host: Host, side: Side) -> tuple[Turn, Seat]:
+    def block(self, worker: SuspendedWorker, entry: GateEntry) -> tuple[Block, TimedSession]:
         """Open, rehearse and warm a side in a host."""
-        seat = self.seat(host, side)
-        self.rehearse(seat, side)
-        warmup = host.call("warm", label=side.name, seconds=WARM_SECONDS)
-        return plan_turn(host, side.name, warmup["seconds"]), seat
+        timed_session = self.timed_session(worker, entry)
+        self.rehearse(timed_session, entry)
+        warmup = worker.call("warm", label=entry.name, seconds=WARM_SECONDS)
+        return plan_block(worker, entry.name, warmup["seconds"]), timed_session
 
 
 def baseline_artifact(case: Case, kept: BaselineCase) -> Artifact:
@@ -113,7 +115,7 @@ def baseline_artifact(case: Case, kept: BaselineCase) -> Artifact:
         StageFailure: it cannot be read.
     """
     given = replace(case, artifact=str(kept.files[0]), label=f"{case.artifact_id} (baseline)")
-    artifact = read_given(given)
+    artifact = read_external_artifact(given)
     if artifact.sha256 != kept.sha256:
         raise Worse(f"{case.id}: the baseline's {kept.files[0].name} is not what was kept")
     return artifact

@@ -11,7 +11,7 @@ from onnx_conformance.perf.gate.sequential_test import GatePlan
 from onnx_conformance.report.markdown import prose
 
 
-def told_speed(plan: GatePlan, found: Gated) -> str:
+def speed_text(plan: GatePlan, found: Gated) -> str:
     """One line: the verdict, the ratio with its interval, and what would have been seen."""
     decision = found.decision
     what = {
@@ -20,21 +20,21 @@ def told_speed(plan: GatePlan, found: Gated) -> str:
         "undecided": "undecided whether it is slower than its baseline",
     }[decision.verdict]
     words = (
-        f"{found.case.id} at batch {found.batch}: {what}: {told_ratio(found)} times its time, "
-        f"after {decision.pairs} pairs in {found.drawn.seconds:.1f} s"
+        f"{found.case.id} at batch {found.batch}: {what}: {ratio_text(found)} times its time, "
+        f"after {decision.pairs} pairs in {found.samples.seconds:.1f} s"
     )
     if decision.reason:
         return f"{words}; {decision.reason}"
-    return f"{words}; {told_effect(found)}"
+    return f"{words}; {effect_text(found)}"
 
 
-def told_ratio(found: Gated) -> str:
+def ratio_text(found: Gated) -> str:
     """``1.003 [0.991, 1.014]``."""
     decision = found.decision
     return f"{decision.ratio:.3f} [{decision.low:.3f}, {decision.high:.3f}]"
 
 
-def told_effect(found: Gated) -> str:
+def effect_text(found: Gated) -> str:
     """The smallest slowdown that these pairs would have shown."""
     effect = found.decision.smallest_effect
     if math.isinf(effect):
@@ -56,9 +56,9 @@ def as_data(found: Gated, plan: GatePlan) -> dict[str, Any]:
         "pairs": decision.pairs,
         "smallest_effect": _finite(decision.smallest_effect),
         "reason": decision.reason,
-        "seconds_spent": found.drawn.seconds,
-        "baseline_seconds": list(found.drawn.baseline),
-        "candidate_seconds": list(found.drawn.candidate),
+        "seconds_spent": found.samples.seconds,
+        "baseline_seconds": list(found.samples.baseline),
+        "candidate_seconds": list(found.samples.candidate),
         "same_file": found.same_file,
         "placement": found.placement,
         "runtimes": found.runtimes,
@@ -106,7 +106,7 @@ def _row(found: Gated) -> str:
     cells = (
         prose(f"{found.case.id} batch {found.batch}"),
         f"{SYMBOLS[verdict]} {verdict}",
-        prose(told_ratio(found)),
+        prose(ratio_text(found)),
         str(found.decision.pairs),
         "❌ " + "; ".join(prose(sentence) for sentence in red) if red else "✅",
     )

@@ -9,9 +9,9 @@ from onnx_conformance.core.budget import Reference, worst_score
 from onnx_conformance.core.comparison import nonfinite_problem, structure_problem
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.families import materialise, replayed
+from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun
 from onnx_conformance.perf.gate.outcomes import Worse
-from onnx_conformance.perf.gate.gate_run import Players, Side
-from onnx_conformance.perf.latency.timed_sessions import Seat
+from onnx_conformance.perf.latency.timed_sessions import TimedSession
 from onnx_conformance.session.live_subject import LiveSubject
 
 OPENINGS = 5  # of which the quickest counts, because noise only adds
@@ -20,66 +20,70 @@ MIB = 2**20
 Figures = dict[str, float]
 
 
-def figures(players: Players, subject: LiveSubject, sides: tuple[Side, Side]) -> list[Figures]:
-    """Metric -> figure, of each side: bytes, nodes, float32 yardsticks and seconds.
+def figures(
+    gate_run: GateRun, subject: LiveSubject, entries: tuple[GateEntry, GateEntry]
+) -> list[Figures]:
+    """Metric -> figure, of each side: bytes, nodes, float32 noise floors and seconds.
 
     Both sides do the same work in the same order, each in a fresh process; their sessions are
     opened in turns.
     """
     with ExitStack() as stack:
-        seats, found = [], []
-        for side in sides:
-            host = stack.enter_context(players.host(side))
-            seat = players.seat(host, side)
-            players.rehearse(seat, side)
-            seats.append(seat)
-            found.append(_of_the_file(side) | {"peak_memory": _peak(seat)})
-        openings = [[_opening(seat) for seat in seats] for _ in range(OPENINGS)]
-        for place, (side, seat) in enumerate(zip(sides, seats, strict=True)):
+        timed_sessions, found = [], []
+        for entry in entries:
+            worker = stack.enter_context(gate_run.worker(entry))
+            timed_session = gate_run.timed_session(worker, entry)
+            gate_run.rehearse(timed_session, entry)
+            timed_sessions.append(timed_session)
+            found.append(_of_the_file(entry) | {"peak_memory": _peak(timed_session)})
+        openings = [
+            [_opening(timed_session) for timed_session in timed_sessions] for _ in range(OPENINGS)
+        ]
+        for place, (entry, timed_session) in enumerate(zip(entries, timed_sessions, strict=True)):
             found[place]["session_creation"] = min(row[place] for row in openings)
-            found[place]["score"] = _worst_score(side, seat, subject)
+            found[place]["score"] = _worst_score(entry, timed_session, subject)
     return found
 
 
-def _of_the_file(side: Side) -> Figures:
-    facts = side.artifact.facts
+def _of_the_file(entry: GateEntry) -> Figures:
+    facts = entry.artifact.facts
     return {
         "artifact_size": float(facts["bytes"]),
         "node_count": float(sum(facts["nodes"].values())),
     }
 
 
-def _peak(seat: Seat) -> float:
+def _peak(timed_session: TimedSession) -> float:
     """Bytes that the session added at most; what the libraries themselves take is not its own."""
-    before = float(seat.facts["memory_before_mib"])
-    return max(float(seat.host.call("memory")["peak"]) - before, 0.0) * MIB
+    before = float(timed_session.facts["memory_before_mib"])
+    return max(float(timed_session.worker.call("memory")["peak"]) - before, 0.0) * MIB
 
 
-def _opening(seat: Seat) -> float:
+def _opening(timed_session: TimedSession) -> float:
     """Seconds of one more creation of the session."""
-    return float(seat.host.call("reopen", session=seat.what["session"]))
+    return float(timed_session.worker.call("reopen", session=timed_session.what["session"]))
 
 
-def _worst_score(side: Side, seat: Seat, subject: LiveSubject) -> float:
-    """The worst error of a side on every pinned feed, in float32 yardsticks.
+def _worst_score(entry: GateEntry, timed_session: TimedSession, subject: LiveSubject) -> float:
+    """The worst error of a side on every pinned inputs, in float32 noise floors.
 
     Raises:
-        Worse: it refuses a feed, or an answer is not within the error budget.
+        Worse: it refuses a set of inputs, or an answer is not within the error budget.
     """
     rule = subject.tolerances.rule("error_budget", subject.case)
-    feeds = {
+    input_sets = {
         name: materialise(recipe, subject.model)
         for name, recipe in replayed(subject.model.name, subject.seed).items()
     }
-    fed = [seat.feed(feed) for feed in feeds.values()]
-    answers = seat.host.call("run", feeds=fed, **seat.what)
+    fed = [timed_session.inputs(inputs) for inputs in input_sets.values()]
+    answers = timed_session.worker.call("run", input_sets=fed, **timed_session.what)
     worst = 0.0
-    for (name, feed), answer in zip(feeds.items(), answers, strict=True):
-        about = f"{subject.case.id}: the {side.name} on feed '{name}'"
+    for (name, inputs), answer in zip(input_sets.items(), answers, strict=True):
+        about = f"{subject.case.id}: the {entry.name} on inputs '{name}'"
         if "error" in answer:
             raise Worse(f"{about} is refused: {answer['error']}")
-        outputs = {seat.name(theirs): array for theirs, array in answer["outputs"].items()}
-        worst = max(worst, _score(subject, subject.reference(feed), outputs, rule, about))
+        outputs = {timed_session.name(theirs): array for theirs, array in answer["outputs"].items()}
+        worst = max(worst, _score(subject, subject.reference(inputs), outputs, rule, about))
     return worst
 
 

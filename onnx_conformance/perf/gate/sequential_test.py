@@ -35,10 +35,10 @@ from scipy.stats import quantile_test
 
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.perf.gate.rules import TimingRules
-from onnx_conformance.perf.latency.interleave import Turn
+from onnx_conformance.perf.latency.interleave import Block
 
 Verdict = Literal["slower", "not slower", "undecided"]
-Side = Literal["greater", "less"]
+GateEntry = Literal["greater", "less"]
 LARGEST = 300.0  # log ratios beyond it are no timings, and their exponentials might overflow
 
 
@@ -134,16 +134,16 @@ def paired_log_ratios(
             f"{len(baseline)} timings of the baseline and {len(candidate)} of the candidate make "
             "no pairs; time both sides of each"
         )
-    for side, durations in (("baseline", baseline), ("candidate", candidate)):
+    for entry, durations in (("baseline", baseline), ("candidate", candidate)):
         for place, duration in enumerate(durations):
             if not (math.isfinite(duration) and duration > 0):
                 raise UnusableTimings(
-                    f"timing {place + 1} of the {side} is {duration}: the clock is broken; "
+                    f"timing {place + 1} of the {entry} is {duration}: the clock is broken; "
                     "choose another"
                 )
         if most := _repeats(plan, durations):
             raise UnusableTimings(
-                f"{most} of {len(durations)} timings of the {side} are equal: the clock stands "
+                f"{most} of {len(durations)} timings of the {entry} are equal: the clock stands "
                 "still or is too coarse; time several calls as one"
             )
     if not baseline:
@@ -207,7 +207,7 @@ def _verdict(
     )
 
 
-def _bound(ordered: np.ndarray, level: float, alternative: Side) -> float:
+def _bound(ordered: np.ndarray, level: float, alternative: GateEntry) -> float:
     """The exact one-sided bound of the median; infinite where the pairs are too few for one."""
     rank = _rank(len(ordered), level, alternative)
     if rank is None:
@@ -216,7 +216,7 @@ def _bound(ordered: np.ndarray, level: float, alternative: Side) -> float:
 
 
 @lru_cache(maxsize=1024)
-def _rank(pairs: int, level: float, alternative: Side) -> int | None:
+def _rank(pairs: int, level: float, alternative: GateEntry) -> int | None:
     """Which of ``pairs`` ordered values bounds their median: it does not depend on the values."""
     tested = quantile_test(np.arange(pairs), p=0.5, alternative=alternative)
     low, high = tested.confidence_interval(confidence_level=1 - level)
@@ -234,7 +234,7 @@ TRIMMED = 0.25  # of a turn's calls, at either end: what is left is the interqua
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PairedSamples:
     """The pairs that were drawn, in seconds of a call, and the decision they came to.
 
     ``calls`` are the seconds of every single call, the baseline's and the candidate's.
@@ -248,14 +248,14 @@ class Drawn:
 
 
 def draw(
-    baseline: Sequence[Turn],
-    candidate: Sequence[Turn],
+    baseline: Sequence[Block],
+    candidate: Sequence[Block],
     plan: GatePlan,
     *,
     seconds: float,
     seed: int,
     progress: Callable[[Decision], None] | None = None,
-) -> Drawn:
+) -> PairedSamples:
     """Pairs of turns, in an order drawn anew for each pair: the test's validity rests on it.
 
     Args:
@@ -283,19 +283,19 @@ def draw(
         if decision.verdict != "undecided" or over:
             spent = time.monotonic() - started
             kept = tuple(calls[0]), tuple(calls[1])
-            return Drawn(tuple(before), tuple(after), decision, spent, kept)
+            return PairedSamples(tuple(before), tuple(after), decision, spent, kept)
 
 
 def _left(started: float, seconds: float) -> bool:
     return time.monotonic() - started < seconds
 
 
-SideTimings = tuple[Turn, list[float], list[float]]
+SideTimings = tuple[Block, list[float], list[float]]
 
 
 def _pair(baseline: SideTimings, candidate: SideTimings, *, first: bool) -> None:
     """One turn of either side: its trimmed mean, and every call of it."""
-    for turn, found, calls in (baseline, candidate) if first else (candidate, baseline):
-        taken = turn.take()
+    for block, found, calls in (baseline, candidate) if first else (candidate, baseline):
+        taken = block.take()
         found.append(float(stats.trim_mean(taken, TRIMMED)))
         calls.extend(float(seconds) for seconds in taken)

@@ -1,4 +1,4 @@
-"""The bench: rivals of a model, certified, rehearsed, warmed, and timed side by side."""
+"""The bench: contenders of a model, certified, rehearsed, warmed, and timed side by side."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.budget import worst_score
 from onnx_conformance.core.comparison import Array
-from onnx_conformance.core.errors import ConformanceError, EngineError, StageFailure
+from onnx_conformance.core.errors import ConformanceError, StageFailure, WorkerError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.perf.latency.certification import (
     Certificates,
     NotProved,
     Right,
     judge_timed,
+    noise_floor_of_timed,
     timed_rule,
-    yardstick_of_timed,
 )
-from onnx_conformance.perf.latency.contenders import Rival
-from onnx_conformance.perf.latency.interleave import Turn, interleave, plan_turn
+from onnx_conformance.perf.latency.contenders import Contender
+from onnx_conformance.perf.latency.interleave import Block, interleave, plan_block
 from onnx_conformance.perf.latency.rows import Row, make_row
-from onnx_conformance.perf.latency.timed_inputs import timed_feed, timed_reference
-from onnx_conformance.perf.latency.timed_sessions import Seat, Seats
+from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
+from onnx_conformance.perf.latency.timed_sessions import TimedSession, TimedSessions
 from onnx_conformance.perf.run import PerfRun
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.noise_floor import PLAIN
 
 WARM_SECONDS = 2.0  # a call that has not settled by then is timed as it is, and the row says so
@@ -33,131 +33,145 @@ LEAST_ROUNDS, MOST_ROUNDS = 7, 60
 
 
 @dataclass(frozen=True)
-class Entrant:
-    """A rival in its seat, rehearsed and right."""
+class ReadyContender:
+    """A contender in its seat, rehearsed and right."""
 
-    rival: Rival
-    seat: Seat
+    contender: Contender
+    timed_session: TimedSession
     right: Right
     facts: dict[str, Any]
 
 
 @dataclass
 class Group:
-    """One model at one batch size: a row a rival, or the reason why it has none."""
+    """One model at one batch size: a row a contender, or the reason why it has none."""
 
-    rows: dict[Rival, Row] = field(default_factory=dict)
-    failures: dict[Rival, ConformanceError] = field(default_factory=dict)
+    rows: dict[Contender, Row] = field(default_factory=dict)
+    failures: dict[Contender, ConformanceError] = field(default_factory=dict)
 
 
 class Bench:
     """One for a session. A group is measured once, when its first row is asked for."""
 
-    def __init__(self, run: PerfRun, workbench: Workbench, certificates: Certificates) -> None:
+    def __init__(
+        self, run: PerfRun, conformance_session: ConformanceSession, certificates: Certificates
+    ) -> None:
         self._run = run
-        self._workbench = workbench
+        self._conformance_session = conformance_session
         self._certificates = certificates
-        self._seats = Seats(run, workbench)
+        self._timed_sessions = TimedSessions(run, conformance_session)
         self.groups: dict[tuple[str, int], Group] = {}
 
     def close(self) -> None:
-        """End every timed engine."""
-        self._seats.close()
+        """End every timed worker."""
+        self._timed_sessions.close()
 
-    def row(self, rival: Rival, rivals: Sequence[Rival], batch: int) -> Row:
-        """The row of a rival, timed beside ``rivals``, all of its model.
+    def row(self, contender: Contender, contenders: Sequence[Contender], batch: int) -> Row:
+        """The row of a contender, timed beside ``rivals``, all of its model.
 
         Raises:
             ConformanceError: why it has none: red, absent, or a wrong answer.
         """
-        key = (rival.model, batch)
+        key = (contender.model, batch)
         if key not in self.groups:
-            self.groups[key] = self._measure(rivals, batch)
+            self.groups[key] = self._measure(contenders, batch)
         group = self.groups[key]
-        if rival in group.failures:
-            raise group.failures[rival]
-        return group.rows[rival]
+        if contender in group.failures:
+            raise group.failures[contender]
+        return group.rows[contender]
 
-    def _measure(self, rivals: Sequence[Rival], batch: int) -> Group:
-        group, model = Group(), resolve_model(rivals[0].model)
-        self._seats.leave(model)
-        self._certificates.ensure(rival.case for rival in rivals if rival.case is not None)
-        entrants: list[Entrant] = []
-        for rival in rivals:
+    def _measure(self, contenders: Sequence[Contender], batch: int) -> Group:
+        group, model = Group(), resolve_model(contenders[0].model)
+        self._timed_sessions.leave(model)
+        self._certificates.ensure(
+            contender.case for contender in contenders if contender.case is not None
+        )
+        ready_contenders: list[ReadyContender] = []
+        for contender in contenders:
             try:
-                entrants.append(self._enter(model, rival, batch))
-            except EngineError as error:
-                group.failures[rival] = StageFailure("timing", rival.label, str(error))
+                ready_contenders.append(self._enter(model, contender, batch))
+            except WorkerError as error:
+                group.failures[contender] = StageFailure("timing", contender.label, str(error))
             except ConformanceError as failure:
-                group.failures[rival] = failure
-        self._workbench.quiesce()
-        if entrants:
-            self._time(group, entrants, batch)
+                group.failures[contender] = failure
+        self._conformance_session.quiesce()
+        if ready_contenders:
+            self._time(group, ready_contenders, batch)
         return group
 
-    def _enter(self, model: ModelSpec, rival: Rival, batch: int) -> Entrant:
-        """Seat a rival and call it once; what it answers must be right."""
+    def _enter(self, model: ModelSpec, contender: Contender, batch: int) -> ReadyContender:
+        """Seat a contender and call it once; what it answers must be right."""
         told: dict[str, Any] = {}
-        if rival.case is not None:
-            certificate = self._certificates.of(rival.case)
+        if contender.case is not None:
+            certificate = self._certificates.of(contender.case)
             if not certificate.ordinary:
-                raise NotProved(f"{rival.case.id} is not proved: {'; '.join(certificate.known)}")
+                raise NotProved(
+                    f"{contender.case.id} is not proved: {'; '.join(certificate.known)}"
+                )
             told = {"certificate": str(certificate), "beyond": list(certificate.beyond)}
-        seat = self._seats.of(model, rival)
+        timed_session = self._timed_sessions.of(model, contender)
         seed = self._run.settings.seed
-        feed = seat.feed(timed_feed(model, seed, batch))
-        seat.host.call("memory", reset=True)
-        rehearsed = seat.host.rehearse(rival.label, rival.form, feed, **seat.what)
-        outputs = {seat.name(name): array for name, array in rehearsed["outputs"].items()}
-        right = self._judged(model, rival, batch, outputs)
+        inputs = timed_session.inputs(timed_inputs(model, seed, batch))
+        timed_session.worker.call("memory", reset=True)
+        rehearsed = timed_session.worker.rehearse(
+            contender.label, contender.form, inputs, **timed_session.what
+        )
+        outputs = {timed_session.name(name): array for name, array in rehearsed["outputs"].items()}
+        right = self._judged(model, contender, batch, outputs)
         facts = {
             "load_seconds": rehearsed["prepare_seconds"],
-            **seat.facts,
+            **timed_session.facts,
             **told,
             "first_seconds": rehearsed["first_seconds"],
-            "memory_after_mib": seat.host.call("memory")["resident"],
-            "threads": seat.host.threads,
-            "affinity": seat.host.affinity,
+            "memory_after_mib": timed_session.worker.call("memory")["resident"],
+            "threads": timed_session.worker.threads,
+            "affinity": timed_session.worker.affinity,
         }
-        return Entrant(rival, seat, right, facts)
+        return ReadyContender(contender, timed_session, right, facts)
 
     def _judged(
-        self, model: ModelSpec, rival: Rival, batch: int, outputs: dict[str, Array]
+        self, model: ModelSpec, contender: Contender, batch: int, outputs: dict[str, Array]
     ) -> Right:
         """Judged in its class of precision; the error is told in float32's, so that all compare."""
         seed, tolerances = self._run.settings.seed, self._run.tolerances
         references = [
-            timed_reference(model, seed, batch, self._workbench.reference, yardstick)
-            for yardstick in (yardstick_of_timed(rival.judged_as), PLAIN)
+            timed_reference(model, seed, batch, self._conformance_session.reference, noise_floor)
+            for noise_floor in (noise_floor_of_timed(contender.judged_as), PLAIN)
         ]
-        rule = timed_rule(tolerances, rival.judged_as)
-        right = judge_timed(model, references[0], outputs, rule, rival.label)
-        floor = tolerances.defaults["error_budget"]["floor_ulp"]
-        told = worst_score(references[1], outputs, model.outputs, floor)
+        rule = timed_rule(tolerances, contender.judged_as)
+        right = judge_timed(model, references[0], outputs, rule, contender.label)
+        minimum_speedup = tolerances.defaults["error_budget"]["floor_ulp"]
+        told = worst_score(references[1], outputs, model.outputs, minimum_speedup)
         return replace(right, score=told.value)
 
-    def _time(self, group: Group, entrants: Sequence[Entrant], batch: int) -> None:
-        turns = [self._warm(entrant) for entrant in entrants]
+    def _time(self, group: Group, ready_contenders: Sequence[ReadyContender], batch: int) -> None:
+        blocks = [self._warm(ready_contender) for ready_contender in ready_contenders]
         found = interleave(
-            turns,
+            blocks,
             seconds=self._run.timing.seconds,
             least=LEAST_ROUNDS,
             most=MOST_ROUNDS,
             seed=self._run.settings.seed,
         )
-        timed = {entrant.rival for entrant in entrants}
-        for entrant in entrants:
-            memory = entrant.seat.host.call("memory")
-            facts = {**entrant.facts, "memory_peak_mib": memory["peak"], "gpu_mib": memory["gpu"]}
-            over = entrant.rival.compared_with
+        timed = {ready_contender.contender for ready_contender in ready_contenders}
+        for ready_contender in ready_contenders:
+            memory = ready_contender.timed_session.worker.call("memory")
+            facts = {
+                **ready_contender.facts,
+                "memory_peak_mib": memory["peak"],
+                "gpu_mib": memory["gpu"],
+            }
+            over = ready_contender.contender.compared_with
             reference = over.label if over in timed else None
-            group.rows[entrant.rival] = make_row(
-                entrant.rival, batch, found, reference, facts, entrant.right
+            group.rows[ready_contender.contender] = make_row(
+                ready_contender.contender, batch, found, reference, facts, ready_contender.right
             )
-            entrant.seat.host.call("forget", label=entrant.rival.label)
+            ready_contender.timed_session.worker.call(
+                "forget", label=ready_contender.contender.label
+            )
 
-    def _warm(self, entrant: Entrant) -> Turn:
-        host, label = entrant.seat.host, entrant.rival.label
-        warmup = host.call("warm", label=label, seconds=WARM_SECONDS)
-        entrant.facts.update(warmup_calls=warmup["calls"], settled=warmup["settled"])
-        return plan_turn(host, label, warmup["seconds"])
+    def _warm(self, ready_contender: ReadyContender) -> Block:
+        worker, label = ready_contender.timed_session.worker, ready_contender.contender.label
+        warmup = worker.call("warm", label=label, seconds=WARM_SECONDS)
+        ready_contender.facts.update(warmup_calls=warmup["calls"], settled=warmup["settled"])
+        return plan_block(worker, label, warmup["seconds"])

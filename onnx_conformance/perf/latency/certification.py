@@ -15,10 +15,10 @@ from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import INT8, Tolerances
 from onnx_conformance.perf.run import PerfRun
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.known_failures import EXPORT, find
 from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.noise_floor import PLAIN, Yardstick, yardstick_of
+from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 
 NOISE = "least_db"
 
@@ -36,7 +36,7 @@ class Right:
     """What a timed call's outputs were found to be worth.
 
     Args:
-        score: the worst error in yardsticks; :mod:`onnx_conformance.perf.latency.bench` tells it in float32's.
+        score: the worst error in noise floors; :mod:`onnx_conformance.perf.latency.bench` tells it in float32's.
         compared: elements.
     """
 
@@ -56,13 +56,13 @@ def timed_rule(tolerances: Tolerances, case: Case | None) -> dict[str, float]:
     return tolerances.rule(check, case).figures
 
 
-def yardstick_of_timed(case: Case | None) -> Yardstick:
+def noise_floor_of_timed(case: Case | None) -> NoiseFloor:
     """What a timed call is measured by.
 
     Args:
         case: None for native.
     """
-    return PLAIN if case is None else yardstick_of(case)
+    return PLAIN if case is None else noise_floor_of(case)
 
 
 def judge_timed(
@@ -71,7 +71,7 @@ def judge_timed(
     """Judge the outputs of the very call that is timed.
 
     Args:
-        reference: by :func:`yardstick_of_timed`.
+        reference: by :func:`noise_floor_of_timed`.
 
     Raises:
         NoResult: they are not within the error budget; a fast wrong answer is no result.
@@ -116,16 +116,25 @@ def _decibels(model: ModelSpec, native: Outputs, outputs: Outputs) -> float:
     return float(min(found))
 
 
-# The feed families of the checks that every case owes, computed side by side.
-FAMILIES = ("pinned", "batches", "repeat", "poisoned", "denormal", "empty", "malformed", "typical")
+# The input families of the checks that every case owes, computed side by side.
+FAMILIES = (
+    "pinned",
+    "batches",
+    "repeat",
+    "non_finite",
+    "denormal",
+    "empty",
+    "malformed",
+    "typical",
+)
 
 
 class Certificates:
     """One for a session; a case is certified once."""
 
-    def __init__(self, run: PerfRun, workbench: Workbench, store: Store) -> None:
+    def __init__(self, run: PerfRun, conformance_session: ConformanceSession, store: Store) -> None:
         self._run = run
-        self._workbench = workbench
+        self._conformance_session = conformance_session
         self._store = store
         self._found: dict[Case, Certificate | ConformanceError] = {}
 
@@ -141,11 +150,11 @@ class Certificates:
         return found
 
     def ensure(self, cases: Iterable[Case]) -> None:
-        """Certify those of ``cases`` that were not; afterwards no engine works."""
+        """Certify those of ``cases`` that were not; afterwards no worker works."""
         new = [case for case in dict.fromkeys(cases) if case not in self._found]
         subjects = {case: self._subject(case) for case in new if self._usable(case)}
         pending = {case: set(FAMILIES) for case in subjects if not self._known(subjects[case])}
-        self._workbench.plan(pending)
+        self._conformance_session.plan(pending)
         for case, subject in subjects.items():
             try:
                 self._found[case] = certify(
@@ -153,7 +162,7 @@ class Certificates:
                 )
             except ConformanceError as failure:
                 self._found[case] = self._as_known(case, failure)
-        self._workbench.quiesce()
+        self._conformance_session.quiesce()
 
     def _as_known(self, case: Case, failure: ConformanceError) -> ConformanceError:
         """A failed export that was foretold, in the words of its entry."""
@@ -163,7 +172,7 @@ class Certificates:
         return failure
 
     def _usable(self, case: Case) -> bool:
-        probe = self._workbench.probe(case.provider)
+        probe = self._conformance_session.probe(case.provider)
         if probe.broken:
             self._found[case] = StageFailure("probe", case.provider, probe.words)
         elif not probe.usable:
@@ -178,4 +187,4 @@ class Certificates:
             return False  # its export failed: certify tells of it
 
     def _subject(self, case: Case) -> LiveSubject:
-        return LiveSubject(case, self._workbench, self._run.tolerances)
+        return LiveSubject(case, self._conformance_session, self._run.tolerances)

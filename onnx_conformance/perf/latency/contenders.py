@@ -24,11 +24,11 @@ ON_REQUEST = ("compile", *ON_CUDA.values())
 
 
 @dataclass(frozen=True)
-class Rival:
+class Contender:
     """One row of a table of timings: a model's native form, or a case in one of its forms.
 
     Args:
-        form: how it is called: of native see the engines' ``*_takes`` modules, of a session
+        form: how it is called: of native see the workers' ``*_takes`` modules, of a session
             ``plain``, ``io_binding`` or ``copies``.
         case: None for native.
     """
@@ -38,11 +38,13 @@ class Rival:
     case: Case | None = None
 
     @property
-    def compared_with(self) -> Rival:
+    def compared_with(self) -> Contender:
         """Native eager on the same device, on a GPU in the same class of precision."""
         if self.case is None:
-            return Rival(self.model, ON_CUDA[FLOAT32] if self.form in ON_CUDA.values() else EAGER)
-        return Rival(self.model, _on_cuda(self.case) if _on_gpu(self.case) else EAGER)
+            return Contender(
+                self.model, ON_CUDA[FLOAT32] if self.form in ON_CUDA.values() else EAGER
+            )
+        return Contender(self.model, _on_cuda(self.case) if _on_gpu(self.case) else EAGER)
 
     @property
     def judged_as(self) -> Case | None:
@@ -64,9 +66,9 @@ class Rival:
         return f"{self.case.id.removeprefix(f'{self.model}-')}{tail}"
 
 
-def native_rivals(
+def native_contenders(
     model: str, framework: Framework, asked: tuple[str, ...], cases: Iterable[Case] = ()
-) -> list[Rival]:
+) -> list[Contender]:
     """Eager first: speed-ups are over it.
 
     Args:
@@ -86,13 +88,13 @@ def native_rivals(
     chosen = tuple(form for form in FORMS[framework] if form in asked) if asked else default
     there = [form for case in cases if _on_gpu(case) for form in (ON_CUDA[FLOAT32], _on_cuda(case))]
     chosen = (*chosen, *(form for form in there if form in FORMS[framework]))
-    return [Rival(model, form) for form in dict.fromkeys((EAGER, *chosen))]
+    return [Contender(model, form) for form in dict.fromkeys((EAGER, *chosen))]
 
 
-def runtime_rivals(cases: list[Case]) -> list[Rival]:
+def runtime_contenders(cases: list[Case]) -> list[Contender]:
     """The cases; on a GPU also with inputs and outputs bound there, and the copies apart."""
     return [
-        Rival(case.model, form, case)
+        Contender(case.model, form, case)
         for case in cases
         for form in (("plain", "io_binding", "copies") if _on_gpu(case) else ("plain",))
     ]

@@ -1,6 +1,6 @@
-"""Interleaving: every rival has one turn a round, in an order drawn anew.
+"""Interleaving: every contender has one turn a round, in an order drawn anew.
 
-What the machine does meanwhile then hits all rivals alike, and the rounds pair their times.
+What the machine does meanwhile then hits all contenders alike, and the rounds pair their times.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.perf.latency.suspended_worker import Host
+from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
 
 Seconds = NDArray[np.float64]
 TURN = 0.02  # seconds: shorter calls are repeated, so that a turn outweighs the wake-up
@@ -21,39 +21,39 @@ WARM_BELOW = 0.03  # seconds: shorter calls start a turn with one that is not ke
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A rival's turn: ``calls`` timed calls of a take after ``discard`` that are not kept.
+class Block:
+    """A contender's turn: ``calls`` timed calls of a take after ``discard`` that are not kept.
 
-    The first call after another engine's turn finds its caches cold.
+    The first call after another worker's turn finds its caches cold.
     """
 
-    host: Host = field(repr=False)
+    worker: SuspendedWorker = field(repr=False)
     label: str
     discard: int
     calls: int
 
     def take(self) -> Seconds:
         """Seconds of each timed call."""
-        return self.host.time(self.label, self.discard, self.calls)
+        return self.worker.time(self.label, self.discard, self.calls)
 
 
-def plan_turn(host: Host, label: str, typical: float) -> Turn:
+def plan_block(worker: SuspendedWorker, label: str, typical: float) -> Block:
     """A turn of about :data:`TURN` seconds, or one call.
 
     Args:
         typical: seconds of a warm call.
     """
     calls = int(np.clip(TURN / max(typical, 1e-9), 1, MOST_CALLS))
-    return Turn(host, label, discard=1 if typical < WARM_BELOW else 0, calls=calls)
+    return Block(worker, label, discard=1 if typical < WARM_BELOW else 0, calls=calls)
 
 
 @dataclass
 class Interleaved:
-    """Times of rivals that took turns.
+    """Times of contenders that took turns.
 
     Args:
         calls: label -> seconds of every call.
-        rounds: label -> median seconds of each round; index by index, rounds pair the rivals.
+        rounds: label -> median seconds of each round; index by index, rounds pair the contenders.
     """
 
     calls: dict[str, Seconds]
@@ -61,16 +61,16 @@ class Interleaved:
 
 
 def interleave(
-    turns: Sequence[Turn], *, seconds: float, least: int, most: int, seed: int
+    blocks: Sequence[Block], *, seconds: float, least: int, most: int, seed: int
 ) -> Interleaved:
     """Rounds until ``seconds`` are spent, but at least ``least`` and at most ``most``."""
     rng = np.random.default_rng(seed)
-    found: dict[str, list[Seconds]] = {turn.label: [] for turn in turns}
+    found: dict[str, list[Seconds]] = {block.label: [] for block in blocks}
     ends, done = time.monotonic() + seconds, 0
     while done < least or (done < most and time.monotonic() < ends):
-        for place in rng.permutation(len(turns)):
-            turn = turns[place]
-            found[turn.label].append(turn.take())
+        for place in rng.permutation(len(blocks)):
+            block = blocks[place]
+            found[block.label].append(block.take())
         done += 1
     return Interleaved(
         {label: np.concatenate(parts) for label, parts in found.items()},

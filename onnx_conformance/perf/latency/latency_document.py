@@ -14,7 +14,7 @@ from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.perf.latency.bench import Group
 from onnx_conformance.perf.latency.certification import NotProved
-from onnx_conformance.perf.latency.contenders import EAGER, Rival
+from onnx_conformance.perf.latency.contenders import EAGER, Contender
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
 from onnx_conformance.perf.latency.rows import Row
 from onnx_conformance.perf.run import PerfRun
@@ -65,21 +65,21 @@ def make_document(
 def group_rows(group: Group) -> list[dict[str, Any]]:
     """The rows of a group as plain data, each with its speed-up over the fastest native form."""
     rows = list(group.rows.values())
-    natives = [row for row in rows if row.rival.case is None]
+    natives = [row for row in rows if row.contender.case is None]
     fastest = min(natives, key=lambda row: float(np.median(row.rounds)), default=None)
     return [_entry(row, fastest) for row in rows]
 
 
 def group_absences(batch: int, group: Group) -> list[dict[str, Any]]:
-    """Why rivals of a group have no row: ``red``, ``skipped`` or a ``known failure``."""
-    return [_absence(rival, batch, failure) for rival, failure in group.failures.items()]
+    """Why contenders of a group have no row: ``red``, ``skipped`` or a ``known failure``."""
+    return [_absence(contender, batch, failure) for contender, failure in group.failures.items()]
 
 
 def over_fastest(row: Row, fastest: Row | None) -> Ratio | None:
     """The paired ratio of the fastest native form's time to a row of ONNX Runtime."""
-    if fastest is None or row.rival.case is None:
+    if fastest is None or row.contender.case is None:
         return None
-    if fastest.rival.form == EAGER:
+    if fastest.contender.form == EAGER:
         return row.speedup
     return paired_ratio(fastest.rounds, row.rounds)
 
@@ -89,23 +89,23 @@ def _entry(row: Row, fastest: Row | None) -> dict[str, Any]:
     del figures["versions"], figures["processor"]  # once, under environment
     ratio = over_fastest(row, fastest)
     return {
-        "label": row.rival.label,
+        "label": row.contender.label,
         "group": row.group,
         **figures,
-        "fastest_native": fastest.rival.form if fastest and ratio else None,
+        "fastest_native": fastest.contender.form if fastest and ratio else None,
         "over_fastest": ratio.as_dict() if ratio else None,
         "box_seconds": np.percentile(row.seconds, BOX).tolist(),
         "round_seconds": row.rounds.tolist(),
     }
 
 
-def _absence(rival: Rival, batch: int, failure: ConformanceError) -> dict[str, Any]:
+def _absence(contender: Contender, batch: int, failure: ConformanceError) -> dict[str, Any]:
     kinds = {CapabilityMissing: "skipped", NotProved: "known failure"}
     kind = next((word for known, word in kinds.items() if isinstance(failure, known)), "red")
     return {
-        "model": rival.model,
+        "model": contender.model,
         "batch": batch,
-        "label": rival.label,
+        "label": contender.label,
         "outcome": kind,
         "reason": " ".join(str(failure).split()),
     }
@@ -128,13 +128,13 @@ def reasons(absent: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
 
 
 def beyond(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Of each timed place, what it is known to get wrong on feeds that no timed call has."""
+    """Of each timed place, what it is known to get wrong on inputs that no timed call has."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
         for reason in row.get("beyond", ()):
             found.setdefault(reason, {})[row["label"]] = None
     return [
-        f"timed, and known to fail beyond ordinary feeds: {', '.join(labels)}: {reason}"
+        f"timed, and known to fail beyond ordinary inputs: {', '.join(labels)}: {reason}"
         for reason, labels in found.items()
     ]
 

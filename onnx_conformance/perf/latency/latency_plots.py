@@ -17,7 +17,7 @@ COLORS = (ACCENT, WARN, OK, SOFT, INK)  # red is for what is wrong
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDE = 20.0  # figures that span more are drawn on a logarithmic scale
 HEIGHT = 3.0  # inches of the plot of speed-ups
-DODGE = 0.09  # between the marks of rivals at one batch size
+DODGE = 0.09  # between the marks of contenders at one batch size
 LABEL_LIMIT = 40
 
 
@@ -62,7 +62,7 @@ def speedups(rows: Sequence[Row], prefix: str) -> Markup | None:
 
 @look()
 def latencies(rows: Sequence[Row], prefix: str) -> Markup:
-    """Distribution of milliseconds a call: a panel a batch size, a box a rival."""
+    """Distribution of milliseconds a call: a panel a batch size, a box a contender."""
     from matplotlib.figure import Figure
 
     batches = sorted({row["batch"] for row in rows})

@@ -68,8 +68,8 @@ class LatencyReport:
         wanted = getattr(getattr(item, "callspec", None), "params", {}).get("timed")
         if wanted is None or self._reporter is None or not self._reporter.isatty:
             return
-        if (wanted.rival.model, wanted.batch) not in self._told:
-            text = f"  … certifying and timing {wanted.rival.model} batch {wanted.batch}"
+        if (wanted.contender.model, wanted.batch) not in self._told:
+            text = f"  … certifying and timing {wanted.contender.model} batch {wanted.batch}"
             self._reporter.rewrite(text, erase=True)
 
     def pytest_report_teststatus(

@@ -20,7 +20,7 @@ LEGEND = "= the interval holds 1: no difference shown"
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """A row a rival, model by model and batch size by batch size."""
+    """A row a contender, model by model and batch size by batch size."""
     drawn = Table(title="latency, native beside ONNX Runtime", title_justify="left")
     for heading in HEADINGS:
         justify: Any = "right" if heading in RIGHT else "left"

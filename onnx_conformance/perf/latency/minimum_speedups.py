@@ -18,12 +18,12 @@ _KEYS = ("cases", "batch_sizes", "floor", "reason")
 
 
 @dataclass(frozen=True)
-class Floor:
+class MinimumSpeedup:
     """One entry: what the cases that fit it must reach at these batch sizes."""
 
     cases: str
     batch_sizes: tuple[int, ...]
-    floor: float
+    minimum_speedup: float
     reason: str
 
     def fits(self, case: str, batch: int) -> bool:
@@ -32,15 +32,15 @@ class Floor:
 
     def problem(self, speedup: Ratio) -> str | None:
         """Why a speed-up is too small, or None. What an interval leaves open is not red."""
-        if speedup.high >= self.floor:
+        if speedup.high >= self.minimum_speedup:
             return None
         return (
-            f"{speedup} times native eager's speed, at least {self.floor:g} is required "
+            f"{speedup} times native eager's speed, at least {self.minimum_speedup:g} is required "
             f"({self.reason})"
         )
 
 
-def load_floors(path: Path) -> list[Floor]:
+def load_minimum_speedups(path: Path) -> list[MinimumSpeedup]:
     """Read and validate a file of floors.
 
     Raises:
@@ -49,18 +49,20 @@ def load_floors(path: Path) -> list[Floor]:
     root, reader = compose(path), _Reader(path)
     if not isinstance(root, yaml.SequenceNode) or not root.value:
         raise UsageError(f"{path}: the file must be a list of floors")
-    return [reader.floor(node) for node in root.value]
+    return [reader.minimum_speedup(node) for node in root.value]
 
 
-def floor_of(floors: list[Floor], case: str, batch: int) -> Floor:
+def minimum_speedup_of(
+    minimum_speedups: list[MinimumSpeedup], case: str, batch: int
+) -> MinimumSpeedup:
     """The first entry that fits.
 
     Raises:
         UsageError: none does.
     """
-    for floor in floors:
-        if floor.fits(case, batch):
-            return floor
+    for minimum_speedup in minimum_speedups:
+        if minimum_speedup.fits(case, batch):
+            return minimum_speedup
     raise UsageError(
         f"--require-speedup: no entry fits {case} at batch {batch}; add one, or leave the case out"
     )
@@ -69,13 +71,19 @@ def floor_of(floors: list[Floor], case: str, batch: int) -> Floor:
 class _Reader(NodeReader):
     """Reads the entries of a file of floors."""
 
-    def floor(self, node: Any) -> Floor:
+    def minimum_speedup(self, node: Any) -> MinimumSpeedup:
         found = self.mapping(node, "an entry")
         self.exactly(node, found, _KEYS, "an entry")
-        sizes, floor = self.value(found["batch_sizes"]), self.value(found["floor"])
+        sizes, minimum_speedup = self.value(found["batch_sizes"]), self.value(found["floor"])
         if not isinstance(sizes, list) or not all(type(n) is int and n > 0 for n in sizes):
             self.fail(found["batch_sizes"], "'batch_sizes' must be a list of numbers above 0")
-        if isinstance(floor, bool) or not isinstance(floor, (int, float)) or not 0 < floor < 1e6:
-            self.fail(found["floor"], f"'floor' must be a number above 0, not {floor!r}")
+        if (
+            isinstance(minimum_speedup, bool)
+            or not isinstance(minimum_speedup, (int, float))
+            or not 0 < minimum_speedup < 1e6
+        ):
+            self.fail(found["floor"], f"'floor' must be a number above 0, not {minimum_speedup!r}")
         reason = self.reason(found["reason"], "an entry")
-        return Floor(str(self.value(found["cases"])), tuple(sizes), float(floor), reason)
+        return MinimumSpeedup(
+            str(self.value(found["cases"])), tuple(sizes), float(minimum_speedup), reason
+        )

@@ -35,7 +35,7 @@ class Timing:
         batch_sizes: samples a call.
         forms: of the native side, beside eager; empty for those that are timed by default.
         seconds: that the rounds of one model and batch size may take.
-        cpus: the processors that every engine is kept on; empty where the system has no affinity.
+        cpus: the processors that every worker is kept on; empty where the system has no affinity.
         floors: the file of the speed-ups that are required, or "".
         json: where the timings go as data.
         html: where they go as a page.
@@ -46,7 +46,7 @@ class Timing:
     forms: tuple[str, ...] = ()
     seconds: float = 6.0
     cpus: tuple[int, ...] = ()
-    floors: str = ""
+    minimum_speedups: str = ""
     json: Path = ROOT / ".conformance" / "latency.json"
     html: Path = ROOT / ".conformance" / "latency.html"
 
@@ -78,7 +78,7 @@ def add_timing_options(group: Any) -> None:
         "--affinity",
         metavar="CPUS",
         default="",
-        help="keep timed engines on these processors, such as 0,1 (default: the last --threads)",
+        help="keep timed workers on these processors, such as 0,1 (default: the last --threads)",
     )
     group.addoption(
         "--graph-level",
@@ -134,7 +134,7 @@ def read_timing(option: Any, named: list[str]) -> Timing:
         forms=tuple(dict.fromkeys(option("native_form"))),
         seconds=seconds,
         cpus=tuple(chosen_cpus(_processors(option("affinity")), option("threads"))),
-        floors=option("require_speedup"),
+        minimum_speedups=option("require_speedup"),
         json=Path(option("latency_json")),
         html=Path(option("latency_html")),
     )
@@ -160,6 +160,6 @@ def _processors(text: str) -> list[int]:
     return asked
 
 
-def _baseline(engines: list[str]) -> bool:
+def _baseline(workers: list[str]) -> bool:
     """Whether one of them is the gate's, which times by itself."""
-    return any(word.partition("=")[0] == "baseline" for word in engines)
+    return any(word.partition("=")[0] == "baseline" for word in workers)

@@ -1,7 +1,7 @@
-"""Hands measured times to pytest-benchmark, by a clock that the engine's times advance.
+"""Hands measured times to pytest-benchmark, by a clock that the worker's times advance.
 
-pytest-benchmark times a call in its own process. Ours was timed in the engine's, beside its
-rivals; its times are played back to it one by one through its public option ``timer``.
+pytest-benchmark times a call in its own process. Ours was timed in the worker's, beside its
+contenders; its times are played back to it one by one through its public option ``timer``.
 """
 
 from __future__ import annotations
@@ -176,9 +176,9 @@ def compared_badly(
     if not stored.names & set(timed):
         return [f"{FAIL} compared nothing: no benchmark that was timed now is in {of}"]
     same = selection == (stored.selection if stored.selection is not None else {})
-    owed = stored.names if same else stored.names & set(selected)
+    required_tests = stored.names if same else stored.names & set(selected)
     problems = []
-    missing, new = owed - set(timed), set(timed) - stored.names
+    missing, new = required_tests - set(timed), set(timed) - stored.names
     if missing:
         problems.append(
             f"{FAIL}: {len(missing)} benchmark(s) of {of} have no time now, as they were renamed, "

@@ -1,4 +1,4 @@
-"""A row: one rival at one batch size, with everything that a reader needs to trust its figure."""
+"""A row: one contender at one batch size, with everything that a reader needs to trust its figure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnx_conformance.perf.latency.certification import Right
-from onnx_conformance.perf.latency.contenders import Rival
+from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import Interleaved, Seconds
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio, summary
 from onnx_conformance.session.cache_keys import environment
@@ -14,16 +14,16 @@ from onnx_conformance.session.cache_keys import environment
 
 @dataclass(frozen=True)
 class Row:
-    """A measured rival.
+    """A measured contender.
 
     Args:
         seconds: of every timed call.
-        rounds: median seconds of each round, paired with the other rivals' by index.
+        rounds: median seconds of each round, paired with the other contenders' by index.
         speedup: over native eager on the same device, paired by rounds; None for that itself.
         facts: plain data: memory in MiB, times in seconds, placement, threads and the like.
     """
 
-    rival: Rival
+    contender: Contender
     batch: int
     seconds: Seconds
     rounds: Seconds
@@ -33,7 +33,7 @@ class Row:
     @property
     def group(self) -> str:
         """The rows that belong side by side."""
-        return f"{self.rival.model} batch {self.batch}"
+        return f"{self.contender.model} batch {self.batch}"
 
     def extra_info(self) -> dict[str, Any]:
         """What pytest-benchmark keeps beside its own figures."""
@@ -50,7 +50,7 @@ class Row:
 
 
 def make_row(
-    rival: Rival,
+    contender: Contender,
     batch: int,
     found: Interleaved,
     reference: str | None,
@@ -62,15 +62,15 @@ def make_row(
     Args:
         reference: the label of what it is compared with, where that was timed.
     """
-    label = rival.label
+    label = contender.label
     own = found.rounds[label]
     compared = reference is not None and label != reference
     speedup = paired_ratio(found.rounds[reference], own) if reference and compared else None
     told = {
-        "model": rival.model,
-        "form": rival.form,
-        "case": rival.case.id if rival.case else None,
+        "model": contender.model,
+        "form": contender.form,
+        "case": contender.case.id if contender.case else None,
         "score": right.score,
         "compared": right.compared,
     }
-    return Row(rival, batch, found.calls[label], own, speedup, {**told, **facts})
+    return Row(contender, batch, found.calls[label], own, speedup, {**told, **facts})

@@ -1,8 +1,8 @@
-"""Engines that are timed: each in a process of its own, asleep while another is measured.
+"""Workers that are timed: each in a process of its own, asleep while another is measured.
 
 A framework's or runtime's idle threads spin for a while after a call and take processor time
 from whoever is measured next: mobilenet_v2 in torch beside ONNX Runtime in one process reads 74
-instead of 22 ms. So the system suspends every engine but the one whose turn it is; each may spin
+instead of 22 ms. So the system suspends every worker but the one whose turn it is; each may spin
 in its own turn, as it does where it is deployed.
 """
 
@@ -18,11 +18,11 @@ import psutil
 from numpy.typing import NDArray
 
 from onnx_conformance.core.comparison import Array
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 
-class Host:
-    """A timed engine. Outside of a call it is suspended, where it runs on this machine."""
+class SuspendedWorker:
+    """A timed worker. Outside of a call it is suspended, where it runs on this machine."""
 
     def __init__(
         self,
@@ -34,35 +34,35 @@ class Host:
         spec: str | None = None,
     ) -> None:
         self.threads = threads
-        self._engine = WorkerEngine(kind, threads=threads, spec=spec)
+        self._worker = ProcessWorkerClient(kind, threads=threads, spec=spec)
         self._cpus = list(cpus)
         self._limit = limit
         self.affinity: list[int] | None = None
 
     def start(self) -> None:
-        """Start the engine and settle it on its processors; harmless when it runs."""
+        """Start the worker and settle it on its processors; harmless when it runs."""
         if self.affinity is None:
             self.affinity = self._call("settle_on", cpus=self._cpus)
 
     def call(self, method: str, **arguments: Any) -> Any:
-        """Wake the engine, let it do one thing, and suspend it."""
+        """Wake the worker, let it do one thing, and suspend it."""
         self.start()
         return self._call(method, **arguments)
 
     def time(self, label: str, discard: int, calls: int) -> NDArray[np.float64]:
-        """Seconds of each call of a rehearsed take, by the engine's clock."""
+        """Seconds of each call of a rehearsed take, by the worker's clock."""
         seconds: NDArray[np.float64] = self.call("time", label=label, discard=discard, calls=calls)
         return seconds
 
-    def rehearse(self, label: str, form: str, feed: dict[str, Array], **what: Any) -> Any:
+    def rehearse(self, label: str, form: str, inputs: dict[str, Array], **what: Any) -> Any:
         """:meth:`onnx_conformance.workers.timing.Stopwatch.rehearse`."""
-        return self.call("rehearse", label=label, form=form, feed=feed, **what)
+        return self.call("rehearse", label=label, form=form, inputs=inputs, **what)
 
     def close(self) -> None:
-        """End the engine; killing works on a suspended one too."""
-        self._engine.close()
+        """End the worker; killing works on a suspended one too."""
+        self._worker.close()
 
-    def __enter__(self) -> Host:
+    def __enter__(self) -> SuspendedWorker:
         return self
 
     def __exit__(
@@ -74,23 +74,23 @@ class Host:
         self.close()
 
     def _call(self, method: str, **arguments: Any) -> Any:
-        process = self._engine.process
+        process = self._worker.process
         if process is not None:
             process.resume()
         try:
-            return self._engine.call(method, self._limit, **arguments)
+            return self._worker.call(method, self._limit, **arguments)
         finally:
             self._suspend()
 
     def _suspend(self) -> None:
-        process = self._engine.process
+        process = self._worker.process
         if process is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.suspend()
 
 
 def chosen_cpus(asked: Sequence[int], threads: int) -> list[int]:
-    """The processors that engines are kept on: those asked for, else the last ``threads``.
+    """The processors that workers are kept on: those asked for, else the last ``threads``.
 
     The first processors serve most interrupts. Empty where the system has no affinity.
     """

@@ -1,4 +1,4 @@
-"""Seats: which host a rival is timed in, and what it was like to get there.
+"""Seats: which host a contender is timed in, and what it was like to get there.
 
 Native's forms share their framework's host, where they take turns anyway. A session has a host
 of its own, so that its memory is its own.
@@ -13,91 +13,96 @@ from typing import Any
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import Case, ModelSpec
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.perf.latency.certification import NoResult
-from onnx_conformance.perf.latency.contenders import ON_CUDA, Rival
-from onnx_conformance.perf.latency.suspended_worker import Host
+from onnx_conformance.perf.latency.contenders import ON_CUDA, Contender
+from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
 from onnx_conformance.perf.latency.timed_inputs import in_its_names
 from onnx_conformance.perf.run import PerfRun
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.runtime import session_request
 from onnx_conformance.session.subject import Artifact, libraries_of
 
 
 @dataclass(frozen=True)
-class Seat:
-    """A host, and how the rival is asked for there.
+class TimedSession:
+    """A host, and how the contender is asked for there.
 
     Args:
-        what: the arguments of the host's ``rehearse`` beside form and feed.
-        feed: our feed under the names that the rival knows.
-        name: the rival's name of an output to ours.
+        what: the arguments of the host's ``rehearse`` beside form and inputs.
+        inputs: our inputs under the names that the contender knows.
+        name: the contender's name of an output to ours.
         facts: what is known before the first call: memory, placement, seconds to open.
     """
 
-    host: Host
+    worker: SuspendedWorker
     what: dict[str, Any]
-    feed: Callable[[Feed], Feed] = lambda feed: feed
+    inputs: Callable[[Inputs], Inputs] = lambda inputs: inputs
     name: Callable[[str], str] = str
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-class Seats:
+class TimedSessions:
     """One for a session. Hosts live as long as their model is timed."""
 
-    def __init__(self, run: PerfRun, workbench: Workbench) -> None:
+    def __init__(self, run: PerfRun, conformance_session: ConformanceSession) -> None:
         self._run = run
-        self._workbench = workbench
-        self._native: dict[str, Host] = {}
-        self._sessions: dict[Case, Seat] = {}
+        self._conformance_session = conformance_session
+        self._native: dict[str, SuspendedWorker] = {}
+        self._sessions: dict[Case, TimedSession] = {}
 
-    def of(self, model: ModelSpec, rival: Rival) -> Seat:
-        """The seat of a rival; a session is opened when it first sits down."""
-        if rival.case is None:
-            return self._native_seat(model, rival.form)
-        if rival.case not in self._sessions:
-            self._sessions[rival.case] = self._session_seat(rival.case)
-        return self._sessions[rival.case]
+    def of(self, model: ModelSpec, contender: Contender) -> TimedSession:
+        """The seat of a contender; a session is opened when it first sits down."""
+        if contender.case is None:
+            return self._native_timed_session(model, contender.form)
+        if contender.case not in self._sessions:
+            self._sessions[contender.case] = self._runtime_timed_session(contender.case)
+        return self._sessions[contender.case]
 
     def leave(self, model: ModelSpec) -> None:
         """End the sessions of other models and the other framework's host."""
         for case in [case for case in self._sessions if case.model != model.name]:
-            self._sessions.pop(case).host.close()
+            self._sessions.pop(case).worker.close()
         for framework in [name for name in self._native if name != model.framework]:
             self._native.pop(framework).close()
 
     def close(self) -> None:
         """End every host."""
-        for host in [*self._native.values(), *(seat.host for seat in self._sessions.values())]:
-            host.close()
+        for worker in [
+            *self._native.values(),
+            *(timed_session.worker for timed_session in self._sessions.values()),
+        ]:
+            worker.close()
 
-    def _native_seat(self, model: ModelSpec, form: str) -> Seat:
+    def _native_timed_session(self, model: ModelSpec, form: str) -> TimedSession:
         if model.framework not in self._native:
-            self._native[model.framework] = self._host(model.framework)
-        host = self._native[model.framework]
-        memory = host.call("memory", reset=True)
+            self._native[model.framework] = self._worker(model.framework)
+        worker = self._native[model.framework]
+        memory = worker.call("memory", reset=True)
         device = "cuda" if form in ON_CUDA.values() else "cpu"
-        return Seat(
-            host,
-            self._workbench.native_request(model),
+        return TimedSession(
+            worker,
+            self._conformance_session.native_request(model),
             facts={
                 "memory_before_mib": memory["resident"],
                 "placement": {f"{model.framework} on {device}": "the whole model"},
             },
         )
 
-    def _session_seat(self, case: Case) -> Seat:
-        artifact = self._workbench.artifact(case)
+    def _runtime_timed_session(self, case: Case) -> TimedSession:
+        artifact = self._conformance_session.artifact(case)
         settings = self._run.settings
-        host = self._host("onnxruntime", PROVIDERS[case.provider].process())
+        worker = self._worker("onnxruntime", PROVIDERS[case.provider].process())
         libraries = libraries_of(case, settings)
-        seat = open_seat(host, case, artifact, level_of(case, settings), libraries)
-        seat.facts["graph_level"] = case.graph_level or settings.graph_level
-        return seat
+        timed_session = open_timed_session(
+            worker, case, artifact, level_of(case, settings), libraries
+        )
+        timed_session.facts["graph_level"] = case.graph_level or settings.graph_level
+        return timed_session
 
-    def _host(self, kind: str, spec: str | None = None) -> Host:
+    def _worker(self, kind: str, spec: str | None = None) -> SuspendedWorker:
         settings = self._run.settings
-        return Host(
+        return SuspendedWorker(
             kind,
             threads=settings.threads,
             cpus=self._run.timing.cpus,
@@ -106,9 +111,13 @@ class Seats:
         )
 
 
-def open_seat(
-    host: Host, case: Case, artifact: Artifact, level: str, libraries: list[str] | None = None
-) -> Seat:
+def open_timed_session(
+    worker: SuspendedWorker,
+    case: Case,
+    artifact: Artifact,
+    level: str,
+    libraries: list[str] | None = None,
+) -> TimedSession:
     """Open a case's session in a fresh host.
 
     Args:
@@ -120,17 +129,17 @@ def open_seat(
     """
     session = session_request(case, artifact, level)
     session["custom_op_libraries"] = libraries or []
-    before = host.call("memory", reset=True)["resident"]
-    info = host.call("open", session=session)
+    before = worker.call("memory", reset=True)["resident"]
+    info = worker.call("open", session=session)
     provider = PROVIDERS[case.provider].ort_name
     if not info["placement"].get(provider):
-        host.close()
+        worker.close()
         raise NoResult(f"{case.id}: {provider} took no node, so nothing of it would be timed")
-    feed, name = in_its_names(case, artifact)
+    inputs, name = in_its_names(case, artifact)
     facts = {
         "memory_before_mib": before,
         "load_seconds": info["seconds"],
         "placement": info["placement"],
         "artifact_bytes": artifact.facts["bytes"],
     }
-    return Seat(host, {"session": session}, feed, name, facts)
+    return TimedSession(worker, {"session": session}, inputs, name, facts)

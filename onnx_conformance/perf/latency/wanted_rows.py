@@ -11,28 +11,33 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.perf.latency.bench import Bench
 from onnx_conformance.perf.latency.certification import NoResult
 from onnx_conformance.perf.latency.contenders import (
-    Rival,
-    native_rivals,
-    runtime_rivals,
+    Contender,
+    native_contenders,
+    runtime_contenders,
     timed_cases,
 )
-from onnx_conformance.perf.latency.minimum_speedups import SHIPPED, Floor, floor_of, load_floors
+from onnx_conformance.perf.latency.minimum_speedups import (
+    SHIPPED,
+    MinimumSpeedup,
+    load_minimum_speedups,
+    minimum_speedup_of,
+)
 from onnx_conformance.perf.latency.rows import Row
 from onnx_conformance.perf.run import PerfRun
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One row to be: a rival at a batch size, and whom it is timed beside."""
+    """One row to be: a contender at a batch size, and whom it is timed beside."""
 
-    rival: Rival
+    contender: Contender
     batch: int
-    rivals: tuple[Rival, ...]
+    contenders: tuple[Contender, ...]
 
     @property
     def id(self) -> str:
         """Stable across runs: ``resnet18-b4-native-eager``."""
-        return f"{self.rival.model}-b{self.batch}-{self.rival.label}"
+        return f"{self.contender.model}-b{self.batch}-{self.contender.label}"
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,12 @@ class Timed:
     bench: Bench
 
     def row(self) -> Row:
-        """Measure it, beside its rivals.
+        """Measure it, beside its contenders.
 
         Raises:
             ConformanceError: why there is no row.
         """
-        return self.bench.row(self.wanted.rival, self.wanted.rivals, self.wanted.batch)
+        return self.bench.row(self.wanted.contender, self.wanted.contenders, self.wanted.batch)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Required:
     """A row whose speed-up has a floor."""
 
     timed: Timed
-    floor: Floor
+    minimum_speedup: MinimumSpeedup
 
     def check(self) -> None:
         """Raise unless the speed-up may reach its floor.
@@ -67,7 +72,7 @@ class Required:
         row, who = self.timed.row(), self.timed.wanted.id
         if row.speedup is None:
             raise NoResult(f"{who}: native eager was not timed, so there is no speed-up")
-        problem = self.floor.problem(row.speedup)
+        problem = self.minimum_speedup.problem(row.speedup)
         if problem:
             raise NoResult(f"{who}: {problem}")
 
@@ -82,27 +87,29 @@ def wanted_rows(run: PerfRun) -> Iterator[Wanted]:
     for model in dict.fromkeys(case.model for case in cases):
         framework = resolve_model(model).framework
         own = [case for case in cases if case.model == model]
-        rivals = (
-            *native_rivals(model, framework, run.timing.forms, own),
-            *runtime_rivals(own),
+        contenders = (
+            *native_contenders(model, framework, run.timing.forms, own),
+            *runtime_contenders(own),
         )
         for batch in run.timing.batch_sizes:
-            yield from (Wanted(rival, batch, rivals) for rival in rivals)
+            yield from (Wanted(contender, batch, contenders) for contender in contenders)
 
 
-def required_rows(run: PerfRun) -> Iterator[tuple[Wanted, Floor]]:
+def required_rows(run: PerfRun) -> Iterator[tuple[Wanted, MinimumSpeedup]]:
     """The rows of ONNX Runtime with their floors, where floors are required.
 
     Raises:
         UsageError: a malformed file, or a row that no floor fits.
     """
-    if not run.timing.floors:
+    if not run.timing.minimum_speedups:
         return
-    path = SHIPPED if run.timing.floors == "shipped" else Path(run.timing.floors)
-    floors = load_floors(path)
-    found = [wanted for wanted in wanted_rows(run) if wanted.rival.case is not None]
+    path = (
+        SHIPPED if run.timing.minimum_speedups == "shipped" else Path(run.timing.minimum_speedups)
+    )
+    minimum_speedups = load_minimum_speedups(path)
+    found = [wanted for wanted in wanted_rows(run) if wanted.contender.case is not None]
     if not found:
         raise UsageError("--require-speedup: no case is timed, so nothing would be required")
     for wanted in found:
-        assert wanted.rival.case is not None
-        yield wanted, floor_of(floors, wanted.rival.case.id, wanted.batch)
+        assert wanted.contender.case is not None
+        yield wanted, minimum_speedup_of(minimum_speedups, wanted.contender.case.id, wanted.batch)

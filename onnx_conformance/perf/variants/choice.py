@@ -24,7 +24,7 @@ class Timed:
     Args:
         over_native: native eager's time over its own, paired by rounds.
         over_plain: the exported file's time over its own; None for that itself, or untimed.
-        error: the worst error of the timed call's answer, in float32 yardsticks.
+        error: the worst error of the timed call's answer, in float32 noise floors.
     """
 
     batch: int
@@ -103,7 +103,7 @@ def _variant(
 
 
 def _told(case: Mapping[str, Any]) -> str:
-    """Its score, with the class of precision whose yardstick it counts in, if not float32's."""
+    """Its score, with the class of precision whose noise floor it counts in, if not float32's."""
     score, precision = score_of(case), case["precision"]
     return f"{score} ({precision})" if score and precision in ROUNDED else score
 

@@ -21,7 +21,7 @@ ACROSS = 0.9  # the axes' share of its width
 LETTER, MOST_LABEL = 0.075, 0.7  # inches of one; share of the axes that a name may take
 # How near two marks are when their names share a line: decades of error, share of the speed-up.
 NEAR_DECADES, NEAR = 0.6, 0.07
-LEAST = 0.01  # yardsticks: what is more exact is drawn there
+LEAST = 0.01  # noise floors: what is more exact is drawn there
 
 
 def render(document: dict[str, Any], variants: Sequence[Variant]) -> str:
@@ -46,7 +46,7 @@ def render(document: dict[str, Any], variants: Sequence[Variant]) -> str:
 
 @look()
 def speed_by_error(variants: Sequence[Variant], batch: int, prefix: str) -> Markup | None:
-    """Speed-up over native eager, with its interval, by error in float32 yardsticks."""
+    """Speed-up over native eager, with its interval, by error in float32 noise floors."""
     from matplotlib.figure import Figure
 
     shown = [one for one in variants if one.sound and one.at(batch) is not None]
@@ -61,7 +61,7 @@ def speed_by_error(variants: Sequence[Variant], batch: int, prefix: str) -> Mark
     axes.plot(*zip(*points, strict=True), color=ACCENT, linewidth=1.0, zorder=1)
     axes.axhline(1.0, color=INK, linewidth=1.0)
     axes.set_xscale("log")
-    axes.set_xlabel("error of the timed answer, in float32 yardsticks")
+    axes.set_xlabel("error of the timed answer, in float32 noise floors")
     axes.set_ylabel("times native eager")
     axes.margins(x=0.15, y=0.15)
     axes.set_ylim(bottom=0.0)

@@ -167,7 +167,7 @@ def _speed(base: Row | None, case: Row | None, batch: int, timings: Timings) -> 
     rounds = []
     for where, one in (("here", base), ("there", case)):
         row = timings.row(one, batch) if one is not None else None
-        # what is known to fail is timed only where it fails beyond ordinary feeds
+        # what is known to fail is timed only where it fails beyond ordinary inputs
         if (
             one is None
             or kind_of(one) not in (*PASSED, KNOWN)

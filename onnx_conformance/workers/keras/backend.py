@@ -1,4 +1,4 @@
-"""The native Keras engine: build, run in float32 and float64, export. Runs in its own process."""
+"""The native Keras worker: build, run in float32 and float64, export. Runs in its own process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from onnx_conformance.core.compute_modes import way
+from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import (
     Arrays,
@@ -35,10 +35,10 @@ from onnx_conformance.workers.native import (
     refuse_change,
 )
 from onnx_conformance.workers.server import load_object
-from onnx_conformance.workers.timing import Stopwatch, Take
+from onnx_conformance.workers.timing import Stopwatch, TimedCall
 
 
-class KerasServant(Stopwatch):
+class KerasBackend(Stopwatch):
     """Keeps one model at a time: a float32 one, whose weights replicas borrow, and a float64 one.
 
     The forward pass is a ``tf.function`` with a symbolic batch: on MobileNetV2 its trace costs
@@ -79,24 +79,24 @@ class KerasServant(Stopwatch):
         model: ModelRequest,
         weights: str,
         precision: str,
-        feeds: list[Arrays],
+        input_sets: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
-        """Outputs of each feed, in inference mode.
+        """Outputs of each set of inputs, in inference mode.
 
         Args:
             precision: the name of a way (:mod:`onnx_conformance.core.compute_modes`).
             approximation: the liberties of a replica; without them it differs in weights alone.
 
         Raises:
-            CapabilityMissing: a device is named; this engine computes on the processor.
+            CapabilityMissing: a device is named; this worker computes on the processor.
         """
-        known = way(precision)
+        known = compute_mode(precision)
         if known.device:
             raise CapabilityMissing(f"Keras is run on the processor, not on {known.device}")
         forward = self._variant(model, weights, precision).computing(known, approximation)
         with _graph_as_written():
-            return [_forward(forward, model, feed) for feed in feeds]
+            return [_forward(forward, model, inputs) for inputs in input_sets]
 
     def export(
         self,
@@ -113,24 +113,24 @@ class KerasServant(Stopwatch):
             NativeChanged: native answers otherwise after the export.
         """
         native = self._variant(model, weights, "float32")
-        feeds = [example(model)]
-        before = self.run(model, weights, "float32", feeds)
-        arrays = tuple(feeds[0].values())
+        input_sets = [example(model)]
+        before = self.run(model, weights, "float32", input_sets)
+        arrays = tuple(input_sets[0].values())
         load_object(function)(native.model, arrays, model, opset, options, Path(path))
-        refuse_change(before, self.run(model, weights, "float32", feeds))
+        refuse_change(before, self.run(model, weights, "float32", input_sets))
 
-    def take(self, form: str, feed: Arrays, *, model: ModelRequest, weights: str) -> Take:
+    def take(self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str) -> TimedCall:
         """The native model's inference to be timed: see :mod:`onnx_conformance.workers.keras.timing`."""
-        from onnx_conformance.workers.keras.timing import make_take
+        from onnx_conformance.workers.keras.timing import make_timed_call
 
-        return make_take(form, self._variant(model, weights, "float32").model, model, feed)
+        return make_timed_call(form, self._variant(model, weights, "float32").model, model, inputs)
 
     def trace(
         self,
         model: ModelRequest,
         weights: str,
         precisions: list[str],
-        feed: Arrays,
+        inputs: Arrays,
         folder: str,
         approximation: Approximation | None = None,
     ) -> Any:
@@ -139,7 +139,7 @@ class KerasServant(Stopwatch):
 
         natives = (self._variant(model, weights, precision) for precision in precisions)
         with _graph_as_written():
-            return trace(natives, feed, [name for name, _, _ in model["inputs"]], Path(folder))
+            return trace(natives, inputs, [name for name, _, _ in model["inputs"]], Path(folder))
 
     def _variant(self, model: ModelRequest, weights: str, precision: str) -> Native:
         if self._key != (model["name"], weights):
@@ -185,7 +185,7 @@ def _graph_as_written() -> Iterator[None]:
         tf.config.optimizer.set_experimental_options({key: before})
 
 
-def _forward(forward: Any, model: ModelRequest, feed: Arrays) -> Arrays:
+def _forward(forward: Any, model: ModelRequest, input_set: Arrays) -> Arrays:
     specs = forward.input_signature
-    inputs = [tf.constant(feed[spec.name], dtype=spec.dtype) for spec in specs]
+    inputs = [tf.constant(input_set[spec.name], dtype=spec.dtype) for spec in specs]
     return named_outputs(model, (tensor.numpy() for tensor in forward(*inputs)))

@@ -1,4 +1,4 @@
-"""Keras models as an engine holds them: built in float32 or float64, with named variables."""
+"""Keras models as a worker holds them: built in float32 or float64, with named variables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from onnx_conformance.core.compute_modes import Way
+from onnx_conformance.core.compute_modes import ComputeMode
 from onnx_conformance.core.native_request import (
     Arrays,
     BatchNormRecord,
@@ -47,7 +47,7 @@ class Native:
             self.replicas[precision] = rounded(self.forward, precision)
         return self.replicas[precision]
 
-    def computing(self, known: Way, approximation: Approximation | None) -> Any:
+    def computing(self, known: ComputeMode, approximation: Approximation | None) -> Any:
         """The forward pass of a way."""
         if known.rounded:
             return self.rounded(known.precision)

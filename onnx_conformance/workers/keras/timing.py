@@ -11,12 +11,12 @@ import tensorflow as tf
 from onnx_conformance.core.native_request import Arrays, ModelRequest
 from onnx_conformance.workers.keras.introspect import call_model
 from onnx_conformance.workers.native import named_outputs
-from onnx_conformance.workers.timing import Take
+from onnx_conformance.workers.timing import TimedCall
 
 Make = Callable[[Any, ModelRequest, Arrays], Callable[[], Any]]
 
 
-def make_take(form: str, model: Any, request: ModelRequest, feed: Arrays) -> Take:
+def make_timed_call(form: str, model: Any, request: ModelRequest, inputs: Arrays) -> TimedCall:
     """One inference; tensors are made before the clock starts, where the form takes tensors.
 
     Raises:
@@ -28,17 +28,17 @@ def make_take(form: str, model: Any, request: ModelRequest, feed: Arrays) -> Tak
     def arrays(result: Any) -> Arrays:
         return named_outputs(request, (np.asarray(tensor) for tensor in result))
 
-    return Take(FORMS[form](model, request, feed), arrays)
+    return TimedCall(FORMS[form](model, request, inputs), arrays)
 
 
-def _eager(model: Any, request: ModelRequest, feed: Arrays) -> Callable[[], Any]:
-    inputs = [tf.constant(feed[name]) for name, _, _ in request["inputs"]]
+def _eager(model: Any, request: ModelRequest, input_set: Arrays) -> Callable[[], Any]:
+    inputs = [tf.constant(input_set[name]) for name, _, _ in request["inputs"]]
     return lambda: call_model(model, inputs, request["outputs"])
 
 
-def _function(model: Any, request: ModelRequest, feed: Arrays) -> Callable[[], Any]:
+def _function(model: Any, request: ModelRequest, input_set: Arrays) -> Callable[[], Any]:
     """Traced at this batch size, and optimised by TensorFlow as in any deployment."""
-    inputs = [tf.constant(feed[name]) for name, _, _ in request["inputs"]]
+    inputs = [tf.constant(input_set[name]) for name, _, _ in request["inputs"]]
 
     @tf.function(reduce_retracing=False)  # type: ignore[untyped-decorator] # TensorFlow has no types
     def forward(*tensors: Any) -> Any:
@@ -47,9 +47,9 @@ def _function(model: Any, request: ModelRequest, feed: Arrays) -> Callable[[], A
     return lambda: forward(*inputs)
 
 
-def _predict_on_batch(model: Any, request: ModelRequest, feed: Arrays) -> Callable[[], Any]:
+def _predict_on_batch(model: Any, request: ModelRequest, inputs: Arrays) -> Callable[[], Any]:
     """Arrays in, arrays out, as most users call it."""
-    arrays = [feed[name] for name, _, _ in request["inputs"]]
+    arrays = [inputs[name] for name, _, _ in request["inputs"]]
     batch = arrays[0] if len(arrays) == 1 else arrays
 
     def call() -> list[Any]:

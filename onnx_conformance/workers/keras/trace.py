@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
-from onnx_conformance.core.traces import Array, NativeTraced, measure_yardsticks, save, short_path
+from onnx_conformance.core.traces import Array, NativeTraced, measure_noise_floors, save, short_path
 
 _KERAS = tuple(str(Path(at).parent) for at in (tf.__file__, keras.__file__))
 _WORKERS = str(Path(__file__).parents[1])
@@ -18,16 +18,16 @@ _ABOUT_SIZES = {"Shape", "Size", "Rank"}
 
 
 class Native(Protocol):
-    """What is traced: the engine's record of a built model."""
+    """What is traced: the worker's record of a built model."""
 
     model: Any
     forward: Any
 
 
 def trace(
-    natives: Iterable[Native], feed: dict[str, Array], names: list[str], folder: Path
+    natives: Iterable[Native], inputs: dict[str, Array], names: list[str], folder: Path
 ) -> list[NativeTraced]:
-    """The tensors of the first model, a float64 one; the others are float32 and yardsticks.
+    """The tensors of the first model, a float64 one; the others are float32 and noise floors.
 
     Args:
         natives: made one after another; they may be one whose weights change.
@@ -36,15 +36,17 @@ def trace(
     """
     records: list[NativeTraced] = []
     for place, native in enumerate(natives):
-        tensors, arrays = _run(native, feed, names)
+        tensors, arrays = _run(native, inputs, names)
         if place == 0:
             records = _describe(native, tensors, arrays, names, folder)
         elif len(arrays) == len(records):
-            measure_yardsticks(folder, records, arrays)
+            measure_noise_floors(folder, records, arrays)
     return records
 
 
-def _run(native: Native, feed: dict[str, Array], names: list[str]) -> tuple[list[Any], list[Array]]:
+def _run(
+    native: Native, input_set: dict[str, Array], names: list[str]
+) -> tuple[list[Any], list[Array]]:
     """The floating tensors that depend on an input, inputs first, and their values."""
     kept: list[Any] = []
 
@@ -64,7 +66,9 @@ def _run(native: Native, feed: dict[str, Array], names: list[str]) -> tuple[list
     finally:
         keras.config.set_floatx(floatx)
         keras.config.set_dtype_policy(policy)
-    given = [tf.constant(feed[n], dtype=spec.dtype) for n, spec in zip(names, specs, strict=True)]
+    given = [
+        tf.constant(input_set[n], dtype=spec.dtype) for n, spec in zip(names, specs, strict=True)
+    ]
     return kept, [result.numpy() for result in traced(*given)]
 
 

@@ -18,21 +18,21 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from onnx_conformance.core.compute_modes import way
+from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
 from onnx_conformance.workers.native import build, named_outputs, perturbed
 from onnx_conformance.workers.onnx.precision import doubled, rounded
-from onnx_conformance.workers.timing import Stopwatch, Take
+from onnx_conformance.workers.timing import Stopwatch, TimedCall
 
 
-class OnnxServant(Stopwatch):
+class OnnxBackend(Stopwatch):
     """Keeps one file at a time, opened at each precision that was asked for."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._path: Path | None = None
-        self._ways: dict[str, Any] = {}
+        self._compute_modes: dict[str, Any] = {}
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
         """Write the file's weights to ``path`` (npz): its floating initialisers but for scalars.
@@ -55,25 +55,25 @@ class OnnxServant(Stopwatch):
         model: ModelRequest,
         weights: str,
         precision: str,
-        feeds: list[Arrays],
+        input_sets: list[Arrays],
         approximation: Any = None,
     ) -> list[Arrays]:
-        """Outputs of each feed."""
-        way = self._way(self._file(model), precision)
-        return [named_outputs(model, way(feed)) for feed in feeds]
+        """Outputs of each set of inputs."""
+        compute_mode = self._compute_mode(self._file(model), precision)
+        return [named_outputs(model, compute_mode(inputs)) for inputs in input_sets]
 
-    def take(self, form: str, feed: Arrays, *, model: ModelRequest, weights: str) -> Take:
+    def take(self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str) -> TimedCall:
         """The file's inference to be timed, as it is written."""
-        way = self._way(self._file(model), "float32")
-        arrays = {name: np.array(feed[name]) for name, _, _ in model["inputs"]}
-        return Take(lambda: way(arrays), lambda result: named_outputs(model, result))
+        compute_mode = self._compute_mode(self._file(model), "float32")
+        arrays = {name: np.array(inputs[name]) for name, _, _ in model["inputs"]}
+        return TimedCall(lambda: compute_mode(arrays), lambda result: named_outputs(model, result))
 
     def trace(
         self,
         model: ModelRequest,
         weights: str,
         precisions: list[str],
-        feed: Arrays,
+        inputs: Arrays,
         folder: str,
         approximation: Any = None,
     ) -> list[Any]:
@@ -81,22 +81,22 @@ class OnnxServant(Stopwatch):
         from onnx_conformance.workers.onnx.trace import trace
 
         path = self._file(model)
-        return trace((_graph_at(path, one) for one in precisions), feed, Path(folder))
+        return trace((_graph_at(path, one) for one in precisions), inputs, Path(folder))
 
     def _file(self, model: ModelRequest) -> Path:
         path = Path(build(model))
         if path != self._path:
-            self._path, self._ways = path, {}
+            self._path, self._compute_modes = path, {}
         return path
 
-    def _way(self, path: Path, precision: str) -> Any:
-        if precision not in self._ways:
-            self._ways[precision] = open_at(path, precision, self._threads)
-        return self._ways[precision]
+    def _compute_mode(self, path: Path, precision: str) -> Any:
+        if precision not in self._compute_modes:
+            self._compute_modes[precision] = open_at(path, precision, self._threads)
+        return self._compute_modes[precision]
 
 
 def open_at(path: Path, precision: str, threads: int | None) -> Any:
-    """A function from feeds to outputs, in order, at a precision.
+    """A function from inputs to outputs, in order, at a precision.
 
     Raises:
         NoDouble: float64 is asked for, and the graph has an operator without.
@@ -104,16 +104,20 @@ def open_at(path: Path, precision: str, threads: int | None) -> Any:
     """
     if precision == "float64":
         evaluator = ReferenceEvaluator(_graph_at(path, precision))
-        return lambda feed: evaluator.run(None, {n: _widened(a) for n, a in feed.items()})
-    if way(precision).device:
-        raise CapabilityMissing(f"the file is run on the processor, not on {way(precision).device}")
+        return lambda inputs: evaluator.run(None, {n: _widened(a) for n, a in inputs.items()})
+    if compute_mode(precision).device:
+        raise CapabilityMissing(
+            f"the file is run on the processor, not on {compute_mode(precision).device}"
+        )
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     plain = precision == "float32"
     source = str(path) if plain else _graph_at(path, precision).SerializeToString()
     session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    return lambda feed: session.run(None, {name: np.array(array) for name, array in feed.items()})
+    return lambda inputs: session.run(
+        None, {name: np.array(array) for name, array in inputs.items()}
+    )
 
 
 def _widened(array: NDArray[Any]) -> NDArray[Any]:
@@ -122,7 +126,7 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
 
 def _graph_at(path: Path, precision: str) -> onnx.ModelProto:
     """The graph with its weights, computing as the way of this name does."""
-    model, known = onnx.load(path), way(precision)
+    model, known = onnx.load(path), compute_mode(precision)
     if known.precision == "float64":
         return doubled(model)
     for tensor in model.graph.initializer if known.replica else ():

@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from onnx_conformance.core.traces import Array, NativeTraced, measure_yardsticks, save
+from onnx_conformance.core.traces import Array, NativeTraced, measure_noise_floors, save
 
 
-def trace(models: Iterable[onnx.ModelProto], feed: dict[str, Array], folder: Path) -> list[Any]:
-    """The tensors of the first graph, a float64 one; the others are float32 and yardsticks.
+def trace(models: Iterable[onnx.ModelProto], inputs: dict[str, Array], folder: Path) -> list[Any]:
+    """The tensors of the first graph, a float64 one; the others are float32 and noise floors.
 
     Args:
         models: the same graph in float64, in float32, and rounded otherwise.
@@ -24,20 +24,20 @@ def trace(models: Iterable[onnx.ModelProto], feed: dict[str, Array], folder: Pat
     names: list[str] = []
     for place, model in enumerate(models):
         wide = place == 0
-        values = _values(model, feed, wide)
+        values = _values(model, inputs, wide)
         if wide:
             names = [name for name in values if values[name].dtype.kind == "f"]
             records = _describe(model, names, values, folder)
         else:
-            measure_yardsticks(folder, records, [values.get(name) for name in names])
+            measure_noise_floors(folder, records, [values.get(name) for name in names])
     return records
 
 
-def _values(model: onnx.ModelProto, feed: dict[str, Array], wide: bool) -> dict[str, Array]:
+def _values(model: onnx.ModelProto, inputs: dict[str, Array], wide: bool) -> dict[str, Array]:
     """Inputs and every node's outputs that are arrays, in the order in which they are made."""
     given = {
         name: array.astype(np.float64) if wide and array.dtype.kind == "f" else array
-        for name, array in feed.items()
+        for name, array in inputs.items()
     }
     evaluator: Any = ReferenceEvaluator(model)
     found = evaluator.run(None, given, intermediate=True)

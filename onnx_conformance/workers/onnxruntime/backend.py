@@ -1,4 +1,4 @@
-"""The runtime engine: ONNX Runtime sessions on one execution provider. Runs in its own process."""
+"""The runtime worker: ONNX Runtime sessions on one execution provider. Runs in its own process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
 from onnx_conformance.workers.onnxruntime.profile import Profile, read_profile
 from onnx_conformance.workers.server import limited_memory
-from onnx_conformance.workers.timing import Stopwatch, Take
+from onnx_conformance.workers.timing import Stopwatch, TimedCall
 
 Arrays = dict[str, NDArray[Any]]
 KEPT_SESSIONS = 2
@@ -49,7 +49,7 @@ class SessionRequest(TypedDict):
     library: NotRequired[str]  # of a plugin provider
 
 
-class OrtServant(Stopwatch):
+class OnnxRuntimeBackend(Stopwatch):
     """Opens sessions on demand and keeps the last few."""
 
     def __init__(self, threads: int) -> None:
@@ -80,35 +80,35 @@ class OrtServant(Stopwatch):
         return self._infos[key]
 
     def run(
-        self, session: SessionRequest, feeds: list[Arrays]
+        self, session: SessionRequest, input_sets: list[Arrays]
     ) -> list[dict[str, Arrays | str | float]]:
-        """Run each feed: ``{"outputs": arrays, "seconds": s}``, or ``{"error": text}``."""
+        """Run each set of inputs: ``{"outputs": arrays, "seconds": s}``, or ``{"error": text}``."""
         self.open(session)
         opened = self._sessions[repr(sorted(session.items()))]
         names = [output.name for output in opened.get_outputs()]
         with limited_memory(session.get("memory", 0)):
-            return [_run_one(opened, names, feed) for feed in feeds]
+            return [_run_one(opened, names, inputs) for inputs in input_sets]
 
-    def take(self, form: str, feed: Arrays, *, session: SessionRequest) -> Take:
+    def take(self, form: str, inputs: Arrays, *, session: SessionRequest) -> TimedCall:
         """A session's inference to be timed: see :mod:`onnx_conformance.workers.onnxruntime.timing`."""
-        from onnx_conformance.workers.onnxruntime.timing import make_take
+        from onnx_conformance.workers.onnxruntime.timing import make_timed_call
 
         self.open(session)
         opened = self._sessions[repr(sorted(session.items()))]
-        return make_take(form, opened, session["provider"], feed)
+        return make_timed_call(form, opened, session["provider"], inputs)
 
     def reopen(self, session: SessionRequest) -> float:
         """Seconds that another creation of the session takes; it is dropped."""
         _, info = self._create(session)
         return float(info["seconds"])
 
-    def profile(self, session: SessionRequest, feed: Arrays, warm: int, runs: int) -> Profile:
+    def profile(self, session: SessionRequest, inputs: Arrays, warm: int, runs: int) -> Profile:
         """Whose nodes take how long, of a session that is opened for this alone and dropped."""
         with limited_memory(session.get("memory", 0)), tempfile.TemporaryDirectory() as folder:
             opened, _ = self._create(session, profile=str(Path(folder) / "run"))
             try:
                 for _ in range(warm + runs):
-                    opened.run(None, feed)
+                    opened.run(None, inputs)
             finally:
                 written = opened.end_profiling()
             return read_profile(json.loads(Path(written).read_text()), warm)
@@ -116,7 +116,7 @@ class OrtServant(Stopwatch):
     def trace(
         self,
         path: str,
-        feed: Arrays,
+        inputs: Arrays,
         names: list[str],
         folder: str,
         memory: int = 0,
@@ -126,7 +126,7 @@ class OrtServant(Stopwatch):
         from onnx_conformance.workers.onnxruntime.trace import trace
 
         with limited_memory(memory):
-            return trace(Path(path), feed, names, Path(folder), self._options(libraries))
+            return trace(Path(path), inputs, names, Path(folder), self._options(libraries))
 
     def optimise(
         self,
@@ -188,11 +188,11 @@ class OrtServant(Stopwatch):
 
 
 def _run_one(
-    session: ort.InferenceSession, names: list[str], feed: Arrays
+    session: ort.InferenceSession, names: list[str], inputs: Arrays
 ) -> dict[str, Arrays | str | float]:
     started = time.perf_counter()
     try:
-        arrays = session.run(names, {name: np.array(array) for name, array in feed.items()})
+        arrays = session.run(names, {name: np.array(array) for name, array in inputs.items()})
     except Exception as error:  # noqa: BLE001 - onnxruntime raises many kinds; the text is the answer
         return {"error": f"{type(error).__name__}: {error}"}
     outputs = dict(zip(names, arrays, strict=True))

@@ -1,4 +1,4 @@
-"""Open a session on a provider, compiled in or a plugin's. Runs in the engine's process."""
+"""Open a session on a provider, compiled in or a plugin's. Runs in the worker's process."""
 
 from __future__ import annotations
 

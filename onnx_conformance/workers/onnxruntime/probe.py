@@ -13,7 +13,7 @@ import onnxruntime as ort
 CPUINFO = Path("/proc/cpuinfo")
 
 
-class ProbeServant:
+class ProbeBackend:
     """Looks behind a session that did not open."""
 
     def __init__(self, threads: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from onnx_conformance.workers.timing import Take
+from onnx_conformance.workers.timing import TimedCall
 
 Arrays = dict[str, NDArray[Any]]
 # Provider -> what ONNX Runtime calls the device on which its tensors live.
@@ -21,8 +21,10 @@ DEVICES = {
 }
 
 
-def make_take(form: str, session: ort.InferenceSession, provider: str, feed: Arrays) -> Take:
-    """One inference of a session on a feed, under the artifact's names.
+def make_timed_call(
+    form: str, session: ort.InferenceSession, provider: str, inputs: Arrays
+) -> TimedCall:
+    """One inference of a session on a set of inputs, under the artifact's names.
 
     Args:
         form: ``plain`` (arrays in, arrays out), ``io_binding`` (inputs and outputs stay on the
@@ -32,28 +34,28 @@ def make_take(form: str, session: ort.InferenceSession, provider: str, feed: Arr
         ValueError: an unknown form, or one that the provider has no device for.
     """
     if form == "plain":
-        return _plain(session, feed)
+        return _plain(session, inputs)
     if provider not in DEVICES:
         raise ValueError(f"form '{form}' needs a device, and {provider} computes on the host")
     if form == "io_binding":
-        return _bound(session, feed, DEVICES[provider])
+        return _bound(session, inputs, DEVICES[provider])
     if form == "copies":
-        return _copies(session, feed, DEVICES[provider])
+        return _copies(session, inputs, DEVICES[provider])
     raise ValueError(f"ONNX Runtime is not timed as '{form}'; known: plain, io_binding, copies")
 
 
-def _plain(session: ort.InferenceSession, feed: Arrays) -> Take:
+def _plain(session: ort.InferenceSession, inputs: Arrays) -> TimedCall:
     names = [output.name for output in session.get_outputs()]
-    return Take(
-        call=lambda: session.run(names, feed),
+    return TimedCall(
+        call=lambda: session.run(names, inputs),
         arrays=lambda results: dict(zip(names, results, strict=True)),
     )
 
 
-def _bound(session: ort.InferenceSession, feed: Arrays, device: str) -> Take:
+def _bound(session: ort.InferenceSession, inputs: Arrays, device: str) -> TimedCall:
     names = [output.name for output in session.get_outputs()]
     binding = session.io_binding()
-    for name, array in feed.items():
+    for name, array in inputs.items():
         value = ort.OrtValue.ortvalue_from_numpy(array, device, 0)
         binding.bind_ortvalue_input(name, value)
     for name in names:
@@ -64,25 +66,25 @@ def _bound(session: ort.InferenceSession, feed: Arrays, device: str) -> Take:
         session.run_with_iobinding(binding)
         binding.synchronize_outputs()  # the call alone returns before the device is done
 
-    return Take(call, lambda _: dict(zip(names, binding.copy_outputs_to_cpu(), strict=True)))
+    return TimedCall(call, lambda _: dict(zip(names, binding.copy_outputs_to_cpu(), strict=True)))
 
 
-def _copies(session: ort.InferenceSession, feed: Arrays, device: str) -> Take:
+def _copies(session: ort.InferenceSession, inputs: Arrays, device: str) -> TimedCall:
     """Host to device: what ``plain`` pays on top of ``io_binding``."""
     values = {
         name: ort.OrtValue.ortvalue_from_numpy(np.zeros_like(array), device, 0)
-        for name, array in feed.items()
+        for name, array in inputs.items()
     }
-    plain = _plain(session, feed)
+    plain = _plain(session, inputs)
     binding = session.io_binding()
     for name, value in values.items():
         binding.bind_ortvalue_input(name, value)
 
     def seconds() -> float:
         started = time.perf_counter()
-        for name, array in feed.items():
+        for name, array in inputs.items():
             values[name].update_inplace(array)
         binding.synchronize_inputs()
         return time.perf_counter() - started
 
-    return Take(plain.call, plain.arrays, seconds)
+    return TimedCall(plain.call, plain.arrays, seconds)

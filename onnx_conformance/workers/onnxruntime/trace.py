@@ -21,7 +21,11 @@ AT_A_TIME = 64  # tensors fetched by one run: what they hold in memory together
 
 
 def trace(
-    path: Path, feed: dict[str, Array], names: list[str], folder: Path, options: ort.SessionOptions
+    path: Path,
+    inputs: dict[str, Array],
+    names: list[str],
+    folder: Path,
+    options: ort.SessionOptions,
 ) -> dict[str, Traced]:
     """The tensors of these names, of a copy of the file that makes each an output.
 
@@ -45,7 +49,7 @@ def trace(
     wanted = [o.name for o in session.get_outputs() if o.name in wanted and o.type in NUMBERS]
     found: dict[str, Traced] = {}
     for chunk in _chunks(wanted):
-        arrays = session.run(chunk, {name: np.array(array) for name, array in feed.items()})
+        arrays = session.run(chunk, {name: np.array(array) for name, array in inputs.items()})
         for name, array in zip(chunk, arrays, strict=True):
             found[name] = save(folder, f"artifact-{len(found)}.npy", array)
     return found

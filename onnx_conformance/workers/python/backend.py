@@ -1,4 +1,4 @@
-"""The native engine of plain Python callables from arrays to arrays. It has float32 alone."""
+"""The native worker of plain Python callables from arrays to arrays. It has float32 alone."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
 from onnx_conformance.workers.native import build, named_outputs
-from onnx_conformance.workers.timing import Stopwatch, Take
+from onnx_conformance.workers.timing import Stopwatch, TimedCall
 
 
-class PythonServant(Stopwatch):
+class PythonBackend(Stopwatch):
     """Calls a function; it has no weights that anybody could look at."""
 
     def __init__(self, threads: int) -> None:
@@ -29,10 +29,10 @@ class PythonServant(Stopwatch):
         model: ModelRequest,
         weights: str,
         precision: str,
-        feeds: list[Arrays],
+        input_sets: list[Arrays],
         approximation: Any = None,
     ) -> list[Arrays]:
-        """Outputs of each feed.
+        """Outputs of each set of inputs.
 
         Raises:
             ValueError: another precision than float32 is asked for.
@@ -42,16 +42,16 @@ class PythonServant(Stopwatch):
         function = self._function(model)
         return [
             named_outputs(
-                model, flat_arrays(function(*(np.array(feed[n]) for n, _, _ in model["inputs"])))
+                model, flat_arrays(function(*(np.array(inputs[n]) for n, _, _ in model["inputs"])))
             )
-            for feed in feeds
+            for inputs in input_sets
         ]
 
-    def take(self, form: str, feed: Arrays, *, model: ModelRequest, weights: str) -> Take:
+    def take(self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str) -> TimedCall:
         """The call to be timed."""
         function = self._function(model)
-        arrays = [np.array(feed[name]) for name, _, _ in model["inputs"]]
-        return Take(
+        arrays = [np.array(inputs[name]) for name, _, _ in model["inputs"]]
+        return TimedCall(
             lambda: function(*arrays), lambda result: named_outputs(model, flat_arrays(result))
         )
 

@@ -21,7 +21,7 @@ from onnx_conformance.workers.server import limited_memory
 TOO_DEEP = "MaxDepth"  # upb's word for messages in messages
 
 
-class ReaderServant:
+class ReaderBackend:
     """Reads one file a call."""
 
     def __init__(self, threads: int) -> None:

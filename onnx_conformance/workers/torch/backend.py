@@ -1,4 +1,4 @@
-"""The native torch engine: build, run in float32 and float64, export. Runs in its own process."""
+"""The native torch worker: build, run in float32 and float64, export. Runs in its own process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onnx_conformance.core.compute_modes import Way, way
+from onnx_conformance.core.compute_modes import ComputeMode, compute_mode
 from onnx_conformance.core.native_request import (
     Arrays,
     BatchNormRecord,
@@ -32,7 +32,7 @@ from onnx_conformance.workers.native import (
     refuse_change,
 )
 from onnx_conformance.workers.server import load_object
-from onnx_conformance.workers.timing import Stopwatch, Take
+from onnx_conformance.workers.timing import Stopwatch, TimedCall
 from onnx_conformance.workers.torch.introspect import flat, unused_tensors
 from onnx_conformance.workers.torch.precision import (
     array_of,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from onnx_conformance.workers.torch.preprocessing import PreprocessingRequest
 
 
-class TorchServant(Stopwatch):
+class TorchBackend(Stopwatch):
     """Keeps one model at a time, and of its variants (precisions, replicas) the last."""
 
     def __init__(self, threads: int) -> None:
@@ -77,10 +77,10 @@ class TorchServant(Stopwatch):
         model: ModelRequest,
         weights: str,
         precision: str,
-        feeds: list[Arrays],
+        input_sets: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
-        """Outputs of each feed, in eval mode and without gradients.
+        """Outputs of each set of inputs, in eval mode and without gradients.
 
         Args:
             precision: the name of a way (:mod:`onnx_conformance.core.compute_modes`).
@@ -89,11 +89,11 @@ class TorchServant(Stopwatch):
         Raises:
             CapabilityMissing: a device is named that torch has not.
         """
-        module, known = self._variant(model, weights, precision), way(precision)
+        module, known = self._variant(model, weights, precision), compute_mode(precision)
         answers = []
-        for feed in feeds:
+        for inputs in input_sets:
             with torch.inference_mode(), computing(known), _liberties(known, approximation):
-                answers.append(self._forward(module, model, feed, known))
+                answers.append(self._forward(module, model, inputs, known))
         return answers
 
     def export(
@@ -111,11 +111,11 @@ class TorchServant(Stopwatch):
             NativeChanged: native answers otherwise after the export.
         """
         module = copy.deepcopy(self._variant(model, weights, "float32"))
-        feeds = [example(model)]
-        before = self.run(model, weights, "float32", feeds)
-        tensors = as_tensors(model, feeds[0])
+        input_sets = [example(model)]
+        before = self.run(model, weights, "float32", input_sets)
+        tensors = as_tensors(model, input_sets[0])
         load_object(function)(module, tensors, model, opset, options, Path(path))
-        refuse_change(before, self.run(model, weights, "float32", feeds))
+        refuse_change(before, self.run(model, weights, "float32", input_sets))
 
     def preprocess(
         self, paths: list[str], preprocessing: PreprocessingRequest
@@ -125,18 +125,18 @@ class TorchServant(Stopwatch):
 
         return [torchvision_preprocess(path, preprocessing) for path in paths]
 
-    def take(self, form: str, feed: Arrays, *, model: ModelRequest, weights: str) -> Take:
+    def take(self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str) -> TimedCall:
         """The native model's inference to be timed: see :mod:`onnx_conformance.workers.torch.timing`."""
-        from onnx_conformance.workers.torch.timing import make_take
+        from onnx_conformance.workers.torch.timing import make_timed_call
 
-        return make_take(form, self._variant(model, weights, "float32"), model, feed)
+        return make_timed_call(form, self._variant(model, weights, "float32"), model, inputs)
 
     def trace(
         self,
         model: ModelRequest,
         weights: str,
         precisions: list[str],
-        feed: Arrays,
+        inputs: Arrays,
         folder: str,
         approximation: Approximation | None = None,
     ) -> list[Any]:
@@ -145,10 +145,10 @@ class TorchServant(Stopwatch):
 
         def modules() -> Iterator[torch.nn.Module]:
             for precision in precisions:
-                with _liberties(way(precision), approximation):  # while the module is run
+                with _liberties(compute_mode(precision), approximation):  # while the module is run
                     yield self._variant(model, weights, precision)
 
-        return trace(modules(), feed, [name for name, _, _ in model["inputs"]], Path(folder))
+        return trace(modules(), inputs, [name for name, _, _ in model["inputs"]], Path(folder))
 
     def _variant(self, model: ModelRequest, weights: str, precision: str) -> torch.nn.Module:
         if self._key != (model["name"], weights):
@@ -166,7 +166,7 @@ class TorchServant(Stopwatch):
             with np.load(weights) as arrays:
                 _load(module, {name: arrays[name] for name in arrays.files})
             return module
-        known = way(precision)
+        known = compute_mode(precision)
         if known.device:
             require(known.device)
         native = self._variant(model, weights, "float32")
@@ -180,9 +180,9 @@ class TorchServant(Stopwatch):
         return narrowed(module, known.precision) if known.precision in STORED else module
 
     def _forward(
-        self, module: torch.nn.Module, model: ModelRequest, feed: Arrays, known: Way
+        self, module: torch.nn.Module, model: ModelRequest, input_set: Arrays, known: ComputeMode
     ) -> Arrays:
-        inputs = as_tensors(model, feed)
+        inputs = as_tensors(model, input_set)
         if known.precision == "float64":
             inputs = tuple(widened(tensor) for tensor in inputs)
         elif known.device:
@@ -193,7 +193,7 @@ class TorchServant(Stopwatch):
 
 
 def _liberties(
-    known: Way, approximation: Approximation | None
+    known: ComputeMode, approximation: Approximation | None
 ) -> contextlib.AbstractContextManager[Any]:
     """Of a replica in float32; in fewer bits their error is no liberty worth a name."""
     if approximation is None or known.rounded or not known.replica:
@@ -222,9 +222,9 @@ def checked(module: Any) -> torch.nn.Module:
     return module
 
 
-def as_tensors(model: ModelRequest, feed: Arrays) -> tuple[torch.Tensor, ...]:
-    """The feed in the order of the model's inputs."""
-    return tuple(torch.from_numpy(np.array(feed[name])) for name, _, _ in model["inputs"])
+def as_tensors(model: ModelRequest, inputs: Arrays) -> tuple[torch.Tensor, ...]:
+    """The inputs in the order of the model's inputs."""
+    return tuple(torch.from_numpy(np.array(inputs[name])) for name, _, _ in model["inputs"])
 
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:

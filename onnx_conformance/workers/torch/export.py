@@ -8,7 +8,7 @@ from typing import Any
 from onnx_conformance.workers.custom_operators import (
     operators_in,
     symbolics,
-    telling,
+    translation_errors,
     translation_table,
 )
 
@@ -23,7 +23,7 @@ def torchscript(
     shapes = [shape for _, shape, _ in request["inputs"]] + request["output_shapes"]
     labels = [*names, *request["outputs"]]
     axes = {name: _symbolic(shape) for name, shape in zip(labels, shapes, strict=True)}
-    with symbolics(operators_in(request)), telling("torch_torchscript", "torchscript"):
+    with symbolics(operators_in(request)), translation_errors("torch_torchscript", "torchscript"):
         torch.onnx.export(
             module,
             example,
@@ -47,7 +47,7 @@ def dynamo(
     import torch
 
     shapes = tuple(_symbolic(shape) for _, shape, _ in request["inputs"])
-    with telling("torch_dynamo", "dynamo"):
+    with translation_errors("torch_dynamo", "dynamo"):
         torch.onnx.export(
             module,
             example,

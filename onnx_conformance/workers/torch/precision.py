@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from onnx_conformance.core.compute_modes import Way
+from onnx_conformance.core.compute_modes import ComputeMode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.workers.liberties import STORED, TF32, eleven_bits
 from onnx_conformance.workers.torch.replicas import BUILT_IN, KERNELS
@@ -35,18 +35,18 @@ PRODUCTS = {
 
 
 @contextlib.contextmanager
-def computing(way: Way) -> Iterator[None]:
+def computing(compute_mode: ComputeMode) -> Iterator[None]:
     """Within it, modules compute as the way says.
 
     Raises:
         CapabilityMissing: torch has no such device.
     """
     with contextlib.ExitStack() as stack:
-        if way.device:
-            stack.enter_context(_on_device(way))
-        elif way.rounded:
+        if compute_mode.device:
+            stack.enter_context(_on_device(compute_mode))
+        elif compute_mode.rounded:
             stack.enter_context(_one_by_one())
-            stack.enter_context(TorchRounding(way.precision))
+            stack.enter_context(TorchRounding(compute_mode.precision))
         yield
 
 
@@ -87,11 +87,11 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _on_device(way: Way) -> Iterator[None]:
-    require(way.device)
-    narrow = way.precision in STORED
-    mixed = torch.autocast(way.device, TYPES.get(way.precision), enabled=narrow)
-    with tf32(way.precision == TF32), mixed:
+def _on_device(compute_mode: ComputeMode) -> Iterator[None]:
+    require(compute_mode.device)
+    narrow = compute_mode.precision in STORED
+    mixed = torch.autocast(compute_mode.device, TYPES.get(compute_mode.precision), enabled=narrow)
+    with tf32(compute_mode.precision == TF32), mixed:
         yield
 
 

@@ -1,4 +1,4 @@
-"""Photographs made into samples by torchvision's transforms. Runs in the torch engine's process."""
+"""Photographs made into samples by torchvision's transforms. Runs in the torch worker's process."""
 
 from __future__ import annotations
 

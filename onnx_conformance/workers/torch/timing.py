@@ -11,7 +11,7 @@ import torch
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import Arrays, ModelRequest
 from onnx_conformance.workers.native import named_outputs
-from onnx_conformance.workers.timing import Take
+from onnx_conformance.workers.timing import TimedCall
 from onnx_conformance.workers.torch.introspect import flat
 from onnx_conformance.workers.torch.precision import CUDA, array_of, require, tf32
 
@@ -19,7 +19,9 @@ Inputs = list[torch.Tensor]
 Prepared = tuple[Callable[..., Any], Inputs]
 
 
-def make_take(form: str, module: torch.nn.Module, model: ModelRequest, feed: Arrays) -> Take:
+def make_timed_call(
+    form: str, module: torch.nn.Module, model: ModelRequest, input_set: Arrays
+) -> TimedCall:
     """One inference in eval mode without gradients; tensors are made before the clock starts.
 
     Raises:
@@ -28,7 +30,9 @@ def make_take(form: str, module: torch.nn.Module, model: ModelRequest, feed: Arr
     """
     if form not in FORMS:
         raise ValueError(f"torch is not timed as '{form}'; known: {', '.join(FORMS)}")
-    function, inputs = FORMS[form](module, [torch.from_numpy(feed[n]) for n, _, _ in _in(model)])
+    function, inputs = FORMS[form](
+        module, [torch.from_numpy(input_set[n]) for n, _, _ in _in(model)]
+    )
 
     def call() -> Any:
         with torch.inference_mode():
@@ -38,8 +42,8 @@ def make_take(form: str, module: torch.nn.Module, model: ModelRequest, feed: Arr
         return named_outputs(model, (array_of(tensor) for tensor in flat(result)))
 
     if form in ON_CUDA:
-        return Take(_awaited(call), arrays, _by_events(call))
-    return Take(call, arrays)
+        return TimedCall(_awaited(call), arrays, _by_events(call))
+    return TimedCall(call, arrays)
 
 
 def _in(model: ModelRequest) -> list[tuple[str, tuple[int | str, ...], str]]:
@@ -96,7 +100,7 @@ def _on_cuda(module: torch.nn.Module, inputs: Inputs, *, fast: bool) -> Prepared
 
 
 def _awaited(call: Callable[[], Any]) -> Callable[[], Any]:
-    """The call until its result is there: an engine is suspended after it, and a GPU is not."""
+    """The call until its result is there: a worker is suspended after it, and a GPU is not."""
 
     def awaited() -> Any:
         result = call()

@@ -16,7 +16,7 @@ from torch._decomp import decomposition_table
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from onnx_conformance.core.traces import Array, NativeTraced, measure_yardsticks, save, short_path
+from onnx_conformance.core.traces import Array, NativeTraced, measure_noise_floors, save, short_path
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _WORKERS = f"{Path(__file__).parents[1]}{os.sep}"
@@ -26,16 +26,16 @@ _VIEWS = {"detach", "clone", "t", "transpose", "permute", "expand"}
 
 
 def trace(
-    modules: Iterable[torch.nn.Module], feed: dict[str, Array], names: list[str], folder: Path
+    modules: Iterable[torch.nn.Module], input_set: dict[str, Array], names: list[str], folder: Path
 ) -> list[NativeTraced]:
-    """The tensors of the first module, a float64 one; the others are float32 and yardsticks.
+    """The tensors of the first module, a float64 one; the others are float32 and noise floors.
 
     Args:
         modules: made one after another, so that only one is held beside native.
         names: of the inputs, in the model's order.
         folder: where the tensors are written.
     """
-    inputs = [torch.from_numpy(np.array(feed[name])) for name in names]
+    inputs = [torch.from_numpy(np.array(input_set[name])) for name in names]
     records: list[NativeTraced] = []
     for place, module in enumerate(modules):
         if place == 0:
@@ -57,7 +57,7 @@ class _Follower:
 
     def __call__(self, place: int, array: Any) -> dict[str, Any]:
         if place < len(self._records):
-            measure_yardsticks(self._folder, self._records[place : place + 1], [array])
+            measure_noise_floors(self._folder, self._records[place : place + 1], [array])
         return {}
 
 

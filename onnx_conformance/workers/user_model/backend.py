@@ -1,4 +1,4 @@
-"""The servant that imports what a user named, and says of each model there what it is."""
+"""The backend that imports what a user named, and says of each model there what it is."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from onnx_conformance.catalog.models import ZOO, Declaration, Pointer
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import spec_as_data
 from onnx_conformance.workers.user_model.describe import specify
-from onnx_conformance.workers.user_model.import_code import load_file, load_module, own_modules
+from onnx_conformance.workers.user_model.import_code import load_file, load_module, user_modules
 
 
-class Describer:
+class UserModelBackend:
     """Imports code that a user named, in a process of its own."""
 
     def __init__(self, threads: int) -> None:
@@ -58,7 +58,7 @@ class Describer:
 
     def modules(self) -> dict[str, str]:
         """The files of the user's modules that were imported, by the modules' names."""
-        return {name: str(path) for name, path in own_modules().items()}
+        return {name: str(path) for name, path in user_modules().items()}
 
 
 def _refuse_twice(names: list[str]) -> None:
@@ -68,7 +68,7 @@ def _refuse_twice(names: list[str]) -> None:
 
 
 def _reference(file: str, module: ModuleType, one: Declaration) -> str:
-    """How the engines find the builder: by the name of its function, which must be its alone."""
+    """How the workers find the builder: by the name of its function, which must be its alone."""
     name = one.builder.__qualname__
     if "." in name:
         raise UsageError(f"model '{one.name}': its function must stand at the top of {file}")

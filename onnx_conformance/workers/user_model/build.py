@@ -16,7 +16,7 @@ from onnx_conformance.core.domains import Real, default_domain
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.spec import Framework, TensorSpec
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.user_model.infer_spec import BATCH
 
 Answer = dict[str, np.ndarray[Any, Any]]
@@ -32,7 +32,7 @@ class Looked:
         arity: how few and how many inputs it takes.
         inputs: their specs, where the model itself knows them.
         digest: of the weights that it was built with.
-        run: its outputs on a feed, named in order.
+        run: its outputs on a set of inputs, named in order.
         changed: whether its weights are no longer those that it was built with.
         float64_problem: why it cannot be computed in float64, or None.
     """
@@ -42,9 +42,9 @@ class Looked:
     arity: tuple[int, int]
     inputs: tuple[TensorSpec, ...]
     digest: str
-    run: Callable[[Feed], Answer]
+    run: Callable[[Inputs], Answer]
     changed: Callable[[], bool]
-    float64_problem: Callable[[Feed], str | None]
+    float64_problem: Callable[[Inputs], str | None]
 
 
 def look(name: str, model: Any, threads: int | None) -> Looked:
@@ -81,9 +81,9 @@ def _look_at_torch(torch: Any, module: Any, threads: int | None) -> Looked:
     names, least, most = _signature(module.forward)
     before = _torch_digest(module)
 
-    def run(feed: Feed) -> Answer:
+    def run(inputs: Inputs) -> Answer:
         with torch.inference_mode():
-            result = module(*(torch.from_numpy(np.array(a)) for a in feed.values()))
+            result = module(*(torch.from_numpy(np.array(a)) for a in inputs.values()))
         tensors = flat(result)
         if not tensors:
             raise UsageError(
@@ -92,9 +92,9 @@ def _look_at_torch(torch: Any, module: Any, threads: int | None) -> Looked:
             )
         return _named([_as_array(tensor) for tensor in tensors], _labels(result))
 
-    def float64_problem(feed: Feed) -> str | None:
+    def float64_problem(inputs: Inputs) -> str | None:
         twin = copy.deepcopy(module).double()
-        wide = [widened(torch.from_numpy(np.array(array))) for array in feed.values()]
+        wide = [widened(torch.from_numpy(np.array(array))) for array in inputs.values()]
         try:
             with torch.inference_mode():
                 tensors = flat(twin(*wide))
@@ -137,8 +137,8 @@ def _look_at_keras(keras: Any, model: Any) -> Looked:
         arrays = {f"{place}": v.numpy() for place, v in enumerate(model.weights)}
         return digest_arrays(arrays)
 
-    def run(feed: Feed) -> Answer:
-        arrays = [np.array(array) for array in feed.values()]
+    def run(input_set: Inputs) -> Answer:
+        arrays = [np.array(array) for array in input_set.values()]
         result = model(arrays[0] if len(arrays) == 1 else arrays, training=False)
         if isinstance(result, dict):
             # in TensorFlow's order, which is that of the names in any exported file
@@ -149,7 +149,7 @@ def _look_at_keras(keras: Any, model: Any) -> Looked:
     before = digest() if model.built else ""
     return Looked(
         "keras", tuple(spec.name for spec in inputs), (least, most), inputs, before, run,
-        lambda: bool(before) and digest() != before, lambda feed: None,
+        lambda: bool(before) and digest() != before, lambda input_set: None,
     )  # fmt: skip
 
 
@@ -165,13 +165,13 @@ def _keras_spec(place: int, tensor: Any, count: int) -> TensorSpec:
 def _look_at_python(function: Any) -> Looked:
     names, least, most = _signature(function)
 
-    def run(feed: Feed) -> Answer:
+    def run(inputs: Inputs) -> Answer:
         from onnx_conformance.workers.python.backend import flat_arrays
 
-        result = function(*(np.array(array) for array in feed.values()))
+        result = function(*(np.array(array) for array in inputs.values()))
         return _named(flat_arrays(result), _labels(result))
 
-    return Looked("python", names, (least, most), (), "", run, lambda: False, lambda feed: None)
+    return Looked("python", names, (least, most), (), "", run, lambda: False, lambda inputs: None)
 
 
 def _signature(function: Any) -> tuple[tuple[str, ...], int, int]:

@@ -18,7 +18,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.workers.native import call_builder
 from onnx_conformance.workers.user_model.build import Looked, look
-from onnx_conformance.workers.user_model.import_code import own_sources
+from onnx_conformance.workers.user_model.import_code import user_sources
 from onnx_conformance.workers.user_model.validation import (
     RUNS,
     answer_to,
@@ -44,7 +44,7 @@ def specify(
     """Build a declared model, run it, and say what it is.
 
     Args:
-        reference, arguments: how engines build it.
+        reference, arguments: how workers build it.
         threads: of torch; None leaves them as they are.
 
     Raises:
@@ -63,15 +63,16 @@ def specify(
     if one.calibrate:
         check_calibrable(one.name, inputs)
     answers = [
-        (r.batch, r.extent, answer_to(one.name, looked, inputs, r.feed(inputs, axes))) for r in RUNS
+        (r.batch, r.extent, answer_to(one.name, looked, inputs, r.inputs(inputs, axes)))
+        for r in RUNS
     ]
     outputs = checked_outputs(one, inputs, axes, answers)
     check_steady(one.name, looked, inputs, axes, answers[0][2])
     oracle = one.oracle and looked.framework != "python"
     if oracle and looked.framework == "onnx":  # it is as it is: allclose has to do
-        oracle = looked.float64_problem(RUNS[0].feed(inputs, axes)) is None
+        oracle = looked.float64_problem(RUNS[0].inputs(inputs, axes)) is None
     elif oracle:
-        check_oracle(one.name, looked, inputs, RUNS[0].feed(inputs, axes))
+        check_oracle(one.name, looked, inputs, RUNS[0].inputs(inputs, axes))
     return ModelSpec(
         name=one.name,
         framework=looked.framework,
@@ -128,7 +129,7 @@ def _fingerprint(looked: Looked, answers: Sequence[Outputs]) -> str:
     state = hashlib.sha256(looked.digest.encode())
     for outputs in answers:
         state.update(digest_arrays(dict(outputs)).encode())
-    for path in own_sources():
+    for path in user_sources():
         state.update(path.name.encode() + b":" + path.read_bytes())
     return state.hexdigest()
 

@@ -73,13 +73,13 @@ def _where(error: BaseException) -> str:
     line, trace = "", error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if is_own(file):
+        if is_user_code(file):
             line = f" ({Path(file).name}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return line
 
 
-def is_own(file: str) -> bool:
+def is_user_code(file: str) -> bool:
     """Whether a source file is neither Python's, nor an installed package's, nor ours."""
     path = Path(file)
     if not path.is_absolute() or path.suffix != ".py":
@@ -91,12 +91,12 @@ def is_own(file: str) -> bool:
     )
 
 
-def own_sources() -> Iterator[Path]:
+def user_sources() -> Iterator[Path]:
     """The source files of the user's that were imported so far, sorted."""
-    yield from sorted(set(own_modules().values()))
+    yield from sorted(set(user_modules().values()))
 
 
-def own_modules() -> dict[str, Path]:
+def user_modules() -> dict[str, Path]:
     """The user's modules that were imported so far, by name."""
     files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
-    return {name: Path(file) for name, file in files.items() if file and is_own(file)}
+    return {name: Path(file) for name, file in files.items() if file and is_user_code(file)}

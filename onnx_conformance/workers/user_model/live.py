@@ -26,8 +26,8 @@ def describe_live(
 ) -> ModelSpec:
     """The spec of a live model.
 
-    A torch module or a callable is copied by engines in this process. A Keras model is written to
-    ``folder`` and read by an engine of its own: threads that TensorFlow has started already flush
+    A torch module or a callable is copied by workers in this process. A Keras model is written to
+    ``folder`` and read by a worker of its own: threads that TensorFlow has started already flush
     denormal numbers to zero, the oracle's too.
 
     Raises:

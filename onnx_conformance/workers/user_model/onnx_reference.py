@@ -11,7 +11,7 @@ from onnx_conformance.core.domains import default_domain
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.spec import Shape, TensorSpec
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.onnx.backend import digest_of, open_at
 from onnx_conformance.workers.user_model.build import Answer, Looked
 from onnx_conformance.workers.user_model.infer_spec import BATCH
@@ -32,16 +32,16 @@ def look_at_file(path: Path, threads: int | None) -> Looked:
     inputs = tuple(_spec(tensor) for tensor in facts["inputs"])
     names = [tensor["name"] for tensor in facts["outputs"]]
     try:
-        way = open_at(path, "float32", threads)
+        compute_mode = open_at(path, "float32", threads)
     except Exception as error:
         raise UsageError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
 
-    def run(feed: Feed) -> Answer:
-        return dict(zip(names, way(feed), strict=True))
+    def run(input_set: Inputs) -> Answer:
+        return dict(zip(names, compute_mode(input_set), strict=True))
 
-    def float64_problem(feed: Feed) -> str | None:
+    def float64_problem(input_set: Inputs) -> str | None:
         try:
-            outputs = open_at(path, "float64", threads)(feed)
+            outputs = open_at(path, "float64", threads)(input_set)
         except Exception as error:  # noqa: BLE001 - an operator that the evaluator lacks
             return " ".join(str(error).split())[:200]
         kinds = [array.dtype for array in outputs if np.issubdtype(array.dtype, np.floating)]

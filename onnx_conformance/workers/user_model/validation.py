@@ -11,7 +11,7 @@ from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axes, TensorSpec
-from onnx_conformance.inputs.recipes import Feed, Recipe
+from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.workers.user_model.build import Looked
 from onnx_conformance.workers.user_model.infer_spec import from_examples, outputs_of, with_axes
 
@@ -74,7 +74,7 @@ def check_inputs(name: str, inputs: tuple[TensorSpec, ...], looked: Looked) -> N
 
 
 def check_calibrable(name: str, inputs: tuple[TensorSpec, ...]) -> None:
-    """Calibration feeds one floating input of one size."""
+    """Calibration inputs one floating input of one size."""
     one = inputs[0]
     if len(inputs) > 1 or not one.floating or any(isinstance(dim, str) for dim in one.shape[1:]):
         raise UsageError(
@@ -84,15 +84,15 @@ def check_calibrable(name: str, inputs: tuple[TensorSpec, ...]) -> None:
 
 
 def answer_to(
-    name: str, looked: Looked, inputs: tuple[TensorSpec, ...], feed: Feed
+    name: str, looked: Looked, inputs: tuple[TensorSpec, ...], input_set: Inputs
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """What the model answers to a feed that its spec describes."""
+    """What the model answers to a set of inputs that its spec describes."""
     try:
-        return looked.run(feed)
+        return looked.run(input_set)
     except UsageError:
         raise
     except Exception as error:
-        shapes = ", ".join(f"{n} {list(a.shape)} {a.dtype}" for n, a in feed.items())
+        shapes = ", ".join(f"{n} {list(a.shape)} {a.dtype}" for n, a in input_set.items())
         text = " ".join(str(error).split())[:300]
         raise UsageError(
             f"model '{name}' refuses what its spec describes ({shapes}): "
@@ -137,7 +137,7 @@ def check_steady(
     name: str, looked: Looked, inputs: tuple[TensorSpec, ...], axes: Axes, first: Outputs
 ) -> None:
     """The same answer twice, by a model that leaves its weights alone."""
-    again = looked.run(RUNS[0].feed(inputs, axes))
+    again = looked.run(RUNS[0].inputs(inputs, axes))
     if looked.changed():
         raise UsageError(
             f"model '{name}' changes its own weights when it runs: it trains in eval mode; make "
@@ -151,9 +151,11 @@ def check_steady(
             )
 
 
-def check_oracle(name: str, looked: Looked, inputs: tuple[TensorSpec, ...], feed: Feed) -> None:
+def check_oracle(
+    name: str, looked: Looked, inputs: tuple[TensorSpec, ...], input_set: Inputs
+) -> None:
     """The model can be computed in float64."""
-    problem = looked.float64_problem(feed)
+    problem = looked.float64_problem(input_set)
     if problem:
         raise UsageError(
             f"model '{name}' cannot be computed in float64 ({problem}); let its code take the "

@@ -1,4 +1,4 @@
-"""The servant that makes variants, in a process that may die of it."""
+"""The backend that makes variants, in a process that may die of it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.server import load_object
 
 
-class Maker:
+class VariantBackend:
     """Makes one file from another."""
 
     def __init__(self, threads: int) -> None:
@@ -25,13 +25,13 @@ class Maker:
         needs: str,
         source: str,
         target: str,
-        calibration: Sequence[Feed] | None = None,
+        calibration: Sequence[Inputs] | None = None,
         libraries: Sequence[str] = (),
     ) -> None:
         """Write ``target`` from ``source`` by a variant's function.
 
         Args:
-            calibration: feeds under the spec's names, for a variant that calibrates.
+            calibration: inputs under the spec's names, for a variant that calibrates.
             libraries: with the file's custom operators, for functions that take ``libraries``.
 
         Raises:

@@ -15,7 +15,7 @@ import onnx
 
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.inputs.families import alone
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 
 INT8 = "int8"
 # What gains from weights of 8 bits with activations measured as they come. ConvInteger is left
@@ -42,22 +42,22 @@ def int8_dynamic(source: Path, target: Path) -> None:
         )
 
 
-def int8_static(source: Path, target: Path, calibration: list[Feed]) -> None:
+def int8_static(source: Path, target: Path, calibration: list[Inputs]) -> None:
     """Calibrated by extremes: nothing is clipped."""
     _quantise(source, target, calibration, "MinMax")
 
 
-def int8_entropy(source: Path, target: Path, calibration: list[Feed]) -> None:
+def int8_entropy(source: Path, target: Path, calibration: list[Inputs]) -> None:
     """Calibrated as TensorRT does: clips where that loses least."""
     _quantise(source, target, calibration, "Entropy")
 
 
-def int8_percentile(source: Path, target: Path, calibration: list[Feed]) -> None:
+def int8_percentile(source: Path, target: Path, calibration: list[Inputs]) -> None:
     """Calibrated by a percentile: outliers are clipped."""
     _quantise(source, target, calibration, "Percentile")
 
 
-def _quantise(source: Path, target: Path, calibration: list[Feed], method: str) -> None:
+def _quantise(source: Path, target: Path, calibration: list[Inputs], method: str) -> None:
     from onnxruntime.quantization import (
         CalibrationMethod,
         QuantFormat,
@@ -100,8 +100,8 @@ def _prepared(source: Path, folder: Path) -> Path:
     return prepared
 
 
-def _reader(prepared: Path, feeds: Iterable[Feed]) -> Any:
-    """The feeds as the calibrator reads them: under the file's names of its inputs."""
+def _reader(prepared: Path, input_sets: Iterable[Inputs]) -> Any:
+    """The inputs as the calibrator reads them: under the file's names of its inputs."""
     from onnxruntime.quantization import CalibrationDataReader
 
     graph = onnx.load(prepared, load_external_data=False).graph
@@ -111,7 +111,9 @@ def _reader(prepared: Path, feeds: Iterable[Feed]) -> Any:
     class Reader(CalibrationDataReader):  # type: ignore[misc] # untyped
         def __init__(self) -> None:
             # one by one: the collector of histograms wants batches of one size
-            self._rows = iter([_named(one, names) for feed in feeds for one in alone(feed)])
+            self._rows = iter(
+                [_named(one, names) for inputs in input_sets for one in alone(inputs)]
+            )
 
         def get_next(self) -> dict[str, Any] | None:
             return next(self._rows, None)
@@ -119,11 +121,11 @@ def _reader(prepared: Path, feeds: Iterable[Feed]) -> Any:
     return Reader()
 
 
-def _named(feed: Feed, names: list[str]) -> dict[str, Any]:
+def _named(inputs: Inputs, names: list[str]) -> dict[str, Any]:
     """By name where the names are the same, else in their order."""
-    if set(feed) == set(names):
-        return dict(feed)
-    return dict(zip(names, feed.values(), strict=True))
+    if set(inputs) == set(names):
+        return dict(inputs)
+    return dict(zip(names, inputs.values(), strict=True))
 
 
 def _saturates() -> bool:

@@ -302,7 +302,7 @@ def test_a_gathered_table_must_keep_its_values() -> None:
     assert failing(report) == {"table", "index"}
     shuffled = table[::-1].copy()
     report = audit_initializers({"table": table}, [], {"x": shuffled}, fold_ulp=FOLD_ULP)
-    assert statuses(report) == {"table": "rearranged"}  # its order is for the feeds to judge
+    assert statuses(report) == {"table": "rearranged"}  # its order is for the inputs to judge
 
 
 def test_a_harmed_duplicate_beside_a_good_one_fails() -> None:

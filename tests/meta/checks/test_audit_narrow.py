@@ -118,7 +118,7 @@ def test_joined_tensors_may_be_rounded(weights: Arrays) -> None:
     assert audited(native, found).failures
 
 
-# -- what feeds cannot judge at this precision ----------------------------------------------
+# -- what inputs cannot judge at this precision ----------------------------------------------
 
 
 def strictly(weights: Arrays, initializers: Arrays):

@@ -97,13 +97,15 @@ def test_a_pass_is_cached(checks, store):
 
 def test_every_check_that_is_owed_is_run(monkeypatch, store):
     registered = list(CHECKS.values())
-    owed = [check.name for check in registered if check.owed(resolve_model(CASE.model), CASE)]
+    required_tests = [
+        check.name for check in registered if check.required_tests(resolve_model(CASE.model), CASE)
+    ]
     made = Checks(**dict.fromkeys((check.name for check in registered), "passed"))
     fakes = {c.name: replace(c, function=made.run(c.name)) for c in registered}
     monkeypatch.setattr(required, "CHECKS", fakes)
     judge(store)
-    assert set(made.ran) == set(owed)
-    assert made.ran.count(BUDGET) > 1  # on every pinned feed
+    assert set(made.ran) == set(required_tests)
+    assert made.ran.count(BUDGET) > 1  # on every pinned inputs
 
 
 @pytest.mark.parametrize("name", [BUDGET, "checker"])
@@ -162,7 +164,7 @@ def test_what_is_known_beyond_ordinary_feeds_is_no_proof_and_may_be_timed(checks
     found = judge(store, known=known_failure(tmp_path, "it is wrong", BEYOND))
     assert not found.proof
     assert found.ordinary
-    assert "known failure beyond ordinary feeds: it was once wrong" in str(found)
+    assert "known failure beyond ordinary inputs: it was once wrong" in str(found)
     assert judge(store, known=known_failure(tmp_path, "it is wrong", BEYOND)) == found
 
 

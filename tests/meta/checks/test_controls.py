@@ -10,7 +10,7 @@ from onnx_conformance.checks.controls import CONTROLS, Altered, edited
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE, register_check
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.plugin.state import workbench
+from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Answer
 
@@ -18,7 +18,7 @@ from onnx_conformance.session.subject import Answer
 @pytest.fixture(scope="session")
 def right_of(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return lambda case: LiveSubject(case, workbench(request.config), tolerances)
+    return lambda case: LiveSubject(case, conformance_session(request.config), tolerances)
 
 
 @pytest.fixture(scope="session")
@@ -55,8 +55,10 @@ def test_every_control_is_some_checks():
 
 def test_denormals_control_shows_on_denormals_alone(right, tmp_path):
     wrong = CONTROLS["denormals_divided"](right, tmp_path)
-    owed = [check for check in CHECKS.values() if check.owed(wrong.model, wrong.case)]
-    ordinary = [check for check in owed if check.name != "denormals"]
+    required_tests = [
+        check for check in CHECKS.values() if check.required_tests(wrong.model, wrong.case)
+    ]
+    ordinary = [check for check in required_tests if check.name != "denormals"]
     assert [check.name for check in ordinary if not judge(check, wrong).passed] == []
 
 
@@ -65,14 +67,14 @@ NATIVE = ["error_budget", "denormals", "allclose", "batch_invariance", "determin
 
 @pytest.mark.parametrize("name", [*NATIVE, "liveness", "nonfinite"])
 def test_native_judged_by_native_is_green(right, name):
-    itself = Altered(right, run=lambda feed, repeat: Answer(right.native(feed)))
+    itself = Altered(right, run=lambda inputs, repeat: Answer(right.native(inputs)))
     result = judge(CHECKS[name], itself)
     assert result.passed, result.reason
 
 
 def test_a_feed_on_which_float32_itself_errs_proves_nothing(right):
-    def noisy(feed):
-        exact = right.reference(feed)
+    def noisy(inputs):
+        exact = right.reference(inputs)
         replica = {name: array * np.float32(1.5) for name, array in exact.native.items()}
         return replace(exact, replicas=(replica,) * 3)
 

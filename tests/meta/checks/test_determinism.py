@@ -1,4 +1,4 @@
-"""Two runs of one feed: the same bits where they are promised, told and judged elsewhere."""
+"""Two runs of one set of inputs: the same bits where they are promised, told and judged elsewhere."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from onnx_conformance.checks.controls import Altered, changed
 from onnx_conformance.checks.determinism import spread_of
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.plugin.state import workbench
+from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Answer
 from tests.meta.running import run_suite
@@ -52,14 +52,14 @@ def test_bits_are_compared_and_not_values(first, second, differing, largest):
 @pytest.fixture
 def right(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return LiveSubject(PLAIN_CASE, workbench(request.config), tolerances)
+    return LiveSubject(PLAIN_CASE, conformance_session(request.config), tolerances)
 
 
 def judged(right, change, provider="cpu"):
-    """Judge a subject of which the second run of a feed goes through ``change``."""
+    """Judge a subject of which the second run of a set of inputs goes through ``change``."""
     wrong = changed(
         right,
-        lambda outputs, feed, repeat: (
+        lambda outputs, inputs, repeat: (
             {name: change(array) for name, array in outputs.items()} if repeat else outputs
         ),
     )
@@ -113,11 +113,11 @@ def test_a_second_answer_that_is_wrong_is_red_everywhere(right, change, words):
 
 
 def test_a_second_run_that_is_refused_is_red_in_its_words(right):
-    def run(feed, repeat):
-        return Answer(None, "busy") if repeat else right.run(feed)
+    def run(inputs, repeat):
+        return Answer(None, "busy") if repeat else right.run(inputs)
 
     result = CHECKS["determinism"].function(Altered(right, run=run))
-    assert "the session refused the feed: busy" in result.reason
+    assert "the session refused the inputs: busy" in result.reason
 
 
 # -- in a run ----------------------------------------------------------------------------------
@@ -144,5 +144,5 @@ def test_in_one_run(tmp_path):
         "promising": False,
         "honest": False,
     }
-    assert "~ honest: two runs of one feed differ in 1 case(s), by" in run.text
+    assert "~ honest: two runs of one set of inputs differ in 1 case(s), by" in run.text
     assert run.status == 1

@@ -28,7 +28,7 @@ def judged(tmp_path):
             model=resolve_model("simple_net"),
             seed=0,
             artifact=SimpleNamespace(path=path),
-            ranges=lambda feed: {"y": record, **({"beside": lost} if beside else {})},
+            ranges=lambda inputs: {"y": record, **({"beside": lost} if beside else {})},
         )
         return check_overflow(subject)
 

@@ -1,4 +1,4 @@
-"""``make compare``: engines that agree are told so, those that do not are red."""
+"""``make compare``: workers that agree are told so, those that do not are red."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.cli import compare, compare_page, convert, image_latency, predictions
 from onnx_conformance.cli.context import read_run
 from onnx_conformance.cli.image_latency import Latency, Race, ranked
-from onnx_conformance.cli.predictions import Scene, Sight, counterpart, seeing, told_apart
+from onnx_conformance.cli.predictions import Prediction, Scene, counterpart, seeing, told_apart
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.results import failed, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
@@ -26,7 +26,7 @@ TOP = (("tiger cat", 60.0), ("lynx", 20.0))
 
 
 def tiny_classifier(*, pretrained):
-    """A classifier of 32 x 32 pixels; runs in torch's engine."""
+    """A classifier of 32 x 32 pixels; runs in torch's worker."""
     from torch import nn
 
     return nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 1000))
@@ -156,7 +156,7 @@ def test_the_other_frameworks_model_is_found():
 
 
 def scene(verdict):
-    sights_of = (Sight("PyTorch", TOP), Sight("ONNX Runtime, cpu", TOP, verdict))
+    sights_of = (Prediction("PyTorch", TOP), Prediction("ONNX Runtime, cpu", TOP, verdict))
     return Scene(resolve_model("efficientnet_lite0"), sights_of, assumed=False)
 
 
@@ -167,7 +167,7 @@ BAD = failed("photographs", "output <b>differs</b>")
 def test_no_verdict_is_no_agreement():
     assert scene(GOOD).agree
     assert not scene(BAD).agree
-    assert not Scene(resolve_model("resnet18"), (Sight("PyTorch", TOP),), assumed=False).agree
+    assert not Scene(resolve_model("resnet18"), (Prediction("PyTorch", TOP),), assumed=False).agree
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_a_variant_is_kept_and_what_is_not_judged_is_said(cache, tmp_path, capsy
     assert report(out)["about"]["exporter"].endswith("~int8_static")
     said = capsys.readouterr().out
     assert "✓ valid" in said
-    assert "yardsticks" not in said
+    assert "noise_floors" not in said
     assert "warning: what int8 does to the accuracy is not judged" in said
 
 
@@ -157,11 +157,13 @@ def test_bad_input_is_one_line(arguments, words, tmp_path, monkeypatch, capsys):
 def test_a_known_failure_is_no_proof(tmp_path, monkeypatch):
     certificate = SimpleNamespace(proof=False, known=("delivered another opset",), beyond=())
     monkeypatch.setattr(conversion, "_difference", lambda _: conversion.Difference(0.0, 0.0))
-    desk = SimpleNamespace(subject=lambda *_: None, certificate=lambda _: certificate)
-    wish = conversion.Wish(case_of(resolve_model("simple_net")), tmp_path / "net.onnx")
+    context = SimpleNamespace(subject=lambda *_: None, certificate=lambda _: certificate)
+    request = conversion.ConversionRequest(
+        case_of(resolve_model("simple_net")), tmp_path / "net.onnx"
+    )
     ready = SimpleNamespace(artifact=None, place=lambda: pytest.fail("it was placed"))
     with pytest.raises(conversion.NotValid, match="delivered another opset"):
-        conversion._judge(desk, wish, ready, {})
+        conversion._judge(context, request, ready, {})
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from onnx_conformance.cli import doctor, machine
-from onnx_conformance.cli.clashes import KEYS, load_clashes, unmet
+from onnx_conformance.cli.clashes import KEYS, load_incompatibilities, unmet
 from onnx_conformance.cli.machine import Imported, disk, gpus
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.session.probe import ProbeResult
@@ -31,10 +31,10 @@ RIGHT = ProbeResult(True, "ran a node and was right")
         ({"tensorflow-cpu": "2.15.0", "keras": "3.0.3"}, "issues/19069"),
     ],
 )
-def test_known_pairs_clash_and_others_do_not(installed, clash):
-    found = [entry.link for entry in load_clashes() if entry.applies(installed.get)]
+def test_known_pairs_clash_and_others_do_not(installed, incompatibility):
+    found = [entry.link for entry in load_incompatibilities() if entry.applies(installed.get)]
     assert [link.partition("/issues/")[2] for link in found] == (
-        [clash.partition("/")[2]] if clash else []
+        [incompatibility.partition("/")[2]] if incompatibility else []
     )
 
 
@@ -60,7 +60,7 @@ def test_a_malformed_entry_is_told(tmp_path, key, value, words):
     path = tmp_path / "clashes.yaml"
     path.write_text("- " + "\n  ".join(f"{name}: {text}" for name, text in entry.items()))
     with pytest.raises(UsageError, match=words):
-        load_clashes(path)
+        load_incompatibilities(path)
 
 
 def test_the_entries_have_all_keys(tmp_path):
@@ -88,8 +88,8 @@ def test_requirements_that_are_not_met_are_told(line, problem):
 def examine(monkeypatch, tmp_path):
     """The doctor on a machine that is made up."""
 
-    def look(*, engines=HEALTHY, cpu=RIGHT, packages=(), running=(3, 11)):
-        monkeypatch.setattr(doctor, "imports", lambda limit: engines)
+    def look(*, workers=HEALTHY, cpu=RIGHT, packages=(), running=(3, 11)):
+        monkeypatch.setattr(doctor, "imports", lambda limit: workers)
         monkeypatch.setattr(doctor, "probe_all", lambda limit: {"cpu": cpu})
         monkeypatch.setattr(doctor, "of_packages", lambda versions: iter(packages))
         monkeypatch.setattr(doctor.sys, "version_info", (*running, 0))
@@ -137,7 +137,7 @@ def test_a_cache_that_cannot_be_written_stops(examine, tmp_path, capsys):
 
 
 def test_an_engine_that_cannot_be_imported_is_told(monkeypatch):
-    kind = "tests.meta.doubles:BrokenServant"
+    kind = "tests.meta.doubles:BrokenBackend"
     monkeypatch.setattr(machine, "ENGINES", {kind: "json", "nothing": "no_such_module_here"})
     found = machine.imports(60.0)
     assert "libbroken" in found[kind].error

@@ -89,7 +89,7 @@ def test_a_file_is_opened_on_what_works_here(path, capsys):
 
 
 @pytest.fixture
-def engines(monkeypatch):
+def workers(monkeypatch):
     """Providers that work by decree, and what their sessions are said to take."""
 
     def use(**taken):
@@ -100,10 +100,10 @@ def engines(monkeypatch):
     return use
 
 
-def test_what_a_provider_leaves_to_another_is_shown(path, engines, capsys):
+def test_what_a_provider_leaves_to_another_is_shown(path, workers, capsys):
     cuda = PROVIDERS["cuda"].ort_name
     placed = {cuda: {"Relu": 1}, CPU: {"If": 1}}
-    engines(cpu=Taken({CPU: {"If": 1, "Relu": 1}}, {CPU: {"If": 1}}), cuda=Taken(placed, placed))
+    workers(cpu=Taken({CPU: {"If": 1, "Relu": 1}}, {CPU: {"If": 1}}), cuda=Taken(placed, placed))
     assert inspect.main([str(path)]) == 0
     rows = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
     assert ["Relu", "1", "1", "1"] in rows
@@ -111,8 +111,8 @@ def test_what_a_provider_leaves_to_another_is_shown(path, engines, capsys):
     assert ["Constant", "2", "–", "–"] in rows
 
 
-def test_a_file_that_nothing_opens_is_red(path, engines, capsys):
-    engines(cpu=Taken(None, None, "Fail: no such operator"))
+def test_a_file_that_nothing_opens_is_red(path, workers, capsys):
+    workers(cpu=Taken(None, None, "Fail: no such operator"))
     assert inspect.main([str(path)]) == 1
     assert "✗ cpu: cannot open it: Fail: no such operator" in capsys.readouterr().out
 

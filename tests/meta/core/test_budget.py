@@ -54,7 +54,7 @@ def within_budget(ref, actual, outputs=LINEAR):
 
 @pytest.fixture
 def ref():
-    """Four samples of unlike size, as the pinned feeds have them."""
+    """Four samples of unlike size, as the pinned inputs have them."""
     rng = np.random.default_rng(7)
     return reference(rng.standard_normal((4, 6)) * np.array([[1e-3], [1.0], [1e2], [1e6]]))
 
@@ -183,10 +183,10 @@ def test_log_view_sees_what_the_plain_view_misses_on_flat_probabilities():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_native_that_is_not_finite_excuses_nothing(ref, value):
-    """float32 overflows where float64 does not: the yardstick is no measure, so no pass."""
+    """float32 overflows where float64 does not: the noise floor is no measure, so no pass."""
     broken = reference(ref.oracle["output"])
-    for way in (broken.native, *broken.replicas):
-        way["output"][1, 1] = value
+    for compute_mode in (broken.native, *broken.replicas):
+        compute_mode["output"][1, 1] = value
     assert not within_budget(broken, broken.native["output"])
     assert not within_budget(broken, -ref.native["output"])
     for both in (*beside([ref], [broken]), *beside([broken], [ref])):

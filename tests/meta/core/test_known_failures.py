@@ -242,7 +242,7 @@ def test_missing_file_is_named(tmp_path):
     ("check", "failure", "explained"),
     [
         ("export", StageFailure("export", "it", "KeyError: 7"), True),
-        ("export", StageFailure("export", "it", "torch engine died"), False),
+        ("export", StageFailure("export", "it", "torch worker died"), False),
         ("export", StageFailure("runtime", "it", "KeyError: 7"), False),
         ("opset", ConformanceError("KeyError: 7"), True),
         ("opset", StageFailure("export", "it", "KeyError: 7"), False),

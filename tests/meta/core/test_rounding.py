@@ -1,4 +1,4 @@
-"""Classes of less precision: native in them, with roundings put in, as an engine computes it."""
+"""Classes of less precision: native in them, with roundings put in, as a worker computes it."""
 
 import numpy as np
 import onnx
@@ -6,14 +6,20 @@ import pytest
 from onnx import helper, numpy_helper
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.core.compute_modes import EPSILONS, REPLICAS, Way, way, ways_of
+from onnx_conformance.core.compute_modes import (
+    EPSILONS,
+    REPLICAS,
+    ComputeMode,
+    compute_mode,
+    compute_modes_of,
+)
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session.cache_keys import model_request
-from onnx_conformance.session.noise_floor import PLAIN, Yardstick, yardstick_of
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.liberties import eleven_bits
 
 LIMIT = 120.0
@@ -22,15 +28,17 @@ FEED = Recipe("normal", batch=4, seed=3)
 FLOAT = onnx.TensorProto.FLOAT
 
 
-@pytest.mark.parametrize("name", ["float64", *ways_of("float32"), *ways_of("tf32"), "tf32 on cuda"])
+@pytest.mark.parametrize(
+    "name", ["float64", *compute_modes_of("float32"), *compute_modes_of("tf32"), "tf32 on cuda"]
+)
 def test_a_way_is_its_name(name):
-    assert str(way(name)) == name
+    assert str(compute_mode(name)) == name
 
 
 @pytest.mark.parametrize("name", ["replica-4", "float16 replica-9", "float32 replica-1"])
 def test_an_unknown_way_is_refused(name):
     with pytest.raises(ValueError, match=f"no way '{name}'"):
-        way(name)
+        compute_mode(name)
 
 
 def test_tf32_has_eleven_bits():
@@ -45,42 +53,51 @@ def test_tf32_has_eleven_bits():
     [
         (Case("m", "e", 18, "cpu"), PLAIN),
         (Case("m", "e", 18, "cpu", precision="int8"), PLAIN),
-        (Case("m", "e", 18, "cpu", precision="float16"), Yardstick("float16")),
-        (Case("m", "e", 18, "cuda"), Yardstick("float32", "cuda")),
-        (Case("m", "e", 18, "tensorrt_tf32", precision="tf32"), Yardstick("tf32", "cuda")),
+        (Case("m", "e", 18, "cpu", precision="float16"), NoiseFloor("float16")),
+        (Case("m", "e", 18, "cuda"), NoiseFloor("float32", "cuda")),
+        (Case("m", "e", 18, "tensorrt_tf32", precision="tf32"), NoiseFloor("tf32", "cuda")),
     ],
 )
 def test_a_case_has_the_yardstick_of_its_class_and_device(case, wanted):
-    assert yardstick_of(case) == wanted
+    assert noise_floor_of(case) == wanted
 
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
-    """simple_net and keras_sequential: way -> output on one feed."""
+    """simple_net and keras_sequential: way -> output on one set of inputs."""
     found = {}
     for name in ("simple_net", "keras_sequential"):
         model, path = resolve_model(name), tmp_path_factory.mktemp(name) / "weights.npz"
         request = model_request(model, Settings())
-        feeds = [FEED.feed(model.inputs, model.axes)]
-        engine = WorkerEngine(model.framework)
+        input_sets = [FEED.inputs(model.inputs, model.axes)]
+        worker = ProcessWorkerClient(model.framework)
         try:
-            engine.call("prepare", LIMIT, model=request, path=str(path))
-            for one in ("float64", "float32", *(way for name in CLASSES for way in ways_of(name))):
-                (outputs,) = engine.call(
-                    "run", LIMIT, model=request, weights=str(path), precision=one, feeds=feeds
-                )
-                found[name, one] = next(iter(outputs.values()))
-            with pytest.raises(CapabilityMissing):
-                engine.call(
+            worker.call("prepare", LIMIT, model=request, path=str(path))
+            for one in (
+                "float64",
+                "float32",
+                *(compute_mode for name in CLASSES for compute_mode in compute_modes_of(name)),
+            ):
+                (outputs,) = worker.call(
                     "run",
                     LIMIT,
                     model=request,
                     weights=str(path),
-                    precision=str(Way("tf32", device="nowhere")),
-                    feeds=feeds,
+                    precision=one,
+                    input_sets=input_sets,
+                )
+                found[name, one] = next(iter(outputs.values()))
+            with pytest.raises(CapabilityMissing):
+                worker.call(
+                    "run",
+                    LIMIT,
+                    model=request,
+                    weights=str(path),
+                    precision=str(ComputeMode("tf32", device="nowhere")),
+                    input_sets=input_sets,
                 )
         finally:
-            engine.close()
+            worker.close()
     return found
 
 
@@ -88,7 +105,7 @@ def answers(tmp_path_factory):
 @pytest.mark.parametrize("precision", CLASSES)
 def test_a_class_errs_as_its_roundoff_says(answers, model, precision):
     exact = answers[model, "float64"]
-    for one in ways_of(precision):
+    for one in compute_modes_of(precision):
         got = answers[model, one]
         assert got.dtype == np.float32
         error = np.linalg.norm(got - exact) / np.linalg.norm(exact)
@@ -98,7 +115,7 @@ def test_a_class_errs_as_its_roundoff_says(answers, model, precision):
 @pytest.mark.parametrize("model", ["simple_net", "keras_sequential"])
 @pytest.mark.parametrize("precision", CLASSES)
 def test_replicas_are_ways_of_their_own(answers, model, precision):
-    distinct = {answers[model, one].tobytes() for one in ways_of(precision)}
+    distinct = {answers[model, one].tobytes() for one in compute_modes_of(precision)}
     assert len(distinct) == 1 + len(REPLICAS)
 
 
@@ -152,7 +169,7 @@ def test_what_an_operator_only_hands_on_is_not_rounded_in_place():
 
     constant, forward = _constant_model()
     before = constant.clone()
-    with torch.inference_mode(), computing(way("float16")):
+    with torch.inference_mode(), computing(compute_mode("float16")):
         forward(torch.ones(3, 2))
     assert torch.equal(constant, before)
 
@@ -164,7 +181,7 @@ def test_what_an_operator_gives_is_rounded_in_place():
     from onnx_conformance.workers.torch.precision import computing
 
     constant, forward = _constant_model()
-    with torch.inference_mode(), computing(way("float16")):
+    with torch.inference_mode(), computing(compute_mode("float16")):
         given = forward(torch.ones(3, 2))
         written = constant.clone()
         written[:1].mul_(1 + 2.0**-12)

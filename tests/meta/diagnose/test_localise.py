@@ -1,4 +1,4 @@
-"""Localisation names the node that introduces an error, on real engines and small models."""
+"""Localisation names the node that introduces an error, on real workers and small models."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from onnx_conformance.checks.controls import edited
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import Rule, load_tolerances
-from onnx_conformance.core.traces import measure_yardsticks, relative_errors, save
+from onnx_conformance.core.traces import measure_noise_floors, relative_errors, save
 from onnx_conformance.diagnose import graph_levels
 from onnx_conformance.diagnose.alignment import Aligner, NativeTrace, layouts
 from onnx_conformance.diagnose.graph import ArtifactGraph
@@ -21,7 +21,7 @@ from onnx_conformance.diagnose.ownership import module_of
 from onnx_conformance.diagnose.subgraph_bundle import write_subgraph
 from onnx_conformance.inputs.families import materialise
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.plugin.state import workbench
+from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 
 RULE = Rule({"factor": 4.0, "floor_ulp": 4.0}, "this test")
@@ -34,10 +34,10 @@ NATIVE_EXPORT = Case("keras_sequential", "keras_export", 18, "cpu")
 @pytest.fixture(scope="session")
 def subject_of(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return lambda case: LiveSubject(case, workbench(request.config), tolerances)
+    return lambda case: LiveSubject(case, conformance_session(request.config), tolerances)
 
 
-def feed_of(subject, batch=2):
+def inputs_of(subject, batch=2):
     return materialise(Recipe("normal", batch=batch, seed=3), subject.model)
 
 
@@ -89,40 +89,40 @@ def last_node_scaled(model):
 )
 def test_the_node_that_introduces_the_error_is_named(subject_of, case, edit, operators, tmp_path):
     wrong = edited(subject_of(case), tmp_path, edit)
-    found = localise(wrong, feed_of(wrong), RULE)
+    found = localise(wrong, inputs_of(wrong), RULE)
     assert found is not None
     assert found.kind == "conversion"
     assert found.operator in operators
-    assert found.after is None or found.after.yardsticks > RULE["factor"]
+    assert found.after is None or found.after.noise_floors > RULE["factor"]
     assert found.node in found.words
     assert json.dumps(found.as_dict())
 
 
 def test_native_module_and_operator_are_told(subject_of, tmp_path):
     found = localise(
-        edited(subject_of(TORCH), tmp_path, one_weight_doubled), feed_of(subject_of(TORCH)), RULE
+        edited(subject_of(TORCH), tmp_path, one_weight_doubled), inputs_of(subject_of(TORCH)), RULE
     )
     assert (found.native.operator, found.native.module) == ("addmm", "0")
-    assert found.before.yardsticks <= 1
+    assert found.before.noise_floors <= 1
     assert found.passed_on == 2
     assert found.readers
 
 
 def test_keras_layer_is_told(subject_of, tmp_path):
     wrong = edited(subject_of(KERAS), tmp_path, one_weight_doubled)
-    assert localise(wrong, feed_of(wrong), RULE).native.module == "dense"
+    assert localise(wrong, inputs_of(wrong), RULE).native.module == "dense"
 
 
 def test_what_is_missing_is_told(subject_of, tmp_path):
     wrong = edited(subject_of(TORCH), tmp_path, relu_bypassed)
-    found = localise(wrong, feed_of(wrong), RULE)
+    found = localise(wrong, inputs_of(wrong), RULE)
     assert [place.operator for place in found.missing] == ["relu"]
     assert "not to be found" in found.words
 
 
 def test_a_right_file_has_no_divergence(subject_of):
     right = subject_of(TORCH)
-    found = localise(right, feed_of(right), RULE)
+    found = localise(right, inputs_of(right), RULE)
     assert found.kind == "none"
     assert "no node leaves the budget" in found.words
     assert found.subgraph is None
@@ -134,13 +134,13 @@ def test_two_faults_are_counted(subject_of, tmp_path):
         last_node_scaled(model)
 
     wrong = edited(subject_of(TORCH), tmp_path, both)
-    assert localise(wrong, feed_of(wrong), RULE).operator == "Gemm"
+    assert localise(wrong, inputs_of(wrong), RULE).operator == "Gemm"
 
 
 @pytest.mark.parametrize("case", [TORCH, KERAS], ids=lambda case: case.id)
 def test_the_subgraph_fails_alone(subject_of, case, tmp_path):
     wrong = edited(subject_of(case), tmp_path, one_weight_doubled)
-    found = localise(wrong, feed_of(wrong), RULE)
+    found = localise(wrong, inputs_of(wrong), RULE)
     assert len(found.subgraph.nodes) <= 5
     assert write_subgraph(found, tmp_path)
     onnx.checker.check_model(onnx.load(tmp_path / "subgraph.onnx"))
@@ -153,7 +153,7 @@ def test_the_subgraph_fails_alone(subject_of, case, tmp_path):
 def test_a_mended_subgraph_no_longer_fails(subject_of, tmp_path):
     right = subject_of(TORCH)
     wrong = edited(right, tmp_path, one_weight_doubled)
-    write_subgraph(localise(wrong, feed_of(wrong), RULE), tmp_path)
+    write_subgraph(localise(wrong, inputs_of(wrong), RULE), tmp_path)
     mended = onnx.load(tmp_path / "subgraph.onnx")
     intact = {t.name: t for t in onnx.load(right.artifact.path).graph.initializer}
     for tensor in mended.graph.initializer:
@@ -166,27 +166,27 @@ def test_a_mended_subgraph_no_longer_fails(subject_of, tmp_path):
 def test_optimisation_is_told_from_the_file(subject_of, tmp_path, monkeypatch):
     """No level of ONNX Runtime errs here, so one is made to."""
     right = subject_of(TORCH)
-    bench = graph_levels.workbench_of(right)
+    bench = graph_levels.conformance_session_of(right)
     answer = bench.answer_at_level
 
-    def skewed(case, artifact, feed, level):
-        told = answer(case, artifact, feed, level)
+    def skewed(case, artifact, inputs, level):
+        told = answer(case, artifact, inputs, level)
         if level in ("enable_extended", "enable_layout", "enable_all"):
             told = {"outputs": {n: a * np.float32(1.01) for n, a in told["outputs"].items()}}
         return told
 
     monkeypatch.setattr(bench, "answer_at_level", skewed)
-    assert graph_levels.first_wrong(right, feed_of(right)) == "enable_extended"
+    assert graph_levels.first_wrong(right, inputs_of(right)) == "enable_extended"
     path = graph_levels.optimised_file(right, "enable_extended", tmp_path)
     assert ArtifactGraph(path).data_nodes
 
 
 def test_the_first_wrong_level_is_none_where_none_errs(subject_of):
     right = subject_of(TORCH)
-    assert graph_levels.first_wrong(right, feed_of(right)) is None
+    assert graph_levels.first_wrong(right, inputs_of(right)) is None
 
 
-# -- without engines ------------------------------------------------------------------------
+# -- without workers ------------------------------------------------------------------------
 
 
 def native_of(folder, *tensors):
@@ -260,8 +260,8 @@ def test_nan_must_stand_in_place():
 def test_yardsticks_are_the_worst_of_the_ways(tmp_path):
     x = np.ones((2, 3), np.float32)
     record = native_of(tmp_path, ("input", [], x)).records[0]
-    measure_yardsticks(tmp_path, [record], [x * np.float32(1.5)])
-    measure_yardsticks(tmp_path, [record], [x * np.float32(1.25)])
+    measure_noise_floors(tmp_path, [record], [x * np.float32(1.5)])
+    measure_noise_floors(tmp_path, [record], [x * np.float32(1.25)])
     assert record["yard_rms"] == record["yard_max"] == 0.5
 
 

@@ -86,22 +86,22 @@ class FakeSubject:
         self.session = SessionInfo("CPUExecutionProvider", ("0" * 64,), placement, (), (), 0.0)
         self._evaluator = ReferenceEvaluator(onnx.load(path))
 
-    def reference(self, feed):
+    def reference(self, inputs):
         def at(dtype, scale=1.0):
             weight = (WEIGHT * scale).astype(dtype)
-            with np.errstate(invalid="ignore"):  # some feeds hold infinities
-                return {"output": feed["input"].astype(dtype) @ weight + BIAS.astype(dtype)}
+            with np.errstate(invalid="ignore"):  # some inputs hold infinities
+                return {"output": inputs["input"].astype(dtype) @ weight + BIAS.astype(dtype)}
 
         replicas = tuple(at(np.float32, 1 + k * 2.0**-23) for k in (-1, 1, 2))
         return Reference(at(np.float64), at(np.float32), replicas)
 
-    def native(self, feed):
-        return self.reference(feed).native
+    def native(self, inputs):
+        return self.reference(inputs).native
 
-    def run(self, feed, repeat=0):
+    def run(self, inputs, repeat=0):
         given, (answer,) = self.artifact.facts["inputs"][0]["name"], self._evaluator.output_names
-        with np.errstate(invalid="ignore"):  # some feeds hold infinities
-            outputs = self._evaluator.run([answer], {given: feed["input"]})
+        with np.errstate(invalid="ignore"):  # some inputs hold infinities
+            outputs = self._evaluator.run([answer], {given: inputs["input"]})
         return Answer({"output": outputs[0]})
 
 
@@ -187,9 +187,9 @@ def verdicts(tmp_path_factory):
         folders.append(mended)
     subject = FakeSubject(save_model(root / "right" / "model.onnx"))
     good, bad = np.zeros((1, 8), np.float32), np.zeros((1, 9), np.float32)
-    for name, feed in (("refusal", good), ("refusal-mended", bad)):
+    for name, inputs in (("refusal", good), ("refusal-mended", bad)):
         result = failed(
-            "refusal", "answered", reproduction=reproduction.accepted({"input": feed}, None)
+            "refusal", "answered", reproduction=reproduction.accepted({"input": inputs}, None)
         )
         folders.append(bundle_of(run, subject, result, command=name))
     script = (
@@ -252,11 +252,13 @@ def test_an_absent_provider_is_neither_red_nor_green(run, tmp_path):
 
 def test_a_refused_feed_is_reproduced(run, tmp_path):
     subject = FakeSubject(save_model(tmp_path / "a" / "model.onnx"))
-    feed = {"input": np.zeros((1, 9), np.float32)}
-    folder = bundle_of(run, subject, failed("it", "no", reproduction=reproduction.unanswered(feed)))
+    inputs = {"input": np.zeros((1, 9), np.float32)}
+    folder = bundle_of(
+        run, subject, failed("it", "no", reproduction=reproduction.unanswered(inputs))
+    )
     done = reproduce(folder)
     assert done.returncode == 1
-    assert "the session refused the feed" in done.stdout
+    assert "the session refused the inputs" in done.stdout
 
 
 def test_a_bundle_replaces_its_elder_and_leaves_nothing_else(run, tmp_path):
@@ -292,8 +294,10 @@ def test_external_data_keeps_its_name(run, tmp_path):
 
 def test_an_array_may_have_any_name(run, tmp_path):
     subject = FakeSubject(save_model(tmp_path / "a" / "model.onnx"))
-    feed = {"file": np.ones(2), "scope/x:0": np.zeros((0, 3)), "allow_pickle": np.array(1.0)}
-    folder = bundle_of(run, subject, failed("it", "no", reproduction=reproduction.unanswered(feed)))
+    inputs = {"file": np.ones(2), "scope/x:0": np.zeros((0, 3)), "allow_pickle": np.array(1.0)}
+    folder = bundle_of(
+        run, subject, failed("it", "no", reproduction=reproduction.unanswered(inputs))
+    )
     with np.load(folder / "feed.npz") as file:
         assert {name: file[name].shape for name in file.files} == {
             "file": (2,), "scope/x:0": (0, 3), "allow_pickle": ()

@@ -79,8 +79,8 @@ def test_examples_of_variable_length_are_proved_by_dynamo_too(dynamo_run):
 LENGTHS = {"transformer_encoder": Axis(1, 32), "lstm": Axis(1, 20), "lstm_guarded": Axis(1, 20)}
 
 
-def extent(feed):
-    found = re.search(r"extent=([\d.]+)", feed)
+def extent(inputs):
+    found = re.search(r"extent=([\d.]+)", inputs)
     return float(found[1]) if found else MIDDLE
 
 
@@ -92,7 +92,7 @@ def test_sequences_are_proved_at_three_lengths_and_more(torch_run, dynamo_run):
     for case in cases:
         axis = LENGTHS[case["model"]]
         rows = [row for row in case["checks"] if row["name"] == "error_budget"]
-        proved = {axis.size(extent(row["feed"])) for row in rows if row["outcome"] == "passed"}
+        proved = {axis.size(extent(row["inputs"])) for row in rows if row["outcome"] == "passed"}
         assert {axis.low, axis.high} <= proved, case["id"]
         assert len(proved) >= 3, case["id"]
 
@@ -136,7 +136,7 @@ def test_a_plain_callable_is_judged_by_allclose_and_exactly(alarms):
 
 
 def test_a_whole_number_that_differs_is_red(alarms):
-    """Of equal readings the last is the highest: nothing but the feeds `zeros` and `ones` tells."""
+    """Of equal readings the last is the highest: nothing but the inputs `zeros` and `ones` tells."""
     assert "error_budget" in red_checks(alarms, "last")
 
 
@@ -204,7 +204,7 @@ def test_the_right_transformer_beside_them_is_not(spoiled):
 
 
 def test_an_lstm_with_two_gates_swapped_is_red(dynamo_run, tmp_path):
-    """The same values in other rows, which the audit of the weights leaves to the feeds."""
+    """The same values in other rows, which the audit of the weights leaves to the inputs."""
     model = onnx.load(dynamo_run[1] / "lstm_guarded-torch_dynamo-opset18.onnx")
     layer = next(node for node in model.graph.node if node.op_type == "LSTM")
     (weight,) = [tensor for tensor in model.graph.initializer if tensor.name == layer.input[1]]

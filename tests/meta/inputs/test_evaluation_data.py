@@ -59,8 +59,8 @@ def test_samples_and_labels_are_read_in_order(evaluation, digits):
     images, labels = digits
     samples = Folder("--evaluation-data", evaluation).samples(resolve_model(MODEL))
     assert len(samples) == len(images)
-    assert max(len(feed["input"]) for feed in samples.feeds) == 10
-    np.testing.assert_array_equal(np.concatenate([f["input"] for f in samples.feeds]), images)
+    assert max(len(inputs["input"]) for inputs in samples.input_sets) == 10
+    np.testing.assert_array_equal(np.concatenate([f["input"] for f in samples.input_sets]), images)
     np.testing.assert_array_equal(samples.labels, labels)
 
 
@@ -193,21 +193,21 @@ def judged(said, change=lambda logits: logits):
     model = resolve_model(MODEL)
     native = 8.0 * np.eye(10, dtype=np.float32)[said]
     converted = change(native)
-    feeds = TASKS[model.task].evaluation(model, 0).feeds
-    ends = np.cumsum([len(feed["input"]) for feed in feeds])
-    starts = {f.digest: end - len(f["input"]) for f, end in zip(feeds, ends, strict=True)}
+    input_sets = TASKS[model.task].evaluation(model, 0).input_sets
+    ends = np.cumsum([len(inputs["input"]) for inputs in input_sets])
+    starts = {f.digest: end - len(f["input"]) for f, end in zip(input_sets, ends, strict=True)}
 
-    def cut(logits, feed):
-        start = starts[feed.digest]
-        return {"output": logits[start : start + len(feed["input"])]}
+    def cut(logits, inputs):
+        start = starts[inputs.digest]
+        return {"output": logits[start : start + len(inputs["input"])]}
 
     subject = SimpleNamespace(
         model=model,
         seed=0,
         case=INT8_CASE,
         tolerances=TOLERANCES,
-        native=lambda feed: cut(native, feed),
-        run=lambda feed: Answer(cut(converted, feed)),
+        native=lambda inputs: cut(native, inputs),
+        run=lambda inputs: Answer(cut(converted, inputs)),
     )
     return check_task(subject)
 
@@ -221,7 +221,7 @@ def test_adopted_samples_are_what_the_check_judges_on(evaluation, digits, adopt)
     adopt(str(evaluation), "", (MODEL,))
     right = judged(mostly(digits[1]))
     assert (right.outcome, right.compared) == ("passed", 500)
-    assert right.feed == "500 samples of evaluation, with labels"
+    assert right.inputs == "500 samples of evaluation, with labels"
     assert right.reason.endswith("native names 10 of 10 classes, and is right on 96.0%")
     wrong = judged(mostly(digits[1]), lambda logits: np.roll(logits, 1, axis=0))
     assert wrong.outcome == "failed"
@@ -275,4 +275,4 @@ def test_a_run_is_judged_on_the_folder(tmp_path, evaluation):
     rows = [row for case in ran.document["cases"] for row in case["checks"]]
     [task] = [row for row in rows if row["name"] == "task" and row["outcome"] == "passed"]
     assert "500 samples" in task["reason"]
-    assert "500 samples of evaluation, with labels" in task["feed"]
+    assert "500 samples of evaluation, with labels" in task["inputs"]

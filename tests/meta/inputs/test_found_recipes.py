@@ -116,7 +116,7 @@ def test_replayed_on_the_models_that_match_and_planned_ahead(written, monkeypatc
     assert list(replayed("simple_net", 0)) == [*PINNED_NAMES, "found_bright", "found_2"]
     assert list(replayed("resnet18", 0)) == [*PINNED_NAMES, "found_2"]
     model = MODELS["simple_net"]
-    planned = {feed.digest for feed in FAMILIES["pinned"](model, 0).reference}
+    planned = {inputs.digest for inputs in FAMILIES["pinned"](model, 0).reference}
     assert materialise(Recipe("onehot", 1e6, 2, 7), model).digest in planned
 
 
@@ -135,7 +135,7 @@ def test_every_profile_replays_them(written, monkeypatch, tmp_path, pytestconfig
     )
     assert run.status == 0, run.text
     (case,) = run.document["cases"]
-    assert [row["feed"] for row in case["checks"]] == [
+    assert [row["inputs"] for row in case["checks"]] == [
         "onehot(scale=1e+06, batch=2, seed=7)",
         "ones(scale=1, batch=1, seed=0)",
     ]

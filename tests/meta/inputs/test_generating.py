@@ -8,11 +8,11 @@ from collections import Counter
 import pytest
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
-from onnx_conformance.checks.required import owed_by
+from onnx_conformance.checks.required import required_checks
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
-from onnx_conformance.report.document import owed
+from onnx_conformance.report.document import required_tests
 
 CASE = "simple_net-torch_torchscript-opset14-cpu"
 TESTS = {  # the check of a test whose name is not the check's
@@ -32,7 +32,7 @@ ORDINARY = Case("simple_net", "torch_torchscript", 14, "cpu")
 
 
 def names(model):
-    return Counter(one.check.name for one in owed_by(model, ORDINARY, 0, drawn=False))
+    return Counter(one.check.name for one in required_checks(model, ORDINARY, 0, drawn=False))
 
 
 def test_pytest_collects_the_same():
@@ -46,14 +46,14 @@ def test_pytest_collects_the_same():
     )  # fmt: skip
     found = re.findall(rf"::test_(\w+)\[(?:\w+-)?{CASE}[\]-]", ran.stdout)
     collected = Counter(TESTS.get(name, name) for name in found)
-    collected["error_budget"] -= 1  # the drawn feeds are one test
+    collected["error_budget"] -= 1  # the drawn inputs are one test
     assert collected == names(resolve_model("simple_net"))
 
 
 @pytest.mark.parametrize("model", [*MODELS])
 def test_a_case_owes_no_less(model):
     case = Case(model, "torch_torchscript", 14, "cpu")
-    wanted = owed(case, ordinary=True)
+    wanted = required_tests(case, ordinary=True)
     wanted["error_budget"] -= 1
     assert wanted == names(resolve_model(model))
 
@@ -66,4 +66,4 @@ def test_what_a_model_cannot_be_asked_it_does_not_owe():
 
 def test_drawn_feeds_come_on_top():
     model = resolve_model("simple_net")
-    assert len(list(owed_by(model, ORDINARY, 0, drawn=True))) > sum(names(model).values())
+    assert len(list(required_checks(model, ORDINARY, 0, drawn=True))) > sum(names(model).values())

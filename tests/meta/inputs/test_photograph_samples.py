@@ -17,7 +17,7 @@ from onnx_conformance.inputs.photographs import (
     imagenet_labels,
     levels_apart,
     normalised,
-    photograph_feed,
+    photograph_inputs,
     photographs,
     pillow_sample,
     read_photograph,
@@ -38,7 +38,7 @@ def squashed(photograph):
 
 
 class Pretender:
-    """A subject without engines, whose native and runtime say ``logits``, ``(1000,)``."""
+    """A subject without workers, whose native and runtime say ``logits``, ``(1000,)``."""
 
     case = Case("efficientnet_lite0", "torch_torchscript", 14, "cpu")
     model = MODEL
@@ -54,11 +54,11 @@ class Pretender:
     def preprocess(self, photograph):
         return pillow_sample(photograph, HOW) if self._sample is None else self._sample
 
-    def reference(self, feed):
+    def reference(self, inputs):
         native = {"output": self._logits}
         return Reference({"output": self._logits.astype(np.float64)}, native, (native,) * 3)
 
-    def run(self, feed, repeat=0):
+    def run(self, inputs, repeat=0):
         return Answer({"output": self._logits})
 
 
@@ -108,11 +108,11 @@ def test_both_sides_wrong_about_a_known_photograph_is_red(tolerances, sure_of):
 
 def test_sample_has_the_model_s_layout():
     last = replace(MODEL, inputs=(TensorSpec("input", ("batch_size", 224, 224, 3)),))
-    first = photograph_feed(MODEL, HOW, CHELSEA.path)["input"]
-    feed = photograph_feed(last, HOW, CHELSEA.path)["input"]
+    first = photograph_inputs(MODEL, HOW, CHELSEA.path)["input"]
+    inputs = photograph_inputs(last, HOW, CHELSEA.path)["input"]
     assert first.shape == (1, 3, 224, 224)
-    assert feed.shape == (1, 224, 224, 3)
-    assert np.array_equal(feed.transpose(0, 3, 1, 2), first)
+    assert inputs.shape == (1, 224, 224, 3)
+    assert np.array_equal(inputs.transpose(0, 3, 1, 2), first)
 
 
 def test_one_level_counts_as_one():

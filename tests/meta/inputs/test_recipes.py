@@ -17,7 +17,7 @@ from onnx_conformance.inputs.recipes import (
     CONSTANT,
     DISTRIBUTIONS,
     SCALES,
-    Feed,
+    Inputs,
     Recipe,
     calibration_batch,
 )
@@ -28,17 +28,17 @@ from onnx_conformance.session.worker_client import ROOT
 INPUTS = (TensorSpec("image", ("batch", 3, 16, 16)), TensorSpec("flat", ("batch", 10), "float64"))
 
 
-def feed(array, name="x"):
-    return Feed({name: array})
+def inputs(array, name="x"):
+    return Inputs({name: array})
 
 
-# -- feeds -----------------------------------------------------------------------------------
+# -- inputs -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("batch", [0, 1, 3])
 def test_feed_has_the_shapes_and_dtypes_of_the_inputs(distribution, batch):
-    made = Recipe(distribution, scale=10.0, batch=batch).feed(INPUTS)
+    made = Recipe(distribution, scale=10.0, batch=batch).inputs(INPUTS)
     assert {name: (array.shape, str(array.dtype)) for name, array in made.items()} == {
         "image": ((batch, 3, 16, 16), "float32"),
         "flat": ((batch, 10), "float64"),
@@ -52,13 +52,13 @@ def test_feed_has_the_shapes_and_dtypes_of_the_inputs(distribution, batch):
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_every_rank_can_be_fed(distribution, shape):
     spec = TensorSpec("x", shape)
-    assert Recipe(distribution, batch=2).feed((spec,))["x"].shape == spec.concrete(2)
+    assert Recipe(distribution, batch=2).inputs((spec,))["x"].shape == spec.concrete(2)
 
 
 @pytest.mark.parametrize("distribution", [d for d in DISTRIBUTIONS if d not in CONSTANT])
 def test_seed_changes_the_feed_and_samples_differ(distribution):
     first, second = (
-        Recipe(distribution, batch=3, seed=seed).feed(INPUTS)["image"] for seed in (0, 1)
+        Recipe(distribution, batch=3, seed=seed).inputs(INPUTS)["image"] for seed in (0, 1)
     )
     assert not np.array_equal(first, second)
     assert not np.array_equal(first[0], first[1])
@@ -67,19 +67,19 @@ def test_seed_changes_the_feed_and_samples_differ(distribution):
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_scale_multiplies_the_same_draw(distribution):
     plain, scaled = (
-        Recipe(distribution, scale=scale).feed(INPUTS)["flat"] for scale in (1.0, -8.0)
+        Recipe(distribution, scale=scale).inputs(INPUTS)["flat"] for scale in (1.0, -8.0)
     )
     assert np.array_equal(-8.0 * plain, scaled)
 
 
 @pytest.mark.parametrize("distribution", CONSTANT)
 def test_a_constant_distribution_knows_no_seed(distribution):
-    assert len({Recipe(distribution, seed=seed).feed(INPUTS).digest for seed in range(3)}) == 1
+    assert len({Recipe(distribution, seed=seed).inputs(INPUTS).digest for seed in range(3)}) == 1
 
 
 def test_distributions_are_what_their_names_say():
     def draw(distribution):
-        return Recipe(distribution, batch=8).feed(INPUTS)["image"].reshape(8, -1)
+        return Recipe(distribution, batch=8).inputs(INPUTS)["image"].reshape(8, -1)
 
     assert not draw("zeros").any()
     assert (draw("ones") == 1).all()
@@ -92,7 +92,7 @@ def test_distributions_are_what_their_names_say():
 
 def test_image_is_smoother_than_noise():
     def step(distribution):
-        image = Recipe(distribution, batch=4).feed((TensorSpec("x", ("batch", 3, 64, 64)),))["x"]
+        image = Recipe(distribution, batch=4).inputs((TensorSpec("x", ("batch", 3, 64, 64)),))["x"]
         return np.abs(np.diff(image, axis=-1)).mean() / image.std()
 
     assert step("image") < 0.4 * step("normal")
@@ -102,11 +102,13 @@ def test_feed_is_the_same_in_every_process():
     code = (
         "from onnx_conformance.inputs.recipes import *\n"
         "spec = (TensorSpec('x', ('batch', 3, 16, 16)),)\n"
-        "print(*(Recipe(d, 10.0, 2, 5).feed(spec).digest for d in DISTRIBUTIONS))"
+        "print(*(Recipe(d, 10.0, 2, 5).inputs(spec).digest for d in DISTRIBUTIONS))"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     spec = (TensorSpec("x", ("batch", 3, 16, 16)),)
-    assert result.stdout.split() == [Recipe(d, 10.0, 2, 5).feed(spec).digest for d in DISTRIBUTIONS]
+    assert result.stdout.split() == [
+        Recipe(d, 10.0, 2, 5).inputs(spec).digest for d in DISTRIBUTIONS
+    ]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_text_form(recipe, text):
 
 def test_unknown_distribution_is_an_error():
     with pytest.raises(ValueError, match="'cauchy' is not in list"):
-        Recipe("cauchy").feed(INPUTS)
+        Recipe("cauchy").inputs(INPUTS)
 
 
 # -- digests ---------------------------------------------------------------------------------
@@ -132,24 +134,24 @@ ARRAY = np.arange(6, dtype=np.float32)
 
 
 def test_digest_does_not_depend_on_memory_layout_or_order():
-    two = Feed({"a": ARRAY, "b": ARRAY + 1})
-    assert two.digest == Feed({"b": ARRAY + 1, "a": np.repeat(ARRAY, 2)[::2]}).digest
+    two = Inputs({"a": ARRAY, "b": ARRAY + 1})
+    assert two.digest == Inputs({"b": ARRAY + 1, "a": np.repeat(ARRAY, 2)[::2]}).digest
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        feed(ARRAY, "y"),
-        feed(ARRAY.astype(np.float64)),
-        feed(ARRAY.view(np.int32)),
-        feed(ARRAY.reshape(2, 3)),
-        feed(ARRAY.reshape(3, 2)),
-        feed(np.nextafter(ARRAY, np.float32(9))),
-        feed(-ARRAY * np.float32(-1.0) * np.where(ARRAY == 0, np.float32(-1), np.float32(1))),
-        feed(ARRAY[:5]),
-        Feed({"x": ARRAY, "y": ARRAY}),
-        Feed({"x": ARRAY, "y": ARRAY[:0]}),
-        Feed(),
+        inputs(ARRAY, "y"),
+        inputs(ARRAY.astype(np.float64)),
+        inputs(ARRAY.view(np.int32)),
+        inputs(ARRAY.reshape(2, 3)),
+        inputs(ARRAY.reshape(3, 2)),
+        inputs(np.nextafter(ARRAY, np.float32(9))),
+        inputs(-ARRAY * np.float32(-1.0) * np.where(ARRAY == 0, np.float32(-1), np.float32(1))),
+        inputs(ARRAY[:5]),
+        Inputs({"x": ARRAY, "y": ARRAY}),
+        Inputs({"x": ARRAY, "y": ARRAY[:0]}),
+        Inputs(),
     ],
     ids=[
         "name",
@@ -166,11 +168,11 @@ def test_digest_does_not_depend_on_memory_layout_or_order():
     ],
 )
 def test_digest_tells_feeds_apart(other):
-    assert other.digest != feed(ARRAY).digest
+    assert other.digest != inputs(ARRAY).digest
 
 
 def test_digest_tells_a_scalar_from_a_vector_of_one():
-    assert feed(np.array(1.0)).digest != feed(np.array([1.0])).digest
+    assert inputs(np.array(1.0)).digest != inputs(np.array([1.0])).digest
 
 
 # -- draws -----------------------------------------------------------------------------------
@@ -184,8 +186,8 @@ def test_recipes_shrink_to_the_simplest():
 
 @pytest.mark.parametrize("number", range(5))
 def test_no_draw_repeats_a_pinned_feed(number):
-    digests = {recipe.feed(INPUTS).digest for recipe in pinned(number).values()}
-    assert not digests & {recipe.feed(INPUTS).digest for recipe in foresee(number)}
+    digests = {recipe.inputs(INPUTS).digest for recipe in pinned(number).values()}
+    assert not digests & {recipe.inputs(INPUTS).digest for recipe in foresee(number)}
 
 
 @settings(max_examples=100)
@@ -281,6 +283,6 @@ def test_calibration_batch_is_repeatable_and_mixed(seed):
 
 @pytest.mark.parametrize(("extent", "larger"), [(0.25, "second"), (0.5, "first")])
 def test_either_of_two_axes_is_the_larger_one(extent, larger):
-    """A model that cuts one to the other's size is wrong on some feed."""
+    """A model that cuts one to the other's size is wrong on some inputs."""
     sizes = sizes_of((("first", Axis(1, 24)), ("second", Axis(1, 24))), extent)
     assert max(sizes, key=sizes.__getitem__) == larger

@@ -19,7 +19,7 @@ from onnx_conformance.diagnose.simplest_inputs import (
     simplicity,
 )
 from onnx_conformance.inputs.recipes import SCALES, Recipe
-from onnx_conformance.plugin.state import workbench
+from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 from studies.corpus import FAULTS
 from studies.corpus.making import load_corpus
@@ -49,7 +49,7 @@ def test_tried_in_order_and_all_simpler_with_no_more_samples(end):
 
 @pytest.mark.parametrize("end", ENDS, ids=str)
 def test_no_feed_is_tried_twice(end):
-    digests = [recipe.feed(INPUTS).digest for recipe in simpler(end)]
+    digests = [recipe.inputs(INPUTS).digest for recipe in simpler(end)]
     assert len(set(digests)) == len(digests)
 
 
@@ -82,7 +82,7 @@ def test_search(fails, simplest):
 
 
 class FakeSubject:
-    case, model, seed, hurried = PLAIN_CASE, MODELS[PLAIN_CASE.model], 0, False
+    case, model, seed, fail_fast = PLAIN_CASE, MODELS[PLAIN_CASE.model], 0, False
 
 
 class Judge:
@@ -94,7 +94,7 @@ class Judge:
     def __call__(self, subject, recipe):
         self.calls += 1
         outcome = "failed" if self.fails(recipe) else "passed"
-        return CheckResult("error_budget", outcome, "why", 1, feed=str(recipe))
+        return CheckResult("error_budget", outcome, "why", 1, inputs=str(recipe))
 
 
 def large(recipe):
@@ -110,7 +110,7 @@ def test_a_pass_is_left_as_it_is(judge):
 
 def test_a_pinned_failure_tells_the_simplest_and_how_to_pin_it():
     result = explained(Judge(large), FakeSubject(), Recipe("normal", 1e6, seed=3))
-    assert result.feed == "normal(scale=1e+06, batch=1, seed=3)"
+    assert result.inputs == "normal(scale=1e+06, batch=1, seed=3)"
     simplest, _, line = result.details
     assert simplest == "simplest recipe that fails: ones(scale=1000, batch=1, seed=0), of 7 tried"
     assert line.strip().startswith("- {recipe: {distribution: ones, scale: 1000.0, batch: 1")
@@ -118,7 +118,7 @@ def test_a_pinned_failure_tells_the_simplest_and_how_to_pin_it():
 
 def test_a_drawn_failure_is_the_simplest_one():
     result = shrunk(Judge(large), FakeSubject(), Recipe("image", 1e3, 3, 200))
-    assert result.feed == "ones(scale=1000, batch=1, seed=0)"
+    assert result.inputs == "ones(scale=1000, batch=1, seed=0)"
     assert result.details[0] == "found by: image(scale=1000, batch=3, seed=200)"
 
 
@@ -133,7 +133,7 @@ def test_a_subject_is_searched_once():
     check, subject = Judge(lambda recipe: recipe.batch > 1), FakeSubject()
     first = shrunk(check, subject, Recipe("image", batch=3, seed=9))
     searched = check.calls
-    assert shrunk(check, subject, Recipe("normal", batch=2)).feed == first.feed
+    assert shrunk(check, subject, Recipe("normal", batch=2)).inputs == first.inputs
     assert check.calls == searched + 2
 
 
@@ -141,7 +141,7 @@ def test_a_later_and_simpler_failure_is_not_hidden_by_the_first():
     subject = FakeSubject()
     explained(Judge(lambda recipe: recipe.seed == 9), subject, Recipe("image", seed=9))
     fails = Judge(lambda recipe: recipe == Recipe("onehot", seed=5))
-    assert shrunk(fails, subject, Recipe("onehot", seed=5)).feed == str(Recipe("onehot", seed=5))
+    assert shrunk(fails, subject, Recipe("onehot", seed=5)).inputs == str(Recipe("onehot", seed=5))
 
 
 def test_an_engine_that_dies_on_another_recipe_does_not_take_the_verdict():
@@ -151,7 +151,7 @@ def test_an_engine_that_dies_on_another_recipe_does_not_take_the_verdict():
         return Judge(large)(subject, recipe)
 
     result = shrunk(check, FakeSubject(), Recipe("normal", 1e6))
-    assert result.feed == "normal(scale=1e+06, batch=1, seed=0)"
+    assert result.inputs == "normal(scale=1e+06, batch=1, seed=0)"
     assert "of 3 tried" in result.details[1]
 
 
@@ -161,7 +161,7 @@ def test_an_engine_that_dies_on_another_recipe_does_not_take_the_verdict():
 @pytest.fixture(scope="module")
 def right(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return LiveSubject(PLAIN_CASE, workbench(request.config), tolerances)
+    return LiveSubject(PLAIN_CASE, conformance_session(request.config), tolerances)
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_a_case_of_the_baseline_without_a_candidate():
     covered(Selection(), CASE, option=True)
 
 
-# -- the engines -----------------------------------------------------------------------------
+# -- the workers -----------------------------------------------------------------------------
 
 
 def test_an_absent_provider(gate, baseline):
@@ -239,9 +239,9 @@ def test_a_clock_that_stands_still(gate, kept):
 
 @pytest.mark.parametrize("seconds", [0.0, float("nan"), -1.0])
 def test_times_that_are_none(seconds):
-    turn = SimpleNamespace(take=lambda: [seconds] * 4)
+    block = SimpleNamespace(take=lambda: [seconds] * 4)
     with pytest.raises(UnusableTimings, match="the clock is broken"):
-        draw([turn], [turn], plan_for(load_rules().timing), seconds=5, seed=0)
+        draw([block], [block], plan_for(load_rules().timing), seconds=5, seed=0)
 
 
 # -- options ---------------------------------------------------------------------------------
@@ -285,14 +285,14 @@ def test_options_that_leave_no_gate(gate, kept, option):
     assert run.text.count("ERROR") == 1, run.text
 
 
-GIVEN = {
+EXTERNAL = {
     "gate": "base", "engine": [], "batch_size": [], "gate_seconds": None, "gate_rules": None,
     "gate_threshold": None, "gate_strict": False, "in_process": False,
 }  # fmt: skip
 
 
 def asked(**changes):
-    return read_gate(lambda name, default=None: {**GIVEN, **changes}.get(name, default), [])
+    return read_gate(lambda name, default=None: {**EXTERNAL, **changes}.get(name, default), [])
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_options_that_make_no_gate(changes, words):
 
 
 def test_options_of_a_gate():
-    found = asked(engine=[f"baseline=popen//python={sys.executable}"], batch_size=[4, 4, 1])
+    found = asked(worker=[f"baseline=popen//python={sys.executable}"], batch_size=[4, 4, 1])
     assert found.spec == f"popen//python={sys.executable}"
     assert found.batch_sizes == (4, 1)
     assert asked(gate=None) is None

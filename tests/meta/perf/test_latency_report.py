@@ -8,7 +8,7 @@ import pytest
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.perf.latency.bench import Group
 from onnx_conformance.perf.latency.certification import NoResult, NotProved
-from onnx_conformance.perf.latency.contenders import Rival
+from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.latency_document import (
     beyond,
     group_absences,
@@ -23,12 +23,12 @@ from onnx_conformance.perf.latency.ratios import paired_ratio
 from onnx_conformance.perf.latency.rows import Row
 from tests.meta.running import run_suite
 
-EAGER, LAST = Rival("net", "eager"), Rival("net", "channels_last")
+EAGER, LAST = Contender("net", "eager"), Contender("net", "channels_last")
 FACTS = {"model": "net", "case": None, "placement": {"torch on cpu": "the whole model"}}
 FACTS |= {"memory_peak_mib": 10.0, "first_seconds": 0.1}
 
 
-class Session(Rival):
+class Session(Contender):
     label = "<b>route</b>"
 
 
@@ -87,8 +87,8 @@ def test_each_reason_is_told_once_and_red_ones_first():
         failures={
             EAGER: CapabilityMissing("no device"),
             LAST: CapabilityMissing("no device"),
-            Rival("net", "compile"): NoResult("wrong"),
-            Rival("net", "cuda"): NotProved("known"),
+            Contender("net", "compile"): NoResult("wrong"),
+            Contender("net", "cuda"): NotProved("known"),
         }
     )
     assert reasons(group_absences(1, group)) == [
@@ -101,7 +101,7 @@ def test_each_reason_is_told_once_and_red_ones_first():
 
 def test_what_is_known_to_fail_beyond_a_timed_call_is_told_once():
     rows = [{"label": "a-openvino", "beyond": ["of NaN"]}, {"label": "a-cpu"}]
-    told_of = "timed, and known to fail beyond ordinary feeds: a-openvino: of NaN"
+    told_of = "timed, and known to fail beyond ordinary inputs: a-openvino: of NaN"
     assert beyond([*rows, *rows]) == [told_of]
 
 
@@ -113,7 +113,7 @@ def test_figures_have_units_and_no_exponents():
 
 def test_the_page_is_self_contained_and_takes_hostile_names():
     group = make_group(2.0)
-    group.failures[Rival("net", "cuda")] = NoResult("<script>alert(1)</script>")
+    group.failures[Contender("net", "cuda")] = NoResult("<script>alert(1)</script>")
     text = render(make_document(group, exit_status=1))
     assert "<script" not in text
     assert "<b>route" not in text

@@ -9,26 +9,26 @@ from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session.cache_keys import model_request
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 LIMIT = 120.0
 MODEL = resolve_model("simple_net")
-FEED = Recipe("normal", batch=4, seed=3).feed(MODEL.inputs, MODEL.axes)
+FEED = Recipe("normal", batch=4, seed=3).inputs(MODEL.inputs, MODEL.axes)
 
 
 class Native:
-    """A torch engine with simple_net."""
+    """A torch worker with simple_net."""
 
     def __init__(self, double, folder):
-        self.engine = WorkerEngine(f"tests.meta.device_doubles:{double}")
+        self.worker = ProcessWorkerClient(f"tests.meta.device_doubles:{double}")
         self.what = {"model": model_request(MODEL, Settings()), "weights": str(folder / "w.npz")}
         self.ask("prepare", model=self.what["model"], path=self.what["weights"])
 
     def ask(self, method, **arguments):
-        return self.engine.call(method, LIMIT, **arguments)
+        return self.worker.call(method, LIMIT, **arguments)
 
-    def run(self, way):
-        (outputs,) = self.ask("run", precision=way, feeds=[FEED], **self.what)
+    def run(self, compute_mode):
+        (outputs,) = self.ask("run", precision=compute_mode, input_sets=[FEED], **self.what)
         return next(iter(outputs.values()))
 
 
@@ -37,16 +37,16 @@ def native(tmp_path_factory):
     made = Native("ProcessorServant", tmp_path_factory.mktemp("native"))
     made.ask("watch", everywhere="tf32")
     yield made
-    made.engine.close()
+    made.worker.close()
 
 
 @pytest.mark.parametrize(
     ("way", "switch"),
     [("float32 on cpu", "ieee"), ("tf32 on cpu", "tf32"), ("float16 on cpu", "ieee")],
 )
-def test_a_class_is_switched_whatever_the_models_file_said(native, way, switch):
+def test_a_class_is_switched_whatever_the_models_file_said(native, compute_mode, switch):
     native.ask("seen")
-    native.run(way)
+    native.run(compute_mode)
     assert native.ask("seen") == [(switch,) * 3]
     native.run("float32")
     assert native.ask("seen") == [("tf32",) * 3]  # as the file left it
@@ -66,7 +66,7 @@ def test_a_timed_form_waits_for_its_device(native, form, switch):
     """Its first call, which the host's clock reads, and those that no event ends."""
     before = native.ask("waited")
     native.ask("seen")
-    told = native.ask("rehearse", label=form, form=form, feed=FEED, **native.what)
+    told = native.ask("rehearse", label=form, form=form, inputs=FEED, **native.what)
     assert native.ask("waited") == before + 1
     assert native.ask("seen") == [(switch,) * 3]
     assert all(array.dtype == np.float32 for array in told["outputs"].values())
@@ -80,4 +80,4 @@ def test_a_device_on_which_torch_cannot_compute_is_absent(tmp_path):
         with pytest.raises(CapabilityMissing, match="cannot compute on it"):
             native.run("float32 on cuda")
     finally:
-        native.engine.close()
+        native.worker.close()

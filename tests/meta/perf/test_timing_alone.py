@@ -1,4 +1,4 @@
-"""What counts as agreement between an interleaved ratio and one of engines that ran alone."""
+"""What counts as agreement between an interleaved ratio and one of workers that ran alone."""
 
 import numpy as np
 import pytest

@@ -8,7 +8,7 @@ from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.latency.certification import NoResult, judge_timed
-from onnx_conformance.perf.latency.timed_inputs import timed_feed, timed_reference
+from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
 
 MODEL = resolve_model("simple_net")
 RULE = load_tolerances(TOLERANCES).defaults["error_budget"]
@@ -64,19 +64,19 @@ def test_a_wrong_answer_is_no_result(reference, outputs):
 def test_the_reference_is_that_of_the_very_feed(batch):
     asked = []
 
-    def answers(model, feed, yardstick):
-        asked.append(feed)
-        sums = {"output": next(iter(feed.values())).sum(axis=1, keepdims=True)}
+    def answers(model, inputs, noise_floor):
+        asked.append(inputs)
+        sums = {"output": next(iter(inputs.values())).sum(axis=1, keepdims=True)}
         return Reference(sums, sums, (sums,))
 
-    feed = timed_feed(MODEL, 0, batch)
+    inputs = timed_inputs(MODEL, 0, batch)
     known = timed_reference(MODEL, 0, batch, answers)
-    (values,) = feed.values()
+    (values,) = inputs.values()
     assert len(values) == batch
     assert np.array_equal(known.native["output"], values.sum(axis=1, keepdims=True))
     assert all(len(next(iter(given.values()))) < 16 for given in asked)  # no oracle at batch 16
 
 
 def test_a_feed_is_the_same_in_every_run():
-    one, other = timed_feed(MODEL, 0, 8), timed_feed(MODEL, 0, 8)
-    assert one.digest == other.digest != timed_feed(MODEL, 1, 8).digest
+    one, other = timed_inputs(MODEL, 0, 8), timed_inputs(MODEL, 0, 8)
+    assert one.digest == other.digest != timed_inputs(MODEL, 1, 8).digest

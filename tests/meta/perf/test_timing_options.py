@@ -3,13 +3,18 @@
 import pytest
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.perf.latency.contenders import native_rivals
-from onnx_conformance.perf.latency.minimum_speedups import SHIPPED, Floor, floor_of, load_floors
+from onnx_conformance.perf.latency.contenders import native_contenders
+from onnx_conformance.perf.latency.minimum_speedups import (
+    SHIPPED,
+    MinimumSpeedup,
+    load_minimum_speedups,
+    minimum_speedup_of,
+)
 from onnx_conformance.perf.latency.options import BATCH_SIZES, read_timing
 from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
 
-GIVEN = {
+EXTERNAL = {
     "batch_size": [], "native_form": [], "bench_seconds": 6.0, "affinity": "", "threads": 1,
     "require_speedup": "", "gate": None, "engine": [], "latency_json": "latency.json",
     "latency_html": "latency.html",
@@ -18,7 +23,7 @@ GIVEN = {
 
 def asked(*named, **changes):
     return read_timing(
-        lambda name, default=None: {**GIVEN, **changes}.get(name, default), list(named)
+        lambda name, default=None: {**EXTERNAL, **changes}.get(name, default), list(named)
     )
 
 
@@ -88,7 +93,7 @@ def test_processors_are_those_asked_for_or_the_last():
 
 def test_an_unknown_native_form_is_told():
     with pytest.raises(UsageError, match="--native-form jit: no such form; known: .*eager"):
-        native_rivals("resnet18", "torch", ("jit",))
+        native_contenders("resnet18", "torch", ("jit",))
 
 
 # -- floors ----------------------------------------------------------------------------------
@@ -115,21 +120,21 @@ def written(tmp_path):
 
 
 def test_the_shipped_floors_fit_every_case_at_the_default_sizes():
-    floors = load_floors(SHIPPED)
+    floors = load_minimum_speedups(SHIPPED)
     for size in BATCH_SIZES:
-        assert floor_of(floors, "resnet18-torch_dynamo-opset25-cpu", size).floor == 1.0
+        assert minimum_speedup_of(floors, "resnet18-torch_dynamo-opset25-cpu", size).floor == 1.0
 
 
 def test_the_first_floor_that_fits_decides(written):
-    floors = load_floors(written(GOOD))
-    assert floor_of(floors, "resnet18-a-cpu", 4).floor == 1.2
-    assert floor_of(floors, "mobilenet_v2-a-cpu", 1).floor == 1.0
+    floors = load_minimum_speedups(written(GOOD))
+    assert minimum_speedup_of(floors, "resnet18-a-cpu", 4).floor == 1.2
+    assert minimum_speedup_of(floors, "mobilenet_v2-a-cpu", 1).floor == 1.0
 
 
 @pytest.mark.parametrize(("case", "batch"), [("mobilenet_v2-a-cpu", 4), ("resnet18-a-cpu", 8)])
 def test_a_case_that_no_floor_fits_is_an_error(written, case, batch):
     with pytest.raises(UsageError, match=f"no entry fits {case} at batch {batch}"):
-        floor_of(load_floors(written(GOOD)), case, batch)
+        minimum_speedup_of(load_minimum_speedups(written(GOOD)), case, batch)
 
 
 @pytest.mark.parametrize(
@@ -157,18 +162,18 @@ def test_malformed_floors(written, old, new, words):
     text = new if old == GOOD else GOOD.replace(old, new, 1)
     assert text != GOOD
     with pytest.raises(UsageError, match=words) as caught:
-        load_floors(written(text))
+        load_minimum_speedups(written(text))
     assert "\n" not in str(caught.value)
     assert "floors.yaml" in str(caught.value)
 
 
 def test_no_file_of_floors(tmp_path):
     with pytest.raises(UsageError, match="cannot read"):
-        load_floors(tmp_path / "absent.yaml")
+        load_minimum_speedups(tmp_path / "absent.yaml")
 
 
 @pytest.mark.parametrize(("high", "red"), [(1.19, True), (1.2, False), (3.0, False)])
 def test_only_an_interval_below_the_floor_is_red(high, red):
-    problem = Floor("*", (1,), 1.2, "it was so").problem(Ratio(1.0, 0.9, high))
+    problem = MinimumSpeedup("*", (1,), 1.2, "it was so").problem(Ratio(1.0, 0.9, high))
     assert bool(problem) is red
     assert not red or "at least 1.2 is required (it was so)" in problem

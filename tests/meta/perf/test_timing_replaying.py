@@ -1,4 +1,4 @@
-"""pytest-benchmark is given the engine's seconds, all of them and nothing else."""
+"""pytest-benchmark is given the worker's seconds, all of them and nothing else."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from onnx_conformance.perf.latency.contenders import Rival
+from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.pytest_benchmark import CLOCK
 from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.latency.rows import Row
@@ -15,7 +15,7 @@ from tests.meta.running import ROOT, environment_of_a_run
 
 SECONDS = (0.25, 0.5, 0.125, 1e-6, 3.0)
 ROW = Row(
-    Rival("simple_net", "eager"),
+    Contender("simple_net", "eager"),
     batch=4,
     seconds=np.array(SECONDS),
     rounds=np.array([0.25, 0.5]),

@@ -6,9 +6,9 @@ import pytest
 
 from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.perf.latency.contenders import (
-    Rival,
-    native_rivals,
-    runtime_rivals,
+    Contender,
+    native_contenders,
+    runtime_contenders,
     timed_cases,
 )
 from onnx_conformance.perf.latency.options import Timing
@@ -25,34 +25,36 @@ def of(model="resnet18", exporter="torch_dynamo", opset=18, provider="cpu", **op
 @pytest.mark.parametrize(
     ("rival", "label"),
     [
-        (Rival("resnet18", "eager"), "native-eager"),
-        (Rival("resnet18", "channels_last"), "native-channels_last"),
-        (Rival("resnet18", "plain", DYNAMO), "torch_dynamo-opset18-cpu"),
-        (Rival("resnet18", "copies", of(provider="cuda")), "torch_dynamo-opset18-cuda-copies"),
+        (Contender("resnet18", "eager"), "native-eager"),
+        (Contender("resnet18", "channels_last"), "native-channels_last"),
+        (Contender("resnet18", "plain", DYNAMO), "torch_dynamo-opset18-cpu"),
+        (Contender("resnet18", "copies", of(provider="cuda")), "torch_dynamo-opset18-cuda-copies"),
         (
-            Rival("resnet18", "plain", of(external_data=True)),
+            Contender("resnet18", "plain", of(external_data=True)),
             "torch_dynamo+external_data-opset18-cpu",
         ),
     ],
 )
-def test_labels_are_stable(rival, label):
-    assert rival.label == label
+def test_labels_are_stable(contender, label):
+    assert contender.label == label
 
 
 def test_labels_of_a_model_are_its_own():
     cases = timed_cases(tuple(select_cases(Selection(models=("resnet18",)))), ())
-    labels = [r.label for r in [*native_rivals("resnet18", "torch", ()), *runtime_rivals(cases)]]
+    labels = [
+        r.label for r in [*native_contenders("resnet18", "torch", ()), *runtime_contenders(cases)]
+    ]
     assert len(labels) == len(set(labels)) >= 4
 
 
 def test_eager_comes_first_and_costly_forms_on_request():
-    forms = [rival.form for rival in native_rivals("resnet18", "torch", ())]
+    forms = [contender.form for contender in native_contenders("resnet18", "torch", ())]
     assert forms == ["eager", "channels_last"]
-    forms = [rival.form for rival in native_rivals("resnet18", "torch", ("compile",))]
+    forms = [contender.form for contender in native_contenders("resnet18", "torch", ("compile",))]
     assert forms == ["eager", "compile"]
-    forms = [rival.form for rival in native_rivals("keras_x", "keras", ())]
+    forms = [contender.form for contender in native_contenders("keras_x", "keras", ())]
     assert forms == ["eager", "function", "predict_on_batch"]
-    forms = [rival.form for rival in native_rivals("keras_x", "keras", ("compile",))]
+    forms = [contender.form for contender in native_contenders("keras_x", "keras", ("compile",))]
     assert forms == ["eager"]  # a form of the other framework
 
 
@@ -86,8 +88,8 @@ def test_given_artifacts_are_all_timed():
 
 
 def test_on_a_gpu_copies_stand_apart():
-    found = runtime_rivals([DYNAMO, of(provider="cuda")])
-    assert [(rival.case.provider, rival.form) for rival in found] == [
+    found = runtime_contenders([DYNAMO, of(provider="cuda")])
+    assert [(contender.case.provider, contender.form) for contender in found] == [
         ("cpu", "plain"),
         ("cuda", "plain"),
         ("cuda", "io_binding"),
@@ -107,15 +109,15 @@ def test_on_a_gpu_copies_stand_apart():
 )
 def test_a_case_is_compared_with_native_in_its_class_on_its_device(provider, precision, form):
     case = Case("resnet18", "torch_dynamo", 18, provider, precision=precision)
-    over = Rival("resnet18", "plain", case).compared_with
-    assert over == Rival("resnet18", form)
-    assert over in native_rivals("resnet18", "torch", (), [case])
+    over = Contender("resnet18", "plain", case).compared_with
+    assert over == Contender("resnet18", form)
+    assert over in native_contenders("resnet18", "torch", (), [case])
     assert (over.judged_as is None) == (form == "eager")
 
 
 def test_native_on_cuda_is_judged_by_its_class():
-    assert Rival("resnet18", "cuda_tf32").judged_as.precision == "tf32"
-    assert Rival("resnet18", "cuda_tf32").compared_with == Rival("resnet18", "cuda")
+    assert Contender("resnet18", "cuda_tf32").judged_as.precision == "tf32"
+    assert Contender("resnet18", "cuda_tf32").compared_with == Contender("resnet18", "cuda")
 
 
 def made_run(frameworks=()):
@@ -135,10 +137,10 @@ def test_ids_of_rows_are_unique_and_each_batch_size_has_its_rivals():
     assert "simple_net-b4-native-eager" in ids
     assert "simple_net-b1-torch_torchscript-opset14-cpu" in ids
     for row in rows:
-        assert row.rival in row.rivals
-        assert {rival.model for rival in row.rivals} == {row.rival.model}
+        assert row.contender in row.contenders
+        assert {contender.model for contender in row.contenders} == {row.contender.model}
 
 
 def test_a_framework_that_is_left_out_is_not_timed():
     rows = list(wanted_rows(made_run(frameworks=("keras",))))
-    assert {row.rival.model for row in rows} == {"keras_sequential"}
+    assert {row.contender.model for row in rows} == {"keras_sequential"}

@@ -210,4 +210,4 @@ def test_a_drawn_failure_shrinks_to_the_smallest_recipe(tmp_path, cache):
     arguments = ("--model=simple_net", "--exporter=lying", "--provider=cpu", "-k", "drawn")
     run = run_suite(tmp_path, "tests/test_function.py", *arguments, cache, plugin="bad_exporters")
     assert run.status == 1
-    assert "batch=1, seed=0)" in run.text.split("feed: ")[1].splitlines()[0]
+    assert "batch=1, seed=0)" in run.text.split("inputs: ")[1].splitlines()[0]

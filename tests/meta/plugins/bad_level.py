@@ -2,12 +2,12 @@
 
 from onnx_conformance.session import worker_queue
 
-_engine = worker_queue.Lanes._engine
-SERVANT = "tests.meta.plugins.bad_level_servant:Servant"
+_worker = worker_queue.WorkerQueues._worker
+BACKEND = "tests.meta.plugins.bad_level_servant:Backend"
 
 
 def _optimising(self, kind, spec):
-    return _engine(self, SERVANT if kind == "onnxruntime" else kind, spec)
+    return _worker(self, BACKEND if kind == "onnxruntime" else kind, spec)
 
 
-worker_queue.Lanes._engine = _optimising
+worker_queue.WorkerQueues._worker = _optimising

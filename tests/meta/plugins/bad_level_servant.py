@@ -1,14 +1,14 @@
 """ONNX Runtime that answers a tenth too much from the extended level on."""
 
-from onnx_conformance.workers.onnxruntime.backend import OrtServant
+from onnx_conformance.workers.onnxruntime.backend import OnnxRuntimeBackend
 
 RIGHT = ("disable_all", "enable_basic")
 COLUMNS = 5  # of the model that is judged: the probe's own model stays right
 
 
-class Servant(OrtServant):
-    def run(self, session, feeds, *arguments, **named):
-        results = super().run(session, feeds, *arguments, **named)
+class Backend(OnnxRuntimeBackend):
+    def run(self, session, input_sets, *arguments, **named):
+        results = super().run(session, input_sets, *arguments, **named)
         if session["graph_level"] in RIGHT:
             return results
         return [_worse(result) for result in results]

@@ -5,15 +5,15 @@ from dataclasses import replace
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.session import worker_queue
 
-_engine = worker_queue.Lanes._engine
-SERVANT = "tests.meta.plugins.falling_servant:Servant"
+_worker = worker_queue.WorkerQueues._worker
+BACKEND = "tests.meta.plugins.falling_servant:Backend"
 
 for name in ("aborting", "hanging", "losing", "stillborn"):
     PROVIDERS.register(name, replace(CPU, name=name, environment={"FALLS_BY": name}))
 
 
 def _falling(self, kind, spec):
-    return _engine(self, SERVANT if spec and "FALLS_BY" in spec else kind, spec)
+    return _worker(self, BACKEND if spec and "FALLS_BY" in spec else kind, spec)
 
 
-worker_queue.Lanes._engine = _falling
+worker_queue.WorkerQueues._worker = _falling

@@ -10,14 +10,14 @@ from onnx_conformance.workers.onnxruntime import backend
 PROBE = "probe.onnx"  # which only one of them does not survive
 
 
-class Servant(backend.OrtServant):
-    def run(self, session, feeds):
-        way, probed = os.environ["FALLS_BY"], session["files"][0].endswith(PROBE)
-        if way == "stillborn" or (way == "aborting" and not probed):
+class Backend(backend.OnnxRuntimeBackend):
+    def run(self, session, input_sets):
+        compute_mode, probed = os.environ["FALLS_BY"], session["files"][0].endswith(PROBE)
+        if compute_mode == "stillborn" or (compute_mode == "aborting" and not probed):
             os.abort()
-        if way == "hanging" and not probed:
+        if compute_mode == "hanging" and not probed:
             time.sleep(600)
-        answers = super().run(session, feeds)
+        answers = super().run(session, input_sets)
         return answers if probed else [_lost() for _ in answers]
 
 

@@ -1,13 +1,13 @@
-"""A torch engine whose float64 is float32 in a wider array."""
+"""A torch worker whose float64 is float32 in a wider array."""
 
 from onnx_conformance.session import worker_queue
 
-_engine = worker_queue.Lanes._engine
-SERVANT = "tests.meta.plugins.float32_servant:Servant"
+_worker = worker_queue.WorkerQueues._worker
+BACKEND = "tests.meta.plugins.float32_servant:Backend"
 
 
 def _float32(self, kind, spec):
-    return _engine(self, SERVANT if kind == "torch" else kind, spec)
+    return _worker(self, BACKEND if kind == "torch" else kind, spec)
 
 
-worker_queue.Lanes._engine = _float32
+worker_queue.WorkerQueues._worker = _float32

@@ -1,15 +1,15 @@
-"""The servant of float32_oracle.py; imports torch, so only an engine's process may import it."""
+"""The backend of float32_oracle.py; imports torch, so only a worker's process may import it."""
 
 import numpy as np
 
-from onnx_conformance.workers.torch.backend import TorchServant
+from onnx_conformance.workers.torch.backend import TorchBackend
 
 
-class Servant(TorchServant):
+class Backend(TorchBackend):
     """Answers in float32, whatever it is asked for."""
 
-    def run(self, model, weights, precision, feeds, **more):
+    def run(self, model, weights, precision, input_sets, **more):
         if precision != "float64":
-            return super().run(model, weights, precision, feeds, **more)
-        rows = super().run(model, weights, "float32", feeds, **more)
+            return super().run(model, weights, precision, input_sets, **more)
+        rows = super().run(model, weights, "float32", input_sets, **more)
         return [{name: array.astype(np.float64) for name, array in row.items()} for row in rows]

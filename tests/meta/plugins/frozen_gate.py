@@ -1,4 +1,4 @@
-"""The engines of every gated case have a clock that stands still."""
+"""The workers of every gated case have a clock that stands still."""
 
 from functools import partial
 
@@ -6,6 +6,6 @@ from onnx_conformance.perf.gate import gate
 
 gate.Gate = partial(
     gate.Gate,
-    engine="tests.meta.frozen:Frozen",
+    worker="tests.meta.frozen:Frozen",
     forms={gate.BASELINE: "frozen-0.001", gate.CANDIDATE: "frozen-0.001"},
 )

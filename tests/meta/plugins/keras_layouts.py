@@ -1,4 +1,4 @@
-"""A small channels-last Keras model, and a route that exports it for channels-first feeds."""
+"""A small channels-last Keras model, and a route that exports it for channels-first inputs."""
 
 from onnx_conformance.catalog.exporters import EXPORTERS, Exporter
 from onnx_conformance.catalog.models import register_model

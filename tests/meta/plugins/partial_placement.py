@@ -2,12 +2,12 @@
 
 from onnx_conformance.session import worker_queue
 
-_engine = worker_queue.Lanes._engine
-SERVANT = "tests.meta.plugins.partial_placement_servant:Servant"
+_worker = worker_queue.WorkerQueues._worker
+BACKEND = "tests.meta.plugins.partial_placement_servant:Backend"
 
 
 def _partial(self, kind, spec):
-    return _engine(self, SERVANT if kind == "onnxruntime" else kind, spec)
+    return _worker(self, BACKEND if kind == "onnxruntime" else kind, spec)
 
 
-worker_queue.Lanes._engine = _partial
+worker_queue.WorkerQueues._worker = _partial

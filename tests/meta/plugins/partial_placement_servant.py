@@ -1,9 +1,9 @@
 """ONNX Runtime that leaves a node to another provider, by its own word."""
 
-from onnx_conformance.workers.onnxruntime.backend import OrtServant
+from onnx_conformance.workers.onnxruntime.backend import OnnxRuntimeBackend
 
 
-class Servant(OrtServant):
+class Backend(OnnxRuntimeBackend):
     def open(self, session):
         told = super().open(session)
         return {**told, "placement": {**told["placement"], "OtherExecutionProvider": {"Shape": 1}}}

@@ -3,8 +3,8 @@
 from onnx_conformance.catalog.providers import PROVIDERS, Provider
 from onnx_conformance.session import worker_queue
 
-_engine = worker_queue.Lanes._engine
-SERVANT = "tests.meta.plugins.partial_provider_servant:Servant"
+_worker = worker_queue.WorkerQueues._worker
+BACKEND = "tests.meta.plugins.partial_provider_servant:Backend"
 
 for name, measured in (("partial", "1"), ("unmeasured", "0")):
     environment = {"PARTIAL_MEASURED": measured}
@@ -12,7 +12,7 @@ for name, measured in (("partial", "1"), ("unmeasured", "0")):
 
 
 def _partial(self, kind, spec):
-    return _engine(self, SERVANT if spec and "PARTIAL_MEASURED" in spec else kind, spec)
+    return _worker(self, BACKEND if spec and "PARTIAL_MEASURED" in spec else kind, spec)
 
 
-worker_queue.Lanes._engine = _partial
+worker_queue.WorkerQueues._worker = _partial

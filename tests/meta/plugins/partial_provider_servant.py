@@ -2,12 +2,12 @@
 
 import os
 
-from onnx_conformance.workers.onnxruntime.backend import OrtServant
+from onnx_conformance.workers.onnxruntime.backend import OnnxRuntimeBackend
 
 CPU, PARTIAL = "CPUExecutionProvider", "PartialExecutionProvider"
 
 
-class Servant(OrtServant):
+class Backend(OnnxRuntimeBackend):
     def versions(self):
         return {**super().versions(), "compiled_in": [CPU, PARTIAL]}
 
@@ -17,14 +17,14 @@ class Servant(OrtServant):
         left = {name: nodes.pop(name) for name in ("Relu",) if name in nodes}
         return {**told, "placement": {PARTIAL: nodes, CPU: left}}
 
-    def run(self, session, feeds):
-        return super().run(_on_the_cpu(session), feeds)
+    def run(self, session, input_sets):
+        return super().run(_on_the_cpu(session), input_sets)
 
-    def profile(self, session, feed, warm, runs):
+    def profile(self, session, inputs, warm, runs):
         assert not self._sessions, "this process judges, and must not be profiled"
         if os.environ["PARTIAL_MEASURED"] == "0":
             raise RuntimeError("no profiler here")
-        found = super().profile(_on_the_cpu(session), feed, warm, runs)
+        found = super().profile(_on_the_cpu(session), inputs, warm, runs)
         return {**found, "nodes": {CPU: found["run"] / 8, PARTIAL: found["run"] / 2}}
 
 

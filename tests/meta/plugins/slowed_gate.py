@@ -6,6 +6,6 @@ from onnx_conformance.perf.gate import gate
 
 gate.Gate = partial(
     gate.Gate,
-    engine="tests.meta.slowed:Slowed",
+    worker="tests.meta.slowed:Slowed",
     forms={gate.BASELINE: "plain", gate.CANDIDATE: "slowed-2.0"},
 )

@@ -5,8 +5,8 @@ from dataclasses import replace
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.session import worker_queue
 
-_engine = worker_queue.Lanes._engine
-SERVANT = "tests.meta.plugins.unsteady_servant:Servant"
+_worker = worker_queue.WorkerQueues._worker
+BACKEND = "tests.meta.plugins.unsteady_servant:Backend"
 UNSTEADY = {"UNSTEADY": "1"}
 
 for name, promised in (("promising", True), ("honest", False)):
@@ -15,7 +15,7 @@ for name, promised in (("promising", True), ("honest", False)):
 
 
 def _unsteady(self, kind, spec):
-    return _engine(self, SERVANT if spec and "UNSTEADY" in spec else kind, spec)
+    return _worker(self, BACKEND if spec and "UNSTEADY" in spec else kind, spec)
 
 
-worker_queue.Lanes._engine = _unsteady
+worker_queue.WorkerQueues._worker = _unsteady

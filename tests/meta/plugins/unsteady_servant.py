@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from onnx_conformance.workers.onnxruntime.backend import OrtServant
+from onnx_conformance.workers.onnxruntime.backend import OnnxRuntimeBackend
 
 COLUMNS = 5  # of the model that is judged: the probe's own model stays right
 
 
-class Servant(OrtServant):
+class Backend(OnnxRuntimeBackend):
     _answers = 0
 
-    def run(self, session, feeds):
-        return [self._swayed(result) for result in super().run(session, feeds)]
+    def run(self, session, input_sets):
+        return [self._swayed(result) for result in super().run(session, input_sets)]
 
     def _swayed(self, result):
         self._answers += 1

@@ -5,7 +5,13 @@ from collections import Counter
 import pytest
 
 from onnx_conformance.core.spec import Case, ExportOptions
-from onnx_conformance.report.document import is_complete, owed, sentence, totals, verdict_of
+from onnx_conformance.report.document import (
+    is_complete,
+    required_tests,
+    sentence,
+    totals,
+    verdict_of,
+)
 
 CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
 STATIC = Case("simple_net", "torch_torchscript", 14, "cpu", ExportOptions(dynamic_batch=False))
@@ -22,17 +28,17 @@ def case_of(verdict, *, complete=True, option=False, score=1.0, int8=False):
 
 
 def test_a_case_that_ran_everything_is_complete():
-    assert is_complete(CASE, rows_of(owed(CASE, ordinary=True)), ordinary=True)
+    assert is_complete(CASE, rows_of(required_tests(CASE, ordinary=True)), ordinary=True)
 
 
-@pytest.mark.parametrize("name", sorted(owed(CASE, ordinary=True)))
+@pytest.mark.parametrize("name", sorted(required_tests(CASE, ordinary=True)))
 def test_a_case_that_lacks_one_test_is_not(name):
-    counts = owed(CASE, ordinary=True) - Counter([name])
+    counts = required_tests(CASE, ordinary=True) - Counter([name])
     assert not is_complete(CASE, rows_of(counts), ordinary=True)
 
 
 def test_a_skipped_test_is_not_run():
-    rows = rows_of(owed(CASE, ordinary=True))
+    rows = rows_of(required_tests(CASE, ordinary=True))
     rows[0]["outcome"] = "skipped"
     assert not is_complete(CASE, rows, ordinary=True)
 

@@ -30,7 +30,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.elements, self.open, self.words = [], [], []
-        self.feed(text)
+        self.inputs(text)
         self.close()
         assert not self.open, f"never closed: {self.open}"
         self.text = re.sub(r"\s+", " ", "".join(self.words))
@@ -197,7 +197,7 @@ def test_hostile_text_stays_text():
             return [poison(item) for item in value]
         return HOSTILE if isinstance(value, str) and value not in KEYS else value
 
-    KEYS = {*html.MARKS, "red"}  # what the schema fixes; all other text is poisoned
+    KEYS = {*html.MARKS, "red"}  # what the schema fixes; all other text is non-finite
     case = fail(make_case("m", "torch_dynamo", 18), "error_budget", 9.0)
     clean = make_document([case], verdict="red")
     KEYS |= {*keys_of(clean)} - {"CPUExecutionProvider", "Conv", "cpu", "cuda", "import", "torch"}

@@ -13,9 +13,9 @@ from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.session.external_artifacts import (
     asked_opset,
     chosen_by_exporter,
-    given_cases,
+    external_cases,
     labelled,
-    read_given,
+    read_external_artifact,
 )
 from tests.meta.running import run_suite
 
@@ -160,9 +160,9 @@ def test_links_in_a_circle_are_walked_once(tmp_path):
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.onnx")
-    (case,) = given_cases((str(tmp_path),), ("simple_net",), (), (), ("cpu",))
+    (case,) = external_cases((str(tmp_path),), ("simple_net",), (), (), ("cpu",))
     with pytest.raises(StageFailure, match="is no file"):
-        read_given(case)
+        read_external_artifact(case)
 
 
 def test_equal_names_are_refused(tmp_path):
@@ -180,7 +180,7 @@ def test_the_asked_opset_is_the_option_the_manifest_or_the_name(tmp_path):
     assert asked_opset(path, "x-opset9") == 9
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     assert asked_opset(path, "x-opset9") == 13
-    (case,) = given_cases((str(path),), ("simple_net",), (), (17,), ("cpu",))
+    (case,) = external_cases((str(path),), ("simple_net",), (), (17,), ("cpu",))
     assert case.opset == 17
 
 
@@ -223,6 +223,6 @@ def test_weights_come_from_beside_the_file_only(tmp_path, location, words):
     home.mkdir()
     path = home / "model.onnx"
     path.write_bytes(with_weights_in(location).SerializeToString())
-    (case,) = given_cases((str(path),), ("simple_net",), (), (), ("cpu",))
+    (case,) = external_cases((str(path),), ("simple_net",), (), (), ("cpu",))
     with pytest.raises(StageFailure, match=words):
-        read_given(case)
+        read_external_artifact(case)

@@ -1,4 +1,4 @@
-"""A feed that ends the runtime's process is found, and spoils no other's answer."""
+"""A set of inputs that ends the runtime's process is found, and spoils no other's answer."""
 
 from types import SimpleNamespace
 
@@ -7,12 +7,12 @@ import pytest
 
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.robustness import check_empty_batch, check_refusal
-from onnx_conformance.core.errors import EngineDied, EngineError, StageFailure
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.core.errors import StageFailure, WorkerDied, WorkerError
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.isolation import MOST_DEATHS, hung, run_isolated
 from onnx_conformance.session.subject import Answer
 
-FEEDS = [Feed(x=np.full(1, value)) for value in range(5)]
+FEEDS = [Inputs(x=np.full(1, value)) for value in range(5)]
 
 
 def failure(error):
@@ -21,9 +21,9 @@ def failure(error):
     return stage
 
 
-DEATH = EngineDied("onnxruntime engine died", "in 'run', exit status -6", "a word\nthe last word\n")
-HANG = EngineDied("onnxruntime engine hung", "'run' gave no answer within 9 s and was killed")
-RAISED = EngineError("RuntimeError", "no")
+DEATH = WorkerDied("onnxruntime worker died", "in 'run', exit status -6", "a word\nthe last word\n")
+HANG = WorkerDied("onnxruntime worker hung", "'run' gave no answer within 9 s and was killed")
+RAISED = WorkerError("RuntimeError", "no")
 
 
 LOST = "Fail: CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=h"
@@ -34,7 +34,7 @@ def kept():
 
 
 class Gpu:
-    """A process whose GPU is lost to some feeds, and answers nothing until it is renewed."""
+    """A process whose GPU is lost to some inputs, and answers nothing until it is renewed."""
 
     def __init__(self, deadly, words=LOST):
         self.deadly, self.words, self.lost, self.renewed = deadly, words, False, 0
@@ -42,8 +42,8 @@ class Gpu:
     def renew(self):
         self.lost, self.renewed = False, self.renewed + 1
 
-    def run(self, feeds):
-        return [self.answer(int(feed["x"][0])) for feed in feeds]
+    def run(self, input_sets):
+        return [self.answer(int(inputs["x"][0])) for inputs in input_sets]
 
     def answer(self, value):
         self.lost = self.lost or value in self.deadly
@@ -51,11 +51,11 @@ class Gpu:
 
 
 def runner(deadly, error=DEATH):
-    """Answers each feed with its number, and counts its calls."""
+    """Answers each set of inputs with its number, and counts its calls."""
     calls = []
 
-    def run(feeds):
-        values = [int(feed["x"][0]) for feed in feeds]
+    def run(input_sets):
+        values = [int(inputs["x"][0]) for inputs in input_sets]
         calls.append(values)
         if deadly.intersection(values):
             raise failure(error)
@@ -122,14 +122,14 @@ def test_other_errors_renew_nothing(words):
     assert len(run_isolated(Gpu({2}, words).run, FEEDS, kept)) == len(FEEDS)
 
 
-def dead(feed, repeat=0):
-    return Answer(None, "onnxruntime engine died", died=True)
+def dead(inputs, repeat=0):
+    return Answer(None, "onnxruntime worker died", died=True)
 
 
 def test_a_crash_is_neither_a_refusal_nor_an_answer():
-    """Not even where native refuses the feed too."""
+    """Not even where native refuses the inputs too."""
     subject = SimpleNamespace(
-        model=MODELS["simple_net"], seed=0, run=dead, native_refusal=lambda feed: "no"
+        model=MODELS["simple_net"], seed=0, run=dead, native_refusal=lambda inputs: "no"
     )
     assert not check_empty_batch(subject).passed
     assert not check_refusal(subject, "rank").passed

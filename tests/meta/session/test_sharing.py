@@ -10,7 +10,7 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.inputs.families import FAMILIES
 from onnx_conformance.session.cache_keys import model_key, outputs_key
-from onnx_conformance.session.conformance_session import Workbench
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.selection import Selection, select_cases
 from onnx_conformance.session.worker_queue import Clock
 
@@ -20,11 +20,11 @@ FAMILY_NAMES = {"pinned", "drawn", "batches"}
 
 @pytest.fixture
 def bench_on(tmp_path):
-    """Workbenches on one store, closed at the end."""
+    """Sessions on one store, closed at the end."""
     made = []
 
     def make():
-        made.append(Workbench(Settings(), Store(tmp_path / "cache"), Clock()))
+        made.append(ConformanceSession(Settings(), Store(tmp_path / "cache"), Clock()))
         return made[-1]
 
     yield make
@@ -33,32 +33,32 @@ def bench_on(tmp_path):
 
 
 @pytest.fixture
-def feeds():
+def input_sets():
     model = resolve_model("simple_net")
     plans = [FAMILIES[name](model, 0) for name in FAMILY_NAMES]
-    return list({feed.digest: feed for plan in plans for feed in plan.reference}.values())
+    return list({inputs.digest: inputs for plan in plans for inputs in plan.reference}.values())
 
 
-def judge_all(bench, feeds):
+def judge_all(bench, input_sets):
     bench.plan({case: FAMILY_NAMES for case in CASES})
     model = resolve_model("simple_net")
     for case in CASES:
-        for feed in feeds:
-            bench.reference(model, feed)
-            bench.answer(case, feed)
+        for inputs in input_sets:
+            bench.reference(model, inputs)
+            bench.answer(case, inputs)
 
 
-def test_every_exporter_and_opset_shares_one_oracle(bench_on, feeds):
+def test_every_exporter_and_opset_shares_one_oracle(bench_on, input_sets):
     bench = bench_on()
-    judge_all(bench, feeds)
+    judge_all(bench, input_sets)
     assert len(CASES) == 4
-    assert bench.oracle_runs == len(feeds)
+    assert bench.oracle_runs == len(input_sets)
 
 
-def test_a_second_session_computes_no_oracle(bench_on, feeds):
-    judge_all(bench_on(), feeds)
+def test_a_second_session_computes_no_oracle(bench_on, input_sets):
+    judge_all(bench_on(), input_sets)
     second = bench_on()
-    judge_all(second, feeds)
+    judge_all(second, input_sets)
     assert second.oracle_runs == 0
 
 
@@ -66,7 +66,9 @@ def test_models_that_differ_in_their_arguments_share_no_oracle():
     spec = resolve_model("resnet18")
     other = replace(spec, arguments=("resnet34",))
     keys = {
-        outputs_key(model_key(model, Settings()), "same weights", "same feed", ("float64",), 1, {})
+        outputs_key(
+            model_key(model, Settings()), "same weights", "same inputs", ("float64",), 1, {}
+        )
         for model in (spec, other)
     }
     assert len(keys) == 2

@@ -10,12 +10,12 @@ from onnx_conformance.checks.controls import Altered
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.plugin.state import workbench
-from onnx_conformance.session.isolation import RUNS, WARM, weigh, weighed_on
+from onnx_conformance.plugin.state import conformance_session
+from onnx_conformance.session.isolation import RUNS, WARM, measure_workload, weighed_on
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.probe import probe_request, write_probe_model
 from onnx_conformance.session.subject import SessionInfo, Work
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.onnxruntime.profile import read_profile
 from tests.meta.running import run_suite
 
@@ -93,29 +93,29 @@ def test_only_what_is_shared_must_be_measured(there, left, share):
 
 
 @pytest.fixture
-def engine():
-    engine = WorkerEngine("onnxruntime")
-    yield engine
-    engine.close()
+def worker():
+    worker = ProcessWorkerClient("onnxruntime")
+    yield worker
+    worker.close()
 
 
-def test_a_session_of_its_own_is_profiled_and_nothing_is_left(engine, tmp_path, monkeypatch):
+def test_a_session_of_its_own_is_profiled_and_nothing_is_left(worker, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     write_probe_model(tmp_path / "probe.onnx")
     session = probe_request(PROVIDERS["cpu"], tmp_path / "probe.onnx")
-    feed = {"x": np.array([[1.0, 2.0]], dtype=np.float32)}
-    found = engine.call("profile", LIMIT, session=session, feed=feed, warm=WARM, runs=RUNS)
+    inputs = {"x": np.array([[1.0, 2.0]], dtype=np.float32)}
+    found = worker.call("profile", LIMIT, session=session, inputs=inputs, warm=WARM, runs=RUNS)
     assert set(found["nodes"]) == {CPU}
     assert 0.0 < found["nodes"][CPU] <= found["run"]
     assert list((tmp_path / "tmp").rglob("*.json")) == []
 
 
-class Lane:
-    """A lane whose engine answers what it is told to, or raises it."""
+class WorkerQueue:
+    """A worker queue whose worker answers what it is told to, or raises it."""
 
     def __init__(self, answer):
-        self.answer, self.engine, self.ended = answer, self, 0
+        self.answer, self.worker, self.ended = answer, self, 0
 
     def call(self, stage, what, method, **arguments):
         if isinstance(self.answer, Exception):
@@ -127,12 +127,12 @@ class Lane:
 
 
 def test_a_profile_that_fails_leaves_the_work_unknown():
-    lane = Lane(StageFailure("runtime", "x (profile)", "engine hung"))
-    assert "engine hung" in weigh(lane, "x", {}, {}).unknown
-    assert lane.ended == 1
-    lane = Lane({"run": 2.0, "nodes": {CPU: 1.0}})
-    assert weigh(lane, "x", {}, {}) == Work(2.0, {CPU: 1.0})
-    assert lane.ended == 1
+    queue = WorkerQueue(StageFailure("runtime", "x (profile)", "worker hung"))
+    assert "worker hung" in measure_workload(queue, "x", {}, {}).unknown
+    assert queue.ended == 1
+    queue = WorkerQueue({"run": 2.0, "nodes": {CPU: 1.0}})
+    assert measure_workload(queue, "x", {}, {}) == Work(2.0, {CPU: 1.0})
+    assert queue.ended == 1
 
 
 # -- telling -----------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_a_profile_that_fails_leaves_the_work_unknown():
 @pytest.fixture
 def right(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return LiveSubject(PLAIN_CASE, workbench(request.config), tolerances)
+    return LiveSubject(PLAIN_CASE, conformance_session(request.config), tolerances)
 
 
 def test_it_is_measured_on_one_typical_sample(right):
@@ -152,7 +152,7 @@ def test_it_is_measured_on_one_typical_sample(right):
     ("work", "words"),
     [
         (Work(1.0, {"OtherExecutionProvider": 0.0079}), "3 nodes (75 %, 99.2 % of the time), Oth"),
-        (Work(unknown="engine hung"), "3 nodes (75 %, time not measured: engine hung), Other"),
+        (Work(unknown="worker hung"), "3 nodes (75 %, time not measured: worker hung), Other"),
         (None, "3 nodes (75 %), OtherExecutionProvider 1 nodes (Shape 1)"),
     ],
 )
@@ -166,7 +166,7 @@ def test_the_sentence_says_what_fell_back_and_what_it_costs(right, work, words):
 
 def test_a_session_on_one_provider_costs_no_profile(right):
     assert right.session.work is None
-    facts = right.workbench.known_facts(PLAIN_CASE)
+    facts = right.conformance_session.known_facts(PLAIN_CASE)
     assert facts["placed"] == {"nodes": 1.0, "work": 1.0, "work_unknown": ""}
 
 

@@ -16,8 +16,8 @@ import onnx
 import pytest
 from google.protobuf.message import DecodeError
 
-from onnx_conformance.core.errors import EngineError
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.core.errors import WorkerError
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 from studies.corpus import FAULTS, Fault
 from studies.corpus.drafts import Array, Draft
 from studies.corpus.making import load_corpus, spread
@@ -36,14 +36,14 @@ ALL = FAULTS.values()
 class Runner:
     """Makes mutants of the tiny graphs and runs them in a worker."""
 
-    engine: WorkerEngine
+    worker: ProcessWorkerClient
     folder: Path
     right: dict[str, list[Array]] = field(default_factory=dict)
     drafts: dict[str, Draft] = field(default_factory=dict)
     files: Iterator[int] = field(default_factory=count)
 
     def new_file(self) -> Path:
-        """A file of its own for each mutant: the engine keeps sessions by their file's name."""
+        """A file of its own for each mutant: the worker keeps sessions by their file's name."""
         return self.folder / f"mutant-{next(self.files)}.onnx"
 
     def draft(self, graph: str) -> Draft:
@@ -55,7 +55,7 @@ class Runner:
         return self.drafts[graph]
 
     def outputs(self, path: Path, graph: str) -> list[Array]:
-        """The file's outputs, one after another over all feeds."""
+        """The file's outputs, one after another over all inputs."""
         request = {
             "files": [str(path)],
             "sha256": [],
@@ -64,17 +64,17 @@ class Runner:
             "graph_level": "enable_basic",
             "allow_cpu_fallback": True,
         }
-        given = [{"input": feed} for feed in feeds(graph)]
-        results = self.engine.call("run", LIMIT, session=request, feeds=given)
+        given = [{"input": inputs} for inputs in input_sets(graph)]
+        results = self.worker.call("run", LIMIT, session=request, input_sets=given)
         if any("error" in result for result in results):
-            raise EngineError("run", str(results), "")
+            raise WorkerError("run", str(results), "")
         return [array for result in results for array in result["outputs"].values()]
 
     def runs(self, path: Path, graph: str) -> bool:
-        """Whether the file can be loaded and run on all feeds."""
+        """Whether the file can be loaded and run on all inputs."""
         try:
             self.outputs(path, graph)
-        except EngineError:
+        except WorkerError:
             return False
         return True
 
@@ -92,7 +92,7 @@ def made(graph: str) -> tuple[onnx.ModelProto, dict[str, Array]]:
 
 
 @cache
-def feeds(graph: str) -> list[Array]:
+def input_sets(graph: str) -> list[Array]:
     """Images of several sizes of value, shaped as the graph wants them."""
     generator = np.random.default_rng(0)
     dims = made(graph)[0].graph.input[0].type.tensor_type.shape.dim[1:]
@@ -137,8 +137,8 @@ def interface(model: onnx.ModelProto) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    with contextlib.closing(WorkerEngine("onnxruntime", threads=1)) as engine:
-        yield Runner(engine, tmp_path_factory.mktemp("corpus"))
+    with contextlib.closing(ProcessWorkerClient("onnxruntime", threads=1)) as worker:
+        yield Runner(worker, tmp_path_factory.mktemp("corpus"))
 
 
 def mutants(runner: Runner, fault: Fault) -> Iterator[tuple[str, str, Path, set[str]]]:
@@ -150,7 +150,12 @@ def mutants(runner: Runner, fault: Fault) -> Iterator[tuple[str, str, Path, set[
             site.strike(mutant)
             path = runner.new_file()
             mutant.save(path)
-            yield graph, site.place, path, set(site.blame) - {node.name for node in mutant.nodes()}
+            yield (
+                graph,
+                site.place,
+                path,
+                set(site.root_cause) - {node.name for node in mutant.nodes()},
+            )
 
 
 @pytest.mark.parametrize("fault", [f for f in ALL if f.verdict == "wrong"], ids=lambda f: f.name)

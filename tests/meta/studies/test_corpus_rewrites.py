@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 from studies.corpus import FAULTS, Fault
 from studies.corpus.drafts import Array, Draft
 from studies.corpus.making import load_corpus, spread
@@ -69,7 +69,7 @@ def as_tensorflow_writes() -> onnx.ModelProto:
 GRAPHS = {"torch": as_torch_writes(), "tensorflow": as_tensorflow_writes()}
 
 
-def feeds(graph: str) -> list[dict[str, Array]]:
+def input_sets(graph: str) -> list[dict[str, Array]]:
     """Batches of three and of one, of ordinary and of large values."""
     dims = GRAPHS[graph].graph.input[0].type.tensor_type.shape.dim[1:]
     generator = np.random.default_rng(0)
@@ -81,8 +81,8 @@ def feeds(graph: str) -> list[dict[str, Array]]:
 class Judge:
     """Runs files in a worker and compares them with the graph they were made from."""
 
-    def __init__(self, engine: WorkerEngine, folder: Path) -> None:
-        self._engine, self._folder = engine, folder
+    def __init__(self, worker: ProcessWorkerClient, folder: Path) -> None:
+        self._worker, self._folder = worker, folder
         for graph, model in GRAPHS.items():
             onnx.save(model, folder / f"{graph}.onnx")
         self.drafts = {graph: Draft(folder / f"{graph}.onnx") for graph in GRAPHS}
@@ -90,7 +90,7 @@ class Judge:
         self._files = 0
 
     def distances(self, fault: Fault) -> dict[str, float]:
-        """By how much the fault's mutants err, over all feeds, for each graph and place."""
+        """By how much the fault's mutants err, over all inputs, for each graph and place."""
         found = {}
         for graph, draft in self.drafts.items():
             for site in spread(list(fault.sites(draft)), PLACES):
@@ -111,7 +111,7 @@ class Judge:
             "graph_level": "enable_basic",
             "allow_cpu_fallback": True,
         }
-        results = self._engine.call("run", LIMIT, session=request, feeds=feeds(graph))
+        results = self._worker.call("run", LIMIT, session=request, input_sets=input_sets(graph))
         assert not [result for result in results if "error" in result]
         return [result["outputs"]["output"] for result in results]
 
@@ -124,8 +124,8 @@ def _distance(right: Array, other: Array) -> float:
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
-    with contextlib.closing(WorkerEngine("onnxruntime", threads=1)) as engine:
-        yield Judge(engine, tmp_path_factory.mktemp("rewrites"))
+    with contextlib.closing(ProcessWorkerClient("onnxruntime", threads=1)) as worker:
+        yield Judge(worker, tmp_path_factory.mktemp("rewrites"))
 
 
 @pytest.mark.parametrize("fault", REWRITES, ids=lambda fault: fault.name)

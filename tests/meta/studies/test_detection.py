@@ -41,12 +41,12 @@ def quiet(model, stage, done, total):
 @pytest.fixture(scope="module")
 def slices(pytestconfig, tmp_path_factory):
     """The slices' documents to be, both measured at the same time."""
-    cache, yardstick = Path(pytestconfig.getoption("cache_dir")), load_yardstick()
+    cache, noise_floor = Path(pytestconfig.getoption("cache_dir")), load_yardstick()
 
     def measure(choice):
         work = tmp_path_factory.mktemp("detection")
-        judged = Measurement(choice, yardstick, work, cache, quiet).run()
-        return make_document(judged, yardstick, command="", seconds=0.0)
+        judged = Measurement(choice, noise_floor, work, cache, quiet).run()
+        return make_document(judged, noise_floor, command="", seconds=0.0)
 
     with ThreadPoolExecutor(len(SLICES)) as pool:
         return {name: pool.submit(measure, choice) for name, choice in SLICES.items()}

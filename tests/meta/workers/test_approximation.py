@@ -13,7 +13,7 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.tolerances import shipped_approximation
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session.cache_keys import model_request, outputs_key
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.liberties import mean_in_order
 from tests.meta.running import run_suite
 
@@ -49,7 +49,7 @@ EXACT = {"Exp": np.exp, "Erf": np.vectorize(math.erf)}
 @pytest.fixture(scope="module")
 def apply(tmp_path_factory):
     """ONNX Runtime's CPU kernel of one operator, on a vector."""
-    engine = WorkerEngine("onnxruntime")
+    worker = ProcessWorkerClient("onnxruntime")
 
     def run(operator, x):
         path = tmp_path_factory.mktemp("operator") / f"{operator}.onnx"
@@ -67,10 +67,10 @@ def apply(tmp_path_factory):
             "graph_level": "enable_all",
             "allow_cpu_fallback": True,
         }
-        return engine.call("run", LIMIT, session=session, feeds=[{"x": x}])[0]["outputs"]["y"]
+        return worker.call("run", LIMIT, session=session, input_sets=[{"x": x}])[0]["outputs"]["y"]
 
     yield run
-    engine.close()
+    worker.close()
 
 
 def grid():
@@ -123,16 +123,16 @@ def without(request, tmp_path_factory):
     """Runs a model without approximated functions and means, with and without liberties."""
     model = resolve_model(request.param)
     asked, path = model_request(model, Settings()), tmp_path_factory.mktemp("w") / "weights.npz"
-    engine = WorkerEngine(model.framework)
-    engine.call("prepare", LIMIT, model=asked, path=str(path))
-    feed = Recipe("normal", batch=3).feed(model.inputs)
+    worker = ProcessWorkerClient(model.framework)
+    worker.call("prepare", LIMIT, model=asked, path=str(path))
+    inputs = Recipe("normal", batch=3).inputs(model.inputs)
 
     def run(**liberties):
-        given = {"model": asked, "weights": str(path), "precision": REPLICA, "feeds": [feed]}
-        return engine.call("run", LIMIT, **given, **liberties)[0]["output"]
+        given = {"model": asked, "weights": str(path), "precision": REPLICA, "input_sets": [inputs]}
+        return worker.call("run", LIMIT, **given, **liberties)[0]["output"]
 
     yield run
-    engine.close()
+    worker.close()
 
 
 def test_other_models_keep_their_yardstick_bit_for_bit(without):
@@ -141,7 +141,7 @@ def test_other_models_keep_their_yardstick_bit_for_bit(without):
 
 def test_the_bounds_are_part_of_the_replicas_keys_and_of_no_others():
     def key(precisions, approximation):
-        return outputs_key("model", "weights", "feed", precisions, 1, approximation)
+        return outputs_key("model", "weights", "inputs", precisions, 1, approximation)
 
     looser = {**shipped_approximation(), "tanh": 9.0}
     both = ("float64", REPLICA)

@@ -56,10 +56,10 @@ def subject(function, *operators, native=pool, refusal=None):
             outputs=("output",),
             seconds=0.0,
         ),
-        native=lambda feed: native(feed["input"]),
-        native_refusal=lambda feed: None,
-        run=lambda feed: (
-            Answer(None, refusal) if refusal else Answer(function(feed["input"]), None)
+        native=lambda inputs: native(inputs["input"]),
+        native_refusal=lambda inputs: None,
+        run=lambda inputs: (
+            Answer(None, refusal) if refusal else Answer(function(inputs["input"]), None)
         ),
     )
 
@@ -67,11 +67,11 @@ def subject(function, *operators, native=pool, refusal=None):
 def test_nan_that_max_pool_passes_over_is_no_alarm():
     result = check_nonfinite(subject(dropping_pool, "Conv", "MaxPool"))
     assert result.passed, result.reason
-    assert "whole samples" in result.feed
+    assert "whole samples" in result.inputs
 
 
 def test_nan_that_comes_through_is_judged_on_the_lone_value():
-    assert "NaN, +inf, -inf" in check_nonfinite(subject(pool, "MaxPool")).feed
+    assert "NaN, +inf, -inf" in check_nonfinite(subject(pool, "MaxPool")).inputs
 
 
 @pytest.mark.parametrize("operators", [("Conv",), ("Conv", "Max")])

@@ -25,6 +25,6 @@ def test_every_check_that_the_class_owes_is_passed(cases, name):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_score_counts_in_the_yardstick_of_the_class(cases, name):
-    assert cases[name]["worst_score"] < 0.01  # float32's error, in yardsticks of 11 bits
+    assert cases[name]["worst_score"] < 0.01  # float32's error, in noise floors of 11 bits
     told = [row["reason"] for row in cases[name]["checks"] if row["name"] == "error_budget"]
-    assert all(f"x the {name} yardstick" in reason for reason in told)
+    assert all(f"x the {name} noise floor" in reason for reason in told)

@@ -18,7 +18,7 @@ from onnx_conformance.core.custom_operators import (
 )
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import ROOT
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 from tests.meta.running import run_suite
 
 EXAMPLES = ROOT / "examples" / "custom_operators"
@@ -315,19 +315,19 @@ def test_a_library_has_a_digest_of_its_content(tmp_path):
 
 
 def test_an_idle_part_is_found_without_gradients():
-    engine = WorkerEngine("tests.meta.own_operators:Servant")
+    worker = ProcessWorkerClient("tests.meta.own_operators:Backend")
     try:
-        assert engine.call("unused", 60.0) == ["spare.bias", "spare.weight"]
+        assert worker.call("unused", 60.0) == ["spare.bias", "spare.weight"]
     finally:
-        engine.close()
+        worker.close()
 
 
 def test_approximated_functions_err_inside_an_operator_too():
-    engine = WorkerEngine("tests.meta.own_operators:Servant")
+    worker = ProcessWorkerClient("tests.meta.own_operators:Backend")
     try:
-        assert engine.call("errs_in_replicas", 60.0)
+        assert worker.call("errs_in_replicas", 60.0)
     finally:
-        engine.close()
+        worker.close()
 
 
 # -- the page --------------------------------------------------------------------------------

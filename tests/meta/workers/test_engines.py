@@ -1,4 +1,4 @@
-"""Engines: what crosses to another process and back, and what happens when that process fails."""
+"""Workers: what crosses to another process and back, and what happens when that process fails."""
 
 import contextlib
 import os
@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from onnx_conformance.core.errors import CapabilityMissing, EngineDied, EngineError
+from onnx_conformance.core.errors import CapabilityMissing, WorkerDied, WorkerError
 from onnx_conformance.core.wire import pack, unpack
-from onnx_conformance.session.worker_client import InProcessEngine, WorkerEngine
+from onnx_conformance.session.worker_client import InProcessWorkerClient, ProcessWorkerClient
 
 LIMIT = 20.0
-FAKE = "tests.meta.doubles:FakeServant"
+FAKE = "tests.meta.doubles:FakeBackend"
 ARRAYS = {
     "0-d": np.array(1.5, np.float32),
     "empty": np.zeros((0, 3), np.float64),
@@ -38,23 +38,23 @@ ARRAYS = {
 
 
 @pytest.fixture(scope="module")
-def engine():
+def worker():
     """One worker for the tests that leave it alive."""
-    with contextlib.closing(WorkerEngine(FAKE)) as worker:
+    with contextlib.closing(ProcessWorkerClient(FAKE)) as worker:
         yield worker
 
 
 @pytest.fixture
 def mortal():
     """A worker that a test may kill."""
-    with contextlib.closing(WorkerEngine(FAKE)) as worker:
+    with contextlib.closing(ProcessWorkerClient(FAKE)) as worker:
         yield worker
 
 
 @pytest.fixture(params=["worker", "in_process"])
-def either(request, engine):
-    """The same calls, whether or not the engine has a process of its own."""
-    return engine if request.param == "worker" else InProcessEngine(FAKE)
+def either(request, worker):
+    """The same calls, whether or not the worker has a process of its own."""
+    return worker if request.param == "worker" else InProcessWorkerClient(FAKE)
 
 
 def same(expected, actual):
@@ -98,8 +98,8 @@ def test_plain_values_keep_their_types(value):
 
 def test_arrays_travel_inside_containers(either):
     first, second = np.arange(3), np.ones((2, 2), np.float32)
-    feeds, pair = either.call("echo", LIMIT, value=([{"x": first}], (second, second)))
-    assert same(first, feeds[0]["x"])
+    input_sets, pair = either.call("echo", LIMIT, value=([{"x": first}], (second, second)))
+    assert same(first, input_sets[0]["x"])
     assert isinstance(pair, tuple)
     assert same(second, pair[1])
 
@@ -120,26 +120,26 @@ def test_threads_reach_the_servant_and_its_libraries(mortal):
     assert mortal.call("settings", LIMIT) == (1, "1")
 
 
-def test_worker_is_another_process(engine):
-    assert engine.call("pid", LIMIT) == engine.process.pid != psutil.Process().pid
+def test_worker_is_another_process(worker):
+    assert worker.call("pid", LIMIT) == worker.process.pid != psutil.Process().pid
 
 
-# -- what the servant raises -----------------------------------------------------------------
+# -- what the backend raises -----------------------------------------------------------------
 
 
 def test_exception_carries_the_remote_traceback(either):
-    with pytest.raises(EngineError, match="^ZeroDivisionError: by nought$") as caught:
+    with pytest.raises(WorkerError, match="^ZeroDivisionError: by nought$") as caught:
         either.call("fail", LIMIT, message="by nought")
-    assert not isinstance(caught.value, EngineDied)
+    assert not isinstance(caught.value, WorkerDied)
     assert "doubles.py" in caught.value.details
     assert "raise ZeroDivisionError(message)" in caught.value.details
 
 
-def test_engine_lives_on_after_an_exception(engine):
-    before = engine.call("pid", LIMIT)
-    with pytest.raises(EngineError):
-        engine.call("fail", LIMIT, message="")
-    assert engine.call("pid", LIMIT) == before
+def test_engine_lives_on_after_an_exception(worker):
+    before = worker.call("pid", LIMIT)
+    with pytest.raises(WorkerError):
+        worker.call("fail", LIMIT, message="")
+    assert worker.call("pid", LIMIT) == before
 
 
 def test_missing_capability_crosses_as_itself(either):
@@ -157,16 +157,16 @@ def test_missing_capability_crosses_as_itself(either):
         ("unspeakable", "DumpError: can't serialize <class 'object'>"),
     ],
 )
-def test_call_that_cannot_be_served_is_an_error(engine, method, words):
-    before = engine.call("pid", LIMIT)
-    with pytest.raises(EngineError, match=words) as caught:
-        engine.call(method, LIMIT)
-    assert not isinstance(caught.value, EngineDied)
-    assert engine.call("pid", LIMIT) == before
+def test_call_that_cannot_be_served_is_an_error(worker, method, words):
+    before = worker.call("pid", LIMIT)
+    with pytest.raises(WorkerError, match=words) as caught:
+        worker.call(method, LIMIT)
+    assert not isinstance(caught.value, WorkerDied)
+    assert worker.call("pid", LIMIT) == before
 
 
 def test_out_of_memory_is_a_clear_error(mortal):
-    with pytest.raises(EngineError, match=r"MemoryError: Unable to allocate 8\.00 GiB"):
+    with pytest.raises(WorkerError, match=r"MemoryError: Unable to allocate 8\.00 GiB"):
         mortal.call("allocate", LIMIT, room=2 << 30, wanted=8 << 30)
     assert mortal.call("echo", LIMIT, value=1) == 1
 
@@ -185,7 +185,7 @@ def test_out_of_memory_is_a_clear_error(mortal):
 )
 def test_death_is_told_with_status_and_last_words(mortal, method, argument, status):
     before = mortal.call("pid", LIMIT)
-    with pytest.raises(EngineDied, match=f"in '{method}', {status}") as caught:
+    with pytest.raises(WorkerDied, match=f"in '{method}', {status}") as caught:
         mortal.call(method, LIMIT, **argument, words="the disk is on fire")
     assert caught.value.details.strip().endswith("the disk is on fire")
     assert mortal.call("pid", LIMIT) != before
@@ -195,7 +195,7 @@ def test_death_between_two_calls_is_told_by_the_next(mortal):
     before = mortal.call("pid", LIMIT)
     mortal.process.kill()
     mortal.process.wait(LIMIT)
-    with pytest.raises(EngineDied, match="exit status"):
+    with pytest.raises(WorkerDied, match="exit status"):
         mortal.call("pid", LIMIT)
     assert mortal.call("pid", LIMIT) != before
 
@@ -203,7 +203,7 @@ def test_death_between_two_calls_is_told_by_the_next(mortal):
 def test_hang_ends_at_the_limit_and_so_does_the_process(mortal):
     mortal.start(LIMIT)
     process, started = mortal.process, time.perf_counter()
-    with pytest.raises(EngineDied, match=r"hung: 'nap' gave no answer within 0\.3 s"):
+    with pytest.raises(WorkerDied, match=r"hung: 'nap' gave no answer within 0\.3 s"):
         mortal.call("nap", 0.3, seconds=60.0)
     assert time.perf_counter() - started < 5
     assert not process.is_running()
@@ -211,31 +211,31 @@ def test_hang_ends_at_the_limit_and_so_does_the_process(mortal):
 
 
 def test_import_that_fails_is_an_error_every_time():
-    with contextlib.closing(WorkerEngine("tests.meta.doubles:BrokenServant")) as engine:
+    with contextlib.closing(ProcessWorkerClient("tests.meta.doubles:BrokenBackend")) as worker:
         for _ in range(2):
-            with pytest.raises(EngineError, match="ImportError: libbroken") as caught:
-                engine.call("echo", LIMIT, value=1)
+            with pytest.raises(WorkerError, match="ImportError: libbroken") as caught:
+                worker.call("echo", LIMIT, value=1)
             assert "doubles.py" in caught.value.details
-            assert engine.process is None
+            assert worker.process is None
 
 
 def test_import_that_lacks_something_is_a_missing_capability_every_time():
-    with contextlib.closing(WorkerEngine("tests.meta.doubles:AbsentServant")) as engine:
+    with contextlib.closing(ProcessWorkerClient("tests.meta.doubles:AbsentBackend")) as worker:
         for _ in range(2):
             with pytest.raises(CapabilityMissing, match="framework is not installed"):
-                engine.call("echo", LIMIT, value=1)
-            assert engine.process is None
+                worker.call("echo", LIMIT, value=1)
+            assert worker.process is None
 
 
 @pytest.mark.parametrize("python", ["/no/such/python"])
 def test_interpreter_that_does_not_start_is_an_error(python):
-    engine = WorkerEngine(FAKE, spec=f"popen//python={python}")
-    with contextlib.closing(engine), pytest.raises(EngineError, match=re.escape(python)):
-        engine.call("echo", LIMIT, value=1)
+    worker = ProcessWorkerClient(FAKE, spec=f"popen//python={python}")
+    with contextlib.closing(worker), pytest.raises(WorkerError, match=re.escape(python)):
+        worker.call("echo", LIMIT, value=1)
 
 
 def test_start_parses_no_source(mortal, monkeypatch):
-    """Engines start in threads, and Python 3.11's parser errs there (boot.py has the issue)."""
+    """Workers start in threads, and Python 3.11's parser errs there (boot.py has the issue)."""
     monkeypatch.setattr("ast.parse", lambda *_, **__: pytest.fail("parsed"))
     mortal.start(LIMIT)
     assert mortal.process is not None
@@ -244,7 +244,7 @@ def test_start_parses_no_source(mortal, monkeypatch):
 def test_worker_that_cannot_boot_is_an_error(mortal):
     before = psutil.Process().children()
     mortal._log.unlink()
-    with pytest.raises(EngineDied, match="in 'start': FileNotFoundError"):
+    with pytest.raises(WorkerDied, match="in 'start': FileNotFoundError"):
         mortal.start(LIMIT)
     assert psutil.Process().children() == before
 
@@ -255,9 +255,11 @@ def test_process_of_another_host_is_not_taken_for_one_of_ours(tmp_path, monkeypa
     ssh.write_text('#!/bin/sh\nshift 2\nexec sh -c "$1"\n')
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    with contextlib.closing(WorkerEngine(FAKE, spec=f"ssh=far//python={sys.executable}")) as engine:
-        assert engine.call("echo", LIMIT, value=1) == 1
-        assert engine.process is None
+    with contextlib.closing(
+        ProcessWorkerClient(FAKE, spec=f"ssh=far//python={sys.executable}")
+    ) as worker:
+        assert worker.call("echo", LIMIT, value=1) == 1
+        assert worker.process is None
 
 
 # -- what is left behind ---------------------------------------------------------------------
@@ -265,11 +267,11 @@ def test_process_of_another_host_is_not_taken_for_one_of_ours(tmp_path, monkeypa
 
 def test_close_leaves_no_process_and_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    engine = WorkerEngine(FAKE)
-    engine.start(LIMIT)
-    process = engine.process
+    worker = ProcessWorkerClient(FAKE)
+    worker.start(LIMIT)
+    process = worker.process
     assert list(tmp_path.iterdir())
-    engine.close()
+    worker.close()
     assert not process.is_running()
     assert not list(tmp_path.iterdir())
 
@@ -281,7 +283,7 @@ def test_close_ends_a_call_under_way_in_another_thread(mortal):
         call = threads.submit(mortal.call, "nap", LIMIT, seconds=60.0)
         time.sleep(0.1)
         mortal.close()
-        with pytest.raises(EngineDied):
+        with pytest.raises(WorkerDied):
             call.result(LIMIT)
     assert not process.is_running()
 
@@ -289,12 +291,12 @@ def test_close_ends_a_call_under_way_in_another_thread(mortal):
 def test_closed_engine_does_not_rise_again(mortal):
     mortal.start(LIMIT)
     mortal.close()
-    with pytest.raises(EngineDied, match="closed"):
+    with pytest.raises(WorkerDied, match="closed"):
         mortal.call("echo", LIMIT, value=1)
     assert mortal.process is None
     mortal.close()
 
 
 def test_engine_that_was_never_called_has_no_process():
-    with contextlib.closing(WorkerEngine(FAKE)) as engine:
-        assert engine.process is None
+    with contextlib.closing(ProcessWorkerClient(FAKE)) as worker:
+        assert worker.process is None

@@ -20,15 +20,15 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.controls import Altered
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
 from onnx_conformance.cli import providers as tool
-from onnx_conformance.cli.context import desk, read_run
+from onnx_conformance.cli.context import context, read_run
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.latency.certification import Certificates
-from onnx_conformance.plugin.state import workbench
+from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.probe import ProbeResult, probe_request, write_probe_model
 from onnx_conformance.session.provider_sources import adopted, survey
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 from tests.meta.running import run_suite
 
 ONE = (
@@ -85,12 +85,12 @@ def test_a_session_that_would_fall_back_does_not_open_where_that_is_forbidden(id
     options = ["--no-cpu-fallback"] if forbidden else []
     library = f"--provider-library=other={idle}"
     run = read_run([*ONE[1:], "--provider=other", library, *options])
-    with desk(run) as opened:
+    with context(run) as opened:
         if forbidden:
             with pytest.raises(StageFailure, match="which --no-cpu-fallback forbids"):
-                opened.workbench.session(run.cases[0])
+                opened.conformance_session.session(run.cases[0])
         else:
-            assert opened.workbench.session(run.cases[0]).nodes("CPUExecutionProvider")
+            assert opened.conformance_session.session(run.cases[0]).nodes("CPUExecutionProvider")
 
 
 def test_the_cpu_provider_is_no_fallback(tmp_path, cache):
@@ -153,7 +153,7 @@ def test_a_variable_that_overrides_precision_is_red(tmp_path, cache, monkeypatch
 @pytest.fixture
 def right(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return LiveSubject(PLAIN_CASE, workbench(request.config), tolerances)
+    return LiveSubject(PLAIN_CASE, conformance_session(request.config), tolerances)
 
 
 @pytest.mark.parametrize(
@@ -184,12 +184,14 @@ def test_a_device_lost_in_a_run_is_an_error_and_no_answer(tmp_path, fallback):
     model = tmp_path / "probe.onnx"
     write_probe_model(model)
     session = probe_request(PROVIDERS["cpu"], model)
-    feeds = [{"x": np.array([[1.0, 2.0]], dtype=np.float32)}]
-    engine = WorkerEngine("tests.meta.falling_servant:FallingServant")
+    input_sets = [{"x": np.array([[1.0, 2.0]], dtype=np.float32)}]
+    worker = ProcessWorkerClient("tests.meta.falling_servant:FallingBackend")
     try:
-        answer = engine.call("fall", LIMIT, session=session, feeds=feeds, fallback=fallback)[0]
+        answer = worker.call(
+            "fall", LIMIT, session=session, input_sets=input_sets, fallback=fallback
+        )[0]
     finally:
-        engine.close()
+        worker.close()
     assert ("outputs" in answer) is fallback
     assert fallback or "the device was lost" in answer["error"]
 
@@ -226,10 +228,10 @@ def test_a_provider_that_falls_costs_its_own_rows_only(fallen):
 @pytest.mark.parametrize(
     ("provider", "words"),
     [
-        ("aborting", "engine died: in 'run', exit status -6"),
-        ("hanging", "engine hung: 'run' gave no answer within 10 s and was killed"),
-        ("losing", "the session refused the feed: EPFail: the device was lost"),
-        ("stillborn", "engine died: in 'run', exit status -6"),
+        ("aborting", "worker died: in 'run', exit status -6"),
+        ("hanging", "worker hung: 'run' gave no answer within 10 s and was killed"),
+        ("losing", "the session refused the inputs: EPFail: the device was lost"),
+        ("stillborn", "worker died: in 'run', exit status -6"),
     ],
 )
 def test_what_it_fell_of_is_told_in_its_red_rows(fallen, provider, words):
@@ -257,7 +259,7 @@ def test_no_other_provider_is_probed(tmp_path, cache):
 
 
 class Probed:
-    """A workbench that knows of a provider what its probe found, and nothing else."""
+    """A session that knows of a provider what its probe found, and nothing else."""
 
     def __init__(self, stage):
         self.found = ProbeResult(False, "it took no node", stage, "mend it")

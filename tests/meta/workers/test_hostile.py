@@ -15,8 +15,8 @@ from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.limits import load_limits, shipped_limits
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.text import one_line
-from onnx_conformance.session.external_artifacts import given_cases, read_given
-from onnx_conformance.session.worker_queue import Clock, Lanes
+from onnx_conformance.session.external_artifacts import external_cases, read_external_artifact
+from onnx_conformance.session.worker_queue import Clock, WorkerQueues
 from tests.meta.hostile import CORPUS, write_corpus
 from tests.meta.hostile.bombs import expanded
 from tests.meta.hostile.data import keep
@@ -102,9 +102,9 @@ def test_the_terminal_and_the_page_stay_what_they_are(judged):
 def read(path, *limits, **settings):
     """Read a file as a session with these options does."""
     settings = Settings(limits=shipped_limits().changed(limits), **settings)
-    (case,) = given_cases((str(path),), ("simple_net",), (), (), ("cpu",))
-    with closing(Lanes(settings, Clock())) as lanes:
-        return read_given(case, lanes)
+    (case,) = external_cases((str(path),), ("simple_net",), (), (), ("cpu",))
+    with closing(WorkerQueues(settings, Clock())) as queues:
+        return read_external_artifact(case, queues)
 
 
 @pytest.fixture

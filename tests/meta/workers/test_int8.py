@@ -16,12 +16,12 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import Case, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.inputs.recipes import Feed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.typical import (
-    calibration_feeds,
-    given_feeds,
+    calibration_inputs,
     task_samples,
-    typical_feeds,
+    typical_inputs,
+    user_inputs,
 )
 from onnx_conformance.session.subject import Answer
 from tests.meta.running import run_suite
@@ -121,19 +121,19 @@ def _subject(seed, change, artifact):
     said = np.where(rng.random(len(samples.labels)) < 0.98, samples.labels, 9 - samples.labels)
     logits = 8.0 * np.eye(10)[said] + rng.normal(size=(len(said), 10))
     converted = change(logits, rng).astype(np.float32)
-    rows = {feed.digest: place for place, feed in enumerate(typical_feeds(MODEL, seed))}
+    rows = {inputs.digest: place for place, inputs in enumerate(typical_inputs(MODEL, seed))}
 
-    def cut(array, feed):
-        start = 10 * rows[feed.digest]
-        return {"output": array[start : start + len(feed["input"])].astype(np.float32)}
+    def cut(array, inputs):
+        start = 10 * rows[inputs.digest]
+        return {"output": array[start : start + len(inputs["input"])].astype(np.float32)}
 
     return SimpleNamespace(
         model=MODEL,
         seed=seed,
         case=Case("digits_cnn", "torch_dynamo", 18, "cpu", precision="int8"),
         tolerances=TOLERANCES,
-        native=lambda feed: cut(logits, feed),
-        run=lambda feed: Answer(cut(converted, feed)),
+        native=lambda inputs: cut(logits, inputs),
+        run=lambda inputs: Answer(cut(converted, inputs)),
         artifact=artifact,
     )
 
@@ -159,7 +159,7 @@ def test_four_points_less_of_accuracy_are_red_in_every_seed(subject):
 
 def test_a_session_that_refuses_is_red(subject):
     silent = subject(0, noisy)
-    silent.run = lambda feed: Answer(None, "no kernel")
+    silent.run = lambda inputs: Answer(None, "no kernel")
     results = [check(silent) for check in (check_sqnr, check_task, check_composition)]
     assert {result.outcome for result in results} == {"failed"}
     assert all("no kernel" in result.reason for result in results)
@@ -181,8 +181,8 @@ def test_a_file_in_float32_is_not_judged_as_int8(subject, tmp_path, operator, re
 def test_a_constant_answer_has_no_signal(subject):
     dead = subject(0, noisy)
     flat = {"output": np.ones((10, 10), np.float32)}
-    dead.native = dead_run = lambda feed: flat
-    dead.run = lambda feed: Answer(dead_run(feed))
+    dead.native = dead_run = lambda inputs: flat
+    dead.run = lambda inputs: Answer(dead_run(inputs))
     result = check_sqnr(dead)
     assert result.outcome == "failed"
     assert "zero everywhere" in result.reason
@@ -195,14 +195,16 @@ def test_whole_numbers_are_compared_too(subject, wrong, outcome):
     mask = TensorSpec("mask", ("batch", 16), "int64", domain=Integers(0, 3))
     judged.model = replace(MODEL, outputs=(*MODEL.outputs, mask))
     rng = np.random.default_rng(0)
-    of_native = {feed.digest: rng.integers(4, size=(10, 16)) for feed in typical_feeds(MODEL, 0)}
+    of_native = {
+        inputs.digest: rng.integers(4, size=(10, 16)) for inputs in typical_inputs(MODEL, 0)
+    }
     moved = {
         digest: np.where(rng.random(right.shape) < wrong, (right + 1) % 4, right)
         for digest, right in of_native.items()
     }
     plain = judged.native, judged.run
-    judged.native = lambda feed: {**plain[0](feed), "mask": of_native[feed.digest]}
-    judged.run = lambda feed: Answer({**plain[1](feed).outputs, "mask": moved[feed.digest]})
+    judged.native = lambda inputs: {**plain[0](inputs), "mask": of_native[inputs.digest]}
+    judged.run = lambda inputs: Answer({**plain[1](inputs).outputs, "mask": moved[inputs.digest]})
     result = check_sqnr(judged)
     assert result.outcome == outcome, result.reason
     assert wrong == 0.0 or "output 'mask'" in result.reason
@@ -211,24 +213,26 @@ def test_whole_numbers_are_compared_too(subject, wrong, outcome):
 # -- samples ---------------------------------------------------------------------------------------
 
 
-def rows_of(feeds):
-    return {sample.tobytes() for feed in feeds for sample in feed["input"]}
+def rows_of(input_sets):
+    return {sample.tobytes() for inputs in input_sets for sample in inputs["input"]}
 
 
 @pytest.mark.parametrize("name", ["digits_cnn", "simple_net"])
 def test_no_sample_is_both_calibrated_and_judged_on(name):
     model = resolve_model(name)
-    assert not rows_of(calibration_feeds(model, 0)) & rows_of(typical_feeds(model, 0))
+    assert not rows_of(calibration_inputs(model, 0)) & rows_of(typical_inputs(model, 0))
 
 
 def test_other_seeds_draw_other_samples():
-    assert rows_of(calibration_feeds(MODEL, 0)) != rows_of(calibration_feeds(MODEL, 1))
+    assert rows_of(calibration_inputs(MODEL, 0)) != rows_of(calibration_inputs(MODEL, 1))
 
 
 def test_calibration_data_are_read(tmp_path):
     array = np.arange(192, dtype=np.float32).reshape(3, 1, 8, 8)
     np.savez(tmp_path / "one.npz", input=array)
-    assert [feed.digest for feed in given_feeds(MODEL, tmp_path)] == [Feed({"input": array}).digest]
+    assert [inputs.digest for inputs in user_inputs(MODEL, tmp_path)] == [
+        Inputs({"input": array}).digest
+    ]
 
 
 @pytest.mark.parametrize(
@@ -244,7 +248,7 @@ def test_calibration_data_that_do_not_fit_are_told(tmp_path, arrays, words):
     if arrays is not None:
         np.savez(tmp_path / "one.npz", **arrays)
     with pytest.raises(UsageError) as told:
-        given_feeds(MODEL, tmp_path)
+        user_inputs(MODEL, tmp_path)
     assert words in str(told.value)
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from onnx_conformance.catalog.models import MODELS, Pointer, read_pointer
 from onnx_conformance.core.domains import Choice, Integers, Real
-from onnx_conformance.core.errors import EngineError, StageFailure, UsageError
+from onnx_conformance.core.errors import StageFailure, UsageError, WorkerError
 from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import spec_as_data, spec_from_data
-from onnx_conformance.session.user_models import SERVANT, adopt, refuse_edited
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.session.user_models import BACKEND, adopt, refuse_edited
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 LIMIT = 60.0
 HEAD = """
@@ -32,9 +32,9 @@ class Net(nn.Module):
 
 @pytest.fixture(scope="module")
 def worker():
-    engine = WorkerEngine(SERVANT)
-    yield engine
-    engine.close()
+    worker = ProcessWorkerClient(BACKEND)
+    yield worker
+    worker.close()
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def describe(worker, tmp_path):
 def test_a_model_may_be_judged_on_data_of_the_suite(describe):
     body = '@register_model("net", inputs=[X], task="{}")\ndef net():\n    return nn.Linear(4, 2)\n'
     assert describe(body.format("digits"))[0].task == "digits"
-    with pytest.raises(EngineError, match="unknown task 'nope'; known: digits, photographs"):
+    with pytest.raises(WorkerError, match="unknown task 'nope'; known: digits, photographs"):
         describe(body.format("nope"), name="other.py")
 
 
@@ -248,7 +248,7 @@ WRONG = {
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_wrong_is_told_in_one_sentence(describe, what):
     body, words = WRONG[what]
-    with pytest.raises(EngineError, match=words) as told:
+    with pytest.raises(WorkerError, match=words) as told:
         describe(body)
     assert told.value.kind == "UsageError"
     assert "\n" not in told.value.message
@@ -321,7 +321,7 @@ def test_an_edit_during_the_run_is_noticed(tmp_path, monkeypatch):
 
 
 def test_two_modules_of_one_name_are_refused(tmp_path, monkeypatch):
-    """One engine would give both models the first."""
+    """One worker would give both models the first."""
     monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
     files = [tmp_path / name / "models.py" for name in ("a", "b")]
     for file in files:

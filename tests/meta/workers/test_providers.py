@@ -16,12 +16,12 @@ from onnx_conformance.catalog.providers import (
     coarser,
 )
 from onnx_conformance.cli import providers as tool
-from onnx_conformance.core.errors import CapabilityMissing, EngineDied, EngineError, UsageError
+from onnx_conformance.core.errors import CapabilityMissing, UsageError, WorkerDied, WorkerError
 from onnx_conformance.core.tolerances import PRECISIONS
 from onnx_conformance.session import provider_sources
 from onnx_conformance.session.probe import (
+    BACKEND,
     READY,
-    SERVANT,
     STAGES,
     ProbeResult,
     bringer,
@@ -31,7 +31,7 @@ from onnx_conformance.session.probe import (
     write_probe_model,
 )
 from onnx_conformance.session.provider_sources import adopt_libraries, survey
-from onnx_conformance.session.worker_client import WorkerEngine
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 LIMIT = 60.0
 LOST = "/site/libonnxruntime_providers_cuda.so"
@@ -41,8 +41,8 @@ LOG = (
 )
 
 
-class Engine:
-    """An engine that answers what it is told to, or raises it."""
+class WorkerClient:
+    """a worker that answers what it is told to, or raises it."""
 
     def __init__(self, log="", **answers):
         right = {"outputs": {"y": np.array([[20.0]])}, "seconds": 0.0}
@@ -60,7 +60,7 @@ class Engine:
             raise answer
         return answer
 
-    def last_words(self):
+    def standard_error(self):
         return self.log
 
 
@@ -83,12 +83,12 @@ def test_a_record_is_whole(provider):
 
 def test_every_device_can_be_asked_for():
     """By a process with ONNX Runtime, which the judge has not."""
-    engine = WorkerEngine(SERVANT)
+    worker = ProcessWorkerClient(BACKEND)
     try:
         for kind in {each.device for each in PROVIDERS.values()} - {""}:
-            assert isinstance(engine.call("device", LIMIT, kind=kind), str)
+            assert isinstance(worker.call("device", LIMIT, kind=kind), str)
     finally:
-        engine.close()
+        worker.close()
 
 
 def test_classes_of_precision_are_those_of_the_tolerances():
@@ -154,11 +154,13 @@ def test_knobs_are_set_in_the_providers_own_words():
 
 def test_a_mode_set_by_the_environment_has_it_in_its_process(tmp_path):
     record = replace(X, environment={"CONFORMANCE_MODE": "0"})
-    engine = WorkerEngine("tests.meta.provider_doubles:EnvironmentServant", spec=record.process())
+    worker = ProcessWorkerClient(
+        "tests.meta.provider_doubles:EnvironmentBackend", spec=record.process()
+    )
     try:
-        assert engine.call("variable", LIMIT, name="CONFORMANCE_MODE") == "0"
+        assert worker.call("variable", LIMIT, name="CONFORMANCE_MODE") == "0"
     finally:
-        engine.close()
+        worker.close()
 
 
 # -- stages ----------------------------------------------------------------------------------
@@ -167,20 +169,28 @@ def test_a_mode_set_by_the_environment_has_it_in_its_process(tmp_path):
 @pytest.mark.parametrize(
     ("engine", "stage", "words"),
     [
-        (Engine(), READY, "ran a node and was right"),
-        (Engine(versions={"compiled_in": []}), "compiled_in", "was built without XExecution"),
-        (Engine(LOG, open=EngineError("Fail", "x")), "libraries", "libcurand.so.10"),
-        (Engine(open=EngineError("Fail", FELL)), "placement", "took no node: all fell back"),
-        (Engine(open={"placement": {"CPUExecutionProvider": {"Gemm": 1}}}), "placement", "no node"),
-        (Engine(open=EngineError("Fail", "no memory")), "session", "no memory"),
-        (Engine(open=EngineDied("engine died", "in 'open'")), "engine", "engine died"),
-        (Engine(open=CapabilityMissing("x offers no device here")), "device", "no device here"),
-        (Engine(run=[{"error": "EPFail: x"}]), "numbers", "cannot run: EPFail"),
-        (Engine(run=WRONG), "numbers", "wrongly"),
+        (WorkerClient(), READY, "ran a node and was right"),
+        (WorkerClient(versions={"compiled_in": []}), "compiled_in", "was built without XExecution"),
+        (WorkerClient(LOG, open=WorkerError("Fail", "x")), "libraries", "libcurand.so.10"),
+        (WorkerClient(open=WorkerError("Fail", FELL)), "placement", "took no node: all fell back"),
+        (
+            WorkerClient(open={"placement": {"CPUExecutionProvider": {"Gemm": 1}}}),
+            "placement",
+            "no node",
+        ),
+        (WorkerClient(open=WorkerError("Fail", "no memory")), "session", "no memory"),
+        (WorkerClient(open=WorkerDied("worker died", "in 'open'")), "engine", "worker died"),
+        (
+            WorkerClient(open=CapabilityMissing("x offers no device here")),
+            "device",
+            "no device here",
+        ),
+        (WorkerClient(run=[{"error": "EPFail: x"}]), "numbers", "cannot run: EPFail"),
+        (WorkerClient(run=WRONG), "numbers", "wrongly"),
     ],
 )
-def test_a_probe_says_how_far_it_got(engine, stage, words, tmp_path):
-    result = probe(X, engine, tmp_path / "probe.onnx", LIMIT)
+def test_a_probe_says_how_far_it_got(worker, stage, words, tmp_path):
+    result = probe(X, worker, tmp_path / "probe.onnx", LIMIT)
     assert result.stage == stage
     assert words in result.reason
     assert result.usable is (stage == READY)
@@ -189,8 +199,8 @@ def test_a_probe_says_how_far_it_got(engine, stage, words, tmp_path):
 
 def test_a_missing_device_is_told_beside_a_missing_library(tmp_path, monkeypatch):
     monkeypatch.setattr("onnx_conformance.session.probe._no_device", lambda *_: "no GPU is here")
-    engine = Engine(LOG, open=EngineError("Fail", "x"))
-    result = probe(replace(X, device="nvidia"), engine, tmp_path / "probe.onnx", LIMIT)
+    worker = WorkerClient(LOG, open=WorkerError("Fail", "x"))
+    result = probe(replace(X, device="nvidia"), worker, tmp_path / "probe.onnx", LIMIT)
     assert result.stage == "libraries"
     assert result.reason.endswith("No such file or directory; and no GPU is here")
     assert result.words.endswith("; to use it: install x")
@@ -198,10 +208,10 @@ def test_a_missing_device_is_told_beside_a_missing_library(tmp_path, monkeypatch
 
 def test_a_device_that_is_missing_is_asked_for_in_another_process(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "onnx_conformance.session.probe.SERVANT", "tests.meta.provider_doubles:NoDeviceServant"
+        "onnx_conformance.session.probe.BACKEND", "tests.meta.provider_doubles:NoDeviceBackend"
     )
-    engine = Engine(open=EngineError("Fail", "x"))
-    result = probe(replace(X, device="nvidia"), engine, tmp_path / "probe.onnx", LIMIT)
+    worker = WorkerClient(open=WorkerError("Fail", "x"))
+    result = probe(replace(X, device="nvidia"), worker, tmp_path / "probe.onnx", LIMIT)
     assert (result.stage, result.reason) == ("device", "there is no nvidia here")
 
 
@@ -210,7 +220,7 @@ def test_a_session_that_would_open_and_compute_otherwise_is_no_provider(
     tmp_path, monkeypatch, device
 ):
     monkeypatch.setattr("onnx_conformance.session.probe._no_device", lambda *_: f"no {device}")
-    result = probe(replace(X, device=device), Engine(), tmp_path / "probe.onnx", LIMIT)
+    result = probe(replace(X, device=device), WorkerClient(), tmp_path / "probe.onnx", LIMIT)
     assert (result.usable, result.stage, result.reason) == (False, "device", f"no {device}")
 
 
