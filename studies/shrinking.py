@@ -1,7 +1,8 @@
 """How well failures shrink: ``python -m studies.shrinking [MODEL ...]`` prints a table.
 
 Each fault shows on some values only. The checks find it as in a run (the pinned recipes in their
-order, then the drawn ones), :mod:`onnx_conformance.diagnose.simplest_inputs` searches the simplest recipe that fails, and
+order, then the drawn ones), :mod:`onnx_conformance.diagnose.simplest_inputs` searches the simplest
+recipe that fails, and
 brute force says whether it is. Beside it stands what Hypothesis' own shrinker ends with.
 """
 

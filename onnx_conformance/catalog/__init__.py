@@ -1,0 +1,1 @@
+"""What there is to choose from, as records: models, exporters, providers, variants."""

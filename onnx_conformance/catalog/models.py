@@ -90,7 +90,8 @@ def register_model(
         calibrate: replace a user's model's weights by alive random ones.
         oracle: False for a model that cannot be computed in float64; verdicts then rest on
             allclose, and say so.
-        trained, packages, labels, preprocessing, task, on_request: see :class:`onnx_conformance.core.spec.ModelSpec`.
+        trained, packages, labels, preprocessing, task, on_request: see
+        :class:`onnx_conformance.core.spec.ModelSpec`.
 
     Raises:
         UsageError: a name that is registered already.

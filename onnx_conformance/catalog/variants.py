@@ -26,7 +26,8 @@ class Variant:
         packages: distributions whose versions shape the file.
         needs: the module without which it cannot be made; empty where ours are enough.
         precision: the class that the file computes in: its checks, and its budget.
-        calibrated: it is made with inputs to measure activations on (:mod:`onnx_conformance.inputs.typical`).
+        calibrated: it is made with inputs to measure activations on
+        (:mod:`onnx_conformance.inputs.typical`).
     """
 
     name: str

@@ -1,0 +1,1 @@
+"""The checks, their negative controls, and what a case needs to pass."""

@@ -1,4 +1,4 @@
-"""Does a session answer one set of inputs twice with the same bits? A provider must, where it says so."""
+"""Does a session answer the same inputs twice with the same bits, as its provider promises?"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """What a failing check leaves for its repro bundle: the inputs, what was expected, and the rule.
 
-Each ``judge`` is plain data that :mod:`onnx_conformance.diagnose.reproduce`, which stands alone, can apply;
+Each ``judge`` is plain data that :mod:`onnx_conformance.diagnose.reproduce`, which stands alone,
+can apply;
 so the bundle's exit status is the check's own verdict and not a likeness of it.
 """
 

@@ -1,4 +1,4 @@
-"""How an answer is judged on a set of inputs: by the error budget, without an oracle by allclose."""
+"""How an answer is judged: by the error budget, or by allclose where there is no oracle."""
 
 from __future__ import annotations
 

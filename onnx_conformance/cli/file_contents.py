@@ -1,4 +1,4 @@
-"""What is in an ONNX file, beyond :func:`onnx_conformance.core.onnx_file.inspect`: operators and weights."""
+"""What is in an ONNX file: its operators and its weights."""
 
 from __future__ import annotations
 

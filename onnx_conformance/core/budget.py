@@ -53,7 +53,7 @@ class Reference:
 
 
 def stack(references: Sequence[Reference]) -> Reference:
-    """The reference of a set of inputs that stacks the inputs of ``references`` along the batch axis."""
+    """The reference of inputs that stack those of ``references`` along the batch axis."""
 
     def join(parts: Sequence[Outputs]) -> Outputs:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,4 +1,4 @@
-"""What a project says to this library in the table ``[tool.onnx-conformance]`` of its pyproject.toml."""
+"""The table ``[tool.onnx-conformance]`` of a project's pyproject.toml."""
 
 from __future__ import annotations
 

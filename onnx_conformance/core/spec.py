@@ -138,7 +138,8 @@ class ModelSpec:
         preprocessing: how its weights expect photographs; None if they are of no use to it.
         axes: the sizes of symbolic axes other than the batch, by name.
         oracle: whether it can be computed in float64. Without, verdicts rest on allclose.
-        task: the data on which it decides (:mod:`onnx_conformance.inputs.tasks`), for verdicts on int8.
+        task: the data on which it decides (:mod:`onnx_conformance.inputs.tasks`), for verdicts on
+        int8.
         libraries: custom-operator libraries that its sessions load: a path, or
             ``module:function`` that gives one.
         on_request: of one purpose, so a run that names no model leaves it out.
@@ -222,7 +223,8 @@ class Case:
     Args:
         opset: the one that was asked for; 0 where none was (a given artifact).
         artifact, label: of a given artifact, its path and what ids and reports call it.
-        variant: what was made of the exported file (:mod:`onnx_conformance.catalog.variants`); empty for itself.
+        variant: what was made of the exported file (:mod:`onnx_conformance.catalog.variants`);
+        empty for itself.
         precision: the class that it computes in, which chooses its checks and its budget.
         file_precision: that of its file alone, whatever the provider computes in.
         graph_level: ONNX Runtime's graph optimization level, where a run has several; empty for

@@ -1,4 +1,4 @@
-"""When to localise: on a case's first failure on a set of inputs, for a few cases a run or for all."""
+"""When to localise: at a case's first failing inputs, for a few cases of a run or for all."""
 
 from __future__ import annotations
 

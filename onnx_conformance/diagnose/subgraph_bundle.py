@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_name("subgraph.py")
 
 
 def write_subgraph(divergence: Divergence, folder: Path, libraries: Sequence[str] = ()) -> bool:
-    """Write ``subgraph.onnx``, its inputs, what is expected of it, and ``subgraph.py`` to repeat it.
+    """Write ``subgraph.onnx``, its inputs, what is expected, and ``subgraph.py`` to repeat it.
 
     Args:
         libraries: custom-operator libraries that it needs, as a session names them.

@@ -1,0 +1,1 @@
+"""One results document, as a terminal's matrix, Markdown and an HTML page."""

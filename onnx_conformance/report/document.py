@@ -270,7 +270,7 @@ def score_of(case: Mapping[str, Any]) -> str:
 
 
 def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:
-    """``✓`` and ``0.84 / 4``, as the matrix words it; ``~`` where two runs of a set of inputs differ."""
+    """``✓`` and ``0.84 / 4``, as the matrix words it; ``~`` where two equal runs differ."""
     kind, score = kind_of(case), score_of(case)
     if not score and kind == PROVED:
         score = "allclose"  # there was no oracle

@@ -102,14 +102,15 @@ def surveyed(document: dict[str, Any]) -> list[str]:
 
 
 def unsteady(document: dict[str, Any]) -> list[str]:
-    """On which columns two runs of a set of inputs differed, in how many cases and by how much at most."""
+    """Where two runs of the same inputs differed, in how many cases and by how much at most."""
     found: dict[str, list[float]] = {}
     for case in document["cases"]:
         for row in case["checks"]:
             if row["name"] == "determinism" and row["statistics"].get("differing"):
                 found.setdefault(place_of(case), []).append(row["statistics"]["largest"])
     return [
-        f"~ {place}: two runs of one set of inputs differ in {len(largest)} case(s), by {max(largest):.3g} "
+        f"~ {place}: two runs of the same inputs differ in {len(largest)} case(s), "
+        f"by {max(largest):.3g} "
         "at most"
         for place, largest in found.items()
     ]

@@ -1,0 +1,1 @@
+"""What a run makes, each once: artifacts, ONNX Runtime sessions, references, answers."""

@@ -1,6 +1,7 @@
 """The session owns what a session makes: models, artifacts, sessions and their answers.
 
-Everything is asked for by what it is, submitted to its worker's worker queue once, and handed out as a
+Everything is asked for by what it is, submitted to its worker's worker queue once, and handed out
+as a
 future's result. ``plan`` submits ahead what the selected tests will need, in their order.
 """
 
@@ -125,7 +126,7 @@ class ConformanceSession:
     # -- traces, for localisation ------------------------------------------------------------
 
     def native_trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> list[dict[str, Any]]:
-        """Every intermediate tensor of native: :class:`onnx_conformance.core.traces.NativeTraced`."""
+        """Every intermediate tensor of native: :class:`NativeTraced` of ``core.traces``."""
         return self._clock.wait(self._answers.trace(model, inputs, folder), model.framework)
 
     def artifact_trace(
@@ -210,7 +211,8 @@ class ConformanceSession:
     def _plan_beside_gpus(self, needs: dict[Case, set[str]]) -> None:
         """Native in the classes and on the devices of GPU cases whose provider works.
 
-        All inputs of a model together: made anew for each set of inputs, the ways of native take minutes.
+        All inputs of a model together: made anew for each set of inputs, the ways of native take
+        minutes.
         """
         wanted: dict[tuple[str, NoiseFloor], set[str]] = {}
         for case, families in needs.items():

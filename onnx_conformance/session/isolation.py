@@ -26,7 +26,8 @@ def run_isolated(run: Run, input_sets: Sequence[Inputs], renew: Callable[[], Non
     """The results of the inputs; one that ends the process has ``error`` and ``died``.
 
     Args:
-        renew: ends the process, where a set of inputs cost it its GPU: the next one has a fresh process.
+        renew: ends the process, where a set of inputs cost it its GPU: the next one has a fresh
+        process.
 
     Raises:
         StageFailure: the process hung, or ended on more than a few inputs.

@@ -24,7 +24,7 @@ from onnx_conformance.session.subject import Answer, Artifact, NativeWeights, Se
 
 
 class LiveSubject:
-    """Implements :class:`onnx_conformance.session.subject.Subject` on a :class:`ConformanceSession`."""
+    """Implements :class:`Subject` on a :class:`ConformanceSession`."""
 
     def __init__(
         self,

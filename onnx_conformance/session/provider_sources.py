@@ -121,8 +121,8 @@ def _parsed(given: str) -> tuple[str, str]:
     name, _, library = given.partition("=")
     if not (name.isidentifier() and library):
         raise UsageError(
-            f"{LIBRARY_OPTION} {given}: NAME=PATH is wanted, PATH a plugin's library or the module of "
-            f"an installed plugin package ({', '.join(KNOWN_PACKAGES)}, …)"
+            f"{LIBRARY_OPTION} {given}: NAME=PATH is wanted, PATH a plugin's library or the module "
+            f"of an installed plugin package ({', '.join(KNOWN_PACKAGES)}, …)"
         )
     path = Path(library)
     if path.is_file():
@@ -212,8 +212,8 @@ def _versions(given: str, spec: str, limit: float) -> dict[str, Any]:
     except ConformanceError as error:
         words = " ".join(str(error).split())[:300]
         raise UsageError(
-            f"{ENGINE_OPTION} {given}: {words}; that environment needs onnxruntime, numpy, execnet and "
-            "psutil (make openvino and make versions build such)"
+            f"{ENGINE_OPTION} {given}: {words}; that environment needs onnxruntime, numpy, execnet "
+            "and psutil (make openvino and make versions build such)"
         ) from error
     finally:
         worker.close()

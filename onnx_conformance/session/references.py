@@ -172,7 +172,7 @@ class NativeAnswers:
         input_sets: Sequence[Inputs],
         precisions: tuple[str, ...],
     ) -> list[ByPrecision]:
-        """What native answers to each set of inputs at each precision; from the store where it can be."""
+        """What native answers to inputs at each precision; from the store where it can be."""
         found = [self._outputs_key(model, weights, inputs, precisions) for inputs in input_sets]
         entries = [self._store.peek("outputs", key) for key in found]
         missing = [place for place, entry in enumerate(entries) if entry is None]

@@ -104,7 +104,7 @@ class RuntimeSide:
     def run(
         self, queue: WorkerQueue, case: Case, artifact: Artifact, input_sets: list[Inputs]
     ) -> list[Answer]:
-        """Run inputs, in the worker queue's thread; names are the artifact's there and the spec's here."""
+        """Run inputs, in the queue's thread; names are the artifact's there and the spec's here."""
         model = resolve_model(case.model)
         session = self._request(case, artifact, level_of(case, self._settings))
 

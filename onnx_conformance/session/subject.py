@@ -19,7 +19,7 @@ from onnx_conformance.inputs.recipes import Inputs
 
 @dataclass(frozen=True)
 class Artifact:
-    """An exported file and what was read back from it (:func:`onnx_conformance.core.onnx_file.inspect`)."""
+    """An exported file and what was read back from it (:func:`inspect` of ``core.onnx_file``)."""
 
     path: Path
     files: tuple[Path, ...]

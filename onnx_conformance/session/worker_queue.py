@@ -195,7 +195,7 @@ class Clock:
         return future.result()
 
     def _stage_of(self, queue: str, since: float) -> str:
-        """What the worker queue did since then; if it was idle, what the worker queue did that it waited for."""
+        """What the queue did since then; if it was idle, what the queue did that it waited for."""
         with self._lock:
             ended, stage = self._latest.get(queue, (0.0, ""))
             if ended < since:

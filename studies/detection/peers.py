@@ -37,7 +37,7 @@ class Runtime:
         return [tensor["name"] for tensor in opened["inputs"]]
 
     def outputs(self, path: Path, input_sets: Iterable[Inputs]) -> list[list[Array] | None]:
-        """The outputs by order for each set of inputs, which is given by order; None where it refuses.
+        """The outputs by order for each set of inputs, given by order; None where it refuses.
 
         Raises:
             EngineError: the file does not load.
@@ -62,7 +62,7 @@ def _request(path: Path) -> dict[str, Any]:
 def native_answers(
     bench: ConformanceSession, model: str, rules: tuple[Rule, ...]
 ) -> dict[Recipe, list[Array]]:
-    """What native float32 answers to every set of inputs of the rules, outputs in the model's order."""
+    """What native float32 answers to all inputs of the rules, outputs in the model's order."""
     spec = resolve_model(model)
     recipes = dict.fromkeys(recipe for rule in rules for recipe in rule.recipes)
     found = {recipe: bench.native(spec, materialise(recipe, spec)) for recipe in recipes}
@@ -79,7 +79,7 @@ def found_by(
     rules: tuple[Rule, ...],
     native: dict[Recipe, list[Array]],
 ) -> dict[str, bool]:
-    """Rule -> whether it fails the file. A set of inputs is run only while some rule still asks for it."""
+    """Rule -> whether it fails the file. Inputs are run only while a rule still asks for them."""
     spec = resolve_model(model)
     found = {rule.name: False for rule in rules}
     for recipe, expected in native.items():

@@ -28,7 +28,7 @@ def float64_preprocessing(right_of: RightOf, folder: Path) -> Subject:
 
 @answer("float64 instead of float32: the session answered with numbers")
 def a_wrapper_that_casts_in_silence(right_of: RightOf, folder: Path) -> Subject:
-    """A wrapper casts every set of inputs to float32, so nobody learns that callers send float64."""
+    """A wrapper casts all inputs to float32, so nobody learns that callers send float64."""
     right = right_of(PLAIN_CASE)
     return Altered(right, run=lambda inputs, repeat: right.run(_as(inputs, np.float32), repeat))
 

@@ -32,7 +32,7 @@ Outcome = Literal["ok", "red", "not measured"]
 
 @dataclass(frozen=True)
 class TimingRules:
-    """The sequential test's figures; see :class:`onnx_conformance.perf.gate.sequential_test.GatePlan`."""
+    """The sequential test's figures; see :class:`GatePlan` in ``sequential_test``."""
 
     threshold: float
     seconds: float

@@ -14,7 +14,8 @@ The time that a case may take can end it between two looks: that count of pairs 
 both sides, which swapping leaves alone, so it is one more look in place of those not reached.
 
 Simulated with 1 to 3 % of lognormal noise, 5 to 10 % of spikes by up to three times, and bursts
-(tests/meta/perf/test_gate_decision.py; 3000 gates a row): identical code with a lasting bias of up to
+(tests/meta/perf/test_gate_decision.py; 3000 gates a row): identical code with a lasting bias of up
+to
 2 % was called slower in at most 0.1 % at a delta of 10 %, and 0.5 % at 5 %; a slowdown of delta was
 found in at least 99.9 %. Ten to 33 pairs (the 95th percentile) decide at 10 %, 22 to 168 at 5 %.
 """

@@ -1,0 +1,1 @@
+"""Native against ONNX Runtime, interleaved, in processes of their own."""

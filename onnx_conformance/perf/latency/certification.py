@@ -36,7 +36,8 @@ class Right:
     """What a timed call's outputs were found to be worth.
 
     Args:
-        score: the worst error in noise floors; :mod:`onnx_conformance.perf.latency.bench` tells it in float32's.
+        score: the worst error in noise floors; :mod:`onnx_conformance.perf.latency.bench` tells it
+        in float32's.
         compared: elements.
     """
 

@@ -1,4 +1,4 @@
-"""A row: one contender at one batch size, with everything that a reader needs to trust its figure."""
+"""A row: one contender at one batch size, with all that a reader needs to trust its figure."""
 
 from __future__ import annotations
 

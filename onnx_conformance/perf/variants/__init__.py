@@ -1,0 +1,1 @@
+"""Which variant of a file to ship: verdict, size and speed."""

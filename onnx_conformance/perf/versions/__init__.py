@@ -1,0 +1,1 @@
+"""One table of verdicts and speeds for several versions of ONNX Runtime."""

@@ -1,0 +1,1 @@
+"""Keras: build, run in float64 and float32, export."""

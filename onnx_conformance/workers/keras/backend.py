@@ -120,7 +120,7 @@ class KerasBackend(Stopwatch):
         refuse_change(before, self.run(model, weights, "float32", input_sets))
 
     def take(self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str) -> TimedCall:
-        """The native model's inference to be timed: see :mod:`onnx_conformance.workers.keras.timing`."""
+        """The native model's inference to be timed: see :mod:`.timing`."""
         from onnx_conformance.workers.keras.timing import make_timed_call
 
         return make_timed_call(form, self._variant(model, weights, "float32").model, model, inputs)

@@ -1,0 +1,1 @@
+"""An ONNX file in the native model's place."""

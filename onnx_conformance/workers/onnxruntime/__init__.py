@@ -1,0 +1,1 @@
+"""ONNX Runtime sessions on an execution provider."""

@@ -90,7 +90,7 @@ class OnnxRuntimeBackend(Stopwatch):
             return [_run_one(opened, names, inputs) for inputs in input_sets]
 
     def take(self, form: str, inputs: Arrays, *, session: SessionRequest) -> TimedCall:
-        """A session's inference to be timed: see :mod:`onnx_conformance.workers.onnxruntime.timing`."""
+        """A session's inference to be timed: see :mod:`.timing`."""
         from onnx_conformance.workers.onnxruntime.timing import make_timed_call
 
         self.open(session)

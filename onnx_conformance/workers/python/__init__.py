@@ -1,0 +1,1 @@
+"""Plain Python callables in the native model's place."""

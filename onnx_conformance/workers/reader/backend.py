@@ -28,7 +28,7 @@ class ReaderBackend:
         self._threads = threads  # none of its work has several
 
     def read(self, path: str, limits: dict[str, float], libraries: bool) -> dict[str, Any]:
-        """``facts`` (see :func:`onnx_conformance.core.onnx_file.inspect`), and ``sha256`` of its files.
+        """``facts`` (see :func:`inspect` of ``core.onnx_file``), and ``sha256`` of its files.
 
         The judge reads the same bytes again in its own process, and so do the checks: this call
         is the proof that parser and checker survive them.

@@ -1,0 +1,1 @@
+"""torch: build, run in float64 and float32, export."""

@@ -126,7 +126,7 @@ class TorchBackend(Stopwatch):
         return [torchvision_preprocess(path, preprocessing) for path in paths]
 
     def take(self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str) -> TimedCall:
-        """The native model's inference to be timed: see :mod:`onnx_conformance.workers.torch.timing`."""
+        """The native model's inference to be timed: see :mod:`.timing`."""
         from onnx_conformance.workers.torch.timing import make_timed_call
 
         return make_timed_call(form, self._variant(model, weights, "float32"), model, inputs)

@@ -1,0 +1,1 @@
+"""Imports a user's models, builds them and says what they are."""

@@ -1,0 +1,1 @@
+"""Makes variants of an exported file."""

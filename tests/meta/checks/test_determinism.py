@@ -1,4 +1,4 @@
-"""Two runs of one set of inputs: the same bits where they are promised, told and judged elsewhere."""
+"""Two runs of the same inputs: the same bits where they are promised, told elsewhere."""
 
 from dataclasses import replace
 
@@ -144,5 +144,5 @@ def test_in_one_run(tmp_path):
         "promising": False,
         "honest": False,
     }
-    assert "~ honest: two runs of one set of inputs differ in 1 case(s), by" in run.text
+    assert "~ honest: two runs of the same inputs differ in 1 case(s), by" in run.text
     assert run.status == 1

@@ -336,7 +336,8 @@ def test_no_path_of_this_machine_is_inside(run, tmp_path):
     path = save_model(tmp_path / "a" / "model.onnx")
     subject = FakeSubject(path)
     words = (
-        f"{path} {ROOT}/onnx_conformance/plugin/run.py {sys.prefix}/bin {Path.home()}/x {run.settings.cache_dir}/y"
+        f"{path} {ROOT}/onnx_conformance/plugin/run.py {sys.prefix}/bin {Path.home()}/x "
+        f"{run.settings.cache_dir}/y"
         f' {run.repro_dir} File "/opt/engine/site-packages/keras/a.py" File "/secret/b.py"'
     )
     result = failed("it", f"{words} at /layer1/conv1/Conv", details=(words,))

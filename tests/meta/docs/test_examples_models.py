@@ -136,7 +136,7 @@ def test_a_plain_callable_is_judged_by_allclose_and_exactly(alarms):
 
 
 def test_a_whole_number_that_differs_is_red(alarms):
-    """Of equal readings the last is the highest: nothing but the inputs `zeros` and `ones` tells."""
+    """Of equal readings the last is the highest: only the inputs `zeros` and `ones` tell."""
     assert "error_budget" in red_checks(alarms, "last")
 
 

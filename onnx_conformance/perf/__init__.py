@@ -1,0 +1,1 @@
+"""How fast: latency, the gate, versions and variants. Only what passed is timed."""
