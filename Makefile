@@ -92,6 +92,7 @@ test: $(STAMP) lint
 lint: $(LINT_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 detection: $(STAMP)
 	$(BIN)/python -m studies.detection $(ARGS)
