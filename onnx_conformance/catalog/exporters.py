@@ -28,10 +28,6 @@ class Exporter:
         keeps_input_order: whether inputs stand in the file in the order in which the model takes
             them; else their names alone tell them apart.
         options: the names of :class:`ExportOptions` fields that the route can vary.
-        watched: (model, opset) pairs beyond the default two, kept because a promise of the
-            route is broken there and the day it is mended should be noticed.
-        variants: options that make further default cases of the given models, the documented
-            workarounds of what the plain form cannot do.
     """
 
     name: str
@@ -46,11 +42,34 @@ class Exporter:
     sets_batch_axis: bool = True
     keeps_input_order: bool = True
     options: frozenset[str] = frozenset()
-    watched: tuple[tuple[str, int], ...] = ()
-    variants: tuple[tuple[str, ExportOptions], ...] = ()
 
 
 EXPORTERS: Registry[Exporter] = Registry("exporter")
+
+
+@dataclass(frozen=True)
+class FurtherCase:
+    """A default case of one model, beyond a route's two opsets and its plain options.
+
+    Args:
+        opset: None for the route's two.
+        reason: why it is worth a case.
+    """
+
+    model: str
+    exporter: str
+    reason: str
+    opset: int | None = None
+    options: ExportOptions = ExportOptions()
+
+
+FURTHER_CASES: Registry[FurtherCase] = Registry("further case")
+
+
+def register_further_case(case: FurtherCase) -> None:
+    """Add a default case; the project that registers its model knows why."""
+    FURTHER_CASES.register(f"{case.model} {case.exporter} {case.opset} {case.options}", case)
+
 
 _TORCH_OPTIONS = frozenset({"export_params", "constant_folding", "dynamic_batch", "external_data"})
 _KERAS_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx", "protobuf")
@@ -99,14 +118,12 @@ _register(
         newest=25,
         packages=("torch", "torchvision", "onnx", "onnxscript", "onnx-ir"),
         options=_TORCH_OPTIONS,
-        watched=(("resnet18", 14),),
     )
 )
 _register_keras(
     "tf2onnx_keras",
     sets_output_names=False,
     options=frozenset({"dynamic_batch", "functional"}),
-    variants=(("keras_sequential", ExportOptions(functional=True)),),
 )
 _register_keras("tf2onnx_function", options=frozenset({"dynamic_batch"}))
 _register_keras(

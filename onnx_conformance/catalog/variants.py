@@ -8,6 +8,7 @@ class of precision owes, under that class's budget.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,13 +40,14 @@ class Variant:
     calibrated: bool = False
 
 
+Make = Callable[..., None]
 VARIANTS: Registry[Variant] = Registry("variant")
 
 
 def register_variant(
-    name: str, function: str, *, story: str, packages: tuple[str, ...] = (), **traits: Any
-) -> Variant:
-    """Register ``module:function`` as the maker of variant ``name``.
+    name: str, *, story: str, packages: tuple[str, ...] = (), **traits: Any
+) -> Callable[[Make], Make]:
+    """Register the decorated function as the maker of variant ``name``.
 
     Args:
         traits: ``needs``, ``precision`` and ``calibrated`` of :class:`Variant`.
@@ -53,6 +55,17 @@ def register_variant(
     Raises:
         UsageError: the precision is no class of files that ``tolerances.yaml`` has a budget for.
     """
+
+    def decorate(make: Make) -> Make:
+        _add(name, f"{make.__module__}:{make.__qualname__}", story, packages, **traits)
+        return make
+
+    return decorate
+
+
+def _add(
+    name: str, function: str, story: str, packages: tuple[str, ...] = (), **traits: Any
+) -> None:
     precision = traits.get("precision", FLOAT32)
     if precision not in OF_FILES:
         raise UsageError(
@@ -60,70 +73,70 @@ def register_variant(
             f"known: {', '.join(OF_FILES)}"
         )
     record = Variant(name, function, story, (*Variant.packages, *packages), **traits)
-    return VARIANTS.register(name, record)
+    VARIANTS.register(name, record)
 
 
 _WORKERS = "onnx_conformance.workers.variants"
-register_variant(
+_add(
     "fp16",
     f"{_WORKERS}.half:fp16",
     story="float16 by ONNX Runtime's converter, interface and sums in float32",
     precision="float16",
 )
-register_variant(
+_add(
     "fp16_all",
     f"{_WORKERS}.half:fp16_all",
     story="float16 wherever the converter can",
     precision="float16",
 )
-register_variant(
+_add(
     "int8_dynamic",
     f"{_WORKERS}.int8:int8_dynamic",
     story="dense layers in int8, scales of activations from each batch",
     precision=INT8,
 )
-register_variant(
+_add(
     "int8_static",
     f"{_WORKERS}.int8:int8_static",
     story="QDQ per channel, calibrated by the smallest and largest value",
     precision=INT8,
     calibrated=True,
 )
-register_variant(
+_add(
     "int8_entropy",
     f"{_WORKERS}.int8:int8_entropy",
     story="QDQ per channel, calibrated by the divergence of histograms",
     precision=INT8,
     calibrated=True,
 )
-register_variant(
+_add(
     "int8_percentile",
     f"{_WORKERS}.int8:int8_percentile",
     story="QDQ per channel, calibrated by the 99.999th percentile",
     precision=INT8,
     calibrated=True,
 )
-register_variant(
+_add(
     "ort_basic",
     f"{_WORKERS}.optimise:ort_basic",
     story="ONNX Runtime's basic optimisations: folding, fusing BatchNorm",
 )
-register_variant(
+_add(
     "ort_extended",
     f"{_WORKERS}.optimise:ort_extended",
     story="and its fusions for the CPU: activations into convolutions",
 )
-register_variant(
+_add(
     "ort_all",
     f"{_WORKERS}.optimise:ort_all",
     story="and its layouts for this processor: for this machine alone",
 )
-register_variant(
+_add(
     "ort_transformers",
     f"{_WORKERS}.optimise:ort_transformers",
     story="ONNX Runtime's transformer optimiser: fused attention and norms",
 )
-register_variant(
+_add(
     "onnxslim",
     f"{_WORKERS}.optimise:onnxslim",
     story="onnxslim: constants folded, shapes propagated, dead nodes removed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from onnx_conformance.catalog.exporters import EXPORTERS, Exporter, refuse_unserved
+from onnx_conformance.catalog.exporters import EXPORTERS, FURTHER_CASES, Exporter, refuse_unserved
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
 from onnx_conformance.catalog.variants import VARIANTS
@@ -166,10 +166,15 @@ def _forms(
 ) -> Iterator[tuple[int, ExportOptions]]:
     """The opsets and option sets in which ``exporter`` exports ``model``."""
     default = [exporter.conservative, exporter.newest]
-    default += [opset for name, opset in exporter.watched if name == model.name]
+    further = [
+        case
+        for case in FURTHER_CASES.values()
+        if (case.model, case.exporter) == (model.name, exporter.name)
+    ]
+    default += [case.opset for case in further if case.opset is not None]
     chosen = [opset for opset in opsets if opset in exporter.opsets] if opsets else default
-    variants = [options for name, options in exporter.variants if name == model.name]
-    for options in (ExportOptions(), *variants):
+    options_of = [case.options for case in further if case.opset is None]
+    for options in (ExportOptions(), *options_of):
         for opset in dict.fromkeys(chosen):
             yield opset, options
 

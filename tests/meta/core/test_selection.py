@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from onnx_conformance.catalog.exporters import EXPORTERS, refuse_unserved
+from onnx_conformance.catalog.exporters import EXPORTERS, FURTHER_CASES, refuse_unserved
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
 from onnx_conformance.core.errors import UsageError
@@ -43,13 +43,12 @@ def test_every_form_stands_on_every_default_provider():
     }
 
 
-def test_watched_opsets_and_variants_are_there():
+def test_further_cases_are_there():
     artifacts = {case.artifact_id for case in DEFAULT}
-    for route in EXPORTERS.values():
-        assert {f"{name}-{route.name}-opset{opset}" for name, opset in route.watched} <= artifacts
-        for name, options in route.variants:
-            for opset in (route.conservative, route.newest):
-                assert f"{name}-{route.name}{options.suffix}-opset{opset}" in artifacts
+    for case in FURTHER_CASES.values():
+        route = EXPORTERS[case.exporter]
+        for opset in (route.conservative, route.newest) if case.opset is None else (case.opset,):
+            assert f"{case.model}-{route.name}{case.options.suffix}-opset{opset}" in artifacts
 
 
 def test_models_stand_together_in_the_order_of_registration():
@@ -65,10 +64,10 @@ def test_default_cases_are_served_by_their_routes():
 
 
 def test_registered_defaults_are_known():
-    """Watched pairs and variants name models that exist."""
+    """Further cases name models and routes that go together."""
+    for case in FURTHER_CASES.values():
+        assert resolve_model(case.model).framework == EXPORTERS[case.exporter].framework
     for route in EXPORTERS.values():
-        for name in (*(pair[0] for pair in route.watched), *(pair[0] for pair in route.variants)):
-            assert resolve_model(name).framework == route.framework
         assert {route.conservative, route.newest} <= set(route.opsets)
     assert all(name in PROVIDERS for name in DEFAULT_PROVIDERS)
 

@@ -36,7 +36,7 @@ def script(tmp_path, body):
 
 TORCH = """
 import json, torch
-from fixtures import Integers, TensorSpec, certify
+from onnx_conformance import Integers, TensorSpec, certify
 torch.manual_seed(0)
 net = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.GELU(), torch.nn.Linear(16, 3))
 found = certify(net, TensorSpec("x", ("batch", 8)), exporters=["torch_dynamo"], opsets=[18])
@@ -44,7 +44,7 @@ print(json.dumps([found.proved, str(found), next(net.parameters()).dtype == torc
 """
 KERAS = """
 import json, keras
-from fixtures import certify
+from onnx_conformance import certify
 keras.utils.set_random_seed(0)
 x = keras.Input((8,), name="x")
 y = keras.layers.Dense(3)(keras.layers.BatchNormalization()(keras.layers.Dense(8)(x)))
@@ -67,7 +67,7 @@ def test_a_wrong_artifact_is_red_and_require_raises(tmp_path):
         tmp_path,
         """
         import copy, json, torch
-        from fixtures import TensorSpec, certify
+        from onnx_conformance import TensorSpec, certify
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
         other = copy.deepcopy(net)
@@ -102,12 +102,12 @@ def test_the_same_result_as_a_run(tmp_path):
 TWICE = """
 import json, torch
 from pathlib import Path
-from fixtures import certify
+from onnx_conformance import certify
 
 def write(folder, scale):
     Path(folder).mkdir(exist_ok=True)
     Path(folder, "m.py").write_text(
-        "import torch\\nfrom fixtures import TensorSpec, register_model\\n"
+        "import torch\\nfrom onnx_conformance import TensorSpec, register_model\\n"
         "class Net(torch.nn.Linear):\\n"
         f"    def forward(self, x): return super().forward(x) * {scale}\\n"
         '@register_model("net", inputs=[TensorSpec("x", ("batch", 4))])\\n'

@@ -76,4 +76,6 @@ def test_models_that_differ_in_their_arguments_share_no_oracle():
 
 def test_our_fixtures_package_is_the_one_imported(pytestconfig):
     """Another distribution installs a package of that name."""
-    assert onnx_conformance.__file__ == str(pytestconfig.rootpath / "fixtures" / "__init__.py")
+    assert onnx_conformance.__file__ == str(
+        pytestconfig.rootpath / "onnx_conformance" / "__init__.py"
+    )

@@ -234,7 +234,7 @@ def test_a_library_that_does_not_serve_is_red_in_one_line(copied, tmp_path, afte
 NOTEBOOK = """
 import torch
 from onnxscript import opset18 as op
-from fixtures import CustomOperators, TensorSpec, certify
+from onnx_conformance import CustomOperators, TensorSpec, certify
 
 @torch.library.custom_op("notebook::square", mutates_args=())
 def square(x: torch.Tensor) -> torch.Tensor:

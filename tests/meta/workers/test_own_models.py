@@ -19,7 +19,7 @@ HEAD = """
 import numpy as np
 import torch
 from torch import nn
-from fixtures import AtMost, Integers, Lengths, Mask, TensorSpec, register_model
+from onnx_conformance import AtMost, Integers, Lengths, Mask, TensorSpec, register_model
 X = TensorSpec("x", ("batch", 4))
 class Net(nn.Module):
     def __init__(self, forward):
