@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS
@@ -162,7 +163,7 @@ def certify(
             seed=seed,
             cache_dir=folder,
             threads=threads,
-            native_in_process=live and found.framework != "keras",
+            native_in_process=live and FRAMEWORKS[found.framework].runs_live,
             approximation=rules.defaults["approximation"],
         )
         conformance_session = ConformanceSession(settings, Store(folder), Clock())

@@ -11,7 +11,7 @@ from typing import Any
 
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.registry import Registry
-from onnx_conformance.core.spec import Case, ExportOptions, Framework
+from onnx_conformance.core.spec import Case, ExportOptions
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Exporter:
     """
 
     name: str
-    framework: Framework
+    framework: str
     function: str
     opsets: range
     conservative: int

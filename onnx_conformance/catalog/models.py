@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from onnx_conformance.core.custom_operators import operators_of
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.registry import Registry
-from onnx_conformance.core.spec import Axes, Axis, Framework, ModelSpec, Preprocessing, TensorSpec
+from onnx_conformance.core.spec import Axes, Axis, ModelSpec, Preprocessing, TensorSpec
 
 MODELS: Registry[ModelSpec] = Registry("model")
 
@@ -35,7 +35,7 @@ class Declaration:
 
     name: str
     builder: Builder
-    framework: Framework | None = None
+    framework: str | None = None
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     examples: Any = None
@@ -63,7 +63,7 @@ def declaring() -> Iterator[list[Declaration]]:
 def register_model(
     name: str,
     *,
-    framework: Framework | None = None,
+    framework: str | None = None,
     inputs: Iterable[TensorSpec] = (),
     outputs: Iterable[TensorSpec] = (),
     examples: Any = None,

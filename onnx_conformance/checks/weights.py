@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import onnx
 
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.checks.audit.audit import audit_initializers
 from onnx_conformance.checks.audit.graph_weights import (
     collect_initializers,
@@ -29,7 +30,7 @@ SHOWN_FINDINGS = 5
 
 def _has_weights(model: ModelSpec) -> bool:
     """Whether anybody can look at native's weights: not at those of a plain callable."""
-    return model.framework != "python"
+    return FRAMEWORKS[model.framework].has_weights
 
 
 def _as_numbers(subject: Subject, model: onnx.ModelProto, stored: dict[str, Array]) -> Dequantised:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from onnx_conformance.catalog.exporters import EXPORTERS, Exporter, refuse_unserved
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Case, ExportOptions, ModelSpec
 from onnx_conformance.session.selection import varied
 
-# The routes of a framework, the newest that keeps the names of inputs and outputs first.
-PREFERRED = {
-    "torch": ("torch_dynamo", "torch_torchscript"),
-    "keras": ("tf2onnx_function", "tf2onnx_saved_model"),
-}
 OPSET = 18  # what the dynamo exporter writes itself, and the newest that tf2onnx does
 
 
@@ -48,7 +44,7 @@ def case_of(
 
 
 def _preferred(model: ModelSpec, opset: int | None) -> Exporter:
-    routes = [EXPORTERS[name] for name in PREFERRED.get(model.framework, ())]
+    routes = [EXPORTERS[name] for name in FRAMEWORKS[model.framework].routes]
     if not routes:
         raise UsageError(f"no route exports {model.framework} models, as {model.name} is one")
     wanted = OPSET if opset is None else opset

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from onnx_conformance.catalog.frameworks import exported_frameworks
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS
 from onnx_conformance.cli.clashes import load_incompatibilities, unmet
 from onnx_conformance.cli.machine import GIBIBYTE, Imported, disk, gpus, hardware, imports
@@ -26,7 +27,7 @@ from onnx_conformance.session.probe import ProbeResult
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 ROOMY = 2 * GIBIBYTE  # free bytes that a cold run needs for its cache
-FRAMEWORKS = ("torch", "keras")
+FRAMEWORKS = tuple(framework.name for framework in exported_frameworks())
 
 
 @dataclass(frozen=True)

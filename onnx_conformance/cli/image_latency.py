@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.cli.context import ToolContext, reason_of
-from onnx_conformance.cli.predictions import NAMES, inputs_of
+from onnx_conformance.cli.predictions import inputs_of
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.perf.latency.certification import (
@@ -169,7 +170,7 @@ def _contenders(model: ModelSpec, cases: Sequence[Case]) -> list[Contender]:
 
 
 def _who(model: ModelSpec, contender: Contender, several: bool) -> str:
-    name = f"{NAMES[model.framework]}, {contender.form}"
+    name = f"{FRAMEWORKS[model.framework].title}, {contender.form}"
     if contender.case is not None:
         name = f"ONNX Runtime, {contender.case.provider}"
     return f"{name} ({model.name})" if several else name

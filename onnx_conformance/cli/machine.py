@@ -13,10 +13,14 @@ from pathlib import Path
 
 import psutil
 
+from onnx_conformance.catalog.frameworks import exported_frameworks
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
-ENGINES = {"torch": "torch", "keras": "tensorflow", "onnxruntime": "onnxruntime"}  # their modules
+WORKERS = {  # their modules
+    **{framework.name: framework.module for framework in exported_frameworks()},
+    "onnxruntime": "onnxruntime",
+}
 GIBIBYTE = 2**30
 
 
@@ -37,11 +41,11 @@ class Imported:
 def imports(limit: float) -> dict[str, Imported]:
     """Start each worker in a process of its own."""
     with ThreadPoolExecutor(max_workers=2) as pool:
-        return dict(zip(ENGINES, pool.map(lambda kind: _import(kind, limit), ENGINES), strict=True))
+        return dict(zip(WORKERS, pool.map(lambda kind: _import(kind, limit), WORKERS), strict=True))
 
 
 def _import(kind: str, limit: float) -> Imported:
-    if importlib.util.find_spec(ENGINES[kind]) is None:
+    if importlib.util.find_spec(WORKERS[kind]) is None:
         return Imported(False, 0.0, "not installed")
     worker, started = ProcessWorkerClient(kind), time.perf_counter()
     try:

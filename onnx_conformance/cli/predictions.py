@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.photographs import check_photographs, leading_classes
 from onnx_conformance.cli.context import ToolContext, reason_of
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.results import CheckResult, failed
-from onnx_conformance.core.spec import Case, Framework, ModelSpec, Preprocessing
+from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
 from onnx_conformance.inputs.photographs import (
     Photograph,
     imagenet_labels,
@@ -22,13 +23,7 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.live_subject import LiveSubject
 
 Top = tuple[tuple[str, float], ...]  # labels and percentages, the likeliest first
-NAMES: dict[Framework, str] = {"torch": "PyTorch", "keras": "Keras", "python": "Python"}
 CHANNELS = 3
-# Mean and standard deviation of what a framework's classifiers are fed, where a spec says nothing.
-USUAL: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    "torch": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "keras": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
 RESIZE = 256 / 224  # of the crop
 LOAD = "load"  # the verdict on a session that cannot be opened
 
@@ -87,8 +82,9 @@ def seeing(model: ModelSpec) -> ModelSpec:
         )
     if model.preprocessing is not None:
         return model
-    mean, std = USUAL.get(model.framework, USUAL["torch"])
-    return replace(model, preprocessing=Preprocessing(round(side * RESIZE), side, mean, std))
+    framework = FRAMEWORKS[model.framework]
+    usual = Preprocessing(round(side * RESIZE), side, framework.mean, framework.std)
+    return replace(model, preprocessing=usual)
 
 
 def _side(model: ModelSpec) -> int | None:
@@ -133,7 +129,7 @@ def look(context: ToolContext, model: ModelSpec, cases: list[Case], image: Path)
     verdicts = [_verdict(subject, image) for subject in subjects]
     inputs = inputs_of(prepared, image)
     native = subjects[0].reference(inputs).native
-    predictions = [Prediction(NAMES[model.framework], _top(prepared, native))]
+    predictions = [Prediction(FRAMEWORKS[model.framework].title, _top(prepared, native))]
     for subject, verdict in zip(subjects, verdicts, strict=True):
         answer = subject.run(inputs).outputs if verdict.name != LOAD else None
         who = f"ONNX Runtime, {subject.case.provider}"

@@ -12,7 +12,6 @@ from onnx_conformance.core.domains import Domain, Real, as_data, default_domain,
 from onnx_conformance.core.errors import UsageError
 
 Dim = int | str
-Framework = Literal["torch", "keras", "python", "onnx"]
 Shape = tuple[Dim, ...]
 MIDDLE = 0.5  # extent of symbolic axes, where nothing else is said
 STATIC_BATCH = 2  # of the example that routes trace, and of an artifact without dynamic batch
@@ -148,7 +147,7 @@ class ModelSpec:
     """
 
     name: str
-    framework: Framework
+    framework: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     builder: str

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, Verbosity, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
+from onnx_conformance.catalog.frameworks import exported_frameworks
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.project import project
@@ -37,7 +38,7 @@ def add_options(group: Any) -> None:
     group.addoption("--opset", metavar="N", type=int, help="at this opset (repeatable)", **several)
     group.addoption(
         "--framework",
-        choices=("torch", "keras"),
+        choices=tuple(framework.name for framework in exported_frameworks()),
         help="skip the other framework's cases",
         **several,
     )

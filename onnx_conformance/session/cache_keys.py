@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.exporters import Exporter
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.variants import Variant
 from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.custom_operators import library_digest
@@ -23,12 +24,6 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
 from onnx_conformance.core.store import key_of
 
-FRAMEWORK_PACKAGES = {
-    "torch": ("torch", "torchvision", "numpy"),
-    "keras": ("tensorflow", "tensorflow-cpu", "keras", "numpy"),
-    "python": ("numpy",),
-    "onnx": ("onnx", "onnxruntime", "onnxruntime-gpu", "numpy"),
-}
 # What shapes the native side's answers: these folders' files, and these files alone.
 NATIVE_FOLDERS = ("onnx_conformance.workers.native",)
 NATIVE_FILES = (
@@ -36,7 +31,6 @@ NATIVE_FILES = (
     "onnx_conformance.core.spec",
     "onnx_conformance.core.domains",
 )
-FRAMEWORK_MODULES = {"torch": "torch", "keras": "tensorflow", "python": "numpy", "onnx": "onnx"}
 
 
 @lru_cache
@@ -125,7 +119,7 @@ def model_key(model: ModelSpec, settings: Settings) -> str:
         request=model_request(model, settings),
         code=[model.fingerprint or _own_code(model), source_digest(*NATIVE_FOLDERS)],
         files=file_digests(*NATIVE_FILES),
-        versions=versions((*FRAMEWORK_PACKAGES[model.framework], *model.packages)),
+        versions=versions((*FRAMEWORKS[model.framework].packages, *model.packages)),
         processor=processor(),
     )
 

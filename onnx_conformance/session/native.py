@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from onnx_conformance.catalog.exporters import EXPORTERS
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure
@@ -68,7 +69,7 @@ class NativeSide:
         return self._models[model.name]
 
     def _prepare(self, queue: WorkerQueue, model: ModelSpec) -> Entry:
-        module = cache_keys.FRAMEWORK_MODULES[model.framework]
+        module = FRAMEWORKS[model.framework].module
         if importlib.util.find_spec(module) is None:
             raise CapabilityMissing(
                 f"{module} is not installed; 'make conformance' installs it "

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from onnx_conformance.catalog.exporters import EXPORTERS, FURTHER_CASES, Exporter, refuse_unserved
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
 from onnx_conformance.catalog.variants import VARIANTS
@@ -107,7 +108,7 @@ def _cases(selection: Selection) -> list[Case]:
         for provider in providers
     ]
     cases = [form for case in cases for form in (case, *_varied(case, variants))]
-    callables = [model.name for model in models if model.framework == "python"]
+    callables = [m.name for m in models if not FRAMEWORKS[m.framework].routes]
     if callables:
         raise UsageError(
             f"{callables[0]} is a plain callable, which no route exports; give the ONNX file that "

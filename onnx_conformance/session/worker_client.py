@@ -66,7 +66,7 @@ class ProcessWorkerClient:
     """a worker in a process of its own, reached through execnet.
 
     Args:
-        kind: a key of :data:`onnx_conformance.workers.backends.BACKENDS`, or ``module:class``.
+        kind: a framework, ``onnxruntime``, ``reader``, or ``module:class`` of a backend.
         spec: execnet's way to name a process, such as ``popen//python=/path/to/python``.
         threads: how many threads the framework may use.
     """

@@ -12,7 +12,7 @@ import psutil
 
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.wire import pack, unpack
-from onnx_conformance.workers.backends import BACKENDS
+from onnx_conformance.workers.backends import backend_of
 
 
 def load_object(reference: str) -> Any:
@@ -27,7 +27,7 @@ def load_object(reference: str) -> Any:
 
 def make_backend(kind: str, threads: int) -> Any:
     """Import the worker's framework; ``kind`` is a key of SERVANTS or ``module:class``."""
-    return load_object(BACKENDS.get(kind, kind))(threads=threads)
+    return load_object(backend_of(kind))(threads=threads)
 
 
 def answer(backend: Any, method: str, arguments: dict[str, Any]) -> tuple[str, Any]:

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
+from onnx_conformance.catalog.frameworks import EAGER
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.files import ROOT, TOLERANCES
 from onnx_conformance.core.settings import Settings
@@ -34,7 +35,7 @@ from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.latency.bench import WARM_SECONDS, Bench
 from onnx_conformance.perf.latency.certification import Certificates
-from onnx_conformance.perf.latency.contenders import EAGER, Contender
+from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.options import Timing
 from onnx_conformance.perf.latency.ratios import CONFIDENCE, Ratio
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus

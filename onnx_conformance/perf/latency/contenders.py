@@ -5,22 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from onnx_conformance.catalog.frameworks import EAGER, FRAMEWORKS, ON_CUDA
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case, Framework
+from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import FLOAT32
-
-EAGER = "eager"
-# Class of precision -> native's form on a CUDA device in it.
-ON_CUDA = {"float32": "cuda", "tf32": "cuda_tf32", "float16": "cuda_float16"}
-# Framework -> forms beside eager. Not timed unless asked for: compiling takes over a minute.
-FORMS: dict[Framework, tuple[str, ...]] = {
-    "torch": ("channels_last", "compile", *ON_CUDA.values()),
-    "keras": ("function", "predict_on_batch"),
-    "python": (),
-    "onnx": (),
-}
-ON_REQUEST = ("compile", *ON_CUDA.values())
 
 
 @dataclass(frozen=True)
@@ -67,7 +56,7 @@ class Contender:
 
 
 def native_contenders(
-    model: str, framework: Framework, asked: tuple[str, ...], cases: Iterable[Case] = ()
+    model: str, framework: str, asked: tuple[str, ...], cases: Iterable[Case] = ()
 ) -> list[Contender]:
     """Eager first: speed-ups are over it.
 
@@ -78,16 +67,17 @@ def native_contenders(
     Raises:
         UsageError: a form that no framework knows.
     """
-    known = {form for forms in FORMS.values() for form in forms}
+    known = {form for each in FRAMEWORKS.values() for form in each.forms}
+    here = FRAMEWORKS[framework]
     for form in asked:
         if form not in {*known, EAGER}:
             raise UsageError(
                 f"--native-form {form}: no such form; known: {', '.join(sorted({*known, EAGER}))}"
             )
-    default = tuple(form for form in FORMS[framework] if form not in ON_REQUEST)
-    chosen = tuple(form for form in FORMS[framework] if form in asked) if asked else default
+    default = tuple(form for form in here.forms if form not in here.forms_on_request)
+    chosen = tuple(form for form in here.forms if form in asked) if asked else default
     there = [form for case in cases if _on_gpu(case) for form in (ON_CUDA[FLOAT32], _on_cuda(case))]
-    chosen = (*chosen, *(form for form in there if form in FORMS[framework]))
+    chosen = (*chosen, *(form for form in there if form in here.forms))
     return [Contender(model, form) for form in dict.fromkeys((EAGER, *chosen))]
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from onnx_conformance.catalog.frameworks import EAGER
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.perf.latency.bench import Group
 from onnx_conformance.perf.latency.certification import NotProved
-from onnx_conformance.perf.latency.contenders import EAGER, Contender
+from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
 from onnx_conformance.perf.latency.rows import Row
 from onnx_conformance.perf.run import PerfRun

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from onnx_conformance.perf.latency.contenders import EAGER
+from onnx_conformance.catalog.frameworks import EAGER
 from onnx_conformance.perf.latency.latency_document import verdict_on
 
 STYLES = {"faster": "green", "slower": "yellow", "open": "dim", "": ""}

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from onnx_conformance.catalog.frameworks import ON_CUDA
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.perf.latency.certification import NoResult
-from onnx_conformance.perf.latency.contenders import ON_CUDA, Contender
+from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
 from onnx_conformance.perf.latency.timed_inputs import in_its_names
 from onnx_conformance.perf.run import PerfRun

@@ -15,7 +15,7 @@ import numpy as np
 from onnx_conformance.core.domains import Real, default_domain
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.native_request import digest_arrays
-from onnx_conformance.core.spec import Framework, TensorSpec
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.user_model.infer_spec import BATCH
 
@@ -37,7 +37,7 @@ class Looked:
         float64_problem: why it cannot be computed in float64, or None.
     """
 
-    framework: Framework
+    framework: str
     parameters: tuple[str, ...]
     arity: tuple[int, int]
     inputs: tuple[TensorSpec, ...]

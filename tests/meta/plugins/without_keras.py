@@ -1,5 +1,7 @@
 """As on a machine where only torch's half is installed."""
 
-from onnx_conformance.session import cache_keys
+from dataclasses import replace
 
-cache_keys.FRAMEWORK_MODULES["keras"] = "a_framework_that_is_not_installed"
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
+
+FRAMEWORKS.put("keras", replace(FRAMEWORKS["keras"], module="a_framework_that_is_not_installed"))

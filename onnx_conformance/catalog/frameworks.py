@@ -1,0 +1,110 @@
+"""The frameworks that native models are made in: one record each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnx_conformance.core.registry import Registry
+
+RGB = tuple[float, float, float]
+EAGER = "eager"
+
+
+@dataclass(frozen=True)
+class Framework:
+    """What the library must know of a framework; its code stands in one folder of ``workers/``.
+
+    Args:
+        title: how the framework spells its name.
+        module: the module without which it is absent.
+        packages: distributions whose versions shape what native answers.
+        backend: ``module:class``, hosted in a worker process.
+        forms: the ways beside eager in which native is timed.
+        forms_on_request: those of them that are timed only when named, because they take long or
+            need a device.
+        routes: the exporters to prefer where none is named, best first; empty where models of
+            this framework are not exported.
+        has_weights: whether native's weights can be read, and so looked for in a file.
+        runs_live: whether a live model of the caller's process can be judged in that process.
+        mean, std: what its image classifiers usually subtract from pixels in 0..1 and divide by.
+    """
+
+    name: str
+    title: str
+    module: str
+    packages: tuple[str, ...]
+    backend: str
+    forms: tuple[str, ...] = ()
+    forms_on_request: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    has_weights: bool = True
+    runs_live: bool = True
+    mean: RGB = (0.485, 0.456, 0.406)
+    std: RGB = (0.229, 0.224, 0.225)
+
+
+FRAMEWORKS: Registry[Framework] = Registry("framework")
+
+
+def register_framework(framework: Framework) -> None:
+    """Add a framework.
+
+    Raises:
+        UsageError: the name is taken.
+    """
+    FRAMEWORKS.register(framework.name, framework)
+
+
+def exported_frameworks() -> list[Framework]:
+    """Those with an export route."""
+    return [framework for framework in FRAMEWORKS.values() if framework.routes]
+
+
+# Class of precision -> native's form on a CUDA device in it.
+ON_CUDA = {"float32": "cuda", "tf32": "cuda_tf32", "float16": "cuda_float16"}
+
+register_framework(
+    Framework(
+        name="torch",
+        title="PyTorch",
+        module="torch",
+        packages=("torch", "torchvision", "numpy"),
+        backend="onnx_conformance.workers.torch.backend:TorchBackend",
+        forms=("channels_last", "compile", *ON_CUDA.values()),
+        forms_on_request=("compile", *ON_CUDA.values()),
+        routes=("torch_dynamo", "torch_torchscript"),
+    )
+)
+register_framework(
+    Framework(
+        name="keras",
+        title="Keras",
+        module="tensorflow",
+        packages=("tensorflow", "tensorflow-cpu", "keras", "numpy"),
+        backend="onnx_conformance.workers.keras.backend:KerasBackend",
+        forms=("function", "predict_on_batch"),
+        routes=("tf2onnx_function", "tf2onnx_saved_model"),
+        runs_live=False,  # TensorFlow's threads of the caller flush denormal numbers to zero
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
+)
+register_framework(
+    Framework(
+        name="python",
+        title="Python",
+        module="numpy",
+        packages=("numpy",),
+        backend="onnx_conformance.workers.python.backend:PythonBackend",
+        has_weights=False,
+    )
+)
+register_framework(
+    Framework(
+        name="onnx",
+        title="ONNX",
+        module="onnx",
+        packages=("onnx", "onnxruntime", "onnxruntime-gpu", "numpy"),
+        backend="onnx_conformance.workers.onnx.backend:OnnxBackend",
+    )
+)
