@@ -64,7 +64,7 @@ def table(provider: str, scores: dict[str, Scores]) -> Table:
     drawn = Table(
         title=f"clean exports on {provider}, in noise floors of their class", title_justify="left"
     )
-    for heading in ("model", "input_sets", "median", "worst", "allowed", "used"):
+    for heading in ("model", "inputs", "median", "worst", "allowed", "used"):
         drawn.add_column(heading, justify="left" if heading == "model" else "right")
     for name, one in scores.items():
         middle, used = median(one.found), one.worst / one.allowed

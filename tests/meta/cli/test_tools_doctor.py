@@ -15,7 +15,7 @@ RIGHT = ProbeResult(True, "ran a node and was right")
 
 
 @pytest.mark.parametrize(
-    ("installed", "clash"),
+    ("installed", "incompatibility"),
     [
         ({"onnxruntime": "1.23.2", "onnxruntime-gpu": "1.23.2"}, "issues/26996"),
         ({"onnxruntime-gpu": "1.23.2"}, None),

@@ -1,7 +1,6 @@
 """Known failures: valid as shipped, scoped by glob, check and version, and strict about slips."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +8,7 @@ import yaml
 from onnx_conformance.catalog.providers import CPU
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.errors import ConformanceError, StageFailure, UsageError
+from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.session import known_failures
 from onnx_conformance.session.known_failures import (
@@ -20,7 +20,8 @@ from onnx_conformance.session.known_failures import (
 )
 from onnx_conformance.session.selection import Selection, possible_cases, select_cases
 
-SHIPPED = Path(known_failures.__file__).with_name("known_failures.yaml")
+SHIPPED = project().known_failures
+assert SHIPPED is not None
 ENTRIES = [
     KnownFailure(**{**entry, "operators": tuple(entry.get("operators", ()))})
     for entry in yaml.safe_load(SHIPPED.read_text()) or []

@@ -41,7 +41,7 @@ def native(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("way", "switch"),
+    ("compute_mode", "switch"),
     [("float32 on cpu", "ieee"), ("tf32 on cpu", "tf32"), ("float16 on cpu", "ieee")],
 )
 def test_a_class_is_switched_whatever_the_models_file_said(native, compute_mode, switch):

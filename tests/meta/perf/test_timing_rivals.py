@@ -23,7 +23,7 @@ def of(model="resnet18", exporter="torch_dynamo", opset=18, provider="cpu", **op
 
 
 @pytest.mark.parametrize(
-    ("rival", "label"),
+    ("contender", "label"),
     [
         (Contender("resnet18", "eager"), "native-eager"),
         (Contender("resnet18", "channels_last"), "native-channels_last"),

@@ -167,7 +167,7 @@ def test_a_mode_set_by_the_environment_has_it_in_its_process(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("engine", "stage", "words"),
+    ("worker", "stage", "words"),
     [
         (WorkerClient(), READY, "ran a node and was right"),
         (WorkerClient(versions={"compiled_in": []}), "compiled_in", "was built without XExecution"),
