@@ -70,7 +70,7 @@ class Certificate:
         )
 
 
-def certify(
+def issue_certificate(
     subject: Subject, settings: Settings, store: Store, known: tuple[KnownFailure, ...]
 ) -> Certificate:
     """Run every check that an ordinary case owes, or read the verdict of an earlier run.
@@ -94,7 +94,7 @@ def certify(
     )
 
 
-def certified(
+def holds_certificate(
     subject: Subject, settings: Settings, store: Store, known: tuple[KnownFailure, ...]
 ) -> bool:
     """Whether an earlier run's verdict is at hand."""

@@ -1,6 +1,6 @@
 """Every test that a case owes, as a check and its arguments: one list for runs and for the API.
 
-pytest's tests are collected from the same marks; ``tests/meta/inputs/test_generating.py`` holds the
+pytest's tests are collected from the same marks; ``tests/meta/inputs/test_required_checks.py`` holds the
 two
 together.
 """

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.checks.certificate import Certificate, certified, certify
+from onnx_conformance.checks.certificate import Certificate, holds_certificate, issue_certificate
 from onnx_conformance.cli.terminal import Arguments, Tick
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.spec import Case, ModelSpec
@@ -83,9 +83,9 @@ class ToolContext:
             ConformanceError: the first that is red, or the stage that failed.
         """
         settings, known = self.run.settings, self.run.known_failures
-        if not certified(subject, settings, self.store, known):
+        if not holds_certificate(subject, settings, self.store, known):
             self.conformance_session.plan({subject.case: set(FAMILIES)})
-        return certify(subject, settings, self.store, known)
+        return issue_certificate(subject, settings, self.store, known)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ DONE = (0, 1, PROVED_NOTHING)  # after which the documents say what happened
 BAD_INPUT = 4  # pytest's own
 
 
-def certify(folder: Path, options: Sequence[str]) -> dict[str, Any]:
+def run_checks(folder: Path, options: Sequence[str]) -> dict[str, Any]:
     """The results document of a certification; it and its page are left in ``folder``."""
     pages = _pages(folder, "report", "report.html", "results.json")
     return run_suite(["tests", "--ignore=tests/meta", *pages, *options], folder / "results.json")

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options += [*_timing(batches, 1 + len(others)), *rest]
     for page in (PAGE, DATA):
         page.unlink(missing_ok=True)  # an earlier answer is not true now
-    results = suite.certify(RUNS, options)
+    results = suite.run_checks(RUNS, options)
     found = join(results, None, here=HERE, others=others, batches=batches)
     timed = None
     if any(says.worth_timing(found, place) for place in found.others):

@@ -14,6 +14,9 @@ FROZEN = "frozen-"
 class Frozen(OnnxRuntimeBackend):
     """Knows one more form: every call of ``frozen-0.001`` takes a millisecond, it says."""
 
-    def take(self, form: str, inputs: dict[str, Any], **what: Any) -> TimedCall:
-        honest, seconds = super().take("plain", inputs, **what), float(form.removeprefix(FROZEN))
+    def timed_call(self, form: str, inputs: dict[str, Any], **what: Any) -> TimedCall:
+        honest, seconds = (
+            super().timed_call("plain", inputs, **what),
+            float(form.removeprefix(FROZEN)),
+        )
         return replace(honest, seconds=lambda: seconds)

@@ -15,10 +15,13 @@ SLOWED = "slowed-"
 class Slowed(OnnxRuntimeBackend):
     """Knows one more form: a call of ``slowed-1.10`` takes 1.10 times as long as a plain one."""
 
-    def take(self, form: str, inputs: dict[str, Any], **what: Any) -> TimedCall:
+    def timed_call(self, form: str, inputs: dict[str, Any], **what: Any) -> TimedCall:
         if not form.startswith(SLOWED):
-            return super().take(form, inputs, **what)
-        honest, factor = super().take("plain", inputs, **what), float(form.removeprefix(SLOWED))
+            return super().timed_call(form, inputs, **what)
+        honest, factor = (
+            super().timed_call("plain", inputs, **what),
+            float(form.removeprefix(SLOWED)),
+        )
 
         def call() -> Any:
             started = time.perf_counter()

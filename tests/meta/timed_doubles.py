@@ -19,7 +19,7 @@ class TimedBackend(Stopwatch):
         self.threads = threads
         self.calls = 0
 
-    def take(
+    def timed_call(
         self, form: str, inputs: dict[str, Any], seconds: list[float] | None = None
     ) -> TimedCall:
         if form != "plain":

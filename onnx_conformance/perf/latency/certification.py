@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_conformance.checks.certificate import Certificate, certified, certify
+from onnx_conformance.checks.certificate import Certificate, holds_certificate, issue_certificate
 from onnx_conformance.core.budget import Reference, worst_score
 from onnx_conformance.core.comparison import Outputs, nonfinite_problem, structure_problem
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, StageFailure
@@ -158,7 +158,7 @@ class Certificates:
         self._conformance_session.plan(pending)
         for case, subject in subjects.items():
             try:
-                self._found[case] = certify(
+                self._found[case] = issue_certificate(
                     subject, self._run.settings, self._store, self._run.known_failures
                 )
             except ConformanceError as failure:
@@ -183,7 +183,7 @@ class Certificates:
     def _known(self, subject: LiveSubject) -> bool:
         try:
             known = self._run.known_failures
-            return certified(subject, self._run.settings, self._store, known)
+            return holds_certificate(subject, self._run.settings, self._store, known)
         except ConformanceError:
             return False  # its export failed: certify tells of it
 

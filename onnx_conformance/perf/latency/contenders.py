@@ -17,7 +17,7 @@ class Contender:
     """One row of a table of timings: a model's native form, or a case in one of its forms.
 
     Args:
-        form: how it is called: of native see the workers' ``*_takes`` modules, of a session
+        form: how it is called: of native see the workers' ``timing`` modules, of a session
             ``plain``, ``io_binding`` or ``copies``.
         case: None for native.
     """

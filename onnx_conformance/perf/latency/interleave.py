@@ -32,7 +32,7 @@ class Block:
     discard: int
     calls: int
 
-    def take(self) -> Seconds:
+    def seconds(self) -> Seconds:
         """Seconds of each timed call."""
         return self.worker.time(self.label, self.discard, self.calls)
 
@@ -70,7 +70,7 @@ def interleave(
     while done < least or (done < most and time.monotonic() < ends):
         for place in rng.permutation(len(blocks)):
             block = blocks[place]
-            found[block.label].append(block.take())
+            found[block.label].append(block.seconds())
         done += 1
     return Interleaved(
         {label: np.concatenate(parts) for label, parts in found.items()},

@@ -119,7 +119,9 @@ class KerasBackend(Stopwatch):
         load_object(function)(native.model, arrays, model, opset, options, Path(path))
         refuse_change(before, self.run(model, weights, "float32", input_sets))
 
-    def take(self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str) -> TimedCall:
+    def timed_call(
+        self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
+    ) -> TimedCall:
         """The native model's inference to be timed: see :mod:`.timing`."""
         from onnx_conformance.workers.keras.timing import make_timed_call
 

@@ -62,7 +62,9 @@ class OnnxBackend(Stopwatch):
         compute_mode = self._compute_mode(self._file(model), precision)
         return [named_outputs(model, compute_mode(inputs)) for inputs in input_sets]
 
-    def take(self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str) -> TimedCall:
+    def timed_call(
+        self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
+    ) -> TimedCall:
         """The file's inference to be timed, as it is written."""
         compute_mode = self._compute_mode(self._file(model), "float32")
         arrays = {name: np.array(inputs[name]) for name, _, _ in model["inputs"]}

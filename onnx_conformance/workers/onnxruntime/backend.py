@@ -89,7 +89,7 @@ class OnnxRuntimeBackend(Stopwatch):
         with limited_memory(session.get("memory", 0)):
             return [_run_one(opened, names, inputs) for inputs in input_sets]
 
-    def take(self, form: str, inputs: Arrays, *, session: SessionRequest) -> TimedCall:
+    def timed_call(self, form: str, inputs: Arrays, *, session: SessionRequest) -> TimedCall:
         """A session's inference to be timed: see :mod:`.timing`."""
         from onnx_conformance.workers.onnxruntime.timing import make_timed_call
 

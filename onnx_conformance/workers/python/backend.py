@@ -47,7 +47,9 @@ class PythonBackend(Stopwatch):
             for inputs in input_sets
         ]
 
-    def take(self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str) -> TimedCall:
+    def timed_call(
+        self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
+    ) -> TimedCall:
         """The call to be timed."""
         function = self._function(model)
         arrays = [np.array(inputs[name]) for name, _, _ in model["inputs"]]

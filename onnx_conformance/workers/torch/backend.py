@@ -125,7 +125,9 @@ class TorchBackend(Stopwatch):
 
         return [torchvision_preprocess(path, preprocessing) for path in paths]
 
-    def take(self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str) -> TimedCall:
+    def timed_call(
+        self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
+    ) -> TimedCall:
         """The native model's inference to be timed: see :mod:`.timing`."""
         from onnx_conformance.workers.torch.timing import make_timed_call
 

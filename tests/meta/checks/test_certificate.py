@@ -10,7 +10,7 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU
 from onnx_conformance.checks import certificate as certifying
 from onnx_conformance.checks import required
-from onnx_conformance.checks.certificate import BUDGET, certified, certify
+from onnx_conformance.checks.certificate import BUDGET, holds_certificate, issue_certificate
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS, Check
 from onnx_conformance.core.files import TOLERANCES
@@ -79,7 +79,7 @@ def subject(case=CASE, sha256="0" * 64, tolerances=TOL):
 
 
 def judge(store, *, about=None, settings=None, known=()):
-    return certify(about or subject(), settings or Settings(), store, known)
+    return issue_certificate(about or subject(), settings or Settings(), store, known)
 
 
 def test_a_pass_is_cached(checks, store):
@@ -90,7 +90,7 @@ def test_a_pass_is_cached(checks, store):
     assert first.score == 0.5
     assert first.checks == ran
     assert first.compared == 3 * ran
-    assert certified(subject(), Settings(), store, ())
+    assert holds_certificate(subject(), Settings(), store, ())
     assert judge(store) == first
     assert len(made.ran) == ran
 
@@ -113,7 +113,7 @@ def test_a_red_check_raises_and_is_not_cached(checks, store, name):
     made = checks(**{name: "failed"})
     with pytest.raises(ConformanceFailure, match="it is wrong"):
         judge(store)
-    assert not certified(subject(), Settings(), store, ())
+    assert not holds_certificate(subject(), Settings(), store, ())
     before = len(made.ran)
     with pytest.raises(ConformanceFailure):
         judge(store)

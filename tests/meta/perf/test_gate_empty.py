@@ -239,7 +239,7 @@ def test_a_clock_that_stands_still(gate, kept):
 
 @pytest.mark.parametrize("seconds", [0.0, float("nan"), -1.0])
 def test_times_that_are_none(seconds):
-    block = SimpleNamespace(take=lambda: [seconds] * 4)
+    block = SimpleNamespace(seconds=lambda: [seconds] * 4)
     with pytest.raises(UnusableTimings, match="the clock is broken"):
         draw([block], [block], plan_for(load_rules().timing), seconds=5, seed=0)
 

@@ -82,7 +82,7 @@ def test_time_ends_it_between_least_and_most(blocks, monkeypatch):
 
 
 def test_a_turn_takes_what_the_host_measured(blocks, log):
-    assert blocks[0].take().tolist() == [1.0, 1.1, 1.2]
+    assert blocks[0].seconds().tolist() == [1.0, 1.1, 1.2]
     assert log == [(LABELS[0], 1, 3)]
 
 

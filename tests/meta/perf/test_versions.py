@@ -242,13 +242,13 @@ def test_a_version_that_does_not_exist_is_one_line(capsys, monkeypatch, tmp_path
 
 def test_bad_options_are_told_in_pytests_words(tmp_path):
     with pytest.raises(UsageError, match="^unknown model 'nope'"):
-        suite.certify(tmp_path, ["--model=nope"])
+        suite.run_checks(tmp_path, ["--model=nope"])
 
 
 def test_an_earlier_document_is_never_read(tmp_path):
     (tmp_path / "results.json").write_text("{}")
     with pytest.raises(UsageError, match="select no test"):
-        suite.certify(tmp_path, ["--model=simple_net", "--deselect=tests"])
+        suite.run_checks(tmp_path, ["--model=simple_net", "--deselect=tests"])
 
 
 @pytest.mark.parametrize("target", ["versions", "openvino"])

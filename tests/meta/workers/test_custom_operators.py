@@ -315,7 +315,7 @@ def test_a_library_has_a_digest_of_its_content(tmp_path):
 
 
 def test_an_idle_part_is_found_without_gradients():
-    worker = ProcessWorkerClient("tests.meta.own_operators:Backend")
+    worker = ProcessWorkerClient("tests.meta.user_operators:Backend")
     try:
         assert worker.call("unused", 60.0) == ["spare.bias", "spare.weight"]
     finally:
@@ -323,7 +323,7 @@ def test_an_idle_part_is_found_without_gradients():
 
 
 def test_approximated_functions_err_inside_an_operator_too():
-    worker = ProcessWorkerClient("tests.meta.own_operators:Backend")
+    worker = ProcessWorkerClient("tests.meta.user_operators:Backend")
     try:
         assert worker.call("errs_in_replicas", 60.0)
     finally:

@@ -47,8 +47,8 @@ def test_what_is_timed_keeps_its_own_feed(backend):
 
 
 def test_the_clock_runs_around_the_call_alone():
-    take = TimedCall(lambda: time.sleep(0.02), lambda result: time.sleep(1) or {})
-    assert 0.02 <= take.timed() < 0.5
+    timed = TimedCall(lambda: time.sleep(0.02), lambda result: time.sleep(1) or {})
+    assert 0.02 <= timed.timed() < 0.5
 
 
 def test_equal_times_settle_at_once(backend):

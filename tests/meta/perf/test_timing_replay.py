@@ -26,7 +26,7 @@ SAMPLE = """
 import pytest
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.perf.latency.pytest_benchmark import CLOCK, play_back
-from tests.meta.perf.test_timing_replaying import ROW
+from tests.meta.perf.test_timing_replay import ROW
 
 def refuse():
     raise ConformanceError("a wrong answer is no result")

@@ -172,7 +172,7 @@ def test_a_run_that_is_red_without_a_red_variant_is_no_success(
     around = {"settings": {"threads": 1, "affinity": None}}
     around["environment"] = {"processor": "a processor", "versions": {}}
     latency = {"rows": [row("", 2.0, 1.0)], "exit_status": timed, **around}
-    monkeypatch.setattr(suite, "certify", lambda folder, options: judged)
+    monkeypatch.setattr(suite, "run_checks", lambda folder, options: judged)
     monkeypatch.setattr(suite, "time", lambda folder, options: latency)
     monkeypatch.setattr(tool, "FOLDER", tmp_path)
     assert main(["simple_net"]) == wanted
