@@ -6,6 +6,7 @@ import unittest
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -37,6 +38,7 @@ from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
     LAST_OF_CASE,
+    PENDING,
     RED_CASES,
     RUN,
     KnownRed,
@@ -248,8 +250,22 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         for case, families in needs.items()
         if not left_out(run, resolve_model(case.model).framework)
     }
-    if wanted and run.settings.ahead:
+    if not (wanted and run.settings.ahead):
+        return
+    if hasattr(session.config, "workerinput"):
+        session.config.stash[PENDING] = wanted
+    else:
         conformance_session(session.config).plan(wanted)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of ``-n N`` alone; who names another ``--dist`` gets it."""
+    if config.getvalue("dist") != "load":
+        return None
+    from onnx_conformance.plugin.distribution import ConformanceScheduling
+
+    return ConformanceScheduling(config, log, config.stash[RUN].cases)
 
 
 @pytest.fixture(scope="session")
@@ -286,6 +302,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         red = item.config.stash[RED_CASES].get(case)
         if red is not None and run.settings.first_finding:
             pytest.skip(f"not run: {red} is red already (--first-finding)")
+        families = item.config.stash.get(PENDING, {}).pop(case, None)
+        if families is not None:
+            conformance_session(item.config).plan({case: families})
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,7 +14,7 @@ from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.checks.required import required_checks
+from onnx_conformance.checks.required import families_of, required_checks
 from onnx_conformance.core.custom_operators import CustomOperators
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, UsageError
 from onnx_conformance.core.project import project
@@ -23,6 +23,7 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import Tolerances, load_tolerances
+from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.known_failures import (
     KnownFailure,
@@ -122,6 +123,7 @@ def certify(
     providers: str | Iterable[str] = ("cpu",),
     artifacts: str | Path | Iterable[str | Path] = (),
     seed: int = 0,
+    examples: int = DEFAULT_EXAMPLES,
     threads: int = 1,
     tolerances: Path | None = None,
     known_failures: Path | None = None,
@@ -141,6 +143,8 @@ def certify(
         exporters, opsets, providers: one or several; all routes of the framework, and two opsets
             each, where left out.
         artifacts: ONNX files to judge, instead of an export.
+        examples: recipes that Hypothesis draws a case, beside the pinned ones; whatever profile of
+            Hypothesis is in force, because that is the caller's.
         threads: of ONNX Runtime, and of native where it runs in a process of its own.
         tolerances, known_failures: files; those of the project's pyproject.toml, where left out.
         cache_dir: keeps results of named models for later calls; nothing is kept without it.
@@ -149,6 +153,8 @@ def certify(
     Raises:
         UsageError: an unknown name, or a spec that does not describe the model.
     """
+    if examples < 1:
+        raise UsageError(f"certify: examples={examples}; at least 1 recipe must be drawn")
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = cache_dir or scratch
@@ -163,6 +169,7 @@ def certify(
             seed=seed,
             cache_dir=folder,
             threads=threads,
+            examples=examples,
             native_in_process=live and FRAMEWORKS[found.framework].runs_live,
             approximation=rules.defaults["approximation"],
         )
@@ -177,8 +184,10 @@ def certify(
             tuple(_several(providers)),
             tuple(str(path) for path in _several(artifacts)),
         )
+        cases = list(select_cases(asked))
+        _plan(cases, conformance_session)
         verdicts = []
-        for case in select_cases(asked):
+        for case in cases:
             progress(case.id)
             verdicts.append(_judged(case, conformance_session, rules, known))
         return Certification(tuple(verdicts))
@@ -228,6 +237,17 @@ def _spec_of(
     return MODELS.register(name, describe_live(model, one, seed, scratch, operators))
 
 
+def _plan(cases: Iterable[Case], conformance_session: ConformanceSession) -> None:
+    """Compute ahead what the tests of the cases will ask for, those of a model together.
+
+    Asked for one by one, each set of inputs would make the float64 oracle and the replicas anew.
+    """
+    usable = [case for case in cases if conformance_session.probe(case.provider).usable]
+    conformance_session.plan(
+        {case: families_of(resolve_model(case.model), case) for case in usable}
+    )
+
+
 def _judged(
     case: Case,
     conformance_session: ConformanceSession,
@@ -240,7 +260,8 @@ def _judged(
         return CaseVerdict(case, (verdict("placement", f"{case.provider}: {probe.words}"),))
     subject = LiveSubject(case, conformance_session, rules)
     results: list[CheckResult] = []
-    for test in required_checks(subject.model, subject.case, subject.seed, drawn=True):
+    examples = conformance_session.settings.examples
+    for test in required_checks(subject.model, case, subject.seed, drawn=True, examples=examples):
         try:
             result = test.run(subject)
             failure: ConformanceError | None = ConformanceFailure(subject, result)

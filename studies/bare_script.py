@@ -57,6 +57,7 @@ def main(model_name: str, exporter_name: str) -> None:
             )
             session = {
                 "files": [path],
+                "sha256": [],
                 "provider": "CPUExecutionProvider",
                 "provider_options": {},
                 "graph_level": "enable_all",

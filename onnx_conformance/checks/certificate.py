@@ -13,6 +13,7 @@ from typing import Any
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
+from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.required import required_checks
 from onnx_conformance.core.custom_operators import library_digest
 from onnx_conformance.core.settings import Settings, level_of
@@ -21,16 +22,10 @@ from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.session import cache_keys
 from onnx_conformance.session.known_failures import KnownFailure, find, operators_of
+from onnx_conformance.session.package_digest import source_digest
 from onnx_conformance.session.subject import Subject, libraries_of
 
 BUDGET = "error_budget"
-# What a verdict is made by: the checks and all that they import.
-JUDGES = (
-    "onnx_conformance.core.spec",
-    "onnx_conformance.checks.function",
-    "onnx_conformance.checks.audit.graph_weights",
-    "onnx_conformance.inputs.tasks",
-)
 
 
 @dataclass(frozen=True)
@@ -144,9 +139,14 @@ def _key(subject: Subject, settings: Settings, known: tuple[KnownFailure, ...]) 
         approximation=settings.approximation,
         rules=_rules(subject.tolerances),
         known=[asdict(entry) for entry in known],
-        code=cache_keys.source_digest(*JUDGES),
+        code=source_digest(*_judges()),
         environment=json.dumps(cache_keys.environment(), sort_keys=True),
     )
+
+
+def _judges() -> tuple[str, ...]:
+    """The modules of the checks: those that a plugin brought lie outside of the package."""
+    return tuple(sorted({check.function.__module__ for check in CHECKS.values()}))
 
 
 def _rules(tolerances: Tolerances) -> str:

@@ -31,7 +31,10 @@ class Settings:
         graph_level: how far ONNX Runtime optimises graphs, a key of LEVELS.
         in_process: host workers in pytest's own process, for a debugger.
         native_in_process: host the native workers so, for a model that lives there.
-        ahead: compute what the selected cases need in the background.
+        ahead: compute what the selected cases need in the background: of all of them at the start,
+            or, in a worker of pytest-xdist, which is given some of them, of each when it begins.
+        examples: recipes that Hypothesis draws a case; None for as many as the profile in force
+            says.
         first_finding: a case that is red skips its remaining checks, so nothing but the native
             side is computed ahead.
         calibration_data: a folder of inputs to calibrate int8 variants on; empty for ours.
@@ -51,6 +54,7 @@ class Settings:
     in_process: bool = False
     native_in_process: bool = False
     ahead: bool = True
+    examples: int | None = None
     first_finding: bool = False
     cpu_fallback: bool = True
     min_placement: float = 0.0

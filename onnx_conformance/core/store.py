@@ -12,7 +12,8 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,17 @@ class Store:
         with FileLock(f"{place}.lock"):
             entry = self.read(place)
             return entry if entry is not None else self._write(place, build)
+
+    @contextmanager
+    def exclusive(self, kind: str, key: str) -> Iterator[None]:
+        """Hold a lock that one process at a time can hold, for work on several entries.
+
+        The lock of an entry may be taken within; the reverse would wait for ever.
+        """
+        folder = self.root / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{key}.work.lock"):
+            yield
 
     def peek(self, kind: str, key: str) -> Entry | None:
         """The verified entry, or None; builds nothing."""

@@ -37,6 +37,7 @@ class InputPlan:
 
 Family = Callable[[ModelSpec, int], InputPlan]
 FAMILIES: Registry[Family] = Registry("input family")
+DRAWN = "drawn"  # the one family whose size is a choice
 
 
 @dataclass(frozen=True)
@@ -202,10 +203,22 @@ def _pinned_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(reference=tuple(materialise(recipe, model) for recipe in recipes))
 
 
-def _drawn_plan(model: ModelSpec, seed: int) -> InputPlan:
+def _drawn_plan(model: ModelSpec, seed: int, examples: int | None = None) -> InputPlan:
     from onnx_conformance.inputs.strategies import foresee
 
-    return InputPlan(reference=tuple(materialise(recipe, model) for recipe in foresee(seed)))
+    drawn = foresee(seed, examples)
+    return InputPlan(reference=tuple(materialise(recipe, model) for recipe in drawn))
+
+
+def plan_of(family: str, model: ModelSpec, seed: int, examples: int | None = None) -> InputPlan:
+    """The inputs of a family.
+
+    Args:
+        examples: how many recipes are drawn; None for as many as the profile in force says.
+    """
+    if family == DRAWN:
+        return _drawn_plan(model, seed, examples)
+    return FAMILIES[family](model, seed)
 
 
 def _batch_plan(model: ModelSpec, seed: int) -> InputPlan:
@@ -239,7 +252,7 @@ def _malformed_plan(model: ModelSpec, seed: int) -> InputPlan:
 
 for _name, _family in {
     "pinned": _pinned_plan,
-    "drawn": _drawn_plan,
+    DRAWN: _drawn_plan,
     "batches": _batch_plan,
     "repeat": _repeat_plan,
     "non_finite": _non_finite_plan,

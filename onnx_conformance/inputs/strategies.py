@@ -12,6 +12,7 @@ from hypothesis.errors import HypothesisException
 from onnx_conformance.core.spec import MIDDLE
 from onnx_conformance.inputs.recipes import DISTRIBUTIONS, SCALES, Recipe
 
+DEFAULT_EXAMPLES = 4  # recipes that a drawn test runs where nobody asks for another number
 LARGEST_BATCH = 3
 SEEDS = 2**8
 EXTENTS = (MIDDLE, 0.0, 1.0, 0.25)
@@ -56,13 +57,16 @@ def _below(count: int) -> st.SearchStrategy[int]:
     )
 
 
-def foresee(number: int) -> tuple[Recipe, ...]:
+def foresee(number: int, examples: int | None = None) -> tuple[Recipe, ...]:
     """The recipes that a drawn test seeded with ``number`` will see if it passes.
 
     Hypothesis is deterministic for a seed, so workers can compute these ahead; a test that
     fails goes on to other recipes, which are then computed when asked for.
+
+    Args:
+        examples: how many, at least 1; None for as many as the Hypothesis profile in force says.
     """
-    return _foresee(number, settings().max_examples)
+    return _foresee(number, settings().max_examples if examples is None else examples)
 
 
 @lru_cache(maxsize=8)

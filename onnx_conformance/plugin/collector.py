@@ -24,6 +24,8 @@ from onnx_conformance.session.known_failures import stale
 from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.worker_queue import Clock
 
+MEASURED = "conformance_time"  # in what a worker of xdist hands over at its end
+
 
 class Collector:
     """A pytest plugin; ``rows`` holds, by case, one entry a conformance test."""
@@ -104,10 +106,20 @@ class Collector:
         if self.progress is not None:
             self.progress.add(case, row)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Count what a worker of xdist measured; of one that died nothing is known."""
+        measured = getattr(node, "workeroutput", {}).get(MEASURED)
+        if measured is not None:
+            self.clock.add(measured)
+
     # -- at its end ----------------------------------------------------------------------
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if hasattr(self.config, "workerinput") or not (self.rows or self.selected):
+        if hasattr(self.config, "workerinput"):
+            getattr(self.config, "workeroutput")[MEASURED] = self.clock.table()  # noqa: B009
+            return
+        if not (self.rows or self.selected):
             return
         outcomes = [row["outcome"] for rows in self.rows.values() for row in rows]
         reached = any(outcome in ("passed", *RED) for outcome in outcomes)

@@ -13,10 +13,11 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.project import project
 from onnx_conformance.core.tolerances import OF_FILES
+from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.perf.gate.gate_options import add_gate_options
 from onnx_conformance.perf.latency.options import add_timing_options
 
-PROFILES = {"default": 4, "ci": 20, "thorough": 300}  # examples of a drawn test
+PROFILES = {"default": DEFAULT_EXAMPLES, "ci": 20, "thorough": 300}  # examples of a drawn test
 
 
 def add_options(group: Any) -> None:

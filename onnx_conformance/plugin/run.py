@@ -86,7 +86,7 @@ def make_run(config: Any) -> PerfRun:
             threads=option("threads"),
             graph_level=levels[0] if len(levels) == 1 else Settings.graph_level,
             in_process=option("in_process"),
-            ahead=not hasattr(config, "workerinput") and not option("in_process"),
+            ahead=not option("in_process"),
             approximation=tolerances.defaults["approximation"],
             first_finding=option("first_finding"),
             min_placement=_least_placement(option("min_placement"), gate),

@@ -24,6 +24,7 @@ EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
 EXPLAINER = pytest.StashKey[Explainer]()
 CERTIFICATES = pytest.StashKey[Certificates]()
+PENDING = pytest.StashKey[dict[Case, set[str]]]()  # in a worker of xdist: to plan, by case
 RED_CASES = pytest.StashKey[dict[Case, str]]()
 
 

@@ -69,13 +69,15 @@ def _cell(case: dict[str, Any]) -> str:
 
 def stages(time: dict[str, Any]) -> Table:
     """Worker seconds by stage, and how long the judge stood waiting for each."""
-    table = Table(title="time by stage (s)", title_justify="left")
+    several = time.get("processes", 1)
+    summed = f", in {several} processes" if several > 1 else ""
+    table = Table(title=f"time by stage (s{summed})", title_justify="left")
     table.add_column("stage")
     for heading in ("workers busy", "judge waited"):
         table.add_column(heading, justify="right")
     for stage, seconds in time["engine"].items():
         table.add_row(stage, f"{seconds:.1f}", f"{time['waited'][stage]:.1f}")
-    share = 100.0 * time["rest"] / max(time["wall"], 1e-9)
+    share = 100.0 * time["rest"] / max(time["rest"] + sum(time["waited"].values()), 1e-9)
     table.add_row("rest", "", f"{time['rest']:.1f} ({share:.0f} %)")
     table.add_row("wall", "", f"{time['wall']:.1f}")
     return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,19 +17,11 @@ from onnx_conformance.catalog.variants import Variant
 from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.custom_operators import library_digest
 from onnx_conformance.core.domains import as_data
-from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.native_request import ModelRequest
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
 from onnx_conformance.core.store import key_of
-
-# What shapes the native side's answers: these folders' files, and these files alone.
-NATIVE_FOLDERS = ("onnx_conformance.workers.native",)
-NATIVE_FILES = (
-    "onnx_conformance.inputs.recipes",
-    "onnx_conformance.core.spec",
-    "onnx_conformance.core.domains",
-)
+from onnx_conformance.session.package_digest import source_digest
 
 
 @lru_cache
@@ -46,41 +37,6 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
     """The installed ones among ``packages``."""
     found = {package: version(package) for package in packages}
     return {package: number for package, number in found.items() if number is not None}
-
-
-@lru_cache
-def file_digests(*modules: str) -> str:
-    """SHA-256 over the source files of these modules alone."""
-    return _digest(*(_source(module) for module in modules))
-
-
-@lru_cache
-def source_digest(*modules: str) -> str:
-    """SHA-256 over the source files of modules and of their neighbours, which they may import.
-
-    They are found without importing them.
-    """
-    folders = [_source(module).parent for module in modules]
-    return _digest(*(path for folder in folders for path in sorted(folder.glob("*.py"))))
-
-
-def _source(module: str) -> Path:
-    """The module's source file.
-
-    Raises:
-        UsageError: it has none, so its changes would go unnoticed.
-    """
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise UsageError(f"module '{module}' has no source file; name one that has")
-    return Path(spec.origin)
-
-
-def _digest(*paths: Path) -> str:
-    state = hashlib.sha256()
-    for path in paths:
-        state.update(path.name.encode() + b":" + path.read_bytes())
-    return state.hexdigest()
 
 
 @lru_cache
@@ -117,15 +73,16 @@ def model_key(model: ModelSpec, settings: Settings) -> str:
     """Content key of a model's weights."""
     return key_of(
         request=model_request(model, settings),
-        code=[model.fingerprint or _own_code(model), source_digest(*NATIVE_FOLDERS)],
-        files=file_digests(*NATIVE_FILES),
+        fingerprint=model.fingerprint,
+        code=source_digest() if model.fingerprint else source_digest(_module(model.builder)),
         versions=versions((*FRAMEWORKS[model.framework].packages, *model.packages)),
         processor=processor(),
     )
 
 
-def _own_code(model: ModelSpec) -> str:
-    return source_digest(model.builder.rpartition(":")[0])
+def _module(pointer: str) -> str:
+    """Of ``module:function``."""
+    return pointer.rpartition(":")[0]
 
 
 def artifact_key(case: Case, exporter: Exporter, model: str, weights: str) -> str:
@@ -134,8 +91,7 @@ def artifact_key(case: Case, exporter: Exporter, model: str, weights: str) -> st
         model=model,
         weights=weights,
         exporter=exporter.name,
-        code=source_digest(exporter.function.partition(":")[0]),
-        files=file_digests("onnx_conformance.core.onnx_file"),
+        code=source_digest(_module(exporter.function)),
         opset=case.opset,
         options=asdict(case.options),
         versions=versions(exporter.packages),
@@ -160,8 +116,7 @@ def variant_key(
         libraries=[(name, library_digest(name)) for name in libraries],
         calibration=list(calibration),
         variant=asdict(variant),
-        code=source_digest(variant.function.partition(":")[0]),
-        files=file_digests("onnx_conformance.core.onnx_file"),
+        code=source_digest(_module(variant.function)),
         versions=versions(variant.packages),
         processor=processor(),  # optimisers may write for the one that they run on
     )
@@ -191,7 +146,7 @@ def photograph_key(photograph: str, preprocessing: Preprocessing) -> str:
     return key_of(
         photograph=photograph,
         preprocessing=asdict(preprocessing),
-        code=source_digest("onnx_conformance.workers.torch.preprocessing"),
+        code=source_digest(),
         versions=versions(("torch", "torchvision", "pillow")),
     )
 

@@ -23,9 +23,10 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.traces import Traced
-from onnx_conformance.inputs.families import FAMILIES, InputPlan
+from onnx_conformance.inputs.families import InputPlan, plan_of
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session import cache_keys
+from onnx_conformance.session.external_artifacts import read_external_artifact
 from onnx_conformance.session.native import SAMPLE, WEIGHTS, NativeSide, read_weights
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 from onnx_conformance.session.probe import ProbeResult
@@ -110,6 +111,14 @@ class ConformanceSession:
         self._runtime.submit_answers(case, artifact, [inputs], repeat)
         future, place = self._runtime.answers[(case.id, inputs.digest, repeat)]
         return self._clock.wait(future, self._runtime.queue(case.provider).name)[place]
+
+    def read(self, case: Case) -> Artifact:
+        """The file that a case was given, read anew under this session's limits.
+
+        Raises:
+            StageFailure: it cannot be read, or asks for more than the limits allow.
+        """
+        return read_external_artifact(case, self._queues)
 
     def session_of(self, case: Case, given: Artifact) -> SessionInfo:
         """The session of a file that this session did not export."""
@@ -200,13 +209,16 @@ class ConformanceSession:
                 if not (case.artifact and self.settings.first_finding):
                     self._native.artifact(case)
             families = sorted({family for case in cases for family in needs[case]})
-            plans = {family: FAMILIES[family](model, self.settings.seed) for family in families}
+            plans = {family: self._input_sets(family, model) for family in families}
             self._plan_native(model, list(plans.values()), _planned(cases))
             for case in cases:
                 self._plan_runtime(
                     case, [plans[family] for family in sorted(needs[case], key=_gentle_first)]
                 )
         self._plan_beside_gpus(needs)
+
+    def _input_sets(self, family: str, model: ModelSpec) -> InputPlan:
+        return plan_of(family, model, self.settings.seed, self.settings.examples)
 
     def _plan_beside_gpus(self, needs: dict[Case, set[str]]) -> None:
         """Native in the classes and on the devices of GPU cases whose provider works.
@@ -220,7 +232,7 @@ class ConformanceSession:
                 wanted.setdefault((case.model, noise_floor_of(case)), set()).update(families)
         for (name, noise_floor), families in wanted.items():
             model = resolve_model(name)
-            plans = [FAMILIES[family](model, self.settings.seed) for family in sorted(families)]
+            plans = [self._input_sets(family, model) for family in sorted(families)]
             input_sets = [inputs for plan in plans for inputs in plan.reference]
             self._answers.submit_references(model, input_sets, noise_floor)
 

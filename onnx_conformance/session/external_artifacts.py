@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import re
 from collections.abc import Collection, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,11 @@ from onnx_conformance.catalog.exporters import EXPORTERS, EXTERNAL
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
 from onnx_conformance.core.errors import StageFailure, UsageError, WorkerDied, WorkerError
-from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.text import one_line, printable
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.session.subject import Artifact, libraries_of
-from onnx_conformance.session.worker_queue import Clock, WorkerQueues
+from onnx_conformance.session.worker_queue import WorkerQueues
 
 MANIFEST = "manifest.json"  # what --save-onnx leaves beside its files
 SUFFIX = ".onnx"
@@ -137,19 +134,19 @@ def asked_opset(path: Path, label: str) -> int:
 STAGE = "read"
 
 
-def read_external_artifact(case: Case, queues: WorkerQueues | None = None) -> Artifact:
+def read_external_artifact(case: Case, queues: WorkerQueues) -> Artifact:
     """The artifact that a case was given.
 
     Args:
-        worker queues: the session's, with its limits; without them the shipped limits hold.
+        worker queues: the session's, whose settings say what the file may ask for.
 
     Raises:
         StageFailure: the file, or one that it names, cannot be read, is no ONNX model, or asks
             for more than the limits allow.
     """
-    path, session = Path(case.artifact).absolute(), queues or _alone()
-    limits, libraries = session.settings.limits, libraries_of(case, session.settings)
-    queue = session.get("reader", "reader", limit=min(limits.seconds, session.settings.limit))
+    path, settings = Path(case.artifact).absolute(), queues.settings
+    limits, libraries = settings.limits, libraries_of(case, settings)
+    queue = queues.get("reader", "reader", limit=min(limits.seconds, settings.limit))
     asked = {"path": str(path), "limits": limits.as_dict(), "libraries": bool(libraries)}
     try:
         found = queue.submit(lambda: queue.call(STAGE, case.label, "read", **asked)).result()
@@ -178,14 +175,6 @@ def _problem(error: BaseException | None) -> str:
             "--artifact-limit memory_mb=N"
         )
     return f"cannot be read ({error.kind}: {one_line(error.message)}); export it again"
-
-
-@cache
-def _alone() -> WorkerQueues:
-    """The worker queues of those who have no session."""
-    queues = WorkerQueues(Settings(), Clock())
-    atexit.register(queues.close)
-    return queues
 
 
 # What exporters call inputs and outputs that nobody named, by the producer that the file names.

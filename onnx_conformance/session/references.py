@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from onnx_conformance.core.errors import CapabilityMissing, StageFailure, Worker
 from onnx_conformance.core.native_request import PRECISIONS, Arrays
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.core.store import Entry, Store
+from onnx_conformance.core.store import Entry, Store, key_of
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session import cache_keys
 from onnx_conformance.session.native import WEIGHTS, Memo, NativeSide
@@ -172,20 +173,34 @@ class NativeAnswers:
         input_sets: Sequence[Inputs],
         precisions: tuple[str, ...],
     ) -> list[ByPrecision]:
-        """What native answers to inputs at each precision; from the store where it can be."""
-        found = [self._outputs_key(model, weights, inputs, precisions) for inputs in input_sets]
-        entries = [self._store.peek("outputs", key) for key in found]
-        missing = [place for place, entry in enumerate(entries) if entry is None]
-        fresh = self._compute(queue, model, weights, [input_sets[p] for p in missing], precisions)
-        for place, row in zip(missing, fresh, strict=True):
+        """What native answers to inputs at each precision; from the store where it can be.
 
-            def build(directory: Path, row: ByPrecision = row) -> dict[str, Any]:
-                flat = {f"{p}/{n}": array for p, by in row.items() for n, array in by.items()}
-                np.savez(directory / OUTPUTS, **flat)  # type: ignore[arg-type] # its stub's **kwds
-                return {}
-
-            entries[place] = self._store.get_or_build("outputs", found[place], build)
-        return [_read_outputs(entry) for entry in entries if entry is not None]
+        Of several processes that lack the same answers, such as workers of pytest-xdist, one
+        computes them and the others wait for it.
+        """
+        wanted = {
+            self._outputs_key(model, weights, inputs, precisions): inputs for inputs in input_sets
+        }
+        found = {key: self._store.peek("outputs", key) for key in wanted}
+        if None in found.values():
+            work = key_of(model=cache_keys.model_key(model, self._settings), precisions=precisions)
+            with self._store.exclusive("outputs", work):
+                found |= {
+                    key: self._store.peek("outputs", key)
+                    for key, entry in found.items()
+                    if entry is None
+                }
+                missing = [key for key, entry in found.items() if entry is None]
+                lacking = [wanted[key] for key in missing]
+                fresh = self._compute(queue, model, weights, lacking, precisions)
+                found |= {
+                    key: self._store.get_or_build("outputs", key, partial(_write_outputs, row))
+                    for key, row in zip(missing, fresh, strict=True)
+                }
+        rows = {key: _read_outputs(entry) for key, entry in found.items() if entry is not None}
+        return [
+            rows[self._outputs_key(model, weights, inputs, precisions)] for inputs in input_sets
+        ]
 
     def _compute(
         self,
@@ -238,6 +253,12 @@ def _reference(row: ByPrecision) -> Reference:
     if "float64" not in row:
         return Reference(row["float32"], row["float32"], ())
     return Reference(row["float64"], row["float32"], tuple(row[name] for name in REPLICAS))
+
+
+def _write_outputs(row: ByPrecision, directory: Path) -> dict[str, Any]:
+    flat = {f"{p}/{n}": array for p, by in row.items() for n, array in by.items()}
+    np.savez(directory / OUTPUTS, **flat)  # type: ignore[arg-type] # its stub's **kwds
+    return {}
 
 
 def _read_outputs(entry: Entry) -> ByPrecision:

@@ -156,6 +156,7 @@ class Clock:
         self.worker_seconds: dict[str, float] = defaultdict(float)
         self.waited_seconds: dict[str, float] = defaultdict(float)
         self.on_tick = on_tick
+        self._others: list[float] = []  # the rest of each other process
         self._lock = threading.Lock()
         self._active: dict[str, tuple[str, str]] = {}
         self._latest: dict[
@@ -202,13 +203,26 @@ class Clock:
                 ended, stage = max([(since, "import"), *self._latest.values()])
         return stage
 
+    def add(self, other: dict[str, Any]) -> None:
+        """Count what the clock of another process measured: its :meth:`table`."""
+        with self._lock:
+            for stage in STAGES:
+                self.worker_seconds[stage] += other["engine"][stage]
+                self.waited_seconds[stage] += other["waited"][stage]
+            self._others.append(other["rest"])
+
     def table(self) -> dict[str, Any]:
-        """Seconds by stage; ``rest`` is the wall time in which the judge did not wait."""
+        """Seconds by stage; ``rest`` is the wall time in which the judge did not wait.
+
+        Where other processes judged, ``processes`` of them, this one only waited for them: all but
+        ``wall`` are sums over theirs.
+        """
         wall = time.perf_counter() - self.started
         waited = sum(self.waited_seconds.values())
         return {
             "wall": wall,
+            "processes": len(self._others) or 1,
             "engine": {stage: self.worker_seconds.get(stage, 0.0) for stage in STAGES},
             "waited": {stage: self.waited_seconds.get(stage, 0.0) for stage in STAGES},
-            "rest": wall - waited,
+            "rest": sum(self._others) if self._others else wall - waited,
         }

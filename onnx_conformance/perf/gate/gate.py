@@ -138,7 +138,7 @@ class Gate:
         artifact = _proved(case, conformance_session, certificates)
         kept = artifact
         if self.baseline is not None:
-            kept = baseline_artifact(case, self.baseline.proved(case.id))
+            kept = baseline_artifact(case, self.baseline.proved(case.id), conformance_session)
         subject = LiveSubject(case, conformance_session, self._run.tolerances)
         old, new = self._side(BASELINE, kept), self._side(CANDIDATE, artifact)
         gate_run = GateRun(self._run, subject, batch)

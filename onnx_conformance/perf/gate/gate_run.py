@@ -15,7 +15,7 @@ from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
 from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
 from onnx_conformance.perf.latency.timed_sessions import TimedSession, open_timed_session
 from onnx_conformance.perf.run import PerfRun
-from onnx_conformance.session.external_artifacts import read_external_artifact
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.noise_floor import noise_floor_of
 from onnx_conformance.session.subject import Artifact, libraries_of
@@ -107,15 +107,18 @@ class GateRun:
         return plan_block(worker, entry.name, warmup["seconds"]), timed_session
 
 
-def baseline_artifact(case: Case, kept: BaselineCase) -> Artifact:
-    """The baseline's file, inspected as it is now.
+def baseline_artifact(
+    case: Case, kept: BaselineCase, conformance_session: ConformanceSession
+) -> Artifact:
+    """The baseline's file, inspected as it is now, under the limits of the session.
 
     Raises:
         Worse: its digests are not those of the manifest: it changed since it was read.
-        StageFailure: it cannot be read.
+        StageFailure: it cannot be read, or asks for more than ``--artifact-limit`` and
+            ``--call-limit`` allow.
     """
     given = replace(case, artifact=str(kept.files[0]), label=f"{case.artifact_id} (baseline)")
-    artifact = read_external_artifact(given)
+    artifact = conformance_session.read(given)
     if artifact.sha256 != kept.sha256:
         raise Worse(f"{case.id}: the baseline's {kept.files[0].name} is not what was kept")
     return artifact

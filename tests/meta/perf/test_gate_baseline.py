@@ -2,13 +2,24 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
-from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.errors import StageFailure, UsageError
+from onnx_conformance.core.limits import shipped_limits
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case
+from onnx_conformance.core.store import Store, file_digest
 from onnx_conformance.perf.gate.baseline import UnprovedBaseline, read_baseline
+from onnx_conformance.perf.gate.gate_run import baseline_artifact
+from onnx_conformance.perf.gate.outcomes import Worse
 from onnx_conformance.report.saved_artifacts import save_artifacts
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.external_artifacts import asked_opset
+from onnx_conformance.session.worker_queue import Clock
 
 ID = "simple_net-torch_dynamo-opset18-cpu"
 FILES = ("model.onnx", "model.onnx.data")
@@ -198,3 +209,67 @@ def test_a_file_that_is_missing_or_changed(kept, name):
     assert "is missing" in refusal(kept)
     path.mkdir()
     assert "cannot be read" in refusal(kept)
+
+
+# -- the limits of the session --------------------------------------------------------------------
+
+
+@pytest.fixture
+def graph(tmp_path):
+    """A baseline whose file is a graph of three nodes."""
+    names = ["x", "a", "b", "y"]
+    sides = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 2]) for n in "xy"]
+    nodes = [helper.make_node("Relu", [names[i]], [names[i + 1]]) for i in range(3)]
+    opset = [helper.make_opsetid("", 18)]
+    made = helper.make_model(
+        helper.make_graph(nodes, "g", sides[:1], sides[1:]), opset_imports=opset, ir_version=10
+    )
+    (tmp_path / "made").mkdir()
+    path = tmp_path / "made" / FILES[0]
+    onnx.save(made, path)
+    digest = file_digest(path)
+    case = made_case(tmp_path / "other", FILES[:1])
+    case |= {"artifact": str(path), "artifact_sha256": digest}
+    save(tmp_path / "kept", case)
+    return read_baseline(tmp_path / "kept").proved(ID)
+
+
+@pytest.fixture
+def read_in_a_session(tmp_path, graph):
+    """Read the baseline's file in a session with these limits."""
+
+    def read(*limits, kept=graph, **settings):
+        settings = Settings(limits=shipped_limits().changed(limits), **settings)
+        conformance_session = ConformanceSession(settings, Store(tmp_path / "cache"), Clock())
+        try:
+            return baseline_artifact(
+                Case("simple_net", "torch_dynamo", 18, "cpu"), kept, conformance_session
+            )
+        finally:
+            conformance_session.close()
+
+    return read
+
+
+def test_a_baselines_file_is_read(read_in_a_session, graph):
+    assert read_in_a_session().files == graph.files
+
+
+@pytest.mark.parametrize(
+    ("limits", "settings", "words"),
+    [
+        (("nodes=2",), {}, "has 3 nodes, and 2 are allowed"),
+        ((), {"limit": 0.01}, "gave no answer within 0.01 s"),
+    ],
+    ids=["artifact limit", "call limit"],
+)
+def test_a_baselines_file_is_read_under_the_limits_of_the_session(
+    read_in_a_session, limits, settings, words
+):
+    with pytest.raises(StageFailure, match=words):
+        read_in_a_session(*limits, **settings)
+
+
+def test_a_baselines_file_that_changed_since_is_worse(read_in_a_session, graph):
+    with pytest.raises(Worse, match="is not what was kept"):
+        read_in_a_session(kept=replace(graph, sha256=("0" * 64,)))

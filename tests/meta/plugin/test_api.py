@@ -7,17 +7,22 @@ import json
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 
 import pytest
+from hypothesis import settings
 
 from onnx_conformance.api import CaseVerdict, Certification, certify
+from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.results import failed, passed, skipped
 from onnx_conformance.core.spec import Case
+from onnx_conformance.session.worker_queue import WorkerQueue
 from tests.meta.running import run_suite
 
 CASE = Case("simple_net", "torch_dynamo", 18, "cpu")
+ENOUGH = 5  # calls of a worker: sessions opened, all inputs, repeats, refusals
 GOOD, BAD = passed("checker", "fine", compared=1), failed("opset", "another", compared=1)
 
 
@@ -87,8 +92,32 @@ def test_a_wrong_artifact_is_red_and_require_raises(tmp_path):
     assert "differs from native torch" in raised
 
 
-def test_the_same_result_as_a_run(tmp_path):
-    """Every check of a named model, with the same evidence."""
+@pytest.fixture
+def calls(monkeypatch):
+    """How often workers are called, by stage and precision."""
+    made, call = Counter(), WorkerQueue.call
+
+    def counted(queue, stage, what, method, **arguments):
+        made[stage, arguments.get("precision", "")] += 1
+        return call(queue, stage, what, method, **arguments)
+
+    monkeypatch.setattr(WorkerQueue, "call", counted)
+    return made
+
+
+@pytest.fixture
+def many_examples():
+    """A profile of the caller's own, such as Hypothesis' default one: 100 examples."""
+    before = settings.get_current_profile_name()
+    settings.register_profile("of the caller", max_examples=100)
+    settings.load_profile("of the caller")
+    yield
+    settings.load_profile(before)
+
+
+@pytest.mark.usefixtures("many_examples")
+def test_the_same_result_as_a_run(tmp_path, calls):
+    """Every check of a named model, with the same evidence, and each precision made once."""
     found = certify("simple_net", exporters=["torch_dynamo"], opsets=[18])
     parts = [f"tests/test_{part}.py" for part in ("structure", "function", "robustness")]
     options = ("--model=simple_net", "--exporter=torch_dynamo", "--opset=18", "--provider=cpu")
@@ -97,6 +126,9 @@ def test_the_same_result_as_a_run(tmp_path):
     assert found.proved
     assert found.cases[0].compared == sum(row["compared"] for row in case["checks"])
     assert found.cases[0].score == pytest.approx(case["worst_score"])
+    assert {calls["oracle", precision] for precision in ("float64", *REPLICAS)} == {1}
+    assert calls["runtime", ""] <= ENOUGH
+    assert calls["native", "float32"] <= ENOUGH
 
 
 TWICE = """
@@ -149,6 +181,7 @@ def test_an_absent_provider_is_no_proof():
         ({"model": "simple_net", "spec": {}}, "a named model has its own spec"),
         ({"model": 3}, "return a torch.nn.Module"),
         ({"model": len, "spec": "x"}, "a spec is a TensorSpec, several of them, or example arrays"),
+        ({"model": "simple_net", "examples": 0}, "at least 1 recipe must be drawn"),
         ({"model": "simple_net", "opsets": 99}, "serves opset 99"),
         ({"model": "simple_net", "exporters": "nope"}, "unknown exporter 'nope'"),
     ],

@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from contextlib import closing
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_conformance.core.errors import StageFailure, UsageError
+from onnx_conformance.core.settings import Settings
 from onnx_conformance.session.external_artifacts import (
     asked_opset,
     chosen_by_exporter,
@@ -17,6 +19,7 @@ from onnx_conformance.session.external_artifacts import (
     labelled,
     read_external_artifact,
 )
+from onnx_conformance.session.worker_queue import Clock, WorkerQueues
 from tests.meta.running import run_suite
 
 TORCH = "pytorch 2.15.0"
@@ -162,7 +165,13 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.onnx")
     (case,) = external_cases((str(tmp_path),), ("simple_net",), (), (), ("cpu",))
     with pytest.raises(StageFailure, match="is no file"):
-        read_external_artifact(case)
+        read(case)
+
+
+def read(case):
+    """Read a case's file as a session with the shipped limits does."""
+    with closing(WorkerQueues(Settings(), Clock())) as queues:
+        return read_external_artifact(case, queues)
 
 
 def test_equal_names_are_refused(tmp_path):
@@ -225,4 +234,4 @@ def test_weights_come_from_beside_the_file_only(tmp_path, location, words):
     path.write_bytes(with_weights_in(location).SerializeToString())
     (case,) = external_cases((str(path),), ("simple_net",), (), (), ("cpu",))
     with pytest.raises(StageFailure, match=words):
-        read_external_artifact(case)
+        read(case)

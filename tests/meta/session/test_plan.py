@@ -1,12 +1,14 @@
-"""What is computed ahead for cases on a GPU: native beside them, once their provider is known."""
+"""What is computed ahead, and when: at the start, when a worker begins a case, beside a GPU."""
 
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
+from onnx_conformance.plugin.state import RED_CASES, RUN
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
 from onnx_conformance.session.probe import ProbeResult
@@ -42,3 +44,64 @@ def test_a_gpus_yardstick_is_planned_where_its_provider_works(
     assert set(submitted) == wanted
     assert {len(times) for times in submitted.values()} == {1}  # all inputs together
     assert len({tuple(times) for times in submitted.values()}) == 1
+
+
+# -- when it is planned ----------------------------------------------------------------------------
+
+CASES = tuple(Case("simple_net", "torch_torchscript", opset, "cpu") for opset in (14, 23))
+
+
+class Session:
+    """A collected session of two checks a case, and what is planned in it."""
+
+    def __init__(self, wiring, monkeypatch, **of_config):
+        self.wiring, self.planned = wiring, []
+        bench = SimpleNamespace(
+            plan=self.planned.append, probe=lambda provider: ProbeResult(True, "it works")
+        )
+        monkeypatch.setattr(wiring, "workbench", lambda config: bench)
+        monkeypatch.setattr(
+            wiring, "collector_of", lambda config: SimpleNamespace(begin=lambda counts: None)
+        )
+        run = SimpleNamespace(settings=Settings(), frameworks=())
+        stash = {RUN: run, RED_CASES: {}}
+        option = SimpleNamespace(collectonly=False)
+        self.config = SimpleNamespace(stash=stash, option=option, **of_config)
+        self.items = [
+            self._item(case, check) for case in CASES for check in ("liveness", "determinism")
+        ]
+        wiring.pytest_collection_finish(self)
+
+    def _item(self, case, check):
+        mark = pytest.mark.check(check).mark
+        return SimpleNamespace(
+            config=self.config,
+            callspec=SimpleNamespace(params={"subject": case}),
+            get_closest_marker={"check": mark}.get,
+        )
+
+    def start(self, place):
+        self.wiring.pytest_runtest_setup(self.items[place])
+
+
+@pytest.fixture
+def wiring(pytestconfig):
+    return pytestconfig.pluginmanager.get_plugin(str(pytestconfig.rootpath / "conftest.py"))
+
+
+def test_one_process_plans_all_cases_before_the_first_test(wiring, monkeypatch):
+    session = Session(wiring, monkeypatch)
+    assert session.planned == [{case: {"pinned", "repeat"} for case in CASES}]
+    session.start(0)
+    assert len(session.planned) == 1
+
+
+def test_a_worker_plans_a_whole_case_when_its_first_test_starts(wiring, monkeypatch):
+    """Each worker collects every test and is given some."""
+    session = Session(wiring, monkeypatch, workerinput={})
+    assert session.planned == []
+    session.start(3)
+    session.start(2)
+    assert session.planned == [{CASES[1]: {"pinned", "repeat"}}]
+    session.start(0)
+    assert session.planned[1:] == [{CASES[0]: {"pinned", "repeat"}}]

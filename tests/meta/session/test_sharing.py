@@ -62,6 +62,17 @@ def test_a_second_session_computes_no_oracle(bench_on, input_sets):
     assert second.oracle_runs == 0
 
 
+def test_of_two_sessions_at_once_one_computes_the_oracle(bench_on, input_sets):
+    """As two workers of pytest-xdist are, on one cache."""
+    both, model = [bench_on(), bench_on()], resolve_model("simple_net")
+    for bench in both:
+        bench.plan({CASES[0]: FAMILY_NAMES})
+    first, second = ([bench.reference(model, inputs) for inputs in input_sets] for bench in both)
+    assert sum(bench.oracle_runs for bench in both) == len(input_sets)
+    for one, other in zip(first, second, strict=True):
+        assert all((one.oracle[name] == other.oracle[name]).all() for name in one.oracle)
+
+
 def test_models_that_differ_in_their_arguments_share_no_oracle():
     spec = resolve_model("resnet18")
     other = replace(spec, arguments=("resnet34",))

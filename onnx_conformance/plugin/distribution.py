@@ -1,0 +1,66 @@
+"""How pytest-xdist distributes conformance tests: what shares work stays in one worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from xdist.scheduler import LoadScopeScheduling
+
+from onnx_conformance.core.spec import Case
+
+
+class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no types
+    """``--dist load`` for conformance tests.
+
+    The cases of a model share its float64 oracle, so they go to one worker; where there are fewer
+    models than workers, each case goes to one, because its tests share a session. Other tests go
+    by file.
+
+    Args:
+        cases: those of the run.
+    """
+
+    def __init__(self, config: Any, log: Any, cases: Iterable[Case]) -> None:
+        super().__init__(config, log)
+        self._groups = groups(cases, self.numnodes)
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid, self._groups)
+
+    def remove_node(self, node: Any) -> str | None:
+        """Take from a worker that ended what it did not run; the test that ended it is returned.
+
+        As by ``--dist load`` that test is not run again: it would end the next worker, too.
+        """
+        units = self.assigned_work[node].values()
+        pending: list[tuple[dict[str, bool], str]] = [
+            (unit, test) for unit in units for test, ran in unit.items() if not ran
+        ]
+        if not pending:
+            super().remove_node(node)
+            return None
+        unit, crashed = pending[0]
+        unit[crashed] = True
+        super().remove_node(node)
+        return crashed
+
+
+def groups(cases: Iterable[Case], workers: int) -> dict[str, str]:
+    """What the id of a conformance test begins with -> what it shares a worker with."""
+    known = list(cases)
+    models = {case.model: case.model for case in known}
+    if len(models) < workers:
+        return {case.id: case.id for case in known}
+    return {**models, **{case.id: case.model for case in known}}
+
+
+def scope_of(nodeid: str, known: dict[str, str]) -> str:
+    """The group of a test; its file, if it belongs to none.
+
+    A test in the wrong group costs time and no verdict: each worker judges what it is given.
+    """
+    file, _, name = nodeid.partition("::")
+    words = name.partition("[")[2].removesuffix("]")
+    found = [start for start in known if f"{words}-".startswith(f"{start}-")]
+    return known[max(found, key=len)] if found else file

@@ -1,0 +1,126 @@
+"""Under pytest-xdist what shares work stays in one worker, and what they measured is added up."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from onnx_conformance.core.spec import Case
+from onnx_conformance.plugin.collector import MEASURED, Collector
+from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, scope_of
+from onnx_conformance.session.worker_queue import STAGES, Clock
+from tests.meta.running import run_suite
+
+NETS = tuple(Case("net", route, 18, "cpu") for route in ("torch_dynamo", "torch_torchscript"))
+OTHER = Case("net-large", "torch_dynamo", 18, "cpu")
+FUNCTION = "tests/test_function.py"
+
+
+def id_of(case, tail="", test="test_pinned_feed"):
+    return f"{FUNCTION}::{test}[{case.id}{tail}]"
+
+
+@pytest.mark.parametrize("tail", ["", "-zeros"])
+def test_the_cases_of_a_model_go_to_one_worker(tail):
+    known = groups([*NETS, OTHER], workers=2)
+    assert {scope_of(id_of(case, tail), known) for case in NETS} == {"net"}
+    assert scope_of(id_of(OTHER, tail), known) == "net-large"
+
+
+def test_a_case_that_a_test_brought_goes_with_its_model():
+    known = groups([*NETS, OTHER], workers=2)
+    option = "net-torch_dynamo+no_folding-opset18-cpu"
+    assert scope_of(f"tests/test_export_options.py::test_folding[{option}]", known) == "net"
+
+
+def test_with_fewer_models_than_workers_each_case_goes_to_one():
+    known = groups(NETS, workers=2)
+    assert {scope_of(id_of(case, "-zeros"), known) for case in NETS} == {c.id for c in NETS}
+
+
+@pytest.mark.parametrize("workers", [1, 9])
+@pytest.mark.parametrize("name", ["test_other", "test_other[network]", "TestOther::test_one"])
+def test_other_tests_go_by_file(workers, name):
+    assert scope_of(f"tests/other.py::{name}", groups(NETS, workers)) == "tests/other.py"
+
+
+class Worker:
+    """What the scheduling needs of a worker; ``asked`` are the tests that it was sent."""
+
+    shutting_down = False
+
+    def __init__(self, name, tests):
+        self.gateway = SimpleNamespace(id=name)
+        self.tests, self.asked = tests, []
+
+    def send_runtest_some(self, places):
+        self.asked += [self.tests[place] for place in places]
+
+    def shutdown(self):
+        self.shutting_down = True
+
+
+def test_the_test_that_ended_its_worker_is_not_run_again_and_the_others_are():
+    tests = [id_of(case, tail) for case in (*NETS, OTHER) for tail in ("-ones", "-zeros")]
+    workers = [Worker(name, tests) for name in ("first", "second")]
+    config = SimpleNamespace(
+        getvalue=lambda name: ["popen"] * len(workers),
+        option=SimpleNamespace(loadscopereorder=True),
+    )
+    scheduling = ConformanceScheduling(config, None, [*NETS, OTHER])
+    for worker in workers:
+        scheduling.add_node(worker)
+        scheduling.add_node_collection(worker, tests)
+    scheduling.schedule()
+    assert [len(worker.asked) for worker in workers] == [4, 2]  # a model for each
+    first = workers[0]
+    scheduling.mark_test_complete(first, tests.index(first.asked[0]))
+    assert scheduling.remove_node(first) == first.asked[1]
+    scheduling.add_node(new := Worker("new", tests))
+    scheduling.add_node_collection(new, tests)
+    scheduling.schedule()
+    assert {*new.asked, *workers[1].asked} == {*first.asked[2:], *workers[1].asked}
+    assert first.asked[1] not in (*new.asked, *workers[1].asked)
+    assert scheduling.remove_node(new) == first.asked[2]
+
+
+def measured(worker, waited, rest):
+    """What the clock of a process that did nothing but import would say."""
+    zero = dict.fromkeys(STAGES, 0.0)
+    return {
+        "wall": waited + rest,
+        "engine": {**zero, "import": worker},
+        "waited": {**zero, "import": waited},
+        "rest": rest,
+    }
+
+
+def test_what_workers_measured_is_added_up():
+    clock = Clock()
+    collector = Collector(SimpleNamespace(), SimpleNamespace(), clock)
+    for table in (measured(3.0, 2.0, 5.0), measured(4.0, 1.0, 6.0)):
+        collector.pytest_testnodedown(SimpleNamespace(workeroutput={MEASURED: table}))
+    collector.pytest_testnodedown(SimpleNamespace())  # it died
+    table = clock.table()
+    assert (table["engine"]["import"], table["waited"]["import"]) == (7.0, 3.0)
+    assert (table["rest"], table["processes"]) == (11.0, 2)
+    assert table["wall"] < 1.0  # that of this process alone
+
+
+def test_without_workers_the_rest_is_of_this_process():
+    table = Clock().table()
+    assert table["processes"] == 1
+    assert table["rest"] == table["wall"]
+
+
+def test_two_workers_judge_what_one_process_does_and_tell_the_time(tmp_path):
+    """Cold, with a case for each of them: both need the same oracle."""
+    asked = ("--model=simple_net", "--exporter=torch_torchscript", "--provider=cpu")
+    run = run_suite(tmp_path, FUNCTION, *asked, "-n2")
+    assert run.status == 0, run.text
+    time = run.document["time"]
+    assert time["processes"] == 2
+    assert all(time["engine"][stage] > 0.0 for stage in ("export", "oracle", "runtime"))
+    assert {row["outcome"] for case in run.document["cases"] for row in case["checks"]} == {
+        "passed"
+    }
+    assert "in 2 processes" in run.text
