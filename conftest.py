@@ -202,8 +202,8 @@ def _left_out(item: pytest.Item) -> bool:
         return not (gated and gate)
     if item.get_closest_marker("latency"):
         timing = item.config.stash[RUN].timing
-        floors = "required" in getattr(item, "fixturenames", ())
-        return not timing.wanted or (floors and not timing.floors)
+        speedup = "required" in getattr(item, "fixturenames", ())
+        return not timing.wanted or (speedup and not timing.minimum_speedups)
     if item.config.getoption("benchmark_only"):
         return True
     return bool(item.get_closest_marker("check")) and case_of(item) is None

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Probe, tell, and fail where a provider that was required does not work."""
     chosen = _parser().parse_args(arguments)
     adopt_libraries(chosen.provider_library, chosen.limit)
-    adopt_engines(chosen.worker, chosen.limit)
+    adopt_engines(chosen.engine, chosen.limit)
     required = [each for name in chosen.require for each in _required(name)]
     names = list(dict.fromkeys([*(chosen.provider or PROVIDERS), *required]))
     found = survey(names, chosen.limit)

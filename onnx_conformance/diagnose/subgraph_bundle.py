@@ -12,7 +12,7 @@ import numpy as np
 
 from onnx_conformance.diagnose.divergence import Array, Divergence
 
-SCRIPT = Path(__file__).with_name("subgraph.py")
+SCRIPT = Path(__file__).with_name("run_subgraph.py")
 
 
 def write_subgraph(divergence: Divergence, folder: Path, libraries: Sequence[str] = ()) -> bool:
@@ -37,7 +37,7 @@ def write_subgraph(divergence: Divergence, folder: Path, libraries: Sequence[str
     }
     text = json.dumps(told, indent=1) + "\n"
     (folder / "subgraph.json").write_text(text, encoding="utf-8")
-    shutil.copyfile(SCRIPT, folder / SCRIPT.name)
+    shutil.copyfile(SCRIPT, folder / "subgraph.py")
     return True
 
 

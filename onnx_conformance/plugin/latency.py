@@ -48,8 +48,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         rows = metafunc.config.stash[ROWS]
         metafunc.parametrize("timed", rows, ids=lambda row: row.id, indirect=True)
     else:
-        floors = metafunc.config.stash[MINIMUM_SPEEDUPS]
-        metafunc.parametrize("required", floors, ids=lambda pair: pair[0].id, indirect=True)
+        required = metafunc.config.stash[MINIMUM_SPEEDUPS]
+        metafunc.parametrize("required", required, ids=lambda pair: pair[0].id, indirect=True)
 
 
 def bench(config: pytest.Config) -> Bench:
@@ -70,6 +70,6 @@ def timed(request: pytest.FixtureRequest) -> Timed:
 
 @pytest.fixture
 def required(request: pytest.FixtureRequest) -> Required:
-    """A row whose speed-up has a floor."""
-    wanted, floor = request.param
-    return Required(Timed(wanted, bench(request.config)), floor)
+    """A row whose speed-up must reach a minimum."""
+    wanted, minimum = request.param
+    return Required(Timed(wanted, bench(request.config)), minimum)

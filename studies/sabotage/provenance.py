@@ -42,7 +42,7 @@ def artifact_cached_for_another_opset(right_of: RightOf, folder: Path) -> Subjec
 
 
 @answer("the outputs do not depend on the file")
-def engine_returns_the_reference(right_of: RightOf, folder: Path) -> Subject:
+def worker_returns_the_reference(right_of: RightOf, folder: Path) -> Subject:
     """The worker asks the native model and hands on its answer."""
 
     def parrot(other: Subject) -> Subject:
@@ -52,13 +52,13 @@ def engine_returns_the_reference(right_of: RightOf, folder: Path) -> Subject:
 
 
 @answer("the session loaded files of digest")
-def engine_loads_another_file(right_of: RightOf, folder: Path) -> Subject:
+def worker_loads_another_file(right_of: RightOf, folder: Path) -> Subject:
     """The session is of an equivalent file, not of the artifact."""
     return Altered(right_of(PLAIN_CASE), session=right_of(OTHER_OPSET).session)
 
 
 @answer("the outputs do not depend on the file")
-def engine_never_loads_the_artifact(right_of: RightOf, folder: Path) -> Subject:
+def worker_never_loads_the_artifact(right_of: RightOf, folder: Path) -> Subject:
     """The worker answers from a file of its own, and reports the digest of the one it was given."""
     return CONTROLS["another_file_answers"](right_of(PLAIN_CASE), folder)
 

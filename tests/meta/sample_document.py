@@ -133,7 +133,7 @@ def fail(case, name, score):
             "  worst at [2, 417]: expected 0.1249, got 0.1311   abs 0.0062   rel 0.05\n"
             f"  budget: error {score:g}x the float32 noise floor, allowed 4x\n"
             "  placement: CPUExecutionProvider 121 nodes\n"
-            f"  inputs: {check['feed']}\n"
+            f"  inputs: {check['inputs']}\n"
             f"  check: {name}, 4000 elements compared\n"
             f"  reproduce: pytest '{check['nodeid']}' --model {case['model']}\n"
             f"  bundle: {check['bundle']}"

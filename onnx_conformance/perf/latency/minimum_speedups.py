@@ -14,7 +14,7 @@ from onnx_conformance.core.yaml_reader import NodeReader, compose
 from onnx_conformance.perf.latency.ratios import Ratio
 
 SHIPPED = Path(__file__).with_name("minimum_speedups.yaml")
-_KEYS = ("cases", "batch_sizes", "floor", "reason")
+_KEYS = ("cases", "batch_sizes", "minimum_speedup", "reason")
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class MinimumSpeedup:
 
 
 def load_minimum_speedups(path: Path) -> list[MinimumSpeedup]:
-    """Read and validate a file of floors.
+    """Read and validate a file of minimum speed-ups.
 
     Raises:
         UsageError: naming the file, the line and what is wrong there.
     """
     root, reader = compose(path), _Reader(path)
     if not isinstance(root, yaml.SequenceNode) or not root.value:
-        raise UsageError(f"{path}: the file must be a list of floors")
+        raise UsageError(f"{path}: the file must be a list of minimum speed-ups")
     return [reader.minimum_speedup(node) for node in root.value]
 
 
@@ -69,12 +69,15 @@ def minimum_speedup_of(
 
 
 class _Reader(NodeReader):
-    """Reads the entries of a file of floors."""
+    """Reads the entries of a file of minimum speed-ups."""
 
     def minimum_speedup(self, node: Any) -> MinimumSpeedup:
         found = self.mapping(node, "an entry")
         self.exactly(node, found, _KEYS, "an entry")
-        sizes, minimum_speedup = self.value(found["batch_sizes"]), self.value(found["floor"])
+        sizes, minimum_speedup = (
+            self.value(found["batch_sizes"]),
+            self.value(found["minimum_speedup"]),
+        )
         if not isinstance(sizes, list) or not all(type(n) is int and n > 0 for n in sizes):
             self.fail(found["batch_sizes"], "'batch_sizes' must be a list of numbers above 0")
         if (
@@ -82,7 +85,10 @@ class _Reader(NodeReader):
             or not isinstance(minimum_speedup, (int, float))
             or not 0 < minimum_speedup < 1e6
         ):
-            self.fail(found["floor"], f"'floor' must be a number above 0, not {minimum_speedup!r}")
+            self.fail(
+                found["minimum_speedup"],
+                f"'minimum_speedup' must be a number above 0, not {minimum_speedup!r}",
+            )
         reason = self.reason(found["reason"], "an entry")
         return MinimumSpeedup(
             str(self.value(found["cases"])), tuple(sizes), float(minimum_speedup), reason

@@ -36,7 +36,7 @@ class Timing:
         forms: of the native side, beside eager; empty for those that are timed by default.
         seconds: that the rounds of one model and batch size may take.
         cpus: the processors that every worker is kept on; empty where the system has no affinity.
-        floors: the file of the speed-ups that are required, or "".
+        minimum_speedups: the file of the speed-ups that are required, or "".
         json: where the timings go as data.
         html: where they go as a page.
     """

@@ -58,16 +58,16 @@ class Timed:
 
 @dataclass(frozen=True)
 class Required:
-    """A row whose speed-up has a floor."""
+    """A row whose speed-up must reach a minimum."""
 
     timed: Timed
     minimum_speedup: MinimumSpeedup
 
     def check(self) -> None:
-        """Raise unless the speed-up may reach its floor.
+        """Raise unless the speed-up may reach its minimum.
 
         Raises:
-            NoResult: its interval lies below the floor, or there is no speed-up.
+            NoResult: its interval lies below the minimum, or there is no speed-up.
         """
         row, who = self.timed.row(), self.timed.wanted.id
         if row.speedup is None:
@@ -96,10 +96,10 @@ def wanted_rows(run: PerfRun) -> Iterator[Wanted]:
 
 
 def required_rows(run: PerfRun) -> Iterator[tuple[Wanted, MinimumSpeedup]]:
-    """The rows of ONNX Runtime with their floors, where floors are required.
+    """The rows of ONNX Runtime with their minimum speed-ups, where these are required.
 
     Raises:
-        UsageError: a malformed file, or a row that no floor fits.
+        UsageError: a malformed file, or a row that no entry fits.
     """
     if not run.timing.minimum_speedups:
         return

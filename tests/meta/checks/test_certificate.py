@@ -249,7 +249,7 @@ def test_a_verdict_is_of_its_tolerances(checks, store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "part"), [(certifying.keys, "environment"), (certifying, "source_digest")]
+    ("module", "part"), [(certifying.cache_keys, "environment"), (certifying, "source_digest")]
 )
 def test_a_verdict_is_of_its_versions_and_code(checks, store, monkeypatch, module, part):
     made = checks()

@@ -16,7 +16,7 @@ schema: 1
 defaults:
   error_budget:
     factor: 4.0
-    maximum_yardstick: 0.1
+    maximum_noise_floor: 0.1
     floor_ulp: 2.0
   liveness:
     dead_share: 0.1

@@ -50,7 +50,11 @@ def test_options_exist(path):
 
 def of_a_script(name):
     """Whether a script of the suite's own takes the option."""
-    scripts = [*ROOT.glob("tests/meta/**/*.py"), *ROOT.glob("examples/**/*.sh")]
+    scripts = [
+        *ROOT.glob("tests/meta/**/*.py"),
+        *ROOT.glob("studies/**/*.py"),
+        *ROOT.glob("examples/**/*.sh"),
+    ]
     return any(name in path.read_text() for path in scripts)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "examples" / "ci"
 SCRIPT = EXAMPLES / "ci.sh"
 WORKFLOWS = ("github.yml", "gitlab-ci.yml")

@@ -34,7 +34,7 @@ class Native:
 
 @pytest.fixture(scope="module")
 def native(tmp_path_factory):
-    made = Native("ProcessorServant", tmp_path_factory.mktemp("native"))
+    made = Native("ProcessorBackend", tmp_path_factory.mktemp("native"))
     made.ask("watch", everywhere="tf32")
     yield made
     made.worker.close()
@@ -75,7 +75,7 @@ def test_a_timed_form_waits_for_its_device(native, form, switch):
 
 
 def test_a_device_on_which_torch_cannot_compute_is_absent(tmp_path):
-    native = Native("BrokenServant", tmp_path)
+    native = Native("BrokenBackend", tmp_path)
     try:
         with pytest.raises(CapabilityMissing, match="cannot compute on it"):
             native.run("float32 on cuda")

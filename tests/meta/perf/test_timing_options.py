@@ -1,4 +1,4 @@
-"""The options of timing, and the file of floors: every slip is one clear line."""
+"""The options of timing, and the file of minimum speed-ups: every slip is one clear line."""
 
 import pytest
 
@@ -96,15 +96,15 @@ def test_an_unknown_native_form_is_told():
         native_contenders("resnet18", "torch", ("jit",))
 
 
-# -- floors ----------------------------------------------------------------------------------
+# -- minimum speed-ups -----------------------------------------------------------------------
 
 GOOD = """- cases: "resnet*"
   batch_sizes: [1, 4]
-  floor: 1.2
+  minimum_speedup: 1.2
   reason: it was measured so
 - cases: "*"
   batch_sizes: [1]
-  floor: 1
+  minimum_speedup: 1
   reason: faster at all
 """
 
@@ -112,27 +112,30 @@ GOOD = """- cases: "resnet*"
 @pytest.fixture
 def written(tmp_path):
     def write(text):
-        path = tmp_path / "floors.yaml"
+        path = tmp_path / "minimum_speedups.yaml"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return path
 
     return write
 
 
-def test_the_shipped_floors_fit_every_case_at_the_default_sizes():
-    floors = load_minimum_speedups(SHIPPED)
+def test_the_shipped_entries_fit_every_case_at_the_default_sizes():
+    entries = load_minimum_speedups(SHIPPED)
     for size in BATCH_SIZES:
-        assert minimum_speedup_of(floors, "resnet18-torch_dynamo-opset25-cpu", size).floor == 1.0
+        assert (
+            minimum_speedup_of(entries, "resnet18-torch_dynamo-opset25-cpu", size).minimum_speedup
+            == 1.0
+        )
 
 
-def test_the_first_floor_that_fits_decides(written):
-    floors = load_minimum_speedups(written(GOOD))
-    assert minimum_speedup_of(floors, "resnet18-a-cpu", 4).floor == 1.2
-    assert minimum_speedup_of(floors, "mobilenet_v2-a-cpu", 1).floor == 1.0
+def test_the_first_entry_that_fits_decides(written):
+    entries = load_minimum_speedups(written(GOOD))
+    assert minimum_speedup_of(entries, "resnet18-a-cpu", 4).minimum_speedup == 1.2
+    assert minimum_speedup_of(entries, "mobilenet_v2-a-cpu", 1).minimum_speedup == 1.0
 
 
 @pytest.mark.parametrize(("case", "batch"), [("mobilenet_v2-a-cpu", 4), ("resnet18-a-cpu", 8)])
-def test_a_case_that_no_floor_fits_is_an_error(written, case, batch):
+def test_a_case_that_no_entry_fits_is_an_error(written, case, batch):
     with pytest.raises(UsageError, match=f"no entry fits {case} at batch {batch}"):
         minimum_speedup_of(load_minimum_speedups(written(GOOD)), case, batch)
 
@@ -140,40 +143,44 @@ def test_a_case_that_no_floor_fits_is_an_error(written, case, batch):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        (GOOD, "", "must be a list of floors"),
-        (GOOD, "[]", "must be a list of floors"),
-        (GOOD, "cases: '*'", "must be a list of floors"),
+        (GOOD, "", "must be a list of minimum speed-ups"),
+        (GOOD, "[]", "must be a list of minimum speed-ups"),
+        (GOOD, "cases: '*'", "must be a list of minimum speed-ups"),
         (GOOD, "- just words", "line 1: an entry must be a mapping"),
         (GOOD, "- [", "is no YAML"),
         (GOOD, b"\xff\xfe\xfa", "is no YAML"),
-        ("  floor: 1.2\n", "", "line 1: 'floor' is missing"),
-        ("floor: 1.2", "flor: 1.2", "line 3: unknown key 'flor'"),
-        ("floor: 1\n", "floor: 0\n", "line 7: 'floor' must be a number above 0, not 0"),
-        ("floor: 1.2", "floor: .nan", "'floor' must be a number"),
-        ("floor: 1.2", "floor: true", "'floor' must be a number"),
-        ("floor: 1.2", "floor: fast", "'floor' must be a number"),
+        ("  minimum_speedup: 1.2\n", "", "line 1: 'minimum_speedup' is missing"),
+        ("minimum_speedup: 1.2", "minimum_spedup: 1.2", "line 3: unknown key 'minimum_spedup'"),
+        (
+            "minimum_speedup: 1\n",
+            "minimum_speedup: 0\n",
+            "line 7: 'minimum_speedup' must be a number above 0, not 0",
+        ),
+        ("minimum_speedup: 1.2", "minimum_speedup: .nan", "'minimum_speedup' must be a number"),
+        ("minimum_speedup: 1.2", "minimum_speedup: true", "'minimum_speedup' must be a number"),
+        ("minimum_speedup: 1.2", "minimum_speedup: fast", "'minimum_speedup' must be a number"),
         ("[1, 4]", "4", "'batch_sizes' must be a list"),
         ("[1, 4]", "[0]", "'batch_sizes' must be a list"),
         ("[1, 4]", "[true]", "'batch_sizes' must be a list"),
         ("reason: it was measured so", "reason: ''", "needs a 'reason'"),
     ],
 )
-def test_malformed_floors(written, old, new, words):
+def test_malformed_entries(written, old, new, words):
     text = new if old == GOOD else GOOD.replace(old, new, 1)
     assert text != GOOD
     with pytest.raises(UsageError, match=words) as caught:
         load_minimum_speedups(written(text))
     assert "\n" not in str(caught.value)
-    assert "floors.yaml" in str(caught.value)
+    assert "minimum_speedups.yaml" in str(caught.value)
 
 
-def test_no_file_of_floors(tmp_path):
+def test_no_file_of_minimum_speedups(tmp_path):
     with pytest.raises(UsageError, match="cannot read"):
         load_minimum_speedups(tmp_path / "absent.yaml")
 
 
 @pytest.mark.parametrize(("high", "red"), [(1.19, True), (1.2, False), (3.0, False)])
-def test_only_an_interval_below_the_floor_is_red(high, red):
+def test_only_an_interval_below_the_minimum_is_red(high, red):
     problem = MinimumSpeedup("*", (1,), 1.2, "it was so").problem(Ratio(1.0, 0.9, high))
     assert bool(problem) is red
     assert not red or "at least 1.2 is required (it was so)" in problem

@@ -30,7 +30,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.elements, self.open, self.words = [], [], []
-        self.inputs(text)
+        self.feed(text)
         self.close()
         assert not self.open, f"never closed: {self.open}"
         self.text = re.sub(r"\s+", " ", "".join(self.words))

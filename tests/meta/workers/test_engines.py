@@ -152,7 +152,7 @@ def test_missing_capability_crosses_as_itself(either):
     [
         ("_secret", "AttributeError: '_secret' is not a public method"),
         ("__init__", "AttributeError: '__init__' is not a public method"),
-        ("unknown", "AttributeError: 'FakeServant' object has no attribute 'unknown'"),
+        ("unknown", "AttributeError: 'FakeBackend' object has no attribute 'unknown'"),
         ("leave", "SystemExit: 7"),
         ("unspeakable", "DumpError: can't serialize <class 'object'>"),
     ],

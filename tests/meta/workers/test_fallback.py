@@ -37,7 +37,7 @@ ONE = (
     "--exporter=torch_torchscript",
     "--opset=14",
 )
-PLUGIN = Path(__file__).with_name("plugins") / "idle_provider.c"
+PLUGIN = Path(__file__).parents[1] / "plugins" / "idle_provider.c"
 LIMIT = 60.0
 
 
