@@ -15,7 +15,7 @@ PAGES = sorted(
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md"))
 )
 BLOCK = re.compile(r"<!-- (file: \S+|run|run: python) -->\n```\w*\n(.*?)```", re.DOTALL)
-SOURCES = "\n".join(path.read_text() for path in ROOT.glob("fixtures/**/*.py"))
+SOURCES = "\n".join(path.read_text() for path in ROOT.glob("onnx_conformance/**/*.py"))
 # of pytest, its plugins and other programs
 FOREIGN = {
     "--ignore",
