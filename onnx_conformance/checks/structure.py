@@ -7,8 +7,8 @@ from typing import Any
 import onnx
 
 from onnx_conformance.catalog.exporters import EXTERNAL
-from onnx_conformance.checks.audit.graph_weights import graphs
 from onnx_conformance.checks.registry import register_check
+from onnx_conformance.core.graph_weights import graphs
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import TensorSpec

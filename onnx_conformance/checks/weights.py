@@ -8,17 +8,17 @@ import onnx
 
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.checks.audit.audit import audit_initializers
-from onnx_conformance.checks.audit.graph_weights import (
-    collect_initializers,
-    collect_uses,
-    dead_constants,
-)
 from onnx_conformance.checks.audit.layouts import readings
 from onnx_conformance.checks.audit.quantised import Dequantised, dequantised
 from onnx_conformance.checks.audit.report import AuditReport
 from onnx_conformance.checks.audit.rounding import Rounding
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.graph_weights import (
+    collect_initializers,
+    collect_uses,
+    dead_constants,
+)
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec

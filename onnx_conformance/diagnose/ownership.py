@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import cached_property
 
 from onnx_conformance.checks.audit.audit import audit_initializers
-from onnx_conformance.checks.audit.graph_weights import collect_initializers, collect_uses
 from onnx_conformance.checks.audit.report import AuditReport
 from onnx_conformance.checks.weights import rounding_of
+from onnx_conformance.core.graph_weights import collect_initializers, collect_uses
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.tolerances import ROUNDED
 from onnx_conformance.diagnose.graph import Node

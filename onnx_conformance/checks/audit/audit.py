@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from onnx_conformance.checks.audit.folds import Fold, folds_of
-from onnx_conformance.checks.audit.graph_weights import Use
 from onnx_conformance.checks.audit.labels import Names, Placing
 from onnx_conformance.checks.audit.layouts import find_blocks, is_gathered
 from onnx_conformance.checks.audit.matcher import WeightMatcher, is_float
@@ -23,6 +22,7 @@ from onnx_conformance.checks.audit.report import (
     Finding,
 )
 from onnx_conformance.checks.audit.rounding import EXACT, Formats, Rounding
+from onnx_conformance.core.graph_weights import Use
 from onnx_conformance.core.native_request import BatchNormRecord
 
 _BEST_FIRST = ("identical", "folded", "rescaled", "rearranged")

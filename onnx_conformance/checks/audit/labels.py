@@ -14,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from onnx_conformance.checks.audit.graph_weights import Use
 from onnx_conformance.checks.audit.matches import WeightMatch
 from onnx_conformance.checks.audit.report import Array
+from onnx_conformance.core.graph_weights import Use
 
 _TAIL = re.compile(r"(:\d+|__\d+)+$")
 _COUNTER = re.compile(r"_\d+$")

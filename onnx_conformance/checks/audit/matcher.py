@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from onnx_conformance.checks.audit.folds import Fold
-from onnx_conformance.checks.audit.graph_weights import Use
 from onnx_conformance.checks.audit.kernels import explain_kernel
 from onnx_conformance.checks.audit.labels import Names, labels_of
 from onnx_conformance.checks.audit.layouts import equal_layout, fingerprint
@@ -16,6 +15,7 @@ from onnx_conformance.checks.audit.matches import WeightMatch
 from onnx_conformance.checks.audit.report import Array
 from onnx_conformance.checks.audit.rounding import Format, Formats
 from onnx_conformance.checks.audit.vectors import Hypotheses, explain_vector, hypotheses
+from onnx_conformance.core.graph_weights import Use
 
 
 class WeightMatcher:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from onnx_conformance.checks.audit.graph_weights import graphs
 from onnx_conformance.checks.audit.report import Array
+from onnx_conformance.core.graph_weights import graphs
 
 NARROW = ("int8", "uint8")
 SUFFIX, SCALE, ZERO_POINT = "_quantized", "_scale", "_zero_point"  # ONNX Runtime's dynamic files

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from onnx_conformance.checks.audit.audit import audit_initializers
-from onnx_conformance.checks.audit.graph_weights import collect_uses
 from onnx_conformance.checks.audit.report import AuditReport
+from onnx_conformance.core.graph_weights import collect_uses
 from onnx_conformance.core.native_request import BatchNormRecord
 
 FOLD_ULP = 4.0  # the unit tests' own; the suite's stands in tolerances.yaml

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_conformance.checks.audit.graph_weights import (
+from onnx_conformance.core.graph_weights import (
     OutsideFolder,
     collect_initializers,
     dead_constants,

@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from onnx_conformance.checks.audit.graph_weights import collect_initializers
 from onnx_conformance.checks.audit.layouts import readings, unblocked
+from onnx_conformance.core.graph_weights import collect_initializers
 
 FLOAT = onnx.TensorProto.FLOAT
 

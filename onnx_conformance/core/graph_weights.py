@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnx_conformance.checks.audit.report import Array
+from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.errors import ConformanceError
 
 _PLAIN: dict[int, np.dtype[Any]] = {
