@@ -18,7 +18,7 @@ from onnx_conformance.checks.required import families_of, required_checks
 from onnx_conformance.core.custom_operators import CustomOperators
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, UsageError
 from onnx_conformance.core.project import project
-from onnx_conformance.core.results import CheckResult, failed, skipped
+from onnx_conformance.core.results import UNJUDGED, CheckResult, failed, skipped
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.core.store import Store
@@ -59,7 +59,7 @@ class CaseVerdict:
         for verdict in ("failed", "error", "known_failure", "skipped"):
             if verdict in found:
                 return "failed" if verdict == "error" else verdict
-        return "passed" if self.results else "skipped"
+        return "passed" if "passed" in found else "skipped"
 
     @property
     def compared(self) -> int:
@@ -269,7 +269,7 @@ def _judged(
             result, failure = skipped(test.check.name, str(missing)), None
         except ConformanceError as error:
             result, failure = failed(test.check.name, str(error)), error
-        if not result.passed and result.outcome != "skipped" and failure is not None:
+        if not result.passed and result.outcome not in UNJUDGED and failure is not None:
             foretold = find(known, case, test.check.name, operators_of(subject))
             if foretold is not None and foretold.explains(failure):
                 result = CheckResult(test.check.name, "known_failure", str(foretold))

@@ -6,32 +6,43 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
 
+from onnx_conformance.checks.canary_edits import (
+    LENGTH,
+    OFFSET,
+    movable_output,
+    move_output,
+    move_weight,
+    weights_to_move,
+)
 from onnx_conformance.checks.registry import register_check
-from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.core.results import CheckResult, failed, passed
+from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise, pinned
-from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.session.subject import Artifact, Subject
 
 ORDINARY, SEVERAL = "normal", "image"
-ATTEMPTS = 3  # a moved clip bound or shift may move nothing on one set of inputs
+ATTEMPTS = 8  # a moved bound or shift may move nothing on one set of inputs
+HASTE = 1  # so many are tried on one sample; the others on several
+SAMPLES = 16
 REFERRED = 1024  # bytes; a larger tensor stays where it is, in the file that was exported
 APPENDED = "the sign of its output"
 MOVED = "moved.onnx"
-OFFSET, LENGTH = "offset", "length"
+DEAF = "the outputs do not depend on the file: what answers is not computed from it"
+NAME = "canary"
 
 
 def _inputs(model: ModelSpec, seed: int) -> Inputs:
@@ -49,47 +60,147 @@ FAMILIES.register("canary", _plan)
 def check_canary(subject: Subject) -> CheckResult:
     """What answers computes with this very file: an edited copy of it answers otherwise.
 
-    One initialiser, the last that reaches an output, is multiplied by a ramp from 1 to 2. An
-    worker that returns the reference, or that never loads the file, does not notice.
+    One weight is multiplied by a ramp from 1 to 2. a worker that returns the reference, or that
+    never loads the file, does not notice. Where no weight that was moved shows on the inputs, not
+    even when the CPU runs the copy's own nodes, an output is moved by a node more.
     """
-    name, rule = "canary", subject.tolerances.rule("canary", subject.case)
-    recipe = pinned(subject.seed)[ORDINARY]
-    inputs = _inputs(subject.model, subject.seed)
-    before = subject.run(inputs)
-    if before.outputs is not None and not any(array.any() for array in before.outputs.values()):
-        recipe = pinned(subject.seed)[SEVERAL]  # one sample's answer may be zeros, as after a Relu
-        inputs = materialise(recipe, subject.model)
-        before = subject.run(inputs)
-    if before.outputs is None:
-        return failed(name, f"the session refused the inputs: {before.error}", inputs=str(recipe))
-    compared, tried = sum(array.size for array in before.outputs.values()), []
-    graph = light_graph(subject.artifact)
-    for what in islice(edits(graph, subject.artifact), ATTEMPTS):
-        with moved_copy(graph, subject.artifact, what) as artifact:
-            edited = subject.with_artifact(artifact)
-            after, loaded = edited.run(inputs), edited.session.sha256
+    attempt = _Attempt(subject)
+    if attempt.refusal:
+        return attempt.failed(attempt.refusal)
+    weights = weights_to_move(attempt.graph, subject.artifact.path.parent)
+    for place, weight in enumerate(weights[:ATTEMPTS]):
+        if place == HASTE:
+            attempt.feed_more()
+        result = attempt.try_weight(weight)
+        if result is not None:
+            return result
+    return attempt.accuse() or attempt.try_output()
+
+
+class _Attempt:
+    """The copies of one file that were tried, on one set of inputs."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.graph = light_graph(subject.artifact)
+        self.refusal = ""
+        self._subject = subject
+        self._rule = subject.tolerances.rule(NAME, subject.case)
+        self._tried: dict[str, str] = {}
+        self._before: Outputs = {}
+        self._feed_with(pinned(subject.seed)[ORDINARY])
+        if not self.refusal and not any(array.any() for array in self._before.values()):
+            self._feed_with(pinned(subject.seed)[SEVERAL])  # one may be zeros, as after a Relu
+
+    def feed_more(self) -> None:
+        """Several samples: to one alone, an expert that it did not choose does not matter."""
+        self._feed_with(Recipe("normal", batch=SAMPLES, seed=self._subject.seed))
+
+    def _feed_with(self, recipe: Recipe) -> None:
+        inputs = materialise(recipe, self._subject.model)
+        try:
+            answer = self._subject.run(inputs)
+        except StageFailure:
+            if not self._before:
+                raise
+            return  # too large a batch: the first one will do
+        if answer.outputs is not None:
+            self._before, self._inputs, self._label = answer.outputs, inputs, str(recipe)
+        elif not self._before:
+            self.refusal, self._label = (
+                f"the session refused the inputs: {answer.error}",
+                str(recipe),
+            )
+
+    def failed(self, reason: str, *details: str) -> CheckResult:
+        """The verdict that is red, with what was tried."""
+        return failed(
+            NAME, reason, compared=self._compared, inputs=self._label, details=tuple(details)
+        )
+
+    @property
+    def _compared(self) -> int:
+        return sum(array.size for array in self._before.values())
+
+    def try_weight(self, weight: str) -> CheckResult | None:
+        """A verdict, if the copy with this weight moved gives one."""
+        folder = self._subject.artifact.path.parent
+        with copy_with(
+            self.graph, self._subject.artifact, partial(_moving, weight, folder)
+        ) as artifact:
+            return self._try(artifact, weight)
+
+    def try_output(self) -> CheckResult:
+        """The verdict of the copy with an output moved by a node more."""
+        output = movable_output(self.graph, self._before)
+        tried = [f"{what} ({moved})" for what, moved in self._tried.items()]
+        if output is None:
+            told = "no output holds a finite number: that the file is computed could not be shown"
+            native = self._subject.native(self._inputs).values()
+            finite = any(np.isfinite(a).any() for a in native if a.dtype.kind in "biuf")
+            return self.failed(f"{told}, and native's do") if finite else skipped(NAME, told)
+        names = [value.name for value in self.graph.graph.output]
+        answered = list(self._before.values())[names.index(output)]
+        with copy_with(
+            self.graph, self._subject.artifact, lambda model: move_output(model, output, answered)
+        ) as artifact:
+            result = self._try(artifact, APPENDED)
+        if result is None:
+            return self.failed(
+                DEAF, f"moved, in a copy of the file: {', '.join([*tried, APPENDED])}"
+            )
+        if result.passed and tried:
+            told = f"{result.reason}; weights that do not show on {self._label}: {', '.join(tried)}"
+            return replace(result, reason=told)
+        return result
+
+    def accuse(self) -> CheckResult | None:
+        """The verdict if a weight that was moved shows when the CPU runs the copy's own nodes."""
+        folder, plain = self._subject.artifact.path.parent, self._subject
+        try:
+            before = plain.run_unoptimised(self._inputs).outputs if self._tried else None
+        except StageFailure:
+            return None
+        for weight in self._tried if before is not None else ():
+            with copy_with(
+                self.graph, plain.artifact, partial(_moving, weight, folder)
+            ) as artifact:
+                try:
+                    after = plain.with_artifact(artifact).run_unoptimised(self._inputs).outputs
+                except StageFailure:
+                    continue
+            moved = 0.0 if after is None else largest_move(before or {}, after)
+            if moved >= self._rule["least_move"]:
+                told = f"with {weight} moved, they move by {moved:.3g} when the CPU runs that copy"
+                return self.failed(
+                    DEAF,
+                    told,
+                    f"moved, in a copy of the file: {', '.join(self._tried)}",
+                    f"outputs must move by {self._rule['least_move']:g} of their largest "
+                    f"({self._rule.origin})",
+                )
+        return None
+
+    def _try(self, artifact: Artifact, what: str) -> CheckResult | None:
+        edited = self._subject.with_artifact(artifact)
+        try:
+            after, loaded = edited.run(self._inputs), edited.session.sha256
+        except StageFailure as failure:
+            self._tried[what] = f"not opened: {failure.reason[:80]}"
+            return None
         if loaded != artifact.sha256:
             digests = " and ".join(digest[:12] for digest in loaded)
-            reason = f"given a copy with {what} moved, the session loaded other files ({digests})"
-            return failed(name, reason, compared=compared, inputs=str(recipe))
+            return self.failed(
+                f"given a copy with {what} moved, the session loaded other files ({digests})"
+            )
         if after.outputs is None:
-            reason = f"with {what} moved, the session refused the inputs: {after.error}"
-            return failed(name, reason, compared=compared, inputs=str(recipe))
-        moved = largest_move(before.outputs, after.outputs)
-        if moved >= rule["least_move"]:
-            told = f"with {what} moved, outputs move by {moved:.3g} of their largest"
-            return passed(name, told, compared=compared, statistics={"moved": moved})
-        tried.append(f"{what} ({moved:.2g})")
-    return failed(
-        name,
-        "the outputs do not depend on the file: what answers is not computed from it",
-        compared=compared,
-        inputs=str(recipe),
-        details=(
-            f"moved, in a copy of the file: {', '.join(tried)}",
-            f"outputs must move by {rule['least_move']:g} of their largest ({rule.origin})",
-        ),
-    )
+            self._tried[what] = "refused"
+            return None
+        moved = largest_move(self._before, after.outputs)
+        if moved < self._rule["least_move"]:
+            self._tried[what] = f"{moved:.2g}"
+            return None
+        told = f"with {what} moved, outputs move by {moved:.3g} of their largest"
+        return passed(NAME, told, compared=self._compared, statistics={"moved": moved})
 
 
 def largest_move(before: Outputs, after: Outputs) -> float:
@@ -132,71 +243,28 @@ def light_graph(artifact: Artifact) -> onnx.ModelProto:
     return model
 
 
-def edits(model: onnx.ModelProto, artifact: Artifact) -> Iterator[str]:
-    """Names of initialisers worth moving, those of the last node first.
-
-    They inputs a node from which an output is reached, are floating point, hold more than one
-    element, and are not all zero. A file without any gets a node more instead.
-    """
-    stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    reached = {output.name for output in model.graph.output}
-    found = False
-    for node in reversed(model.graph.node):
-        if not reached.intersection(node.output):
-            continue
-        reached.update(node.input)
-        for name in node.input:
-            if name in stored and _worth_moving(stored[name], artifact.path.parent):
-                found = True
-                yield name
-    if not found:
-        yield APPENDED
-
-
-def _worth_moving(tensor: onnx.TensorProto, folder: Path) -> bool:
-    kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    if not np.issubdtype(kind, np.floating) or np.prod(tensor.dims) < 2:
-        return False
-    return bool(_array(tensor, folder).any())
-
-
-def _array(tensor: onnx.TensorProto, folder: Path) -> Array:
-    """The tensor's values; onnx would leave what it reads from a file in the tensor.
-
-    What :func:`light_graph` left in the exported file itself is read here: onnx takes a file
-    with several hard links for an attack.
-    """
-    copy = onnx.TensorProto()
-    copy.CopyFrom(tensor)
-    place = {entry.key: entry.value for entry in tensor.external_data}
-    if LENGTH in place and OFFSET in place:
-        with (folder / place["location"]).open("rb") as file:
-            file.seek(int(place[OFFSET]))
-            copy.raw_data = file.read(int(place[LENGTH]))
-        copy.ClearField("data_location")
-        del copy.external_data[:]
-    return numpy_helper.to_array(copy, base_dir=str(folder))
-
-
 @contextmanager
-def moved_copy(graph: onnx.ModelProto, artifact: Artifact, what: str) -> Iterator[Artifact]:
-    """A copy of the artifact with one initialiser moved, for as long as the context lasts.
+def copy_with(
+    graph: onnx.ModelProto, artifact: Artifact, edit: Callable[[onnx.ModelProto], None]
+) -> Iterator[Artifact]:
+    """An edited copy of the artifact, for as long as the context lasts.
 
     Only the light graph is written; the exported files, which hold the large tensors, are linked
     beside it and keep their digests.
     """
     model = onnx.ModelProto()
     model.CopyFrom(graph)
-    if what == APPENDED:
-        _append_neg(model)
-    else:
-        _move(model, what, artifact.path.parent)
+    edit(model)
     with tempfile.TemporaryDirectory(prefix="conformance-canary-") as name:
         moved = Path(name) / MOVED
         onnx.save(model, moved)
         files = tuple(_link(path, moved.parent) for path in artifact.files)
         digests = (file_digest(moved), *artifact.sha256)
         yield replace(artifact, path=moved, files=(moved, *files), sha256=digests)
+
+
+def _moving(weight: str, folder: Path, model: onnx.ModelProto) -> None:
+    move_weight(model, weight, folder)
 
 
 def _link(path: Path, folder: Path) -> Path:
@@ -206,22 +274,3 @@ def _link(path: Path, folder: Path) -> Path:
     except OSError:  # another file system, or one that has no links
         shutil.copyfile(path, place)
     return place
-
-
-def _move(model: onnx.ModelProto, name: str, folder: Path) -> None:
-    """Multiply an initialiser by a ramp, so that a softmax, which knows no scale, moves too."""
-    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
-    array = _array(tensor, folder)
-    ramp = np.linspace(1.0, 2.0, array.size).reshape(array.shape)
-    tensor.CopyFrom(numpy_helper.from_array((array * ramp).astype(array.dtype), name))
-
-
-def _append_neg(model: onnx.ModelProto) -> None:
-    output = model.graph.output[0].name
-    last = next(node for node in model.graph.node if output in node.output)
-    last.output[list(last.output).index(output)] = "before_canary"
-    for node in model.graph.node:
-        for place, name in enumerate(node.input):
-            if name == output:
-                node.input[place] = "before_canary"
-    model.graph.node.append(helper.make_node("Neg", ["before_canary"], [output]))

@@ -16,6 +16,7 @@ from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.required import required_checks
 from onnx_conformance.core.custom_operators import library_digest
+from onnx_conformance.core.results import UNJUDGED
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.store import Store, file_digest, key_of
 from onnx_conformance.core.tolerances import Tolerances
@@ -102,7 +103,7 @@ def _judge(subject: Subject, known: tuple[KnownFailure, ...]) -> Certificate:
     for test in required_checks(subject.model, subject.case, subject.seed, drawn=False):
         check, result = test.check, test.run(subject)
         failure = None if result.passed else ConformanceFailure(subject, result)
-        if result.outcome == "skipped":
+        if result.outcome in UNJUDGED:
             continue
         if failure is not None:
             foretold = find(known, subject.case, check.name, operators_of(subject))

@@ -108,6 +108,14 @@ class Altered:
     def native_refusal(self, inputs: Inputs) -> str | None:
         return self._subject.native_refusal(inputs)
 
+    def influence(
+        self, names: list[str], input_sets: list[Inputs], least: float
+    ) -> dict[str, float]:
+        return self._subject.influence(names, input_sets, least)
+
+    def run_unoptimised(self, inputs: Inputs) -> Answer:
+        return self._subject.run_unoptimised(inputs)
+
     def ranges(self, inputs: Inputs) -> dict[str, Traced]:
         return self._subject.ranges(inputs)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from onnx_conformance.core.errors import ConformanceError, StageFailure
-from onnx_conformance.core.results import CheckResult
+from onnx_conformance.core.results import UNJUDGED, CheckResult
 from onnx_conformance.core.spec import Case
 from onnx_conformance.session.subject import Subject
 
@@ -41,10 +41,10 @@ class Evidence:
 
         Raises:
             ConformanceFailure: the result is no pass.
-            Inconclusive: the check says that it could not judge.
+            Inconclusive: the check says that it could not judge, or does not apply.
         """
         self._results.append(result)
-        if result.outcome == "skipped":
+        if result.outcome in UNJUDGED:
             raise Inconclusive(result.reason)
         if not result.passed:
             raise ConformanceFailure(subject, result)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx
 
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.checks.audit.audit import audit_initializers
+from onnx_conformance.checks.audit.dead_constants import agreeing
 from onnx_conformance.checks.audit.layouts import readings
 from onnx_conformance.checks.audit.quantised import Dequantised, dequantised
 from onnx_conformance.checks.audit.report import AuditReport
 from onnx_conformance.checks.audit.rounding import Rounding
 from onnx_conformance.checks.registry import register_check
+from onnx_conformance.checks.untraced_weights import why_inputs_cannot_judge
 from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.graph_weights import (
     collect_initializers,
@@ -20,7 +23,7 @@ from onnx_conformance.core.graph_weights import (
     dead_constants,
 )
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.core.results import CheckResult, failed, passed, skipped
+from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32, INT8
 from onnx_conformance.session.subject import Subject
@@ -33,6 +36,11 @@ def _has_weights(model: ModelSpec) -> bool:
     return FRAMEWORKS[model.framework].has_weights
 
 
+def is_weight(array: Array) -> bool:
+    """Whether it holds trained numbers: whole ones, such as a counter, are none."""
+    return array.size > 0 and bool(np.issubdtype(array.dtype, np.floating))
+
+
 def _as_numbers(subject: Subject, model: onnx.ModelProto, stored: dict[str, Array]) -> Dequantised:
     """The weights; those in eight bits count for what they stand for if the file is of int8."""
     if subject.case.file_precision != INT8:
@@ -43,16 +51,18 @@ def _as_numbers(subject: Subject, model: onnx.ModelProto, stored: dict[str, Arra
 def _audited(subject: Subject, model: onnx.ModelProto, found: Dequantised) -> AuditReport:
     """The audit by the first reading of the file that explains every weight, or by the best.
 
-    Constants that no output depends on count for nothing. In float32 alone they excuse what is
-    nowhere else: a weight that a rewrite split into bits too small to know is left to the inputs.
+    Constants that no output depends on count for nothing. In float32 alone they tell of a weight
+    that a rewrite split into bits too small to know, where all of its bits agree with them.
     """
     dead = dead_constants(model)
     used = {name: array for name, array in found.arrays.items() if name not in dead}
     report = _best(subject, model, used, found)
-    lost = {finding.status for finding in report.failures} == {"missing"}
-    if lost and dead and subject.case.precision == FLOAT32:
-        return min(report, _best(subject, model, found.arrays, found), key=_failures)
-    return report
+    lost = {finding.status for finding in report.failures} <= {"missing", "untraced"}
+    if not (lost and report.failures and dead and subject.case.precision == FLOAT32):
+        return report
+    left = {name: found.arrays[name] for name in dead if name in found.arrays}
+    whole = agreeing(left, used, [name for name in report.unexplained if name in used])
+    return min(report, _best(subject, model, used | whole, found), key=_failures)
 
 
 def _best(
@@ -71,6 +81,7 @@ def _best(
                 strict=subject.case.precision != FLOAT32,
                 uses=uses,
                 unused=native.unused,
+                constants=native.constants,
             )
         )
         if not reports[-1].failures:  # other readings would only cost time
@@ -109,6 +120,25 @@ def _hint(subject: Subject, report: AuditReport) -> str:
     )
 
 
+def _only_untraced(report: AuditReport) -> bool:
+    return {finding.status for finding in report.failures} == {"untraced"}
+
+
+def _by_inputs(report: AuditReport) -> CheckResult:
+    """A pass with a note: these weights were not found, and inputs see them."""
+    names = [finding.native for finding in report.failures]
+    shown = ", ".join(f"'{name}'" for name in names[:SHOWN_FINDINGS])
+    more = f" and {len(names) - SHOWN_FINDINGS} more" * (len(names) > SHOWN_FINDINGS)
+    return passed(
+        "initializers",
+        f"{report.summary().partition('; first failure')[0]}; {shown}{more} could not be traced "
+        "into the file and are judged by inputs alone",
+        compared=max(report.elements, len(report.findings)),
+        details=tuple(str(finding) for finding in report.failures[:SHOWN_FINDINGS]),
+        statistics={"untraced": names},
+    )
+
+
 @register_check(control="one_weight_flipped", where=_has_weights)
 def check_initializers(subject: Subject) -> CheckResult:
     """Every native weight is in the file, unharmed: as it is, or in a fold that is recomputed.
@@ -117,6 +147,8 @@ def check_initializers(subject: Subject) -> CheckResult:
 
     Inputs cannot see one flipped sign among millions of weights; this reads the weights.
     """
+    if not any(is_weight(array) for array in subject.weights.arrays.values()):
+        return not_applicable("initializers", "the native model has no floating-point weights")
     model = load_model(subject.artifact.path, weights=False)
     try:
         stored = collect_initializers(model, subject.artifact.path.parent)
@@ -130,9 +162,14 @@ def check_initializers(subject: Subject) -> CheckResult:
             "here knows: what the file decides is judged, its weights are not",
         )
     report = _audited(subject, model, found)
+    reason = why_inputs_cannot_judge(subject, report) if _only_untraced(report) else ""
+    if report.failures and _only_untraced(report) and not reason:
+        return _by_inputs(report)
     if report.failures:
+        why = f"; {reason}" if reason else ""
         worst = tuple(str(finding) for finding in report.failures[:SHOWN_FINDINGS])
         reason = f"{len(report.failures)} of {len(report.findings)} native weights are not intact"
-        reason += _hint(subject, report)
+        reason += _hint(subject, report) + why
         return failed("initializers", reason, compared=report.elements, details=worst)
-    return passed("initializers", report.summary(), compared=report.elements)
+    compared = max(report.elements, len(report.findings))  # one fact for each that may be absent
+    return passed("initializers", report.summary(), compared=compared)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,23 @@ _PLAIN: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.INT64: np.dtype("<i8"),
     onnx.TensorProto.INT32: np.dtype("<i4"),
 }
+
+
+_INDEXING = {"Gather", "GatherElements", "GatherND"}
+_TABLES = {  # inputs that are read by row, of ONNX Runtime's fused operators
+    "EmbedLayerNormalization": (2, 3, 4),
+    "GatherBlockQuantized": (0,),
+}
+_SETTINGS = {  # inputs that hold regions, scales, bounds, limits
+    "Clip": (1, 2),
+    "NonMaxSuppression": (2, 3, 4),
+    "Pad": (1, 2, 3),
+    "Range": (0, 1, 2),
+    "Resize": (1, 2, 3),
+    "Upsample": (1,),
+}
+_SAME_PLACES = {"Identity", "Cast", "DequantizeLinear"}
+_LARGEST = 2**30  # elements of a sparse tensor that is written out
 
 
 class OutsideFolder(ConformanceError):
@@ -41,7 +58,7 @@ def collect_initializers(model: onnx.ModelProto, folder: Path) -> dict[str, Arra
     """
     arrays: dict[str, Array] = {}
     for name, value in _constants(model):
-        array = _read(value, folder) if isinstance(value, onnx.TensorProto) else _plain(value)
+        array = _array_of(value, folder)
         if array.dtype == object:  # strings are no weights
             continue
         array.flags.writeable = False
@@ -62,10 +79,12 @@ class Use:
             and the names that stand beside it among their inputs, as far as they are paths
             (dynamo's ``conv2d_1`` counts operators, not modules).
         operators: the types of the nodes that read it.
+        indexed: the axes along which it is read by index, so that its order there counts.
     """
 
     labels: set[str]
     operators: set[str]
+    indexed: set[int] = field(default_factory=set)
 
 
 def collect_uses(model: onnx.ModelProto) -> dict[str, Use]:
@@ -80,7 +99,21 @@ def collect_uses(model: onnx.ModelProto) -> dict[str, Use]:
                 use = uses.setdefault(name, Use({name}, set()))
                 use.labels.update(paths)
                 use.operators.add(node.op_type)
+        _follow_indices(graph, uses)
     return uses
+
+
+def _follow_indices(graph: onnx.GraphProto | onnx.FunctionProto, uses: dict[str, Use]) -> None:
+    """Note the axes along which values are read by index, at once or after a change of type."""
+    for node in reversed(graph.node):  # a reader stands behind what it reads
+        if node.op_type in _INDEXING and node.input:
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+            uses[node.input[0]].indexed.add(axis if node.op_type != "GatherND" else 0)
+        for place in _TABLES.get(node.op_type, ()):
+            if place < len(node.input) and node.input[place]:
+                uses[node.input[place]].indexed.add(0)
+        if node.op_type in _SAME_PLACES and node.output[0] in uses:
+            uses[node.input[0]].indexed |= uses[node.output[0]].indexed
 
 
 def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
@@ -100,36 +133,89 @@ def dead_constants(model: onnx.ModelProto) -> set[str]:
     live = {value.name for value in graph.output}
     for node in reversed(graph.node):  # in topological order, as ONNX demands
         if live & set(node.output):
-            live |= {*node.input, *_captured(node)}
+            live |= {*node.input, *captured_names(node)}
     stored = {tensor.name for tensor in graph.initializer}
+    stored |= {pair.values.name for pair in graph.sparse_initializer}
     stored |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     return stored - live
 
 
-def _captured(node: onnx.NodeProto) -> Iterator[str]:
+def settings_of(model: onnx.ModelProto) -> set[str]:
+    """Names of what only says how an operator works, such as a Resize's scales: no weights."""
+    told, read = set[str](), set[str]()
+    for graph in graphs(model):
+        for node in graph.node:
+            for place, name in enumerate(node.input):
+                (told if place in _SETTINGS.get(node.op_type, ()) else read).add(name)
+    return told - read
+
+
+def constant_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of the main graph that no input reaches, in order."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    reached = {value.name for value in model.graph.input} - stored
+    for node in model.graph.node:  # in topological order, as ONNX demands
+        if reached.isdisjoint((*node.input, *captured_names(node))):
+            yield node
+        else:
+            reached.update(node.output)
+
+
+def captured_names(node: onnx.NodeProto) -> Iterator[str]:
     """All names that a node's subgraphs read, whoever defines them."""
     for attribute in node.attribute:
         for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
             yield from (value.name for value in inner.output)
             for each in inner.node:
                 yield from each.input
-                yield from _captured(each)
+                yield from captured_names(each)
 
 
-def _constants(
-    model: onnx.ModelProto,
-) -> Iterator[tuple[str, onnx.TensorProto | onnx.AttributeProto]]:
+_Stored = onnx.TensorProto | onnx.SparseTensorProto | onnx.AttributeProto
+
+
+def _constants(model: onnx.ModelProto) -> Iterator[tuple[str, _Stored]]:
     for graph in graphs(model):
         if isinstance(graph, onnx.GraphProto):
             yield from ((tensor.name, tensor) for tensor in graph.initializer)
+            yield from ((pair.values.name, pair) for pair in graph.sparse_initializer)
         for node in graph.node:
             if node.op_type != "Constant":
                 continue
             for attribute in node.attribute:
                 if attribute.name == "value":
                     yield node.output[0], attribute.t
+                elif attribute.name == "sparse_value":
+                    yield node.output[0], attribute.sparse_tensor
                 elif attribute.name.startswith(("value_float", "value_int")):
                     yield node.output[0], attribute
+
+
+def _array_of(stored: _Stored, folder: Path) -> Array:
+    if isinstance(stored, onnx.AttributeProto):
+        return _plain(stored)
+    if isinstance(stored, onnx.TensorProto):
+        return _read(stored, folder)
+    return _dense(stored, folder)
+
+
+def _dense(pair: onnx.SparseTensorProto, folder: Path) -> Array:
+    """A sparse tensor written out (onnx.proto, ``SparseTensorProto``).
+
+    Raises:
+        ValueError: it is too large, or an index lies outside.
+    """
+    shape = tuple(pair.dims)
+    elements = int(np.prod(shape, dtype=np.float64))
+    if not 0 <= elements <= _LARGEST:
+        raise ValueError(f"sparse '{pair.values.name}' has {elements:,} elements")
+    values, indices = (_read(each, folder) for each in (pair.values, pair.indices))
+    dense = np.zeros(shape, values.dtype)
+    flat = indices if indices.ndim == 1 else np.ravel_multi_index(tuple(indices.T), shape)
+    if flat.size and not 0 <= int(flat.min()) <= int(flat.max()) < elements:
+        raise ValueError(f"sparse '{pair.values.name}' has an index outside its {shape}")
+    dense.reshape(-1)[flat] = values
+    return dense
 
 
 def _plain(attribute: onnx.AttributeProto) -> Array:

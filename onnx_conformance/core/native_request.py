@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_conformance.core.compute_modes import FLOAT32, REPLICAS
 from onnx_conformance.core.domains import from_data
+from onnx_conformance.core.native_constants import ConstantRecord
 from onnx_conformance.core.spec import Axes, Axis, TensorSpec
 
 Arrays = dict[str, NDArray[Any]]
@@ -43,12 +44,18 @@ class BatchNormRecord(TypedDict):
 
 
 class Description(TypedDict):
-    """What ``prepare`` says of a model beside the weights that it writes."""
+    """What ``prepare`` says of a model beside the weights that it writes.
+
+    ``constants``: what it computes of them alone; their values stand beside the weights.
+    ``batch_statistics``: how many of its normalisations take their statistics from the batch.
+    """
 
     digest: str
     batch_norms: list[BatchNormRecord]
     unused: list[str]
     names: list[str]
+    constants: NotRequired[list[ConstantRecord]]
+    batch_statistics: NotRequired[int]
 
 
 class NativeChanged(RuntimeError):

@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from onnx_conformance.core.comparison import Outputs
 
-Outcome = Literal["passed", "failed", "skipped", "known_failure", "error"]
+Outcome = Literal["passed", "failed", "skipped", "not_applicable", "known_failure", "error"]
+SKIPPED, NOT_APPLICABLE = "skipped", "not_applicable"
+UNJUDGED = (SKIPPED, NOT_APPLICABLE)  # neither a pass nor a failure
 
 
 @dataclass(frozen=True)
@@ -79,5 +81,10 @@ def failed(name: str, reason: str, *, compared: int = 0, **evidence: Any) -> Che
 
 
 def skipped(name: str, reason: str) -> CheckResult:
-    """A check that does not apply, for a named reason."""
+    """A check that could not judge, for a named reason: without it a case is incomplete."""
     return CheckResult(name, "skipped", reason)
+
+
+def not_applicable(name: str, reason: str) -> CheckResult:
+    """A check that has nothing to judge on such a model, whatever was done: nothing is owed."""
+    return CheckResult(name, "not_applicable", reason)

@@ -24,6 +24,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "batch_invariance": ("factor", "floor_ulp"),
     "top5": ("tie_factor",),
     "initializers": ("fold_ulp", "copy_ulp", "tiny_ulp", "step_share"),
+    "untraced": ("seen_share", "least_effect", "margin"),
     "photographs": ("preprocess_levels",),
     "canary": ("least_move",),
     "localise": ("factor", "floor_ulp"),
@@ -93,6 +94,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "divergence": (0.0, 1.0),
     "accuracy_loss": (0.0, 0.1),
     "share_of_noise": (0.0, 2.0),
+    "seen_share": (0.5, 1.0),
+    "least_effect": (0.0, 0.1),
+    "margin": (0.0, 1.0),
 }
 LIMITS.update(dict.fromkeys(KEYS["approximation"], (0.0, 16.0)))
 MATCHERS = ("model", "exporter", "provider", "precision", "check")

@@ -75,6 +75,7 @@ def ownership_of(subject: LiveSubject) -> Ownership:
             strict=subject.case.precision in ROUNDED,
             uses=collect_uses(model),
             unused=native.unused,
+            constants=native.constants,
         )
 
     return Ownership(audit)

@@ -13,6 +13,7 @@ import pytest
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import refuse_unwritable
+from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
 from onnx_conformance.core.spec import Case
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.progress import Progress
@@ -238,5 +239,5 @@ def _outcome(report: pytest.TestReport, row: dict[str, Any]) -> str:
     if report.passed:
         return "passed"
     if report.skipped:
-        return "skipped"
+        return NOT_APPLICABLE if row["outcome"] == NOT_APPLICABLE else SKIPPED
     return "error" if row["outcome"] == "error" else "failed"

@@ -14,6 +14,7 @@ from onnx_conformance.checks.export_options import OWED
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.core.project import project
+from onnx_conformance.core.results import UNJUDGED
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.session.run import Run
@@ -24,7 +25,7 @@ RED = ("failed", "error")
 
 
 def case_verdict(outcomes: Iterable[str]) -> str:
-    """One word for a case: red beats known failure beats green; skips alone are a skip.
+    """One word for a case: red beats known failure beats green; without any of them it is a skip.
 
     >>> case_verdict(["passed", "known_failure", "skipped"])
     'known_failure'
@@ -52,7 +53,7 @@ def required_tests(case: Case, *, ordinary: bool) -> Counter[str]:
 
 
 def is_complete(case: Case, rows: list[dict[str, Any]], *, ordinary: bool) -> bool:
-    """Whether everything that the case owes was run: only then is a pass a proof."""
+    """Whether everything that the case owes was run, or does not apply to its model."""
     ran = Counter(row["name"] for row in rows if row["outcome"] != "skipped")
     wanted = required_tests(case, ordinary=ordinary)
     return bool(wanted) and wanted <= ran
@@ -136,7 +137,7 @@ def totals(cases: list[dict[str, Any]]) -> dict[str, Any]:
         "judged": sum(case["verdict"] != "skipped" for case in cases),
         "verdicts": dict(Counter(case["verdict"] for case in cases)),
         "checks": dict(Counter(row["outcome"] for row in checks)),
-        "compared": sum(row["compared"] for row in checks if row["outcome"] != "skipped"),
+        "compared": sum(row["compared"] for row in checks if row["outcome"] not in UNJUDGED),
     }
 
 

@@ -36,6 +36,7 @@ MARKS = {
     "error": Mark("!", "error"),
     "known_failure": Mark("△", "known failure"),
     "skipped": Mark("–", "skipped"),
+    "not_applicable": Mark("–", "not applicable"),
 }
 VERDICTS = {"proved": "passed", "in part": "partial", "proved nothing": "skipped"}
 RED = ("failed", "error")

@@ -99,6 +99,13 @@ class ConformanceSession:
         """Why the native model refuses a set of inputs, or None if it answers."""
         return self._clock.wait(self._answers.refusal(model, inputs), model.framework)
 
+    def influence(
+        self, model: ModelSpec, names: list[str], input_sets: list[Inputs], least: float
+    ) -> dict[str, float]:
+        """Which share of each native tensor's elements moves native's outputs on these inputs."""
+        found = self._answers.influence(model, names, input_sets, least)
+        return self._clock.wait(found, model.framework)
+
     def preprocess(self, photograph: Path, preprocessing: Preprocessing) -> Array:
         """torchvision's sample of a photograph, ``(3, crop, crop)``."""
         entry = self._clock.wait(self._native.sample(photograph, preprocessing), "torch")
@@ -131,6 +138,11 @@ class ConformanceSession:
         queue = self._runtime.queue(case.provider)
         ran = queue.submit(lambda: self._runtime.run(queue, case, given, [inputs]))
         return self._clock.wait(ran, queue.name)[0]
+
+    def answer_unoptimised(self, case: Case, given: Artifact, inputs: Inputs) -> Answer:
+        """The CPU provider's answer by a file's own nodes, under the spec's names."""
+        ran = self._runtime.unoptimised(case, given, inputs)
+        return self._clock.wait(ran, self._runtime.queue("cpu").name)
 
     # -- traces, for localisation ------------------------------------------------------------
 

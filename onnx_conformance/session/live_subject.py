@@ -70,6 +70,14 @@ class LiveSubject:
     def native_refusal(self, inputs: Inputs) -> str | None:
         return self.conformance_session.native_refusal(self.model, inputs)
 
+    def influence(
+        self, names: list[str], input_sets: list[Inputs], least: float
+    ) -> dict[str, float]:
+        return self.conformance_session.influence(self.model, names, input_sets, least)
+
+    def run_unoptimised(self, inputs: Inputs) -> Answer:
+        return self.conformance_session.answer_unoptimised(self.case, self.artifact, inputs)
+
     def run(self, inputs: Inputs, repeat: int = 0) -> Answer:
         if self._given is not None:
             return self.conformance_session.answer_of(self.case, self._given, inputs)

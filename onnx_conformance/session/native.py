@@ -21,6 +21,7 @@ from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure
+from onnx_conformance.core.native_constants import Constant, read_constants
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
@@ -202,7 +203,19 @@ def read_weights(entry: Entry) -> NativeWeights:
         arrays = {name: file[name] for name in file.files}
     facts = entry.facts
     unused, names = tuple(facts["unused"]), tuple(facts["names"])
-    return NativeWeights(arrays, facts["batch_norms"], unused, names)
+    values = read_constants(entry.path / WEIGHTS)
+    constants = tuple(
+        Constant(
+            record["name"],
+            tuple(record["operands"]),
+            tuple(record["twins"]),
+            record["used"],
+            *values.get(record["name"], (None, None)),
+        )
+        for record in facts.get("constants", [])
+    )
+    statistics = facts.get("batch_statistics", 0)
+    return NativeWeights(arrays, facts["batch_norms"], unused, names, constants, statistics)
 
 
 Item = TypeVar("Item")

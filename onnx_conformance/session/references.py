@@ -230,6 +230,27 @@ class NativeAnswers:
         _refuse_secret_float32(model, rows)
         return rows
 
+    def influence(
+        self, model: ModelSpec, names: list[str], input_sets: list[Inputs], least: float
+    ) -> Future[dict[str, float]]:
+        """Which share of each tensor's elements moves the outputs on these inputs."""
+        queue, entry = self._native.queue(model), self._native.model(model)
+
+        def told() -> dict[str, float]:
+            shares: dict[str, float] = queue.call(
+                "native",
+                f"{model.name} (influence)",
+                "influence",
+                model=cache_keys.model_request(model, self._settings),
+                weights=str(entry.result().path / WEIGHTS),
+                names=names,
+                input_sets=input_sets,
+                least=least,
+            )
+            return shares
+
+        return queue.submit(told)
+
     def trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> Future[list[Any]]:
         """Every intermediate tensor in float64, with float32's own error, written to ``folder``."""
         queue, entry = self._native.queue(model), self._native.model(model)

@@ -105,7 +105,6 @@ class RuntimeSide:
         self, queue: WorkerQueue, case: Case, artifact: Artifact, input_sets: list[Inputs]
     ) -> list[Answer]:
         """Run inputs, in the queue's thread; names are the artifact's there and the spec's here."""
-        model = resolve_model(case.model)
         session = self._request(case, artifact, level_of(case, self._settings))
 
         def run(some: list[Inputs]) -> list[dict[str, Any]]:
@@ -117,6 +116,26 @@ class RuntimeSide:
 
         with self._telling(case):
             results = run_isolated(run, input_sets, queue.worker.reset)
+        return self._renamed(case, artifact, results)
+
+    def unoptimised(self, case: Case, artifact: Artifact, inputs: Inputs) -> Future[Answer]:
+        """What the CPU provider answers without graph optimisation."""
+        queue, own = self.queue("cpu"), replace(case, provider="cpu")
+        session = self._request(own, artifact, "disabled")
+        renamed = _theirs(case, artifact, inputs)
+        what = f"{case.id} (disabled)"
+
+        def run() -> Answer:
+            results = queue.call("runtime", what, "run", session=session, input_sets=[renamed])
+            return self._renamed(case, artifact, results)[0]
+
+        return queue.submit(run)
+
+    def _renamed(
+        self, case: Case, artifact: Artifact, results: list[dict[str, Any]]
+    ) -> list[Answer]:
+        """What the worker gave, under the spec's names."""
+        model = resolve_model(case.model)
         theirs = [tensor["name"] for tensor in artifact.facts["outputs"]]
         back = pair_names(theirs, [spec.name for spec in model.outputs])
         return [

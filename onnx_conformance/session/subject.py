@@ -10,6 +10,7 @@ from onnx_conformance.catalog.exporters import Exporter
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.native_constants import Constant
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
@@ -94,12 +95,16 @@ class NativeWeights:
         batch_norms: which of them make a BatchNorm, as BatchNormRecords.
         unused: which of them never reach the outputs, such as an auxiliary head's.
         names: what the native model calls its inputs, outputs and layers, where it does.
+        constants: what it computes of the tensors alone.
+        batch_statistics: how many of its normalisations take their statistics from the batch.
     """
 
     arrays: dict[str, Array]
     batch_norms: list[Any]
     unused: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    constants: tuple[Constant, ...] = ()
+    batch_statistics: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,24 @@ class Subject(Protocol):
         """Why native refuses the inputs, in its own words; None if it answers."""
         ...
 
+    def influence(
+        self, names: list[str], input_sets: list[Inputs], least: float
+    ) -> dict[str, float]:
+        """Which share of each native tensor's elements moves native's outputs on these inputs.
+
+        Args:
+            least: the smallest effect that counts, in root mean squares of its tensor's effects.
+
+        Raises:
+            StageFailure: the framework, or an operator of the model, has no gradients.
+        """
+        ...
+
     def run(self, inputs: Inputs, repeat: int = 0) -> Answer: ...
+
+    def run_unoptimised(self, inputs: Inputs) -> Answer:
+        """What the CPU provider answers when it runs the file's own nodes."""
+        ...
 
     def ranges(self, inputs: Inputs) -> dict[str, Traced]:
         """Of each tensor that the file's nodes make, unoptimised on the CPU: what it spans."""

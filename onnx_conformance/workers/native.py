@@ -74,9 +74,9 @@ def perturbed(name: str, array: NDArray[Any], replica: str) -> NDArray[Any]:
     if array.dtype != np.float32 or not known.replica:
         return array
     rng = np.random.default_rng([REPLICAS.index(known.replica), zlib.crc32(name.encode())])
-    noise = 2.0 * rng.random(array.shape, dtype=np.float32) - 1.0
-    factor = 1.0 + EPSILONS[known.precision] * noise.astype(np.float64)
-    product: NDArray[Any] = (array * factor).astype(np.float32)
+    noise = 2.0 * np.asarray(rng.random(array.shape, dtype=np.float32)) - 1.0
+    factor = 1.0 + EPSILONS[known.precision] * np.asarray(noise, np.float64)
+    product: NDArray[Any] = np.asarray(array * factor, np.float32)
     return product
 
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from onnx_conformance.checks.audit.constants import Constants
 from onnx_conformance.checks.audit.folds import Fold, folds_of
 from onnx_conformance.checks.audit.labels import Names, Placing
 from onnx_conformance.checks.audit.layouts import find_blocks, is_gathered
-from onnx_conformance.checks.audit.matcher import WeightMatcher, is_float
+from onnx_conformance.checks.audit.matcher import WeightMatcher, indexed_of, is_float
 from onnx_conformance.checks.audit.matches import WeightMatch
 from onnx_conformance.checks.audit.rearranged import find_rearranged
 from onnx_conformance.checks.audit.report import (
@@ -22,7 +23,9 @@ from onnx_conformance.checks.audit.report import (
     Finding,
 )
 from onnx_conformance.checks.audit.rounding import EXACT, Formats, Rounding
+from onnx_conformance.checks.audit.unexplained import Remains
 from onnx_conformance.core.graph_weights import Use
+from onnx_conformance.core.native_constants import Constant
 from onnx_conformance.core.native_request import BatchNormRecord
 
 _BEST_FIRST = ("identical", "folded", "rescaled", "rearranged")
@@ -38,6 +41,7 @@ def audit_initializers(
     strict: bool = False,
     uses: Mapping[str, Use] | None = None,
     unused: Collection[str] = (),
+    constants: Iterable[Constant] = (),
 ) -> AuditReport:
     """Account for every native tensor.
 
@@ -55,40 +59,64 @@ def audit_initializers(
             noticed where the graph's names or operators tell.
         unused: native tensors that the caller knows not to reach the outputs (an auxiliary
             head that only training uses); they may be absent.
+        constants: what native computes of its tensors alone; a file may hold that instead.
     """
     folds, formats = folds_of(weights, batch_norms), Formats(fold_ulp, rounding)
     names, known_uses = Names(weights), uses or {}
-    linker = WeightMatcher(weights, folds, initializers, formats)
+    computed = Constants(constants, weights)
+    linker = WeightMatcher(weights, folds, initializers, formats, computed)
     linker.match_(names, known_uses)
     placing = Placing(initializers, linker.matches, names, known_uses)
     by_native: dict[str, list[WeightMatch]] = defaultdict(list)
     for match_ in (match_ for matches in linker.matches.values() for match_ in matches):
         for native in match_.natives:
             by_native[native].append(match_)
-    absent = _Absent(folds, initializers, linker.unexplained(), placing, unused, formats)
+    absent = _Absent(
+        folds, initializers, linker.unexplained(), placing, unused, formats, computed, by_native
+    )
+    harmed = dict(computed.harmed())
     findings = [
-        _present(native, array, by_native[native], placing, strict=strict)
+        harmed[native]
+        if native in harmed
+        else _present(native, array, by_native[native], placing, strict=strict)
         if native in by_native
         else absent.finding(native, array)
         for native, array in weights.items()
     ]
     missing = {f.native: weights[f.native] for f in findings if f.status == "missing"}
     unit = "ulp or steps of eight bits" if rounding.steps else AuditReport.unit
+    unexplained = tuple(name for name, _ in linker.unexplained())
     if not missing:
-        return AuditReport(tuple(findings), unit)
+        return AuditReport(tuple(findings), unit, unexplained)
     if strict:
         elsewhere = find_blocks(missing, linker.unexplained(), formats)
     else:
         elsewhere = find_rearranged(missing, folds, linker.unexplained(), formats)
     absorbers = {} if strict else _absorbers(linker, elsewhere)
+    disordered = {
+        name
+        for native, name in elsewhere.items()
+        if indexed_of(name, known_uses) and initializers[name].size == weights[native].size
+    }
+    remains = Remains(
+        [(name, array) for name, array in linker.unexplained() if name not in elsewhere.values()],
+        names,
+        known_uses,
+        missing,
+        folds,
+        formats,
+    )
     return AuditReport(
         tuple(
-            _excused(finding, weights[finding.native], elsewhere, absorbers)
+            remains.finding(
+                _excused(finding, weights[finding.native], elsewhere, absorbers, disordered)
+            )
             if finding.status == "missing"
             else finding
             for finding in findings
         ),
         unit,
+        unexplained,
     )
 
 
@@ -103,9 +131,16 @@ def _absorbers(linker: WeightMatcher, elsewhere: Mapping[str, str]) -> dict[int,
 
 
 def _excused(
-    finding: Finding, array: Array, elsewhere: Mapping[str, str], absorbers: Mapping[int, str]
+    finding: Finding,
+    array: Array,
+    elsewhere: Mapping[str, str],
+    absorbers: Mapping[int, str],
+    disordered: Collection[str],
 ) -> Finding:
     """A missing tensor, unless its values stand elsewhere or it went into something else."""
+    if elsewhere.get(finding.native) in disordered:
+        told = "its values stand in another order, which counts: the graph reads them by index"
+        return replace(finding, status="differs", initializer=elsewhere[finding.native], note=told)
     if finding.native in elsewhere:
         return Finding(finding.native, "rearranged", elsewhere[finding.native], array.size)
     if array.size == max(array.shape, default=1) and array.size in absorbers:
@@ -141,6 +176,8 @@ class _Absent:
         placing: Placing,
         unused: Collection[str],
         formats: Formats,
+        computed: Constants,
+        present: Collection[str],
     ) -> None:
         self._folds = folds
         self._formats = formats
@@ -153,6 +190,8 @@ class _Absent:
             if found.size == 1 and is_float(found)
         ]
         self._gathered: list[Array] = []
+        self._computed = computed
+        self._present = frozenset(present)
 
     def finding(self, native: str, array: Array) -> Finding:
         """Taken up by a kernel or a gather, dropped for a good reason, or missing."""
@@ -161,6 +200,9 @@ class _Absent:
             if kernels:
                 note = f"in kernel '{kernels[0].natives[0]}'"
                 return Finding(native, "folded", kernels[0].initializer, array.size, note=note)
+        known = self._computed.finding(native, array, self._present)
+        if known is not None:
+            return known
         for name, found in self._leftovers:
             form = self._formats.of(name, found)
             held = form.settled(form.held(array))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -34,6 +34,8 @@ class _Pair:
     found: Array
     axis: int
     form: Format
+    indexed: frozenset[int] = frozenset()
+    noise: Array | None = None
 
     @property
     def channels(self) -> int:
@@ -88,18 +90,29 @@ def explain_kernel(
     weights: Mapping[str, Array],
     folds: Sequence[Fold],
     form: Format,
+    indexed: Collection[int] = (),
+    noises: Mapping[str, Array] | None = None,
 ) -> WeightMatch | None:
-    """The best explanation of initialiser ``found`` by one of ``natives``, or None."""
+    """The best explanation of initialiser ``found`` by one of ``natives``, or None.
+
+    Args:
+        indexed: axes along which the graph reads it by index.
+        noises: how far the natives themselves may be off, absolute, in their shapes: of what was
+            computed, and so is no copy.
+    """
     best: WeightMatch | None = None
     for native in natives:
         array = weights[native]
         for layout in layouts(array.shape, found.shape):
             for axis in _channel_axes(found.shape):
-                pair = _Pair(array, layout, found, axis, form)
+                noise = None if noises is None else noises[native]
+                pair = _Pair(array, layout, found, axis, form, frozenset(indexed), noise)
                 scaling = _scaling(pair, folds)
-                if scaling is None:
+                match_ = None if scaling is None else _match(name, native, pair, scaling, folds)
+                if match_ is None or match_.mismatched:
+                    match_ = _of_groups(name, native, pair, folds, match_)
+                if match_ is None:
                     continue
-                match_ = _match(name, native, pair, scaling, folds)
                 if not match_.mismatched:
                     return match_
                 if best is None or match_.mismatched < best.mismatched:
@@ -117,8 +130,17 @@ def _match(
 ) -> WeightMatch:
     """Compare every element; a copy must be exact, as far as the file's format can be."""
     form, weight_tolerance = pair.form, pair.form.weight_tolerance(pair.native.dtype)
-    limit = weight_tolerance.copy if scaling.role == "copy" else weight_tolerance.fold
     aligned = pair.aligned()
+    if pair.noise is not None:
+        noise = np.abs(
+            _scaled(align(pair.noise, pair.layout, pair.found.shape), scaling.factor, pair)
+        )
+        weight_tolerance = replace(
+            weight_tolerance,
+            tiny=np.maximum(weight_tolerance.tiny, noise),
+            copy=weight_tolerance.fold,
+        )
+    limit = weight_tolerance.copy if scaling.role == "copy" else weight_tolerance.fold
     measure = measure_scaled(
         aligned, scaling.factor, pair.axis, pair.found, weight_tolerance, limit
     )
@@ -137,6 +159,48 @@ def _match(
     return WeightMatch(
         name, (native,), status, scaling.role, pair.layout, scaling.fold, measure, note
     )
+
+
+def _of_groups(
+    name: str, native: str, pair: _Pair, folds: Sequence[Fold], match_: WeightMatch | None
+) -> WeightMatch | None:
+    """The kernel as a transposed convolution's in groups, if a BatchNorm fits it better than so.
+
+    Its output channels stand group by group along the first axis, and within a group along the
+    second: ``(in, out / groups, ...)``.
+    """
+    shape = pair.found.shape
+    if pair.axis != 1 or len(shape) < 3 or pair.native.shape != shape:
+        return match_
+    sizes = {fold.factor.size for fold in folds if fold.factor.size > shape[1]}
+    for groups in sorted(size // shape[1] for size in sizes if size % shape[1] == 0):
+        if shape[0] % groups or pair.form.step is not None:
+            continue
+        ours, theirs = (_by_channel(each, groups) for each in (pair.aligned(), pair.found))
+        other = _Pair(ours, tuple(range(ours.ndim)), theirs, 0, pair.form)
+        scaling = _scaling(other, folds)
+        if scaling is None or scaling.fold is None:
+            continue
+        better = _match(name, native, other, scaling, folds)
+        fits = match_ is None or better.mismatched < match_.mismatched
+        if better.measure is not None and fits:
+            flat = _ungrouped(better.measure.flat, shape, groups)
+            measure = replace(better.measure, flat=flat)
+            match_ = replace(better, layout=pair.layout, measure=measure)
+    return match_
+
+
+def _by_channel(kernel: Array, groups: int) -> Array:
+    """A grouped kernel with all output channels along its first axis."""
+    inner, outer = kernel.shape[0] // groups, kernel.shape[1]
+    parts = kernel.reshape(groups, inner, outer, *kernel.shape[2:])
+    return np.swapaxes(parts, 1, 2).reshape(groups * outer, inner, *kernel.shape[2:])
+
+
+def _ungrouped(flat: int, shape: Shape, groups: int) -> int:
+    """Where an element of :func:`_by_channel` stands in the kernel."""
+    places = np.arange(prod(shape)).reshape(shape)
+    return int(_by_channel(places, groups).reshape(-1)[flat])
 
 
 def _where(pair: _Pair, aligned: Array, factor: Float64, limit: float) -> str:
@@ -167,7 +231,9 @@ def _scaled(aligned: Array, factor: Float64, pair: _Pair) -> Float64:
 
 def _is_permuted(aligned: Array, factor: Float64, pair: _Pair, tolerance: float) -> bool:
     expected = _scaled(aligned, factor, pair)
-    return permuted(expected, pair.found.astype(np.float64), tolerance * np.abs(expected))
+    return permuted(
+        expected, pair.found.astype(np.float64), tolerance * np.abs(expected), pair.indexed
+    )
 
 
 def _scaling(pair: _Pair, folds: Sequence[Fold]) -> _Scaling | None:

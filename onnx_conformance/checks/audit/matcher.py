@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from onnx_conformance.checks.audit.constants import Constants
 from onnx_conformance.checks.audit.folds import Fold
 from onnx_conformance.checks.audit.kernels import explain_kernel
 from onnx_conformance.checks.audit.labels import Names, labels_of
@@ -27,6 +28,7 @@ class WeightMatcher:
         folds: Sequence[Fold],
         initializers: Mapping[str, Array],
         formats: Formats,
+        computed: Constants,
     ) -> None:
         self.matches: dict[str, list[WeightMatch]] = {}
         self._weights = weights
@@ -34,12 +36,15 @@ class WeightMatcher:
         self._initializers = initializers
         self._formats = formats
         self._placed: set[str] = set()
+        self._computed = computed
 
     def match_(self, names: Names, uses: Mapping[str, Use]) -> None:
         """Explain all that can be explained; the names only say what to try first."""
         self._match_copies()
+        self._computed.find(self._initializers, self.matches, self._formats)
         self._match_kernels(names, uses)
-        self._match_vectors()
+        self._link_folded_constants()
+        self._match_vectors(uses)
 
     def shape_of(self, initializer: str) -> tuple[int, ...]:
         """The shape of an initialiser."""
@@ -50,7 +55,10 @@ class WeightMatcher:
         return [
             (name, found)
             for name, found in self._initializers.items()
-            if name not in self.matches and found.size and is_float(found)
+            if name not in self.matches
+            and name not in self._computed.initializers
+            and found.size
+            and is_float(found)
         ]
 
     def _add(self, match_: WeightMatch) -> None:
@@ -81,18 +89,37 @@ class WeightMatcher:
             named = names.spoken_of(labels_of(name, uses))
             natives = sorted(kernels[found.size], key=lambda n: (n not in named, n in self._placed))
             form = self._formats.of(name, found)
-            match_ = explain_kernel(name, found, natives, self._weights, self._folds, form)
+            indexed = indexed_of(name, uses)
+            match_ = explain_kernel(name, found, natives, self._weights, self._folds, form, indexed)
             if match_ is not None:
                 self._add(match_)
 
-    def _match_vectors(self) -> None:
+    def _link_folded_constants(self) -> None:
+        """Kernels that native computes, times a BatchNorm's factor."""
+        kernels = self._computed.kernels()
+        for name, found in self.unexplained() if self._folds else ():
+            natives = [one for one, known in kernels.items() if known.size == found.size]
+            if found.ndim < 2 or not natives:
+                continue
+            arrays = {one: kernels[one].values for one in natives}
+            noises = {one: kernels[one].noise for one in natives}
+            form = self._formats.of(name, found)
+            match_ = explain_kernel(name, found, natives, arrays, self._folds, form, (), noises)
+            if match_ is not None and match_.fold is not None:
+                self._computed.folded(match_)
+                self.matches.setdefault(name, []).append(match_)
+
+    def _match_vectors(self, uses: Mapping[str, Use]) -> None:
         by_size: dict[tuple[int, Format], Hypotheses | None] = {}
         for name, found in self.unexplained():
             key = found.size, self._formats.of(name, found)
             if key not in by_size:
                 by_size[key] = self._hypotheses(*key)
             known = by_size[key]
-            match_ = explain_vector(name, found, known, self._weights, key[1]) if known else None
+            if known is None:
+                continue
+            indexed = indexed_of(name, uses)
+            match_ = explain_vector(name, found, known, self._weights, key[1], indexed)
             if match_ is not None:
                 self._add(match_)
 
@@ -106,6 +133,11 @@ class WeightMatcher:
         normalising = {name for _, fold in folds for name in (*fold.scale, *fold.shift)}
         biases = [name for name in vectors if name not in self._placed | normalising]
         return hypotheses(vectors, biases, folds, form)
+
+
+def indexed_of(name: str, uses: Mapping[str, Use]) -> set[int]:
+    """The axes along which the graph reads an initialiser by index."""
+    return uses[name].indexed if name in uses else set()
 
 
 def is_float(array: Array) -> bool:

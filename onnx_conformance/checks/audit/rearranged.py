@@ -7,7 +7,7 @@ budget. The audit asks that no value was lost or changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,14 +23,19 @@ _FEW = 4  # fewer values are alike by chance
 _ALIKE = 2.0**-20  # relative
 
 
-def permuted(expected: Float64, found: Float64, tolerance: Float64) -> bool:
+def permuted(
+    expected: Float64, found: Float64, tolerance: Float64, indexed: Collection[int] = ()
+) -> bool:
     """Whether ``found`` is ``expected`` with slices along its first two axes in another order.
 
     Args:
         expected, found, tolerance: of one shape; tolerance is absolute, element by element.
+        indexed: axes along which the graph reads by index, so that order counts.
     """
     ours, theirs, allowed = expected, found, tolerance
     for axis in range(min(expected.ndim, 2)):
+        if axis in indexed or axis - expected.ndim in indexed:
+            continue
         order, other = (_order(array, axis) for array in (ours, theirs))
         ours, allowed = (np.take(array, order, axis) for array in (ours, allowed))
         theirs = np.take(theirs, other, axis)
@@ -61,6 +66,10 @@ class Expectation:
     def knows(self, sample: Float64) -> bool:
         """Whether most of the sample is among the values."""
         return _mostly_in(sample, self.values, self.tolerance)
+
+    def share(self, sample: Float64) -> float:
+        """What share of the sample is among the values."""
+        return _share_in(sample, self.values, self.tolerance)
 
 
 def find_rearranged(
@@ -176,13 +185,18 @@ def _contained(one: Expectation, pool: Float64) -> bool:
 def _mostly_in(
     sample: Float64, pool: Float64, tolerance: Float64 | float, share: float = _MOST
 ) -> bool:
-    """Whether a share of the sample lies near a value of the pool, which is sorted.
+    """Whether a share of the sample lies near a value of the pool, which is sorted."""
+    return bool(sample.size and pool.size) and _share_in(sample, pool, tolerance) >= share
+
+
+def _share_in(sample: Float64, pool: Float64, tolerance: Float64 | float) -> float:
+    """What share of the sample lies near a value of the pool, which is sorted.
 
     Args:
         tolerance: of the sample's values or of the pool's; a number is relative to the sample.
     """
     if not sample.size or not pool.size:
-        return False
+        return 0.0
     after = np.clip(np.searchsorted(pool, sample), 0, pool.size - 1)
     before = np.maximum(after - 1, 0)
     gaps = [np.abs(pool[place] - sample) for place in (before, after)]
@@ -193,7 +207,7 @@ def _mostly_in(
     else:
         allowed = [tolerance[place] for place in (before, after)]
     near = [gap <= most for gap, most in zip(gaps, allowed, strict=True)]
-    return bool(np.mean(near[0] | near[1]) >= share)
+    return float(np.mean(near[0] | near[1]))
 
 
 def _nonzero(array: Array) -> Float64:

@@ -101,9 +101,16 @@ def hypotheses(
 
 
 def explain_vector(
-    name: str, found: Array, known: Hypotheses, weights: Mapping[str, Array], form: Format
+    name: str,
+    found: Array,
+    known: Hypotheses,
+    weights: Mapping[str, Array],
+    form: Format,
+    indexed: Collection[int] = (),
 ) -> WeightMatch | None:
     """The best explanation of initialiser ``found`` by one hypothesis, or None.
+
+    Along an axis that is ``indexed``, order counts.
 
     A constant vector is near many things: it must match exactly where it matches.
     """
@@ -116,7 +123,9 @@ def explain_vector(
     best = int(np.lexsort((matched, alike))[-1])
     if alike[best] < max(_MOST * values.size, min(_FEW, values.size)):
         return None
-    return _match(name, found, known.items[best], known.weight_tolerances[best], weights, form)
+    return _match(
+        name, found, known.items[best], known.weight_tolerances[best], weights, form, indexed
+    )
 
 
 def _limit(item: Hypothesis, weight_tolerance: WeightTolerance) -> float:
@@ -143,6 +152,7 @@ def _match(
     weight_tolerance: WeightTolerance,
     weights: Mapping[str, Array],
     form: Format,
+    indexed: Collection[int],
 ) -> WeightMatch:
     limit = _limit(item, weight_tolerance)
     measure = measure_terms(item.expected, item.magnitude, found, weight_tolerance, limit)
@@ -154,6 +164,6 @@ def _match(
         status = "rounded" if narrow else "differs"
         note = f"{note} rounded to {narrow}".strip() if narrow else note
         tolerance = limit * weight_tolerance.eps * item.magnitude
-        if permuted(item.expected, found.reshape(-1).astype(np.float64), tolerance):
+        if not indexed and permuted(item.expected, found.reshape(-1).astype(np.float64), tolerance):
             return WeightMatch(name, item.natives, "rearranged", item.role, None, item.fold)
     return WeightMatch(name, item.natives, status, item.role, None, item.fold, measure, note)

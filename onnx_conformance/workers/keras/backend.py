@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.native_constants import ConstantRecord, Values, write_constants
 from onnx_conformance.core.native_request import (
     Arrays,
     Description,
@@ -67,7 +68,10 @@ class KerasBackend(Stopwatch):
         self._hold((model["name"], path))
         self._natives["float32"] = native
         norms = batch_norms(native.model, native.variables)
+        records, values = _constants(native, arrays, model)
+        write_constants(path, values)
         return {
+            "constants": records,
             "digest": digest_arrays(arrays),
             "batch_norms": norms,
             "unused": [],
@@ -97,6 +101,24 @@ class KerasBackend(Stopwatch):
         forward = self._variant(model, weights, precision).computing(known, approximation)
         with _graph_as_written():
             return [_forward(forward, model, inputs) for inputs in input_sets]
+
+    def influence(
+        self,
+        model: ModelRequest,
+        weights: str,
+        names: list[str],
+        input_sets: list[Arrays],
+        least: float,
+    ) -> dict[str, float]:
+        """Which share of each variable's elements moves the outputs on these inputs."""
+        from onnx_conformance.workers.keras.influence import influence
+
+        native = self._variant(model, weights, "float32")
+        specs = native.forward.input_signature
+        given = (
+            [tf.constant(inputs[s.name], dtype=s.dtype) for s in specs] for inputs in input_sets
+        )
+        return influence(native, names, given, least)
 
     def export(
         self,
@@ -185,6 +207,20 @@ def _graph_as_written() -> Iterator[None]:
         yield
     finally:
         tf.config.optimizer.set_experimental_options({key: before})
+
+
+def _constants(
+    native: Native, arrays: Arrays, model: ModelRequest
+) -> tuple[list[ConstantRecord], dict[str, Values]]:
+    """What the model computes of its variables alone; nothing where that cannot be told."""
+    from onnx_conformance.workers.keras.constants import constants_of
+
+    inputs, specs = example(model), native.forward.input_signature
+    given = [tf.constant(inputs[spec.name], dtype=spec.dtype) for spec in specs]
+    try:
+        return constants_of(native, arrays, given)
+    except Exception:  # noqa: BLE001 - whatever a traced operator raises
+        return [], {}
 
 
 def _forward(forward: Any, model: ModelRequest, input_set: Arrays) -> Arrays:

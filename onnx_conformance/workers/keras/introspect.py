@@ -171,14 +171,14 @@ def batch_norms(model: Any, variables: dict[str, Any]) -> list[BatchNormRecord]:
     keys = {id(variable): name for name, variable in variables.items()}
     return [
         {
-            "gamma": keys[id(norm.gamma)],
-            "beta": keys[id(norm.beta)],
+            "gamma": keys.get(id(norm.gamma), "") if norm.scale else "",
+            "beta": keys.get(id(norm.beta), "") if norm.center else "",
             "mean": keys[id(norm.moving_mean)],
             "variance": keys[id(norm.moving_variance)],
             "epsilon": norm.epsilon,
         }
         for norm in layers_of(model)
-        if isinstance(norm, keras.layers.BatchNormalization) and norm.scale and norm.center
+        if isinstance(norm, keras.layers.BatchNormalization)
     ]
 
 

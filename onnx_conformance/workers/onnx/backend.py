@@ -20,8 +20,11 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.graph_weights import collect_initializers, settings_of
+from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
 from onnx_conformance.workers.native import build, named_outputs, perturbed
+from onnx_conformance.workers.onnx.constants import constants_of
 from onnx_conformance.workers.onnx.precision import doubled, rounded
 from onnx_conformance.workers.timing import Stopwatch, TimedCall
 
@@ -35,20 +38,34 @@ class OnnxBackend(Stopwatch):
         self._compute_modes: dict[str, Any] = {}
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
-        """Write the file's weights to ``path`` (npz): its floating initialisers but for scalars.
+        """Write the file's weights to ``path`` (npz): its floating constants but for scalars.
 
-        Scalars, such as a Clip's bounds, become attributes in other forms of the same graph.
+        Scalars and what says how an operator works, such as a Clip's bounds or a Resize's scales,
+        become attributes in other forms of the same graph.
         """
-        loaded = onnx.load(self._file(model))
-        stored = {t.name: numpy_helper.to_array(t) for t in loaded.graph.initializer}
+        file = self._file(model)
+        loaded = onnx.load(file)
+        settings = settings_of(loaded)
+        stored = collect_initializers(onnx.load(file, load_external_data=False), file.parent)
         arrays = {
             name: array
             for name, array in stored.items()
-            if array.ndim and np.issubdtype(array.dtype, np.floating)
+            if array.ndim
+            and array.size
+            and np.issubdtype(array.dtype, np.floating)
+            and name not in settings
         }
         np.savez(path, **arrays)  # type: ignore[arg-type] # its stub's **kwds
         names = [value.name for value in (*loaded.graph.input, *loaded.graph.output)]
-        return {"digest": digest_arrays(arrays), "batch_norms": [], "unused": [], "names": names}
+        constants, values = constants_of(loaded)
+        write_constants(path, values)
+        return {
+            "digest": digest_arrays(arrays),
+            "batch_norms": [],
+            "unused": [],
+            "names": names,
+            "constants": constants,
+        }
 
     def run(
         self,
@@ -132,7 +149,10 @@ def _graph_at(path: Path, precision: str) -> onnx.ModelProto:
     if known.precision == "float64":
         return doubled(model)
     for tensor in model.graph.initializer if known.replica else ():
-        array = perturbed(tensor.name, numpy_helper.to_array(tensor), precision)
+        array = numpy_helper.to_array(tensor)
+        if array.size == 1:
+            continue  # an exponent or an epsilon: no weight that folding rounds
+        array = perturbed(tensor.name, array, precision)
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     return rounded(model, known.precision) if known.rounded else model
 

@@ -14,14 +14,19 @@ import torch
 from numpy.typing import NDArray
 
 from onnx_conformance.core.compute_modes import ComputeMode, compute_mode
+from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import (
     Arrays,
     BatchNormRecord,
     Description,
     ModelRequest,
+    axes_of,
     digest_arrays,
     must_calibrate,
+    specs_of,
 )
+from onnx_conformance.core.spec import STATIC_BATCH
+from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.workers.liberties import STORED
 from onnx_conformance.workers.native import (
     Approximation,
@@ -33,6 +38,7 @@ from onnx_conformance.workers.native import (
 )
 from onnx_conformance.workers.server import load_object
 from onnx_conformance.workers.timing import Stopwatch, TimedCall
+from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.introspect import flat, unused_tensors
 from onnx_conformance.workers.torch.precision import (
     array_of,
@@ -44,6 +50,16 @@ from onnx_conformance.workers.torch.precision import (
 
 if TYPE_CHECKING:
     from onnx_conformance.workers.torch.preprocessing import PreprocessingRequest
+
+
+# Inputs between which a model's code may branch: by sign, by size, by how many there are.
+UNLIKE = (
+    Recipe("normal", batch=STATIC_BATCH, extent=1.0),
+    Recipe("normal", batch=STATIC_BATCH, scale=100.0, seed=1, extent=0.0),
+    Recipe("zeros", batch=STATIC_BATCH),
+    Recipe("ones", batch=STATIC_BATCH, scale=-1.0),
+    Recipe("ones", batch=STATIC_BATCH, scale=1e6),
+)
 
 
 class TorchBackend(Stopwatch):
@@ -65,11 +81,17 @@ class TorchBackend(Stopwatch):
         arrays = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
         np.savez(path, **arrays)
         self._key, self._variants = (model["name"], path), {"float32": module}
+        found = _constants(module, model)
+        unused = unused_tensors(module, as_tensors(model, example(model))) if found is None else []
+        found = found or Constants((), {}, frozenset(unused), 0)
+        write_constants(path, found.values)
         return {
             "digest": digest_arrays(arrays),
             "batch_norms": _batch_norms(module),
-            "unused": unused_tensors(module, as_tensors(model, example(model))),
+            "unused": sorted(found.idle),
             "names": list(inspect.signature(module.forward).parameters),
+            "constants": list(found.records),
+            "batch_statistics": found.batch_statistics,
         }
 
     def run(
@@ -96,6 +118,20 @@ class TorchBackend(Stopwatch):
                 answers.append(self._forward(module, model, inputs, known))
         return answers
 
+    def influence(
+        self,
+        model: ModelRequest,
+        weights: str,
+        names: list[str],
+        input_sets: list[Arrays],
+        least: float,
+    ) -> dict[str, float]:
+        """Which share of each tensor's elements moves the outputs on these inputs."""
+        from onnx_conformance.workers.torch.influence import influence
+
+        module = duplicate(self._variant(model, weights, "float32"))
+        return influence(module, names, (as_tensors(model, inputs) for inputs in input_sets), least)
+
     def export(
         self,
         model: ModelRequest,
@@ -110,7 +146,7 @@ class TorchBackend(Stopwatch):
         Raises:
             NativeChanged: native answers otherwise after the export.
         """
-        module = copy.deepcopy(self._variant(model, weights, "float32"))
+        module = duplicate(self._variant(model, weights, "float32"))
         input_sets = [example(model)]
         before = self.run(model, weights, "float32", input_sets)
         tensors = as_tensors(model, input_sets[0])
@@ -172,7 +208,7 @@ class TorchBackend(Stopwatch):
         if known.device:
             require(known.device)
         native = self._variant(model, weights, "float32")
-        module = copy.deepcopy(native)
+        module = duplicate(native)
         if precision == "float64":
             return module.double()
         if known.device:
@@ -234,6 +270,31 @@ def widened(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
+def duplicate(module: torch.nn.Module) -> torch.nn.Module:
+    """A deep copy. A tensor that autograd made, as old ``weight_norm`` keeps one, is cut loose."""
+    made = (
+        value
+        for part in module.modules()
+        for value in vars(part).values()
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    )
+    copies: dict[int, Any] = {id(value): value.detach().clone() for value in made}
+    return copy.deepcopy(module, copies)
+
+
+def _constants(module: torch.nn.Module, model: ModelRequest) -> Constants | None:
+    """What the module computes of its parameters alone, by unlike examples.
+
+    None of a forward pass that cannot be followed.
+    """
+    specs, axes = specs_of(model), axes_of(model)
+    input_sets = [example(model), *(recipe.inputs(specs, axes) for recipe in UNLIKE)]
+    try:
+        return constants_of(module, (as_tensors(model, inputs) for inputs in input_sets))
+    except Exception:  # noqa: BLE001 - whatever an operator raises under a dispatch mode
+        return None
+
+
 def _batch_norms(module: torch.nn.Module) -> list[BatchNormRecord]:
     kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
     return [
@@ -245,5 +306,5 @@ def _batch_norms(module: torch.nn.Module) -> list[BatchNormRecord]:
             "epsilon": part.eps,
         }
         for name, part in module.named_modules()
-        if isinstance(part, kinds) and part.affine and part.track_running_stats
+        if isinstance(part, kinds) and part.track_running_stats
     ]

@@ -38,6 +38,10 @@ defaults:
     copy_ulp: 1.0
     tiny_ulp: 4.0
     step_share: 0.51
+  untraced:
+    seen_share: 0.9
+    least_effect: 1.0e-3
+    margin: 0.5
   photographs:
     preprocess_levels: 1.5
   canary:

@@ -1,0 +1,97 @@
+"""What stands in a file unexplained, beside native tensors that nothing in it resembles.
+
+An exporter may have merged such a tensor into something by arithmetic that nobody here recomputed;
+then inputs can judge it. They cannot judge a copy that was moved and harmed in a few elements: one
+wrong sign among millions changes no output by much. So what still resembles a tensor, or bears its
+name, is accused here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from onnx_conformance.checks.audit.deviation import Float64
+from onnx_conformance.checks.audit.folds import Fold
+from onnx_conformance.checks.audit.labels import Names, components
+from onnx_conformance.checks.audit.layouts import bits
+from onnx_conformance.checks.audit.rearranged import Expectation, expectations
+from onnx_conformance.checks.audit.report import Array, Finding
+from onnx_conformance.checks.audit.rounding import Formats
+from onnx_conformance.core.graph_weights import Use
+
+# Resemblance, not verdicts.
+_HALF = 0.5  # of the values of one tensor that stand in the other, bit by bit
+_BY_CHANCE = 0.6  # more than this, and values of that tensor are dense: a match says nothing
+_FEW = 8  # values that tell
+_SAMPLE = 256
+_APART = 1 + 2.0**-11  # further than any rounding, nearer than neighbours of sparse values
+_SHOWN = 3
+
+
+class Remains:
+    """The initialisers without explanation."""
+
+    def __init__(
+        self,
+        leftovers: Sequence[tuple[str, Array]],
+        names: Names,
+        uses: Mapping[str, Use],
+        missing: Mapping[str, Array],
+        folds: Sequence[Fold],
+        formats: Formats,
+    ) -> None:
+        self._leftovers = [(name, array) for name, array in leftovers if _could_hold(array)]
+        self._missing = missing
+        self._folds = folds
+        self._formats = formats
+
+    def finding(self, finding: Finding) -> Finding:
+        """A missing tensor's finding, with what the unexplained initialisers tell of it."""
+        if finding.status != "missing" or not self._leftovers:
+            return finding
+        native, array = finding.native, self._missing[finding.native]
+        for name, found in self._leftovers:
+            if components(name) == components(native) and found.size == array.size:
+                told = f"'{name}' bears its name and resembles it in nothing"
+                return replace(finding, initializer=name, note=told)
+            if self._moved(native, array, name, found):
+                told = "most of its values stand there, and not all"
+                return Finding(native, "differs", name, array.size, note=told)
+        shown = ", ".join(f"'{name}'" for name, _ in self._leftovers[:_SHOWN])
+        more = f" and {len(self._leftovers) - _SHOWN} more" * (len(self._leftovers) > _SHOWN)
+        told = f"no initialiser resembles it; {shown}{more} have no explanation"
+        return replace(finding, status="untraced", note=told)
+
+    def _moved(self, native: str, array: Array, name: str, found: Array) -> bool:
+        """Whether values of the native tensor, or of a fold of it, make up what was found."""
+        if array.size < _FEW or array.dtype.kind != "f":
+            return False
+        form = self._formats.of(name, found)
+        held = form.held(array)
+        if held.dtype == found.dtype:
+            ours, theirs = (np.unique(bits(each[each != 0])) for each in (held, found))
+            shared = np.intersect1d(ours, theirs, assume_unique=True).size
+            if shared >= max(_HALF * min(ours.size, theirs.size), _FEW / 2):
+                return True
+        flat = found.reshape(-1).astype(np.float64)
+        sample = flat[np.unique(np.linspace(0, flat.size - 1, _SAMPLE).astype(np.intp))]
+        sample = sample[sample != 0]
+        if sample.size < _FEW:
+            return False
+        expected = expectations({native: array}, self._folds, form)
+        return any(_tells(one, sample) for one in expected)
+
+
+def _tells(one: Expectation, sample: Float64) -> bool:
+    """Whether the sample is made of these values, and its neighbours are not."""
+    if one.values.size < _FEW or not one.knows(sample):
+        return False
+    return one.share(sample * _APART) <= _BY_CHANCE
+
+
+def _could_hold(array: Array) -> bool:
+    """Whether trained numbers may be in it: a mask or a fill has one or two."""
+    return array.size >= 2 and np.unique(array.reshape(-1)[:4096]).size > 2

@@ -1,0 +1,81 @@
+"""What an ONNX file computes of its initialisers alone. Runs in the worker's process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import numpy_helper
+
+from onnx_conformance.core.compute_modes import REPLICAS
+from onnx_conformance.core.graph_weights import captured_names, constant_nodes
+from onnx_conformance.core.native_constants import ConstantRecord, Values
+from onnx_conformance.workers.native import perturbed
+
+_REFUSALS = (RuntimeError, ValueError, ort.capi.onnxruntime_pybind11_state.Fail)
+
+
+def constants_of(model: onnx.ModelProto) -> tuple[list[ConstantRecord], dict[str, Values]]:
+    """The results of the main graph's nodes that no input reaches, and what they are made of.
+
+    Args:
+        model: with its weights.
+    """
+    nodes = [node for node in constant_nodes(model) if node.op_type != "Constant"]
+    made = {name: node for node in nodes for name in node.output if name}
+    if not made:
+        return [], {}
+    fed = {
+        name
+        for node in model.graph.node
+        if not made.keys() & set(node.output)
+        for name in (*node.input, *captured_names(node))
+    }
+    used = fed | {value.name for value in model.graph.output}
+    stored = [tensor.name for tensor in model.graph.initializer]
+    stored += [n.output[0] for n in model.graph.node if n.op_type == "Constant"]
+    records: list[ConstantRecord] = [
+        {"name": name, "operands": [], "twins": [], "used": name in used} for name in stored
+    ]
+    records += [
+        {
+            "name": name,
+            "operands": [one for one in dict.fromkeys((*node.input, *captured_names(node))) if one],
+            "twins": [],
+            "used": name in used,
+        }
+        for name, node in made.items()
+    ]
+    return records, _values(model, list(made))
+
+
+def _values(model: onnx.ModelProto, names: list[str]) -> dict[str, Values]:
+    """The floating ones in float32, and again of weights that are rounded otherwise."""
+    exact, other = _computed(model, names, ""), _computed(model, names, REPLICAS[0])
+    return {
+        name: Values(array, other.get(name, array))
+        for name, array in exact.items()
+        if np.issubdtype(array.dtype, np.floating) and array.size
+    }
+
+
+def _computed(model: onnx.ModelProto, names: list[str], replica: str) -> dict[str, Any]:
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    del part.graph.node[:], part.graph.output[:], part.graph.input[:], part.graph.value_info[:]
+    part.graph.node.extend(constant_nodes(model))
+    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    for tensor in part.graph.initializer if replica else ():
+        array = perturbed(tensor.name, numpy_helper.to_array(tensor), replica)
+        tensor.CopyFrom(numpy_helper.from_array(np.asarray(array), tensor.name))
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # of initialisers that this part does not read
+    try:
+        session = ort.InferenceSession(
+            part.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return dict(zip(names, session.run(names, {}), strict=True))
+    except _REFUSALS:
+        return {}

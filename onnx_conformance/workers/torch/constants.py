@@ -1,0 +1,353 @@
+"""What a torch module computes of its parameters alone, and which of them it reads at all.
+
+Runs in the worker's process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch._decomp import decomposition_table
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from onnx_conformance.core.native_constants import ConstantRecord, Values
+
+_FED = -1  # the place of what depends on an input
+_NORMS = {"native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "miopen_batch_norm"}
+_ERRORS = (RuntimeError, NotImplementedError, TypeError, ValueError)
+
+
+@dataclass
+class _Node:
+    name: str
+    operands: list[int] = field(default_factory=list)
+    twins: list[int] = field(default_factory=list)
+    used: bool = False
+    values: Values | None = None
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What was seen while a module ran.
+
+    Args:
+        values: those of the records, by name, where they are kept.
+        idle: native tensors from which nothing led to an output.
+        batch_statistics: how many normalisations took their statistics from the batch.
+    """
+
+    records: tuple[ConstantRecord, ...]
+    values: dict[str, Values]
+    idle: frozenset[str]
+    batch_statistics: int
+
+
+def constants_of(
+    module: torch.nn.Module, examples: Iterable[tuple[torch.Tensor, ...]]
+) -> Constants:
+    """Run the module on each example and follow what no input has a part in.
+
+    The records are of the first example. A tensor is idle if none of the examples reads it: the
+    others, which the module may refuse, are run only while there is one that might be read.
+    """
+    first: _Follower | None = None
+    idle: set[str] | None = None
+    for example in examples:
+        if idle is not None and not any(_trained(module, name) for name in idle):
+            break
+        follower = _Follower(module, keep=first is None)
+        try:
+            follower.run(module, example)
+        except Exception:
+            if first is None:
+                raise
+            continue
+        idle = follower.idle() if idle is None else idle & follower.idle()
+        first = first or follower
+    if first is None:
+        return Constants((), {}, frozenset(), 0)
+    records, values = first.records()
+    return Constants(records, values, frozenset(idle or ()), first.batch_statistics)
+
+
+def _trained(module: torch.nn.Module, name: str) -> bool:
+    """Whether a tensor may hold trained numbers: a counter does not."""
+    return bool(module.state_dict()[name].is_floating_point())
+
+
+class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
+    """Keeps the tensors that depend on no input, and what each was computed of."""
+
+    def __init__(self, module: torch.nn.Module, *, keep: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # of the base
+        self.batch_statistics = 0
+        self._keep = keep
+        self._nodes: list[_Node] = []
+        self._natives: dict[str, int] = {}
+        self._places: Any = WeakTensorKeyDictionary()
+        self._exact: Any = WeakTensorKeyDictionary()  # float64 twins, or how to compute them
+        self._modules: list[str] = []
+        self._within = 0
+        for name, tensor in module.state_dict(keep_vars=True).items():
+            if tensor not in self._places:
+                self._places[tensor] = self._add(_Node(name))
+            self._natives[name] = self._places[tensor]
+
+    def run(self, module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> None:
+        """Call the module. What depends on no input and is an output is used too."""
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # it hides a whole layer in one operator
+        try:
+            with torch.no_grad(), self._following(module):
+                for tensor in example:
+                    self._places[tensor] = _FED
+                with self:
+                    result = module(*example)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+        self._use(_tensors(torch.utils._pytree.tree_leaves(result)))
+
+    def idle(self) -> set[str]:
+        """The native tensors of which nothing is used."""
+        live = {place for place, node in enumerate(self._nodes) if node.used}
+        for place in range(len(self._nodes) - 1, -1, -1):  # operands stand before
+            if place in live:
+                live.update(self._nodes[place].operands)
+        return {name for name, place in self._natives.items() if place not in live}
+
+    def records(self) -> tuple[tuple[ConstantRecord, ...], dict[str, Values]]:
+        """What was computed, without the native tensors, and the values that were kept.
+
+        Native tensors are operands of these records, and one that meets an input says so by a
+        record of its own name.
+        """
+        natives = set(self._natives.values())
+        found: list[ConstantRecord] = []
+        for place, node in enumerate(self._nodes):
+            if place in natives and not node.used:
+                continue
+            found.append(
+                {
+                    "name": node.name,
+                    "operands": [self._nodes[one].name for one in node.operands],
+                    "twins": [self._nodes[one].name for one in node.twins],
+                    "used": node.used,
+                }
+            )
+        values = {node.name: node.values for node in self._nodes if node.values is not None}
+        return tuple(found), values
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = _tensors((args, kwargs))
+        fed = any(self._places.get(tensor) == _FED for tensor in given)
+        result = func(*args, **kwargs)
+        made = _tensors(result)
+        if fed:
+            self._use(given)
+            for tensor in (*made, *self._sharing(_written(func, args, kwargs))):
+                self._places[tensor] = _FED
+            name = func.overloadpacket.__name__
+            if not self._within and name in _NORMS and _takes_statistics(func, args, kwargs):
+                self.batch_statistics += 1
+            return result
+        self._note(func, args, kwargs, given, result)
+        return result
+
+    @contextlib.contextmanager
+    def _following(self, module: torch.nn.Module) -> Iterator[None]:
+        """Keep the path of the module that runs."""
+        hooks = []
+        for path, part in module.named_modules():
+            enter = part.register_forward_pre_hook(
+                lambda *_, path=path: self._modules.append(path), prepend=True
+            )
+            leave = part.register_forward_hook(lambda *_: self._leave(), always_call=True)
+            hooks += [enter, leave]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _leave(self) -> None:
+        self._modules.pop()
+
+    def _add(self, node: _Node) -> int:
+        self._nodes.append(node)
+        return len(self._nodes) - 1
+
+    def _use(self, tensors: Iterable[torch.Tensor]) -> None:
+        for tensor in tensors:
+            place = self._places.get(tensor)
+            if place is not None and place != _FED and not self._within:
+                self._nodes[place].used = True
+
+    def _place(self, tensor: torch.Tensor) -> int:
+        """The place of an operand; of one that nothing is known of, a new one."""
+        place = self._places.get(tensor)
+        if place is None:
+            place = self._places[tensor] = self._add(_Node(self._name("tensor")))
+            self._value(place, tensor)
+        return int(place)
+
+    def _name(self, operator: str) -> str:
+        module = self._modules[-1] if self._modules else ""
+        return f"{module}: {operator} #{len(self._nodes)}".lstrip(": ")
+
+    def _note(
+        self, func: Any, args: Any, kwargs: Any, given: list[torch.Tensor], result: Any
+    ) -> None:
+        operands = list(dict.fromkeys(self._place(tensor) for tensor in given))
+        name = func.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "item"):  # from here on it is a number of the code's
+            number = torch.as_tensor(result)
+            place = self._add(_Node(self._name(name), operands, used=not self._within))
+            self._value(place, number)
+            return
+        made = _tensors(result)
+        for tensor in self._sharing(_written(func, args, kwargs)):
+            sources = list(dict.fromkeys([self._place(tensor), *operands]))
+            self._exact.pop(tensor, None)
+            self._places[tensor] = self._add(_Node(self._name(name), sources))
+            self._value(self._places[tensor], tensor)
+        if _writes(func):
+            return
+        exact = self._shadows(func, args, kwargs, made)
+        steps: list[torch.Tensor] | None = None
+        for order, tensor in enumerate(made):
+            if any(tensor is one for one in given):
+                continue
+            self._exact[tensor] = exact(order)
+            alias = self._alias(tensor, given)
+            if alias is not None:
+                self._places[tensor] = alias
+                continue
+            place = self._places[tensor] = self._add(_Node(self._name(name), list(operands)))
+            self._value(place, tensor)
+            if tensor.is_floating_point() and operands and self._keep:
+                steps = self._steps(func, args, kwargs) if steps is None else steps
+                twin = self._places.get(steps[order]) if order < len(steps) else None
+                self._nodes[place].twins = [twin] if twin not in (None, _FED, place) else []
+
+    def _sharing(self, written: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The known tensors of which what was overwritten is a part, and it itself."""
+        if not written:
+            return []
+        places = {tensor.untyped_storage().data_ptr() for tensor in written}
+        known = [t for t in self._places if t.untyped_storage().data_ptr() in places]
+        return [*known, *(t for t in written if t not in self._places)]
+
+    def _alias(self, tensor: torch.Tensor, given: list[torch.Tensor]) -> int | None:
+        """The place of the only operand if it holds the same numbers, in whatever shape."""
+        if len(given) != 1 or given[0] is tensor:
+            return None
+        one = given[0]
+        if one.numel() != tensor.numel() or one.dtype != tensor.dtype:
+            return None
+        views = one.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+        if views or torch.equal(one.reshape(-1), tensor.reshape(-1)):
+            return self._place(one)
+        return None
+
+    def _steps(self, func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
+        """What an operator's own steps end in: exporters write some of them out."""
+        steps: Callable[..., Any] | None = decomposition_table.get(func)
+        if steps is None or self._within or _writes(func):
+            return []
+        self._within += 1
+        try:
+            with self:
+                return _tensors(steps(*args, **kwargs))
+        except _ERRORS:
+            return []
+        finally:
+            self._within -= 1
+
+    # -- values ------------------------------------------------------------------------------
+
+    def _value(self, place: int, tensor: torch.Tensor) -> None:
+        """Keep a floating tensor's values."""
+        if not self._keep or not tensor.is_floating_point() or not tensor.numel():
+            return
+        exact, native = (
+            one.float().contiguous().numpy().copy() for one in (self._double(tensor), tensor)
+        )
+        self._nodes[place].values = Values(exact, native)
+
+    def _double(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor as float64 would have it."""
+        known = self._exact.get(tensor)
+        if known is None:
+            return tensor.detach().double() if tensor.is_floating_point() else tensor
+        if callable(known):
+            known = known()
+            if known is None or known.shape != tensor.shape:
+                known = tensor.detach().double() if tensor.is_floating_point() else tensor
+            self._exact[tensor] = known
+        return known  # type: ignore[no-any-return] # of a weak dictionary
+
+    def _shadows(
+        self, func: Any, args: Any, kwargs: Any, made: list[torch.Tensor]
+    ) -> Callable[[int], Any]:
+        """How to compute an operator's results in float64; only what is asked for is computed."""
+        if not self._keep or _writes(func):
+            return lambda order: made[order].detach().double().clone()
+        cache: list[list[torch.Tensor]] = []
+
+        def computed(order: int) -> Any:
+            if not made[order].is_floating_point():
+                return None
+            if not cache:
+                cache.append(self._in_double(func, args, kwargs))
+            return cache[0][order] if order < len(cache[0]) else None
+
+        return lambda order: lambda: computed(order)
+
+    def _in_double(self, func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
+        def widened(value: Any) -> Any:
+            if isinstance(value, torch.Tensor):
+                return self._double(value)
+            return torch.float64 if value is torch.float32 else value
+
+        args, kwargs = torch.utils._pytree.tree_map(widened, (args, kwargs))
+        try:
+            with torch.utils._python_dispatch._disable_current_modes():
+                return _tensors(func(*args, **kwargs))
+        except _ERRORS:
+            return []
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    leaves = torch.utils._pytree.tree_leaves(value)
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def _writes(func: Any) -> bool:
+    return bool(func._schema.is_mutable)
+
+
+def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
+    """The arguments that an operator overwrites."""
+    if not _writes(func):
+        return []
+    found: list[torch.Tensor] = []
+    for place, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is None or not argument.alias_info.is_write:
+            continue
+        value = args[place] if place < len(args) else kwargs.get(argument.name)
+        found += _tensors(value)
+    return found
+
+
+def _takes_statistics(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether a normalisation is told to compute its statistics of the batch."""
+    for place, argument in enumerate(func._schema.arguments):
+        if argument.name == "training":
+            return bool(args[place] if place < len(args) else kwargs.get("training", False))
+    return False

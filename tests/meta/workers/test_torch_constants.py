@@ -1,0 +1,143 @@
+"""What a torch module computes of its parameters alone, which of them it reads, and how far."""
+
+import copy
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from onnx_conformance.core.native_constants import read_constants, write_constants  # noqa: E402
+from onnx_conformance.workers.native import perturbed  # noqa: E402
+from onnx_conformance.workers.torch.backend import duplicate  # noqa: E402
+from onnx_conformance.workers.torch.constants import constants_of  # noqa: E402
+from onnx_conformance.workers.torch.influence import influence  # noqa: E402
+
+X = torch.linspace(-1, 1, 8).reshape(2, 4)
+
+
+class Product(torch.nn.Module):
+    """A weight made of two factors, one of them through an exponential."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = (torch.nn.Parameter(torch.randn(4, 4)) for _ in range(2))
+        self.token = torch.nn.Parameter(torch.randn(4))
+
+    def forward(self, x):
+        if self.training:
+            x = x + self.token
+        return x @ (self.a * self.b.exp()).t()
+
+
+def test_what_depends_on_no_input_is_recorded_with_what_it_is_made_of():
+    module = Product().eval()
+    found = constants_of(module, [(X,)])
+    used = [record for record in found.records if record["used"]]
+    assert len(used) == 1
+    steps = {record["name"]: record for record in found.records}
+    assert used[0]["operands"][0] == "a"
+    assert steps[used[0]["operands"][1]]["operands"] == ["b"]
+    expected = (module.a * module.b.exp()).detach().numpy()
+    np.testing.assert_allclose(found.values[used[0]["name"]].exact, expected, rtol=1e-6)
+    assert found.idle == {"token"}
+
+
+def test_a_parameter_that_meets_an_input_is_used_itself():
+    found = constants_of(torch.nn.Linear(4, 3), [(X,)])
+    assert {r["name"] for r in found.records if r["used"]} == {"weight", "bias"}
+    assert not found.values
+
+
+def test_what_one_of_two_examples_reads_is_not_idle():
+    class Branch(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = (torch.nn.Parameter(torch.ones(4)) for _ in range(2))
+
+        def forward(self, x):
+            return x * (self.a if x.sum() > 0 else self.b)
+
+    module = Branch()
+    assert constants_of(module, [(torch.ones(2, 4),)]).idle == {"b"}
+    assert not constants_of(module, [(torch.ones(2, 4),), (-torch.ones(2, 4),)]).idle
+
+
+def test_statistics_of_the_batch_are_counted_those_of_a_weight_are_not():
+    norm = torch.nn.BatchNorm1d(4, track_running_stats=False).eval()
+    assert constants_of(norm, [(X,)]).batch_statistics == 1
+    assert constants_of(torch.nn.BatchNorm1d(4).eval(), [(X,)]).batch_statistics == 0
+
+    class Standardised(torch.nn.Linear):
+        def forward(self, x):
+            weight = torch.nn.functional.batch_norm(self.weight.t(), None, None, training=True)
+            return torch.nn.functional.linear(x, weight.t())
+
+    assert constants_of(Standardised(4, 3).eval(), [(X,)]).batch_statistics == 0
+
+
+def test_values_are_kept_beside_the_weights(tmp_path):
+    found = constants_of(Product().eval(), [(X,)])
+    write_constants(str(tmp_path / "weights.npz"), found.values)
+    read = read_constants(tmp_path / "weights.npz")
+    assert read.keys() == found.values.keys()
+    assert not read_constants(tmp_path / "elsewhere" / "weights.npz")
+
+
+def test_an_output_tells_of_the_rows_that_were_asked_for():
+    table = torch.nn.Embedding(10, 4)
+    ids = torch.arange(6).reshape(2, 3)
+    assert influence(table, ["weight"], [(ids,)], 1e-3) == {"weight": pytest.approx(0.6)}
+    assert not table.weight.grad
+    idle = Product().eval()
+    shares = influence(idle, ["a", "token"], [(X,)], 1e-3)
+    assert shares["a"] > 0.9
+    assert shares["token"] == 0.0
+
+
+def test_a_parameter_without_axes_has_replicas():
+    scalar = np.array(1.3, np.float32)
+    other = perturbed("scale", scalar, "replica-1")
+    assert isinstance(other, np.ndarray)
+    assert other.shape == ()
+    assert 0 < abs(float(other) - 1.3) < 1e-6 or other == scalar
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_module_that_keeps_what_autograd_made_can_be_copied():
+    module = torch.nn.utils.weight_norm(torch.nn.Linear(4, 3))
+    module(X)
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        copy.deepcopy(module)
+    assert torch.equal(duplicate(module)(X), module(X))
+
+
+def test_what_is_overwritten_in_part_is_no_copy_any_more():
+    """Swin v2 clears the keys' part of a bias, of which it made a copy."""
+
+    class Cleared(torch.nn.Linear):
+        def forward(self, x):
+            bias = self.bias.clone()
+            bias[1:2].zero_()
+            return torch.nn.functional.linear(x, self.weight, bias)
+
+    module = Cleared(4, 3).eval()
+    found = constants_of(module, [(X,)])
+    used = [record["name"] for record in found.records if record["used"]]
+    assert "weight" in used
+    assert "bias" not in used
+    (made,) = (name for name in used if name != "weight")
+    expected = module.bias.detach().numpy() * np.array([1, 0, 1])
+    np.testing.assert_array_equal(found.values[made].native, expected.astype(np.float32))
+    assert not found.idle
+
+
+def test_what_an_input_is_written_into_depends_on_it():
+    class Written(torch.nn.Module):
+        def forward(self, x):
+            room = torch.zeros(2, 8)
+            room[:, :4] = x
+            return room * 2
+
+    found = constants_of(Written(), [(X,)])
+    assert not [record for record in found.records if record["used"] and "mul" in record["name"]]
