@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FLOAT32_WEIGHTS, register_check
-from onnx_conformance.checks.verdict import not_close
+from onnx_conformance.checks.verdict import not_close, tie_factor
 from onnx_conformance.core.budget import compute_modes_disagree, largest_noise_floor
 from onnx_conformance.core.comparison import (
+    Outputs,
     allclose_mismatch,
     atol_needed,
     statistics,
     structure_problem,
 )
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
+from onnx_conformance.core.ties import settled
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Subject
@@ -38,22 +40,19 @@ def check_allclose(subject: Subject) -> CheckResult:
         problem = structure_problem(native, answer.outputs)
         if problem:
             return failed("allclose", problem, inputs=str(recipe), reproduction=trace)
-        wrong = allclose_mismatch(
-            native, answer.outputs, rule["rtol"], rule["atol_rms"], scale_atol=True
-        )
+        outputs = _settled(subject, inputs, native, answer.outputs)
+        wrong = allclose_mismatch(native, outputs, rule["rtol"], rule["atol_rms"], scale_atol=True)
         if wrong and _float32_errs_as_much(subject, inputs, rule["atol_rms"]):
             noisy += 1
             continue
         if wrong:
             return not_close(subject, "allclose", wrong, str(recipe), rule, trace)
         verdicts.append(
-            allclose_mismatch(
-                native, answer.outputs, tutorial["rtol"], tutorial["atol"], scale_atol=False
-            )
+            allclose_mismatch(native, outputs, tutorial["rtol"], tutorial["atol"], scale_atol=False)
             is None
         )
-        numbers = statistics(native, answer.outputs)
-        needed = max(needed, atol_needed(native, answer.outputs, rule["rtol"]))
+        numbers = statistics(native, outputs)
+        needed = max(needed, atol_needed(native, outputs, rule["rtol"]))
         scaled, compared = max(scaled, numbers.scaled), compared + numbers.elements
     if not verdicts:
         return skipped(
@@ -72,6 +71,13 @@ def check_allclose(subject: Subject) -> CheckResult:
             "tutorial_feeds": len(verdicts),
         },
     )
+
+
+def _settled(subject: Subject, inputs: Inputs, native: Outputs, got: Outputs) -> Outputs:
+    """``got`` with native's positions wherever both choose numbers that tie."""
+    if all(spec.floating for spec in subject.model.outputs):
+        return got
+    return settled(subject.reference(inputs).choices, native, got, tie_factor(subject))
 
 
 def _float32_errs_as_much(subject: Subject, inputs: Inputs, tolerance: float) -> bool:

@@ -171,7 +171,10 @@ def check_composition(subject: Subject) -> CheckResult:
         return failed("composition", str(problem))
     shares = {
         spec.name: _share(
-            together.runtime[spec.name], apart.runtime[spec.name], together.native[spec.name]
+            together.runtime[spec.name],
+            apart.runtime[spec.name],
+            together.native[spec.name],
+            apart.native[spec.name],
         )
         for spec in subject.model.outputs
         if spec.floating
@@ -190,13 +193,18 @@ def check_composition(subject: Subject) -> CheckResult:
     return passed("composition", told, compared=compared, statistics=statistics)
 
 
-def _share(together: Array, apart: Array, native: Array) -> float:
+def _share(together: Array, apart: Array, native: Array, native_apart: Array) -> float:
     """How far company moves the answers over how far quantisation does, both root mean squares.
 
-    Of the two distances from native the smaller: an error that company adds is no noise.
+    What it moves in native itself (a BatchNorm without statistics) is right. Of the two distances
+    from native the smaller: an error that company adds is no noise.
     """
-    moved = _rms(together.astype(np.float64) - apart)
-    noise = min(_rms(side.astype(np.float64) - native) for side in (together, apart))
+    own = native.astype(np.float64) - native_apart
+    moved = _rms(together.astype(np.float64) - apart - own)
+    noise = min(
+        _rms(side.astype(np.float64) - right)
+        for side, right in ((together, native), (apart, native_apart))
+    )
     if noise == 0.0:
         return 0.0 if moved == 0.0 else float("inf")
     return moved / noise

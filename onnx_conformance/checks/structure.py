@@ -55,7 +55,7 @@ def check_interface(subject: Subject) -> CheckResult:
             return failed("interface", f"{len(found)} {side}s {names}, expected {len(specs)}")
         for spec, tensor in zip(specs, found, strict=True):
             named = promised or not _may_be_named(subject, tensor)
-            problem = _tensor_problem(spec, tensor, named=named)
+            problem = _tensor_problem(spec, tensor, named=named, answered=side == "output")
             if problem:
                 return failed("interface", f"{side} {problem}", compared=compared)
             if tensor["name"] != spec.name:
@@ -83,15 +83,31 @@ def _may_be_named(subject: Subject, tensor: dict[str, Any]) -> bool:
     return chosen_by_exporter(tensor, subject.artifact.facts["producer"], subject.weights.names)
 
 
-def _tensor_problem(spec: TensorSpec, tensor: dict[str, object], *, named: bool) -> str | None:
+def _tensor_problem(
+    spec: TensorSpec, tensor: dict[str, object], *, named: bool, answered: bool
+) -> str | None:
+    """What is wrong with an input or output as the file declares it.
+
+    Args:
+        answered: it is an output: a size that the file leaves open is judged where it comes out.
+    """
     if named and tensor["name"] != spec.name:
         return f"is named '{tensor['name']}', expected '{spec.name}'"
+    if tensor["dtype"] == "?":
+        return (
+            f"'{spec.name}' is no tensor but a sequence or map, as ZipMap makes it; export it "
+            "without: options={'zipmap': False} in skl2onnx, zipmap=False in onnxmltools"
+        )
     if tensor["dtype"] != spec.dtype:
         return f"'{spec.name}' has dtype {tensor['dtype']}, expected {spec.dtype}"
     shape = tensor["shape"]
+    if shape is None and answered:
+        return None
     if not isinstance(shape, list) or len(shape) != len(spec.shape):
         return f"'{spec.name}' has shape {shape}, expected {list(spec.shape)}"
     for axis, (wanted, got) in enumerate(zip(spec.shape, shape, strict=True)):
+        if isinstance(got, str) and answered:
+            continue
         if isinstance(wanted, int) and wanted != got:
             return f"'{spec.name}' has size {got} at axis {axis}, expected {wanted}"
     return None

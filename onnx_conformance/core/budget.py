@@ -12,14 +12,15 @@ Source of the formula, of the replicas and of the factor: docs/numerics.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.core.ties import Choice, joined, settled
 
 Rows = NDArray[np.float64]
 ULP = 2.0**-23
@@ -35,12 +36,22 @@ class Reference:
         native: native in float32.
         replicas: the other ways of the case's class of precision, in float32 arrays.
         unit: that class, and where else it was computed, in words.
+        choices: of outputs that are positions, what they were chosen from.
     """
 
     oracle: Outputs
     native: Outputs
     replicas: tuple[Outputs, ...]
     unit: str = "float32"
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+
+    def settled(self, got: Outputs, factor: float) -> Outputs:
+        """``got`` with the oracle's positions wherever both choose numbers that tie.
+
+        Args:
+            factor: numbers tie within so many times float32's own error.
+        """
+        return settled(self.choices, self.oracle, got, factor) if self.choices else got
 
     def rows(self, start: int, stop: int) -> Reference:
         """The reference of some samples of the inputs."""
@@ -49,7 +60,8 @@ class Reference:
             return {name: array[start:stop] for name, array in outputs.items()}
 
         replicas = tuple(cut(replica) for replica in self.replicas)
-        return Reference(cut(self.oracle), cut(self.native), replicas, self.unit)
+        choices = {name: choice.rows(start, stop) for name, choice in self.choices.items()}
+        return Reference(cut(self.oracle), cut(self.native), replicas, self.unit, choices)
 
 
 def stack(references: Sequence[Reference]) -> Reference:
@@ -64,6 +76,7 @@ def stack(references: Sequence[Reference]) -> Reference:
         join([reference.native for reference in references]),
         tuple(join(column) for column in columns),
         references[0].unit,
+        joined([reference.choices for reference in references]),
     )
 
 

@@ -144,6 +144,8 @@ class ModelSpec:
         on_request: of one purpose, so a run that names no model leaves it out.
         fingerprint: of a model from elsewhere, a digest of its code and of the weights it was
             built with; else its module's source tells.
+        reads: of a model from elsewhere, the data files that its builder and its calls open, with
+            their SHA-256.
     """
 
     name: str
@@ -162,13 +164,14 @@ class ModelSpec:
     libraries: tuple[str, ...] = ()
     on_request: bool = False
     fingerprint: str = ""
+    reads: tuple[tuple[str, str], ...] = ()
 
 
 def spec_as_data(spec: ModelSpec) -> dict[str, Any]:
     """A model's spec as plain data."""
     sides = {side: [one.as_data() for one in getattr(spec, side)] for side in ("inputs", "outputs")}
     axes = [[name, axis.low, axis.high, axis.step] for name, axis in spec.axes]
-    return {**asdict(spec), **sides, "axes": axes}
+    return {**asdict(spec), **sides, "axes": axes, "reads": [list(pair) for pair in spec.reads]}
 
 
 def spec_from_data(data: Mapping[str, Any]) -> ModelSpec:
@@ -181,7 +184,9 @@ def spec_from_data(data: Mapping[str, Any]) -> ModelSpec:
     steps = data["preprocessing"]
     known = Preprocessing(**steps) if steps else None
     tuples = {key: tuple(data[key]) for key in ("arguments", "packages", "libraries")}
-    return ModelSpec(**{**data, **sides, **tuples, "axes": axes, "preprocessing": known})
+    reads = tuple((path, digest) for path, digest in data["reads"])
+    made = {**data, **sides, **tuples, "axes": axes, "preprocessing": known, "reads": reads}
+    return ModelSpec(**made)
 
 
 @dataclass(frozen=True)

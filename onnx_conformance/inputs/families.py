@@ -177,7 +177,9 @@ def malformed(model: ModelSpec, seed: int) -> dict[str, NamedInputs]:
         "dtype": NamedInputs(
             f"{other} instead of {array.dtype}", instead(first, array.astype(other))
         ),
-        "rank": NamedInputs("a rank too few", instead(first, array[0])),
+        "rank": NamedInputs("a rank too few", instead(first, np.asarray(array[0])))
+        if array.ndim
+        else NamedInputs("a rank too many", instead(first, array[None])),
     }
     fixed = fixed_axis(model)
     if fixed is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,8 @@ from onnx_conformance.catalog.exporters import EXPORTERS, EXTERNAL
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
 from onnx_conformance.core.errors import StageFailure, UsageError, WorkerDied, WorkerError
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.text import one_line, printable
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.session.subject import Artifact, libraries_of
@@ -32,7 +34,7 @@ def external_cases(
     providers: tuple[str, ...],
     precision: str = "",
 ) -> list[Case]:
-    """One case a file and provider. No file is opened: one that cannot be read is a red case.
+    """One case a file and provider. None is parsed: one that cannot be read is a red case.
 
     Args:
         precision: the class that the files compute in; empty for float32.
@@ -55,6 +57,7 @@ def external_cases(
     exporter = EXPORTERS[exporters[0]].name if exporters else EXTERNAL.name
     names = [PROVIDERS[name].name for name in providers or DEFAULT_PROVIDERS]
     found = labelled(artifacts)
+    _refuse_its_own(model, found)
     return [
         Case(
             model.name,
@@ -69,6 +72,24 @@ def external_cases(
         for label, path in found.items()
         for provider in dict.fromkeys(names)
     ]
+
+
+def _refuse_its_own(model: ModelSpec, found: dict[str, Path]) -> None:
+    """A model that reads the judged file would be compared with itself.
+
+    Raises:
+        UsageError: the builder of the model, or its calls, open one of the files.
+    """
+    known = {digest: path for path, digest in model.reads}
+    for path in found.values() if known and model.framework != "onnx" else ():
+        with contextlib.suppress(OSError):
+            digest = file_digest(path)
+            if digest in known:
+                raise UsageError(
+                    f"--artifact {printable(str(path))}: model '{model.name}' itself reads this "
+                    f"file ({known[digest]}), which would be compared with itself; give the model "
+                    "that the file was exported from, or compare two files: --against=OTHER.onnx"
+                )
 
 
 def labelled(artifacts: tuple[str, ...]) -> dict[str, Path]:

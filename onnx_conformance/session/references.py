@@ -15,21 +15,22 @@ import numpy as np
 
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Outputs
-from onnx_conformance.core.compute_modes import REPLICAS
+from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, REPLICAS
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure, WorkerDied
 from onnx_conformance.core.native_request import PRECISIONS, Arrays
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Entry, Store, key_of
+from onnx_conformance.core.ties import answered, choices_in
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session import cache_keys
-from onnx_conformance.session.native import WEIGHTS, Memo, NativeSide
+from onnx_conformance.session.native import WEIGHTS, Memo, NativeSide, read_weights
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
+from onnx_conformance.session.oracle_check import oracle_problem
 from onnx_conformance.session.user_models import refuse_edited
 from onnx_conformance.session.worker_queue import WorkerQueue
 
 OUTPUTS = "outputs.npz"
-FEEDS_TO_UNMASK = 5
 
 ByPrecision = dict[str, Arrays]
 
@@ -80,15 +81,13 @@ class NativeAnswers:
         there = self._there(queue, model, weights, input_sets, noise_floor)
         unit = noise_floor.precision + (f" (on {noise_floor.device} too)" if there else "")
         return [
-            Reference(
+            _made(
                 row["float64"],
                 row["float32"],
-                tuple(
-                    [
-                        *(compute_modes[name] for name in noise_floor.compute_modes),
-                        *there[place : place + 1],
-                    ]
-                ),
+                [
+                    *(compute_modes[name] for name in noise_floor.compute_modes),
+                    *there[place : place + 1],
+                ],
                 unit,
             )
             for place, (row, compute_modes) in enumerate(zip(plain, own, strict=True))
@@ -122,7 +121,7 @@ class NativeAnswers:
         def work(chosen: list[Inputs]) -> Future[list[Outputs]]:
             return queue.submit(
                 lambda: [
-                    row["float32"]
+                    answered(row["float32"])
                     for row in self._outputs(queue, model, entry.result(), chosen, ("float32",))
                 ]
             )
@@ -214,21 +213,40 @@ class NativeAnswers:
             return []
         columns = {}
         for precision in precisions:
-            self.oracle_runs += len(input_sets) if precision == "float64" else 0
-            columns[precision] = queue.call(
-                "native" if precision == "float32" else "oracle",
-                f"{model.name} ({precision})",
-                "run",
-                model=cache_keys.model_request(model, self._settings),
-                weights=str(weights.path / WEIGHTS),
-                precision=precision,
-                input_sets=input_sets,
-                approximation=self._settings.approximation,
-            )
+            self.oracle_runs += len(input_sets) if precision == FLOAT64 else 0
+            columns[precision] = self._run(queue, model, weights, precision, input_sets)
         refuse_edited(model.name)
-        rows = [{p: columns[p][place] for p in precisions} for place in range(len(input_sets))]
-        _refuse_secret_float32(model, rows)
-        return rows
+        if FLOAT64 in columns:
+            problem = oracle_problem(
+                model,
+                input_sets,
+                columns[FLOAT64],
+                lambda: read_weights(weights).arrays,
+                lambda inputs: self._run(queue, model, weights, FLOAT64, [inputs])[0],
+            )
+            if problem:
+                raise StageFailure("oracle", model.name, problem)
+        return [{p: columns[p][place] for p in precisions} for place in range(len(input_sets))]
+
+    def _run(
+        self,
+        queue: WorkerQueue,
+        model: ModelSpec,
+        weights: Entry,
+        precision: str,
+        input_sets: list[Inputs],
+    ) -> list[Arrays]:
+        answers: list[Arrays] = queue.call(
+            "native" if precision == FLOAT32 else "oracle",
+            f"{model.name} ({precision})",
+            "run",
+            model=cache_keys.model_request(model, self._settings),
+            weights=str(weights.path / WEIGHTS),
+            precision=precision,
+            input_sets=input_sets,
+            approximation=self._settings.approximation,
+        )
+        return answers
 
     def influence(
         self, model: ModelSpec, names: list[str], input_sets: list[Inputs], least: float
@@ -271,9 +289,17 @@ class NativeAnswers:
 
 def _reference(row: ByPrecision) -> Reference:
     """Without an oracle native stands in its place, and nothing is known of float32's error."""
-    if "float64" not in row:
-        return Reference(row["float32"], row["float32"], ())
-    return Reference(row["float64"], row["float32"], tuple(row[name] for name in REPLICAS))
+    if FLOAT64 not in row:
+        return _made(row[FLOAT32], row[FLOAT32], [])
+    return _made(row[FLOAT64], row[FLOAT32], [row[name] for name in REPLICAS])
+
+
+def _made(
+    oracle: Arrays, native: Arrays, compute_modes: list[Arrays], unit: str = FLOAT32
+) -> Reference:
+    replicas = tuple(answered(compute_mode) for compute_mode in compute_modes)
+    choices = choices_in(oracle, [native, *compute_modes])
+    return Reference(answered(oracle), answered(native), replicas, unit, choices)
 
 
 def _write_outputs(row: ByPrecision, directory: Path) -> dict[str, Any]:
@@ -289,20 +315,3 @@ def _read_outputs(entry: Entry) -> ByPrecision:
             precision, _, name = label.partition("/")
             found.setdefault(precision, {})[name] = file[label]
     return found
-
-
-def _refuse_secret_float32(model: ModelSpec, rows: list[ByPrecision]) -> None:
-    """An oracle that is float32 in disguise would share its errors with what it judges.
-
-    One saturated softmax may be float32 by chance, so several inputs are looked at together.
-    """
-    floating = {spec.name for spec in model.outputs if spec.floating}
-    oracle = [
-        array for row in rows for name, array in row.get("float64", {}).items() if name in floating
-    ]
-    wrong = [array.dtype for array in oracle if array.dtype != np.float64]
-    if wrong:
-        raise StageFailure("oracle", model.name, f"an output has dtype {wrong[0]}, not float64")
-    disguised = [bool((array == array.astype(np.float32)).all()) for array in oracle if array.any()]
-    if len(disguised) >= FEEDS_TO_UNMASK and all(disguised):
-        raise StageFailure("oracle", model.name, "every output is float32 in a float64 array")

@@ -61,7 +61,7 @@ def adopt(
         declared += names
         _refuse_namesakes(imported, {spec.framework for spec in specs}, modules)
         for spec in specs:
-            remember(spec.name, modules.values())
+            remember(spec.name, [*modules.values(), *(path for path, _ in spec.reads)])
             found.append(_registered(spec).name)
     _refuse_unknown([name for name in plain if name not in MODELS], files, declared)
     if not asked:

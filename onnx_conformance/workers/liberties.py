@@ -16,6 +16,7 @@ from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.workers.native import Approximation
 
 ULP = 2.0**-23
+LANES = 8  # two vectors of SSE, one of AVX2
 
 
 class Liberties:
@@ -45,6 +46,25 @@ def _directions(replica: str) -> Iterator[float]:
         yield 1.0 if rng.random() < 0.5 else -1.0
 
 
+def sum_in_lanes(
+    array: NDArray[np.float32], axes: tuple[int, ...], *, keepdims: bool
+) -> NDArray[np.float32]:
+    """The sum over ``axes``, its float32 terms added in turn to LANES running sums.
+
+    So add the kernels of reductions and norms that are written for vectors of 4 to 16 numbers.
+    """
+    rows, shape = _rows(array, axes)
+    with np.errstate(all="ignore"):
+        if rows.shape[-1] <= LANES or not rows.size:
+            total = rows.sum(axis=-1, dtype=np.float32)
+        else:
+            missing = -rows.shape[-1] % LANES
+            padded = np.pad(rows, [*[(0, 0)] * (rows.ndim - 1), (0, missing)])
+            queues = padded.reshape(*rows.shape[:-1], -1, LANES)
+            total = np.add.reduce(queues, axis=-2, dtype=np.float32).sum(axis=-1, dtype=np.float32)
+    return _shaped(total, shape if keepdims else rows.shape[:-1])
+
+
 def mean_in_order(
     array: NDArray[np.float32], axes: tuple[int, ...], *, keepdims: bool
 ) -> NDArray[np.float32]:
@@ -53,18 +73,29 @@ def mean_in_order(
     Frameworks add in pairs or in blocks; a runtime that keeps one running sum errs by up to a
     share N of an epsilon, and does where all N terms are alike.
     """
-    axes = tuple(axis % array.ndim for axis in axes)
-    kept = [axis for axis in range(array.ndim) if axis not in axes]
-    sizes, count = [array.shape[axis] for axis in kept], math.prod(array.shape[a] for a in axes)
-    rows = array.transpose(*kept, *axes).reshape(*sizes, count)
-    shape = [1 if axis in axes else size for axis, size in enumerate(array.shape)]
+    rows, shape = _rows(array, axes)
     with np.errstate(all="ignore"):
         if not rows.size:
             total = rows.sum(axis=-1, dtype=np.float32)
         else:
             total = np.add.accumulate(rows, axis=-1, dtype=np.float32)[..., -1]
-        mean: NDArray[np.float32] = (total / np.float32(count)).astype(np.float32)
-    return mean.reshape(shape) if keepdims else mean
+        mean = total / np.float32(rows.shape[-1])
+    return _shaped(mean, shape if keepdims else rows.shape[:-1])
+
+
+def _rows(
+    array: NDArray[np.float32], axes: tuple[int, ...]
+) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    """The terms of each sum along a last axis, and the shape that keeps the axes summed over."""
+    axes = tuple(axis % array.ndim for axis in axes)
+    kept = [axis for axis in range(array.ndim) if axis not in axes]
+    sizes, count = [array.shape[axis] for axis in kept], math.prod(array.shape[a] for a in axes)
+    rows = array.transpose(*kept, *axes).reshape(*sizes, count)
+    return rows, tuple(1 if axis in axes else size for axis, size in enumerate(array.shape))
+
+
+def _shaped(array: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.asarray(array, np.float32).reshape(shape)
 
 
 STORED = ("float16", "bfloat16")  # classes that are types, in which tensors are kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
+from onnx_conformance.checks.verdict import tie_factor
 from onnx_conformance.core.budget import Reference, worst_score
 from onnx_conformance.core.comparison import nonfinite_problem, structure_problem
 from onnx_conformance.core.tolerances import Rule
@@ -95,7 +96,8 @@ def _score(
     )
     if problem:
         raise Worse(f"{about} is wrong: {problem}")
-    score = worst_score(reference, outputs, subject.model.outputs, rule["floor_ulp"])
+    settled = reference.settled(outputs, tie_factor(subject))
+    score = worst_score(reference, settled, subject.model.outputs, rule["floor_ulp"])
     if not score.value <= rule["factor"]:
         raise Worse(f"{about} is wrong: {score}; allowed {rule['factor']:g}x")
     return score.value

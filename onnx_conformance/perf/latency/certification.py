@@ -83,7 +83,8 @@ def judge_timed(
     if problem:
         raise NoResult(f"{who}: a wrong answer is no result, however fast: {problem}")
     compared = sum(array.size for array in outputs.values())
-    score = worst_score(reference, outputs, model.outputs, rule.get("floor_ulp", 0.0))
+    settled = reference.settled(outputs, rule.get("tie_factor", 0.0))
+    score = worst_score(reference, settled, model.outputs, rule.get("floor_ulp", 0.0))
     if NOISE in rule:
         noise = _decibels(model, reference.native, outputs)
         if not noise >= rule[NOISE]:

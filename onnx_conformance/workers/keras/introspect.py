@@ -17,6 +17,7 @@ from onnx_conformance.core.native_request import (
     specs_of,
 )
 from onnx_conformance.core.spec import MIDDLE, sizes_of
+from onnx_conformance.workers.keras.float64 import with_kernels
 from onnx_conformance.workers.native import Approximation, build
 
 
@@ -104,6 +105,7 @@ def build_float64(request: ModelRequest) -> Native:
     keras.config.set_dtype_policy("float64")
     try:
         native = _build(request, "float64")
+        native.forward = with_kernels(native.forward)
         traced = native.forward.get_concrete_function()
     finally:
         keras.config.set_floatx(floatx)

@@ -8,12 +8,12 @@ from typing import Any
 import tensorflow as tf
 
 from onnx_conformance.workers.keras.precision import Change, copied, rebuilt
-from onnx_conformance.workers.liberties import Liberties, mean_in_order
+from onnx_conformance.workers.liberties import LANES, Liberties, mean_in_order, sum_in_lanes
 from onnx_conformance.workers.native import Approximation
 
 
 def with_liberties(forward: Any, approximation: Approximation, replica: str) -> Any:
-    """``forward`` with float32 means that add in order and approximated functions that err.
+    """``forward`` with float32 sums in another order and approximated functions that err.
 
     Args:
         forward: a ``tf.function`` with one input signature, whose outputs are a flat list.
@@ -40,7 +40,15 @@ def with_liberties(forward: Any, approximation: Approximation, replica: str) -> 
 
 
 def _is_free(operation: Any) -> bool:
-    return operation.type in FREE and operation.outputs[0].dtype == tf.float32
+    if operation.type not in FREE or operation.outputs[0].dtype != tf.float32:
+        return False
+    return operation.type != "Softmax" or not _short(operation.inputs[0])
+
+
+def _short(x: Any) -> bool:
+    """Whether so few terms are added along the last axis that their order hardly matters."""
+    count = x.shape[-1]
+    return count is not None and count <= LANES
 
 
 def _mean(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
@@ -50,6 +58,30 @@ def _mean(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
         return mean_in_order(array, tuple(axes.ravel().tolist()), keepdims=keepdims)
 
     result = tf.numpy_function(compute, inputs, tf.float32, stateful=False)
+    result.set_shape(operation.outputs[0].shape)
+    return result
+
+
+def _sum(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
+    keepdims = operation.get_attr("keep_dims")
+
+    def compute(array: Any, axes: Any) -> Any:
+        return sum_in_lanes(array, tuple(axes.ravel().tolist()), keepdims=keepdims)
+
+    result = tf.numpy_function(compute, inputs, tf.float32, stateful=False)
+    result.set_shape(operation.outputs[0].shape)
+    return result
+
+
+def _softmax(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
+    """Over the last axis."""
+    [x] = inputs
+    powers = tf.exp(x - tf.reduce_max(x, axis=-1, keepdims=True))
+    sums = tf.numpy_function(
+        lambda array: sum_in_lanes(array, (-1,), keepdims=True), [powers], tf.float32,
+        stateful=False,
+    )  # fmt: skip
+    result = powers / sums
     result.set_shape(operation.outputs[0].shape)
     return result
 
@@ -83,6 +115,8 @@ FREE: dict[str, Callable[[Any, list[Any], Liberties], Any]] = {
     "Mean": _mean,
     "Selu": _selu,
     "Sigmoid": _sigmoid,
+    "Softmax": _softmax,
     "Softplus": _softplus,
+    "Sum": _sum,
     "Tanh": _tanh,
 }

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
+from onnx_conformance.workers.calls import Call, call_of
 from onnx_conformance.workers.native import build, named_outputs
 from onnx_conformance.workers.timing import Stopwatch, TimedCall
 
@@ -39,10 +40,11 @@ class PythonBackend(Stopwatch):
         """
         if precision != "float32":
             raise ValueError(f"a plain callable is not computed in {precision}")
-        function = self._function(model)
+        function, call = self._function(model), self._call(model)
         return [
             named_outputs(
-                model, flat_arrays(function(*(np.array(inputs[n]) for n, _, _ in model["inputs"])))
+                model,
+                flat_arrays(call(function, [np.array(inputs[n]) for n, _, _ in model["inputs"]])),
             )
             for inputs in input_sets
         ]
@@ -51,11 +53,14 @@ class PythonBackend(Stopwatch):
         self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
     ) -> TimedCall:
         """The call to be timed."""
-        function = self._function(model)
+        function, call = self._function(model), self._call(model)
         arrays = [np.array(inputs[name]) for name, _, _ in model["inputs"]]
         return TimedCall(
-            lambda: function(*arrays), lambda result: named_outputs(model, flat_arrays(result))
+            lambda: call(function, arrays), lambda result: named_outputs(model, flat_arrays(result))
         )
+
+    def _call(self, model: ModelRequest) -> Call:
+        return call_of(self._function(model), [name for name, _, _ in model["inputs"]])
 
     def _function(self, model: ModelRequest) -> Any:
         if self._held is None or self._held[0] != model["builder"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import copy
+import functools
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onnx_conformance.core.compute_modes import ComputeMode, compute_mode
+from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, ComputeMode, compute_mode
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import (
     Arrays,
@@ -38,8 +38,12 @@ from onnx_conformance.workers.native import (
 )
 from onnx_conformance.workers.server import load_object
 from onnx_conformance.workers.timing import Stopwatch, TimedCall
+from onnx_conformance.workers.torch.calls import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
+from onnx_conformance.workers.torch.float64 import in_float64
 from onnx_conformance.workers.torch.introspect import flat, unused_tensors
+from onnx_conformance.workers.torch.modes import called_eagerly, copied, eagerly
+from onnx_conformance.workers.torch.positions import Choosing, whole
 from onnx_conformance.workers.torch.precision import (
     array_of,
     computing,
@@ -69,11 +73,14 @@ class TorchBackend(Stopwatch):
         torch.set_num_threads(threads)
         self._key: tuple[str, str] | None = None
         self._variants: dict[str, torch.nn.Module] = {}
+        self._choosing: set[str] = set()  # models that may answer positions
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
         """Build and calibrate the model and write its weights to ``path`` (npz)."""
         torch.manual_seed(model["seed"])
         module = checked(build(model)).eval()
+        names = list(inspect.signature(module.forward).parameters)
+        in_order(module, input_names(model))
         if must_calibrate(model):
             from onnx_conformance.workers.torch.calibrate import calibrate
 
@@ -89,7 +96,7 @@ class TorchBackend(Stopwatch):
             "digest": digest_arrays(arrays),
             "batch_norms": _batch_norms(module),
             "unused": sorted(found.idle),
-            "names": list(inspect.signature(module.forward).parameters),
+            "names": names,
             "constants": list(found.records),
             "batch_statistics": found.batch_statistics,
         }
@@ -104,6 +111,9 @@ class TorchBackend(Stopwatch):
     ) -> list[Arrays]:
         """Outputs of each set of inputs, in eval mode and without gradients.
 
+        Beside an output that is positions stands what they were chosen from
+        (:mod:`onnx_conformance.core.ties`).
+
         Args:
             precision: the name of a way (:mod:`onnx_conformance.core.compute_modes`).
             approximation: the liberties of a replica; without them it differs in weights alone.
@@ -112,11 +122,12 @@ class TorchBackend(Stopwatch):
             CapabilityMissing: a device is named that torch has not.
         """
         module, known = self._variant(model, weights, precision), compute_mode(precision)
-        answers = []
-        for inputs in input_sets:
-            with torch.inference_mode(), computing(known), _liberties(known, approximation):
-                answers.append(self._forward(module, model, inputs, known))
-        return answers
+
+        def answer(inputs: Arrays) -> Arrays:
+            with torch.inference_mode(), _computing(known, approximation):
+                return self._forward(module, model, inputs, known)
+
+        return [called_eagerly(functools.partial(answer, inputs)) for inputs in input_sets]
 
     def influence(
         self,
@@ -129,7 +140,7 @@ class TorchBackend(Stopwatch):
         """Which share of each tensor's elements moves the outputs on these inputs."""
         from onnx_conformance.workers.torch.influence import influence
 
-        module = duplicate(self._variant(model, weights, "float32"))
+        module = self._copied(model, weights)
         return influence(module, names, (as_tensors(model, inputs) for inputs in input_sets), least)
 
     def export(
@@ -146,7 +157,7 @@ class TorchBackend(Stopwatch):
         Raises:
             NativeChanged: native answers otherwise after the export.
         """
-        module = duplicate(self._variant(model, weights, "float32"))
+        module = self._copied(model, weights)
         input_sets = [example(model)]
         before = self.run(model, weights, "float32", input_sets)
         tensors = as_tensors(model, input_sets[0])
@@ -181,12 +192,19 @@ class TorchBackend(Stopwatch):
         """Every intermediate tensor: see :mod:`onnx_conformance.workers.torch.trace`."""
         from onnx_conformance.workers.torch.trace import trace
 
+        self.run(
+            model, weights, FLOAT32, [inputs]
+        )  # which loads torch's compiler, if anything does
+
         def modules() -> Iterator[torch.nn.Module]:
             for precision in precisions:
-                with _liberties(compute_mode(precision), approximation):  # while the module is run
+                with (
+                    eagerly(),
+                    _computing(compute_mode(precision), approximation),
+                ):  # while it is run
                     yield self._variant(model, weights, precision)
 
-        return trace(modules(), inputs, [name for name, _, _ in model["inputs"]], Path(folder))
+        return trace(modules(), inputs, input_names(model), Path(folder))
 
     def _variant(self, model: ModelRequest, weights: str, precision: str) -> torch.nn.Module:
         if self._key != (model["name"], weights):
@@ -199,16 +217,12 @@ class TorchBackend(Stopwatch):
 
     def _make(self, model: ModelRequest, weights: str, precision: str) -> torch.nn.Module:
         if precision == "float32":
-            torch.manual_seed(model["seed"])
-            module = checked(build(model)).eval()
-            with np.load(weights) as arrays:
-                _load(module, {name: arrays[name] for name in arrays.files})
-            return module
+            return _built(model, weights)
         known = compute_mode(precision)
         if known.device:
             require(known.device)
         native = self._variant(model, weights, "float32")
-        module = duplicate(native)
+        module = self._copied(model, weights)
         if precision == "float64":
             return module.double()
         if known.device:
@@ -216,6 +230,14 @@ class TorchBackend(Stopwatch):
         state = native.state_dict().items()
         _load(module, {name: perturbed(name, tensor.numpy(), precision) for name, tensor in state})
         return narrowed(module, known.precision) if known.precision in STORED else module
+
+    def _copied(self, model: ModelRequest, weights: str) -> torch.nn.Module:
+        """Another module with native's weights: a copy, or built anew where it has parts that
+        cannot be copied, such as a lock or an open file."""
+        try:
+            return copied(self._variant(model, weights, "float32"))
+        except (TypeError, RuntimeError, NotImplementedError):
+            return _built(model, weights)
 
     def _forward(
         self, module: torch.nn.Module, model: ModelRequest, input_set: Arrays, known: ComputeMode
@@ -227,7 +249,35 @@ class TorchBackend(Stopwatch):
             inputs = tuple(tensor.to(known.device) for tensor in inputs)
         elif known.precision in STORED:
             inputs = tuple(narrowed_input(tensor, known.precision) for tensor in inputs)
-        return named_outputs(model, (array_of(tensor) for tensor in flat(module(*inputs))))
+        if model["name"] not in self._choosing:
+            tensors = flat(module(*inputs))
+            if not whole(tensors):
+                return named_outputs(model, map(array_of, tensors))
+            self._choosing.add(model["name"])
+        with Choosing() as chosen:
+            tensors = flat(module(*inputs))
+        found = named_outputs(model, map(array_of, tensors))
+        return {**found, **chosen.beside(model["outputs"], tensors)}
+
+
+def _built(model: ModelRequest, weights: str) -> torch.nn.Module:
+    """The float32 model with the weights that ``prepare`` wrote."""
+    torch.manual_seed(model["seed"])
+    module = in_order(checked(build(model)).eval(), input_names(model))
+    with np.load(weights) as arrays:
+        _load(module, {name: arrays[name] for name in arrays.files})
+    return module
+
+
+@contextlib.contextmanager
+def _computing(known: ComputeMode, approximation: Approximation | None) -> Iterator[None]:
+    """Within it, modules compute as the way says."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(computing(known))
+        stack.enter_context(_liberties(known, approximation))
+        if known.precision == FLOAT64:
+            stack.enter_context(in_float64())
+        yield
 
 
 def _liberties(
@@ -260,6 +310,11 @@ def checked(module: Any) -> torch.nn.Module:
     return module
 
 
+def input_names(model: ModelRequest) -> list[str]:
+    """What the spec calls the model's inputs, in order."""
+    return [name for name, _, _ in model["inputs"]]
+
+
 def as_tensors(model: ModelRequest, inputs: Arrays) -> tuple[torch.Tensor, ...]:
     """The inputs in the order of the model's inputs."""
     return tuple(torch.from_numpy(np.array(inputs[name])) for name, _, _ in model["inputs"])
@@ -268,18 +323,6 @@ def as_tensors(model: ModelRequest, inputs: Arrays) -> tuple[torch.Tensor, ...]:
 def widened(tensor: torch.Tensor) -> torch.Tensor:
     """Floating numbers in float64, whole numbers and truth values as they are."""
     return tensor.double() if tensor.is_floating_point() else tensor
-
-
-def duplicate(module: torch.nn.Module) -> torch.nn.Module:
-    """A deep copy. A tensor that autograd made, as old ``weight_norm`` keeps one, is cut loose."""
-    made = (
-        value
-        for part in module.modules()
-        for value in vars(part).values()
-        if isinstance(value, torch.Tensor) and not value.is_leaf
-    )
-    copies: dict[int, Any] = {id(value): value.detach().clone() for value in made}
-    return copy.deepcopy(module, copies)
 
 
 def _constants(module: torch.nn.Module, model: ModelRequest) -> Constants | None:

@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from onnx_conformance.core.compute_modes import ComputeMode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.workers.liberties import STORED, TF32, eleven_bits
-from onnx_conformance.workers.torch.replicas import BUILT_IN, KERNELS
+from onnx_conformance.workers.torch.modes import OperatorMode
 
 CUDA = "cuda"
 TYPES = {name: getattr(torch, name) for name in STORED}
@@ -106,20 +105,14 @@ def _one_by_one() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-class TorchRounding(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
+class TorchRounding(OperatorMode):  # type: ignore[no-untyped-call] # of the base
     """Within it, float32 operators compute in a class of less precision."""
 
     def __init__(self, precision: str) -> None:
-        super().__init__()  # type: ignore[no-untyped-call] # of the base
+        super().__init__()
         self._type = TYPES.get(precision)
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func.namespace not in BUILT_IN:  # a composition
-            with self:
-                return func.redispatch(KERNELS, *args, **kwargs)
+    def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = func.overloadpacket.__name__.rstrip("_")
         if self._type is not None:
             given = func(*args, **kwargs)

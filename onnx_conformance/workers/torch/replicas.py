@@ -2,53 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from onnx_conformance.workers.liberties import Liberties, mean_in_order
+from onnx_conformance.workers.liberties import Liberties
 from onnx_conformance.workers.native import Approximation
+from onnx_conformance.workers.torch.modes import OperatorMode
+from onnx_conformance.workers.torch.positions import CHOOSING, first_of_equals
+from onnx_conformance.workers.torch.sums import SUMS
 
 # Operators that hide others while no gradients are recorded.
-COMPOSED = {"adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "celu", "selu"}
-
-# Operators of other namespaces are compositions: torch.library.custom_op, torchvision.
-BUILT_IN = {"aten", "prim", "prims"}
-KERNELS = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
+COMPOSED = {
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "celu",
+    "cosine_similarity", "gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_tanh",
+    "rnn_tanh_cell", "selu",
+}  # fmt: skip
 
 Erring = Callable[[Liberties, torch.Tensor, torch.Tensor, tuple[Any, ...], dict[str, Any]], Any]
 
 
-class TorchLiberties(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
-    """Within it, float32 means add in order and approximated functions err.
+class TorchLiberties(OperatorMode):  # type: ignore[no-untyped-call] # of the base
+    """Within it, float32 sums add in another order, approximated functions err, and among equal
+    numbers the first is chosen.
 
     Every other operator gives bit for bit what it gives outside.
     """
 
     def __init__(self, approximation: Approximation, replica: str) -> None:
-        super().__init__()  # type: ignore[no-untyped-call] # of the base
+        super().__init__()
         self._liberties = Liberties(approximation, replica)
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
+    def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         label = func.overloadpacket.__name__
         name = label.rstrip("_")
-        if func.namespace not in BUILT_IN:
-            with self:
-                return func.redispatch(KERNELS, *args, **kwargs)
         if name in COMPOSED:
-            with self:
+            with self, _one_by_one(name):
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
         if not args or not isinstance(args[0], torch.Tensor) or args[0].dtype != torch.float32:
             return func(*args, **kwargs)
-        if name == "mean":
-            return _mean(func, args, kwargs)
+        if label in SUMS and not func._schema.is_mutable:
+            result = SUMS[label](*args, **kwargs)
+            return func(*args, **kwargs) if result is None else result
+        if label in CHOOSING and not func._schema.is_mutable:
+            result = first_of_equals(label, func, args, kwargs)
+            return func(*args, **kwargs) if result is None else result
         if name not in ERRORS:
             return func(*args, **kwargs)
         x = args[0].clone() if label.endswith("_") else args[0]
@@ -56,15 +58,10 @@ class TorchLiberties(TorchDispatchMode):  # type: ignore[no-untyped-call] # of t
         return y.add_(ERRORS[name](self._liberties, x, y, args[1:], kwargs))
 
 
-def _mean(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    x = args[0]
-    axes = args[1] if len(args) > 1 else kwargs.get("dim")
-    if axes is None or len(axes) == 0:
-        axes = range(x.dim())
-    if kwargs.get("dtype") not in (None, torch.float32) or "out" in kwargs:
-        return func(*args, **kwargs)
-    keepdims = bool(args[2] if len(args) > 2 else kwargs.get("keepdim", False))
-    return torch.from_numpy(mean_in_order(x.numpy(), tuple(axes), keepdims=keepdims))
+def _one_by_one(name: str) -> contextlib.AbstractContextManager[Any]:
+    """Without oneDNN's LSTM, whose steps are one operator."""
+    flags: Any = torch.backends.mkldnn.flags
+    return flags(enabled=False) if name == "lstm" else contextlib.nullcontext()
 
 
 def _sigmoid(own: Liberties, x: Any, y: Any, args: Any, kwargs: Any) -> Any:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch._decomp import decomposition_table
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch._ops import HigherOrderOperator
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnx_conformance.core.traces import Array, NativeTraced, measure_noise_floors, save, short_path
+from onnx_conformance.workers.torch.modes import OperatorMode, call_higher_order
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _WORKERS = f"{Path(__file__).parents[1]}{os.sep}"
@@ -76,7 +77,7 @@ def _run(
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
     """Writes down each tensor as it is made: in-place operators overwrite it later.
 
     Whole numbers and truth values too, such as token ids and masks; not those within an operator,
@@ -84,7 +85,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, keep: Callable[[int, Any], Any]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.records: list[NativeTraced] = []
         self._keep = keep
         self._places: Any = WeakTensorKeyDictionary()
@@ -114,6 +115,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if isinstance(func, HigherOrderOperator):
+            return call_higher_order(self, func, args, kwargs)
         name = func.overloadpacket.__name__
         sources = [p for t in _tensors((args, kwargs)) for p in self._places.get(t, [])]
         start = len(self.records)

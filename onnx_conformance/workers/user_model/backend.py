@@ -10,7 +10,7 @@ from typing import Any
 
 from onnx_conformance.catalog.models import ZOO, Declaration, Pointer
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import spec_as_data
+from onnx_conformance.core.spec import ModelSpec, spec_as_data
 from onnx_conformance.workers.user_model.describe import specify
 from onnx_conformance.workers.user_model.import_code import load_file, load_module, user_modules
 
@@ -33,6 +33,7 @@ class UserModelBackend:
             wanted: names of models to look at; all where it is empty.
         """
         found: list[tuple[Declaration, str, tuple[str, ...]]] = []
+        self._names = []
         for file in files:
             module, declared = load_file(file) if file.endswith(".py") else load_module(file)
             if not declared:
@@ -40,17 +41,42 @@ class UserModelBackend:
                     f'{file} registers no model; put @register_model("name", inputs=[...]) '
                     "above a function that returns one"
                 )
-            _refuse_twice([one.name for one in declared])
-            found += [(one, _reference(file, module, one), ()) for one in declared]
+            self._names += [one.name for one in declared]
+            chosen = [one for one in declared if not wanted or one.name in wanted]
+            _refuse_twice([one.name for one in chosen])
+            found += [(one, _reference(file, module, one), ()) for one in chosen]
         for pointer in pointers:
             found.append(_pointed(Pointer(**pointer)))
+            self._names.append(found[-1][0].name)
         _refuse_twice([one.name for one, _, _ in found])
-        self._names = [one.name for one, _, _ in found]
-        chosen = [entry for entry in found if not wanted or entry[0].name in wanted]
         return [
-            spec_as_data(specify(one, reference, arguments, weights, seed, threads=self._threads))
-            for one, reference, arguments in chosen
+            spec_as_data(self._specified(one, reference, arguments, weights, seed, found))
+            for one, reference, arguments in found
         ]
+
+    def _specified(
+        self,
+        one: Declaration,
+        reference: str,
+        arguments: tuple[str, ...],
+        weights: str,
+        seed: int,
+        found: list[tuple[Declaration, str, tuple[str, ...]]],
+    ) -> ModelSpec:
+        """The spec of one model; of several that are chosen, a refusal tells how to leave it out.
+
+        Raises:
+            UsageError: what is wrong with the model.
+        """
+        try:
+            return specify(one, reference, arguments, weights, seed, threads=self._threads)
+        except UsageError as error:
+            others = [other.name for other, _, _ in found if other.name != one.name]
+            if not others:
+                raise
+            shown = " ".join(f"--model {name}" for name in others[:5])
+            more = " ..." if len(others) > 5 else ""
+            raise UsageError(f"{error}; to judge the others without it: {shown}{more}") from error
 
     def names(self) -> list[str]:
         """What was described, and what else the files register."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.workers.calls import call_of
 from onnx_conformance.workers.user_model.infer_spec import BATCH
 
 Answer = dict[str, np.ndarray[Any, Any]]
@@ -30,6 +30,7 @@ class Looked:
     Args:
         parameters: what the model calls its inputs, where it does.
         arity: how few and how many inputs it takes.
+        refuses: why it does not take inputs of some names; empty where it does.
         inputs: their specs, where the model itself knows them.
         digest: of the weights that it was built with.
         run: its outputs on a set of inputs, named in order.
@@ -45,6 +46,7 @@ class Looked:
     run: Callable[[Inputs], Answer]
     changed: Callable[[], bool]
     float64_problem: Callable[[Inputs], str | None]
+    refuses: Callable[[Sequence[str]], str] = lambda names: ""
 
 
 def look(name: str, model: Any, threads: int | None) -> Looked:
@@ -73,7 +75,9 @@ def look(name: str, model: Any, threads: int | None) -> Looked:
 
 def _look_at_torch(torch: Any, module: Any, threads: int | None) -> Looked:
     from onnx_conformance.workers.torch.backend import widened
+    from onnx_conformance.workers.torch.float64 import in_float64
     from onnx_conformance.workers.torch.introspect import flat
+    from onnx_conformance.workers.torch.modes import called_eagerly, copied, eagerly
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -81,30 +85,37 @@ def _look_at_torch(torch: Any, module: Any, threads: int | None) -> Looked:
     names, least, most = _signature(module.forward)
     before = _torch_digest(module)
 
-    def run(inputs: Inputs) -> Answer:
-        with torch.inference_mode():
-            result = module(*(torch.from_numpy(np.array(a)) for a in inputs.values()))
-        tensors = flat(result)
-        if not tensors:
+    forward = module.forward
+
+    def run(input_set: Inputs) -> Answer:
+        def call() -> Any:
+            tensors = [torch.from_numpy(np.array(array)) for array in input_set.values()]
+            with torch.inference_mode():
+                return call_of(forward, list(input_set))(module, tensors)
+
+        result = called_eagerly(call)
+        found = flat(result)
+        if not found:
             raise UsageError(
                 f"the model returns a {type(result).__name__}, in which torch finds no tensor; "
                 "return a tensor, or tuples, lists and dicts of tensors"
             )
-        return _named([_as_array(tensor) for tensor in tensors], _labels(result))
+        return _named([_as_array(tensor) for tensor in found], _labels(result))
 
-    def float64_problem(inputs: Inputs) -> str | None:
-        twin = copy.deepcopy(module).double()
-        wide = [widened(torch.from_numpy(np.array(array))) for array in inputs.values()]
+    def float64_problem(input_set: Inputs) -> str | None:
+        wide = [widened(torch.from_numpy(np.array(array))) for array in input_set.values()]
         try:
-            with torch.inference_mode():
-                tensors = flat(twin(*wide))
-        except RuntimeError as error:
+            twin: Any = copied(module).double()
+            with torch.inference_mode(), eagerly(), in_float64():
+                tensors = flat(call_of(twin.forward, list(input_set))(twin, wide))
+        except (RuntimeError, TypeError) as error:
             return " ".join(str(error).split())[:200]
         return _narrow([str(t.dtype) for t in tensors if t.is_floating_point()])
 
     return Looked(
         "torch", names, (least, most), (), before, run,
         lambda: _torch_digest(module) != before, float64_problem,
+        lambda inputs: call_of(forward, inputs).problem,
     )  # fmt: skip
 
 
@@ -165,13 +176,17 @@ def _keras_spec(place: int, tensor: Any, count: int) -> TensorSpec:
 def _look_at_python(function: Any) -> Looked:
     names, least, most = _signature(function)
 
-    def run(inputs: Inputs) -> Answer:
+    def run(input_set: Inputs) -> Answer:
         from onnx_conformance.workers.python.backend import flat_arrays
 
-        result = function(*(np.array(array) for array in inputs.values()))
+        arrays = [np.array(array) for array in input_set.values()]
+        result = call_of(function, list(input_set))(function, arrays)
         return _named(flat_arrays(result), _labels(result))
 
-    return Looked("python", names, (least, most), (), "", run, lambda: False, lambda inputs: None)
+    return Looked(
+        "python", names, (least, most), (), "", run, lambda: False, lambda input_set: None,
+        lambda inputs: call_of(function, inputs).problem,
+    )  # fmt: skip
 
 
 def _signature(function: Any) -> tuple[tuple[str, ...], int, int]:

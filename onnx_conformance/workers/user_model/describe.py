@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.workers.native import call_builder
 from onnx_conformance.workers.user_model.build import Looked, look
 from onnx_conformance.workers.user_model.import_code import user_sources
+from onnx_conformance.workers.user_model.opened_files import data_files, digests, opened_files
 from onnx_conformance.workers.user_model.validation import (
     RUNS,
     answer_to,
@@ -50,6 +52,24 @@ def specify(
     Raises:
         UsageError: what is wrong with the model or its declaration, in one sentence.
     """
+    with opened_files() as opened:
+        spec, state = _specified(one, reference, arguments, weights, seed, threads=threads)
+    reads = digests(data_files(opened))
+    for digest in sorted(reads.values()):
+        state.update(digest.encode())
+    return replace(spec, fingerprint=state.hexdigest(), reads=tuple(sorted(reads.items())))
+
+
+def _specified(
+    one: Declaration,
+    reference: str,
+    arguments: tuple[str, ...],
+    weights: str,
+    seed: int,
+    *,
+    threads: int | None,
+) -> tuple[ModelSpec, Any]:
+    """The spec but for the files that were read, and the digest so far."""
     libraries = operators_of(one.builder, arguments).libraries
     for library in libraries:
         problem = library_problem(library)
@@ -73,7 +93,7 @@ def specify(
         oracle = looked.float64_problem(RUNS[0].inputs(inputs, axes)) is None
     elif oracle:
         check_oracle(one.name, looked, inputs, RUNS[0].inputs(inputs, axes))
-    return ModelSpec(
+    spec = ModelSpec(
         name=one.name,
         framework=looked.framework,
         inputs=inputs,
@@ -88,8 +108,8 @@ def specify(
         axes=axes,
         oracle=oracle,
         libraries=libraries,
-        fingerprint=_fingerprint(looked, [outputs for _, _, outputs in answers]),
     )
+    return spec, _fingerprint(looked, [outputs for _, _, outputs in answers])
 
 
 def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int) -> Any:
@@ -121,17 +141,18 @@ def _seed(seed: int) -> None:
         sys.modules["keras"].utils.set_random_seed(seed)
 
 
-def _fingerprint(looked: Looked, answers: Sequence[Outputs]) -> str:
+def _fingerprint(looked: Looked, answers: Sequence[Outputs]) -> Any:
     """A digest of the user's sources, of the weights that the model was built with, and of answers.
 
-    What else shapes the model, such as files that its code reads or the environment, shows there.
+    What else shapes the model, such as the environment, shows there. Files that its code opens
+    come on top.
     """
     state = hashlib.sha256(looked.digest.encode())
     for outputs in answers:
         state.update(digest_arrays(dict(outputs)).encode())
     for path in user_sources():
         state.update(path.name.encode() + b":" + path.read_bytes())
-    return state.hexdigest()
+    return state
 
 
 def _packages() -> tuple[str, ...]:

@@ -63,8 +63,11 @@ def _guarded(what: str, load: Callable[[], None]) -> None:
         raise
     except (Exception, SystemExit) as error:
         raise UsageError(
-            f"{what} cannot be imported: {type(error).__name__}: {error}{_where(error)}; run it "
-            "by itself with this environment's Python"
+            f"{what} cannot be imported: {type(error).__name__}: {error}{_where(error)}; to see "
+            f"more, run it by itself: PYTHONPATH={ROOT} {sys.executable} {what}"
+            if what.endswith(".py")
+            else f"{what} cannot be imported: {type(error).__name__}: {error}{_where(error)}; run "
+            "it by itself with this environment's Python"
         ) from error
 
 

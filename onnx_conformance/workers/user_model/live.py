@@ -63,7 +63,12 @@ def is_keras(model: Any) -> bool:
 
 def twin(token: str) -> Any:
     """A copy of a held model."""
-    return copy.deepcopy(_HELD[token])
+    held, torch = _HELD[token], sys.modules.get("torch")
+    if torch is not None and isinstance(held, torch.nn.Module):
+        from onnx_conformance.workers.torch.modes import copied
+
+        return copied(held)
+    return copy.deepcopy(held)
 
 
 setattr(twin, ATTRIBUTE, _OPERATORS.get)

@@ -64,6 +64,11 @@ def check_inputs(name: str, inputs: tuple[TensorSpec, ...], looked: Looked) -> N
                 f"model '{name}': input '{spec.name}' is {spec.dtype} and nothing says of which "
                 "range; add domain=Integers(0, N), Mask(), Choice(...) or Lengths(axis)"
             )
+    problem = looked.refuses([spec.name for spec in inputs])
+    if problem:
+        raise UsageError(f"model '{name}' {problem}")
+    if looked.framework in ("torch", "python"):
+        return
     least, most = looked.arity
     if not least <= len(inputs) <= most:
         takes = f"{least}" if least == most else f"{least} to {most}"

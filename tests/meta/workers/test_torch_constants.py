@@ -9,9 +9,9 @@ torch = pytest.importorskip("torch")
 
 from onnx_conformance.core.native_constants import read_constants, write_constants  # noqa: E402
 from onnx_conformance.workers.native import perturbed  # noqa: E402
-from onnx_conformance.workers.torch.backend import duplicate  # noqa: E402
 from onnx_conformance.workers.torch.constants import constants_of  # noqa: E402
 from onnx_conformance.workers.torch.influence import influence  # noqa: E402
+from onnx_conformance.workers.torch.modes import copied  # noqa: E402
 
 X = torch.linspace(-1, 1, 8).reshape(2, 4)
 
@@ -109,7 +109,7 @@ def test_a_module_that_keeps_what_autograd_made_can_be_copied():
     module(X)
     with pytest.raises(RuntimeError, match="deepcopy"):
         copy.deepcopy(module)
-    assert torch.equal(duplicate(module)(X), module(X))
+    assert torch.equal(copied(module)(X), module(X))
 
 
 def test_what_is_overwritten_in_part_is_no_copy_any_more():

@@ -11,6 +11,7 @@ from onnx_conformance.core.domains import Choice, Integers, Real
 from onnx_conformance.core.errors import StageFailure, UsageError, WorkerError
 from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import spec_as_data, spec_from_data
+from onnx_conformance.session.external_artifacts import external_cases
 from onnx_conformance.session.user_models import BACKEND, adopt, refuse_edited
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
@@ -175,8 +176,11 @@ WRONG = {
         "changes its own weights when it runs",
     ),
     "not float64": (
-        '@register_model("net", inputs=[X])\ndef net(): return Net(lambda n, x: n.body(x).float())',
-        r"cannot be computed in float64 \(an output is torch.float32\).*oracle=False",
+        "def forward(n, x):\n"
+        "    if x.dtype != torch.float32:\n        raise RuntimeError('float32 is wanted')\n"
+        "    return n.body(x)\n"
+        '@register_model("net", inputs=[X])\ndef net(): return Net(forward)',
+        r"cannot be computed in float64 \(float32 is wanted\).*oracle=False",
     ),
     "too many inputs": (
         '@register_model("net", inputs=[X, TensorSpec("y", ("batch", 4))])\n'
@@ -307,6 +311,91 @@ def test_what_a_builder_reads_is_in_the_fingerprint(describe, tmp_path):
         (tmp_path / "scale.txt").write_text(scale)
         prints += [spec.fingerprint for spec in describe(READS)]
     assert prints[0] == prints[2] != prints[1]
+
+
+def test_what_its_calls_read_is_in_the_fingerprint(describe, tmp_path):
+    """Even where the answers that are looked at do not show it."""
+    prints = []
+    for limit in ("100", "200", "100"):
+        (tmp_path / "limit.txt").write_text(limit)
+        (spec,) = describe("""
+            from pathlib import Path
+            @register_model("net", inputs=[X])
+            def net():
+                def forward(net, x):
+                    limit = float((Path(__file__).with_name("limit.txt")).read_text())
+                    return net.body(x).clamp(max=limit)
+                return Net(forward)
+        """)
+        prints.append(spec.fingerprint)
+        assert [path for path, _ in spec.reads] == [str(tmp_path / "limit.txt")]
+    assert prints[0] == prints[2] != prints[1]
+
+
+def test_a_model_that_reads_the_judged_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
+    judged, other = tmp_path / "judged.onnx", tmp_path / "other.onnx"
+    judged.write_bytes(b"one")
+    other.write_bytes(b"another")
+    path = tmp_path / "models.py"
+    path.write_text(
+        HEAD
+        + '@register_model("net", inputs=[X])\n'
+        + f"def net():\n    open({str(judged)!r}, 'rb').read()\n    return lambda x: x * 2\n"
+    )
+    adopt([str(path)], [])
+    external_cases((str(other),), ("net",), (), (), ("cpu",))
+    with pytest.raises(UsageError, match="'net' itself reads this file"):
+        external_cases((str(judged),), ("net",), (), (), ("cpu",))
+
+
+TWO = RIGHT + '@register_model("wrong", inputs=[X])\ndef wrong():\n    return 3\n'
+
+
+def test_a_model_that_is_not_chosen_refuses_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
+    path = tmp_path / "models.py"
+    path.write_text(HEAD + TWO + "for _ in range(2):\n    register_model('twice')(lambda: 3)\n")
+    assert adopt([str(path)], ["net"]) == ("net",)
+
+
+def test_a_refusal_tells_how_to_leave_the_model_out(describe):
+    with pytest.raises(WorkerError, match="returns a int.*without it: --model net"):
+        describe(TWO)
+
+
+def test_inputs_are_found_by_name_and_need_no_order(describe):
+    specs = describe("""
+        Y = TensorSpec("y", ("batch", 4))
+        class Two(nn.Module):
+            def forward(self, a=None, *, x, y):
+                return x[:, :2] - y[:, :1]
+        class Any(nn.Module):
+            def forward(self, *inputs):
+                return inputs[0] - inputs[1]
+        class Bundle(nn.Module):
+            def forward(self, batch: dict):
+                return batch["x"] - batch["y"]
+        @register_model("two", inputs=[Y, X])
+        def two():
+            return Two()
+        @register_model("any", inputs=[X, Y])
+        def any_():
+            return Any()
+        @register_model("bundle", inputs=[X, Y])
+        def bundle():
+            return Bundle()
+    """)
+    assert [spec.outputs[0].shape for spec in specs] == [("batch", n) for n in (2, 4, 4)]
+
+
+def test_casts_inside_do_not_take_the_oracle(describe):
+    (spec,) = describe("""
+        @register_model("net", inputs=[X])
+        def net():
+            return Net(lambda n, x: n.body(nn.functional.one_hot(x.argmax(1), 4).float()).float())
+    """)
+    assert spec.oracle
 
 
 def test_an_edit_during_the_run_is_noticed(tmp_path, monkeypatch):

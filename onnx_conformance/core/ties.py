@@ -1,0 +1,149 @@
+"""Positions that a model answers: those of the largest, smallest or sorted among other numbers.
+
+Among equal numbers, or numbers that lie within float32's own error of each other, either position
+is right. So the native worker says beside such an output which numbers were to choose from, and
+positions are compared by the numbers that they choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+CANDIDATES, LAYOUT = " candidates", " layout"  # what a worker adds to the name of such an output
+ULP = 2.0**-23
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the positions of one output choose from.
+
+    Args:
+        candidates: the numbers in float64, ``(batch, ..., count)``.
+        noise: for each sample, how far float32's own ways are off in them at most, ``(batch,)``.
+        axis: of the positions' shape, along which they choose; None where that axis is gone.
+        shape: of the positions after the batch, as the operator gave them.
+        ranked: whether several positions stand in the order of their numbers.
+    """
+
+    candidates: NDArray[np.float64]
+    noise: NDArray[np.float64]
+    axis: int | None
+    shape: tuple[int, ...]
+    ranked: bool
+
+    def rows(self, start: int, stop: int) -> Choice:
+        """The choice of some samples."""
+        return Choice(
+            self.candidates[start:stop], self.noise[start:stop], self.axis, self.shape, self.ranked
+        )
+
+    def settled(self, wanted: NDArray[Any], got: NDArray[Any], factor: float) -> NDArray[Any]:
+        """``got`` with ``wanted``'s position wherever both choose numbers that tie.
+
+        Args:
+            factor: numbers tie within so many times float32's own error.
+        """
+        if got.shape != wanted.shape or not got.size or got.size != self._count():
+            return got
+        places, right = self._last(got), self._last(wanted)
+        count = self.candidates.shape[-1]
+        known = ((places >= 0) & (places < count)).all(axis=-1)
+        known &= ~_repeats(places) | _repeats(right)
+        values = self._chosen(np.clip(places, 0, count - 1))
+        expected = self._chosen(np.clip(right, 0, count - 1))
+        if not self.ranked:
+            values, expected = np.sort(values, axis=-1), np.sort(expected, axis=-1)
+        allowed = (factor * self.noise).reshape(-1, *[1] * (values.ndim - 1))
+        with np.errstate(invalid="ignore"):
+            tied = (np.abs(values - expected) <= allowed) | (values == expected)
+        found = np.where(tied & known[..., None], right, places)
+        return self._back(found).reshape(got.shape).astype(got.dtype)
+
+    def _count(self) -> int:
+        return int(np.prod((len(self.candidates), *self.shape), dtype=np.int64))
+
+    def _last(self, positions: NDArray[Any]) -> NDArray[np.int64]:
+        """Positions with the axis along which they choose last."""
+        whole = positions.reshape(len(self.candidates), *self.shape).astype(np.int64)
+        return whole[..., None] if self.axis is None else np.moveaxis(whole, self.axis, -1)
+
+    def _back(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        if self.axis is None:
+            return positions[..., 0]
+        return np.moveaxis(positions, -1, self.axis)
+
+    def _chosen(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.take_along_axis(self.candidates, places, axis=-1)
+
+
+def _repeats(places: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether a position stands twice among those that are chosen together."""
+    ordered = np.sort(places, axis=-1)
+    found: NDArray[np.bool_] = (ordered[..., 1:] == ordered[..., :-1]).any(axis=-1)
+    return found
+
+
+def layout(axis: int | None, ranked: bool, shape: Sequence[int]) -> NDArray[np.int64]:
+    """Of an operator's positions, as a worker hands it on."""
+    return np.array([-1 if axis is None else axis, ranked, *shape], np.int64)
+
+
+def answered(row: Arrays) -> dict[str, NDArray[Any]]:
+    """The outputs themselves, of what a worker gave."""
+    return {name: a for name, a in row.items() if not name.endswith((CANDIDATES, LAYOUT))}
+
+
+def choices_in(oracle: Arrays, compute_modes: Sequence[Arrays]) -> dict[str, Choice]:
+    """The choices that the oracle made, with the errors of float32's own ways in the numbers."""
+    found = {}
+    for key in (name for name in oracle if name.endswith(CANDIDATES)):
+        name = key.removesuffix(CANDIDATES)
+        exact = np.asarray(oracle[key], np.float64)
+        axis, ranked, *shape = oracle[name + LAYOUT].tolist()
+        rows = exact.reshape(len(exact), -1)
+        with np.errstate(invalid="ignore"):
+            off = [np.abs(np.asarray(compute_mode[key], np.float64).reshape(rows.shape) - rows)
+                   for compute_mode in compute_modes if key in compute_mode and
+                   compute_mode[key].shape == exact.shape]  # fmt: skip
+        largest = ULP * np.abs(rows).max(axis=1, initial=0.0)
+        errors = [error.max(axis=1, initial=0.0) for error in off]
+        noise = np.nan_to_num(np.max([largest, *errors], axis=0), nan=0.0, posinf=0.0)
+        found[name] = Choice(
+            exact, noise, None if axis < 0 else axis, tuple(shape[1:]), bool(ranked)
+        )
+    return found
+
+
+def settled(
+    choices: Mapping[str, Choice], wanted: Arrays, got: Arrays, factor: float
+) -> dict[str, NDArray[Any]]:
+    """``got`` with ``wanted``'s positions wherever both choose numbers that tie."""
+    return {
+        name: choices[name].settled(wanted[name], array, factor)
+        if name in choices and name in wanted
+        else array
+        for name, array in got.items()
+    }
+
+
+def joined(parts: Sequence[Mapping[str, Choice]]) -> dict[str, Choice]:
+    """The choices of inputs whose samples stand one below the other, where they are alike."""
+    found = {}
+    for name in parts[0] if parts else ():
+        all_of = [part[name] for part in parts if name in part]
+        forms = {(one.candidates.shape[1:], one.axis, one.shape, one.ranked) for one in all_of}
+        if len(all_of) == len(parts) and len(forms) == 1:
+            found[name] = Choice(
+                np.concatenate([one.candidates for one in all_of]),
+                np.concatenate([one.noise for one in all_of]),
+                all_of[0].axis,
+                all_of[0].shape,
+                all_of[0].ranked,
+            )
+    return found

@@ -1,0 +1,125 @@
+"""How a function takes a model's inputs: by position, by name, or all of them in one dict."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_KINDS = inspect.Parameter
+_DICTS = ("dict", "mapping", "typeddict")
+
+
+@dataclass(frozen=True)
+class Call:
+    """Which input goes where.
+
+    Args:
+        positional: places among the inputs of what is given by position, in order.
+        named: parameters and places of what is given by name.
+        bundled: names and places of what is given as one dict, by position.
+        plain: whether the function takes the inputs in their order, each as a parameter.
+        problem: why the function cannot be called so; empty where it can.
+    """
+
+    positional: tuple[int, ...] = ()
+    named: tuple[tuple[str, int], ...] = ()
+    bundled: tuple[tuple[str, int], ...] = ()
+    plain: bool = False
+    problem: str = ""
+
+    def __call__(self, function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
+        """The function's result on the inputs, which stand in the order of the model's spec."""
+        first = [inputs[place] for place in self.positional]
+        if self.bundled:
+            first.append({name: inputs[place] for name, place in self.bundled})
+        return function(*first, **{name: inputs[place] for name, place in self.named})
+
+
+def call_of(function: Callable[..., Any], names: Sequence[str]) -> Call:
+    """How to give ``function`` inputs that are called ``names``.
+
+    An input goes to the parameter of its name; those that no parameter is called take the other
+    parameters in order. A function that takes its inputs as one dict says so by an annotation.
+    """
+    in_order = tuple(range(len(names)))
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # of a built-in
+        return Call(in_order, plain=True)
+    slots = [
+        p for p in parameters if p.kind in (_KINDS.POSITIONAL_ONLY, _KINDS.POSITIONAL_OR_KEYWORD)
+    ]
+    kinds = {p.kind for p in parameters}
+    if len(slots) == 1 and _takes_dict(slots[0]):
+        return Call(bundled=tuple(zip(names, in_order, strict=True)))
+    if _KINDS.VAR_POSITIONAL in kinds:
+        return Call(in_order, problem=_missing(slots[len(names) :], slots, names))
+    return _matched(parameters, slots, names, anything=_KINDS.VAR_KEYWORD in kinds)
+
+
+def _takes_dict(parameter: inspect.Parameter) -> bool:
+    label = parameter.annotation
+    words = label if isinstance(label, str) else getattr(label, "__name__", "") or str(label)
+    plain = words.rpartition(".")[2] if "[" not in words else words.partition("[")[0]
+    return plain.rpartition(".")[2].lower() in _DICTS
+
+
+def _matched(
+    parameters: list[inspect.Parameter],
+    slots: list[inspect.Parameter],
+    names: Sequence[str],
+    *,
+    anything: bool,
+) -> Call:
+    by_name = {
+        p.name for p in parameters if p.kind in (_KINDS.POSITIONAL_OR_KEYWORD, _KINDS.KEYWORD_ONLY)
+    }
+    places = {name: place for place, name in enumerate(names) if name in by_name}
+    free = [p for p in slots if p.name not in places]
+    others = [place for place, name in enumerate(names) if name not in places]
+    filled = dict(zip((p.name for p in free), others, strict=False))
+    left = others[len(free) :]
+    if left and not anything:
+        return Call(problem=_unlike(slots, parameters, names))
+    given = {**places, **filled, **{names[place]: place for place in left}}
+    lacking = [p for p in parameters if p.name not in given]
+    problem = _missing(lacking, slots, names)
+    first: list[int] = []
+    for slot in slots:
+        if slot.name not in given:
+            break
+        first.append(given.pop(slot.name))
+    return Call(
+        tuple(first), tuple(given.items()), problem=problem,
+        plain=not given and first == list(range(len(names))),
+    )  # fmt: skip
+
+
+def _missing(
+    lacking: Sequence[inspect.Parameter], slots: Sequence[inspect.Parameter], names: Sequence[str]
+) -> str:
+    needed = [
+        p.name
+        for p in lacking
+        if p.default is _KINDS.empty and p.kind not in (_KINDS.VAR_POSITIONAL, _KINDS.VAR_KEYWORD)
+    ]
+    return _unlike(slots, lacking, names) if needed else ""
+
+
+def _unlike(
+    slots: Sequence[inspect.Parameter],
+    parameters: Sequence[inspect.Parameter],
+    names: Sequence[str],
+) -> str:
+    """As many inputs as the model takes are wanted."""
+    known = list(slots) + [p for p in parameters if p.kind is _KINDS.KEYWORD_ONLY]
+    unique = list(dict.fromkeys(p.name for p in known))
+    least = sum(p.default is _KINDS.empty for p in {p.name: p for p in known}.values())
+    takes = f"{least}" if least == len(unique) else f"{least} to {len(unique)}"
+    hint = "; if it takes them as one dict, annotate that parameter with dict"
+    return (
+        f"takes {takes} inputs ({', '.join(unique) or 'unnamed'}), its spec names {len(names)}: "
+        f"{', '.join(names)}{hint if len(unique) == 1 and len(names) > 1 else ''}"
+    )

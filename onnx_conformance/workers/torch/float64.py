@@ -1,0 +1,64 @@
+"""The float64 oracle of a torch model whose own code casts to float32.
+
+``module.double()`` widens parameters and buffers. Many models compute parts in float32 whatever
+their inputs are (``x.float()``, ``softmax(dtype=torch.float32)``, tables of ``torch.arange(...,
+dtype=torch.float32)``), and those parts would share float32's errors with what is judged. Within
+:func:`in_float64` such casts give float64, and numbers without a dtype are float64's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map
+
+from onnx_conformance.workers.torch.modes import OperatorMode
+
+# Operators whose dtype argument reads the same bits anew instead of casting numbers.
+REINTERPRETING = {"view"}
+WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
+
+
+@contextlib.contextmanager
+def in_float64() -> Iterator[None]:
+    """Within it, operators that would compute in float32 compute in float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with Widening():
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+class Widening(OperatorMode):  # type: ignore[no-untyped-call] # of the base
+    """Replaces float32 by float64 in operators' arguments: tensors, and dtypes that are asked for.
+
+    Casts to half precision stay: they are part of the function, and its file has them too.
+    """
+
+    def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func.overloadpacket.__name__ in REINTERPRETING:
+            return func(*args, **kwargs)
+        written = [bool(a.alias_info and a.alias_info.is_write) for a in func._schema.arguments]
+        wide = [
+            value if place < len(written) and written[place] else tree_map(_widened, value)
+            for place, value in enumerate(args)
+        ]
+        named = {a.name: w for a, w in zip(func._schema.arguments, written, strict=True)}
+        rest = {
+            name: value if named.get(name) else tree_map(_widened, value)
+            for name, value in kwargs.items()
+        }
+        return func(*wide, **rest)
+
+
+def _widened(value: Any) -> Any:
+    if isinstance(value, torch.dtype):
+        return WIDER.get(value, value)
+    if isinstance(value, torch.Tensor) and value.dtype in WIDER:
+        return value.to(WIDER[value.dtype])
+    return value

@@ -1,0 +1,117 @@
+"""What the suite's modes over torch's operators share: the base class, and how a module is copied.
+
+A mode sees every operator that a module calls, also those inside ``torch.cond``,
+``torch.while_loop`` and operators of other libraries that are written in Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch._ops import HigherOrderOperator
+from torch.utils._python_dispatch import TorchDispatchMode
+
+T = TypeVar("T")
+
+# Operators of other namespaces are compositions: torch.library.custom_op, torchvision.
+BUILT_IN = {"aten", "prim", "prims"}
+KERNELS = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
+
+
+class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
+    """Hands every built-in operator to :meth:`compute`; compositions are entered."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # of the base
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if isinstance(func, HigherOrderOperator):
+            return call_higher_order(self, func, args, kwargs)
+        if func.namespace not in BUILT_IN:
+            with self:
+                return func.redispatch(KERNELS, *args, **kwargs)
+        return self.compute(func, args, kwargs)
+
+    def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The operator's result; within it the mode is off."""
+        raise NotImplementedError
+
+    def branch(self, chosen: Any, other: Any, operands: Any) -> Any:
+        """The result of ``torch.cond``."""
+        with self:
+            return chosen(*operands)
+
+
+def call_higher_order(mode: Any, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``torch.cond`` and ``torch.while_loop`` run eagerly under ``mode``; others without it."""
+    name = func.name()
+    if name == "cond" and not kwargs:
+        first, second, operands = args[1:] if len(args) > 3 else (*args[1:], ())
+        chosen, other = (first, second) if bool(args[0]) else (second, first)
+        return mode.branch(chosen, other, operands)
+    if name == "while_loop" and not kwargs:
+        condition, body, carried, *rest = args
+        extra = tuple(rest[0]) if rest else ()
+        with mode:
+            while bool(condition(*carried, *extra)):
+                carried = body(*carried, *extra)
+        return tuple(carried)
+    return func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def eagerly() -> Iterator[None]:
+    """Within it nothing is compiled: neither ``torch.compile`` nor ``torch.cond`` traces a module.
+
+    Hooks and modes reach every operator so, and a module's answer is eager's. Nothing is done
+    while torch's compiler is not loaded, which takes as long as torch itself.
+    """
+    if not _compiler_loaded():
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def called_eagerly(call: Callable[[], T]) -> T:
+    """What ``call`` gives within :func:`eagerly`; where it loads the compiler, a second call's."""
+    before = _compiler_loaded()
+    try:
+        with eagerly():
+            result = call()
+    except Exception:
+        if before or not _compiler_loaded():
+            raise
+    else:
+        if before or not _compiler_loaded():
+            return result
+    with eagerly():
+        return call()
+
+
+def _compiler_loaded() -> bool:
+    return "torch._dynamo" in sys.modules
+
+
+def copied(module: torch.nn.Module) -> torch.nn.Module:
+    """A deep copy, also of a module that keeps tensors which it computed.
+
+    torch copies no tensor that has a history, such as the ``weight`` that
+    ``torch.nn.utils.weight_norm`` keeps as a plain attribute; its value is copied instead.
+    """
+    memo: dict[int, Any] = {}
+    for part in module.modules():
+        for leaf in torch.utils._pytree.tree_leaves(list(vars(part).values())):
+            if isinstance(leaf, torch.Tensor) and not leaf.is_leaf:
+                memo[id(leaf)] = leaf.detach().clone()
+    return copy.deepcopy(module, memo)

@@ -1,0 +1,58 @@
+"""Inputs go to the parameters of their names."""
+
+import functools
+
+import pytest
+
+from onnx_conformance.workers.calls import call_of
+
+
+def in_order(x, y): ...
+def optional(input_ids=None, past=None, attention_mask=None): ...
+def keyword_only(x, *, y, flag=False): ...
+def variable(*inputs): ...
+def anything(**inputs): ...
+def in_a_dict(batch: dict[str, int]): ...
+def in_a_mapping(batch: "typing.Mapping[str, int]"): ...  # noqa: F821
+def one(input): ...
+
+
+@pytest.mark.parametrize(
+    ("function", "names", "given"),
+    [
+        (in_order, ("x", "y"), ((1, 2), {})),
+        (in_order, ("a", "b"), ((1, 2), {})),
+        (in_order, ("y", "x"), ((2, 1), {})),
+        (optional, ("input_ids", "attention_mask"), ((1,), {"attention_mask": 2})),
+        (optional, ("tokens", "attention_mask"), ((1,), {"attention_mask": 2})),
+        (keyword_only, ("x", "y"), ((1,), {"y": 2})),
+        (variable, ("x", "y"), ((1, 2), {})),
+        (anything, ("x", "y"), ((), {"x": 1, "y": 2})),
+        (in_a_dict, ("x", "y"), (({"x": 1, "y": 2},), {})),
+        (in_a_mapping, ("x", "y"), (({"x": 1, "y": 2},), {})),
+        (functools.partial(in_order, y=5), ("x",), ((1,), {})),
+    ],
+)
+def test_each_input_reaches_its_parameter(function, names, given):
+    call = call_of(function, names)
+    assert call.problem == ""
+    assert call(lambda *args, **named: (args, named), range(1, len(names) + 1)) == given
+
+
+@pytest.mark.parametrize(
+    ("function", "names"), [(in_order, ("x", "y")), (in_order, ("a", "b")), (one, ("x",))]
+)
+def test_a_call_in_order_needs_no_help(function, names):
+    assert call_of(function, names).plain
+
+
+@pytest.mark.parametrize(
+    ("function", "names", "words"),
+    [
+        (one, ("x", "y"), "takes 1 inputs (input), its spec names 2: x, y; if it takes them as"),
+        (in_order, ("x",), "takes 2 inputs (x, y), its spec names 1: x"),
+        (keyword_only, ("x",), "takes 2 to 3 inputs (x, y, flag), its spec names 1: x"),
+    ],
+)
+def test_too_many_or_too_few_inputs_are_told(function, names, words):
+    assert call_of(function, names).problem.startswith(words)
