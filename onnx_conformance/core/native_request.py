@@ -31,6 +31,7 @@ class ModelRequest(TypedDict):
     weights: str
     trained: bool
     seed: int
+    kernels: NotRequired[list[str]]
 
 
 class BatchNormRecord(TypedDict):

@@ -178,7 +178,9 @@ def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
     shape = None
     if kind.HasField("shape"):
         shape = [
-            dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or "?")
+            dim.dim_value
+            if dim.HasField("dim_value") and dim.dim_value >= 0
+            else dim.dim_param or "?"
             for dim in kind.shape.dim
         ]
     return {"name": value.name, "dtype": dtype, "shape": shape}

@@ -39,6 +39,8 @@ class Axis:
 
 
 Axes = tuple[tuple[str, Axis], ...]
+# Fields of a model's spec that are tuples of strings.
+OF_TEXTS = ("arguments", "packages", "libraries", "kernels", "notes")
 
 
 def sizes_of(axes: Axes, extent: float) -> dict[str, int]:
@@ -146,6 +148,10 @@ class ModelSpec:
             built with; else its module's source tells.
         reads: of a model from elsewhere, the data files that its builder and its calls open, with
             their SHA-256.
+        basis: of an ONNX file, one sentence on what a verdict against it rests on.
+        kernels: of an ONNX file, the operators (``domain:type``) that ONNX Runtime's kernels
+            compute in float64, because nothing else computes them rightly.
+        notes: what a reader should know of how it is fed, a line each.
     """
 
     name: str
@@ -165,6 +171,9 @@ class ModelSpec:
     on_request: bool = False
     fingerprint: str = ""
     reads: tuple[tuple[str, str], ...] = ()
+    basis: str = ""
+    kernels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def spec_as_data(spec: ModelSpec) -> dict[str, Any]:
@@ -183,7 +192,7 @@ def spec_from_data(data: Mapping[str, Any]) -> ModelSpec:
     axes = tuple((name, Axis(*sizes)) for name, *sizes in data["axes"])
     steps = data["preprocessing"]
     known = Preprocessing(**steps) if steps else None
-    tuples = {key: tuple(data[key]) for key in ("arguments", "packages", "libraries")}
+    tuples = {key: tuple(data[key]) for key in OF_TEXTS}
     reads = tuple((path, digest) for path, digest in data["reads"])
     made = {**data, **sides, **tuples, "axes": axes, "preprocessing": known, "reads": reads}
     return ModelSpec(**made)

@@ -28,6 +28,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "photographs": ("preprocess_levels",),
     "canary": ("least_move",),
     "localise": ("factor", "floor_ulp"),
+    "oracle": ("rounding_ulp", "noise_factor"),
     "approximation": ("sigmoid", "tanh", "elu", "softplus", "mish"),
     "sqnr": ("confidence", "least_db"),
     "task": (
@@ -64,7 +65,7 @@ STAND_IN = {
     "largest_scale": ("error_budget",),
 }
 # These shape the noise floor, which all cases of a model share: no override can change them.
-OF_THE_YARDSTICK = ("approximation",)
+OF_THE_YARDSTICK = ("approximation", "oracle")
 # What no honest figure lies outside of; a file that needs more has another problem.
 LIMITS: dict[str, tuple[float, float]] = {
     "factor": (0.0, 100.0),
@@ -83,6 +84,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "step_share": (0.5, 1.0),
     "preprocess_levels": (0.0, 8.0),
     "least_move": (1e-5, 1.0),
+    "rounding_ulp": (0.0, 1024.0),
+    "noise_factor": (0.0, 64.0),
     "roundoff": (1.0, 2.0**20),
     "largest_scale": (1.0, 1e6),
     "confidence": (0.9, 0.9999),

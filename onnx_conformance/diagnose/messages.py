@@ -33,6 +33,8 @@ def header(run: Run, profile: str) -> list[str]:
         f"conformance: {len(run.cases)} cases of {models} model(s); seed {settings.seed}, "
         f"{settings.weights} weights, profile {profile}, {settings.threads} thread(s) a worker",
         f"judged: {versions}",
+        *run.refused,
+        *run.notes,
     ]
 
 

@@ -125,7 +125,7 @@ class Collector:
         outcomes = [row["outcome"] for rows in self.rows.values() for row in rows]
         reached = any(outcome in ("passed", *RED) for outcome in outcomes)
         self.document = self._make_document(int(session.exitstatus))
-        self.problems += self._absent_requirements()
+        self.problems += [*self.run.refused, *self._absent_requirements()]
         self.problems += stale(self.run.known_failures, self.rows, self._operators())
         if session.exitstatus == pytest.ExitCode.OK and self.problems:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -193,7 +193,13 @@ class Collector:
             terminalreporter.write(
                 terminal.render(terminal.matrix(self.document), width=width, color=color)
             )
-        told = (terminal.surveyed, terminal.unsteady, terminal.known, terminal.absences)
+        told = (
+            terminal.bases,
+            terminal.surveyed,
+            terminal.unsteady,
+            terminal.known,
+            terminal.absences,
+        )
         for line in (line for lines in told for line in lines(self.document)):
             write(line)
         terminalreporter.write(

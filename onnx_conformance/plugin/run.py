@@ -42,7 +42,8 @@ def make_run(config: Any) -> PerfRun:
         *adopt_engines(option("engine"), option("call_limit")),
     )
     levels = tuple(dict.fromkeys(option("graph_level")))
-    models = _models(config)
+    refused: dict[str, str] = {}
+    models = _models(config, refused)
     calibration, evaluation = option("calibration_data") or "", option("evaluation_data") or ""
     if evaluation:
         adopt_evaluation(evaluation, calibration, models)
@@ -67,8 +68,6 @@ def make_run(config: Any) -> PerfRun:
         read_photograph(image)
     cases = tuple(select_cases(selection))
     refuse_idle(calibration, evaluation, cases)
-    if option("against"):
-        _refuse_itself(Path(option("against")), cases)
     tolerances = load_tolerances(Path(option("tolerances")))
     known = _known_failures(option("known_failures"))
     if selection.full:
@@ -77,25 +76,29 @@ def make_run(config: Any) -> PerfRun:
     cache_dir = Path(option("cache_dir")).absolute()
     if not (option("no_cache") or config.option.collectonly or config.option.help):
         Store(cache_dir)  # says at once if it cannot be written
+    settings = Settings(
+        seed=option("seed"),
+        weights=option("weights"),
+        cache_dir=cache_dir,
+        limit=option("call_limit"),
+        threads=option("threads"),
+        graph_level=levels[0] if len(levels) == 1 else Settings.graph_level,
+        in_process=option("in_process"),
+        ahead=not option("in_process"),
+        approximation=tolerances.defaults["approximation"],
+        first_finding=option("first_finding"),
+        min_placement=_least_placement(option("min_placement"), gate),
+        cpu_fallback=not option("no_cpu_fallback"),
+        calibration_data=calibration,
+        evaluation_data=evaluation,
+        limits=shipped_limits().changed(tuple(option("artifact_limit"))),
+        custom_op_libraries=_libraries(tuple(option("custom_op_library"))),
+    )
+    notes: tuple[str, ...] = ()
+    if option("against"):
+        cases, notes = without_itself(Path(option("against")), cases, settings)
     return PerfRun(
-        settings=Settings(
-            seed=option("seed"),
-            weights=option("weights"),
-            cache_dir=cache_dir,
-            limit=option("call_limit"),
-            threads=option("threads"),
-            graph_level=levels[0] if len(levels) == 1 else Settings.graph_level,
-            in_process=option("in_process"),
-            ahead=not option("in_process"),
-            approximation=tolerances.defaults["approximation"],
-            first_finding=option("first_finding"),
-            min_placement=_least_placement(option("min_placement"), gate),
-            cpu_fallback=not option("no_cpu_fallback"),
-            calibration_data=calibration,
-            evaluation_data=evaluation,
-            limits=shipped_limits().changed(tuple(option("artifact_limit"))),
-            custom_op_libraries=_libraries(tuple(option("custom_op_library"))),
-        ),
+        settings=settings,
         selection=selection,
         cases=cases,
         tolerances=tolerances,
@@ -103,6 +106,8 @@ def make_run(config: Any) -> PerfRun:
         required=required,
         models_from=tuple(option("models_from")),
         against=option("against") or "",
+        notes=notes,
+        refused=tuple(f"model '{name}' was refused: {why}" for name, why in refused.items()),
         frameworks=tuple(option("framework")),
         images=images,
         temporary_cache=option("no_cache"),
@@ -119,8 +124,12 @@ def make_run(config: Any) -> PerfRun:
     )
 
 
-def _models(config: Any) -> tuple[str, ...]:
-    """The chosen models, those from elsewhere among them, which are looked at now."""
+def _models(config: Any, refused: dict[str, str]) -> tuple[str, ...]:
+    """The chosen models, those from elsewhere among them, which are looked at now.
+
+    Args:
+        refused: is given the reasons of those that are refused while others are left.
+    """
     option = config.getoption
     files, asked = tuple(option("models_from")), tuple(option("model"))
     if config.option.help:
@@ -138,6 +147,7 @@ def _models(config: Any) -> tuple[str, ...]:
         weights=option("weights"),
         seed=option("seed"),
         limit=option("call_limit"),
+        refused=refused,
     )
 
 
@@ -168,20 +178,51 @@ def _libraries(named: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(str(Path(name).absolute()) for name in named)
 
 
-def _refuse_itself(against: Path, cases: tuple[Case, ...]) -> None:
-    """A file that is compared with itself passes, and proves nothing.
+def without_itself(
+    against: Path, cases: tuple[Case, ...], settings: Settings
+) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    """The cases without those that are the reference's own run, and notes on what is compared.
+
+    The reference is run on the processor without graph optimization. The same file under the same
+    conditions answers the same bits: that proves nothing. Under others, it tells what ONNX
+    Runtime's optimisation or the provider makes of the file.
+
+    Raises:
+        UsageError: no other case is left.
+    """
+    same = {path for path in {case.artifact for case in cases} if _is(against, Path(path))}
+    own = [case for case in cases if case.artifact in same and _is_reference(case, settings)]
+    kept = tuple(case for case in cases if case not in own)
+    if own and not kept:
+        raise UsageError(
+            f"--artifact {own[0].artifact} and --against {against} are the same file, or the same "
+            "bytes, and at graph level disabled on the cpu provider both sides are the same run: "
+            "comparing it with itself proves nothing; name another file, or a level to compare "
+            "with: --graph-level all"
+        )
+    notes = [
+        f"{case.artifact} is {against.name} itself: judged is what ONNX Runtime makes of it at "
+        f"graph level {case.graph_level or settings.graph_level} on {case.provider}"
+        for case in kept
+        if case.artifact in same
+    ]
+    notes += [f"{case.id}: not judged, because it is the reference's own run" for case in own]
+    return kept, tuple(dict.fromkeys(notes))
+
+
+def _is(against: Path, path: Path) -> bool:
+    """Whether two paths are one file, or two of the same bytes.
 
     Files that keep their weights elsewhere may be the same graph with other weights.
     """
+    if not path.is_file():
+        return False
     whole = b"location" not in against.read_bytes()
-    for path in dict.fromkeys(Path(case.artifact) for case in cases):
-        if path.is_file() and (
-            path.samefile(against) or (whole and file_digest(path) == file_digest(against))
-        ):
-            raise UsageError(
-                f"--artifact {path} and --against {against} are the same file, or the same bytes: "
-                "comparing it with itself proves nothing"
-            )
+    return path.samefile(against) or (whole and file_digest(path) == file_digest(against))
+
+
+def _is_reference(case: Case, settings: Settings) -> bool:
+    return (case.graph_level or settings.graph_level) == "disabled" and case.provider == "cpu"
 
 
 def _refuse_numbers(seed: int, threads: int, call_limit: float) -> None:

@@ -69,6 +69,8 @@ def make_case(
     return {
         "id": case.id,
         "model": case.model,
+        "basis": resolve_model(case.model).basis or None,
+        "notes": list(resolve_model(case.model).notes),
         "exporter": case.route,
         "opset_requested": case.opset or None,
         "opset": artifact.get("opset"),

@@ -83,6 +83,16 @@ def stages(time: dict[str, Any]) -> Table:
     return table
 
 
+def bases(document: dict[str, Any]) -> list[str]:
+    """Of each ONNX file in the native model's place: what verdicts rest on, and what it is fed."""
+    lines: dict[str, None] = {}
+    for case in document["cases"]:
+        for line in (case.get("basis"), *(case.get("notes") or ())):
+            if line:
+                lines[f"{case['model']}: {line}"] = None
+    return list(lines)
+
+
 def absences(document: dict[str, Any]) -> list[str]:
     """Why cases were skipped, each reason once with a count."""
     counts: dict[str, int] = {}

@@ -66,6 +66,7 @@ def model_request(model: ModelSpec, settings: Settings) -> ModelRequest:
         "weights": settings.weights,
         "trained": model.trained,
         "seed": settings.seed,
+        "kernels": list(model.kernels),
     }
 
 

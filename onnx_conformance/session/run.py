@@ -24,6 +24,8 @@ class Run:
     required: tuple[str, ...]
     models_from: tuple[str, ...]
     against: str
+    notes: tuple[str, ...]
+    refused: tuple[str, ...]  # a line each: the run goes on without these models, and is red
     frameworks: tuple[str, ...]
     images: tuple[Path, ...]
     temporary_cache: bool

@@ -29,6 +29,7 @@ def adopt(
     weights: str = "calibrated",
     seed: int = 0,
     limit: float = 300.0,
+    refused: dict[str, str] | None = None,
 ) -> tuple[str, ...]:
     """Register what files of users' register and what pointers among ``models`` name.
 
@@ -36,9 +37,12 @@ def adopt(
         files: Python files or modules with ``@register_model`` functions.
         models: as ``--model`` names them; plain names may be of the files or of ours.
         against: an ONNX file that takes the native model's place; then it alone is chosen.
+        refused: is given the reasons of refused models by name, if other models are left; without
+            it, the first refusal is raised.
 
     Returns:
-        The chosen models' names, in order: those asked for, or else all of the files.
+        The chosen models' names, in order: those asked for, or else all of the files. Those that
+        were refused are not among them.
 
     Raises:
         UsageError: one sentence on what is wrong with the files, models or their specs.
@@ -56,17 +60,32 @@ def adopt(
     found: list[str] = []
     declared: list[str] = []
     imported: dict[tuple[str, str], str] = {}
+    left_out: dict[str, str] = {}
     for files_of, pointers_of in looks:  # each in a process of its own, with its own framework
-        specs, modules, names = _described(files_of, pointers_of, plain, weights, seed, limit)
+        try:
+            specs, modules, names, reasons = _described(
+                files_of, pointers_of, plain, weights, seed, limit
+            )
+        except UsageError as error:
+            if not pointers_of:  # a file that cannot be read is no single model
+                raise
+            left_out[pointers_of[0].name] = str(error)
+            continue
         declared += names
+        left_out.update(reasons)
         _refuse_namesakes(imported, {spec.framework for spec in specs}, modules)
         for spec in specs:
             remember(spec.name, [*modules.values(), *(path for path, _ in spec.reads)])
             found.append(_registered(spec).name)
-    _refuse_unknown([name for name in plain if name not in MODELS], files, declared)
-    if not asked:
-        return tuple(found)
-    return tuple(pointer.name if (pointer := pointers.get(name)) else name for name in asked)
+    unknown = [name for name in plain if name not in MODELS and name not in left_out]
+    _refuse_unknown(unknown, files, declared)
+    named_so = [pointer.name if (pointer := pointers.get(name)) else name for name in asked]
+    chosen = tuple(name for name in named_so or found if name not in left_out)
+    if left_out and (refused is None or not chosen):
+        raise UsageError(next(iter(left_out.values())))
+    if refused is not None:
+        refused.update(left_out)
+    return chosen
 
 
 def _reference_file(against: str, weights: str, seed: int, limit: float) -> str:
@@ -76,8 +95,8 @@ def _reference_file(against: str, weights: str, seed: int, limit: float) -> str:
     pointer = Pointer(path.name, str(path.absolute()), "file")
     if not path.name.endswith(".onnx"):
         raise UsageError(f"--against {against}: must be an .onnx file")
-    ((spec,), _, _) = _described([], [pointer], [], weights, seed, limit)
-    return _registered(spec).name
+    specs, _, _, _ = _described([], [pointer], [], weights, seed, limit)
+    return _registered(specs[0]).name
 
 
 def _source(file: str) -> str:
@@ -136,8 +155,10 @@ def _described(
     weights: str,
     seed: int,
     limit: float,
-) -> tuple[list[ModelSpec], dict[str, str], list[str]]:
-    """The specs, the files of the user's modules behind them, and all names that these register."""
+) -> tuple[list[ModelSpec], dict[str, str], list[str], dict[str, str]]:
+    """The specs, the files of the user's modules behind them, all names that these register, and
+    why models were refused.
+    """
     worker = ProcessWorkerClient(BACKEND)
     try:
         data: list[dict[str, Any]] = worker.call(
@@ -151,6 +172,7 @@ def _described(
         )
         modules: dict[str, str] = worker.call("modules", limit)
         names: list[str] = worker.call("names", limit)
+        refused: dict[str, str] = worker.call("refused", limit)
     except WorkerDied as error:
         what = ", ".join([*files, *(pointer.name for pointer in pointers)])
         raise UsageError(f"looking at {what}: {error}") from error
@@ -161,7 +183,8 @@ def _described(
         raise UsageError(str(error)) from error
     finally:
         worker.close()
-    return [spec_from_data(one) for one in data], modules, names
+    reasons = {name: " ".join(reason.split()) for name, reason in refused.items()}
+    return [spec_from_data(one) for one in data], modules, names, reasons
 
 
 _SEEN: dict[str, dict[Path, str]] = {}

@@ -1,31 +1,37 @@
 """An ONNX file in the place of the native model: ``--artifact A --against B``.
 
 In float32 it is run by ONNX Runtime as it is written, without graph optimisation; in float64 by
-``onnx.reference``. A replica has its initialisers rounded otherwise; in half precision or TF32
-roundings are put into the graph.
+``onnx.reference``, as far as that computes the same function
+(:mod:`onnx_conformance.workers.onnx.agreement`). A replica has its weights rounded otherwise; in
+half
+precision or TF32 roundings are put into the graph.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
-from numpy.typing import NDArray
-from onnx import numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.core.graph_weights import collect_initializers, settings_of
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
-from onnx_conformance.workers.native import build, named_outputs, perturbed
+from onnx_conformance.workers.native import build, named_outputs
+from onnx_conformance.workers.onnx.agreement import Oracle, find_oracle
 from onnx_conformance.workers.onnx.constants import constants_of
+from onnx_conformance.workers.onnx.evaluator import Operator, evaluator_of, open_session, widened
 from onnx_conformance.workers.onnx.precision import doubled, rounded
+from onnx_conformance.workers.onnx.weights import (
+    batch_norms_of,
+    read_weights,
+    round_otherwise,
+    unused_of,
+)
 from onnx_conformance.workers.timing import Stopwatch, TimedCall
 
 
@@ -38,31 +44,17 @@ class OnnxBackend(Stopwatch):
         self._compute_modes: dict[str, Any] = {}
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
-        """Write the file's weights to ``path`` (npz): its floating constants but for scalars.
-
-        Scalars and what says how an operator works, such as a Clip's bounds or a Resize's scales,
-        become attributes in other forms of the same graph.
-        """
-        file = self._file(model)
-        loaded = onnx.load(file)
-        settings = settings_of(loaded)
-        stored = collect_initializers(onnx.load(file, load_external_data=False), file.parent)
-        arrays = {
-            name: array
-            for name, array in stored.items()
-            if array.ndim
-            and array.size
-            and np.issubdtype(array.dtype, np.floating)
-            and name not in settings
-        }
+        """Write the file's weights to ``path`` (npz): see :mod:`.weights`."""
+        loaded = onnx.load(self._file(model))
+        arrays = read_weights(loaded)
         np.savez(path, **arrays)  # type: ignore[arg-type] # its stub's **kwds
         names = [value.name for value in (*loaded.graph.input, *loaded.graph.output)]
         constants, values = constants_of(loaded)
         write_constants(path, values)
         return {
             "digest": digest_arrays(arrays),
-            "batch_norms": [],
-            "unused": [],
+            "batch_norms": batch_norms_of(loaded, arrays),
+            "unused": unused_of(loaded, arrays),
             "names": names,
             "constants": constants,
         }
@@ -76,14 +68,14 @@ class OnnxBackend(Stopwatch):
         approximation: Any = None,
     ) -> list[Arrays]:
         """Outputs of each set of inputs."""
-        compute_mode = self._compute_mode(self._file(model), precision)
+        compute_mode = self._compute_mode(model, precision)
         return [named_outputs(model, compute_mode(inputs)) for inputs in input_sets]
 
     def timed_call(
         self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
     ) -> TimedCall:
         """The file's inference to be timed, as it is written."""
-        compute_mode = self._compute_mode(self._file(model), "float32")
+        compute_mode = self._compute_mode(model, "float32")
         arrays = {name: np.array(inputs[name]) for name, _, _ in model["inputs"]}
         return TimedCall(lambda: compute_mode(arrays), lambda result: named_outputs(model, result))
 
@@ -99,8 +91,9 @@ class OnnxBackend(Stopwatch):
         """Every intermediate tensor: see :mod:`onnx_conformance.workers.onnx.trace`."""
         from onnx_conformance.workers.onnx.trace import trace
 
-        path = self._file(model)
-        return trace((_graph_at(path, one) for one in precisions), inputs, Path(folder))
+        path, by_runtime = self._file(model), _operators(model)
+        graphs = (_graph_at(path, one) for one in precisions)
+        return trace(graphs, inputs, Path(folder), by_runtime)
 
     def _file(self, model: ModelRequest) -> Path:
         path = Path(build(model))
@@ -108,39 +101,50 @@ class OnnxBackend(Stopwatch):
             self._path, self._compute_modes = path, {}
         return path
 
-    def _compute_mode(self, path: Path, precision: str) -> Any:
+    def _compute_mode(self, model: ModelRequest, precision: str) -> Any:
+        path = self._file(model)
         if precision not in self._compute_modes:
-            self._compute_modes[precision] = open_at(path, precision, self._threads)
+            chosen = _operators(model) if precision == "float64" else ()
+            self._compute_modes[precision] = open_at(path, precision, self._threads, chosen)
         return self._compute_modes[precision]
 
 
-def open_at(path: Path, precision: str, threads: int | None) -> Any:
+def _operators(model: ModelRequest) -> list[Operator]:
+    """The operators that ONNX Runtime's kernels compute in float64, of a request's texts."""
+    pairs = (text.partition(":") for text in model.get("kernels", []))
+    return [(domain, kind) for domain, _, kind in pairs]
+
+
+def open_at(
+    path: Path, precision: str, threads: int | None, by_runtime: Collection[Operator] = ()
+) -> Any:
     """A function from inputs to outputs, in order, at a precision.
+
+    Args:
+        by_runtime: the operators that ONNX Runtime's kernels compute in float64.
 
     Raises:
         NoDouble: float64 is asked for, and the graph has an operator without.
         CapabilityMissing: a device is named.
     """
     if precision == "float64":
-        evaluator = ReferenceEvaluator(_graph_at(path, precision))
-        return lambda inputs: evaluator.run(None, {n: _widened(a) for n, a in inputs.items()})
+        evaluator = evaluator_of(_graph_at(path, precision), by_runtime)
+        return lambda inputs: evaluator.run(None, {n: widened(a) for n, a in inputs.items()})
     if compute_mode(precision).device:
         raise CapabilityMissing(
             f"the file is run on the processor, not on {compute_mode(precision).device}"
         )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or 1
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     plain = precision == "float32"
     source = str(path) if plain else _graph_at(path, precision).SerializeToString()
-    session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    session = open_session(source, threads)
     return lambda inputs: session.run(
         None, {name: np.array(array) for name, array in inputs.items()}
     )
 
 
-def _widened(array: NDArray[Any]) -> NDArray[Any]:
-    return array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
+def oracle_at(path: Path, input_sets: Sequence[Arrays], threads: int | None) -> Oracle:
+    """How the file is computed in float64, and what a verdict against it rests on."""
+    return find_oracle(onnx.load(path), input_sets, threads)
 
 
 def _graph_at(path: Path, precision: str) -> onnx.ModelProto:
@@ -148,12 +152,8 @@ def _graph_at(path: Path, precision: str) -> onnx.ModelProto:
     model, known = onnx.load(path), compute_mode(precision)
     if known.precision == "float64":
         return doubled(model)
-    for tensor in model.graph.initializer if known.replica else ():
-        array = numpy_helper.to_array(tensor)
-        if array.size == 1:
-            continue  # an exponent or an epsilon: no weight that folding rounds
-        array = perturbed(tensor.name, array, precision)
-        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    if known.replica:
+        round_otherwise(model, precision)
     return rounded(model, known.precision) if known.rounded else model
 
 

@@ -24,7 +24,15 @@ from onnx import (
 from onnx_conformance.workers.liberties import SPLIT, STORED
 
 NARROW = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
-STANDARD = ("", "ai.onnx")
+TYPES = ("to", "dtype", "output_datatype")  # attributes that name an element type
+# Operators whose result is float32 unless an attribute says otherwise, and that attribute.
+FLOAT_BY_DEFAULT = {
+    "BlackmanWindow": "output_datatype",
+    "ConstantOfShape": "value",
+    "HammingWindow": "output_datatype",
+    "HannWindow": "output_datatype",
+    "MelWeightMatrix": "output_datatype",
+}
 # Operators whose result is defined by a narrow type: in float64 they would be another function.
 ROUNDING = ("Quantize", "Dequantize", "QLinear", "Integer", "Random", "Bernoulli", "Multinomial")
 
@@ -37,7 +45,7 @@ def doubled(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose floating tensors are float64.
 
     Raises:
-        NoDouble: an operator that is not ONNX's own, or that is about rounding.
+        NoDouble: an operator that is about rounding.
     """
     twin = onnx.ModelProto()
     twin.CopyFrom(model)
@@ -60,11 +68,12 @@ def _widen_graph(graph: GraphProto) -> None:
 
 
 def _widen_node(node: NodeProto) -> None:
-    if node.domain not in STANDARD or any(word in node.op_type for word in ROUNDING):
+    if any(word in node.op_type for word in ROUNDING):
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         raise NoDouble(f"operator {name} has no float64 counterpart")
+    _write_default(node)
     for attribute in node.attribute:
-        if attribute.name == "to" and attribute.i in NARROW:
+        if attribute.name in TYPES and attribute.i in NARROW:
             attribute.i = TensorProto.DOUBLE
         elif attribute.name in ("value_float", "value_floats") and node.op_type == "Constant":
             _as_tensor(attribute)
@@ -72,6 +81,18 @@ def _widen_node(node: NodeProto) -> None:
             _widen_tensor(attribute.t)
         for graph in _graphs(attribute):
             _widen_graph(graph)
+
+
+def _write_default(node: NodeProto) -> None:
+    """Write an element type out where it is float32 because nothing else is said."""
+    name = FLOAT_BY_DEFAULT.get(node.op_type)
+    if name is None or any(attribute.name == name for attribute in node.attribute):
+        return
+    if node.op_type == "ConstantOfShape":
+        zero = numpy_helper.from_array(np.zeros(1, np.float64))
+        node.attribute.append(onnx.helper.make_attribute(name, zero))
+    else:
+        node.attribute.append(onnx.helper.make_attribute(name, int(TensorProto.DOUBLE)))
 
 
 def _graphs(attribute: AttributeProto) -> Iterator[GraphProto]:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx.reference import ReferenceEvaluator
 
 from onnx_conformance.core.traces import Array, NativeTraced, measure_noise_floors, save
+from onnx_conformance.workers.onnx.evaluator import Operator, evaluator_of, widened
 
 
-def trace(models: Iterable[onnx.ModelProto], inputs: dict[str, Array], folder: Path) -> list[Any]:
+def trace(
+    models: Iterable[onnx.ModelProto],
+    inputs: dict[str, Array],
+    folder: Path,
+    by_runtime: Collection[Operator] = (),
+) -> list[Any]:
     """The tensors of the first graph, a float64 one; the others are float32 and noise floors.
 
     Args:
         models: the same graph in float64, in float32, and rounded otherwise.
         folder: where the tensors are written.
+        by_runtime: the operators that ONNX Runtime's kernels compute.
     """
     records: list[NativeTraced] = []
     names: list[str] = []
     for place, model in enumerate(models):
         wide = place == 0
-        values = _values(model, inputs, wide)
+        values = _values(model, inputs, wide, by_runtime)
         if wide:
             names = [name for name in values if values[name].dtype.kind == "f"]
             records = _describe(model, names, values, folder)
@@ -33,13 +39,12 @@ def trace(models: Iterable[onnx.ModelProto], inputs: dict[str, Array], folder: P
     return records
 
 
-def _values(model: onnx.ModelProto, inputs: dict[str, Array], wide: bool) -> dict[str, Array]:
+def _values(
+    model: onnx.ModelProto, inputs: dict[str, Array], wide: bool, by_runtime: Collection[Operator]
+) -> dict[str, Array]:
     """Inputs and every node's outputs that are arrays, in the order in which they are made."""
-    given = {
-        name: array.astype(np.float64) if wide and array.dtype.kind == "f" else array
-        for name, array in inputs.items()
-    }
-    evaluator: Any = ReferenceEvaluator(model)
+    given = {name: widened(array) if wide else array for name, array in inputs.items()}
+    evaluator: Any = evaluator_of(model, by_runtime)
     found = evaluator.run(None, given, intermediate=True)
     made = [name for node in model.graph.node for name in node.output if name in found]
     values = {**given, **{name: found[name] for name in made}}

@@ -10,7 +10,7 @@ from typing import Any
 
 from onnx_conformance.catalog.models import ZOO, Declaration, Pointer
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import ModelSpec, spec_as_data
+from onnx_conformance.core.spec import spec_as_data
 from onnx_conformance.workers.user_model.describe import specify
 from onnx_conformance.workers.user_model.import_code import load_file, load_module, user_modules
 
@@ -21,12 +21,16 @@ class UserModelBackend:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._names: list[str] = []
+        self._refused: dict[str, str] = {}
 
     def describe(
         self, files: list[str], pointers: list[dict[str, str]], wanted: list[str], weights: str,
         seed: int,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Specs, as plain data, of the models that files register and pointers name.
+
+        A model that is refused is left out, and :meth:`refused` tells why; if none is left, the
+        first refusal is raised.
 
         Args:
             files: Python files or modules.
@@ -49,34 +53,22 @@ class UserModelBackend:
             found.append(_pointed(Pointer(**pointer)))
             self._names.append(found[-1][0].name)
         _refuse_twice([one.name for one, _, _ in found])
-        return [
-            spec_as_data(self._specified(one, reference, arguments, weights, seed, found))
-            for one, reference, arguments in found
-        ]
+        specs: list[dict[str, Any]] = []
+        self._refused = {}
+        for one, reference, arguments in found:
+            try:
+                spec = specify(one, reference, arguments, weights, seed, threads=self._threads)
+            except UsageError as error:
+                self._refused[one.name] = str(error)
+                continue
+            specs.append(spec_as_data(spec))
+        if self._refused and not specs:
+            raise UsageError(next(iter(self._refused.values())))
+        return specs
 
-    def _specified(
-        self,
-        one: Declaration,
-        reference: str,
-        arguments: tuple[str, ...],
-        weights: str,
-        seed: int,
-        found: list[tuple[Declaration, str, tuple[str, ...]]],
-    ) -> ModelSpec:
-        """The spec of one model; of several that are chosen, a refusal tells how to leave it out.
-
-        Raises:
-            UsageError: what is wrong with the model.
-        """
-        try:
-            return specify(one, reference, arguments, weights, seed, threads=self._threads)
-        except UsageError as error:
-            others = [other.name for other, _, _ in found if other.name != one.name]
-            if not others:
-                raise
-            shown = " ".join(f"--model {name}" for name in others[:5])
-            more = " ..." if len(others) > 5 else ""
-            raise UsageError(f"{error}; to judge the others without it: {shown}{more}") from error
+    def refused(self) -> dict[str, str]:
+        """Why chosen models were refused in the last description, by name."""
+        return self._refused
 
     def names(self) -> list[str]:
         """What was described, and what else the files register."""

@@ -14,7 +14,7 @@ import numpy as np
 from onnx_conformance.core.domains import Real, default_domain
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.native_request import digest_arrays
-from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.core.spec import Axes, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.calls import call_of
 from onnx_conformance.workers.user_model.infer_spec import BATCH
@@ -36,6 +36,9 @@ class Looked:
         run: its outputs on a set of inputs, named in order.
         changed: whether its weights are no longer those that it was built with.
         float64_problem: why it cannot be computed in float64, or None.
+        axes: the sizes of symbolic axes, where the model itself was found to need others.
+        notes: what a reader should know of how it is fed, a line each.
+        oracle: of an ONNX file, how it is computed in float64 (an ``onnx_agreement.Oracle``).
     """
 
     framework: str
@@ -47,10 +50,16 @@ class Looked:
     changed: Callable[[], bool]
     float64_problem: Callable[[Inputs], str | None]
     refuses: Callable[[Sequence[str]], str] = lambda names: ""
+    axes: Axes = ()
+    notes: tuple[str, ...] = ()
+    oracle: Callable[[Sequence[Inputs]], Any] | None = None
 
 
-def look(name: str, model: Any, threads: int | None) -> Looked:
+def look(name: str, model: Any, threads: int | None, declared: Sequence[TensorSpec] = ()) -> Looked:
     """Look at ``model``, in eval mode.
+
+    Args:
+        declared: the inputs, where its registration names them.
 
     Raises:
         UsageError: it is no model.
@@ -63,7 +72,7 @@ def look(name: str, model: Any, threads: int | None) -> Looked:
     if isinstance(model, Path):
         from onnx_conformance.workers.user_model.onnx_reference import look_at_file
 
-        return look_at_file(model, threads)
+        return look_at_file(model, threads, declared)
     if callable(model) and not isinstance(model, type):
         return _look_at_python(model)
     raise UsageError(

@@ -76,8 +76,9 @@ def _specified(
         if problem is not None:
             raise UsageError(f"model '{one.name}': {problem}")
     model, examples = _built(one, arguments, weights, seed)
-    looked = look(one.name, model, threads)
+    looked = look(one.name, model, threads, one.inputs)
     inputs = one.inputs or inferred_inputs(one, examples, looked)
+    one = replace(one, axes=one.axes or looked.axes)
     axes = checked_axes(one, inputs)
     check_inputs(one.name, inputs, looked)
     if one.calibrate:
@@ -89,8 +90,10 @@ def _specified(
     outputs = checked_outputs(one, inputs, axes, answers)
     check_steady(one.name, looked, inputs, axes, answers[0][2])
     oracle = one.oracle and looked.framework != "python"
-    if oracle and looked.framework == "onnx":  # it is as it is: allclose has to do
-        oracle = looked.float64_problem(RUNS[0].inputs(inputs, axes)) is None
+    found: Any = None
+    if oracle and looked.oracle is not None:  # a file is as it is: without, allclose has to do
+        found = looked.oracle([recipe.inputs(inputs, axes) for recipe in RUNS])
+        oracle = not found.problem
     elif oracle:
         check_oracle(one.name, looked, inputs, RUNS[0].inputs(inputs, axes))
     spec = ModelSpec(
@@ -108,6 +111,9 @@ def _specified(
         axes=axes,
         oracle=oracle,
         libraries=libraries,
+        basis=found.basis if found else "",
+        kernels=found.kernels if found else (),
+        notes=looked.notes,
     )
     return spec, _fingerprint(looked, [outputs for _, _, outputs in answers])
 

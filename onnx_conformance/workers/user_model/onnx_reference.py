@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnx_conformance.core.domains import default_domain
+from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.onnx_file import inspect
-from onnx_conformance.core.spec import Shape, TensorSpec
+from onnx_conformance.core.onnx_file import inspect, load_model
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.workers.onnx.backend import digest_of, open_at
+from onnx_conformance.workers.onnx.agreement import Oracle
+from onnx_conformance.workers.onnx.backend import digest_of, open_at, oracle_at
 from onnx_conformance.workers.user_model.build import Answer, Looked
-from onnx_conformance.workers.user_model.infer_spec import BATCH
+from onnx_conformance.workers.user_model.file_axes import (
+    Shaped,
+    accepted,
+    namings,
+    shape_of,
+    with_batch,
+    without_signs,
+)
+from onnx_conformance.workers.user_model.input_ranges import Graph, Range, notes_of, range_of
+
+NUMBERS = "fiub"  # NumPy's kinds of numbers and truth values
 
 
 def file(path: str) -> Path:
@@ -22,56 +34,101 @@ def file(path: str) -> Path:
     return Path(path)
 
 
-def look_at_file(path: Path, threads: int | None) -> Looked:
+def look_at_file(path: Path, threads: int | None, declared: Sequence[TensorSpec] = ()) -> Looked:
     """Look at an ONNX file.
 
+    Args:
+        declared: the inputs where the user says what they are: nothing is guessed then.
+
     Raises:
-        UsageError: it is none, or cannot be opened.
+        UsageError: it is none, or cannot be opened, or refuses what its inputs seem to be.
     """
     facts = inspect(path)
-    inputs = tuple(_spec(tensor) for tensor in facts["inputs"])
     names = [tensor["name"] for tensor in facts["outputs"]]
     try:
         compute_mode = open_at(path, "float32", threads)
     except Exception as error:
         raise UsageError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
 
-    def run(input_set: Inputs) -> Answer:
-        return dict(zip(names, compute_mode(input_set), strict=True))
+    def run(inputs: Inputs) -> Answer:
+        return dict(zip(names, compute_mode(inputs), strict=True))
 
-    def float64_problem(input_set: Inputs) -> str | None:
-        try:
-            outputs = open_at(path, "float64", threads)(input_set)
-        except Exception as error:  # noqa: BLE001 - an operator that the evaluator lacks
-            return " ".join(str(error).split())[:200]
-        kinds = [array.dtype for array in outputs if np.issubdtype(array.dtype, np.floating)]
-        narrow = [str(kind) for kind in kinds if kind != np.float64]
-        return f"an output is {narrow[0]}" if narrow else None
+    def oracle(input_sets: Sequence[Inputs]) -> Oracle:
+        return oracle_at(path, input_sets, threads)
 
-    count = len(inputs)
+    labels = tuple(tensor["name"] for tensor in facts["inputs"])
+    _refuse_strangers(path, declared, labels)
+    found = (
+        Shaped(tuple(declared), ()) if declared else _shaped(path, facts["inputs"], compute_mode)
+    )
     return Looked(
-        "onnx", tuple(spec.name for spec in inputs), (count, count), inputs, digest_of(path), run,
-        lambda: False, float64_problem,
+        "onnx", labels, (len(labels), len(labels)), found.inputs, digest_of(path), run,
+        lambda: False, lambda inputs: oracle([inputs]).problem or None,
+        axes=found.axes, notes=found.notes, oracle=oracle,
     )  # fmt: skip
 
 
-def _spec(tensor: dict[str, Any]) -> TensorSpec:
-    """An input as the file describes it. Its first axis is the batch, whatever it is called."""
-    shape, name, dtype = tensor["shape"] or [], tensor["name"], tensor["dtype"]
-    if not shape or not isinstance(shape[0], str):
+def _refuse_strangers(path: Path, declared: Sequence[TensorSpec], labels: Sequence[str]) -> None:
+    """A file's inputs have names, which a declaration must use."""
+    strange = [spec.name for spec in declared if spec.name not in labels]
+    if strange:
         raise UsageError(
-            f"input '{name}' has a batch of {shape[0] if shape else 'no axis'}; files are compared "
-            "at several batch sizes: export it with a dynamic batch axis"
+            f"{path.name} has no input '{strange[0]}'; its inputs are {', '.join(labels)}: name "
+            "them so in inputs=[...]"
         )
-    dims: Shape = (
-        BATCH,
-        *(f"{name}_dim_{a}" if dim == "?" else dim for a, dim in list(enumerate(shape))[1:]),
-    )
-    domain = default_domain(dtype)
-    if domain is None:
+
+
+def _shaped(path: Path, tensors: Sequence[dict[str, Any]], run: Any) -> Shaped:
+    """The file's inputs, with ranges read from its graph and sizes that it accepts."""
+    graph = Graph(load_model(path, weights=False))
+    for tensor in tensors:
+        _refuse_kind(tensor)
+    ranges = {
+        t["name"]: range_of(graph, t["name"], t["dtype"], len(t["shape"] or [])) for t in tensors
+    }
+    written = {t["name"]: shape_of(t["name"], t["shape"] or []) for t in tensors}
+    shapes = with_batch(without_signs(written))
+    compute_modes, first = list(namings(shapes)), None
+    for chosen in _guesses(ranges):
+        specs = [
+            TensorSpec(
+                t["name"], compute_modes[0][t["name"]], t["dtype"], domain=chosen[t["name"]].domain
+            )
+            for t in tensors
+        ]
+        try:
+            found = accepted(specs, compute_modes, run)
+        except UsageError as error:
+            first = first or error
+            continue
+        known = {spec.name: (spec.shape, spec.dtype) for spec in found.inputs}
+        notes = (*notes_of(str(path), known, chosen), *found.notes)
+        return Shaped(found.inputs, found.axes, notes)
+    assert first is not None
+    raise first
+
+
+def _guesses(ranges: dict[str, Range]) -> list[dict[str, Range]]:
+    """The ranges, then smaller ones where they are assumed."""
+    if all(one.known for one in ranges.values()):
+        return [ranges]
+    smaller = [Integers(0, 2), Integers(1, 2)]
+    why = "nothing in the file bounds it, and it refuses larger numbers"
+    return [ranges] + [
+        {
+            name: one if one.known else Range(domain, why, known=False)
+            for name, one in ranges.items()
+        }
+        for domain in smaller
+    ]
+
+
+def _refuse_kind(tensor: dict[str, Any]) -> None:
+    """Inputs that are no tensors of numbers."""
+    dtype = tensor["dtype"]
+    if dtype == "?" or np.dtype(dtype).kind not in NUMBERS:
+        kind = "no tensor" if dtype == "?" else f"of {'text' if dtype == 'object' else dtype}"
         raise UsageError(
-            f"input '{name}' is {dtype}, and a file does not say of which range: register it in a "
-            f"file for --models-from, as a function that returns pathlib.Path(FILE), with inputs="
-            f'[TensorSpec("{name}", {tuple(dims)}, "{dtype}", domain=Integers(0, N))]'
+            f"input '{tensor['name']}' is {kind}; files are compared on tensors of numbers and "
+            "truth values: cut the file behind such an input (onnx.utils.extract_model)"
         )
-    return TensorSpec(name, dims, dtype, domain=domain)

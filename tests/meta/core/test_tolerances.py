@@ -55,6 +55,9 @@ defaults:
     elu: 0.75
     softplus: 2.75
     mish: 4.25
+  oracle:
+    rounding_ulp: 256.0
+    noise_factor: 16.0
   sqnr:
     confidence: 0.99
     least_db: 6.0

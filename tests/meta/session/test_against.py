@@ -1,11 +1,17 @@
 """Two ONNX files compared with each other: the one stands in the native model's place."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case
+from onnx_conformance.plugin.run import without_itself
 from onnx_conformance.workers.onnx.precision import NoDouble, doubled
 from tests.meta.running import run_suite
 
@@ -85,19 +91,13 @@ def test_bad_input_is_told(tmp_path, options, words):
     assert words in ran.text
 
 
-@pytest.mark.parametrize(
-    ("made", "words"),
-    [({"batch": 1}, "has a batch of 1"), ({"dtype": TensorProto.INT32}, "does not say of which")],
-)
-def test_a_file_that_cannot_be_fed_at_will(tmp_path, made, words):
-    path = perceptron(tmp_path / "odd.onnx", **made)
-    ran = run_suite(tmp_path, *ORDINARY, f"--against={path}", f"--artifact={path}")
-    assert ran.status == 4
-    assert words in ran.text
+def cases_of(artifact, *levels, provider="cpu"):
+    case = Case("before.onnx", "given", 0, provider, artifact=str(artifact), label="after")
+    return tuple(replace(case, graph_level=level) for level in levels or ("",))
 
 
 @pytest.mark.parametrize("how", ["itself", "a link", "a copy"])
-def test_a_file_beside_itself_proves_nothing(tmp_path, how):
+def test_a_file_beside_itself_is_no_proof_where_both_sides_are_the_same_run(tmp_path, how):
     path, other = perceptron(tmp_path / "one.onnx"), tmp_path / "other.onnx"
     if how == "itself":
         other = path
@@ -105,9 +105,28 @@ def test_a_file_beside_itself_proves_nothing(tmp_path, how):
         other.symlink_to(path)
     else:
         other.write_bytes(path.read_bytes())
-    ran = run_suite(tmp_path, *ORDINARY, f"--against={path}", f"--artifact={other}")
-    assert ran.status == 4
-    assert "comparing it with itself proves nothing" in ran.text
+    settings = Settings(cache_dir=tmp_path, graph_level="disabled")
+    with pytest.raises(UsageError, match="comparing it with itself proves nothing"):
+        without_itself(path, cases_of(other), settings)
+
+
+def test_a_file_beside_itself_asks_what_the_optimiser_makes_of_it(tmp_path):
+    path = perceptron(tmp_path / "one.onnx")
+    settings = Settings(cache_dir=tmp_path)
+    kept, notes = without_itself(path, cases_of(path), settings)
+    assert kept == cases_of(path)
+    assert "judged is what ONNX Runtime makes of it at graph level all on cpu" in notes[0]
+    kept, notes = without_itself(path, cases_of(path, "disabled", "basic", "all"), settings)
+    assert [case.graph_level for case in kept] == ["basic", "all"]
+    assert "not judged, because it is the reference's own run" in notes[-1]
+    other = replace(settings, graph_level="disabled")
+    assert without_itself(path, cases_of(path, provider="cuda"), other)[0]
+
+
+def test_another_file_is_judged_at_every_level(tmp_path):
+    path, other = perceptron(tmp_path / "a.onnx"), perceptron(tmp_path / "b.onnx", flip=True)
+    cases = cases_of(other, "disabled", "all")
+    assert without_itself(path, cases, Settings(cache_dir=tmp_path)) == (cases, ())
 
 
 def test_the_doubled_graph_is_the_graph_in_float64(tmp_path):

@@ -11,6 +11,7 @@ from onnx_conformance.core.domains import Choice, Integers, Real
 from onnx_conformance.core.errors import StageFailure, UsageError, WorkerError
 from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import spec_as_data, spec_from_data
+from onnx_conformance.session import user_models
 from onnx_conformance.session.external_artifacts import external_cases
 from onnx_conformance.session.user_models import BACKEND, adopt, refuse_edited
 from onnx_conformance.session.worker_client import ProcessWorkerClient
@@ -458,3 +459,33 @@ def test_make_hands_on_a_path_with_spaces_and_several_paths(tmp_path, target):
         told = ["make", "-n", target, "BASELINE=kept", f"MODELS_FROM={given}"]
         ran = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
         assert words in ran.stdout
+
+
+SOME_REFUSED = """
+@register_model("right", inputs=[X])
+def right():
+    return nn.Linear(4, 2)
+
+
+@register_model("wrong", inputs=[X])
+def wrong():
+    return nn.Linear(5, 2)
+"""
+
+
+def test_one_refused_model_does_not_refuse_its_file(tmp_path, monkeypatch):
+    path = tmp_path / "some_refused.py"
+    path.write_text(HEAD + SOME_REFUSED)
+    monkeypatch.setattr(user_models, "_registered", lambda spec: spec)
+    refused = {}
+    assert user_models.adopt([str(path)], [], refused=refused) == ("right",)
+    assert list(refused) == ["wrong"]
+    assert "refuses what its spec describes" in refused["wrong"]
+
+
+def test_where_nothing_is_left_the_first_refusal_is_raised(tmp_path, monkeypatch):
+    path = tmp_path / "all_refused.py"
+    path.write_text(HEAD + SOME_REFUSED)
+    monkeypatch.setattr(user_models, "_registered", lambda spec: spec)
+    with pytest.raises(UsageError, match="model 'wrong'"):
+        user_models.adopt([str(path)], ["wrong"], refused={})

@@ -1,0 +1,124 @@
+"""Which tensors of an ONNX file are weights: initialisers and constants, in subgraphs too.
+
+What shapes a computation is none: an exponent, a bound, a scale of Resize, a value to compare with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from onnx_conformance.core.native_request import BatchNormRecord
+from onnx_conformance.core.onnx_file import answering_nodes, every_graph
+from onnx_conformance.workers.native import perturbed
+
+FLOATING = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+# Operator -> the inputs that are no weights; None for all of them.
+SETTINGS: dict[str, tuple[int, ...] | None] = {
+    "Clip": (1, 2),
+    "Pad": (1, 2, 3),
+    "Pow": (1,),
+    "OneHot": None,
+    "Resize": (1, 2, 3),
+    "Upsample": (1,),
+    "Range": None,
+    "Equal": None,
+    "Less": None,
+    "LessOrEqual": None,
+    "Greater": None,
+    "GreaterOrEqual": None,
+    "Mod": None,
+    "QuantizeLinear": (1, 2),
+    "DequantizeLinear": (1, 2),
+    "NonMaxSuppression": (2, 3, 4),
+    "ConstantOfShape": None,
+}
+
+
+def weights_of(model: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:
+    """Name and message of every floating weight of at least one axis; changes reach ``model``."""
+    settings = set(_settings(model))
+    for graph, _ in every_graph(model):
+        stored = list(graph.initializer) if isinstance(graph, onnx.GraphProto) else []
+        named = [(tensor.name, tensor) for tensor in stored]
+        named += [
+            (node.output[0], attribute.t)
+            for node in graph.node
+            if node.op_type == "Constant"
+            for attribute in node.attribute
+            if attribute.name == "value"
+        ]
+        for name, tensor in named:
+            if tensor.data_type in FLOATING and tensor.dims and name not in settings:
+                yield name, tensor
+
+
+def _settings(model: onnx.ModelProto) -> Iterator[str]:
+    for graph, _ in every_graph(model):
+        for node in graph.node:
+            if node.op_type in SETTINGS:
+                places = SETTINGS[node.op_type]
+                chosen = range(len(node.input)) if places is None else places
+                yield from (node.input[p] for p in chosen if p < len(node.input))
+
+
+def read_weights(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+    """The weights as arrays by name; of equal names in several graphs the first."""
+    found: dict[str, NDArray[Any]] = {}
+    for name, tensor in weights_of(model):
+        array = numpy_helper.to_array(tensor)
+        if np.issubdtype(array.dtype, np.floating):  # bfloat16 is none of NumPy's
+            found.setdefault(name, array)
+    return found
+
+
+def round_otherwise(model: onnx.ModelProto, replica: str) -> None:
+    """Change the weights of ``model`` by what rounding may, as :func:`perturbed` draws it."""
+    for name, tensor in weights_of(model):
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        array = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            changed = perturbed(name, array, replica)
+        kept = np.where(np.isfinite(changed), changed, array)  # the largest number stays finite
+        label = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(kept, label))
+
+
+def batch_norms_of(model: onnx.ModelProto, weights: Mapping[str, Any]) -> list[BatchNormRecord]:
+    """The BatchNormalizations that an optimiser may fold into what stands before or behind them.
+
+    Args:
+        weights: those of :func:`read_weights`.
+    """
+    found: list[BatchNormRecord] = []
+    for graph, _ in every_graph(model):
+        for node in graph.node:
+            if node.op_type != "BatchNormalization" or len(node.input) < 5:
+                continue
+            gamma, beta, mean, variance = node.input[1:5]
+            if mean not in weights or variance not in weights:
+                continue
+            epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+            found.append(
+                {
+                    "gamma": gamma,
+                    "beta": beta,
+                    "mean": mean,
+                    "variance": variance,
+                    "epsilon": epsilon,
+                }
+            )
+    return found
+
+
+def unused_of(model: onnx.ModelProto, weights: Mapping[str, Any]) -> list[str]:
+    """The weights from which no path leads to an output: a file without them is the same."""
+    read = {name for node in answering_nodes(model) for name in (*node.input, *node.output)}
+    read |= {value.name for value in model.graph.output}
+    return [name for name in weights if name not in read]

@@ -1,0 +1,232 @@
+"""The axes of an ONNX file's inputs: which is the batch, and which sizes the others may have.
+
+A file names its axes or leaves them open, and says nothing of sizes: what it accepts is found by
+running it, from small and ordinary sizes on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from onnx_conformance.core.domains import Draw
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import Axes, Axis, Dim, Shape, TensorSpec
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.workers.user_model.infer_spec import BATCH
+
+SIGNS = "+-*/()"
+OPEN = "?"  # an axis without a size or a name
+# Ranges for an axis, tried in order: any size, then what networks of many strides ask for.
+RANGES = (
+    Axis(), Axis(4, 24), Axis(8, 40, 8), Axis(16, 64, 16), Axis(32, 96, 32), Axis(64, 128, 32),
+    Axis(224, 288, 32), Axis(512, 1024, 512),
+)  # fmt: skip
+# Sizes that an axis which is open in name alone may be fixed to inside, tried in order.
+SIZES = (32, 48, 64, 28, 80, 96, 112, 128, 16, 8, 160, 192, 224, 256, 1, 3, 299, 320, 512)
+MOST_TRIALS = 200
+
+Run = Callable[[Inputs], Any]
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """Inputs that the file accepts, with their axes' sizes, and notes on what was found."""
+
+    inputs: tuple[TensorSpec, ...]
+    axes: Axes
+    notes: tuple[str, ...] = ()
+
+
+def shape_of(name: str, dims: Sequence[Dim]) -> list[Dim]:
+    """The dimensions as the file has them: ``?`` for open, whole numbers, or names.
+
+    Of a name such as ``past+1`` the signs are kept: it may be a size that follows from another.
+
+    Raises:
+        UsageError: an axis of size 0.
+    """
+    found: list[Dim] = []
+    for axis, dim in enumerate(dims):
+        if dim == 0:
+            raise UsageError(
+                f"input '{name}' has a size of 0 on axis {axis}, so ONNX Runtime feeds it nothing "
+                "else: an axis of any size has a name, or no size at all "
+                "(onnx.tools.update_model_dims writes one)"
+            )
+        if isinstance(dim, int):
+            found.append(dim if dim > 0 else OPEN)
+        else:
+            found.append(re.sub(r"[^A-Za-z0-9_?+*/()-]", "_", dim.replace(" ", "")) or OPEN)
+    return found
+
+
+def without_signs(shapes: Mapping[str, Sequence[Dim]]) -> dict[str, list[Dim]]:
+    """The shapes, with names instead of expressions of which a part is no axis of its own."""
+    plain = {dim for dims in shapes.values() for dim in dims if isinstance(dim, str)}
+
+    def settled(dim: Dim) -> Dim:
+        if not isinstance(dim, str) or not set(dim) & set(SIGNS):
+            return dim
+        parts = re.findall(r"[A-Za-z_]\w*", dim)
+        follows = bool(parts) and set(parts) <= plain and dim.count("/") == 2 * dim.count("//")
+        return dim if follows else re.sub(r"\W", "_", dim)
+
+    return {name: [settled(dim) for dim in dims] for name, dims in shapes.items()}
+
+
+def with_batch(shapes: Mapping[str, Sequence[Dim]]) -> dict[str, list[Dim]]:
+    """The shapes with their batch axis called so: the first where it is open.
+
+    Of an input whose first axis has a size, an axis that bears the batch's name.
+    """
+    firsts = {dims[0] for dims in shapes.values() if dims and isinstance(dims[0], str)} - {OPEN}
+    found = {}
+    for name, dims in shapes.items():
+        if dims and isinstance(dims[0], str):
+            found[name] = [BATCH, *dims[1:]]
+            continue
+        places = [place for place, dim in enumerate(dims) if dim in firsts]
+        found[name] = [BATCH if place in places[:1] else dim for place, dim in enumerate(dims)]
+    return found
+
+
+def namings(shapes: Mapping[str, Sequence[Dim]]) -> Iterator[dict[str, Shape]]:
+    """Names for axes without: each its own; or one for each place; or the batch where none is."""
+
+    def named(label: Callable[[str, int, Sequence[Dim]], str]) -> dict[str, Shape]:
+        return {
+            name: tuple(
+                label(name, axis, dims) if dim == OPEN else dim for axis, dim in enumerate(dims)
+            )
+            for name, dims in shapes.items()
+        }
+
+    compute_modes = [
+        named(lambda name, axis, dims: f"{name}_dim_{axis}"),
+        named(lambda name, axis, dims: f"dim_{axis}"),
+        named(lambda name, axis, dims: f"dim_{axis}" if BATCH in dims else BATCH),
+    ]
+    names = [
+        n for dims in compute_modes[0].values() for n in dims if isinstance(n, str) and n != BATCH
+    ]
+    if len(names) > 1:  # names that are one size: an exporter that numbers its axes
+        compute_modes.append(
+            {
+                name: tuple(
+                    f"dim_{axis}" if isinstance(dim, str) and dim != BATCH else dim
+                    for axis, dim in enumerate(dims)
+                )
+                for name, dims in shapes.items()
+            }
+        )
+    yield from (
+        compute_mode
+        for place, compute_mode in enumerate(compute_modes)
+        if compute_mode not in compute_modes[:place]
+    )
+
+
+def accepted(
+    specs: Sequence[TensorSpec], candidates: Sequence[Mapping[str, Shape]], run: Run
+) -> Shaped:
+    """The first naming and sizes that the file accepts at every corner.
+
+    Raises:
+        UsageError: it accepts none of them; the words of the first refusal.
+    """
+    first, trials = "", 0
+    for sizes in (_ranges, _fixed):
+        for shapes in candidates:
+            inputs = tuple(replace(spec, shape=shapes[spec.name]) for spec in specs)
+            for axes, fixed in sizes(_names(inputs)):
+                trials += 1
+                if trials > MOST_TRIALS:
+                    break
+                tried = tuple(_with_sizes(spec, fixed) for spec in inputs)
+                problem = _refusal(tried, axes, run)
+                if problem is None:
+                    return Shaped(tried, axes, tuple(_notes(axes, fixed)))
+                first = first or problem
+    raise UsageError(
+        f"the file refuses its own inputs: {first}; say which sizes it takes: register it in a "
+        "file for --models-from, as a function that returns pathlib.Path(FILE), with "
+        'inputs=[TensorSpec(...), ...] and axes={"NAME": (LEAST, MOST, STEP)}'
+    )
+
+
+def _names(inputs: Sequence[TensorSpec]) -> list[str]:
+    dims = [dim for spec in inputs for dim in spec.shape if isinstance(dim, str)]
+    return [dim for dim in dict.fromkeys(dims) if dim != BATCH and not set(dim) & set(SIGNS)]
+
+
+Sizes = Iterator[tuple[Axes, dict[str, int]]]
+
+
+def _ranges(names: Sequence[str]) -> Sizes:
+    """The same range for every axis, the most general first."""
+    for one in RANGES if names else ():
+        yield tuple((name, one) for name in names), {}
+    if not names:
+        yield (), {}
+
+
+def _fixed(names: Sequence[str]) -> Sizes:
+    """One axis of one size, and a range for the others."""
+    for size, name in itertools.product(SIZES, names):
+        rest = [other for other in names if other != name]
+        for axes, _ in _ranges(rest):
+            yield axes, {name: size}
+
+
+def _with_sizes(spec: TensorSpec, fixed: Mapping[str, int]) -> TensorSpec:
+    shape = tuple(fixed.get(dim, dim) if isinstance(dim, str) else dim for dim in spec.shape)
+    return replace(spec, shape=shape)
+
+
+def _corners(axes: Axes) -> Iterator[dict[str, int]]:
+    """Sizes by axis: all least, all most, all between, and each least with the others most."""
+    for extent in (0.0, 1.0, 0.5):
+        yield {name: axis.size(extent) for name, axis in axes}
+    for chosen, _ in axes if len(axes) > 1 else ():
+        yield {name: axis.size(0.0 if name == chosen else 1.0) for name, axis in axes}
+        yield {name: axis.size(0.3 if name == chosen else 0.7) for name, axis in axes}
+
+
+def _refusal(inputs: Sequence[TensorSpec], axes: Axes, run: Run) -> str | None:
+    """Why the file refuses an input of these specs; None if it accepts all."""
+    for place, sizes in enumerate(_corners(axes)):
+        try:
+            answers = run(inputs_of(inputs, 3 - place % 2, sizes))
+        except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime raises is its refusal
+            return " ".join(str(error).split())[:300]
+        if any(isinstance(one, np.ndarray) and not one.size for one in answers):
+            return f"an output is empty at sizes {sizes}"
+    return None
+
+
+def inputs_of(inputs: Sequence[TensorSpec], batch: int, sizes: Mapping[str, int]) -> Inputs:
+    """Uniform numbers within the inputs' domains, of these sizes, in the file's own layout."""
+    rng, input_set = np.random.default_rng(0), Inputs()
+    for spec in inputs:
+        shape = spec.concrete(batch, sizes)
+        drawn = spec.domain.draw(Draw("uniform", rng.random(shape), rng, sizes, input_set))
+        input_set[spec.name] = np.asarray(drawn).astype(spec.dtype)
+    return input_set
+
+
+def _notes(axes: Axes, fixed: Mapping[str, int]) -> Iterator[str]:
+    for name, size in fixed.items():
+        yield f"axis '{name}' is fed at size {size} alone: the file refuses others that were tried"
+    for name, axis in axes:
+        if axis != Axis():
+            step = f" in steps of {axis.step}" if axis.step > 1 else ""
+            yield (
+                f"axis '{name}' is fed from {axis.low} to {axis.high}{step}: "
+                "the file refuses smaller or other sizes"
+            )

@@ -1,0 +1,200 @@
+"""Which whole numbers an ONNX file's inputs may be, read from what its graph does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from onnx_conformance.core.domains import Choice, Domain, Integers, Mask, Real
+from onnx_conformance.core.onnx_file import every_graph
+
+# What passes whole numbers on, each as it is.
+MOVES = {
+    "Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity",
+    "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+}  # fmt: skip
+MOST_HOPS = 40  # nodes between an input and the table that it indexes
+SMALL = {"int8": (-128, 128), "uint8": (0, 256)}
+MOST_COMPARED = 1_000  # above it, only the numbers that are compared with are fed, and one other
+ASSUMED = 10  # whole numbers below this, where nothing in the graph bounds them
+MASK_WORDS = ("mask",)
+
+
+@dataclass(frozen=True)
+class Range:
+    """What an input may be, and why.
+
+    Args:
+        known: whether the graph, the dtype or a name says so; else it is an assumption.
+    """
+
+    domain: Domain
+    why: str
+    known: bool = True
+
+
+class Graph:
+    """A file's main graph, for questions about what becomes of an input."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._sizes: dict[str, list[int | None]] = {}
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+        for graph, _ in every_graph(model):
+            stored = list(graph.initializer) if isinstance(graph, onnx.GraphProto) else []
+            for tensor in stored:
+                self._keep(tensor.name, tensor)
+            for node in graph.node:
+                for attribute in node.attribute:
+                    if node.op_type == "Constant" and attribute.name == "value":
+                        self._keep(node.output[0], attribute.t)
+                for place, name in enumerate(node.input):
+                    self._readers.setdefault(name, []).append((node, place))
+        for value in model.graph.value_info:
+            dims = value.type.tensor_type.shape.dim
+            found = [d.dim_value if d.dim_value > 0 else None for d in dims]
+            self._sizes.setdefault(value.name, found)
+
+    def _keep(self, name: str, tensor: onnx.TensorProto) -> None:
+        self._constants[name] = tensor
+        self._sizes[name] = list(tensor.dims)
+
+    def bounds(self, name: str) -> Iterator[tuple[int, str]]:
+        """(how many values are allowed from 0 on, why) at each table that ``name`` indexes."""
+        waiting, seen = [(name, 0, 0)], set()
+        while waiting:
+            now, offset, hops = waiting.pop()
+            if now in seen or hops > MOST_HOPS:
+                continue
+            seen.add(now)
+            for node, place in self._readers.get(now, []):
+                limit = self._limit(node, place)
+                if limit is not None:
+                    label = f" '{node.input[0]}'" if node.input[0] in self._constants else ""
+                    yield limit - offset, f"it indexes {limit} rows{label} of {node.op_type}"
+                step = self._step(node, place)
+                if step is not None:
+                    waiting += [(one, offset + step, hops + 1) for one in node.output if one]
+
+    def _limit(self, node: onnx.NodeProto, place: int) -> int | None:
+        """How many rows the node can be asked for, where ``place`` is an index."""
+        if node.op_type in ("Gather", "GatherElements") and place == 1:
+            return self._size(node.input[0], _attribute(node, "axis", 0))
+        if node.op_type == "OneHot" and place == 0:
+            depth = self._array(node.input[1])
+            return int(depth.ravel()[0]) if depth is not None and depth.size == 1 else None
+        return None
+
+    def _step(self, node: onnx.NodeProto, place: int) -> int | None:
+        """What the node adds to each number that it passes on; None where it computes others."""
+        if node.op_type in MOVES:
+            index = node.op_type.startswith("Gather") and place > 0
+            return None if index else 0
+        if node.op_type not in ("Add", "Sub") or (node.op_type == "Sub" and place):
+            return None
+        other = self._array(node.input[1 - place])
+        if other is None or other.dtype.kind not in "iu" or not other.size:
+            return None
+        if node.op_type == "Sub":
+            return -int(other.min())
+        return int(other.max())
+
+    def _size(self, name: str, axis: int) -> int | None:
+        sizes = self._sizes.get(name)
+        return sizes[axis] if sizes and -len(sizes) <= axis < len(sizes) else None
+
+    def _array(self, name: str) -> NDArray[Any] | None:
+        tensor = self._constants.get(name)
+        if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
+            return None
+        return numpy_helper.to_array(tensor)
+
+    def compared_with(self, name: str) -> list[int]:
+        """The constants with which an input's numbers are compared by Equal."""
+        found: list[int] = []
+        waiting, seen = [(name, 0)], set()
+        while waiting:
+            now, hops = waiting.pop()
+            if now in seen or hops > MOST_HOPS:
+                continue
+            seen.add(now)
+            for node, place in self._readers.get(now, []):
+                if node.op_type in MOVES and place == 0:
+                    waiting += [(one, hops + 1) for one in node.output]
+                elif node.op_type == "Equal":
+                    other = self._array(node.input[1 - place])
+                    if other is not None and other.dtype.kind in "iu":
+                        found += [int(v) for v in np.unique(other)]
+        return sorted(set(found))
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
+    return next((a.i for a in node.attribute if a.name == name), default)
+
+
+def range_of(graph: Graph, name: str, dtype: str, rank: int) -> Range:
+    """What the input ``name`` may be."""
+    if dtype == "bool":
+        return Range(Choice((0, 1)), "it is a truth value")
+    if np.issubdtype(np.dtype(dtype), np.floating):
+        return Range(Real(), "it is a floating number")
+    limits = list(graph.bounds(name))
+    if limits:
+        most, why = min(limits)
+        if most >= 1:
+            return Range(Integers(0, most), why)
+    if any(word in name.lower() for word in MASK_WORDS):
+        return Range(Mask() if rank > 1 else Choice((0, 1)), "its name says that it is a mask")
+    if dtype in SMALL:
+        return Range(Integers(*SMALL[dtype]), f"{dtype} holds these")
+    compared = [value for value in graph.compared_with(name) if value >= 0]
+    if compared:
+        one_hot = compared == list(range(len(compared))) and len(compared) > 2
+        if not one_hot and max(compared) > MOST_COMPARED:  # a sampling rate, not a number of ids
+            few = tuple(float(value) for value in (*compared[:MOST_HOPS], max(compared) + 1))
+            return Range(Choice(few), f"it is compared with {_few(compared)}")
+        top = len(compared) if one_hot else max(compared) + 2  # others than it, too
+        return Range(Integers(0, top), f"it is compared with {_few(compared)}")
+    return Range(Integers(0, ASSUMED), "nothing in the file bounds it", known=False)
+
+
+def _few(values: list[int]) -> str:
+    shown = ", ".join(map(str, values[:3]))
+    return shown if len(values) <= 3 else f"{shown} and {len(values) - 3} more"
+
+
+def note_of(path: str, name: str, shape: tuple[int | str, ...], dtype: str, found: Range) -> str:
+    """One line on what the input is fed, and, where that is assumed, how to say otherwise."""
+    words = f"input '{name}' ({dtype}) is fed {_domain(found.domain)}: {found.why}"
+    if found.known:
+        return words
+    spec = f'TensorSpec("{name}", {shape!r}, "{dtype}", domain=Integers(LOW, HIGH))'
+    return (
+        f"{words}; to say otherwise, register the file with --models-from, as a function that "
+        f'returns pathlib.Path("{path}"), with inputs=[{spec}, ...]'
+    )
+
+
+def _domain(domain: Domain) -> str:
+    if isinstance(domain, Integers):
+        return f"{domain.low} to {domain.high - 1}"
+    if isinstance(domain, Choice):
+        return " or ".join(f"{value:g}" for value in domain.values)
+    return "ones, then zeros (a mask)"
+
+
+def notes_of(
+    path: str, specs: Mapping[str, tuple[tuple[int | str, ...], str]], ranges: Mapping[str, Range]
+) -> tuple[str, ...]:
+    """The notes on inputs of whole numbers."""
+    return tuple(
+        note_of(path, name, shape, dtype, ranges[name])
+        for name, (shape, dtype) in specs.items()
+        if dtype != "bool" and not np.issubdtype(np.dtype(dtype), np.floating)
+    )

@@ -1,0 +1,197 @@
+"""What an ONNX file's inputs may be, found out of its graph and by running it."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from onnx_conformance.core.domains import Choice, Integers, Mask, Real
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.onnx_file import inspect
+from onnx_conformance.core.spec import Axis, TensorSpec
+from onnx_conformance.workers.user_model import file_axes
+from onnx_conformance.workers.user_model.file_axes import (
+    namings,
+    shape_of,
+    with_batch,
+    without_signs,
+)
+from onnx_conformance.workers.user_model.input_ranges import Graph, range_of
+from onnx_conformance.workers.user_model.onnx_reference import look_at_file
+
+FLOAT, INT64, INT32, UINT8 = (
+    TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8,
+)  # fmt: skip
+
+
+def saved(path, nodes, inputs, outputs=("y",), weights=None, opset=17, kinds=None):
+    values = [helper.make_tensor_value_info(name, kind, dims) for name, kind, dims in inputs]
+    made = [
+        helper.make_tensor_value_info(name, (kinds or {}).get(name, FLOAT), None)
+        for name in outputs
+    ]
+    stored = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
+    graph = helper.make_graph(nodes, "g", values, made, stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+TABLE = np.random.default_rng(0).standard_normal((12, 4)).astype(np.float32)
+
+
+def embedding(path, *between, ids="ids", kind=INT64, dims=("batch", "seq")):
+    """A table of 12 rows, of which the last of the tensors ``between`` makes is the index."""
+    last = between[-1].output[0] if between else ids
+    nodes = [*between, helper.make_node("Gather", ["table", last], ["y"])]
+    return saved(path, nodes, [(ids, kind, dims)], weights={"table": TABLE, "two": np.int64([2])})
+
+
+def range_in(path, name="ids", dtype="int64", rank=2):
+    return range_of(Graph(onnx.load(path)), name, dtype, rank)
+
+
+def test_what_indexes_a_table_reaches_its_rows(tmp_path):
+    path = tmp_path / "m.onnx"
+    assert range_in(embedding(path)).domain == Integers(0, 12)
+    cast = helper.make_node("Cast", ["ids"], ["wide"], to=INT64)
+    added = helper.make_node("Add", ["wide", "two"], ["more"])
+    assert range_in(embedding(path, cast, kind=INT32), dtype="int32").domain == Integers(0, 12)
+    moved = range_in(embedding(path, cast, added, kind=INT32), dtype="int32")
+    assert moved.domain == Integers(0, 10)
+    assert "12 rows 'table'" in moved.why
+
+
+def test_dtypes_and_names_bound_too(tmp_path):
+    nodes = [helper.make_node("Cast", ["x"], ["y"], to=FLOAT)]
+    path = saved(tmp_path / "m.onnx", nodes, [("x", UINT8, ["n", 3])])
+    assert range_in(path, "x", "uint8").domain == Integers(0, 256)
+    assert range_in(path, "x", "int8").domain == Integers(-128, 128)
+    assert range_in(path, "x", "bool").domain == Choice((0, 1))
+    assert range_in(path, "x", "float16").domain == Real()
+    assert range_in(path, "attention_mask").domain == Mask()
+    assert range_in(path, "mask", rank=1).domain == Choice((0, 1))
+
+
+def test_what_is_compared_with_numbers(tmp_path):
+    def compared(*values):
+        nodes = [
+            helper.make_node("Unsqueeze", ["x", "axis"], ["u"]),
+            helper.make_node("Equal", ["u", "k"], ["e"]),
+            helper.make_node("Cast", ["e"], ["y"], to=FLOAT),
+        ]
+        weights = {"k": np.int64(values), "axis": np.int64([-1])}
+        return range_in(
+            saved(tmp_path / "m.onnx", nodes, [("x", INT64, ["n"])], weights=weights), "x"
+        )
+
+    assert compared(*range(257)).domain == Integers(0, 257)
+    assert compared(3).domain == Integers(0, 5)
+    assert compared(8000, 16000).domain == Choice((8000.0, 16000.0, 16001.0))
+
+
+def test_what_nothing_bounds_is_assumed_and_told(tmp_path):
+    nodes = [helper.make_node("Cast", ["x"], ["y"], to=FLOAT)]
+    path = saved(tmp_path / "m.onnx", nodes, [("x", INT32, [-1, 3])])
+    looked = look_at_file(path, 1)
+    assert looked.inputs == (TensorSpec("x", ("batch_size", 3), "int32", domain=Integers(0, 10)),)
+    (note,) = looked.notes
+    assert "nothing in the file bounds it" in note
+    assert 'TensorSpec("x", (' in note
+
+
+def test_declared_inputs_come_before_any_guess(tmp_path):
+    path = embedding(tmp_path / "m.onnx")
+    declared = (TensorSpec("ids", ("batch", 5), "int64", domain=Integers(0, 3)),)
+    looked = look_at_file(path, 1, declared)
+    assert (looked.inputs, looked.notes) == (declared, ())
+    with pytest.raises(UsageError, match="no input 'tokens'; its inputs are ids"):
+        look_at_file(path, 1, (TensorSpec("tokens", ("batch", 5), "int64", domain=Integers(0, 3)),))
+
+
+@pytest.mark.parametrize("batch", [-1, "?", None, "N", "p2o.Dim.0"])
+def test_a_batch_is_open_however_it_is_written(tmp_path, batch):
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, [batch, 3])])
+    assert look_at_file(path, 1).inputs[0].shape == ("batch_size", 3)
+
+
+def test_minus_one_is_symbolic_in_the_facts_of_a_file(tmp_path):
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, [-1, 3, None])])
+    assert inspect(path)["inputs"][0]["shape"] == ["?", 3, "?"]
+
+
+def test_a_size_of_zero_is_told():
+    with pytest.raises(UsageError, match="size of 0 on axis 0"):
+        shape_of("x", [0, 3])
+
+
+def test_open_axes_of_several_inputs_that_must_agree(tmp_path):
+    nodes = [helper.make_node("Add", ["a", "b"], ["y"])]
+    inputs = [("a", FLOAT, [None, None, 4]), ("b", FLOAT, [None, None, 4])]
+    looked = look_at_file(saved(tmp_path / "m.onnx", nodes, inputs), 1)
+    assert {spec.shape for spec in looked.inputs} == {("batch_size", "dim_1", 4)}
+    named = [("a", FLOAT, ["n", "s0", 4]), ("b", FLOAT, ["n", "s1", 4])]
+    looked = look_at_file(saved(tmp_path / "m.onnx", nodes, named), 1)
+    assert {spec.shape for spec in looked.inputs} == {("batch_size", "dim_1", 4)}
+
+
+def test_a_name_is_the_same_axis_everywhere_and_signs_are_kept_where_they_follow():
+    shapes = {"x": ["n", 3], "state": [2, "n", 5]}
+    assert with_batch(shapes) == {"x": ["batch_size", 3], "state": [2, "batch_size", 5]}
+    follows = without_signs({"x": ["n", "past+1"], "p": ["n", "past"], "q": ["n", "a-b"]})
+    assert follows == {"x": ["n", "past+1"], "p": ["n", "past"], "q": ["n", "a_b"]}
+    assert [compute_mode["p"] for compute_mode in namings({"p": ["batch_size", "?"]})][0] == (
+        "batch_size",
+        "p_dim_1",
+    )
+
+
+def test_sizes_that_the_file_accepts_are_found(tmp_path):
+    """A network that halves its image five times and adds the halves again."""
+    nodes, last = [], "x"
+    for place in range(3):
+        nodes.append(
+            helper.make_node("MaxPool", [last], [f"d{place}"], kernel_shape=[2, 2], strides=[2, 2])
+        )
+        last = f"d{place}"
+    nodes += [
+        helper.make_node("Resize", [last, "", "scales"], ["up"]),
+        helper.make_node("Add", ["x", "up"], ["y"]),
+    ]
+    path = saved(
+        tmp_path / "m.onnx", nodes, [("x", FLOAT, [None, 2, None, None])],
+        weights={"scales": np.float32([1, 1, 8, 8])},
+    )  # fmt: skip
+    looked = look_at_file(path, 1)
+    assert dict(looked.axes) == dict.fromkeys(("x_dim_2", "x_dim_3"), Axis(8, 40, 8))
+    assert "from 8 to 40 in steps of 8" in looked.notes[0]
+
+
+def test_an_axis_that_is_open_in_name_alone_is_fixed(tmp_path):
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    weights = {"w": np.ones((48, 2), np.float32)}
+    path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, [None, None, None])], weights=weights)
+    looked = look_at_file(path, 1)
+    assert looked.inputs[0].shape == ("batch_size", "x_dim_1", 48)
+    assert "fed at size 48 alone" in looked.notes[0]
+
+
+def test_what_no_size_suits_is_refused_in_the_files_own_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_axes, "SIZES", (3,))
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    weights = {"w": np.ones((1999, 2), np.float32)}
+    path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, [None, None])], weights=weights)
+    with pytest.raises(UsageError, match="the file refuses its own inputs: .*MatMul"):
+        look_at_file(path, 1)
+
+
+def test_text_is_refused_with_a_way_out(tmp_path):
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    path = saved(
+        tmp_path / "m.onnx", nodes, [("x", TensorProto.STRING, ["n"])],
+        kinds={"y": TensorProto.STRING},
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="is of text"):
+        look_at_file(path, 1)
