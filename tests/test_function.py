@@ -11,6 +11,9 @@ from onnx_conformance.checks.function import (
     check_liveness,
 )
 from onnx_conformance.checks.ranking import check_top5
+from onnx_conformance.checks.sweep import check_rows, check_sizes
+from onnx_conformance.checks.unoptimised import check_unoptimised
+from onnx_conformance.checks.whole_numbers import check_deciding_values
 from onnx_conformance.diagnose.simplest_inputs import explained, shrunk
 from onnx_conformance.inputs.families import replayed
 from onnx_conformance.inputs.strategies import PHASES, new_recipes
@@ -32,6 +35,26 @@ def test_pinned_feed(subject, evidence, pinned_name):
 @given(recipe=new_recipes())
 def test_drawn_feed(subject, evidence, recipe):
     evidence(subject, shrunk(check_error_budget, subject, recipe))
+
+
+@pytest.mark.check("sizes")
+def test_sizes(subject, evidence):
+    evidence(subject, check_sizes(subject))
+
+
+@pytest.mark.check("rows")
+def test_rows(subject, evidence):
+    evidence(subject, check_rows(subject))
+
+
+@pytest.mark.check("deciding_values")
+def test_deciding_values(subject, evidence):
+    evidence(subject, check_deciding_values(subject))
+
+
+@pytest.mark.check("unoptimised")
+def test_unoptimised(subject, evidence):
+    evidence(subject, check_unoptimised(subject))
 
 
 @pytest.mark.check("allclose")

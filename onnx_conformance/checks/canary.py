@@ -157,7 +157,7 @@ class _Attempt:
         """The verdict if a weight that was moved shows when the CPU runs the copy's own nodes."""
         folder, plain = self._subject.artifact.path.parent, self._subject
         try:
-            before = plain.run_unoptimised(self._inputs).outputs if self._tried else None
+            before = plain.unoptimised([self._inputs])[0].outputs if self._tried else None
         except StageFailure:
             return None
         for weight in self._tried if before is not None else ():
@@ -165,7 +165,7 @@ class _Attempt:
                 self.graph, plain.artifact, partial(_moving, weight, folder)
             ) as artifact:
                 try:
-                    after = plain.with_artifact(artifact).run_unoptimised(self._inputs).outputs
+                    after = plain.with_artifact(artifact).unoptimised([self._inputs])[0].outputs
                 except StageFailure:
                     continue
             moved = 0.0 if after is None else largest_move(before or {}, after)

@@ -20,6 +20,7 @@ from onnx_conformance.core.results import UNJUDGED
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.store import Store, file_digest, key_of
 from onnx_conformance.core.tolerances import Tolerances
+from onnx_conformance.inputs.sweep_plan import FILE as FIGURES_OF_SWEEPS
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.session import cache_keys
 from onnx_conformance.session.known_failures import KnownFailure, find, operators_of
@@ -138,7 +139,7 @@ def _key(subject: Subject, settings: Settings, known: tuple[KnownFailure, ...]) 
         threads=settings.threads,
         graph_level=level_of(case, settings),
         approximation=settings.approximation,
-        rules=_rules(subject.tolerances),
+        rules=[_rules(subject.tolerances), FIGURES_OF_SWEEPS.read_text()],
         known=[asdict(entry) for entry in known],
         code=source_digest(*_judges()),
         environment=json.dumps(cache_keys.environment(), sort_keys=True),

@@ -7,7 +7,7 @@ check, the words in which the cause is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,14 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Answer, Artifact, NativeWeights, SessionInfo, Subject
+from onnx_conformance.session.subject import (
+    Answer,
+    Artifact,
+    Deciding,
+    NativeWeights,
+    SessionInfo,
+    Subject,
+)
 
 Control = Callable[[Subject, Path], Subject]
 
@@ -72,6 +79,7 @@ class Altered:
         native: Callable[[Inputs], Outputs] | None = None,
         model: ModelSpec | None = None,
         again: Callable[[Subject], Subject] | None = None,
+        unoptimised: Callable[[Inputs], Answer] | None = None,
     ) -> None:
         self.case, self.exporter = subject.case, subject.exporter
         self.model = model or subject.model
@@ -83,6 +91,7 @@ class Altered:
         self._artifact, self._session = artifact, session
         self._run, self._reference, self._again = run, reference, again
         self._native = native
+        self._unoptimised = unoptimised
 
     @property
     def artifact(self) -> Artifact:
@@ -102,6 +111,11 @@ class Altered:
     def plain_reference(self, inputs: Inputs) -> Reference:
         return self._reference(inputs) if self._reference else self._subject.plain_reference(inputs)
 
+    def references(self, input_sets: Sequence[Inputs]) -> list[Reference | str]:
+        if self._reference:
+            return [self._reference(inputs) for inputs in input_sets]
+        return self._subject.references(input_sets)
+
     def native(self, inputs: Inputs) -> Outputs:
         return self._native(inputs) if self._native else self._subject.native(inputs)
 
@@ -113,11 +127,11 @@ class Altered:
     ) -> dict[str, float]:
         return self._subject.influence(names, input_sets, least)
 
-    def run_unoptimised(self, inputs: Inputs) -> Answer:
-        return self._subject.run_unoptimised(inputs)
-
     def ranges(self, inputs: Inputs) -> dict[str, Traced]:
         return self._subject.ranges(inputs)
+
+    def deciding(self, inputs: Inputs) -> list[Deciding]:
+        return self._subject.deciding(inputs)
 
     def preprocess(self, photograph: Path) -> Array:
         return self._subject.preprocess(photograph)
@@ -128,6 +142,20 @@ class Altered:
 
     def run(self, inputs: Inputs, repeat: int = 0) -> Answer:
         return self._run(inputs, repeat) if self._run else self._subject.run(inputs, repeat)
+
+    def runs(self, input_sets: Sequence[Inputs]) -> list[Answer]:
+        return (
+            [self._run(inputs, 0) for inputs in input_sets]
+            if self._run
+            else self._subject.runs(input_sets)
+        )
+
+    def unoptimised(self, input_sets: Sequence[Inputs]) -> list[Answer]:
+        if self._unoptimised:
+            return [self._unoptimised(inputs) for inputs in input_sets]
+        if self._run:
+            return [self._run(inputs, 0) for inputs in input_sets]
+        return self._subject.unoptimised(input_sets)
 
 
 def register_control(**says: str) -> Callable[[Control], Control]:

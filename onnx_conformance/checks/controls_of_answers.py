@@ -75,6 +75,44 @@ def leaks_between_samples(subject: Subject, folder: Path) -> Subject:
     )
 
 
+@register_control(unoptimised="with ONNX Runtime's graph optimisation off")
+def right_after_optimisation(subject: Subject, folder: Path) -> Subject:
+    """What is written is a thousandth too large, which a fusion mends."""
+
+    def unoptimised(inputs: Inputs) -> Answer:
+        outputs = subject.run(inputs).outputs
+        assert outputs is not None
+        return Answer({name: a * np.float32(1.001) for name, a in outputs.items()})
+
+    return Altered(subject, unoptimised=unoptimised)
+
+
+@register_control(sizes="differs from native torch at 1 of 5 inputs: batch=17")
+def wrong_at_batch_17(subject: Subject, folder: Path) -> Subject:
+    """Right at every batch but one, at which each output is a thousandth too large."""
+    return changed(
+        subject,
+        lambda outputs, inputs, repeat: {
+            name: a * np.float32(1.001) if len(a) == 17 else a for name, a in outputs.items()
+        },
+    )
+
+
+@register_control(rows="differs from native torch at")
+def wrong_in_a_narrow_band(subject: Subject, folder: Path) -> Subject:
+    """Samples whose first number lies between 0.9 and 0.91 come out a hundred-thousandth off."""
+
+    def off(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
+        first = next(iter(inputs.values())).reshape(len(next(iter(inputs.values()))), -1)[:, :1]
+        band = (first > 0.9) & (first < 0.91)
+        return {
+            name: np.where(band.reshape(-1, *[1] * (a.ndim - 1)), a * np.float32(1.00001), a)
+            for name, a in outputs.items()
+        }
+
+    return changed(subject, off)
+
+
 @register_control(determinism="two runs differ in")
 def not_repeatable(subject: Subject, folder: Path) -> Subject:
     """The second run differs in the last bit."""

@@ -94,6 +94,21 @@ def one_weight_flipped(subject: Subject, folder: Path) -> Subject:
     return edited(subject, folder, edit)
 
 
+@register_control(deciding_values="off native's add")
+def slightly_too_large(subject: Subject, folder: Path) -> Subject:
+    """What comes out is a ten-thousandth too large: too little to turn most decisions."""
+
+    def edit(model: onnx.ModelProto) -> None:
+        output = model.graph.output[0].name
+        _output_before(model.graph, "before_scale")
+        scale = numpy_helper.from_array(np.array(1.0001, np.float32), "scale_of_control")
+        model.graph.initializer.append(scale)
+        inputs = ["before_scale", "scale_of_control"]
+        model.graph.node.append(helper.make_node("Mul", inputs, [output]))
+
+    return edited(subject, folder, edit)
+
+
 @register_control(operators="'Gemm Relu Gemm Identity', expected 'Gemm Relu Gemm'")
 def identity_appended(subject: Subject, folder: Path) -> Subject:
     """A node more than the model has layers, which changes no number."""

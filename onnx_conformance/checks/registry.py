@@ -52,6 +52,7 @@ class Check:
         more: how many tests a model owes on top.
         where: which models it is for; the others do not owe it.
         precisions: which classes of precision owe it.
+        providers: which providers' cases owe it; empty for all.
         ordinary: its inputs are such as a deployed model is fed. A known failure of another check
             is told of a timing and does not forbid it.
     """
@@ -66,11 +67,13 @@ class Check:
     more: Callable[[ModelSpec], int] = _none_more
     where: Callable[[ModelSpec], bool] = _every_model
     precisions: tuple[str, ...] = PRECISIONS
+    providers: tuple[str, ...] = ()
     ordinary: bool = True
 
     def suits(self, model: ModelSpec, case: Case) -> bool:
         """Whether it is for such a case of the model."""
-        return case.precision in self.precisions and self.where(model)
+        asked = not self.providers or case.provider in self.providers
+        return asked and case.precision in self.precisions and self.where(model)
 
     def required_tests(self, model: ModelSpec, case: Case) -> int:
         """How many tests of it a case of a model owes."""
@@ -79,8 +82,9 @@ class Check:
 
 # In the order in which a case's tests run: what costs least and says most comes first.
 _MODULES = (
-    "structure", "weights", "placement", "function", "determinism", "closeness", "ranking",
-    "robustness", "overflow", "quantisation", "task", "export_options", "photographs", "canary",
+    "structure", "weights", "placement", "function", "sweep", "whole_numbers", "unoptimised",
+    "determinism", "closeness", "ranking", "robustness", "overflow", "quantisation", "task",
+    "export_options", "photographs", "canary",
 )  # fmt: skip
 CHECKS: Registry[Check] = Registry(
     "check", tuple(f"onnx_conformance.checks.{module}" for module in _MODULES)
@@ -97,6 +101,7 @@ def register_check(
     more: Callable[[ModelSpec], int] = _none_more,
     where: Callable[[ModelSpec], bool] = _every_model,
     precisions: tuple[str, ...] = PRECISIONS,
+    providers: tuple[str, ...] = (),
     ordinary: bool = True,
 ) -> Callable[[F], F]:
     """Register ``check_<name>``; ``control`` names the wrong conversion it must turn red.
@@ -113,18 +118,10 @@ def register_check(
                 f"of it; add {name}='…' to its decorator"
             )
         record = Check(
-            name,
-            check,
-            control,
-            input_sets,
-            example,
-            case,
-            tests,
-            more,
-            where,
-            precisions,
+            name, check, control, input_sets, example, case, tests, more, where, precisions,
+            providers,
             ordinary,
-        )
+        )  # fmt: skip
         CHECKS.register(name, record)
         return check
 

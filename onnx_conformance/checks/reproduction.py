@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.core.budget import SMALLEST_PROBABILITY, ULP, Reference, errors
+from onnx_conformance.core.budget import NORMS, SMALLEST_PROBABILITY, ULP, Reference, errors
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.results import Reproduction
 from onnx_conformance.core.spec import TensorSpec
@@ -47,8 +47,12 @@ def _limits(
                 np.max([compute_mode[place][2] for compute_mode in compute_modes], axis=0)
                 + rule["floor_ulp"] * ULP
             )
-            allowed = (rule["factor"] * noise_floor).tolist()
-            yield {"output": spec.name, "norm": norm, "view": view, "allowed": allowed}
+            allowed = rule["factor"] * noise_floor
+            if spec.scale == "unit":  # the bundle divides by the oracle's own size
+                rows = np.asarray(reference.oracle[spec.name]).reshape(len(allowed), -1)
+                size = np.maximum(NORMS[norm](rows), np.finfo(np.float32).tiny)
+                allowed = allowed * np.maximum(size, 1.0) / size
+            yield {"output": spec.name, "norm": norm, "view": view, "allowed": allowed.tolist()}
 
 
 def not_close(

@@ -22,7 +22,7 @@ from onnx_conformance.core.results import CheckResult, Reproduction, failed, pas
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.families import ORDINARY, chosen
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.session.subject import Answer, Subject
 
 
 def judge(
@@ -33,6 +33,7 @@ def judge(
     *,
     given: Inputs | None = None,
     repeat: int = 0,
+    answer: Answer | None = None,
 ) -> CheckResult:
     """The error budget on any set of inputs, as the verdict of check ``name``.
 
@@ -40,9 +41,10 @@ def judge(
         label: the words that describe the inputs.
         given: what the session is fed, where that is more than what native is.
         repeat: which run of the inputs is judged.
+        answer: what is judged, where not the session's answer.
     """
     fed = inputs if given is None else given
-    answer = subject.run(fed, repeat)
+    answer = subject.run(fed, repeat) if answer is None else answer
     if answer.outputs is None:
         return failed(
             name,

@@ -134,10 +134,11 @@ def errors(
     reference: Outputs, actual: Outputs, spec: TensorSpec
 ) -> Iterator[tuple[str, str, Rows]]:
     """(norm, view, relative error of each sample) of one output against the oracle."""
-    for view, wanted, got in _views(reference[spec.name], actual[spec.name], spec):
-        for norm, size in (("rms", _rms), ("max", _max)):
+    for view, wanted, got in views(reference[spec.name], actual[spec.name], spec):
+        for norm, size in NORMS.items():
             with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, and so an error
-                error = size(got - wanted) / np.maximum(size(wanted), np.finfo(np.float32).tiny)
+                least = 1.0 if spec.scale == "unit" else np.finfo(np.float32).tiny
+                error = size(got - wanted) / np.maximum(size(wanted), least)
             yield norm, view, np.where(np.isnan(error), np.inf, error)
 
 
@@ -200,7 +201,8 @@ def compute_modes_disagree(reference: Reference, outputs: Sequence[TensorSpec]) 
     )
 
 
-def _views(wanted: Array, got: Array, spec: TensorSpec) -> Iterator[tuple[str, Rows, Rows]]:
+def views(wanted: Array, got: Array, spec: TensorSpec) -> Iterator[tuple[str, Rows, Rows]]:
+    """(view, wanted, got) of one output, a row a sample: values; of probabilities logarithms."""
     rows = wanted.shape[0]
     pair = [np.asarray(side, np.float64).reshape(rows, -1) for side in (wanted, got)]
     yield "values", pair[0], pair[1]
@@ -219,6 +221,33 @@ def _max(rows: Rows) -> Rows:
     return result
 
 
+NORMS = {"rms": _rms, "max": _max}
+
+
+def movements(
+    references: Sequence[Reference],
+    outputs: Sequence[TensorSpec],
+    floor_ulp: float,
+    dead_share: float,
+    moving_share: float,
+) -> dict[str, float]:
+    """How far each output moves between inputs, in units of float32's own error.
+
+    The standard deviation over samples that all but ``dead_share`` of an output's elements reach,
+    over the largest absolute rms error of float32. Probabilities are judged by their logarithms: a
+    1000-class softmax barely moves in value. Whole numbers and truth values have no error, and the
+    class of most pixels may be the background in every sample: such an output moves wholly if
+    ``moving_share`` of its elements change, else not at all.
+    """
+    whole = stack(references)
+    return {
+        spec.name: _liveness_of(whole, spec, floor_ulp, dead_share)
+        if spec.floating
+        else float(_changing(whole.oracle[spec.name]) >= moving_share) / (floor_ulp * ULP + 1e-300)
+        for spec in outputs
+    }
+
+
 def liveness(
     references: Sequence[Reference],
     outputs: Sequence[TensorSpec],
@@ -226,22 +255,9 @@ def liveness(
     dead_share: float,
     moving_share: float,
 ) -> float:
-    """How far outputs move between inputs, in units of float32's own error.
-
-    The standard deviation over samples that all but ``dead_share`` of an output's elements reach,
-    over the largest absolute rms error of float32; the least over outputs. Probabilities are
-    judged by their logarithms: a 1000-class softmax barely moves in value. Whole numbers and truth
-    values have no error, and the class of most pixels may be the background in every sample: such
-    an output moves wholly if ``moving_share`` of its elements change, else not at all.
-    """
-    whole = stack(references)
-    found = [
-        _liveness_of(whole, spec, floor_ulp, dead_share)
-        if spec.floating
-        else float(_changing(whole.oracle[spec.name]) >= moving_share) / (floor_ulp * ULP + 1e-300)
-        for spec in outputs
-    ]
-    return float(np.min(found))  # NaN stays
+    """The least of :func:`movements`, over the outputs."""
+    found = movements(references, outputs, floor_ulp, dead_share, moving_share)
+    return float(np.min(list(found.values())))  # NaN stays
 
 
 def _changing(array: Array) -> float:
@@ -252,10 +268,10 @@ def _changing(array: Array) -> float:
 def _liveness_of(
     reference: Reference, spec: TensorSpec, floor_ulp: float, dead_share: float
 ) -> float:
-    wanted = list(_views(reference.oracle[spec.name], reference.oracle[spec.name], spec))[-1][1]
-    spread = float(np.quantile(np.std(wanted, axis=0), dead_share, method="lower"))
+    wanted = list(views(reference.oracle[spec.name], reference.oracle[spec.name], spec))[-1][1]
+    spread = float(np.quantile(np.std(wanted, axis=0), dead_share, method="higher"))
     noise = [
-        list(_views(reference.oracle[spec.name], compute_mode[spec.name], spec))[-1]
+        list(views(reference.oracle[spec.name], compute_mode[spec.name], spec))[-1]
         for compute_mode in (reference.native, *reference.replicas)
     ]
     error = float(np.max([_rms(got - exact).max() for _, exact, got in noise]))

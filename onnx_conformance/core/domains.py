@@ -27,6 +27,7 @@ class Draw:
         rng: for domains that the numbers do not serve.
         sizes: the symbolic axes' sizes.
         inputs: the inputs drawn before this one.
+        turn: of the distribution ``every``, which inputs this is of those that share a range.
     """
 
     distribution: str
@@ -34,6 +35,7 @@ class Draw:
     rng: np.random.Generator
     sizes: Mapping[str, int]
     inputs: Mapping[str, Array]
+    block: int = 0
 
 
 class Domain(Protocol):
@@ -101,6 +103,10 @@ class Integers:
             return np.full(shape, self.low)
         if draw.distribution == "ones":
             return np.full(shape, self.high - 1)
+        if draw.distribution == "every":
+            count = int(np.prod(shape))
+            first = draw.block * count  # each set of inputs goes on where the one before ended
+            return self.low + ((first + np.arange(count)) % (self.high - self.low)).reshape(shape)
         return draw.rng.integers(self.low, self.high, size=shape)
 
 

@@ -21,12 +21,14 @@ class Reproduction:
         judge: how to judge its answer, as plain data (:mod:`onnx_conformance.diagnose.reproduce`).
         expected: what the answer was compared with, if with anything: oracle or native.
         got: the answer, if there was one.
+        graph_level: of the session, in ONNX Runtime's words, where not the case's own.
     """
 
     inputs: Outputs
     judge: dict[str, Any]
     expected: Outputs | None = None
     got: Outputs | None = None
+    graph_level: str = ""
 
 
 @dataclass(frozen=True)

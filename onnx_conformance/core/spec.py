@@ -67,6 +67,8 @@ class TensorSpec:
         dtype: a NumPy dtype name.
         scale: ``"linear"``, or ``"probabilities"`` for an output that is a softmax; such an
             output is judged in the log domain as well, because a flat softmax hides errors.
+            ``"unit"`` for an output whose natural size is 1 and that may be near 0 throughout:
+            errors are then relative to 1, or to the output where it is larger.
         domain: which values an input may take; every number unless said otherwise. Whole numbers
             need one: ``Integers(0, 30_000)``, ``Mask()``.
     """
@@ -74,7 +76,7 @@ class TensorSpec:
     name: str
     shape: Shape
     dtype: str = "float32"
-    scale: Literal["linear", "probabilities"] = "linear"
+    scale: Literal["linear", "probabilities", "unit"] = "linear"
     domain: Domain = field(default_factory=Real)
 
     def __post_init__(self) -> None:
@@ -152,6 +154,7 @@ class ModelSpec:
         kernels: of an ONNX file, the operators (``domain:type``) that ONNX Runtime's kernels
             compute in float64, because nothing else computes them rightly.
         notes: what a reader should know of how it is fed, a line each.
+        parameters: how many numbers its weights hold, which tells what a run costs; 0 if unknown.
     """
 
     name: str
@@ -174,6 +177,7 @@ class ModelSpec:
     basis: str = ""
     kernels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    parameters: int = 0
 
 
 def spec_as_data(spec: ModelSpec) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _fill_from_check(
     message = failure_message(subject.case, error, command, None)
     _write_text(folder / "failure.txt", scrub(message, roots) + "\n")
     _write_json(folder / "versions.json", environment())
-    told = {
+    told: dict[str, Any] = {
         "case": subject.case.id,
         "check": error.result.name,
         "reason": scrub(error.result.reason, roots),
@@ -121,7 +121,8 @@ def _fill_from_check(
     if artifact is not None:
         _link_files(artifact, folder)
         if replay is not None:
-            told |= _session_of(run, subject, artifact) | {"judge": replay.judge}
+            told |= _session_of(run, subject, artifact, replay.graph_level)
+            told |= {"judge": replay.judge}
     if divergence is not None:
         write_subgraph(divergence, folder, libraries_of(subject.case, run.settings))
     _write_json(folder / "case.json", told)
@@ -133,9 +134,9 @@ def _fill_from_check(
                 _write_arrays(folder / f"{name}.npz", outputs)
 
 
-def _session_of(run: Run, subject: Subject, artifact: Artifact) -> dict[str, Any]:
+def _session_of(run: Run, subject: Subject, artifact: Artifact, graph_level: str) -> dict[str, Any]:
     """What ``reproduce.py`` must know to open and inputs the session as the suite did."""
-    request = session_request(subject.case, artifact, subject.graph_level)
+    request = session_request(subject.case, artifact, graph_level or subject.graph_level)
     names = {
         side: pair_names([spec.name for spec in specs], [t["name"] for t in artifact.facts[side]])
         for side, specs in (("inputs", subject.model.inputs), ("outputs", subject.model.outputs))

@@ -18,7 +18,9 @@ MOST_CASES = 3  # of a run that was not asked to localise them all
 ORDINARY = "image"
 
 # Checks whose failure on a set of inputs is an error of values that has a place in the graph.
-NUMERIC = frozenset({"error_budget", "allclose", "batch_invariance", "top5", "photographs"})
+NUMERIC = frozenset(
+    {"error_budget", "allclose", "batch_invariance", "top5", "photographs", "sizes", "rows"}
+)
 
 
 class Explainer:

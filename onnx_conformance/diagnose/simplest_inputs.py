@@ -14,13 +14,16 @@ from weakref import WeakKeyDictionary
 
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.results import CheckResult
+from onnx_conformance.core.spec import MIDDLE
 from onnx_conformance.inputs.families import replayed
 from onnx_conformance.inputs.found_recipes import entry
 from onnx_conformance.inputs.recipes import CONSTANT, DISTRIBUTIONS, SCALES, Recipe, suited
+from onnx_conformance.inputs.strategies import EXTENTS
 from onnx_conformance.session.subject import Subject
 
 Verdict = Callable[[Subject, Recipe], CheckResult]
 MOST_EXAMPLES = 200  # of one search, the failing recipe that it starts from included
+SIZES = 16  # parts of an axis' range whose sizes are tried
 SEEDS = 4  # that are tried of a distribution and scale, where one sample failed
 
 
@@ -32,14 +35,31 @@ class Simplest:
     tried: int
 
 
-def simplicity(recipe: Recipe) -> tuple[bool, int, int, int, int]:
-    """Sorts recipes, the simplest first: by distribution, scale, batch and seed.
+def simplicity(recipe: Recipe) -> tuple[bool, int, int, int, int, tuple[bool, int, float]]:
+    """Sorts recipes, the simplest first: by distribution, scale, batch, seed and sizes.
 
     Whatever has at most two samples comes before whatever has more.
     """
     plain = list(DISTRIBUTIONS).index(recipe.distribution)
     scale = SCALES.index(recipe.scale) if recipe.scale in SCALES else len(SCALES)
-    return recipe.batch > 2, plain, scale, recipe.batch, recipe.seed
+    size = EXTENTS.index(recipe.extent) if recipe.extent in EXTENTS else len(EXTENTS)
+    sizes = bool(recipe.sizes or recipe.full), size, recipe.extent
+    return recipe.batch > 2, plain, scale, recipe.batch, recipe.seed, sizes
+
+
+def plainer_sizes(than: Recipe) -> Iterator[Recipe]:
+    """The same recipe at simpler sizes, the simplest first; none where its sizes are middling.
+
+    The middle, the ends, then the sizes from the smallest up.
+    """
+    if (than.extent, than.sizes, than.full) == (MIDDLE, (), False):
+        return
+    plain = replace(than, sizes=(), full=False)
+    extents = (*EXTENTS, *(part / SIZES for part in range(1, SIZES)))
+    for extent in dict.fromkeys(extents):
+        recipe = replace(plain, extent=extent)
+        if simplicity(recipe) < simplicity(than):
+            yield recipe
 
 
 def simpler(than: Recipe) -> Iterator[Recipe]:
@@ -58,26 +78,28 @@ def _ordered(
     for distribution, scale, batch, seed in product(DISTRIBUTIONS, scales, batches, seeds):
         again = distribution == "zeros" and scale != scales[0]
         again |= distribution in CONSTANT and seed != seeds[0]
-        recipe = Recipe(distribution, scale, batch, seed, than.extent)
+        recipe = replace(than, distribution=distribution, scale=scale, batch=batch, seed=seed)
         if not again and simplicity(recipe) < simplicity(than):
             yield recipe
 
 
 def search(fails: Callable[[Recipe], bool], found: Recipe) -> Simplest:
-    """The simplest recipe that fails, where ``found`` is known to.
+    """The simplest recipe that fails, where ``found`` is known to: its values, then its sizes.
 
     a worker that dies on another recipe ends the search: it must not take the verdict's place,
     nor wait out its time limit again and again.
     """
-    tried = 1
-    for recipe in islice(simpler(found), MOST_EXAMPLES - 1):
-        tried += 1
-        try:
-            if fails(recipe):
-                return Simplest(recipe, tried)
-        except ConformanceError:
-            break
-    return Simplest(found, tried)
+    best, tried = found, 1
+    for candidates in (simpler, plainer_sizes):
+        for recipe in islice(candidates(best), MOST_EXAMPLES - tried):
+            tried += 1
+            try:
+                if fails(recipe):
+                    best = recipe
+                    break
+            except ConformanceError:
+                return Simplest(best, tried)
+    return Simplest(best, tried)
 
 
 _SEARCHED: WeakKeyDictionary[Subject, Simplest] = WeakKeyDictionary()

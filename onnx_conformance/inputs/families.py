@@ -14,6 +14,7 @@ from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.spec import MIDDLE, Axes, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.inputs.found_recipes import found_recipes
 from onnx_conformance.inputs.recipes import Inputs, Recipe
+from onnx_conformance.inputs.sweep_plan import extra_batches
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class InputPlan:
         runtime: the runtime alone.
         repeats: the runtime a second time.
         attempts: whether native takes them at all.
+        sweep: as ``reference``, where native may refuse some.
+        unoptimised: the runtime with its graph optimisation off.
     """
 
     reference: tuple[Inputs, ...] = ()
@@ -33,6 +36,8 @@ class InputPlan:
     runtime: tuple[Inputs, ...] = ()
     repeats: tuple[Inputs, ...] = ()
     attempts: tuple[Inputs, ...] = ()
+    sweep: tuple[Inputs, ...] = ()
+    unoptimised: tuple[Inputs, ...] = ()
 
 
 Family = Callable[[ModelSpec, int], InputPlan]
@@ -114,6 +119,20 @@ def alone(inputs: Inputs) -> list[Inputs]:
 BATCH_MATES = ("large_normal", "image", "large_normal", "image")
 UNLIKE = 5
 BATCH_SIZES = (1, 2, 4, 8)
+COSTLY_SIZES = (1, 2, 5, 9)  # of models that are fed no other; 3 and 4 are drawn and pinned
+
+
+def company(model: ModelSpec, seed: int) -> tuple[list[Inputs], tuple[int, ...]]:
+    """Inputs whose samples, one after another, fill every batch size that is tried; and the sizes.
+
+    Odd and large ones too, as far as the model's cost allows.
+    """
+    extra = extra_batches(model)
+    sizes = tuple(sorted({*BATCH_SIZES, *extra})) if extra else COSTLY_SIZES
+    input_sets = chosen(BATCH_MATES, model, seed)
+    samples = sum(len(next(iter(inputs.values()))) for inputs in input_sets)
+    return input_sets * -(-max(sizes) // samples), sizes
+
 
 # Ordinary inputs, between which outputs must move and classes must agree.
 ORDINARY = ("small_normal", "normal", "uniform", "image")
@@ -224,9 +243,9 @@ def plan_of(family: str, model: ModelSpec, seed: int, examples: int | None = Non
 
 
 def _batch_plan(model: ModelSpec, seed: int) -> InputPlan:
-    input_sets = chosen(BATCH_MATES, model, seed)
+    input_sets, sizes = company(model, seed)
     whole = stack_inputs(input_sets)
-    runtime = tuple(cut(whole, 0, size) for size in BATCH_SIZES)
+    runtime = tuple(cut(whole, 0, size) for size in sizes)
     return InputPlan(reference=tuple(input_sets), runtime=runtime)
 
 

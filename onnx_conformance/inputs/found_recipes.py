@@ -17,13 +17,14 @@ from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import MIDDLE, Case
 from onnx_conformance.core.yaml_reader import NodeReader, compose
-from onnx_conformance.inputs.recipes import DISTRIBUTIONS, Recipe
+from onnx_conformance.inputs.recipes import DISTRIBUTIONS, EVERY, Recipe
 
 FOUND: Path | None = None  # instead of the file that the project names
-LARGEST_BATCH = 8
+LARGEST_BATCH = 64
+LARGEST_SIZE = 2**20
 LARGEST_SCALE = 1e30
 LARGEST_SEED = 2**32 - 1
-RECIPE_KEYS = ("distribution", "scale", "batch", "seed", "extent")
+RECIPE_KEYS = ("distribution", "scale", "batch", "seed", "extent", "sizes", "full")
 KEYS = ("recipe", "model", "name", "reason", "link", "date")
 
 
@@ -49,9 +50,11 @@ def found_recipes(model: str) -> dict[str, Recipe]:
 
 def entry(recipe: Recipe, case: Case) -> str:
     """An entry for the file, on one line."""
-    parts = asdict(recipe)
-    if recipe.extent == MIDDLE:
-        del parts["extent"]
+    parts = asdict(recipe) | {"sizes": dict(recipe.sizes)}
+    plain = asdict(Recipe(recipe.distribution)) | {"sizes": {}}
+    for key in ("extent", "sizes", "full"):
+        if parts[key] == plain[key]:
+            del parts[key]
     found = {"recipe": parts, "model": case.model, "reason": f"failed on {case.id}"}
     text = yaml.safe_dump(found, default_flow_style=True, sort_keys=False, width=math.inf)
     return f"- {text.strip()}"
@@ -113,8 +116,8 @@ class _Reader(NodeReader):
         if "distribution" not in given:
             self.fail(node, "'distribution' is missing in 'recipe'")
         distribution = self._text(given["distribution"], "distribution")
-        if distribution not in DISTRIBUTIONS:
-            known = ", ".join(DISTRIBUTIONS)
+        if distribution not in (*DISTRIBUTIONS, EVERY):
+            known = ", ".join((*DISTRIBUTIONS, EVERY))
             self.fail(given["distribution"], f"no distribution '{distribution}'; known: {known}")
         return Recipe(
             distribution,
@@ -122,7 +125,26 @@ class _Reader(NodeReader):
             self._whole(given.get("batch"), "batch", 1, 1, LARGEST_BATCH),
             self._whole(given.get("seed"), "seed", 0, 0, LARGEST_SEED),
             self._extent(given.get("extent")),
+            self._sizes(given.get("sizes")),
+            self._full(given.get("full")),
         )
+
+    def _sizes(self, node: Any) -> tuple[tuple[str, int], ...]:
+        if node is None:
+            return ()
+        given = self.mapping(node, "'sizes'")
+        return tuple(
+            (axis, self._whole(size, f"sizes: {axis}", 1, 1, LARGEST_SIZE))
+            for axis, size in given.items()
+        )
+
+    def _full(self, node: Any) -> bool:
+        if node is None:
+            return False
+        value = self.value(node)
+        if not isinstance(value, bool):
+            self.fail(node, f"'full' must be true or false, not {node.value}")
+        return value
 
     def _extent(self, node: Any) -> float:
         if node is None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.core.domains import Draw
+from onnx_conformance.core.domains import Draw, Lengths, Mask
 from onnx_conformance.core.spec import MIDDLE, Axes, TensorSpec, sizes_of
 
 Array = NDArray[np.float32]
@@ -78,6 +78,10 @@ DISTRIBUTIONS: dict[str, Sampler] = {
     "sparse": _sparse,
     "image": smooth,
 }
+# Whole numbers in turn, each value of a range once; other inputs are normal. ``seed`` counts
+# the inputs that share a range. Not drawn by Hypothesis: a set of inputs of many values does not
+# shrink.
+EVERY = "every"
 CONSTANT = ("zeros", "ones")  # without chance: every seed gives the same inputs
 # In the same order: ordinary sizes, faint, past half precision (65504), and negative.
 SCALES = (1.0, 0.1, 10.0, 1e-4, 1e3, 1e6, -1.0, -10.0)
@@ -88,6 +92,8 @@ class Recipe:
     """How to make a set of inputs. ``scale`` multiplies the distribution; ``seed`` drives it.
 
     ``extent`` says how large symbolic axes other than the batch are: 0 smallest, 1 largest.
+    ``sizes`` names the size of single axes instead; axes that a model has not are left out.
+    ``full`` fills masks and lengths.
     """
 
     distribution: str
@@ -95,27 +101,39 @@ class Recipe:
     batch: int = 1
     seed: int = 0
     extent: float = MIDDLE
+    sizes: tuple[tuple[str, int], ...] = ()
+    full: bool = False
 
     def __str__(self) -> str:
         size = "" if self.extent == MIDDLE else f", extent={self.extent:g}"
+        size += "".join(f", {axis}={length}" for axis, length in self.sizes)
+        size += ", full masks" if self.full else ""
         words = f"scale={self.scale:g}, batch={self.batch}, seed={self.seed}{size}"
         return f"{self.distribution}({words})"
 
     def inputs(self, inputs: tuple[TensorSpec, ...], axes: Axes = ()) -> Inputs:
         """The arrays, one for each input: ``(batch, ...)``, of the input's dtype."""
-        rng = np.random.default_rng([self.seed, list(DISTRIBUTIONS).index(self.distribution)])
-        sample, sizes = DISTRIBUTIONS[self.distribution], sizes_of(axes, self.extent)
+        rng = np.random.default_rng([self.seed, [*DISTRIBUTIONS, EVERY].index(self.distribution)])
+        sample = DISTRIBUTIONS["normal" if self.distribution == EVERY else self.distribution]
+        sizes = self.sizes_on(axes)
         input_set = Inputs()
         for spec in inputs:
             values = self.scale * sample(rng, spec.concrete(self.batch, sizes))
-            drawn = spec.domain.draw(Draw(self.distribution, values, rng, sizes, input_set))
+            filled = self.full and isinstance(spec.domain, (Mask, Lengths))
+            kind = "ones" if filled else self.distribution
+            drawn = spec.domain.draw(Draw(kind, values, rng, sizes, input_set, block=self.seed))
             input_set[spec.name] = np.asarray(drawn).astype(spec.dtype)
         return input_set
+
+    def sizes_on(self, axes: Axes) -> dict[str, int]:
+        """The size of each of a model's symbolic axes other than the batch, by name."""
+        named = {axis: size for axis, size in self.sizes if axis in dict(axes)}
+        return sizes_of(axes, self.extent) | named
 
 
 def suited(recipe: Recipe, axes: Axes) -> Recipe:
     """The same inputs in the fewest words: a model without symbolic axes knows no extent."""
-    return recipe if axes else replace(recipe, extent=MIDDLE)
+    return recipe if axes else replace(recipe, extent=MIDDLE, sizes=())
 
 
 def calibration_batch(shape: tuple[int, ...], seed: int) -> Array:

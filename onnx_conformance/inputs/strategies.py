@@ -15,7 +15,9 @@ from onnx_conformance.inputs.recipes import DISTRIBUTIONS, SCALES, Recipe
 DEFAULT_EXAMPLES = 4  # recipes that a drawn test runs where nobody asks for another number
 LARGEST_BATCH = 3
 SEEDS = 2**8
+# Of symbolic axes, in the order in which they shrink; sizes of the whole range follow.
 EXTENTS = (MIDDLE, 0.0, 1.0, 0.25)
+FINEST = 2**8  # parts of an axis' range that a draw tells apart
 # What a failing draw shrinks to is searched by onnx_conformance.diagnose.simplest_inputs, in order.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 
@@ -28,8 +30,13 @@ def recipes() -> st.SearchStrategy[Recipe]:
         scale=_below(len(SCALES)).map(SCALES.__getitem__),
         batch=_below(LARGEST_BATCH).map(lambda number: number + 1),
         seed=_below(SEEDS),
-        extent=_below(len(EXTENTS)).map(EXTENTS.__getitem__),
+        extent=_below(FINEST).map(_extent),
     )
+
+
+def _extent(number: int) -> float:
+    """The first numbers are the simplest extents, the others any share of an axis' range."""
+    return EXTENTS[number] if number < len(EXTENTS) else number / (FINEST - 1)
 
 
 def new_recipes() -> st.SearchStrategy[Recipe]:

@@ -7,7 +7,7 @@ future's result. ``plan`` submits ahead what the selected tests will need, in th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.settings import Settings
@@ -87,6 +87,15 @@ class ConformanceSession:
         future, place = self._answers.references[(model.name, inputs.digest, noise_floor)]
         return self._clock.wait(future, model.framework)[place]
 
+    def references(
+        self, model: ModelSpec, input_sets: Sequence[Inputs], noise_floor: NoiseFloor = PLAIN
+    ) -> list[Reference | str]:
+        """The same on several inputs, computed together; why native refuses those that it does."""
+        self._answers.submit_sweep(model, input_sets, noise_floor)
+        keys_of = [(model.name, inputs.digest, noise_floor) for inputs in input_sets]
+        parts = [self._answers.sweeps[key] for key in keys_of]
+        return [self._clock.wait(future, model.framework)[place] for future, place in parts]
+
     def native(self, model: ModelSpec, inputs: Inputs) -> Outputs:
         """The native float32 answer to a set of inputs."""
         if (model.name, inputs.digest, PLAIN) in self._answers.references:
@@ -127,6 +136,30 @@ class ConformanceSession:
         """
         return read_external_artifact(case, self._queues)
 
+    def answers(self, case: Case, input_sets: Sequence[Inputs]) -> list[Answer]:
+        """The runtime's answers to several inputs, asked for together."""
+        self._runtime.submit_answers(case, self._native.artifact(case), input_sets)
+        queue = self._runtime.queue(case.provider).name
+        parts = [self._runtime.answers[(case.id, inputs.digest, 0)] for inputs in input_sets]
+        return [self._clock.wait(future, queue)[place] for future, place in parts]
+
+    def unoptimised(self, case: Case, input_sets: Sequence[Inputs]) -> list[Answer]:
+        """What the CPU provider answers with its graph optimisation off."""
+        self._runtime.submit_unoptimised(case, self._native.artifact(case), input_sets)
+        queue = self._runtime.queue(CPU.name).name
+        parts = [self._runtime.plain_answers[(case.id, inputs.digest)] for inputs in input_sets]
+        return [self._clock.wait(future, queue)[place] for future, place in parts]
+
+    def unoptimised_of(
+        self, case: Case, given: Artifact, input_sets: Sequence[Inputs]
+    ) -> list[Answer]:
+        """The same of a file that this session did not export."""
+        queue = self._runtime.queue(CPU.name)
+        ran = queue.submit(
+            lambda: self._runtime.run_unoptimised(queue, case, given, list(input_sets))
+        )
+        return self._clock.wait(ran, queue.name)
+
     def session_of(self, case: Case, given: Artifact) -> SessionInfo:
         """The session of a file that this session did not export."""
         queue = self._runtime.queue(case.provider)
@@ -135,14 +168,13 @@ class ConformanceSession:
 
     def answer_of(self, case: Case, given: Artifact, inputs: Inputs) -> Answer:
         """The answer of a file that this session did not export."""
-        queue = self._runtime.queue(case.provider)
-        ran = queue.submit(lambda: self._runtime.run(queue, case, given, [inputs]))
-        return self._clock.wait(ran, queue.name)[0]
+        return self.answers_of(case, given, [inputs])[0]
 
-    def answer_unoptimised(self, case: Case, given: Artifact, inputs: Inputs) -> Answer:
-        """The CPU provider's answer by a file's own nodes, under the spec's names."""
-        ran = self._runtime.unoptimised(case, given, inputs)
-        return self._clock.wait(ran, self._runtime.queue("cpu").name)
+    def answers_of(self, case: Case, given: Artifact, input_sets: Sequence[Inputs]) -> list[Answer]:
+        """Its answers to several inputs."""
+        queue = self._runtime.queue(case.provider)
+        ran = queue.submit(lambda: self._runtime.run(queue, case, given, list(input_sets)))
+        return self._clock.wait(ran, queue.name)
 
     # -- traces, for localisation ------------------------------------------------------------
 
@@ -247,6 +279,9 @@ class ConformanceSession:
             plans = [self._input_sets(family, model) for family in sorted(families)]
             input_sets = [inputs for plan in plans for inputs in plan.reference]
             self._answers.submit_references(model, input_sets, noise_floor)
+            self._answers.submit_sweep(
+                model, [inputs for plan in plans for inputs in plan.sweep], noise_floor
+            )
 
     def _plan_native(
         self, model: ModelSpec, plans: list[InputPlan], noise_floors: Iterable[NoiseFloor]
@@ -255,6 +290,8 @@ class ConformanceSession:
         for noise_floor in (PLAIN, *noise_floors):
             input_sets = [inputs for plan in plans for inputs in plan.reference]
             native.submit_references(model, input_sets, noise_floor)
+            sweep = [inputs for plan in plans for inputs in plan.sweep]
+            native.submit_sweep(model, sweep, noise_floor)
         native.submit_answers(model, [inputs for plan in plans for inputs in plan.native])
         for inputs in (inputs for plan in plans for inputs in plan.attempts):
             native.refusal(model, inputs)
@@ -265,11 +302,15 @@ class ConformanceSession:
         runtime, artifact = self._runtime, self._native.artifact(case)
         runtime.session(case, artifact)
         input_sets = [
-            inputs for plan in plans for inputs in (*plan.reference, *plan.native, *plan.runtime)
+            inputs
+            for plan in plans
+            for inputs in (*plan.reference, *plan.native, *plan.sweep, *plan.runtime)
         ]
         runtime.submit_answers(case, artifact, input_sets)
         repeats = [inputs for plan in plans for inputs in plan.repeats]
         runtime.submit_answers(case, artifact, repeats, repeat=1)
+        plain = [inputs for plan in plans for inputs in plan.unoptimised]
+        runtime.submit_unoptimised(case, artifact, plain)
 
 
 def _planned(cases: Iterable[Case]) -> list[NoiseFloor]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.noise_floor import noise_floor_of
 from onnx_conformance.session.runtime import pair_names
-from onnx_conformance.session.subject import Answer, Artifact, NativeWeights, SessionInfo
+from onnx_conformance.session.subject import Answer, Artifact, Deciding, NativeWeights, SessionInfo
 
 
 class LiveSubject:
@@ -64,6 +66,11 @@ class LiveSubject:
     def plain_reference(self, inputs: Inputs) -> Reference:
         return self.conformance_session.reference(self.model, inputs)
 
+    def references(self, input_sets: Sequence[Inputs]) -> list[Reference | str]:
+        return self.conformance_session.references(
+            self.model, input_sets, noise_floor_of(self.case)
+        )
+
     def native(self, inputs: Inputs) -> Outputs:
         return self.conformance_session.native(self.model, inputs)
 
@@ -75,13 +82,20 @@ class LiveSubject:
     ) -> dict[str, float]:
         return self.conformance_session.influence(self.model, names, input_sets, least)
 
-    def run_unoptimised(self, inputs: Inputs) -> Answer:
-        return self.conformance_session.answer_unoptimised(self.case, self.artifact, inputs)
-
     def run(self, inputs: Inputs, repeat: int = 0) -> Answer:
         if self._given is not None:
             return self.conformance_session.answer_of(self.case, self._given, inputs)
         return self.conformance_session.answer(self.case, inputs, repeat)
+
+    def runs(self, input_sets: Sequence[Inputs]) -> list[Answer]:
+        if self._given is not None:
+            return self.conformance_session.answers_of(self.case, self._given, input_sets)
+        return self.conformance_session.answers(self.case, input_sets)
+
+    def unoptimised(self, input_sets: Sequence[Inputs]) -> list[Answer]:
+        if self._given is not None:
+            return self.conformance_session.unoptimised_of(self.case, self._given, input_sets)
+        return self.conformance_session.unoptimised(self.case, input_sets)
 
     def ranges(self, inputs: Inputs) -> dict[str, Traced]:
         theirs = [tensor["name"] for tensor in self.artifact.facts["inputs"]]
@@ -92,6 +106,13 @@ class LiveSubject:
             return self.conformance_session.artifact_trace(
                 self.case, self.artifact.path, given, [name for name in made if name], Path(folder)
             )
+
+    def deciding(self, inputs: Inputs) -> list[Deciding]:
+        # By name, because localisation, whose means it takes, is built on this module.
+        localiser = importlib.import_module("onnx_conformance.diagnose.deciding_tensors")
+        rule = self.tolerances.rule("deciding_values", self.case)
+        found: list[Deciding] = localiser.deciding_values(self, inputs, rule)
+        return found
 
     def preprocess(self, photograph: Path) -> Array:
         if self.model.preprocessing is None:

@@ -42,6 +42,7 @@ class NativeAnswers:
         self.oracle_runs = 0
         self.references: Memo[Reference] = Memo()
         self.answers: Memo[Outputs] = Memo()
+        self.sweeps: Memo[Reference | str] = Memo()
         self._settings = settings
         self._store = store
         self._native = native
@@ -62,6 +63,41 @@ class NativeAnswers:
         self.references.add(
             {(model.name, inputs.digest, noise_floor): inputs for inputs in input_sets}, work
         )
+
+    def submit_sweep(
+        self, model: ModelSpec, input_sets: Iterable[Inputs], noise_floor: NoiseFloor = PLAIN
+    ) -> None:
+        """The same for inputs of which native may refuse some: for those why, in its words."""
+        queue, entry = self._native.queue(model), self._native.model(model)
+
+        def work(chosen: list[Inputs]) -> Future[list[Reference | str]]:
+            return queue.submit(
+                lambda: self._sweep(queue, model, entry.result(), chosen, noise_floor)
+            )
+
+        self.sweeps.add(
+            {(model.name, inputs.digest, noise_floor): inputs for inputs in input_sets}, work
+        )
+
+    def _sweep(
+        self,
+        queue: WorkerQueue,
+        model: ModelSpec,
+        weights: Entry,
+        input_sets: list[Inputs],
+        noise_floor: NoiseFloor,
+    ) -> list[Reference | str]:
+        try:
+            return list(self._references(queue, model, weights, input_sets, noise_floor))
+        except StageFailure as failure:
+            if isinstance(failure.__cause__, WorkerDied):
+                raise
+            refusals = [self._attempt(queue, model, weights, inputs) for inputs in input_sets]
+            if not any(refusals):
+                raise
+        taken = [inputs for inputs, why in zip(input_sets, refusals, strict=True) if why is None]
+        found = iter(self._references(queue, model, weights, taken, noise_floor))
+        return [next(found) if why is None else why for why in refusals]
 
     def _references(
         self,

@@ -16,7 +16,7 @@ from typing import Any
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.errors import StageFailure, WorkerDied
-from onnx_conformance.core.settings import Settings, level_of
+from onnx_conformance.core.settings import LEVELS, Settings, level_of
 from onnx_conformance.core.spec import Case
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.isolation import hung, measure_workload, run_isolated, weighed_on
@@ -33,6 +33,7 @@ class RuntimeSide:
     def __init__(self, queues: WorkerQueues, clock: Clock, settings: Settings) -> None:
         self.sessions: dict[str, Future[SessionInfo]] = {}
         self.answers: Memo[Answer] = Memo()
+        self.plain_answers: Memo[Answer] = Memo()  # without graph optimisation
         self.probes: dict[str, Future[ProbeResult]] = {}
         self._queues = queues
         self._clock = clock
@@ -106,7 +107,36 @@ class RuntimeSide:
     ) -> list[Answer]:
         """Run inputs, in the queue's thread; names are the artifact's there and the spec's here."""
         session = self._request(case, artifact, level_of(case, self._settings))
+        return self._run(queue, case, artifact, session, input_sets)
 
+    def submit_unoptimised(
+        self, case: Case, artifact: Future[Artifact], input_sets: Iterable[Inputs]
+    ) -> None:
+        """What the CPU provider answers with its graph optimisation off."""
+        queue = self.queue(CPU.name)
+
+        def work(chosen: list[Inputs]) -> Future[list[Answer]]:
+            return queue.after(
+                artifact, lambda ready: self.run_unoptimised(queue, case, ready, chosen)
+            )
+
+        self.plain_answers.add({(case.id, inputs.digest): inputs for inputs in input_sets}, work)
+
+    def run_unoptimised(
+        self, queue: WorkerQueue, case: Case, artifact: Artifact, input_sets: list[Inputs]
+    ) -> list[Answer]:
+        """Run inputs so, in the CPU provider's worker queue."""
+        session = self._request(replace(case, provider=CPU.name), artifact, LEVELS["disabled"])
+        return self._run(queue, case, artifact, session, input_sets)
+
+    def _run(
+        self,
+        queue: WorkerQueue,
+        case: Case,
+        artifact: Artifact,
+        session: dict[str, Any],
+        input_sets: list[Inputs],
+    ) -> list[Answer]:
         def run(some: list[Inputs]) -> list[dict[str, Any]]:
             renamed = [_theirs(case, artifact, inputs) for inputs in some]
             results: list[dict[str, Any]] = queue.call(
@@ -118,26 +148,12 @@ class RuntimeSide:
             results = run_isolated(run, input_sets, queue.worker.reset)
         return self._renamed(case, artifact, results)
 
-    def unoptimised(self, case: Case, artifact: Artifact, inputs: Inputs) -> Future[Answer]:
-        """What the CPU provider answers without graph optimisation."""
-        queue, own = self.queue("cpu"), replace(case, provider="cpu")
-        session = self._request(own, artifact, "disabled")
-        renamed = _theirs(case, artifact, inputs)
-        what = f"{case.id} (disabled)"
-
-        def run() -> Answer:
-            results = queue.call("runtime", what, "run", session=session, input_sets=[renamed])
-            return self._renamed(case, artifact, results)[0]
-
-        return queue.submit(run)
-
     def _renamed(
         self, case: Case, artifact: Artifact, results: list[dict[str, Any]]
     ) -> list[Answer]:
         """What the worker gave, under the spec's names."""
-        model = resolve_model(case.model)
         theirs = [tensor["name"] for tensor in artifact.facts["outputs"]]
-        back = pair_names(theirs, [spec.name for spec in model.outputs])
+        back = pair_names(theirs, [spec.name for spec in resolve_model(case.model).outputs])
         return [
             Answer(
                 None,

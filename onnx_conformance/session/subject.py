@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -120,6 +121,26 @@ class Answer:
     died: bool = False
 
 
+@dataclass(frozen=True)
+class Deciding:
+    """A floating tensor of the file that decides whole numbers, beside the nearest of native's.
+
+    Args:
+        tensor, node: of the file.
+        native: the native operator that makes the nearest tensor.
+        error: relative to the native tensor: the largest, or that of most elements to its rms.
+        noise floor: float32's own, with a floor.
+        elements: how many were compared.
+    """
+
+    tensor: str
+    node: str
+    native: str
+    error: float
+    noise_floor: float
+    elements: int
+
+
 class Subject(Protocol):
     """What a check may ask. Attributes are facts; methods may wait for a worker.
 
@@ -154,6 +175,10 @@ class Subject(Protocol):
         """The same in float32, whatever the case computes in."""
         ...
 
+    def references(self, input_sets: Sequence[Inputs]) -> list[Reference | str]:
+        """Those of several inputs, computed together; native's words where it refuses one."""
+        ...
+
     def native(self, inputs: Inputs) -> Outputs: ...
 
     def native_refusal(self, inputs: Inputs) -> str | None:
@@ -175,12 +200,20 @@ class Subject(Protocol):
 
     def run(self, inputs: Inputs, repeat: int = 0) -> Answer: ...
 
-    def run_unoptimised(self, inputs: Inputs) -> Answer:
-        """What the CPU provider answers when it runs the file's own nodes."""
+    def runs(self, input_sets: Sequence[Inputs]) -> list[Answer]:
+        """The answers to several inputs, asked for together."""
+        ...
+
+    def unoptimised(self, input_sets: Sequence[Inputs]) -> list[Answer]:
+        """What the CPU provider answers with its graph optimisation off: what is written."""
         ...
 
     def ranges(self, inputs: Inputs) -> dict[str, Traced]:
         """Of each tensor that the file's nodes make, unoptimised on the CPU: what it spans."""
+        ...
+
+    def deciding(self, inputs: Inputs) -> list[Deciding]:
+        """The floating tensors that decide outputs of whole numbers and resemble native's."""
         ...
 
     def preprocess(self, photograph: Path) -> Array:

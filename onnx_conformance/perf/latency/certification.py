@@ -120,15 +120,9 @@ def _decibels(model: ModelSpec, native: Outputs, outputs: Outputs) -> float:
 
 # The input families of the checks that every case owes, computed side by side.
 FAMILIES = (
-    "pinned",
-    "batches",
-    "repeat",
-    "non_finite",
-    "denormal",
-    "empty",
-    "malformed",
-    "typical",
-)
+    "pinned", "sizes", "rows", "batches", "repeat", "non_finite", "denormal", "empty", "malformed",
+    "typical", "unoptimised",
+)  # fmt: skip
 
 
 class Certificates:

@@ -39,6 +39,7 @@ class Looked:
         axes: the sizes of symbolic axes, where the model itself was found to need others.
         notes: what a reader should know of how it is fed, a line each.
         oracle: of an ONNX file, how it is computed in float64 (an ``onnx_agreement.Oracle``).
+        weights: how many numbers its weights hold; 0 where nobody knows.
     """
 
     framework: str
@@ -53,6 +54,7 @@ class Looked:
     axes: Axes = ()
     notes: tuple[str, ...] = ()
     oracle: Callable[[Sequence[Inputs]], Any] | None = None
+    weights: int = 0
 
 
 def look(name: str, model: Any, threads: int | None, declared: Sequence[TensorSpec] = ()) -> Looked:
@@ -125,6 +127,7 @@ def _look_at_torch(torch: Any, module: Any, threads: int | None) -> Looked:
         "torch", names, (least, most), (), before, run,
         lambda: _torch_digest(module) != before, float64_problem,
         lambda inputs: call_of(forward, inputs).problem,
+        weights=sum(tensor.numel() for tensor in module.state_dict().values()),
     )  # fmt: skip
 
 
@@ -170,6 +173,7 @@ def _look_at_keras(keras: Any, model: Any) -> Looked:
     return Looked(
         "keras", tuple(spec.name for spec in inputs), (least, most), inputs, before, run,
         lambda: bool(before) and digest() != before, lambda input_set: None,
+        weights=sum(int(np.prod(v.shape)) for v in model.weights) if model.built else 0,
     )  # fmt: skip
 
 

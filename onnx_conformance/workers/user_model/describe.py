@@ -114,6 +114,7 @@ def _specified(
         basis=found.basis if found else "",
         kernels=found.kernels if found else (),
         notes=looked.notes,
+        parameters=looked.weights,
     )
     return spec, _fingerprint(looked, [outputs for _, _, outputs in answers])
 

@@ -65,6 +65,7 @@ def look_at_file(path: Path, threads: int | None, declared: Sequence[TensorSpec]
         "onnx", labels, (len(labels), len(labels)), found.inputs, digest_of(path), run,
         lambda: False, lambda inputs: oracle([inputs]).problem or None,
         axes=found.axes, notes=found.notes, oracle=oracle,
+        weights=facts["initializers"]["elements"],
     )  # fmt: skip
 
 

@@ -121,3 +121,58 @@ def test_random_numbers_are_no_inference(right, tmp_path):
     result = judge(CHECKS["inference_mode"], edited(right, tmp_path, edit))
     assert result.outcome == "failed"
     assert "draws random numbers" in result.reason
+
+
+@pytest.mark.parametrize("name", ["sizes", "rows"])
+def test_a_sweep_on_which_native_is_nan_proves_nothing(right, name):
+    def nan(inputs):
+        exact = right.reference(inputs)
+        return replace(exact, native={n: np.full_like(a, np.nan) for n, a in exact.native.items()})
+
+    assert judge(CHECKS[name], Altered(right, reference=nan)).outcome != "passed"
+
+
+def test_what_native_refuses_is_told_and_not_judged(right):
+    def refusing(input_sets):
+        return ["too odd" if len(f["input"]) % 2 else right.reference(f) for f in input_sets]
+
+    some = Altered(right)
+    some.references = refusing
+    result = judge(CHECKS["sizes"], some)
+    assert result.passed
+    assert "native itself refuses 4 of them (batch=5: too odd)" in result.reason
+    some.references = lambda input_sets: ["too odd" for _ in input_sets]
+    assert judge(CHECKS["sizes"], some).outcome == "skipped"
+
+
+def test_a_size_that_the_session_refuses_is_red(right):
+    def run(inputs, repeat):
+        if len(inputs["input"]) == 17:
+            return Answer(None, "InvalidArgument: 17")
+        return right.run(inputs, repeat)
+
+    result = judge(CHECKS["sizes"], Altered(right, run=run))
+    assert result.outcome == "failed"
+    assert "at 1 of 5 inputs: batch=17: the session refused it" in result.reason
+
+
+def test_an_output_that_alone_is_still_is_the_models_own(right):
+    """A tagger's unused tags leave a case incomplete; a model in which nothing moves is red."""
+
+    def still(inputs, kept):
+        exact = right.reference(inputs)
+
+        def stilled(outputs):
+            return {n: np.where(np.arange(a.shape[1]) < kept, a, 0.25) for n, a in outputs.items()}
+
+        replicas = tuple(stilled(compute_mode) for compute_mode in exact.replicas)
+        return replace(
+            exact, oracle=stilled(exact.oracle), native=stilled(exact.native), replicas=replicas
+        )
+
+    def verdict(kept):
+        return judge(
+            CHECKS["liveness"], Altered(right, reference=lambda inputs: still(inputs, kept))
+        )
+
+    assert [verdict(kept).outcome for kept in (5, 1, 0)] == ["passed", "passed", "failed"]

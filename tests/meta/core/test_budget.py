@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnx_conformance.core.budget import ULP, Reference, liveness, stack, worst_score
+from onnx_conformance.core.budget import ULP, Reference, liveness, movements, stack, worst_score
 from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
@@ -288,3 +288,18 @@ def test_whole_numbers_are_alive_where_a_share_of_them_changes(places, lives):
     refs = [Reference({"output": m}, {"output": m}, ({"output": m},) * 3) for m in masks]
     moved = alive(refs, (replace(LINEAR[0], dtype="int64"),))
     assert (moved > 1e5) == lives
+
+
+def test_one_still_output_beside_a_moving_one_is_told_apart():
+    """The least share that moves: none of one output, all of the other."""
+
+    def reference(seed):
+        rng = np.random.default_rng(seed)
+        oracle = {"moving": rng.normal(size=(1, 20)), "still": np.full((1, 20), 0.25)}
+        compute_modes = {name: array.astype(np.float32) for name, array in oracle.items()}
+        return Reference(oracle, compute_modes, (compute_modes, compute_modes, compute_modes))
+
+    outputs = [TensorSpec(name, ("batch", 20)) for name in ("moving", "still")]
+    found = movements([reference(seed) for seed in range(5)], outputs, 2.0, 0.9, 0.1)
+    assert found["moving"] > 1e5
+    assert found["still"] == 0

@@ -31,6 +31,17 @@ defaults:
   batch_invariance:
     factor: 4.0
     floor_ulp: 2.0
+  sweep:
+    pool_share: 0.9
+    lone: 8.0
+    strays: 1.0
+    flips: 3.0
+    untold: 0.5
+  deciding_values:
+    factor: 8.0
+    floor_ulp: 4.0
+    near: 0.05
+    share: 0.9
   top5:
     tie_factor: 8.0
   initializers:

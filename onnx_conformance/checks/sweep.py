@@ -1,0 +1,349 @@
+"""Checks over many inputs: every size that is fed, and thousands of rows of a small model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx_conformance.checks import reproduction
+from onnx_conformance.checks.registry import FAITHFUL, register_check
+from onnx_conformance.checks.verdict import evidence_lines, judge_by_allclose
+from onnx_conformance.core.budget import SMALLEST_PROBABILITY, Reference, worst_score
+from onnx_conformance.core.comparison import Outputs, structure_problem
+from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scores, wrong_decisions
+from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
+from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
+from onnx_conformance.inputs.found_recipes import LARGEST_BATCH, entry
+from onnx_conformance.inputs.recipes import CONSTANT, EVERY, Inputs, Recipe
+from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
+from onnx_conformance.session.subject import Answer, Subject
+
+TOLD = 6  # sizes or recipes that a message names
+LARGEST = 1e300  # JSON knows no infinity
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One set of inputs of a sweep, native's side and the runtime's."""
+
+    recipe: Recipe
+    inputs: Inputs
+    reference: Reference
+    answer: Answer
+
+    @property
+    def got(self) -> Outputs:
+        assert self.answer.outputs is not None
+        return self.answer.outputs
+
+
+@dataclass(frozen=True)
+class Worst:
+    """How far a set of inputs is off, in shares of what is allowed, and where."""
+
+    ratio: float
+    words: str = ""
+
+
+def sizes_of_feed(recipe: Recipe) -> str:
+    """The sizes of a recipe: ``seq=8``, ``batch=17``."""
+    named = [f"{axis}={size}" for axis, size in recipe.sizes]
+    return ", ".join(named) if named else f"batch={recipe.batch}"
+
+
+@register_check(
+    control="wrong_at_batch_17",
+    input_sets=("sizes",),
+    where=lambda model: bool(size_recipes(model, 0)),
+    precisions=FAITHFUL,
+)
+def check_sizes(subject: Subject) -> CheckResult:
+    """Ordinary noise at the sizes that symbolic axes take, and at batches that are not usual."""
+    return _sweep(subject, "sizes", size_recipes(subject.model, subject.seed))
+
+
+@register_check(
+    control="wrong_in_a_narrow_band",
+    input_sets=("rows",),
+    where=lambda model: bool(row_recipes(model, 0)),
+    precisions=FAITHFUL,
+)
+def check_rows(subject: Subject) -> CheckResult:
+    """Thousands of samples at several scales, and every whole number of a range once."""
+    return _sweep(subject, "rows", row_recipes(subject.model, subject.seed))
+
+
+def _sizes_plan(model: ModelSpec, seed: int) -> InputPlan:
+    return InputPlan(sweep=tuple(materialise(r, model) for r in size_recipes(model, seed)))
+
+
+def _rows_plan(model: ModelSpec, seed: int) -> InputPlan:
+    return InputPlan(sweep=tuple(materialise(r, model) for r in row_recipes(model, seed)))
+
+
+FAMILIES.register("sizes", _sizes_plan)
+FAMILIES.register("rows", _rows_plan)
+
+
+def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResult:
+    rule = subject.tolerances.rule("error_budget", subject.case)
+    largest = rule.get("largest_scale", np.inf)  # a class of a narrow range is asked no more
+    chosen = [recipe for recipe in recipes if abs(recipe.scale) <= largest]
+    input_sets = [materialise(recipe, subject.model) for recipe in chosen]
+    answers = subject.runs(input_sets)
+    references = subject.references(input_sets)
+    refused = [
+        f"{sizes_of_feed(recipe)}: {reference}"
+        for recipe, reference in zip(chosen, references, strict=True)
+        if isinstance(reference, str)
+    ]
+    judged = [
+        Judged(recipe, inputs, reference, answer)
+        for recipe, inputs, reference, answer in zip(
+            chosen, input_sets, references, answers, strict=True
+        )
+        if isinstance(reference, Reference)
+    ]
+    if not judged:
+        why = refused[0] if refused else "no input fits this class of precision"
+        return skipped(name, f"native itself refuses all inputs of this check ({why})")
+    unanswered = _unanswered(subject, name, judged)
+    if unanswered is not None:
+        return unanswered
+    compared = sum(array.size for one in judged for array in one.got.values())
+    if not subject.model.oracle:
+        return _by_allclose(subject, name, judged, compared)
+    worst, untold = _worst(subject, judged, together=name == "sizes")
+    score = rule["factor"] * max(one.ratio for one in worst)
+    wrong = [place for place, one in enumerate(worst) if not one.ratio <= 1.0]
+    if wrong:
+        return _red(subject, name, judged, worst, wrong, compared)
+    if untold > subject.tolerances.rule("sweep", subject.case)["untold"]:
+        return skipped(
+            name,
+            f"float32 itself errs by more than {rule['maximum_noise_floor']:g} of the output on "
+            f"{untold:.0%} of the samples ({rule.origin}): they prove nothing",
+        )
+    rows = sum(len(next(iter(one.inputs.values()))) for one in judged)
+    told = f"within budget on {rows} samples of {len(judged)} inputs"
+    told += f"; native itself refuses {len(refused)} of them ({refused[0]})" if refused else ""
+    return passed(name, told, compared=compared, score=score, budget=rule["factor"])
+
+
+def _unanswered(subject: Subject, name: str, judged: Sequence[Judged]) -> CheckResult | None:
+    """The first inputs that the session refuses, or answers in another structure, told of all."""
+    problems = []
+    for one in judged:
+        if one.answer.outputs is None:
+            problems.append((one, f"the session refused it: {one.answer.error}"))
+        else:
+            problem = structure_problem(one.reference.native, one.answer.outputs)
+            problems += [(one, problem)] if problem else []
+    if not problems:
+        return None
+    first, problem = min(problems, key=lambda found: _elements(found[0].inputs))
+    got = first.answer.outputs
+    return failed(
+        name,
+        f"at {_places([one for one, _ in problems], len(judged))}: {problem}",
+        inputs=str(first.recipe),
+        details=(*_replay_lines(subject, first.recipe), *evidence_lines(subject)),
+        reproduction=reproduction.unanswered(first.inputs)
+        if got is None
+        else reproduction.misshapen(first.inputs, first.reference.native, got),
+    )
+
+
+def _by_allclose(
+    subject: Subject, name: str, judged: Sequence[Judged], compared: int
+) -> CheckResult:
+    """Without an oracle each set of inputs must be close to native."""
+    for one in judged:
+        result = judge_by_allclose(
+            subject, name, str(one.recipe), one.inputs, one.reference.native, one.got
+        )
+        if result.outcome == "failed":
+            return result
+    told = f"no float64 oracle: {len(judged)} inputs are close to native by allclose"
+    return passed(name, told, compared=compared)
+
+
+# -- how far ------------------------------------------------------------------------------------
+
+
+def _worst(
+    subject: Subject, judged: Sequence[Judged], *, together: bool
+) -> tuple[list[Worst], float]:
+    """The worst sample of each set of inputs, and the share of samples of which nothing is known.
+
+    The pool of errors is that of all inputs together or of each.
+    """
+    groups = [list(range(len(judged)))] if together else [[place] for place in range(len(judged))]
+    found, untold, rule = [Worst(0.0)] * len(judged), 0.0, _rule(subject, strays=not together)
+    told: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+    for group in groups:
+        pairs = [(judged[place].reference, judged[place].got) for place in group]
+        for scores in pooled_scores(pairs, subject.model.outputs, rule):
+            for number, place in enumerate(group):
+                found[place] = max(found[place], _of_scores(scores, number), key=_ratio)
+            told.setdefault((scores.output, scores.norm, scores.view), []).append(scores.told)
+    for counts in told.values():
+        samples = sum(count for _, count in counts)
+        known = sum(count for count, _ in counts)
+        untold = max(untold, 1.0 - known / samples if samples else 0.0)
+    decided = _exactly(subject, judged) if together else _mostly(subject, judged)
+    return [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)], untold
+
+
+def _ratio(worst: Worst) -> float:
+    return worst.ratio
+
+
+def _rule(subject: Subject, *, strays: bool = False) -> PoolRule:
+    """Figures of the pooled budget. At a single size no sample may stray: there are only two."""
+    budget = subject.tolerances.rule("error_budget", subject.case)
+    sweep = subject.tolerances.rule("sweep", subject.case)
+    return PoolRule(
+        budget["factor"],
+        budget["floor_ulp"],
+        budget["maximum_noise_floor"],
+        sweep["pool_share"],
+        sweep["lone"],
+        sweep["strays"] if strays else 0.0,
+    )
+
+
+def _of_scores(scores: RowScores, inputs: int) -> Worst:
+    ratios = scores.ratios(inputs)
+    if not ratios.size:
+        return Worst(0.0)
+    row = int(ratios.argmax())
+    return Worst(
+        float(ratios[row]),
+        f"sample {row} of '{scores.output}', {scores.norm} norm of the {scores.view}: error "
+        f"{scores.errors[inputs][row]:.3g} where at most "
+        f"{scores.allowed[inputs][row]:.3g} is allowed, "
+        f"size {scores.sizes[inputs][row]:.3g}",
+    )
+
+
+def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
+    """Whole numbers and truth values of few samples: each as one of native's ways has it."""
+    whole = [spec for spec in subject.model.outputs if not spec.floating]
+    if not whole:
+        return [Worst(0.0)] * len(judged)
+    floor = subject.tolerances.rule("error_budget", subject.case)["floor_ulp"]
+    scores = [
+        worst_score(one.reference, one.got, whole, floor)
+        if any(one.got[spec.name].size for spec in whole)
+        else None
+        for one in judged
+    ]
+    return [Worst(score.value, str(score)) if score else Worst(0.0) for score in scores]
+
+
+def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
+    """Of thousands of decisions on floating inputs a few may fall otherwise by rounding.
+
+    As many as ``flips`` and twice those that native's own ways leave open, over all inputs; where
+    no input is a floating number there is nothing to round.
+    """
+    found = [Worst(0.0)] * len(judged)
+    rounds = any(spec.floating for spec in subject.model.inputs)
+    flips = subject.tolerances.rule("sweep", subject.case)["flips"] if rounds else 0.0
+    for spec in subject.model.outputs:
+        if spec.floating:
+            continue
+        parts = [wrong_decisions(one.reference, one.got, spec) for one in judged]
+        wrong = sum(int(places.sum()) for places, _ in parts)
+        total = sum(places.size for places, _ in parts)
+        allowed = flips + 2 * sum(count for _, count in parts) * bool(flips)
+        if wrong <= allowed:
+            continue
+        for place, (places, _) in enumerate(parts):
+            if places.any():
+                words = (
+                    f"'{spec.name}' is none of native's in {wrong} of {total} places, at most "
+                    f"{allowed:g} may differ by rounding; here first at "
+                    f"{[int(i) for i in np.argwhere(places)[0]]}"
+                )
+                found[place] = Worst(np.inf, words)
+    return found
+
+
+# -- telling ------------------------------------------------------------------------------------
+
+
+def _red(
+    subject: Subject,
+    name: str,
+    judged: Sequence[Judged],
+    worst: Sequence[Worst],
+    wrong: Sequence[int],
+    compared: int,
+) -> CheckResult:
+    rule = subject.tolerances.rule("error_budget", subject.case)
+    sweep = subject.tolerances.rule("sweep", subject.case)
+    first = min(wrong, key=lambda place: _elements(judged[place].inputs))
+    one = judged[first]
+    where = _places([judged[place] for place in wrong], len(judged))
+    return failed(
+        name,
+        f"differs from native {subject.model.framework} at {where}",
+        compared=compared,
+        score=rule["factor"] * worst[first].ratio,
+        budget=rule["factor"],
+        inputs=str(one.recipe),
+        details=(
+            worst[first].words,
+            f"allowed: {rule['factor']:g}x float32's own error in the sweep ({rule.origin}; "
+            f"{sweep.origin})",
+            *_replay_lines(subject, one.recipe),
+            *evidence_lines(subject),
+        ),
+        reproduction=_reproduction(subject, one),
+    )
+
+
+def _places(wrong: Sequence[Judged], count: int) -> str:
+    """``3 of 64 inputs: seq=8, seq=16, seq=48``; a recipe in full where it names no size."""
+    names = [
+        str(one.recipe) if one.recipe.batch > LARGEST_BATCH or one.recipe.distribution == EVERY
+        else sizes_of_feed(one.recipe)
+        for one in wrong
+    ]  # fmt: skip
+    names = list(dict.fromkeys(names))
+    more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+    return f"{len(wrong)} of {count} inputs: {', '.join(names[:TOLD])}{more}"
+
+
+def _replay_lines(subject: Subject, recipe: Recipe) -> tuple[str, ...]:
+    if recipe.batch > LARGEST_BATCH or recipe.distribution in CONSTANT:
+        return ()
+    line = f"  {entry(recipe, subject.case)}"
+    return ("to replay it in every run, add to found_recipes.yaml:", line)
+
+
+def _elements(inputs: Inputs) -> int:
+    return sum(array.size for array in inputs.values())
+
+
+def _reproduction(subject: Subject, one: Judged) -> Reproduction:
+    """The whole inputs with what each sample may err, relative to the oracle's size."""
+    rule = _rule(subject)
+    limits = []
+    for scores in pooled_scores([(one.reference, one.got)], subject.model.outputs, rule):
+        size = np.maximum(scores.sizes[0], np.finfo(np.float32).tiny)
+        allowed = np.minimum(scores.allowed[0] / size, LARGEST).tolist()
+        limits.append(
+            {"output": scores.output, "norm": scores.norm, "view": scores.view, "allowed": allowed}
+        )
+    for spec in subject.model.outputs:
+        if not spec.floating:
+            none = [0.0] * len(one.got[spec.name])
+            limits.append({"output": spec.name, "norm": "max", "view": "values", "allowed": none})
+    judge = {"kind": "errors", "limits": limits, "smallest_probability": SMALLEST_PROBABILITY}
+    return Reproduction(one.inputs, judge, one.reference.oracle, one.got)

@@ -1,0 +1,82 @@
+"""What is written: the file with ONNX Runtime's graph optimisation off.
+
+A fusion may mend a wrong file: a LayerNormalization written out with its division the wrong way
+round is fused into the right kernel. Another provider, or the next version, computes what is
+written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from onnx_conformance.checks.registry import register_check
+from onnx_conformance.checks.verdict import judge
+from onnx_conformance.core.errors import StageFailure, WorkerDied
+from onnx_conformance.core.results import CheckResult, skipped
+from onnx_conformance.core.settings import LEVELS
+from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.core.tolerances import FLOAT32
+from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise, pinned
+from onnx_conformance.inputs.recipes import Recipe
+from onnx_conformance.inputs.sweep_plan import extra_batches
+from onnx_conformance.session.subject import Answer, Subject
+
+NAME = "unoptimised"
+
+
+def recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
+    """Ordinary inputs that other checks inputs too; of large models one sample."""
+    known = pinned(seed)
+    return (known["normal"], known["image"]) if extra_batches(model) else (known["normal"],)
+
+
+def _plan(model: ModelSpec, seed: int) -> InputPlan:
+    input_sets = tuple(materialise(recipe, model) for recipe in recipes(model, seed))
+    return InputPlan(reference=input_sets, unoptimised=input_sets)
+
+
+FAMILIES.register(NAME, _plan)
+
+
+@register_check(
+    control="right_after_optimisation",
+    input_sets=(NAME,),
+    precisions=(FLOAT32,),
+    providers=("cpu",),
+)
+def check_unoptimised(subject: Subject) -> CheckResult:
+    """The file computes the function as it is written, before ONNX Runtime rewrites it."""
+    chosen = recipes(subject.model, subject.seed)
+    input_sets = [materialise(recipe, subject.model) for recipe in chosen]
+    try:
+        answers = subject.unoptimised(input_sets)
+    except StageFailure as failure:
+        if isinstance(failure.__cause__, WorkerDied):
+            raise
+        return _cannot(failure.reason)
+    results = [
+        _judged(subject, recipe, answer) for recipe, answer in zip(chosen, answers, strict=True)
+    ]
+    red = [result for result in results if not result.passed]
+    if red:
+        return red[0]
+    worst = max(results, key=lambda result: result.score or 0.0)
+    return replace(worst, compared=sum(result.compared for result in results))
+
+
+def _judged(subject: Subject, recipe: Recipe, answer: Answer) -> CheckResult:
+    if answer.outputs is None:
+        return _cannot(str(answer.error))
+    inputs = materialise(recipe, subject.model)
+    result = judge(subject, NAME, inputs, str(recipe), answer=answer)
+    if result.outcome != "failed":
+        return result
+    told = f"with ONNX Runtime's graph optimisation off (as the file is written): {result.reason}"
+    reproduction = result.reproduction and replace(
+        result.reproduction, graph_level=LEVELS["disabled"]
+    )
+    return replace(result, reason=told, reproduction=reproduction)
+
+
+def _cannot(why: str) -> CheckResult:
+    return skipped(NAME, f"cannot be run with ONNX Runtime's graph optimisation off: {why}")

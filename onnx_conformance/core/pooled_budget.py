@@ -1,0 +1,174 @@
+"""The error budget of many samples: float32's own error is taken from all of them together.
+
+Of one sample, native and its replicas are four draws of float32's error. Among thousands of
+samples of a few outputs some have four errors that are small by luck, and a right answer would
+exceed any small multiple of them. So a sample's noise floor is
+
+    max(L · n, min(P, R · ‖y‖))
+
+with n = max(‖native − y‖, ‖replicas − y‖) + floor · 2⁻²³ · ‖y‖ the sample's own and y the oracle.
+P is the quantile ``pool_share`` of n over the samples, R that of n / ‖y‖, so neither samples of
+large values nor those near 0 set the measure for the others; and a few samples in which float32
+fails, such as sequences of length 1 in a norm, blind nothing. L = 1 + (lone − 1) / d, d the
+numbers of a sample, is for samples of more error than the pool: that all four draws of one number
+are 32 times smaller than a fifth has a chance of 1 in a million (normal errors), 4 times of 4 in
+1,000; norms of many numbers hardly vary. Even so, of thousands of samples of a single number one
+may exceed it: ``strays`` samples of a set of inputs may, if they err by no more than ``factor``
+times the
+largest n of the pool. Figures: ``sweep`` in ``tolerances.yaml``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx_conformance.core.budget import NORMS, ULP, Reference, Rows, views
+from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.spec import TensorSpec
+
+Pair = tuple[Reference, Outputs]
+
+
+@dataclass(frozen=True)
+class PoolRule:
+    """Figures of the comparison: of ``error_budget`` and ``sweep``."""
+
+    factor: float
+    floor_ulp: float
+    maximum_noise_floor: float
+    pool_share: float
+    lone: float
+    strays: float = 0.0
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """What one output's norm says of every sample of every set of inputs.
+
+    Args:
+        errors, allowed: absolute, one array a set of inputs, a number a sample. ``allowed`` is
+        infinite
+            where float32 itself errs too much to tell.
+        sizes: ‖oracle‖ of each sample.
+        largest: what would be allowed of the sample with the largest error of its own.
+        strays: how many samples of a set of inputs may err by up to that.
+    """
+
+    output: str
+    norm: str
+    view: str
+    errors: tuple[Rows, ...]
+    allowed: tuple[Rows, ...]
+    sizes: tuple[Rows, ...]
+    largest: float = 0.0
+    strays: float = 0.0
+
+    @property
+    def told(self) -> tuple[int, int]:
+        """Of how many samples float32 lets anything be said, and of how many there are."""
+        known = sum(int(np.isfinite(allowed).sum()) for allowed in self.allowed)
+        return known, sum(allowed.size for allowed in self.allowed)
+
+    def ratios(self, inputs: int) -> Rows:
+        """Errors of a set of inputs's samples as shares of what is allowed."""
+        error, allowed = self.errors[inputs], self.allowed[inputs]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = np.where(np.isinf(allowed), 0.0, error / allowed)
+        ratio = np.where(np.isnan(ratio), 0.0, ratio)  # no error where none is allowed
+        over = ratio > 1.0
+        if over.sum() <= self.strays and bool((error[over] <= self.largest).all()):
+            ratio[over] = 0.0
+        return ratio
+
+
+def pooled_scores(
+    pairs: Sequence[Pair], outputs: Sequence[TensorSpec], rule: PoolRule
+) -> list[RowScores]:
+    """Errors and allowances of the floating outputs, over all inputs of ``pairs`` together."""
+    return [scores for spec in outputs if spec.floating for scores in _of_output(pairs, spec, rule)]
+
+
+def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Iterator[RowScores]:
+    measured = [_measure(reference, got, spec, rule.floor_ulp) for reference, got in pairs]
+    for kind in dict.fromkeys(key for found in measured for key in found):
+        parts = [found[kind] for found in measured]
+        own = np.concatenate([noise for _, noise, _ in parts])
+        size = np.concatenate([size for _, _, size in parts])
+        usable = np.isfinite(own) & (own <= rule.maximum_noise_floor * size)
+        pool, share = _pool(own[usable], size[usable], rule.pool_share)
+        lone = 1.0 + (rule.lone - 1.0) / max(_numbers(pairs, spec), 1)
+        allowed = [
+            np.where(
+                np.isfinite(noise) & (noise <= rule.maximum_noise_floor * size),
+                rule.factor * np.maximum(lone * noise, np.minimum(pool, share * size)),
+                np.inf,
+            )
+            for _, noise, size in parts
+        ]
+        yield RowScores(
+            spec.name,
+            *kind,
+            tuple(error for error, _, _ in parts),
+            tuple(allowed),
+            tuple(size for _, _, size in parts),
+            rule.factor * float(np.max(own[usable], initial=0.0)),
+            rule.strays,
+        )
+
+
+def _numbers(pairs: Sequence[Pair], spec: TensorSpec) -> int:
+    """The fewest numbers that a sample of the output has, in the inputs that have any."""
+    arrays = [reference.oracle[spec.name] for reference, _ in pairs]
+    return min((array.size // len(array) for array in arrays if array.size), default=1)
+
+
+def _pool(own: Rows, size: Rows, quantile: float) -> tuple[float, float]:
+    """P and R of the module's formula; 0 where there is no sample to take them from."""
+    if not own.size:
+        return 0.0, 0.0
+    relative = own / np.maximum(size, np.finfo(np.float64).tiny)
+    return float(np.quantile(own, quantile)), float(np.quantile(relative, quantile))
+
+
+def _measure(
+    reference: Reference, got: Outputs, spec: TensorSpec, floor_ulp: float
+) -> dict[tuple[str, str], tuple[Rows, Rows, Rows]]:
+    """(norm, view) to errors, float32's own errors and sizes of one set of inputs's samples."""
+    exact = reference.oracle[spec.name]
+    compute_modes = [reference.native, *reference.replicas]
+    by_way = [
+        dict(_distances(exact, compute_mode[spec.name], spec)) for compute_mode in compute_modes
+    ]
+    found = {}
+    for kind, (error, size) in _distances(exact, got[spec.name], spec):
+        noise = np.max([distances[kind][0] for distances in by_way], axis=0)
+        found[kind] = (error, noise + floor_ulp * ULP * size, size)
+    return found
+
+
+def _distances(
+    wanted: Rows, got: Rows, spec: TensorSpec
+) -> Iterator[tuple[tuple[str, str], tuple[Rows, Rows]]]:
+    for view, exact, found in views(wanted, got, spec):
+        for norm, measure in NORMS.items():
+            with np.errstate(invalid="ignore", over="ignore"):
+                error = measure(found - exact)
+            size = measure(exact)
+            if spec.scale == "unit":
+                size = np.maximum(size, 1.0)
+            yield (norm, view), (np.where(np.isnan(error), np.inf, error), size)
+
+
+def wrong_decisions(reference: Reference, got: Outputs, spec: TensorSpec) -> tuple[Rows, int]:
+    """Of an output of whole numbers or truth values: where it is none of native's, and how many
+    places native's own ways leave open."""
+    found = np.asarray(got[spec.name])
+    right = found == reference.oracle[spec.name]
+    open_places = np.zeros(found.shape, bool)
+    for compute_mode in (reference.native, *reference.replicas):
+        right |= found == compute_mode[spec.name]
+        open_places |= compute_mode[spec.name] != reference.oracle[spec.name]
+    return ~right, int(open_places.sum())

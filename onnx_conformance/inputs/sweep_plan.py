@@ -1,0 +1,248 @@
+"""Sweeps: ordinary noise at many sizes, and many rows of it at several scales.
+
+The pinned inputs are few. What goes wrong at single lengths, batches or values is found by
+counting elements instead: a small model is fed every size and thousands of rows, a large one a few.
+How much each may cost stands in ``sweep.yaml``.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from onnx_conformance.core.domains import Bounded, Integers
+from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
+from onnx_conformance.core.yaml_reader import NodeReader, compose
+from onnx_conformance.inputs.recipes import EVERY, Recipe
+
+FILE = Path(__file__).with_name("sweep.yaml")
+BATCHES = (5, 6, 7, 17, 33)  # beside 1 to 4 and 8, which the pinned inputs and their company have
+COMPILED = ("keras",)  # frameworks that compile a model for each shape
+SIZE_SEED, ROW_SEED = 100, 200  # after those of the pinned recipes
+# Distribution and scale of each set of inputs of rows; whole numbers have neither.
+ROWS = (
+    ("normal", 1.0),
+    ("normal", 0.1),
+    ("normal", 3.0),
+    ("normal", 10.0),
+    ("normal", 100.0),
+    ("uniform", 1.0),
+    ("sparse", 1.0),
+)
+TYING = ("sparse",)  # many equal numbers, among which a decision is arbitrary
+WHOLE_ROWS = (("normal", 1.0), ("normal", 1.0))
+IMAGE_RANK = 4
+SHARED = 16  # of a convolution network's parameters: pixels that one application stands for
+
+
+@dataclass(frozen=True)
+class SweepFigures:
+    """What sweeps may cost; each figure's reason stands in ``sweep.yaml``."""
+
+    element_work: float
+    size_work: float
+    row_work: float
+    batch_work: float
+    most_sizes: int
+    most_sizes_compiled: int
+    least_sizes: int
+    size_rows: int
+    most_rows: int
+    least_rows: int
+    most_values: int
+
+
+def load_figures(path: Path = FILE) -> SweepFigures:
+    """Read the figures.
+
+    Raises:
+        UsageError: a figure or a reason is missing, or there is one that nothing reads.
+    """
+    reader, root = NodeReader(path), compose(path)
+    names = tuple(field.name for field in fields(SweepFigures))
+    entries = reader.mapping(root, "the figures")
+    reader.exactly(root, entries, names, "the figures")
+    found: dict[str, float] = {}
+    for name, node in entries.items():
+        parts = reader.mapping(node, name)
+        reader.exactly(node, parts, ("value", "reason"), name)
+        reader.reason(parts["reason"], name)
+        value = reader.value(parts["value"])
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+            reader.fail(parts["value"], f"'{name}' must be a number above 0, not {value!r}")
+        found[name] = value if name.endswith("_work") else int(value)
+    return SweepFigures(**found)  # type: ignore[arg-type] # whole where they count
+
+
+@cache
+def shipped_figures() -> SweepFigures:
+    """Those of ``sweep.yaml``."""
+    return load_figures()
+
+
+# -- what a sample costs ----------------------------------------------------------------------
+
+
+def work(model: ModelSpec, recipe: Recipe) -> float:
+    """Multiplications that a recipe's samples cost, roughly."""
+    sizes = recipe.sizes_on(model.axes)
+    inputs = [spec.concrete(1, sizes) for spec in model.inputs]
+    outputs = [spec.concrete(1, sizes) for spec in model.outputs]
+    elements = sum(math.prod(shape) for shape in (*inputs, *outputs))
+    places = max(
+        (_positions(spec, shape) for spec, shape in zip(model.inputs, inputs, strict=True)),
+        default=1.0,
+    )
+    figures = shipped_figures()
+    return recipe.batch * max(figures.element_work * elements, model.parameters * places)
+
+
+def _positions(spec: TensorSpec, shape: tuple[int, ...]) -> float:
+    """At how many places of a sample a model of such an input applies its parameters.
+
+    Once to a row of features, to each token of a sequence, and to groups of an image's pixels.
+    """
+    elements = float(math.prod(shape))
+    features = min(shape[1:], default=1) if spec.floating else 1
+    places = elements / max(features, 1)
+    return max(1.0, places / SHARED if len(shape) >= IMAGE_RANK else places)
+
+
+def has_free_batch(model: ModelSpec) -> bool:
+    """Whether the inputs' first axis is a batch of any size."""
+    return bool(model.inputs) and all(
+        spec.shape and isinstance(spec.shape[0], str) for spec in model.inputs
+    )
+
+
+def extra_batches(model: ModelSpec) -> tuple[int, ...]:
+    """Batch sizes beyond the usual ones that the model can be fed at the price set for them."""
+    cost = work(model, Recipe("normal", batch=sum(BATCHES)))
+    return BATCHES if has_free_batch(model) and cost <= shipped_figures().batch_work else ()
+
+
+# -- sizes ------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def size_recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
+    """Ordinary noise at many sizes of the symbolic axes and of the batch, corners first.
+
+    All sizes of an axis where that is cheap, else its ends, those next to them, and some that
+    ``seed`` draws from the whole range. The first has the largest sizes and full masks.
+    """
+    figures = shipped_figures()
+    most = figures.most_sizes_compiled if model.framework in COMPILED else figures.most_sizes
+    rows = figures.size_rows if has_free_batch(model) else 1
+    found, left = [], figures.size_work
+    for place, sizes in enumerate(_assignments(dict(model.axes), seed)):
+        recipe = Recipe("normal", 1.0, rows, seed + SIZE_SEED + place, sizes=sizes, full=not place)
+        kept = place < figures.least_sizes
+        if kept and place and left < 0:
+            recipe = Recipe("normal", 1.0, 1, recipe.seed, sizes=sizes)
+        left -= work(model, recipe)
+        if place >= most or (left < 0 and not kept):
+            break
+        found.append(recipe)
+    return (*found, *_batch_recipes(model, seed, left))
+
+
+def _batch_recipes(model: ModelSpec, seed: int, left: float) -> Iterator[Recipe]:
+    """Ordinary noise at batches that are not usual, where the model can be fed them all."""
+    if work(model, Recipe("normal", batch=sum(BATCHES))) > left:
+        return
+    for place, batch in enumerate(extra_batches(model)):
+        yield Recipe("normal", 1.0, batch, seed + SIZE_SEED - 1 - place)
+
+
+def _assignments(axes: dict[str, Axis], seed: int) -> Iterator[tuple[tuple[str, int], ...]]:
+    """Sizes of all axes, each combination once: the corners, then each axis' sizes in turn."""
+    if not axes:
+        return
+    known: dict[tuple[tuple[str, int], ...], None] = {}
+    for corner in _corners(axes):
+        known.setdefault(tuple(corner.items()))
+    orders = {name: _order(name, axis, seed) for name, axis in axes.items()}
+    for block in range(max(len(order) for order in orders.values())):
+        known.setdefault(tuple((n, order[block % len(order)]) for n, order in orders.items()))
+    yield from known
+
+
+def _corners(axes: dict[str, Axis]) -> Iterator[dict[str, int]]:
+    """All largest, all smallest, and each axis largest or smallest against the others."""
+    least = {name: axis.low for name, axis in axes.items()}
+    most = {name: axis.size(1.0) for name, axis in axes.items()}
+    yield most
+    yield least
+    for name in axes if len(axes) > 1 else ():
+        yield least | {name: most[name]}
+        yield most | {name: least[name]}
+
+
+def _order(name: str, axis: Axis, seed: int) -> list[int]:
+    """Every size of an axis: next to the smallest, next to the largest, then as drawn."""
+    sizes = range(axis.low, axis.high + 1, axis.step)
+    first = list(
+        dict.fromkeys(sizes[place] for place in (1, -2) if -len(sizes) <= place < len(sizes))
+    )
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    drawn = _drawn(rng, sizes)
+    return [*first, *(size for size in drawn if size not in first)]
+
+
+def _drawn(rng: np.random.Generator, sizes: range) -> list[int]:
+    """Sizes in random order; of a long range some, each from another stretch of it."""
+    most = shipped_figures().most_sizes
+    count = min(len(sizes), most)
+    drawn = rng.random(most) if count < len(sizes) else np.zeros(count)
+    places = ((np.arange(count) + drawn) * len(sizes) / count).astype(np.int64)
+    return [sizes[int(place)] for place in rng.permutation(places)]
+
+
+# -- rows -------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def row_recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
+    """Thousands of rows at several scales, and every whole number of a range once.
+
+    None for a model of which so many are too costly: its samples have elements enough.
+    """
+    if not has_free_batch(model):
+        return ()
+    figures = shipped_figures()
+    drawn = any(spec.floating or isinstance(spec.domain, Bounded) for spec in model.inputs)
+    kinds: tuple[tuple[str, float], ...] = ROWS if drawn else WHOLE_ROWS
+    if any(not spec.floating for spec in model.outputs):
+        kinds = tuple(kind for kind in kinds if kind[0] not in TYING)
+    cost = work(model, Recipe("normal")) * len(kinds)
+    rows = min(int(figures.row_work / cost), figures.most_rows)
+    found = (
+        Recipe(kind, scale, rows, seed + ROW_SEED + place)
+        for place, (kind, scale) in enumerate(kinds)
+    )
+    many = tuple(found) if rows >= figures.least_rows else ()
+    return (*many, *_value_recipes(model))
+
+
+def _value_recipes(model: ModelSpec) -> Iterator[Recipe]:
+    """Inputs that hold every value of the widest range of whole numbers, at the largest sizes."""
+    figures = shipped_figures()
+    one = Recipe(EVERY, sizes=tuple((name, axis.size(1.0)) for name, axis in model.axes))
+    sizes = one.sizes_on(model.axes)
+    rows = 0
+    for spec in model.inputs:
+        if isinstance(spec.domain, Integers) and not spec.floating:
+            width = spec.domain.high - spec.domain.low
+            if width <= figures.most_values:
+                rows = max(rows, math.ceil(width / math.prod(spec.concrete(1, sizes))))
+    if rows and rows * work(model, one) <= figures.row_work:
+        batch = min(rows, figures.least_rows)
+        for block in range(math.ceil(rows / batch)):
+            yield Recipe(EVERY, batch=batch, seed=block, sizes=one.sizes)

@@ -1,0 +1,290 @@
+"""Faults of single sizes, batches and bands of values, and of what decides whole numbers.
+
+Each is right on most inputs: a few pinned ones do not meet it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from studies.corpus import Site, fault
+from studies.corpus.drafts import Draft, Mutant
+from studies.corpus.editing import MODERN, is_float, sliced
+from studies.corpus.patches import Build, Patch, detour, detour_site, give, names_of
+
+FAMILY = "sizes"
+LOWEST = -(2**63)
+END = 2**62
+Test = Callable[[Patch, str], str]  # wires a truth value from one size, a vector of one int64
+
+
+# -- conditions on a size ------------------------------------------------------------------------
+
+
+def _whole(patch: Patch, *numbers: int) -> str:
+    return patch.constant(np.array(numbers), np.int64)
+
+
+def _equals(number: int) -> Test:
+    return lambda patch, size: patch.add("Equal", size, _whole(patch, number))
+
+
+def _between(low: int, high: int) -> Test:
+    def test(patch: Patch, size: str) -> str:
+        above = patch.add("Greater", size, _whole(patch, low - 1))
+        return patch.add("And", above, patch.add("Less", size, _whole(patch, high + 1)))
+
+    return test
+
+
+def _divisible(by: int, rest: int, above: int = 0) -> Test:
+    def test(patch: Patch, size: str) -> str:
+        same = patch.add("Equal", patch.add("Mod", size, _whole(patch, by)), _whole(patch, rest))
+        return patch.add("And", same, patch.add("Greater", size, _whole(patch, above)))
+
+    return test
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A symbolic axis of an input, not its first."""
+
+    source: str
+    place: int
+
+
+def _axes(draft: Draft) -> Iterator[Axis]:
+    for value in draft.inputs:
+        for place, dim in enumerate(value.type.tensor_type.shape.dim):
+            if place and dim.HasField("dim_param"):
+                yield Axis(value.name, place)
+
+
+def _size(patch: Patch, axis: Axis) -> str:
+    shape = patch.add("Shape", axis.source)
+    return patch.add("Gather", shape, _whole(patch, axis.place), axis=0)
+
+
+def _where(test: Test, axis: Axis, wrong: Build) -> Build:
+    """The value as ``wrong`` makes it, where the test holds of the axis' size."""
+
+    def build(patch: Patch, value: str) -> str:
+        holds = test(patch, _size(patch, axis))
+        return patch.add("Where", holds, wrong(patch, value), value)
+
+    return build
+
+
+def _ends(draft: Draft) -> Iterator[str]:
+    """The first output that floating numbers are, or what decides the first of whole numbers."""
+    for value in draft.graph.output:
+        name = value.name
+        while draft.producer(name) is not None and not is_float(draft, name):
+            name = draft.producer(name).input[0]  # type: ignore[union-attr] # just looked at
+        if draft.producer(name) is not None:
+            yield name
+            return
+
+
+def _at(draft: Draft, test: Test, wrong: Build, *, batch: bool = False) -> Iterator[Site]:
+    """A site for the only free axis, whose sizes are 1 to 64, or for the batch, of what comes out.
+
+    A file does not say of which range an axis is; that of two axes is another.
+    """
+    if draft.opset < MODERN:
+        return
+    axes = [Axis(draft.inputs[0].name, 0)] if batch else list(_axes(draft))
+    for axis in axes if len(axes) == 1 else ():
+        for value in _ends(draft):
+            yield detour_site(value, _where(test, axis, wrong))
+
+
+# -- what goes wrong -----------------------------------------------------------------------------
+
+
+def _scaled(factor: float) -> Build:
+    return lambda patch, value: patch.add("Mul", value, patch.constant(factor))
+
+
+def _flipped(axis: int) -> Build:
+    return lambda patch, value: sliced(patch, value, -1, LOWEST, axis, -1)
+
+
+def _moved_on(patch: Patch, value: str) -> str:
+    """Along axis 1 everything one place further, the last first."""
+    last, rest = sliced(patch, value, -1, END, 1), sliced(patch, value, 0, -1, 1)
+    return patch.add("Concat", last, rest, axis=1)
+
+
+def _leaking(patch: Patch, value: str) -> str:
+    """A thousandth of the sample before."""
+    last, rest = sliced(patch, value, -1, END, 0), sliced(patch, value, 0, -1, 0)
+    before = patch.add("Concat", last, rest, axis=0)
+    return patch.add("Add", value, patch.add("Mul", before, patch.constant(1e-3)))
+
+
+def _last_zeroed(patch: Patch, value: str) -> str:
+    kept, last = sliced(patch, value, 0, -1, 0), sliced(patch, value, -1, END, 0)
+    return patch.add("Concat", kept, patch.add("Sub", last, last), axis=0)
+
+
+# -- sizes ---------------------------------------------------------------------------------------
+
+
+@fault(FAMILY, story="if x.shape[1] < 8: the branch of the traced length is frozen for the others")
+def branch_of_short_lengths_frozen(draft: Draft) -> Iterator[Site]:
+    yield from _at(draft, _between(2, 7), _flipped(1))
+
+
+@fault(FAMILY, story="positions are counted from one in a middling stretch of lengths")
+def position_off_by_one_at_some_lengths(draft: Draft) -> Iterator[Site]:
+    yield from _at(draft, _between(34, 63), _moved_on)
+
+
+@fault(FAMILY, story="a kernel for lengths that divide by 8 is wrong")
+def wrong_where_8_divides_the_length(draft: Draft) -> Iterator[Site]:
+    yield from _at(draft, _divisible(8, 0), _scaled(1.001))
+
+
+@fault(FAMILY, story="ceil_mode is lost: odd sizes are cut")
+def wrong_at_odd_lengths(draft: Draft) -> Iterator[Site]:
+    yield from _at(draft, _divisible(2, 1, above=1), _scaled(0.99))
+
+
+@fault(FAMILY, story="a buffer for positions ends one short of the largest length")
+def wrong_at_the_last_length_but_one(draft: Draft) -> Iterator[Site]:
+    yield from _at(draft, _equals(63), _moved_on)
+
+
+@fault(FAMILY, story="one length is special-cased while tracing")
+def wrong_at_one_length(draft: Draft) -> Iterator[Site]:
+    yield from _at(draft, _equals(37), _scaled(1.0001))
+
+
+@fault(FAMILY, story="nearest_mode or coordinate mode differs: a factor of the size alone is off")
+def wrong_at_the_second_length(draft: Draft) -> Iterator[Site]:
+    yield from _at(draft, _equals(2), _flipped(1))
+
+
+def _axes_differ(patch: Patch, pair: list[Axis], operator: str) -> str:
+    return patch.add(operator, _size(patch, pair[0]), _size(patch, pair[1]))
+
+
+@fault(FAMILY, story="height is taken for width: right on square images only")
+def wrong_where_first_axis_is_longer(draft: Draft) -> Iterator[Site]:
+    yield from _of_two_axes(draft, "Greater")
+
+
+@fault(FAMILY, story="width is taken for height: right on square and on upright images")
+def wrong_where_second_axis_is_longer(draft: Draft) -> Iterator[Site]:
+    yield from _of_two_axes(draft, "Less")
+
+
+def _of_two_axes(draft: Draft, operator: str) -> Iterator[Site]:
+    axes = list(_axes(draft))
+    if len(axes) < 2 or draft.opset < MODERN:
+        return
+
+    def build(patch: Patch, value: str) -> str:
+        holds = _axes_differ(patch, axes[:2], operator)
+        return patch.add("Where", holds, _flipped(1)(patch, value), value)
+
+    for value in _ends(draft):
+        yield detour_site(value, build)
+
+
+# -- batches -------------------------------------------------------------------------------------
+
+
+@fault(FAMILY, story="a kernel for large batches mixes neighbours")
+def leaks_above_batch_8(draft: Draft) -> Iterator[Site]:
+    yield from _at(draft, _between(9, 10**6), _leaking, batch=True)
+
+
+@fault(FAMILY, story="batches that are not a power of two are padded, and cut at the wrong end")
+def reversed_at_batch_5_to_7(draft: Draft) -> Iterator[Site]:
+    yield from _at(draft, _between(5, 7), _flipped(0), batch=True)
+
+
+@fault(FAMILY, story="an odd batch is halved: its last sample is lost")
+def last_of_an_odd_batch_lost(draft: Draft) -> Iterator[Site]:
+    yield from _at(draft, _divisible(2, 1, above=4), _last_zeroed, batch=True)
+
+
+# -- bands of values -----------------------------------------------------------------------------
+
+
+def _band(low: float, high: float, wrong: Build) -> Build:
+    def build(patch: Patch, value: str) -> str:
+        above = patch.add("Greater", value, patch.constant(low))
+        inside = patch.add("And", above, patch.add("Less", value, patch.constant(high)))
+        return patch.add("Where", inside, wrong(patch, value), value)
+
+    return build
+
+
+def _of_inputs(draft: Draft, build: Build) -> Iterator[Site]:
+    for value in draft.inputs:
+        if is_float(draft, value.name):
+            yield detour_site(value.name, build)
+
+
+@fault(FAMILY, story="one entry of a lookup table is off", values=True)
+def narrow_band_off(draft: Draft) -> Iterator[Site]:
+    yield from _of_inputs(draft, _band(0.95, 0.96, _scaled(1.001)))
+
+
+@fault(FAMILY, story="faint values are flushed to zero by a coarse threshold", values=True)
+def faint_values_flushed(draft: Draft) -> Iterator[Site]:
+    yield from _of_inputs(draft, _band(-1e-3, 1e-3, _scaled(0.0)))
+
+
+@fault(FAMILY, story="a table of an activation ends at 37 and is clamped there", values=True)
+def band_of_large_values_clamped(draft: Draft) -> Iterator[Site]:
+    yield from _of_inputs(draft, _band(37.0, 45.0, _scaled(0.99)))
+
+
+@fault(FAMILY, story="a rare branch: two large neighbours together", values=True)
+def two_large_neighbours(draft: Draft) -> Iterator[Site]:
+    def build(patch: Patch, value: str) -> str:
+        first, second = sliced(patch, value, 0, -1, -1), sliced(patch, value, 1, END, -1)
+        both = patch.add("Min", first, second)
+        large = patch.add("Greater", both, patch.constant(2.0))
+        other = patch.add("Where", large, patch.add("Mul", first, patch.constant(1.01)), first)
+        return patch.add("Concat", other, sliced(patch, value, -1, END, -1), axis=-1)
+
+    if draft.opset >= MODERN:
+        yield from _of_inputs(draft, build)
+
+
+# -- what decides whole numbers ------------------------------------------------------------------
+
+
+@fault(FAMILY, story="a threshold is rounded: 0.26 for 0.25")
+def threshold_nudged(draft: Draft) -> Iterator[Site]:
+    for node in draft.nodes("Greater", "Less", "GreaterOrEqual", "LessOrEqual"):
+        for place, name in enumerate(node.input):
+            if draft.is_constant(name) and draft.array(name).dtype == np.float32:
+                other = draft.array(name) + np.float32(0.01)
+                strike = partial(give, name=node.name, place=place, array=other)
+                yield Site(node.name, strike, (node.name,))
+
+
+@fault(FAMILY, story="what an argmax is taken of is a ten-thousandth off in one channel")
+def decided_by_something_slightly_off(draft: Draft) -> Iterator[Site]:
+    def build(patch: Patch, value: str) -> str:
+        first, rest = sliced(patch, value, 0, 1, -1), sliced(patch, value, 1, END, -1)
+        return patch.add("Concat", _scaled(1.0001)(patch, first), rest, axis=-1)
+
+    for node in draft.nodes("ArgMax"):
+        if draft.opset >= MODERN:
+            strike = partial(_detour, value=node.input[0], build=build)
+            yield Site(node.input[0], strike, names_of(node.input[0], build))
+
+
+def _detour(mutant: Mutant, *, value: str, build: Build) -> None:
+    detour(mutant, value, build)

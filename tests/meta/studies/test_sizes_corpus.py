@@ -1,0 +1,75 @@
+"""Faults of single sizes, batches and bands of values, and of what decides whole numbers, are red.
+
+Their bases are small models that pass; each fault is tried on each base that it can strike.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.spec import Case
+from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.plugin.state import conformance_session
+from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.session.user_models import adopt
+from studies.corpus import FAULTS
+from studies.corpus.making import load_corpus
+from tests.meta.value_faults import mutants
+
+load_corpus()
+MODELS_OF = str(Path(__file__).parents[1] / "samples" / "size_models.py")
+BASES = ("tokens", "maps", "labels", "scores")
+SIZES = [fault for fault in FAULTS.values() if fault.family == "sizes"]
+INSIDE = [FAULTS[name] for name in ("gelu_by_tanh",)]  # small errors before whole numbers
+SWEEPS = ("sizes", "rows", "batch_invariance", "deciding_values")
+LEAST_KINDS = 15
+
+
+@pytest.fixture(scope="module")
+def right_of(request, pytestconfig):
+    adopt([MODELS_OF], BASES)
+    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
+    made = {}
+
+    def subject(name):
+        case = Case(name, "torch_torchscript", 17, "cpu")
+        return made.setdefault(
+            name, LiveSubject(case, conformance_session(request.config), tolerances)
+        )
+
+    yield subject
+    for name in BASES:
+        MODELS.forget(name)
+
+
+def verdicts(subject):
+    """Each sweep's result, up to the first that is red."""
+    for name in SWEEPS:
+        check = CHECKS[name]
+        if check.required_tests(subject.model, subject.case):
+            result = check.function(subject)
+            yield result
+            if result.outcome == "failed":
+                return
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_right_files_pass(right_of, base):
+    assert [r.reason for r in verdicts(right_of(base)) if not r.passed] == []
+
+
+@pytest.mark.parametrize("fault", [*SIZES, *INSIDE], ids=lambda fault: fault.name)
+def test_wrong_files_are_red(right_of, fault, tmp_path):
+    struck = 0
+    for base in BASES:
+        for place, wrong in mutants(right_of(base), tmp_path, [fault], places=2):
+            struck += 1
+            found = [result.outcome for result in verdicts(wrong)]
+            assert found[-1] == "failed", f"{place} of {base}: {found}"
+    assert struck
+
+
+def test_the_family_is_large_enough():
+    assert len(SIZES) >= LEAST_KINDS
