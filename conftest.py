@@ -12,14 +12,22 @@ import hypothesis
 import pytest
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.checks.evidence import ConformanceFailure, Evidence, Inconclusive, check_row
+from onnx_conformance.checks.evidence import (
+    ConformanceFailure,
+    Evidence,
+    Inconclusive,
+    check_row,
+    edge_finding,
+)
 from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.checks.upstream_faults import explanations_of, shipped_faults
 from onnx_conformance.core.errors import (
     CapabilityMissing,
     ConformanceError,
     StageFailure,
     UsageError,
 )
+from onnx_conformance.core.internal_errors import attempted, internal_error, where
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import Case
 from onnx_conformance.diagnose.bundle import write_bundle
@@ -41,6 +49,7 @@ from onnx_conformance.plugin.state import (
     PENDING,
     RED_CASES,
     RUN,
+    UPSTREAM,
     KnownRed,
     Red,
     collector_of,
@@ -74,6 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
         conformance_options.load_profile(profile_of(config))
         config.stash[RUN] = make_run(config)
         found_recipes("")  # a malformed file is told before anything starts
+        shipped_faults()
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[EVIDENCE] = Evidence()
@@ -255,7 +265,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         session.config.stash[PENDING] = wanted
     else:
-        conformance_session(session.config).plan(wanted)
+        # what cannot be computed ahead fails once more, and is told, in the test that needs it
+        attempted(lambda: conformance_session(session.config).plan(wanted), "compute ahead")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -326,7 +337,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         run = pyfuncitem.config.stash[RUN]
         nodes = operators_of(pyfuncitem.funcargs["subject"])
         known = find(run.known_failures, case, check_of(pyfuncitem), nodes)
-        if known is not None and known.explains(failure):
+        foretold = str(known) if known is not None and known.explains(failure) else ""
+        edge = edge_finding(failure, check_of(pyfuncitem), run.settings.edge_cases, foretold)
+        if edge is not None:
+            collected.amend(edge)
+            _explain(pyfuncitem, failure)
+            pytest.xfail(f"edge finding, which decides nothing: {edge.reason}")
+        if foretold:
             pyfuncitem.add_marker(pytest.mark.xfail(reason=str(known), raises=KnownRed))
             raise KnownRed(f"{case.id}: {failure}", str(failure)) from None
         before = collected.first_report(failure, case, pyfuncitem.nodeid)
@@ -339,10 +356,24 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         if isinstance(failure, ConformanceFailure):
             divergence = pyfuncitem.config.stash[EXPLAINER].explain(failure)
             collected.amend(failure.result)
-        within = len(red) <= run.bundles
-        bundle = write_bundle(run, command, failure, divergence) if within else None
-        message = failure_message(case, failure, command, bundle)
+        bundle = None
+        if len(red) <= run.bundles:
+            told = failure
+            bundle = attempted(
+                lambda: write_bundle(run, command, told, divergence), "write a repro bundle"
+            )
+        upstream = _explain(pyfuncitem, failure)
+        message = failure_message(case, failure, command, bundle, upstream)
         raise Red(message, str(failure)) from None
+    except Exception as error:
+        reason = internal_error(error, check_of(pyfuncitem))
+        if reason is None:
+            raise
+        collected.begin()  # what it recorded before is no verdict
+        pyfuncitem.config.stash[RED_CASES].setdefault(case, check_of(pyfuncitem))
+        command = reproduce_command(pyfuncitem.config.stash[RUN], pyfuncitem.nodeid, case)
+        lines = [f"{case.id}: {reason}", *where(error), f"reproduce: {command}"]
+        raise Red("\n  ".join(lines), reason) from None
     unheeded = collected.unheeded
     if unheeded is not None:
         reason = f"the test passed over a red check: {unheeded.reason}"
@@ -351,6 +382,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         reason = "the test ended without evidence: it compared nothing"
         raise Red(f"{case.id}: {reason}", reason)
     return result
+
+
+def _explain(item: pytest.Function, failure: ConformanceError) -> tuple[str, ...]:
+    """What is known upstream of a failure, kept for its row as well; it excuses nothing."""
+    subject, check = item.funcargs["subject"], check_of(item)
+    told = attempted(lambda: explanations_of(subject, check, failure), "explain a failure") or ()
+    item.stash[UPSTREAM] = told
+    return told
 
 
 def _timed_call(pyfuncitem: pytest.Function) -> Iterator[None]:
@@ -381,6 +420,7 @@ def pytest_runtest_makereport(
     if call.excinfo is not None and not row["reason"]:
         error = call.excinfo.value
         row["reason"] = error.reason if isinstance(error, Red) else str(error)
+    row["upstream"] = list(item.stash.get(UPSTREAM, ()))
     if item.stash.get(LAST_OF_CASE, False):
         row["facts"] = conformance_session(item.config).known_facts(case)
         if case not in item.config.stash[RED_CASES] and report.passed:
