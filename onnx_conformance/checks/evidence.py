@@ -1,4 +1,4 @@
-"""What tests leave behind: each conformance test hands its results here, or it does not pass."""
+"""Evidence: where each conformance test hands in its results; without any it does not pass."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Evidence:
         return replace(worst, compared=sum(result.compared for result in self._results))
 
     def first_report(self, failure: ConformanceError, case: Case, test: str) -> str | None:
-        """The case's test that told of this stage's failure before; None if ``test`` is the first.
+        """The case's test that reported this stage's failure before; None if ``test`` is the first.
 
         A check's verdict is always its own test's, and every case has a red test of its own.
         """

@@ -1,4 +1,4 @@
-"""Checks of the function: does the artifact compute what the native model computes?"""
+"""Checks of values: liveness, error budget, batch invariance."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from onnx_conformance.session.subject import Subject
 
 
 def takes_any_number(model: ModelSpec) -> bool:
-    """Whether an input may be fed every number: denormals, NaN and infinities too."""
+    """Whether an input may hold every number: denormals, NaN and infinities too."""
     return any(spec.real for spec in model.inputs)
 
 
 @register_check(control="constant_output", input_sets=("pinned",))
 def check_liveness(subject: Subject) -> CheckResult:
-    """The native model's outputs depend on its inputs; else no comparison proves a thing.
+    """The native model's outputs depend on its inputs; else no comparison would show anything.
 
     Red where nothing in the model moves. An output that alone stays as it is, such as tags that
     trained weights never give, is the model's own: the case is then incomplete, and says so.

@@ -50,7 +50,7 @@ STYLES = {"passed": "green", "latency only": "yellow", "in part": "yellow"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Certify, time, tell: 1 where anything is red, 5 where nothing was proved or timed."""
+    """Certify, time and report: 1 where anything is red, 5 where nothing passed or was timed."""
     chosen, rest = _parser().parse_known_args(arguments)
     model = named_model(chosen.model, chosen.models_from)
     exporter = chosen.exporter or _default_exporter(model)

@@ -26,7 +26,7 @@ def render(table: Table, *, width: int, color: bool) -> str:
 def matrix(document: dict[str, Any]) -> Table:
     """One row a model and route, one column an opset and provider that was judged.
 
-    Of very many cases, only those that were not proved; the page has them all.
+    Of very many cases, only those that did not pass every check; the page has them all.
     """
     judged = [case for case in document["cases"] if case["verdict"] != "skipped"]
     title = "verdict and worst score / budget"

@@ -47,7 +47,9 @@ def test_paths_and_modules_exist(path):
     modules = re.findall(rf"python -m ((?:{folders})[\w.]*\w)", page(path))
     places = [*named, *(module.replace(".", "/") for module in modules)]
     missing = [
-        place for place in places if not ((ROOT / place).exists() or (ROOT / f"{place}.py").exists())
+        place
+        for place in places
+        if not ((ROOT / place).exists() or (ROOT / f"{place}.py").exists())
     ]
     assert not missing
 
