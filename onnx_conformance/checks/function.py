@@ -111,8 +111,8 @@ def check_denormals(subject: Subject, recipe: Recipe) -> CheckResult:
 def check_batch_invariance(subject: Subject) -> CheckResult:
     """A sample has the same answer alone and in batches of up to 8, of small models up to 33.
 
-    Where native itself answers otherwise in company (a BatchNorm without statistics, a softmax over
-    the batch), its answer to the same batch is the right one.
+    Where native answers otherwise beside batch mates (a BatchNorm without statistics, a softmax
+    over the batch), its answer to the same batch is the right one.
     """
     rule = subject.tolerances.rule("batch_invariance", subject.case)
     input_sets, sizes = company(subject.model, subject.seed)

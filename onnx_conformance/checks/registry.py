@@ -52,7 +52,7 @@ class Check:
         more: how many tests a model requires on top.
         where: which models it is for; the others do not require it.
         precisions: which classes of precision require it.
-        providers: which providers' cases owe it; empty for all.
+        providers: which providers' cases require it; empty for all.
         ordinary: its inputs are such as a deployed model is fed. A known failure of another check
             is reported of a timing and does not forbid it.
     """

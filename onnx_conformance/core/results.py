@@ -88,5 +88,5 @@ def skipped(name: str, reason: str) -> CheckResult:
 
 
 def not_applicable(name: str, reason: str) -> CheckResult:
-    """A check that has nothing to judge on such a model, whatever was done: nothing is owed."""
+    """A check that has nothing to judge on such a model, whatever was done: nothing is required."""
     return CheckResult(name, "not_applicable", reason)

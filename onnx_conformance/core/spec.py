@@ -33,7 +33,7 @@ class Axis:
             raise UsageError(f"{self}: 1 ≤ low ≤ high and step ≥ 1 are wanted")
 
     def size(self, extent: float) -> int:
-        """The size at a share ``extent`` (0 to 1) of the way from ``low`` to ``high``."""
+        """The size at a share ``extent`` (0 to 1) between ``low`` and ``high``."""
         steps = (self.high - self.low) // self.step
         return self.low + self.step * round(extent * steps)
 
@@ -153,7 +153,7 @@ class ModelSpec:
         basis: of an ONNX file, one sentence on what a verdict against it rests on.
         kernels: of an ONNX file, the operators (``domain:type``) that ONNX Runtime's kernels
             compute in float64, because nothing else computes them rightly.
-        notes: what a reader should know of how it is fed, a line each.
+        notes: what a reader should know of its inputs, a line each.
         parameters: how many numbers its weights hold, which tells what a run costs; 0 if unknown.
     """
 

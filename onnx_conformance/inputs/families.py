@@ -119,7 +119,7 @@ def alone(inputs: Inputs) -> list[Inputs]:
 BATCH_MATES = ("large_normal", "image", "large_normal", "image")
 UNLIKE = 5
 BATCH_SIZES = (1, 2, 4, 8)
-COSTLY_SIZES = (1, 2, 5, 9)  # of models that are fed no other; 3 and 4 are drawn and pinned
+COSTLY_SIZES = (1, 2, 5, 9)  # of models that get no other; 3 and 4 are drawn and pinned
 
 
 def company(model: ModelSpec, seed: int) -> tuple[list[Inputs], tuple[int, ...]]:

@@ -53,7 +53,7 @@ def required_tests(case: Case, *, ordinary: bool) -> Counter[str]:
 
 
 def is_complete(case: Case, rows: list[dict[str, Any]], *, ordinary: bool) -> bool:
-    """Whether everything that the case owes was run, or does not apply to its model."""
+    """Whether every required check was run, or does not apply to its model."""
     ran = Counter(row["name"] for row in rows if row["outcome"] != "skipped")
     wanted = required_tests(case, ordinary=ordinary)
     return bool(wanted) and wanted <= ran

@@ -84,7 +84,7 @@ def stages(time: dict[str, Any]) -> Table:
 
 
 def bases(document: dict[str, Any]) -> list[str]:
-    """Of each ONNX file in the native model's place: what verdicts rest on, and what it is fed."""
+    """Of each ONNX file in the native model's place: what verdicts rest on, and its inputs."""
     lines: dict[str, None] = {}
     for case in document["cases"]:
         for line in (case.get("basis"), *(case.get("notes") or ())):

@@ -37,7 +37,7 @@ class Looked:
         changed: whether its weights are no longer those that it was built with.
         float64_problem: why it cannot be computed in float64, or None.
         axes: the sizes of symbolic axes, where the model itself was found to need others.
-        notes: what a reader should know of how it is fed, a line each.
+        notes: what a reader should know of its inputs, a line each.
         oracle: of an ONNX file, how it is computed in float64 (an ``onnx_agreement.Oracle``).
         weights: how many numbers its weights hold; 0 where nobody knows.
     """
