@@ -1,9 +1,8 @@
-"""The machinery of onnx-conformance: specs, workers, exporters, checks and reports.
+"""The library of onnx-conformance: specs, workers, exporters, checks and reports.
 
-Nothing imported from here at the top level imports a framework: torch, TensorFlow and
-ONNX Runtime live in worker processes (:mod:`onnx_conformance.workers.backends`). What a file of
-your own models
-needs is here by name, and imported when it is asked for::
+Importing it imports no framework: torch, TensorFlow and ONNX Runtime live in worker processes
+(:mod:`onnx_conformance.workers.backends`). What a file of your own models needs is here by name,
+and imported when it is asked for::
 
     from onnx_conformance import TensorSpec, register_model
 """

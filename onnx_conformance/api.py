@@ -48,7 +48,7 @@ MARKS = {
 
 @dataclass(frozen=True)
 class CaseVerdict:
-    """What was found of one case: a result for each test that it owes."""
+    """What was found of one case: a result for each test that it requires."""
 
     case: Case
     results: tuple[CheckResult, ...]
@@ -106,7 +106,7 @@ class Certification:
 
     @property
     def proved(self) -> bool:
-        """Whether every case passed everything that it owes. No case is no proof."""
+        """Whether every case passed every required check; False without any case."""
         return bool(self.cases) and all(case.verdict == "passed" for case in self.cases)
 
     def require(self) -> None:
@@ -254,7 +254,7 @@ def _spec_of(
 def _plan(cases: Iterable[Case], conformance_session: ConformanceSession) -> None:
     """Compute ahead what the tests of the cases will ask for, those of a model together.
 
-    Asked for one by one, each set of inputs would make the float64 oracle and the replicas anew.
+    Asked for one by one, each of the inputs would make the float64 oracle and the replicas anew.
     """
     usable = [case for case in cases if conformance_session.probe(case.provider).usable]
     conformance_session.plan(

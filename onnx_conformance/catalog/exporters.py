@@ -1,4 +1,4 @@
-"""The export routes: one record each, saying what it serves and what it promises.
+"""The export routes: one record each, with the opsets and names that a route can deliver.
 
 The function that a record names runs in the native worker's process as
 ``function(native_model, example, request, opset, options, path)``.
@@ -131,7 +131,7 @@ _register_keras(
 )
 _register_keras("keras_export", sets_output_names=False, options=frozenset({"dynamic_batch"}))
 
-# Who made a given artifact need not be known; what the names in it may be:
+# Who made an external artifact need not be known; what the names in it may be:
 # onnx_conformance/session/external_artifacts.py.
 EXTERNAL = Exporter(
     name="given",
@@ -148,7 +148,7 @@ EXTERNAL = Exporter(
 
 
 def exporter_of(case: Case) -> Exporter:
-    """The record of the case's route, or of a file that was given."""
+    """The record of the case's route, or of an external artifact."""
     return EXTERNAL if case.exporter == EXTERNAL.name else EXPORTERS[case.exporter]
 
 

@@ -19,7 +19,7 @@ class Framework:
         module: the module without which it is absent.
         packages: distributions whose versions shape what native answers.
         backend: ``module:class``, hosted in a worker process.
-        forms: the ways beside eager in which native is timed.
+        forms: in which native is timed beside eager, by the names of the folder's ``timing``.
         forms_on_request: those of them that are timed only when named, because they take long or
             need a device.
         routes: the exporters to prefer where none is named, best first; empty where models of

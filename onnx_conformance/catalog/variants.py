@@ -1,9 +1,9 @@
-"""Variants: what people do to an exported file before they serve it, one record each.
+"""Variants of an exported file (optimised, half precision, int8): one record each.
 
 A variant is made from the plain artifact, in a worker, by the function that its record names,
 called as ``function(source, target)``, with ``calibration=`` (a list of inputs) where it calibrates
-and ``libraries=`` (of custom operators) where it takes them. Its case runs every check that its
-class of precision owes, under that class's budget.
+and ``libraries=`` (of custom operators) where it loads them. Its case runs every check that its
+class of precision requires, under that class's budget.
 """
 
 from __future__ import annotations

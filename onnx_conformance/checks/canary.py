@@ -1,4 +1,4 @@
-"""The canary: move one weight of the file, and what the worker answers must move."""
+"""The check canary: when one weight of the file is changed, the session's answer must change."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.session.subject import Artifact, Subject
 
 ORDINARY, SEVERAL = "normal", "image"
-ATTEMPTS = 8  # a moved bound or shift may move nothing on one set of inputs
+ATTEMPTS = 8  # a moved bound or shift may move nothing on some inputs
 HASTE = 1  # so many are tried on one sample; the others on several
 SAMPLES = 16
 REFERRED = 1024  # bytes; a larger tensor stays where it is, in the file that was exported

@@ -1,4 +1,4 @@
-"""What the canary may move in a file: weights, those that tell most first, or else an output."""
+"""Edits of the canary: weights of a file to change, the most effective first, else an output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A certificate: every check that a case owes, passed, before anything else is said of it.
+"""A certificate: the record that a case passed its required checks; timing asks for it.
 
 A verdict is cached by everything it rests on, so a file that was certified before costs nothing.
 """
@@ -38,11 +38,11 @@ class Certificate:
         checks: how many results it rests on.
         compared: elements and facts.
         score: the worst error, in float32 noise floors (:mod:`onnx_conformance.core.budget`).
-        known: reasons of upstream failures that stand in its way, or of checks that could not
-            tell; it is no proof then.
-        beyond: those on inputs that no deployed model is fed; it is no proof either, and what is
-            said of ordinary inputs, such as a time, may be said.
-        edge: findings on edge cases, as ``check: reason``; they are told and decide nothing.
+        known: reasons of known upstream failures, or of checks that could not tell; the case did
+            not pass then.
+        beyond: reasons of those on edge cases alone; the case did not pass either, but may be
+            timed.
+        edge: findings on edge cases, as ``check: reason``; they are reported and decide nothing.
     """
 
     checks: int
@@ -54,12 +54,12 @@ class Certificate:
 
     @property
     def proof(self) -> bool:
-        """Whether everything owed was passed."""
+        """Whether every required check was passed."""
         return self.ordinary and not self.beyond
 
     @property
     def ordinary(self) -> bool:
-        """Whether everything owed on ordinary inputs was passed."""
+        """Whether every required check was passed but for edge cases."""
         return not self.known and self.compared > 0
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ class Certificate:
 def issue_certificate(
     subject: Subject, settings: Settings, store: Store, known: tuple[KnownFailure, ...]
 ) -> Certificate:
-    """Run every check that an ordinary case owes, or read the verdict of an earlier run.
+    """Run every check that a case requires, or read the verdict of an earlier run.
 
     Raises:
         ConformanceFailure: the first that is red.
@@ -146,7 +146,7 @@ def _key(subject: Subject, settings: Settings, known: tuple[KnownFailure, ...]) 
         model=cache_keys.model_key(subject.model, settings),
         case=subject.case.id,
         opset=case.opset,
-        precision=[case.precision, case.file_precision],  # of a given file the id tells neither
+        precision=[case.precision, case.file_precision],  # an external artifact's id has neither
         provider=asdict(provider),
         library=file_digest(library) if library.is_file() else None,
         task=subject.model.task and TASKS[subject.model.task].digest,

@@ -1,4 +1,4 @@
-"""The check people know: allclose."""
+"""The check allclose: relative and absolute tolerance against native float32."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Negative controls: wrong conversions, each of which a check must turn red.
 
 A control takes a right subject and a folder to write in, and gives back a wrong one. Those that
-change the file run it for real; the others change what a worker said. Each foretells, check by
-check, the words in which the cause is told.
+change the file have it loaded and run; the others change what a worker said. Each names, check by
+check, words that the message of the failing check must hold.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Altered:
     """A subject of which some answers are replaced; everything else is the original's.
 
     Args:
-        again: alters the subject in the same way once it was given another file.
+        again: alters the subject likewise after it was given another file.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ def edited(subject: Subject, folder: Path, edit: Edit) -> Subject:
 
 
 def changed(subject: Subject, change: Change) -> Subject:
-    """The subject whose outputs go through ``change(outputs, feed, repeat)``."""
+    """The subject whose outputs go through ``change(outputs, inputs, repeat)``."""
 
     def run(inputs: Inputs, repeat: int) -> Answer:
         answer = subject.run(inputs, repeat)

@@ -1,4 +1,4 @@
-"""Negative controls that change what a worker said."""
+"""Negative controls that change what a worker reported: outputs, placement, digests."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def scaled_by_a_tenth(subject: Subject, folder: Path) -> Subject:
 
 @register_control(batch_invariance="at batch 2, sample")
 def leaks_between_samples(subject: Subject, folder: Path) -> Subject:
-    """Each sample takes a thousandth of its batch's mean."""
+    """A thousandth of its batch's mean is added to each sample."""
     return changed(
         subject,
         lambda outputs, inputs, repeat: {
@@ -170,7 +170,7 @@ def refuses_empty(subject: Subject, folder: Path) -> Subject:
 
 @register_control(refusal="the session answered with numbers")
 def accepts_anything(subject: Subject, folder: Path) -> Subject:
-    """Whatever is fed, numbers come back."""
+    """Malformed inputs get numbers, too, and no error."""
 
     def run(inputs: Inputs, repeat: int) -> Answer:
         arrays = [np.zeros(spec.concrete(1), spec.dtype) for spec in subject.model.outputs]

@@ -1,4 +1,4 @@
-"""Negative controls that change the file, and run it for real."""
+"""Negative controls that change the file, which is then loaded and run."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def batch_axis_freed(subject: Subject, folder: Path) -> Subject:
 
 @register_control(weight_inputs="the inputs are input, 2.bias")
 def weight_inputs_reordered(subject: Subject, folder: Path) -> Subject:
-    """The weights that a file without weights is fed stand in another order."""
+    """The weights that a file without weights gets as inputs stand in another order."""
 
     def edit(model: onnx.ModelProto) -> None:
         weights = model.graph.input[1:]

@@ -1,4 +1,4 @@
-"""Negative controls of coarse conversions: each spoils a right one as real tools have done."""
+"""Negative controls of half precision and int8: each spoils a right file as real tools have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a session answer the same inputs twice with the same bits, as its provider promises?"""
+"""The check determinism: the same inputs give the same bits, where the provider promises it."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Spread:
 
 @register_check(control="not_repeatable", input_sets=("repeat",))
 def check_determinism(subject: Subject) -> CheckResult:
-    """Two runs of one set of inputs give the same bits, where the provider promises it.
+    """Two runs of the same inputs give the same bits, where the provider promises it.
 
-    Elsewhere they may differ, which is told, and the second answer must be as right as the first.
+    Elsewhere they may differ, as is reported; the second answer must be as right as the first.
     """
     inputs = repeated(subject.model, subject.seed)
     first, second = subject.run(inputs), subject.run(inputs, repeat=1)
@@ -96,7 +96,7 @@ def _unsteady(inputs: Inputs, second: Outputs, words: str) -> CheckResult:
 
 
 def _unpromised(subject: Subject, inputs: Inputs, spread: Spread) -> CheckResult:
-    """Told, if the second answer is right too: a session may spoil itself by its first run."""
+    """Reported, if the second answer is right too: a first run may spoil the session."""
     words = f"two runs differ in {spread}; {subject.case.provider} promises no determinism"
     if subject.case.precision in FAITHFUL:
         second = judge(subject, "determinism", inputs, LABEL, repeat=1)

@@ -1,4 +1,4 @@
-"""What tests leave behind: each conformance test hands its results here, or it does not pass."""
+"""Evidence: where each conformance test hands in its results; without any it does not pass."""
 
 from __future__ import annotations
 

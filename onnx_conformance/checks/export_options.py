@@ -1,4 +1,4 @@
-"""Checks of what an export option asks for: static batch, no weights, weights beside the graph."""
+"""Checks of export options: static batch, no weights in the file, weights beside the graph."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OTHER_BATCHES = (STATIC_BATCH - 1, STATIC_BATCH + 1)
 
 
 def pair(seed: int, batch: int = STATIC_BATCH) -> Recipe:
-    """Normal samples, as many as a static batch takes."""
+    """Normal samples, as many as a static batch holds."""
     return Recipe("normal", batch=batch, seed=seed)
 
 

@@ -1,4 +1,4 @@
-"""Checks of the function: does the artifact compute what the native model computes?"""
+"""Checks of values: liveness, error budget, batch invariance."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from onnx_conformance.session.subject import Subject
 
 
 def takes_any_number(model: ModelSpec) -> bool:
-    """Whether an input may be fed every number: denormals, NaN and infinities too."""
+    """Whether an input may hold every number: denormals, NaN and infinities too."""
     return any(spec.real for spec in model.inputs)
 
 
 @register_check(control="constant_output", input_sets=("pinned",))
 def check_liveness(subject: Subject) -> CheckResult:
-    """The native model's outputs depend on its inputs; else no comparison proves a thing.
+    """The native model's outputs depend on its inputs; else no comparison would show anything.
 
     Red where nothing in the model moves. An output that alone stays as it is, such as tags that
     trained weights never give, is the model's own: the case is then incomplete, and says so.
@@ -114,8 +114,8 @@ def check_denormals(subject: Subject, recipe: Recipe) -> CheckResult:
 def check_batch_invariance(subject: Subject) -> CheckResult:
     """A sample has the same answer alone and in batches of up to 8, of small models up to 33.
 
-    Where native itself answers otherwise in company (a BatchNorm without statistics, a softmax over
-    the batch), its answer to the same batch is the right one.
+    Where native answers otherwise beside batch mates (a BatchNorm without statistics, a softmax
+    over the batch), its answer to the same batch is the right one.
     """
     rule = subject.tolerances.rule("batch_invariance", subject.case)
     input_sets, sizes = company(subject.model, subject.seed)

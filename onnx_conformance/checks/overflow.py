@@ -1,8 +1,8 @@
-"""Does half precision overflow on the way, and where first?
+"""The check overflow: the first tensor that leaves float16's range inside the network.
 
 An infinity inside a network need not reach its outputs: a clip or a sigmoid makes a number of it,
-another one than native's. A provider that computes a float32 file in half precision shows no tensor
-of its own; there it is told what would overflow, and the error budget judges what comes out.
+though not native's. A provider that computes a float32 file in half precision shows no tensor
+of its own; there the result says what would overflow, and the error budget judges what comes out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Photographs: does a trained classifier still see what it saw?"""
+"""The check photographs: native and runtime name the same five classes on real photographs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a session's nodes run: on the provider that the case names, or on another in silence?"""
+"""The check placement: the session loaded this file, and the case's provider ran its nodes."""
 
 from __future__ import annotations
 
@@ -72,5 +72,5 @@ def _operators(operators: dict[str, int]) -> str:
 
 
 def _percent(share: float) -> str:
-    """Rounded down, so that a share below all is never told as all."""
+    """Rounded down, so that a share below all is never shown as all."""
     return f"{int(1000 * share) / 10:.3g} %"

@@ -1,4 +1,4 @@
-"""What the checks of int8 share: both sides' answers to samples, and the signal in them."""
+"""The checks sqnr (decibels) and composition of int8 files, and the answers that they share."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def answers_to(subject: Subject, input_sets: list[Inputs]) -> Both:
     """Both sides' answers to the samples of several inputs, joined.
 
     Raises:
-        Unanswered: the session refused a set of inputs, or answered in another structure.
+        Unanswered: the session refused inputs, or answered in another structure.
     """
     native, runtime = [], []
     for inputs in input_sets:
@@ -195,10 +195,10 @@ def check_composition(subject: Subject) -> CheckResult:
 
 
 def _share(together: Array, apart: Array, native: Array, native_apart: Array) -> float:
-    """How far company moves the answers over how far quantisation does, both root mean squares.
+    """How far batch mates move the answers over how far quantisation does, both root mean squares.
 
     What it moves in native itself (a BatchNorm without statistics) is right. Of the two distances
-    from native the smaller: an error that company adds is no noise.
+    from native the smaller: an error that batch mates add is no noise.
     """
     own = native.astype(np.float64) - native_apart
     moved = _rms(together.astype(np.float64) - apart - own)

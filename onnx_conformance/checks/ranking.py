@@ -1,4 +1,4 @@
-"""Do native and runtime name the same classes?"""
+"""The check top5: native and runtime name the same leading classes, in order."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The checks: plain functions ``check_<name>(subject, ...) -> CheckResult``, free of pytest.
+"""The registry of checks: functions ``check_<name>(subject, ...) -> CheckResult`` without pytest.
 
 Registering a check takes the name of its negative control: a wrong conversion that it must
-turn red, in words that the control foretells (:mod:`onnx_conformance.checks.controls`).
+turn red, in words that the control names (:mod:`onnx_conformance.checks.controls`).
 ``tests/meta/checks/test_controls.py`` runs them all.
 """
 
@@ -47,14 +47,14 @@ class Check:
         inputs: the input families that it runs.
         example: for a check with arguments, those of one call, given the seed.
         case: the case on which the control is tried.
-        tests: how many tests of it every case owes before it counts as proved; 0 for a check
+        tests: how many tests of it every case requires to be complete; 0 for a check
             that is for some models or options only.
-        more: how many tests a model owes on top.
-        where: which models it is for; the others do not owe it.
-        precisions: which classes of precision owe it.
-        providers: which providers' cases owe it; empty for all.
+        more: how many tests a model requires on top.
+        where: which models it is for; the others do not require it.
+        precisions: which classes of precision require it.
+        providers: which providers' cases require it; empty for all.
         ordinary: its inputs are such as a deployed model is fed. A known failure of another check
-            is told of a timing and does not forbid it.
+            is reported of a timing and does not forbid it.
         edge: its inputs are edge cases (no samples, NaN and infinity, denormals), which nobody
             can fix in an export of their own: a failure is reported and decides nothing, unless
             ``--edge-cases=fail``.
@@ -80,7 +80,7 @@ class Check:
         return asked and case.precision in self.precisions and self.where(model)
 
     def required_tests(self, model: ModelSpec, case: Case) -> int:
-        """How many tests of it a case of a model owes."""
+        """How many tests of it a case of a model requires."""
         return self.tests + self.more(model) if self.tests and self.suits(model, case) else 0
 
 

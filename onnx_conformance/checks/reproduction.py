@@ -1,8 +1,7 @@
 """What a failing check leaves for its repro bundle: the inputs, what was expected, and the rule.
 
 Each ``judge`` is plain data that :mod:`onnx_conformance.diagnose.reproduce`, which stands alone,
-can apply;
-so the bundle's exit status is the check's own verdict and not a likeness of it.
+can apply; so the bundle's exit status is the check's own verdict.
 """
 
 from __future__ import annotations
@@ -82,10 +81,10 @@ def misranked(
 
 
 def unsteady(inputs: Outputs, got: Outputs) -> Reproduction:
-    """Two runs of one set of inputs differ."""
+    """Two runs of the same inputs differ."""
     return Reproduction(inputs, {"kind": "same_bits"}, got=got)
 
 
 def accepted(inputs: Outputs, got: Outputs | None) -> Reproduction:
-    """The session answered to a set of inputs that it must refuse."""
+    """The session answered to inputs that it must refuse."""
     return Reproduction(inputs, {"kind": "refusal"}, got=got)

@@ -21,7 +21,7 @@ FLAWS = ("name", "dtype", "rank", "size")
 
 @dataclass(frozen=True)
 class RequiredCheck:
-    """One test that a case owes: a call of a check. ``label`` tells it from the check's others."""
+    """One test that a case requires: a call of a check; ``label`` tells it from its others."""
 
     check: Check
     label: str = ""
@@ -35,7 +35,7 @@ class RequiredCheck:
 def required_checks(
     model: ModelSpec, case: Case, seed: int, *, drawn: bool = True, examples: int | None = None
 ) -> Iterator[RequiredCheck]:
-    """The tests that an ordinary case of a model owes, in the order of the checks.
+    """The tests that a case of a model requires, in the order of the checks.
 
     Args:
         drawn: the inputs that Hypothesis draws too.

@@ -1,4 +1,4 @@
-"""Checks beyond the ordinary inputs: NaN, infinity, the empty batch, and inputs to refuse."""
+"""Checks on edge cases: NaN and infinity, denormals, the empty batch, malformed inputs."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _finite_in_native(native: Outputs, got: Outputs, clean: int) -> tuple[Output
 
 
 def _noise(subject: Subject, inputs: Inputs, clean: int) -> str | None:
-    """Why the clean sample proves nothing: the budget on it is wider than the fixed tolerance."""
+    """Why the clean sample shows nothing: the budget on it is wider than the fixed tolerance."""
     if subject.case.precision == FLOAT32 or not subject.model.oracle:
         return None
     budget = subject.tolerances.rule("error_budget", subject.case)["factor"]
@@ -239,7 +239,7 @@ def _no_samples(spec: TensorSpec, model: ModelSpec, got: Array | None) -> Array:
     more=lambda model: 0 if fixed_axis(model) else -1,
 )
 def check_refusal(subject: Subject, flaw: str) -> CheckResult:
-    """A set of inputs with a wrong name, dtype, rank or size gets an error, not a number."""
+    """Inputs with a wrong name, dtype, rank or size get an error, not a number."""
     flaws = malformed(subject.model, subject.seed)
     if flaw not in flaws:
         return not_applicable("refusal", NO_SUCH_FLAW.get(flaw, f"no input has a {flaw}"))

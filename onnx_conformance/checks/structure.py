@@ -1,4 +1,4 @@
-"""Checks of the file: is it valid, and is it the artifact that was asked for?"""
+"""Checks of the file: checker, interface, batch_axis, opset, inference_mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks over many inputs: every size that is fed, and thousands of rows of a small model."""
+"""The checks of sweeps: every size of the axes, and thousands of rows of a small model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Worst:
-    """How far a set of inputs is off, in shares of what is allowed, and where."""
+    """How far inputs are off, in shares of what is allowed, and where."""
 
     ratio: float
     words: str = ""
@@ -134,7 +134,7 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
 
 
 def _unanswered(subject: Subject, name: str, judged: Sequence[Judged]) -> CheckResult | None:
-    """The first inputs that the session refuses, or answers in another structure, told of all."""
+    """The first inputs that the session refuses, or answers in another structure."""
     problems = []
     for one in judged:
         if one.answer.outputs is None:

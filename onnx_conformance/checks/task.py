@@ -1,4 +1,4 @@
-"""int8: does it decide on real data as native does? Bounds decide, not the figures themselves.
+"""The check task of int8 files: decisions on real data beside native's, by bounds at 99 %.
 
 Such a file rounds too coarsely for an error budget (:mod:`onnx_conformance.core.statistics`).
 """
@@ -132,7 +132,7 @@ def _judged(subject: Subject, samples: Samples, rule: Rule, confidence: float) -
 
 
 def _refuse_vacuous(native: Array, labels: Array | None, rule: Rule) -> None:
-    """Samples on which a file that knows nothing would pass prove nothing.
+    """Refuses samples on which a file that knows nothing would pass.
 
     Raises:
         Unanswered: naming one class for all would be enough, or native does hardly better.

@@ -1,6 +1,6 @@
-"""Weights that nobody could follow into the file: may inputs judge them?
+"""Untraced weights, which the audit cannot find in the file: whether inputs may judge them.
 
-They may if every such tensor moves the outputs on the inputs that are fed, nearly all its elements,
+They may if every such tensor moves the outputs on the inputs that are run, nearly all its elements,
 and if the answers to those inputs are right with a margin. Rows of a table that no input asks for,
 or a branch that none takes, would be judged by nothing.
 """
@@ -16,7 +16,7 @@ from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.session.subject import Subject
 
 CHECK, RULE = "initializers", "untraced"
-SAMPLES = 8  # of each recipe that is fed besides the ordinary ones
+SAMPLES = 8  # of each recipe that is run besides the ordinary ones
 
 
 def why_inputs_cannot_judge(subject: Subject, report: AuditReport) -> str:

@@ -1,4 +1,4 @@
-"""How an answer is judged: by the error budget, or by allclose where there is no oracle."""
+"""The verdict on an answer: by the error budget, or by allclose where there is no oracle."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def judge(
     repeat: int = 0,
     answer: Answer | None = None,
 ) -> CheckResult:
-    """The error budget on any set of inputs, as the verdict of check ``name``.
+    """The error budget on any inputs, as the verdict of check ``name``.
 
     Args:
         label: the words that describe the inputs.
-        given: what the session is fed, where that is more than what native is.
+        given: the session's inputs, where they are more than native's.
         repeat: which run of the inputs is judged.
         answer: what is judged, where not the session's answer.
     """

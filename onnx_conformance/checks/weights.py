@@ -1,4 +1,4 @@
-"""The check of a file's weights: is each of native's in it, unharmed?"""
+"""The check initializers: every native weight is in the file, unchanged or rightly folded."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _failures(report: AuditReport) -> int:
 
 
 def _hint(subject: Subject, report: AuditReport) -> str:
-    """What to do about a given file that may be in half precision on purpose."""
+    """What to do about an external artifact that may be in half precision on purpose."""
     rounded = [found for found in report.failures if found.note.endswith("rounded to float16")]
     if not rounded or not subject.case.artifact or subject.case.precision != FLOAT32:
         return ""

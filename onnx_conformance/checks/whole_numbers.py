@@ -1,4 +1,4 @@
-"""Outputs of whole numbers and truth values: are the numbers that decide them native's?"""
+"""The check of whole numbers and truth values: the floating numbers that decide them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs of packages that are known to clash, and requirements that are not met."""
+"""Installed packages that are known not to work together, and requirements that are not met."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from onnx_conformance.session.worker_queue import Clock
 
 
 def named_model(name: str, files: Iterable[str] = ()) -> ModelSpec:
-    """The model that a tool was given by name or pointer.
+    """The model that a tool is asked for by name or pointer.
 
     Args:
         files: where users' models are registered, as ``--models-from`` names them.
@@ -41,7 +41,7 @@ def named_model(name: str, files: Iterable[str] = ()) -> ModelSpec:
 
 
 def read_run(arguments: list[str]) -> PerfRun:
-    """The suite's own options, read as pytest would read them: whatever the suite takes goes.
+    """The suite's own options, read as pytest would read them.
 
     Raises:
         UsageError: the first thing that is wrong.
@@ -77,7 +77,7 @@ class ToolContext:
         return LiveSubject(case, self.conformance_session, self.run.tolerances, given)
 
     def certificate(self, subject: LiveSubject) -> Certificate:
-        """Every check that a case owes, or the verdict of an earlier run.
+        """Every check that a case requires, or the verdict of an earlier run.
 
         Raises:
             ConformanceError: the first that is red, or the stage that failed.

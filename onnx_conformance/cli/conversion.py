@@ -1,4 +1,4 @@
-"""A conversion: export, judge the very file that is kept, keep it or throw it away."""
+"""A conversion: export, judge the very file that is kept, keep it if it passes."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _difference(subject: LiveSubject) -> Difference:
     """The differences that users ask for; they inform, the verdict is the certificate's.
 
     Raises:
-        NotValid: the session refuses a set of inputs, or answers in another shape.
+        NotValid: the session refuses inputs, or answers in another shape.
     """
     most, total, elements = 0.0, 0.0, 0
     for inputs in _measured(subject):

@@ -73,7 +73,7 @@ def _parser() -> Arguments:
 
 
 def _run(chosen: argparse.Namespace, suite: list[str]) -> PerfRun:
-    # hurried: only the native side is computed ahead, and a failure is not explained further
+    # failing fast: only the native side is computed ahead, and a failure is not explained further
     variant = ["--variant", chosen.variant] if chosen.variant else []
     always = ["--model", chosen.model, "--provider", "cpu", "--first-finding"]
     return read_run([*always, *variant, *suite])

@@ -83,7 +83,7 @@ def install(python: Path, packages: list[str]) -> None:
     """Install with pip.
 
     Raises:
-        CapabilityMissing: pip fails; why is told.
+        CapabilityMissing: pip fails; the message says why.
     """
     quiet = ("--quiet", "--disable-pip-version-check")
     command = [str(python), "-m", "pip", "install", *quiet, *packages]

@@ -1,4 +1,4 @@
-"""How long each worker takes for a photograph: a short, interleaved measurement."""
+"""Seconds that each worker needs for a photograph: a short, interleaved measurement."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Track:
         self._timed_sessions.close()
 
     def _enter(self, model: ModelSpec, contender: Contender, who: str, image: Path) -> Block:
-        """Seat a contender, judge what it answers, and warm it.
+        """Open a contender, judge what it answers, and warm it.
 
         Raises:
             ConformanceError: why it has no time.

@@ -1,4 +1,4 @@
-"""Every provider that the suite knows, tried; and which of a file's nodes each one takes."""
+"""Probes of all providers, and which nodes of a file each one runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def probe_all(limit: float) -> dict[str, ProbeResult]:
 
 
 def take_all(artifact: Artifact, names: Iterable[str], settings: Settings) -> dict[str, Taken]:
-    """What a session on each provider takes of a file; opened, and never told by a name."""
+    """The nodes of a file that each provider runs, from sessions that were opened."""
     return {name: _take(artifact, name, settings) for name in names}
 
 
@@ -61,7 +61,7 @@ def _take(artifact: Artifact, name: str, settings: Settings) -> Taken:
 
 
 def _placement(artifact: Artifact, name: str, settings: Settings, level: str) -> Placement:
-    """The nodes that a session places, opened as the suite opens given files."""
+    """The nodes that a session places, opened as the suite opens external artifacts."""
     own = replace(settings, graph_level=level)
     conformance_session = ConformanceSession(own, Store(own.cache_dir), Clock())
     try:

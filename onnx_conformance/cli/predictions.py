@@ -1,4 +1,4 @@
-"""What each worker sees on a photograph, and whether they agree: the suite's own check."""
+"""The leading classes that each worker names on a photograph, and the check that they agree."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def seeing(model: ModelSpec) -> ModelSpec:
     """The model with the preprocessing of its photographs, an assumed one where it has none.
 
     Raises:
-        UsageError: it takes no photographs, or has other classes than ImageNet's.
+        UsageError: its inputs are no photographs, or has other classes than ImageNet's.
     """
     classes = len(imagenet_labels())
     fits = len(model.inputs) == 1 and len(model.inputs[0].shape) == 4

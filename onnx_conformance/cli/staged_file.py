@@ -1,4 +1,4 @@
-"""A file put in its place whole: staged beside it, judged there, and then moved or thrown away."""
+"""A file written whole or not at all: staged beside its place, judged there, moved or deleted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnx_conformance.session.subject import Artifact
 
 
 class Unplaced(UsageError):
-    """The place that was named cannot be written: the user's to mend, and no verdict."""
+    """The place that was named cannot be written: the user's to fix, and no verdict."""
 
 
 @dataclass(frozen=True)

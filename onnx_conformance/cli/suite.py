@@ -1,4 +1,4 @@
-"""The suite run twice for a tool: certified in one run, timed in the next, both seen as they go."""
+"""Two runs of the suite for a tool, one to certify and one to time, with their output shown."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from onnx_conformance.core.errors import (
 from onnx_conformance.core.project import project
 
 OK, RED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-READ = "read"  # the stage in which a given file is read
+READ = "read"  # the stage in which an external artifact is read
 Tick = Callable[[dict[str, str]], None]
 
 
@@ -36,7 +36,7 @@ class Arguments(argparse.ArgumentParser):
 
 
 def guarded(name: str, tool: Callable[[], int]) -> int:
-    """The exit status of a tool; what it raises on purpose is told in one line.
+    """The exit status of a tool; what it raises on purpose is printed in one line.
 
     0: done, 1: red, 2: bad input or something that this machine lacks.
     """

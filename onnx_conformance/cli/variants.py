@@ -51,8 +51,9 @@ STYLES = {"passed": "green", "latency only": "yellow", "incomplete": "yellow"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Certify, time, tell: 1 where anything is red, 5 where a variant is incomplete, or nothing
-    was proved or timed.
+    """Certify, time and report.
+
+    1 where anything is red, 5 where a variant is incomplete, or nothing passed or was timed.
     """
     chosen, rest = _parser().parse_known_args(arguments)
     model = named_model(chosen.model, chosen.models_from)

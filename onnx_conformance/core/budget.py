@@ -29,12 +29,12 @@ SMALLEST_PROBABILITY = 1e-30  # below it the logarithm would judge float32's und
 
 @dataclass(frozen=True)
 class Reference:
-    """What a set of inputs should give: the float64 oracle, and ways of computing it in fewer bits.
+    """What native says to inputs: the float64 oracle, and the same in fewer bits.
 
     Args:
         oracle: output names to float64 arrays ``(batch, ...)``.
         native: native in float32.
-        replicas: the other ways of the case's class of precision, in float32 arrays.
+        replicas: the other compute modes of the case's class of precision, in float32 arrays.
         unit: that class, and where else it was computed, in words.
         choices: of outputs that are positions, what they were chosen from.
     """
@@ -178,7 +178,7 @@ def _scores(
 def _exactness(reference: Reference, actual: Outputs, spec: TensorSpec) -> Score:
     """Whole numbers and truth values: each is that of the oracle, or infinitely wrong.
 
-    Where float32's own ways disagree (an argmax of a tie), any of theirs is right.
+    Where native and its replicas disagree (an argmax of a tie), any of theirs is right.
     """
     got = np.asarray(actual[spec.name])
     right = got == reference.oracle[spec.name]
@@ -192,7 +192,7 @@ def _exactness(reference: Reference, actual: Outputs, spec: TensorSpec) -> Score
 
 
 def compute_modes_disagree(reference: Reference, outputs: Sequence[TensorSpec]) -> bool:
-    """Whether float32's own ways give different whole numbers or truth values."""
+    """Whether native and its replicas give different whole numbers or truth values."""
     return any(
         bool((compute_mode[spec.name] != reference.oracle[spec.name]).any())
         for spec in outputs

@@ -1,6 +1,6 @@
-"""What a model with operators of its own brings for its export and for its session.
+"""Custom operators of a model: translations for its export, libraries for its session.
 
-Nothing here imports a framework: functions are only kept, under the operators' names, until an
+Nothing here imports a framework: functions are only kept, under the operators' names, until a
 worker's process asks for them.
 """
 
@@ -84,7 +84,7 @@ def custom_operators(
 
 
 def operators_of(builder: Callable[..., Any], arguments: Iterable[str] = ()) -> CustomOperators:
-    """What a builder was given; nothing for most.
+    """The custom operators of a builder; none for most.
 
     Args:
         arguments: of the builder, where one builder serves several models (those of ``certify``).

@@ -1,4 +1,4 @@
-"""What a graph holds in weights, and what it calls them: initialisers, Constants, labels."""
+"""The weights of a graph and their names: initialisers, Constants, labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a given file may ask of this machine: figures with reasons, from ``limits.yaml``."""
+"""Limits on what an external artifact may use (MB, seconds, nodes), from ``limits.yaml``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a native model computes of its own tensors alone, which an exporter may fold beforehand."""
+"""Constants that a native model computes of its tensors alone, which an exporter may fold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a native worker is asked for, and what it says of a model: records of both processes."""
+"""Requests to a native worker, and its description of a model: records of both processes."""
 
 from __future__ import annotations
 

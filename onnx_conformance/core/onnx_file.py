@@ -1,4 +1,4 @@
-"""Read back from an ONNX file what an export route really delivered."""
+"""Facts read back from an ONNX file: opset, interface, nodes, initialisers, external data."""
 
 from __future__ import annotations
 

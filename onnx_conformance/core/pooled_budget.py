@@ -13,7 +13,7 @@ fails, such as sequences of length 1 in a norm, blind nothing. L = 1 + (lone −
 numbers of a sample, is for samples of more error than the pool: that all four draws of one number
 are 32 times smaller than a fifth has a chance of 1 in a million (normal errors), 4 times of 4 in
 1,000; norms of many numbers hardly vary. Even so, of thousands of samples of a single number one
-may exceed it: ``strays`` samples of a set of inputs may, if they err by no more than ``factor``
+may exceed it: ``strays`` samples of the inputs may, if they err by no more than ``factor``
 times the
 largest n of the pool. Figures: ``sweep`` in ``tolerances.yaml``.
 """
@@ -49,12 +49,11 @@ class RowScores:
     """What one output's norm says of every sample of every set of inputs.
 
     Args:
-        errors, allowed: absolute, one array a set of inputs, a number a sample. ``allowed`` is
-        infinite
-            where float32 itself errs too much to tell.
+        errors, allowed: absolute, an array for each call's inputs, a number a sample; ``allowed``
+            is infinite where float32 itself errs too much to tell.
         sizes: ‖oracle‖ of each sample.
         largest: what would be allowed of the sample with the largest error of its own.
-        strays: how many samples of a set of inputs may err by up to that.
+        strays: how many samples of the inputs may err by up to that.
     """
 
     output: str
@@ -73,7 +72,7 @@ class RowScores:
         return known, sum(allowed.size for allowed in self.allowed)
 
     def ratios(self, inputs: int) -> Rows:
-        """Errors of a set of inputs's samples as shares of what is allowed."""
+        """Errors of the inputs' samples as shares of what is allowed."""
         error, allowed = self.errors[inputs], self.allowed[inputs]
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = np.where(np.isinf(allowed), 0.0, error / allowed)

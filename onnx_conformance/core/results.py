@@ -1,4 +1,4 @@
-"""What a check says: an outcome with its evidence."""
+"""The result of a check: an outcome, its reason, and how many elements were compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Reproduction:
     """The run that failed, as arrays: what a repro bundle needs to judge it without the suite.
 
     Args:
-        inputs: what the session was given, under the spec's names.
+        inputs: those of the session, under the spec's names.
         judge: how to judge its answer, as plain data (:mod:`onnx_conformance.diagnose.reproduce`).
         expected: what the answer was compared with, if with anything: oracle or native.
         got: the answer, if there was one.
@@ -44,7 +44,7 @@ class CheckResult:
         inputs: the recipe, for checks that run one.
         divergence: of a failure that was localised, the node that introduces the error
             (:class:`onnx_conformance.diagnose.divergence.Divergence` as plain data).
-        reproduction: for a failure on a set of inputs; arrays, so no part of ``row()``.
+        reproduction: for a failure on inputs; arrays, so no part of ``row()``.
     """
 
     name: str
@@ -97,7 +97,7 @@ def undecided(name: str, reason: str, *, compared: int, **evidence: Any) -> Chec
 
 
 def not_applicable(name: str, reason: str) -> CheckResult:
-    """A check that this model has no use for, for a named reason; its case is complete without."""
+    """A check that has nothing to judge on such a model, whatever was done: nothing is required."""
     return CheckResult(name, "not_applicable", reason)
 
 

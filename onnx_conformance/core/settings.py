@@ -1,4 +1,4 @@
-"""What a run was asked for, as one frozen record."""
+"""The settings of a run, as one frozen record."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Settings:
 
     Args:
         approximation: how far runtimes may be off in functions that they approximate.
-        limit: seconds that one call into a worker may take.
+        limit: seconds that one call into a worker may last.
         threads: threads of each worker.
         graph_level: how far ONNX Runtime optimises graphs, a key of LEVELS.
         in_process: host workers in pytest's own process, for a debugger.
@@ -43,9 +43,9 @@ class Settings:
         evaluation_data: a folder of samples to judge int8 on; empty for ours.
         cpu_fallback: whether sessions may leave nodes to the CPU provider.
         min_placement: the least share of the nodes that a case's provider must run, 0 to 1.
-        limits: what a given artifact may ask of the machine.
-        edge_cases: ``report``: failures on edge cases are told and decide nothing; ``fail``: they
-            are red.
+        limits: on what an external artifact may use.
+        edge_cases: ``report``: failures on edge cases are reported and decide nothing; ``fail``:
+            they are red.
         custom_op_libraries: files with operators for ONNX Runtime, as the user named them.
     """
 

@@ -1,4 +1,4 @@
-"""Frozen records that name what is judged: tensors, models, export options and cases."""
+"""Specs as frozen records: tensors, models, export options and cases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATIC_BATCH = 2  # of the example that routes trace, and of an artifact without
 
 @dataclass(frozen=True)
 class Axis:
-    """The sizes that a symbolic axis takes: ``low``, ``low + step``, … up to ``high``.
+    """The sizes of a symbolic axis: ``low``, ``low + step``, … up to ``high``.
 
     ``low`` is at least 1. A U-Net that halves its image four times has ``step=16``.
     """
@@ -33,7 +33,7 @@ class Axis:
             raise UsageError(f"{self}: 1 ≤ low ≤ high and step ≥ 1 are wanted")
 
     def size(self, extent: float) -> int:
-        """The size at a share ``extent`` (0 to 1) of the way from ``low`` to ``high``."""
+        """The size at a share ``extent`` (0 to 1) between ``low`` and ``high``."""
         steps = (self.high - self.low) // self.step
         return self.low + self.step * round(extent * steps)
 
@@ -91,7 +91,7 @@ class TensorSpec:
 
     @property
     def real(self) -> bool:
-        """Whether any floating number may be fed: denormals, infinities and NaN too."""
+        """Whether it may hold any floating number: denormals, infinities and NaN too."""
         return self.floating and self.domain.real
 
     def concrete(self, batch: int, sizes: Mapping[str, int] | None = None) -> tuple[int, ...]:
@@ -153,7 +153,7 @@ class ModelSpec:
         basis: of an ONNX file, one sentence on what a verdict against it rests on.
         kernels: of an ONNX file, the operators (``domain:type``) that ONNX Runtime's kernels
             compute in float64, because nothing else computes them rightly.
-        notes: what a reader should know of how it is fed, a line each.
+        notes: what a reader should know of its inputs, a line each.
         parameters: how many numbers its weights hold, which tells what a run costs; 0 if unknown.
     """
 
@@ -238,8 +238,8 @@ class Case:
     """One row of the matrix: a model, the route it was exported by, and where it runs.
 
     Args:
-        opset: the one that was asked for; 0 where none was (a given artifact).
-        artifact, label: of a given artifact, its path and what ids and reports call it.
+        opset: the one that was asked for; 0 where none was (an external artifact).
+        artifact, label: of an external artifact, its path and what ids and reports call it.
         variant: what was made of the exported file (:mod:`onnx_conformance.catalog.variants`);
         empty for itself.
         precision: the class that it computes in, which chooses its checks and its budget.
@@ -269,7 +269,7 @@ class Case:
 
     @property
     def route(self) -> str:
-        """The exporter with options that are not default and variant; a given artifact's label."""
+        """The exporter with variant and changed options; an external artifact's label."""
         if self.artifact:
             return self.label
         made = f"~{self.variant}" if self.variant else ""

@@ -1,4 +1,4 @@
-"""Positions that a model answers: those of the largest, smallest or sorted among other numbers.
+"""Ties in positions: outputs of argmax, topk or sort, compared by the numbers they choose.
 
 Among equal numbers, or numbers that lie within float32's own error of each other, either position
 is right. So the native worker says beside such an output which numbers were to choose from, and

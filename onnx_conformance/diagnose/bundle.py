@@ -1,4 +1,4 @@
-"""Repro bundles: a directory a failure, which repeats it without the suite.
+"""Repro bundles: one directory for each failure, which repeats it without the suite.
 
 ``python reproduce.py`` inside one needs numpy and onnxruntime only, and says by its exit status
 whether the failure is still there.

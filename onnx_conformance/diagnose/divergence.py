@@ -1,4 +1,4 @@
-"""What localisation says: the node that introduces an error, and what is around it."""
+"""The divergence that localisation found: the node that introduces an error, and its neighbours."""
 
 from __future__ import annotations
 

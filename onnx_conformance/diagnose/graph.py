@@ -1,4 +1,4 @@
-"""The artifact's graph as localisation sees it: which nodes carry data, who reads whom."""
+"""The artifact's graph for localisation: nodes that carry data, producers and consumers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is it the file, or what ONNX Runtime makes of it? One level of graph optimisation at a time."""
+"""Whether a failure is the file's or that of ONNX Runtime's optimisation, level by level."""
 
 from __future__ import annotations
 

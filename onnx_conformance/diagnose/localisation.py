@@ -1,4 +1,4 @@
-"""Localise one failure: traces, blame, and what the report says of it."""
+"""Localise one failure: traces, root cause, and what the report says of it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _QUOTED = re.compile(r"""['"(]([^'"()]+)['")]""")
 
 
 def localise(subject: LiveSubject, inputs: Inputs, rule: Rule | None = None) -> Divergence | None:
-    """The node that introduces the error with which the subject's artifact answers a set of inputs.
+    """The node that introduces the error in the answer of the subject's artifact to inputs.
 
     Where nothing leaves the budget, the node that adds most error, as kind ``none``. None where
     the error cannot be laid at any node.
@@ -92,7 +92,7 @@ def _in_the_runtime(
 
 
 class _Traced:
-    """Both traces of one file on one set of inputs, and the blame that follows."""
+    """Both traces of one file on the same inputs, and the root cause that follows."""
 
     def __init__(
         self, subject: LiveSubject, path: Path, inputs: Inputs, rule: Rule, folder: Path

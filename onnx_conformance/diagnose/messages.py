@@ -1,4 +1,4 @@
-"""Failure messages: first what happened, then what to do. Deciding is done elsewhere."""
+"""Failure messages: first what happened, then what to do."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _data(settings: Settings) -> list[str]:
 
 
 def _about_files(run: Run) -> list[str]:
-    """How given files are read and loaded, where it is not as usual."""
+    """How external artifacts are read and loaded, where it is not as usual."""
     words = [f"--custom-op-library={path}" for path in run.settings.custom_op_libraries]
     shipped = shipped_limits().as_dict()
     limits = run.settings.limits.as_dict()

@@ -1,4 +1,4 @@
-"""Native's trace, kept for the next artifact of the model, and which samples it is made of."""
+"""Native's traces, kept for the next artifact of a model, and the samples they are made of."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.runtime import pair_names
 
-KEPT = 3  # native traces: an image model's takes some hundred megabytes on disk
+KEPT = 3  # native traces: an image model's needs some hundred megabytes on disk
 SAMPLES = 2  # more make a trace larger and no clearer
 
 _Kept = OrderedDict[tuple[str, str], tuple[NativeTrace, tempfile.TemporaryDirectory[str]]]
@@ -31,7 +31,7 @@ _KEPT: WeakKeyDictionary[ConformanceSession, _Kept] = WeakKeyDictionary()
 
 
 def native_trace(subject: LiveSubject, inputs: Inputs) -> NativeTrace:
-    """Native's tensors on a set of inputs, in float64; those of the last inputs are kept."""
+    """Native's tensors on inputs, in float64; those of the last inputs are kept."""
     bench = conformance_session_of(subject)
     kept = _KEPT.setdefault(bench, OrderedDict())
     key = (subject.model.name, inputs.digest)

@@ -1,4 +1,4 @@
-"""Nodes that pass on one of their inputs as it is: harmless, or what a lost operator leaves."""
+"""No-op nodes, which give one of their inputs as it is: harmless, or left by a lost operator."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from onnx_conformance.session.live_subject import LiveSubject
 MOST_CASES = 3  # of a run that was not asked to localise them all
 ORDINARY = "image"
 
-# Checks whose failure on a set of inputs is an error of values that has a place in the graph.
+# Checks whose failure on inputs is an error of values that has a place in the graph.
 NUMERIC = frozenset(
     {"error_budget", "allclose", "batch_invariance", "top5", "photographs", "sizes", "rows"}
 )
@@ -31,7 +31,7 @@ class Explainer:
         self._done: set[Case] = set()
 
     def explain(self, failure: ConformanceFailure) -> Divergence | None:
-        """What introduces the error of a red verdict, also told in its details; None if unknown."""
+        """What introduces the error of a red verdict, also among its details; None if unknown."""
         replay, subject = failure.result.reproduction, failure.subject
         most = MOST_CASES if self._wanted == "auto" else float("inf")
         if self._wanted == "off" or subject.case in self._done or len(self._done) >= most:

@@ -1,4 +1,4 @@
-"""Whose weights a node reads, and whether they are harmed: what the audit of the file says."""
+"""The native module whose weights a node reads, and what the audit of the file says of them."""
 
 from __future__ import annotations
 

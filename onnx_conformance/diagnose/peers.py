@@ -1,4 +1,4 @@
-"""What nodes of one kind stand for: learnt from those of the artifact that are explained."""
+"""The native operators that nodes of one kind stand for, learnt from nodes that are matched."""
 
 from __future__ import annotations
 

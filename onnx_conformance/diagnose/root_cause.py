@@ -1,4 +1,4 @@
-"""Which node introduces the error, as opposed to those that pass it on."""
+"""The root cause: the node that introduces the error, as opposed to those that pass it on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The simplest recipe that still fails: a walk through simpler recipes, the simplest first.
 
 Hypothesis shrinks step by step from what it drew: it stays where no single step fails, and it
-does not shrink a failing pinned inputs at all. Recipes are few enough to be tried in order, so the
+does not shrink failing pinned inputs at all. Recipes are few enough to be tried in order, so the
 first that fails *is* the simplest of them (``python -m studies.shrinking`` compares the two).
 """
 
@@ -63,7 +63,7 @@ def plainer_sizes(than: Recipe) -> Iterator[Recipe]:
 
 
 def simpler(than: Recipe) -> Iterator[Recipe]:
-    """The recipes to try, in order: simpler than the one given, and none with more samples."""
+    """The recipes to try, in order: simpler than this one, and none with more samples."""
     seeds = list(dict.fromkeys((0, than.seed, *(range(1, SEEDS) if than.batch == 1 else ()))))
     small = range(1, min(than.batch, 2) + 1)
     large = range(3, than.batch + 1)
@@ -86,7 +86,7 @@ def _ordered(
 def search(fails: Callable[[Recipe], bool], found: Recipe) -> Simplest:
     """The simplest recipe that fails, where ``found`` is known to: its values, then its sizes.
 
-    a worker that dies on another recipe ends the search: it must not take the verdict's place,
+    a worker that dies on another recipe ends the search: it must not replace the verdict,
     nor wait out its time limit again and again.
     """
     best, tried = found, 1
@@ -108,7 +108,7 @@ _SEARCHED: WeakKeyDictionary[Subject, Simplest] = WeakKeyDictionary()
 def explained(check: Verdict, subject: Subject, recipe: Recipe) -> CheckResult:
     """The check's verdict on a recipe; a failure also tells the simplest recipe that fails.
 
-    A subject is searched once; its other failures are told the same. In a run of first findings
+    A subject is searched once; its other failures get the same answer. In a run of first findings
     none is.
     """
     recipe = suited(recipe, subject.model.axes)

@@ -28,7 +28,7 @@ def write_subgraph(divergence: Divergence, folder: Path, libraries: Sequence[str
     if found is None:
         return False
     (folder / "subgraph.onnx").write_bytes(found.model)
-    _write_arrays(folder / "subgraph_feed.npz", found.inputs)
+    _write_arrays(folder / "subgraph_inputs.npz", found.inputs)
     _write_arrays(folder / "subgraph_expected.npz", found.expected)
     told = {
         **divergence.as_dict(),

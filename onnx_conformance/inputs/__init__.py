@@ -1,1 +1,1 @@
-"""What models are fed: recipes, strategies that draw them, pinned and real samples."""
+"""Inputs of models: recipes, strategies that draw them, pinned and real samples."""

@@ -1,4 +1,4 @@
-"""The inputs of the checks, by family: what each needs from oracle, native and runtime."""
+"""Input families of the checks: the inputs of each, and who must answer them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class InputPlan:
         native: native in float32, and the runtime.
         runtime: the runtime alone.
         repeats: the runtime a second time.
-        attempts: whether native takes them at all.
+        attempts: whether native accepts them at all.
         sweep: as ``reference``, where native may refuse some.
         unoptimised: the runtime with its graph optimisation off.
     """
@@ -47,7 +47,7 @@ DRAWN = "drawn"  # the one family whose size is a choice
 
 @dataclass(frozen=True)
 class NamedInputs:
-    """A set of inputs that no recipe makes, with the words that describe it."""
+    """Inputs that no recipe makes, with the words that describe it."""
 
     label: str
     inputs: Inputs = field(repr=False)
@@ -56,7 +56,7 @@ class NamedInputs:
 def pinned(seed: int) -> dict[str, Recipe]:
     """The recipes that every profile runs, by the name that stands in a test's id.
 
-    Symbolic axes are fed at four sizes, the smallest and the largest among them.
+    Symbolic axes have four sizes, the smallest and the largest among them.
     """
     return {
         "image": Recipe("image", batch=4, seed=seed),
@@ -96,19 +96,19 @@ def _materialise(recipe: Recipe, inputs: tuple[TensorSpec, ...], axes: Axes) -> 
 
 
 def stack_inputs(input_sets: Sequence[Inputs]) -> Inputs:
-    """One set of inputs that holds the samples of all, in order."""
+    """Inputs that hold the samples of all, in order."""
     return Inputs(
         (name, np.concatenate([inputs[name] for inputs in input_sets])) for name in input_sets[0]
     )
 
 
 def cut(inputs: Inputs, start: int, stop: int) -> Inputs:
-    """Some samples of a set of inputs."""
+    """Some samples of the inputs."""
     return Inputs((name, array[start:stop]) for name, array in inputs.items())
 
 
 def alone(inputs: Inputs) -> list[Inputs]:
-    """A set of inputs's samples, one by one."""
+    """The samples of the inputs, one by one."""
     count = len(next(iter(inputs.values())))
     return [cut(inputs, place, place + 1) for place in range(count)]
 
@@ -119,7 +119,7 @@ def alone(inputs: Inputs) -> list[Inputs]:
 BATCH_MATES = ("large_normal", "image", "large_normal", "image")
 UNLIKE = 5
 BATCH_SIZES = (1, 2, 4, 8)
-COSTLY_SIZES = (1, 2, 5, 9)  # of models that are fed no other; 3 and 4 are drawn and pinned
+COSTLY_SIZES = (1, 2, 5, 9)  # of models that get no other; 3 and 4 are drawn and pinned
 
 
 def company(model: ModelSpec, seed: int) -> tuple[list[Inputs], tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Views of photographs: crops, flips and other light, as an ImageNet classifier meets them.
+"""Views of photographs: crops, flips and other light, as samples of an ImageNet classifier.
 
 What is on them is not labelled view by view, so what native names is the right answer. Views of
 one photograph are alike: bounds hold over draws of views of these photographs.
@@ -39,7 +39,7 @@ DARKEST, LIGHTEST = 0.6, 1.4  # brightness, contrast and colour, of the original
 def photograph_views(
     paths: Sequence[Path], count: int, preprocessing: Preprocessing, seed: int
 ) -> NDArray[np.float32]:
-    """``count`` samples ``(count, 3, crop, crop)``, the photographs in turn."""
+    """``count`` samples ``(count, 3, crop, crop)``, one photograph after the other."""
     rng = np.random.default_rng(seed)
     images = [read_photograph(path) for path in paths]
     drawn = [_view(images[place % len(images)], preprocessing, rng) for place in range(count)]

@@ -1,6 +1,6 @@
-"""Photographs for trained classifiers: files, labels, and Pillow's way to make them samples.
+"""Photographs for trained classifiers: files, labels, and preprocessing by Pillow.
 
-torchvision's way to do the same runs in torch's worker
+Preprocessing by torchvision runs in torch's worker
 (:mod:`onnx_conformance.workers.torch.preprocessing`); nothing here imports a framework.
 """
 

@@ -89,7 +89,7 @@ SCALES = (1.0, 0.1, 10.0, 1e-4, 1e3, 1e6, -1.0, -10.0)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make a set of inputs. ``scale`` multiplies the distribution; ``seed`` drives it.
+    """How to make inputs. ``scale`` multiplies the distribution; ``seed`` drives it.
 
     ``extent`` says how large symbolic axes other than the batch are: 0 smallest, 1 largest.
     ``sizes`` names the size of single axes instead; axes that a model has not are left out.

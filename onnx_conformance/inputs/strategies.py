@@ -1,4 +1,4 @@
-"""Hypothesis strategies. They draw a recipe for a set of inputs, never its elements."""
+"""Hypothesis strategies, which draw recipes for inputs, never their elements."""
 
 from __future__ import annotations
 

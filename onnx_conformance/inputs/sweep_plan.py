@@ -1,7 +1,7 @@
 """Sweeps: ordinary noise at many sizes, and many rows of it at several scales.
 
 The pinned inputs are few. What goes wrong at single lengths, batches or values is found by
-counting elements instead: a small model is fed every size and thousands of rows, a large one a few.
+counting elements instead: a small model gets every size and thousands of rows, a large one a few.
 How much each may cost stands in ``sweep.yaml``.
 """
 
@@ -22,7 +22,7 @@ from onnx_conformance.core.yaml_reader import NodeReader, compose
 from onnx_conformance.inputs.recipes import EVERY, Recipe
 
 FILE = Path(__file__).with_name("sweep.yaml")
-BATCHES = (5, 6, 7, 17, 33)  # beside 1 to 4 and 8, which the pinned inputs and their company have
+BATCHES = (5, 6, 7, 17, 33)  # beside 1 to 4 and 8, which other checks have
 COMPILED = ("keras",)  # frameworks that compile a model for each shape
 SIZE_SEED, ROW_SEED = 100, 200  # after those of the pinned recipes
 # Distribution and scale of each set of inputs of rows; whole numbers have neither.
@@ -122,7 +122,7 @@ def has_free_batch(model: ModelSpec) -> bool:
 
 
 def extra_batches(model: ModelSpec) -> tuple[int, ...]:
-    """Batch sizes beyond the usual ones that the model can be fed at the price set for them."""
+    """Batch sizes beyond the usual ones that are within the cost allowed for them."""
     cost = work(model, Recipe("normal", batch=sum(BATCHES)))
     return BATCHES if has_free_batch(model) and cost <= shipped_figures().batch_work else ()
 
@@ -154,7 +154,7 @@ def size_recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
 
 
 def _batch_recipes(model: ModelSpec, seed: int, left: float) -> Iterator[Recipe]:
-    """Ordinary noise at batches that are not usual, where the model can be fed them all."""
+    """Ordinary noise at batches that are not usual, where the model accepts them all."""
     if work(model, Recipe("normal", batch=sum(BATCHES))) > left:
         return
     for place, batch in enumerate(extra_batches(model)):

@@ -18,7 +18,7 @@ from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.recipes import Inputs
 
-BATCH = 10  # samples in a set of inputs
+BATCH = 10  # samples in one call
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Typical inputs: what a model meets when it serves, to calibrate int8 on and to judge it on.
+"""Typical inputs of a deployed model, to calibrate int8 on and to judge it on.
 
 From the model's task if it has one, else recipes of ordinary inputs; calibration and judgement
 never share a sample. A user's own calibration data come from a folder.

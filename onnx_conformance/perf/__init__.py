@@ -1,1 +1,1 @@
-"""How fast: latency, the gate, versions and variants. Only what passed is timed."""
+"""Speed: latency, the gate, versions and variants. Only what passed its checks is timed."""

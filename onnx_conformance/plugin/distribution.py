@@ -29,7 +29,7 @@ class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist 
         return scope_of(nodeid, self._groups)
 
     def remove_node(self, node: Any) -> str | None:
-        """Take from a worker that ended what it did not run; the test that ended it is returned.
+        """Take back what a worker that ended did not run; the test that ended it is returned.
 
         As by ``--dist load`` that test is not run again: it would end the next worker, too.
         """
@@ -58,7 +58,7 @@ def groups(cases: Iterable[Case], workers: int) -> dict[str, str]:
 def scope_of(nodeid: str, known: dict[str, str]) -> str:
     """The group of a test; its file, if it belongs to none.
 
-    A test in the wrong group costs time and no verdict: each worker judges what it is given.
+    A test in the wrong group costs time and no verdict: each worker judges the tests it gets.
     """
     file, _, name = nodeid.partition("::")
     words = name.partition("[")[2].removesuffix("]")

@@ -1,4 +1,4 @@
-"""The gate tests' wiring: their cases, their order, and the baseline.
+"""pytest hooks and fixtures of the gate tests: their cases, their order, the baseline.
 
 What it needs imports scipy, half a second that only a gate must pay; so it is imported within.
 """

@@ -1,4 +1,4 @@
-"""The latency tests' wiring: their rows, their bench, and what guards comparisons."""
+"""pytest hooks and fixtures of the latency tests: rows, the bench, guards of comparisons."""
 
 from __future__ import annotations
 

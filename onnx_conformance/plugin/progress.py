@@ -63,7 +63,7 @@ class Progress:
         self._reporter.write_line(f" {case.id:<52} {counts}  {worst}")
 
     def _absence(self, reason: str) -> None:
-        """A reason to skip is told once, not once a case."""
+        """A reason to skip is shown once, not once a case."""
         if reason not in self._absent:
             self._absent.add(reason)
             self._clear()

@@ -26,7 +26,7 @@ from onnx_conformance.session.provider_sources import adopt_engines, adopt_libra
 from onnx_conformance.session.selection import Selection, possible_cases, select_cases
 from onnx_conformance.session.user_models import adopt
 
-MOST_SEEDS = 2**31  # recipes add small numbers to a seed, and TensorFlow takes 32 bits
+MOST_SEEDS = 2**31  # recipes add small numbers to a seed, and TensorFlow accepts 32 bits
 
 
 def make_run(config: Any) -> PerfRun:

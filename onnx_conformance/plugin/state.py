@@ -1,4 +1,4 @@
-"""What the hooks of a session share: the run, its session, its red cases, its evidence."""
+"""State shared by pytest's hooks: the run, its ConformanceSession, red cases, evidence."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def collector_of(config: pytest.Config) -> Collector:
 
 
 def conformance_session(config: pytest.Config) -> ConformanceSession:
-    """The session's session, made when a test first needs it."""
+    """The run's ConformanceSession, made when a test first needs it."""
     if BENCH not in config.stash:
         run = config.stash[RUN]
         root = run.settings.cache_dir

@@ -48,9 +48,9 @@ def case_verdict(outcomes: Iterable[str]) -> str:
 
 
 def required_tests(case: Case, *, ordinary: bool) -> Counter[str]:
-    """How many tests of each check the case must pass to count as proved.
+    """How many tests of each check the case must pass to be complete.
 
-    A case that a test brought itself (an export option) owes what its options promise.
+    A case that a test brought itself (an export option) requires the checks of its options.
     """
     if ordinary:
         model = resolve_model(case.model)
@@ -61,7 +61,7 @@ def required_tests(case: Case, *, ordinary: bool) -> Counter[str]:
 
 
 def is_complete(case: Case, rows: list[dict[str, Any]], *, ordinary: bool) -> bool:
-    """Whether everything that the case owes was run, or does not apply to its model."""
+    """Whether every required check was run, or does not apply to its model."""
     wanted = required_tests(case, ordinary=ordinary)
     return bool(wanted) and not missing(case, rows, ordinary=ordinary)
 
@@ -130,7 +130,7 @@ def _decibels(rows: list[dict[str, Any]]) -> float | None:
 
 
 def _same_bits(rows: list[dict[str, Any]]) -> bool | None:
-    """Whether two runs of a set of inputs gave the same bits; None where that was not tried."""
+    """Whether two runs of the same inputs gave the same bits; None where that was not tried."""
     differing = [row["statistics"].get("differing") for row in rows if row["name"] == "determinism"]
     return None if not differing or None in differing else not any(differing)
 
@@ -169,7 +169,7 @@ def totals(cases: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def proved(case: dict[str, Any]) -> bool:
-    """Whether the case passed everything that it owes."""
+    """Whether the case passed every required check."""
     return bool(case["verdict"] == "passed" and case["complete"])
 
 
@@ -316,7 +316,7 @@ MARKS = {PROVED: "✓", IN_PART: "incomplete", FAILED: "✗", KNOWN: "known", SK
 
 
 def kind_of(case: Mapping[str, Any]) -> str:
-    """Its verdict, where a pass of only some of the checks is no proof."""
+    """Its verdict, where a pass of only some of the checks is incomplete."""
     if case["verdict"] != "passed":
         return str(case["verdict"])
     return PROVED if proved(dict(case)) else IN_PART
@@ -350,7 +350,7 @@ def edge_of(case: Mapping[str, Any]) -> list[str]:
 
 
 def why(case: Mapping[str, Any]) -> str:
-    """Why it is not proved; empty if it is."""
+    """Why it did not pass every check; empty if it did."""
     kind, checks = kind_of(case), case["checks"]
     if kind == PROVED:
         return ""

@@ -1,4 +1,4 @@
-"""The HTML page: one self-contained file, for a reader in a hurry first and a curious one next."""
+"""The HTML page of a run: one self-contained file, the summary first, then the details."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _red_row(failure: Row) -> list[str]:
 
 
 def _matrix(matrix: Row) -> list[str]:
-    """What was not proved in sight, what was proved folded away."""
+    """What did not pass in sight, what passed every check folded away."""
     if not matrix["rows"]:
         return ["No case reached a verdict."]
     wide = any(row["opset"] is not None for row in matrix["rows"])

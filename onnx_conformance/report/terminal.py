@@ -26,7 +26,7 @@ def render(table: Table, *, width: int, color: bool) -> str:
 def matrix(document: dict[str, Any]) -> Table:
     """One row a model and route, one column an opset and provider that was judged.
 
-    Of very many cases, only those that were not proved; the page has them all.
+    Of very many cases, only those that did not pass every check; the page has them all.
     """
     judged = [case for case in document["cases"] if case["verdict"] != "skipped"]
     title = "verdict and worst score / budget"
@@ -84,7 +84,7 @@ def stages(time: dict[str, Any]) -> Table:
 
 
 def bases(document: dict[str, Any]) -> list[str]:
-    """Of each ONNX file in the native model's place: what verdicts rest on, and what it is fed."""
+    """Of each ONNX file in the native model's place: what verdicts rest on, and its inputs."""
     lines: dict[str, None] = {}
     for case in document["cases"]:
         for line in (case.get("basis"), *(case.get("notes") or ())):

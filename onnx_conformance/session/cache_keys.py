@@ -131,7 +131,7 @@ def outputs_key(
     threads: int,
     approximation: dict[str, float],
 ) -> str:
-    """Content key of what native answers to a set of inputs: ``model`` is its model_key."""
+    """Content key of what native answers to inputs: ``model`` is its model_key."""
     return key_of(
         model=model,
         weights=weights,

@@ -1,8 +1,7 @@
-"""The session owns what a session makes: models, artifacts, sessions and their answers.
+"""ConformanceSession: models, artifacts, sessions, references and answers of a run, each once.
 
-Everything is asked for by what it is, submitted to its worker's worker queue once, and handed out
-as a
-future's result. ``plan`` submits ahead what the selected tests will need, in their order.
+Whatever is asked for is submitted to its worker's queue once and handed out as a future's result.
+``plan`` submits ahead what the selected tests will need, in their order.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class ConformanceSession:
 
     @property
     def oracle_runs(self) -> int:
-        """How many feeds the oracles computed in this session."""
+        """How many inputs the oracles computed in this session."""
         return self._answers.oracle_runs
 
     def probe(self, provider: str) -> ProbeResult:
@@ -82,7 +81,7 @@ class ConformanceSession:
     def reference(
         self, model: ModelSpec, inputs: Inputs, noise_floor: NoiseFloor = PLAIN
     ) -> Reference:
-        """Oracle and native on a set of inputs, with the ways of a class of precision."""
+        """Oracle and native on inputs, with the compute modes of a class of precision."""
         self._answers.submit_references(model, [inputs], noise_floor)
         future, place = self._answers.references[(model.name, inputs.digest, noise_floor)]
         return self._clock.wait(future, model.framework)[place]
@@ -97,7 +96,7 @@ class ConformanceSession:
         return [self._clock.wait(future, model.framework)[place] for future, place in parts]
 
     def native(self, model: ModelSpec, inputs: Inputs) -> Outputs:
-        """The native float32 answer to a set of inputs."""
+        """The native float32 answer to inputs."""
         if (model.name, inputs.digest, PLAIN) in self._answers.references:
             return self.reference(model, inputs).native
         self._answers.submit_answers(model, [inputs])
@@ -105,7 +104,7 @@ class ConformanceSession:
         return self._clock.wait(future, model.framework)[place]
 
     def native_refusal(self, model: ModelSpec, inputs: Inputs) -> str | None:
-        """Why the native model refuses a set of inputs, or None if it answers."""
+        """Why the native model refuses inputs, or None if it answers."""
         return self._clock.wait(self._answers.refusal(model, inputs), model.framework)
 
     def influence(
@@ -122,14 +121,14 @@ class ConformanceSession:
         return sample
 
     def answer(self, case: Case, inputs: Inputs, repeat: int = 0) -> Answer:
-        """The runtime's answer to a set of inputs; ``repeat`` counts runs of the same inputs."""
+        """The runtime's answer to inputs; ``repeat`` counts runs of the same inputs."""
         artifact = self._native.artifact(case)
         self._runtime.submit_answers(case, artifact, [inputs], repeat)
         future, place = self._runtime.answers[(case.id, inputs.digest, repeat)]
         return self._clock.wait(future, self._runtime.queue(case.provider).name)[place]
 
     def read(self, case: Case) -> Artifact:
-        """The file that a case was given, read anew under this session's limits.
+        """The external artifact of a case, read anew under this session's limits.
 
         Raises:
             StageFailure: it cannot be read, or asks for more than the limits allow.
@@ -267,8 +266,8 @@ class ConformanceSession:
     def _plan_beside_gpus(self, needs: dict[Case, set[str]]) -> None:
         """Native in the classes and on the devices of GPU cases whose provider works.
 
-        All inputs of a model together: made anew for each set of inputs, the ways of native take
-        minutes.
+        All inputs of a model together: made anew for each of them, the compute modes of native
+        cost minutes.
         """
         wanted: dict[tuple[str, NoiseFloor], set[str]] = {}
         for case, families in needs.items():

@@ -1,4 +1,4 @@
-"""Given artifacts: ONNX files that exist already, made by anybody, as cases like any other."""
+"""External artifacts: ONNX files that exist already, whoever made them, as cases."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ STAGE = "read"
 
 
 def read_external_artifact(case: Case, queues: WorkerQueues) -> Artifact:
-    """The artifact that a case was given.
+    """The external artifact of a case.
 
     Args:
         worker queues: the session's, whose settings say what the file may ask for.

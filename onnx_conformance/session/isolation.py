@@ -1,4 +1,4 @@
-"""Inputs that end a worker's process, or its device: they spoil no other's answer."""
+"""Isolation of inputs that end a worker's process or device, so that others keep their answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnx_conformance.session.worker_queue import WorkerQueue
 
 Result = dict[str, Any]
 Run = Callable[[list[Inputs]], list[Result]]
-MOST_DEATHS = 2  # a file that ends its process on more inputs is told once, as a failed stage
+MOST_DEATHS = 2  # a file that ends its process on more inputs is reported once, as a failed stage
 # After these a process can do nothing more on its GPU, in ONNX Runtime's words for NVIDIA's errors:
 # an illegal address or instruction, a launch that failed or took too long, an assert, an ECC error.
 _LOST = re.compile(r"CUDA (?:failure|error) (?:214|70[029]|71[0-9]|999)\b")
@@ -26,7 +26,7 @@ def run_isolated(run: Run, input_sets: Sequence[Inputs], renew: Callable[[], Non
     """The results of the inputs; one that ends the process has ``error`` and ``died``.
 
     Args:
-        renew: ends the process, where a set of inputs cost it its GPU: the next one has a fresh
+        renew: ends the process, where inputs cost it its GPU: the next have a fresh
         process.
 
     Raises:
@@ -93,7 +93,7 @@ def weighed_on(model: ModelSpec, seed: int) -> Inputs:
 def measure_workload(
     queue: WorkerQueue, case: str, session: dict[str, Any], inputs: Inputs
 ) -> Work:
-    """Profile a session in ``lane``, whose worker judges nothing and ends afterwards.
+    """Profile a session in ``queue``, whose worker judges nothing and ends afterwards.
 
     What its runs fail of is for the checks to tell; here it only leaves the work unknown.
 

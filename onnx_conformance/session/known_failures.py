@@ -1,4 +1,4 @@
-"""Known upstream failures: data with scope, reason and link; strict, so a stale entry fails."""
+"""Known upstream failures, read from YAML: scope, reason and link; a stale entry fails."""
 
 from __future__ import annotations
 

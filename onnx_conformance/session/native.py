@@ -1,8 +1,7 @@
 """The native side of a session: models, artifacts and samples, as futures.
 
 A framework's work runs in its own worker queue in the order in which it is submitted, so a later
-job may
-take an earlier one's result without waiting.
+job may use an earlier one's result without waiting.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whose error is the unit of a case's budget: native's own, in the case's class of precision."""
+"""The noise floor of a case: which class of precision and device its error is measured in."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ PLAIN = NoiseFloor()
 
 
 def noise_floor_of(case: Case) -> NoiseFloor:
-    """The noise floor of a case: int8, which has no budget, is told in float32's."""
+    """The noise floor of a case: int8, which has no budget, is measured in float32's."""
     precision = case.precision if case.precision in ROUNDED else FLOAT32
     return NoiseFloor(precision, NATIVE_DEVICES.get(PROVIDERS[case.provider].device, ""))

@@ -1,4 +1,4 @@
-"""Whether what a worker calls a float64 oracle was computed in float64.
+"""The check of an oracle: whether it was computed in float64.
 
 An oracle that is float32 in a float64 array would share its errors with what it judges.
 """

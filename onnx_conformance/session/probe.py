@@ -1,4 +1,4 @@
-"""What a probe found: how far a provider got, and what to do about it."""
+"""The probe of a provider: the stage that it reached, and the remedy where it failed."""
 
 from __future__ import annotations
 
@@ -129,9 +129,9 @@ def probe(provider: Provider, worker: WorkerClient, model: Path, limit: float) -
     """Open a tiny session without CPU fallback, run it, and check its number and placement.
 
     Args:
-        worker: the provider's own, of kind ``onnxruntime``; what it dies of is told.
+        worker: the provider's own, of kind ``onnxruntime``; what ends it is reported.
         model: a file of :func:`onnx_conformance.session.probe.write_probe_model`.
-        limit: seconds that each of its calls may take.
+        limit: seconds that each of its calls may last.
     """
     started = time.perf_counter()
     try:

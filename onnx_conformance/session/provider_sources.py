@@ -1,4 +1,4 @@
-"""Several providers tried, each in a process of its own; only those that were asked for."""
+"""Probes of several providers, each in a process of its own, and providers of plugins."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def adopt_libraries(given: Iterable[str], limit: float) -> tuple[str, ...]:
     that cannot be loaded, or offers no device, is a record too: its cases say why they are skipped.
 
     Raises:
-        UsageError: no name or no library is told, or the name is taken by another.
+        UsageError: no name or no library is named, or the name is taken by another.
     """
     names = []
     for each in given:
@@ -100,7 +100,7 @@ def adopt_libraries(given: Iterable[str], limit: float) -> tuple[str, ...]:
                 raise UsageError(
                     f"{LIBRARY_OPTION} {each}: there is a provider '{name}'; choose a name"
                 )
-            PROVIDERS.forget(name)  # told again, as by a second run in this process
+            PROVIDERS.forget(name)  # named again, as by a second run in this process
         PROVIDERS.register(name, record)
         names.append(name)
     return tuple(names)

@@ -1,4 +1,4 @@
-"""What the native side answers: oracle, noise floors, float32 alone, and refusals, as futures.
+"""References as futures: oracle, compute modes of the noise floor, float32 alone, refusals.
 
 Each answer is computed once, in the worker queue of the model's framework, or read from the store.
 """
@@ -52,7 +52,7 @@ class NativeAnswers:
     def submit_references(
         self, model: ModelSpec, input_sets: Iterable[Inputs], noise_floor: NoiseFloor = PLAIN
     ) -> None:
-        """Oracle and native on each set of inputs, with the ways of a class of precision."""
+        """Oracle and native on each of the inputs, in the compute modes of a class of precision."""
         queue, entry = self._native.queue(model), self._native.model(model)
 
         def work(chosen: list[Inputs]) -> Future[list[Reference]]:
@@ -151,7 +151,7 @@ class NativeAnswers:
         return [row[noise_floor.there] for row in rows]
 
     def submit_answers(self, model: ModelSpec, input_sets: Iterable[Inputs]) -> None:
-        """Native in float32 alone on each set of inputs."""
+        """Native in float32 alone on each of the inputs."""
         queue, entry = self._native.queue(model), self._native.model(model)
 
         def work(chosen: list[Inputs]) -> Future[list[Outputs]]:
@@ -165,7 +165,7 @@ class NativeAnswers:
         self.answers.add({(model.name, inputs.digest): inputs for inputs in input_sets}, work)
 
     def refusal(self, model: ModelSpec, inputs: Inputs) -> Future[str | None]:
-        """Why native refuses a set of inputs, or None if it answers."""
+        """Why native refuses inputs, or None if it answers."""
         key = (model.name, inputs.digest)
         if key not in self._refusals:
             queue, entry = self._native.queue(model), self._native.model(model)

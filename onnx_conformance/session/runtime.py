@@ -166,7 +166,7 @@ class RuntimeSide:
         ]
 
     def _request(self, case: Case, artifact: Artifact, level: str) -> dict[str, Any]:
-        """A session with what the user named for it, and for a given file with a limit."""
+        """A session with what the user named for it, and for an external artifact with a limit."""
         return {
             **session_request(case, artifact, level, self._settings.threads),
             "memory": self._memory(case, artifact.files),
@@ -179,7 +179,7 @@ class RuntimeSide:
         return self._settings.cpu_fallback or PROVIDERS[case.provider].ort_name == CPU.ort_name
 
     def _memory(self, case: Case, files: tuple[Path, ...]) -> int:
-        """Bytes that a call may take; 0, no limit, for the suite's own exports.
+        """Bytes that a call may use; 0, no limit, for the suite's own exports.
 
         Nor on a GPU, whose libraries allocate by rules of their own, nor in the judge's process.
         """
@@ -190,9 +190,9 @@ class RuntimeSide:
 
     @contextmanager
     def _telling(self, case: Case) -> Iterator[None]:
-        """Tell a given file's failure in one sentence; one that ended its worker gets no other.
+        """An external artifact's failure in one sentence; one that ended its worker gets no other.
 
-        Of our own exports, what a custom-operator library would mend; one that hung gets no other
+        Of our own exports, what a custom-operator library would fix; one that hung gets no other
         either, or a provider that hangs would cost the limit for each of its inputs.
         """
         if case.id in self._deadly:

@@ -1,4 +1,4 @@
-"""What ONNX Runtime says of a given file, in one sentence with a remedy."""
+"""ONNX Runtime's errors on an external artifact, in one sentence with a remedy."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Selection:
     providers: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
-    precision: str = ""  # of given artifacts
+    precision: str = ""  # of external artifacts
     graph_levels: tuple[str, ...] = ()
 
     @property
@@ -36,7 +36,7 @@ class Selection:
     def admits(self, case: Case) -> bool:
         """Whether no axis was narrowed to names that leave ``case`` out.
 
-        Where artifacts are given, nothing else is judged.
+        Where external artifacts are named, nothing else is judged.
         """
         if self.artifacts:
             return bool(case.artifact)

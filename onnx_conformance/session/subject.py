@@ -110,7 +110,7 @@ class NativeWeights:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the runtime said to a set of inputs: outputs under the spec's names, or an error's text.
+    """What the runtime said to inputs: outputs under the spec's names, or an error's text.
 
     Args:
         died: the error is that the inputs ended the runtime's process.
@@ -144,7 +144,7 @@ class Deciding:
 class Subject(Protocol):
     """What a check may ask. Attributes are facts; methods may wait for a worker.
 
-    ``hurried``: a failure is wanted as it is, and not explained further.
+    ``fail_fast``: a failure is wanted as it is, and not explained further.
     ``min_placement``: the least share of the nodes that the provider must run, 0 to 1.
     ``graph_level``: what ONNX Runtime calls the graph optimization level of its sessions.
     """
@@ -168,7 +168,7 @@ class Subject(Protocol):
     def weights(self) -> NativeWeights: ...
 
     def reference(self, inputs: Inputs) -> Reference:
-        """The oracle, and native's ways in the case's class of precision."""
+        """The oracle, and native's compute modes in the case's class of precision."""
         ...
 
     def plain_reference(self, inputs: Inputs) -> Reference:

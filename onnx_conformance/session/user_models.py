@@ -1,4 +1,4 @@
-"""Take models from elsewhere into the registry, before cases are chosen."""
+"""User models: registered before cases are chosen, from files, pointers and ONNX files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def adopt(
     Args:
         files: Python files or modules with ``@register_model`` functions.
         models: as ``--model`` names them; plain names may be of the files or of ours.
-        against: an ONNX file that takes the native model's place; then it alone is chosen.
+        against: an ONNX file in the native model's place; then it alone is chosen.
         refused: is given the reasons of refused models by name, if other models are left; without
             it, the first refusal is raised.
 

@@ -1,4 +1,4 @@
-"""The judge's end of a worker: start it, call it within a time limit, replace it when it dies."""
+"""Worker clients: start a worker, call it within a time limit, replace it when it dies."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def _result(reply: tuple[str, Any]) -> Any:
 
 
 class ProcessWorkerClient:
-    """a worker in a process of its own, reached through execnet.
+    """A worker in a process of its own, reached through execnet.
 
     Args:
         kind: a framework, ``onnxruntime``, ``reader``, or ``module:class`` of a backend.
-        spec: execnet's way to name a process, such as ``popen//python=/path/to/python``.
+        spec: execnet's name of a process, such as ``popen//python=/path/to/python``.
         threads: how many threads the framework may use.
     """
 

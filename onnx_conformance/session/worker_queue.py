@@ -116,8 +116,8 @@ class WorkerQueues:
         """The worker queue ``name``, whose worker is of ``kind``.
 
         Args:
-            limit: seconds that a call may take, where not those of the settings.
-            spec: execnet's way to name its process, where not this Python's.
+            limit: seconds that a call may last, where not those of the settings.
+            spec: execnet's name of its process, where not this Python's.
         """
         if name not in self._queues:
             seconds = self.settings.limit if limit is None else limit
@@ -149,7 +149,7 @@ TICK = 0.1  # seconds between two looks at what the workers do
 
 
 class Clock:
-    """Thread-safe. ``busy`` is told by the worker queues, ``wait`` is called by the judge."""
+    """Thread-safe. ``busy`` is called by the worker queues, ``wait`` is called by the judge."""
 
     def __init__(self, on_tick: Callable[[dict[str, str]], None] | None = None) -> None:
         self.started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How a function takes a model's inputs: by position, by name, or all of them in one dict."""
+"""Calling conventions of user models: inputs by position, by name, or all in one dict."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Operators of a model's own, as the export routes take them. Runs in the native worker's process.
+"""Custom operators of a model for the export routes. Runs in the native worker's process.
 
-A file with an operator that nobody has is no export: what a route lacks is told in one line.
+Where a route lacks a translation, the export fails with one line that names it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class MissingTranslation(ConformanceError):
 
 
 def operators_in(request: Mapping[str, Any]) -> CustomOperators:
-    """What the model's builder was given."""
+    """The custom operators of the model's builder."""
     return operators_of(load_object(request["builder"]), request["arguments"])
 
 

@@ -1,4 +1,4 @@
-"""What a replica may do otherwise than native: how float32 numbers are summed and approximated.
+"""Sums and approximations of replicas: how float32 results may lawfully differ from native's.
 
 Shared by the frameworks' replicas. Why a runtime is entitled to it: docs/numerics.md.
 """
@@ -25,7 +25,7 @@ class Liberties:
     Every application of an approximated function errs by its whole bound, in one direction for
     all its elements: an approximation is smooth, so where inputs are alike its errors are too.
     The directions depend on the replica and on the place in the pass alone, so a sample's answer
-    does not depend on its company.
+    does not depend on its batch mates.
 
     Args:
         approximation: the bounds, in float32 epsilons (``tolerances.yaml``: approximation).

@@ -26,7 +26,7 @@ def load_object(reference: str) -> Any:
 
 
 def make_backend(kind: str, threads: int) -> Any:
-    """Import the worker's framework; ``kind`` is a key of SERVANTS or ``module:class``."""
+    """Import the worker's framework; ``kind`` is of :func:`backend_of` or ``module:class``."""
     return load_object(backend_of(kind))(threads=threads)
 
 

@@ -1,4 +1,4 @@
-"""Is every native weight in the artifact, unharmed? Explains each initializer by native tensors.
+"""The audit of weights: explains each initializer by native tensors, and finds what is missing.
 
 A few inputs cannot see one flipped sign among two million weights; this reads the weights. Whether
 they are *used* rightly is for the error budget to say.

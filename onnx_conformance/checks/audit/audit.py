@@ -1,4 +1,4 @@
-"""The audit itself: explain every initialiser, then account for every native tensor."""
+"""The audit itself: explain every initialiser, then report on every native tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What native computes of its weights alone, sought in the file: an exporter may have folded it.
+"""Constants that native computes of its weights alone, looked for in the file that folded them.
 
 A standardised kernel, a product of two factors, a table of positions: the file holds the result in
 place of the parameters. Native's own result is known

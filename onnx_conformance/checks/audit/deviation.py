@@ -1,4 +1,4 @@
-"""Element by element: how far what was found is from what was expected, in blocks, in float64."""
+"""Deviation of a found tensor from the expected one, element by element, in float64."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def measure_scaled(
     Args:
         aligned: the native tensor in the layout of ``found``, same shape.
         factor: (channels,), or (1,) for the same factor everywhere.
-        limit: the largest deviation allowed, in units of the grain.
+        limit: the largest deviation allowed, in units of the tolerance.
     """
     outer, channels = int(np.prod(found.shape[:axis])), found.shape[axis]
     shape = (outer, channels, -1)

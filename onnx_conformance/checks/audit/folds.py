@@ -1,4 +1,4 @@
-"""What a BatchNorm becomes when an exporter folds it, computed in float64 from its record.
+"""A BatchNorm folded into what is before it: its factor and offset, in float64.
 
     y = gamma * (x - mean) / sqrt(variance + epsilon) + beta        (Ioffe and Szegedy 2015, alg. 2)
       = factor * x + (beta - mean * factor),   factor = gamma / sqrt(variance + epsilon)

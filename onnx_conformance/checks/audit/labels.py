@@ -1,6 +1,6 @@
-"""Which native module a label in the graph speaks of, so that swapped tensors are noticed.
+"""Match names in the graph with native modules, so that swapped tensors are noticed.
 
-Exporters write the module's path into names, each in its own way:
+Exporters write the module's path into names, each in its own form:
 
 - torch dynamo: ``features.0.0.weight``, and ``features.0.0.weight_bias`` for a folded bias;
 - TorchScript: the output ``/features/features.0/features.0.0/Conv_output_0`` of the node;
@@ -136,7 +136,7 @@ class Placing:
         return None
 
     def kernels_of(self, fold: int) -> list[WeightMatch]:
-        """The links of kernels that took up this BatchNorm's factor."""
+        """The matches of kernels into which this BatchNorm's factor was folded."""
         return self._kernels.get(fold, [])
 
     def _misread(self, match_: WeightMatch) -> bool:
@@ -153,7 +153,7 @@ class Placing:
         return {alias for match_ in self._matches.get(name, ()) for alias in self._aliases(match_)}
 
     def _aliases(self, match_: WeightMatch) -> set[str]:
-        """What a link's initialiser may be named after: a fold's offset, after the kernel."""
+        """What a match's initialiser may be named after: a fold's offset, after the kernel."""
         kernels = [] if match_.fold is None else self.kernels_of(match_.fold)
         return {*match_.natives, *(native for kernel in kernels for native in kernel.natives)}
 

@@ -1,4 +1,4 @@
-"""How an exporter may lay a tensor out anew: permute its axes, then merge, split or drop some.
+"""Layouts of a tensor in a file: its axes permuted, then some merged, split or dropped.
 
 A layout is a permutation of the native axes; the initialiser is ``native.transpose(layout)``
 reshaped. It covers HWIO -> OIHW, depthwise HWCM -> (C*M)1HW, a transposed Dense kernel and a

@@ -1,4 +1,4 @@
-"""Explain every initialiser by native tensors; copies first, for they leave little to explain."""
+"""Match every initialiser with native tensors: first copies, then folded and scaled ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from onnx_conformance.core.graph_weights import Use
 
 
 class WeightMatcher:
-    """The links found so far, by initialiser, and what they are made from."""
+    """The matches found so far, by initialiser, and what they are made from."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class WeightMatcher:
         return self._initializers[initializer].shape
 
     def unexplained(self) -> list[tuple[str, Array]]:
-        """The floating-point initialisers without a link."""
+        """The floating-point initialisers without a match."""
         return [
             (name, found)
             for name, found in self._initializers.items()

@@ -1,4 +1,4 @@
-"""A link: one initialiser explained by one or more native tensors."""
+"""A match: one initialiser explained by one or more native tensors."""
 
 from __future__ import annotations
 

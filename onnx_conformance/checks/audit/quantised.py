@@ -1,8 +1,8 @@
-"""Weights in eight bits: the numbers that they stand for, and how finely they can say them.
+"""Weights in eight bits: the numbers that they stand for, and the step between two of them.
 
     value = (stored - zero point) * scale                          (ONNX, DequantizeLinear)
 
-so a value that was rounded to the nearest is off by half a scale at most: a step's half.
+so a value that was rounded to the nearest is off by half a scale (one step) at most.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Dequantised:
     Args:
         arrays: all initialisers, those in eight bits as float32.
         steps: of these, the scale of each element, in the array's shape.
-        unread: the operators that read weights in eight bits whose scale is not told here.
+        unread: the operators that read weights in eight bits whose scale is not read here.
     """
 
     arrays: Mapping[str, Array]

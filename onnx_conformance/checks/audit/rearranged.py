@@ -1,4 +1,4 @@
-"""The same values in other places: tensors that a rewrite permuted, split, joined or padded.
+"""Rearranged tensors: the same values, permuted, split, joined or padded by a rewrite.
 
 Such rewrites are equivalent only if all of them fit together, and whether they do is for the inputs
 to judge: a kernel whose channels are in the wrong order is wrong by far more than the error

@@ -1,4 +1,4 @@
-"""How finely an initialiser can hold a native value, and how far it may therefore be off.
+"""The tolerance of a weight: how far rounding may set a value in a file off from native's.
 
 A file in float32 holds copies bit by bit. One in half precision holds each value rounded: a copy
 is one of the two numbers beside the value, a fold is off by what its arithmetic errs in that type.

@@ -1,4 +1,4 @@
-"""What stands in a file unexplained, beside native tensors that nothing in it resembles.
+"""Initialisers without a match, beside native tensors that nothing in the file resembles.
 
 An exporter may have merged such a tensor into something by arithmetic that nobody here recomputed;
 then inputs can judge it. They cannot judge a copy that was moved and harmed in a few elements: one

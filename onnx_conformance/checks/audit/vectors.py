@@ -1,4 +1,4 @@
-"""Vectors: harmed copies, and what BatchNorms leave behind (factors, offsets, folded biases)."""
+"""Vectors: changed copies, and the factors, offsets and folded biases of BatchNorms."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class BaselineCase:
         files: absolute paths; the main file first, then its external data.
         sha256: of each file, in the same order.
         verdict: of the run that kept it, such as ``passed``.
-        proved: whether it passed everything that it owed.
+        proved: whether it passed every required check.
         option: whether a test of an export option brought it, beside the cases of a run.
         versions: of the packages that made and judged it.
     """
@@ -64,10 +64,10 @@ class Baseline:
     cases: dict[str, BaselineCase]
 
     def proved(self, case_id: str) -> BaselineCase:
-        """The case, if the baseline has it and proved it.
+        """The case, if the baseline has it and it passed every check there.
 
         Raises:
-            UnprovedBaseline: it was not proved.
+            UnprovedBaseline: it did not pass every check.
             UsageError: the baseline does not have it.
         """
         case = self.cases.get(case_id)

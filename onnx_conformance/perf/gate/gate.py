@@ -1,4 +1,4 @@
-"""The gate: each case of today beside the same case of the baseline, in one session."""
+"""The gate: each candidate beside its baseline, measured in one session."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PLAIN = {BASELINE: "plain", CANDIDATE: "plain"}
 
 @dataclass
 class Playing:
-    """Both sides while their pairs are drawn: turns, placement and versions by side."""
+    """Both sides while their pairs are drawn: blocks, placement and versions by side."""
 
     blocks: dict[str, list[Block]]
     placement: dict[str, Any]
@@ -72,7 +72,7 @@ class Gate:
 
     Args:
         needs: the session's session and certificates, made when the first case needs them.
-        worker: the kind of worker that hosts the sides.
+        worker: the kind of worker in which the sides run.
         forms: how each side is called.
 
     Raises:
@@ -102,7 +102,7 @@ class Gate:
         """The case beside its baseline.
 
         Raises:
-            ConformanceError: why there is nothing to compare; told once, and a skip from then on.
+            ConformanceError: why there is nothing to compare; raised once, and a skip from then on.
         """
         key = (case, batch)
         if key not in self.found:
@@ -128,7 +128,7 @@ class Gate:
         return self._run.frameworks
 
     def _lost(self, case: Case, lack: CapabilityMissing) -> ConformanceError:
-        """What the baseline proved and this machine cannot run is no skip."""
+        """What passed in the baseline and this machine cannot run is no skip."""
         if self.baseline is None or case.id not in self.baseline.cases:
             return lack
         return Worse(f"{case.id}: the baseline has it, and it cannot run here: {lack}")

@@ -1,4 +1,4 @@
-"""What the gate's tests are given."""
+"""pytest fixtures of the gate's tests: the gated case and its figures."""
 
 from __future__ import annotations
 

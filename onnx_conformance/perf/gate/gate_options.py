@@ -1,4 +1,4 @@
-"""The options of the gate, and what they come to."""
+"""The options of the gate, validated."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class GateOptions:
 
     Args:
         folder: the baseline's artifacts, or None where the candidate's own are used.
-        spec: execnet's word for the process that hosts the baseline, or None for this environment.
+        spec: execnet's name of the baseline's process, or None for this environment.
         threshold, seconds: instead of the rules file's; None keeps those.
         strict: an undecided case is red.
         rules: the rules file, or None for the one that is shipped.

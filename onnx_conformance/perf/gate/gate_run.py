@@ -1,4 +1,4 @@
-"""The two sides of a gated case: its artifact of today, and that of the baseline."""
+"""A gate run: the two sides of a gated case, baseline and candidate, opened and warmed up."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class GateEntry:
 
     Args:
         name: ``baseline`` or ``candidate``.
-        kind: of worker; ``spec``: execnet's word for its process, None for this environment.
+        kind: of worker; ``spec``: execnet's name of its process, None for this environment.
         form: how its session is called (:mod:`onnx_conformance.workers.onnxruntime.timing`).
     """
 
@@ -41,7 +41,7 @@ class GateEntry:
 
 
 class GateRun:
-    """Opens hosts and sessions for the sides of one case, and readies them to be timed."""
+    """Opens workers and sessions for the sides of one case, and readies them to be timed."""
 
     def __init__(self, run: PerfRun, subject: LiveSubject, batch: int) -> None:
         self._run = run
@@ -65,7 +65,7 @@ class GateRun:
         )
 
     def timed_session(self, worker: SuspendedWorker, entry: GateEntry) -> TimedSession:
-        """The side's session, opened in a host.
+        """The side's session, opened in a worker.
 
         Raises:
             Worse: its environment cannot open it.
@@ -100,7 +100,7 @@ class GateRun:
         judge_timed(model, reference, outputs, rule, f"{self.case.id}, {entry.name}")
 
     def block(self, worker: SuspendedWorker, entry: GateEntry) -> tuple[Block, TimedSession]:
-        """Open, rehearse and warm a side in a host."""
+        """Open, rehearse and warm up a side in a worker."""
         timed_session = self.timed_session(worker, entry)
         self.rehearse(timed_session, entry)
         warmup = worker.call("warm", label=entry.name, seconds=WARM_SECONDS)

@@ -1,4 +1,4 @@
-"""The gate's verdicts in words and as rows."""
+"""The gate's verdicts as messages and as table rows."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def figures(
     """Metric -> figure, of each side: bytes, nodes, float32 noise floors and seconds.
 
     Both sides do the same work in the same order, each in a fresh process; their sessions are
-    opened in turns.
+    opened alternately.
     """
     with ExitStack() as stack:
         timed_sessions, found = [], []
@@ -55,7 +55,7 @@ def _of_the_file(entry: GateEntry) -> Figures:
 
 
 def _peak(timed_session: TimedSession) -> float:
-    """Bytes that the session added at most; what the libraries themselves take is not its own."""
+    """Bytes that the session added at most; the memory of the libraries is not counted."""
     before = float(timed_session.facts["memory_before_mib"])
     return max(float(timed_session.worker.call("memory")["peak"]) - before, 0.0) * MIB
 
@@ -69,7 +69,7 @@ def _worst_score(entry: GateEntry, timed_session: TimedSession, subject: LiveSub
     """The worst error of a side on every pinned inputs, in float32 noise floors.
 
     Raises:
-        Worse: it refuses a set of inputs, or an answer is not within the error budget.
+        Worse: it refuses inputs, or an answer is not within the error budget.
     """
     rule = subject.tolerances.rule("error_budget", subject.case)
     input_sets = {

@@ -1,4 +1,4 @@
-"""How a gated case fails."""
+"""Outcomes of a gated case that is not green: worse, or undecided."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class UnusableTimings(ConformanceError):
 
 @dataclass(frozen=True)
 class GatePlan:
-    """What is to be told apart, and how surely.
+    """The effect that is tested for, and the error rates.
 
     Args:
         delta: the smallest slowdown that must be caught, as a share: 0.1 is 10 %.
@@ -231,7 +231,7 @@ def _repeats(plan: GatePlan, values: Sequence[float]) -> int:
     return most if most > 1 and most >= plan.repeated * len(values) else 0
 
 
-TRIMMED = 0.25  # of a turn's calls, at either end: what is left is the interquartile mean
+TRIMMED = 0.25  # of a block's calls, at either end: what is left is the interquartile mean
 
 
 @dataclass(frozen=True)
@@ -257,10 +257,10 @@ def draw(
     seed: int,
     progress: Callable[[Decision], None] | None = None,
 ) -> PairedSamples:
-    """Pairs of turns, in an order drawn anew for each pair: the test's validity rests on it.
+    """Pairs of blocks, in an order drawn anew for each pair: the test's validity rests on it.
 
     Args:
-        baseline, candidate: the turns of each side's processes; each pair draws one of either.
+        baseline, candidate: the blocks of each side's processes; each pair draws one of either.
         seconds: after which no further pair is drawn.
 
     Raises:
@@ -295,7 +295,7 @@ SideTimings = tuple[Block, list[float], list[float]]
 
 
 def _pair(baseline: SideTimings, candidate: SideTimings, *, first: bool) -> None:
-    """One turn of either side: its trimmed mean, and every call of it."""
+    """One block of either side: its trimmed mean, and every call of it."""
     for block, found, calls in (baseline, candidate) if first else (candidate, baseline):
         taken = block.seconds()
         found.append(float(stats.trim_mean(taken, TRIMMED)))

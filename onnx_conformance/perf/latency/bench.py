@@ -34,7 +34,7 @@ LEAST_ROUNDS, MOST_ROUNDS = 7, 60
 
 @dataclass(frozen=True)
 class ReadyContender:
-    """A contender in its seat, rehearsed and right."""
+    """A contender in its timed session, called once, and right."""
 
     contender: Contender
     timed_session: TimedSession
@@ -67,7 +67,7 @@ class Bench:
         self._timed_sessions.close()
 
     def row(self, contender: Contender, contenders: Sequence[Contender], batch: int) -> Row:
-        """The row of a contender, timed beside ``rivals``, all of its model.
+        """The row of a contender, timed beside ``contenders``, all of its model.
 
         Raises:
             ConformanceError: why it has none: red, absent, or a wrong answer.
@@ -100,7 +100,7 @@ class Bench:
         return group
 
     def _enter(self, model: ModelSpec, contender: Contender, batch: int) -> ReadyContender:
-        """Seat a contender and call it once; what it answers must be right."""
+        """Open a contender and call it once; its answer must be right."""
         told: dict[str, Any] = {}
         if contender.case is not None:
             certificate = self._certificates.of(contender.case)
@@ -133,7 +133,7 @@ class Bench:
     def _judged(
         self, model: ModelSpec, contender: Contender, batch: int, outputs: dict[str, Array]
     ) -> Right:
-        """Judged in its class of precision; the error is told in float32's, so that all compare."""
+        """Judged in its class of precision; its error is given in float32 noise floors."""
         seed, tolerances = self._run.settings.seed, self._run.tolerances
         references = [
             timed_reference(model, seed, batch, self._conformance_session.reference, noise_floor)

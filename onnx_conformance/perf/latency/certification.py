@@ -1,4 +1,4 @@
-"""What is timed must also be right: the timed call's own outputs against the error budget."""
+"""Certificates of what is timed, and the timed call's outputs against the error budget."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NoResult(ConformanceError):
 
 
 class NotProved(ConformanceError):
-    """A case that an upstream failure keeps from being proved, so that it is not timed."""
+    """A case with a known upstream failure, so that it is not timed."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _decibels(model: ModelSpec, native: Outputs, outputs: Outputs) -> float:
     return float(min(found))
 
 
-# The input families of the checks that every case owes, computed side by side.
+# The input families of the checks that every case requires, computed side by side.
 FAMILIES = (
     "pinned", "sizes", "rows", "batches", "repeat", "non_finite", "denormal", "empty", "malformed",
     "typical", "unoptimised",

@@ -1,4 +1,4 @@
-"""Who is timed side by side: native in its forms, and ONNX Runtime by exporter and provider."""
+"""Contenders, timed side by side: native in its forms, ONNX Runtime by exporter and provider."""
 
 from __future__ import annotations
 

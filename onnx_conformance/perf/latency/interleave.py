@@ -1,4 +1,4 @@
-"""Interleaving: every contender has one turn a round, in an order drawn anew.
+"""Interleaving: every contender has one block a round, in an order drawn anew.
 
 What the machine does meanwhile then hits all contenders alike, and the rounds pair their times.
 """
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
 
 Seconds = NDArray[np.float64]
-TURN = 0.02  # seconds: shorter calls are repeated, so that a turn outweighs the wake-up
+TURN = 0.02  # seconds: shorter calls are repeated, so that a block outweighs the wake-up
 MOST_CALLS = 200
-WARM_BELOW = 0.03  # seconds: shorter calls start a turn with one that is not kept
+WARM_BELOW = 0.03  # seconds: shorter calls start a block with one that is not kept
 
 
 @dataclass(frozen=True)
 class Block:
-    """A contender's turn: ``calls`` timed calls of a take after ``discard`` that are not kept.
+    """A contender's block: ``calls`` timed calls after ``discard`` that are not kept.
 
-    The first call after another worker's turn finds its caches cold.
+    The first call after another worker's block finds its caches cold.
     """
 
     worker: SuspendedWorker = field(repr=False)
@@ -38,7 +38,7 @@ class Block:
 
 
 def plan_block(worker: SuspendedWorker, label: str, typical: float) -> Block:
-    """A turn of about :data:`TURN` seconds, or one call.
+    """A block of about :data:`TURN` seconds, or one call.
 
     Args:
         typical: seconds of a warm call.
@@ -49,7 +49,7 @@ def plan_block(worker: SuspendedWorker, label: str, typical: float) -> Block:
 
 @dataclass
 class Interleaved:
-    """Times of contenders that took turns.
+    """Times of contenders in their blocks.
 
     Args:
         calls: label -> seconds of every call.

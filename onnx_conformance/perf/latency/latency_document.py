@@ -1,4 +1,4 @@
-"""What was timed, as one plain document: ``--latency-json``, the table and the page show it."""
+"""The timings as one plain document, for ``--latency-json``, the table and the page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from onnx_conformance.session.cache_keys import environment
 
 SCHEMA = 1
 OPTION = "--latency-json"
-TIMED_NOTHING = 5  # as a run that proved nothing
+TIMED_NOTHING = 5  # as a run that reached no verdict
 NOTHING = "timed nothing: timings were asked for, and no row has one"
 BOX = (5, 25, 50, 75, 95)  # percentiles of the calls, in the order of ``box_seconds``
 JUDGED = ("torch", "tensorflow", "tensorflow-cpu", "keras", "onnxruntime", "onnxruntime-gpu")

@@ -129,7 +129,7 @@ def _box(axes: Axes, row: Row, place: int) -> None:
 
 
 def _span(rows: Sequence[Row]) -> float:
-    """How many times the shortest call the longest takes, without outliers."""
+    """The longest call over the shortest, without outliers."""
     ends = [row["box_seconds"] for row in rows]
     return float(max(end[-1] for end in ends) / min(end[0] for end in ends))
 

@@ -1,4 +1,4 @@
-"""The table of timings at the end of a run, and the words of its cells."""
+"""The table of timings at the end of a run, and the text of its cells."""
 
 from __future__ import annotations
 

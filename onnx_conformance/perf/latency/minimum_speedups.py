@@ -1,4 +1,4 @@
-"""Speed-ups that are required: "is ONNX Runtime faster?" as a test."""
+"""Minimum speed-ups of ``--require-speedup``, and whether a row reaches its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of timing, and what they come to."""
+"""The options of timing, validated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row: one contender at one batch size, with all that a reader needs to trust its figure."""
+"""A row: one contender at one batch size, its times in seconds and how they were taken."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Workers that are timed: each in a process of its own, asleep while another is measured.
+"""Workers that are timed: each in a process of its own, suspended while another is measured.
 
-A framework's or runtime's idle threads spin for a while after a call and take processor time
-from whoever is measured next: mobilenet_v2 in torch beside ONNX Runtime in one process reads 74
-instead of 22 ms. So the system suspends every worker but the one whose turn it is; each may spin
-in its own turn, as it does where it is deployed.
+A framework's or runtime's idle threads spin for a while after a call and use processor time
+of whoever is measured next: mobilenet_v2 in torch beside ONNX Runtime in one process reads 74
+instead of 22 ms. So the system suspends every worker but the one in its block; each may spin
+in its own block, as it does where it is deployed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SuspendedWorker:
         return self._call(method, **arguments)
 
     def time(self, label: str, discard: int, calls: int) -> NDArray[np.float64]:
-        """Seconds of each call of a rehearsed take, by the worker's clock."""
+        """Seconds of each call of a rehearsed timed call, by the worker's clock."""
         seconds: NDArray[np.float64] = self.call("time", label=label, discard=discard, calls=calls)
         return seconds
 

@@ -1,4 +1,4 @@
-"""What is fed to the calls that are timed: samples whose right answers are known already."""
+"""Inputs of timed calls: samples whose reference is computed already."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
 from onnx_conformance.session.runtime import pair_names
 from onnx_conformance.session.subject import Artifact
 
-SAMPLES = ("image",)  # of the pinned inputs; its samples are taken in turn
+SAMPLES = ("image",)  # of the pinned inputs; its samples one after the other
 
 
 def timed_inputs(model: ModelSpec, seed: int, batch: int) -> Inputs:
-    """``batch`` samples of :func:`_known`, in turn."""
+    """``batch`` samples of :func:`_known`, one after the other."""
     input_sets = _known(model, seed)
     return cut(stack_inputs(input_sets * _blocks(input_sets[0], batch)), 0, batch)
 

@@ -1,7 +1,7 @@
-"""Seats: which host a contender is timed in, and what it was like to get there.
+"""Timed sessions: the worker in which a contender is timed, its memory and seconds to open.
 
-Native's forms share their framework's host, where they take turns anyway. A session has a host
-of its own, so that its memory is its own.
+Native's forms share their framework's worker, which runs one at a time anyway. A session has a
+worker of its own, so that its memory is its own.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from onnx_conformance.session.subject import Artifact, libraries_of
 
 @dataclass(frozen=True)
 class TimedSession:
-    """A host, and how the contender is asked for there.
+    """A worker, and how the contender is asked for there.
 
     Args:
-        what: the arguments of the host's ``rehearse`` beside form and inputs.
+        what: the arguments of the worker's ``rehearse`` beside form and inputs.
         inputs: our inputs under the names that the contender knows.
         name: the contender's name of an output to ours.
         facts: what is known before the first call: memory, placement, seconds to open.
@@ -44,7 +44,7 @@ class TimedSession:
 
 
 class TimedSessions:
-    """One for a session. Hosts live as long as their model is timed."""
+    """One for a session. Workers live as long as their model is timed."""
 
     def __init__(self, run: PerfRun, conformance_session: ConformanceSession) -> None:
         self._run = run
@@ -53,7 +53,7 @@ class TimedSessions:
         self._sessions: dict[Case, TimedSession] = {}
 
     def of(self, model: ModelSpec, contender: Contender) -> TimedSession:
-        """The seat of a contender; a session is opened when it first sits down."""
+        """The timed session of a contender, opened when it is first asked for."""
         if contender.case is None:
             return self._native_timed_session(model, contender.form)
         if contender.case not in self._sessions:
@@ -61,14 +61,14 @@ class TimedSessions:
         return self._sessions[contender.case]
 
     def leave(self, model: ModelSpec) -> None:
-        """End the sessions of other models and the other framework's host."""
+        """End the sessions of other models and the other framework's worker."""
         for case in [case for case in self._sessions if case.model != model.name]:
             self._sessions.pop(case).worker.close()
         for framework in [name for name in self._native if name != model.framework]:
             self._native.pop(framework).close()
 
     def close(self) -> None:
-        """End every host."""
+        """End every worker."""
         for worker in [
             *self._native.values(),
             *(timed_session.worker for timed_session in self._sessions.values()),
@@ -119,7 +119,7 @@ def open_timed_session(
     level: str,
     libraries: list[str] | None = None,
 ) -> TimedSession:
-    """Open a case's session in a fresh host.
+    """Open a case's session in a fresh worker.
 
     Args:
         level: ONNX Runtime's name of the graph optimization level.

@@ -42,7 +42,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Timed:
-    """What a latency test is given."""
+    """The parameters of a latency test."""
 
     wanted: Wanted
     bench: Bench

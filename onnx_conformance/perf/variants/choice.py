@@ -1,4 +1,4 @@
-"""Which variant to ship: speed and size beside the verdict, and who is beaten by nobody."""
+"""Which variant to ship: speed and size beside the verdict, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def _shipped(proved: Sequence[Variant], variants: Sequence[Variant], batch: int)
 
 
 def _level(one: Variant, fastest: Variant, batch: int) -> bool:
-    """Whether the intervals of two proved variants overlap."""
+    """Whether the intervals of two variants that passed overlap."""
     its, best = one.at(batch), fastest.at(batch)
     return (
         one.verdict == PASSED

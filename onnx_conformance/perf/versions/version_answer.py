@@ -35,7 +35,7 @@ def _here(found: Comparison) -> str:
 
 
 def answer(found: Comparison, place: str) -> str:
-    """How many cases are proved there as here, and how fast they are beside those here."""
+    """How many cases pass every check there as here, and how fast they are beside those here."""
     if not found.judged(place):
         told = absence(found, place)
         return f"{place}: nothing was judged there, so nothing is known of it: {told}"
@@ -105,7 +105,7 @@ def differs(found: Comparison, line: Line, place: str) -> bool:
 
 
 def verdicts(found: Comparison) -> tuple[list[str], list[str]]:
-    """Lines whose verdict differs between places, then others that are not proved, with reasons.
+    """Lines whose verdict differs between places, then others that did not pass, with reasons.
 
     A place that judged nothing is in neither: its own sentence says so.
     """
@@ -185,7 +185,7 @@ def worse(found: Comparison) -> list[str]:
 def worth_timing(found: Comparison, place: str) -> bool:
     """Whether any case passed here and there, so that there may be something to compare.
 
-    What is known to fail there counts: beyond ordinary feeds it forbids no timing.
+    What is known to fail there counts: on edge cases it forbids no timing.
     """
     return any(
         line.cells[found.here].passed and (cell.passed or cell.kind == KNOWN)

@@ -1,4 +1,4 @@
-"""May we bump? The verdicts and paired speeds of each place, laid beside those of this environment.
+"""Verdicts and paired speeds of several ONNX Runtimes beside those of this environment.
 
 A place is a provider of one environment: ``cpu`` here, ``ort-1.24.4``, ``openvino``.
 """

@@ -86,10 +86,10 @@ class KerasBackend(Stopwatch):
         input_sets: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
-        """Outputs of each set of inputs, in inference mode.
+        """Outputs of each of the inputs, in inference mode.
 
         Args:
-            precision: the name of a way (:mod:`onnx_conformance.core.compute_modes`).
+            precision: the name of a compute mode (:mod:`onnx_conformance.core.compute_modes`).
             approximation: the liberties of a replica; without them it differs in weights alone.
 
         Raises:
@@ -174,13 +174,13 @@ class KerasBackend(Stopwatch):
             self._natives[dtype] = make(model)
         native = self._natives[dtype]
         if native.loaded != precision:
-            native.loaded = ""  # should an assignment fail half-way, the weights are nobody's
+            native.loaded = ""  # should an assignment fail half-way, the weights are of no model
             assign(native.variables, self._weights(weights, precision))
             native.loaded = precision
         return native
 
     def _weights(self, path: str, precision: str) -> Arrays:
-        """The true weights, or those of a replica, which are kept: drawing them takes a while."""
+        """The true weights, or those of a replica, which are kept: drawing them is slow."""
         if precision not in self._arrays:
             with np.load(path) as archive:
                 arrays = dict(archive)

@@ -1,7 +1,7 @@
 """Alive weights for Keras models, without a download (the reasons: docs/numerics.md).
 
 BatchNorm statistics are those of real activations, residual branches are calm, and every
-logit moves: a reference whose output barely depends on its input proves nothing.
+logit moves: a reference whose output barely depends on its input shows nothing.
 """
 
 from __future__ import annotations

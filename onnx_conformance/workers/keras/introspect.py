@@ -49,7 +49,7 @@ class Native:
         return self.replicas[precision]
 
     def computing(self, known: ComputeMode, approximation: Approximation | None) -> Any:
-        """The forward pass of a way."""
+        """The forward pass of a compute mode."""
         if known.rounded:
             return self.rounded(known.precision)
         if known.replica and approximation is not None:

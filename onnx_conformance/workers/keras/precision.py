@@ -1,4 +1,4 @@
-"""A traced TensorFlow graph built anew, operator by operator, some of them otherwise."""
+"""A traced TensorFlow graph rebuilt operator by operator, with roundings put in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The liberties of a Keras replica, taken operator by operator in a copy of its graph."""
+"""Replicas of a Keras model: sums and approximations changed in a copy of its graph."""
 
 from __future__ import annotations
 

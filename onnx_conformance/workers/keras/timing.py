@@ -1,4 +1,4 @@
-"""The ways in which a Keras model is timed: eager, as a ``tf.function``, ``predict_on_batch``."""
+"""Timed calls of a Keras model: eager, as a ``tf.function``, ``predict_on_batch``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Make = Callable[[Any, ModelRequest, Arrays], Callable[[], Any]]
 
 
 def make_timed_call(form: str, model: Any, request: ModelRequest, inputs: Arrays) -> TimedCall:
-    """One inference; tensors are made before the clock starts, where the form takes tensors.
+    """One inference; tensors are made before the clock starts, where the form needs tensors.
 
     Raises:
         ValueError: an unknown form.

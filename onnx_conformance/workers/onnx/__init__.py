@@ -1,1 +1,1 @@
-"""An ONNX file in the native model's place."""
+"""A reference artifact: an ONNX file in the native model's place."""

@@ -1,4 +1,4 @@
-"""Is the float64 computation of an ONNX file the function that ONNX Runtime computes?
+"""Agreement of an ONNX file's float64 computation with ONNX Runtime, node by node.
 
 Every node of the graph is computed in float64 on the inputs that it has in ONNX Runtime, which
 runs the graph in its own precision and without optimisation, and the two results are compared.

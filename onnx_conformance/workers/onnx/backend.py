@@ -67,7 +67,7 @@ class OnnxBackend(Stopwatch):
         input_sets: list[Arrays],
         approximation: Any = None,
     ) -> list[Arrays]:
-        """Outputs of each set of inputs."""
+        """Outputs of each of the inputs."""
         compute_mode = self._compute_mode(model, precision)
         return [named_outputs(model, compute_mode(inputs)) for inputs in input_sets]
 
@@ -148,7 +148,7 @@ def oracle_at(path: Path, input_sets: Sequence[Arrays], threads: int | None) -> 
 
 
 def _graph_at(path: Path, precision: str) -> onnx.ModelProto:
-    """The graph with its weights, computing as the way of this name does."""
+    """The graph with its weights, in the compute mode of this name."""
     model, known = onnx.load(path), compute_mode(precision)
     if known.precision == "float64":
         return doubled(model)

@@ -35,7 +35,7 @@ class SessionRequest(TypedDict):
     """Everything that makes a session; a worker that never saw it can open it.
 
     ``sha256`` are the digests of ``files``; empty where the caller knows none. ``memory``: bytes
-    that a call may take beside what the process holds; 0, no limit, where nobody doubts the file.
+    that a call may use beside what the process holds; 0, no limit, for files of the suite's own.
     """
 
     files: list[str]
@@ -82,7 +82,7 @@ class OnnxRuntimeBackend(Stopwatch):
     def run(
         self, session: SessionRequest, input_sets: list[Arrays]
     ) -> list[dict[str, Arrays | str | float]]:
-        """Run each set of inputs: ``{"outputs": arrays, "seconds": s}``, or ``{"error": text}``."""
+        """Run each of the inputs: ``{"outputs": arrays, "seconds": s}``, or ``{"error": text}``."""
         self.open(session)
         opened = self._sessions[repr(sorted(session.items()))]
         names = [output.name for output in opened.get_outputs()]

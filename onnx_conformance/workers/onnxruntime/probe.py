@@ -1,4 +1,4 @@
-"""What only a process with ONNX Runtime can say of a provider. Runs in a process of its own."""
+"""The probe of a provider inside a worker: device, libraries, plugins."""
 
 from __future__ import annotations
 

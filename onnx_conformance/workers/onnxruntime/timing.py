@@ -1,4 +1,4 @@
-"""The ways in which a session is timed: the plain call, and on a device with inputs bound there."""
+"""Timed calls of a session: the plain call, and on a device with inputs bound there."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ DEVICES = {
 def make_timed_call(
     form: str, session: ort.InferenceSession, provider: str, inputs: Arrays
 ) -> TimedCall:
-    """One inference of a session on a set of inputs, under the artifact's names.
+    """One inference of a session on inputs, under the artifact's names.
 
     Args:
         form: ``plain`` (arrays in, arrays out), ``io_binding`` (inputs and outputs stay on the
-            device) or ``copies`` (the inputs' way to the device alone).
+            device) or ``copies`` (copying the inputs to the device alone).
 
     Raises:
         ValueError: an unknown form, or one that the provider has no device for.

@@ -33,7 +33,7 @@ class PythonBackend(Stopwatch):
         input_sets: list[Arrays],
         approximation: Any = None,
     ) -> list[Arrays]:
-        """Outputs of each set of inputs.
+        """Outputs of each of the inputs.
 
         Raises:
             ValueError: another precision than float32 is asked for.

@@ -1,1 +1,1 @@
-"""Looks into ONNX files that anybody may have made."""
+"""The reader of external artifacts."""

@@ -1,4 +1,4 @@
-"""The reader: looks into given files, in a process that hostile bytes may crash or fill."""
+"""The reader of external artifacts, in a process that hostile bytes may crash or fill."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ReaderBackend:
         """``facts`` (see :func:`inspect` of ``core.onnx_file``), and ``sha256`` of its files.
 
         The judge reads the same bytes again in its own process, and so do the checks: this call
-        is the proof that parser and checker survive them.
+        shows that parser and checker survive them.
 
         Raises:
             Refused: the file is not to be judged.

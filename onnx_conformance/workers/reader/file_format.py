@@ -1,4 +1,4 @@
-"""What can be said of a file before it is parsed, and why a parser may have refused it."""
+"""The format of a file before it is parsed, and why a parser may have refused it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the graph one that can be judged: names, versions, values, functions?
+"""Validation of a graph: names, versions, values, functions.
 
 Less than ``onnx.checker``, which comes after it, but in words that name the remedy, and safe:
 nothing here recurses or multiplies what it reads.
@@ -185,7 +185,7 @@ def _below(node: onnx.NodeProto) -> list[Graph]:
 
 
 def _refuse_values(graph: Graph, outer: set[str]) -> None:
-    """Every value has one maker, and is made before it is read. Its depth is bounded by now."""
+    """Every value has one producer, and is made before it is read. Its depth is bounded by now."""
     inner = _given(graph)
     made_later = {name for node in graph.node for name in node.output}
     for node in graph.node:

@@ -1,4 +1,4 @@
-"""What tensors declare, beside what the file holds of them."""
+"""Declared sizes of tensors beside the bytes that the file holds of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def elements(tensor: onnx.TensorProto) -> int:
 
 
 def declared_bytes(tensor: onnx.TensorProto) -> int:
-    """Bytes that the declared elements take as raw data; 0 of strings.
+    """Bytes of the declared elements as raw data; 0 of strings.
 
     Raises:
         Refused: a negative size, or a type that does not exist.

@@ -109,13 +109,13 @@ class TorchBackend(Stopwatch):
         input_sets: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
-        """Outputs of each set of inputs, in eval mode and without gradients.
+        """Outputs of each of the inputs, in eval mode and without gradients.
 
         Beside an output that is positions stands what they were chosen from
         (:mod:`onnx_conformance.core.ties`).
 
         Args:
-            precision: the name of a way (:mod:`onnx_conformance.core.compute_modes`).
+            precision: the name of a compute mode (:mod:`onnx_conformance.core.compute_modes`).
             approximation: the liberties of a replica; without them it differs in weights alone.
 
         Raises:

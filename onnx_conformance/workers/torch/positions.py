@@ -1,4 +1,4 @@
-"""Which of a torch model's outputs are positions, and what they were chosen from."""
+"""Outputs of a torch model that are positions, and the numbers they were chosen from."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ PRODUCTS = {
 
 @contextlib.contextmanager
 def computing(compute_mode: ComputeMode) -> Iterator[None]:
-    """Within it, modules compute as the way says.
+    """Within it, modules compute in the compute mode.
 
     Raises:
         CapabilityMissing: torch has no such device.

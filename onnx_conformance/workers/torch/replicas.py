@@ -1,4 +1,4 @@
-"""The liberties of a torch replica, taken operator by operator while it runs."""
+"""Replicas of a torch model: sums and approximations changed operator by operator as it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways in which a torch model is timed: eager, compiled, channels last, and on CUDA."""
+"""Timed calls of a torch model: eager, compiled, channels last, and on CUDA."""
 
 from __future__ import annotations
 

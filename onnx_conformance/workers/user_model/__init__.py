@@ -1,1 +1,1 @@
-"""Imports a user's models, builds them and says what they are."""
+"""Imports user models, builds them and returns their specs."""

@@ -1,4 +1,4 @@
-"""The backend that imports what a user named, and says of each model there what it is."""
+"""The backend that imports a user's file or module and returns the spec of each model in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look at a built model, whatever it is: how it is run, and what it is made of."""
+"""A built user model of any kind: how it is run, and its parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from onnx_conformance.workers.calls import call_of
 from onnx_conformance.workers.user_model.infer_spec import BATCH
 
 Answer = dict[str, np.ndarray[Any, Any]]
-MANY = 1_000  # inputs that a signature with *args may take
+MANY = 1_000  # inputs that a signature with *args may have
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Looked:
 
     Args:
         parameters: what the model calls its inputs, where it does.
-        arity: how few and how many inputs it takes.
+        arity: the fewest and the most inputs that it accepts.
         refuses: why it does not take inputs of some names; empty where it does.
         inputs: their specs, where the model itself knows them.
         digest: of the weights that it was built with.
-        run: its outputs on a set of inputs, named in order.
+        run: its outputs on inputs, named in order.
         changed: whether its weights are no longer those that it was built with.
         float64_problem: why it cannot be computed in float64, or None.
         axes: the sizes of symbolic axes, where the model itself was found to need others.
-        notes: what a reader should know of how it is fed, a line each.
+        notes: what a reader should know of its inputs, a line each.
         oracle: of an ONNX file, how it is computed in float64 (an ``onnx_agreement.Oracle``).
         weights: how many numbers its weights hold; 0 where nobody knows.
     """
@@ -203,7 +203,7 @@ def _look_at_python(function: Any) -> Looked:
 
 
 def _signature(function: Any) -> tuple[tuple[str, ...], int, int]:
-    """Names of what it takes by position, and how few and how many that are."""
+    """Names of its positional parameters, and the fewest and the most of them."""
     kinds = inspect.Parameter
     try:
         found = inspect.signature(function).parameters.values()

@@ -1,4 +1,4 @@
-"""Build a declared model, run it, and say what it is."""
+"""Build a registered model, run it, and return its spec with its outputs."""
 
 from __future__ import annotations
 

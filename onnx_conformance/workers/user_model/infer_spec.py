@@ -1,4 +1,4 @@
-"""Specs that are found by looking: from example arrays, and from what a model answers."""
+"""Infer specs: of inputs from example arrays, of outputs from a model's answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which whole numbers an ONNX file's inputs may be, read from what its graph does with them."""
+"""Ranges of an ONNX file's whole-number inputs, read from the graph that uses them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOVES = {
 }  # fmt: skip
 MOST_HOPS = 40  # nodes between an input and the table that it indexes
 SMALL = {"int8": (-128, 128), "uint8": (0, 256)}
-MOST_COMPARED = 1_000  # above it, only the numbers that are compared with are fed, and one other
+MOST_COMPARED = 1_000  # above it, only the numbers that are compared with are tried, and one other
 ASSUMED = 10  # whole numbers below this, where nothing in the graph bounds them
 MASK_WORDS = ("mask",)
 
@@ -170,7 +170,7 @@ def _few(values: list[int]) -> str:
 
 
 def note_of(path: str, name: str, shape: tuple[int | str, ...], dtype: str, found: Range) -> str:
-    """One line on what the input is fed, and, where that is assumed, how to say otherwise."""
+    """One line on the input's values, and, where that is assumed, how to say otherwise."""
     words = f"input '{name}' ({dtype}) is fed {_domain(found.domain)}: {found.why}"
     if found.known:
         return words

@@ -1,4 +1,4 @@
-"""Models that live in the caller's own process: those that are given to ``certify``."""
+"""Live models, which ``certify`` gets as objects of the caller's process."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def keras_file(path: str) -> Any:
 
 
 def _keras_twin(keras: Any, model: Any) -> Any:
-    """A clone whose layers take the present dtype policy instead of the one they were made with."""
+    """A clone whose layers have the present dtype policy instead of the one they were made with."""
 
     def clone(layer: Any) -> Any:
         config = layer.get_config()

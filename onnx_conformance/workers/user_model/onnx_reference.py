@@ -1,4 +1,4 @@
-"""An ONNX file as the model that others are compared with."""
+"""The spec of a reference artifact, the ONNX file that another is compared with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a user's model or its spec, each told in one sentence with the remedy."""
+"""Validation of a user model and its spec: each finding in one sentence, with the remedy."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def checked_axes(one: Declaration, inputs: tuple[TensorSpec, ...]) -> Axes:
 
 
 def check_inputs(name: str, inputs: tuple[TensorSpec, ...], looked: Looked) -> None:
-    """As many inputs as the model takes, each with a known range."""
+    """As many inputs as the model accepts, each with a known range."""
     for spec in inputs:
         if not spec.floating and spec.domain.real:
             raise UsageError(
@@ -91,7 +91,7 @@ def check_calibrable(name: str, inputs: tuple[TensorSpec, ...]) -> None:
 def answer_to(
     name: str, looked: Looked, inputs: tuple[TensorSpec, ...], input_set: Inputs
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """What the model answers to a set of inputs that its spec describes."""
+    """What the model answers to inputs that its spec describes."""
     try:
         return looked.run(input_set)
     except UsageError:

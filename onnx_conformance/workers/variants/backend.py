@@ -1,4 +1,4 @@
-"""The backend that makes variants, in a process that may die of it."""
+"""The backend that makes variants, in a process whose death harms no other."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class VariantBackend:
 
         Args:
             calibration: inputs under the spec's names, for a variant that calibrates.
-            libraries: with the file's custom operators, for functions that take ``libraries``.
+            libraries: with the file's custom operators, for functions that load them.
 
         Raises:
             CapabilityMissing: the module that it needs is not installed.

@@ -49,7 +49,7 @@ def _custom(whole: onnx.ModelProto) -> set[str]:
 
 
 def _forget_weights(half: onnx.ModelProto) -> None:
-    """Take away what the exporter wrote down of the types of initialisers, which say them.
+    """Remove what the exporter wrote down of the types of initialisers, which say them.
 
     torch_dynamo does, and the converter changes it to float16 though a kept operator (a
     LayerNormalization) reads the initialiser in float32: ONNX's checker refuses such a file.
@@ -61,7 +61,7 @@ def _forget_weights(half: onnx.ModelProto) -> None:
 
 
 def _join_casts(half: onnx.ModelProto) -> None:
-    """Take away the float16 between two operators in float32.
+    """Remove the float16 between two operators in float32.
 
     The converter casts what a kept operator gives to float16, also where float32 reads it next: a
     Softmax at the end would lose every probability below 6e-8.

@@ -1,4 +1,4 @@
-"""Whole numbers of 8 bits: weights per channel, and activations by calibration or batch by batch.
+"""int8: weights per channel, activations by calibration (static) or batch by batch (dynamic).
 
 Every file is prepared first (``quant_pre_process``: shapes inferred, BatchNorm folded): without
 that, quantising a dynamo export fails in shape inference.

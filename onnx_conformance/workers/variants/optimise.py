@@ -1,4 +1,4 @@
-"""Files as ONNX Runtime's own optimiser writes them: the work of opening a session, done once."""
+"""Files as ONNX Runtime's own optimiser and onnxslim write them."""
 
 from __future__ import annotations
 

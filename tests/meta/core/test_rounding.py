@@ -36,8 +36,8 @@ def test_a_way_is_its_name(name):
 
 
 @pytest.mark.parametrize("name", ["replica-4", "float16 replica-9", "float32 replica-1"])
-def test_an_unknown_way_is_refused(name):
-    with pytest.raises(ValueError, match=f"no way '{name}'"):
+def test_an_unknown_compute_mode_is_refused(name):
+    with pytest.raises(ValueError, match=f"no compute mode '{name}'"):
         compute_mode(name)
 
 

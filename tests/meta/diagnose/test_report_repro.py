@@ -216,7 +216,7 @@ def test_the_script_stands_alone_and_prints_the_mismatch(run, tmp_path):
     result = check_error_budget(subject, pinned(0)["normal"])
     folder = bundle_of(run, subject, result)
     assert {path.name for path in folder.iterdir()} == {
-        "model.onnx", "feed.npz", "expected.npz", "got.npz", "versions.json", "failure.txt",
+        "model.onnx", "inputs.npz", "expected.npz", "got.npz", "versions.json", "failure.txt",
         "case.json", "reproduce.py",
     }  # fmt: skip
     with np.load(folder / "expected.npz") as file:
@@ -298,7 +298,7 @@ def test_an_array_may_have_any_name(run, tmp_path):
     folder = bundle_of(
         run, subject, failed("it", "no", reproduction=reproduction.unanswered(inputs))
     )
-    with np.load(folder / "feed.npz") as file:
+    with np.load(folder / "inputs.npz") as file:
         assert {name: file[name].shape for name in file.files} == {
             "file": (2,), "scope/x:0": (0, 3), "allow_pickle": ()
         }  # fmt: skip

@@ -41,6 +41,20 @@ def test_links_lead_somewhere(path):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=str)
+def test_paths_and_modules_exist(path):
+    folders = "onnx_conformance|fixtures|tests|studies"
+    named = re.findall(rf"(?<![\w/.-])(?:{folders})/[\w./-]+\w", page(path))
+    modules = re.findall(rf"python -m ((?:{folders})[\w.]*\w)", page(path))
+    places = [*named, *(module.replace(".", "/") for module in modules)]
+    missing = [
+        place
+        for place in places
+        if not ((ROOT / place).exists() or (ROOT / f"{place}.py").exists())
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", PAGES, ids=str)
 def test_options_exist(path):
     named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page(path)))
     ours = {name for name in named if not name.startswith("--benchmark") and name not in FOREIGN}
@@ -102,4 +116,5 @@ def test_code_runs_as_written(path, body, tmp_path):
 
 def test_the_pages_are_there():
     wanted = {"own-models", "onnx", "reading-a-failure", "artifacts", "numerics", "latency", "gate"}
+    wanted.add("glossary")
     assert wanted <= {Path(path).stem for path in PAGES}
