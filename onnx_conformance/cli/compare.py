@@ -21,7 +21,7 @@ from onnx_conformance.cli.image_latency import Race, Track
 from onnx_conformance.cli.predictions import Scene, counterpart, look, seeing, told_apart
 from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
@@ -110,7 +110,7 @@ def _parser() -> Arguments:
     parser.add_argument("--model", default=TRAINED, help=f"default: {TRAINED}, which is trained")
     parser.add_argument("--artifact", default="", help="this ONNX file in place of an export")
     parser.add_argument(
-        "--html", default=str(ROOT / ".conformance" / "compare.html"), help="where the page goes"
+        "--html", default=str(project().outputs / "compare.html"), help="where the page goes"
     )
     return parser
 

@@ -19,7 +19,7 @@ from onnx_conformance.cli.machine import GIBIBYTE, Imported, disk, gpus, hardwar
 from onnx_conformance.cli.node_placement import probe_all
 from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
 from onnx_conformance.core.errors import UsageError, WorkerError
-from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.session.cache_keys import environment, version
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     console = Console()
     parser = Arguments(prog="doctor", description="What works here, what is missing or clashes.")
-    parser.add_argument("--cache-dir", default=str(ROOT / ".conformance" / "cache"))
+    parser.add_argument("--cache-dir", default=str(project().outputs / "cache"))
     parser.add_argument(
         "--limit", type=float, default=Settings.limit, help="seconds an import may take"
     )

@@ -23,7 +23,8 @@ from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.cli import suite
 from onnx_conformance.cli.context import named_model
 from onnx_conformance.cli.terminal import Arguments, guarded, say
-from onnx_conformance.core.files import ROOT, write_whole
+from onnx_conformance.core.files import write_whole
+from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.perf.variants.choice import (
     PLAIN,
@@ -39,8 +40,6 @@ from onnx_conformance.report.document import PROVED_NOTHING
 from onnx_conformance.report.terminal import render as drawn
 
 NAME = "variants"
-FOLDER = ROOT / ".conformance"
-RUNS = FOLDER / "variants"  # the reports of the two runs
 NEWEST_FIRST = ("torch_dynamo", "tf2onnx_function")  # the routes to be fast on
 OPSET = 18
 RED = 1
@@ -65,8 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *(f"--batch-size={size}" for size in chosen.batch_size),  # checked before minutes are spent
         *rest,
     ]
-    judged = suite.run_checks(RUNS, options)
-    timed = suite.time(RUNS, options)
+    runs = project().outputs / NAME  # the reports of the two runs
+    judged = suite.run_checks(runs, options)
+    timed = suite.time(runs, options)
     variants = join(judged, timed)
     document = {
         "title": f"{chosen.model}, {exporter}, opset {chosen.opset}",
@@ -165,9 +165,9 @@ def _warning(at: Timed) -> str:
 
 
 def _write(document: dict[str, Any], variants: list[Variant]) -> None:
-    FOLDER.mkdir(exist_ok=True)
+    folder = project().outputs
     plain = {**document, "variants": [asdict(one) for one in variants]}
-    page, data = FOLDER / "variants.html", FOLDER / "variants.json"
+    page, data = folder / "variants.html", folder / "variants.json"
     write_whole(data, json.dumps(plain, indent=1).encode(), NAME)
     write_whole(page, render(document, variants).encode(), NAME)
     say(Console(), f"page: {page}   data: {data}")

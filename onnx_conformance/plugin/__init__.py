@@ -1,1 +1,27 @@
-"""The pytest plugin: options, hooks, fixtures."""
+"""The pytest plugin: the fixture ``certify``, which the entry point brings, and the suite's hooks.
+
+This module is loaded in every pytest run of an environment that has the package: it adds no
+option, marker or warning filter, and imports nothing before a test asks for its fixture. Options,
+hooks and fixtures of the conformance suite are :mod:`onnx_conformance.plugin.suite`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture(scope="session")
+def certify() -> Callable[..., Any]:
+    """:func:`onnx_conformance.certify`, for tests of an export::
+
+        def test_export(certify):
+            certify(my_model, TensorSpec("x", ("batch", 16))).require()
+    """
+    from onnx_conformance import certify
+
+    return certify

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from onnx_conformance.catalog.models import Declaration, declaring
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import PACKAGE, ROOT
+from onnx_conformance.core.files import PACKAGE
 
 
 @cache
@@ -90,7 +90,7 @@ def is_user_code(file: str) -> bool:
     paths = sysconfig.get_paths()
     theirs = [Path(paths[key]) for key in ("stdlib", "platstdlib", "purelib", "platlib")]
     return not any(
-        path.is_relative_to(p) for p in [*theirs, PACKAGE, ROOT / "fixtures", Path(sys.prefix)]
+        path.is_relative_to(place) for place in (*theirs, PACKAGE, Path(sys.prefix))
     )
 
 
