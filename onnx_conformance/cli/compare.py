@@ -1,4 +1,4 @@
-"""``make compare``: one photograph through the native model and ONNX Runtime on each provider.
+"""``onnx-conformance compare``: a photograph through native and ONNX Runtime on each provider.
 
 Exit status: 0 they agree, 1 they do not, 2 bad input.
 """

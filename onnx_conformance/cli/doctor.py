@@ -1,4 +1,4 @@
-"""``make doctor``: what is installed here, what works, what is missing, and what clashes.
+"""``onnx-conformance doctor``: what works here, what is missing, and what clashes.
 
 Exit status: 0 the default run can succeed, 1 something stops it, 2 bad input.
 """

@@ -1,4 +1,4 @@
-"""``make openvino``, ``make versions``: environments with another ONNX Runtime, and their options.
+"""``onnx-conformance environments``: those with another ONNX Runtime, and their options.
 
 Each holds what a runtime worker needs and no framework: exports and native results are made once,
 here. What is printed is the ``--engine`` options with which pytest runs in all of them.
@@ -28,7 +28,7 @@ NEWEST = 5  # versions in a message
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build what is asked for, and print the options that use it."""
-    parser = Arguments(prog=f"python -m onnx_conformance.cli.{NAME}", description=__doc__)
+    parser = Arguments(prog=NAME, description=__doc__)
     parser.add_argument(
         "wanted",
         nargs="+",

@@ -1,4 +1,4 @@
-"""``make variants MODEL=resnet50``: which variant may we ship, and how much faster is it?
+"""``onnx-conformance variants resnet50``: which variant may we ship, and how much faster is it?
 
 Certifies the exported file and each variant, times those that passed beside native, and shows one
 table, one page (``.conformance/variants.html``) and data (``variants.json``).
@@ -23,7 +23,7 @@ from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.cli import suite
 from onnx_conformance.cli.context import named_model
 from onnx_conformance.cli.terminal import Arguments, guarded, say
-from onnx_conformance.core.files import write_whole
+from onnx_conformance.core.files import PROGRAM, write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.perf.variants.choice import (
@@ -85,9 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _keeping(chosen: argparse.Namespace, exporter: str) -> str:
     """The command that writes one of the files, judged once more."""
-    own = [f"MODELS_FROM={file}" for file in chosen.models_from]
-    words = [f"MODEL={chosen.model}", *own, f"EXPORTER={exporter}", f"OPSET={chosen.opset}"]
-    return shlex.join(["make", "convert", *words, "VARIANT=NAME", "OUT=FILE.onnx"])
+    own = [f"--models-from={file}" for file in chosen.models_from]
+    words = [chosen.model, *own, f"--exporter={exporter}", f"--opset={chosen.opset}"]
+    words += ["--variant=NAME", "--out=FILE.onnx"]
+    return f"{PROGRAM} convert {shlex.join(words)}"
 
 
 def _default_exporter(model: ModelSpec) -> str:
@@ -174,7 +175,7 @@ def _write(document: dict[str, Any], variants: list[Variant]) -> None:
 
 
 def _parser() -> Arguments:
-    parser = Arguments(prog="make variants", description=__doc__, allow_abbrev=False)
+    parser = Arguments(prog="variants", description=__doc__, allow_abbrev=False)
     parser.add_argument("model", help="a model as --model takes it")
     parser.add_argument("--exporter", default="", help="the route (default: the newest)")
     parser.add_argument("--opset", type=int, default=OPSET, help="(default: %(default)s)")

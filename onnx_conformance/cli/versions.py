@@ -1,4 +1,4 @@
-"""``make versions ORT="1.24.4 1.28.0"``, ``make openvino``: may we bump ONNX Runtime, or move?
+"""``onnx-conformance versions 1.24.4 1.28.0``: may we bump ONNX Runtime, or move?
 
 Builds an environment for each version or build that is named, certifies the same exports there and
 here in one run, times those that passed side by side in the next, and shows one table, one page
@@ -180,7 +180,7 @@ def _write(found: Comparison, document: dict[str, Any]) -> None:
 
 
 def _parser() -> Arguments:
-    parser = Arguments(prog="make versions", description=__doc__, allow_abbrev=False)
+    parser = Arguments(prog="versions", description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "wanted",
         nargs="+",

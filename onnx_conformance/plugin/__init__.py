@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def certify() -> Callable[..., Any]:
     """:func:`onnx_conformance.certify`, for tests of an export::
 
-        def test_export(certify):
-            certify(my_model, TensorSpec("x", ("batch", 16))).require()
+    def test_export(certify):
+        certify(my_model, TensorSpec("x", ("batch", 16))).require()
     """
     from onnx_conformance import certify
 

@@ -89,9 +89,7 @@ def is_user_code(file: str) -> bool:
         return False
     paths = sysconfig.get_paths()
     theirs = [Path(paths[key]) for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return not any(
-        path.is_relative_to(place) for place in (*theirs, PACKAGE, Path(sys.prefix))
-    )
+    return not any(path.is_relative_to(place) for place in (*theirs, PACKAGE, Path(sys.prefix)))
 
 
 def user_sources() -> Iterator[Path]:
