@@ -28,12 +28,41 @@ BAD_INPUT = 4  # pytest's own status of it
 OPTIONS = {"run": (), "bench": ("--benchmark-only",), "gate": ()}
 # pytest's own options, and its plugins', whose value may be the next word.
 VALUED_ELSEWHERE = frozenset(
-    (
-        "-k -m -n -p -o -r -W -c --tb --maxfail --deselect --durations --dist --rootdir --junitxml "
-        "--junit-xml --log-file --log-level --basetemp --override-ini --pythonwarnings --tx "
-        "--hypothesis-profile --hypothesis-seed --numprocesses --color --capture --ignore "
-        "--verbosity --benchmark-json --benchmark-storage --benchmark-name --benchmark-sort"
-    ).split()
+    [
+        "-k",
+        "-m",
+        "-n",
+        "-p",
+        "-o",
+        "-r",
+        "-W",
+        "-c",
+        "--tb",
+        "--maxfail",
+        "--deselect",
+        "--durations",
+        "--dist",
+        "--rootdir",
+        "--junitxml",
+        "--junit-xml",
+        "--log-file",
+        "--log-level",
+        "--basetemp",
+        "--override-ini",
+        "--pythonwarnings",
+        "--tx",
+        "--hypothesis-profile",
+        "--hypothesis-seed",
+        "--numprocesses",
+        "--color",
+        "--capture",
+        "--ignore",
+        "--verbosity",
+        "--benchmark-json",
+        "--benchmark-storage",
+        "--benchmark-name",
+        "--benchmark-sort",
+    ]
 )
 
 
@@ -45,7 +74,7 @@ class _Valued:
 
     def addoption(self, *names: str, **settings: Any) -> None:
         """Note an option that takes a value."""
-        if settings.get("action", "store") in ("store", "append") and "nargs" not in settings:
+        if settings.get("action", "store") in ("store", "append"):
             self.names.update(names)
 
 

@@ -22,7 +22,8 @@ from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.cli import suite
 from onnx_conformance.cli.context import named_model
-from onnx_conformance.cli.terminal import Arguments, guarded, say
+from onnx_conformance.cli.terminal import Arguments, guarded, say, told_pages
+from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import PROGRAM, write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
@@ -35,7 +36,6 @@ from onnx_conformance.perf.variants.choice import (
     join,
     slower,
 )
-from onnx_conformance.perf.variants.variants_page import render
 from onnx_conformance.report.document import PROVED_NOTHING
 from onnx_conformance.report.terminal import render as drawn
 
@@ -170,8 +170,10 @@ def _write(document: dict[str, Any], variants: list[Variant]) -> None:
     plain = {**document, "variants": [asdict(one) for one in variants]}
     page, data = folder / "variants.html", folder / "variants.json"
     write_whole(data, json.dumps(plain, indent=1).encode(), NAME)
-    write_whole(page, render(document, variants).encode(), NAME)
-    say(Console(), f"page: {page}   data: {data}")
+    with told_pages(data):
+        module = page_module("onnx_conformance.perf.variants.variants_page")
+        write_whole(page, module.render(document, variants).encode(), NAME)
+        say(Console(), f"page: {page}   data: {data}")
 
 
 def _parser() -> Arguments:

@@ -19,7 +19,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from onnx_conformance.cli import environments, suite
-from onnx_conformance.cli.terminal import Arguments, guarded, say
+from onnx_conformance.cli.terminal import Arguments, guarded, say, told_pages
+from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.perf.latency.latency_document import verdict_on
@@ -27,7 +28,6 @@ from onnx_conformance.perf.latency.latency_table import STYLES, milliseconds, to
 from onnx_conformance.perf.latency.options import Timing
 from onnx_conformance.perf.versions import version_answer as says
 from onnx_conformance.perf.versions.version_comparison import Cell, Comparison, join
-from onnx_conformance.perf.versions.versions_page import render
 from onnx_conformance.report.document import FAILED, IN_PART, KNOWN, PROVED
 from onnx_conformance.report.terminal import render as drawn
 
@@ -175,8 +175,10 @@ def _write(found: Comparison, document: dict[str, Any]) -> None:
     plain = {**document, "comparison": asdict(found)}
     page, data = _pages()
     write_whole(data, json.dumps(plain, indent=1).encode(), NAME)
-    write_whole(page, render(document, found).encode(), NAME)
-    say(Console(), f"page: {page}   data: {data}")
+    with told_pages(data):
+        module = page_module("onnx_conformance.perf.versions.versions_page")
+        write_whole(page, module.render(document, found).encode(), NAME)
+        say(Console(), f"page: {page}   data: {data}")
 
 
 def _parser() -> Arguments:

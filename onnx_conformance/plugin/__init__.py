@@ -7,21 +7,23 @@ hooks and fixtures of the conformance suite are :mod:`onnx_conformance.plugin.su
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onnx_conformance.api import Certification
+
 
 @pytest.fixture(scope="session")
-def certify() -> Callable[..., Any]:
+def certify() -> Callable[..., Certification]:
     """:func:`onnx_conformance.certify`, for tests of an export::
 
     def test_export(certify):
         certify(my_model, TensorSpec("x", ("batch", 16))).require()
     """
-    from onnx_conformance import certify
+    from onnx_conformance.api import certify
 
     return certify

@@ -8,10 +8,11 @@ from typing import Any
 
 import hypothesis
 import pytest
+from _pytest.mark import ParameterSet
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.spec import Case
 from onnx_conformance.inputs.families import replayed
 from onnx_conformance.inputs.photographs import photographs
@@ -60,7 +61,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             scope="session",
         )
     if "photograph" in metafunc.fixturenames:
-        metafunc.parametrize("photograph", photographs(run.images), ids=lambda p: p.name)
+        metafunc.parametrize("photograph", _photographs(run))
+
+
+def _photographs(run: PerfRun) -> list[ParameterSet]:
+    """The photographs to look at; one that is skipped where the bundled ones are not installed."""
+    try:
+        return [pytest.param(found, id=found.name) for found in photographs(run.images)]
+    except CapabilityMissing as missing:
+        return [pytest.param(None, id="none", marks=pytest.mark.skip(reason=str(missing)))]
 
 
 def _cases(run: PerfRun, marker: pytest.Mark) -> list[Case]:
@@ -90,7 +99,8 @@ def _case_marks(run: PerfRun, case: Case, check: str) -> list[pytest.MarkDecorat
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Drawn inputs follow from the run's seed."""
     function = getattr(item, "obj", None)
-    if item.get_closest_marker("check") and hypothesis.is_hypothesis_test(function):
+    drawn = function is not None and hypothesis.is_hypothesis_test(function)
+    if drawn and item.get_closest_marker("check"):
         hypothesis.seed(item.config.stash[RUN].settings.seed)(function)
 
 
@@ -126,7 +136,7 @@ def _left_out(item: pytest.Item) -> bool:
     if item.get_closest_marker("latency"):
         timing = item.config.stash[RUN].timing
         floors = "required" in getattr(item, "fixturenames", ())
-        return not timing.wanted or (floors and not timing.floors)
+        return not timing.wanted or (floors and not timing.minimum_speedups)
     if item.config.getoption("benchmark_only", None):
         return True
     return bool(item.get_closest_marker("check")) and case_of(item) is None

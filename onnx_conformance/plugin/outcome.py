@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unittest
-from collections.abc import Iterator
+from collections.abc import Generator
+from typing import cast
 
 import pytest
 
@@ -27,6 +28,7 @@ from onnx_conformance.plugin.state import (
     conformance_session,
 )
 from onnx_conformance.session.known_failures import find, operators_of
+from onnx_conformance.session.live_subject import LiveSubject
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -57,7 +59,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """A stage that failed is red once, in the first test that needed it; absences are skips."""
     case = case_of(pyfuncitem)
     if case is None:
@@ -65,7 +67,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     collected = pyfuncitem.config.stash[EVIDENCE]
     collected.begin()
     try:
-        pyfuncitem.funcargs["subject"].artifact  # noqa: B018 - without it no verdict is about it
+        _subject(pyfuncitem).artifact  # noqa: B018 - without it no verdict is about it
         result = yield
     except (CapabilityMissing, Inconclusive) as missing:
         pytest.skip(str(missing))
@@ -73,7 +75,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         raise Red(f"{case.id}: {skip}", str(skip)) from None
     except (ConformanceFailure, StageFailure) as failure:
         run = pyfuncitem.config.stash[RUN]
-        nodes = operators_of(pyfuncitem.funcargs["subject"])
+        nodes = operators_of(_subject(pyfuncitem))
         known = find(run.known_failures, case, check_of(pyfuncitem), nodes)
         if known is not None and known.explains(failure):
             pyfuncitem.add_marker(pytest.mark.xfail(reason=str(known), raises=KnownRed))
@@ -102,7 +104,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     return result
 
 
-def _timed_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+def _subject(item: pytest.Item) -> LiveSubject:
+    """The case that a conformance test asked for."""
+    return cast(LiveSubject, getattr(item, "funcargs")["subject"])  # noqa: B009 - of functions alone
+
+
+def _timed_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """What has no result is red, or skipped for what the machine lacks."""
     if not (pyfuncitem.get_closest_marker("latency") or pyfuncitem.get_closest_marker("gate")):
         return (yield)
@@ -119,7 +126,7 @@ def _timed_call(pyfuncitem: pytest.Function) -> Iterator[None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[pytest.TestReport]:
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Leave a row for the reports in the test's own report, which crosses xdist."""
     report = yield
     case = case_of(item)
@@ -133,7 +140,7 @@ def pytest_runtest_makereport(
     if item.stash.get(LAST_OF_CASE, False):
         row["facts"] = conformance_session(item.config).known_facts(case)
         if case not in item.config.stash[RED_CASES] and report.passed:
-            found = item.config.stash[EXPLAINER].survey(item.funcargs["subject"])
+            found = item.config.stash[EXPLAINER].survey(_subject(item))
             row["facts"]["divergence"] = found.as_dict() if found else None
         row["probes"] = conformance_session(item.config).known_probes()
     report.user_properties.append(("conformance", row))

@@ -9,14 +9,15 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup, escape
-
+from onnx_conformance.core.extras import REPORT, optional
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report import plots
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 TEMPLATES = Path(__file__).with_name("templates")
 Row = dict[str, Any]
@@ -57,6 +58,9 @@ def write(document: Row, path: Path) -> None:
 
 def render(document: Row) -> str:
     """The page of a results document (:mod:`onnx_conformance.report.document`)."""
+    with optional(REPORT):
+        from jinja2 import Environment, FileSystemLoader
+
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -270,6 +274,8 @@ def clean(text: str) -> str:
 
 def _clean(value: Any) -> Any:
     """Of everything that the template prints: an absent value is nothing, text is clean."""
+    from markupsafe import Markup
+
     if value is None:
         return ""
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
@@ -277,6 +283,8 @@ def _clean(value: Any) -> Any:
 
 def prose(text: str | None) -> Markup:
     """Escaped text whose web addresses are links."""
+    from markupsafe import Markup, escape
+
     parts, end, plain = [], 0, clean(text or "")
     for found in LINK.finditer(plain):
         parts += [escape(plain[end : found.start()])]

@@ -441,7 +441,7 @@ def test_a_file_that_is_not_there(files, words):
 
 def test_a_new_model_goes_into_a_python_file(tmp_path):
     ran = subprocess.run(
-        [sys.executable, "-m", "onnx_conformance.cli.new_model", "net", str(tmp_path / "net")],
+        [sys.executable, "-m", "onnx_conformance", "new-model", "net", str(tmp_path / "net")],
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (ran.returncode, list(tmp_path.iterdir())) == (2, [])
