@@ -99,8 +99,9 @@ def _case_marks(run: PerfRun, case: Case, check: str) -> list[pytest.MarkDecorat
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Drawn inputs follow from the run's seed."""
     function = getattr(item, "obj", None)
-    drawn = function is not None and hypothesis.is_hypothesis_test(function)
-    if drawn and item.get_closest_marker("check"):
+    if function is None or not item.get_closest_marker("check"):
+        return
+    if hypothesis.is_hypothesis_test(function):
         hypothesis.seed(item.config.stash[RUN].settings.seed)(function)
 
 
