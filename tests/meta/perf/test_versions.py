@@ -7,7 +7,6 @@ from onnx_conformance.cli import environments, suite
 from onnx_conformance.cli.terminal import guarded
 from onnx_conformance.cli.versions import main, table
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.perf.versions.version_answer import (
     answers,
     headline,
@@ -18,6 +17,7 @@ from onnx_conformance.perf.versions.version_answer import (
 )
 from onnx_conformance.perf.versions.version_comparison import join
 from onnx_conformance.perf.versions.versions_page import render
+from tests.meta.running import ROOT
 
 NOISE = np.random.default_rng(0).uniform(0.97, 1.03, (2, 30))
 HERE, OLD, NEW = "cpu", "ort-1", "ort-2"

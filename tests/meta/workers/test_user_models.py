@@ -9,12 +9,12 @@ import pytest
 from onnx_conformance.catalog.models import MODELS, Pointer, read_pointer
 from onnx_conformance.core.domains import Choice, Integers, Real
 from onnx_conformance.core.errors import StageFailure, UsageError, WorkerError
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import spec_as_data, spec_from_data
 from onnx_conformance.session import user_models
 from onnx_conformance.session.external_artifacts import external_cases
 from onnx_conformance.session.user_models import BACKEND, adopt, refuse_edited
 from onnx_conformance.session.worker_client import ProcessWorkerClient
+from tests.meta.running import ROOT
 
 LIMIT = 60.0
 HEAD = """
