@@ -7,23 +7,31 @@ hooks and fixtures of the conformance suite are :mod:`onnx_conformance.plugin.su
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from onnx_conformance.api import Certification
 
 
 @pytest.fixture(scope="session")
-def certify() -> Callable[..., Certification]:
+def certify() -> Iterator[Callable[..., Certification]]:
     """:func:`onnx_conformance.certify`, for tests of an export::
 
     def test_export(certify):
         certify(my_model, TensorSpec("x", ("batch", 16))).require()
     """
     from onnx_conformance.api import certify
+    from onnx_conformance.session.worker_pool import WorkerPool
 
-    return certify
+    pool = WorkerPool()  # ONNX Runtime is started once for all tests
+
+    def certified(*arguments: Any, **options: Any) -> Certification:
+        with pool.lent():
+            return certify(*arguments, **options)
+
+    yield certified
+    pool.close()

@@ -88,6 +88,13 @@ class ProcessWorkerClient:
         """The worker's process, while it runs on this host."""
         return self._process
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs, as far as that can be seen from this host."""
+        with contextlib.suppress(psutil.Error):
+            return self._process is None or self._process.status() != psutil.STATUS_ZOMBIE
+        return False
+
     def start(self, limit: float) -> None:
         if self._channel is not None:
             return
