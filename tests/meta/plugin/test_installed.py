@@ -7,6 +7,7 @@ and a distribution called ``fixtures`` that ends any run that imports it.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -255,6 +256,42 @@ def test_other_tests_of_a_user_are_left_in_peace(installed, tmp_path):
     listed = installed.run("python", "-m", "pytest", "--help", folder=tmp_path).stdout
     assert "plugins: " not in listed
     assert "onnx-conformance:" not in listed
+
+
+PROBE = """
+import sys
+
+class Probe:
+    def __init__(self, threads):
+        pass
+
+    def folders(self):
+        import onnx_conformance.core.wire
+        return sys.path + [onnx_conformance.__file__]
+"""
+ASKED = """
+import json, sys
+from onnx_conformance.session.worker_client import ProcessWorkerClient
+worker = ProcessWorkerClient("path_probe:Probe", spec=f"popen//python={sys.argv[1]}")
+print(json.dumps(worker.call("folders", 60)))
+worker.close()
+"""
+
+
+def test_a_worker_of_another_environment_sees_no_package_of_this_one(installed, tmp_path):
+    """Else that environment's ONNX Runtime would not be the one that is judged."""
+    home = tmp_path / "other"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True, timeout=60)
+    (next(home.glob("lib/python*/site-packages")) / "frameworks.pth").write_text(
+        sysconfig.get_path("purelib")
+    )
+    (installed.project / "path_probe.py").write_text(PROBE)
+    ran = installed.run("python", "-c", ASKED, str(home / "bin" / "python"))
+    assert ran.returncode == 0, ran.stderr
+    *folders, library = json.loads(ran.stdout)
+    assert str(installed.packages) not in folders
+    assert str(installed.project) in folders
+    assert library == str(installed.packages / "onnx_conformance" / "__init__.py")
 
 
 def test_the_checkouts_tests_refuse_the_installed_library(installed):
