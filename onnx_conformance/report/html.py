@@ -78,11 +78,16 @@ def render(document: Row) -> str:
         shape=_shape,
     )
     environment.globals.update(marks=MARKS, RED=RED, first_checks=FIRST_CHECKS)
-    return environment.get_template("report.html.j2").render(view(document))
+    seen = view(document)
+    drawn = {
+        "scores": plots.scores(_scored(seen["shown"])),
+        "stages": plots.stages(document["time"]),
+    }
+    return environment.get_template("report.html.j2").render({**seen, **drawn})
 
 
 def view(document: Row) -> Row:
-    """What the template shows, worked out."""
+    """What the page and the Markdown show, worked out; plots are the page's alone."""
     cases = [
         {
             **case,
@@ -113,8 +118,6 @@ def view(document: Row) -> Row:
         "matrix": matrix(shown),
         "shown": shown,
         "models": _grouped(shown),
-        "scores": plots.scores(_scored(shown)),
-        "stages": plots.stages(document["time"]),
         "worker_seconds": sum((document["time"].get("engine") or {}).values()),
         "most_rows": plots.MOST_ROWS,
     }
