@@ -8,7 +8,7 @@ import pytest
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.checks.evidence import Evidence
-from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.project import project
 from onnx_conformance.diagnose.messages import header
@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[RUN] = make_run(config)
         found_recipes("")  # a malformed file is told before anything starts
         _refuse_no_model(config)
-    except UsageError as error:
+    except (CapabilityMissing, UsageError) as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[EVIDENCE] = Evidence()
     config.stash[RED_CASES] = {}
