@@ -3,8 +3,8 @@
 import sys
 from types import SimpleNamespace
 
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.workers.user_model.opened_files import data_files, opened_files
+from tests.meta.running import ROOT
 
 
 def test_files_that_are_read_are_noticed_and_those_that_are_written_are_not(tmp_path):
