@@ -12,14 +12,15 @@ from typing import Any
 
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
-from onnx_conformance.checks.evidence import ConformanceFailure
+from onnx_conformance.checks.evidence import ConformanceFailure, edge_finding
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.required import families_of, required_checks
 from onnx_conformance.core.custom_operators import CustomOperators
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, UsageError
+from onnx_conformance.core.internal_errors import internal_error, where
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED, CheckResult, failed, skipped
-from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.settings import EdgeCases, Settings
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import Tolerances, load_tolerances
@@ -66,6 +67,11 @@ class CaseVerdict:
     results: tuple[CheckResult, ...]
 
     @property
+    def edge(self) -> tuple[CheckResult, ...]:
+        """Findings on edge cases; they decide nothing."""
+        return tuple(result for result in self.results if result.outcome == "edge")
+
+    @property
     def verdict(self) -> str:
         """``passed``, ``failed``, ``known_failure``, or ``skipped`` where a test was not run."""
         found = {result.outcome for result in self.results}
@@ -90,7 +96,11 @@ class CaseVerdict:
         if self.verdict == "passed" and self.score is None:
             worst = ", by allclose alone, without a float64 oracle"
         told = [f"{self.case.id}: {MARKS[self.verdict]} ({self.compared:,} compared{worst})"]
-        shown = [r for r in self.results if r.outcome not in ("passed", "known_failure")]
+        if self.edge:
+            told[0] = f"{told[0]} ◇"
+            told += [f"  ◇ edge finding in {one.name}: {one.reason}" for one in self.edge]
+        quiet = ("passed", "known_failure", "edge", "not_applicable")
+        shown = [r for r in self.results if r.outcome not in quiet]
         alike = Counter((result.reason, result.details) for result in shown)
         for result in shown:  # a stage that failed fails every check in the same words
             more = alike.pop((result.reason, result.details), 0) - 1
@@ -155,6 +165,7 @@ def certify(
     threads: int = 1,
     tolerances: Path | None = None,
     known_failures: Path | None = None,
+    edge_cases: EdgeCases = "report",
     cache_dir: Path | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Certification:
@@ -175,6 +186,8 @@ def certify(
             Hypothesis is in force, because that is the caller's.
         threads: of ONNX Runtime, and of native where it runs in a process of its own.
         tolerances, known_failures: files; those of the project's pyproject.toml, where left out.
+        edge_cases: ``report`` what fails on edge cases (no samples, NaN and infinity, denormals),
+            which then decides nothing, or ``fail``.
         cache_dir: keeps results of named models for later calls; nothing is kept without it.
         progress: is told of each case as it begins; ``print`` is one.
 
@@ -200,6 +213,7 @@ def certify(
             examples=examples,
             native_in_process=live and FRAMEWORKS[found.framework].runs_live,
             approximation=rules.defaults["approximation"],
+            edge_cases=edge_cases,
         )
         conformance_session = ConformanceSession(settings, Store(folder), Clock())
         stack.callback(conformance_session.close)
@@ -297,9 +311,20 @@ def _judged(
             result, failure = skipped(test.check.name, str(missing)), None
         except ConformanceError as error:
             result, failure = failed(test.check.name, str(error)), error
+        except Exception as error:
+            reason = internal_error(error, test.check.name)
+            if reason is None:
+                raise
+            result, failure = failed(test.check.name, reason, details=tuple(where(error))), None
         if not result.passed and result.outcome not in UNJUDGED and failure is not None:
             foretold = find(known, case, test.check.name, operators_of(subject))
-            if foretold is not None and foretold.explains(failure):
-                result = CheckResult(test.check.name, "known_failure", str(foretold))
+            explained = str(foretold) if foretold and foretold.explains(failure) else ""
+            edge = edge_finding(
+                failure, test.check.name, conformance_session.settings.edge_cases, explained
+            )
+            if edge is not None:
+                result = edge
+            elif explained:
+                result = CheckResult(test.check.name, "known_failure", explained)
         results.append(result)
     return CaseVerdict(case, tuple(results))

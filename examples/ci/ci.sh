@@ -12,6 +12,7 @@
 #   OUT               reports, artifacts, summary.md      (default: .conformance/ci)
 #   BASELINE          the artifacts to gate against       (default: $OUT/baseline)
 #   CONFORMANCE_ARGS  more pytest options for conformance (such as --provider=cpu)
+#   REQUIRE           providers on which a case must be proved, by spaces (default: cpu)
 #   GATE_ARGS         more pytest options for the gate    (such as --gate-strict)
 #   FIRST_RUN         yes: a branch without a baseline is certified and not gated
 #   SUITE             the suite's checkout                (default: two folders above this file)
@@ -27,6 +28,7 @@ MAIN=${MAIN:-main}
 OUT=${OUT:-.conformance/ci}
 BASELINE=${BASELINE:-$OUT/baseline}
 CONFORMANCE_ARGS=${CONFORMANCE_ARGS:-}
+REQUIRE=${REQUIRE:-cpu}
 GATE_ARGS=${GATE_ARGS:-}
 FIRST_RUN=${FIRST_RUN:-no}
 CANDIDATE=$OUT/candidate
@@ -69,7 +71,12 @@ prepare() {
     trap publish EXIT
 }
 
-verdict() { # what the run itself says: status 0 alone may be a run of some of the checks
+required() { # an option for each provider that must have proved a case
+    # shellcheck disable=SC2086 # names by spaces
+    printf -- '--require=%s ' $REQUIRE
+}
+
+verdict() { # what the run itself says: status 0 alone may be a run whose failures are all known
     "${PYTHON:-python3}" -c '
 import json, sys
 print(json.load(open(sys.argv[1]))["run"]["verdict"])' "$OUT/conformance.json"
@@ -77,7 +84,7 @@ print(json.load(open(sys.argv[1]))["run"]["verdict"])' "$OUT/conformance.json"
 
 certify() {
     local status=0 found="no verdict"
-    make conformance ARGS="$(reports conformance)--save-onnx=$CANDIDATE $CONFORMANCE_ARGS" || status=$?
+    make conformance ARGS="$(reports conformance)$(required)--save-onnx=$CANDIDATE $CONFORMANCE_ARGS" || status=$?
     include conformance
     if [[ -f $OUT/conformance.json ]]; then
         found=$(verdict)

@@ -1,8 +1,8 @@
 """LSTMs over sequences of any length, batch first; a linear layer reads the last state.
 
 ONNX Runtime ends its own process when an LSTM is given no samples, and turns NaN into a number.
-The checks ``empty_batch`` and ``nonfinite`` find both, and known_failures.yaml has them on record
-for ``lstm``; ``lstm_guarded`` works around them, and is proved without exception.
+The checks ``empty_batch`` and ``nonfinite`` find both and tell them of ``lstm`` as edge findings,
+which decide nothing; known_failures.yaml says why. ``lstm_guarded`` works around them.
 """
 
 import torch

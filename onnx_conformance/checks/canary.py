@@ -23,6 +23,7 @@ from onnx_conformance.checks.canary_edits import (
     move_weight,
     weights_to_move,
 )
+from onnx_conformance.checks.refusals import unanswered
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import StageFailure
@@ -106,10 +107,7 @@ class _Attempt:
         if answer.outputs is not None:
             self._before, self._inputs, self._label = answer.outputs, inputs, str(recipe)
         elif not self._before:
-            self.refusal, self._label = (
-                f"the session refused the inputs: {answer.error}",
-                str(recipe),
-            )
+            self.refusal, self._label = unanswered(answer), str(recipe)
 
     def failed(self, reason: str, *details: str) -> CheckResult:
         """The verdict that is red, with what was tried."""

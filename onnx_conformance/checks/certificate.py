@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.checks.evidence import ConformanceFailure
+from onnx_conformance.checks.evidence import ConformanceFailure, edge_finding
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.required import required_checks
 from onnx_conformance.core.custom_operators import library_digest
-from onnx_conformance.core.results import UNJUDGED
-from onnx_conformance.core.settings import Settings, level_of
+from onnx_conformance.core.results import SKIPPED, UNJUDGED
+from onnx_conformance.core.settings import EdgeCases, Settings, level_of
 from onnx_conformance.core.store import Store, file_digest, key_of
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.inputs.sweep_plan import FILE as FIGURES_OF_SWEEPS
@@ -38,9 +38,11 @@ class Certificate:
         checks: how many results it rests on.
         compared: elements and facts.
         score: the worst error, in float32 noise floors (:mod:`onnx_conformance.core.budget`).
-        known: reasons of upstream failures that stand in its way; it is no proof then.
+        known: reasons of upstream failures that stand in its way, or of checks that could not
+            tell; it is no proof then.
         beyond: those on inputs that no deployed model is fed; it is no proof either, and what is
             said of ordinary inputs, such as a time, may be said.
+        edge: findings on edge cases, as ``check: reason``; they are told and decide nothing.
     """
 
     checks: int
@@ -48,6 +50,7 @@ class Certificate:
     score: float
     known: tuple[str, ...] = ()
     beyond: tuple[str, ...] = ()
+    edge: tuple[str, ...] = ()
 
     @property
     def proof(self) -> bool:
@@ -63,7 +66,11 @@ class Certificate:
         told = f"{self.checks} checks passed"
         told += f", worst {self.score:.2f} noise floors" if self.score else ""  # int8 has no budget
         return "; ".join(
-            [told, *(f"known failure beyond ordinary inputs: {b}" for b in self.beyond)]
+            [
+                told,
+                *(f"known failure beyond ordinary inputs: {b}" for b in self.beyond),
+                *(f"edge finding in {finding}" for finding in self.edge),
+            ]
         )
 
 
@@ -79,7 +86,7 @@ def issue_certificate(
     key = _key(subject, settings, known)
 
     def judge(directory: Path) -> dict[str, Any]:
-        return asdict(_judge(subject, known))
+        return asdict(_judge(subject, known, settings.edge_cases))
 
     facts = store.get_or_build("verdicts", key, judge).facts
     return Certificate(
@@ -88,6 +95,7 @@ def issue_certificate(
         facts["score"],
         tuple(facts["known"]),
         tuple(facts["beyond"]),
+        tuple(facts["edge"]),
     )
 
 
@@ -98,24 +106,34 @@ def holds_certificate(
     return store.peek("verdicts", _key(subject, settings, known)) is not None
 
 
-def _judge(subject: Subject, known: tuple[KnownFailure, ...]) -> Certificate:
+def _judge(subject: Subject, known: tuple[KnownFailure, ...], edge_cases: EdgeCases) -> Certificate:
     checks, compared, score = 0, 0, 0.0
+    findings: dict[str, None] = {}
     reasons: dict[bool, dict[str, None]] = {True: {}, False: {}}  # by whether inputs are ordinary
     for test in required_checks(subject.model, subject.case, subject.seed, drawn=False):
         check, result = test.check, test.run(subject)
         failure = None if result.passed else ConformanceFailure(subject, result)
+        if result.outcome == SKIPPED and result.compared:  # looked, and could not tell
+            reasons[check.ordinary][f"{check.name}: {result.reason}"] = None
         if result.outcome in UNJUDGED:
             continue
         if failure is not None:
             foretold = find(known, subject.case, check.name, operators_of(subject))
-            if foretold is None or not foretold.explains(failure):
+            explains = foretold is not None and foretold.explains(failure)
+            edge = edge_finding(failure, check.name, edge_cases, str(foretold) if explains else "")
+            if edge is not None:
+                findings[f"{check.name}: {edge.reason}"] = None
+                continue
+            if not explains:
                 raise failure
             reasons[check.ordinary][str(foretold)] = None
             continue
         checks, compared = checks + 1, compared + result.compared
         if check.name == BUDGET:
             score = max(score, result.score or 0.0)
-    return Certificate(checks, compared, score, tuple(reasons[True]), tuple(reasons[False]))
+    return Certificate(
+        checks, compared, score, tuple(reasons[True]), tuple(reasons[False]), tuple(findings)
+    )
 
 
 def _key(subject: Subject, settings: Settings, known: tuple[KnownFailure, ...]) -> str:
@@ -135,6 +153,7 @@ def _key(subject: Subject, settings: Settings, known: tuple[KnownFailure, ...]) 
         custom=[(name, library_digest(name)) for name in libraries_of(case, settings)],
         overrides=provider.overridden(os.environ),
         min_placement=settings.min_placement,
+        edge_cases=settings.edge_cases,
         cpu_fallback=settings.cpu_fallback,
         threads=settings.threads,
         graph_level=level_of(case, settings),

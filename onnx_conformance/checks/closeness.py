@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onnx_conformance.checks import reproduction
+from onnx_conformance.checks.refusals import unanswered
 from onnx_conformance.checks.registry import FLOAT32_WEIGHTS, register_check
 from onnx_conformance.checks.verdict import not_close, tie_factor
 from onnx_conformance.core.budget import compute_modes_disagree, largest_noise_floor
@@ -32,7 +33,7 @@ def check_allclose(subject: Subject) -> CheckResult:
         if answer.outputs is None:
             return failed(
                 "allclose",
-                f"the session refused the inputs: {answer.error}",
+                unanswered(answer),
                 inputs=str(recipe),
                 reproduction=reproduction.unanswered(inputs),
             )

@@ -156,7 +156,7 @@ def nan_replaced(subject: Subject, folder: Path) -> Subject:
     )
 
 
-@register_control(empty_batch="refused: InvalidArgument: empty batch")
+@register_control(empty_batch="refused the inputs: InvalidArgument: empty batch")
 def refuses_empty(subject: Subject, folder: Path) -> Subject:
     """A batch of no samples is an error."""
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks import reproduction
+from onnx_conformance.checks.refusals import unanswered
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.comparison import Array, Outputs, structure_problem
@@ -44,7 +45,7 @@ def check_determinism(subject: Subject) -> CheckResult:
     if first.outputs is None or second.outputs is None:
         return failed(
             "determinism",
-            f"the session refused the inputs: {first.error or second.error}",
+            unanswered(first if first.outputs is None else second),
             inputs=LABEL,
             reproduction=reproduction.unanswered(inputs),
         )

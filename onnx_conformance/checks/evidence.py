@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import unittest
 from dataclasses import replace
 from typing import Any
 
+from onnx_conformance.checks.refusals import UNANSWERED
+from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.errors import ConformanceError, StageFailure
-from onnx_conformance.core.results import UNJUDGED, CheckResult
+from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED, CheckResult, as_edge
+from onnx_conformance.core.settings import EdgeCases
 from onnx_conformance.core.spec import Case
 from onnx_conformance.session.subject import Subject
 
@@ -44,8 +48,10 @@ class Evidence:
             Inconclusive: the check says that it could not judge, or does not apply.
         """
         self._results.append(result)
-        if result.outcome in UNJUDGED:
+        if result.outcome == SKIPPED:
             raise Inconclusive(result.reason)
+        if result.outcome == NOT_APPLICABLE:
+            raise Inconclusive(f"not applicable: {result.reason}")
         if not result.passed:
             raise ConformanceFailure(subject, result)
 
@@ -77,14 +83,47 @@ class Evidence:
         return replace(worst, compared=sum(result.compared for result in self._results))
 
     def first_report(self, failure: ConformanceError, case: Case, test: str) -> str | None:
-        """The case's test that told of this stage's failure before; None if ``test`` is the first.
+        """The case's test that told of this cause before; None if ``test`` is the first.
 
-        A check's verdict is always its own test's, and every case has a red test of its own.
+        One cause is one red row: a stage that failed, or a session that gives no outputs, in the
+        same words but for their numbers. A check's verdict is otherwise always its own test's, and
+        every case has a red test of its own.
         """
-        if not isinstance(failure, StageFailure):
+        cause = _cause(failure)
+        if cause is None:
             return None
-        known = self._broken.setdefault((case.id, str(failure)), test)
+        known = self._broken.setdefault((case.id, cause), test)
         return None if known == test else known
+
+
+def _cause(failure: ConformanceError) -> str | None:
+    """What other tests of the case may fail for, too; None for a verdict on what was answered."""
+    if isinstance(failure, StageFailure):
+        return re.sub(r"\d+", "#", failure.reason)
+    if not isinstance(failure, ConformanceFailure):
+        return None
+    name, reason = failure.result.name, failure.result.reason
+    told = UNANSWERED.search(reason) if name in CHECKS and CHECKS[name].ordinary else None
+    return re.sub(r"\d+", "#", reason[told.start() :]) if told else None
+
+
+def edge_finding(
+    failure: ConformanceError, check: str, edge_cases: EdgeCases, known: str = ""
+) -> CheckResult | None:
+    """The failure as an edge finding; None where it is red.
+
+    Only the verdict of an edge-case check is one: neither a stage that failed while it ran, nor
+    another check's verdict that its test handed in.
+
+    Args:
+        check: the check that the test was to run.
+        edge_cases: what ``--edge-cases`` says.
+        known: the known upstream failure that explains it, if one does.
+    """
+    if edge_cases == "fail" or not isinstance(failure, ConformanceFailure):
+        return None
+    told = failure.result.name == check and CHECKS[check].edge
+    return as_edge(failure.result, known) if told else None
 
 
 def check_row(case: Case, name: str, result: CheckResult | None, seconds: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from onnx_conformance.checks import reproduction
+from onnx_conformance.checks.refusals import unanswered, unless_refused
 from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register_check
 from onnx_conformance.checks.verdict import evidence_lines, judge, judge_by_allclose, tie_factor
 from onnx_conformance.core.budget import Reference, movements, stack, worst_score
@@ -98,13 +99,15 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     input_sets=("denormal",),
     where=takes_any_number,
     precisions=FLOAT32_WEIGHTS,
-    ordinary=False,
+    edge=True,
     example=lambda seed: {"recipe": denormal(seed)},
 )
 def check_denormals(subject: Subject, recipe: Recipe) -> CheckResult:
     """The same budget on inputs below float32's smallest normal number."""
     inputs = materialise(recipe, subject.model)
-    return judge(subject, "denormals", inputs, str(recipe))
+    return unless_refused(
+        subject, "denormals", inputs, lambda one: judge(one, "denormals", inputs, str(recipe))
+    )
 
 
 @register_check(control="leaks_between_samples", input_sets=("batches",), precisions=FAITHFUL)
@@ -159,7 +162,7 @@ def _judge_company(
     if answer.outputs is None:
         return failed(
             name,
-            f"batch {size} refused: {answer.error}",
+            f"at batch {size}, {unanswered(answer)}",
             inputs=label,
             reproduction=reproduction.unanswered(inputs),
         )

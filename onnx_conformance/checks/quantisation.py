@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onnx_conformance.checks.refusals import unanswered
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.comparison import Array, Outputs, structure_problem
 from onnx_conformance.core.onnx_file import answering_nodes, load_model
@@ -51,7 +52,7 @@ def answers_to(subject: Subject, input_sets: list[Inputs]) -> Both:
     for inputs in input_sets:
         answer, wanted = subject.run(inputs), subject.native(inputs)
         if answer.outputs is None:
-            raise Unanswered(f"the session refused the inputs: {answer.error}")
+            raise Unanswered(unanswered(answer))
         problem = structure_problem(wanted, answer.outputs)
         if problem:
             raise Unanswered(problem)

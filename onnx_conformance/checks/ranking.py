@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnx_conformance.checks import reproduction
+from onnx_conformance.checks.refusals import unanswered
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.core.budget import ULP, Reference
 from onnx_conformance.core.comparison import Outputs, structure_problem
@@ -35,7 +36,7 @@ def check_top5(subject: Subject) -> CheckResult:
         if answer.outputs is None:
             return failed(
                 "top5",
-                f"the session refused the inputs: {answer.error}",
+                unanswered(answer),
                 inputs=str(recipes[label]),
                 reproduction=reproduction.unanswered(inputs),
             )

@@ -55,6 +55,9 @@ class Check:
         providers: which providers' cases owe it; empty for all.
         ordinary: its inputs are such as a deployed model is fed. A known failure of another check
             is told of a timing and does not forbid it.
+        edge: its inputs are edge cases (no samples, NaN and infinity, denormals), which nobody
+            can fix in an export of their own: a failure is reported and decides nothing, unless
+            ``--edge-cases=fail``.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Check:
     precisions: tuple[str, ...] = PRECISIONS
     providers: tuple[str, ...] = ()
     ordinary: bool = True
+    edge: bool = False
 
     def suits(self, model: ModelSpec, case: Case) -> bool:
         """Whether it is for such a case of the model."""
@@ -103,6 +107,7 @@ def register_check(
     precisions: tuple[str, ...] = PRECISIONS,
     providers: tuple[str, ...] = (),
     ordinary: bool = True,
+    edge: bool = False,
 ) -> Callable[[F], F]:
     """Register ``check_<name>``; ``control`` names the wrong conversion it must turn red.
 
@@ -119,8 +124,7 @@ def register_check(
             )
         record = Check(
             name, check, control, input_sets, example, case, tests, more, where, precisions,
-            providers,
-            ordinary,
+            providers, ordinary and not edge, edge,
         )  # fmt: skip
         CHECKS.register(name, record)
         return check

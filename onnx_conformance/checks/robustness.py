@@ -8,6 +8,7 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.function import takes_any_number
+from onnx_conformance.checks.refusals import unanswered, unless_refused
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines
 from onnx_conformance.core.budget import largest_noise_floor
@@ -18,7 +19,7 @@ from onnx_conformance.core.comparison import (
     nonfinite_problem,
     structure_problem,
 )
-from onnx_conformance.core.results import CheckResult, failed, passed, skipped
+from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.inputs.families import (
@@ -33,6 +34,10 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Subject
 
 HUGE = float(np.sqrt(np.finfo(np.float32).max))  # products of two such numbers overflow
+NO_SUCH_FLAW = {
+    "size": "every axis is symbolic: no size is wrong",
+    "rank": "every input is a scalar, of which ONNX Runtime checks no rank",
+}
 # ONNX Runtime's words for a Reshape of (0, ...) to (0, ..., -1, ...)
 UNDEFINED_RESHAPE = re.compile(r"Input shape:\{0,[^}]*\}, requested shape:\{0,[^}]*-1")
 
@@ -42,7 +47,7 @@ UNDEFINED_RESHAPE = re.compile(r"Input shape:\{0,[^}]*\}, requested shape:\{0,[^
     input_sets=("non_finite",),
     where=takes_any_number,
     precisions=FAITHFUL,
-    ordinary=False,
+    edge=True,
 )
 def check_nonfinite(subject: Subject) -> CheckResult:
     """No NaN or infinity of native's comes out as a number, and none spoils another sample.
@@ -51,6 +56,12 @@ def check_nonfinite(subject: Subject) -> CheckResult:
     where a session runs that operator and a lone value comes out otherwise, whole samples of it
     decide.
     """
+    return unless_refused(
+        subject, "nonfinite", non_finite(subject.model, subject.seed).inputs, _judged
+    )
+
+
+def _judged(subject: Subject) -> CheckResult:
     result = _judge_non_finite(subject, non_finite(subject.model, subject.seed))
     if result.passed or not _runs_max_pool(subject):
         return result
@@ -78,7 +89,7 @@ def _judge_non_finite(subject: Subject, named: NamedInputs) -> CheckResult:
     if answer.outputs is None:
         return failed(
             "nonfinite",
-            f"refused: {answer.error}",
+            unanswered(answer),
             inputs=named.label,
             reproduction=reproduction.unanswered(named.inputs),
         )
@@ -170,7 +181,7 @@ def _beyond_measure(outputs: Outputs) -> Outputs:
     return tamed
 
 
-@register_check(control="refuses_empty", input_sets=("empty",), ordinary=False)
+@register_check(control="refuses_empty", input_sets=("empty",), edge=True)
 def check_empty_batch(subject: Subject) -> CheckResult:
     """A batch of no samples gives no samples, in the specified shape and dtype.
 
@@ -181,7 +192,7 @@ def check_empty_batch(subject: Subject) -> CheckResult:
     named = empty(subject.model)
     answer = subject.run(named.inputs)
     if answer.died:
-        return failed("empty_batch", f"no sample: {answer.error}", inputs=named.label)
+        return failed("empty_batch", f"no samples: {unanswered(answer)}", inputs=named.label)
     if answer.outputs is None:
         refusal = subject.native_refusal(named.inputs)
         if refusal is not None:
@@ -189,7 +200,7 @@ def check_empty_batch(subject: Subject) -> CheckResult:
         if UNDEFINED_RESHAPE.search(answer.error or ""):
             told = "refused: ONNX's Reshape finds no open size (-1) among no elements"
             return passed("empty_batch", told, compared=1, inputs=named.label)
-        return failed("empty_batch", f"refused: {answer.error}", inputs=named.label)
+        return failed("empty_batch", f"no samples: {unanswered(answer)}", inputs=named.label)
     wanted = {
         spec.name: _no_samples(spec, subject.model, answer.outputs.get(spec.name))
         for spec in subject.model.outputs
@@ -231,7 +242,7 @@ def check_refusal(subject: Subject, flaw: str) -> CheckResult:
     """A set of inputs with a wrong name, dtype, rank or size gets an error, not a number."""
     flaws = malformed(subject.model, subject.seed)
     if flaw not in flaws:
-        return skipped("refusal", "every axis is symbolic: no size is wrong")
+        return not_applicable("refusal", NO_SUCH_FLAW.get(flaw, f"no input has a {flaw}"))
     named = flaws[flaw]
     answer = subject.run(named.inputs)
     if answer.error is None:
@@ -242,7 +253,7 @@ def check_refusal(subject: Subject, flaw: str) -> CheckResult:
             reproduction=reproduction.accepted(named.inputs, answer.outputs),
         )
     if answer.died:
-        return failed("refusal", f"{named.label}: {answer.error}", inputs=named.label)
+        return failed("refusal", f"{named.label}: {unanswered(answer)}", inputs=named.label)
     if not answer.error.strip():
         return failed("refusal", f"{named.label}: refused without a word", inputs=named.label)
     return passed("refusal", f"{named.label}: {answer.error[:200]}", compared=1, inputs=named.label)

@@ -6,7 +6,7 @@ Such a file rounds too coarsely for an error budget (:mod:`onnx_conformance.core
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.quantisation import CLASSIFIER, Unanswered, answers_to, signal
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.results import CheckResult, failed, passed, skipped
+from onnx_conformance.core.results import CheckResult, failed, passed, skipped, undecided
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import INT8, Rule
-from onnx_conformance.inputs.tasks import TASKS
+from onnx_conformance.inputs.tasks import TASKS, Samples
 from onnx_conformance.inputs.typical import task_samples
 from onnx_conformance.session.subject import Subject
 
@@ -92,7 +92,20 @@ def check_task(subject: Subject) -> CheckResult:
             f"gives yours); accuracy is judged on {judged}",
         )
     rule = subject.tolerances.rule("task", subject.case)
-    samples = task_samples(model, subject.seed)
+    first = task_samples(model, subject.seed)
+    result = _judged(subject, first, rule, rule["confidence"])
+    further = TASKS[model.task].further
+    if result.outcome != "skipped" or further is None:
+        return result
+    # a second look has half of the error that the first may have: 1.5 % in all, at 99 %
+    whole = first.with_more(further(model, subject.seed))
+    return _judged(subject, whole, rule, 1 - (1 - rule["confidence"]) / 2)
+
+
+def _judged(subject: Subject, samples: Samples, rule: Rule, confidence: float) -> CheckResult:
+    """The verdict on samples: undecided where only the bounds, and not the figures, are wrong."""
+    model, figures = subject.model, {**rule.figures, "confidence": confidence}
+    rule = replace(rule, figures=figures)
     try:
         both = answers_to(subject, list(samples.input_sets))
         native, runtime = (_logits(model, side) for side in (both.native, both.runtime))
@@ -111,10 +124,11 @@ def check_task(subject: Subject) -> CheckResult:
     if not wrong:
         told = f"{told}; {_basis(native, samples.labels)}"
         return passed("task", told, compared=len(samples), **evidence)
-    seen = any(not _within(one, found[one.key].estimate, rule) for one in wrong)
-    lead = "" if seen else f"too few samples ({len(samples)}) to tell: "
-    told = f"{lead}{told}; allowed: {allowed} ({rule.origin})"
-    return failed("task", told, compared=len(samples), **evidence)
+    told = f"{told}; allowed: {allowed} ({rule.origin})"
+    if any(not _within(one, found[one.key].estimate, rule) for one in wrong):
+        return failed("task", told, compared=len(samples), **evidence)
+    told = f"too few samples ({len(samples)}) to tell: {told}; --evaluation-data=DIR gives more"
+    return undecided("task", told, compared=len(samples), **evidence)
 
 
 def _refuse_vacuous(native: Array, labels: Array | None, rule: Rule) -> None:

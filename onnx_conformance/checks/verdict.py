@@ -9,6 +9,7 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.placement import describe_placement
+from onnx_conformance.checks.refusals import unanswered
 from onnx_conformance.core.budget import Reference, Score, largest_noise_floor, worst_score
 from onnx_conformance.core.comparison import (
     Mismatch,
@@ -48,7 +49,7 @@ def judge(
     if answer.outputs is None:
         return failed(
             name,
-            f"the session refused the inputs: {answer.error}",
+            unanswered(answer),
             inputs=label,
             reproduction=reproduction.unanswered(fed),
         )
@@ -101,8 +102,7 @@ def judge(
         inputs=label,
         details=(
             *_worst_element(reference, outputs, score),
-            f"budget: error {score.value:.3g}x the {score.unit} noise floor, allowed "
-            f"{rule['factor']:g}x ({score.norm} norm of the {score.view}; {rule.origin})",
+            _over(score, rule),
             *evidence_lines(subject),
         ),
         reproduction=reproduction.over_budget(fed, reference, outputs, subject.model.outputs, rule),
@@ -173,8 +173,33 @@ def _worst_element(reference: Reference, actual: Outputs, score: Score) -> Itera
     yield (
         f"worst at {list(index)}: expected {wanted[index]:.6g}, got {got[index]:.6g}   "
         f"abs {abs(got[index] - wanted[index]):.3g}   "
-        f"rel {abs(got[index] - wanted[index]) / max(abs(wanted[index]), 1e-300):.3g}"
+        f"{_relative(wanted[index], got[index], float(np.abs(wanted[score.sample]).max()))}"
     )
+
+
+def _over(score: Score, rule: Rule) -> str:
+    """How far out of budget; whole numbers and truth values have none, infinity is no number."""
+    if score.norm == "share":
+        return (
+            f"budget: whole numbers and truth values must be equal; {100 * score.error:.3g} % of "
+            f"sample {score.sample}'s are not"
+        )
+    times = f"{score.value:.3g}x" if np.isfinite(score.value) else "without bound beside"
+    return (
+        f"budget: error {times} the {score.unit} noise floor, allowed {rule['factor']:g}x "
+        f"({score.norm} norm of the {score.view}; {rule.origin})"
+    )
+
+
+def _relative(expected: float, got: float, largest: float) -> str:
+    """The relative error in words; it means nothing where 0 is expected, but for rounding.
+
+    Args:
+        largest: of the sample's elements, in absolute value.
+    """
+    if abs(expected) <= np.finfo(np.float32).eps * largest or expected == 0:
+        return "rel without meaning: 0 is expected, but for rounding"
+    return f"rel {abs(got - expected) / abs(expected):.3g}"
 
 
 def evidence_lines(subject: Subject) -> tuple[str, ...]:

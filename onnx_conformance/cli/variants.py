@@ -36,7 +36,7 @@ from onnx_conformance.perf.variants.choice import (
     join,
     slower,
 )
-from onnx_conformance.report.document import PROVED_NOTHING
+from onnx_conformance.report.document import IN_PART, PROVED_NOTHING
 from onnx_conformance.report.terminal import render as drawn
 
 NAME = "variants"
@@ -45,11 +45,14 @@ OPSET = 18
 RED = 1
 WIDE = 400  # at most: a table that is cut says nothing
 MARK = "* : no variant that passes is both faster and more exact"
-STYLES = {"passed": "green", "latency only": "yellow", "in part": "yellow"}
+NOTHING = "proved nothing"
+STYLES = {"passed": "green", "latency only": "yellow", "incomplete": "yellow"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Certify, time, tell: 1 where anything is red, 5 where nothing was proved or timed."""
+    """Certify, time, tell: 1 where anything is red, 5 where a variant is incomplete, or nothing
+    was proved or timed.
+    """
     chosen, rest = _parser().parse_known_args(arguments)
     model = named_model(chosen.model, chosen.models_from)
     exporter = chosen.exporter or _default_exporter(model)
@@ -80,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # not all that is red is a variant's: a requirement that was not met, a timed answer
     if RED in ended or any(one.verdict in ("failed", "error") for one in variants):
         return RED
-    return PROVED_NOTHING if PROVED_NOTHING in ended else 0
+    # "latency only" leaves a case incomplete, and is an answer of this table
+    nothing = judged["run"]["verdict"] == NOTHING or timed["exit_status"] == PROVED_NOTHING
+    return PROVED_NOTHING if nothing or any(one.verdict == IN_PART for one in variants) else 0
 
 
 def _keeping(chosen: argparse.Namespace, exporter: str) -> str:

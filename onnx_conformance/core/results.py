@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from onnx_conformance.core.comparison import Outputs
 
-Outcome = Literal["passed", "failed", "skipped", "not_applicable", "known_failure", "error"]
+Outcome = Literal["passed", "failed", "skipped", "not_applicable", "edge", "known_failure", "error"]
 SKIPPED, NOT_APPLICABLE = "skipped", "not_applicable"
 UNJUDGED = (SKIPPED, NOT_APPLICABLE)  # neither a pass nor a failure
 
@@ -83,10 +83,29 @@ def failed(name: str, reason: str, *, compared: int = 0, **evidence: Any) -> Che
 
 
 def skipped(name: str, reason: str) -> CheckResult:
-    """A check that could not judge, for a named reason: without it a case is incomplete."""
+    """A check that could not judge, for a named reason; its case is incomplete without it."""
     return CheckResult(name, "skipped", reason)
 
 
+def undecided(name: str, reason: str, *, compared: int, **evidence: Any) -> CheckResult:
+    """A check that judged and cannot tell; its case is incomplete, and no certificate rests on it.
+
+    Args:
+        compared: on how much it looked, at least 1.
+    """
+    return CheckResult(name, "skipped", reason, max(1, compared), **evidence)
+
+
 def not_applicable(name: str, reason: str) -> CheckResult:
-    """A check that has nothing to judge on such a model, whatever was done: nothing is owed."""
+    """A check that this model has no use for, for a named reason; its case is complete without."""
     return CheckResult(name, "not_applicable", reason)
+
+
+def as_edge(result: CheckResult, known: str = "") -> CheckResult:
+    """The failure of an edge-case check as a finding that is reported and decides nothing.
+
+    Args:
+        known: the known upstream failure that explains it, if one does.
+    """
+    reason = f"{result.reason} (known upstream: {known})" if known else result.reason
+    return replace(result, outcome="edge", reason=reason, reproduction=None)

@@ -19,6 +19,8 @@ LEVELS = {
     "all": "enable_all",
 }
 
+EdgeCases = Literal["report", "fail"]
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -42,6 +44,8 @@ class Settings:
         cpu_fallback: whether sessions may leave nodes to the CPU provider.
         min_placement: the least share of the nodes that a case's provider must run, 0 to 1.
         limits: what a given artifact may ask of the machine.
+        edge_cases: ``report``: failures on edge cases are told and decide nothing; ``fail``: they
+            are red.
         custom_op_libraries: files with operators for ONNX Runtime, as the user named them.
     """
 
@@ -63,6 +67,7 @@ class Settings:
     approximation: dict[str, float] = field(default_factory=shipped_approximation)
     limits: Limits = field(default_factory=shipped_limits)
     custom_op_libraries: tuple[str, ...] = ()
+    edge_cases: EdgeCases = "report"
 
 
 def level_of(case: Case, settings: Settings) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
+from onnx_conformance.core.causes import telling_lines
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.files import INSTALLED
 from onnx_conformance.core.limits import shipped_limits
@@ -23,6 +24,8 @@ JUDGED = (
     "torch", "tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx", "onnxruntime",
     "onnxruntime-gpu",
 )  # fmt: skip
+
+LAST_WORDS = 8  # lines of a worker's traceback or log
 
 
 def header(run: Run, profile: str) -> list[str]:
@@ -61,6 +64,7 @@ def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
     words += [] if run.settings.cpu_fallback else ["--no-cpu-fallback"]
     least = run.settings.min_placement
     words += [f"--min-placement={least:g}"] if least else []
+    words += ["--edge-cases=fail"] if run.settings.edge_cases == "fail" else []
     if run.settings.seed:
         words += ["--seed", str(run.settings.seed)]
     if run.settings.threads != 1:
@@ -90,9 +94,17 @@ def _about_files(run: Run) -> list[str]:
 
 
 def failure_message(
-    case: Case, error: ConformanceFailure | StageFailure, command: str, bundle: Path | None
+    case: Case,
+    error: ConformanceFailure | StageFailure,
+    command: str,
+    bundle: Path | None,
+    upstream: tuple[str, ...] = (),
 ) -> str:
-    """A message that stands alone."""
+    """A message that stands alone.
+
+    Args:
+        upstream: lines on known faults upstream that explain it.
+    """
     lines = [f"{case.id}: {_headline(error)}"]
     if isinstance(error, ConformanceFailure):
         lines += [f"  {line}" for line in error.result.details]
@@ -100,8 +112,9 @@ def failure_message(
             lines.append(f"  inputs: {error.result.inputs}")
         lines.append(f"  check: {error.result.name}, {error.result.compared} elements compared")
     elif error.details:
-        tail = error.details.strip().splitlines()[-12:]
+        tail = telling_lines(error.details, LAST_WORDS)
         lines += ["  last words of the worker:", *(f"    {line}" for line in tail)]
+    lines += [f"  {line}" for line in upstream]
     lines.append(f"  reproduce: {command}")
     if bundle is not None:
         lines.append(f"  bundle: {bundle}")

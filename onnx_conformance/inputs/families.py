@@ -155,7 +155,8 @@ def non_finite(model: ModelSpec, seed: int) -> NamedInputs:
         if spec.real:
             array = inputs[spec.name]
             for sample, value in enumerate(POISONS):
-                array[sample].flat[array[sample].size // 2] = value
+                one = array[sample, ...]  # a view, of a rank-1 input too
+                one.flat[one.size // 2] = value
     return NamedInputs(f"normal(batch=4, seed={seed}), samples 0 to 2 with NaN, +inf, -inf", inputs)
 
 
@@ -181,7 +182,8 @@ def empty(model: ModelSpec) -> NamedInputs:
 def malformed(model: ModelSpec, seed: int) -> dict[str, NamedInputs]:
     """Inputs that a session must refuse, by what is wrong with them.
 
-    A size is wrong only on an axis that has one size; without such an axis none is.
+    A size is wrong only on an axis that has one size; without such an axis none is. A rank is
+    wrong on the first input that is no scalar: of scalars ONNX Runtime checks none.
     """
     good = materialise(Recipe("normal", batch=2, seed=seed), model)
     first = model.inputs[0].name
@@ -196,10 +198,12 @@ def malformed(model: ModelSpec, seed: int) -> dict[str, NamedInputs]:
         "dtype": NamedInputs(
             f"{other} instead of {array.dtype}", instead(first, array.astype(other))
         ),
-        "rank": NamedInputs("a rank too few", instead(first, np.asarray(array[0])))
-        if array.ndim
-        else NamedInputs("a rank too many", instead(first, array[None])),
     }
+    ranked = next((name for name, value in good.items() if value.ndim), None)
+    if ranked is not None:
+        less = np.ascontiguousarray(good[ranked][0])
+        less = less.reshape(good[ranked].shape[1:])  # NumPy makes rank 1 of rank 0
+        found["rank"] = NamedInputs("a rank too few", instead(ranked, less))
     fixed = fixed_axis(model)
     if fixed is not None:
         name, axis = fixed

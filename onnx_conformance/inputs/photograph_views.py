@@ -39,6 +39,8 @@ CALIBRATED = (
     "skimage/data/hubble_deep_field.jpg", "skimage/data/ihc.png", "skimage/data/coins.png",
 )  # fmt: skip
 EVALUATION, CALIBRATION = 400, 60
+FURTHER = 800  # more views, where the verdict hangs on too few
+OTHER_VIEWS = 1  # added to the seed: they are drawn anew
 SMALLEST_AREA, LARGEST_AREA = 0.25, 1.0  # of the photograph, that a crop holds
 NARROWEST, WIDEST = 3 / 4, 4 / 3  # width over height, as classifiers are trained on
 DARKEST, LIGHTEST = 0.6, 1.4  # brightness, contrast and colour, of the original's
@@ -94,4 +96,5 @@ register_task(
     story=f"{EVALUATION} views of {len(EVALUATED)} photographs, against native",
     evaluation=lambda model, seed: _samples(model, EVALUATED, EVALUATION, seed),
     calibration=lambda model, seed: _samples(model, CALIBRATED, CALIBRATION, seed),
+    further=lambda model, seed: _samples(model, EVALUATED, FURTHER, seed + OTHER_VIEWS),
 )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from onnx_conformance.core.registry import Registry
@@ -31,6 +32,13 @@ class Samples:
     input_sets: tuple[Inputs, ...]
     labels: NDArray[Any] | None = None
     repeated: int = 0
+
+    def with_more(self, others: Samples) -> Samples:
+        """These and the others; labels only where both have them."""
+        labels = None
+        if self.labels is not None and others.labels is not None:
+            labels = np.concatenate([self.labels, others.labels])
+        return Samples(self.input_sets + others.input_sets, labels, self.repeated + others.repeated)
 
     def __len__(self) -> int:
         return sum(len(next(iter(inputs.values()))) for inputs in self.input_sets)
@@ -63,6 +71,8 @@ class Task:
     Args:
         story: what the samples are, in a few words.
         evaluation, calibration: draw samples for a model, given the seed.
+        further: draws samples beside those of ``evaluation``, for a verdict that hangs on too few
+            of them; None where there are no others.
         digest: of samples that a user gave; of ours the code says everything.
     """
 
@@ -71,15 +81,18 @@ class Task:
     evaluation: Draw
     calibration: Draw
     digest: str = ""
+    further: Draw | None = None
 
 
 TASKS: Registry[Task] = Registry("task", ("onnx_conformance.inputs.photograph_views",))
 
 
-def register_task(name: str, *, story: str, evaluation: Draw, calibration: Draw) -> Task:
+def register_task(
+    name: str, *, story: str, evaluation: Draw, calibration: Draw, further: Draw | None = None
+) -> Task:
     """Register a task.
 
     Raises:
         UsageError: the name is taken.
     """
-    return TASKS.register(name, Task(name, story, evaluation, calibration))
+    return TASKS.register(name, Task(name, story, evaluation, calibration, further=further))

@@ -13,6 +13,7 @@ from _pytest.mark import ParameterSet
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.internal_errors import attempted
 from onnx_conformance.core.spec import Case
 from onnx_conformance.inputs.families import replayed
 from onnx_conformance.inputs.photographs import photographs
@@ -190,7 +191,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         session.config.stash[PENDING] = wanted
     else:
-        conformance_session(session.config).plan(wanted)
+        # what cannot be computed ahead fails once more, and is told, in the test that needs it
+        attempted(lambda: conformance_session(session.config).plan(wanted), "compute ahead")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -103,7 +103,8 @@ class Collector:
             return
         row = {**found, "outcome": _outcome(report, found), "nodeid": report.nodeid}
         row["message"] = str(report.longrepr) if report.failed else ""
-        row["reason"] = getattr(report, "wasxfail", None) or row["reason"] or _skip_reason(report)
+        told = None if row["outcome"] == "edge" else getattr(report, "wasxfail", None)
+        row["reason"] = told or row["reason"] or _skip_reason(report)
         case = Case.from_row(row.pop("case"))
         self.facts.setdefault(case.id, {}).update(row.pop("facts", {}))
         self.probes.update(row.pop("probes", {}))
@@ -127,13 +128,13 @@ class Collector:
         if not (self.rows or self.selected):
             return
         outcomes = [row["outcome"] for rows in self.rows.values() for row in rows]
-        reached = any(outcome in ("passed", *RED) for outcome in outcomes)
+        reached = any(outcome in ("passed", "edge", *RED) for outcome in outcomes)
         self.document = self._make_document(int(session.exitstatus))
         self.problems += [*self.run.refused, *self._absent_requirements()]
         self.problems += stale(self.run.known_failures, self.rows, self._operators())
         if session.exitstatus == pytest.ExitCode.OK and self.problems:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        elif session.exitstatus == pytest.ExitCode.OK and not reached:
+        elif session.exitstatus == pytest.ExitCode.OK and not (reached and self._complete()):
             session.exitstatus = PROVED_NOTHING
         self.document = self._make_document(int(session.exitstatus))
         try:
@@ -155,6 +156,11 @@ class Collector:
             self.page = f"page: {self.run.report_html}"
         except CapabilityMissing as missing:
             self.page = f"no page: {missing}"
+
+    def _complete(self) -> bool:
+        """Whether no case lacks a check without a known failure that says why."""
+        assert self.document is not None
+        return not self.document["totals"]["incomplete"]
 
     def _operators(self) -> dict[Case, dict[str, int]]:
         """Those of each case's file, as far as it was made."""
@@ -208,6 +214,9 @@ class Collector:
             terminal.bases,
             terminal.surveyed,
             terminal.unsteady,
+            terminal.surveyed,
+            terminal.unsteady,
+            terminal.edges,
             terminal.known,
             terminal.absences,
         )
@@ -230,8 +239,9 @@ class Collector:
         for problem in self.problems:
             if problem not in sentence:
                 terminalreporter.write_line(problem, red=True, bold=True)
-        good = self.document["run"]["verdict"] in ("proved", "in part")
-        terminalreporter.write_line(sentence, bold=True, green=good, red=not good)
+        colours = {"proved": {"green": True}, "incomplete": {"yellow": True}}
+        colour = colours.get(self.document["run"]["verdict"], {"red": True})
+        terminalreporter.write_line(sentence, bold=True, **colour)
         terminalreporter.write_line(f"{self.page}   data: {self.run.report_json}")
 
 
@@ -252,6 +262,8 @@ def _skip_reason(report: pytest.TestReport) -> str:
 
 def _outcome(report: pytest.TestReport, row: dict[str, Any]) -> str:
     if hasattr(report, "wasxfail"):
+        if report.skipped and row["outcome"] == "edge":
+            return "edge"
         return "known_failure" if report.skipped else "failed"
     if report.passed:
         return "passed"

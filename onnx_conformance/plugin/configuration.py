@@ -8,6 +8,7 @@ import pytest
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.checks.evidence import Evidence
+from onnx_conformance.checks.upstream_faults import shipped_faults
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.project import project
@@ -55,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
         profiles.load_profile(profile_of(config))
         config.stash[RUN] = make_run(config)
         found_recipes("")  # a malformed file is told before anything starts
+        shipped_faults()
         _refuse_no_model(config)
     except (CapabilityMissing, UsageError) as error:
         raise pytest.UsageError(str(error)) from error

@@ -105,6 +105,13 @@ def add_options(group: Any) -> None:
         "photographs there; needs one --model",
     )
     group.addoption(
+        "--edge-cases",
+        choices=("report", "fail"),
+        default="report",
+        help="failures on edge cases (no samples, NaN and infinity, denormals): report them as "
+        "edge findings, which decide nothing (default), or fail",
+    )
+    group.addoption(
         "--first-finding",
         action="store_true",
         help="a case that is red skips its remaining checks",

@@ -9,8 +9,15 @@ from typing import cast
 import pytest
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.checks.evidence import ConformanceFailure, Inconclusive, check_row
+from onnx_conformance.checks.evidence import (
+    ConformanceFailure,
+    Inconclusive,
+    check_row,
+    edge_finding,
+)
+from onnx_conformance.checks.upstream_faults import explanations_of
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, StageFailure
+from onnx_conformance.core.internal_errors import attempted, internal_error, where
 from onnx_conformance.diagnose.bundle import write_bundle
 from onnx_conformance.diagnose.messages import failure_message, reproduce_command
 from onnx_conformance.perf.gate.outcomes import Undecided
@@ -23,6 +30,7 @@ from onnx_conformance.plugin.state import (
     PENDING,
     RED_CASES,
     RUN,
+    UPSTREAM,
     KnownRed,
     Red,
     conformance_session,
@@ -77,7 +85,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         run = pyfuncitem.config.stash[RUN]
         nodes = operators_of(_subject(pyfuncitem))
         known = find(run.known_failures, case, check_of(pyfuncitem), nodes)
-        if known is not None and known.explains(failure):
+        foretold = str(known) if known is not None and known.explains(failure) else ""
+        edge = edge_finding(failure, check_of(pyfuncitem), run.settings.edge_cases, foretold)
+        if edge is not None:
+            collected.amend(edge)
+            _explain(pyfuncitem, failure)
+            pytest.xfail(f"edge finding, which decides nothing: {edge.reason}")
+        if foretold:
             pyfuncitem.add_marker(pytest.mark.xfail(reason=str(known), raises=KnownRed))
             raise KnownRed(f"{case.id}: {failure}", str(failure)) from None
         before = collected.first_report(failure, case, pyfuncitem.nodeid)
@@ -90,10 +104,24 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         if isinstance(failure, ConformanceFailure):
             divergence = pyfuncitem.config.stash[EXPLAINER].explain(failure)
             collected.amend(failure.result)
-        within = len(red) <= run.bundles
-        bundle = write_bundle(run, command, failure, divergence) if within else None
-        message = failure_message(case, failure, command, bundle)
+        bundle = None
+        if len(red) <= run.bundles:
+            told = failure
+            bundle = attempted(
+                lambda: write_bundle(run, command, told, divergence), "write a repro bundle"
+            )
+        upstream = _explain(pyfuncitem, failure)
+        message = failure_message(case, failure, command, bundle, upstream)
         raise Red(message, str(failure)) from None
+    except Exception as error:
+        reason = internal_error(error, check_of(pyfuncitem))
+        if reason is None:
+            raise
+        collected.begin()  # what it recorded before is no verdict
+        pyfuncitem.config.stash[RED_CASES].setdefault(case, check_of(pyfuncitem))
+        command = reproduce_command(pyfuncitem.config.stash[RUN], pyfuncitem.nodeid, case)
+        lines = [f"{case.id}: {reason}", *where(error), f"reproduce: {command}"]
+        raise Red("\n  ".join(lines), reason) from None
     unheeded = collected.unheeded
     if unheeded is not None:
         reason = f"the test passed over a red check: {unheeded.reason}"
@@ -107,6 +135,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 def _subject(item: pytest.Item) -> LiveSubject:
     """The case that a conformance test asked for."""
     return cast(LiveSubject, getattr(item, "funcargs")["subject"])  # noqa: B009 - of functions alone
+
+
+def _explain(item: pytest.Function, failure: ConformanceError) -> tuple[str, ...]:
+    """What is known upstream of a failure, kept for its row as well; it excuses nothing."""
+    subject, check = _subject(item), check_of(item)
+    told = attempted(lambda: explanations_of(subject, check, failure), "explain a failure") or ()
+    item.stash[UPSTREAM] = told
+    return told
 
 
 def _timed_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
@@ -137,6 +173,8 @@ def pytest_runtest_makereport(
     if call.excinfo is not None and not row["reason"]:
         error = call.excinfo.value
         row["reason"] = error.reason if isinstance(error, Red) else str(error)
+    upstream: tuple[str, ...] = item.stash.get(UPSTREAM, ())
+    row["upstream"] = list(upstream)
     if item.stash.get(LAST_OF_CASE, False):
         row["facts"] = conformance_session(item.config).known_facts(case)
         if case not in item.config.stash[RED_CASES] and report.passed:

@@ -54,7 +54,9 @@ class Progress:
         worst = f"worst score {max(scores):.2g}" if scores else ""
         red = sum(row["outcome"] in RED for row in rows)
         passed = sum(row["outcome"] == "passed" for row in rows)
+        edge = sum(row["outcome"] == "edge" for row in rows)
         counts = f"checks passed: {passed}" + (f", red: {red}" if red else "")
+        counts += f", edge findings: {edge}" if edge else ""
         style = {"failed": {"red": True, "bold": True}, "passed": {"green": True}}
         self._reporter.write(f"[{self._place:>3}/{len(self._expected)}] ")
         self._reporter.write(f"{WORDS[verdict]:<13}", **style.get(verdict, {"yellow": True}))

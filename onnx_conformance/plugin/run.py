@@ -93,6 +93,7 @@ def make_run(config: Any) -> PerfRun:
         evaluation_data=evaluation,
         limits=shipped_limits().changed(tuple(option("artifact_limit"))),
         custom_op_libraries=_libraries(tuple(option("custom_op_library"))),
+        edge_cases=option("edge_cases"),
     )
     notes: tuple[str, ...] = ()
     if option("against"):

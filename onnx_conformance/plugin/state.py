@@ -25,6 +25,7 @@ LAST_OF_CASE = pytest.StashKey[bool]()
 EXPLAINER = pytest.StashKey[Explainer]()
 CERTIFICATES = pytest.StashKey[Certificates]()
 PENDING = pytest.StashKey[dict[Case, set[str]]]()  # in a worker of xdist: to plan, by case
+UPSTREAM = pytest.StashKey[tuple[str, ...]]()
 RED_CASES = pytest.StashKey[dict[Case, str]]()
 
 
@@ -34,6 +35,9 @@ class Red(pytest.fail.Exception):  # type: ignore[name-defined,misc] # pytest hi
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message, pytrace=False)
         self.reason = reason
+
+
+Red.__module__ = "builtins"  # pytest's last lines say "Red: …", and not where the class lives
 
 
 class KnownRed(Red):

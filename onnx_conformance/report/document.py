@@ -20,17 +20,25 @@ from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.session.run import Run
 
 SCHEMA = 1
-PROVED_NOTHING = 5
+PROVED_NOTHING = 5  # also of a run some of whose cases are incomplete
+MOST_MISSING = 8  # checks that the closing sentence names
+LONGEST_REASON = 160
 RED = ("failed", "error")
 
 
 def case_verdict(outcomes: Iterable[str]) -> str:
     """One word for a case: red beats known failure beats green; without any of them it is a skip.
 
+    An edge finding is judged and decides nothing.
+
     >>> case_verdict(["passed", "known_failure", "skipped"])
     'known_failure'
+    >>> case_verdict(["passed", "edge", "not_applicable"])
+    'passed'
     """
     found = set(outcomes)
+    if "edge" in found:
+        found.add("passed")
     if found & set(RED):
         return "failed"
     for verdict in ("known_failure", "passed"):
@@ -54,9 +62,16 @@ def required_tests(case: Case, *, ordinary: bool) -> Counter[str]:
 
 def is_complete(case: Case, rows: list[dict[str, Any]], *, ordinary: bool) -> bool:
     """Whether everything that the case owes was run, or does not apply to its model."""
-    ran = Counter(row["name"] for row in rows if row["outcome"] != "skipped")
     wanted = required_tests(case, ordinary=ordinary)
-    return bool(wanted) and wanted <= ran
+    return bool(wanted) and not missing(case, rows, ordinary=ordinary)
+
+
+def missing(case: Case, rows: list[dict[str, Any]], *, ordinary: bool) -> dict[str, str]:
+    """The checks that the case lacks: by name why, or nothing where they were not selected."""
+    ran = Counter(row["name"] for row in rows if row["outcome"] != "skipped")
+    reasons = {row["name"]: row["reason"] for row in rows if row["outcome"] == "skipped"}
+    wanted = required_tests(case, ordinary=ordinary)
+    return {name: reasons.get(name, "") for name in wanted if ran[name] < wanted[name]}
 
 
 def make_case(
@@ -79,6 +94,8 @@ def make_case(
         "precision": case.precision,
         "verdict": case_verdict(row["outcome"] for row in rows),
         "complete": is_complete(case, rows, ordinary=ordinary),
+        "missing": missing(case, rows, ordinary=ordinary),
+        "edge": edge_checks(rows),
         "option": not ordinary,
         "worst_score": worst["score"] if worst else None,
         "budget": worst["budget"] if worst else None,
@@ -99,6 +116,11 @@ def make_case(
         "divergence": _divergence(rows, facts),
         "checks": rows,
     }
+
+
+def edge_checks(rows: list[dict[str, Any]]) -> list[str]:
+    """The checks with an edge finding, each once."""
+    return list(dict.fromkeys(row["name"] for row in rows if row["outcome"] == "edge"))
 
 
 def _decibels(rows: list[dict[str, Any]]) -> float | None:
@@ -137,6 +159,9 @@ def totals(cases: list[dict[str, Any]]) -> dict[str, Any]:
         ),
         "options": sum(proved(case) and case["option"] for case in cases),
         "judged": sum(case["verdict"] != "skipped" for case in cases),
+        "incomplete": sum(incomplete(case) for case in cases),
+        "edge": sum(bool(case["edge"]) for case in cases),
+        "edge_checks": dict(Counter(name for case in cases for name in case["edge"])),
         "verdicts": dict(Counter(case["verdict"] for case in cases)),
         "checks": dict(Counter(row["outcome"] for row in checks)),
         "compared": sum(row["compared"] for row in checks if row["outcome"] not in UNJUDGED),
@@ -148,30 +173,61 @@ def proved(case: dict[str, Any]) -> bool:
     return bool(case["verdict"] == "passed" and case["complete"])
 
 
+def incomplete(case: dict[str, Any]) -> bool:
+    """Whether the case is not red and lacks checks, without a known failure that says why."""
+    return bool(case["verdict"] == "passed" and not case["complete"])
+
+
+def missing_words(cases: list[dict[str, Any]]) -> str:
+    """Which checks the incomplete cases lack, in one sentence; empty where none is incomplete."""
+    found = [case for case in cases if incomplete(case)]
+    if not found:
+        return ""
+    judged = sum(case["verdict"] != "skipped" for case in cases)
+    names: dict[str, str] = {}
+    for case in found:
+        names |= {name: reason for name, reason in case["missing"].items() if not names.get(name)}
+    told = [f"{n} ({_cut(reason)})" if reason else n for n, reason in names.items()]
+    more = f" and {len(told) - MOST_MISSING} more" if len(told) > MOST_MISSING else ""
+    verb = "case is" if judged == 1 else "cases are"
+    return (
+        f"{len(found)} of {judged} {verb} incomplete: not run or not decided: "
+        f"{', '.join(told[:MOST_MISSING])}{more}."
+    )
+
+
+def _cut(reason: str) -> str:
+    one = " ".join(reason.split())
+    return one if len(one) <= LONGEST_REASON else f"{one[: LONGEST_REASON - 1]}…"
+
+
 def verdict_of(numbers: dict[str, Any], exit_status: int) -> str:
     """One or two words for a run: what its exit status and its cases allow, and no more."""
     if exit_status == PROVED_NOTHING:
-        return "proved nothing"
+        return "incomplete" if numbers["incomplete"] else "proved nothing"
     if exit_status != 0:
         return "red"
     part = numbers["verdicts"].get("passed", 0) - numbers["proved"] - numbers["options"]
-    return "in part" if part or not numbers["proved"] else "proved"
+    return "incomplete" if part or not numbers["proved"] else "proved"
 
 
 def sentence(verdict: str, numbers: dict[str, Any], exit_status: int) -> str:
     """The verdict of a run in one sentence."""
+    if verdict == "proved nothing" and numbers["judged"]:
+        return "This run proved nothing: every case that was judged has a known upstream failure."
     if verdict == "proved nothing":
         return "This run proved nothing: cases were selected, and none reached a verdict."
     counts, judged = numbers["verdicts"], numbers["judged"] - numbers["options"]
     part = counts.get("passed", 0) - numbers["proved"] - numbers["options"]
     tails = {
-        "passed only some of their checks": part,
+        "incomplete": part,
+        f"with edge findings (◇ {', '.join(numbers['edge_checks'])})": numbers["edge"],
         "with a known upstream failure": counts.get("known_failure", 0),
         "export options keep their promise": numbers["options"],
         "skipped": counts.get("skipped", 0),
     }
     tail = "".join(f", {number} {words}" for words, number in tails.items() if number)
-    if exit_status not in (0, 1):
+    if exit_status not in (0, 1, PROVED_NOTHING):
         return f"The run ended early (status {exit_status}): {judged} cases were begun{tail}."
     if counts.get("failed", 0):
         return f"{counts['failed']} of {judged} cases are red{tail}."
@@ -181,7 +237,7 @@ def sentence(verdict: str, numbers: dict[str, Any], exit_status: int) -> str:
     weaker = f" ({close} of them by allclose alone, without a float64 oracle)" if close else ""
     weaker += f" ({decided} of them in int8, by what they decide)" if decided else ""
     text = f"{numbers['proved']} of {judged} cases are proved the same function{weaker}{tail}."
-    return text if exit_status == 0 else f"The run is red, though no case is: {text}"
+    return text if exit_status != 1 else f"The run is red, though no case is: {text}"
 
 
 def loosened(run: Run) -> list[str]:
@@ -220,6 +276,7 @@ def make_document(
             "sentence": " ".join(
                 [
                     sentence(verdict, numbers, about["exit_status"]),
+                    *([missing_words(cases)] if numbers["incomplete"] else []),
                     *about["problems"],
                     *loosened(run),
                 ]
@@ -252,8 +309,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-PROVED, IN_PART, FAILED, KNOWN, SKIPPED = "proved", "in part", "failed", "known_failure", "skipped"
-MARKS = {PROVED: "✓", IN_PART: "in part", FAILED: "✗", KNOWN: "known", SKIPPED: "–"}
+PROVED, IN_PART, FAILED = "proved", "incomplete", "failed"
+KNOWN, SKIPPED = "known_failure", "skipped"
+EDGE = "◇"  # beside the mark of a case with edge findings
+MARKS = {PROVED: "✓", IN_PART: "incomplete", FAILED: "✗", KNOWN: "known", SKIPPED: "–"}
 
 
 def kind_of(case: Mapping[str, Any]) -> str:
@@ -273,11 +332,21 @@ def score_of(case: Mapping[str, Any]) -> str:
 
 
 def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:
-    """``✓`` and ``0.84 / 4``, as the matrix words it; ``~`` where two equal runs differ."""
+    """``✓`` and ``0.84 / 4``, as the matrix words it.
+
+    ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
+    """
     kind, score = kind_of(case), score_of(case)
     if not score and kind == PROVED:
         score = "allclose"  # there was no oracle
-    return MARKS[kind], f"{score}{' ~' if case.get('same_bits') is False else ''}".lstrip()
+    signs = [score, "~" if case.get("same_bits") is False else "", EDGE if edge_of(case) else ""]
+    return MARKS[kind], " ".join(filter(None, signs))
+
+
+def edge_of(case: Mapping[str, Any]) -> list[str]:
+    """Its edge findings, each as ``check: reason``."""
+    found = (row for row in case["checks"] if row["outcome"] == "edge")
+    return list(dict.fromkeys(f"{row['name']}: {row['reason']}" for row in found))
 
 
 def why(case: Mapping[str, Any]) -> str:
@@ -287,7 +356,9 @@ def why(case: Mapping[str, Any]) -> str:
         return ""
     skipped = dict.fromkeys(row["reason"] for row in checks if row["outcome"] == "skipped")
     if kind == IN_PART:
-        return "; ".join(skipped) or "some of the checks that it owes were not run"
+        absent = [name for name, reason in case.get("missing", {}).items() if not reason]
+        left = [f"checks not run: {', '.join(absent)}"] if absent else []
+        return "; ".join([*skipped, *left]) or "some of the checks that it needs were not run"
     red = RED if kind == FAILED else (KNOWN,)
     told = [row["reason"] for row in checks if row["outcome"] in red]
     more = f"; {len(told) - 1} more red" if kind == FAILED and len(told) > 1 else ""

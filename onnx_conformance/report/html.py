@@ -15,6 +15,7 @@ from onnx_conformance.core.extras import REPORT, optional
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report import plots
+from onnx_conformance.report.document import EDGE, edge_of
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -32,14 +33,15 @@ class Mark(NamedTuple):
 
 MARKS = {
     "passed": Mark("✓", "passed"),
-    "partial": Mark("◐", "passed in part"),
+    "partial": Mark("◐", "incomplete"),
     "failed": Mark("✗", "failed"),
     "error": Mark("!", "error"),
+    "edge": Mark(EDGE, "edge finding"),
     "known_failure": Mark("△", "known failure"),
+    "not_applicable": Mark("·", "not applicable"),
     "skipped": Mark("–", "skipped"),
-    "not_applicable": Mark("–", "not applicable"),
 }
-VERDICTS = {"proved": "passed", "in part": "partial", "proved nothing": "skipped"}
+VERDICTS = {"proved": "passed", "incomplete": "partial", "proved nothing": "skipped"}
 RED = ("failed", "error")
 OPEN_FAILURES = 3  # cases whose first failure is unfolded
 FIRST_CHECKS = 3  # failures of a case that are listed before the fold
@@ -94,6 +96,8 @@ def view(document: Row) -> Row:
             "verdict": _verdict(case),
             "anchor": f"case-{place}",
             "counts": _counts(case["checks"]),
+            "edge_findings": edge_of(case),
+            "missing": case.get("missing", {}),
         }
         for place, case in enumerate(document["cases"])
     ]
@@ -134,8 +138,8 @@ def _headline(verdict: str, cases: Counter[str]) -> tuple[str, str]:
     red = cases["failed"]
     if verdict == "red":
         return "failed", f"Red: {red} {'case' if red == 1 else 'cases'}" if red else "Red"
-    if verdict == "in part":
-        return "partial", "Passed in part"
+    if verdict == "incomplete":
+        return "partial", "Incomplete"
     return VERDICTS.get(verdict, "skipped"), verdict.capitalize()
 
 
@@ -244,8 +248,8 @@ def _opset(case: Row) -> int:
 
 
 def _note_keys(case: Row) -> list[tuple[str, str]]:
-    """What a cell must explain: its known failures and, if nothing ran, why."""
-    outcomes = {"known_failure"} | ({"skipped"} if case["verdict"] == "skipped" else set())
+    """What a cell must explain: known failures, edge findings and, if nothing ran, why."""
+    outcomes = {"known_failure", "edge"} | ({"skipped"} if case["verdict"] == "skipped" else set())
     keys = [
         (check["outcome"], check["reason"] or "no reason was given")
         for check in case["checks"]

@@ -13,6 +13,7 @@ from typing import Any
 
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.report import html
+from onnx_conformance.report.document import EDGE
 
 Row = dict[str, Any]
 MOST_RED = 50
@@ -42,6 +43,7 @@ def render(document: Row) -> str:
         prose(document["run"]["sentence"]),
         *_red(seen["failures"]),
         *_matrix(seen["matrix"]),
+        *_notes("Edge findings, which decide nothing", "edge", seen["matrix"]["notes"]),
         *_notes("Known failures", "known_failure", seen["matrix"]["notes"]),
         *_notes("Not run", "skipped", seen["matrix"]["notes"]),
         *_absent(seen["absent"]),
@@ -70,6 +72,8 @@ def _red_row(failure: Row) -> list[str]:
     divergence = (case.get("divergence") or {}).get("words")
     if divergence:
         reason += f"<br>{prose(divergence.splitlines()[0], most=LONGEST_REASON)}"
+    for line in first.get("upstream") or ():
+        reason += f"<br>{prose(line, most=LONGEST_REASON)}"
     if others:
         reason += f"<br>and {others} more red {'check' if others == 1 else 'checks'}"
     command = first["reproduce"] or ""
@@ -123,16 +127,22 @@ def _cell(cell: Row | None) -> str:
     figure = "" if score is None or budget is None else f" {score:.2g} / {budget:g}"
     decibels = html.number(case.get("decibels"))
     figure = figure if decibels is None else f" {decibels:.0f} dB"
-    return prose(word + figure.replace("inf", "∞"))
+    edge = f" {EDGE}" if case["edge_findings"] else ""
+    return prose(word + figure.replace("inf", "∞") + edge)
 
 
 def _notes(heading: str, outcome: str, notes: list[Row]) -> list[str]:
     lines = [
-        f"- {_cases(note['cases'])}: {prose(note['reason'], most=LONGEST_REASON)}"
+        f"- {_cases(note['cases'])}{_where(note)}: {prose(note['reason'], most=LONGEST_REASON)}"
         for note in notes
         if note["outcome"] == outcome
     ]
     return _listed(heading, lines)
+
+
+def _where(note: Row) -> str:
+    """The checks that an edge finding is of."""
+    return f" ({', '.join(note['checks'])})" if note["outcome"] == "edge" else ""
 
 
 def _absent(providers: list[Row]) -> list[str]:

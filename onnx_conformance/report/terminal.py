@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from onnx_conformance.diagnose.messages import place_of
-from onnx_conformance.report.document import cell_of, proved
+from onnx_conformance.report.document import EDGE, cell_of, edge_of, proved
 
 MOST_ROWS = 80
 STYLES = {"passed": "green", "failed": "bold red", "known_failure": "yellow", "skipped": "dim"}
@@ -126,6 +126,26 @@ def unsteady(document: dict[str, Any]) -> list[str]:
         "at most"
         for place, largest in found.items()
     ]
+
+
+def edges(document: dict[str, Any]) -> list[str]:
+    """Each edge finding once, with the cases that have it."""
+    cases: dict[str, list[str]] = {}
+    known: dict[str, dict[str, None]] = {}
+    for case in document["cases"]:
+        for told in edge_of(case):
+            cases.setdefault(told, []).append(case["id"])
+        for row in case["checks"]:
+            if row["outcome"] == "edge":
+                lines_of = known.setdefault(f"{row['name']}: {row['reason']}", {})
+                lines_of.update(dict.fromkeys(row.get("upstream") or ()))
+    lines = []
+    for told, names in cases.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"{EDGE} {names[0]}{more}: edge finding in {told}")
+        lines += [f"  {line}" for line in known.get(told, {})]
+    note = "edge findings decide nothing; --edge-cases=fail makes them red"
+    return [*lines, *([f"{EDGE} {note}"] if lines else [])]
 
 
 def known(document: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from onnx_conformance.core.causes import cause_of
 from onnx_conformance.core.errors import StageFailure, WorkerError
 from onnx_conformance.core.native_request import NativeChanged
 from onnx_conformance.core.settings import Settings
@@ -83,8 +84,7 @@ class WorkerQueue:
         except WorkerError as error:
             if error.kind == NativeChanged.__name__:
                 self.worker.reset()  # what an export changed must not judge
-            reason = " ".join(str(error).split())
-            raise StageFailure(stage, what, reason, error.details) from error
+            raise StageFailure(stage, what, cause_of(str(error)), error.details) from error
 
     def _start(self) -> None:
         """Start the worker; one that could not import its framework is not tried again."""

@@ -17,6 +17,7 @@ from onnx_conformance.workers.server import load_object
 
 FROM_OPSET = 9  # a symbolic function serves the opsets from the one on that it is registered for
 NAMED = re.compile(r"\b(?P<name>[A-Za-z_]\w*::\w+)")
+ADDED_IN = re.compile(r"added in (?:opset )?version (?P<opset>\d+)")
 TARGET = re.compile(r"op='(?P<space>\w+)\.(?P<name>\w+)', overload='(?P<overload>\w+)'")
 
 
@@ -81,7 +82,9 @@ def translation_errors(route: str, argument: str) -> Iterator[None]:
         name = _lacking(error)
         if name is None:
             raise
-        raise MissingTranslation(_remedy(route, name, argument)) from error
+        since = _added_in(error)
+        told = _newer(route, name, since) if since else _remedy(route, name, argument)
+        raise MissingTranslation(told) from error
 
 
 def _lacking(error: BaseException | None) -> str | None:
@@ -96,6 +99,23 @@ def _lacking(error: BaseException | None) -> str | None:
             return _name(target) if target else None
         error = error.__cause__
     return None
+
+
+def _added_in(error: BaseException | None) -> str:
+    """The opset from which the route can write the operator, where torch names one."""
+    while error is not None:
+        found = ADDED_IN.search(str(error))
+        if found:
+            return found["opset"]
+        error = error.__cause__
+    return ""
+
+
+def _newer(route: str, name: str, opset: str) -> str:
+    return (
+        f'{route} writes the operator {name} from opset {opset} on (torch: "added in version '
+        f'{opset}"); export at --opset {opset} or above'
+    )
 
 
 def _name(target: re.Match[str]) -> str:

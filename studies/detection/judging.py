@@ -28,6 +28,7 @@ class Verdict:
         complete: every check that it owes was run.
         checks: those that were red.
         reason: of the first of them.
+        edge: the checks with an edge finding, which decides nothing.
     """
 
     word: str
@@ -35,6 +36,7 @@ class Verdict:
     checks: tuple[str, ...] = ()
     reason: str = ""
     score: float | None = None
+    edge: tuple[str, ...] = ()
 
 
 @dataclass
@@ -76,7 +78,7 @@ def run_suite(
         while process.poll() is None:
             time.sleep(LOOK)
             progress(_done(log))
-    if process.returncode not in (0, 1) or not results.is_file():
+    if process.returncode not in (0, 1, 5) or not results.is_file():
         end = log.read_text(errors="replace")[-2000:]
         raise RuntimeError(f"the suite ended with status {process.returncode}:\n{end}")
     run = SuiteRun(time.monotonic() - started, " ".join(["pytest", *command[3:]]))
@@ -94,7 +96,8 @@ def _verdict(case: dict[str, Any]) -> Verdict:
     names = tuple(dict.fromkeys(row["name"] for row in red))
     told = red or [row for row in case["checks"] if row["outcome"] == "skipped"]
     reason = str(told[0]["reason"]) if told else ""
-    return Verdict(case["verdict"], case["complete"], names, reason, case["worst_score"])
+    edge = tuple(case.get("edge", ()))
+    return Verdict(case["verdict"], case["complete"], names, reason, case["worst_score"], edge)
 
 
 def _done(log: Path) -> int:

@@ -192,16 +192,20 @@ class Measurement:
 
 
 def outcome_of(trial: Trial, verdict: Verdict) -> dict[str, Any]:
-    """``found`` or ``missed`` for what is wrong; ``alarm``, ``quiet`` or ``unjudged`` else."""
+    """``found``, ``edge`` or ``missed`` for what is wrong; ``alarm``, ``quiet`` or ``unjudged``
+    else. ``edge``: an edge finding tells of it, which decides nothing.
+    """
     words = {"failed": "alarm", "known_failure": "alarm", "passed": "quiet"}
     outcome = words.get(verdict.word, "unjudged")
     if trial.verdict == "wrong":
-        outcome = "found" if verdict.word == "failed" else "missed"
+        outcome = "edge" if verdict.edge else "missed"
+        outcome = "found" if verdict.word == "failed" else outcome
     return {
         "outcome": outcome,
         "suite": verdict.word,
         "complete": verdict.complete,
         "checks": list(verdict.checks),
+        "edge": list(verdict.edge),
         "reason": verdict.reason,
         "score": verdict.score,
         "suspect": False,

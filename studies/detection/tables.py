@@ -22,7 +22,16 @@ def by_model(document: dict[str, Any]) -> TextTable:
     """How much is found on each model, and how many alarms are false."""
     rows = [_numbers(name, facts) for name, facts in document["models"].items()]
     rows.append(_numbers("all", document["overall"]))
-    headings = ("model", "wrong", "found", "share", "alarms: clean", "alarms: harmless", "suite")
+    headings = (
+        "model",
+        "wrong",
+        "found",
+        "share",
+        "edge findings alone",
+        "alarms: clean",
+        "alarms: harmless",
+        "suite",
+    )
     return TextTable("Found by the suite", headings, rows)
 
 
@@ -100,6 +109,7 @@ def _numbers(name: str, facts: dict[str, Any]) -> tuple[str, ...]:
         str(facts["wrong"]),
         str(facts["found"]),
         percent(facts["found"], facts["wrong"]),
+        str(facts.get("edge", 0)),
         f"{facts['clean_alarms']} of {facts['clean']}",
         f"{facts['harmless_alarms']} of {facts['harmless']}",
         f"{facts['suite_seconds']:.0f} s" if "suite_seconds" in facts else "",

@@ -64,6 +64,13 @@ def every_case_deselected(suite: Suite) -> SuiteRun:
     return suite(STRUCTURE, *CASE, "-k", "no_such_test")
 
 
+@whole_run("1 of 1 case is incomplete: not run or not decided")
+def only_the_checks_that_pass(suite: Suite) -> SuiteRun:
+    """`-k` keeps the checks that a wrong file passes; everything that was run is green."""
+    model = ("--model=simple_net", "--exporter=lying", "--provider=cpu")
+    return suite(STRUCTURE, *model, "-k", "checker or interface", plugin="bad_exporters")
+
+
 @whole_run("This run proved nothing")
 def every_case_skipped(suite: Suite) -> SuiteRun:
     """The provider is absent, so every test skips."""
@@ -150,15 +157,29 @@ def a_Keras_NHWC_model_exported_for_NCHW(suite: Suite) -> SuiteRun:
 # -- the judge's own figures and lists -----------------------------------------------------------
 
 
-@whole_run("[XPASS(strict)] was once wrong")
+@whole_run("[XPASS(strict)] the checker was once wrong here")
 def a_stale_known_failure(suite: Suite) -> SuiteRun:
     """The upstream bug is mended, and its excuse still stands."""
     known = suite.folder / "known.yaml"
     known.write_text(
-        "- cases: 'simple_net-*'\n  check: checker\n  says: wrong\n  reason: was once wrong\n"
+        "- cases: 'simple_net-*'\n  check: checker\n  says: it was once wrong\n"
+        "  reason: the checker was once wrong here\n"
         "  link: https://example.org/1\n  versions: {}\n"
     )
     return suite(STRUCTURE, *CASE, f"--known-failures={known}")
+
+
+@whole_run("matches every model by every exporter")
+def a_known_failure_of_everything(suite: Suite) -> SuiteRun:
+    """One entry excuses whatever is wrong with any file."""
+    known = suite.folder / "known.yaml"
+    known.write_text(
+        "- cases: '*'\n  check: error_budget\n  says: differs from native\n"
+        "  reason: the exporter is known to be wrong\n"
+        "  link: https://example.org/1\n  versions: {}\n"
+    )
+    model = ("--model=simple_net", "--exporter=lying", "--provider=cpu")
+    return suite(FUNCTION, *model, f"--known-failures={known}", plugin="bad_exporters")
 
 
 OVERRIDE = "overrides:\n- match: {{model: {}}}\n  set: {{factor: 50}}\n  reason: {}"

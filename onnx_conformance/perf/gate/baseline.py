@@ -29,7 +29,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
 
 
 class UnprovedBaseline(UsageError):
-    """A case of the baseline was red, skipped or judged in part: nothing may be gated by it."""
+    """A case of the baseline was red, skipped or incomplete: nothing may be gated by it."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Baseline:
                 f"{AGAIN}"
             )
         if not case.proved:
-            how = "in part" if case.verdict == "passed" else f"as {case.verdict}"
+            how = "incomplete" if case.verdict == "passed" else f"as {case.verdict}"
             raise UnprovedBaseline(
                 f"{OPTION}: the baseline of {case_id} was judged {how}: a fast wrong answer is no "
                 f"measure; {AGAIN} from a run that proves it"

@@ -108,7 +108,8 @@ class Bench:
                 raise NotProved(
                     f"{contender.case.id} is not proved: {'; '.join(certificate.known)}"
                 )
-            told = {"certificate": str(certificate), "beyond": list(certificate.beyond)}
+            edge = [f"edge finding in {finding}" for finding in certificate.edge]
+            told = {"certificate": str(certificate), "beyond": [*certificate.beyond, *edge]}
         timed_session = self._timed_sessions.of(model, contender)
         seed = self._run.settings.seed
         inputs = timed_session.inputs(timed_inputs(model, seed, batch))

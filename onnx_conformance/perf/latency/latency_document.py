@@ -129,13 +129,13 @@ def reasons(absent: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
 
 
 def beyond(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Of each timed place, what it is known to get wrong on inputs that no timed call has."""
+    """Of each timed place, what it gets wrong on inputs that no timed call has."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
         for reason in row.get("beyond", ()):
             found.setdefault(reason, {})[row["label"]] = None
     return [
-        f"timed, and known to fail beyond ordinary inputs: {', '.join(labels)}: {reason}"
+        f"timed, and fails beyond ordinary inputs: {', '.join(labels)}: {reason}"
         for reason, labels in found.items()
     ]
 

@@ -39,7 +39,7 @@ class Variant:
     """A variant of one exported file.
 
     Args:
-        verdict: ``passed``, ``latency only`` (int8 whose accuracy nothing judges), ``in part``,
+        verdict: ``passed``, ``latency only`` (int8 whose accuracy nothing judges), ``incomplete``,
             or what the matrix says of one that is not passed.
         reason: why it is not simply passed; empty if it is.
         told: its error as the matrix shows it.

@@ -14,7 +14,7 @@ from onnx_conformance.checks.certificate import BUDGET, holds_certificate, issue
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS, Check
 from onnx_conformance.core.files import TOLERANCES
-from onnx_conformance.core.results import CheckResult
+from onnx_conformance.core.results import CheckResult, undecided
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
@@ -26,7 +26,8 @@ CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
 TOL = load_tolerances(TOLERANCES)
 
 
-BEYOND = "nonfinite"
+BEYOND = "refusal"  # no deployed model is fed so, and a finding is red
+EDGE = "nonfinite"
 
 
 class Checks:
@@ -41,13 +42,13 @@ class Checks:
             self.ran.append(name)
             outcome = self.outcomes[name]
             compared = 3 if outcome == "passed" else 0
-            return CheckResult(name, outcome, "it is wrong", compared, score=0.5)
+            return CheckResult(name, outcome, "it is wrong here", compared, score=0.5)
 
         return check
 
     def registered(self):
         return {
-            name: Check(name, self.run(name), "none", ordinary=name != BEYOND)
+            name: Check(name, self.run(name), "none", ordinary=name not in (BEYOND, EDGE))
             for name in self.outcomes
         }
 
@@ -111,7 +112,7 @@ def test_every_check_that_is_owed_is_run(monkeypatch, store):
 @pytest.mark.parametrize("name", [BUDGET, "checker"])
 def test_a_red_check_raises_and_is_not_cached(checks, store, name):
     made = checks(**{name: "failed"})
-    with pytest.raises(ConformanceFailure, match="it is wrong"):
+    with pytest.raises(ConformanceFailure, match="it is wrong here"):
         judge(store)
     assert not holds_certificate(subject(), Settings(), store, ())
     before = len(made.ran)
@@ -140,11 +141,21 @@ def test_only_skips_are_no_proof(checks, store):
     assert not judge(store).proof
 
 
+def test_a_check_that_looked_and_cannot_tell_forbids_a_certificate(checks, store, monkeypatch):
+    made = checks()
+    told = undecided("checker", "too few samples", compared=5)
+    registered = {**made.registered(), "checker": Check("checker", lambda subject: told, "none")}
+    monkeypatch.setattr(required, "CHECKS", registered)
+    found = judge(store)
+    assert not found.ordinary
+    assert found.known == ("checker: too few samples",)
+
+
 def known_failure(tmp_path, says, check="checker"):
     path = tmp_path / "known.yaml"
     path.write_text(
         f"- cases: 'simple_net-*'\n  check: {check}\n  says: {says}\n"
-        "  reason: it was once wrong\n  link: https://example.org/1\n  versions: {}\n"
+        "  reason: it was once wrong here\n  link: https://example.org/1\n  versions: {}\n"
     )
     (known,) = load_known_failures(path, CHECKS)
     assert isinstance(known, KnownFailure)
@@ -153,25 +164,48 @@ def known_failure(tmp_path, says, check="checker"):
 
 def test_a_known_failure_is_no_proof_and_is_named(checks, store, tmp_path):
     checks(checker="failed")
-    found = judge(store, known=known_failure(tmp_path, "it is wrong"))
+    found = judge(store, known=known_failure(tmp_path, "it is wrong here"))
     assert not found.proof
     assert not found.ordinary
-    assert "it was once wrong" in found.known[0]
+    assert "it was once wrong here" in found.known[0]
 
 
 def test_what_is_known_beyond_ordinary_feeds_is_no_proof_and_may_be_timed(checks, store, tmp_path):
     checks(**{BEYOND: "failed"})
-    found = judge(store, known=known_failure(tmp_path, "it is wrong", BEYOND))
+    found = judge(store, known=known_failure(tmp_path, "it is wrong here", BEYOND))
     assert not found.proof
     assert found.ordinary
-    assert "known failure beyond ordinary inputs: it was once wrong" in str(found)
-    assert judge(store, known=known_failure(tmp_path, "it is wrong", BEYOND)) == found
+    assert "known failure beyond ordinary inputs: it was once wrong here" in str(found)
+    assert judge(store, known=known_failure(tmp_path, "it is wrong here", BEYOND)) == found
 
 
 def test_what_fails_beyond_ordinary_feeds_and_is_not_known_is_red(checks, store):
     checks(**{BEYOND: "failed"})
     with pytest.raises(ConformanceFailure):
         judge(store)
+
+
+def test_an_edge_finding_is_told_and_forbids_nothing(checks, store):
+    checks(**{EDGE: "failed"})
+    found = judge(store)
+    assert found.proof
+    assert found.edge == ("nonfinite: it is wrong here",)
+    assert "edge finding in nonfinite: it is wrong here" in str(found)
+    assert judge(store) == found
+
+
+def test_an_edge_finding_is_red_where_that_is_asked_for(checks, store):
+    checks(**{EDGE: "failed"})
+    assert judge(store).proof
+    with pytest.raises(ConformanceFailure):
+        judge(store, settings=Settings(edge_cases="fail"))
+
+
+def test_an_edge_finding_alone_is_no_proof(checks, store, monkeypatch):
+    made = checks(**{EDGE: "failed"})
+    only = {EDGE: made.registered()[EDGE]}
+    monkeypatch.setattr(required, "CHECKS", only)
+    assert not judge(store).proof
 
 
 def test_a_failure_in_other_words_is_red(checks, store, tmp_path):

@@ -117,7 +117,7 @@ def test_a_second_run_that_is_refused_is_red_in_its_words(right):
         return Answer(None, "busy") if repeat else right.run(inputs)
 
     result = CHECKS["determinism"].function(Altered(right, run=run))
-    assert "the session refused the inputs: busy" in result.reason
+    assert "the session failed on the inputs: busy" in result.reason
 
 
 # -- in a run ----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from onnx_conformance.session.known_failures import (
     find,
     load_known_failures,
     stale,
+    takes_everything,
 )
 from onnx_conformance.session.selection import Selection, possible_cases, select_cases
 
@@ -31,7 +32,7 @@ GOOD = {
     "cases": "resnet18-*",
     "check": "opset",
     "says": "delivered 18",
-    "reason": "it keeps 18",
+    "reason": "below opset 18 it keeps 18",
     "link": "https://example.org/1",
     "versions": {},
 }
@@ -101,7 +102,7 @@ def test_the_version_is_that_of_the_runtime_that_the_case_has(monkeypatch):
         ("resnet50-*", False),
         ("RESNET18-*", False),
         ("resnet18", False),
-        ("*-cuda", False),
+        ("*-torch_*-cuda", False),
     ],
 )
 def test_cases_are_matched_by_glob_on_the_whole_id(load, glob, covered):
@@ -128,15 +129,16 @@ def test_a_failed_export_covers_every_check(load):
 
 
 def test_first_entry_that_applies_is_found(load):
-    known = load([entry(cases="vgg*"), entry(reason="first"), entry(reason="second")])
-    assert find(known, CASE, "opset").reason == "first"
+    first, second = "the first of two entries", "the second of two entries"
+    known = load([entry(cases="vgg*"), entry(reason=first), entry(reason=second)])
+    assert find(known, CASE, "opset").reason == first
     assert find(known, CASE, "allclose") is None
-    assert str(find(known, CASE, "opset")) == "first (https://example.org/1)"
+    assert str(find(known, CASE, "opset")) == f"{first} (https://example.org/1)"
 
 
 def test_a_provider_is_known_by_what_it_is_and_not_by_its_label(load, monkeypatch):
     """``--engine not-openvino=…`` is another column of the CPU provider."""
-    [known] = load([entry(cases="*", provider="OpenVINOExecutionProvider")])
+    [known] = load([entry(cases="resnet*", provider="OpenVINOExecutionProvider")])
     labels = {"not-openvino": CPU, "mine": replace(CPU, ort_name="OpenVINOExecutionProvider")}
     monkeypatch.setattr(known_failures, "PROVIDERS", labels)
     assert not known.covers(replace(CASE, provider="not-openvino"))
@@ -152,7 +154,7 @@ def test_of_a_file_without_the_operators_nothing_is_known(load):
 
 
 def test_an_entry_on_operators_that_explains_nothing_in_a_run_is_stale(load):
-    known = load([entry(cases="*", operators=["Relu"], versions={"runtime": "<99"})])
+    known = [KnownFailure(**entry(cases="*", operators=("Relu",), versions={"runtime": "<99"}))]
     other = replace(CASE, model="other")
     nodes = {CASE: {"Relu": 1}, other: {"Gemm": 1}}
 
@@ -207,6 +209,9 @@ MALFORMED = {
     "unknown key": ([entry(strict=False)], f"entry 1: {KEYS}"),
     "empty reason": ([entry(reason=" ")], "entry 1: 'reason' must be a text"),
     "no reason": ([entry(reason=None)], "entry 1: 'reason' must be a text"),
+    "says little": ([entry(says="e")], "entry 1: 'says' must have 12 characters or more"),
+    "short reason": ([entry(reason="a known bug")], "entry 1: 'reason' must have 20 characters"),
+    "every case": ([entry(cases="*")], "entry 1: 'cases' (*) matches every model by every"),
     "number for cases": ([entry(cases=18)], "entry 1: 'cases' must be a text"),
     "list for check": ([entry(check=["opset"])], "entry 1: 'check' must be a text"),
     "text for versions": ([entry(versions=">=2.9")], "entry 1: 'versions' must map packages"),
@@ -228,6 +233,35 @@ def test_slip_is_named_by_file_and_entry(load, tmp_path, entries, words):
     assert words in str(caught.value)
     assert str(tmp_path / "known.yaml") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("glob", ["*", "?*", "*-*", "*-cpu", "*-opset14-*", "*opset*", "[a-y]*"])
+def test_a_glob_that_takes_every_model_by_every_exporter_is_none(load, glob):
+    assert takes_everything(glob)
+    with pytest.raises(UsageError, match="matches every model by every exporter"):
+        load([entry(cases=glob)])
+    with pytest.raises(UsageError, match="matches every model by every exporter"):
+        load([entry(cases=glob, provider="CPUExecutionProvider")])
+    both = {"provider": "OpenVINOExecutionProvider", "operators": ["Relu"]}
+    assert load([entry(cases=glob, **both, versions={"runtime": "<99"})])
+
+
+@pytest.mark.parametrize("glob", ["resnet*", "m*", "*-torch_dynamo-*", "*net*", "my_net-*-cpu"])
+def test_a_glob_that_names_a_model_or_an_exporter_is_one(glob):
+    assert not takes_everything(glob)
+
+
+def test_an_edge_finding_that_an_entry_explains_keeps_it(load):
+    known = [KnownFailure(**entry(cases="*", operators=("Relu",), versions={"runtime": "<99"}))]
+    nodes = {CASE: {"Relu": 1}, replace(CASE, model="other"): {"Relu": 1}}
+
+    def told(reason):
+        edge = {"name": "opset", "outcome": "edge", "reason": reason}
+        right = {"name": "opset", "outcome": "passed", "reason": ""}
+        return stale(known, dict(zip(nodes, ([edge], [right]), strict=True)), nodes)
+
+    assert told(f"it is wrong (known upstream: {known[0]})") == []
+    assert "explains nothing" in told("it is wrong")[0]
 
 
 def test_empty_file_knows_nothing(load):

@@ -49,5 +49,5 @@ def test_it_can_be_left_out(tmp_path, cache):
 def test_on_demand_a_right_case_says_what_adds_the_most_error(tmp_path, cache):
     case = ("--model=simple_net", "--exporter=torch_torchscript", "--opset=14", "--provider=cpu")
     run = run_suite(tmp_path, "tests/test_function.py", *case, "--localize", cache)
-    assert run.status == 0
+    assert run.status == 5  # the other checks were not asked for
     assert "no node leaves the budget; Gemm" in run.text

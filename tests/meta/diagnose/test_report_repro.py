@@ -258,7 +258,7 @@ def test_a_refused_feed_is_reproduced(run, tmp_path):
     )
     done = reproduce(folder)
     assert done.returncode == 1
-    assert "the session refused the inputs" in done.stdout
+    assert "the session did not answer the inputs" in done.stdout
 
 
 def test_a_bundle_replaces_its_elder_and_leaves_nothing_else(run, tmp_path):

@@ -35,7 +35,7 @@ if target == "conformance" and verdict != "bad input":
 if target == "gate":
     pathlib.Path(options["--report-md"]).write_text("## the summary of the gate\\n")
     sys.exit(int(os.environ["GATE_STATUS"]))
-sys.exit(0 if verdict in ("proved", "in part") else 2)
+sys.exit(0 if verdict in ("proved", "incomplete") else 2)
 """
 
 
@@ -112,7 +112,7 @@ def test_main_proved_becomes_the_baseline(place, had):
     assert not (place.out / "baseline.old").exists()
 
 
-@pytest.mark.parametrize("verdict", ["red", "in part", "proved nothing", "bad input"])
+@pytest.mark.parametrize("verdict", ["red", "incomplete", "proved nothing", "bad input"])
 def test_main_not_proved_keeps_the_old_baseline_and_is_red(place, verdict):
     place.keep()
     status, text = place.run("main", verdict)

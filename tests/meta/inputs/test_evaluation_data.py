@@ -19,7 +19,7 @@ from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.messages import reproduce_command
 from onnx_conformance.inputs.samples import Folder
-from onnx_conformance.inputs.tasks import TASKS
+from onnx_conformance.inputs.tasks import TASKS, samples_of
 from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_idle
 from onnx_conformance.session.subject import Answer
 from tests.meta.running import ROOT, run_suite
@@ -193,7 +193,9 @@ def judged(said, change=lambda logits: logits):
     model = resolve_model(MODEL)
     native = 8.0 * np.eye(10, dtype=np.float32)[said]
     converted = change(native)
-    input_sets = TASKS[model.task].evaluation(model, 0).input_sets
+    task = TASKS[model.task]
+    input_sets = task.evaluation(model, 0).input_sets
+    input_sets += task.further(model, 0).input_sets if task.further else ()
     ends = np.cumsum([len(inputs["input"]) for inputs in input_sets])
     starts = {f.digest: end - len(f["input"]) for f, end in zip(input_sets, ends, strict=True)}
 
@@ -255,8 +257,25 @@ def test_too_few_samples_are_told_from_a_bad_file(tmp_path, digits, adopt):
     np.savez(tmp_path / "a.npz", input=images[:50], labels=labels[:50])
     adopt(str(tmp_path), "", (MODEL,))
     result = judged(mostly(labels[:50]))
-    assert result.outcome == "failed"
+    assert (result.outcome, result.compared) == ("skipped", 50)  # incomplete, and not red
     assert result.reason.startswith("too few samples (50) to tell: accuracy lost 0 ")
+
+
+def test_a_verdict_that_hangs_on_too_few_samples_draws_more(tmp_path, digits, adopt):
+    images, labels = digits
+    np.savez(tmp_path / "a.npz", input=images[:50], labels=labels[:50])
+    adopt(str(tmp_path), "", (MODEL,))
+    task = TASKS[resolve_model(MODEL).task]
+    rest = images[50:], labels[50:]
+    TASKS.put(task.name, replace(task, further=lambda model, seed: samples_of(model, *rest)))
+    right = judged(mostly(labels))
+    assert (right.outcome, right.compared) == ("passed", 500)
+
+    def wrong_later(logits):
+        return np.concatenate([logits[:50], np.roll(logits[50:], 1, axis=0)])
+
+    wrong = judged(mostly(labels), wrong_later)
+    assert (wrong.outcome, wrong.compared) == ("failed", 500)
 
 
 def test_the_command_in_a_failure_repeats_the_folders(tmp_path, evaluation, digits, adopt):

@@ -89,7 +89,7 @@ def test_a_relative_folder_gives_absolute_files(kept, monkeypatch):
         ({"verdict": "failed"}, "judged as failed"),
         ({"verdict": "skipped"}, "judged as skipped"),
         ({"verdict": "known_failure"}, "judged as known_failure"),
-        ({"complete": False}, "judged in part"),
+        ({"complete": False}, "incomplete"),
     ],
 )
 def test_an_unproved_case_is_refused_when_asked_for(tmp_path, changes, words):

@@ -101,7 +101,7 @@ def test_each_reason_is_told_once_and_red_ones_first():
 
 def test_what_is_known_to_fail_beyond_a_timed_call_is_told_once():
     rows = [{"label": "a-openvino", "beyond": ["of NaN"]}, {"label": "a-cpu"}]
-    told_of = "timed, and known to fail beyond ordinary inputs: a-openvino: of NaN"
+    told_of = "timed, and fails beyond ordinary inputs: a-openvino: of NaN"
     assert beyond([*rows, *rows]) == [told_of]
 
 

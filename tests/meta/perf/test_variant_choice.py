@@ -82,7 +82,7 @@ def test_verdicts_are_told_with_reasons(variants):
     told = {one.name: (one.verdict, one.reason) for one in variants}
     assert told["wrong"] == ("failed", "differs")
     assert told["unjudged"] == ("latency only", "no data are known")
-    assert told["half"] == ("in part", "no float64 oracle")
+    assert told["half"] == ("incomplete", "no float64 oracle")
     assert told[PLAIN] == ("passed", "")
 
 

@@ -117,7 +117,7 @@ def test_a_pass_in_part_is_not_proved(good):
     part = case("b", NEW, complete=False)
     found = joined([part if one["id"] == part["id"] else one for one in cases], rows)
     assert (
-        "1 of 2 cases proved as here, 1 verdict differs: b route opset 18 (passed in part)"
+        "1 of 2 cases proved as here, 1 verdict differs: b route opset 18 (incomplete)"
         in (answers(found)[2])
     )
 

@@ -48,18 +48,17 @@ def test_known_answer(green):
 
 def test_some_checks_are_no_proof(tmp_path, cache):
     run = run_suite(tmp_path, *ONE, cache, "-k", "checker")
-    assert run.status == 0
-    assert (
-        "0 of 1 cases are proved the same function, 1 passed only some of their checks" in run.text
-    )
+    assert run.status == 5
+    assert "0 of 1 cases are proved the same function, 1 incomplete." in run.text
+    assert "1 of 1 case is incomplete: not run or not decided: interface, batch_axis" in run.text
 
 
 def test_some_tests_by_name_are_no_proof(tmp_path, cache):
     case = "simple_net-torch_torchscript-opset14-cpu"
     names = ("tests/test_structure.py", f"tests/test_function.py::test_pinned_feed[{case}-zeros]")
     run = run_suite(tmp_path, *names, *ONE[len(ORDINARY) :], cache)
-    assert run.status == 0, run.text
-    assert run.document["run"]["verdict"] == "in part"
+    assert run.status == 5, run.text
+    assert run.document["run"]["verdict"] == "incomplete"
 
 
 def test_a_wrong_weight_is_red_and_its_bundle_repeats_it(tmp_path, cache):
@@ -162,7 +161,8 @@ def test_a_required_provider_that_is_absent_is_red(tmp_path, cache):
 def test_a_known_failure_that_is_mended_is_red(tmp_path, cache):
     known = tmp_path / "known.yaml"
     known.write_text(
-        "- cases: 'simple_net-*'\n  check: checker\n  says: wrong\n  reason: was once wrong\n"
+        "- cases: 'simple_net-*'\n  check: checker\n  says: it was once wrong\n"
+        "  reason: the checker was once wrong here\n"
         "  link: https://example.org/1\n  versions: {}\n"
     )
     run = run_suite(tmp_path, *ONE, f"--known-failures={known}", cache)

@@ -7,6 +7,8 @@ import pytest
 from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.report.document import (
     is_complete,
+    missing,
+    missing_words,
     required_tests,
     sentence,
     totals,
@@ -18,12 +20,15 @@ STATIC = Case("simple_net", "torch_torchscript", 14, "cpu", ExportOptions(dynami
 
 
 def rows_of(counts):
-    return [{"name": name, "outcome": "passed", "compared": 1} for name in counts.elements()]
+    row = {"outcome": "passed", "compared": 1, "reason": "as it should be"}
+    return [{"name": name, **row} for name in counts.elements()]
 
 
-def case_of(verdict, *, complete=True, option=False, score=1.0, int8=False):
+def case_of(verdict, *, complete=True, option=False, score=1.0, int8=False, edge=()):
     shared = {"verdict": verdict, "complete": complete, "option": option, "checks": []}
     precision, decibels = ("int8", 30.0) if int8 else ("float32", None)
+    lacks = {} if complete else {"allclose": "", "top5": "float32 itself errs by 0.2"}
+    shared |= {"missing": lacks, "edge": list(edge)}
     return {**shared, "worst_score": score, "decibels": decibels, "precision": precision}
 
 
@@ -54,8 +59,17 @@ def test_an_option_owes_a_comparison_too():
         ([case_of("passed")], 0, "proved", "1 of 1 cases are proved"),
         ([case_of("passed", score=None)], 0, "proved", "(1 of them by allclose alone"),
         ([case_of("passed", int8=True)], 0, "proved", "(1 of them in int8, by what they decide)"),
-        ([case_of("passed", complete=False)], 0, "in part", "1 passed only some of their checks"),
-        ([case_of("passed", option=True)], 0, "in part", "0 of 0 cases are proved"),
+        ([case_of("passed", complete=False)], 0, "incomplete", "1 incomplete"),
+        ([case_of("passed", complete=False)], 5, "incomplete", "0 of 1 cases are proved"),
+        ([case_of("known_failure", complete=False)], 5, "proved nothing", "a known upstream"),
+        (
+            [case_of("passed", edge=["nonfinite", "empty_batch"]), case_of("passed")],
+            0,
+            "proved",
+            "2 of 2 cases are proved the same function, 1 with edge findings (◇ nonfinite, empty",
+        ),
+        ([case_of("failed", edge=["nonfinite"])], 1, "red", "red, 1 with edge findings (◇ nonfini"),
+        ([case_of("passed", option=True)], 0, "incomplete", "0 of 0 cases are proved"),
         ([case_of("failed"), case_of("passed")], 1, "red", "1 of 2 cases are red"),
         ([case_of("passed")], 1, "red", "The run is red, though no case is"),
         ([case_of("skipped")], 1, "red", "The run is red, and no case was judged, 1 skipped."),
@@ -67,3 +81,20 @@ def test_verdict_and_sentence(cases, status, verdict, words):
     numbers = totals(cases)
     assert verdict_of(numbers, status) == verdict
     assert words in sentence(verdict, numbers, status)
+
+
+def test_what_an_incomplete_case_lacks_is_named_with_its_reason():
+    cases = [case_of("passed"), case_of("passed", complete=False), case_of("failed")]
+    told = "1 of 3 cases are incomplete: not run or not decided: allclose, top5 (float32 itself"
+    assert missing_words(cases).startswith(told)
+    assert missing_words([case_of("passed"), case_of("known_failure", complete=False)]) == ""
+
+
+def test_edge_findings_and_what_does_not_apply_were_run_and_skips_were_not():
+    rows = rows_of(required_tests(CASE, ordinary=True))
+    by_name = {row["name"]: row for row in rows}
+    by_name["nonfinite"]["outcome"] = "edge"
+    by_name["empty_batch"]["outcome"] = "not_applicable"
+    assert is_complete(CASE, rows, ordinary=True)
+    by_name["allclose"] |= {"outcome": "skipped", "reason": "it proves nothing"}
+    assert missing(CASE, rows, ordinary=True) == {"allclose": "it proves nothing"}

@@ -81,8 +81,8 @@ def test_proved_rows_are_folded_and_others_are_not():
 
 def test_a_pass_in_part_is_in_sight_and_not_called_proved():
     case = make_case("m", "torch_dynamo", 18, complete=False)
-    text = markdown.render(make_document([case], verdict="in part"))
-    assert "◐ passed in part 1 / 4" in text
+    text = markdown.render(make_document([case], verdict="incomplete"))
+    assert "◐ incomplete 1 / 4" in text
     assert "<details>" not in text
 
 
@@ -160,7 +160,7 @@ def test_a_run_writes_its_summary_whole_over_an_old_one(tmp_path):
     text = summary.read_text()
     assert run.document["run"]["sentence"] in shown(run.document).text
     assert text == markdown.render(run.document)
-    assert text.startswith("## ◐ Passed in part")
+    assert text.startswith("## ◐ Incomplete")
 
 
 def test_a_place_that_cannot_be_written_is_told_before_anything_starts(tmp_path):

@@ -135,6 +135,16 @@ def test_only_a_red_verdict_finds(trial_of, kind, word, outcome):
     assert outcome_of(trial_of(kind), Verdict(word))["outcome"] == outcome
 
 
+def test_what_an_edge_finding_alone_tells_counts_apart(trial_of):
+    told = outcome_of(trial_of("wrong"), Verdict("passed", edge=("nonfinite",)))
+    assert (told["outcome"], told["edge"]) == ("edge", ["nonfinite"])
+    red = outcome_of(trial_of("wrong"), Verdict("failed", edge=("nonfinite",)))
+    assert red["outcome"] == "found"
+    rows = [{"verdict": "wrong", "outcome": outcome} for outcome in ("found", "edge", "missed")]
+    numbers = tally(rows)
+    assert (numbers["wrong"], numbers["found"], numbers["edge"]) == (2, 1, 1)
+
+
 def test_a_share_never_rounds_up_to_all():
     assert percent(9999, 10000) == "99.9 %"
     assert percent(0, 0) == "–"

@@ -1,0 +1,121 @@
+"""Known faults upstream explain a red row, and excuse nothing."""
+
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from onnx_conformance.checks import upstream_faults
+from onnx_conformance.checks.upstream_faults import (
+    explanations,
+    load_upstream_faults,
+    shipped_faults,
+)
+from onnx_conformance.core.errors import StageFailure, UsageError
+from onnx_conformance.core.spec import Case
+from onnx_conformance.diagnose.messages import failure_message
+from onnx_conformance.report import html, markdown
+from tests.meta.sample_document import fail, make_case, make_document
+
+CASE = Case("m", "torch_torchscript", 14, "cpu")
+GOOD = {
+    "fault": "the exporter loses the negative numbers",
+    "way_round": "export at opset 16 or above instead",
+    "operators": ["Div", "Floor"],
+    "exporter": "torch_*",
+    "opset": "<16",
+    "checks": ["error_budget"],
+    "says": "differs from native",
+    "issue": "https://example.org/1",
+}
+TEXT = "output 'output' differs from native torch"
+
+
+@pytest.fixture
+def load(tmp_path):
+    def from_entry(**changes):
+        path = tmp_path / "faults.yaml"
+        path.write_text(yaml.safe_dump([{**GOOD, **changes}]))
+        return load_upstream_faults(path)[0]
+
+    return from_entry
+
+
+def test_the_shipped_file_is_valid_and_each_entry_is_narrow():
+    for one in shipped_faults():
+        assert one.says or one.operators
+        assert one.versions, one.fault
+        assert not one.issue or one.issue.startswith("https://")
+
+
+def test_what_is_told():
+    told = str(upstream_faults.UpstreamFault("it is wrong", "do it otherwise", issue="https://x"))
+    assert told == "known upstream: it is wrong (https://x); way round: do it otherwise"
+
+
+@pytest.mark.parametrize(
+    ("changes", "explained"),
+    [
+        ({}, True),
+        ({"case": replace(CASE, exporter="keras_export")}, False),
+        ({"check": "liveness"}, False),
+        ({"text": "another failure"}, False),
+        ({"operators": {"Div": 1}}, False),  # all of them must be there
+        ({"opset": 18}, False),
+    ],
+)
+def test_everything_that_an_entry_names_must_match(load, changes, explained):
+    about = {
+        "case": CASE,
+        "check": "error_budget",
+        "text": TEXT,
+        "operators": {"Div": 2, "Floor": 1},
+        "opset": 14,
+        **changes,
+    }
+    assert load().explains(**about) is explained
+
+
+@pytest.mark.parametrize(("wanted", "explained"), [("<99", True), ("<0.1", False)])
+def test_an_entry_is_of_the_versions_in_which_it_was_seen(load, wanted, explained):
+    for package in ("runtime", "numpy"):
+        one = load(versions={package: wanted})
+        about = (CASE, "error_budget", TEXT, {"Div": 1, "Floor": 1}, 14)
+        assert one.explains(*about) is explained
+    assert not load(versions={"no_such_package": "<99"}).explains(*about)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"unknown": 1}, "must be a mapping with keys among"),
+        ({"fault": "bad"}, "'fault' must have 20 characters"),
+        ({"operators": "Div"}, "'operators' must be a list"),
+        ({"operators": [], "says": ""}, "'says' or 'operators' must say which"),
+        ({"checks": ["weather"]}, "unknown check 'weather'"),
+        ({"says": "("}, "entry 1: "),
+        ({"opset": "16"}, "entry 1: "),
+    ],
+)
+def test_a_slip_is_named(load, changes, words):
+    with pytest.raises(UsageError, match="entry 1") as caught:
+        load(**changes)
+    assert words in str(caught.value)
+
+
+def test_the_line_stands_in_the_message_and_on_the_pages(load, monkeypatch):
+    monkeypatch.setattr(upstream_faults, "shipped_faults", lambda: (load(),))
+    told = explanations(CASE, "error_budget", TEXT, {"Div": 1, "Floor": 1}, 14)
+    assert told == (
+        "known upstream: the exporter loses the negative numbers (https://example.org/1); "
+        "way round: export at opset 16 or above instead",
+    )
+    message = failure_message(CASE, StageFailure("export", "it", "no"), "pytest x", None, told)
+    assert f"  {told[0]}\n  reproduce: pytest x" in message
+    case = fail(make_case("m", "torch_torchscript", 14), "error_budget", 41.3)
+    for check in case["checks"]:
+        check["upstream"] = list(told)
+    document = make_document([case], "red", "1 of 1 cases are red.")
+    assert "the exporter loses the negative numbers" in html.render(document)
+    assert "the exporter loses the negative numbers" in markdown.render(document)
+    assert html.render(document).count("✗ Red") > 0
