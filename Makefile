@@ -10,6 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+TOOL := $(BIN)/python -m onnx_conformance
 ifneq (,$(filter-out torch keras,$(FRAMEWORKS)))
 $(error FRAMEWORKS is "torch keras", torch or keras, not "$(FRAMEWORKS)")
 endif
@@ -67,19 +68,19 @@ help:
 	@echo "  make overhead      its time beside a bare script's, for MODEL and EXPORTER"
 
 conformance: $(STAMP)
-	$(PYTEST) tests --ignore=tests/meta $(HALF) $(OWN) $(ARGS)
+	$(TOOL) run $(HALF) $(OWN) $(ARGS)
 
 new-model: $(STAMP)
 	@test -n "$(NAME)" || { echo "make new-model NAME=my_net [OUT=my_net.py]"; exit 2; }
-	@PYTHONPATH=. $(BIN)/python -m onnx_conformance.cli.new_model '$(NAME)' $(if $(OUT),'$(OUT)')
+	@$(TOOL) new-model '$(NAME)' $(if $(OUT),'$(OUT)')
 
 bench: $(STAMP)
-	$(PYTEST) tests/test_latency.py $(HALF) --benchmark-only $(OWN) $(ARGS)
+	$(TOOL) bench $(HALF) $(OWN) $(ARGS)
 
 # The `=` matters: pytest takes a folder that stands alone for the root of the tests.
 gate: $(STAMP)
 	@test -n "$(BASELINE)$(findstring --engine,$(ARGS))" || { echo "make gate BASELINE=DIR: the folder that --save-onnx kept (make conformance ARGS=--save-onnx=DIR)"; exit 2; }
-	$(PYTEST) tests/test_gate.py $(HALF) $(if $(BASELINE),--gate=$(BASELINE)) $(OWN) $(ARGS)
+	$(TOOL) gate $(HALF) $(if $(BASELINE),--gate=$(BASELINE)) $(OWN) $(ARGS)
 
 gate-selftest: $(STAMP)
 	$(BIN)/python -m studies.gate_error_rates $(if $(N),--n=$(N)) $(ARGS)
@@ -87,7 +88,7 @@ gate-selftest: $(STAMP)
 # Two processes: a file's tests share what they set up, so a file is not divided.
 test: $(STAMP) lint
 	$(PYTEST) tests/meta -n $(TEST_JOBS) --dist loadfile
-	$(PYTEST) tests --ignore=tests/meta $(HALF) $(addprefix --model=,$(TEST_MODELS)) $(ARGS)
+	$(TOOL) run $(HALF) $(addprefix --model=,$(TEST_MODELS)) $(ARGS)
 
 lint: $(LINT_STAMP)
 	$(BIN)/ruff check .
@@ -152,32 +153,32 @@ given = $(if $(call asked,$(2)),'$(1)=$($(2))')
 WEIGHTS_OPTION = $(if $(WEIGHTS),--weights=$(WEIGHTS))
 
 convert: $(STAMP)
-	@$(BIN)/python -m onnx_conformance.cli.convert '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(call given,--variant,VARIANT) $(if $(OUT),'--out=$(OUT)') $(if $(filter no,$(VALIDATE)),--no-validate) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
+	@$(TOOL) convert '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(call given,--variant,VARIANT) $(if $(OUT),'--out=$(OUT)') $(if $(filter no,$(VALIDATE)),--no-validate) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 
 compare: $(STAMP)
 	@test -n "$(IMAGE)" || { echo "make compare IMAGE=dog.jpg: the photograph to look at"; exit 2; }
-	@$(BIN)/python -m onnx_conformance.cli.compare '$(IMAGE)' $(call given,--model,MODEL) $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(if $(ARTIFACT),'--artifact=$(ARTIFACT)') $(WEIGHTS_OPTION) $(OWN) $(ARGS)
+	@$(TOOL) compare '$(IMAGE)' $(call given,--model,MODEL) $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(if $(ARTIFACT),'--artifact=$(ARTIFACT)') $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 
 inspect: $(STAMP)
 	@test -n "$(ARTIFACT)" || { echo "make inspect ARTIFACT=model.onnx: the file to look into"; exit 2; }
-	@$(BIN)/python -m onnx_conformance.cli.inspect '$(ARTIFACT)' $(ARGS)
+	@$(TOOL) inspect '$(ARTIFACT)' $(ARGS)
 
 doctor: $(STAMP)
-	@$(BIN)/python -m onnx_conformance.cli.doctor $(ARGS)
+	@$(TOOL) doctor $(ARGS)
 
 # Everything that a GPU proves, within a quarter of an hour: examples/gpu/check.sh says what.
 gpu: $(STAMP) $(GPU_STAMP)
 	@VENV='$(VENV)' examples/gpu/check.sh
 
 providers: $(STAMP)
-	@$(BIN)/python -m onnx_conformance.cli.providers $(ARGS)
+	@$(TOOL) providers $(ARGS)
 
 variants: $(STAMP)
-	@$(BIN)/python -m onnx_conformance.cli.variants '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(addprefix --variant=,$(VARIANT)) $(addprefix --batch-size=,$(BATCH)) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
+	@$(TOOL) variants '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(addprefix --variant=,$(VARIANT)) $(addprefix --batch-size=,$(BATCH)) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 
 # May we bump, or move? Certified and timed in an environment for each version or build, beside this
 # one. ORT and OPENVINO, where both are given, share one table.
-OTHERS = $(BIN)/python -m onnx_conformance.cli.versions $(1) $(addprefix --batch-size=,$(BATCH)) $(HALF) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
+OTHERS = $(TOOL) versions $(1) $(addprefix --batch-size=,$(BATCH)) $(HALF) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 OPENVINO_BUILD = openvino=onnxruntime-openvino==$(OPENVINO)
 
 openvino: $(STAMP)

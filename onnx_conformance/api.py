@@ -45,6 +45,19 @@ MARKS = {
     "skipped": "skipped",
 }
 
+RED_ADVICE = (
+    "to do: the first check that is red says what differs, weights before outputs. An export that "
+    "is red by one exporter or opset alone is that route's fault: try another (exporters=, opsets=)"
+)
+SKIPPED_ADVICE = (
+    "to do: what was not run is no proof. Install or name what the lines above say is missing, or "
+    "choose exporters=, opsets= and providers= that work here"
+)
+KNOWN_ADVICE = (
+    "to do: a known upstream failure is no proof. Leave the case out (exporters=, opsets=), or "
+    "remove its entry once it is fixed"
+)
+
 
 @dataclass(frozen=True)
 class CaseVerdict:
@@ -110,9 +123,24 @@ class Certification:
         return bool(self.cases) and all(case.verdict == "passed" for case in self.cases)
 
     def require(self) -> None:
-        """Raise AssertionError, with what is wrong, unless everything is proved."""
+        """Do nothing where everything is proved.
+
+        Raises:
+            AssertionError: which checks of which cases are red or were not run, and what to do.
+        """
+        __tracebackhide__ = True  # under pytest the caller's line is shown, and this message
         if not self.proved:
-            raise AssertionError(str(self))
+            raise AssertionError("\n".join([str(self), *self._advice()]))
+
+    def _advice(self) -> list[str]:
+        """What to do about the verdicts, a line each."""
+        found = {case.verdict for case in self.cases}
+        lines = [RED_ADVICE] if "failed" in found else []
+        lines += [SKIPPED_ADVICE] if "skipped" in found else []
+        lines += [KNOWN_ADVICE] if "known_failure" in found else []
+        return lines or [
+            "to do: no case was judged: name exporters, opsets or artifacts that exist"
+        ]
 
     def __str__(self) -> str:
         proved = sum(case.verdict == "passed" for case in self.cases)

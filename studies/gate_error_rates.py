@@ -30,7 +30,7 @@ import numpy as np
 from scipy import stats
 
 from onnx_conformance.core.errors import ConformanceError
-from onnx_conformance.core.files import ROOT, TOLERANCES
+from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
@@ -44,6 +44,7 @@ from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.worker_queue import Clock
+from tests.meta.running import ROOT
 
 ENGINE = "tests.meta.slowed:Slowed"
 FORMS = {

@@ -95,7 +95,7 @@ certify() { # STEP SECONDS MODELS PROVIDERS...: torch models on these providers,
 }
 
 works() { # PROVIDER: whether its probe succeeds
-    timeout 120 "$PYTHON" -m onnx_conformance.cli.providers --provider "$1" --require "$1" >/dev/null 2>&1
+    timeout 120 "$PYTHON" -m onnx_conformance providers --provider "$1" --require "$1" >/dev/null 2>&1
 }
 
 versions() {
@@ -125,7 +125,7 @@ quote "$OUT/versions.log" 100
 cat "$OUT/versions.log"
 
 mapfile -t asked < <(each --provider cuda cuda_tf32 tensorrt tensorrt_tf32 tensorrt_fp16)
-step probe 120 "$PYTHON" -m onnx_conformance.cli.providers "${asked[@]}" --require=cuda
+step probe 120 "$PYTHON" -m onnx_conformance providers "${asked[@]}" --require=cuda
 if [[ $LAST != 0 ]]; then
     end 5 "NOTHING WAS PROVED: cuda does not work here, so no other step was run. The table says why."
 fi

@@ -1,4 +1,4 @@
-"""``make compare``: one photograph through the native model and ONNX Runtime on each provider.
+"""``onnx-conformance compare``: a photograph through native and ONNX Runtime on each provider.
 
 Exit status: 0 they agree, 1 they do not, 2 bad input.
 """
@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from onnx_conformance.catalog.exporters import EXTERNAL
-from onnx_conformance.cli import compare_page
 from onnx_conformance.cli.context import ToolContext, context, named_model, read_run
 from onnx_conformance.cli.default_route import case_of
 from onnx_conformance.cli.image_latency import Race, Track
 from onnx_conformance.cli.predictions import Scene, counterpart, look, seeing, told_apart
-from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
+from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say, told_pages
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.extras import page_module
+from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
@@ -78,8 +78,10 @@ def _main(arguments: list[str]) -> int:
     for line in absent:
         say(console, line, "dim")
     target = Path(chosen.html)
-    compare_page.write(image, scenes, timed, run, target)
-    say(console, f"page: {target}", "dim")
+    with told_pages():
+        page = page_module("onnx_conformance.cli.compare_page")
+        page.write(image, scenes, timed, run, target)
+        say(console, f"page: {target}", "dim")
     return OK if all(scene.agree for scene in scenes) else RED
 
 
@@ -110,7 +112,7 @@ def _parser() -> Arguments:
     parser.add_argument("--model", default=TRAINED, help=f"default: {TRAINED}, which is trained")
     parser.add_argument("--artifact", default="", help="this ONNX file in place of an export")
     parser.add_argument(
-        "--html", default=str(ROOT / ".conformance" / "compare.html"), help="where the page goes"
+        "--html", default=str(project().outputs / "compare.html"), help="where the page goes"
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""``make convert``: export a model, validate the file, and keep it if it is valid.
+"""``onnx-conformance convert``: export a model, validate the file, and keep it if it is valid.
 
 Exit status: 0 valid (or not validated, as asked), 1 invalid and nothing written, 2 bad input.
 """

@@ -1,4 +1,4 @@
-"""``make doctor``: what is installed here, what works, what is missing, and what clashes.
+"""``onnx-conformance doctor``: what works here, what is missing, and what clashes.
 
 Exit status: 0 the default run can succeed, 1 something stops it, 2 bad input.
 """
@@ -19,7 +19,8 @@ from onnx_conformance.cli.machine import GIBIBYTE, Imported, disk, gpus, hardwar
 from onnx_conformance.cli.node_placement import probe_all
 from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
 from onnx_conformance.core.errors import UsageError, WorkerError
-from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.extras import remedy
+from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.session.cache_keys import environment, version
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     console = Console()
     parser = Arguments(prog="doctor", description="What works here, what is missing or clashes.")
-    parser.add_argument("--cache-dir", default=str(ROOT / ".conformance" / "cache"))
+    parser.add_argument("--cache-dir", default=str(project().outputs / "cache"))
     parser.add_argument(
         "--limit", type=float, default=Settings.limit, help="seconds an import may take"
     )
@@ -96,11 +97,10 @@ def of_cache(cache: Path, free: int) -> Iterator[Finding]:
 
 def of_workers(workers: dict[str, Imported]) -> Iterator[Finding]:
     """One framework and ONNX Runtime must start; a framework that is broken stops the run."""
-    install = "'make install' installs it"
     for kind, worker in workers.items():
         if not worker.installed:
             needed = kind not in FRAMEWORKS
-            yield Finding(f"{kind} is not installed; {install}", needed)
+            yield Finding(f"{kind} is not installed; {remedy(kind)}", needed)
         elif worker.error:
             yield Finding(f"{kind} cannot be imported: {worker.error}", True)
     if not any(workers[kind].usable for kind in FRAMEWORKS):
@@ -120,7 +120,7 @@ def of_packages(packages: dict[str, str]) -> Iterator[Finding]:
         if incompatibility.applies():
             yield Finding(str(incompatibility), incompatibility.stops)
     for problem in unmet(packages):
-        yield Finding(f"{problem}; pip install --upgrade both, or 'make install'", False)
+        yield Finding(f"{problem}; pip install --upgrade both", False)
 
 
 def _providers(workers: dict[str, Imported], limit: float) -> dict[str, ProbeResult]:
@@ -147,11 +147,11 @@ def _tell_providers(console: Console, providers: dict[str, ProbeResult]) -> None
             say(console, f"✓ provider {name}: {found.reason}", "green")
         else:
             missing.setdefault((found.reason, found.remedy), []).append(name)
-    for (reason, remedy), names in missing.items():
+    for (reason, todo), names in missing.items():
         asked = "" if {*names} & {*DEFAULT_PROVIDERS} else " (runs only where --provider asks)"
         say(console, f"– provider {', '.join(names)}: {reason}{asked}", "dim")
-        if remedy:
-            say(console, f"    to use it: {remedy}", "dim")
+        if todo:
+            say(console, f"    to use it: {todo}", "dim")
 
 
 def _conclude(console: Console, found: list[Finding]) -> int:

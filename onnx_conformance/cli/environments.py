@@ -1,4 +1,4 @@
-"""``make openvino``, ``make versions``: environments with another ONNX Runtime, and their options.
+"""``onnx-conformance environments``: those with another ONNX Runtime, and their options.
 
 Each holds what a runtime worker needs and no framework: exports and native results are made once,
 here. What is printed is the ``--engine`` options with which pytest runs in all of them.
@@ -17,10 +17,9 @@ from pathlib import Path
 
 from onnx_conformance.cli.terminal import Arguments, guarded
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.project import project
 
 NAME = "environments"
-FOLDER = ROOT / ".conformance" / "environments"
 WORKER = ("numpy", "execnet", "psutil")  # of this environment's own versions
 DONE = ".installed"
 PLAIN_VERSION = re.compile(r"[0-9.]+")  # neither a development version nor a candidate
@@ -29,7 +28,7 @@ NEWEST = 5  # versions in a message
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build what is asked for, and print the options that use it."""
-    parser = Arguments(prog=f"python -m onnx_conformance.cli.{NAME}", description=__doc__)
+    parser = Arguments(prog=NAME, description=__doc__)
     parser.add_argument(
         "wanted",
         nargs="+",
@@ -37,21 +36,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="such as openvino=onnxruntime-openvino==1.24.1; a version alone is onnxruntime's",
     )
     parser.add_argument(
-        "--folder", type=Path, default=FOLDER, help="default: .conformance/environments"
+        "--folder", type=Path, default=folder(), help="default: .conformance/environments"
     )
     chosen = parser.parse_args(arguments)
     print(shlex.join(option(each, chosen.folder) for each in chosen.wanted))
     return 0
 
 
-def option(wanted: str, folder: Path) -> str:
+def folder() -> Path:
+    """Where environments are built, unless told otherwise."""
+    return project().outputs / "environments"
+
+
+def option(wanted: str, place: Path) -> str:
     """The ``--engine`` option of an environment, which is built if it is not there.
 
     Raises:
         CapabilityMissing: pip cannot install it.
     """
     label, requirement = named(wanted)
-    home = folder / label
+    home = place / label
     python = home / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     mark, lines = home / DONE, "\n".join(requirements(requirement))
     if not mark.is_file() or mark.read_text(encoding="utf-8") != lines:

@@ -11,6 +11,7 @@ from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.cli.context import ToolContext, reason_of
 from onnx_conformance.cli.predictions import inputs_of
 from onnx_conformance.core.errors import ConformanceError
+from onnx_conformance.core.extras import optional
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.perf.latency.certification import (
     judge_timed,
@@ -156,7 +157,8 @@ def _behind(found: Interleaved, who: str, first: str) -> Ratio:
 
 def _median(seconds: Seconds) -> tuple[float, float, float]:
     """The median with its distribution-free interval (:func:`scipy.stats.quantile_test`)."""
-    from scipy import stats  # half a second to import
+    with optional("timing"):
+        from scipy import stats  # half a second to import
 
     test = stats.quantile_test(seconds, q=0.0, p=0.5)
     interval = test.confidence_interval(confidence_level=CONFIDENCE)

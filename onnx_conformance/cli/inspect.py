@@ -1,4 +1,4 @@
-"""``make inspect``: what is in an ONNX file, and which provider takes which of its nodes.
+"""``onnx-conformance inspect``: what is in an ONNX file, and which provider takes its nodes.
 
 Exit status: 0 a provider opens it, 1 none does, 2 no ONNX file.
 """

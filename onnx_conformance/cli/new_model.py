@@ -1,4 +1,4 @@
-"""``make new-model NAME=my_net``: a commented file to start from."""
+"""``onnx-conformance new-model my_net``: a commented file to start from."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ import argparse
 import keyword
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Template
+from onnx_conformance.core.files import PROGRAM
 
-TEMPLATE = Path(__file__).with_name("new_model.py.j2")
+TEMPLATE = Path(__file__).with_name("new_model.py.template")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Write the file. Exit status 2: bad input, in one line."""
-    parser = argparse.ArgumentParser(prog="python -m onnx_conformance.cli.new_model")
+    parser = argparse.ArgumentParser(prog="new-model", description=__doc__)
     parser.add_argument("name")
     parser.add_argument("out", nargs="?", help="where to write it (default: NAME.py)")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     path = Path(asked.out or f"{asked.name}.py").absolute()
     problem = _problem(asked.name, path)
     if problem:
         print(problem, file=sys.stderr)
         return 2
-    template = Template(TEMPLATE.read_text(encoding="utf-8"), keep_trailing_newline=True)
-    path.write_text(template.render(name=asked.name, path=path), encoding="utf-8")
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for key, value in (("NAME", asked.name), ("PATH", path.name), ("PROGRAM", PROGRAM)):
+        text = text.replace(f"{{{{ {key} }}}}", value)
+    path.write_text(text, encoding="utf-8")
     print(f"{path} is a model that works: put yours in its place, then")
-    print(f"  make conformance MODELS_FROM={shlex.quote(str(path))}")
+    print(f"  {PROGRAM} run {shlex.quote(str(path))}")
     return 0
 
 

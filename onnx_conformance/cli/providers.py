@@ -1,4 +1,4 @@
-"""``make providers``: which execution providers work here, and what to do about the others."""
+"""``onnx-conformance providers``: which execution providers work here, and how to get others."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def table(found: dict[str, ProbeResult]) -> Table:
 
 
 def _parser() -> Arguments:
-    parser = Arguments(prog="make providers", description=__doc__)
+    parser = Arguments(prog="providers", description=__doc__)
     for option, metavar, words in (
         ("--provider", "NAME", "probe only this one (repeatable)"),
         ("--require", "NAME", "fail unless it works; gpu: any GPU provider (repeatable)"),

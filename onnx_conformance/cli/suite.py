@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from onnx_conformance.cli.run import pytest_arguments
 from onnx_conformance.core.errors import ConformanceError, UsageError
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.report.document import PROVED_NOTHING
 
 DONE = (0, 1, PROVED_NOTHING)  # after which the documents say what happened
@@ -20,14 +20,14 @@ BAD_INPUT = 4  # pytest's own
 def run_checks(folder: Path, options: Sequence[str]) -> dict[str, Any]:
     """The results document of a certification; it and its page are left in ``folder``."""
     pages = _pages(folder, "report", "report.html", "results.json")
-    return run_suite(["tests", "--ignore=tests/meta", *pages, *options], folder / "results.json")
+    return run_suite(pytest_arguments([*pages, *options]), folder / "results.json")
 
 
 def time(folder: Path, options: Sequence[str]) -> dict[str, Any]:
     """The latency document of what ``options`` select; it and its page are left in ``folder``."""
     pages = _pages(folder, "latency", "latency.html", "latency.json")
-    wanted = ["tests/test_latency.py", "--benchmark-only", *pages]
-    return run_suite([*wanted, *options], folder / "latency.json")
+    words = ["--benchmark-only", *pages, *options]
+    return run_suite(pytest_arguments(words, ["test_latency.py"]), folder / "latency.json")
 
 
 def _pages(folder: Path, name: str, page: str, data: str) -> list[str]:
@@ -43,7 +43,7 @@ def run_suite(arguments: Sequence[str], target: Path) -> dict[str, Any]:
     """
     before = _written(target)
     command = [sys.executable, "-m", "pytest", *arguments]
-    ran = subprocess.run(command, cwd=ROOT, check=False, stderr=subprocess.PIPE, text=True)
+    ran = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
     if ran.returncode == BAD_INPUT:
         raise UsageError(complaint(ran.stderr))
     sys.stderr.write(ran.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
@@ -64,6 +65,16 @@ def complain(name: str, error: object) -> None:
 def say(console: Console, words: str, style: str = "") -> None:
     """A line as it stands: no markup, no wrapping."""
     console.print(words, style=style or None, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def told_pages(data: Path | None = None) -> Iterator[None]:
+    """Write a page in this block; without what draws it, one line says so and the tool goes on."""
+    try:
+        yield
+    except CapabilityMissing as missing:
+        tail = "" if data is None else f"   data: {data}"
+        say(Console(), f"no page: {missing}{tail}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""``make variants MODEL=resnet50``: which variant may we ship, and how much faster is it?
+"""``onnx-conformance variants resnet50``: which variant may we ship, and how much faster is it?
 
 Certifies the exported file and each variant, times those that passed beside native, and shows one
 table, one page (``.conformance/variants.html``) and data (``variants.json``).
@@ -22,8 +22,10 @@ from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.cli import suite
 from onnx_conformance.cli.context import named_model
-from onnx_conformance.cli.terminal import Arguments, guarded, say
-from onnx_conformance.core.files import ROOT, write_whole
+from onnx_conformance.cli.terminal import Arguments, guarded, say, told_pages
+from onnx_conformance.core.extras import page_module
+from onnx_conformance.core.files import PROGRAM, write_whole
+from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.perf.variants.choice import (
     PLAIN,
@@ -34,13 +36,10 @@ from onnx_conformance.perf.variants.choice import (
     join,
     slower,
 )
-from onnx_conformance.perf.variants.variants_page import render
 from onnx_conformance.report.document import IN_PART, PROVED_NOTHING
 from onnx_conformance.report.terminal import render as drawn
 
 NAME = "variants"
-FOLDER = ROOT / ".conformance"
-RUNS = FOLDER / "variants"  # the reports of the two runs
 NEWEST_FIRST = ("torch_dynamo", "tf2onnx_function")  # the routes to be fast on
 OPSET = 18
 RED = 1
@@ -69,8 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *(f"--batch-size={size}" for size in chosen.batch_size),  # checked before minutes are spent
         *rest,
     ]
-    judged = suite.run_checks(RUNS, options)
-    timed = suite.time(RUNS, options)
+    runs = project().outputs / NAME  # the reports of the two runs
+    judged = suite.run_checks(runs, options)
+    timed = suite.time(runs, options)
     variants = join(judged, timed)
     document = {
         "title": f"{chosen.model}, {exporter}, opset {chosen.opset}",
@@ -91,9 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _keeping(chosen: argparse.Namespace, exporter: str) -> str:
     """The command that writes one of the files, judged once more."""
-    own = [f"MODELS_FROM={file}" for file in chosen.models_from]
-    words = [f"MODEL={chosen.model}", *own, f"EXPORTER={exporter}", f"OPSET={chosen.opset}"]
-    return shlex.join(["make", "convert", *words, "VARIANT=NAME", "OUT=FILE.onnx"])
+    own = [f"--models-from={file}" for file in chosen.models_from]
+    words = [chosen.model, *own, f"--exporter={exporter}", f"--opset={chosen.opset}"]
+    words += ["--variant=NAME", "--out=FILE.onnx"]
+    return f"{PROGRAM} convert {shlex.join(words)}"
 
 
 def _default_exporter(model: ModelSpec) -> str:
@@ -171,16 +172,18 @@ def _warning(at: Timed) -> str:
 
 
 def _write(document: dict[str, Any], variants: list[Variant]) -> None:
-    FOLDER.mkdir(exist_ok=True)
+    folder = project().outputs
     plain = {**document, "variants": [asdict(one) for one in variants]}
-    page, data = FOLDER / "variants.html", FOLDER / "variants.json"
+    page, data = folder / "variants.html", folder / "variants.json"
     write_whole(data, json.dumps(plain, indent=1).encode(), NAME)
-    write_whole(page, render(document, variants).encode(), NAME)
-    say(Console(), f"page: {page}   data: {data}")
+    with told_pages(data):
+        module = page_module("onnx_conformance.perf.variants.variants_page")
+        write_whole(page, module.render(document, variants).encode(), NAME)
+        say(Console(), f"page: {page}   data: {data}")
 
 
 def _parser() -> Arguments:
-    parser = Arguments(prog="make variants", description=__doc__, allow_abbrev=False)
+    parser = Arguments(prog="variants", description=__doc__, allow_abbrev=False)
     parser.add_argument("model", help="a model as --model takes it")
     parser.add_argument("--exporter", default="", help="the route (default: the newest)")
     parser.add_argument("--opset", type=int, default=OPSET, help="(default: %(default)s)")

@@ -1,4 +1,4 @@
-"""``make versions ORT="1.24.4 1.28.0"``, ``make openvino``: may we bump ONNX Runtime, or move?
+"""``onnx-conformance versions 1.24.4 1.28.0``: may we bump ONNX Runtime, or move?
 
 Builds an environment for each version or build that is named, certifies the same exports there and
 here in one run, times those that passed side by side in the next, and shows one table, one page
@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,22 +19,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from onnx_conformance.cli import environments, suite
-from onnx_conformance.cli.terminal import Arguments, guarded, say
-from onnx_conformance.core.files import ROOT, write_whole
+from onnx_conformance.cli.terminal import Arguments, guarded, say, told_pages
+from onnx_conformance.core.extras import page_module
+from onnx_conformance.core.files import write_whole
+from onnx_conformance.core.project import project
 from onnx_conformance.perf.latency.latency_document import verdict_on
 from onnx_conformance.perf.latency.latency_table import STYLES, milliseconds, told
 from onnx_conformance.perf.latency.options import Timing
 from onnx_conformance.perf.versions import version_answer as says
 from onnx_conformance.perf.versions.version_comparison import Cell, Comparison, join
-from onnx_conformance.perf.versions.versions_page import render
 from onnx_conformance.report.document import FAILED, IN_PART, KNOWN, PROVED
 from onnx_conformance.report.terminal import render as drawn
 
 NAME = "versions"
 HERE = "cpu"
-FOLDER = ROOT / ".conformance"
-RUNS = FOLDER / "versions"  # the reports of the two runs
-PAGE, DATA = FOLDER / "versions.html", FOLDER / "versions.json"
 BATCH = 1
 BUILDS = ("onnxruntime-gpu", "onnxruntime")  # which of them is here
 WIDE = 400  # at most: a table that is cut says nothing
@@ -44,19 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build, certify, time, tell: 1 where anything is red, 5 where a place is not answered for."""
     chosen, rest = _parser().parse_known_args(arguments)
     wanted = list(dict.fromkeys(chosen.wanted))
-    workers = [environments.option(each, environments.FOLDER) for each in wanted]
+    workers = [environments.option(each, environments.folder()) for each in wanted]
     others = [environments.named(each)[0] for each in wanted]
     batches = sorted(set(chosen.batch_size)) or [BATCH]
     # what timing is asked for is checked by the first run too, before minutes are spent
     options = [*(f"--provider={name}" for name in (HERE, *others)), *workers]
     options += [*_timing(batches, 1 + len(others)), *rest]
-    for page in (PAGE, DATA):
+    runs = project().outputs / NAME  # the reports of the two runs
+    for page in _pages():
         page.unlink(missing_ok=True)  # an earlier answer is not true now
-    results = suite.run_checks(RUNS, options)
+    results = suite.run_checks(runs, options)
     found = join(results, None, here=HERE, others=others, batches=batches)
     timed = None
     if any(says.worth_timing(found, place) for place in found.others):
-        timed = suite.time(RUNS, options)
+        timed = suite.time(runs, options)
         found = join(results, timed, here=HERE, others=others, batches=batches)
     ended = {document["exit_status"] for document in (results["run"], timed or {"exit_status": 0})}
     status = says.status_of(found, red=says.RED in ended)
@@ -64,6 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _tell(Console(), found, document)
     _write(found, document)
     return status
+
+
+def _pages() -> tuple[Path, Path]:
+    """The page and the data."""
+    return project().outputs / "versions.html", project().outputs / "versions.json"
 
 
 def _timing(batches: Sequence[int], places: int) -> list[str]:
@@ -168,13 +173,16 @@ def _speed(cell: Cell, batch: int) -> str:
 
 def _write(found: Comparison, document: dict[str, Any]) -> None:
     plain = {**document, "comparison": asdict(found)}
-    write_whole(DATA, json.dumps(plain, indent=1).encode(), NAME)
-    write_whole(PAGE, render(document, found).encode(), NAME)
-    say(Console(), f"page: {PAGE}   data: {DATA}")
+    page, data = _pages()
+    write_whole(data, json.dumps(plain, indent=1).encode(), NAME)
+    with told_pages(data):
+        module = page_module("onnx_conformance.perf.versions.versions_page")
+        write_whole(page, module.render(document, found).encode(), NAME)
+        say(Console(), f"page: {page}   data: {data}")
 
 
 def _parser() -> Arguments:
-    parser = Arguments(prog="make versions", description=__doc__, allow_abbrev=False)
+    parser = Arguments(prog="versions", description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "wanted",
         nargs="+",

@@ -9,8 +9,17 @@ from pathlib import Path
 from onnx_conformance.core.errors import UsageError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-ROOT = PACKAGE.parent
-TOLERANCES = ROOT / "tolerances.yaml"
+SUITE = PACKAGE / "suite"  # the conformance tests, where the package was installed from a wheel
+INSTALLED = SUITE.is_dir()
+PROGRAM = "onnx-conformance" if INSTALLED else "python -m onnx_conformance"  # as messages name it
+
+
+def shipped(name: str) -> Path:
+    """A file that a wheel keeps inside the package and a checkout beside it."""
+    return PACKAGE / name if INSTALLED else PACKAGE.with_name(name)
+
+
+TOLERANCES = shipped("tolerances.yaml")
 
 
 def refuse_unwritable(path: Path, option: str) -> None:

@@ -14,6 +14,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import TOLERANCES
 
 TABLE = "onnx-conformance"
+OUTPUTS = ".conformance"
 _PATHS = ("tolerances", "known-failures", "found-recipes")
 
 
@@ -34,6 +35,11 @@ class Project:
     tolerances: Path = TOLERANCES
     known_failures: Path | None = None
     found_recipes: Path | None = None
+
+    @property
+    def outputs(self) -> Path:
+        """The folder of what runs leave: reports, the cache, repro bundles. May not exist yet."""
+        return self.folder / OUTPUTS
 
     def load(self) -> None:
         """Import what registers the project's own records.

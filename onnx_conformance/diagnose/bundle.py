@@ -26,7 +26,8 @@ import numpy as np
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError, StageFailure
-from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.files import PACKAGE
+from onnx_conformance.core.project import project
 from onnx_conformance.diagnose.divergence import Divergence
 from onnx_conformance.diagnose.messages import failure_message
 from onnx_conformance.diagnose.subgraph_bundle import write_subgraph
@@ -201,7 +202,8 @@ def _write_json(path: Path, data: dict[str, Any]) -> None:
 def _roots(run: Run) -> dict[str, str]:
     """This machine's directories, and what a bundle calls them."""
     named: list[tuple[str | Path, str]] = [
-        (ROOT, "<suite>"),
+        (PACKAGE.parent, "<suite>"),
+        (project().folder, "<project>"),
         (run.settings.cache_dir, "<cache>"),
         (run.repro_dir, "<repro>"),
         (sys.prefix, "<venv>"),

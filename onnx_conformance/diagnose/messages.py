@@ -12,6 +12,7 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.core.causes import telling_lines
 from onnx_conformance.core.errors import StageFailure
+from onnx_conformance.core.files import INSTALLED
 from onnx_conformance.core.limits import shipped_limits
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings
@@ -43,7 +44,7 @@ def header(run: Run, profile: str) -> list[str]:
 
 def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
     """The command that runs this one test again, with every option that shaped it."""
-    words = ["pytest", nodeid]
+    words = ["onnx-conformance", "run", nodeid] if INSTALLED else ["pytest", nodeid]
     words += [f"--against={run.against}"] if run.against else ["--model", case.model]
     words += [f"--models-from={given}" for given in run.models_from]
     words += [f"--artifact={given}" for given in run.selection.artifacts]

@@ -9,15 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance, ImageOps
 
 from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.extras import optional
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
-from onnx_conformance.inputs.photographs import Pixels, normalised, package_folder, read_photograph
+from onnx_conformance.inputs.photographs import (
+    EXTRA,
+    Pixels,
+    normalised,
+    package_folder,
+    read_photograph,
+)
 from onnx_conformance.inputs.tasks import Samples, register_task, samples_of
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # Whole photographs are apart: none is both calibrated and judged on.
 EVALUATED = (
@@ -48,6 +58,8 @@ def photograph_views(
 
 def _view(image: Image.Image, preprocessing: Preprocessing, rng: np.random.Generator) -> Pixels:
     """A crop of any place, size and shape, perhaps flipped, in other light."""
+    with optional(EXTRA):
+        from PIL import Image, ImageEnhance, ImageOps
     area = rng.uniform(SMALLEST_AREA, LARGEST_AREA) * image.width * image.height
     ratio = np.exp(rng.uniform(np.log(NARROWEST), np.log(WIDEST)))
     width = min(image.width, round((area * ratio) ** 0.5))

@@ -12,18 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.extras import absent, optional
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
 from onnx_conformance.inputs.families import FAMILIES, InputPlan
 from onnx_conformance.inputs.recipes import Inputs
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 Pixels = NDArray[np.uint8]
 Sample = NDArray[np.float32]
+EXTRA = "photographs"
 LEVELS = 255  # of an 8-bit channel, from 0
 
 # scikit-image's photographs, and labels of which one at least belongs to the leading five
@@ -67,7 +72,10 @@ def read_photograph(path: Path) -> Image.Image:
 
     Raises:
         UsageError: no image that Pillow can read.
+        CapabilityMissing: Pillow is not installed.
     """
+    with optional(EXTRA):
+        from PIL import Image, ImageOps
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
@@ -80,6 +88,8 @@ def read_photograph(path: Path) -> Image.Image:
 
 def resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     """The middle of the resized image: ``(crop, crop, 3)``."""
+    with optional(EXTRA):
+        from PIL import Image
     shorter, crop = min(image.size), preprocessing.crop
     width, height = (preprocessing.resize * side // shorter for side in image.size)
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
@@ -140,13 +150,13 @@ def package_folder(package: str) -> Path:
     """Where a package lies, found without importing it."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise CapabilityMissing(f"{package} is not installed; 'make conformance' installs it")
+        raise absent(package, "torch" if package == "torchvision" else EXTRA)
     return Path(spec.submodule_search_locations[0])
 
 
 def _photographs_plan(model: ModelSpec, seed: int) -> InputPlan:
     """The bundled photographs; the user's own are computed when a test asks for them."""
-    if model.preprocessing is None:
+    if model.preprocessing is None or importlib.util.find_spec("skimage") is None:
         return InputPlan()
     how = model.preprocessing
     return InputPlan(reference=tuple(photograph_inputs(model, how, p.path) for p in photographs()))

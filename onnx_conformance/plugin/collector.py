@@ -5,13 +5,15 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime
 from importlib import import_module
+from importlib.util import find_spec
 from threading import Thread
 from typing import Any
 
 import pytest
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import refuse_unwritable
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
 from onnx_conformance.core.spec import Case
@@ -44,6 +46,7 @@ class Collector:
         self._drawing: Thread | None = None
         self.told: set[str] = set()  # reasons to skip, above the tests
         self.selected = False
+        self.page = "no page"
         self.document: dict[str, Any] | None = None
 
     # -- while it runs -------------------------------------------------------------------
@@ -70,8 +73,9 @@ class Collector:
         self.clock.on_tick = self.progress.tick
         reporter.showfspath = self.config.option.verbose > 0
         # what draws the page takes half a second to import: meanwhile the workers start
-        self._drawing = Thread(target=import_module, args=("matplotlib.figure",), daemon=True)
-        self._drawing.start()
+        if find_spec("matplotlib") is not None:
+            self._drawing = Thread(target=import_module, args=("matplotlib.figure",), daemon=True)
+            self._drawing.start()
 
     def pytest_runtest_logstart(self) -> None:
         """No test begins before that import ended.
@@ -133,10 +137,9 @@ class Collector:
         elif session.exitstatus == pytest.ExitCode.OK and not (reached and self._complete()):
             session.exitstatus = PROVED_NOTHING
         self.document = self._make_document(int(session.exitstatus))
-        html = import_module("onnx_conformance.report.html")
         try:
             write_json(self.document, self.run.report_json)
-            html.write(self.document, self.run.report_html)
+            self._write_page(self.document)
             if self.run.report_md is not None:
                 markdown = import_module("onnx_conformance.report.markdown")
                 markdown.write(self.document, self.run.report_md)
@@ -145,6 +148,14 @@ class Collector:
         except UsageError as error:
             self.problems.append(str(error))
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def _write_page(self, document: dict[str, Any]) -> None:
+        """Write the page, or note why there is none."""
+        try:
+            page_module("onnx_conformance.report.html").write(document, self.run.report_html)
+            self.page = f"page: {self.run.report_html}"
+        except CapabilityMissing as missing:
+            self.page = f"no page: {missing}"
 
     def _complete(self) -> bool:
         """Whether no case lacks a check without a known failure that says why."""
@@ -231,7 +242,7 @@ class Collector:
         colours = {"proved": {"green": True}, "incomplete": {"yellow": True}}
         colour = colours.get(self.document["run"]["verdict"], {"red": True})
         terminalreporter.write_line(sentence, bold=True, **colour)
-        terminalreporter.write_line(f"page: {self.run.report_html}   data: {self.run.report_json}")
+        terminalreporter.write_line(f"{self.page}   data: {self.run.report_json}")
 
 
 def _row_of(report: pytest.TestReport) -> dict[str, Any] | None:

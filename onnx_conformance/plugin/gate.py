@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.extras import require_modules
 from onnx_conformance.perf.gate.rules import METRICS
 from onnx_conformance.plugin.state import RUN, certificates, conformance_session, gpu_mark
 
@@ -26,12 +27,13 @@ def pytest_configure(config: pytest.Config) -> None:
     run = config.stash[RUN]
     if run.gate is None or config.option.help:
         return
-    from onnx_conformance.perf.gate.gate import Gate
-    from onnx_conformance.perf.gate.gate_report import GateReport
-
     try:
+        require_modules("timing", "scipy")
+        from onnx_conformance.perf.gate.gate import Gate
+        from onnx_conformance.perf.gate.gate_report import GateReport
+
         config.stash[GATE] = Gate(run, lambda: (conformance_session(config), certificates(config)))
-    except UsageError as error:
+    except (CapabilityMissing, UsageError) as error:
         raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(GateReport(config.stash[GATE], run), "gate-report")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.extras import require_modules
 from onnx_conformance.perf.latency.bench import Bench
 from onnx_conformance.perf.latency.latency_report import LatencyReport
 from onnx_conformance.perf.latency.minimum_speedups import MinimumSpeedup
@@ -27,10 +28,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the rows before anything starts; none unless timings were asked for."""
     run = config.stash[RUN]
     try:
+        if run.timing.wanted:
+            require_modules("timing", "pytest_benchmark", "scipy")
         config.stash[ROWS] = list(wanted_rows(run)) if run.timing.wanted else []
         config.stash[MINIMUM_SPEEDUPS] = list(required_rows(run)) if run.timing.wanted else []
-    except UsageError as error:
+    except (CapabilityMissing, UsageError) as error:
         raise pytest.UsageError(str(error)) from error
+    if not config.pluginmanager.has_plugin("benchmark"):
+        config.addinivalue_line("markers", "benchmark: of pytest-benchmark, which is not installed")
     if config.option.help:
         return
     config.pluginmanager.register(CompareGuard(config, run), "compare-guard")

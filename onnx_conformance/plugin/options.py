@@ -1,23 +1,14 @@
-"""The suite's command-line options and Hypothesis profiles."""
+"""The suite's command-line options."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Verbosity, settings
-from hypothesis.database import DirectoryBasedExampleDatabase
-
 from onnx_conformance.catalog.frameworks import exported_frameworks
-from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.project import project
 from onnx_conformance.core.tolerances import OF_FILES
-from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.perf.gate.gate_options import add_gate_options
 from onnx_conformance.perf.latency.options import add_timing_options
-
-PROFILES = {"default": DEFAULT_EXAMPLES, "ci": 20, "thorough": 300}  # examples of a drawn test
 
 
 def add_options(group: Any) -> None:
@@ -161,7 +152,7 @@ def add_options(group: Any) -> None:
     group.addoption(
         "--cache-dir",
         metavar="DIR",
-        default=str(ROOT / ".conformance" / "cache"),
+        default=str(project().outputs / "cache"),
         help="artifacts, weights and oracle results (default: .conformance/cache)",
     )
     group.addoption("--no-cache", action="store_true", help="compute everything anew")
@@ -188,13 +179,13 @@ def add_options(group: Any) -> None:
     group.addoption(
         "--report-json",
         metavar="FILE",
-        default=str(ROOT / ".conformance" / "results.json"),
+        default=str(project().outputs / "results.json"),
         help="results as data (default: .conformance/results.json)",
     )
     group.addoption(
         "--report-html",
         metavar="FILE",
-        default=str(ROOT / ".conformance" / "report.html"),
+        default=str(project().outputs / "report.html"),
         help="results as a page (default: .conformance/report.html)",
     )
     group.addoption(
@@ -203,7 +194,7 @@ def add_options(group: Any) -> None:
     group.addoption(
         "--gate-json",
         metavar="FILE",
-        default=str(ROOT / ".conformance" / "gate.json"),
+        default=str(project().outputs / "gate.json"),
         help="the gate's verdicts as data (default: .conformance/gate.json)",
     )
     group.addoption(
@@ -223,35 +214,3 @@ def add_options(group: Any) -> None:
         action="store_true",
         help="host workers in pytest's own process, for a debugger (one framework at a time)",
     )
-
-
-def load_profile(name: str) -> None:
-    """Choose a Hypothesis profile.
-
-    Raises:
-        UsageError: it is none of ours.
-    """
-    if name not in PROFILES:
-        known = ", ".join(PROFILES)
-        raise UsageError(f"--hypothesis-profile {name}: no such profile; known: {known}")
-    settings.load_profile(name)
-
-
-def register_profiles(cache_dir: Path) -> None:
-    """Hypothesis profiles; the example database lives with the cache."""
-    database = DirectoryBasedExampleDatabase(cache_dir / "examples")
-    for name, examples in PROFILES.items():
-        if examples < 1:
-            raise UsageError(
-                f"profile {name} has max_examples={examples}, with which drawn tests prove nothing"
-            )
-        settings.register_profile(
-            name,
-            max_examples=examples,
-            database=database,
-            # workers compute in seconds what Hypothesis expects in milliseconds
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow],
-            print_blob=True,
-            verbosity=Verbosity.normal,
-        )

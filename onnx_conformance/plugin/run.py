@@ -9,8 +9,8 @@ from typing import Any
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.limits import shipped_limits
+from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store, file_digest
@@ -116,7 +116,7 @@ def make_run(config: Any) -> PerfRun:
         report_html=Path(option("report_html")),
         report_md=Path(option("report_md")) if option("report_md") else None,
         save_onnx=Path(option("save_onnx")) if option("save_onnx") else None,
-        repro_dir=ROOT / ".conformance" / "repro",
+        repro_dir=project().outputs / "repro",
         bundles=option("bundles"),
         localize=option("localize"),
         gate=gate,

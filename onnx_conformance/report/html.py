@@ -9,15 +9,16 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup, escape
-
+from onnx_conformance.core.extras import REPORT, optional
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report import plots
 from onnx_conformance.report.document import EDGE, edge_of
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 TEMPLATES = Path(__file__).with_name("templates")
 Row = dict[str, Any]
@@ -59,6 +60,9 @@ def write(document: Row, path: Path) -> None:
 
 def render(document: Row) -> str:
     """The page of a results document (:mod:`onnx_conformance.report.document`)."""
+    with optional(REPORT):
+        from jinja2 import Environment, FileSystemLoader
+
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -76,11 +80,16 @@ def render(document: Row) -> str:
         shape=_shape,
     )
     environment.globals.update(marks=MARKS, RED=RED, first_checks=FIRST_CHECKS)
-    return environment.get_template("report.html.j2").render(view(document))
+    seen = view(document)
+    drawn = {
+        "scores": plots.scores(_scored(seen["shown"])),
+        "stages": plots.stages(document["time"]),
+    }
+    return environment.get_template("report.html.j2").render({**seen, **drawn})
 
 
 def view(document: Row) -> Row:
-    """What the template shows, worked out."""
+    """What the page and the Markdown show, worked out; plots are the page's alone."""
     cases = [
         {
             **case,
@@ -113,8 +122,6 @@ def view(document: Row) -> Row:
         "matrix": matrix(shown),
         "shown": shown,
         "models": _grouped(shown),
-        "scores": plots.scores(_scored(shown)),
-        "stages": plots.stages(document["time"]),
         "worker_seconds": sum((document["time"].get("engine") or {}).values()),
         "most_rows": plots.MOST_ROWS,
     }
@@ -274,6 +281,8 @@ def clean(text: str) -> str:
 
 def _clean(value: Any) -> Any:
     """Of everything that the template prints: an absent value is nothing, text is clean."""
+    from markupsafe import Markup
+
     if value is None:
         return ""
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
@@ -281,6 +290,8 @@ def _clean(value: Any) -> Any:
 
 def prose(text: str | None) -> Markup:
     """Escaped text whose web addresses are links."""
+    from markupsafe import Markup, escape
+
     parts, end, plain = [], 0, clean(text or "")
     for found in LINK.finditer(plain):
         parts += [escape(plain[end : found.start()])]

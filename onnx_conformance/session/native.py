@@ -6,7 +6,6 @@ job may use an earlier one's result without waiting.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -19,7 +18,8 @@ from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.variants import VARIANTS
-from onnx_conformance.core.errors import CapabilityMissing, StageFailure
+from onnx_conformance.core.errors import StageFailure
+from onnx_conformance.core.extras import require_modules
 from onnx_conformance.core.native_constants import Constant, read_constants
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.settings import Settings
@@ -70,11 +70,7 @@ class NativeSide:
 
     def _prepare(self, queue: WorkerQueue, model: ModelSpec) -> Entry:
         module = FRAMEWORKS[model.framework].module
-        if importlib.util.find_spec(module) is None:
-            raise CapabilityMissing(
-                f"{module} is not installed; 'make conformance' installs it "
-                f"(FRAMEWORKS={model.framework} for this half alone)"
-            )
+        require_modules(model.framework, module)
 
         def build(directory: Path) -> dict[str, Any]:
             request, path = cache_keys.model_request(model, self._settings), directory / WEIGHTS

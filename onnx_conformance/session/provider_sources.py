@@ -213,7 +213,7 @@ def _versions(given: str, spec: str, limit: float) -> dict[str, Any]:
         words = " ".join(str(error).split())[:300]
         raise UsageError(
             f"{ENGINE_OPTION} {given}: {words}; that environment needs onnxruntime, numpy, execnet "
-            "and psutil (make openvino and make versions build such)"
+            "and psutil ('onnx-conformance environments' builds such)"
         ) from error
     finally:
         worker.close()

@@ -84,6 +84,7 @@ def _cases(selection: Selection) -> list[Case]:
         )
     if selection.precision:
         raise UsageError("--precision says what given files compute in; it needs --artifact")
+    # none where a project registers no model: a run of one says so, a tool may need none
     usual = [model.name for model in MODELS.values() if not model.on_request]
     models = [resolve_model(name) for name in _once(selection.models or usual)]
     exporters = [EXPORTERS[name] for name in _once(selection.exporters or EXPORTERS)]
@@ -114,7 +115,7 @@ def _cases(selection: Selection) -> list[Case]:
             f"{callables[0]} is a plain callable, which no route exports; give the ONNX file that "
             "it should equal: --artifact=FILE"
         )
-    if not cases:
+    if not cases and models:
         routes = ", ".join(exporter.name for exporter in exporters)
         raise UsageError(
             f"no case is left: {routes} export none of {', '.join(m.name for m in models)} "

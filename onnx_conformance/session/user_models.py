@@ -14,6 +14,7 @@ from onnx_conformance.core.errors import (
     WorkerDied,
     WorkerError,
 )
+from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.spec import ModelSpec, spec_from_data
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.session.worker_client import ProcessWorkerClient
@@ -111,7 +112,7 @@ def _source(file: str) -> str:
             "" if path.is_absolute() else f" in {Path.cwd()}; from elsewhere, give its whole path"
         )
         raise UsageError(
-            f"--models-from {file}: {kind}{where} ('make new-model NAME=my_net' writes one)"
+            f"--models-from {file}: {kind}{where} ('{PROGRAM} new-model my_net' writes one)"
         )
     return str(path.absolute())
 

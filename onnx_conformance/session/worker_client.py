@@ -20,10 +20,10 @@ from onnx_conformance.core.errors import (
     WorkerDied,
     WorkerError,
 )
+from onnx_conformance.core.files import PACKAGE
+from onnx_conformance.core.project import project
 from onnx_conformance.core.wire import pack, unpack
 
-PACKAGE = Path(__file__).resolve().parents[1]
-ROOT = PACKAGE.parent  # what a worker must have on its path
 _BOOT = (PACKAGE / "workers" / "boot.py").read_text(encoding="utf-8")
 
 
@@ -88,6 +88,13 @@ class ProcessWorkerClient:
         """The worker's process, while it runs on this host."""
         return self._process
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs, as far as that can be seen from this host."""
+        with contextlib.suppress(psutil.Error):
+            return self._process is None or self._process.status() != psutil.STATUS_ZOMBIE
+        return False
+
     def start(self, limit: float) -> None:
         if self._channel is not None:
             return
@@ -98,7 +105,8 @@ class ProcessWorkerClient:
             self._channel = gateway.remote_exec(_BOOT)
             self._channel.send(
                 {
-                    "root": str(ROOT),
+                    "package": str(PACKAGE),
+                    "folder": str(project().folder),
                     "kind": self.kind,
                     "threads": self._threads,
                     "log": str(self._log),

@@ -20,7 +20,9 @@ from onnx_conformance.session.worker_client import (
     ProcessWorkerClient,
     WorkerClient,
 )
+from onnx_conformance.session.worker_pool import KINDS, lent_pool
 
+RELEASE = 0.5  # seconds to wait for a worker that has nothing left to do
 T = TypeVar("T")
 D = TypeVar("D")
 
@@ -95,6 +97,15 @@ class WorkerQueue:
                 self._broken = error
                 raise
 
+    def release(self) -> bool:
+        """End the queue and not its worker; False, and nothing ended, while the worker works."""
+        try:
+            self.submit(lambda: None).result(timeout=RELEASE)
+        except TimeoutError:
+            return False
+        self._executor.shutdown(wait=True)
+        return self._broken is None
+
     def close(self) -> None:
         """Drop what was not begun, and kill the worker: a call under way fails at once."""
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -109,6 +120,8 @@ class WorkerQueues:
         self.settings = settings
         self._clock = clock
         self._queues: dict[str, WorkerQueue] = {}
+        self._pool = lent_pool()
+        self._borrowed: dict[str, tuple[str, str, ProcessWorkerClient]] = {}  # by queue
 
     def get(
         self, name: str, kind: str, *, limit: float | None = None, spec: str | None = None
@@ -121,8 +134,17 @@ class WorkerQueues:
         """
         if name not in self._queues:
             seconds = self.settings.limit if limit is None else limit
-            self._queues[name] = WorkerQueue(name, self._worker(kind, spec), self._clock, seconds)
+            worker = self._lent(name, kind, spec) or self._worker(kind, spec)
+            self._queues[name] = WorkerQueue(name, worker, self._clock, seconds)
         return self._queues[name]
+
+    def _lent(self, name: str, kind: str, spec: str | None) -> WorkerClient | None:
+        """A worker of the pool, where there is one and it serves this kind."""
+        if self._pool is None or kind not in KINDS or self.settings.in_process:
+            return None
+        worker = self._pool.take(kind, spec or "", self.settings.threads)
+        self._borrowed[name] = (kind, spec or "", worker)
+        return worker
 
     def _worker(self, kind: str, spec: str | None) -> WorkerClient:
         threads = self.settings.threads
@@ -140,8 +162,12 @@ class WorkerQueues:
 
     def close(self) -> None:
         """End every worker."""
-        for queue in self._queues.values():
-            queue.close()
+        for name, queue in self._queues.items():
+            if name in self._borrowed and self._pool is not None and queue.release():
+                kind, spec, worker = self._borrowed[name]
+                self._pool.keep(kind, spec, self.settings.threads, worker)
+            else:
+                queue.close()
 
 
 STAGES = ("import", "build", "export", "native", "oracle", "runtime")

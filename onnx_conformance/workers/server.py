@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from onnx_conformance.core.errors import ConformanceError
+from onnx_conformance.core.extras import EXTRAS, remedy
 from onnx_conformance.core.wire import pack, unpack
 from onnx_conformance.workers.backends import backend_of
 
@@ -51,6 +52,8 @@ def serve(channel: Any, kind: str, threads: int) -> None:
     try:
         backend = make_backend(kind, threads)
     except Exception as error:  # noqa: BLE001 - an import can fail in any way
+        if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+            error.msg = f"{error.msg}; {remedy(error.name)}"
         channel.send(failure(error))
         return
     channel.send(("ok", None))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from onnx_conformance.core.files import ROOT
 from studies.sabotage.judging import SHOWN, Outcome
+from tests.meta.running import ROOT
 
 DOCUMENT = ROOT / "docs" / "sabotage.md"
 HEAD = """\

@@ -28,7 +28,7 @@ from scipy import stats
 
 from onnx_conformance.catalog.frameworks import EAGER
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.core.files import ROOT, TOLERANCES
+from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
@@ -44,6 +44,7 @@ from onnx_conformance.perf.latency.timed_sessions import TimedSessions
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.worker_queue import Clock
+from tests.meta.running import ROOT
 
 CASES = {
     "simple_net": Case("simple_net", "torch_torchscript", 23, "cpu"),

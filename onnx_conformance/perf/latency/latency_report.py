@@ -6,12 +6,12 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import Any
 
 import pytest
 
-from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import refuse_unwritable
 from onnx_conformance.perf.latency import latency_document as documents
 from onnx_conformance.perf.latency.latency_document import (
@@ -44,6 +44,7 @@ class LatencyReport:
         self._reporter: Any = None
         self._document: dict[str, Any] | None = None
         self._problem = ""
+        self._page = "no page"
 
     # -- while it runs -------------------------------------------------------------------
 
@@ -115,12 +116,19 @@ class LatencyReport:
         )
         try:
             documents.write_json(self._document, self._run.timing.json)
-            import_module("onnx_conformance.perf.latency.latency_page").write(
-                self._document, self._run.timing.html
-            )
+            self._write_page(self._document)
         except UsageError as error:
             self._problem = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def _write_page(self, document: dict[str, Any]) -> None:
+        """Write the page, or note why there is none."""
+        target = self._run.timing.html
+        try:
+            page_module("onnx_conformance.perf.latency.latency_page").write(document, target)
+            self._page = f"page: {target}"
+        except CapabilityMissing as missing:
+            self._page = f"no page: {missing}"
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None]:
@@ -147,7 +155,7 @@ class LatencyReport:
             reporter.write_line(self._problem, red=True, bold=True)
         bad = bool(document["exit_status"] or self._problem)
         reporter.write_line(document["sentence"], bold=True, red=bad, green=not bad)
-        reporter.write_line(f"page: {self._run.timing.html}   data: {self._run.timing.json}")
+        reporter.write_line(f"{self._page}   data: {self._run.timing.json}")
 
 
 def _of_latency(report: pytest.TestReport) -> bool:

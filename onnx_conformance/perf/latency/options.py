@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import LEVELS
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
 
@@ -47,8 +47,8 @@ class Timing:
     seconds: float = 6.0
     cpus: tuple[int, ...] = ()
     minimum_speedups: str = ""
-    json: Path = ROOT / ".conformance" / "latency.json"
-    html: Path = ROOT / ".conformance" / "latency.html"
+    json: Path = Path("latency.json")
+    html: Path = Path("latency.html")
 
 
 def add_timing_options(group: Any) -> None:
@@ -98,13 +98,13 @@ def add_timing_options(group: Any) -> None:
     group.addoption(
         "--latency-json",
         metavar="FILE",
-        default=str(Timing.json),
+        default=str(project().outputs / Timing.json),
         help="timings as data (default: .conformance/latency.json)",
     )
     group.addoption(
         "--latency-html",
         metavar="FILE",
-        default=str(Timing.html),
+        default=str(project().outputs / Timing.html),
         help="timings as a page (default: .conformance/latency.html)",
     )
 

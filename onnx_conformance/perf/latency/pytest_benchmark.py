@@ -72,7 +72,7 @@ FILTERS: tuple[tuple[Action, str], ...] = (
 NAMED = 3  # benchmarks that a sentence names
 OF_TWO_RUNS = (
     "compared: absolute times of two runs; a limit of 5 % on them alarms on 15–27 % of identical "
-    "code. `make gate` measures both sides in one session"
+    "code. The gate (--gate=BASELINE) measures both sides in one session"
 )
 GATES_NOTHING = f"--benchmark-compare without {FAIL} gates nothing"
 # Options that choose which benchmarks run.

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from onnx_conformance.catalog.models import Declaration, declaring
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import PACKAGE, ROOT
+from onnx_conformance.core.files import INSTALLED, PACKAGE
 
 
 @cache
@@ -64,11 +64,16 @@ def _guarded(what: str, load: Callable[[], None]) -> None:
     except (Exception, SystemExit) as error:
         raise UsageError(
             f"{what} cannot be imported: {type(error).__name__}: {error}{_where(error)}; to see "
-            f"more, run it by itself: PYTHONPATH={ROOT} {sys.executable} {what}"
+            f"more, run it by itself: {_library()}{sys.executable} {what}"
             if what.endswith(".py")
             else f"{what} cannot be imported: {type(error).__name__}: {error}{_where(error)}; run "
             "it by itself with this environment's Python"
         ) from error
+
+
+def _library() -> str:
+    """What a shell needs before a command that imports this library: nothing, once installed."""
+    return "" if INSTALLED else f"PYTHONPATH={PACKAGE.parent} "
 
 
 def _where(error: BaseException) -> str:
@@ -89,9 +94,7 @@ def is_user_code(file: str) -> bool:
         return False
     paths = sysconfig.get_paths()
     theirs = [Path(paths[key]) for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return not any(
-        path.is_relative_to(p) for p in [*theirs, PACKAGE, ROOT / "fixtures", Path(sys.prefix)]
-    )
+    return not any(path.is_relative_to(place) for place in (*theirs, PACKAGE, Path(sys.prefix)))
 
 
 def user_sources() -> Iterator[Path]:

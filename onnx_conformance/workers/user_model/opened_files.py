@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.files import PACKAGE
 from onnx_conformance.core.store import file_digest
 
 _CODE = (".py", ".pyc", ".pyi", ".so", ".pth")
@@ -100,7 +100,7 @@ def data_files(names: set[str]) -> list[Path]:
     """Those that are data: neither code nor part of Python, of installed packages or of ours."""
     paths = sysconfig.get_paths()
     known = [Path(paths[key]) for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    known += [ROOT / "fixtures", Path(sys.prefix), Path(sys.base_prefix)]
+    known += [PACKAGE, Path(sys.prefix), Path(sys.base_prefix)]
     known += [place.resolve() for place in known]  # an environment may be a link to another
     system = tuple(map(Path, ("/proc", "/sys", "/dev", "/etc", "/usr")))
     return [

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnx_conformance.core.budget import ULP, Reference, liveness, movements, stack, worst_score
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
+from tests.meta.running import ROOT
 
 RULE = load_tolerances(ROOT / "tolerances.yaml").defaults["error_budget"]
 LINEAR = (TensorSpec("output", ("batch", 6)),)

@@ -13,7 +13,7 @@ import pytest
 
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.store import CorruptEntryWarning, Store, file_digest, key_of
-from onnx_conformance.session.worker_client import ROOT
+from tests.meta.running import ROOT
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.core.tolerances import KEYS, load_tolerances
+from tests.meta.running import ROOT
 
 SHIPPED = ROOT / "tolerances.yaml"
 CASE = Case("resnet18", "torch_dynamo", 18, "cpu")

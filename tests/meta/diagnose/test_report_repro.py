@@ -25,7 +25,6 @@ from onnx_conformance.checks.robustness import check_empty_batch, check_nonfinit
 from onnx_conformance.checks.structure import check_opset
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.errors import ConformanceError, StageFailure
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.results import failed
 from onnx_conformance.core.settings import Settings
@@ -34,6 +33,7 @@ from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.bundle import scrub, write_bundle
 from onnx_conformance.inputs.families import pinned
 from onnx_conformance.session.subject import Answer, Artifact, SessionInfo
+from tests.meta.running import ROOT
 
 RNG = np.random.default_rng(5)
 WEIGHT = RNG.standard_normal((8, 6)).astype(np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from onnx_conformance.core.files import ROOT
+from tests.meta.running import ROOT
 
 PAGES = sorted(
     path.relative_to(ROOT)

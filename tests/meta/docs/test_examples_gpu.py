@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from onnx_conformance.core.files import ROOT
-from tests.meta.running import environment_of_a_run
+from tests.meta.running import ROOT, environment_of_a_run
 
 SCRIPT = ROOT / "examples" / "gpu" / "check.sh"
 

@@ -11,9 +11,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import MIDDLE, Axis
-from tests.meta.running import run_suite
+from tests.meta.running import ROOT, run_suite
 
 EXAMPLES = ROOT / "examples" / "models"
 PAGE = (EXAMPLES / "README.md").read_text()

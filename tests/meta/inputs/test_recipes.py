@@ -22,8 +22,8 @@ from onnx_conformance.inputs.recipes import (
     calibration_batch,
 )
 from onnx_conformance.inputs.strategies import LARGEST_BATCH, foresee, new_recipes, recipes
-from onnx_conformance.plugin.options import PROFILES
-from onnx_conformance.session.worker_client import ROOT
+from onnx_conformance.plugin.profiles import PROFILES
+from tests.meta.running import ROOT
 
 INPUTS = (TensorSpec("image", ("batch", 3, 16, 16)), TensorSpec("flat", ("batch", 10), "float64"))
 

@@ -10,9 +10,9 @@ import pytest
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.checks.required import required_checks
 from onnx_conformance.core.domains import Integers
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.report.document import required_tests
+from tests.meta.running import ROOT
 
 CASE = "simple_net-torch_torchscript-opset14-cpu"
 TESTS = {  # the check of a test whose name is not the check's

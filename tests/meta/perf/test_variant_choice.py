@@ -8,6 +8,7 @@ from onnx_conformance.cli import suite
 from onnx_conformance.cli import variants as tool
 from onnx_conformance.cli.terminal import guarded
 from onnx_conformance.cli.variants import main, table
+from onnx_conformance.core.project import Project
 from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.variants.choice import PLAIN, answer, front, join, slower
 from onnx_conformance.perf.variants.variants_page import render
@@ -174,7 +175,7 @@ def test_a_run_that_is_red_without_a_red_variant_is_no_success(
     latency = {"rows": [row("", 2.0, 1.0)], "exit_status": timed, **around}
     monkeypatch.setattr(suite, "run_checks", lambda folder, options: judged)
     monkeypatch.setattr(suite, "time", lambda folder, options: latency)
-    monkeypatch.setattr(tool, "FOLDER", tmp_path)
+    monkeypatch.setattr(tool, "project", lambda: Project(tmp_path))
     assert main(["simple_net"]) == wanted
 
 

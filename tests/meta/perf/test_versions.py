@@ -7,7 +7,7 @@ from onnx_conformance.cli import environments, suite
 from onnx_conformance.cli.terminal import guarded
 from onnx_conformance.cli.versions import main, table
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.project import Project
 from onnx_conformance.perf.versions.version_answer import (
     answers,
     headline,
@@ -18,6 +18,7 @@ from onnx_conformance.perf.versions.version_answer import (
 )
 from onnx_conformance.perf.versions.version_comparison import join
 from onnx_conformance.perf.versions.versions_page import render
+from tests.meta.running import ROOT
 
 NOISE = np.random.default_rng(0).uniform(0.97, 1.03, (2, 30))
 HERE, OLD, NEW = "cpu", "ort-1", "ort-2"
@@ -234,7 +235,7 @@ def test_a_version_that_does_not_exist_is_one_line(capsys, monkeypatch, tmp_path
 
     monkeypatch.setattr(environments, "install", refuse)
     monkeypatch.setattr(environments.venv, "create", lambda home, **_: None)
-    monkeypatch.setattr(environments, "FOLDER", tmp_path)
+    monkeypatch.setattr(environments, "project", lambda: Project(tmp_path))
     assert guarded("versions", lambda: main(["9.9.9"])) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line == "versions: pip cannot install onnxruntime==9.9.9"

@@ -15,11 +15,10 @@ from hypothesis import settings
 from onnx_conformance.api import CaseVerdict, Certification, certify
 from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.results import failed, passed, skipped
 from onnx_conformance.core.spec import Case
 from onnx_conformance.session.worker_queue import WorkerQueue
-from tests.meta.running import run_suite
+from tests.meta.running import ROOT, run_suite
 
 CASE = Case("simple_net", "torch_dynamo", 18, "cpu")
 ENOUGH = 5  # calls of a worker: sessions opened, all inputs, repeats, refusals

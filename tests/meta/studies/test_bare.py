@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from onnx_conformance.core.files import ROOT
+from tests.meta.running import ROOT
 
 
 def test_the_bare_script_runs():

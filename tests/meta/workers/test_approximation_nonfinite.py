@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from onnx_conformance.checks.robustness import check_empty_batch, check_nonfinite
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.families import POISONS
 from onnx_conformance.session.subject import Answer, SessionInfo
+from tests.meta.running import ROOT
 
 MODEL = ModelSpec(
     name="pool",

@@ -17,9 +17,8 @@ from onnx_conformance.core.custom_operators import (
     operators_of,
 )
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.session.worker_client import ProcessWorkerClient
-from tests.meta.running import run_suite
+from tests.meta.running import ROOT, run_suite
 
 EXAMPLES = ROOT / "examples" / "custom_operators"
 PAGE = (ROOT / "docs" / "custom-operators.md").read_text()

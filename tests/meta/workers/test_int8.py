@@ -13,7 +13,6 @@ from onnx_conformance.checks.quantisation import check_composition, check_sqnr
 from onnx_conformance.checks.task import check_task
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import ROOT
 from onnx_conformance.core.spec import Case, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
@@ -24,7 +23,7 @@ from onnx_conformance.inputs.typical import (
     user_inputs,
 )
 from onnx_conformance.session.subject import Answer
-from tests.meta.running import run_suite
+from tests.meta.running import ROOT, run_suite
 
 JUDGED = ("tests/test_structure.py", "tests/test_function.py", "tests/test_quantised.py")
 PLUGIN = ("-p", "tests.meta.plugins.bad_variants")

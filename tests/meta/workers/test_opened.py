@@ -3,7 +3,7 @@
 import sys
 from types import SimpleNamespace
 
-from onnx_conformance.core.files import ROOT
+from onnx_conformance.core.files import PACKAGE
 from onnx_conformance.workers.user_model.opened_files import data_files, opened_files
 
 
@@ -22,7 +22,7 @@ def test_files_that_are_read_are_noticed_and_those_that_are_written_are_not(tmp_
 def test_code_and_files_of_python_and_of_the_suite_are_no_data(tmp_path):
     code = tmp_path / "module.py"
     code.touch()
-    kept = [code, ROOT / "fixtures" / "known_failures.yaml", tmp_path, tmp_path / "gone"]
+    kept = [code, PACKAGE / "core" / "limits.yaml", tmp_path, tmp_path / "gone"]
     assert data_files({str(path) for path in (*kept, sys.executable)}) == []
 
 

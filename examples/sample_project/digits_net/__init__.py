@@ -1,0 +1,1 @@
+"""A small classifier and its export to ONNX."""

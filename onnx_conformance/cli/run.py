@@ -1,0 +1,159 @@
+"""``onnx-conformance run``, ``bench`` and ``gate``: pytest on the conformance tests.
+
+What stands alone is sorted: Python files with models, ONNX files and folders of them, test ids,
+names of models. Every option goes to pytest as it is.
+
+Exit status: pytest's, and 5 where nothing reached a verdict (README, "Exit status").
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import INSTALLED, PACKAGE, SUITE
+from onnx_conformance.plugin.options import add_options
+
+SETTINGS = PACKAGE / "plugin" / "suite.ini"
+TESTS = SUITE if INSTALLED else PACKAGE.with_name("tests")
+# The tests of each command, where none is named, and the options that belong to it.
+FILES = {"run": (), "bench": ("test_latency.py",), "gate": ("test_gate.py",)}
+BAD_INPUT = 4  # pytest's own status of it
+OPTIONS = {"run": (), "bench": ("--benchmark-only",), "gate": ()}
+# pytest's own options, and its plugins', whose value may be the next word.
+VALUED_ELSEWHERE = frozenset(
+    [
+        "-k",
+        "-m",
+        "-n",
+        "-p",
+        "-o",
+        "-r",
+        "-W",
+        "-c",
+        "--tb",
+        "--maxfail",
+        "--deselect",
+        "--durations",
+        "--dist",
+        "--rootdir",
+        "--junitxml",
+        "--junit-xml",
+        "--log-file",
+        "--log-level",
+        "--basetemp",
+        "--override-ini",
+        "--pythonwarnings",
+        "--tx",
+        "--hypothesis-profile",
+        "--hypothesis-seed",
+        "--numprocesses",
+        "--color",
+        "--capture",
+        "--ignore",
+        "--verbosity",
+        "--benchmark-json",
+        "--benchmark-storage",
+        "--benchmark-name",
+        "--benchmark-sort",
+    ]
+)
+
+
+@dataclass
+class _Valued:
+    """Stands in for pytest's option group: which options take the word that follows them?"""
+
+    names: set[str] = field(default_factory=set)
+
+    def addoption(self, *names: str, **settings: Any) -> None:
+        """Note an option that takes a value."""
+        if settings.get("action", "store") in ("store", "append"):
+            self.names.update(names)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run pytest, the first argument being the command's name."""
+    command, *words = arguments
+    try:
+        found = pytest_arguments(words, FILES[command], OPTIONS[command])
+    except UsageError as error:  # what the project says in pyproject.toml
+        print(f"ERROR: {error}", file=sys.stderr)
+        return BAD_INPUT
+    return pytest_status(found)
+
+
+def pytest_arguments(
+    words: Sequence[str], files: Sequence[str] = (), options: Sequence[str] = ()
+) -> list[str]:
+    """pytest's arguments for a run of the conformance tests.
+
+    Args:
+        words: what the user wrote: options as pytest takes them, files, test ids and models.
+        files: names of test files, where the words name no test; all where it is empty.
+        options: what the command adds.
+    """
+    chosen, tests = [*options], []
+    valued = _valued()
+    before = ""
+    for word in words:
+        if word.startswith("-") or before in valued:
+            chosen.append(word)
+        elif (test := _test_of(word)) is not None:
+            tests.append(test)
+        else:
+            chosen.append(_option_of(word))
+        before = word
+    return [*_settings(), *(tests or _places(files)), *chosen]
+
+
+def pytest_status(arguments: Sequence[str]) -> int:
+    """Run pytest in a process of its own, which has the terminal; its exit status."""
+    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest ends by it, and reports
+    try:
+        status = process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return status if status >= 0 else 128 - status  # ended by a signal, as a shell tells it
+
+
+def _valued() -> set[str]:
+    group = _Valued()
+    add_options(group)
+    return group.names | VALUED_ELSEWHERE
+
+
+def _settings() -> list[str]:
+    """Where the suite is installed, its own settings: those of a user's pytest are not for it."""
+    return ["-c", str(SETTINGS), f"--rootdir={TESTS}"] if INSTALLED else []
+
+
+def _places(files: Sequence[str]) -> list[str]:
+    if files:
+        return [str(TESTS / name) for name in files]
+    return [str(TESTS), *([] if INSTALLED else [f"--ignore={TESTS / 'meta'}"])]
+
+
+def _test_of(word: str) -> str | None:
+    """A test's id, or a test file of the suite, as pytest finds it; None for any other word."""
+    place, colons, name = word.partition("::")
+    known = TESTS / Path(place).name
+    if known.is_file() and (colons or not Path(place).is_file() or known.samefile(place)):
+        return f"{known}{colons}{name}"
+    return None
+
+
+def _option_of(word: str) -> str:
+    """The option that a word stands for."""
+    if word.endswith(".onnx") or Path(word).is_dir():
+        return f"--artifact={word}"
+    if word.endswith(".py"):
+        return f"--models-from={word}"
+    return f"--model={word}"

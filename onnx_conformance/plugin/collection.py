@@ -1,0 +1,205 @@
+"""Which tests a run holds, case by case, and in which order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+from _pytest.mark import ParameterSet
+
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.internal_errors import attempted
+from onnx_conformance.core.spec import Case
+from onnx_conformance.inputs.families import replayed
+from onnx_conformance.inputs.photographs import photographs
+from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.plugin.state import (
+    PENDING,
+    RUN,
+    KnownRed,
+    collector_of,
+    conformance_session,
+    gpu_mark,
+)
+from onnx_conformance.session.known_failures import find
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a conformance test the cases that it is for."""
+    marker = metafunc.definition.get_closest_marker("check")
+    if marker is None:
+        return
+    run = metafunc.config.stash[RUN]
+    if "pinned_name" in metafunc.fixturenames:  # found recipes are for some models
+        metafunc.parametrize(
+            ("subject", "pinned_name"),
+            [
+                pytest.param(
+                    case,
+                    name,
+                    id=f"{case.id}-{name}",
+                    marks=_case_marks(run, case, marker.args[0]),
+                )
+                for case in _cases(run, marker)
+                for name in replayed(case.model, run.settings.seed)
+            ],
+            indirect=["subject"],
+            scope="session",
+        )
+    elif "subject" in metafunc.fixturenames:
+        metafunc.parametrize(
+            "subject",
+            [
+                pytest.param(case, id=case.id, marks=_case_marks(run, case, marker.args[0]))
+                for case in _cases(run, marker)
+            ],
+            indirect=True,
+            scope="session",
+        )
+    if "photograph" in metafunc.fixturenames:
+        metafunc.parametrize("photograph", _photographs(run))
+
+
+def _photographs(run: PerfRun) -> list[ParameterSet]:
+    """The photographs to look at; one that is skipped where the bundled ones are not installed."""
+    try:
+        return [pytest.param(found, id=found.name) for found in photographs(run.images)]
+    except CapabilityMissing as missing:
+        return [pytest.param(None, id="none", marks=pytest.mark.skip(reason=str(missing)))]
+
+
+def _cases(run: PerfRun, marker: pytest.Mark) -> list[Case]:
+    """The cases of a test: its own, where the run's choice admits them, or those of the run.
+
+    ``where(model, weights)`` says which models a test is for.
+    """
+    own = map(run.selection.placed, marker.kwargs.get("cases", run.cases))
+    cases = [case for case in own if run.selection.admits(case)]
+    if marker.args[0] in CHECKS:
+        check = CHECKS[marker.args[0]]
+        cases = [case for case in cases if check.suits(resolve_model(case.model), case)]
+    where = marker.kwargs.get("where")
+    if where is None:
+        return cases
+    return [case for case in cases if where(resolve_model(case.model), run.settings.weights)]
+
+
+def _case_marks(run: PerfRun, case: Case, check: str) -> list[pytest.MarkDecorator]:
+    marks = gpu_mark(case)
+    known = find(run.known_failures, case, check)
+    if known is not None:
+        marks.append(pytest.mark.xfail(reason=str(known), strict=True, raises=KnownRed))
+    return marks
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Drawn inputs follow from the run's seed."""
+    function = getattr(item, "obj", None)
+    if function is None or not item.get_closest_marker("check"):
+        return
+    if hypothesis.is_hypothesis_test(function):
+        hypothesis.seed(item.config.stash[RUN].settings.seed)(function)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Iterator[None]:
+    """Case by case: a case's verdict is complete early, and its session open once.
+
+    Within a case the checks of the file come first: they cost least and say most.
+    """
+    homeless = [item for item in items if _left_out(item)]
+    if homeless:
+        items[:] = [item for item in items if item not in homeless]
+        config.hook.pytest_deselected(items=homeless)
+    yield
+    order: dict[Case | None, int] = {
+        case: place for place, case in enumerate(config.stash[RUN].cases)
+    }
+    for item in items:
+        order.setdefault(case_of(item), len(order))  # cases that a test brought itself
+    rank = {name: place for place, name in enumerate(CHECKS)}
+    items.sort(
+        key=lambda item: (order[case_of(item)], rank[check_of(item)] if case_of(item) else 0)
+    )
+
+
+def _left_out(item: pytest.Item) -> bool:
+    """A test that no case or row of this run is for, or that only timings keep out."""
+    gated, gate = item.get_closest_marker("gate"), item.config.stash[RUN].gate
+    if gated or gate:
+        return not (gated and gate)
+    if item.get_closest_marker("latency"):
+        timing = item.config.stash[RUN].timing
+        floors = "required" in getattr(item, "fixturenames", ())
+        return not timing.wanted or (floors and not timing.minimum_speedups)
+    if item.config.getoption("benchmark_only", None):
+        return True
+    return bool(item.get_closest_marker("check")) and case_of(item) is None
+
+
+def left_out(run: PerfRun, framework: str) -> bool:
+    """Whether --framework names others; what needs no framework is never left out."""
+    return bool(run.frameworks) and framework not in (*run.frameworks, "python", "onnx")
+
+
+def case_of(item: pytest.Item) -> Case | None:
+    """The case of a conformance test, or None for any other."""
+    if item.get_closest_marker("check") is None:
+        return None
+    case = getattr(item, "callspec").params.get("subject")  # noqa: B009 - only functions have it
+    return case if isinstance(case, Case) else None
+
+
+def check_of(item: pytest.Item) -> str:
+    """The name of a conformance test's check."""
+    marker = item.get_closest_marker("check")
+    assert marker is not None
+    return str(marker.args[0])
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What the selected tests will need is asked of the workers now."""
+    if session.config.option.collectonly:
+        return
+    needs: dict[Case, set[str]] = {}
+    counts: Counter[Case] = Counter()
+    for item in session.items:
+        case, marker = case_of(item), item.get_closest_marker("check")
+        if case is not None and marker is not None:
+            families = marker.kwargs.get("input_sets", CHECKS[marker.args[0]].input_sets)
+            needs.setdefault(case, set()).update(families)
+            counts[case] += 1
+    try:
+        collector_of(session.config).begin(counts)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    run = session.config.stash[RUN]
+    wanted = {
+        case: families
+        for case, families in needs.items()
+        if not left_out(run, resolve_model(case.model).framework)
+    }
+    if not (wanted and run.settings.ahead):
+        return
+    if hasattr(session.config, "workerinput"):
+        session.config.stash[PENDING] = wanted
+    else:
+        # what cannot be computed ahead fails once more, and is told, in the test that needs it
+        attempted(lambda: conformance_session(session.config).plan(wanted), "compute ahead")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of ``-n N`` alone; who names another ``--dist`` gets it."""
+    if config.getvalue("dist") != "load":
+        return None
+    from onnx_conformance.plugin.distribution import ConformanceScheduling
+
+    return ConformanceScheduling(config, log, config.stash[RUN].cases)

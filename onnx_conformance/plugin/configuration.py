@@ -1,0 +1,101 @@
+"""The suite's options, markers and profiles; a run is decided before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from onnx_conformance.catalog.models import MODELS, resolve_model
+from onnx_conformance.checks.evidence import Evidence
+from onnx_conformance.checks.upstream_faults import shipped_faults
+from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.files import PROGRAM
+from onnx_conformance.core.project import project
+from onnx_conformance.diagnose.messages import header
+from onnx_conformance.diagnose.on_failure import Explainer
+from onnx_conformance.inputs.found_recipes import found_recipes
+from onnx_conformance.plugin import options as conformance_options
+from onnx_conformance.plugin import profiles
+from onnx_conformance.plugin.collection import case_of, left_out
+from onnx_conformance.plugin.collector import Collector
+from onnx_conformance.plugin.run import make_run
+from onnx_conformance.plugin.state import (
+    EVIDENCE,
+    EXPLAINER,
+    RED_CASES,
+    RUN,
+    collector_of,
+    conformance_session,
+)
+from onnx_conformance.session.worker_queue import Clock
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the suite's options, in a group of their own."""
+    try:
+        conformance_options.add_options(parser.getgroup("conformance", "onnx-conformance"))
+    except UsageError as error:  # what the project says in pyproject.toml
+        raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Read and validate what was asked for."""
+    config.addinivalue_line("markers", "gpu: needs a GPU execution provider")
+    config.addinivalue_line("markers", "gate: compares with a baseline; runs with --gate")
+    config.addinivalue_line("markers", "latency: times; runs when timings are asked for")
+    config.addinivalue_line(
+        "markers",
+        "check(name, inputs=None, cases=None, where=None): a test's conformance check, and, where "
+        "not the usual, its input families, its cases, and which models it is for",
+    )
+    try:
+        project().load()
+        profiles.register_profiles(Path(config.getoption("cache_dir")))
+        profiles.load_profile(profile_of(config))
+        config.stash[RUN] = make_run(config)
+        found_recipes("")  # a malformed file is told before anything starts
+        shipped_faults()
+        _refuse_no_model(config)
+    except (CapabilityMissing, UsageError) as error:
+        raise pytest.UsageError(str(error)) from error
+    config.stash[EVIDENCE] = Evidence()
+    config.stash[RED_CASES] = {}
+    config.stash[EXPLAINER] = Explainer(config.stash[RUN].localize)
+    clock = Clock()
+    collector = Collector(config, config.stash[RUN], clock)
+    config.pluginmanager.register(collector, "conformance-report")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """What shapes this run."""
+    return header(config.stash[RUN], profile_of(config))
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """What the probes of the collected cases' providers found: of no other is one asked."""
+    if config.option.collectonly:
+        return []
+    run = config.stash[RUN]
+    cases = [case for case in map(case_of, items) if case is not None]
+    judged = [case for case in cases if not left_out(run, resolve_model(case.model).framework)]
+    names = dict.fromkeys(case.provider for case in judged)
+    told = [f"{name}: {conformance_session(config).probe(name).words}" for name in names]
+    collector_of(config).told.update(told)
+    return [f"provider {words}" for words in told]
+
+
+def profile_of(config: pytest.Config) -> str:
+    """The Hypothesis profile: ours by default, also where Hypothesis would choose by itself."""
+    return str(config.getoption("hypothesis_profile", None) or "default")
+
+
+def _refuse_no_model(config: pytest.Config) -> None:
+    """A project that registers no model must name one."""
+    if not (config.option.help or config.stash[RUN].cases or [*MODELS]):
+        raise UsageError(
+            f"no model to certify: name a Python file with @register_model functions, such as "
+            f"my_models.py ('{PROGRAM} new-model my_net' writes one), or modules that register "
+            "some in [tool.onnx-conformance] register of pyproject.toml"
+        )

@@ -1,0 +1,185 @@
+"""What becomes of a conformance test: passed with evidence, red, known to fail, or skipped."""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Generator
+from typing import cast
+
+import pytest
+
+from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.checks.evidence import (
+    ConformanceFailure,
+    Inconclusive,
+    check_row,
+    edge_finding,
+)
+from onnx_conformance.checks.upstream_faults import explanations_of
+from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, StageFailure
+from onnx_conformance.core.internal_errors import attempted, internal_error, where
+from onnx_conformance.diagnose.bundle import write_bundle
+from onnx_conformance.diagnose.messages import failure_message, reproduce_command
+from onnx_conformance.perf.gate.outcomes import Undecided
+from onnx_conformance.perf.latency.certification import NotProved
+from onnx_conformance.plugin.collection import case_of, check_of, left_out
+from onnx_conformance.plugin.state import (
+    EVIDENCE,
+    EXPLAINER,
+    LAST_OF_CASE,
+    PENDING,
+    RED_CASES,
+    RUN,
+    UPSTREAM,
+    KnownRed,
+    Red,
+    conformance_session,
+)
+from onnx_conformance.session.known_failures import find, operators_of
+from onnx_conformance.session.live_subject import LiveSubject
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Note which test is the last of its case."""
+    item.stash[LAST_OF_CASE] = nextitem is None or case_of(nextitem) != case_of(item)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is left out skips by name; an absent provider in the probe's words; a broken is red."""
+    case = case_of(item)
+    if case is not None:
+        run, framework = item.config.stash[RUN], resolve_model(case.model).framework
+        if left_out(run, framework):
+            pytest.skip(f"{framework}: left out by --framework {' '.join(run.frameworks)}")
+        probe = conformance_session(item.config).probe(case.provider)
+        if not probe.usable:
+            told = f"{case.provider}: {probe.words}"
+            if probe.broken:
+                raise Red(f"{case.id}: {told}", told)
+            pytest.skip(told)
+        red = item.config.stash[RED_CASES].get(case)
+        if red is not None and run.settings.first_finding:
+            pytest.skip(f"not run: {red} is red already (--first-finding)")
+        families = item.config.stash.get(PENDING, {}).pop(case, None)
+        if families is not None:
+            conformance_session(item.config).plan({case: families})
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A stage that failed is red once, in the first test that needed it; absences are skips."""
+    case = case_of(pyfuncitem)
+    if case is None:
+        return (yield from _timed_call(pyfuncitem))
+    collected = pyfuncitem.config.stash[EVIDENCE]
+    collected.begin()
+    try:
+        _subject(pyfuncitem).artifact  # noqa: B018 - without it no verdict is about it
+        result = yield
+    except (CapabilityMissing, Inconclusive) as missing:
+        pytest.skip(str(missing))
+    except unittest.SkipTest as skip:  # Hypothesis' own word for a test of which it ran nothing
+        raise Red(f"{case.id}: {skip}", str(skip)) from None
+    except (ConformanceFailure, StageFailure) as failure:
+        run = pyfuncitem.config.stash[RUN]
+        nodes = operators_of(_subject(pyfuncitem))
+        known = find(run.known_failures, case, check_of(pyfuncitem), nodes)
+        foretold = str(known) if known is not None and known.explains(failure) else ""
+        edge = edge_finding(failure, check_of(pyfuncitem), run.settings.edge_cases, foretold)
+        if edge is not None:
+            collected.amend(edge)
+            _explain(pyfuncitem, failure)
+            pytest.xfail(f"edge finding, which decides nothing: {edge.reason}")
+        if foretold:
+            pyfuncitem.add_marker(pytest.mark.xfail(reason=str(known), raises=KnownRed))
+            raise KnownRed(f"{case.id}: {failure}", str(failure)) from None
+        before = collected.first_report(failure, case, pyfuncitem.nodeid)
+        if before is not None:
+            pytest.skip(f"not reached, as told by {before}: {failure}")
+        command = reproduce_command(run, pyfuncitem.nodeid, case)
+        red = pyfuncitem.config.stash[RED_CASES]
+        red.setdefault(case, check_of(pyfuncitem))
+        divergence = None
+        if isinstance(failure, ConformanceFailure):
+            divergence = pyfuncitem.config.stash[EXPLAINER].explain(failure)
+            collected.amend(failure.result)
+        bundle = None
+        if len(red) <= run.bundles:
+            told = failure
+            bundle = attempted(
+                lambda: write_bundle(run, command, told, divergence), "write a repro bundle"
+            )
+        upstream = _explain(pyfuncitem, failure)
+        message = failure_message(case, failure, command, bundle, upstream)
+        raise Red(message, str(failure)) from None
+    except Exception as error:
+        reason = internal_error(error, check_of(pyfuncitem))
+        if reason is None:
+            raise
+        collected.begin()  # what it recorded before is no verdict
+        pyfuncitem.config.stash[RED_CASES].setdefault(case, check_of(pyfuncitem))
+        command = reproduce_command(pyfuncitem.config.stash[RUN], pyfuncitem.nodeid, case)
+        lines = [f"{case.id}: {reason}", *where(error), f"reproduce: {command}"]
+        raise Red("\n  ".join(lines), reason) from None
+    unheeded = collected.unheeded
+    if unheeded is not None:
+        reason = f"the test passed over a red check: {unheeded.reason}"
+        raise Red(f"{case.id}: {reason}", reason)
+    if not collected.recorded:
+        reason = "the test ended without evidence: it compared nothing"
+        raise Red(f"{case.id}: {reason}", reason)
+    return result
+
+
+def _subject(item: pytest.Item) -> LiveSubject:
+    """The case that a conformance test asked for."""
+    return cast(LiveSubject, getattr(item, "funcargs")["subject"])  # noqa: B009 - of functions alone
+
+
+def _explain(item: pytest.Function, failure: ConformanceError) -> tuple[str, ...]:
+    """What is known upstream of a failure, kept for its row as well; it excuses nothing."""
+    subject, check = _subject(item), check_of(item)
+    told = attempted(lambda: explanations_of(subject, check, failure), "explain a failure") or ()
+    item.stash[UPSTREAM] = told
+    return told
+
+
+def _timed_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """What has no result is red, or skipped for what the machine lacks."""
+    if not (pyfuncitem.get_closest_marker("latency") or pyfuncitem.get_closest_marker("gate")):
+        return (yield)
+    try:
+        return (yield)
+    except (CapabilityMissing, Undecided) as missing:
+        pytest.skip(str(missing))
+    except NotProved as known:
+        pytest.xfail(str(known))
+    except ConformanceError as failure:
+        raise Red(str(failure), str(failure)) from None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Leave a row for the reports in the test's own report, which crosses xdist."""
+    report = yield
+    case = case_of(item)
+    if case is None or (report.when != "call" and report.passed):
+        return report
+    summary = item.config.stash[EVIDENCE].summary() if report.when == "call" else None
+    row = check_row(case, check_of(item), summary, call.duration)
+    if call.excinfo is not None and not row["reason"]:
+        error = call.excinfo.value
+        row["reason"] = error.reason if isinstance(error, Red) else str(error)
+    upstream: tuple[str, ...] = item.stash.get(UPSTREAM, ())
+    row["upstream"] = list(upstream)
+    if item.stash.get(LAST_OF_CASE, False):
+        row["facts"] = conformance_session(item.config).known_facts(case)
+        if case not in item.config.stash[RED_CASES] and report.passed:
+            found = item.config.stash[EXPLAINER].survey(_subject(item))
+            row["facts"]["divergence"] = found.as_dict() if found else None
+        row["probes"] = conformance_session(item.config).known_probes()
+    report.user_properties.append(("conformance", row))
+    return report

@@ -1,0 +1,75 @@
+"""What is loaded in every pytest run of a user's: next to nothing."""
+
+import json
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from onnx_conformance.cli import run
+from tests.meta.running import ROOT
+
+SECONDS = 0.15  # that it may add to the start of pytest
+
+MEASURED = """
+import json, sys, time
+import pytest
+before, started = {*sys.modules}, time.perf_counter()
+import onnx_conformance.plugin
+print(json.dumps([time.perf_counter() - started, sorted({*sys.modules} - before)]))
+"""
+
+
+def test_the_entry_point_imports_itself_alone():
+    command = [sys.executable, "-c", MEASURED]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    seconds, imported = json.loads(ran.stdout)
+    assert imported == ["onnx_conformance", "onnx_conformance.plugin"]
+    assert seconds < SECONDS
+
+
+def test_the_entry_point_is_called_as_its_module():
+    """pytest then loads it once, though a conftest.py names it too."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["pytest11"] == {
+        "onnx_conformance.plugin": "onnx_conformance.plugin"
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["my.py"], ["--models-from=my.py"]),
+        (["--no-cache", "my.py", "-v"], ["--no-cache", "--models-from=my.py", "-v"]),
+        (["--against", "a.onnx", "b.onnx"], ["--against", "a.onnx", "--artifact=b.onnx"]),
+        (["--model", "net", "my.py"], ["--model", "net", "--models-from=my.py"]),
+        (["-k", "my.py", "resnet18"], ["-k", "my.py", "--model=resnet18"]),
+        (["--models-from=a.py"], ["--models-from=a.py"]),
+        (["torchvision:resnet18"], ["--model=torchvision:resnet18"]),
+        (["my.py:net"], ["--model=my.py:net"]),
+    ],
+)
+def test_words_of_the_command_line(words, expected):
+    found = run.pytest_arguments(words)
+    assert found[-len(expected) :] == expected
+    assert str(run.TESTS) in found
+
+
+def test_a_test_id_is_found_by_its_file(tmp_path):
+    words = ["test_function.py::test_liveness[net-cpu]", "my.py"]
+    found = run.pytest_arguments(words)
+    assert f"{run.TESTS}/test_function.py::test_liveness[net-cpu]" in found
+    assert str(run.TESTS) not in found
+
+
+def test_a_folder_of_files_is_judged(tmp_path):
+    assert run.pytest_arguments([str(tmp_path)])[-1] == f"--artifact={tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("command", "file"), [("bench", "test_latency.py"), ("gate", "test_gate.py")]
+)
+def test_commands_of_one_file(command, file):
+    found = run.pytest_arguments(["my.py"], run.FILES[command], run.OPTIONS[command])
+    assert found[0] == str(run.TESTS / file)
