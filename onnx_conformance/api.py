@@ -39,7 +39,7 @@ from onnx_conformance.session.worker_queue import Clock
 
 Spec = TensorSpec | Iterable[TensorSpec] | Mapping[str, Any] | None
 MARKS = {
-    "passed": "proved",
+    "passed": "passed",
     "known_failure": "known failure",
     "failed": "RED",
     "skipped": "skipped",
@@ -110,13 +110,13 @@ class Certification:
         return bool(self.cases) and all(case.verdict == "passed" for case in self.cases)
 
     def require(self) -> None:
-        """Raise AssertionError, with what is wrong, unless everything is proved."""
+        """Raise AssertionError, with what is wrong, unless every case passed every check."""
         if not self.proved:
             raise AssertionError(str(self))
 
     def __str__(self) -> str:
         proved = sum(case.verdict == "passed" for case in self.cases)
-        last = f"{proved} of {len(self.cases)} cases are proved the same function."
+        last = f"{proved} of {len(self.cases)} cases passed every check."
         return "\n".join([*map(str, self.cases), last])
 
 
