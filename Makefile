@@ -45,7 +45,7 @@ help:
 	@echo "    ARGS='--calibration-data=DIR --evaluation-data=OTHER_DIR'   on samples of yours"
 	@echo "  make versions ORT=\"1.24.4 1.28.0\"   may we bump? verdicts and paired speeds of those versions"
 	@echo "  make openvino      the same question of OpenVINO's build of ONNX Runtime"
-	@echo "  make gpu           all that a GPU proves, within 15 minutes: docs/gpu.md"
+	@echo "  make gpu           all checks that need a GPU, within 15 minutes: docs/gpu.md"
 	@echo "Time"
 	@echo "  make bench         native beside ONNX Runtime at batch 1, 4, 8, 16 (8 min)"
 	@echo "  make gate BASELINE=DIR   is today's conversion worse than the one kept by --save-onnx?"
@@ -166,7 +166,7 @@ inspect: $(STAMP)
 doctor: $(STAMP)
 	@$(TOOL) doctor $(ARGS)
 
-# Everything that a GPU proves, within a quarter of an hour: examples/gpu/check.sh says what.
+# All checks that need a GPU, within a quarter of an hour: examples/gpu/check.sh says what.
 gpu: $(STAMP) $(GPU_STAMP)
 	@VENV='$(VENV)' examples/gpu/check.sh
 

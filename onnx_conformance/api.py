@@ -39,7 +39,7 @@ from onnx_conformance.session.worker_queue import Clock
 
 Spec = TensorSpec | Iterable[TensorSpec] | Mapping[str, Any] | None
 MARKS = {
-    "passed": "proved",
+    "passed": "passed",
     "known_failure": "known failure",
     "failed": "RED",
     "skipped": "skipped",
@@ -123,7 +123,7 @@ class Certification:
         return bool(self.cases) and all(case.verdict == "passed" for case in self.cases)
 
     def require(self) -> None:
-        """Do nothing where everything is proved.
+        """Do nothing where every case passed every check.
 
         Raises:
             AssertionError: which checks of which cases are red or were not run, and what to do.
@@ -144,7 +144,7 @@ class Certification:
 
     def __str__(self) -> str:
         proved = sum(case.verdict == "passed" for case in self.cases)
-        last = f"{proved} of {len(self.cases)} cases are proved the same function."
+        last = f"{proved} of {len(self.cases)} cases passed every check."
         return "\n".join([*map(str, self.cases), last])
 
 

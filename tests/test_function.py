@@ -25,7 +25,7 @@ def test_liveness(subject, evidence):
 
 
 @pytest.mark.check("error_budget", input_sets=("pinned",))
-def test_pinned_feed(subject, evidence, pinned_name):
+def test_pinned_inputs(subject, evidence, pinned_name):
     recipe = replayed(subject.model.name, subject.seed)[pinned_name]
     evidence(subject, explained(check_error_budget, subject, recipe))
 
@@ -33,7 +33,7 @@ def test_pinned_feed(subject, evidence, pinned_name):
 @pytest.mark.check("error_budget", input_sets=("drawn",))
 @settings(phases=PHASES)
 @given(recipe=new_recipes())
-def test_drawn_feed(subject, evidence, recipe):
+def test_drawn_inputs(subject, evidence, recipe):
     evidence(subject, shrunk(check_error_budget, subject, recipe))
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # One CI run, the same on every machine: certify, then keep a baseline or gate against it.
 #
-#   main branch     make conformance; its artifacts become the baseline if everything was proved
+#   main branch     make conformance; its artifacts become the baseline if everything passed
 #   other branches  make conformance, then make gate against the main branch's baseline
 #
-# Exit status: 0 everything was proved and, beside a baseline, nothing is slower; 1 otherwise.
+# Exit status: 0 everything passed and, beside a baseline, nothing is slower; 1 otherwise.
 #
 # Variables, all optional:
 #   BRANCH            the branch that is judged           (default: the one checked out)
@@ -12,7 +12,7 @@
 #   OUT               reports, artifacts, summary.md      (default: .conformance/ci)
 #   BASELINE          the artifacts to gate against       (default: $OUT/baseline)
 #   CONFORMANCE_ARGS  more pytest options for conformance (such as --provider=cpu)
-#   REQUIRE           providers on which a case must be proved, by spaces (default: cpu)
+#   REQUIRE           providers on which a case must pass every check, by spaces (default: cpu)
 #   GATE_ARGS         more pytest options for the gate    (such as --gate-strict)
 #   FIRST_RUN         yes: a branch without a baseline is certified and not gated
 #   SUITE             the suite's checkout                (default: two folders above this file)
@@ -71,7 +71,7 @@ prepare() {
     trap publish EXIT
 }
 
-required() { # an option for each provider that must have proved a case
+required() { # an option for each provider on which a case must have passed
     # shellcheck disable=SC2086 # names by spaces
     printf -- '--require=%s ' $REQUIRE
 }
@@ -89,7 +89,7 @@ certify() {
     if [[ -f $OUT/conformance.json ]]; then
         found=$(verdict)
     fi
-    if [[ $status != 0 || $found != proved ]]; then
+    if [[ $status != 0 || $found != passed ]]; then
         red "conformance gave status $status and the verdict '$found', so nothing was gated and \
 the baseline is as it was. See the report, or the log if there is none."
     fi
@@ -109,7 +109,7 @@ keep_baseline() {
     fi
     mv "$CANDIDATE" "$BASELINE"
     rm -rf "$BASELINE.old"
-    tell "Everything was proved: these artifacts are the new baseline."
+    tell "Everything passed: these artifacts are the new baseline."
 }
 
 gate() {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a GPU proves, in one run of about 15 minutes: `make gpu`. Each step has a limit, one that fails
+# The checks that need a GPU, in one run of about 15 minutes: `make gpu`. Each step has a limit, one that fails
 # stops no other, and everything lands in one folder; paste its summary.md.
 #
 #   versions   the GPU, its driver, the packages

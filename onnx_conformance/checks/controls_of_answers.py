@@ -77,7 +77,7 @@ def leaks_between_samples(subject: Subject, folder: Path) -> Subject:
 
 @register_control(unoptimised="with ONNX Runtime's graph optimisation off")
 def right_after_optimisation(subject: Subject, folder: Path) -> Subject:
-    """What is written is a thousandth too large, which a fusion mends."""
+    """What is written is a thousandth too large, which a fusion fixes."""
 
     def unoptimised(inputs: Inputs) -> Answer:
         outputs = subject.run(inputs).outputs

@@ -16,7 +16,7 @@ from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.session.subject import Subject
 
-# The checks, by option, that show that it keeps its promise and is the same function.
+# The checks, by option, that show that it was applied and that the file is the same function.
 OWED = {
     "no_params": ("weight_inputs",),
     "no_folding": ("folding", "error_budget"),

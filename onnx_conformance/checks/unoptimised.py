@@ -1,6 +1,6 @@
 """The check of the file as it is written: with ONNX Runtime's graph optimisation off.
 
-A fusion may mend a wrong file: a LayerNormalization written out with its division the wrong way
+A fusion may fix a wrong file: a LayerNormalization written out with its division the wrong way
 round is fused into the right kernel. Another provider, or the next version, computes what is
 written.
 """

@@ -95,7 +95,7 @@ def _judge(
         report["max_difference"], report["mean_difference"] = difference.most, difference.mean
         if not certificate.proof:
             reasons = "; ".join([*certificate.known, *certificate.beyond]) or "nothing was compared"
-            raise NotValid(f"not proved: {reasons}")
+            raise NotValid(f"did not pass every check: {reasons}")
         report["validation_passed"] = True
         report["about"]["evidence"] = str(certificate)
         report["about"]["not_judged"] = _not_judged(subject)
@@ -113,7 +113,7 @@ def _not_judged(subject: LiveSubject) -> list[str]:
 
 
 class NotValid(ConformanceError):
-    """A conversion that is not proved the same function."""
+    """A conversion that did not pass every check."""
 
 
 def _difference(subject: LiveSubject) -> Difference:

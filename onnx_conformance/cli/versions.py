@@ -114,7 +114,7 @@ def _tell(console: Console, found: Comparison, document: dict[str, Any]) -> None
         sys.stdout.write(f"{line.rstrip()}\n")
     for heading, lines in (
         ("verdicts that differ:", document["unlike"]),
-        ("not proved, there as here:", document["alike"]),
+        ("not passed, there as here:", document["alike"]),
         ("", document["untimed"]),
         ("", document["problems"]),
     ):

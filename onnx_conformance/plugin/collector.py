@@ -184,12 +184,12 @@ class Collector:
         )
 
     def _absent_requirements(self) -> list[str]:
-        """``--require``: providers on which a case must be proved, and none is."""
+        """``--require``: providers on which a case must pass every check, and none is."""
         assert self.document is not None
         passed = {case["provider"] for case in self.document["cases"] if proved(case)}
         passed |= {"gpu" for name in passed if PROVIDERS[name].gpu}
         return [
-            f"--require {name}: no case was proved on it ({self._why_absent(name)})"
+            f"--require {name}: no case passed every check on it ({self._why_absent(name)})"
             for name in self.run.required
             if name not in passed
         ]
@@ -239,7 +239,7 @@ class Collector:
         for problem in self.problems:
             if problem not in sentence:
                 terminalreporter.write_line(problem, red=True, bold=True)
-        colours = {"proved": {"green": True}, "incomplete": {"yellow": True}}
+        colours = {"passed": {"green": True}, "incomplete": {"yellow": True}}
         colour = colours.get(self.document["run"]["verdict"], {"red": True})
         terminalreporter.write_line(sentence, bold=True, **colour)
         terminalreporter.write_line(f"{self.page}   data: {self.run.report_json}")

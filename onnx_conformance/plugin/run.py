@@ -246,12 +246,12 @@ def _refuse_unused(
     for override in tolerances.unused(cases):
         raise UsageError(
             f"{tolerances.path}, line {override.line}: this override matches no case "
-            f"({override.match}); mend its patterns or remove it"
+            f"({override.match}); fix its patterns or remove it"
         )
     possible = [*cases, *possible_cases()]
     for failure in known:
         if not any(failure.names(case) for case in possible):
             raise UsageError(
                 f"known failure '{failure.cases}' ({failure.check}) matches no case; "
-                "mend its pattern or remove it"
+                "fix its pattern or remove it"
             )

@@ -41,7 +41,7 @@ MARKS = {
     "not_applicable": Mark("·", "not applicable"),
     "skipped": Mark("–", "skipped"),
 }
-VERDICTS = {"proved": "passed", "incomplete": "partial", "proved nothing": "skipped"}
+VERDICTS = {"passed": "passed", "incomplete": "partial", "proved nothing": "skipped"}
 RED = ("failed", "error")
 OPEN_FAILURES = 3  # cases whose first failure is unfolded
 FIRST_CHECKS = 3  # failures of a case that are listed before the fold

@@ -93,7 +93,7 @@ def _matrix(matrix: Row) -> list[str]:
     if open_rows:
         sections += _rows(headings, open_rows, wide=wide)
     if folded:
-        summary = f"{len(folded)} of {len(matrix['rows'])} rows are proved"
+        summary = f"{len(folded)} of {len(matrix['rows'])} rows passed every check"
         sections += [f"<details><summary>{summary}</summary>"]
         sections += [*_rows(headings, folded, wide=wide), "</details>"]
     return sections

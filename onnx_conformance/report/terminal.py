@@ -32,7 +32,7 @@ def matrix(document: dict[str, Any]) -> Table:
     title = "verdict and worst score / budget"
     if len(judged) > MOST_ROWS:
         left = [case for case in judged if not proved(case)]
-        title += f" ({len(judged) - len(left)} proved cases not shown)"
+        title += f" ({len(judged) - len(left)} cases that passed are not shown)"
         judged = left
     models = list(dict.fromkeys(case["model"] for case in judged))
     judged.sort(key=lambda case: models.index(case["model"]))  # export options beside their model

@@ -225,7 +225,7 @@ def stale(
             told.append(
                 f"A known failure explains nothing: {entry}; {ended.count('passed')} tests of "
                 f"'{entry.check}' passed where a file has {' or '.join(entry.operators)}: is it "
-                "mended? Take the entry out, or narrow it."
+                "fixed? Take the entry out, or narrow it."
             )
     return told
 

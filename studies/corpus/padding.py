@@ -88,7 +88,7 @@ def pad_value_not_zero(draft: Draft) -> Iterator[Site]:
             yield Site(node.name, strike, (node.name,))
 
 
-@fault(FAMILY, story="convolved without padding; zeros are put around the result to mend its shape")
+@fault(FAMILY, story="convolved without padding; zeros are put around the result to fix its shape")
 def result_padded_instead(draft: Draft) -> Iterator[Site]:
     for node, old in windows(draft, "Conv"):
         fits = all(k == 2 * b + 1 for k, b in zip(old.kernel, old.before, strict=True))

@@ -78,7 +78,7 @@ def every_case_skipped(suite: Suite) -> SuiteRun:
     return suite(STRUCTURE, *model, "--provider=absentgpu", plugin="fake_gpus")
 
 
-@whole_run("--require absentgpu: no case was proved on it")
+@whole_run("--require absentgpu: no case passed every check on it")
 def a_required_provider_that_skips(suite: Suite) -> SuiteRun:
     """The provider that matters is absent; another passes, and the run looks green."""
     more = ("--provider=absentgpu", "--require=absentgpu")
@@ -87,9 +87,9 @@ def a_required_provider_that_skips(suite: Suite) -> SuiteRun:
 
 @whole_run("This run proved nothing")
 def a_report_from_an_earlier_run(suite: Suite) -> SuiteRun:
-    """Yesterday's results.json says proved; today's run sets fixtures up and tests nothing."""
+    """Yesterday's results.json says passed; today's run sets fixtures up and tests nothing."""
     results = suite.folder / "results.json"
-    results.write_text('{"run": {"verdict": "proved"}}')
+    results.write_text('{"run": {"verdict": "passed"}}')
     run = suite(STRUCTURE, *CASE, "--setup-plan")
     assert run.document["run"]["verdict"] == "proved nothing"
     return run
@@ -159,7 +159,7 @@ def a_Keras_NHWC_model_exported_for_NCHW(suite: Suite) -> SuiteRun:
 
 @whole_run("[XPASS(strict)] the checker was once wrong here")
 def a_stale_known_failure(suite: Suite) -> SuiteRun:
-    """The upstream bug is mended, and its excuse still stands."""
+    """The upstream bug is fixed, and its excuse still stands."""
     known = suite.folder / "known.yaml"
     known.write_text(
         "- cases: 'simple_net-*'\n  check: checker\n  says: it was once wrong\n"

@@ -80,7 +80,7 @@ class Baseline:
             how = "incomplete" if case.verdict == "passed" else f"as {case.verdict}"
             raise UnprovedBaseline(
                 f"{OPTION}: the baseline of {case_id} was judged {how}: a fast wrong answer is no "
-                f"measure; {AGAIN} from a run that proves it"
+                f"measure; {AGAIN} from a run in which it passes"
             )
         return case
 

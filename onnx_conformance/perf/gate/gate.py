@@ -192,7 +192,7 @@ def _proved(
     certificates.ensure([case])
     certificate = certificates.of(case)
     if not certificate.ordinary:
-        raise NotProved(f"{case.id} is not proved: {'; '.join(certificate.known)}")
+        raise NotProved(f"{case.id} did not pass every check: {'; '.join(certificate.known)}")
     return conformance_session.artifact(case)
 
 

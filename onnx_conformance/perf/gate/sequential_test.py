@@ -81,7 +81,7 @@ class Decision:
         ratio: the median of candidate / baseline.
         low: its bounds, which hold together at every look with a probability of at least
         high: 1 - alpha - beta; 0 and infinity where the pairs are too few for a bound.
-        smallest_effect: the smallest ratio that these pairs would have proved slower, had the
+        smallest_effect: the smallest ratio that these pairs would have shown to be slower, had the
             candidate been slower by it with the same scatter: 1 + bias times the lower half of the
             interval, and no less than the middle of 1 and 1 + delta. Infinite without a bound.
         reason: why it is undecided; empty otherwise.

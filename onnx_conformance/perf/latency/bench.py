@@ -106,7 +106,7 @@ class Bench:
             certificate = self._certificates.of(contender.case)
             if not certificate.ordinary:
                 raise NotProved(
-                    f"{contender.case.id} is not proved: {'; '.join(certificate.known)}"
+                    f"{contender.case.id} did not pass every check: {'; '.join(certificate.known)}"
                 )
             edge = [f"edge finding in {finding}" for finding in certificate.edge]
             told = {"certificate": str(certificate), "beyond": [*certificate.beyond, *edge]}

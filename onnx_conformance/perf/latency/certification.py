@@ -164,7 +164,7 @@ class Certificates:
         """A failed export that was foretold, in the words of its entry."""
         known = find(self._run.known_failures, case, EXPORT)
         if known is not None and known.explains(failure):
-            return NotProved(f"{case.id} is not proved: {known}")
+            return NotProved(f"{case.id} did not pass every check: {known}")
         return failure
 
     def _usable(self, case: Case) -> bool:

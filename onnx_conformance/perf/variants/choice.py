@@ -163,7 +163,7 @@ def answer(variants: Sequence[Variant], batch: int) -> str:
     proved = front([one for one in variants if one.verdict == PASSED], batch)
     if not best:
         return f"batch {batch}: nothing that passes was timed"
-    told = f"batch {batch}: nothing that was timed is proved"
+    told = f"batch {batch}: nothing that was timed passed every check"
     if proved:
         told = f"batch {batch}: {_shipped(proved, variants, batch)}"
     if best[0].verdict == LATENCY_ONLY:
@@ -178,8 +178,8 @@ def _shipped(proved: Sequence[Variant], variants: Sequence[Variant], batch: int)
     plain = next((one for one in variants if one.name == PLAIN and one.verdict == PASSED), None)
     led = at is None or at.over_plain is None or at.over_plain.low > 1.0
     if not led and plain is not None and plain.at(batch) is not None:
-        return f"{PLAIN}, {_speed(plain, batch)}; nothing that is proved is shown to be faster"
-    told = f"{fastest.name} is the fastest that is proved, {_speed(fastest, batch)}"
+        return f"{PLAIN}, {_speed(plain, batch)}; nothing that passed is shown to be faster"
+    told = f"{fastest.name} is the fastest that passed every check, {_speed(fastest, batch)}"
     others = (one for one in variants if one is not fastest and one is not plain)
     level = [one.name for one in others if _level(one, fastest, batch)]
     return told + (f"; not shown to be slower: {', '.join(level)}" if level else "")

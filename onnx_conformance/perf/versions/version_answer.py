@@ -13,7 +13,7 @@ from onnx_conformance.report.document import FAILED, IN_PART, KNOWN, PROVED, PRO
 OK, RED = 0, 1
 MOST_NAMED = 3  # cases in a sentence; below the table they all are
 WORDS = {
-    PROVED: "proved",
+    PROVED: "passed",
     IN_PART: "incomplete",
     FAILED: "red",
     KNOWN: "known to fail",
@@ -31,7 +31,7 @@ def answers(found: Comparison) -> list[str]:
 def _here(found: Comparison) -> str:
     counts = Counter(cell.kind for _, cell in found.cells(found.here))
     others = "".join(f", {n} {WORDS[kind]}" for kind, n in counts.items() if kind != PROVED)
-    return f"{found.here} (here): {counts[PROVED]} of {counts.total()} cases proved{others}"
+    return f"{found.here} (here): {counts[PROVED]} of {counts.total()} cases passed{others}"
 
 
 def answer(found: Comparison, place: str) -> str:
@@ -41,7 +41,9 @@ def answer(found: Comparison, place: str) -> str:
         return f"{place}: nothing was judged there, so nothing is known of it: {told}"
     here = [line for line, cell in found.cells(found.here) if cell.kind == PROVED]
     both = sum(line.cells[place].kind == PROVED for line in here)
-    proved = f"{both} of {len(here)} cases proved as here" if here else "no case is proved here"
+    proved = (
+        f"{both} of {len(here)} cases passed as here" if here else "no case passed every check here"
+    )
     speeds = [_speeds(found, place, batch) for batch in found.batches]
     return f"{place}: {proved}{_unlike(found, place)}; {'; '.join(speeds)}"
 
@@ -126,7 +128,7 @@ def _named(groups: Mapping[str, list[str]]) -> list[str]:
 
 
 def _told(line: Line, places: Sequence[str]) -> str:
-    """``proved on cpu; red on openvino (…)``."""
+    """``passed on cpu; red on openvino (…)``."""
     groups: dict[tuple[str, str], list[str]] = {}
     for place in places:
         cell = line.cells[place]
@@ -170,13 +172,13 @@ def headline(found: Comparison, status: int) -> str:
 
 
 def worse(found: Comparison) -> list[str]:
-    """What is lost by going to each other place, short of red: proofs and speed, counted."""
+    """What is lost by going to each other place, short of red: passes and speed, counted."""
     told = []
     for place in found.others:
         here = [line for line, cell in found.cells(found.here) if cell.kind == PROVED]
         unproved = sum(line.cells[place].kind != PROVED for line in here)
         slower = sum(len(_shown(compared(found, place, b), "slower")) for b in found.batches)
-        counts = {"not proved": unproved, "slower": slower}
+        counts = {"not passing": unproved, "slower": slower}
         lost = " and ".join(f"{word} on {number}" for word, number in counts.items() if number)
         told += [f"{place} is {lost}"] if lost else []
     return told

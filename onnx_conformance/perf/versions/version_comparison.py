@@ -29,7 +29,7 @@ class Cell:
     Args:
         kind: as :mod:`onnx_conformance.report.document` calls its verdict, or ``absent``.
         mark, score: as the matrix words it.
-        reason: why it is not proved; empty if it is.
+        reason: why it did not pass every check; empty if it did.
         seconds: its median time by batch size, where it was timed.
         ratios: by batch size, the time here over its own, paired by rounds: how many times as
             fast it is as here.
@@ -46,7 +46,7 @@ class Cell:
 
     @property
     def passed(self) -> bool:
-        """Whether every check that was run was passed; only ``proved`` ran all."""
+        """Whether every check that was run was passed; only PROVED ran all."""
         return self.kind in PASSED
 
 
@@ -173,7 +173,7 @@ def _speed(base: Row | None, case: Row | None, batch: int, timings: Timings) -> 
             or kind_of(one) not in (*PASSED, KNOWN)
             or (kind_of(one) == KNOWN and not row)
         ):
-            return f"not proved {where}"
+            return f"did not pass every check {where}"
         if row is None:
             return f"not timed {where} ({timings.why(one, batch)})"
         rounds.append(np.array(row["round_seconds"], dtype=np.float64))

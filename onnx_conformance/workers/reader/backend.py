@@ -49,7 +49,7 @@ class ReaderBackend:
                 del model
                 _check(file)
         except OSError as error:
-            raise Refused(f"cannot be read ({error.strerror or error}); mend its place") from error
+            raise Refused(f"cannot be read ({error.strerror or error}); fix its place") from error
         files = [file.parent / name for name in facts["files"]]
         return {"facts": facts, "sha256": [file_digest(each) for each in files]}
 

@@ -101,7 +101,7 @@ def answer_to(
         text = " ".join(str(error).split())[:300]
         raise UsageError(
             f"model '{name}' refuses what its spec describes ({shapes}): "
-            f"{type(error).__name__}: {text}; mend shape, dtype, domain or axes in the spec"
+            f"{type(error).__name__}: {text}; fix shape, dtype, domain or axes in the spec"
         ) from error
 
 
@@ -133,7 +133,7 @@ def checked_outputs(
         if (wanted.shape, wanted.dtype) != (got.shape, got.dtype):
             raise UsageError(
                 f"model '{one.name}': output '{wanted.name}' is {got.dtype} {list(got.shape)}, its "
-                f"spec says {wanted.dtype} {list(wanted.shape)}; mend it, or leave outputs out"
+                f"spec says {wanted.dtype} {list(wanted.shape)}; fix it, or leave outputs out"
             )
     return one.outputs
 

@@ -112,11 +112,11 @@ WARNS = doctor.Finding("a clash", False)
 @pytest.mark.parametrize(
     ("machine_", "status"),
     [
-        ({"engines": {**HEALTHY, "torch": ABSENT}}, 0),
-        ({"engines": {**HEALTHY, "torch": BROKEN}}, 1),
-        ({"engines": {**HEALTHY, "torch": ABSENT, "keras": ABSENT}}, 1),
-        ({"engines": {**HEALTHY, "onnxruntime": ABSENT}}, 1),
-        ({"engines": {**HEALTHY, "onnxruntime": BROKEN}}, 1),
+        ({"workers": {**HEALTHY, "torch": ABSENT}}, 0),
+        ({"workers": {**HEALTHY, "torch": BROKEN}}, 1),
+        ({"workers": {**HEALTHY, "torch": ABSENT, "keras": ABSENT}}, 1),
+        ({"workers": {**HEALTHY, "onnxruntime": ABSENT}}, 1),
+        ({"workers": {**HEALTHY, "onnxruntime": BROKEN}}, 1),
         ({"cpu": ProbeResult(False, "computes wrongly")}, 1),
         ({"packages": [STOPS]}, 1),
         ({"packages": [WARNS]}, 0),
@@ -138,7 +138,7 @@ def test_a_cache_that_cannot_be_written_stops(examine, tmp_path, capsys):
 
 def test_an_engine_that_cannot_be_imported_is_told(monkeypatch):
     kind = "tests.meta.doubles:BrokenBackend"
-    monkeypatch.setattr(machine, "ENGINES", {kind: "json", "nothing": "no_such_module_here"})
+    monkeypatch.setattr(machine, "WORKERS", {kind: "json", "nothing": "no_such_module_here"})
     found = machine.imports(60.0)
     assert "libbroken" in found[kind].error
     assert not found[kind].usable

@@ -1,4 +1,4 @@
-"""Repro bundles repeat a failure without the suite, and stop failing when the file is mended."""
+"""Repro bundles repeat a failure without the suite, and stop failing when the file is fixed."""
 
 import json
 import os
@@ -180,14 +180,14 @@ def verdicts(tmp_path_factory):
     for name, (flaw, check) in WRONG.items():
         subject = FakeSubject(save_model(root / name / "model.onnx", **flaw))
         folders.append(bundle_of(run, subject, check(subject), command=name))
-        mended = folders[-1].with_name(f"{name}-mended")
+        mended = folders[-1].with_name(f"{name}-fixed")
         shutil.copytree(folders[-1], mended)
         naming = {key: flaw[key] for key in ("input", "output_name") if key in flaw}
         save_model(mended / "model.onnx", **naming)
         folders.append(mended)
     subject = FakeSubject(save_model(root / "right" / "model.onnx"))
     good, bad = np.zeros((1, 8), np.float32), np.zeros((1, 9), np.float32)
-    for name, inputs in (("refusal", good), ("refusal-mended", bad)):
+    for name, inputs in (("refusal", good), ("refusal-fixed", bad)):
         result = failed(
             "refusal", "answered", reproduction=reproduction.accepted({"input": inputs}, None)
         )
@@ -202,13 +202,13 @@ def verdicts(tmp_path_factory):
     command = [sys.executable, "-c", script, folders[0] / "reproduce.py", *folders]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     statuses = json.loads(done.stdout.splitlines()[-1])
-    names = [f"{name}{end}" for name in (*WRONG, "refusal") for end in ("", "-mended")]
+    names = [f"{name}{end}" for name in (*WRONG, "refusal") for end in ("", "-fixed")]
     return dict(zip(names, statuses, strict=True))
 
 
 @pytest.mark.parametrize("name", [*WRONG, "refusal"])
 def test_a_bundle_fails_until_the_file_is_mended(verdicts, name):
-    assert (verdicts[name], verdicts[f"{name}-mended"]) == (1, 0)
+    assert (verdicts[name], verdicts[f"{name}-fixed"]) == (1, 0)
 
 
 def test_the_script_stands_alone_and_prints_the_mismatch(run, tmp_path):

@@ -97,7 +97,7 @@ def test_twelve_lines_from_a_module_to_a_verdict(name, tmp_path):
         capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-1000:]
-    assert "1 of 1 cases are proved the same function" in ran.stdout
+    assert "1 of 1 cases passed every check" in ran.stdout
 
 
 SCRIPTS = [(path, body) for path in PAGES for kind, body in BLOCK.findall(page(path))

@@ -185,7 +185,7 @@ def test_recipes_shrink_to_the_simplest():
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_no_draw_repeats_a_pinned_feed(number):
+def test_no_draw_repeats_pinned_inputs(number):
     digests = {recipe.inputs(INPUTS).digest for recipe in pinned(number).values()}
     assert not digests & {recipe.inputs(INPUTS).digest for recipe in foresee(number)}
 
@@ -232,7 +232,7 @@ def drawn_by_the_suite(number):
     """What the suite's own drawn test hands to its check, seeded as conftest.py seeds it."""
     drawn = []
     suite = runpy.run_path(str(ROOT / "tests" / "test_function.py"))  # under the present profile
-    test = hypothesis.seed(number)(suite["test_drawn_feed"])
+    test = hypothesis.seed(number)(suite["test_drawn_inputs"])
     test.hypothesis.inner_test = lambda subject, evidence, recipe: drawn.append(recipe)
     test(subject=None, evidence=None)
     return drawn

@@ -16,8 +16,8 @@ from tests.meta.running import ROOT
 
 CASE = "simple_net-torch_torchscript-opset14-cpu"
 TESTS = {  # the check of a test whose name is not the check's
-    "pinned_feed": "error_budget",
-    "drawn_feed": "error_budget",
+    "pinned_inputs": "error_budget",
+    "drawn_inputs": "error_budget",
 }
 TOKENS = ModelSpec(
     "tokens",

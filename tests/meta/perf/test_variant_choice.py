@@ -98,7 +98,9 @@ def test_an_export_option_is_no_variant(variants):
 
 def test_the_answer_names_the_proved_one_before_the_unjudged(variants):
     said = answer(variants, 1)
-    assert said.index("fast is the fastest that is proved, 3.00") < said.index("unjudged is faster")
+    assert said.index("fast is the fastest that passed every check, 3.00") < said.index(
+        "unjudged is faster"
+    )
     assert "its accuracy not judged" in said
 
 
@@ -109,14 +111,14 @@ def test_what_is_not_shown_to_beat_the_export_is_not_the_answer(variants):
     level = replace(timed, over_plain=Ratio(1.01, 0.99, 1.03))
     said = answer([sound[0], replace(sound[1], timed=(level,))], 1)
     assert said.startswith("batch 1: fp32, 2.00")
-    assert said.endswith("nothing that is proved is shown to be faster")
+    assert said.endswith("nothing that passed is shown to be faster")
 
 
 def test_what_the_fastest_is_not_shown_to_beat_is_named(variants):
     fast = next(one for one in variants if one.name == "fast")
     twin = replace(fast, name="twin", timed=(replace(fast.timed[0], error=1e3),))
     said = answer([*variants, twin], 1)
-    assert "fast is the fastest that is proved, 3.00" in said
+    assert "fast is the fastest that passed every check, 3.00" in said
     assert "; not shown to be slower: twin" in said
 
 

@@ -79,8 +79,8 @@ def good():
 def test_the_answer_counts_what_was_shown(good):
     found = joined(*good)
     here, old, new = answers(found)
-    assert here == "cpu (here): 2 of 2 cases proved"
-    assert "2 of 2 cases proved as here; at batch 1 faster on 0, slower on 1 (worst 0.8" in old
+    assert here == "cpu (here): 2 of 2 cases passed"
+    assert "2 of 2 cases passed as here; at batch 1 faster on 0, slower on 1 (worst 0.8" in old
     assert "a route opset 18), 1 not shown to differ" in old
     assert "faster on 1 (best 1.5" in new
     assert status_of(found, red=False) == 0
@@ -103,11 +103,11 @@ def test_red_only_there_is_told_by_name(good):
     cases = [bad if one["id"] == bad["id"] else one for one in cases]
     found = joined(cases, rows)
     assert (
-        "1 of 2 cases proved as here, 1 verdict differs: b route opset 18 (red)"
+        "1 of 2 cases passed as here, 1 verdict differs: b route opset 18 (red)"
         in (answers(found)[2])
     )
     [told], _ = verdicts(found)
-    assert told == "b route opset 18: proved on cpu, ort-1; red on ort-2 (output differs)"
+    assert told == "b route opset 18: passed on cpu, ort-1; red on ort-2 (output differs)"
     assert not found.lines[1].cells[NEW].ratios  # however fast, it is no result
     assert status_of(found, red=False) == 1
 
@@ -117,7 +117,7 @@ def test_a_pass_in_part_is_not_proved(good):
     part = case("b", NEW, complete=False)
     found = joined([part if one["id"] == part["id"] else one for one in cases], rows)
     assert (
-        "1 of 2 cases proved as here, 1 verdict differs: b route opset 18 (incomplete)"
+        "1 of 2 cases passed as here, 1 verdict differs: b route opset 18 (incomplete)"
         in (answers(found)[2])
     )
 
@@ -129,7 +129,7 @@ def test_what_is_known_to_fail_has_a_speed_where_it_was_timed(good):
     found = joined([*cases, case("c", HERE), *known], [*rows, *timed])
     cells = found.lines[-1].cells
     assert cells[OLD].ratios[1].low > 1.5
-    assert cells[NEW].untimed == {1: "not proved there"}
+    assert cells[NEW].untimed == {1: "did not pass every check there"}
     assert not cells[OLD].passed
 
 
@@ -147,7 +147,7 @@ def test_the_headline_tells_what_is_lost_short_of_red(good):
     assert headline(joined(cases, rows), 0) == "Nothing is red, but ort-1 is slower on 1"
     part = case("b", NEW, complete=False)
     cases = [part if one["id"] == part["id"] else one for one in cases]
-    assert headline(joined(cases, rows), 0).endswith("slower on 1; ort-2 is not proved on 1")
+    assert headline(joined(cases, rows), 0).endswith("slower on 1; ort-2 is not passing on 1")
     faster = [one for one in rows if not one["case"].endswith(OLD)]
     assert (
         headline(joined(good[0], faster, others=(NEW,)), 0)
@@ -159,8 +159,8 @@ def test_known_failures_are_not_red_and_not_proved(good):
     cases, rows = good
     known = [case("c", place, "known_failure", reason="upstream") for place in (HERE, OLD, NEW)]
     found = joined([*cases, *known], rows)
-    assert answers(found)[0] == "cpu (here): 2 of 3 cases proved, 1 known to fail"
-    assert "2 of 2 cases proved as here" in answers(found)[1]
+    assert answers(found)[0] == "cpu (here): 2 of 3 cases passed, 1 known to fail"
+    assert "2 of 2 cases passed as here" in answers(found)[1]
     assert verdicts(found)[1] == ["c route opset 18: known to fail on cpu, ort-1, ort-2 (upstream)"]
     assert status_of(found, red=False) == 0
 
@@ -181,7 +181,7 @@ def test_a_place_that_timed_nothing_is_not_the_same(good):
     rows = [one for one in rows if not one["case"].endswith(NEW)]
     found = joined(cases, rows, [absence("a", NEW, "an upstream failure")])
     said = answers(found)[2]
-    assert "2 of 2 cases proved as here; at batch 1 no speed was compared: not timed there" in said
+    assert "2 of 2 cases passed as here; at batch 1 no speed was compared: not timed there" in said
     assert "an upstream failure" in said
     assert "not shown to differ" not in said
     assert status_of(found, red=False) == 5
@@ -204,7 +204,7 @@ def test_rounds_that_do_not_pair_are_no_speed(good):
 def test_nothing_proved_here_compares_nothing():
     cases = [case("a", HERE, "known_failure", reason="upstream"), case("a", OLD)]
     found = joined(cases, others=(OLD,))
-    assert "no case is proved here" in answers(found)[1]
+    assert "no case passed every check here" in answers(found)[1]
     assert status_of(found, red=False) == 5
 
 

@@ -62,7 +62,7 @@ print(json.dumps([found.proved, str(found), True]))
 def test_a_live_model_is_proved(tmp_path, body):
     proved, text, unharmed = script(tmp_path, body)
     assert proved, text
-    assert "1 of 1 cases are proved the same function" in text
+    assert "1 of 1 cases passed every check" in text
     assert unharmed
 
 

@@ -15,7 +15,7 @@ OTHER = Case("net-large", "torch_dynamo", 18, "cpu")
 FUNCTION = "tests/test_function.py"
 
 
-def id_of(case, tail="", test="test_pinned_feed"):
+def id_of(case, tail="", test="test_pinned_inputs"):
     return f"{FUNCTION}::{test}[{case.id}{tail}]"
 
 

@@ -24,7 +24,7 @@ def green(tmp_path_factory, cache):
 
 def test_a_right_export_is_proved(green):
     assert green.status == 0, green.text
-    assert "1 of 1 cases are proved the same function" in green.text
+    assert "1 of 1 cases passed every check" in green.text
 
 
 def test_every_verdict_compared_something(green):
@@ -49,13 +49,13 @@ def test_known_answer(green):
 def test_some_checks_are_no_proof(tmp_path, cache):
     run = run_suite(tmp_path, *ONE, cache, "-k", "checker")
     assert run.status == 5
-    assert "0 of 1 cases are proved the same function, 1 incomplete." in run.text
+    assert "0 of 1 cases passed every check, 1 incomplete." in run.text
     assert "1 of 1 case is incomplete: not run or not decided: interface, batch_axis" in run.text
 
 
 def test_some_tests_by_name_are_no_proof(tmp_path, cache):
     case = "simple_net-torch_torchscript-opset14-cpu"
-    names = ("tests/test_structure.py", f"tests/test_function.py::test_pinned_feed[{case}-zeros]")
+    names = ("tests/test_structure.py", f"tests/test_function.py::test_pinned_inputs[{case}-zeros]")
     run = run_suite(tmp_path, *names, *ONE[len(ORDINARY) :], cache)
     assert run.status == 5, run.text
     assert run.document["run"]["verdict"] == "incomplete"
@@ -107,7 +107,7 @@ def test_a_route_that_changes_the_model_does_not_change_the_oracle(tmp_path):
 
 
 def test_reports_of_an_earlier_run_do_not_survive(tmp_path, cache):
-    assert run_suite(tmp_path, *ONE, cache).document["run"]["verdict"] == "proved"
+    assert run_suite(tmp_path, *ONE, cache).document["run"]["verdict"] == "passed"
     later = run_suite(tmp_path, *ONE, cache, "--setup-plan")
     assert later.status == 5
     assert later.document["run"]["verdict"] == "proved nothing"
@@ -153,7 +153,7 @@ def test_a_required_provider_that_is_absent_is_red(tmp_path, cache):
         plugin="fake_gpus",
     )
     assert run.status == 1
-    told = "--require absentgpu: no case was proved on it (absentgpu: this ONNX"
+    told = "--require absentgpu: no case passed every check on it (absentgpu: this ONNX"
     assert run.text.count(told) == 1
     assert "skipped       absentgpu" not in run.text  # it stands above the tests
 
@@ -173,7 +173,7 @@ def test_a_known_failure_that_is_mended_is_red(tmp_path, cache):
 def test_xdist_gives_the_same_verdict(tmp_path, cache):
     run = run_suite(tmp_path, *ONE, "-n2", cache)
     assert run.status == 0, run.text
-    assert "1 of 1 cases are proved the same function" in run.text
+    assert "1 of 1 cases passed every check" in run.text
 
 
 def test_without_a_cache_the_verdict_is_the_same(tmp_path):

@@ -68,7 +68,7 @@ def test_the_verdict_comes_first(red):
     page = Page(red)
     assert re.search(r"✗ Red: 3 cases 3 of 38 cases are red\.", page.text)
     proved = page_of(make_case("m", "torch_dynamo", 18))
-    assert "✓ Proved All cases are proved the same function." in proved.text
+    assert "✓ Passed All cases passed every check." in proved.text
     nothing = page_of(verdict="proved nothing", sentence="Nothing was judged.")
     assert "– Proved nothing Nothing was judged." in nothing.text
     assert "No case reached a verdict." in nothing.text
@@ -82,7 +82,7 @@ def test_a_red_run_without_a_red_case_is_red():
 def test_a_failure_says_what_to_do(red):
     page = Page(red)
     assert "worst at [2, 417]: expected 0.1249, got 0.1311" in page.text
-    node = "tests/test_function.py::test_pinned_feed[image-resnet50-torch_dynamo-opset25-cpu]"
+    node = "tests/test_function.py::test_pinned_inputs[image-resnet50-torch_dynamo-opset25-cpu]"
     assert f"reproduce pytest '{node}' --model resnet50" in page.text
     assert "reproduce pytest tests/test_function.py::test_checker" in page.text  # by its id alone
     assert "bundle .conformance/repro/resnet50-torch_dynamo-opset25-cpu-error_budget-0f3a" in (
@@ -120,10 +120,10 @@ def test_every_verdict_has_a_cell():
 
 def test_a_pass_of_some_checks_is_not_called_a_proof():
     case = make_case("m", "torch_dynamo", 18, complete=False)
-    page = page_of(case, sentence="0 of 1 cases are proved.", verdict="incomplete")
-    assert "◐ Incomplete 0 of 1 cases are proved." in page.text
-    assert "✓ Proved" not in page.text
-    assert "✓ Proved" in page_of(case, make_case("m", "torch_dynamo", 19)).text
+    page = page_of(case, sentence="0 of 1 cases passed every check.", verdict="incomplete")
+    assert "◐ Incomplete 0 of 1 cases passed every check." in page.text
+    assert "✓ Passed" not in page.text
+    assert "✓ Passed" in page_of(case, make_case("m", "torch_dynamo", 19)).text
 
 
 def test_an_absent_provider_is_named_once(red):

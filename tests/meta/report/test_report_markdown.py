@@ -52,7 +52,7 @@ def test_red_cases_come_next_each_with_its_reason_and_command():
     first = "resnet50-torch_dynamo-opset25-cpu error_budget output 'output' differs from native"
     assert text.index("Red cases") < text.index(first) < text.index("Verdict and worst score")
     assert "and 11 more red checks" in text
-    node = "tests/test_function.py::test_pinned_feed[image-resnet50-torch_dynamo-opset25-cpu]"
+    node = "tests/test_function.py::test_pinned_inputs[image-resnet50-torch_dynamo-opset25-cpu]"
     assert f"pytest '{node}' --model resnet50" in text
     assert "pytest tests/test_function.py::test_checker" in text  # by its id alone
 
@@ -70,7 +70,7 @@ def test_the_node_that_introduces_the_error_is_told():
 def test_proved_rows_are_folded_and_others_are_not():
     text = markdown.render(full_run(failing=True))
     in_sight, folded = text.split("<details>")
-    assert "15 of 19 rows are proved" in folded
+    assert "15 of 19 rows passed every check" in folded
     matrix = in_sight.split("### Verdict and worst score")[1]
     assert "✗ failed 41 / 4" in matrix
     assert "✗ failed ∞ / 4" in matrix

@@ -342,4 +342,4 @@ def test_the_file_of_the_page_is_proved(tmp_path):
     path.write_text(re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1])
     run = run_suite(tmp_path, *COMMON, *models_from(path), *DYNAMO)
     assert run.status == 0, run.text
-    assert "1 of 1 cases are proved the same function" in run.text
+    assert "1 of 1 cases passed every check" in run.text

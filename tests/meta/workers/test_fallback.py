@@ -105,7 +105,7 @@ def test_a_library_that_cannot_be_loaded_is_skipped_by_name(broken, tmp_path, ca
     required = (f"--provider-library=bad={broken}", "--require=bad", cache)
     run = run_suite(tmp_path, *ONE, "--provider=cpu", "--provider=bad", *required)
     assert run.status == 1, run.text
-    assert "--require bad: no case was proved on it" in run.text
+    assert "--require bad: no case passed every check on it" in run.text
 
 
 def test_a_missing_library_is_named(broken):
@@ -131,7 +131,7 @@ def test_a_provider_without_its_device_is_skipped_and_red_where_required(tmp_pat
         assert found[name].remedy in run.text
     run = run_suite(tmp_path, *ONE, "--provider=cpu", "--provider=cuda", "--require=cuda", cache)
     assert run.status == 1, run.text
-    assert "--require cuda: no case was proved on it" in run.text
+    assert "--require cuda: no case passed every check on it" in run.text
     assert tool.main(["--provider=cpu", "--require=cuda"]) == 1
 
 
@@ -262,7 +262,7 @@ class Probed:
     """A session that knows of a provider what its probe found, and nothing else."""
 
     def __init__(self, stage):
-        self.found = ProbeResult(False, "it took no node", stage, "mend it")
+        self.found = ProbeResult(False, "it took no node", stage, "fix it")
 
     def probe(self, name):
         return self.found
@@ -278,7 +278,7 @@ class Probed:
 def test_certify_tells_what_is_broken_from_what_is_absent(stage, outcome):
     (result,) = _judged(PLAIN_CASE, Probed(stage), None, ()).results
     assert result.outcome == outcome
-    assert result.reason == "cpu: it took no node; to use it: mend it"
+    assert result.reason == "cpu: it took no node; to use it: fix it"
 
 
 @pytest.mark.parametrize(
@@ -287,5 +287,5 @@ def test_certify_tells_what_is_broken_from_what_is_absent(stage, outcome):
 def test_what_is_broken_is_no_skip_of_a_timing_either(stage, raised):
     certificates = Certificates(None, Probed(stage), None)
     certificates.ensure([PLAIN_CASE])
-    with pytest.raises(raised, match="it took no node; to use it: mend it"):
+    with pytest.raises(raised, match="it took no node; to use it: fix it"):
         certificates.of(PLAIN_CASE)
