@@ -171,7 +171,8 @@ def test_a_run_that_is_red_without_a_red_variant_is_no_success(
     tmp_path, monkeypatch, certified, timed, wanted
 ):
     """``--require cuda`` and ``--require-speedup`` make a run red, and no case."""
-    judged = {"cases": [case("")], "run": {"exit_status": certified}}
+    verdict = "proved nothing" if certified == 5 else "passed"
+    judged = {"cases": [case("")], "run": {"exit_status": certified, "verdict": verdict}}
     around = {"settings": {"threads": 1, "affinity": None}}
     around["environment"] = {"processor": "a processor", "versions": {}}
     latency = {"rows": [row("", 2.0, 1.0)], "exit_status": timed, **around}

@@ -116,7 +116,7 @@ def test_two_workers_judge_what_one_process_does_and_tell_the_time(tmp_path):
     """Cold, with a case for each of them: both need the same oracle."""
     asked = ("--model=simple_net", "--exporter=torch_torchscript", "--provider=cpu")
     run = run_suite(tmp_path, FUNCTION, *asked, "-n2")
-    assert run.status == 0, run.text
+    assert run.status == 5, run.text  # a part of the checks is no verdict
     time = run.document["time"]
     assert time["processes"] == 2
     assert all(time["engine"][stage] > 0.0 for stage in ("export", "oracle", "runtime"))
