@@ -154,6 +154,7 @@ def _key(subject: Subject, settings: Settings, known: tuple[KnownFailure, ...]) 
         overrides=provider.overridden(os.environ),
         min_placement=settings.min_placement,
         edge_cases=settings.edge_cases,
+        expect_dynamic=settings.expect_dynamic,
         cpu_fallback=settings.cpu_fallback,
         threads=settings.threads,
         graph_level=level_of(case, settings),

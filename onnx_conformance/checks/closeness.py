@@ -87,7 +87,7 @@ def _float32_errs_as_much(subject: Subject, inputs: Inputs, tolerance: float) ->
         return False
     factor, outputs = (
         subject.tolerances.rule("error_budget", subject.case)["factor"],
-        subject.model.outputs,
+        subject.model.judged,
     )
     reference = subject.reference(inputs)
     noisy = factor * largest_noise_floor(reference, outputs) > tolerance

@@ -86,6 +86,7 @@ class Altered:
         self.tolerances, self.seed = subject.tolerances, subject.seed
         self.fail_fast = subject.fail_fast
         self.min_placement = subject.min_placement
+        self.expect_dynamic = subject.expect_dynamic
         self.graph_level = subject.graph_level
         self._subject = subject
         self._artifact, self._session = artifact, session

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,22 +14,24 @@ from onnx_conformance.checks.verdict import evidence_lines, judge, judge_by_allc
 from onnx_conformance.core.budget import Reference, movements, stack, worst_score
 from onnx_conformance.core.comparison import structure_problem
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
-from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import FLOAT32, Rule
 from onnx_conformance.inputs.families import (
+    BATCH_MATES,
     ORDINARY,
     PINNED_NAMES,
     UNLIKE,
     chosen,
     company,
-    cut,
     denormal,
+    many,
     materialise,
     pinned,
     stack_inputs,
 )
 from onnx_conformance.inputs.found_recipes import found_recipes
 from onnx_conformance.inputs.recipes import Inputs, Recipe, suited
+from onnx_conformance.inputs.sample_arrays import fixed_batch
 from onnx_conformance.session.subject import Subject
 
 
@@ -53,6 +55,11 @@ def check_liveness(subject: Subject) -> CheckResult:
     outputs = subject.model.outputs
     found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])
     moved = float(np.min(list(found.values())))
+    if not moved >= rule["minimum"]:  # a few samples may leave a threshold's outputs at rest
+        input_sets = [materialise(recipe, subject.model) for recipe in many(subject.seed)]
+        references += [subject.plain_reference(inputs) for inputs in input_sets]
+        found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])
+        moved = float(np.min(list(found.values())))
     compared = sum(array.size for ref in references for array in ref.oracle.values())
     text = f"outputs move by {moved:.3g} float32 errors between inputs"
     if not moved >= rule["minimum"]:
@@ -110,85 +117,157 @@ def check_denormals(subject: Subject, recipe: Recipe) -> CheckResult:
     )
 
 
-@register_check(control="leaks_between_samples", input_sets=("batches",), precisions=FAITHFUL)
+def takes_batches(model: ModelSpec) -> bool:
+    """Whether a call may take several samples."""
+    return model.batched and model.group != 1
+
+
+@register_check(
+    control="leaks_between_samples",
+    input_sets=("batches",),
+    where=takes_batches,
+    precisions=FAITHFUL,
+)
 def check_batch_invariance(subject: Subject) -> CheckResult:
     """A sample has the same answer alone and in batches of up to 8, of small models up to 33.
 
-    Where native answers otherwise beside batch mates (a BatchNorm without statistics, a softmax
-    over the batch), its answer to the same batch is the right one.
+    Where the file fixes its batch, a sample has the same answer in each slot of it, beside
+    samples of unlike size. Where native answers otherwise beside batch mates (a BatchNorm without
+    statistics, a softmax over the batch), its answer to the same batch is the right one.
     """
     rule = subject.tolerances.rule("batch_invariance", subject.case)
     input_sets, sizes = company(subject.model, subject.seed)
+    fixed = fixed_batch(subject.model, subject.artifact.facts)
+    if fixed:
+        input_sets = input_sets[: len(BATCH_MATES)]
     whole, alone = (
         stack_inputs(input_sets),
-        _stacked([subject.reference(inputs) for inputs in input_sets]),
+        _stacked(subject.model, [subject.reference(inputs) for inputs in input_sets]),
     )
     worst, compared, coupled = 0.0, 0, alone is None
-    for size in sizes:
-        inputs = cut(whole, 0, size)
-        wanted = subject.reference(inputs) if coupled or alone is None else alone.rows(0, size)
-        result = _judge_company(subject, inputs, wanted, size, rule)
-        if result.outcome == "failed" and not coupled and size > 1:
-            in_company = _judge_company(subject, inputs, subject.reference(inputs), size, rule)
+    for rows, label in _companies(fixed, sizes):
+        inputs = Inputs((name, array[rows]) for name, array in whole.items())
+        taken = subject.reference(inputs) if coupled or alone is None else alone.chosen(rows)
+        one = _Company(inputs, label, f"at a fixed batch of {fixed}" if fixed else "")
+        result = _judge_company(subject, one, taken, rule, whole=coupled)
+        if result.outcome == "failed" and not coupled and len(rows) > 1:
+            in_company = _judge_company(subject, one, subject.reference(inputs), rule, whole=True)
             if in_company.passed:
                 result, coupled = in_company, True
         if not result.passed:
             return result
         worst, compared = max(worst, result.score or 0.0), compared + result.compared
-    told = "native's own answer to the same batch" if coupled else "the same"
     return passed(
         "batch_invariance",
-        f"{told} at batch {', '.join(map(str, sizes))}",
+        _told(fixed, sizes, coupled=coupled),
         compared=compared,
         **({"score": worst, "budget": rule["factor"]} if subject.model.oracle else {}),
     )
 
 
-def _stacked(references: Sequence[Reference]) -> Reference | None:
-    """The samples' references one below the other; None where an output's other sizes differ."""
+@dataclass(frozen=True)
+class _Company:
+    """Samples that are run together, the words that describe them, and where the batch is fixed."""
+
+    inputs: Inputs
+    label: str
+    fixed: str
+
+    @property
+    def place(self) -> str:
+        return self.fixed or f"at batch {len(next(iter(self.inputs.values())))}"
+
+
+def _told(fixed: int, sizes: Sequence[int], *, coupled: bool) -> str:
+    told = "native's own answer to the same batch" if coupled else "the same"
+    if fixed == 1:
+        return f"{told} for each of several samples, one by one: the file fixes a batch of 1"
+    if fixed:
+        return f"{told} in each of the {fixed} slots of a batch that the file fixes"
+    return f"{told} at batch {', '.join(map(str, sizes))}"
+
+
+def _companies(fixed: int, sizes: Sequence[int]) -> Iterator[tuple[list[int], str]]:
+    """Which samples are run together, with the words that describe them.
+
+    Of a fixed batch as many as it holds, so often that each unlike sample stands in each slot.
+    """
+    if not fixed:
+        for size in sizes:
+            yield list(range(size)), f"{size} samples, {UNLIKE} unlike ones in turn"
+        return
+    for first in range(UNLIKE):
+        rows = [(first + slot) % UNLIKE for slot in range(fixed)]
+        yield rows, f"{fixed} samples, {UNLIKE} unlike ones in turn from sample {first} on"
+
+
+def _stacked(model: ModelSpec, references: Sequence[Reference]) -> Reference | None:
+    """The samples' references one below the other; None where there is no such thing.
+
+    That is so where no output has a batch, or where one's other sizes differ and not by values.
+    """
+    if not _with_batch(model):
+        return None
     shapes = {
-        tuple((name, array.shape[1:]) for name, array in reference.native.items())
+        tuple(
+            (name, array.shape[1:])
+            for name, array in reference.native.items()
+            if name in model.of_a_sample and name not in model.by_values
+        )
         for reference in references
     }
     return stack(references) if len(shapes) == 1 else None
 
 
+def _with_batch(model: ModelSpec) -> list[TensorSpec]:
+    """The outputs that each sample has of its own; others follow their whole batch."""
+    return [spec for spec in model.judged if spec.name in model.of_a_sample]
+
+
 def _judge_company(
-    subject: Subject, inputs: Inputs, wanted: Reference, size: int, rule: Rule
+    subject: Subject, one: _Company, wanted: Reference, rule: Rule, *, whole: bool
 ) -> CheckResult:
-    """The answer to a batch, beside what each of its samples should get."""
-    name, label = "batch_invariance", f"{size} samples, {UNLIKE} unlike ones in turn"
+    """The answer to a batch, beside what each of its samples should get.
+
+    Args:
+        whole: ``wanted`` is of this very batch, so outputs of a call as a whole are judged too.
+    """
+    name, inputs = "batch_invariance", one.inputs
     answer = subject.run(inputs)
     if answer.outputs is None:
         return failed(
             name,
-            f"at batch {size}, {unanswered(answer)}",
-            inputs=label,
+            f"{one.place}, {unanswered(answer)}",
+            inputs=one.label,
             reproduction=reproduction.unanswered(inputs),
         )
-    problem = structure_problem(wanted.native, answer.outputs)
+    specs = subject.model.judged if whole else tuple(_with_batch(subject.model))
+    known = {spec.name for spec in specs}
+    native = {label: array for label, array in wanted.native.items() if label in known}
+    got = {label: array for label, array in answer.outputs.items() if label in known}
+    problem = structure_problem(native, got)
     if problem:
         return failed(
             name,
-            f"at batch {size}, {problem}",
-            inputs=label,
-            reproduction=reproduction.misshapen(inputs, wanted.native, answer.outputs),
+            f"{one.place}, {problem}",
+            inputs=one.label,
+            reproduction=reproduction.misshapen(inputs, native, got),
         )
-    compared = sum(array.size for array in answer.outputs.values())
-    outputs = wanted.settled(answer.outputs, tie_factor(subject))
+    compared = sum(array.size for array in got.values())
+    outputs = wanted.settled(got, tie_factor(subject))
     if not subject.model.oracle:
-        close = judge_by_allclose(subject, name, label, inputs, wanted.native, outputs)
+        close = judge_by_allclose(subject, name, one.label, inputs, native, outputs)
         return passed(name, close.reason, compared=compared) if close.passed else close
-    score = worst_score(wanted, outputs, subject.model.outputs, rule["floor_ulp"])
+    score = worst_score(wanted, outputs, specs, rule["floor_ulp"])
     if score.value <= rule["factor"]:
         return passed(name, str(score), compared=compared, score=score.value)
     return failed(
         name,
-        f"at batch {size}, {score}; allowed {rule['factor']:g}x ({rule.origin})",
+        f"{one.place}, {score}; allowed {rule['factor']:g}x ({rule.origin})",
         compared=compared,
         score=score.value,
         budget=rule["factor"],
-        inputs=label,
+        inputs=one.label,
         details=evidence_lines(subject),
-        reproduction=reproduction.over_budget(inputs, wanted, outputs, subject.model.outputs, rule),
+        reproduction=reproduction.over_budget(inputs, wanted, outputs, specs, rule),
     )

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from onnx_conformance.checks import reproduction
-from onnx_conformance.checks.function import takes_any_number
+from onnx_conformance.checks.empty_batch import by_definition
 from onnx_conformance.checks.refusals import unanswered, unless_refused
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines
@@ -20,7 +20,7 @@ from onnx_conformance.core.comparison import (
     structure_problem,
 )
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
-from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec, sizes_of
+from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.inputs.families import (
     POISONS,
@@ -29,8 +29,10 @@ from onnx_conformance.inputs.families import (
     fixed_axis,
     malformed,
     non_finite,
+    poisonable,
 )
-from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.recipes import Inputs, RawFeed
+from onnx_conformance.inputs.sample_arrays import fixed_batch
 from onnx_conformance.session.subject import Subject
 
 HUGE = float(np.sqrt(np.finfo(np.float32).max))  # products of two such numbers overflow
@@ -42,10 +44,15 @@ NO_SUCH_FLAW = {
 UNDEFINED_RESHAPE = re.compile(r"Input shape:\{0,[^}]*\}, requested shape:\{0,[^}]*-1")
 
 
+def _may_be_poisoned(model: ModelSpec) -> bool:
+    """Whether a sample may be given NaN and infinities."""
+    return bool(poisonable(model))
+
+
 @register_check(
     control="nan_replaced",
     input_sets=("non_finite",),
-    where=takes_any_number,
+    where=_may_be_poisoned,
     precisions=FAITHFUL,
     edge=True,
 )
@@ -76,10 +83,9 @@ def _flooded(subject: Subject) -> NamedInputs:
     """Samples of nothing but NaN, +inf and -inf, and the clean one."""
     base = non_finite(subject.model, subject.seed)
     inputs = Inputs((name, array.copy()) for name, array in base.inputs.items())
-    for spec in subject.model.inputs:
-        if spec.real:
-            for sample, value in enumerate(POISONS):
-                inputs[spec.name][sample] = value
+    for spec in poisonable(subject.model):
+        for sample, value in enumerate(POISONS):
+            inputs[spec.name][sample] = value
     return NamedInputs("whole samples of NaN, of +inf and of -inf, and a normal one", inputs)
 
 
@@ -95,8 +101,13 @@ def _judge_non_finite(subject: Subject, named: NamedInputs) -> CheckResult:
         )
     problem = structure_problem(native, answer.outputs) or _lost(native, answer.outputs)
     if problem is None:
+        own = subject.model.of_a_sample
         wrong = allclose_mismatch(
-            *_finite_in_native(native, answer.outputs, clean),
+            *_finite_in_native(
+                {name: array for name, array in native.items() if name in own},
+                {name: array for name, array in answer.outputs.items() if name in own},
+                clean,
+            ),
             rule["rtol"],
             rule["atol_rms"],
             scale_atol=True,
@@ -177,11 +188,16 @@ def _beyond_measure(outputs: Outputs) -> Outputs:
     for array in tamed.values():
         if np.issubdtype(array.dtype, np.floating):
             infinite = array[1 : len(POISONS)]
-            infinite[~(np.abs(infinite) < HUGE)] = np.nan
+            huge = min(HUGE, float(np.sqrt(float(np.finfo(array.dtype).max))))
+            infinite[~(np.abs(infinite) < huge)] = np.nan
     return tamed
 
 
-@register_check(control="refuses_empty", input_sets=("empty",), edge=True)
+def _takes_any_batch(model: ModelSpec) -> bool:
+    return model.open_batch
+
+
+@register_check(control="refuses_empty", input_sets=("empty",), where=_takes_any_batch, edge=True)
 def check_empty_batch(subject: Subject) -> CheckResult:
     """A batch of no samples gives no samples, in the specified shape and dtype.
 
@@ -190,7 +206,11 @@ def check_empty_batch(subject: Subject) -> CheckResult:
     elements: ONNX does not define it.
     """
     named = empty(subject.model)
-    answer = subject.run(named.inputs)
+    fixed = fixed_batch(subject.model, subject.artifact.facts)
+    answer = subject.run(RawFeed(named.inputs) if fixed else named.inputs)
+    if answer.error is not None and fixed and not answer.died:
+        told = f"refused, as by a batch fixed at {fixed}"
+        return passed("empty_batch", told, compared=1, inputs=named.label)
     if answer.died:
         return failed("empty_batch", f"no samples: {unanswered(answer)}", inputs=named.label)
     if answer.outputs is None:
@@ -200,11 +220,13 @@ def check_empty_batch(subject: Subject) -> CheckResult:
         if UNDEFINED_RESHAPE.search(answer.error or ""):
             told = "refused: ONNX's Reshape finds no open size (-1) among no elements"
             return passed("empty_batch", told, compared=1, inputs=named.label)
-        return failed("empty_batch", f"no samples: {unanswered(answer)}", inputs=named.label)
-    wanted = {
-        spec.name: _no_samples(spec, subject.model, answer.outputs.get(spec.name))
-        for spec in subject.model.outputs
-    }
+        defined = by_definition(subject, named.inputs, answer.error or "")
+        if defined is None or structure_problem(_none_of(subject, defined[1]), defined[1]):
+            reason = f"no samples: {unanswered(answer)}"
+            return failed("empty_batch", reason, inputs=named.label)
+        told = f"right by ONNX's definition; ONNX Runtime refuses no samples at {defined[0]}"
+        return passed("empty_batch", told, compared=len(defined[1]), inputs=named.label)
+    wanted = _none_of(subject, answer.outputs)
     problem = structure_problem(wanted, answer.outputs)
     if problem:
         return failed(
@@ -217,11 +239,19 @@ def check_empty_batch(subject: Subject) -> CheckResult:
     return passed("empty_batch", "no sample in, none out", compared=facts, inputs=named.label)
 
 
+def _none_of(subject: Subject, got: Outputs) -> Outputs:
+    """Every output of no samples."""
+    return {
+        spec.name: _no_samples(spec, subject.model, got.get(spec.name))
+        for spec in subject.model.outputs
+    }
+
+
 def _no_samples(spec: TensorSpec, model: ModelSpec, got: Array | None) -> Array:
     """An output of no samples; sizes that only the model knows are those that it has."""
     sizes = sizes_of(model.axes, MIDDLE)
     if got is not None and got.ndim == len(spec.shape):
-        known = {model.inputs[0].shape[0], *sizes}
+        known = {*BATCH_NAMES, *sizes}
         sizes |= {
             dim: size
             for dim, size in zip(spec.shape, got.shape, strict=True)

@@ -11,7 +11,7 @@ from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.graph_weights import constant_nodes, graphs
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
-from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.session.external_artifacts import UNASKED, chosen_by_exporter
 from onnx_conformance.session.subject import Subject
 
@@ -55,7 +55,9 @@ def check_interface(subject: Subject) -> CheckResult:
             return failed("interface", f"{len(found)} {side}s {names}, expected {len(specs)}")
         for spec, tensor in zip(specs, found, strict=True):
             named = promised or not _may_be_named(subject, tensor)
-            problem = _tensor_problem(spec, tensor, named=named, answered=side == "output")
+            problem = _tensor_problem(
+                spec, tensor, named=named, answered=side == "output", group=subject.model.group
+            )
             if problem:
                 return failed("interface", f"{side} {problem}", compared=compared)
             if tensor["name"] != spec.name:
@@ -84,12 +86,13 @@ def _may_be_named(subject: Subject, tensor: dict[str, Any]) -> bool:
 
 
 def _tensor_problem(
-    spec: TensorSpec, tensor: dict[str, object], *, named: bool, answered: bool
+    spec: TensorSpec, tensor: dict[str, object], *, named: bool, answered: bool, group: int
 ) -> str | None:
     """What is wrong with an input or output as the file declares it.
 
     Args:
         answered: it is an output: a size that the file leaves open is judged where it comes out.
+        group: how many samples every call takes, where the model fixes that; 0 for any.
     """
     if named and tensor["name"] != spec.name:
         return f"is named '{tensor['name']}', expected '{spec.name}'"
@@ -105,47 +108,76 @@ def _tensor_problem(
         return None
     if not isinstance(shape, list) or len(shape) != len(spec.shape):
         return f"'{spec.name}' has shape {shape}, expected {list(spec.shape)}"
-    for axis, (wanted, got) in enumerate(zip(spec.shape, shape, strict=True)):
+    for axis, (dim, got) in enumerate(zip(spec.shape, shape, strict=True)):
         if isinstance(got, str) and answered:
             continue
+        wanted = group if group and axis == spec.batch_axis and isinstance(got, int) else dim
         if isinstance(wanted, int) and wanted != got:
             return f"'{spec.name}' has size {got} at axis {axis}, expected {wanted}"
     return None
 
 
-@register_check(control="batch_axis_frozen")
+def has_symbolic_axes(model: ModelSpec) -> bool:
+    """Whether an axis of an input may have several sizes."""
+    return model.open_batch or bool(model.axes)
+
+
+@register_check(control="batch_axis_frozen", where=has_symbolic_axes)
 def check_batch_axis(subject: Subject) -> CheckResult:
-    """The batch axis is symbolic (or static, if that was asked), and named where it can be."""
-    facts, compared = subject.artifact.facts, 0
+    """The batch is symbolic (or static, if that was asked) wherever it stands, and named so.
+
+    Other symbolic axes stay symbolic too. What a given file fixes is told and not red, unless
+    dynamic axes are expected of it (``--expect-dynamic``).
+    """
+    facts, compared, notes = subject.artifact.facts, 0, []
     counts = [len(facts[side]) for side in ("inputs", "outputs")]
     if counts != [len(subject.model.inputs), len(subject.model.outputs)]:
         return failed("batch_axis", f"the file has {counts[0]} inputs and {counts[1]} outputs")
+    lenient = subject.case.exporter == EXTERNAL.name and not subject.expect_dynamic
+    inputs = [spec.name for spec in subject.model.inputs]
     for spec, tensor in zip(
         (*subject.model.inputs, *subject.model.outputs),
         (*_inputs(subject), *facts["outputs"]),
         strict=True,
     ):
-        frozen = _frozen_axis(spec, tensor["shape"] or [])
-        if frozen and subject.case.options.dynamic_batch:
-            return failed("batch_axis", f"'{spec.name}' {frozen}")
-        axis = (tensor["shape"] or [None])[0]
-        dynamic = isinstance(axis, str)
-        if dynamic != subject.case.options.dynamic_batch:
-            kind = "symbolic" if subject.case.options.dynamic_batch else "static"
-            return failed("batch_axis", f"the batch axis of '{spec.name}' is {axis}, not {kind}")
-        if dynamic and subject.exporter.sets_batch_axis and axis != spec.shape[0]:
-            return failed(
-                "batch_axis", f"'{spec.name}' names its batch axis '{axis}', not '{spec.shape[0]}'"
-            )
+        shape = tensor["shape"] or []
+        frozen = _frozen_axis(spec, shape)
+        if frozen and spec.name in inputs and lenient:
+            notes.append(f"'{spec.name}' {frozen[0]}")
+        elif frozen and subject.case.options.dynamic_batch and not lenient:
+            return failed("batch_axis", f"'{spec.name}' {frozen[0]}{frozen[1]}")
+        problem = _batch_problem(subject, spec, shape)
+        if problem and lenient:
+            notes.append(problem)
+        elif problem:
+            return failed("batch_axis", problem)
         compared += 1
-    return passed("batch_axis", "as asked on every input and output", compared=compared)
+    told = "as asked on every input and output"
+    if notes:
+        told = f"the file fixes what the model leaves open: {'; '.join(notes)}"
+    return passed("batch_axis", told, compared=compared)
 
 
-def _frozen_axis(spec: TensorSpec, shape: list[Any]) -> str | None:
-    """The first symbolic axis after the batch that the file gives one size, in words."""
-    for axis, (wanted, got) in list(enumerate(zip(spec.shape, shape, strict=False)))[1:]:
-        if isinstance(wanted, str) and not isinstance(got, str):
-            return f"has size {got} at axis {axis}, which is '{wanted}' and must stay symbolic"
+def _batch_problem(subject: Subject, spec: TensorSpec, shape: list[Any]) -> str | None:
+    """What is wrong with the batch of one tensor, where it has one that the model leaves open."""
+    axis = spec.batch_axis
+    if axis is None or not subject.model.open_batch:
+        return None
+    found = shape[axis] if axis < len(shape) else None
+    dynamic = isinstance(found, str)
+    if dynamic != subject.case.options.dynamic_batch:
+        kind = "symbolic" if subject.case.options.dynamic_batch else "static"
+        return f"the batch axis of '{spec.name}' is {found}, not {kind}"
+    if dynamic and subject.exporter.sets_batch_axis and found != spec.shape[axis]:
+        return f"'{spec.name}' names its batch axis '{found}', not '{spec.shape[axis]}'"
+    return None
+
+
+def _frozen_axis(spec: TensorSpec, shape: list[Any]) -> tuple[str, str] | None:
+    """The first symbolic axis beside the batch that the file gives one size, in words."""
+    for axis, (wanted, got) in enumerate(zip(spec.shape, shape, strict=False)):
+        if axis != spec.batch_axis and isinstance(wanted, str) and not isinstance(got, str):
+            return f"has size {got} at axis {axis}", f", which is '{wanted}' and must stay symbolic"
     return None
 
 

@@ -68,11 +68,11 @@ def judge(
             inputs=label,
             details=evidence_lines(subject),
             reproduction=reproduction.over_budget(
-                fed, reference, outputs, subject.model.outputs, rule
+                fed, reference, outputs, subject.model.judged, rule
             ),
         )
-    noise = largest_noise_floor(reference, subject.model.outputs)
-    score = worst_score(reference, outputs, subject.model.outputs, rule["floor_ulp"])
+    noise = largest_noise_floor(reference, subject.model.judged)
+    score = worst_score(reference, outputs, subject.model.judged, rule["floor_ulp"])
     if noise > rule["maximum_noise_floor"]:
         near_zero = _near_zero(subject, reference, rule["maximum_noise_floor"])
         if not near_zero or not score.value <= rule["factor"]:
@@ -105,7 +105,7 @@ def judge(
             _over(score, rule),
             *evidence_lines(subject),
         ),
-        reproduction=reproduction.over_budget(fed, reference, outputs, subject.model.outputs, rule),
+        reproduction=reproduction.over_budget(fed, reference, outputs, subject.model.judged, rule),
     )
 
 
@@ -116,7 +116,7 @@ def _near_zero(subject: Subject, reference: Reference, share: float) -> bool:
     A norm of equal numbers answers 0 and rounding. An answer within the budget is then known to be
     0 as well, to that share.
     """
-    specs = subject.model.outputs
+    specs = subject.model.judged
     if any(spec.scale != "linear" for spec in specs):
         return False
     ordinary = [

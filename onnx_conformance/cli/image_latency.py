@@ -132,7 +132,7 @@ class Track:
         rehearsed = timed_session.worker.rehearse(
             who, contender.form, timed_session.inputs(inputs), **timed_session.what
         )
-        outputs = {timed_session.name(name): array for name, array in rehearsed["outputs"].items()}
+        outputs = timed_session.answered(model, inputs, rehearsed["outputs"])
         rule = timed_rule(tolerances, contender.judged_as)
         noise_floor = noise_floor_of_timed(contender.judged_as)
         reference = self._context.conformance_session.reference(model, inputs, noise_floor)

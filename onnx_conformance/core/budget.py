@@ -13,13 +13,14 @@ Source of the formula, of the replicas and of the factor: docs/numerics.md.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.core.row_arrays import stacked
+from onnx_conformance.core.spec import ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import Choice, joined, settled
 
 Rows = NDArray[np.float64]
@@ -63,12 +64,22 @@ class Reference:
         choices = {name: choice.rows(start, stop) for name, choice in self.choices.items()}
         return Reference(cut(self.oracle), cut(self.native), replicas, self.unit, choices)
 
+    def chosen(self, samples: Sequence[int]) -> Reference:
+        """The reference of samples in another order; one may come several times."""
+
+        def take(outputs: Outputs) -> Outputs:
+            return {name: array[list(samples)] for name, array in outputs.items()}
+
+        replicas = tuple(take(replica) for replica in self.replicas)
+        choices = {name: choice.chosen(samples) for name, choice in self.choices.items()}
+        return Reference(take(self.oracle), take(self.native), replicas, self.unit, choices)
+
 
 def stack(references: Sequence[Reference]) -> Reference:
     """The reference of inputs that stack those of ``references`` along the batch axis."""
 
     def join(parts: Sequence[Outputs]) -> Outputs:
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {name: stacked([part[name] for part in parts]) for name in parts[0]}
 
     columns = zip(*(reference.replicas for reference in references), strict=True)
     return Reference(
@@ -78,6 +89,46 @@ def stack(references: Sequence[Reference]) -> Reference:
         references[0].unit,
         joined([reference.choices for reference in references]),
     )
+
+
+def of_sizes_of(reference: Reference, actual: Outputs, model: ModelSpec) -> Reference:
+    """The reference by which samples are judged whose size float32's own ways disagree about.
+
+    A score may lie so near a threshold that the oracle keeps a box which native drops. Where the
+    runtime's sizes are those of another way than the oracle, that way is what its rows are
+    compared with; ways of other sizes say nothing of a sample.
+    """
+    names = [size_of(name) for name in model.by_values]
+    compute_modes = [reference.oracle, reference.native, *reference.replicas]
+    if any(
+        name not in actual or actual[name].shape != compute_modes[0][name].shape for name in names
+    ):
+        return reference
+    alike = [
+        np.all(
+            [
+                (compute_mode[n] == actual[n]).reshape(len(compute_mode[n]), -1).all(axis=1)
+                for n in names
+            ],
+            axis=0,
+        )
+        for compute_mode in compute_modes
+    ]
+    if all(found.all() for found in alike):
+        return reference
+    changed = [
+        {name: np.array(array) for name, array in compute_mode.items()}
+        for compute_mode in compute_modes
+    ]
+    for sample in range(len(alike[0])):
+        agreeing = [place for place, found in enumerate(alike) if found[sample]]
+        if not agreeing or len(agreeing) == len(compute_modes):
+            continue
+        for place, compute_mode in enumerate(changed):
+            if place == 0 or place not in agreeing:
+                for name in compute_mode:
+                    compute_mode[name][sample] = compute_modes[agreeing[0]][name][sample]
+    return replace(reference, oracle=changed[0], native=changed[1], replicas=tuple(changed[2:]))
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,13 @@ def from_data(data: Mapping[str, Any]) -> Domain:
 
 
 def default_domain(dtype: str) -> Domain | None:
-    """The domain of an input that names none; None for whole numbers, whose range is unknown."""
+    """The domain of an input that names none; None for whole numbers, whose range is unknown.
+
+    Of bytes it is known: pixels are all of it.
+    """
     if dtype == "bool":
         return Choice((0, 1))
+    if dtype in ("uint8", "int8"):
+        known = np.iinfo(dtype)
+        return Integers(int(known.min), int(known.max) + 1)
     return Real() if np.issubdtype(np.dtype(dtype), np.floating) else None

@@ -28,6 +28,7 @@ class ModelRequest(TypedDict):
     output_shapes: list[tuple[int | str, ...]]
     domains: list[dict[str, Any]]
     axes: list[tuple[str, int, int, int]]
+    group: int
     weights: str
     trained: bool
     seed: int

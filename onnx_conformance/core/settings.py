@@ -42,6 +42,7 @@ class Settings:
         calibration_data: a folder of inputs to calibrate int8 variants on; empty for ours.
         evaluation_data: a folder of samples to judge int8 on; empty for ours.
         cpu_fallback: whether sessions may leave nodes to the CPU provider.
+        expect_dynamic: a given file that fixes an axis which the model leaves open is red.
         min_placement: the least share of the nodes that a case's provider must run, 0 to 1.
         limits: on what an external artifact may use.
         edge_cases: ``report``: failures on edge cases are reported and decide nothing; ``fail``:
@@ -62,6 +63,7 @@ class Settings:
     first_finding: bool = False
     cpu_fallback: bool = True
     min_placement: float = 0.0
+    expect_dynamic: bool = False
     calibration_data: str = ""
     evaluation_data: str = ""
     approximation: dict[str, float] = field(default_factory=shipped_approximation)

@@ -10,10 +10,12 @@ import numpy as np
 
 from onnx_conformance.core.domains import Domain, Real, as_data, default_domain, from_data
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.sizes import evaluate
 
 Dim = int | str
 Shape = tuple[Dim, ...]
 MIDDLE = 0.5  # extent of symbolic axes, where nothing else is said
+BATCH_NAMES = ("batch", "batch_size")
 STATIC_BATCH = 2  # of the example that routes trace, and of an artifact without dynamic batch
 
 
@@ -40,7 +42,7 @@ class Axis:
 
 Axes = tuple[tuple[str, Axis], ...]
 # Fields of a model's spec that are tuples of strings.
-OF_TEXTS = ("arguments", "packages", "libraries", "kernels", "notes")
+OF_TEXTS = ("arguments", "packages", "libraries", "kernels", "notes", "by_values")
 
 
 def sizes_of(axes: Axes, extent: float) -> dict[str, int]:
@@ -63,7 +65,9 @@ class TensorSpec:
 
     Args:
         name: the name a faithful artifact gives it, where its exporter can set names.
-        shape: sizes; a string is a symbolic dimension. The first is the batch axis.
+        shape: sizes; a string is a symbolic dimension. The one called ``batch`` (or
+            ``batch_size``) is the batch, wherever it stands; without it samples share the input.
+            A size may follow from others: ``"past+1"``, ``"2*height"``, ``"height//8"``.
         dtype: a NumPy dtype name.
         scale: ``"linear"``, or ``"probabilities"`` for an output that is a softmax; such an
             output is judged in the log domain as well, because a flat softmax hides errors.
@@ -81,6 +85,13 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
+        try:
+            np.dtype(self.dtype)
+        except TypeError as error:
+            raise UsageError(
+                f"'{self.name}' is {self.dtype}, which NumPy has not; wrap the model in one that "
+                f'casts it, and write TensorSpec("{self.name}", {self.shape}, "float32")'
+            ) from error
         if not self.floating and self.domain == Real():
             object.__setattr__(self, "domain", default_domain(self.dtype) or Real())
 
@@ -94,12 +105,24 @@ class TensorSpec:
         """Whether it may hold any floating number: denormals, infinities and NaN too."""
         return self.floating and self.domain.real
 
+    @property
+    def batch_axis(self) -> int | None:
+        """Which axis is the batch; None where there is none."""
+        found = (axis for axis, dim in enumerate(self.shape) if dim in BATCH_NAMES)
+        return next(found, None)
+
+    @property
+    def sample(self) -> Shape:
+        """The dimensions of one sample: those without the batch."""
+        return tuple(dim for axis, dim in enumerate(self.shape) if axis != self.batch_axis)
+
     def concrete(self, batch: int, sizes: Mapping[str, int] | None = None) -> tuple[int, ...]:
-        """The shape with the batch axis ``batch`` and other symbolic axes of their ``sizes``."""
-        first, *rest = self.shape or (0,)
-        known = sizes or {}
-        tail = (known.get(dim, batch) if isinstance(dim, str) else dim for dim in rest)
-        return (batch if isinstance(first, str) else first, *tail) if self.shape else ()
+        """The shape in the model's own layout, other symbolic axes of their ``sizes``."""
+        return tuple(_size(dim, batch, sizes or {}) for dim in self.shape)
+
+    def rows(self, batch: int, sizes: Mapping[str, int] | None = None) -> tuple[int, ...]:
+        """The shape of ``batch`` samples, a row each, other symbolic axes of their ``sizes``."""
+        return (batch, *(_size(dim, batch, sizes or {}) for dim in self.sample))
 
     def as_data(self) -> dict[str, Any]:
         """As plain data, for processes and keys."""
@@ -109,6 +132,14 @@ class TensorSpec:
     def from_data(data: Mapping[str, Any]) -> TensorSpec:
         """The inverse of :meth:`as_data`."""
         return TensorSpec(**{**data, "domain": from_data(data["domain"])})
+
+
+def _size(dim: Dim, batch: int, sizes: Mapping[str, int]) -> int:
+    """A dimension's size; that of an axis of unknown size is ``batch``."""
+    if isinstance(dim, int):
+        return dim
+    known = evaluate(dim, sizes)
+    return batch if known is None else known
 
 
 @dataclass(frozen=True)
@@ -146,6 +177,8 @@ class ModelSpec:
         libraries: custom-operator libraries that its sessions load: a path, or
             ``module:function`` that gives one.
         on_request: of one purpose, so a run that names no model leaves it out.
+        group: how many samples every call takes, where the model fixes its batch; 0 for any.
+        by_values: names of the outputs whose size the values decide: boxes that are kept.
         fingerprint: of a model from elsewhere, a digest of its code and of the weights it was
             built with; else its module's source tells.
         reads: of a model from elsewhere, the data files that its builder and its calls open, with
@@ -178,6 +211,57 @@ class ModelSpec:
     kernels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     parameters: int = 0
+    group: int = 0
+    by_values: tuple[str, ...] = ()
+
+    @property
+    def sized(self) -> tuple[str, ...]:
+        """Names of the outputs whose sizes stand beside their rows.
+
+        Those whose size the values are known to decide; of a model that is called for each
+        sample all, lest a row of zeros too many be taken for what fills unlike sizes up.
+        """
+        return tuple(
+            spec.name
+            for spec in self.outputs
+            if spec.name in self.by_values or (spec.shape and not self.batched)
+        )
+
+    @property
+    def judged(self) -> tuple[TensorSpec, ...]:
+        """The outputs, and the sizes of those that are ``sized``, as whole numbers."""
+        sizes = [
+            TensorSpec(
+                size_of(spec.name),
+                (*([] if spec.batch_axis is None else [BATCH_NAMES[0]]), len(spec.sample)),
+                "int64",
+            )
+            for spec in self.outputs
+            if spec.name in self.sized
+        ]
+        return (*self.outputs, *sizes)
+
+    @property
+    def of_a_sample(self) -> frozenset[str]:
+        """Names of the answers that each sample has of its own; others are of a whole call."""
+        return frozenset(
+            spec.name for spec in self.judged if spec.batch_axis is not None or not self.batched
+        )
+
+    @property
+    def batched(self) -> bool:
+        """Whether a call takes several samples: an input has a batch."""
+        return any(spec.batch_axis is not None for spec in self.inputs)
+
+    @property
+    def open_batch(self) -> bool:
+        """Whether a call takes any number of samples."""
+        return self.batched and not self.group
+
+
+def size_of(name: str) -> str:
+    """What the sizes of an output are called among a set of inputs's answers."""
+    return f"{name} (size)"
 
 
 def spec_as_data(spec: ModelSpec) -> dict[str, Any]:

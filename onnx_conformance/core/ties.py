@@ -43,6 +43,13 @@ class Choice:
             self.candidates[start:stop], self.noise[start:stop], self.axis, self.shape, self.ranked
         )
 
+    def chosen(self, samples: Sequence[int]) -> Choice:
+        """The choice of samples in another order."""
+        places = list(samples)
+        return Choice(
+            self.candidates[places], self.noise[places], self.axis, self.shape, self.ranked
+        )
+
     def settled(self, wanted: NDArray[Any], got: NDArray[Any], factor: float) -> NDArray[Any]:
         """``got`` with ``wanted``'s position wherever both choose numbers that tie.
 
@@ -92,6 +99,33 @@ def _repeats(places: NDArray[np.int64]) -> NDArray[np.bool_]:
 def layout(axis: int | None, ranked: bool, shape: Sequence[int]) -> NDArray[np.int64]:
     """Of an operator's positions, as a worker hands it on."""
     return np.array([-1 if axis is None else axis, ranked, *shape], np.int64)
+
+
+def in_rows(
+    candidates: NDArray[Any], where: NDArray[Any], positions: NDArray[Any], batch: int | None
+) -> tuple[NDArray[Any], NDArray[np.int64]] | None:
+    """A call's candidates and their layout with the batch as axis 0.
+
+    Args:
+        where: as :func:`layout` gives it, in the layout of the call.
+        positions: the output that was chosen.
+        batch: which axis of the positions is the batch; None for a call of one sample.
+
+    Returns:
+        None where positions were chosen along the batch, or reshaped so that its place is unknown.
+    """
+    first, ranked, *shape = where.tolist()
+    axis = None if first < 0 else int(first)
+    if batch is None:
+        return candidates[None], layout(None if axis is None else axis + 1, ranked, (1, *shape))
+    if batch == 0:
+        return candidates, layout(axis, ranked, (0, *shape[1:]))
+    if axis == batch or len(shape) != positions.ndim:
+        return None
+    place = batch if axis is None or axis > batch else batch - 1
+    moved = axis if axis is None or axis > batch else axis + 1
+    rest = (size for other, size in enumerate(shape) if other != batch)
+    return np.moveaxis(candidates, place, 0), layout(moved, ranked, (0, *rest))
 
 
 def answered(row: Arrays) -> dict[str, NDArray[Any]]:

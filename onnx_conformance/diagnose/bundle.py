@@ -31,6 +31,8 @@ from onnx_conformance.core.project import project
 from onnx_conformance.diagnose.divergence import Divergence
 from onnx_conformance.diagnose.messages import failure_message
 from onnx_conformance.diagnose.subgraph_bundle import write_subgraph
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.run import Run
 from onnx_conformance.session.runtime import pair_names, session_request
@@ -124,15 +126,29 @@ def _fill_from_check(
         if replay is not None:
             told |= _session_of(run, subject, artifact, replay.graph_level)
             told |= {"judge": replay.judge}
+            told["sized"] = list(subject.model.sized)
+            told["calls"] = _layout(subject, artifact).plan(_samples(replay.inputs))
     if divergence is not None:
         write_subgraph(divergence, folder, libraries_of(subject.case, run.settings))
     _write_json(folder / "case.json", told)
     shutil.copyfile(SCRIPT, folder / SCRIPT.name)
     if replay is not None:
-        arrays = {"inputs": replay.inputs, "expected": replay.expected, "got": replay.got}
+        inputs = replay.inputs
+        if told.get("calls") and artifact is not None:
+            calls = _layout(subject, artifact).calls(_samples(inputs))
+            inputs = {f"{n}/{name}": a for n, call in enumerate(calls) for name, a in call.items()}
+        arrays = {"inputs": inputs, "expected": replay.expected, "got": replay.got}
         for name, outputs in arrays.items():
             if outputs is not None:
                 _write_arrays(folder / f"{name}.npz", outputs)
+
+
+def _layout(subject: Subject, artifact: Artifact) -> Layout:
+    return file_layout(subject.model, artifact.facts)
+
+
+def _samples(inputs: Outputs) -> Inputs:
+    return inputs if isinstance(inputs, Inputs) else Inputs(inputs)
 
 
 def _session_of(run: Run, subject: Subject, artifact: Artifact, graph_level: str) -> dict[str, Any]:
@@ -151,7 +167,7 @@ def _session_of(run: Run, subject: Subject, artifact: Artifact, graph_level: str
         "graph_level": request["graph_level"],
         "threads": run.settings.threads,
         "custom_op_libraries": libraries_of(subject.case, run.settings),
-        "dtypes": {spec.name: spec.dtype for spec in subject.model.outputs},
+        "dtypes": {spec.name: spec.dtype for spec in subject.model.judged},
     }
 
 

@@ -25,7 +25,7 @@ def first_wrong(subject: LiveSubject, inputs: Inputs) -> str | None:
             subject.case, subject.artifact, given, level
         )
         outputs = answer.get("outputs")
-        ours = None if outputs is None else in_names_of_spec(subject, outputs)
+        ours = None if outputs is None else in_names_of_spec(subject, inputs, outputs)
         if wrong_outputs(subject, inputs, ours):
             return level
     return None

@@ -18,6 +18,7 @@ from onnx_conformance.diagnose.native_traces import (
     failing_samples,
     in_names_of_file,
     in_names_of_spec,
+    names_of_spec,
     native_trace,
     scratch,
     wrong_outputs,
@@ -113,12 +114,11 @@ class _Traced:
     def wrong_outputs(self) -> list[str]:
         """The file's outputs that are wrong when its own nodes run."""
         arrays = {name: self.aligner.output(name) for name in self.graph.outputs}
-        ours = in_names_of_spec(self.subject, arrays)
+        ours = in_names_of_spec(self.subject, self.inputs, arrays)
         wrong = wrong_outputs(self.subject, self.inputs, ours)
-        theirs = {id(array): name for name, array in arrays.items()}
-        return [theirs[id(ours[name])] for name in wrong if name in ours] or (
-            list(arrays) if wrong else []
-        )
+        names = names_of_spec(self.subject)
+        found = {names.get(name, name): name for name in arrays}
+        return [found[name] for name in wrong if name in found] or (list(arrays) if wrong else [])
 
     def divergence(self, outputs: list[str]) -> Divergence | None:
         suspects = self.root_cause.suspects(outputs)

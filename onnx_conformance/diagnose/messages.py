@@ -62,6 +62,7 @@ def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
     host, base = PROVIDERS[case.provider].host, PROVIDERS[case.provider].base
     words += [f"--engine={case.provider}:{base}={host}"] if host else []
     words += [] if run.settings.cpu_fallback else ["--no-cpu-fallback"]
+    words += ["--expect-dynamic"] if run.settings.expect_dynamic else []
     least = run.settings.min_placement
     words += [f"--min-placement={least:g}"] if least else []
     words += ["--edge-cases=fail"] if run.settings.edge_cases == "fail" else []

@@ -19,6 +19,7 @@ from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.diagnose.alignment import NativeTrace
 from onnx_conformance.inputs.families import cut
 from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.sample_arrays import file_layout
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.runtime import pair_names
@@ -57,17 +58,24 @@ def scratch() -> Iterator[Path]:
 
 
 def in_names_of_file(subject: LiveSubject, inputs: Inputs) -> Inputs:
-    """The inputs under the file's own names."""
+    """The inputs under the file's own names, as the file takes its first call."""
+    inputs = file_layout(subject.model, subject.artifact.facts).calls(inputs)[0]
     ours = [spec.name for spec in subject.model.inputs]
     theirs = pair_names(ours, [tensor["name"] for tensor in subject.artifact.facts["inputs"]])
     return Inputs((theirs.get(name, name), array) for name, array in inputs.items())
 
 
-def in_names_of_spec(subject: LiveSubject, outputs: Outputs) -> dict[str, Any]:
-    """Outputs of the file under the spec's names."""
+def in_names_of_spec(subject: LiveSubject, inputs: Inputs, outputs: Outputs) -> dict[str, Any]:
+    """Outputs of the file's call on inputs under the spec's names, a row for each sample."""
+    ours = names_of_spec(subject)
+    named = {ours.get(name, name): array for name, array in outputs.items()}
+    return file_layout(subject.model, subject.artifact.facts).rows(inputs, [named])
+
+
+def names_of_spec(subject: LiveSubject) -> dict[str, str]:
+    """The spec's name of each output by the file's."""
     theirs = [tensor["name"] for tensor in subject.artifact.facts["outputs"]]
-    ours = pair_names(theirs, [spec.name for spec in subject.model.outputs])
-    return {ours.get(name, name): array for name, array in outputs.items()}
+    return pair_names(theirs, [spec.name for spec in subject.model.outputs])
 
 
 def failing_samples(subject: LiveSubject, inputs: Inputs) -> Inputs:
@@ -78,6 +86,8 @@ def failing_samples(subject: LiveSubject, inputs: Inputs) -> Inputs:
     batch = min(len(array) for array in inputs.values())
     if batch <= 1:
         return inputs
+    inputs = file_layout(subject.model, subject.artifact.facts).first(inputs)
+    batch = min(len(array) for array in inputs.values())
     answer = subject.run(inputs)
     if answer.outputs is None:
         return inputs
@@ -103,7 +113,7 @@ def _worst_first(subject: LiveSubject, inputs: Inputs, got: Outputs, batch: int)
     def score(place: int) -> float:
         own = {name: array[place : place + 1] for name, array in got.items()}
         part = reference.rows(place, place + 1)
-        return max((_score(subject, part, own, spec) for spec in subject.model.outputs), default=0)
+        return max((_score(subject, part, own, spec) for spec in subject.model.judged), default=0)
 
     return sorted(range(batch), key=score, reverse=True)
 
@@ -118,15 +128,13 @@ def _score(subject: LiveSubject, reference: Reference, got: Outputs, spec: Tenso
 
 def wrong_outputs(subject: LiveSubject, inputs: Inputs, got: Outputs | None) -> list[str]:
     """The spec's outputs that are over the error budget, or of another shape or type."""
-    names = [spec.name for spec in subject.model.outputs]
+    names = [spec.name for spec in subject.model.judged]
     reference = subject.reference(inputs)
     if got is None or structure_problem(reference.native, got):
         return names
     factor = subject.tolerances.rule("error_budget", subject.case)["factor"]
     return [
-        spec.name
-        for spec in subject.model.outputs
-        if _score(subject, reference, got, spec) > factor
+        spec.name for spec in subject.model.judged if _score(subject, reference, got, spec) > factor
     ]
 
 

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_conformance.core.registry import Registry
+from onnx_conformance.core.row_arrays import stacked
 from onnx_conformance.core.spec import MIDDLE, Axes, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.inputs.found_recipes import found_recipes
-from onnx_conformance.inputs.recipes import Inputs, Recipe
+from onnx_conformance.inputs.recipes import Inputs, RawFeed, Recipe
+from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.inputs.sweep_plan import extra_batches
 
 
@@ -98,7 +100,7 @@ def _materialise(recipe: Recipe, inputs: tuple[TensorSpec, ...], axes: Axes) -> 
 def stack_inputs(input_sets: Sequence[Inputs]) -> Inputs:
     """Inputs that hold the samples of all, in order."""
     return Inputs(
-        (name, np.concatenate([inputs[name] for inputs in input_sets])) for name in input_sets[0]
+        (name, stacked([inputs[name] for inputs in input_sets])) for name in input_sets[0]
     )
 
 
@@ -129,13 +131,22 @@ def company(model: ModelSpec, seed: int) -> tuple[list[Inputs], tuple[int, ...]]
     """
     extra = extra_batches(model)
     sizes = tuple(sorted({*BATCH_SIZES, *extra})) if extra else COSTLY_SIZES
-    input_sets = chosen(BATCH_MATES, model, seed)
+    input_sets = _mates(model, seed)
     samples = sum(len(next(iter(inputs.values()))) for inputs in input_sets)
     return input_sets * -(-max(sizes) // samples), sizes
 
 
 # Ordinary inputs, between which outputs must move and classes must agree.
+MANY = 32
 ORDINARY = ("small_normal", "normal", "uniform", "image")
+
+
+def many(seed: int) -> list[Recipe]:
+    """Ordinary inputs in larger numbers, where a few samples leave it open what moves."""
+    return [
+        Recipe("normal", batch=MANY, seed=seed + 11),
+        Recipe("uniform", batch=MANY, seed=seed + 11),
+    ]
 
 
 def chosen(names: tuple[str, ...], model: ModelSpec, seed: int) -> list[Inputs]:
@@ -151,18 +162,38 @@ def non_finite(model: ModelSpec, seed: int) -> NamedInputs:
     """Four normal samples with one NaN, one +inf, one -inf, and nothing wrong in the last."""
     base = materialise(Recipe("normal", batch=len(POISONS) + 1, seed=seed), model)
     inputs = Inputs((name, array.copy()) for name, array in base.items())
-    for spec in model.inputs:
-        if spec.real:
-            array = inputs[spec.name]
-            for sample, value in enumerate(POISONS):
-                one = array[sample, ...]  # a view, of a rank-1 input too
-                one.flat[one.size // 2] = value
+    for spec in poisonable(model):
+        array = inputs[spec.name]
+        for sample, value in enumerate(POISONS):
+            one = array[sample, ...]  # a view, of a rank-1 input too
+            one.flat[one.size // 2] = value
     return NamedInputs(f"normal(batch=4, seed={seed}), samples 0 to 2 with NaN, +inf, -inf", inputs)
+
+
+def poisonable(model: ModelSpec) -> list[TensorSpec]:
+    """The inputs that may be any number, and that every sample has of its own."""
+    own = [spec for spec in model.inputs if not (model.batched and spec.batch_axis is None)]
+    return [spec for spec in own if spec.real]
+
+
+def _mates(model: ModelSpec, seed: int) -> list[Inputs]:
+    """The inputs whose samples are run in company; all have the same of what samples share."""
+    input_sets = chosen(BATCH_MATES, model, seed)
+    shared = [spec.name for spec in model.inputs if model.batched and spec.batch_axis is None]
+    if not shared:
+        return input_sets
+
+    def alike(inputs: Inputs) -> Inputs:
+        count = len(next(iter(inputs.values())))
+        same = {name: np.repeat(input_sets[0][name][:1], count, axis=0) for name in shared}
+        return Inputs({**inputs, **same})
+
+    return [alike(inputs) for inputs in input_sets]
 
 
 def repeated(model: ModelSpec, seed: int) -> Inputs:
     """What is run twice: a batch that the batch-invariance check runs too."""
-    return cut(stack_inputs(chosen(BATCH_MATES, model, seed)), 0, 2)
+    return cut(stack_inputs(company(model, seed)[0]), 0, 2)
 
 
 def denormal(seed: int) -> Recipe:
@@ -173,10 +204,9 @@ def denormal(seed: int) -> Recipe:
 def empty(model: ModelSpec) -> NamedInputs:
     """A batch of no samples."""
     sizes = sizes_of(model.axes, MIDDLE)
-    inputs = Inputs(
-        (spec.name, np.zeros(spec.concrete(0, sizes), spec.dtype)) for spec in model.inputs
-    )
-    return NamedInputs("no sample (batch=0)", inputs)
+    arrays = {spec.name: np.zeros(spec.concrete(0, sizes), spec.dtype) for spec in model.inputs}
+    kind = Inputs if native_layout(model).plain else RawFeed
+    return NamedInputs("no sample (batch=0)", kind(arrays))
 
 
 def malformed(model: ModelSpec, seed: int) -> dict[str, NamedInputs]:
@@ -185,16 +215,17 @@ def malformed(model: ModelSpec, seed: int) -> dict[str, NamedInputs]:
     A size is wrong only on an axis that has one size; without such an axis none is. A rank is
     wrong on the first input that is no scalar: of scalars ONNX Runtime checks none.
     """
-    good = materialise(Recipe("normal", batch=2, seed=seed), model)
+    rows = materialise(Recipe("normal", batch=model.group or 2, seed=seed), model)
+    good = native_layout(model).calls(rows)[0]
     first = model.inputs[0].name
     array, other = good[first], "float64" if model.inputs[0].dtype != "float64" else "float32"
 
     def instead(name: str, value: NDArray[Any]) -> Inputs:
-        return Inputs({**good, name: value})
+        return RawFeed({**good, name: value})
 
     others = {name: value for name, value in good.items() if name != first}
     found = {
-        "name": NamedInputs("input renamed", Inputs({**others, f"{first}_misspelt": array})),
+        "name": NamedInputs("input renamed", RawFeed({**others, f"{first}_misspelt": array})),
         "dtype": NamedInputs(
             f"{other} instead of {array.dtype}", instead(first, array.astype(other))
         ),
@@ -250,7 +281,7 @@ def _batch_plan(model: ModelSpec, seed: int) -> InputPlan:
     input_sets, sizes = company(model, seed)
     whole = stack_inputs(input_sets)
     runtime = tuple(cut(whole, 0, size) for size in sizes)
-    return InputPlan(reference=tuple(input_sets), runtime=runtime)
+    return InputPlan(reference=tuple(input_sets), runtime=() if model.group else runtime)
 
 
 def _repeat_plan(model: ModelSpec, seed: int) -> InputPlan:

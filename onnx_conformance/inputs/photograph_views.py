@@ -85,7 +85,7 @@ def _samples(model: ModelSpec, names: tuple[str, ...], count: int, seed: int) ->
     if model.preprocessing is None:
         raise CapabilityMissing(f"{model.name} has no preprocessing of photographs")
     views = photograph_views(_bundled(names), count, model.preprocessing, seed)
-    if model.inputs[0].shape[1] != views.shape[1]:
+    if model.inputs[0].sample[0] != views.shape[1]:
         views = np.ascontiguousarray(views.transpose(0, 2, 3, 1))
     views.setflags(write=False)
     return samples_of(model, views)

@@ -124,7 +124,7 @@ def photograph_inputs(model: ModelSpec, preprocessing: Preprocessing, path: Path
     """A batch of this one photograph, with channels where the model's input has them."""
     sample = pillow_sample(path, preprocessing)
     (spec,) = model.inputs
-    if spec.shape[1] != sample.shape[0]:
+    if spec.sample[0] != sample.shape[0]:
         sample = sample.transpose(1, 2, 0)
     return Inputs({spec.name: np.ascontiguousarray(sample[np.newaxis])})
 

@@ -35,6 +35,15 @@ class Inputs(dict[str, NDArray[Any]]):
         return state.hexdigest()
 
 
+class RawFeed(Inputs):
+    """Arrays as a worker takes them, in the layout of the model and not of samples."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Never that of samples of the same bytes."""
+        return f"raw-{Inputs(self).digest}"
+
+
 def smooth(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Image-like noise: a sum of octaves, each twice as fine and half as strong.
 
@@ -112,23 +121,37 @@ class Recipe:
         return f"{self.distribution}({words})"
 
     def inputs(self, inputs: tuple[TensorSpec, ...], axes: Axes = ()) -> Inputs:
-        """The arrays, one for each input: ``(batch, ...)``, of the input's dtype."""
+        """The samples, a row each in every input: ``(batch, ...)``, of the input's dtype.
+
+        All have the same of what they share: inputs without a batch, of a model that has one.
+        """
         rng = np.random.default_rng([self.seed, [*DISTRIBUTIONS, EVERY].index(self.distribution)])
         sample = DISTRIBUTIONS["normal" if self.distribution == EVERY else self.distribution]
         sizes = self.sizes_on(axes)
+        batched = any(spec.batch_axis is not None for spec in inputs)
         input_set = Inputs()
         for spec in inputs:
-            values = self.scale * sample(rng, spec.concrete(self.batch, sizes))
+            shared = batched and spec.batch_axis is None
+            values = self.scale * sample(rng, spec.rows(1 if shared else self.batch, sizes))
             filled = self.full and isinstance(spec.domain, (Mask, Lengths))
             kind = "ones" if filled else self.distribution
             drawn = spec.domain.draw(Draw(kind, values, rng, sizes, input_set, block=self.seed))
-            input_set[spec.name] = np.asarray(drawn).astype(spec.dtype)
+            array = _cast(np.asarray(drawn), spec)
+            input_set[spec.name] = np.repeat(array, self.batch, axis=0) if shared else array
         return input_set
 
     def sizes_on(self, axes: Axes) -> dict[str, int]:
         """The size of each of a model's symbolic axes other than the batch, by name."""
         named = {axis: size for axis, size in self.sizes if axis in dict(axes)}
         return sizes_of(axes, self.extent) | named
+
+
+def _cast(drawn: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    """The numbers in the input's dtype; those beyond it are its largest, and no infinity."""
+    if spec.floating and np.issubdtype(drawn.dtype, np.floating):
+        largest = float(np.finfo(spec.dtype).max)
+        drawn = np.clip(drawn, -largest, largest)
+    return drawn.astype(spec.dtype)
 
 
 def suited(recipe: Recipe, axes: Axes) -> Recipe:

@@ -78,7 +78,11 @@ class Folder:
         found = self._opened(model, path)
         for spec in model.inputs:
             array = found.get(spec.name)
-            if array is None or array.dtype != spec.dtype or not _fits(array.shape, spec.shape):
+            if (
+                array is None
+                or array.dtype != spec.dtype
+                or not _fits(array.shape[1:], spec.sample)
+            ):
                 seen = (
                     f"missing (found: {', '.join(found) or 'nothing'})"
                     if array is None
@@ -147,7 +151,7 @@ class Folder:
             )
         pixels = [normalised(resize_and_crop(read_photograph(p), how), how) for p in images]
         samples = np.stack(pixels)
-        if model.inputs[0].shape[1] != samples.shape[1]:
+        if model.inputs[0].sample[0] != samples.shape[1]:
             samples = np.ascontiguousarray(samples.transpose(0, 2, 3, 1))
         return {model.inputs[0].name: samples}
 

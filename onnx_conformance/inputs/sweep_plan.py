@@ -92,8 +92,8 @@ def shipped_figures() -> SweepFigures:
 def work(model: ModelSpec, recipe: Recipe) -> float:
     """Multiplications that a recipe's samples cost, roughly."""
     sizes = recipe.sizes_on(model.axes)
-    inputs = [spec.concrete(1, sizes) for spec in model.inputs]
-    outputs = [spec.concrete(1, sizes) for spec in model.outputs]
+    inputs = [spec.rows(1, sizes) for spec in model.inputs]
+    outputs = [spec.rows(1, sizes) for spec in model.outputs]
     elements = sum(math.prod(shape) for shape in (*inputs, *outputs))
     places = max(
         (_positions(spec, shape) for spec, shape in zip(model.inputs, inputs, strict=True)),
@@ -115,10 +115,8 @@ def _positions(spec: TensorSpec, shape: tuple[int, ...]) -> float:
 
 
 def has_free_batch(model: ModelSpec) -> bool:
-    """Whether the inputs' first axis is a batch of any size."""
-    return bool(model.inputs) and all(
-        spec.shape and isinstance(spec.shape[0], str) for spec in model.inputs
-    )
+    """Whether a call takes any number of samples."""
+    return model.open_batch
 
 
 def extra_batches(model: ModelSpec) -> tuple[int, ...]:
@@ -241,7 +239,7 @@ def _value_recipes(model: ModelSpec) -> Iterator[Recipe]:
         if isinstance(spec.domain, Integers) and not spec.floating:
             width = spec.domain.high - spec.domain.low
             if width <= figures.most_values:
-                rows = max(rows, math.ceil(width / math.prod(spec.concrete(1, sizes))))
+                rows = max(rows, math.ceil(width / math.prod(spec.rows(1, sizes))))
     if rows and rows * work(model, one) <= figures.row_work:
         batch = min(rows, figures.least_rows)
         for block in range(math.ceil(rows / batch)):

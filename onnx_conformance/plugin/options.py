@@ -52,6 +52,11 @@ def add_options(group: Any) -> None:
         "falls back to the CPU (default: one node suffices; of a gate 0.95, from its rules)",
     )
     group.addoption(
+        "--expect-dynamic",
+        action="store_true",
+        help="fail where a given file fixes a batch or size that the model leaves open",
+    )
+    group.addoption(
         "--artifact",
         metavar="PATH",
         help="certify this ONNX file, or those in this folder, against --model (repeatable)",

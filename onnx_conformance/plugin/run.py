@@ -87,6 +87,7 @@ def make_run(config: Any) -> PerfRun:
         ahead=not option("in_process"),
         approximation=tolerances.defaults["approximation"],
         first_finding=option("first_finding"),
+        expect_dynamic=bool(option("expect_dynamic")),
         min_placement=_least_placement(option("min_placement"), gate),
         cpu_fallback=not option("no_cpu_fallback"),
         calibration_data=calibration,

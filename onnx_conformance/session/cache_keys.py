@@ -63,6 +63,7 @@ def model_request(model: ModelSpec, settings: Settings) -> ModelRequest:
         "output_shapes": [spec.shape for spec in model.outputs],
         "domains": [as_data(spec.domain) for spec in model.inputs],
         "axes": [(name, axis.low, axis.high, axis.step) for name, axis in model.axes],
+        "group": model.group,
         "weights": settings.weights,
         "trained": model.trained,
         "seed": settings.seed,

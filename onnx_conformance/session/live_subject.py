@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from onnx_conformance.catalog.exporters import exporter_of
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.budget import Reference, of_sizes_of, stack
 from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.onnx_file import load_model
+from onnx_conformance.core.row_order import in_order_of
 from onnx_conformance.core.settings import level_of
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.core.traces import Traced
-from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.recipes import Inputs, RawFeed
+from onnx_conformance.inputs.sample_arrays import (
+    file_layout,
+    fitted_to,
+    fixed_batch,
+    with_fixed_sizes,
+)
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.noise_floor import noise_floor_of
 from onnx_conformance.session.runtime import pair_names
@@ -36,15 +44,27 @@ class LiveSubject:
         given: Artifact | None = None,
     ) -> None:
         self.case = case
-        self.model = resolve_model(case.model)
+        self._model = resolve_model(case.model)
         self.exporter = exporter_of(case)
         self.tolerances = tolerances
         self.seed = conformance_session.settings.seed
         self.fail_fast = conformance_session.settings.first_finding
         self.min_placement = conformance_session.settings.min_placement
+        self.expect_dynamic = conformance_session.settings.expect_dynamic
         self.graph_level = level_of(case, conformance_session.settings)
         self.conformance_session = conformance_session
         self._given = given
+
+    @cached_property
+    def model(self) -> ModelSpec:
+        """The case's model; of a given file, with the sizes that the file fixes."""
+        if not self.case.artifact:
+            return self._model
+        try:
+            facts = self.artifact.facts
+        except ConformanceError:  # what is wrong with the file is told where it is judged
+            return self._model
+        return with_fixed_sizes(self._model, facts)
 
     @property
     def artifact(self) -> Artifact:
@@ -61,10 +81,59 @@ class LiveSubject:
         return self.conformance_session.weights(self.model)
 
     def reference(self, inputs: Inputs) -> Reference:
-        return self.conformance_session.reference(self.model, inputs, noise_floor_of(self.case))
+        def of(samples: Inputs) -> Reference:
+            return self.conformance_session.reference(
+                self.model, samples, noise_floor_of(self.case)
+            )
+
+        return self._fitted(inputs, self._in_groups(inputs, of))
 
     def plain_reference(self, inputs: Inputs) -> Reference:
-        return self.conformance_session.reference(self.model, inputs)
+        return self._fitted(
+            inputs, self.conformance_session.reference(self.model, inputs), settle=False
+        )
+
+    def _in_groups(self, inputs: Inputs, of: Callable[[Inputs], Reference]) -> Reference:
+        """Native's answers on the groups in which the file takes its samples.
+
+        They matter to an output of a call as a whole, such as a mean over the batch: a file of
+        fixed batch has another one for each of its calls.
+        """
+        whole = any(spec.batch_axis is None for spec in self.model.outputs)
+        if not (whole and self.model.open_batch and fixed_batch(self.model, self.artifact.facts)):
+            return of(inputs)
+        groups = file_layout(self.model, self.artifact.facts).groups(inputs)
+        order = [row for rows, real in groups for row in rows[:real]]
+        parts = [
+            of(Inputs((name, array[rows]) for name, array in inputs.items())).rows(0, real)
+            for rows, real in groups
+        ]
+        return stack(parts).chosen([order.index(row) for row in range(len(order))])
+
+    def _fitted(self, inputs: Inputs, found: Reference, *, settle: bool = True) -> Reference:
+        """The reference, its arrays of one size where the values decide sizes."""
+        if not self.model.by_values:
+            return found
+        same = self._alike(found)
+        answer = self.run(inputs).outputs if settle else None
+        return same if answer is None else of_sizes_of(same, answer, self.model)
+
+    def _alike(self, found: Reference) -> Reference:
+        """The ways in arrays of native's sizes, with tied rows in the oracle's order."""
+        oracle = fitted_to(self.model, found.native, found.oracle)
+        compute_modes = [
+            fitted_to(self.model, found.native, w) for w in (found.native, *found.replicas)
+        ]
+        native, *replicas = [
+            self._ordered(oracle, compute_modes, compute_mode) for compute_mode in compute_modes
+        ]
+        return replace(found, oracle=oracle, native=native, replicas=tuple(replicas))
+
+    def _ordered(
+        self, oracle: Outputs, compute_modes: Sequence[Outputs], outputs: Outputs
+    ) -> Outputs:
+        factor = self.tolerances.rule("top5", self.case)["tie_factor"]
+        return in_order_of(oracle, compute_modes, outputs, self.model, factor)
 
     def references(self, input_sets: Sequence[Inputs]) -> list[Reference | str]:
         return self.conformance_session.references(
@@ -72,6 +141,11 @@ class LiveSubject:
         )
 
     def native(self, inputs: Inputs) -> Outputs:
+        whole = any(spec.batch_axis is None for spec in self.model.outputs)
+        if whole and self.model.open_batch and fixed_batch(self.model, self.artifact.facts):
+            return self.reference(inputs).native
+        if self.model.by_values:
+            return self.reference(inputs).native
         return self.conformance_session.native(self.model, inputs)
 
     def native_refusal(self, inputs: Inputs) -> str | None:
@@ -84,8 +158,17 @@ class LiveSubject:
 
     def run(self, inputs: Inputs, repeat: int = 0) -> Answer:
         if self._given is not None:
-            return self.conformance_session.answer_of(self.case, self._given, inputs)
-        return self.conformance_session.answer(self.case, inputs, repeat)
+            answer = self.conformance_session.answer_of(self.case, self._given, inputs)
+        else:
+            answer = self.conformance_session.answer(self.case, inputs, repeat)
+        if answer.outputs is None or not self.model.by_values or isinstance(inputs, RawFeed):
+            return answer
+        known = self._alike(
+            self.conformance_session.reference(self.model, inputs, noise_floor_of(self.case))
+        )
+        fitted = fitted_to(self.model, known.native, answer.outputs)
+        compute_modes = (known.native, *known.replicas)
+        return replace(answer, outputs=self._ordered(known.oracle, compute_modes, fitted))
 
     def runs(self, input_sets: Sequence[Inputs]) -> list[Answer]:
         if self._given is not None:
@@ -100,7 +183,8 @@ class LiveSubject:
     def ranges(self, inputs: Inputs) -> dict[str, Traced]:
         theirs = [tensor["name"] for tensor in self.artifact.facts["inputs"]]
         names = pair_names([spec.name for spec in self.model.inputs], theirs)
-        given = Inputs((names[name], array) for name, array in inputs.items())
+        call = file_layout(self.model, self.artifact.facts).calls(inputs)[0]
+        given = Inputs((names[name], array) for name, array in call.items())
         made = [name for node in load_model(self.artifact.path).graph.node for name in node.output]
         with tempfile.TemporaryDirectory() as folder:
             return self.conformance_session.artifact_trace(

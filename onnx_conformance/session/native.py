@@ -26,6 +26,7 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
 from onnx_conformance.core.store import Entry, Store, file_digest
 from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.sample_arrays import file_layout
 from onnx_conformance.inputs.typical import calibration_inputs, user_inputs
 from onnx_conformance.session import cache_keys
 from onnx_conformance.session.external_artifacts import read_external_artifact
@@ -135,6 +136,12 @@ class NativeSide:
         variant = VARIANTS[case.variant]
         input_sets = self._calibration(case) if variant.calibrated else None
         libraries = libraries_of(case, self._settings)
+        layout = file_layout(resolve_model(case.model), source.facts)
+        calls = (
+            None
+            if input_sets is None
+            else [call for inputs in input_sets for call in layout.calls(inputs)]
+        )
 
         def build(directory: Path) -> dict[str, Any]:
             path = directory / MODEL_FILE
@@ -146,7 +153,7 @@ class NativeSide:
                 needs=variant.needs,
                 source=str(source.path),
                 target=str(path),
-                calibration=input_sets,
+                calibration=calls,
                 libraries=libraries,
             )
             if not path.is_file():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Entry, Store, key_of
 from onnx_conformance.core.ties import answered, choices_in
 from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.session import cache_keys
 from onnx_conformance.session.native import WEIGHTS, Memo, NativeSide, read_weights
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
@@ -272,6 +274,9 @@ class NativeAnswers:
         precision: str,
         input_sets: list[Inputs],
     ) -> list[Arrays]:
+        """A row for each sample, whatever the model's own layout is."""
+        layout = native_layout(model)
+        calls = [layout.calls(inputs) for inputs in input_sets]
         answers: list[Arrays] = queue.call(
             "native" if precision == FLOAT32 else "oracle",
             f"{model.name} ({precision})",
@@ -279,10 +284,14 @@ class NativeAnswers:
             model=cache_keys.model_request(model, self._settings),
             weights=str(weights.path / WEIGHTS),
             precision=precision,
-            input_sets=input_sets,
+            input_sets=[call for of_one in calls for call in of_one],
             approximation=self._settings.approximation,
         )
-        return answers
+        found = iter(answers)
+        return [
+            _in_half(model, precision, layout.rows(inputs, list(islice(found, len(of_one)))))
+            for inputs, of_one in zip(input_sets, calls, strict=True)
+        ]
 
     def influence(
         self, model: ModelSpec, names: list[str], input_sets: list[Inputs], least: float
@@ -298,7 +307,9 @@ class NativeAnswers:
                 model=cache_keys.model_request(model, self._settings),
                 weights=str(entry.result().path / WEIGHTS),
                 names=names,
-                input_sets=input_sets,
+                input_sets=[
+                    call for inputs in input_sets for call in native_layout(model).calls(inputs)
+                ],
                 least=least,
             )
             return shares
@@ -316,7 +327,7 @@ class NativeAnswers:
                 model=cache_keys.model_request(model, self._settings),
                 weights=str(entry.result().path / WEIGHTS),
                 precisions=["float64", "float32", REPLICAS[0]],
-                inputs=inputs,
+                inputs=native_layout(model).calls(inputs)[0],
                 folder=str(folder),
                 approximation=self._settings.approximation,
             )
@@ -351,3 +362,11 @@ def _read_outputs(entry: Entry) -> ByPrecision:
             precision, _, name = label.partition("/")
             found.setdefault(precision, {})[name] = file[label]
     return found
+
+
+def _in_half(model: ModelSpec, precision: str, answers: Arrays) -> Arrays:
+    """Outputs that the model itself gives in float16, which workers hand over as float32."""
+    if precision == FLOAT64:
+        return answers
+    half = {spec.name for spec in model.outputs if spec.dtype == "float16"}
+    return {name: a.astype(np.float16) if name in half else a for name, a in answers.items()}

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from onnx_conformance.core.errors import StageFailure, WorkerDied
 from onnx_conformance.core.settings import LEVELS, Settings, level_of
 from onnx_conformance.core.spec import Case
 from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.session.isolation import hung, measure_workload, run_isolated, weighed_on
 from onnx_conformance.session.native import Memo
 from onnx_conformance.session.probe import FELL_BACK, ProbeResult, probe, write_probe_model
@@ -71,7 +73,8 @@ class RuntimeSide:
                 return info
             ready, level = artifact.result(), level_of(case, self._settings)
             sample = weighed_on(resolve_model(case.model), self._settings.seed)
-            inputs = _theirs(case, ready, sample)
+            first = file_layout(resolve_model(case.model), ready.facts).calls(sample)[0]
+            inputs = _theirs(case, ready, first)
             work = measure_workload(queue, case.id, self._request(case, ready, level), inputs)
             return replace(info, work=work)
 
@@ -137,23 +140,29 @@ class RuntimeSide:
         session: dict[str, Any],
         input_sets: list[Inputs],
     ) -> list[Answer]:
+        """Of each set of inputs a row for each sample, under the spec's names."""
+        model = resolve_model(case.model)
+        theirs = [tensor["name"] for tensor in artifact.facts["outputs"]]
+        back = pair_names(theirs, [spec.name for spec in model.outputs])
+        layout = file_layout(model, artifact.facts)
+
         def run(some: list[Inputs]) -> list[dict[str, Any]]:
+            calls = [layout.calls(inputs) for inputs in some]
+            found = iter(run_calls([call for of_feed in calls for call in of_feed]))
+            return [
+                _joined(layout, inputs, list(islice(found, len(of_feed))))
+                for inputs, of_feed in zip(some, calls, strict=True)
+            ]
+
+        def run_calls(some: list[Inputs]) -> list[dict[str, Any]]:
             renamed = [_theirs(case, artifact, inputs) for inputs in some]
             results: list[dict[str, Any]] = queue.call(
                 "runtime", case.id, "run", session=session, input_sets=renamed
             )
-            return results
+            return [_ours(result, back) for result in results]
 
         with self._telling(case):
             results = run_isolated(run, input_sets, queue.worker.reset)
-        return self._renamed(case, artifact, results)
-
-    def _renamed(
-        self, case: Case, artifact: Artifact, results: list[dict[str, Any]]
-    ) -> list[Answer]:
-        """What the worker gave, under the spec's names."""
-        theirs = [tensor["name"] for tensor in artifact.facts["outputs"]]
-        back = pair_names(theirs, [spec.name for spec in resolve_model(case.model).outputs])
         return [
             Answer(
                 None,
@@ -161,7 +170,7 @@ class RuntimeSide:
                 died="died" in result,
             )
             if "error" in result
-            else Answer({back.get(name, name): a for name, a in result["outputs"].items()})
+            else Answer(result["outputs"])
             for result in results
         ]
 
@@ -296,6 +305,22 @@ def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1
     }
 
 
+def _ours(result: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """A session's result with its outputs under the spec's names."""
+    if "outputs" not in result:
+        return result
+    outputs = {names.get(name, name): array for name, array in result["outputs"].items()}
+    return {**result, "outputs": outputs}
+
+
+def _joined(layout: Layout, inputs: Inputs, results: list[dict[str, Any]]) -> dict[str, Any]:
+    """The results of a set of inputs's calls as one: a row for each sample, or the first error."""
+    refused = next((result for result in results if "outputs" not in result), None)
+    if refused is not None:
+        return refused
+    return {"outputs": layout.rows(inputs, [result["outputs"] for result in results])}
+
+
 def _forbidden(case: Case) -> str:
     return (
         f"{PROVIDERS[case.provider].ort_name} leaves nodes to the CPU, which --no-cpu-fallback "
@@ -308,7 +333,8 @@ def _theirs(case: Case, artifact: Artifact, inputs: Inputs) -> Inputs:
     theirs = [tensor["name"] for tensor in artifact.facts["inputs"]]
     ours = [spec.name for spec in resolve_model(case.model).inputs]
     names = pair_names(ours, theirs)
-    return Inputs((names.get(name, name), array) for name, array in inputs.items())
+    kind = type(inputs)  # a raw inputs stays one
+    return kind((names.get(name, name), array) for name, array in inputs.items())
 
 
 def pair_names(ours: list[str], theirs: list[str]) -> dict[str, str]:

@@ -146,17 +146,21 @@ class Subject(Protocol):
 
     ``fail_fast``: a failure is wanted as it is, and not explained further.
     ``min_placement``: the least share of the nodes that the provider must run, 0 to 1.
+    ``expect_dynamic``: what a given file fixes of the model's open axes is red, and no note.
     ``graph_level``: what ONNX Runtime calls the graph optimization level of its sessions.
     """
 
     case: Case
-    model: ModelSpec
     exporter: Exporter
     tolerances: Tolerances
     seed: int
     fail_fast: bool
     min_placement: float
+    expect_dynamic: bool
     graph_level: str
+
+    @property
+    def model(self) -> ModelSpec: ...
 
     @property
     def artifact(self) -> Artifact: ...

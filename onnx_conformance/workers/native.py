@@ -20,6 +20,7 @@ from onnx_conformance.core.native_request import (
 )
 from onnx_conformance.core.spec import STATIC_BATCH
 from onnx_conformance.inputs.recipes import Recipe
+from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.server import load_object
 
 Approximation = dict[str, float]  # function -> how far a runtime may be off, in float32 epsilons
@@ -57,11 +58,14 @@ def call_builder(builder: Any, arguments: list[str], pretrained: bool) -> Any:
 
 
 def example(request: ModelRequest) -> Arrays:
-    """Uniform inputs within their domains, by name.
+    """Uniform inputs within their domains, by name, in the layout of the model.
 
-    Two samples, and symbolic axes of middling size: a size of 1 invites exporters to specialise.
+    Two samples, or as many as it takes, and symbolic axes of middling size: a size of 1 invites
+    exporters to specialise.
     """
-    return Recipe("uniform", batch=STATIC_BATCH).inputs(specs_of(request), axes_of(request))
+    specs, batch = specs_of(request), request["group"] or STATIC_BATCH
+    inputs = Recipe("uniform", batch=batch).inputs(specs, axes_of(request))
+    return layout_of(specs, (), request["group"]).calls(inputs)[0]
 
 
 def perturbed(name: str, array: NDArray[Any], replica: str) -> NDArray[Any]:

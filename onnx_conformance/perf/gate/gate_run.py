@@ -89,11 +89,11 @@ class GateRun:
             NoResult: it is not.
         """
         model, seed = self._subject.model, self._subject.seed
-        inputs = timed_session.inputs(timed_inputs(model, seed, self._batch))
+        inputs = timed_inputs(model, seed, self._batch)
         rehearsed = timed_session.worker.rehearse(
-            entry.name, entry.form, inputs, **timed_session.what
+            entry.name, entry.form, timed_session.inputs(inputs), **timed_session.what
         )
-        outputs = {timed_session.name(name): array for name, array in rehearsed["outputs"].items()}
+        outputs = timed_session.answered(model, inputs, rehearsed["outputs"])
         known, noise_floor = self._subject.conformance_session.reference, noise_floor_of(self.case)
         reference = timed_reference(model, seed, self._batch, known, noise_floor)
         rule = timed_rule(self._subject.tolerances, self.case)

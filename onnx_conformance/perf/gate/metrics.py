@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import islice
 from typing import Any
 
 from onnx_conformance.checks.verdict import tie_factor
@@ -10,6 +12,8 @@ from onnx_conformance.core.budget import Reference, worst_score
 from onnx_conformance.core.comparison import nonfinite_problem, structure_problem
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.families import materialise, replayed
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.sample_arrays import Layout, native_layout
 from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun
 from onnx_conformance.perf.gate.outcomes import Worse
 from onnx_conformance.perf.latency.timed_sessions import TimedSession
@@ -76,16 +80,30 @@ def _worst_score(entry: GateEntry, timed_session: TimedSession, subject: LiveSub
         name: materialise(recipe, subject.model)
         for name, recipe in replayed(subject.model.name, subject.seed).items()
     }
-    fed = [timed_session.inputs(inputs) for inputs in input_sets.values()]
-    answers = timed_session.worker.call("run", input_sets=fed, **timed_session.what)
+    layout = native_layout(subject.model)
+    calls = {name: list(_calls(layout, inputs)) for name, inputs in input_sets.items()}
+    fed = [timed_session.inputs(call) for of_feed in calls.values() for call in of_feed]
+    answers = iter(timed_session.worker.call("run", input_sets=fed, **timed_session.what))
     worst = 0.0
-    for (name, inputs), answer in zip(input_sets.items(), answers, strict=True):
+    for name, inputs in input_sets.items():
+        found = list(islice(answers, len(calls[name])))
         about = f"{subject.case.id}: the {entry.name} on inputs '{name}'"
-        if "error" in answer:
-            raise Worse(f"{about} is refused: {answer['error']}")
-        outputs = {timed_session.name(theirs): array for theirs, array in answer["outputs"].items()}
+        refused = [answer["error"] for answer in found if "error" in answer]
+        if refused:
+            raise Worse(f"{about} is refused: {refused[0]}")
+        named = [{timed_session.name(n): array for n, array in a["outputs"].items()} for a in found]
+        outputs = layout.rows(inputs, named)
         worst = max(worst, _score(subject, subject.reference(inputs), outputs, rule, about))
     return worst
+
+
+def _calls(layout: Layout, inputs: Inputs) -> Iterator[Inputs]:
+    """The samples of each call, as a set of inputs of its own."""
+    if layout.plain:
+        yield inputs
+        return
+    for rows, _ in layout.groups(inputs):
+        yield Inputs((name, array[rows]) for name, array in inputs.items())
 
 
 def _score(

@@ -112,12 +112,12 @@ class Bench:
             told = {"certificate": str(certificate), "beyond": [*certificate.beyond, *edge]}
         timed_session = self._timed_sessions.of(model, contender)
         seed = self._run.settings.seed
-        inputs = timed_session.inputs(timed_inputs(model, seed, batch))
+        inputs = timed_inputs(model, seed, batch)
         timed_session.worker.call("memory", reset=True)
         rehearsed = timed_session.worker.rehearse(
-            contender.label, contender.form, inputs, **timed_session.what
+            contender.label, contender.form, timed_session.inputs(inputs), **timed_session.what
         )
-        outputs = {timed_session.name(name): array for name, array in rehearsed["outputs"].items()}
+        outputs = timed_session.answered(model, inputs, rehearsed["outputs"])
         right = self._judged(model, contender, batch, outputs)
         facts = {
             "load_seconds": rehearsed["prepare_seconds"],

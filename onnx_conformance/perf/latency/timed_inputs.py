@@ -9,6 +9,7 @@ from onnx_conformance.core.budget import Reference, stack
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.inputs.families import chosen, cut, stack_inputs
 from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.sample_arrays import file_layout
 from onnx_conformance.inputs.typical import typical_inputs
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
 from onnx_conformance.session.runtime import pair_names
@@ -18,7 +19,8 @@ SAMPLES = ("image",)  # of the pinned inputs; its samples one after the other
 
 
 def timed_inputs(model: ModelSpec, seed: int, batch: int) -> Inputs:
-    """``batch`` samples of :func:`_known`, one after the other."""
+    """``batch`` samples of :func:`_known`, repeated, or as many as the model's calls take."""
+    batch = samples_of_a_call(model, batch)
     input_sets = _known(model, seed)
     return cut(stack_inputs(input_sets * _blocks(input_sets[0], batch)), 0, batch)
 
@@ -31,9 +33,15 @@ def timed_reference(
     noise_floor: NoiseFloor = PLAIN,
 ) -> Reference:
     """The reference of :func:`timed_inputs`, put together from that of its samples."""
+    batch = samples_of_a_call(model, batch)
     input_sets = _known(model, seed)
     known = [reference(model, inputs, noise_floor) for inputs in input_sets]
     return stack(known * _blocks(input_sets[0], batch)).rows(0, batch)
+
+
+def samples_of_a_call(model: ModelSpec, batch: int) -> int:
+    """How many samples one call of the model takes, where ``batch`` are asked for."""
+    return batch if model.open_batch else model.group or 1
 
 
 def _known(model: ModelSpec, seed: int) -> list[Inputs]:
@@ -49,14 +57,17 @@ def _blocks(inputs: Inputs, batch: int) -> int:
 def in_its_names(
     case: Case, artifact: Artifact
 ) -> tuple[Callable[[Inputs], Inputs], Callable[[str], str]]:
-    """Our inputs to the artifact's names, and the artifact's name of an output to ours."""
+    """Our inputs as one call of the artifact, and the artifact's name of an output to ours."""
     model = resolve_model(case.model)
     theirs = [tensor["name"] for tensor in artifact.facts["inputs"]]
     inputs = pair_names([spec.name for spec in model.inputs], theirs)
     theirs = [tensor["name"] for tensor in artifact.facts["outputs"]]
     outputs = pair_names(theirs, [spec.name for spec in model.outputs])
 
+    layout = file_layout(model, artifact.facts)
+
     def renamed(input_set: Inputs) -> Inputs:
+        input_set = layout.calls(input_set)[0]
         return Inputs((inputs.get(name, name), array) for name, array in input_set.items())
 
     return renamed, lambda name: outputs.get(name, name)

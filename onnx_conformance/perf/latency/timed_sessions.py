@@ -12,9 +12,11 @@ from typing import Any
 
 from onnx_conformance.catalog.frameworks import ON_CUDA
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.perf.latency.certification import NoResult
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
@@ -41,6 +43,11 @@ class TimedSession:
     inputs: Callable[[Inputs], Inputs] = lambda inputs: inputs
     name: Callable[[str], str] = str
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def answered(self, model: ModelSpec, inputs: Inputs, outputs: Outputs) -> dict[str, Array]:
+        """What the contender answers to a set of inputs under our names, a row for each sample."""
+        named = {self.name(theirs): array for theirs, array in outputs.items()}
+        return native_layout(model).rows(inputs, [named])
 
 
 class TimedSessions:
@@ -84,6 +91,7 @@ class TimedSessions:
         return TimedSession(
             worker,
             self._conformance_session.native_request(model),
+            lambda inputs: native_layout(model).calls(inputs)[0],
             facts={
                 "memory_before_mib": memory["resident"],
                 "placement": {f"{model.framework} on {device}": "the whole model"},

@@ -16,7 +16,7 @@ from onnx_conformance.core.native_request import (
     axes_of,
     specs_of,
 )
-from onnx_conformance.core.spec import MIDDLE, sizes_of
+from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, sizes_of
 from onnx_conformance.workers.keras.float64 import with_kernels
 from onnx_conformance.workers.native import Approximation, build
 
@@ -73,20 +73,25 @@ def tensor_specs(model: ModelRequest, batch: int | None, dtype: str | None = Non
     """The inputs as ``tf.TensorSpec``, with ``batch`` in place of symbolic dimensions.
 
     Args:
-        batch: None leaves every symbolic axis open.
+        batch: None leaves every symbolic axis open but for a batch that the model fixes.
         dtype: what floating inputs become; None leaves them as the spec has them.
     """
     sizes = sizes_of(axes_of(model), MIDDLE)
     return [
         tf.TensorSpec(
-            spec.concrete(batch, sizes)
-            if batch
-            else [None if isinstance(d, str) else d for d in shape],
+            spec.concrete(batch, sizes) if batch else [_open(dim, model["group"]) for dim in shape],
             dtype if dtype and tf.as_dtype(kind).is_floating else kind,
             name=name,
         )
         for spec, (name, shape, kind) in zip(specs_of(model), model["inputs"], strict=True)
     ]
+
+
+def _open(dim: Any, group: int) -> int | None:
+    """A dimension as TensorFlow writes it; a batch that the model fixes is its size."""
+    if dim in BATCH_NAMES and group:
+        return group
+    return None if isinstance(dim, str) else int(dim)
 
 
 def build_float32(request: ModelRequest) -> Native:
@@ -131,7 +136,10 @@ def _build(request: ModelRequest, dtype: str) -> Native:
     keras.utils.set_random_seed(request["seed"])
     model = build(request)
     if not model.built:
-        zeros = [tf.zeros(spec.shape, spec.dtype) for spec in tensor_specs(request, 1, dtype)]
+        zeros = [
+            tf.zeros(spec.shape, spec.dtype)
+            for spec in tensor_specs(request, request["group"] or 1, dtype)
+        ]
         call_model(model, zeros, request["outputs"])
 
     def forward(*inputs: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from onnx_conformance.core.spec import BATCH_NAMES
 from onnx_conformance.workers.custom_operators import (
     operators_in,
     symbolics,
@@ -22,7 +23,8 @@ def torchscript(
     names = [name for name, _, _ in request["inputs"]]
     shapes = [shape for _, shape, _ in request["inputs"]] + request["output_shapes"]
     labels = [*names, *request["outputs"]]
-    axes = {name: _symbolic(shape) for name, shape in zip(labels, shapes, strict=True)}
+    group = request["group"]
+    axes = {name: _symbolic(shape, group) for name, shape in zip(labels, shapes, strict=True)}
     with symbolics(operators_in(request)), translation_errors("torch_torchscript", "torchscript"):
         torch.onnx.export(
             module,
@@ -46,7 +48,7 @@ def dynamo(
     """``torch.onnx.export(dynamo=True)``."""
     import torch
 
-    shapes = tuple(_symbolic(shape) for _, shape, _ in request["inputs"])
+    shapes = tuple(_symbolic(shape, request["group"]) for _, shape, _ in request["inputs"])
     with translation_errors("torch_dynamo", "dynamo"):
         torch.onnx.export(
             module,
@@ -67,9 +69,21 @@ def dynamo(
         )
 
 
-def _symbolic(shape: Any) -> dict[int, str]:
-    """The symbolic axes of a shape, by their place."""
-    return {axis: dim for axis, dim in enumerate(shape) if isinstance(dim, str)}
+def _symbolic(shape: Any, group: int) -> dict[int, str]:
+    """The symbolic axes of a shape, by their place; a batch that the model fixes is none."""
+    return {
+        axis: _label(dim)
+        for axis, dim in enumerate(shape)
+        if isinstance(dim, str) and not (group and dim in BATCH_NAMES)
+    }
+
+
+def _label(dim: str) -> str:
+    """A dimension as a name: ``past+1`` becomes ``past_plus_1``."""
+    words = {"+": " plus ", "-": " minus ", "*": " times ", "//": " over ", "(": " ", ")": " "}
+    for sign, word in words.items():
+        dim = dim.replace(sign, word)
+    return "_".join(dim.split())
 
 
 def _move_weights_out(path: Path) -> None:

@@ -183,7 +183,10 @@ def _keras_spec(place: int, tensor: Any, count: int) -> TensorSpec:
     name = plain if count == 1 or plain != "input" else f"input_{place}"
     dims = [f"{name}_dim_{axis}" if dim is None else dim for axis, dim in enumerate(tensor.shape)]
     dtype = str(tensor.dtype)
-    return TensorSpec(name, (BATCH, *dims[1:]), dtype, domain=default_domain(dtype) or Real())
+    first = tensor.shape[0] if tensor.shape else None
+    return TensorSpec(
+        name, (first or BATCH, *dims[1:]), dtype, domain=default_domain(dtype) or Real()
+    )
 
 
 def _look_at_python(function: Any) -> Looked:

@@ -16,14 +16,17 @@ from onnx_conformance.core.custom_operators import library_problem, operators_of
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.workers.native import call_builder
 from onnx_conformance.workers.user_model.build import Looked, look
+from onnx_conformance.workers.user_model.fixed_batch import grouped, with_batch
 from onnx_conformance.workers.user_model.import_code import user_sources
+from onnx_conformance.workers.user_model.infer_spec import sized_by_values
 from onnx_conformance.workers.user_model.opened_files import data_files, digests, opened_files
 from onnx_conformance.workers.user_model.validation import (
     RUNS,
-    answer_to,
+    SMALL,
     check_calibrable,
     check_inputs,
     check_oracle,
@@ -31,6 +34,8 @@ from onnx_conformance.workers.user_model.validation import (
     checked_axes,
     checked_outputs,
     inferred_inputs,
+    run_of,
+    varied,
 )
 
 
@@ -83,19 +88,24 @@ def _specified(
     check_inputs(one.name, inputs, looked)
     if one.calibrate:
         check_calibrable(one.name, inputs)
-    answers = [
-        (r.batch, r.extent, answer_to(one.name, looked, inputs, r.inputs(inputs, axes)))
-        for r in RUNS
-    ]
-    outputs = checked_outputs(one, inputs, axes, answers)
-    check_steady(one.name, looked, inputs, axes, answers[0][2])
+    inputs, group = grouped(inputs, axes, looked)
+    recipes = (*RUNS, *([SMALL] if axes else ()))
+    runs = [run_of(one.name, looked, inputs, axes, recipe, group) for recipe in recipes]
+    valued = [run_of(one.name, looked, inputs, axes, recipe, group) for recipe in varied(inputs)]
+    calls = tuple(call for run in (runs[0], *valued) for call in run.calls)
+    outputs = checked_outputs(one, inputs, [replace(runs[0], calls=calls), *runs[1:]])
+    outputs = with_batch(outputs) if group else outputs
+    check_steady(one.name, looked, inputs, axes, runs[0].calls[0], group)
+    first = layout_of(inputs, (), group).calls(RUNS[0].inputs(inputs, axes))[0]
     oracle = one.oracle and looked.framework != "python"
     found: Any = None
     if oracle and looked.oracle is not None:  # a file is as it is: without, allclose has to do
-        found = looked.oracle([recipe.inputs(inputs, axes) for recipe in RUNS])
+        found = looked.oracle(
+            [layout_of(inputs, (), group).calls(r.inputs(inputs, axes))[0] for r in RUNS]
+        )
         oracle = not found.problem
     elif oracle:
-        check_oracle(one.name, looked, inputs, RUNS[0].inputs(inputs, axes))
+        check_oracle(one.name, looked, inputs, first)
     spec = ModelSpec(
         name=one.name,
         framework=looked.framework,
@@ -115,8 +125,10 @@ def _specified(
         kernels=found.kernels if found else (),
         notes=looked.notes,
         parameters=looked.weights,
+        group=group,
+        by_values=sized_by_values([spec.name for spec in outputs], calls),
     )
-    return spec, _fingerprint(looked, [outputs for _, _, outputs in answers])
+    return spec, _fingerprint(looked, [run.rows for run in runs])
 
 
 def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int) -> Any:

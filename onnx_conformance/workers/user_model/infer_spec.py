@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,16 @@ import numpy as np
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.domains import Choice, Domain, Integers, Real
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Axes, Axis, TensorSpec, sizes_of
+from onnx_conformance.core.sizes import evaluate, is_expression, names_in
+from onnx_conformance.core.spec import BATCH_NAMES, Axes, Axis, Shape, TensorSpec
 
-BATCH = "batch_size"
+BATCH = BATCH_NAMES[1]
 
 
 def from_examples(examples: Any, names: Sequence[str]) -> tuple[TensorSpec, ...]:
     """Specs of example arrays: axis 0 is the batch, other axes keep their size.
+
+    A single number is shared by the samples.
 
     Whole numbers get the range that the example spans, so give one that spans it.
 
@@ -38,11 +42,8 @@ def _as_array(value: Any) -> np.ndarray[Any, Any]:
 
 
 def _of_example(name: str, array: np.ndarray[Any, Any]) -> TensorSpec:
-    if array.ndim == 0:
-        raise UsageError(f"example '{name}' is a single number; its first axis must be the batch")
-    return TensorSpec(
-        name, (BATCH, *array.shape[1:]), array.dtype.name, domain=_domain_of(name, array)
-    )
+    shape = (BATCH, *array.shape[1:]) if array.ndim else ()
+    return TensorSpec(name, shape, array.dtype.name, domain=_domain_of(name, array))
 
 
 def _domain_of(name: str, array: np.ndarray[Any, Any]) -> Domain:
@@ -63,63 +64,96 @@ def with_axes(inputs: Sequence[TensorSpec], axes: Axes) -> Axes:
     Raises:
         UsageError: a declared axis that no input has.
     """
-    batch = inputs[0].shape[0]
-    named = [dim for spec in inputs for dim in spec.shape[1:] if isinstance(dim, str)]
+    dims = [dim for spec in inputs for dim in spec.shape if isinstance(dim, str)]
+    named = [name for dim in dims if dim not in BATCH_NAMES for name in names_in(dim)]
     known = dict(axes)
     for name in known:
         if name not in named:
             raise UsageError(f"axes names '{name}', which is in no input's shape")
-    return tuple((name, known.get(name, Axis())) for name in dict.fromkeys(named) if name != batch)
+    return tuple((name, known.get(name, Axis())) for name in dict.fromkeys(named))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a model answered to one set of inputs.
+
+    Args:
+        batch: how many samples it was given.
+        sizes: the symbolic axes' sizes, that of the batch among them.
+        calls: its outputs, in its own layout, of one call or several of the same sizes.
+        rows: the same as rows, one for each sample.
+    """
+
+    batch: int
+    sizes: dict[str, int]
+    calls: tuple[Outputs, ...]
+    rows: Outputs
 
 
 def outputs_of(
-    names: Sequence[str],
-    answers: Sequence[tuple[int, float, Outputs]],
-    batch: str,
-    axes: Axes,
+    names: Sequence[str], runs: Sequence[Run], inputs: Sequence[TensorSpec]
 ) -> tuple[TensorSpec, ...]:
     """Specs of what a model answered.
 
     Args:
         names: of the outputs.
-        answers: (batch size, extent, outputs) of two runs of unlike sizes.
+        runs: of unlike sizes.
+        inputs: whose symbolic dimensions an output may have, the batch's first.
     """
-    found = []
+    batch, found = batch_of(inputs), []
+    named = [dim for spec in inputs for dim in spec.shape if isinstance(dim, str)]
+    plain = sorted(dict.fromkeys(named), key=is_expression)
+    dims = [*([batch] if batch else []), *(dim for dim in plain if dim != batch)]
     for name in names:
-        arrays = [out[name] for _, _, out in answers]
-        seen = [(size, extent, out[name].shape) for size, extent, out in answers]
-        shape = _shape(name, seen, batch, axes)
+        shape = shape_of(name, runs, batch, dims)
+        arrays = [run.rows[name] for run in runs]
         found.append(TensorSpec(name, shape, _dtype(name, arrays), scale=_scale(arrays)))
     return tuple(found)
 
 
-def _shape(
-    name: str, seen: list[tuple[int, float, tuple[int, ...]]], batch: str, axes: Axes
-) -> tuple[int | str, ...]:
-    """Sizes that stay are sizes; those that follow a symbolic axis bear its name."""
-    if len({len(shape) for _, _, shape in seen}) > 1:
+def sized_by_values(names: Sequence[str], calls: Sequence[Outputs]) -> tuple[str, ...]:
+    """The outputs, in the order of ``names``, that have another size in calls of the same sizes."""
+    shapes = [
+        {array.shape for array in column}
+        for column in zip(*(c.values() for c in calls), strict=True)
+    ]
+    return tuple(name for name, found in zip(names, shapes, strict=True) if len(found) > 1)
+
+
+def batch_of(inputs: Sequence[TensorSpec]) -> str:
+    """What the inputs call their batch; empty where they have none."""
+    dims = (dim for spec in inputs for dim in spec.shape)
+    return str(next((dim for dim in dims if dim in BATCH_NAMES), ""))
+
+
+def shape_of(name: str, runs: Sequence[Run], batch: str, dims: Sequence[str]) -> Shape:
+    """Sizes that stay are sizes; those that follow the batch or another dimension are named so.
+
+    One that is not the same in calls of the same sizes follows from the values.
+    """
+    seen = [[call[name].shape for call in run.calls] for run in runs]
+    if len({len(shape) for shapes in seen for shape in shapes}) > 1:
         raise UsageError(f"output '{name}' has another rank at another size: {seen}")
     shape: list[int | str] = []
-    for place in range(len(seen[0][2])):
-        sizes = [found[place] for _, _, found in seen]
-        if place == 0 and sizes == [size for size, _, _ in seen]:
-            shape.append(batch)
-        elif len(set(sizes)) == 1:
-            shape.append(sizes[0])
+    for place in range(len(seen[0][0])):
+        sizes = [{one[place] for one in shapes} for shapes in seen]
+        if all(len(found) == 1 for found in sizes):
+            series = [found.pop() for found in sizes]
+            known = [dim for dim in dims if dim != batch or batch not in shape]
+            shape.append(_follows(series, runs, known, name, place))
         else:
-            shape.append(_follows(sizes, [extent for _, extent, _ in seen], axes, name, place))
-    if not shape or shape[0] != batch:
-        raise UsageError(
-            f"output '{name}' has shape {list(seen[0][2])} for {seen[0][0]} samples; its first "
-            "axis must be the batch: wrap the model in one that transposes or reshapes it"
-        )
+            shape.append(f"{name}_dim_{place}")
     return tuple(shape)
 
 
-def _follows(sizes: list[int], extents: list[float], axes: Axes, name: str, place: int) -> str:
-    for axis, _ in axes:
-        if sizes == [sizes_of(axes, extent)[axis] for extent in extents]:
-            return axis
+def _follows(
+    series: list[int], runs: Sequence[Run], dims: Sequence[str], name: str, place: int
+) -> int | str:
+    if len(set(series)) == 1:
+        return series[0]
+    for dim in dims:
+        if series == [evaluate(dim, run.sizes) for run in runs]:
+            return dim
     return f"{name}_dim_{place}"
 
 

@@ -100,4 +100,5 @@ def _keras_input(keras: Any, tensor: Any) -> Any:
     """An input like ``tensor``; a floating one would be narrowed by its own dtype."""
     floating = str(tensor.dtype).startswith("float")
     dtype = keras.config.floatx() if floating else tensor.dtype
-    return keras.Input(tensor.shape[1:], dtype=dtype, name=tensor.name)
+    batch = tensor.shape[0]  # None, unless the model fixes it
+    return keras.Input(tensor.shape[1:], batch_size=batch, dtype=dtype, name=tensor.name)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Axes, TensorSpec
+from onnx_conformance.core.sizes import evaluate, names_in
+from onnx_conformance.core.spec import BATCH_NAMES, Axes, Shape, TensorSpec, sizes_of
 from onnx_conformance.inputs.recipes import Inputs, Recipe
+from onnx_conformance.inputs.sample_arrays import Layout, layout_of
 from onnx_conformance.workers.user_model.build import Looked
-from onnx_conformance.workers.user_model.infer_spec import from_examples, outputs_of, with_axes
+from onnx_conformance.workers.user_model.infer_spec import (
+    Run,
+    from_examples,
+    outputs_of,
+    with_axes,
+)
+from onnx_conformance.workers.user_model.suggested_spec import suggestion
 
+VALUED = (("normal", 10.0), ("normal", 1.0), ("zeros", 1.0), ("ones", 1.0), ("image", 3.0))
 RUNS = (Recipe("uniform", batch=2), Recipe("normal", batch=3, extent=1.0))
+MANY = 12  # samples, of a model that takes them one by one
+SMALL = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
 
 
 def inferred_inputs(one: Declaration, examples: Any, looked: Looked) -> tuple[TensorSpec, ...]:
@@ -34,13 +44,8 @@ def inferred_inputs(one: Declaration, examples: Any, looked: Looked) -> tuple[Te
 def checked_axes(one: Declaration, inputs: tuple[TensorSpec, ...]) -> Axes:
     """The symbolic axes other than the batch, each with a range."""
     for spec in inputs:
-        if not spec.shape or not isinstance(spec.shape[0], str):
-            raise UsageError(
-                f"model '{one.name}': axis 0 of input '{spec.name}' is "
-                f"{spec.shape[0] if spec.shape else 'missing'}; it must be the batch, by a name: "
-                f'TensorSpec("{spec.name}", ("batch", ...))'
-            )
-    batches = {spec.shape[0] for spec in inputs}
+        _check_shape(one.name, spec)
+    batches = {dim for spec in inputs for dim in spec.shape if dim in BATCH_NAMES}
     if len(batches) > 1:
         raise UsageError(
             f"model '{one.name}': its inputs call their batch axis {sorted(map(str, batches))}; "
@@ -81,38 +86,66 @@ def check_inputs(name: str, inputs: tuple[TensorSpec, ...], looked: Looked) -> N
 def check_calibrable(name: str, inputs: tuple[TensorSpec, ...]) -> None:
     """Calibration inputs one floating input of one size."""
     one = inputs[0]
-    if len(inputs) > 1 or not one.floating or any(isinstance(dim, str) for dim in one.shape[1:]):
+    if len(inputs) > 1 or not one.floating or any(isinstance(dim, str) for dim in one.sample):
         raise UsageError(
             f"model '{name}': calibrate=True is for models of one floating input of one size; "
             "leave it out, and give the model weights that are alive"
         )
 
 
+def varied(inputs: Sequence[TensorSpec]) -> list[Recipe]:
+    """Recipes of more values at the sizes of the first run: what changes its size with them shows.
+
+    A model without a batch is called for each of several samples.
+    """
+    batched = any(spec.batch_axis is not None for spec in inputs)
+    return [Recipe(kind, scale, batch=2 if batched else MANY) for kind, scale in VALUED]
+
+
+def run_of(
+    name: str,
+    looked: Looked,
+    inputs: tuple[TensorSpec, ...],
+    axes: Axes,
+    recipe: Recipe,
+    group: int,
+) -> Run:
+    """What the model answers to a recipe's inputs, which its spec describes."""
+    input_set, layout = recipe.inputs(inputs, axes), layout_of(inputs, (), group)
+    calls = [answer_to(name, looked, call, (inputs, axes)) for call in layout.calls(input_set)]
+    sizes = {**sizes_of(axes, recipe.extent), **dict.fromkeys(BATCH_NAMES, group or recipe.batch)}
+    outputs: dict[str, int | None] = dict.fromkeys(calls[0], 0 if layout.batched else None)
+    rows = Layout(layout.inputs, outputs, group).rows(input_set, calls)
+    return Run(recipe.batch, sizes, tuple(calls), rows)
+
+
 def answer_to(
-    name: str, looked: Looked, inputs: tuple[TensorSpec, ...], input_set: Inputs
-) -> dict[str, np.ndarray[Any, Any]]:
-    """What the model answers to inputs that its spec describes."""
+    name: str, looked: Looked, inputs: Inputs, written: tuple[tuple[TensorSpec, ...], Axes]
+) -> Outputs:
+    """What the model answers to a set of inputs in its own layout.
+
+    Args:
+        written: the inputs' specs and axes, near which another is looked for if it refuses.
+    """
     try:
-        return looked.run(input_set)
+        return looked.run(inputs)
     except UsageError:
         raise
     except Exception as error:
-        shapes = ", ".join(f"{n} {list(a.shape)} {a.dtype}" for n, a in input_set.items())
+        shapes = ", ".join(f"{n} {list(a.shape)} {a.dtype}" for n, a in inputs.items())
         text = " ".join(str(error).split())[:300]
         raise UsageError(
             f"model '{name}' refuses what its spec describes ({shapes}): "
-            f"{type(error).__name__}: {text}; fix shape, dtype, domain or axes in the spec"
+            f"{type(error).__name__}: {text}; "
+            + (suggestion(looked, *written) or "fix shape, dtype, domain or axes in the spec")
         ) from error
 
 
 def checked_outputs(
-    one: Declaration,
-    inputs: tuple[TensorSpec, ...],
-    axes: Axes,
-    answers: Sequence[tuple[int, float, Outputs]],
+    one: Declaration, inputs: tuple[TensorSpec, ...], runs: Sequence[Run]
 ) -> tuple[TensorSpec, ...]:
     """What the model answered, under the declared names; a declared spec must say the same."""
-    found = list(answers[0][2])
+    found = list(runs[0].rows)
     if not found:
         raise UsageError(f"model '{one.name}' returns no tensor")
     names = [spec.name for spec in one.outputs] or found
@@ -123,14 +156,13 @@ def checked_outputs(
         )
     taken = {spec.name for spec in inputs}
     free = [f"{name}_out" if name in taken else name for name in names]
-    renamed = [
-        (size, extent, dict(zip(free, out.values(), strict=True))) for size, extent, out in answers
-    ]
-    seen = outputs_of(free, renamed, str(inputs[0].shape[0]), axes)
+    seen = outputs_of(free, [_renamed(run, free) for run in runs], inputs)
     if not one.outputs:
         return seen
-    for wanted, got in zip(one.outputs, seen, strict=True):
-        if (wanted.shape, wanted.dtype) != (got.shape, got.dtype):
+    for wanted, got, label in zip(one.outputs, seen, found, strict=True):
+        shapes = [(run, call[label].shape) for run in runs for call in run.calls]
+        fits = all(_fits(wanted.shape, shape, run) for run, shape in shapes)
+        if not fits or wanted.dtype != got.dtype:
             raise UsageError(
                 f"model '{one.name}': output '{wanted.name}' is {got.dtype} {list(got.shape)}, its "
                 f"spec says {wanted.dtype} {list(wanted.shape)}; fix it, or leave outputs out"
@@ -138,11 +170,64 @@ def checked_outputs(
     return one.outputs
 
 
+def _renamed(run: Run, names: Sequence[str]) -> Run:
+    calls = tuple(dict(zip(names, call.values(), strict=True)) for call in run.calls)
+    return replace(run, calls=calls, rows=dict(zip(names, run.rows.values(), strict=True)))
+
+
+def _fits(wanted: Shape, got: tuple[int, ...], run: Run) -> bool:
+    """Whether a declared shape is that of an answer; an axis that no input names may be any."""
+    return len(wanted) == len(got) and all(
+        dim == size if isinstance(dim, int) else evaluate(dim, run.sizes) in (None, size)
+        for dim, size in zip(wanted, got, strict=True)
+    )
+
+
+def _check_shape(name: str, spec: TensorSpec) -> None:
+    """The shape can be: one batch at most, and sizes that follow from axes."""
+    batches = [dim for dim in spec.shape if dim in BATCH_NAMES]
+    if len(batches) > 1:
+        kept = [dim if place == spec.batch_axis else f"{dim}_{place}" if dim in BATCH_NAMES else dim
+                for place, dim in enumerate(spec.shape)]  # fmt: skip
+        raise UsageError(
+            f"model '{name}': input '{spec.name}' has {len(batches)} axes that are the batch; "
+            f'give the others names of their own: TensorSpec("{spec.name}", {tuple(kept)})'
+        )
+    for dim in spec.shape:
+        if not isinstance(dim, str):
+            if dim < 1:
+                raise UsageError(
+                    f"model '{name}': input '{spec.name}' has a size of {dim}; give the size, or "
+                    f"a name for an axis that varies: {_shown(spec, dim)}"
+                )
+            continue
+        used = names_in(dim)
+        if dim not in BATCH_NAMES and set(used) & set(BATCH_NAMES):
+            raise UsageError(
+                f"model '{name}': the size '{dim}' of input '{spec.name}' follows from the batch; "
+                f"samples need a batch axis of their own: {_shown(spec, dim)}"
+            )
+
+
+def _shown(spec: TensorSpec, wrong: int | str) -> str:
+    """The spec with a name or a batch in the place of a dimension that cannot be."""
+    dims = tuple(
+        ("batch" if place == 0 else f"axis_{place}") if dim == wrong else dim
+        for place, dim in enumerate(spec.shape)
+    )
+    return f'TensorSpec("{spec.name}", {dims})'
+
+
 def check_steady(
-    name: str, looked: Looked, inputs: tuple[TensorSpec, ...], axes: Axes, first: Outputs
+    name: str,
+    looked: Looked,
+    inputs: tuple[TensorSpec, ...],
+    axes: Axes,
+    first: Outputs,
+    group: int,
 ) -> None:
     """The same answer twice, by a model that leaves its weights alone."""
-    again = looked.run(RUNS[0].inputs(inputs, axes))
+    again = looked.run(layout_of(inputs, (), group).calls(RUNS[0].inputs(inputs, axes))[0])
     if looked.changed():
         raise UsageError(
             f"model '{name}' changes its own weights when it runs: it trains in eval mode; make "

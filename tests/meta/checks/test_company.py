@@ -27,6 +27,7 @@ def subject(native, runtime):
     return SimpleNamespace(
         case=Case("m", "torch_dynamo", 18, "cpu"),
         model=MODEL,
+        artifact=SimpleNamespace(facts={"inputs": []}),
         seed=0,
         tolerances=load_tolerances(ROOT / "tolerances.yaml"),
         reference=reference,

@@ -192,14 +192,39 @@ WRONG = {
         '@register_model("net")\ndef net(): return nn.Linear(4, 2)',
         "says nothing of its inputs",
     ),
-    "fixed batch": (
-        '@register_model("net", inputs=[TensorSpec("x", (1, 4))])\n'
-        "def net(): return nn.Linear(4, 2)",
-        "axis 0 of input 'x' is 1; it must be the batch, by a name",
+    "one sample a call": (
+        '@register_model("net", inputs=[X])\ndef net(): return Net(lambda n, x: x.reshape(1, 4))',
+        r"it takes TensorSpec\(\"x\", \(1, 4\)\)",
     ),
-    "batch is gone": (
-        '@register_model("net", inputs=[X])\ndef net(): return Net(lambda n, x: n.body(x).sum())',
-        "its first axis must be the batch",
+    "no batch where one is wanted": (
+        '@register_model("net", inputs=[TensorSpec("x", (4, 3))])\n'
+        "def net(): return nn.Conv1d(5, 2, 1)",
+        "fix shape, dtype, domain or axes in the spec",
+    ),
+    "a batch that is left out": (
+        '@register_model("net", inputs=[TensorSpec("x", (4, 6, 6))])\n'
+        "def net(): return nn.BatchNorm2d(4)",
+        r"it takes TensorSpec\(\"x\", \('batch', 4, 6, 6\)\)",
+    ),
+    "two axes that are the batch": (
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", "batch"))])\n'
+        "def net(): return nn.Linear(4, 2)",
+        r"give the others names of their own: TensorSpec\(\"x\", \('batch', 'batch_1'\)\)",
+    ),
+    "a size that cannot be": (
+        '@register_model("net", inputs=[TensorSpec("x", ("batch", "past+"))])\n'
+        "def net(): return nn.Linear(4, 2)",
+        "the size 'past\\+' is no sum",
+    ),
+    "a size of the batch": (
+        '@register_model("net", inputs=[TensorSpec("x", ("2*batch", 4))])\n'
+        "def net(): return nn.Linear(4, 2)",
+        r"samples need a batch axis of their own: TensorSpec\(\"x\", \('batch', 4\)\)",
+    ),
+    "no size": (
+        '@register_model("net", inputs=[TensorSpec("x", (-1, 4))])\n'
+        "def net(): return nn.Linear(4, 2)",
+        r"has a size of -1; .*: TensorSpec\(\"x\", \('batch', 4\)\)",
     ),
     "no model": (
         '@register_model("net", inputs=[X])\ndef net(): return 3',
@@ -489,3 +514,69 @@ def test_where_nothing_is_left_the_first_refusal_is_raised(tmp_path, monkeypatch
     monkeypatch.setattr(user_models, "_registered", lambda spec: spec)
     with pytest.raises(UsageError, match="model 'wrong'"):
         user_models.adopt([str(path)], ["wrong"], refused={})
+
+
+SHAPES = """
+from torch.nn.functional import normalize
+class Any(nn.Module):
+    def __init__(self, forward):
+        super().__init__()
+        self.body, self.run = nn.Linear(4, 2), forward
+    def forward(self, *inputs):
+        return self.run(self, *inputs)
+"""
+SHAPED = {
+    "batch on axis 1": (
+        '[TensorSpec("x", ("time", "batch", 4))]',
+        "lambda n, x: (n.body(x), x[-1:])",
+        [("time", "batch", 2), (1, "batch", 4)],
+        0,
+    ),
+    "no batch": ('[TensorSpec("x", (3, 4))]', "lambda n, x: n.body(x).sum()", [()], 0),
+    "a fixed batch of 1": (
+        '[TensorSpec("x", (1, 4))]', "lambda n, x: n.body(x)", [("batch", 2)], 1,
+    ),
+    "a fixed batch of 2": (
+        '[TensorSpec("x", (2, 4))]', "lambda n, x: n.body(x)", [("batch", 2)], 2,
+    ),
+    "two rows of one sample": (
+        '[TensorSpec("x", (2, 4))]', "lambda n, x: n.body(x + x.mean(0))", [(2, 2)], 0,
+    ),
+    "a threshold": (
+        '[X, TensorSpec("t", ())]', "lambda n, x, t: torch.relu(n.body(x) - t)", [("batch", 2)], 0,
+    ),
+    "two batches": (
+        '[TensorSpec("a", ("images", 4)), TensorSpec("b", ("texts", 4))]',
+        "lambda n, a, b: n.body(a) @ n.body(b).T",
+        [("images", "texts")],
+        0,
+    ),
+    "sizes from others": (
+        '[TensorSpec("x", ("batch", "past", 4)), TensorSpec("m", ("batch", "past+1"))]',
+        "lambda n, x, m: (n.body(x), m * 2)",
+        [("batch", "past", 2), ("batch", "past+1")],
+        0,
+    ),
+    "an output of all samples": ("[X]", "lambda n, x: n.body(x).sum()", [()], 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SHAPED)
+def test_the_spec_is_of_the_model_and_not_the_model_of_the_spec(describe, what):
+    inputs, forward, outputs, group = SHAPED[what]
+    body = f'@register_model("net", inputs={inputs})\ndef net(): return Any({forward})\n'
+    (spec,) = describe(SHAPES + body)
+    assert [one.shape for one in spec.outputs] == outputs
+    assert spec.group == group
+    assert spec == spec_from_data(spec_as_data(spec))
+
+
+def test_an_output_whose_size_the_values_decide_is_known(describe):
+    body = """
+    @register_model("net", inputs=[TensorSpec("x", (4,))])
+    def net(): return Any(lambda n, x: (x[x > 0], n.body(x)))
+    """
+    (spec,) = describe(SHAPES + textwrap.dedent(body))
+    assert spec.by_values == ("output_0",)
+    sizes = ["output_0 (size)", "output_1 (size)"]  # of a model called for each sample all
+    assert [one.name for one in spec.judged] == ["output_0", "output_1", *sizes]

@@ -1,0 +1,253 @@
+"""Between samples, which everything in the suite knows, and the arrays that workers take.
+
+A set of inputs holds a row for each sample, in every input: axis 0 is the sample, whatever the
+model's own layout is. Where it enters a worker it becomes one call or several, each in the model's
+layout: the batch turned to its own axis, an input that samples share given once, a fixed batch
+filled up with other samples, a model without a batch called for each sample. Where the answers
+come back, they become rows again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.row_arrays import fitted, stacked
+from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of
+from onnx_conformance.core.ties import CANDIDATES, LAYOUT, answered, in_rows
+from onnx_conformance.inputs.recipes import Inputs, RawFeed
+
+Places = dict[str, "int | None"]  # the batch axis by name; None where there is none
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a model takes samples.
+
+    Args:
+        inputs, outputs: by name, which axis is the batch.
+        group: how many samples every call takes; 0 for any number.
+        sized: names of outputs whose sizes stand beside their rows.
+    """
+
+    inputs: Places
+    outputs: Places
+    group: int = 0
+    sized: tuple[str, ...] = ()
+
+    @property
+    def batched(self) -> bool:
+        """Whether a call takes several samples at all."""
+        return any(axis is not None for axis in self.inputs.values())
+
+    @property
+    def plain(self) -> bool:
+        """Whether rows are what the model takes and gives: the batch is axis 0 everywhere."""
+        places = (*self.inputs.values(), *self.outputs.values())
+        simple = not self.group and not self.sized
+        return simple and all(axis == 0 for axis in places)
+
+    def calls(self, inputs: Inputs) -> list[Inputs]:
+        """The inputs as the worker takes it, call by call; a raw inputs as it is."""
+        if self.plain or isinstance(inputs, RawFeed):
+            return [inputs]
+        return [self._call(inputs, rows) for rows, _ in self.groups(inputs)]
+
+    def first(self, inputs: Inputs) -> Inputs:
+        """The samples of the first call alone."""
+        if self.plain or isinstance(inputs, RawFeed):
+            return inputs
+        rows, real = self.groups(inputs)[0]
+        return Inputs(
+            (name, array[rows[:real]] if name in self.inputs else array)
+            for name, array in inputs.items()
+        )
+
+    def rows(self, inputs: Inputs, answers: Sequence[Outputs]) -> dict[str, Array]:
+        """The answers to the calls of :meth:`calls`, a row for each sample of the inputs.
+
+        An answer of another size than its call stays as it came, so that its size is seen.
+        """
+        if self.plain or isinstance(inputs, RawFeed):
+            return dict(answers[0])
+        groups = self.groups(inputs)
+        order = np.argsort([row for rows, real in groups for row in rows[:real]], kind="stable")
+        found: dict[str, Array] = {}
+        for name in answered(answers[0]):
+            parts = [
+                self._rows_of(name, np.asarray(answer[name]), len(rows), real)
+                for (rows, real), answer in zip(groups, answers, strict=True)
+            ]
+            found[name] = stacked(parts)
+            if name in self.sized:
+                sizes = [np.repeat([part.shape[1:]], len(part), axis=0) for part in parts]
+                found[size_of(name)] = np.concatenate(sizes).astype(np.int64)
+        for name in answered(answers[0]):
+            found |= self._choices_of(name, groups, answers)
+        return {
+            n: a[order] if len(a) == len(order) and not n.endswith(LAYOUT) else a
+            for n, a in found.items()
+        }
+
+    def _choices_of(
+        self, name: str, groups: Sequence[tuple[list[int], int]], answers: Sequence[Outputs]
+    ) -> dict[str, Array]:
+        """What an output's positions were chosen from, as rows; nothing where it cannot be."""
+        axis = self.outputs.get(name)
+        if not all(name + LAYOUT in answer for answer in answers) or (
+            axis is None and self.batched
+        ):
+            return {}
+        parts = [in_rows(a[name + CANDIDATES], a[name + LAYOUT], a[name], axis) for a in answers]
+        known = [part for part in parts if part is not None]
+        alike = {(part[0].shape[1:], *part[1].tolist()) for part in known}
+        if len(known) < len(parts) or len(alike) > 1:
+            return {}
+        rows = [part[0][:real] for part, (_, real) in zip(known, groups, strict=True)]
+        return {name + CANDIDATES: np.concatenate(rows), name + LAYOUT: known[0][1]}
+
+    def plan(self, inputs: Inputs) -> list[dict[str, Any]]:
+        """Of each call: ``rows``, the samples it answers, and ``axes`` of its outputs' batches.
+
+        As plain data, for who has nothing of this project; empty where rows are what is given.
+        """
+        if self.plain or isinstance(inputs, RawFeed):
+            return []
+        return [{"rows": rows[:real], "axes": self.outputs} for rows, real in self.groups(inputs)]
+
+    def _call(self, inputs: Inputs, rows: list[int]) -> Inputs:
+        call = Inputs()
+        for name, array in inputs.items():
+            if name not in self.inputs:  # such as a weight that is fed
+                call[name] = array
+                continue
+            axis = self.inputs[name]
+            if axis is None:
+                call[name] = np.array(array[rows[0]] if rows else array)
+            else:
+                call[name] = np.array(np.moveaxis(array[rows], 0, axis), order="C")
+        return call
+
+    def groups(self, inputs: Inputs) -> list[tuple[list[int], int]]:
+        """The rows of each call, and how many of them are not there to fill it up."""
+        known = [name for name in self.inputs if name in inputs]
+        count = min((len(inputs[name]) for name in known), default=0)
+        if not count:
+            return [([], 0)]
+        if not self.batched:
+            return [([row], 1) for row in range(count)]
+        alike: dict[tuple[bytes, ...], list[int]] = {}
+        shared = [name for name in known if self.inputs[name] is None]
+        for row in range(count):
+            alike.setdefault(tuple(inputs[n][row].tobytes() for n in shared), []).append(row)
+        if not self.group:
+            return [(rows, len(rows)) for rows in alike.values()]
+        return [
+            (_filled(rows[start : start + self.group], rows, self.group), real)
+            for rows in alike.values()
+            for start in range(0, len(rows), self.group)
+            for real in [min(self.group, len(rows) - start)]
+        ]
+
+    def _rows_of(self, name: str, array: Array, size: int, real: int) -> Array:
+        axis = self.outputs.get(name)
+        if axis is None:  # it is of the call as a whole
+            return np.broadcast_to(array, (real, *array.shape))
+        if array.ndim <= axis:
+            return array[None]
+        turned = np.moveaxis(array, axis, 0)
+        return turned[:real] if len(turned) == size else turned
+
+
+def _filled(chosen: list[int], rows: list[int], size: int) -> list[int]:
+    """The chosen rows, filled up to ``size`` by others in turn: zeros would hide a leak."""
+    others = [row for row in rows if row not in chosen] or chosen
+    missing = size - len(chosen)
+    return chosen + [others[place % len(others)] for place in range(missing)]
+
+
+def fitted_to(model: ModelSpec, native: Outputs, outputs: Outputs) -> dict[str, Array]:
+    """Outputs whose size the values decide, in the arrays' sizes of native's.
+
+    Nothing is lost: what their sizes are stands beside them, and is compared.
+    """
+    return {
+        name: fitted(array, native[name].shape[1:])
+        if name in model.by_values and name in native
+        else array
+        for name, array in outputs.items()
+    }
+
+
+def layout_of(
+    inputs: Iterable[TensorSpec],
+    outputs: Iterable[TensorSpec],
+    group: int,
+    sized: tuple[str, ...] = (),
+) -> Layout:
+    """The layout of tensors as their specs write them."""
+    return Layout(
+        {spec.name: spec.batch_axis for spec in inputs},
+        {spec.name: spec.batch_axis for spec in outputs},
+        group,
+        sized,
+    )
+
+
+def native_layout(model: ModelSpec) -> Layout:
+    """How the native model takes samples."""
+    return layout_of(model.inputs, model.outputs, model.group, model.sized)
+
+
+def file_layout(model: ModelSpec, facts: Mapping[str, Any]) -> Layout:
+    """How a file takes samples: as the model does, in groups where it fixes its batch.
+
+    Args:
+        facts: what :func:`onnx_conformance.core.onnx_file.inspect` found in the file.
+    """
+    return layout_of(model.inputs, model.outputs, fixed_batch(model, facts), model.sized)
+
+
+def fixed_batch(model: ModelSpec, facts: Mapping[str, Any]) -> int:
+    """The one number of samples that a file takes; 0 where it leaves its batch open."""
+    for spec, tensor in paired(model.inputs, facts["inputs"]):
+        axis, shape = spec.batch_axis, tensor["shape"]
+        if axis is None or not shape or len(shape) != len(spec.shape):
+            continue
+        if isinstance(shape[axis], int) and shape[axis] > 0:
+            return int(shape[axis])
+    return 0
+
+
+def with_fixed_sizes(model: ModelSpec, facts: Mapping[str, Any]) -> ModelSpec:
+    """The model with one size for each symbolic axis to which a file gives one.
+
+    The shapes stay symbolic, so that what the file fixes can be told.
+    """
+    fixed: dict[str, int] = {}
+    for spec, tensor in paired(model.inputs, facts["inputs"]):
+        shape = tensor["shape"] or []
+        for dim, size in zip(spec.shape, shape, strict=False):
+            if isinstance(dim, str) and isinstance(size, int) and size > 0:
+                fixed.setdefault(dim, size)
+    if not any(name in fixed for name, _ in model.axes):
+        return model
+    axes = tuple(
+        (name, Axis(fixed[name], fixed[name]) if name in fixed else axis)
+        for name, axis in model.axes
+    )
+    return replace(model, axes=axes)
+
+
+def paired(
+    specs: Sequence[TensorSpec], found: Sequence[dict[str, Any]]
+) -> list[tuple[TensorSpec, dict[str, Any]]]:
+    """Specs and a file's tensors: by name where they are the same names, else in order."""
+    by_name = {tensor["name"]: tensor for tensor in found}
+    if by_name.keys() == {spec.name for spec in specs}:
+        return [(spec, by_name[spec.name]) for spec in specs]
+    return list(zip(specs, found, strict=False))

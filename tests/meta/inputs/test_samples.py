@@ -1,0 +1,182 @@
+"""Samples and the arrays that workers take: there and back, whatever the model's layout is."""
+
+import numpy as np
+import pytest
+
+from onnx_conformance.core.budget import Reference, of_sizes_of
+from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
+from onnx_conformance.inputs.families import company, malformed, non_finite
+from onnx_conformance.inputs.recipes import Inputs, RawFeed, Recipe
+from onnx_conformance.inputs.sample_arrays import (
+    fitted_to,
+    fixed_batch,
+    layout_of,
+    with_fixed_sizes,
+)
+
+
+def spec_of(*shapes):
+    return tuple(TensorSpec(f"t{place}", shape) for place, shape in enumerate(shapes))
+
+
+def model_of(inputs, outputs=(("batch", 2),), **fields):
+    named = tuple(TensorSpec(f"out{place}", shape) for place, shape in enumerate(outputs))
+    return ModelSpec("m", "torch", spec_of(*inputs), named, "m:m", **fields)
+
+
+def through(inputs, outputs, group, input_set, answer):
+    """The rows that come back from a worker that computes ``answer`` of each call."""
+    layout = layout_of(inputs, outputs, group)
+    calls = layout.calls(input_set)
+    return calls, layout.rows(input_set, [answer(call) for call in calls])
+
+
+def test_a_plain_model_is_given_the_very_feed():
+    (spec,) = spec_of(("batch", 3))
+    inputs = Recipe("normal", batch=4).inputs((spec,))
+    layout = layout_of((spec,), (spec,), 0)
+    assert layout.calls(inputs)[0] is inputs
+
+
+def test_a_batch_on_another_axis_is_turned_there_and_back():
+    inputs = outputs = spec_of((5, "batch", 2))
+    input_set = Inputs({"t0": np.arange(30.0).reshape(3, 5, 2)})
+    calls, rows = through(inputs, outputs, 0, input_set, lambda call: {"t0": 2 * call["t0"]})
+    assert [call["t0"].shape for call in calls] == [(5, 3, 2)]
+    np.testing.assert_array_equal(rows["t0"], 2 * input_set["t0"])
+
+
+def test_without_a_batch_each_sample_is_a_call():
+    inputs = spec_of((2, 3))
+    outputs = (TensorSpec("y", ()),)
+    input_set = Recipe("normal", batch=3).inputs(inputs)
+    calls, rows = through(inputs, outputs, 0, input_set, lambda call: {"y": call["t0"].sum()})
+    assert [call["t0"].shape for call in calls] == [(2, 3)] * 3
+    np.testing.assert_allclose(rows["y"], input_set["t0"].sum(axis=(1, 2)))
+
+
+def test_what_samples_share_is_given_once_and_as_a_scalar():
+    inputs, outputs = spec_of(("batch", 2), ()), (TensorSpec("y", ("batch", 2)),)
+    input_set = Recipe("normal", batch=3).inputs(inputs)
+    assert len(set(input_set["t1"].tolist())) == 1
+    calls, rows = through(inputs, outputs, 0, input_set, lambda c: {"y": c["t0"] + c["t1"]})
+    assert [(c["t0"].shape, c["t1"].shape) for c in calls] == [((3, 2), ())]
+    np.testing.assert_array_equal(rows["y"], input_set["t0"] + input_set["t1"][:, None])
+
+
+def test_samples_that_share_something_else_are_calls_of_their_own():
+    inputs, outputs = spec_of(("batch", 2), ()), (TensorSpec("y", ("batch", 2)),)
+    input_set = Inputs({"t0": np.arange(8.0).reshape(4, 2), "t1": np.array([1.0, 5.0, 1.0, 5.0])})
+    calls, rows = through(inputs, outputs, 0, input_set, lambda c: {"y": c["t0"] * c["t1"]})
+    assert [float(call["t1"]) for call in calls] == [1.0, 5.0]
+    np.testing.assert_array_equal(rows["y"], input_set["t0"] * input_set["t1"][:, None])
+
+
+def test_a_fixed_batch_is_filled_up_with_other_samples_and_not_with_zeros():
+    inputs, outputs = spec_of(("batch", 2)), (TensorSpec("y", ("batch", 2)),)
+    input_set = Inputs({"t0": np.arange(1.0, 11.0).reshape(5, 2)})
+    calls, rows = through(inputs, outputs, 2, input_set, lambda call: {"y": call["t0"] + 1})
+    assert [len(call["t0"]) for call in calls] == [2, 2, 2]
+    assert calls[-1]["t0"].all()
+    assert not np.array_equal(calls[-1]["t0"][0], calls[-1]["t0"][1])
+    np.testing.assert_array_equal(rows["y"], input_set["t0"] + 1)
+
+
+@pytest.mark.parametrize("group", [0, 2])
+def test_no_sample_is_one_call_of_none(group):
+    inputs = spec_of((3, "batch"))
+    input_set = Inputs({"t0": np.zeros((0, 3))})
+    calls, rows = through(inputs, inputs, group, input_set, lambda call: {"t0": call["t0"]})
+    assert [call["t0"].shape for call in calls] == [(3, 0)]
+    assert rows["t0"].shape == (0, 3)
+
+
+@pytest.mark.parametrize("wrong", [(1, 2), (3, 2), (2, 3), ()])
+def test_an_answer_of_another_size_is_seen(wrong):
+    inputs, outputs = spec_of((7, "batch")), (TensorSpec("y", ("batch", 2)),)
+    input_set = Recipe("normal", batch=2).inputs(inputs)
+    _, rows = through(inputs, outputs, 0, input_set, lambda call: {"y": np.zeros(wrong)})
+    assert rows["y"].shape != (2, 2)
+
+
+def test_a_raw_feed_is_given_as_it_is():
+    (spec,) = spec_of((2, "batch"))
+    raw = RawFeed({"t0": np.zeros((9, 9))})
+    assert layout_of((spec,), (), 0).calls(raw) == [raw]
+    assert raw.digest != Inputs(raw).digest
+
+
+def test_a_malformed_feed_is_in_the_layout_of_the_model():
+    good = malformed(model_of([(3, "batch", 4)]), 0)
+    assert good["dtype"].inputs["t0"].shape == (3, 2, 4)
+    assert good["rank"].inputs["t0"].shape == (2, 4)
+    scalar = malformed(model_of([(), ("batch", 4)]), 0)
+    assert scalar["rank"].inputs["t0"].shape == ()  # of scalars ONNX Runtime checks no rank
+    assert scalar["rank"].inputs["t1"].shape == (4,)
+
+
+def test_only_what_a_sample_has_of_its_own_is_poisoned():
+    inputs = non_finite(model_of([(3, "batch"), ()]), 0).inputs
+    assert np.isfinite(inputs["t1"]).all()
+    assert np.isnan(inputs["t0"][0]).any()
+    assert np.isfinite(inputs["t0"][3]).all()
+
+
+def test_company_shares_what_samples_share():
+    shared = np.concatenate(
+        [inputs["t1"] for inputs in company(model_of([("batch", 2), ()]), 0)[0]]
+    )
+    assert len(set(shared.tolist())) == 1
+
+
+def facts(*shapes):
+    return {"inputs": [{"name": f"t{n}", "shape": list(s)} for n, s in enumerate(shapes)]}
+
+
+def test_a_file_may_fix_its_batch_and_sizes():
+    model = model_of([("batch", "height"), ()], axes=(("height", Axis(1, 9)),))
+    assert fixed_batch(model, facts((2, 7), ())) == 2
+    assert fixed_batch(model, facts(("batch", 7), ())) == 0
+    assert dict(with_fixed_sizes(model, facts((2, 7), ())).axes) == {"height": Axis(7, 7)}
+    assert with_fixed_sizes(model, facts(("batch", "height"), ())) is model
+
+
+# -- sizes that the values decide --------------------------------------------------------------
+
+KEPT = model_of([(4,)], [("out0_dim_0",)], by_values=("out0",))
+
+
+def kept(sizes, value=1.0, room=4):
+    rows = np.zeros((len(sizes), room))
+    for row, size in enumerate(sizes):
+        rows[row, :size] = value
+    return {"out0": rows, "out0 (size)": np.array(sizes)[:, None]}
+
+
+def test_sizes_stand_beside_rows():
+    layout = layout_of(KEPT.inputs, KEPT.outputs, 0, KEPT.sized)
+    inputs = Inputs({"t0": np.zeros((2, 4))})
+    rows = layout.rows(inputs, [{"out0": np.ones(3)}, {"out0": np.ones(1)}])
+    assert rows["out0"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert rows["out0 (size)"].tolist() == [[3], [1]]
+
+
+def test_cut_to_native_a_box_too_many_still_shows():
+    native, got = kept([2, 2], room=2), kept([2, 3], room=3)
+    fitted = fitted_to(KEPT, native, got)
+    assert fitted["out0"].shape == native["out0"].shape
+    assert fitted["out0 (size)"].tolist() != native["out0 (size)"].tolist()
+
+
+def test_where_float32_itself_disagrees_either_size_is_right():
+    oracle, native = kept([2, 3]), kept([2, 2], 1.0000001)
+    reference = Reference(oracle, native, (native,))
+    found = of_sizes_of(reference, kept([2, 2]), KEPT)
+    np.testing.assert_array_equal(found.oracle["out0 (size)"], [[2], [2]])
+    np.testing.assert_array_equal(found.oracle["out0"][1], native["out0"][1])
+
+
+def test_a_size_that_no_way_gives_is_left_to_fail():
+    reference = Reference(kept([2, 3]), kept([2, 2]), ())
+    found = of_sizes_of(reference, kept([2, 1]), KEPT)
+    np.testing.assert_array_equal(found.oracle["out0 (size)"], [[2], [3]])
