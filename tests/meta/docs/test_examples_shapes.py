@@ -2,8 +2,7 @@
 
 import pytest
 
-from onnx_conformance.core.files import ROOT
-from tests.meta.running import run_suite
+from tests.meta.running import ROOT, run_suite
 
 FILE = ROOT / "examples" / "models" / "shapes.py"
 BY_TRACING = ("static_1", "static_2", "voice_activity", "detector", "sequence_first")
