@@ -186,7 +186,7 @@ def _worst(
     told: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for group in groups:
         pairs = [(judged[place].reference, judged[place].got) for place in group]
-        for scores in pooled_scores(pairs, subject.model.outputs, rule):
+        for scores in pooled_scores(pairs, subject.model.judged, rule):
             for number, place in enumerate(group):
                 found[place] = max(found[place], _of_scores(scores, number), key=_ratio)
             told.setdefault((scores.output, scores.norm, scores.view), []).append(scores.told)
@@ -232,7 +232,7 @@ def _of_scores(scores: RowScores, inputs: int) -> Worst:
 
 def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
     """Whole numbers and truth values of few samples: each as one of native's ways has it."""
-    whole = [spec for spec in subject.model.outputs if not spec.floating]
+    whole = [spec for spec in subject.model.judged if not spec.floating]
     if not whole:
         return [Worst(0.0)] * len(judged)
     floor = subject.tolerances.rule("error_budget", subject.case)["floor_ulp"]
@@ -254,7 +254,7 @@ def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
     found = [Worst(0.0)] * len(judged)
     rounds = any(spec.floating for spec in subject.model.inputs)
     flips = subject.tolerances.rule("sweep", subject.case)["flips"] if rounds else 0.0
-    for spec in subject.model.outputs:
+    for spec in subject.model.judged:
         if spec.floating:
             continue
         parts = [wrong_decisions(one.reference, one.got, spec) for one in judged]
@@ -335,13 +335,13 @@ def _reproduction(subject: Subject, one: Judged) -> Reproduction:
     """The whole inputs with what each sample may err, relative to the oracle's size."""
     rule = _rule(subject)
     limits = []
-    for scores in pooled_scores([(one.reference, one.got)], subject.model.outputs, rule):
+    for scores in pooled_scores([(one.reference, one.got)], subject.model.judged, rule):
         size = np.maximum(scores.sizes[0], np.finfo(np.float32).tiny)
         allowed = np.minimum(scores.allowed[0] / size, LARGEST).tolist()
         limits.append(
             {"output": scores.output, "norm": scores.norm, "view": scores.view, "allowed": allowed}
         )
-    for spec in subject.model.outputs:
+    for spec in subject.model.judged:
         if not spec.floating:
             none = [0.0] * len(one.got[spec.name])
             limits.append({"output": spec.name, "norm": "max", "view": "values", "allowed": none})

@@ -93,14 +93,19 @@ class LiveSubject:
             inputs, self.conformance_session.reference(self.model, inputs), settle=False
         )
 
+    @cached_property
+    def _of_groups(self) -> bool:
+        """Whether an output is of a call as a whole, and the file alone fixes a call's samples."""
+        whole = any(spec.batch_axis is None for spec in self.model.outputs)
+        return whole and self.model.open_batch and fixed_batch(self.model, self.artifact.facts) > 0
+
     def _in_groups(self, inputs: Inputs, of: Callable[[Inputs], Reference]) -> Reference:
         """Native's answers on the groups in which the file takes its samples.
 
         They matter to an output of a call as a whole, such as a mean over the batch: a file of
         fixed batch has another one for each of its calls.
         """
-        whole = any(spec.batch_axis is None for spec in self.model.outputs)
-        if not (whole and self.model.open_batch and fixed_batch(self.model, self.artifact.facts)):
+        if not self._of_groups:
             return of(inputs)
         groups = file_layout(self.model, self.artifact.facts).groups(inputs)
         order = [row for rows, real in groups for row in rows[:real]]
@@ -136,15 +141,18 @@ class LiveSubject:
         return in_order_of(oracle, compute_modes, outputs, self.model, factor)
 
     def references(self, input_sets: Sequence[Inputs]) -> list[Reference | str]:
-        return self.conformance_session.references(
+        found = self.conformance_session.references(
             self.model, input_sets, noise_floor_of(self.case)
         )
+        if not (self._of_groups or self.model.by_values):
+            return found
+        return [
+            one if isinstance(one, str) else self.reference(inputs)
+            for inputs, one in zip(input_sets, found, strict=True)
+        ]
 
     def native(self, inputs: Inputs) -> Outputs:
-        whole = any(spec.batch_axis is None for spec in self.model.outputs)
-        if whole and self.model.open_batch and fixed_batch(self.model, self.artifact.facts):
-            return self.reference(inputs).native
-        if self.model.by_values:
+        if self._of_groups or self.model.by_values:
             return self.reference(inputs).native
         return self.conformance_session.native(self.model, inputs)
 
@@ -161,24 +169,35 @@ class LiveSubject:
             answer = self.conformance_session.answer_of(self.case, self._given, inputs)
         else:
             answer = self.conformance_session.answer(self.case, inputs, repeat)
+        return self._fitted_answer(inputs, answer)
+
+    def _fitted_answer(self, inputs: Inputs, answer: Answer) -> Answer:
+        """The answer in arrays of native's sizes, with tied rows in the oracle's order."""
         if answer.outputs is None or not self.model.by_values or isinstance(inputs, RawFeed):
             return answer
-        known = self._alike(
-            self.conformance_session.reference(self.model, inputs, noise_floor_of(self.case))
+        (found,) = self.conformance_session.references(
+            self.model, [inputs], noise_floor_of(self.case)
         )
+        if isinstance(found, str):  # native refuses the inputs
+            return answer
+        known = self._alike(found)
         fitted = fitted_to(self.model, known.native, answer.outputs)
         compute_modes = (known.native, *known.replicas)
         return replace(answer, outputs=self._ordered(known.oracle, compute_modes, fitted))
 
     def runs(self, input_sets: Sequence[Inputs]) -> list[Answer]:
         if self._given is not None:
-            return self.conformance_session.answers_of(self.case, self._given, input_sets)
-        return self.conformance_session.answers(self.case, input_sets)
+            found = self.conformance_session.answers_of(self.case, self._given, input_sets)
+        else:
+            found = self.conformance_session.answers(self.case, input_sets)
+        return [self._fitted_answer(*pair) for pair in zip(input_sets, found, strict=True)]
 
     def unoptimised(self, input_sets: Sequence[Inputs]) -> list[Answer]:
         if self._given is not None:
-            return self.conformance_session.unoptimised_of(self.case, self._given, input_sets)
-        return self.conformance_session.unoptimised(self.case, input_sets)
+            found = self.conformance_session.unoptimised_of(self.case, self._given, input_sets)
+        else:
+            found = self.conformance_session.unoptimised(self.case, input_sets)
+        return [self._fitted_answer(*pair) for pair in zip(input_sets, found, strict=True)]
 
     def ranges(self, inputs: Inputs) -> dict[str, Traced]:
         theirs = [tensor["name"] for tensor in self.artifact.facts["inputs"]]
