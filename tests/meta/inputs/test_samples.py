@@ -5,6 +5,7 @@ import pytest
 
 from onnx_conformance.core.budget import Reference, of_sizes_of
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
+from onnx_conformance.core.ties import in_rows
 from onnx_conformance.inputs.families import company, malformed, non_finite
 from onnx_conformance.inputs.recipes import Inputs, RawFeed, Recipe
 from onnx_conformance.inputs.sample_arrays import (
@@ -180,3 +181,22 @@ def test_a_size_that_no_way_gives_is_left_to_fail():
     reference = Reference(kept([2, 3]), kept([2, 2]), ())
     found = of_sizes_of(reference, kept([2, 1]), KEPT)
     np.testing.assert_array_equal(found.oracle["out0 (size)"], [[2], [3]])
+
+
+@pytest.mark.parametrize(
+    ("batch", "where", "rows", "moved"),
+    [
+        (None, [1, 1, 2, 3, 4], (1, 2, 4, 5), [2, 1, 1, 2, 3, 4]),
+        (2, [1, 1, 2, 3, 4], (4, 2, 5), [2, 1, 0, 2, 3]),
+        (0, [1, 1, 2, 3, 4], (2, 4, 5), [1, 1, 0, 3, 4]),
+    ],
+)
+def test_what_positions_were_chosen_from_turns_with_them(batch, where, rows, moved):
+    candidates = np.zeros((2, 4, 5))  # of positions (2, 3, 4), chosen along axis 1 among 5
+    found = in_rows(candidates, np.array(where), np.zeros((2, 3, 4)), batch)
+    assert found is not None
+    assert (found[0].shape, found[1].tolist()) == (rows, moved)
+
+
+def test_positions_along_the_batch_are_no_choice_of_a_sample():
+    assert in_rows(np.zeros((2, 4, 5)), np.array([1, 1, 2, 3, 4]), np.zeros((2, 3, 4)), 1) is None
