@@ -48,6 +48,7 @@ def check_unoptimised(subject: Subject) -> CheckResult:
     """The file computes the function as it is written, before ONNX Runtime rewrites it."""
     chosen = recipes(subject.model, subject.seed)
     input_sets = [materialise(recipe, subject.model) for recipe in chosen]
+    subject.artifact  # noqa: B018 - without a file the failure is the export's, and not this one's
     try:
         answers = subject.unoptimised(input_sets)
     except StageFailure as failure:

@@ -10,6 +10,7 @@ from typing import Any
 
 from onnx_conformance.catalog.models import ZOO, Declaration, Pointer
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import spec_as_data
 from onnx_conformance.workers.user_model.describe import specify
 from onnx_conformance.workers.user_model.import_code import load_file, load_module, user_modules
@@ -36,6 +37,7 @@ class UserModelBackend:
             files: Python files or modules.
             wanted: names of models to look at; all where it is empty.
         """
+        project().load()  # a model may name a task that its project registers
         found: list[tuple[Declaration, str, tuple[str, ...]]] = []
         self._names = []
         for file in files:

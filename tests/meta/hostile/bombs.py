@@ -110,5 +110,5 @@ def endless_loop(right: onnx.ModelProto, path: Path) -> None:
     )
     node = helper.make_node("Loop", ["turns", "yes", "start"], ["big"], body=body)
     start = np.zeros((), np.float32)
-    add(right, [node], blocks=np.array(2**62), yes=np.array(True), start=start)
+    add(right, [node], turns=np.array(2**62), yes=np.array(True), start=start)
     save(right, path)

@@ -11,5 +11,9 @@ class Backend(TorchBackend):
     def run(self, model, weights, precision, input_sets, **more):
         if precision != "float64":
             return super().run(model, weights, precision, input_sets, **more)
-        rows = super().run(model, weights, "float32", input_sets, **more)
+        narrow = [
+            {n: a.astype(np.float32) if a.dtype == np.float64 else a for n, a in inputs.items()}
+            for inputs in input_sets
+        ]
+        rows = super().run(model, weights, "float32", narrow, **more)
         return [{name: array.astype(np.float64) for name, array in row.items()} for row in rows]

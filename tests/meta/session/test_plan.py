@@ -8,6 +8,7 @@ import pytest
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
+from onnx_conformance.plugin import collection, outcome
 from onnx_conformance.plugin.state import RED_CASES, RUN
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
@@ -54,14 +55,15 @@ CASES = tuple(Case("simple_net", "torch_torchscript", opset, "cpu") for opset in
 class Session:
     """A collected session of two checks a case, and what is planned in it."""
 
-    def __init__(self, wiring, monkeypatch, **of_config):
-        self.wiring, self.planned = wiring, []
+    def __init__(self, monkeypatch, **of_config):
+        self.planned = []
         bench = SimpleNamespace(
             plan=self.planned.append, probe=lambda provider: ProbeResult(True, "it works")
         )
-        monkeypatch.setattr(wiring, "workbench", lambda config: bench)
+        for module in (collection, outcome):
+            monkeypatch.setattr(module, "conformance_session", lambda config: bench)
         monkeypatch.setattr(
-            wiring, "collector_of", lambda config: SimpleNamespace(begin=lambda counts: None)
+            collection, "collector_of", lambda config: SimpleNamespace(begin=lambda counts: None)
         )
         run = SimpleNamespace(settings=Settings(), frameworks=())
         stash = {RUN: run, RED_CASES: {}}
@@ -70,7 +72,7 @@ class Session:
         self.items = [
             self._item(case, check) for case in CASES for check in ("liveness", "determinism")
         ]
-        wiring.pytest_collection_finish(self)
+        collection.pytest_collection_finish(self)
 
     def _item(self, case, check):
         mark = pytest.mark.check(check).mark
@@ -81,24 +83,19 @@ class Session:
         )
 
     def start(self, place):
-        self.wiring.pytest_runtest_setup(self.items[place])
+        outcome.pytest_runtest_setup(self.items[place])
 
 
-@pytest.fixture
-def wiring(pytestconfig):
-    return pytestconfig.pluginmanager.get_plugin(str(pytestconfig.rootpath / "conftest.py"))
-
-
-def test_one_process_plans_all_cases_before_the_first_test(wiring, monkeypatch):
-    session = Session(wiring, monkeypatch)
+def test_one_process_plans_all_cases_before_the_first_test(monkeypatch):
+    session = Session(monkeypatch)
     assert session.planned == [{case: {"pinned", "repeat"} for case in CASES}]
     session.start(0)
     assert len(session.planned) == 1
 
 
-def test_a_worker_plans_a_whole_case_when_its_first_test_starts(wiring, monkeypatch):
+def test_a_worker_plans_a_whole_case_when_its_first_test_starts(monkeypatch):
     """Each worker collects every test and is given some."""
-    session = Session(wiring, monkeypatch, workerinput={})
+    session = Session(monkeypatch, workerinput={})
     assert session.planned == []
     session.start(3)
     session.start(2)

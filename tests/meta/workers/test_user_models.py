@@ -385,11 +385,6 @@ def test_a_model_that_is_not_chosen_refuses_nothing(tmp_path, monkeypatch):
     assert adopt([str(path)], ["net"]) == ("net",)
 
 
-def test_a_refusal_tells_how_to_leave_the_model_out(describe):
-    with pytest.raises(WorkerError, match="returns a int.*without it: --model net"):
-        describe(TWO)
-
-
 def test_inputs_are_found_by_name_and_need_no_order(describe):
     specs = describe("""
         Y = TensorSpec("y", ("batch", 4))
