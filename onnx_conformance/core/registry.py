@@ -11,6 +11,11 @@ from onnx_conformance.core.errors import UsageError
 T = TypeVar("T")
 
 
+def _home(record: object) -> str:
+    """The module of the function that a record holds; empty where it holds none."""
+    return str(getattr(getattr(record, "function", None), "__module__", ""))
+
+
 class Registry(Generic[T]):
     """Names to records; a duplicate or unknown name is an error that lists the known ones.
 
@@ -30,6 +35,13 @@ class Registry(Generic[T]):
         modules, self._modules = self._modules, ()
         for module in modules:
             importlib.import_module(module)
+        if modules:  # in their order, whichever of them imports another first
+            order = {module: place for place, module in enumerate(modules)}
+            self._records = dict(
+                sorted(
+                    self._records.items(), key=lambda item: order.get(_home(item[1]), len(order))
+                )
+            )
         return self._records
 
     def register(self, name: str, record: T) -> T:

@@ -1,5 +1,13 @@
 """A Hypothesis profile that asks for no example."""
 
-from onnx_conformance.plugin import profiles
+import pytest
 
-profiles.PROFILES["default"] = 0
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests():
+    """Once the suite's plugin is loaded, whose asserts pytest rewrites as it imports it."""
+    result = yield
+    from onnx_conformance.plugin import profiles
+
+    profiles.PROFILES["default"] = 0
+    return result

@@ -47,7 +47,7 @@ def test_an_output_that_is_no_tensor_is_told_with_the_remedy():
     assert "'y' is no tensor but a sequence or map, as ZipMap" in interface(kind="?").reason
 
 
-@pytest.mark.parametrize("shape", [("batch",), ("batch", 6), ()])
+@pytest.mark.parametrize("shape", [("batch",), ("batch", 6)])
 def test_malformed_inputs_differ_in_rank_whatever_it_is(shape):
     model = ModelSpec(
         "m", "torch", (TensorSpec("x", shape), TensorSpec("z", ("batch", 6))), (Y,), ""
