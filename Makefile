@@ -32,7 +32,7 @@ MODEL ?= resnet18
 OPSET ?= 14
 EXPORTER ?= torch_torchscript
 
-.PHONY: help conformance new-model bench gate gate-selftest test lint detection false-alarms calibrate-budget quantised-seeds localisation overhead install clean
+.PHONY: help quick conformance new-model bench gate gate-selftest test lint detection false-alarms calibrate-budget quantised-seeds localisation overhead install clean
 
 help:
 	@echo "Certify"
@@ -58,6 +58,7 @@ help:
 	@echo "  make clean         empty .conformance (cache, reports, repro bundles)"
 	@echo "The suite itself"
 	@echo "  make test          test it, and certify one small and one image model a framework"
+	@echo "  make quick         the unit tests alone: no framework, no whole run"
 	@echo "  make lint          ruff and mypy"
 	@echo "  make detection     how many wrong conversions it finds, beside other tools (20 min)"
 	@echo "  make false-alarms  clean exports with fresh seeds: none may be red (10 min)"
@@ -90,8 +91,12 @@ test: $(STAMP) lint
 	$(PYTEST) tests/meta -n $(TEST_JOBS) --dist loadfile
 	$(TOOL) run $(HALF) $(addprefix --model=,$(TEST_MODELS)) $(ARGS)
 
+quick: $(STAMP)
+	$(PYTEST) tests/meta -m "not slow" -n $(TEST_JOBS) --dist loadfile -q
+
 lint: $(LINT_STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -8,6 +8,8 @@ from onnx import helper, numpy_helper
 from onnx_conformance.checks.audit.layouts import readings, unblocked
 from onnx_conformance.core.graph_weights import collect_initializers
 
+pytestmark = pytest.mark.slow
+
 FLOAT = onnx.TensorProto.FLOAT
 
 

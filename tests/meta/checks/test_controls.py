@@ -14,6 +14,8 @@ from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Answer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def right_of(request, pytestconfig):

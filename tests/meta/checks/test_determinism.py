@@ -15,6 +15,8 @@ from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Answer
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 NAN = np.float32(np.nan)
 UNPROMISED = "cuda"
 

@@ -26,6 +26,8 @@ from onnx_conformance.session.subject import Answer
 from tests.meta.running import run_suite
 from tests.meta.sample_document import make_case, make_document
 
+pytestmark = pytest.mark.slow
+
 CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
 EDGE = ("nonfinite", "denormals", "empty_batch")
 FEED = Inputs({"x": np.zeros((2, 3), np.float32)})

@@ -8,6 +8,8 @@ import pytest
 
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "tf2onnx", "onnxruntime"}
 SECONDS, SLACK = 2, 6  # what an idle machine needs at most, and what a busy one may
 

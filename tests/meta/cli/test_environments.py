@@ -11,6 +11,8 @@ from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.session.provider_sources import adopt_engines, survey
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 60.0
 HERE = f"popen//python={sys.executable}"
 

@@ -20,6 +20,8 @@ from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.photographs import photographs
 from onnx_conformance.perf.latency.interleave import Interleaved
 
+pytestmark = pytest.mark.slow
+
 TINY = "tiny_classifier"
 PHOTOGRAPH = photographs()[0].path
 TOP = (("tiger cat", 60.0), ("lynx", 20.0))

@@ -17,6 +17,8 @@ from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import Rule
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
 
 

@@ -22,6 +22,8 @@ from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.liberties import eleven_bits
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 120.0
 CLASSES = ("tf32", "float16", "bfloat16")
 FEED = Recipe("normal", batch=4, seed=3)

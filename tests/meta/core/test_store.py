@@ -15,6 +15,8 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.store import CorruptEntryWarning, Store, file_digest, key_of
 from tests.meta.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path):

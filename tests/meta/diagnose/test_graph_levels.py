@@ -8,6 +8,8 @@ from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.session.selection import Selection, select_cases
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 ONE = ("--model=simple_net", "--exporter=torch_torchscript", "--opset=14", "--provider=cpu")
 JUDGED = ("tests/test_structure.py", "tests/test_function.py", "tests/test_robustness.py")
 LEVELS = ("disabled", "basic", "extended", "all")

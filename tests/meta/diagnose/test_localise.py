@@ -24,6 +24,8 @@ from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 
+pytestmark = pytest.mark.slow
+
 RULE = Rule({"factor": 4.0, "floor_ulp": 4.0}, "this test")
 TORCH = Case("simple_net", "torch_torchscript", 14, "cpu")
 DYNAMO = Case("simple_net", "torch_dynamo", 18, "cpu")

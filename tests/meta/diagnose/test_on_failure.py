@@ -8,6 +8,8 @@ import pytest
 
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 WRONG = ("--model=simple_net", "--exporter=lying", "--provider=cpu", "-k", "large")
 
 

@@ -35,6 +35,8 @@ from onnx_conformance.inputs.families import pinned
 from onnx_conformance.session.subject import Answer, Artifact, SessionInfo
 from tests.meta.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(5)
 WEIGHT = RNG.standard_normal((8, 6)).astype(np.float32)
 BIAS = RNG.standard_normal(6).astype(np.float32)

@@ -26,6 +26,8 @@ from studies.corpus.making import load_corpus
 from studies.shrinking import shrink
 from tests.meta.value_faults import ANSWERS, RARE, answering, mutants
 
+pytestmark = pytest.mark.slow
+
 INPUTS = (TensorSpec("x", ("batch", 3, 16, 16)),)
 ENDS = [
     Recipe("image", -10.0, 3, 255),

@@ -10,6 +10,8 @@ import pytest
 
 from tests.meta.running import ROOT, environment_of_a_run
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = ROOT / "examples" / "gpu" / "check.sh"
 
 

@@ -14,6 +14,8 @@ from onnx import helper, numpy_helper
 from onnx_conformance.core.spec import MIDDLE, Axis
 from tests.meta.running import ROOT, run_suite
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / "examples" / "models"
 PAGE = (EXAMPLES / "README.md").read_text()
 COMMON = ("tests", "--ignore=tests/meta", "--provider=cpu")

@@ -4,6 +4,8 @@ import pytest
 
 from tests.meta.running import ROOT, run_suite
 
+pytestmark = pytest.mark.slow
+
 FILE = ROOT / "examples" / "models" / "shapes.py"
 BY_TRACING = ("static_1", "static_2", "voice_activity", "detector", "sequence_first")
 BY_TORCH_EXPORT = ("images_by_texts", "step_of_a_decoder", "graph_network")

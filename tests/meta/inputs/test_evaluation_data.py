@@ -24,6 +24,8 @@ from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_id
 from onnx_conformance.session.subject import Answer
 from tests.meta.running import ROOT, run_suite
 
+pytestmark = pytest.mark.slow
+
 MODEL = "digits_cnn"
 TOLERANCES = load_tolerances(ROOT / "tolerances.yaml")
 INT8_CASE = Case(MODEL, "torch_dynamo", 18, "cpu", variant="int8_static", precision="int8")

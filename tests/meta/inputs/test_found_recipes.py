@@ -13,6 +13,8 @@ from onnx_conformance.inputs.found_recipes import entry, load_found_recipes
 from onnx_conformance.inputs.recipes import Recipe
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
 GOOD = """
 - recipe: {distribution: onehot, scale: 1e6, batch: 2, seed: 7}

@@ -25,6 +25,8 @@ from onnx_conformance.inputs.strategies import LARGEST_BATCH, foresee, new_recip
 from onnx_conformance.plugin.profiles import PROFILES
 from tests.meta.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 INPUTS = (TensorSpec("image", ("batch", 3, 16, 16)), TensorSpec("flat", ("batch", 10), "float64"))
 
 

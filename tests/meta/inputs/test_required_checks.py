@@ -14,6 +14,8 @@ from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.report.document import required_tests
 from tests.meta.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 CASE = "simple_net-torch_torchscript-opset14-cpu"
 TESTS = {  # the check of a test whose name is not the check's
     "pinned_inputs": "error_budget",

@@ -12,6 +12,8 @@ from onnx_conformance.perf.latency.pytest_benchmark import (
 )
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 STORED = Stored("2026-01-01T00:00:00", frozenset({"t[a]", "t[b]"}), Setting({}), {})
 OPTIONS = (
     "tests/test_latency.py", "--model=simple_net", "--exporter=torch_torchscript",

@@ -24,6 +24,8 @@ from onnx_conformance.report.saved_artifacts import MANIFEST
 from onnx_conformance.session.selection import Selection
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
 MODEL = ("--model=simple_net", "--exporter=torch_torchscript", "--opset=14")
 ONE = (*MODEL, "--provider=cpu")

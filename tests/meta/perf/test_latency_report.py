@@ -23,6 +23,8 @@ from onnx_conformance.perf.latency.ratios import paired_ratio
 from onnx_conformance.perf.latency.rows import Row
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 EAGER, LAST = Contender("net", "eager"), Contender("net", "channels_last")
 FACTS = {"model": "net", "case": None, "placement": {"torch on cpu": "the whole model"}}
 FACTS |= {"memory_peak_mib": 10.0, "first_seconds": 0.1}

@@ -11,6 +11,8 @@ from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session.cache_keys import model_request
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 120.0
 MODEL = resolve_model("simple_net")
 FEED = Recipe("normal", batch=4, seed=3).inputs(MODEL.inputs, MODEL.axes)

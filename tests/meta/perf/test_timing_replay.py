@@ -13,6 +13,8 @@ from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.latency.rows import Row
 from tests.meta.running import ROOT, environment_of_a_run
 
+pytestmark = pytest.mark.slow
+
 SECONDS = (0.25, 0.5, 0.125, 1e-6, 3.0)
 ROW = Row(
     Contender("simple_net", "eager"),

@@ -9,6 +9,8 @@ from onnx_conformance.session.external_artifacts import external_cases
 from onnx_conformance.session.selection import Selection, select_cases
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
 ONE = (
     *ORDINARY,

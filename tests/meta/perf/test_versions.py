@@ -20,6 +20,8 @@ from onnx_conformance.perf.versions.version_comparison import join
 from onnx_conformance.perf.versions.versions_page import render
 from tests.meta.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 NOISE = np.random.default_rng(0).uniform(0.97, 1.03, (2, 30))
 HERE, OLD, NEW = "cpu", "ort-1", "ort-2"
 

@@ -20,6 +20,8 @@ from onnx_conformance.core.spec import Case
 from onnx_conformance.session.worker_queue import WorkerQueue
 from tests.meta.running import ROOT, run_suite
 
+pytestmark = pytest.mark.slow
+
 CASE = Case("simple_net", "torch_dynamo", 18, "cpu")
 ENOUGH = 6  # calls of a worker: sessions opened, all inputs, repeats, refusals, as it is written
 GOOD, BAD = passed("checker", "fine", compared=1), failed("opset", "another", compared=1)

@@ -10,6 +10,8 @@ from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, 
 from onnx_conformance.session.worker_queue import STAGES, Clock
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 NETS = tuple(Case("net", route, 18, "cpu") for route in ("torch_dynamo", "torch_torchscript"))
 OTHER = Case("net-large", "torch_dynamo", 18, "cpu")
 FUNCTION = "tests/test_function.py"

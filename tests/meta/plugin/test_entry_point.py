@@ -10,6 +10,8 @@ import pytest
 from onnx_conformance.cli import run
 from tests.meta.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 0.15  # that it may add to the start of pytest
 
 MEASURED = """

@@ -11,6 +11,8 @@ from tests.meta.report.test_report_html import Page
 from tests.meta.running import run_suite
 from tests.meta.sample_document import ISSUE, fail, full_run, make_case, make_document, skip
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = [
     "a | b || c \\| d \\\\| e",
     "`one` ``two`` ```three```",

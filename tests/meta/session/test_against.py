@@ -15,6 +15,8 @@ from onnx_conformance.plugin.run import without_itself
 from onnx_conformance.workers.onnx.precision import NoDouble, doubled
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
 
 

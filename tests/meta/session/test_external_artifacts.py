@@ -22,6 +22,8 @@ from onnx_conformance.session.external_artifacts import (
 from onnx_conformance.session.worker_queue import Clock, WorkerQueues
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 TORCH = "pytorch 2.15.0"
 EXPORT = ("tests/test_structure.py", "--model=simple_net", "--exporter=torch_torchscript")
 

@@ -7,6 +7,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
 
 

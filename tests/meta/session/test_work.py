@@ -19,6 +19,8 @@ from onnx_conformance.session.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.onnxruntime.profile import read_profile
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 CPU, GPU = "CPUExecutionProvider", "GpuExecutionProvider"
 LIMIT = 60.0
 SHARED = (

@@ -11,6 +11,8 @@ from onnx_conformance.core.errors import CapabilityMissing, StageFailure, Worker
 from onnx_conformance.session.worker_client import InProcessWorkerClient, ProcessWorkerClient
 from onnx_conformance.session.worker_queue import Clock, WorkerQueue
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 20.0
 FAKE = "tests.meta.doubles:FakeBackend"
 

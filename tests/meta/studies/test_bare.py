@@ -3,7 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.meta.running import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_bare_script_runs():

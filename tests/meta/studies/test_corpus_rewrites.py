@@ -18,6 +18,8 @@ from studies.corpus.drafts import Array, Draft
 from studies.corpus.making import load_corpus, spread
 from tests.meta.tiny_graphs import Net
 
+pytestmark = pytest.mark.slow
+
 load_corpus()
 LIMIT = 60.0  # seconds for a call
 ROUNDING = 2e-6  # relative; what two right ways of computing these graphs differ by

@@ -14,6 +14,8 @@ from studies.sabotage.answers import HALVES, in_parts
 from studies.sabotage.judging import judge, red_lines
 from studies.sabotage.table import DOCUMENT
 
+pytestmark = pytest.mark.slow
+
 load_scenarios()
 LEAST = 30
 RUNS = [scenario for scenario in SCENARIOS.values() if scenario.kind == "run"]

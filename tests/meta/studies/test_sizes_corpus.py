@@ -18,6 +18,8 @@ from studies.corpus import FAULTS
 from studies.corpus.making import load_corpus
 from tests.meta.value_faults import mutants
 
+pytestmark = pytest.mark.slow
+
 load_corpus()
 MODELS_OF = str(Path(__file__).parents[1] / "samples" / "size_models.py")
 BASES = ("tokens", "maps", "labels", "scores")

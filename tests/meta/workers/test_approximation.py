@@ -17,6 +17,8 @@ from onnx_conformance.session.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.liberties import mean_in_order
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 ULP = 2.0**-23
 LIMIT = 120.0
 FAR = 40.0  # ten times the budget

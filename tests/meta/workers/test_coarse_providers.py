@@ -4,6 +4,8 @@ import pytest
 
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("tf32", "float16", "bfloat16")
 CHOSEN = ("--model=simple_net", "--exporter=torch_torchscript", "--opset=14")
 

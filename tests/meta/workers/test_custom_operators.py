@@ -20,6 +20,8 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 from tests.meta.running import ROOT, run_suite
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / "examples" / "custom_operators"
 PAGE = (ROOT / "docs" / "custom-operators.md").read_text()
 COMMON = ("tests", "--ignore=tests/meta", "--provider=cpu")

@@ -20,6 +20,8 @@ from onnx_conformance.core.errors import CapabilityMissing, WorkerDied, WorkerEr
 from onnx_conformance.core.wire import pack, unpack
 from onnx_conformance.session.worker_client import InProcessWorkerClient, ProcessWorkerClient
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 20.0
 FAKE = "tests.meta.doubles:FakeBackend"
 ARRAYS = {

@@ -31,6 +31,8 @@ from onnx_conformance.session.provider_sources import adopted, survey
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 from tests.meta.running import run_suite
 
+pytestmark = pytest.mark.slow
+
 ONE = (
     "tests/test_structure.py::test_placement",
     "--model=simple_net",

@@ -7,6 +7,8 @@ from onnx import helper
 
 from onnx_conformance.workers.variants.half import fp16
 
+pytestmark = pytest.mark.slow
+
 FLOAT = onnx.TensorProto.FLOAT
 
 

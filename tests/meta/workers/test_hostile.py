@@ -23,6 +23,8 @@ from tests.meta.hostile.data import keep
 from tests.meta.hostile.graphs import SCRIPT, nested_branches, save, unknown_domain
 from tests.meta.running import ROOT, run_suite
 
+pytestmark = pytest.mark.slow
+
 EXPORT = ("tests/test_structure.py", "--model=simple_net", "--exporter=torch_torchscript")
 JUDGE = ("tests", "--ignore=tests/meta", "--model=simple_net", "--provider=cpu", "--bundles=0")
 LONGEST = 700  # characters of a sentence with a path in it

@@ -25,6 +25,8 @@ from onnx_conformance.inputs.typical import (
 from onnx_conformance.session.subject import Answer
 from tests.meta.running import ROOT, run_suite
 
+pytestmark = pytest.mark.slow
+
 JUDGED = ("tests/test_structure.py", "tests/test_function.py", "tests/test_quantised.py")
 PLUGIN = ("-p", "tests.meta.plugins.bad_variants")
 ONE = ("--exporter=torch_torchscript", "--opset=14", "--provider=cpu")

@@ -3,8 +3,12 @@
 import sys
 from types import SimpleNamespace
 
+import pytest
+
 from onnx_conformance.core.files import PACKAGE
 from onnx_conformance.workers.user_model.opened_files import data_files, opened_files
+
+pytestmark = pytest.mark.slow
 
 
 def test_files_that_are_read_are_noticed_and_those_that_are_written_are_not(tmp_path):

@@ -33,6 +33,8 @@ from onnx_conformance.session.probe import (
 from onnx_conformance.session.provider_sources import adopt_libraries, survey
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 60.0
 LOST = "/site/libonnxruntime_providers_cuda.so"
 LOG = (

@@ -13,6 +13,8 @@ from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker, chos
 from onnx_conformance.workers.timing import WINDOW, TimedCall
 from tests.meta.timed_doubles import TimedBackend
 
+pytestmark = pytest.mark.slow
+
 KIND = "tests.meta.timed_doubles:TimedBackend"
 FEED = {"input": np.arange(3, dtype=np.float32)}
 CPUS = chosen_cpus((), 1)

@@ -16,6 +16,8 @@ from onnx_conformance.session.cache_keys import model_request
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.liberties import LANES, sum_in_lanes
 
+pytestmark = pytest.mark.slow
+
 LIMIT, ULP = 120.0, 2.0**-23
 X = TensorSpec("x", ("batch", 6))
 

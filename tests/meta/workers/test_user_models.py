@@ -16,6 +16,8 @@ from onnx_conformance.session.user_models import BACKEND, adopt, refuse_edited
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 from tests.meta.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 60.0
 HEAD = """
 import numpy as np
