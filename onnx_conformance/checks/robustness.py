@@ -206,13 +206,13 @@ def check_empty_batch(subject: Subject) -> CheckResult:
     elements: ONNX does not define it.
     """
     named = empty(subject.model)
-    if answer.died:
-        return failed("empty_batch", f"no samples: {unanswered(answer)}", inputs=named.label)
     fixed = fixed_batch(subject.model, subject.artifact.facts)
     answer = subject.run(RawFeed(named.inputs) if fixed else named.inputs)
-    if answer.error is not None and fixed:
+    if answer.error is not None and fixed and not answer.died:
         told = f"refused, as by a batch fixed at {fixed}"
         return passed("empty_batch", told, compared=1, inputs=named.label)
+    if answer.died:
+        return failed("empty_batch", f"no samples: {unanswered(answer)}", inputs=named.label)
     if answer.outputs is None:
         refusal = subject.native_refusal(named.inputs)
         if refusal is not None:

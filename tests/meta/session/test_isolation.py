@@ -129,7 +129,11 @@ def dead(inputs, repeat=0):
 def test_a_crash_is_neither_a_refusal_nor_an_answer():
     """Not even where native refuses the inputs too."""
     subject = SimpleNamespace(
-        model=MODELS["simple_net"], seed=0, run=dead, native_refusal=lambda inputs: "no"
+        model=MODELS["simple_net"],
+        seed=0,
+        run=dead,
+        native_refusal=lambda inputs: "no",
+        artifact=SimpleNamespace(facts={"inputs": [], "outputs": []}),
     )
     assert not check_empty_batch(subject).passed
     assert not check_refusal(subject, "rank").passed
