@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from onnx_conformance.core.extras import require_modules
+from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.server import load_object
 
@@ -36,8 +37,8 @@ class VariantBackend:
         Raises:
             CapabilityMissing: the module that it needs is not installed.
         """
-        if needs:
-            require_modules("quantisation", needs)
+        if needs and importlib.util.find_spec(needs) is None:
+            raise CapabilityMissing(f"{needs} is not installed: pip install {needs}")
         make = load_object(function)
         given: dict[str, Any] = {} if calibration is None else {"calibration": list(calibration)}
         if "libraries" in inspect.signature(make).parameters:

@@ -58,6 +58,7 @@ def subject(function, *operators, native=pool, refusal=None):
         ),
         native=lambda inputs: native(inputs["input"]),
         native_refusal=lambda inputs: None,
+        artifact=SimpleNamespace(facts={"inputs": [], "outputs": []}),
         run=lambda inputs: (
             Answer(None, refusal) if refusal else Answer(function(inputs["input"]), None)
         ),
