@@ -135,6 +135,7 @@ $(GPU_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(LINT_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group lint
 	@touch $@
 
