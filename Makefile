@@ -92,7 +92,7 @@ test: $(STAMP) lint
 	$(TOOL) run $(HALF) $(addprefix --model=,$(TEST_MODELS)) $(ARGS)
 
 quick: $(STAMP)
-	$(PYTEST) tests/meta -m "not slow" -n $(TEST_JOBS) --dist loadfile -q
+	$(PYTEST) tests/meta -m "not slow" -q
 
 lint: $(LINT_STAMP)
 	$(BIN)/ruff check .

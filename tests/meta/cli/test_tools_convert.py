@@ -20,6 +20,8 @@ from onnx_conformance.core.spec import ExportOptions
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.session.subject import Artifact
 
+pytestmark = pytest.mark.slow
+
 KEYS = {
     "output_path", "file_size_mb", "opset_version", "nodes", "inputs", "outputs",
     "max_difference", "mean_difference", "validation_passed", "error", "seconds",

@@ -11,6 +11,8 @@ from onnx_conformance.cli.file_contents import operators, weights
 from onnx_conformance.cli.node_placement import Taken
 from onnx_conformance.session.probe import ProbeResult
 
+pytestmark = pytest.mark.slow
+
 CPU = "CPUExecutionProvider"
 
 

@@ -21,6 +21,8 @@ from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.external_artifacts import asked_opset
 from onnx_conformance.session.worker_queue import Clock
 
+pytestmark = pytest.mark.slow
+
 ID = "simple_net-torch_dynamo-opset18-cpu"
 FILES = ("model.onnx", "model.onnx.data")
 

@@ -6,6 +6,8 @@ import pytest
 from onnx_conformance.perf.latency.ratios import Ratio
 from tests.meta.timing_alone import Agreement, ratio_alone
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("interleaved", "alone", "agrees"),

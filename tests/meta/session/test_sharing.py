@@ -14,6 +14,8 @@ from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.selection import Selection, select_cases
 from onnx_conformance.session.worker_queue import Clock
 
+pytestmark = pytest.mark.slow
+
 CASES = select_cases(Selection(models=("simple_net",), providers=("cpu",)))
 FAMILY_NAMES = {"pinned", "drawn", "batches"}
 

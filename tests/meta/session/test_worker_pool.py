@@ -8,6 +8,8 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.session.worker_pool import WorkerPool
 from onnx_conformance.session.worker_queue import Clock, WorkerQueues
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("onnxruntime-cpu", "onnxruntime")
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from studies.calibrate_budget import RED, Scores, gather, main, table, verdict
 
+pytestmark = pytest.mark.slow
+
 
 def case(model, score, *, exporter="torch_dynamo", verdict="passed", reason=""):
     row = {"name": "error_budget", "score": score, "budget": 4.0, "reason": reason}

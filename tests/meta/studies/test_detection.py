@@ -9,6 +9,8 @@ from studies.detection.document import make_document
 from studies.detection.rules import load_yardstick
 from studies.detection.running import Choice, Measurement
 
+pytestmark = pytest.mark.slow
+
 SLICES = {
     "every fault on a small model": Choice(
         models=("simple_net",), routes=("torch_torchscript",), places=1, rules=False, jobs=1

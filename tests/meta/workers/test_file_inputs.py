@@ -19,6 +19,8 @@ from onnx_conformance.workers.user_model.file_axes import (
 from onnx_conformance.workers.user_model.input_ranges import Graph, range_of
 from onnx_conformance.workers.user_model.onnx_reference import look_at_file
 
+pytestmark = pytest.mark.slow
+
 FLOAT, INT64, INT32, UINT8 = (
     TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8,
 )  # fmt: skip

@@ -10,6 +10,8 @@ from onnx_conformance.core.graph_weights import collect_initializers, settings_o
 from onnx_conformance.core.native_constants import Constant
 from onnx_conformance.workers.onnx.constants import constants_of
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(2)
 FACTOR = RNG.normal(size=(4, 6)).astype(np.float32)
 GAIN = RNG.uniform(1, 2, 6).astype(np.float32)

@@ -20,6 +20,8 @@ from onnx_conformance.workers.onnx.weights import (
     unused_of,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def graph_of(nodes, inputs, outputs, *, opset, weights=(), domains=()):
     values = [

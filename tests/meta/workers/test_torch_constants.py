@@ -13,6 +13,8 @@ from onnx_conformance.workers.torch.constants import constants_of  # noqa: E402
 from onnx_conformance.workers.torch.influence import influence  # noqa: E402
 from onnx_conformance.workers.torch.modes import copied  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 X = torch.linspace(-1, 1, 8).reshape(2, 4)
 
 
