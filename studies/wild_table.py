@@ -43,7 +43,7 @@ def table(done: Sequence[Judged]) -> Iterator[str]:
     yield HEAD
     judged, wrong = found["judged"], found["wrong_verdicts"]
     yield f"{judged} cases of {found['models']} models and files: {found['passed_rightly']} passed"
-    yield f"rightly, {found['red_rightly']} are rightly red or refused, {wrong} have a wrong verdict"
+    yield f"rightly, {found['red_rightly']} are rightly red or refused, {wrong} wrong verdicts"
     yield f"({1 - wrong / max(judged, 1):.1%} right)."
     groups: dict[str, list[Judged]] = defaultdict(list)
     for one in done:
