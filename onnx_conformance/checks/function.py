@@ -13,7 +13,7 @@ from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register
 from onnx_conformance.checks.verdict import evidence_lines, judge, judge_by_allclose, tie_factor
 from onnx_conformance.core.budget import Reference, movements, stack, worst_score
 from onnx_conformance.core.comparison import structure_problem
-from onnx_conformance.core.results import CheckResult, failed, passed, skipped
+from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import FLOAT32, Rule
 from onnx_conformance.inputs.families import (
@@ -98,7 +98,10 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     # a class of a narrow range is asked nothing beyond it; above it, it may overflow
     recipe = replace(recipe, scale=min(recipe.scale, rule.get("largest_scale", recipe.scale)))
     inputs = materialise(recipe, subject.model)
-    return judge(subject, "error_budget", inputs, str(recipe))
+    result = judge(subject, "error_budget", inputs, str(recipe))
+    if result.outcome == "skipped" and abs(recipe.scale) > rule["ordinary_scale"]:
+        return not_applicable("error_budget", f"{result.reason}, nor could any file")
+    return result
 
 
 @register_check(
