@@ -54,7 +54,7 @@ def check_interface(subject: Subject) -> CheckResult:
             names = [tensor["name"] for tensor in found]
             return failed("interface", f"{len(found)} {side}s {names}, expected {len(specs)}")
         for spec, tensor in zip(specs, found, strict=True):
-            named = promised or not _may_be_named(subject, tensor)
+            named = promised or not _may_be_named(subject, spec, tensor)
             problem = _tensor_problem(
                 spec, tensor, named=named, answered=side == "output", group=subject.model.group
             )
@@ -78,9 +78,9 @@ def _inputs(subject: Subject) -> list[dict[str, Any]]:
     return sorted(found, key=lambda tensor: places[tensor["name"]])
 
 
-def _may_be_named(subject: Subject, tensor: dict[str, Any]) -> bool:
-    """Whether a name that nobody promised is one that an exporter makes up."""
-    if subject.case.exporter != EXTERNAL.name:
+def _may_be_named(subject: Subject, spec: TensorSpec, tensor: dict[str, Any]) -> bool:
+    """Whether a name that nobody promised is one that an exporter makes up, or as good as ours."""
+    if subject.case.exporter != EXTERNAL.name or spec.name in subject.model.unnamed:
         return True  # the route chooses, and is known to
     return chosen_by_exporter(tensor, subject.artifact.facts["producer"], subject.weights.names)
 

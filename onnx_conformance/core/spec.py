@@ -42,7 +42,7 @@ class Axis:
 
 Axes = tuple[tuple[str, Axis], ...]
 # Fields of a model's spec that are tuples of strings.
-OF_TEXTS = ("arguments", "packages", "libraries", "kernels", "notes", "by_values")
+OF_TEXTS = ("arguments", "packages", "libraries", "kernels", "notes", "by_values", "unnamed")
 
 
 def sizes_of(axes: Axes, extent: float) -> dict[str, int]:
@@ -95,6 +95,13 @@ class TensorSpec:
         if not self.floating and self.domain == Real():
             object.__setattr__(self, "domain", default_domain(self.dtype) or Real())
 
+    def __str__(self) -> str:
+        """As it is written in a registration."""
+        more = "" if self.dtype == "float32" else f', "{self.dtype}"'
+        own = default_domain(self.dtype) or Real()
+        more += "" if self.domain == own else f", domain={self.domain}"
+        return f'TensorSpec("{self.name}", {_quoted(self.shape)}{more})'
+
     @property
     def floating(self) -> bool:
         """Whether it holds floating numbers; others are compared exactly."""
@@ -132,6 +139,12 @@ class TensorSpec:
     def from_data(data: Mapping[str, Any]) -> TensorSpec:
         """The inverse of :meth:`as_data`."""
         return TensorSpec(**{**data, "domain": from_data(data["domain"])})
+
+
+def _quoted(shape: Shape) -> str:
+    """The shape as this library writes texts: ``("batch", 3)``."""
+    dims = [f'"{dim}"' if isinstance(dim, str) else str(dim) for dim in shape]
+    return f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
 
 
 def _size(dim: Dim, batch: int, sizes: Mapping[str, int]) -> int:
@@ -179,6 +192,8 @@ class ModelSpec:
         on_request: of one purpose, so a run that names no model leaves it out.
         group: how many samples every call takes, where the model fixes its batch; 0 for any.
         by_values: names of the outputs whose size the values decide: boxes that are kept.
+        unnamed: names of the outputs that were made up because neither spec nor model names them; a
+            file that somebody else made may call them otherwise.
         fingerprint: of a model from elsewhere, a digest of its code and of the weights it was
             built with; else its module's source tells.
         reads: of a model from elsewhere, the data files that its builder and its calls open, with
@@ -213,6 +228,7 @@ class ModelSpec:
     parameters: int = 0
     group: int = 0
     by_values: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
 
     @property
     def sized(self) -> tuple[str, ...]:

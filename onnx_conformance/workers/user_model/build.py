@@ -231,6 +231,14 @@ def _named(arrays: list[Any], names: tuple[str, ...] = ()) -> Answer:
     """Outputs under their own names, or ``output``, or ``output_0`` and so on."""
     if len(set(names)) == len(names) == len(arrays) and len(arrays) > 1:
         return dict(zip(names, arrays, strict=True))
-    if len(arrays) == 1:
-        return {"output": arrays[0]}
-    return {f"output_{place}": array for place, array in enumerate(arrays)}
+    return dict(zip(_made_up(len(arrays)), arrays, strict=True))
+
+
+def _made_up(count: int) -> list[str]:
+    """What outputs without names of their own are called."""
+    return ["output"] if count == 1 else [f"output_{place}" for place in range(count)]
+
+
+def unnamed(names: Sequence[str]) -> tuple[str, ...]:
+    """The outputs, where nobody named them: all or none."""
+    return tuple(names) if list(names) == _made_up(len(names)) else ()

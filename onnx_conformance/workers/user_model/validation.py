@@ -14,9 +14,9 @@ from onnx_conformance.core.spec import BATCH_NAMES, Axes, Shape, TensorSpec, siz
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.sample_arrays import Layout, layout_of
 from onnx_conformance.workers.user_model.build import Looked
+from onnx_conformance.workers.user_model.examples import Understood, understand
 from onnx_conformance.workers.user_model.infer_spec import (
     Run,
-    from_examples,
     outputs_of,
     with_axes,
 )
@@ -28,12 +28,12 @@ MANY = 12  # samples, of a model that takes them one by one
 SMALL = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
 
 
-def inferred_inputs(one: Declaration, examples: Any, looked: Looked) -> tuple[TensorSpec, ...]:
-    """The inputs where a declaration names none: from examples, or from the model itself."""
+def understood(one: Declaration, examples: Any, looked: Looked) -> Understood:
+    """The inputs and axes where a declaration names none: from examples, or from the model."""
     if examples is not None:
-        return from_examples(examples, looked.parameters)
+        return understand(one.name, examples, looked)
     if looked.inputs:
-        return looked.inputs
+        return Understood(looked.inputs, looked.axes)
     raise UsageError(
         f"model '{one.name}' says nothing of its inputs; give "
         'inputs=[TensorSpec("x", ("batch", 16))], or examples={"x": array}, or return '
