@@ -85,9 +85,9 @@ def _specified(
     looked = look(one.name, model, threads, one.inputs)
     notes = looked.notes
     found = Understood(one.inputs, looked.axes) if one.inputs else understood(one, examples, looked)
-    if examples is not None and not one.inputs:
-        notes = (f"its examples were understood as {found}", *notes)
     inputs = found.inputs
+    if examples is not None and not one.inputs and list(inputs) != examples:
+        notes = (f"its examples were understood as {found}", *notes)
     one = replace(one, axes=tuple({**dict(found.axes), **dict(one.axes)}.items()))
     axes = checked_axes(one, inputs)
     check_inputs(one.name, inputs, looked)

@@ -29,7 +29,11 @@ SMALL = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
 
 
 def understood(one: Declaration, examples: Any, looked: Looked) -> Understood:
-    """The inputs and axes where a declaration names none: from examples, or from the model."""
+    """The inputs and axes where a declaration names none: from what its function returns beside
+    the model, specs or examples, or from the model itself.
+    """
+    if isinstance(examples, list) and all(isinstance(part, TensorSpec) for part in examples):
+        return Understood(tuple(examples), ())
     if examples is not None:
         return understand(one.name, examples, looked)
     if looked.inputs:
