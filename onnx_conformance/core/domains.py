@@ -112,9 +112,9 @@ class Integers:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some numbers."""
+    """One of some numbers, or of some texts."""
 
-    values: tuple[float, ...]
+    values: tuple[float | str, ...]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(self.values))

@@ -11,6 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.text_codes import TEXT
 
 
 def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:
@@ -175,6 +176,7 @@ def _elements(dims: list[int]) -> int:
 def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
     kind = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name if kind.elem_type else "?"
+    dtype = TEXT if kind.elem_type == onnx.TensorProto.STRING else dtype
     shape = None
     if kind.HasField("shape"):
         shape = [

@@ -11,6 +11,7 @@ import numpy as np
 from onnx_conformance.core.domains import Domain, Real, as_data, default_domain, from_data
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.sizes import evaluate
+from onnx_conformance.core.text_codes import SPELLINGS, TEXT
 
 Dim = int | str
 Shape = tuple[Dim, ...]
@@ -68,7 +69,7 @@ class TensorSpec:
         shape: sizes; a string is a symbolic dimension. The one called ``batch`` (or
             ``batch_size``) is the batch, wherever it stands; without it samples share the input.
             A size may follow from others: ``"past+1"``, ``"2*height"``, ``"height//8"``.
-        dtype: a NumPy dtype name.
+        dtype: a NumPy dtype name; ``str`` of text, whose ``domain`` is a ``Choice`` of texts.
         scale: ``"linear"``, or ``"probabilities"`` for an output that is a softmax; such an
             output is judged in the log domain as well, because a flat softmax hides errors.
             ``"unit"`` for an output whose natural size is 1 and that may be near 0 throughout:
@@ -85,6 +86,8 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
+        if self.dtype in SPELLINGS:
+            object.__setattr__(self, "dtype", TEXT)
         try:
             np.dtype(self.dtype)
         except TypeError as error:

@@ -19,6 +19,7 @@ from onnx_conformance.core.native_request import (
     specs_of,
 )
 from onnx_conformance.core.spec import STATIC_BATCH
+from onnx_conformance.core.text_codes import coded
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.server import load_object
@@ -85,11 +86,15 @@ def perturbed(name: str, array: NDArray[Any], replica: str) -> NDArray[Any]:
 
 
 def named_outputs(request: ModelRequest, results: Iterable[NDArray[Any]]) -> Arrays:
-    """Name a model's outputs in the order of its spec; a wrong count is an error."""
+    """A model's outputs by name, in the order of its spec, texts as codes.
+
+    Raises:
+        ValueError: as many as the spec names are wanted.
+    """
     found = list(results)
     if len(found) != len(request["outputs"]):
         raise ValueError(
             f"model '{request['name']}' returned {len(found)} outputs, "
             f"its spec names {len(request['outputs'])}: {request['outputs']}"
         )
-    return dict(zip(request["outputs"], found, strict=True))
+    return dict(zip(request["outputs"], map(coded, found), strict=True))

@@ -15,6 +15,7 @@ from onnx_conformance.core.domains import Real, default_domain
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.spec import Axes, TensorSpec
+from onnx_conformance.core.text_codes import as_text
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.calls import call_of
 from onnx_conformance.workers.user_model.infer_spec import BATCH
@@ -227,8 +228,9 @@ def _labels(result: Any) -> tuple[str, ...]:
     return tuple(given) if all(hasattr(part, "shape") for part in given.values()) else ()
 
 
-def _named(arrays: list[Any], names: tuple[str, ...] = ()) -> Answer:
+def _named(found: list[Any], names: tuple[str, ...] = ()) -> Answer:
     """Outputs under their own names, or ``output``, or ``output_0`` and so on."""
+    arrays = [as_text(array) for array in found]
     if len(set(names)) == len(names) == len(arrays) and len(arrays) > 1:
         return dict(zip(names, arrays, strict=True))
     return dict(zip(_made_up(len(arrays)), arrays, strict=True))

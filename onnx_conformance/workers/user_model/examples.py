@@ -14,6 +14,7 @@ from onnx_conformance.core.domains import Choice, Domain, Integers, Real
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.sizes import evaluate
 from onnx_conformance.core.spec import Axes, Axis, TensorSpec
+from onnx_conformance.core.text_codes import as_text, coded, dtype_of
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.user_model.build import Looked
 from onnx_conformance.workers.user_model.infer_spec import BATCH
@@ -69,7 +70,7 @@ def _spec_of(label: str, sets: Sequence[Arrays], labels: Mapping[Place, str]) ->
     array = sets[0][label]
     shape = [labels.get((label, axis), size) for axis, size in enumerate(array.shape)]
     values = np.concatenate([one[label].ravel() for one in sets])
-    return TensorSpec(label, tuple(shape), array.dtype.name, domain=_domain_of(label, values))
+    return TensorSpec(label, tuple(shape), dtype_of(array), domain=_domain_of(label, values))
 
 
 def _several(examples: Any) -> list[Any]:
@@ -94,11 +95,11 @@ def _labelled(example: Any, names: Sequence[str]) -> Arrays:
 
 
 def _as_array(value: Any) -> NDArray[Any]:
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    return as_text(np.asarray(value.detach().cpu() if hasattr(value, "detach") else value))
 
 
 def _refuse_unlike(name: str, sets: Sequence[Arrays]) -> None:
-    faces = [{label: (a.ndim, a.dtype.name) for label, a in one.items()} for one in sets]
+    faces = [{label: (a.ndim, dtype_of(a)) for label, a in one.items()} for one in sets]
     for face in faces[1:]:
         if face.keys() != faces[0].keys():
             raise UsageError(
@@ -118,6 +119,8 @@ def _domain_of(name: str, values: NDArray[Any]) -> Domain:
         return Choice((0, 1))
     if np.issubdtype(values.dtype, np.floating):
         return Real()
+    if values.dtype.kind == "U" and values.size:
+        return Choice(tuple(map(str, np.unique(values))))
     if not np.issubdtype(values.dtype, np.integer) or not values.size:
         raise UsageError(f"example '{name}' has dtype {values.dtype}, which no tensor has")
     if values.dtype == np.uint8:
@@ -208,6 +211,8 @@ def _alike(array: NDArray[Any], shape: Sequence[int], rng: np.random.Generator) 
     """Random numbers of the array's dtype; whole numbers in its range."""
     if np.issubdtype(array.dtype, np.floating):
         return rng.standard_normal(shape).astype(array.dtype)
+    if array.dtype.kind == "U":
+        return rng.choice(array.ravel(), shape)
     return rng.integers(array.min(), int(array.max()) + 1, shape).astype(array.dtype)
 
 
@@ -215,7 +220,7 @@ def _alone(before: NDArray[Any], after: NDArray[Any], count: int) -> bool:
     """Whether two answers differ, and that at the first place of an axis of ``count`` alone."""
     if before.shape != after.shape:
         return False
-    one, other = (np.asarray(array, np.float64) for array in (before, after))
+    one, other = (np.asarray(coded(array), np.float64) for array in (before, after))
     moved = np.abs(other - one) > SAME * float(np.abs(one).max(initial=0.0))
     return bool(moved.any()) and any(
         size == count and not np.take(moved, range(1, count), axis).any()

@@ -12,6 +12,7 @@ from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.sizes import evaluate, is_expression, names_in
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Axis, Shape, TensorSpec
+from onnx_conformance.core.text_codes import dtype_of
 
 BATCH = BATCH_NAMES[1]
 
@@ -116,7 +117,7 @@ def _follows(
 
 
 def _dtype(name: str, arrays: list[np.ndarray[Any, Any]]) -> str:
-    kinds = {str(array.dtype.name) for array in arrays}
+    kinds = {dtype_of(array) for array in arrays}
     if len(kinds) > 1:
         raise UsageError(f"output '{name}' changes its dtype: {sorted(kinds)}")
     return kinds.pop()

@@ -12,6 +12,7 @@ from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.onnx_file import inspect, load_model
 from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.core.text_codes import as_text
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.onnx.agreement import Oracle
 from onnx_conformance.workers.onnx.backend import digest_of, open_at, oracle_at
@@ -26,7 +27,7 @@ from onnx_conformance.workers.user_model.file_axes import (
 )
 from onnx_conformance.workers.user_model.input_ranges import Graph, Range, notes_of, range_of
 
-NUMBERS = "fiub"  # NumPy's kinds of numbers and truth values
+KINDS = "fiubU"  # NumPy's kinds of numbers, truth values and text
 
 
 def file(path: str) -> Path:
@@ -51,7 +52,7 @@ def look_at_file(path: Path, threads: int | None, declared: Sequence[TensorSpec]
         raise UsageError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
 
     def run(inputs: Inputs) -> Answer:
-        return dict(zip(names, compute_mode(inputs), strict=True))
+        return dict(zip(names, map(as_text, compute_mode(inputs)), strict=True))
 
     def oracle(input_sets: Sequence[Inputs]) -> Oracle:
         return oracle_at(path, input_sets, threads)
@@ -127,9 +128,9 @@ def _guesses(ranges: dict[str, Range]) -> list[dict[str, Range]]:
 def _refuse_kind(tensor: dict[str, Any]) -> None:
     """Inputs that are no tensors of numbers."""
     dtype = tensor["dtype"]
-    if dtype == "?" or np.dtype(dtype).kind not in NUMBERS:
-        kind = "no tensor" if dtype == "?" else f"of {'text' if dtype == 'object' else dtype}"
+    if dtype == "?" or np.dtype(dtype).kind not in KINDS:
+        kind = "no tensor" if dtype == "?" else f"of {dtype}"
         raise UsageError(
-            f"input '{tensor['name']}' is {kind}; files are compared on tensors of numbers and "
-            "truth values: cut the file behind such an input (onnx.utils.extract_model)"
+            f"input '{tensor['name']}' is {kind}; files are compared on tensors of numbers, truth "
+            "values and text: cut the file behind such an input (onnx.utils.extract_model)"
         )

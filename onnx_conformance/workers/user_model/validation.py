@@ -11,6 +11,7 @@ from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.sizes import evaluate, names_in
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Shape, TensorSpec, sizes_of
+from onnx_conformance.core.text_codes import TEXT
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.sample_arrays import Layout, layout_of
 from onnx_conformance.workers.user_model.build import Looked
@@ -69,9 +70,12 @@ def check_inputs(name: str, inputs: tuple[TensorSpec, ...], looked: Looked) -> N
     """As many inputs as the model accepts, each with a known range."""
     for spec in inputs:
         if not spec.floating and spec.domain.real:
+            what = "range; add domain=Integers(0, N), Mask(), Choice(...) or Lengths(axis)"
+            if spec.dtype == TEXT:
+                what = 'texts; add domain=Choice(("a", "b"))'
             raise UsageError(
                 f"model '{name}': input '{spec.name}' is {spec.dtype} and nothing says of which "
-                "range; add domain=Integers(0, N), Mask(), Choice(...) or Lengths(axis)"
+                f"{what}"
             )
     problem = looked.refuses([spec.name for spec in inputs])
     if problem:
