@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from onnx_conformance.core.domains import Domain, Real, as_data, default_domain, from_data
+from onnx_conformance.core.domains import Domain, Real, as_data, default_domain, from_data, written
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.sizes import evaluate
 from onnx_conformance.core.text_codes import SPELLINGS, TEXT
@@ -102,7 +102,7 @@ class TensorSpec:
         """As it is written in a registration."""
         more = "" if self.dtype == "float32" else f', "{self.dtype}"'
         own = default_domain(self.dtype) or Real()
-        more += "" if self.domain == own else f", domain={self.domain}"
+        more += "" if self.domain == own else f", domain={written(self.domain)}"
         return f'TensorSpec("{self.name}", {_quoted(self.shape)}{more})'
 
     @property

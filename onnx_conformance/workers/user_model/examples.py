@@ -20,6 +20,7 @@ from onnx_conformance.workers.user_model.build import Looked
 from onnx_conformance.workers.user_model.infer_spec import BATCH
 
 SAME = 1e-4  # of the largest element: far above float32's rounding, far below another sample
+MOST_SAMPLES = 8  # that are changed, one by one
 FURTHER = 8  # the longest difference between two axes that is read as "axis+N"
 
 Arrays = dict[str, NDArray[Any]]
@@ -154,17 +155,18 @@ def _follows(one: Sizes, known: Mapping[Sizes, str]) -> str:
     """The size as an expression of an axis that is known, such as ``past+1``; else empty."""
     for other, label in known.items():
         if label.isidentifier():
-            for expression in _expressions(one[0], other[0], label):
+            further = FURTHER if len(one) > 2 else 1  # two sizes alone may differ alike by chance
+            for expression in _expressions(one[0], other[0], label, further):
                 if one == tuple(evaluate(expression, {label: size}) for size in other):
                     return expression
     return ""
 
 
-def _expressions(size: int, other: int, label: str) -> list[str]:
+def _expressions(size: int, other: int, label: str, further: int) -> list[str]:
     """How ``size`` may follow from ``other``, which is called ``label``."""
     found = [f"{size // other}*{label}"] if size >= 2 * other else []
     found += [f"{label}//{other // size}"] if other >= 2 * size else []
-    found += [f"{label}{size - other:+d}"] if 0 < abs(size - other) <= FURTHER else []
+    found += [f"{label}{size - other:+d}"] if 0 < abs(size - other) <= further else []
     return found
 
 
@@ -189,22 +191,32 @@ def _range(
 
 
 def _are_samples(places: Sequence[Place], example: Arrays, looked: Looked) -> bool:
-    """Whether the model takes another place on these axes, every output has it, and changing it
-    changes that place alone.
+    """Whether the model takes one sample more on these axes, every output has them, and changing
+    a sample changes that one alone.
     """
     rng, count = np.random.default_rng(0), example[places[0][0]].shape[places[0][1]] + 1
-    base, changed = dict(example), dict(example)
+    base, other = dict(example), dict(example)
     for label, axis in places:
         shape = [count if n == axis else size for n, size in enumerate(example[label].shape)]
-        base[label] = _alike(example[label], shape, rng)
-        first = [0 if n == axis else slice(None) for n in range(len(shape))]
-        changed[label] = base[label].copy()
-        changed[label][tuple(first)] = _alike(example[label], shape, rng)[tuple(first)]
+        base[label], other[label] = (_alike(example[label], shape, rng) for _ in range(2))
     try:
-        before, after = looked.run(Inputs(base)), looked.run(Inputs(changed))
+        before = looked.run(Inputs(base))
+        for sample in range(min(count, MOST_SAMPLES)):
+            after = looked.run(Inputs({**base, **_with_sample(places, base, other, sample)}))
+            if not all(_alone(before[label], after[label], count, sample) for label in before):
+                return False
     except Exception:  # noqa: BLE001 - whatever a framework raises is its refusal
         return False
-    return all(_alone(before[label], after[label], count) for label in before)
+    return True
+
+
+def _with_sample(places: Sequence[Place], base: Arrays, other: Arrays, sample: int) -> Arrays:
+    """The inputs with one sample of the other ones."""
+    changed = {label: base[label].copy() for label, _ in places}
+    for label, axis in places:
+        there = (slice(None),) * axis + (sample,)
+        changed[label][there] = other[label][there]
+    return changed
 
 
 def _alike(array: NDArray[Any], shape: Sequence[int], rng: np.random.Generator) -> NDArray[Any]:
@@ -216,13 +228,14 @@ def _alike(array: NDArray[Any], shape: Sequence[int], rng: np.random.Generator) 
     return rng.integers(array.min(), int(array.max()) + 1, shape).astype(array.dtype)
 
 
-def _alone(before: NDArray[Any], after: NDArray[Any], count: int) -> bool:
-    """Whether two answers differ, and that at the first place of an axis of ``count`` alone."""
+def _alone(before: NDArray[Any], after: NDArray[Any], count: int, sample: int) -> bool:
+    """Whether two answers differ, and that in one place of an axis of ``count`` alone."""
     if before.shape != after.shape:
         return False
-    one, other = (np.asarray(coded(array), np.float64) for array in (before, after))
-    moved = np.abs(other - one) > SAME * float(np.abs(one).max(initial=0.0))
+    one, two = (np.asarray(coded(array), np.float64) for array in (before, after))
+    moved = np.abs(two - one) > SAME * float(np.abs(one).max(initial=0.0))
+    rest = [place for place in range(count) if place != sample]
     return bool(moved.any()) and any(
-        size == count and not np.take(moved, range(1, count), axis).any()
+        size == count and not np.take(moved, rest, axis).any()
         for axis, size in enumerate(before.shape)
     )

@@ -145,7 +145,7 @@ def answer_to(
         raise UsageError(
             f"model '{name}' refuses what its spec describes ({shapes}): "
             f"{type(error).__name__}: {text}; "
-            + (suggestion(looked, *written) or "fix shape, dtype, domain or axes in the spec")
+            + (suggestion(looked, *written, text) or "fix shape, dtype, domain or axes in the spec")
         ) from error
 
 
@@ -199,7 +199,7 @@ def _check_shape(name: str, spec: TensorSpec) -> None:
                 for place, dim in enumerate(spec.shape)]  # fmt: skip
         raise UsageError(
             f"model '{name}': input '{spec.name}' has {len(batches)} axes that are the batch; "
-            f'give the others names of their own: TensorSpec("{spec.name}", {tuple(kept)})'
+            f"give the others names of their own: {replace(spec, shape=tuple(kept))}"
         )
     for dim in spec.shape:
         if not isinstance(dim, str):
@@ -223,7 +223,7 @@ def _shown(spec: TensorSpec, wrong: int | str) -> str:
         ("batch" if place == 0 else f"axis_{place}") if dim == wrong else dim
         for place, dim in enumerate(spec.shape)
     )
-    return f'TensorSpec("{spec.name}", {dims})'
+    return str(replace(spec, shape=dims))
 
 
 def check_steady(
