@@ -86,8 +86,9 @@ def _specified(
     notes = looked.notes
     found = Understood(one.inputs, looked.axes) if one.inputs else understood(one, examples, looked)
     inputs = found.inputs
-    if examples is not None and not one.inputs and list(inputs) != examples:
-        notes = (f"its examples were understood as {found}", *notes)
+    guessed = not one.inputs and (examples is not None or looked.framework == "onnx")
+    if guessed and list(inputs) != examples:
+        notes = (f"its inputs were understood as {found}", *notes)
     one = replace(one, axes=tuple({**dict(found.axes), **dict(one.axes)}.items()))
     axes = checked_axes(one, inputs)
     check_inputs(one.name, inputs, looked)
