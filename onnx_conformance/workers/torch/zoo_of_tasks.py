@@ -122,9 +122,7 @@ def _awaken(model: Any) -> None:
 
 
 def _class_layers(model: Any) -> tuple[list[Any], bool]:
-    """The layers that give class logits, and whether these pass through a softmax whose class 0 is
-    the background.
-    """
+    """The layers that give class logits, and whether a softmax with a background follows."""
     if hasattr(model, "roi_heads"):
         return [model.roi_heads.box_predictor.cls_score], True
     head = model.head.classification_head

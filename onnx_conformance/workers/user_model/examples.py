@@ -87,7 +87,7 @@ def _several(examples: Any) -> list[Any]:
 
 
 def _labelled(example: Any, names: Sequence[str]) -> Arrays:
-    """The arrays of one example by name; those that nobody names are called ``input_0``…"""
+    """The arrays of one example by name; those that nobody names are called ``input_N``."""
     if isinstance(example, Mapping):
         return {str(label): _as_array(value) for label, value in example.items()}
     given = list(example) if isinstance(example, (tuple, list)) else [example]
@@ -173,8 +173,9 @@ def _expressions(size: int, other: int, label: str, further: int) -> list[str]:
 def _range(
     name: str, sizes: Sizes, labels: Mapping[Place, str], sets: Sequence[Arrays], looked: Looked
 ) -> Axis:
-    """The sizes that the examples span: every one where the model takes the one above the least,
-    else in the steps between the examples.
+    """The sizes that the examples span.
+
+    Every one where the model takes the one above the least, else those in the examples' steps.
     """
     low, high = min(sizes), max(sizes)
     grown = dict(sets[sizes.index(low)])
@@ -191,8 +192,9 @@ def _range(
 
 
 def _are_samples(places: Sequence[Place], example: Arrays, looked: Looked) -> bool:
-    """Whether the model takes one sample more on these axes, every output has them, and changing
-    a sample changes that one alone.
+    """Whether these axes hold samples.
+
+    The model takes one more, every output has them, and changing one changes that one alone.
     """
     rng, count = np.random.default_rng(0), example[places[0][0]].shape[places[0][1]] + 1
     base, other = dict(example), dict(example)

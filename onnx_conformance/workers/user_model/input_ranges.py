@@ -172,10 +172,18 @@ def range_of(graph: Graph, name: str, dtype: str, rank: int) -> Range:
         return Range(Choice((0, 1)), "it is a truth value")
     if np.issubdtype(np.dtype(dtype), np.floating):
         return Range(Real(), "it is a floating number")
-    if dtype == TEXT:
-        known = graph.texts(name)
-        why = "the file has these" if known else "nothing in the file names its texts"
-        return Range(Choice(known or UNKNOWN_TEXTS), why, known=bool(known))
+    return (
+        _range_of_text(graph, name) if dtype == TEXT else _range_of_whole(graph, name, dtype, rank)
+    )
+
+
+def _range_of_text(graph: Graph, name: str) -> Range:
+    known = graph.texts(name)
+    why = "the file has these" if known else "nothing in the file names its texts"
+    return Range(Choice(known or UNKNOWN_TEXTS), why, known=bool(known))
+
+
+def _range_of_whole(graph: Graph, name: str, dtype: str, rank: int) -> Range:
     limits = list(graph.bounds(name))
     if limits:
         most, why = min(limits)

@@ -30,8 +30,9 @@ SMALL = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
 
 
 def understood(one: Declaration, examples: Any, looked: Looked) -> Understood:
-    """The inputs and axes where a declaration names none: from what its function returns beside
-    the model, specs or examples, or from the model itself.
+    """The inputs and axes where a declaration names none.
+
+    From what its function returns beside the model, specs or examples, or from the model itself.
     """
     if isinstance(examples, list) and all(isinstance(part, TensorSpec) for part in examples):
         return Understood(tuple(examples), ())
