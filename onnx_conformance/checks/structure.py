@@ -10,6 +10,7 @@ from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.graph_weights import constant_nodes, graphs
 from onnx_conformance.core.onnx_file import load_model
+from onnx_conformance.core.plain_outputs import keys_of
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.session.external_artifacts import UNASKED, chosen_by_exporter
@@ -52,7 +53,8 @@ def check_interface(subject: Subject) -> CheckResult:
     for side, specs, found, promised in sides:
         if len(specs) != len(found):
             names = [tensor["name"] for tensor in found]
-            return failed("interface", f"{len(found)} {side}s {names}, expected {len(specs)}")
+            told = f"{len(found)} {side}s {names}, expected {len(specs)}"
+            return failed("interface", told + _of_maps(names))
         for spec, tensor in zip(specs, found, strict=True):
             named = promised or not _may_be_named(subject, spec, tensor)
             problem = _tensor_problem(
@@ -66,6 +68,18 @@ def check_interface(subject: Subject) -> CheckResult:
     note = f"; by the exporter's choice: {', '.join(notes)}" if notes else ""
     return passed(
         "interface", f"names, order, dtypes and sizes as specified{note}", compared=compared
+    )
+
+
+def _of_maps(names: list[str]) -> str:
+    """What to do about outputs of maps beside a model that answers arrays."""
+    maps = [name for name in names if keys_of(name) in names]
+    if not maps:
+        return ""
+    return (
+        f"; '{maps[0]}' is a sequence of maps, as ZipMap makes it: export the file without "
+        "(options={'zipmap': False} in skl2onnx, zipmap=False in onnxmltools), or let the model "
+        "answer a list of dicts, too"
     )
 
 
@@ -97,10 +111,7 @@ def _tensor_problem(
     if named and tensor["name"] != spec.name:
         return f"is named '{tensor['name']}', expected '{spec.name}'"
     if tensor["dtype"] == "?":
-        return (
-            f"'{spec.name}' is no tensor but a sequence or map, as ZipMap makes it; export it "
-            "without: options={'zipmap': False} in skl2onnx, zipmap=False in onnxmltools"
-        )
+        return f"'{spec.name}' is no tensor but a sequence; let the file end before it"
     if tensor["dtype"] != spec.dtype:
         return f"'{spec.name}' has dtype {tensor['dtype']}, expected {spec.dtype}"
     shape = tensor["shape"]

@@ -10,8 +10,8 @@ import numpy as np
 
 from onnx_conformance.core.domains import Domain, Real, as_data, default_domain, from_data, written
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.plain_outputs import SPELLINGS, TEXT
 from onnx_conformance.core.sizes import evaluate
-from onnx_conformance.core.text_codes import SPELLINGS, TEXT
 
 Dim = int | str
 Shape = tuple[Dim, ...]
@@ -266,6 +266,11 @@ class ModelSpec:
         return frozenset(
             spec.name for spec in self.judged if spec.batch_axis is not None or not self.batched
         )
+
+    @property
+    def precision(self) -> str:
+        """The class of precision that the model itself asks for: that of its least exact output."""
+        return "float16" if any(spec.dtype == "float16" for spec in self.outputs) else "float32"
 
     @property
     def batched(self) -> bool:

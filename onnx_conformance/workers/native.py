@@ -21,8 +21,8 @@ from onnx_conformance.core.native_request import (
     axes_of,
     specs_of,
 )
+from onnx_conformance.core.plain_outputs import arrays_of, coded
 from onnx_conformance.core.spec import STATIC_BATCH
-from onnx_conformance.core.text_codes import coded
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.server import load_object
@@ -190,7 +190,7 @@ def named_outputs(request: ModelRequest, results: Iterable[NDArray[Any]]) -> Arr
     Raises:
         ValueError: as many as the spec names are wanted.
     """
-    found = list(results)
+    found = [array for result in results for array in arrays_of(result)]
     if len(found) != len(request["outputs"]):
         raise ValueError(
             f"model '{request['name']}' returned {len(found)} outputs, "

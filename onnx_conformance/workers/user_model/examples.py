@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from onnx_conformance.core.domains import Choice, Domain, Integers, Real
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.plain_outputs import as_text, coded, dtype_of
 from onnx_conformance.core.sizes import evaluate
 from onnx_conformance.core.spec import Axes, Axis, TensorSpec
-from onnx_conformance.core.text_codes import as_text, coded, dtype_of
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.user_model.build import Looked
 from onnx_conformance.workers.user_model.infer_spec import BATCH

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from onnx_conformance.core.plain_outputs import coded
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, TensorSpec
-from onnx_conformance.core.text_codes import coded
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.workers.user_model.build import Looked
 

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from onnx_conformance.core.domains import Choice, Domain, Integers, Mask, Real
 from onnx_conformance.core.onnx_file import every_graph
-from onnx_conformance.core.text_codes import TEXT
+from onnx_conformance.core.plain_outputs import TEXT
 
 # What passes whole numbers on, each as it is.
 MOVES = {

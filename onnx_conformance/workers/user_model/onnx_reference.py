@@ -11,8 +11,8 @@ import numpy as np
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.onnx_file import inspect, load_model
+from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.core.text_codes import as_text
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.onnx.agreement import Oracle
 from onnx_conformance.workers.onnx.backend import digest_of, open_at, oracle_at
@@ -45,14 +45,14 @@ def look_at_file(path: Path, threads: int | None, declared: Sequence[TensorSpec]
         UsageError: it is none, or cannot be opened, or refuses what its inputs seem to be.
     """
     facts = inspect(path)
-    names = [tensor["name"] for tensor in facts["outputs"]]
+    own = [value.name for value in load_model(path, weights=False).graph.output]
     try:
         compute_mode = open_at(path, "float32", threads)
     except Exception as error:
         raise UsageError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
 
     def run(inputs: Inputs) -> Answer:
-        return dict(zip(names, map(as_text, compute_mode(inputs)), strict=True))
+        return named(own, compute_mode(inputs))
 
     def oracle(input_sets: Sequence[Inputs]) -> Oracle:
         return oracle_at(path, input_sets, threads)

@@ -9,9 +9,9 @@ from typing import Any
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.sizes import evaluate, names_in
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Shape, TensorSpec, sizes_of
-from onnx_conformance.core.text_codes import TEXT
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.sample_arrays import Layout, layout_of
 from onnx_conformance.workers.user_model.build import Looked

@@ -1,4 +1,4 @@
-"""Text in and out of tabular models: judged against a callable and against another file."""
+"""Text and maps of tabular models: judged against a callable and against another file."""
 
 import numpy as np
 import onnx
@@ -25,13 +25,14 @@ WEIGHTS = np.array({weights}, np.float32)
 def prices():
     def price(size, city):
         scores = np.concatenate([size, city == CITIES], axis=1).astype(np.float32) @ WEIGHTS
-        return {{"kind": KINDS[scores.argmax(axis=1)], "scores": scores}}
+        chances = [dict(zip(KINDS.tolist(), 1 / (1 + np.exp(-row)))) for row in scores]
+        return KINDS[scores.argmax(axis=1)], scores, chances
     return price
 """
 
 
-def write(path, cities=CITIES, kinds=KINDS):
-    """size (N, 1) and city (N, 1) to the kind of price (N,), in words, and its scores (N, 3)."""
+def write(path, cities=CITIES, kinds=KINDS, keys=KINDS):
+    """size (N, 1) and city (N, 1) to the kind of price, scores (N, 3) and a map of chances."""
     ml = "ai.onnx.ml"
     node = helper.make_node
     nodes = [
@@ -44,6 +45,8 @@ def write(path, cities=CITIES, kinds=KINDS):
             "LabelEncoder", ["place"], ["kind"], domain=ml,
             keys_int64s=[0, 1, 2], values_strings=list(kinds),
         ),
+        node("Sigmoid", ["scores"], ["share"]),
+        node("ZipMap", ["share"], ["chances"], domain=ml, classlabels_strings=list(keys)),
     ]  # fmt: skip
     tensor = helper.make_tensor_value_info
     stored = [
@@ -54,7 +57,10 @@ def write(path, cities=CITIES, kinds=KINDS):
     city = tensor("city", TensorProto.STRING, ["batch", 1])
     kind = tensor("kind", TensorProto.STRING, ["batch"])
     scores = tensor("scores", TensorProto.FLOAT, ["batch", 3])
-    graph = helper.make_graph(nodes, "prices", [size, city], [kind, scores], stored)
+    number = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    maps = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.STRING, number))
+    outputs = [kind, scores, helper.make_value_info("chances", maps)]
+    graph = helper.make_graph(nodes, "prices", [size, city], outputs, stored)
     imports = [helper.make_opsetid("", 18), helper.make_opsetid(ml, 3)]
     onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=9), path)
     return path
@@ -69,6 +75,8 @@ def run(request, tmp_path_factory):
     write(given / "right.onnx")
     write(given / "cities.onnx", cities=(CITIES[1], CITIES[0], CITIES[2]))
     write(given / "words.onnx", kinds=(KINDS[0], KINDS[2], KINDS[1]))
+    write(given / "keys.onnx", keys=(KINDS[1], KINDS[0], KINDS[2]))
+    write(given / "renamed.onnx", keys=(KINDS[0], KINDS[1], "moderate"))
     models = folder / "models.py"
     models.write_text(NATIVE.format(cities=CITIES, kinds=KINDS, weights=WEIGHTS.tolist()))
     native = (f"--models-from={models}", "--model=prices")
@@ -91,3 +99,8 @@ def test_the_right_file_is_green(run):
 def test_a_category_or_a_word_in_anothers_place_is_red(run):
     assert "error_budget" in red(run, "cities")
     assert "error_budget" in red(run, "words")
+
+
+def test_a_key_of_a_map_in_anothers_place_or_of_another_name_is_red(run):
+    assert "error_budget" in red(run, "keys")
+    assert "error_budget" in red(run, "renamed")
