@@ -33,10 +33,11 @@ def adopt_evaluation(folder: str, calibration: str, models: tuple[str, ...]) -> 
     if len(models) != 1:
         raise UsageError(f"{OPTION} needs the one model that decides on them: --model NAME")
     model = resolve_model(models[0])
-    if len(model.outputs[0].shape) != 2:
+    if len(model.outputs[0].sample) != 1:
         raise UsageError(
             f"{OPTION}: output '{model.outputs[0].name}' of {model.name} has shape "
-            f"{list(model.outputs[0].shape)}; a classifier's, [batch, classes], is wanted"
+            f"{list(model.outputs[0].shape)}; one number for each class of a sample "
+            "is wanted"
         )
     if not model.trained:
         raise UsageError(
@@ -92,7 +93,7 @@ def _task(folder: str, model: ModelSpec, samples: Samples) -> Task:
 
 
 def _refuse_labels(model: ModelSpec, samples: Samples) -> None:
-    classes = model.outputs[0].shape[1]
+    (classes,) = model.outputs[0].sample
     if samples.labels is None or not isinstance(classes, int):
         return
     low, high = int(samples.labels.min()), int(samples.labels.max())

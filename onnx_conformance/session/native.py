@@ -137,11 +137,7 @@ class NativeSide:
         input_sets = self._calibration(case) if variant.calibrated else None
         libraries = libraries_of(case, self._settings)
         layout = file_layout(resolve_model(case.model), source.facts)
-        calls = (
-            None
-            if input_sets is None
-            else [call for inputs in input_sets for call in layout.calls(inputs)]
-        )
+        calls = None if input_sets is None else layout.smallest_calls(input_sets)
 
         def build(directory: Path) -> dict[str, Any]:
             path = directory / MODEL_FILE

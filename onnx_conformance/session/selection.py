@@ -64,7 +64,10 @@ def select_cases(selection: Selection) -> list[Case]:
     Raises:
         UsageError: an unknown name, or an opset that no chosen route serves.
     """
-    cases = _cases(selection)
+    cases = [
+        replace(case, precision=coarser(case.precision, resolve_model(case.model).precision))
+        for case in _cases(selection)
+    ]
     levels = selection.graph_levels
     return [replace(case, graph_level=level) for case in cases for level in levels or ("",)]
 
