@@ -82,12 +82,12 @@ class UpstreamFault:
 
 
 def explanations(
-    case: Case, check: str, text: str, operators: Container[str], opset: int = 0
+    case: Case, check: str, text: str, operators: Container[str], opset: int | None = None
 ) -> tuple[str, ...]:
     """The lines that explain a failure; it stays what it is."""
-    opset = opset or case.opset
+    known = opset or case.opset or 0
     return tuple(
-        str(one) for one in shipped_faults() if one.explains(case, check, text, operators, opset)
+        str(one) for one in shipped_faults() if one.explains(case, check, text, operators, known)
     )
 
 
