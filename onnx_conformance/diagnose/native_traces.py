@@ -12,10 +12,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from onnx_conformance.core.budget import Reference, worst_score
+from onnx_conformance.checks.verdict import limits_for
+from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Outputs, structure_problem
 from onnx_conformance.core.errors import ConformanceError
-from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.core.judgement import Judgement, judge_outputs
 from onnx_conformance.diagnose.alignment import NativeTrace
 from onnx_conformance.inputs.families import cut
 from onnx_conformance.inputs.recipes import Inputs
@@ -110,32 +111,31 @@ def _worst_first(subject: LiveSubject, inputs: Inputs, got: Outputs, batch: int)
     if structure_problem(reference.native, got):
         return list(range(batch))
 
-    def score(place: int) -> float:
+    def severity(place: int) -> float:
         own = {name: array[place : place + 1] for name, array in got.items()}
-        part = reference.rows(place, place + 1)
-        return max((_score(subject, part, own, spec) for spec in subject.model.judged), default=0)
+        found = _differing(subject, reference.rows(place, place + 1), own)
+        return max((judged.severity for _, judged in found), default=0.0)
 
-    return sorted(range(batch), key=score, reverse=True)
-
-
-def _score(subject: LiveSubject, reference: Reference, got: Outputs, spec: TensorSpec) -> float:
-    rule = subject.tolerances.rule("error_budget", subject.case)
-    same = np.array_equal(reference.native[spec.name], got[spec.name], equal_nan=True)
-    if same or not got[spec.name].size:
-        return 0.0
-    return worst_score(reference, got, [spec], rule["floor_ulp"]).value
+    return sorted(range(batch), key=severity, reverse=True)
 
 
 def wrong_outputs(subject: LiveSubject, inputs: Inputs, got: Outputs | None) -> list[str]:
     """The spec's outputs that are over the error budget, or of another shape or type."""
-    names = [spec.name for spec in subject.model.judged]
     reference = subject.reference(inputs)
     if got is None or structure_problem(reference.native, got):
-        return names
-    factor = subject.tolerances.rule("error_budget", subject.case)["factor"]
-    return [
-        spec.name for spec in subject.model.judged if _score(subject, reference, got, spec) > factor
-    ]
+        return [spec.name for spec in subject.model.judged]
+    return [name for name, judged in _differing(subject, reference, got) if not judged.right]
+
+
+def _differing(
+    subject: LiveSubject, reference: Reference, got: Outputs
+) -> Iterator[tuple[str, Judgement]]:
+    """The judgement of each output that is not native's to the bit."""
+    limits = limits_for(subject)
+    for spec in subject.model.judged:
+        native, answer = reference.native[spec.name], got[spec.name]
+        if answer.size and not np.array_equal(native, answer, equal_nan=True):
+            yield spec.name, judge_outputs(reference, got, [spec], limits)
 
 
 def conformance_session_of(subject: LiveSubject) -> ConformanceSession:
