@@ -140,7 +140,6 @@ def judge_outputs(
     Raises:
         ValueError: the measure is ``score`` and there is no element to compare.
     """
-
     rule, native = limits.rule, _named(reference.native, specs)
     judged = Judgement(reference, specs, limits, got)
     asked = {n: array for n, array in got.items() if n in native or n not in reference.native}
