@@ -20,7 +20,7 @@ from onnx_conformance.diagnose.divergence import Array
 from onnx_conformance.diagnose.graph import ArtifactGraph, Node
 from onnx_conformance.diagnose.native_traces import (
     conformance_session_of,
-    in_names_of_file,
+    layout_in,
     native_trace,
     scratch,
 )
@@ -65,7 +65,7 @@ def deciding_values(subject: LiveSubject, inputs: Inputs, rule: Rule) -> list[De
         return []
     native = native_trace(subject, inputs)
     with scratch() as folder:
-        given = in_names_of_file(subject, inputs)
+        given = layout_in(subject).calls(inputs)[0]
         traced = conformance_session_of(subject).artifact_trace(
             subject.case, subject.artifact.path, given, wanted, folder
         )

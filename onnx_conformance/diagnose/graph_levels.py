@@ -7,8 +7,7 @@ from pathlib import Path
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.diagnose.native_traces import (
     conformance_session_of,
-    in_names_of_file,
-    in_names_of_spec,
+    layout_in,
     wrong_outputs,
 )
 from onnx_conformance.inputs.recipes import Inputs
@@ -19,13 +18,13 @@ LEVELS = ("enable_basic", "enable_extended", "enable_layout", "enable_all")
 
 def first_wrong(subject: LiveSubject, inputs: Inputs) -> str | None:
     """The lowest level at which the CPU provider's answer is over budget; None if none is."""
-    given = in_names_of_file(subject, inputs)
+    given = layout_in(subject).calls(inputs)[0]
     for level in LEVELS:
         answer = conformance_session_of(subject).answer_at_level(
             subject.case, subject.artifact, given, level
         )
         outputs = answer.get("outputs")
-        ours = None if outputs is None else in_names_of_spec(subject, inputs, outputs)
+        ours = None if outputs is None else layout_in(subject).rows(inputs, [outputs])
         if wrong_outputs(subject, inputs, ours):
             return level
     return None

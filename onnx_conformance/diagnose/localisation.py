@@ -16,9 +16,7 @@ from onnx_conformance.diagnose.graph import ArtifactGraph
 from onnx_conformance.diagnose.native_traces import (
     conformance_session_of,
     failing_samples,
-    in_names_of_file,
-    in_names_of_spec,
-    names_of_spec,
+    layout_in,
     native_trace,
     scratch,
     wrong_outputs,
@@ -102,7 +100,7 @@ class _Traced:
         self.graph = ArtifactGraph(path)
         names = [name for node in self.graph.data_nodes for name in node.outputs]
         bench = conformance_session_of(subject)
-        given = in_names_of_file(subject, inputs)
+        given = layout_in(subject).calls(inputs)[0]
         native: NativeTrace = native_trace(subject, inputs)
         traced = bench.artifact_trace(subject.case, path, given, names, folder)
         for place, (name, array) in enumerate(given.items()):
@@ -114,11 +112,11 @@ class _Traced:
     def wrong_outputs(self) -> list[str]:
         """The file's outputs that are wrong when its own nodes run."""
         arrays = {name: self.aligner.output(name) for name in self.graph.outputs}
-        ours = in_names_of_spec(self.subject, self.inputs, arrays)
+        ours = layout_in(self.subject).rows(self.inputs, [arrays])
         wrong = wrong_outputs(self.subject, self.inputs, ours)
-        names = names_of_spec(self.subject)
-        found = {names.get(name, name): name for name in arrays}
-        return [found[name] for name in wrong if name in found] or (list(arrays) if wrong else [])
+        names = layout_in(self.subject).names.outputs
+        found = [names.get(name, name) for name in wrong]
+        return [name for name in found if name in arrays] or (list(arrays) if wrong else [])
 
     def divergence(self, outputs: list[str]) -> Divergence | None:
         suspects = self.root_cause.suspects(outputs)

@@ -20,10 +20,9 @@ from onnx_conformance.core.judgement import Judgement, judge_outputs
 from onnx_conformance.diagnose.alignment import NativeTrace
 from onnx_conformance.inputs.families import cut
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import file_layout
+from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.runtime import pair_names
 
 KEPT = 3  # native traces: an image model's needs some hundred megabytes on disk
 SAMPLES = 2  # more make a trace larger and no clearer
@@ -58,25 +57,9 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def in_names_of_file(subject: LiveSubject, inputs: Inputs) -> Inputs:
-    """The inputs under the file's own names, as the file takes its first call."""
-    inputs = file_layout(subject.model, subject.artifact.facts).calls(inputs)[0]
-    ours = [spec.name for spec in subject.model.inputs]
-    theirs = pair_names(ours, [tensor["name"] for tensor in subject.artifact.facts["inputs"]])
-    return Inputs((theirs.get(name, name), array) for name, array in inputs.items())
-
-
-def in_names_of_spec(subject: LiveSubject, inputs: Inputs, outputs: Outputs) -> dict[str, Any]:
-    """Outputs of the file's call on inputs under the spec's names, a row for each sample."""
-    ours = names_of_spec(subject)
-    named = {ours.get(name, name): array for name, array in outputs.items()}
-    return file_layout(subject.model, subject.artifact.facts).rows(inputs, [named])
-
-
-def names_of_spec(subject: LiveSubject) -> dict[str, str]:
-    """The spec's name of each output by the file's."""
-    theirs = [tensor["name"] for tensor in subject.artifact.facts["outputs"]]
-    return pair_names(theirs, [spec.name for spec in subject.model.outputs])
+def layout_in(subject: LiveSubject) -> Layout:
+    """How the subject's file takes samples: the file's names there, the spec's here."""
+    return file_layout(subject.model, subject.artifact.facts)
 
 
 def failing_samples(subject: LiveSubject, inputs: Inputs) -> Inputs:
@@ -87,7 +70,7 @@ def failing_samples(subject: LiveSubject, inputs: Inputs) -> Inputs:
     batch = min(len(array) for array in inputs.values())
     if batch <= 1:
         return inputs
-    inputs = file_layout(subject.model, subject.artifact.facts).first(inputs)
+    inputs = layout_in(subject).first(inputs)
     batch = min(len(array) for array in inputs.values())
     answer = subject.run(inputs)
     if answer.outputs is None:

@@ -12,7 +12,7 @@ from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.diagnose.alignment import Aligner, Match, layouts
 from onnx_conformance.diagnose.divergence import Array, Subgraph
 from onnx_conformance.diagnose.graph import ArtifactGraph, Node
-from onnx_conformance.diagnose.native_traces import conformance_session_of, in_names_of_file
+from onnx_conformance.diagnose.native_traces import conformance_session_of, layout_in
 from onnx_conformance.diagnose.root_cause import RootCause, Suspect
 
 MOST_NODES = 5
@@ -147,7 +147,7 @@ class _Cutter:
         subject = self._traced.subject
         folder = self._traced.folder / "constants"
         folder.mkdir(exist_ok=True)
-        given = in_names_of_file(subject, self._traced.inputs)
+        given = layout_in(subject).calls(self._traced.inputs)[0]
         found = conformance_session_of(subject).artifact_trace(
             subject.case, self._traced.path, given, names, folder
         )

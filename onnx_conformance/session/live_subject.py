@@ -29,7 +29,6 @@ from onnx_conformance.inputs.sample_arrays import (
 )
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.noise_floor import noise_floor_of
-from onnx_conformance.session.runtime import pair_names
 from onnx_conformance.session.subject import Answer, Artifact, Deciding, NativeWeights, SessionInfo
 
 
@@ -200,10 +199,7 @@ class LiveSubject:
         return [self._fitted_answer(*pair) for pair in zip(input_sets, found, strict=True)]
 
     def ranges(self, inputs: Inputs) -> dict[str, Traced]:
-        theirs = [tensor["name"] for tensor in self.artifact.facts["inputs"]]
-        names = pair_names([spec.name for spec in self.model.inputs], theirs)
-        call = file_layout(self.model, self.artifact.facts).calls(inputs)[0]
-        given = Inputs((names[name], array) for name, array in call.items())
+        given = file_layout(self.model, self.artifact.facts).calls(inputs)[0]
         made = [name for node in load_model(self.artifact.path).graph.node for name in node.output]
         with tempfile.TemporaryDirectory() as folder:
             return self.conformance_session.artifact_trace(

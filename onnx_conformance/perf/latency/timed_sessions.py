@@ -6,11 +6,11 @@ worker of its own, so that its memory is its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from onnx_conformance.catalog.frameworks import ON_CUDA
+from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Array, Outputs
@@ -20,11 +20,10 @@ from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.tolerances import INT8, Tolerances
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import native_layout
+from onnx_conformance.inputs.sample_arrays import Layout, file_layout, native_layout
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import Block, plan_block
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
-from onnx_conformance.perf.latency.timed_inputs import in_its_names
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
@@ -110,21 +109,22 @@ class TimedSession:
 
     Args:
         what: the arguments of the worker's ``rehearse`` beside form and inputs.
-        inputs: our inputs under the names that the contender knows.
-        name: the contender's name of an output to ours.
+        layout: how the contender takes samples, and what it calls inputs and outputs.
         facts: what is known before the first call: memory, placement, seconds to open.
     """
 
     worker: SuspendedWorker
     what: dict[str, Any]
-    inputs: Callable[[Inputs], Inputs] = lambda inputs: inputs
-    name: Callable[[str], str] = str
+    layout: Layout
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def inputs(self, inputs: Inputs) -> Inputs:
+        """One call's arrays, as the contender takes them."""
+        return self.layout.calls(inputs)[0]
 
     def answered(self, model: ModelSpec, inputs: Inputs, outputs: Outputs) -> dict[str, Array]:
         """What the contender answers to a set of inputs under our names, a row for each sample."""
-        named = {self.name(theirs): array for theirs, array in outputs.items()}
-        return native_layout(model).rows(inputs, [named])
+        return native_layout(model).rows(inputs, [self.layout.names.to_model(outputs)])
 
     def rehearse(self, call: TimedCall, tolerances: Tolerances) -> Rehearsal:
         """Call it once; what it answers must be right.
@@ -185,7 +185,7 @@ class TimedSessions:
         return TimedSession(
             worker,
             self._conformance_session.native_request(model),
-            lambda inputs: native_layout(model).calls(inputs)[0],
+            native_layout(model),
             facts={
                 "memory_before_mib": memory["resident"],
                 "placement": {f"{model.framework} on {device}": "the whole model"},
@@ -240,11 +240,11 @@ def open_timed_session(
     if not info["placement"].get(provider):
         worker.close()
         raise NoResult(f"{case.id}: {provider} took no node, so nothing of it would be timed")
-    inputs, name = in_its_names(case, artifact)
+    layout = file_layout(resolve_model(case.model), artifact.facts)
     facts = {
         "memory_before_mib": before,
         "load_seconds": info["seconds"],
         "placement": info["placement"],
         "artifact_bytes": artifact.facts["bytes"],
     }
-    return TimedSession(worker, {"session": session}, inputs, name, facts)
+    return TimedSession(worker, {"session": session}, layout, facts)
