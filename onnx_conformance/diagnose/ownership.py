@@ -8,8 +8,8 @@ from functools import cached_property
 
 from onnx_conformance.checks.audit.report import AuditReport
 from onnx_conformance.checks.weights import audited, stored_weights
+from onnx_conformance.core.artifact_graph import Node
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.diagnose.graph import Node
 from onnx_conformance.session.live_subject import LiveSubject
 
 

@@ -1,65 +1,20 @@
-"""Native's traces, kept for the next artifact of a model, and the samples they are made of."""
+"""Which outputs of a file are wrong, and the samples that show it."""
 
 from __future__ import annotations
 
-import tempfile
-from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from onnx_conformance.checks.verdict import limits_for
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Outputs, structure_problem
-from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.judgement import Judgement, judge_outputs
-from onnx_conformance.diagnose.alignment import NativeTrace
 from onnx_conformance.inputs.families import cut
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import Layout, file_layout
-from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 
-KEPT = 3  # native traces: an image model's needs some hundred megabytes on disk
 SAMPLES = 2  # more make a trace larger and no clearer
-
-_Kept = OrderedDict[tuple[str, str], tuple[NativeTrace, tempfile.TemporaryDirectory[str]]]
-_KEPT: WeakKeyDictionary[ConformanceSession, _Kept] = WeakKeyDictionary()
-
-
-def native_trace(subject: LiveSubject, inputs: Inputs) -> NativeTrace:
-    """Native's tensors on inputs, in float64; those of the last inputs are kept."""
-    bench = conformance_session_of(subject)
-    kept = _KEPT.setdefault(bench, OrderedDict())
-    key = (subject.model.name, inputs.digest)
-    if key not in kept:
-        folder = tempfile.TemporaryDirectory(prefix="conformance-trace-")
-        try:
-            records: Any = bench.native_trace(subject.model, inputs, Path(folder.name))
-        except ConformanceError:  # a worker that traces nothing
-            folder.cleanup()
-            raise
-        kept[key] = NativeTrace(records, Path(folder.name)), folder
-        while len(kept) > KEPT:
-            kept.popitem(last=False)[1][1].cleanup()
-    kept.move_to_end(key)
-    return kept[key][0]
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder for the artifact's tensors."""
-    with tempfile.TemporaryDirectory(prefix="conformance-trace-") as folder:
-        yield Path(folder)
-
-
-def layout_in(subject: LiveSubject) -> Layout:
-    """How the subject's file takes samples: the file's names there, the spec's here."""
-    return file_layout(subject.model, subject.artifact.facts)
 
 
 def failing_samples(subject: LiveSubject, inputs: Inputs) -> Inputs:
@@ -70,7 +25,7 @@ def failing_samples(subject: LiveSubject, inputs: Inputs) -> Inputs:
     batch = min(len(array) for array in inputs.values())
     if batch <= 1:
         return inputs
-    inputs = layout_in(subject).first(inputs)
+    inputs = subject.layout.first(inputs)
     batch = min(len(array) for array in inputs.values())
     answer = subject.run(inputs)
     if answer.outputs is None:
@@ -119,8 +74,3 @@ def _differing(
         native, answer = reference.native[spec.name], got[spec.name]
         if answer.size and not np.array_equal(native, answer, equal_nan=True):
             yield spec.name, judge_outputs(reference, got, [spec], limits)
-
-
-def conformance_session_of(subject: LiveSubject) -> ConformanceSession:
-    """Where the subject's workers are reached."""
-    return subject.conformance_session
