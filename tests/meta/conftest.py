@@ -1,8 +1,13 @@
-"""``-m "not slow"``: files that are slow as a whole are not imported, and so no framework is."""
+"""``-m "not slow"`` imports no framework; whole runs share a cache; long files start first."""
 
+import os
+import shutil
 import sys
+import tempfile
 
 import pytest
+
+from tests.meta.running import CACHE
 
 QUICK = "not slow"
 WHOLE = "pytestmark = pytest.mark.slow"
@@ -23,3 +28,17 @@ def pytest_sessionfinish(session):
     if session.config.option.markexpr == QUICK and found:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print(f"\nquick tests imported {', '.join(found)}: mark the test that does as slow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """The cache of all runs: the processes of xdist inherit its path."""
+    if CACHE not in os.environ:
+        os.environ[CACHE] = made = tempfile.mkdtemp(prefix="conformance-tests-")
+        config.add_cleanup(lambda: os.environ.pop(CACHE) and shutil.rmtree(made))
+
+
+@pytest.fixture(scope="session")
+def cache():
+    """The option that names it, for a run with a plugin that falsifies nothing that is kept."""
+    return f"--cache-dir={os.environ[CACHE]}"

@@ -93,7 +93,7 @@ def test_twelve_lines_from_a_module_to_a_verdict(name, tmp_path):
     path.write_text(body)
     assert command == ["make", "conformance", f"MODELS_FROM={path.name}"]
     options = [f"--report-{kind}={tmp_path / kind}" for kind in ("json", "html")]
-    options += ["--exporter=torch_dynamo", "--opset=18", "--provider=cpu"]
+    options += ["--exporter=torch_torchscript", "--opset=18", "--provider=cpu"]
     arguments = shlex.join([*options, f"--cache-dir={tmp_path / 'cache'}"])
     ran = subprocess.run(
         ["make", "-C", str(ROOT), "conformance", f"MODELS_FROM={path}", f"ARGS={arguments}"],

@@ -36,7 +36,8 @@ PROVING = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "r
 def kept(tmp_path_factory):
     """A baseline as ``--save-onnx`` keeps it, and the cache that its run filled."""
     home = tmp_path_factory.mktemp("kept")
-    run = run_suite(home, *PROVING, *ONE, f"--save-onnx={home / 'base'}")
+    cache = f"--cache-dir={home / 'cache'}"
+    run = run_suite(home, *PROVING, *ONE, cache, f"--save-onnx={home / 'base'}")
     assert run.status == 0, run.text
     return home
 

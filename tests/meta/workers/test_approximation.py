@@ -166,12 +166,14 @@ def keras_run(tmp_path_factory):
 
 TORCH_FAULTS = ("hard_swish", "other_slope", "lost_bias")
 KERAS_FAULTS = ("keras_hard_swish", "keras_lost_bias")
+BUDGETS = [f"tests/test_function.py::test_{inputs}_inputs" for inputs in ("pinned", "drawn")]
+UNEXPLAINED = ("--no-localize", "--bundles=0")
 
 
 def certify(folders, model, clean, faults=()):
     """Exporter -> outcome and score of each budget."""
     routes = [f"--exporter={route}" for route in (clean, *faults)]
-    wanted = ["tests/test_function.py", f"--model={model}", "--opset=14", "--provider=cpu"]
+    wanted = [*BUDGETS, *UNEXPLAINED, f"--model={model}", "--opset=14", "--provider=cpu"]
     run = run_suite(folders.mktemp(model), *wanted, *routes, plugin="gated_models")
     found = {}
     for case in run.document["cases"]:

@@ -31,11 +31,6 @@ LONGEST = 700  # characters of a sentence with a path in it
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return f"--cache-dir={tmp_path_factory.mktemp('cache')}"
-
-
-@pytest.fixture(scope="module")
 def right(tmp_path_factory, cache):
     saved = tmp_path_factory.mktemp("saved")
     run_suite(saved, *EXPORT, "--opset=14", "--provider=cpu", cache, f"--save-onnx={saved}")
