@@ -154,8 +154,8 @@ def test_the_console_script_certifies_and_leaves_its_outputs_in_the_project(inst
     words = ("--provider=cpu", "--exporter=torch_torchscript", "--opset", "17")
     ran = installed.run("onnx-conformance", "run", "conformance_models.py", *words)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "1 of 1 cases passed every check" in ran.stdout
     outputs = installed.project / ".conformance"
+    assert json.loads((outputs / "results.json").read_text())["run"]["verdict"] == "passed"
     assert {path.name for path in outputs.iterdir()} == {"cache", "report.html", "results.json"}
     assert installed.files() == before
 
@@ -188,7 +188,6 @@ def test_without_extras_a_run_keeps_terminal_json_and_markdown(installed, tmp_pa
     run = ("onnx-conformance", "run", "conformance_models.py")
     ran = installed.run(*run, *words, "-p", "no:benchmark", path=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "1 of 1 cases passed every check" in ran.stdout
     extra = "pip install 'onnx-conformance[report]'"
     assert f"no page: jinja2 is not installed; {extra}   data: " in ran.stdout
     assert "digits_net" in (installed.project / "r.md").read_text()
