@@ -89,7 +89,7 @@ gate-selftest: $(STAMP)
 
 # Two processes: a file's tests share what they set up, so a file is not divided.
 test: $(STAMP) lint
-	$(PYTEST) tests/meta -n $(TEST_JOBS) --dist loadfile
+	$(PYTEST) tests/meta -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 	$(TOOL) run $(HALF) $(addprefix --model=,$(TEST_MODELS)) $(ARGS)
 
 quick: $(STAMP)

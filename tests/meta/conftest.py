@@ -12,6 +12,15 @@ from tests.meta.running import CACHE
 QUICK = "not slow"
 WHOLE = "pytestmark = pytest.mark.slow"
 FRAMEWORKS = ("torch", "tensorflow", "onnxruntime")
+# The files that take longest: where several processes share the files out, these begin.
+LONGEST = (
+    "installed",
+    "sabotage",
+    "detection",
+    "examples_models",
+    "custom_operators",
+    "gate_empty",
+)
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -19,6 +28,11 @@ def pytest_ignore_collect(collection_path, config):
     if config.option.markexpr != QUICK or not collection_path.name.startswith("test_"):
         return None
     return True if WHOLE in collection_path.read_text(encoding="utf-8") else None
+
+
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONGEST)
 
 
 @pytest.hookimpl(trylast=True)
@@ -42,3 +56,20 @@ def pytest_configure(config):
 def cache():
     """The option that names it, for a run with a plugin that falsifies nothing that is kept."""
     return f"--cache-dir={os.environ[CACHE]}"
+
+
+@pytest.fixture(scope="session")
+def worker_of():
+    """The worker of a framework or runtime: started when first asked for, and then every file's."""
+    from onnx_conformance.session.worker_client import ProcessWorkerClient
+
+    started = {}
+
+    def worker(name):
+        if name not in started:
+            started[name] = ProcessWorkerClient(name)
+        return started[name]
+
+    yield worker
+    for each in started.values():
+        each.close()

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -375,20 +376,18 @@ def test_a_library_has_a_digest_of_its_content(tmp_path):
     assert library_digest(LIBRARY).startswith("onnxruntime")
 
 
-def test_an_idle_part_is_found_without_gradients():
-    worker = ProcessWorkerClient("tests.meta.user_operators:Backend")
-    try:
-        assert worker.call("unused", 60.0) == ["spare.bias", "spare.weight"]
-    finally:
-        worker.close()
+@pytest.fixture(scope="module")
+def worker():
+    with closing(ProcessWorkerClient("tests.meta.user_operators:Backend")) as worker:
+        yield worker
 
 
-def test_approximated_functions_err_inside_an_operator_too():
-    worker = ProcessWorkerClient("tests.meta.user_operators:Backend")
-    try:
-        assert worker.call("errs_in_replicas", 60.0)
-    finally:
-        worker.close()
+def test_an_idle_part_is_found_without_gradients(worker):
+    assert worker.call("unused", 60.0) == ["spare.bias", "spare.weight"]
+
+
+def test_approximated_functions_err_inside_an_operator_too(worker):
+    assert worker.call("errs_in_replicas", 60.0)
 
 
 # -- the page --------------------------------------------------------------------------------

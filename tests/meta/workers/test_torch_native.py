@@ -13,7 +13,6 @@ from onnx_conformance.core.ties import CANDIDATES, answered
 from onnx_conformance.core.tolerances import shipped_approximation
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session.cache_keys import model_request
-from onnx_conformance.session.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.liberties import LANES, sum_in_lanes
 
 pytestmark = pytest.mark.slow
@@ -23,10 +22,8 @@ X = TensorSpec("x", ("batch", 6))
 
 
 @pytest.fixture(scope="module")
-def worker():
-    worker = ProcessWorkerClient("torch")
-    yield worker
-    worker.close()
+def worker(worker_of):
+    return worker_of("torch")
 
 
 @pytest.fixture
