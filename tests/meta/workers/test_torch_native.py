@@ -34,7 +34,9 @@ def compute(worker, tmp_path):
         specs = tuple(TensorSpec(one, ("batch",)) for one in outputs)
         spec = ModelSpec(name, "torch", inputs or (X,), specs, f"tests.meta.strange_torch:{name}")
         model, path = model_request(spec, Settings(weights="pretrained")), str(tmp_path / "w.npz")
-        of.described = worker.call("prepare", LIMIT, model=model, path=path)
+        of.described = worker.call(  # type: ignore[attr-defined]
+            "prepare", LIMIT, model=model, path=path
+        )
 
         def run(compute_mode, input_set):
             given = {
