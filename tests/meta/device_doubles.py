@@ -30,7 +30,7 @@ class ProcessorBackend(TorchBackend):
 
     def __init__(self, threads):
         super().__init__(threads)
-        precision.CUDA = timing.CUDA = "cpu"
+        precision.CUDA = timing.CUDA = "cpu"  # type: ignore[attr-defined]
         torch.cuda.is_available = lambda: True
         torch.cuda.synchronize = self._synchronize
         torch.cuda.Event = Event

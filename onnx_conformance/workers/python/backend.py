@@ -6,15 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
+from onnx_conformance.core.plain_outputs import is_maps
 from onnx_conformance.workers.calls import Call, call_of
-from onnx_conformance.workers.native import build, named_outputs
-from onnx_conformance.workers.timing import Stopwatch, TimedCall
+from onnx_conformance.workers.native import (
+    Approximation,
+    NativeBackend,
+    build,
+    input_names,
+    named_outputs,
+)
+from onnx_conformance.workers.timing import TimedCall
 
 
-class PythonBackend(Stopwatch):
+class PythonBackend(NativeBackend):
     """Calls a function; it has no weights that anybody could look at."""
 
     def __init__(self, threads: int) -> None:
@@ -31,20 +37,16 @@ class PythonBackend(Stopwatch):
         weights: str,
         precision: str,
         input_sets: list[Arrays],
-        approximation: Any = None,
+        approximation: Approximation | None = None,
     ) -> list[Arrays]:
-        """Outputs of each of the inputs.
-
-        Raises:
-            ValueError: another precision than float32 is asked for.
-        """
+        """Raises ValueError: another precision than float32 is asked for."""
         if precision != "float32":
             raise ValueError(f"a plain callable is not computed in {precision}")
         function, call = self._function(model), self._call(model)
         return [
             named_outputs(
                 model,
-                flat_arrays(call(function, [np.array(inputs[n]) for n, _, _ in model["inputs"]])),
+                leaves(call(function, [np.array(inputs[n]) for n in input_names(model)])),
             )
             for inputs in input_sets
         ]
@@ -52,15 +54,15 @@ class PythonBackend(Stopwatch):
     def timed_call(
         self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
     ) -> TimedCall:
-        """The call to be timed."""
+        """The call of the function."""
         function, call = self._function(model), self._call(model)
-        arrays = [np.array(inputs[name]) for name, _, _ in model["inputs"]]
+        arrays = [np.array(inputs[name]) for name in input_names(model)]
         return TimedCall(
-            lambda: call(function, arrays), lambda result: named_outputs(model, flat_arrays(result))
+            lambda: call(function, arrays), lambda result: named_outputs(model, leaves(result))
         )
 
     def _call(self, model: ModelRequest) -> Call:
-        return call_of(self._function(model), [name for name, _, _ in model["inputs"]])
+        return call_of(self._function(model), input_names(model))
 
     def _function(self, model: ModelRequest) -> Any:
         if self._held is None or self._held[0] != model["builder"]:
@@ -68,10 +70,15 @@ class PythonBackend(Stopwatch):
         return self._held[1]
 
 
-def flat_arrays(result: Any) -> list[NDArray[Any]]:
-    """The arrays of a result at any depth of tuples, lists and dicts, in their order."""
+def leaves(result: Any) -> list[Any]:
+    """The arrays of a result at any depth of tuples, lists and dicts, in their order.
+
+    A list of dicts is one output: rows of maps, as ZipMap makes them.
+    """
+    if is_maps(result):
+        return [result]
     if isinstance(result, Mapping):
-        return [array for value in result.values() for array in flat_arrays(value)]
+        return [array for value in result.values() for array in leaves(value)]
     if isinstance(result, (tuple, list)):
-        return [array for value in result for array in flat_arrays(value)]
+        return [array for value in result for array in leaves(value)]
     return [] if result is None else [np.asarray(result)]
