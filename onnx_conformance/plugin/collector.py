@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,10 +18,12 @@ from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import refuse_unwritable
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
 from onnx_conformance.core.spec import Case
+from onnx_conformance.core.text import count_of
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.progress import Progress
 from onnx_conformance.report import terminal
 from onnx_conformance.report.document import PROVED_NOTHING, RED, make_document, proved, write_json
+from onnx_conformance.report.next_step import next_step
 from onnx_conformance.report.saved_artifacts import save_artifacts
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.known_failures import stale
@@ -76,6 +79,11 @@ class Collector:
         if find_spec("matplotlib") is not None:
             self._drawing = Thread(target=import_module, args=("matplotlib.figure",), daemon=True)
             self._drawing.start()
+
+    def leave_out(self, providers: Collection[str]) -> None:
+        """Progress does not count the cases of providers that are absent."""
+        if self.progress is not None:
+            self.progress.leave_out(providers)
 
     def pytest_runtest_logstart(self) -> None:
         """No test begins before that import ended.
@@ -211,28 +219,27 @@ class Collector:
                 terminal.render(terminal.matrix(self.document), width=width, color=color)
             )
         told = (
+            terminal.legend,
             terminal.bases,
-            terminal.surveyed,
-            terminal.unsteady,
             terminal.surveyed,
             terminal.unsteady,
             terminal.edges,
             terminal.known,
             terminal.absences,
+            lambda document: terminal.stages(document["time"]),
         )
         for line in (line for lines in told for line in lines(self.document)):
             write(line)
-        terminalreporter.write(
-            terminal.render(terminal.stages(self.document["time"]), width=width, color=color)
-        )
         self._closing_lines(terminalreporter)
+        # pytest cuts its last lines to the terminal's width, which a test's id alone may fill
+        self.config.option.verbose = max(2, self.config.option.verbose)
 
     def _closing_lines(self, terminalreporter: Any) -> None:
         assert self.document is not None
         numbers = self.document["totals"]
         checks = ", ".join(f"{n} {outcome}" for outcome, n in sorted(numbers["checks"].items()))
         terminalreporter.write_line(
-            f"cases judged: {numbers['judged']}; checks: {checks}; "
+            f"{count_of(numbers['judged'], 'case')} judged; checks: {checks}; "
             f"{numbers['compared']:,} elements and facts compared"
         )
         sentence = self.document["run"]["sentence"]
@@ -240,9 +247,11 @@ class Collector:
             if problem not in sentence:
                 terminalreporter.write_line(problem, red=True, bold=True)
         colours = {"passed": {"green": True}, "incomplete": {"yellow": True}}
-        colour = colours.get(self.document["run"]["verdict"], {"red": True})
-        terminalreporter.write_line(sentence, bold=True, **colour)
+        verdict = self.document["run"]["verdict"]
+        colour = colours.get(verdict, {"red": True})
+        terminalreporter.write_line(f"{verdict.upper()}: {sentence}", bold=True, **colour)
         terminalreporter.write_line(f"{self.page}   data: {self.run.report_json}")
+        terminalreporter.write_line(f"next: {next_step(self.document)}")
 
 
 def _row_of(report: pytest.TestReport) -> dict[str, Any] | None:

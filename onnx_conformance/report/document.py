@@ -312,7 +312,7 @@ def _plain(value: Any) -> Any:
 PROVED, IN_PART, FAILED = "passed", "incomplete", "failed"
 KNOWN, SKIPPED = "known_failure", "skipped"
 EDGE = "◇"  # beside the mark of a case with edge findings
-MARKS = {PROVED: "✓", IN_PART: "incomplete", FAILED: "✗", KNOWN: "known", SKIPPED: "–"}
+MARKS = {PROVED: "✓", IN_PART: "incomplete", FAILED: "✗", KNOWN: "known failure", SKIPPED: "–"}
 
 
 def kind_of(case: Mapping[str, Any]) -> str:
@@ -323,16 +323,22 @@ def kind_of(case: Mapping[str, Any]) -> str:
 
 
 def score_of(case: Mapping[str, Any]) -> str:
-    """``0.84 / 4``, ``16 dB``, or nothing where nothing was scored."""
+    """``0.84× ≤ 4×``, ``41× > 4×``, ``16 dB``, or nothing where nothing was scored.
+
+    The unit is what the precision itself errs on the same inputs: the noise floor.
+    """
     # of a document that was read, infinity is text
-    if case["decibels"] is not None:
+    if case.get("decibels") is not None:
         return f"{float(case['decibels']):.0f} dB"
-    score = case["worst_score"]
-    return "" if score is None else f"{float(score):.2g} / {case['budget']:g}"
+    if case["worst_score"] is None or case["budget"] is None:
+        return ""
+    score, budget = float(case["worst_score"]), float(case["budget"])
+    sign = "≤" if score <= budget else ">"
+    return f"{score:.2g}× {sign} {budget:g}×".replace("inf", "∞")
 
 
 def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:
-    """``✓`` and ``0.84 / 4``, as the matrix words it.
+    """``✓`` and ``0.84× ≤ 4×``, as the matrix words it.
 
     ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report import plots
 from onnx_conformance.report.document import EDGE, edge_of
+from onnx_conformance.report.next_step import command_of
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -202,8 +202,7 @@ def _worded(case: Row, check: Row) -> Row:
             found[label] = found[label] or rest
         else:
             kept.append(line)
-    if found["reproduce"] is None and check.get("nodeid"):
-        found["reproduce"] = shlex.join(["pytest", check["nodeid"]])
+    found["reproduce"] = found["reproduce"] or command_of(check) or None
     return {**found, "headline": headline, "body": dedent("\n".join(kept)).strip()}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.report import html
-from onnx_conformance.report.document import EDGE
+from onnx_conformance.report.document import EDGE, score_of
 
 Row = dict[str, Any]
 MOST_RED = 50
@@ -89,7 +89,7 @@ def _matrix(matrix: Row) -> list[str]:
     headings = ("model", "exporter", *(["opset"] if wide else []), *map(prose, matrix["headings"]))
     folded = [row for row in matrix["rows"] if _all_passed(row)]
     open_rows = [row for row in matrix["rows"] if not _all_passed(row)]
-    sections = ["### Verdict and worst score / budget"]
+    sections = ["### Verdict, worst score and what is allowed"]
     if open_rows:
         sections += _rows(headings, open_rows, wide=wide)
     if folded:
@@ -123,12 +123,8 @@ def _cell(cell: Row | None) -> str:
     case = cell["case"]
     look = html.MARKS[case["verdict"]]
     word = look.symbol if case["verdict"] == "passed" else f"{look.symbol} {look.word}"
-    score, budget = html.number(case["worst_score"]), html.number(case["budget"])
-    figure = "" if score is None or budget is None else f" {score:.2g} / {budget:g}"
-    decibels = html.number(case.get("decibels"))
-    figure = figure if decibels is None else f" {decibels:.0f} dB"
-    edge = f" {EDGE}" if case["edge_findings"] else ""
-    return prose(word + figure.replace("inf", "∞") + edge)
+    edge = EDGE if case["edge_findings"] else ""
+    return prose(" ".join(filter(None, (word, score_of(case), edge))))
 
 
 def _notes(heading: str, outcome: str, notes: list[Row]) -> list[str]:

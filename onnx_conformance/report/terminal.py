@@ -1,16 +1,21 @@
-"""The terminal: the matrix, the totals and the table of time by stage."""
+"""The terminal: the matrix, what it leaves out, and the time by stage."""
 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from onnx_conformance.diagnose.messages import place_of
-from onnx_conformance.report.document import EDGE, cell_of, edge_of, proved
+from onnx_conformance.core.text import count_of
+from onnx_conformance.diagnose.messages import NOT_HERE, place_of
+from onnx_conformance.report.document import EDGE, cell_of, edge_of, proved, score_of
 
+Row = dict[str, Any]
+WIDTH = 100  # columns that the matrix may take
 MOST_ROWS = 80
 STYLES = {"passed": "green", "failed": "bold red", "known_failure": "yellow", "skipped": "dim"}
 
@@ -23,38 +28,78 @@ def render(table: Table, *, width: int, color: bool) -> str:
     return file.getvalue()
 
 
-def matrix(document: dict[str, Any]) -> Table:
-    """One row a model and route, one column an opset and provider that was judged.
+def matrix(document: Row) -> Table:
+    """One row a model, route and opset, one column a provider that was judged.
 
-    Of very many cases, only those that did not pass every check; the page has them all.
+    Export options that passed share a row. Of very many cases, only those are shown that did not
+    pass every check; where the columns need more than 100 characters, every case has its own row.
     """
     judged = [case for case in document["cases"] if case["verdict"] != "skipped"]
-    title = "verdict and worst score / budget"
-    if len(judged) > MOST_ROWS:
-        left = [case for case in judged if not proved(case)]
-        title += f" ({len(judged) - len(left)} cases that passed are not shown)"
-        judged = left
-    models = list(dict.fromkeys(case["model"] for case in judged))
-    judged.sort(key=lambda case: models.index(case["model"]))  # export options beside their model
+    options = [case for case in judged if case.get("option") and proved(case)]
+    shown = [case for case in judged if case not in options]
+    title = "verdict, and worst score ≤ what is allowed"
+    if len(shown) > MOST_ROWS:
+        left = [case for case in shown if not proved(case)]
+        title += f" ({len(shown) - len(left)} cases that passed are not shown)"
+        shown = left
     providers = list(dict.fromkeys(place_of(case) for case in judged))
-    table = Table(title=title, title_justify="left")
-    for heading in ("model", "exporter", "opset", *providers):
+    table = _table(title, ("model", "exporter", "opset", *providers), _wide(shown, options))
+    if Console(width=1000).measure(table).maximum <= WIDTH:
+        return table
+    return _table(title, ("model", "exporter", "opset", "provider", "verdict"), _long(shown))
+
+
+def _table(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    """A table with a line between models, each of which is named once."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
         table.add_column(heading, no_wrap=True)
-    rows: dict[tuple[str, str, str], dict[str, str]] = {}
-    for case in judged:
-        key = (case["model"], case["exporter"], _opset(case))
-        rows.setdefault(key, {})[place_of(case)] = _cell(case)
-    previous = None
-    for (model, exporter, opset), cells in rows.items():
-        if previous not in (None, model):
-            table.add_section()
-        shown = model if previous != model else ""
-        table.add_row(shown, exporter, opset, *(cells.get(name, "") for name in providers))
-        previous = model
+    before = None
+    for row in rows:
+        table.add_row(*(row if row[0] != before else ("", *row[1:])))
+        before = row[0]
     return table
 
 
-def _opset(case: dict[str, Any]) -> str:
+def _wide(shown: list[Row], options: list[Row]) -> list[tuple[str, ...]]:
+    """A row a model, exporter and opset; its export options that passed are counted in one."""
+    places = list(dict.fromkeys(place_of(case) for case in (*shown, *options)))
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for model in dict.fromkeys(case["model"] for case in (*shown, *options)):
+        for case in shown:
+            if case["model"] == model:
+                key = (model, case["exporter"], _opset(case))
+                rows.setdefault(key, {})[place_of(case)] = _cell(case)
+        counts = Counter(place_of(case) for case in options if case["model"] == model)
+        if counts:
+            told = {place: f"[green]✓[/] {number} passed" for place, number in counts.items()}
+            rows[model, "export options", ""] = told
+    return [(*key, *(cells.get(place, "") for place in places)) for key, cells in rows.items()]
+
+
+def _long(shown: list[Row]) -> list[tuple[str, ...]]:
+    """A row a case."""
+    models = list(dict.fromkeys(case["model"] for case in shown))
+    return [
+        (case["model"], case["exporter"], _opset(case), place_of(case), _cell(case))
+        for case in sorted(shown, key=lambda case: models.index(case["model"]))
+    ]
+
+
+def legend(document: Row) -> list[str]:
+    """What the figures of the matrix mean."""
+    scored = [case for case in document["cases"] if case["worst_score"] is not None]
+    if not scored:
+        return []
+    case = next((case for case in scored if proved(case)), scored[0])
+    score, budget = float(case["worst_score"]), float(case["budget"])
+    return [
+        f"{score_of(case)}: the worst error is {score:.2g} times what {case['precision']} itself "
+        f"errs on that model and inputs; {budget:g} times is allowed"
+    ]
+
+
+def _opset(case: Row) -> str:
     """The opset asked for and, where it differs, the one delivered."""
     asked, got = case["opset_requested"], case["opset"]
     if asked is None:
@@ -62,25 +107,21 @@ def _opset(case: dict[str, Any]) -> str:
     return str(asked) if got in (asked, None) else f"{asked} → {got}"
 
 
-def _cell(case: dict[str, Any]) -> str:
+def _cell(case: Row) -> str:
     mark, score = cell_of(case)
     return f"[{STYLES[case['verdict']]}]{mark}[/] {score}".rstrip()
 
 
-def stages(time: dict[str, Any]) -> Table:
-    """Worker seconds by stage, and how long the judge stood waiting for each."""
+def stages(time: Row) -> list[str]:
+    """The seconds of the run, and of the workers by stage, in one line."""
+    busy = [f"{stage} {seconds:.1f}" for stage, seconds in time["engine"].items() if seconds > 0.05]
     several = time.get("processes", 1)
-    summed = f", in {several} processes" if several > 1 else ""
-    table = Table(title=f"time by stage (s{summed})", title_justify="left")
-    table.add_column("stage")
-    for heading in ("workers busy", "judge waited"):
-        table.add_column(heading, justify="right")
-    for stage, seconds in time["engine"].items():
-        table.add_row(stage, f"{seconds:.1f}", f"{time['waited'][stage]:.1f}")
+    summed = f" in {several} processes" if several > 1 else ""
     share = 100.0 * time["rest"] / max(time["rest"] + sum(time["waited"].values()), 1e-9)
-    table.add_row("rest", "", f"{time['rest']:.1f} ({share:.0f} %)")
-    table.add_row("wall", "", f"{time['wall']:.1f}")
-    return table
+    return [
+        f"time: {time['wall']:.1f} s; seconds of workers, several at once{summed}: "
+        f"{', '.join(busy) or 'none'}; judging {time['rest']:.1f} ({share:.0f} %)"
+    ]
 
 
 def bases(document: dict[str, Any]) -> list[str]:
@@ -93,14 +134,26 @@ def bases(document: dict[str, Any]) -> list[str]:
     return list(lines)
 
 
-def absences(document: dict[str, Any]) -> list[str]:
-    """Why cases were skipped, each reason once with a count."""
+def absences(document: Row) -> list[str]:
+    """Why cases were not run: absent providers in one line, every other reason once."""
     counts: dict[str, int] = {}
+    providers: dict[str, int] = {}
+    probes = document["environment"].get("providers", {})
+    judged = document["totals"]["judged"]  # where nothing was, the whole reasons are wanted
+    absent = [name for name, probe in probes.items() if judged and not probe["usable"]]
     for case in document["cases"]:
         if case["verdict"] == "skipped":
             reason = next((row["reason"] for row in case["checks"] if row["reason"]), "no reason")
-            counts[reason] = counts.get(reason, 0) + 1
-    return [f"cases skipped: {count} ({reason})" for reason, count in counts.items()]
+            name = case["provider"]
+            if name in absent and reason.startswith(f"{name}: "):
+                providers[name] = providers.get(name, 0) + 1
+            else:
+                counts[reason] = counts.get(reason, 0) + 1
+    lines = [f"not run: {count_of(count, 'case')}: {reason}" for reason, count in counts.items()]
+    if providers:
+        told = ", ".join(f"{name} ({count_of(n, 'case')})" for name, n in providers.items())
+        lines.append(f"not run: {told}: {NOT_HERE}")
+    return lines
 
 
 def surveyed(document: dict[str, Any]) -> list[str]:
