@@ -106,6 +106,7 @@ class Collector:
         return None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the outcome of a test."""
         found = _row_of(report)
         if found is None:
             return
@@ -130,6 +131,7 @@ class Collector:
     # -- at its end ----------------------------------------------------------------------
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the reports, and change the exit status where a case is incomplete."""
         if hasattr(self.config, "workerinput"):
             getattr(self.config, "workeroutput")[MEASURED] = self.clock.table()  # noqa: B009
             return
@@ -208,6 +210,7 @@ class Collector:
         return "; ".join(words) or "none of its cases was selected"
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print the matrix and the closing sentence."""
         if self.document is None:
             return
         write = terminalreporter.write_line

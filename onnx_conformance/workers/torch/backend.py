@@ -219,8 +219,10 @@ class TorchBackend(NativeBackend):
         return narrowed(module, known.precision) if known.precision in STORED else module
 
     def _copied(self, model: ModelRequest, weights: str) -> torch.nn.Module:
-        """Another module with native's weights: a copy, or built anew where it has parts that
-        cannot be copied, such as a lock or an open file."""
+        """Another module with native's weights.
+
+        A copy, or built anew where it has parts that cannot be copied: a lock, an open file.
+        """
         try:
             return copied(self._variant(model, weights, "float32"))
         except (TypeError, RuntimeError, NotImplementedError):

@@ -26,8 +26,10 @@ SAME = {
 
 
 class Choosing(OperatorMode):  # type: ignore[no-untyped-call] # of the base
-    """Within it the operators that answer positions are written down, and what follows from them
-    without a change of order."""
+    """Within it the operators that answer positions are written down.
+
+    So is what follows from them without a change of order.
+    """
 
     def __init__(self) -> None:
         super().__init__()

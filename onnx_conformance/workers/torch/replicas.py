@@ -25,10 +25,10 @@ Erring = Callable[[Liberties, torch.Tensor, torch.Tensor, tuple[Any, ...], dict[
 
 
 class TorchLiberties(OperatorMode):  # type: ignore[no-untyped-call] # of the base
-    """Within it, float32 sums add in another order, approximated functions err, and among equal
-    numbers the first is chosen.
+    """Within it float32 computes as another runtime may.
 
-    Every other operator gives bit for bit what it gives outside.
+    Sums add in another order, approximated functions err, and among equal numbers the first is
+    chosen. Every other operator gives bit for bit what it gives outside.
     """
 
     def __init__(self, approximation: Approximation, replica: str) -> None:
