@@ -7,6 +7,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -21,7 +22,7 @@ from onnx_conformance.core.spec import Case
 from onnx_conformance.core.text import count_of
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.progress import Progress
-from onnx_conformance.report import terminal
+from onnx_conformance.report import code_hosts, terminal
 from onnx_conformance.report.document import PROVED_NOTHING, RED, make_document, proved, write_json
 from onnx_conformance.report.next_step import next_step
 from onnx_conformance.report.saved_artifacts import save_artifacts
@@ -58,16 +59,11 @@ class Collector:
         """The selected tests of each case are known; an earlier run's reports are not true now."""
         self.selected = bool(counts)
         if counts and not hasattr(self.config, "workerinput"):
-            refuse_unwritable(self.run.report_json, "--report-json")
-            refuse_unwritable(self.run.report_html, "--report-html")
-            if self.run.report_md is not None:
-                refuse_unwritable(self.run.report_md, "--report-md")
+            for option, path in self._reports().items():
+                refuse_unwritable(path, option)
+                path.unlink(missing_ok=True)
             if self.run.save_onnx is not None:
                 refuse_unwritable(self.run.save_onnx / "any", "--save-onnx")
-            self.run.report_json.unlink(missing_ok=True)
-            self.run.report_html.unlink(missing_ok=True)
-            if self.run.report_md is not None:
-                self.run.report_md.unlink(missing_ok=True)
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is None or not counts:
             return
@@ -79,6 +75,17 @@ class Collector:
         if find_spec("matplotlib") is not None:
             self._drawing = Thread(target=import_module, args=("matplotlib.figure",), daemon=True)
             self._drawing.start()
+
+    def _reports(self) -> dict[str, Path]:
+        """By option, the files that the run writes."""
+        asked = {
+            "--report-json": self.run.report_json,
+            "--report-html": self.run.report_html,
+            "--report-md": self.run.report_md,
+            "--report-sarif": self.run.report_sarif,
+            "--report-codequality": self.run.report_codequality,
+        }
+        return {option: path for option, path in asked.items() if path is not None}
 
     def leave_out(self, providers: Collection[str]) -> None:
         """Progress does not count the cases of providers that are absent."""
@@ -153,6 +160,10 @@ class Collector:
             if self.run.report_md is not None:
                 markdown = import_module("onnx_conformance.report.markdown")
                 markdown.write(self.document, self.run.report_md)
+            if self.run.report_sarif is not None:
+                code_hosts.write_sarif(self.document, self.run.report_sarif)
+            if self.run.report_codequality is not None:
+                code_hosts.write_code_quality(self.document, self.run.report_codequality)
             if self.run.save_onnx is not None:
                 save_artifacts(self.document, self.run.save_onnx)
         except UsageError as error:
@@ -189,6 +200,7 @@ class Collector:
                 "started": self.started,
                 "exit_status": exit_status,
                 "problems": self.problems,
+                "models_from": list(self.run.models_from),
             },
             time=self.clock.table(),
         )
@@ -254,6 +266,8 @@ class Collector:
         colour = colours.get(verdict, {"red": True})
         terminalreporter.write_line(f"{verdict.upper()}: {sentence}", bold=True, **colour)
         terminalreporter.write_line(f"{self.page}   data: {self.run.report_json}")
+        for line in code_hosts.github(self.document):
+            terminalreporter.write_line(line)
         terminalreporter.write_line(f"next: {next_step(self.document)}")
 
 

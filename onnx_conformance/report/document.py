@@ -23,6 +23,7 @@ SCHEMA = 2  # 1 said proved and in part in run.verdict, and feed in a check's ro
 PROVED_NOTHING = 5  # also of a run some of whose cases are incomplete
 MOST_MISSING = 8  # checks that the closing sentence names
 LONGEST_REASON = 160
+MOST_DIGITS = 1e7  # above, a score is written with an exponent
 RED = ("failed", "error")
 
 
@@ -334,7 +335,14 @@ def score_of(case: Mapping[str, Any]) -> str:
         return ""
     score, budget = float(case["worst_score"]), float(case["budget"])
     sign = "≤" if score <= budget else ">"
-    return f"{score:.2g}× {sign} {budget:g}×".replace("inf", "∞")
+    return f"{_times(score)}× {sign} {budget:g}×"
+
+
+def _times(score: float) -> str:
+    """Two digits: ``0.84``, ``320,000``, ``∞``."""
+    if math.isinf(score):
+        return "∞"
+    return f"{float(f'{score:.2g}'):,.0f}" if 100 <= score < MOST_DIGITS else f"{score:.2g}"
 
 
 def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:

@@ -88,14 +88,14 @@ def _long(shown: list[Row]) -> list[tuple[str, ...]]:
 
 def legend(document: Row) -> list[str]:
     """What the figures of the matrix mean."""
-    scored = [case for case in document["cases"] if case["worst_score"] is not None]
+    scored = [case for case in document["cases"] if "×" in score_of(case)]
     if not scored:
         return []
     case = next((case for case in scored if proved(case)), scored[0])
-    score, budget = float(case["worst_score"]), float(case["budget"])
+    score, _, allowed = score_of(case).replace("×", "").split()
     return [
-        f"{score_of(case)}: the worst error is {score:.2g} times what {case['precision']} itself "
-        f"errs on that model and inputs; {budget:g} times is allowed"
+        f"{score_of(case)}: the worst error is {score} times what {case['precision']} itself errs "
+        f"on that model and inputs; {allowed} times is allowed"
     ]
 
 
