@@ -28,6 +28,7 @@ from onnx_conformance.workers.keras.introspect import (
     build_float64,
     public_names,
 )
+from onnx_conformance.workers.keras.private import self_test
 from onnx_conformance.workers.native import (
     Approximation,
     NativeBackend,
@@ -52,6 +53,7 @@ class KerasBackend(NativeBackend):
         tf.config.set_visible_devices([], "GPU")
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
+        self_test()
         self._key: tuple[str, str] | None = None
         self._natives: dict[str, Native] = {}
         self._arrays: dict[str, Arrays] = {}

@@ -53,6 +53,7 @@ from onnx_conformance.workers.torch.precision import (
     narrowed_input,
     require,
 )
+from onnx_conformance.workers.torch.private import self_test
 
 if TYPE_CHECKING:
     from onnx_conformance.workers.torch.preprocessing import PreprocessingRequest
@@ -72,6 +73,7 @@ class TorchBackend(NativeBackend):
     """Keeps one model at a time, and of its variants (precisions, replicas) the last."""
 
     def __init__(self, threads: int) -> None:
+        self_test()
         torch.set_num_threads(threads)
         self._key: tuple[str, str] | None = None
         self._variants: dict[str, torch.nn.Module] = {}
