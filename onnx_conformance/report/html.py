@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from onnx_conformance.core.extras import REPORT, optional
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report import plots
 from onnx_conformance.report.document import EDGE, edge_of
 from onnx_conformance.report.next_step import command_of
+from onnx_conformance.report.pages import clean, page
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
-TEMPLATES = Path(__file__).with_name("templates")
 Row = dict[str, Any]
 
 
@@ -45,8 +40,6 @@ VERDICTS = {"passed": "passed", "incomplete": "partial", "proved nothing": "skip
 RED = ("failed", "error")
 OPEN_FAILURES = 3  # cases whose first failure is unfolded
 FIRST_CHECKS = 3  # failures of a case that are listed before the fold
-CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-LINK = re.compile(r"https?://[^\s<>\"'(){}\[\]]*[^\s<>\"'(){}\[\].,;:]")
 
 
 def write(document: Row, path: Path) -> None:
@@ -60,18 +53,15 @@ def write(document: Row, path: Path) -> None:
 
 def render(document: Row) -> str:
     """The page of a results document (:mod:`onnx_conformance.report.document`)."""
-    with optional(REPORT):
-        from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        finalize=_clean,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        prose=prose,
+    seen = view(document)
+    drawn = {
+        "scores": plots.scores(_scored(seen["shown"])),
+        "stages": plots.stages(document["time"]),
+    }
+    words = {"marks": MARKS, "RED": RED, "first_checks": FIRST_CHECKS}
+    return page(
+        "report.html.j2",
+        {**seen, **drawn, **words},
         count=_count,
         score=_score,
         used=_used,
@@ -79,13 +69,6 @@ def render(document: Row) -> str:
         size=_size,
         shape=_shape,
     )
-    environment.globals.update(marks=MARKS, RED=RED, first_checks=FIRST_CHECKS)
-    seen = view(document)
-    drawn = {
-        "scores": plots.scores(_scored(seen["shown"])),
-        "stages": plots.stages(document["time"]),
-    }
-    return environment.get_template("report.html.j2").render({**seen, **drawn})
 
 
 def view(document: Row) -> Row:
@@ -271,32 +254,6 @@ def _note(notes: dict[tuple[str, str], Row], key: tuple[str, str], case: Row) ->
 
 
 # -- words and numbers -------------------------------------------------------------------------
-
-
-def clean(text: str) -> str:
-    """The text without terminal colours and other characters that no page shows."""
-    return CONTROLS.sub("", text)
-
-
-def _clean(value: Any) -> Any:
-    """Of everything that the template prints: an absent value is nothing, text is clean."""
-    from markupsafe import Markup
-
-    if value is None:
-        return ""
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def prose(text: str | None) -> Markup:
-    """Escaped text whose web addresses are links."""
-    from markupsafe import Markup, escape
-
-    parts, end, plain = [], 0, clean(text or "")
-    for found in LINK.finditer(plain):
-        parts += [escape(plain[end : found.start()])]
-        parts += [Markup('<a href="{0}" rel="noreferrer">{0}</a>').format(found[0])]
-        end = found.end()
-    return Markup("").join([*parts, escape(plain[end:])])
 
 
 def number(value: Any) -> float | None:

@@ -14,6 +14,7 @@ from typing import Any
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.report import html
 from onnx_conformance.report.document import EDGE, score_of
+from onnx_conformance.report.pages import LINK, clean
 
 Row = dict[str, Any]
 MOST_RED = 50
@@ -192,7 +193,7 @@ def prose(text: Any, *, most: int | None = None) -> str:
     if most is not None and len(plain) > most:
         plain = plain[: most - 1].rstrip() + "…"
     parts, end = [], 0
-    for found in html.LINK.finditer(plain):
+    for found in LINK.finditer(plain):
         parts += [_escape(plain[end : found.start()]), f"<{found[0].replace('|', '%7C')}>"]
         end = found.end()
     return "".join([*parts, _escape(plain[end:])])
@@ -205,7 +206,7 @@ def code(text: Any) -> str:
 
 
 def _line(text: Any) -> str:
-    return " ".join(html.clean("" if text is None else str(text)).split())
+    return " ".join(clean("" if text is None else str(text)).split())
 
 
 def _escape(text: str) -> str:

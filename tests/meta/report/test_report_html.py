@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.report import html
+from onnx_conformance.report import html, pages
 from tests.meta.sample_document import (
     ISSUE,
     fail,
@@ -221,7 +221,7 @@ def keys_of(value):
 
 
 def test_links_are_web_addresses_only():
-    text = html.prose("see javascript:alert(1) and https://a.b/c?d=1&e=<x> (http://f.g/h).")
+    text = pages.prose("see javascript:alert(1) and https://a.b/c?d=1&e=<x> (http://f.g/h).")
     assert re.findall(r'href="([^"]*)"', text) == ["https://a.b/c?d=1&amp;e=", "http://f.g/h"]
     assert "&lt;x&gt;" in text
 
