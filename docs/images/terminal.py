@@ -51,7 +51,7 @@ def part(lines: list[str], first: str, last: str) -> list[str]:
     """From the line that starts with ``first`` to the one that starts with ``last``."""
     plain = [PLAIN.sub("", line) for line in lines]
     start = next(place for place, line in enumerate(plain) if line.startswith(first))
-    places = (place for place, line in enumerate(plain) if line.startswith(last) and place > start)
+    places = (place for place, line in enumerate(plain) if line.startswith(last) and place >= start)
     end = next(places)
     return [
         line

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -13,7 +16,7 @@ from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report import plots
 from onnx_conformance.report.document import EDGE, edge_of
-from onnx_conformance.report.next_step import command_of
+from onnx_conformance.report.next_step import case_command, command_of
 from onnx_conformance.report.pages import clean, page
 
 Row = dict[str, Any]
@@ -39,6 +42,9 @@ MARKS = {
 VERDICTS = {"passed": "passed", "incomplete": "partial", "proved nothing": "skipped"}
 RED = ("failed", "error")
 OPEN_FAILURES = 3  # cases whose first failure is unfolded
+MOST_WHOLE = 100  # cases whose details stand in the page as they are; of more they are packed
+CHUNK = 50  # cases that are packed together
+MOST_MATRIX = 80  # rows of a matrix that is not folded
 FIRST_CHECKS = 3  # failures of a case that are listed before the fold
 
 
@@ -58,13 +64,16 @@ def render(document: Row) -> str:
         "scores": plots.scores(_scored(seen["shown"])),
         "stages": plots.stages(document["time"]),
     }
-    words = {"marks": MARKS, "RED": RED, "first_checks": FIRST_CHECKS}
+    words = {"marks": MARKS, "RED": RED, "first_checks": FIRST_CHECKS, "most_matrix": MOST_MATRIX}
     return page(
         "report.html.j2",
         {**seen, **drawn, **words},
+        command=command_of,
+        pack=_pack,
         count=_count,
         score=_score,
         used=_used,
+        within=_within,
         seconds=_seconds,
         size=_size,
         shape=_shape,
@@ -81,6 +90,7 @@ def view(document: Row) -> Row:
             "counts": _counts(case["checks"]),
             "edge_findings": edge_of(case),
             "missing": case.get("missing", {}),
+            "again": case_command(case, document["run"].get("models_from") or ()),
         }
         for place, case in enumerate(document["cases"])
     ]
@@ -94,6 +104,9 @@ def view(document: Row) -> Row:
     shown = [case for case in cases if not any(_unreached(case, name) for name in hidden)]
     verdicts = Counter(case["verdict"] for case in shown)
     verdict, headline = _headline(document["run"]["verdict"], verdicts)
+    packed = len(shown) > MOST_WHOLE
+    for place, case in enumerate(shown):
+        case["packed"] = f"{place // CHUNK}:{place % CHUNK}"
     return {
         **document,
         "verdict": verdict,
@@ -107,6 +120,8 @@ def view(document: Row) -> Row:
         "models": _grouped(shown),
         "worker_seconds": sum((document["time"].get("engine") or {}).values()),
         "most_rows": plots.MOST_ROWS,
+        "packed": packed,
+        "chunks": [shown[at : at + CHUNK] for at in range(0, len(shown), CHUNK)] if packed else [],
     }
 
 
@@ -253,6 +268,12 @@ def _note(notes: dict[tuple[str, str], Row], key: tuple[str, str], case: Row) ->
     return int(note["number"])
 
 
+def _pack(bodies: list[str]) -> str:
+    """HTML texts for the page's script: JSON, gzip, base64."""
+    text = json.dumps([str(body) for body in bodies]).encode()
+    return base64.b64encode(gzip.compress(text, mtime=0)).decode()
+
+
 # -- words and numbers -------------------------------------------------------------------------
 
 
@@ -282,6 +303,12 @@ def _used(score: Any, budget: Any) -> int | None:
     if found is None or not allowed:
         return None
     return 100 if math.isnan(found) else round(100 * min(1.0, max(0.0, found / allowed)))
+
+
+def _within(score: Any, budget: Any) -> bool:
+    """Whether a score is allowed; NaN never is."""
+    found, allowed = number(score), number(budget)
+    return found is not None and allowed is not None and found <= allowed
 
 
 def _seconds(value: Any) -> str:

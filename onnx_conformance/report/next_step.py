@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
+from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.core.files import INSTALLED
 from onnx_conformance.report.document import RED, incomplete
 
@@ -42,6 +44,16 @@ def command_of(check: dict[str, Any]) -> str:
         if label == "reproduce":
             return command
     return shlex.join(["pytest", check["nodeid"]]) if check.get("nodeid") else ""
+
+
+def case_command(case: dict[str, Any], models_from: Iterable[str]) -> str:
+    """The command that judges a case again; empty for files that exist and for export options."""
+    if case["exporter"] not in EXPORTERS or case.get("option"):
+        return ""
+    words = [case["model"], *(f"--models-from={file}" for file in models_from)]
+    words += ["--exporter", case["exporter"], "--provider", case["provider"]]
+    words += ["--opset", str(case["opset_requested"])] if case["opset_requested"] else []
+    return f"{RUN} {shlex.join(words)}"
 
 
 def _of_incomplete(cases: list[dict[str, Any]]) -> str:
