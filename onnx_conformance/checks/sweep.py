@@ -21,6 +21,7 @@ from onnx_conformance.inputs.recipes import CONSTANT, EVERY, Inputs, Recipe
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
 from onnx_conformance.session.subject import Answer, Subject
 
+BYTES = ("uint8", "int8")
 TOLD = 6  # sizes or recipes that a message names
 LARGEST = 1e300  # JSON knows no infinity
 
@@ -250,10 +251,10 @@ def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
     """Of thousands of decisions on floating inputs a few may fall otherwise by rounding.
 
     As many as ``flips`` and twice those that native's own ways leave open, over all inputs; where
-    no input is a floating number there is nothing to round.
+    no input is a quantity, a floating number or a pixel's byte, there is nothing to round.
     """
     found = [Worst(0.0)] * len(judged)
-    rounds = any(spec.floating for spec in subject.model.inputs)
+    rounds = any(spec.floating or spec.dtype in BYTES for spec in subject.model.inputs)
     flips = subject.tolerances.rule("sweep", subject.case)["flips"] if rounds else 0.0
     for spec in subject.model.judged:
         if spec.floating:

@@ -57,6 +57,17 @@ class Layout:
             return [inputs]
         return [self._call(inputs, rows) for rows, _ in self.groups(inputs)]
 
+    def smallest_calls(self, input_sets: Iterable[Inputs]) -> list[Inputs]:
+        """The inputs call by call, each of one sample, or of as many as every call takes."""
+        found: list[Inputs] = []
+        for inputs in input_sets:
+            if self.group:
+                found += self.calls(inputs)
+                continue
+            for row in range(len(next(iter(inputs.values())))):
+                found += self.calls(Inputs((n, a[row : row + 1]) for n, a in inputs.items()))
+        return found
+
     def first(self, inputs: Inputs) -> Inputs:
         """The samples of the first call alone."""
         if self.plain or isinstance(inputs, RawFeed):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from onnx_conformance.core.text import count_of
 from onnx_conformance.diagnose.messages import NOT_HERE, place_of
+from onnx_conformance.report.columns import MODEL, Case, rows_of
 from onnx_conformance.report.document import EDGE, cell_of, edge_of, proved, score_of
 
 Row = dict[str, Any]
@@ -43,46 +46,56 @@ def matrix(document: Row) -> Table:
         title += f" ({len(shown) - len(left)} cases that passed are not shown)"
         shown = left
     providers = list(dict.fromkeys(place_of(case) for case in judged))
-    table = _table(title, ("model", "exporter", "opset", *providers), _wide(shown, options))
+    models = list(dict.fromkeys(case["model"] for case in judged))
+    shown.sort(key=lambda case: models.index(case["model"]))  # export options beside their model
+    headings, rows = rows_of(shown)
+    table = _table(title, [*headings, *providers], _wide(rows, options, len(headings), providers))
     if Console(width=1000).measure(table).maximum <= WIDTH:
         return table
-    return _table(title, ("model", "exporter", "opset", "provider", "verdict"), _long(shown))
+    return _table(title, [*headings, "provider", "verdict"], _long(rows))
 
 
-def _table(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    """A table with a line between models, each of which is named once."""
+def _table(title: str, headings: Sequence[str], rows: list[list[str]]) -> Table:
+    """A table in which each model is named once."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
         table.add_column(heading, no_wrap=True)
     before = None
-    for row in rows:
-        table.add_row(*(row if row[0] != before else ("", *row[1:])))
-        before = row[0]
+    for model, *texts in rows:
+        table.add_row(model if model != before else "", *texts)
+        before = model
     return table
 
 
-def _wide(shown: list[Row], options: list[Row]) -> list[tuple[str, ...]]:
-    """A row a model, exporter and opset; its export options that passed are counted in one."""
-    places = list(dict.fromkeys(place_of(case) for case in (*shown, *options)))
-    rows: dict[tuple[str, str, str], dict[str, str]] = {}
-    for model in dict.fromkeys(case["model"] for case in (*shown, *options)):
-        for case in shown:
-            if case["model"] == model:
-                key = (model, case["exporter"], _opset(case))
-                rows.setdefault(key, {})[place_of(case)] = _cell(case)
-        counts = Counter(place_of(case) for case in options if case["model"] == model)
-        if counts:
-            told = {place: f"[green]✓[/] {number} passed" for place, number in counts.items()}
-            rows[model, "export options", ""] = told
-    return [(*key, *(cells.get(place, "") for place in places)) for key, cells in rows.items()]
+def _wide(
+    rows: list[tuple[list[str], list[Case]]], options: list[Row], width: int, places: list[str]
+) -> list[list[str]]:
+    """A column a provider; the export options of a model that passed are counted in its last row.
+
+    Args:
+        width: columns before the providers.
+    """
+    passed: dict[str, Counter[str]] = {}
+    for case in options:
+        passed.setdefault(MODEL.text(case), Counter())[place_of(case)] += 1
+    found: dict[str, list[list[str]]] = {}
+    for texts, cases in rows:
+        cells = {place_of(case): _cell(case) for case in cases}
+        row = [*map(escape, texts), *(cells.get(place, "") for place in places)]
+        found.setdefault(texts[0], []).append(row)
+    for model, counts in passed.items():
+        told = [f"[green]✓[/] {counts[place]} passed" if counts[place] else "" for place in places]
+        row = [escape(model), "export options", *[""] * (width - 2), *told]
+        found.setdefault(model, []).append(row)
+    return [row for model in found.values() for row in model]
 
 
-def _long(shown: list[Row]) -> list[tuple[str, ...]]:
+def _long(rows: list[tuple[list[str], list[Case]]]) -> list[list[str]]:
     """A row a case."""
-    models = list(dict.fromkeys(case["model"] for case in shown))
     return [
-        (case["model"], case["exporter"], _opset(case), place_of(case), _cell(case))
-        for case in sorted(shown, key=lambda case: models.index(case["model"]))
+        [*map(escape, texts), place_of(case), _cell(case)]
+        for texts, cases in rows
+        for case in cases
     ]
 
 
@@ -99,15 +112,7 @@ def legend(document: Row) -> list[str]:
     ]
 
 
-def _opset(case: Row) -> str:
-    """The opset asked for and, where it differs, the one delivered."""
-    asked, got = case["opset_requested"], case["opset"]
-    if asked is None:
-        return "–" if got is None else str(got)
-    return str(asked) if got in (asked, None) else f"{asked} → {got}"
-
-
-def _cell(case: Row) -> str:
+def _cell(case: Case) -> str:
     mark, score = cell_of(case)
     return f"[{STYLES[case['verdict']]}]{mark}[/] {score}".rstrip()
 

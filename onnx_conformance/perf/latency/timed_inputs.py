@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.budget import Reference, stack
@@ -42,6 +42,11 @@ def timed_reference(
 def samples_of_a_call(model: ModelSpec, batch: int) -> int:
     """How many samples one call of the model takes, where ``batch`` are asked for."""
     return batch if model.open_batch else model.group or 1
+
+
+def sizes_of_calls(model: ModelSpec, batch_sizes: Iterable[int]) -> tuple[int, ...]:
+    """How many samples the model's calls take, of the numbers that are asked for; each once."""
+    return tuple(dict.fromkeys(samples_of_a_call(model, batch) for batch in batch_sizes))
 
 
 def _known(model: ModelSpec, seed: int) -> list[Inputs]:

@@ -23,6 +23,7 @@ from onnx_conformance.perf.latency.minimum_speedups import (
     minimum_speedup_of,
 )
 from onnx_conformance.perf.latency.rows import Row
+from onnx_conformance.perf.latency.timed_inputs import sizes_of_calls
 from onnx_conformance.perf.run import PerfRun
 
 
@@ -91,7 +92,7 @@ def wanted_rows(run: PerfRun) -> Iterator[Wanted]:
             *native_contenders(model, framework, run.timing.forms, own),
             *runtime_contenders(own),
         )
-        for batch in run.timing.batch_sizes:
+        for batch in sizes_of_calls(resolve_model(model), run.timing.batch_sizes):
             yield from (Wanted(contender, batch, contenders) for contender in contenders)
 
 

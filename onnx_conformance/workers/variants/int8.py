@@ -14,7 +14,6 @@ from typing import Any
 import onnx
 
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.inputs.families import alone
 from onnx_conformance.inputs.recipes import Inputs
 
 INT8 = "int8"
@@ -100,8 +99,11 @@ def _prepared(source: Path, folder: Path) -> Path:
     return prepared
 
 
-def _reader(prepared: Path, input_sets: Iterable[Inputs]) -> Any:
-    """The inputs as the calibrator reads them: under the file's names of its inputs."""
+def _reader(prepared: Path, calls: Iterable[Inputs]) -> Any:
+    """The inputs as the calibrator reads them: under the file's names of its inputs.
+
+    Calls are of one size, which the collector of histograms wants.
+    """
     from onnxruntime.quantization import CalibrationDataReader
 
     graph = onnx.load(prepared, load_external_data=False).graph
@@ -110,13 +112,10 @@ def _reader(prepared: Path, input_sets: Iterable[Inputs]) -> Any:
 
     class Reader(CalibrationDataReader):  # type: ignore[misc] # untyped
         def __init__(self) -> None:
-            # one by one: the collector of histograms wants batches of one size
-            self._rows = iter(
-                [_named(one, names) for inputs in input_sets for one in alone(inputs)]
-            )
+            self._calls = iter([_named(inputs, names) for inputs in calls])
 
         def get_next(self) -> dict[str, Any] | None:
-            return next(self._rows, None)
+            return next(self._calls, None)
 
     return Reader()
 

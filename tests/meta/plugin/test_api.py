@@ -69,7 +69,8 @@ def test_a_live_model_is_proved(tmp_path, body):
 
 
 def test_a_wrong_artifact_is_red_and_require_raises(tmp_path):
-    proved, raised = script(
+    """Beside a right one, whose output is called as nobody asked."""
+    proved, verdicts, raised = script(
         tmp_path,
         """
         import copy, json, torch
@@ -78,17 +79,21 @@ def test_a_wrong_artifact_is_red_and_require_raises(tmp_path):
         net = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
         other = copy.deepcopy(net)
         other[2].weight.data[0, 0] *= -1
-        torch.onnx.export(other.eval(), (torch.ones(2, 8),), "wrong.onnx", dynamo=False,
-                          input_names=["x"], output_names=["output"],
-                          dynamic_axes={"x": {0: "n"}, "output": {0: "n"}})
-        found = certify(net, TensorSpec("x", ("batch", 8)), artifacts=["wrong.onnx"])
+        for name, model in (("wrong", other), ("right", net)):
+            torch.onnx.export(model.eval(), (torch.ones(2, 8),), f"{name}.onnx", dynamo=False,
+                              input_names=["x"], output_names=["logits"],
+                              dynamic_axes={"x": {0: "n"}, "logits": {0: "n"}})
+        files = ["wrong.onnx", "right.onnx"]
+        found = certify(net, TensorSpec("x", ("batch", 8)), artifacts=files)
+        verdicts = [case.verdict for case in found.cases]
         try:
             found.require()
         except AssertionError as error:
-            print(json.dumps([found.proved, str(error)]))
+            print(json.dumps([found.proved, verdicts, str(error)]))
         """,
     )
     assert not proved
+    assert verdicts == ["failed", "passed"], raised
     assert "RED" in raised
     assert "differs from native torch" in raised
 

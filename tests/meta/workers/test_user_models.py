@@ -201,17 +201,21 @@ WRONG = {
     "no batch where one is wanted": (
         '@register_model("net", inputs=[TensorSpec("x", (4, 3))])\n'
         "def net(): return nn.Conv1d(5, 2, 1)",
+        r"it takes TensorSpec\(\"x\", \(5, 3\)\)",
+    ),
+    "nothing near is taken": (
+        '@register_model("net", inputs=[X])\ndef net(): return Net(lambda n, x: x.missing)',
         "fix shape, dtype, domain or axes in the spec",
     ),
     "a batch that is left out": (
         '@register_model("net", inputs=[TensorSpec("x", (4, 6, 6))])\n'
         "def net(): return nn.BatchNorm2d(4)",
-        r"it takes TensorSpec\(\"x\", \('batch', 4, 6, 6\)\)",
+        r"it takes TensorSpec\(\"x\", \(\"batch\", 4, 6, 6\)\)",
     ),
     "two axes that are the batch": (
         '@register_model("net", inputs=[TensorSpec("x", ("batch", "batch"))])\n'
         "def net(): return nn.Linear(4, 2)",
-        r"give the others names of their own: TensorSpec\(\"x\", \('batch', 'batch_1'\)\)",
+        r"give the others names of their own: TensorSpec\(\"x\", \(\"batch\", \"batch_1\"\)\)",
     ),
     "a size that cannot be": (
         '@register_model("net", inputs=[TensorSpec("x", ("batch", "past+"))])\n'
@@ -221,12 +225,12 @@ WRONG = {
     "a size of the batch": (
         '@register_model("net", inputs=[TensorSpec("x", ("2*batch", 4))])\n'
         "def net(): return nn.Linear(4, 2)",
-        r"samples need a batch axis of their own: TensorSpec\(\"x\", \('batch', 4\)\)",
+        r"samples need a batch axis of their own: TensorSpec\(\"x\", \(\"batch\", 4\)\)",
     ),
     "no size": (
         '@register_model("net", inputs=[TensorSpec("x", (-1, 4))])\n'
         "def net(): return nn.Linear(4, 2)",
-        r"has a size of -1; .*: TensorSpec\(\"x\", \('batch', 4\)\)",
+        r"has a size of -1; .*: TensorSpec\(\"x\", \(\"batch\", 4\)\)",
     ),
     "no model": (
         '@register_model("net", inputs=[X])\ndef net(): return 3',
