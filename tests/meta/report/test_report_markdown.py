@@ -73,7 +73,7 @@ def test_proved_rows_are_folded_and_others_are_not():
     text = markdown.render(full_run(failing=True))
     in_sight, folded = text.split("<details>")
     assert "15 of 19 rows passed every check" in folded
-    matrix = in_sight.split("### Verdict and worst score")[1]
+    matrix = in_sight.split("### Verdict, worst score")[1]
     assert "✗ failed 41× > 4×" in matrix
     assert "✗ failed ∞× > 4×" in matrix
     assert "△ known failure" in matrix
