@@ -17,7 +17,7 @@ from rich.table import Table
 
 from onnx_conformance.core.errors import ConformanceError
 from studies.detection import tables
-from studies.detection.document import make_document
+from studies.detection.document import figures, make_document
 from studies.detection.judging import ROOT
 from studies.detection.markdown import page
 from studies.detection.rules import NoiseFloor, load_yardstick
@@ -26,6 +26,7 @@ from studies.detection.tables import TextTable
 
 STATE = ROOT / ".conformance"
 DOCUMENTED = ROOT / "docs" / "detection.md"
+FIGURES = ROOT / "docs" / "figures" / "detection.json"
 
 
 def main() -> int:
@@ -55,7 +56,10 @@ def main() -> int:
         seconds=time.monotonic() - started,
     )
     markdown = options.markdown or (DOCUMENTED if choice.full else STATE / "detection.md")
-    for path, text in ((options.json, json.dumps(document, indent=1)), (markdown, page(document))):
+    written = {options.json: json.dumps(document, indent=1), markdown: page(document)}
+    if markdown == DOCUMENTED:
+        written[FIGURES] = json.dumps(figures(document), indent=1) + "\n"
+    for path, text in written.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     _print(document, console)

@@ -68,6 +68,30 @@ def tally(rows: Iterable[Row]) -> dict[str, int]:
     }
 
 
+def figures(document: dict[str, Any]) -> dict[str, Any]:
+    """What README and its picture say of the measurement: ``docs/figures/detection.json``."""
+    overall = document["overall"]
+    kinds = {row["fault"] for row in document["rows"] if row["verdict"] == "wrong"}
+    suite = {**overall, "name": "this suite", "told": overall["found"]}
+    return {
+        "schema": SCHEMA,
+        "date": document["date"],
+        "command": document["command"],
+        "kinds": len(kinds),
+        **{key: overall[key] for key in ("wrong", "found", "clean", "harmless")},
+        "rules": [
+            {
+                "name": rule["name"],
+                "clean_alarms": rule["clean_alarms"],
+                "harmless_alarms": rule["harmless_alarms"],
+                "failed": round(100 * rule["found"] / overall["wrong"], 1),
+                "told_apart": round(100 * rule["told"] / overall["wrong"], 1),
+            }
+            for rule in (suite, *document["rules"])
+        ],
+    }
+
+
 def shortfalls(document: dict[str, Any]) -> list[str]:
     """What keeps the measurement below its bars, one sentence each; empty if nothing does."""
     bars, told = document["bars"], []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from studies.detection.dealing import deal
-from studies.detection.document import percent, rule_numbers, shortfalls, tally
+from studies.detection.document import figures, percent, rule_numbers, shortfalls, tally
 from studies.detection.judging import Verdict, read_verdicts
 from studies.detection.markdown import page
 from studies.detection.mutants import Trial
@@ -196,3 +196,12 @@ def test_the_page_lists_every_miss(document_of, trial_of):
     text = page(document)
     assert "| good | base | broken | here | other |" in text
     assert "Not met: good: 0.0 %" in text
+
+
+def test_the_figures_of_the_picture_are_those_of_the_document(document_of):
+    document = document_of(m=(9, 10))
+    rule = {"name": "other", "found": 5, "told": 4, "clean_alarms": 1, "harmless_alarms": 2}
+    found = figures(document | {"rules": [rule]})
+    assert [row["name"] for row in found["rules"]] == ["this suite", "other"]
+    assert [row["told_apart"] for row in found["rules"]] == [90.0, 40.0]
+    assert (found["wrong"], found["found"]) == (10, 9)
