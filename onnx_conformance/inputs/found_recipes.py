@@ -17,7 +17,7 @@ from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import MIDDLE, Case
 from onnx_conformance.core.yaml_reader import NodeReader, compose
-from onnx_conformance.inputs.recipes import DISTRIBUTIONS, EVERY, Recipe
+from onnx_conformance.inputs.recipes import COARSE, DISTRIBUTIONS, EVERY, Recipe
 
 FOUND: Path | None = None  # instead of the file that the project names
 LARGEST_BATCH = 64
@@ -116,8 +116,8 @@ class _Reader(NodeReader):
         if "distribution" not in given:
             self.fail(node, "'distribution' is missing in 'recipe'")
         distribution = self._text(given["distribution"], "distribution")
-        if distribution not in (*DISTRIBUTIONS, EVERY):
-            known = ", ".join((*DISTRIBUTIONS, EVERY))
+        if distribution not in (*DISTRIBUTIONS, EVERY, COARSE):
+            known = ", ".join((*DISTRIBUTIONS, EVERY, COARSE))
             self.fail(given["distribution"], f"no distribution '{distribution}'; known: {known}")
         return Recipe(
             distribution,
