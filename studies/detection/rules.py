@@ -49,6 +49,7 @@ class NoiseFloor:
     """Everything that ``rules.yaml`` holds."""
 
     found: float
+    found_of_families: dict[str, float]
     alarms: int
     places: dict[str, int]
     rules: tuple[Rule, ...]
@@ -71,6 +72,7 @@ def load_yardstick(path: Path = RULES_FILE) -> NoiseFloor:
     bars, suspects = data["bars"], data["suspects"]
     return NoiseFloor(
         found=bars["found"],
+        found_of_families=bars["families"],
         alarms=bars["alarms"],
         places=data["places"],
         rules=tuple(_rule(entry) for entry in data["rules"]),
