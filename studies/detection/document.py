@@ -81,12 +81,13 @@ def shortfalls(document: dict[str, Any]) -> list[str]:
         for family, share in bars["families"].items()
         if family in document["families"]
     }
-    others = {
-        key: document["overall"][key] - sum(numbers[key] for numbers, _ in own.values())
-        for key in ("wrong", "found")
-    }
-    due = [(name, numbers, bars["found"]) for name, numbers in sides.items()]
-    due.append(("all models", others, bars["found"]))
+    due = [
+        (name, _without(numbers, document["cells"].get(name, {}), own), bars["found"])
+        for name, numbers in sides.items()
+    ]
+    due.append(
+        ("all models", _without(document["overall"], document["families"], own), bars["found"])
+    )
     due += [(f"family '{family}'", *pair) for family, pair in own.items()]
     for name, numbers, share in due:
         if numbers["found"] < share * numbers["wrong"]:
@@ -103,6 +104,14 @@ def shortfalls(document: dict[str, Any]) -> list[str]:
     if not overall["wrong"]:
         told.append("no wrong conversion was made: this measures nothing")
     return told
+
+
+def _without(
+    numbers: dict[str, int], families: dict[str, dict[str, int]], left_out: Iterable[str]
+) -> dict[str, int]:
+    """The numbers of wrong and found without those of some families."""
+    parts = [families[family] for family in left_out if family in families]
+    return {key: numbers[key] - sum(part[key] for part in parts) for key in ("wrong", "found")}
 
 
 def percent(part: int, whole: int) -> str:
