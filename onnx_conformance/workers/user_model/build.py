@@ -144,7 +144,8 @@ def _as_array(tensor: Any) -> Any:
 def _torch_weights(torch: Any, module: Any) -> int:
     """How many numbers a call may multiply with: of tables that ids choose from only some rows."""
     kinds = (torch.nn.Embedding, torch.nn.EmbeddingBag)
-    tables, others = set(), set()
+    tables: set[Any] = set()
+    others: set[Any] = set()
     for part in module.modules():
         named = part.parameters(recurse=False)
         (tables if isinstance(part, kinds) else others).update(named)
