@@ -77,7 +77,7 @@ class Tally:
             self.alarms.append({"case": case, "seed": seed, **row})
 
 
-def jobs(seeds: Iterator[int], *, small: bool) -> Iterator[tuple[int, tuple[str, ...]]]:
+def jobs(seeds: Iterator[int], *, small: bool = False) -> Iterator[tuple[int, tuple[str, ...]]]:
     """(seed, options), the costliest first; without an end.
 
     Args:

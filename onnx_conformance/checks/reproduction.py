@@ -13,6 +13,7 @@ import numpy as np
 
 from onnx_conformance.core.budget import NORMS, ULP, Reference, errors
 from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.judgement import Judgement
 from onnx_conformance.core.results import Reproduction
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import Rule
@@ -24,13 +25,15 @@ def unanswered(inputs: Outputs) -> Reproduction:
     return Reproduction(inputs, {"kind": "answers"})
 
 
-def over_budget(
-    inputs: Outputs, reference: Reference, got: Outputs, outputs: Sequence[TensorSpec], rule: Rule
-) -> Reproduction:
-    """The error budget, spelt out: what each sample may err against the oracle."""
+def misjudged(inputs: Outputs, found: Judgement) -> Reproduction:
+    """An answer that is off by too much: allclose, or what each sample may err, spelt out."""
+    reference, rule = found.reference, found.limits.rule
+    if found.limits.measure == "allclose":
+        return not_close(inputs, reference.native, found.outputs, rule)
     with np.errstate(all="ignore"):  # a native answer may hold infinity, which allows anything
-        limits = list(_limits(reference, outputs, rule))
-    return Reproduction(inputs, errors_judge(limits, reference.oracle), reference.oracle, got)
+        limits = list(_limits(reference, found.specs, rule))
+    judge = errors_judge(limits, reference.oracle)
+    return Reproduction(inputs, judge, reference.oracle, found.outputs)
 
 
 def errors_judge(limits: list[dict[str, Any]], oracle: Outputs) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from onnx_conformance.core.domains import Choice, Domain, Integers, Mask, Real
 from onnx_conformance.core.onnx_file import every_graph
+from onnx_conformance.core.plain_outputs import TEXT
 
 # What passes whole numbers on, each as it is.
 MOVES = {
@@ -23,6 +24,11 @@ MOST_HOPS = 40  # nodes between an input and the table that it indexes
 SMALL = {"int8": (-128, 128), "uint8": (0, 256)}
 MOST_COMPARED = 1_000  # above it, only the numbers that are compared with are tried, and one other
 ASSUMED = 10  # whole numbers below this, where nothing in the graph bounds them
+# What of a node's attributes lists the texts that it knows, and what hands texts on.
+KEYS_OF_TEXT = {"keys_strings", "cats_strings", "pool_strings"}
+TEXT_MOVES = {"StringNormalizer", "ArrayFeatureExtractor", "FeatureVectorizer"}
+MOST_TEXTS = 1_000
+UNKNOWN_TEXTS = ("a", "b", "c")
 MASK_WORDS = ("mask",)
 
 
@@ -133,6 +139,28 @@ class Graph:
                         found += [int(v) for v in np.unique(other)]
         return sorted(set(found))
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """The texts that nodes behind an input know: keys, categories, constants compared with."""
+        found: set[str] = set()
+        waiting, seen = [name], {name}
+        while waiting:
+            for node, _ in self._readers.get(waiting.pop(), []):
+                found |= {
+                    text.decode()
+                    for attribute in node.attribute
+                    if attribute.type == onnx.AttributeProto.STRINGS
+                    and attribute.name in KEYS_OF_TEXT
+                    for text in attribute.strings
+                }
+                constants = [self._array(other) for other in node.input]
+                texts = [a for a in constants if a is not None and a.dtype.kind == "O"]
+                found |= {str(text) for array in texts for text in array.flat}
+                if node.op_type in MOVES | TEXT_MOVES:
+                    fresh = set(node.output) - seen
+                    seen |= fresh
+                    waiting += fresh
+        return tuple(sorted(found))[:MOST_TEXTS]
+
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
     return next((a.i for a in node.attribute if a.name == name), default)
@@ -144,6 +172,18 @@ def range_of(graph: Graph, name: str, dtype: str, rank: int) -> Range:
         return Range(Choice((0, 1)), "it is a truth value")
     if np.issubdtype(np.dtype(dtype), np.floating):
         return Range(Real(), "it is a floating number")
+    return (
+        _range_of_text(graph, name) if dtype == TEXT else _range_of_whole(graph, name, dtype, rank)
+    )
+
+
+def _range_of_text(graph: Graph, name: str) -> Range:
+    known = graph.texts(name)
+    why = "the file has these" if known else "nothing in the file names its texts"
+    return Range(Choice(known or UNKNOWN_TEXTS), why, known=bool(known))
+
+
+def _range_of_whole(graph: Graph, name: str, dtype: str, rank: int) -> Range:
     limits = list(graph.bounds(name))
     if limits:
         most, why = min(limits)
@@ -174,7 +214,8 @@ def note_of(path: str, name: str, shape: tuple[int | str, ...], dtype: str, foun
     words = f"input '{name}' ({dtype}) is fed {_domain(found.domain)}: {found.why}"
     if found.known:
         return words
-    spec = f'TensorSpec("{name}", {shape!r}, "{dtype}", domain=Integers(LOW, HIGH))'
+    wanted = 'Choice(("a", "b"))' if dtype == TEXT else "Integers(LOW, HIGH)"
+    spec = f'TensorSpec("{name}", {shape!r}, "{dtype}", domain={wanted})'
     return (
         f"{words}; to say otherwise, register the file with --models-from, as a function that "
         f'returns pathlib.Path("{path}"), with inputs=[{spec}, ...]'
@@ -185,7 +226,9 @@ def _domain(domain: Domain) -> str:
     if isinstance(domain, Integers):
         return f"{domain.low} to {domain.high - 1}"
     if isinstance(domain, Choice):
-        return " or ".join(f"{value:g}" for value in domain.values)
+        return " or ".join(
+            repr(value) if isinstance(value, str) else f"{value:g}" for value in domain.values
+        )
     return "ones, then zeros (a mask)"
 
 
