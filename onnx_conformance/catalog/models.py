@@ -187,6 +187,7 @@ class Pointer:
     member: str
 
     def as_data(self) -> dict[str, str]:
+        """Its fields by name, for results.json."""
         return asdict(self)
 
 

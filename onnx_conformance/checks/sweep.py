@@ -36,6 +36,7 @@ class Judged:
 
     @property
     def got(self) -> Outputs:
+        """The outputs of the answer, which has some."""
         assert self.answer.outputs is not None
         return self.answer.outputs
 

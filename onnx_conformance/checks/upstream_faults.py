@@ -115,13 +115,7 @@ def _entry(where: str, entry: Any) -> UpstreamFault:
     known = {*_TEXTS, *_LISTS, "versions"}
     if not isinstance(entry, dict) or set(entry) - known:
         raise UsageError(f"{where}: must be a mapping with keys among {', '.join(sorted(known))}")
-    for key in _TEXTS:
-        if not isinstance(entry.get(key, ""), str):
-            raise UsageError(f"{where}: '{key}' must be a text")
-    for key in _LISTS:
-        value = entry.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise UsageError(f"{where}: '{key}' must be a list of names")
+    _check_types(where, entry)
     for key in ("fault", "way_round"):
         if len(entry.get(key, "").strip()) < LEAST:
             raise UsageError(f"{where}: '{key}' must have {LEAST} characters or more")
@@ -137,6 +131,16 @@ def _entry(where: str, entry: Any) -> UpstreamFault:
     except (re.error, InvalidSpecifier, AttributeError, TypeError) as error:
         raise UsageError(f"{where}: {error}") from error
     return UpstreamFault(**{**entry, **{key: tuple(entry.get(key, ())) for key in _LISTS}})
+
+
+def _check_types(where: str, entry: dict[str, Any]) -> None:
+    for key in _TEXTS:
+        if not isinstance(entry.get(key, ""), str):
+            raise UsageError(f"{where}: '{key}' must be a text")
+    for key in _LISTS:
+        value = entry.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise UsageError(f"{where}: '{key}' must be a list of names")
 
 
 def explanations_of(subject: Subject, check: str, failure: ConformanceError) -> tuple[str, ...]:

@@ -110,11 +110,10 @@ def judge(
 
 
 def _near_zero(subject: Subject, reference: Reference, share: float) -> bool:
-    """Whether the outputs are so near 0 that float32's error, large beside them, is small all the
-    same: at most ``share`` of what each output is on ordinary inputs.
+    """Whether the outputs are so near 0 that float32's error is at most ``share`` of ordinary ones.
 
-    A norm of equal numbers answers 0 and rounding. An answer within the budget is then known to be
-    0 as well, to that share.
+    Beside outputs that near 0 it is large. A norm of equal numbers answers 0 and rounding; an
+    answer within the budget is then known to be 0 as well, to that share.
     """
     specs = subject.model.judged
     if any(spec.scale != "linear" for spec in specs):
@@ -210,6 +209,7 @@ def evidence_lines(subject: Subject) -> tuple[str, ...]:
 def not_close(
     subject: Subject, name: str, wrong: Mismatch, label: str, rule: Rule, trace: Reproduction
 ) -> CheckResult:
+    """The result of a mismatch under NumPy's rule, ``assert_allclose``."""
     share = 100.0 * wrong.count / wrong.elements
     return failed(
         name,

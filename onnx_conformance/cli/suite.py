@@ -64,11 +64,11 @@ def _written(target: Path) -> int | None:
 
 
 def complaint(said: str) -> str:
-    """What pytest holds against the command line, out of all that it said.
+    r"""What pytest holds against the command line, out of all that it said.
 
-    >>> complaint("ERROR: usage: x [options]\\nx: error: unrecognized arguments: --nope\\n")
+    >>> complaint("ERROR: usage: x [options]\nx: error: unrecognized arguments: --nope\n")
     'unrecognized arguments: --nope'
-    >>> complaint("ERROR: unknown model 'nope'\\n\\n")
+    >>> complaint("ERROR: unknown model 'nope'\n\n")
     "unknown model 'nope'"
     """
     lines = [line.strip() for line in said.splitlines() if line.strip()]

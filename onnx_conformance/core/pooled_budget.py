@@ -162,8 +162,11 @@ def _distances(
 
 
 def wrong_decisions(reference: Reference, got: Outputs, spec: TensorSpec) -> tuple[Rows, int]:
-    """Of an output of whole numbers or truth values: where it is none of native's, and how many
-    places native's own ways leave open."""
+    """Where an output of whole numbers or truth values is none of native's.
+
+    Returns:
+        The wrong rows, and how many places native's own compute modes leave open.
+    """
     found = np.asarray(got[spec.name])
     right = found == reference.oracle[spec.name]
     open_places = np.zeros(found.shape, bool)

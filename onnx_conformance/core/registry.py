@@ -45,6 +45,11 @@ class Registry(Generic[T]):
         return self._records
 
     def register(self, name: str, record: T) -> T:
+        """Add a record under a name.
+
+        Raises:
+            UsageError: the name is taken.
+        """
         if name in self._records:
             raise UsageError(f"{self.kind} '{name}' is registered twice; rename one of them")
         self._records[name] = record
@@ -72,4 +77,5 @@ class Registry(Generic[T]):
         return iter(self.load_all())
 
     def values(self) -> list[T]:
+        """The records in the order in which they were registered."""
         return list(self.load_all().values())

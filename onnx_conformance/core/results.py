@@ -61,6 +61,7 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
+        """Whether the check passed."""
         return self.outcome == "passed" and self.compared > 0
 
     def row(self) -> dict[str, Any]:

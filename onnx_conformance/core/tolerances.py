@@ -125,6 +125,7 @@ class Override:
     line: int
 
     def applies(self, check: str, case: Case, precision: str = "") -> bool:
+        """Whether the override is about this check of this case."""
         facts = {
             "model": case.model,
             "exporter": case.route,

@@ -52,9 +52,11 @@ class NativeTrace:
         return masks
 
     def path(self, place: int) -> Path:
+        """The file of a tensor by its place."""
         return self._folder / self.records[place]["file"]
 
     def array(self, place: int) -> Array:
+        """A tensor by its place."""
         loaded: Array = np.load(self.path(place), mmap_mode="r")
         return loaded
 

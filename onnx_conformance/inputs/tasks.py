@@ -1,8 +1,8 @@
-"""Tasks: real data on which a trained classifier decides, for conversions that round too coarsely
-for an error budget.
+"""Tasks: real data on which a trained classifier decides.
 
-A task's evaluation and calibration samples never come from the same photograph or row. A model
-names its task (``register_model(task="digits")``).
+They judge conversions that round too coarsely for an error budget. A task's evaluation and
+calibration samples never come from the same photograph or row. A model names its task
+(``register_model(task="digits")``).
 """
 
 from __future__ import annotations

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def certify() -> Iterator[Callable[..., Certification]]:
-    """:func:`onnx_conformance.certify`, for tests of an export::
+    """:func:`onnx_conformance.certify`, for tests of an export.
 
-    def test_export(certify):
-        certify(my_model, TensorSpec("x", ("batch", 16))).require()
+    Example::
+
+        def test_export(certify):
+            certify(my_model, TensorSpec("x", ("batch", 16))).require()
     """
     from onnx_conformance.api import certify
     from onnx_conformance.session.worker_pool import WorkerPool

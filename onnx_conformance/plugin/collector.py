@@ -98,6 +98,7 @@ class Collector:
         return None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the outcome of a test."""
         found = _row_of(report)
         if found is None:
             return
@@ -122,6 +123,7 @@ class Collector:
     # -- at its end ----------------------------------------------------------------------
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the reports, and change the exit status where a case is incomplete."""
         if hasattr(self.config, "workerinput"):
             getattr(self.config, "workeroutput")[MEASURED] = self.clock.table()  # noqa: B009
             return
@@ -200,6 +202,7 @@ class Collector:
         return "; ".join(words) or "none of its cases was selected"
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print the matrix and the closing sentence."""
         if self.document is None:
             return
         write = terminalreporter.write_line

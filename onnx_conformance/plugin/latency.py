@@ -47,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test a row of the table."""
     if not metafunc.definition.get_closest_marker("latency"):
         return
     if "timed" in metafunc.fixturenames:

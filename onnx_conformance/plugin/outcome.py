@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unittest
 from collections.abc import Generator
-from typing import cast
+from typing import Never, cast
 
 import pytest
 
@@ -18,6 +18,7 @@ from onnx_conformance.checks.evidence import (
 from onnx_conformance.checks.upstream_faults import explanations_of
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, StageFailure
 from onnx_conformance.core.internal_errors import attempted, internal_error, where
+from onnx_conformance.core.spec import Case
 from onnx_conformance.diagnose.bundle import write_bundle
 from onnx_conformance.diagnose.messages import failure_message, reproduce_command
 from onnx_conformance.perf.gate.outcomes import Undecided
@@ -82,54 +83,70 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     except unittest.SkipTest as skip:  # Hypothesis' own word for a test of which it ran nothing
         raise Red(f"{case.id}: {skip}", str(skip)) from None
     except (ConformanceFailure, StageFailure) as failure:
-        run = pyfuncitem.config.stash[RUN]
-        nodes = operators_of(_subject(pyfuncitem))
-        known = find(run.known_failures, case, check_of(pyfuncitem), nodes)
-        foretold = str(known) if known is not None and known.explains(failure) else ""
-        edge = edge_finding(failure, check_of(pyfuncitem), run.settings.edge_cases, foretold)
-        if edge is not None:
-            collected.amend(edge)
-            _explain(pyfuncitem, failure)
-            pytest.xfail(f"edge finding, which decides nothing: {edge.reason}")
-        if foretold:
-            pyfuncitem.add_marker(pytest.mark.xfail(reason=str(known), raises=KnownRed))
-            raise KnownRed(f"{case.id}: {failure}", str(failure)) from None
-        before = collected.first_report(failure, case, pyfuncitem.nodeid)
-        if before is not None:
-            pytest.skip(f"not reached, as told by {before}: {failure}")
-        command = reproduce_command(run, pyfuncitem.nodeid, case)
-        red = pyfuncitem.config.stash[RED_CASES]
-        red.setdefault(case, check_of(pyfuncitem))
-        divergence = None
-        if isinstance(failure, ConformanceFailure):
-            divergence = pyfuncitem.config.stash[EXPLAINER].explain(failure)
-            collected.amend(failure.result)
-        bundle = None
-        if len(red) <= run.bundles:
-            told = failure
-            bundle = attempted(
-                lambda: write_bundle(run, command, told, divergence), "write a repro bundle"
-            )
-        upstream = _explain(pyfuncitem, failure)
-        message = failure_message(case, failure, command, bundle, upstream)
-        raise Red(message, str(failure)) from None
+        _decide(pyfuncitem, case, failure)
     except Exception as error:
-        reason = internal_error(error, check_of(pyfuncitem))
-        if reason is None:
+        internal = _internal(pyfuncitem, case, error)
+        if internal is None:
             raise
-        collected.begin()  # what it recorded before is no verdict
-        pyfuncitem.config.stash[RED_CASES].setdefault(case, check_of(pyfuncitem))
-        command = reproduce_command(pyfuncitem.config.stash[RUN], pyfuncitem.nodeid, case)
-        lines = [f"{case.id}: {reason}", *where(error), f"reproduce: {command}"]
-        raise Red("\n  ".join(lines), reason) from None
-    unheeded = collected.unheeded
-    if unheeded is not None:
-        reason = f"the test passed over a red check: {unheeded.reason}"
+        raise internal from None
+    if collected.unheeded is not None:
+        reason = f"the test passed over a red check: {collected.unheeded.reason}"
         raise Red(f"{case.id}: {reason}", reason)
     if not collected.recorded:
         reason = "the test ended without evidence: it compared nothing"
         raise Red(f"{case.id}: {reason}", reason)
     return result
+
+
+def _decide(item: pytest.Function, case: Case, failure: ConformanceFailure | StageFailure) -> Never:
+    """A failure is an edge finding, a known one, one that another test told, or red."""
+    run, collected = item.config.stash[RUN], item.config.stash[EVIDENCE]
+    check = check_of(item)
+    known = find(run.known_failures, case, check, operators_of(_subject(item)))
+    foretold = str(known) if known is not None and known.explains(failure) else ""
+    edge = edge_finding(failure, check, run.settings.edge_cases, foretold)
+    if edge is not None:
+        collected.amend(edge)
+        _explain(item, failure)
+        pytest.xfail(f"edge finding, which decides nothing: {edge.reason}")
+    if foretold:
+        item.add_marker(pytest.mark.xfail(reason=str(known), raises=KnownRed))
+        raise KnownRed(f"{case.id}: {failure}", str(failure)) from None
+    before = collected.first_report(failure, case, item.nodeid)
+    if before is not None:
+        pytest.skip(f"not reached, as told by {before}: {failure}")
+    item.config.stash[RED_CASES].setdefault(case, check)
+    raise Red(_red_message(item, case, failure), str(failure)) from None
+
+
+def _red_message(
+    item: pytest.Function, case: Case, failure: ConformanceFailure | StageFailure
+) -> str:
+    """What happened, where it diverges, what is known of it and how to see it again."""
+    run = item.config.stash[RUN]
+    command = reproduce_command(run, item.nodeid, case)
+    divergence = None
+    if isinstance(failure, ConformanceFailure):
+        divergence = item.config.stash[EXPLAINER].explain(failure)
+        item.config.stash[EVIDENCE].amend(failure.result)
+    bundle = None
+    if len(item.config.stash[RED_CASES]) <= run.bundles:
+        bundle = attempted(
+            lambda: write_bundle(run, command, failure, divergence), "write a repro bundle"
+        )
+    return failure_message(case, failure, command, bundle, _explain(item, failure))
+
+
+def _internal(item: pytest.Function, case: Case, error: Exception) -> Red | None:
+    """The red of an error that is the suite's own; None of any other error."""
+    reason = internal_error(error, check_of(item))
+    if reason is None:
+        return None
+    item.config.stash[EVIDENCE].begin()  # what it recorded before is no verdict
+    item.config.stash[RED_CASES].setdefault(case, check_of(item))
+    command = reproduce_command(item.config.stash[RUN], item.nodeid, case)
+    lines = [f"{case.id}: {reason}", *where(error), f"reproduce: {command}"]
+    return Red("\n  ".join(lines), reason)
 
 
 def _subject(item: pytest.Item) -> LiveSubject:

@@ -72,6 +72,7 @@ class SessionInfo:
     work: Work | None = None
 
     def nodes(self, provider: str) -> int:
+        """How many nodes were placed on a provider."""
         return sum(self.placement.get(provider, {}).values())
 
     @property
@@ -160,16 +161,24 @@ class Subject(Protocol):
     graph_level: str
 
     @property
-    def model(self) -> ModelSpec: ...
+    def model(self) -> ModelSpec:
+        """The native model."""
+        ...
 
     @property
-    def artifact(self) -> Artifact: ...
+    def artifact(self) -> Artifact:
+        """The file that is judged."""
+        ...
 
     @property
-    def session(self) -> SessionInfo: ...
+    def session(self) -> SessionInfo:
+        """What the session says of itself."""
+        ...
 
     @property
-    def weights(self) -> NativeWeights: ...
+    def weights(self) -> NativeWeights:
+        """Native's tensors by name."""
+        ...
 
     def reference(self, inputs: Inputs) -> Reference:
         """The oracle, and native's compute modes in the case's class of precision."""
@@ -183,7 +192,9 @@ class Subject(Protocol):
         """Those of several inputs, computed together; native's words where it refuses one."""
         ...
 
-    def native(self, inputs: Inputs) -> Outputs: ...
+    def native(self, inputs: Inputs) -> Outputs:
+        """What native answers in float32."""
+        ...
 
     def native_refusal(self, inputs: Inputs) -> str | None:
         """Why native refuses the inputs, in its own words; None if it answers."""
@@ -202,7 +213,9 @@ class Subject(Protocol):
         """
         ...
 
-    def run(self, inputs: Inputs, repeat: int = 0) -> Answer: ...
+    def run(self, inputs: Inputs, repeat: int = 0) -> Answer:
+        """What the session answers; ``repeat`` counts runs of the same inputs."""
+        ...
 
     def runs(self, input_sets: Sequence[Inputs]) -> list[Answer]:
         """The answers to several inputs, asked for together."""

@@ -157,8 +157,11 @@ def _described(
     seed: int,
     limit: float,
 ) -> tuple[list[ModelSpec], dict[str, str], list[str], dict[str, str]]:
-    """The specs, the files of the user's modules behind them, all names that these register, and
-    why models were refused.
+    """The specs, and what was found beside them.
+
+    Returns:
+        The specs, the files of the user's modules behind them, all names that these register,
+        and why models were refused.
     """
     worker = ProcessWorkerClient(BACKEND)
     try:

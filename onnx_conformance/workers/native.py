@@ -1,9 +1,10 @@
-"""What the native workers share: requests, replicas and weights on disk."""
+"""What a native worker answers, and what the native workers share."""
 
 from __future__ import annotations
 
 import inspect
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_conformance.core.compute_modes import EPSILONS, REPLICAS, compute_mode
+from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import (
     Arrays,
+    Description,
     ModelRequest,
     NativeChanged,
     axes_of,
@@ -22,8 +25,104 @@ from onnx_conformance.core.spec import STATIC_BATCH
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.server import load_object
+from onnx_conformance.workers.timing import Stopwatch, TimedCall
 
 Approximation = dict[str, float]  # function -> how far a runtime may be off, in float32 epsilons
+
+
+class NativeBackend(Stopwatch, ABC):
+    """One framework's worker: a subclass in ``workers/<framework>/backend.py``.
+
+    :class:`onnx_conformance.catalog.frameworks.Framework` names it. ``prepare``, ``run`` and
+    ``timed_call`` every framework has; what else a framework has not raises CapabilityMissing.
+    A backend is made with ``threads``, the number of threads that it may compute with.
+    """
+
+    @abstractmethod
+    def prepare(self, model: ModelRequest, path: str) -> Description:
+        """Build the model, calibrate it if it must be, and write its weights to ``path``.
+
+        Returns:
+            What the judge must know of it. ``path`` (npz) holds an array a tensor by its name.
+        """
+
+    @abstractmethod
+    def run(
+        self,
+        model: ModelRequest,
+        weights: str,
+        precision: str,
+        input_sets: list[Arrays],
+        approximation: Approximation | None = None,
+    ) -> list[Arrays]:
+        """The outputs by name of each set of inputs, in inference mode.
+
+        Args:
+            weights: the file that ``prepare`` wrote.
+            precision: the name of a compute mode (:mod:`onnx_conformance.core.compute_modes`).
+            approximation: the liberties of a replica; without them it differs in weights alone.
+
+        Raises:
+            CapabilityMissing: a device is named that this framework has not here.
+        """
+
+    @abstractmethod
+    def timed_call(
+        self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
+    ) -> TimedCall:
+        """The inference to be timed, in one of the forms of the framework's record."""
+
+    def influence(
+        self,
+        model: ModelRequest,
+        weights: str,
+        names: list[str],
+        input_sets: list[Arrays],
+        least: float,
+    ) -> dict[str, float]:
+        """Which share of each tensor's elements moves the outputs on these inputs.
+
+        Args:
+            names: tensors of the weights.
+            least: the smallest effect that counts, relative to the outputs.
+        """
+        raise CapabilityMissing(f"{self._title} has no gradients of the weights")
+
+    def export(
+        self,
+        model: ModelRequest,
+        weights: str,
+        function: str,
+        opset: int,
+        options: dict[str, bool],
+        path: str,
+    ) -> None:
+        """Export the float32 model to ``path`` by the exporter's ``function`` (module:name).
+
+        Raises:
+            NativeChanged: native answers otherwise after the export.
+        """
+        raise CapabilityMissing(f"{self._title} is not exported")
+
+    def trace(
+        self,
+        model: ModelRequest,
+        weights: str,
+        precisions: list[str],
+        inputs: Arrays,
+        folder: str,
+        approximation: Approximation | None = None,
+    ) -> list[Any]:
+        """Every intermediate tensor in the first of the precisions, written to ``folder``.
+
+        Returns:
+            A record a tensor; the further precisions are compared with the first.
+        """
+        raise CapabilityMissing(f"{self._title} shows no intermediate tensors")
+
+    @property
+    def _title(self) -> str:
+        return type(self).__name__.removesuffix("Backend")
 
 
 def refuse_change(before: list[Arrays], after: list[Arrays]) -> None:
@@ -93,3 +192,8 @@ def named_outputs(request: ModelRequest, results: Iterable[NDArray[Any]]) -> Arr
             f"its spec names {len(request['outputs'])}: {request['outputs']}"
         )
     return dict(zip(request["outputs"], found, strict=True))
+
+
+def input_names(model: ModelRequest) -> list[str]:
+    """What the spec calls the model's inputs, in order."""
+    return [name for name, _, _ in model["inputs"]]

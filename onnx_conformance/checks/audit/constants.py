@@ -47,6 +47,7 @@ class Kernel(NamedTuple):
 
     @property
     def size(self) -> int:
+        """How many elements it has."""
         return int(self.values.size)
 
 

@@ -39,6 +39,7 @@ class WeightMatch:
 
     @property
     def mismatched(self) -> int:
+        """How many elements are off."""
         return self.measure.mismatched if self.measure else 0
 
     def finding(self, native: str, array: Array) -> Finding:

@@ -28,18 +28,21 @@ from onnx_conformance.workers.keras.introspect import (
     build_float64,
     public_names,
 )
+from onnx_conformance.workers.keras.private import self_test
 from onnx_conformance.workers.native import (
     Approximation,
+    NativeBackend,
     example,
+    input_names,
     named_outputs,
     perturbed,
     refuse_change,
 )
 from onnx_conformance.workers.server import load_object
-from onnx_conformance.workers.timing import Stopwatch, TimedCall
+from onnx_conformance.workers.timing import TimedCall
 
 
-class KerasBackend(Stopwatch):
+class KerasBackend(NativeBackend):
     """Keeps one model at a time: a float32 one, whose weights replicas borrow, and a float64 one.
 
     The forward pass is a ``tf.function`` with a symbolic batch: on MobileNetV2 its trace costs
@@ -50,12 +53,13 @@ class KerasBackend(Stopwatch):
         tf.config.set_visible_devices([], "GPU")
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
+        self_test()
         self._key: tuple[str, str] | None = None
         self._natives: dict[str, Native] = {}
         self._arrays: dict[str, Arrays] = {}
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
-        """Build and calibrate the model and write its weights to ``path`` (npz)."""
+        """Also what the model computes of its variables alone."""
         self._hold(None)
         native = build_float32(model)
         if must_calibrate(model):
@@ -86,15 +90,7 @@ class KerasBackend(Stopwatch):
         input_sets: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
-        """Outputs of each of the inputs, in inference mode.
-
-        Args:
-            precision: the name of a compute mode (:mod:`onnx_conformance.core.compute_modes`).
-            approximation: the liberties of a replica; without them it differs in weights alone.
-
-        Raises:
-            CapabilityMissing: a device is named; this worker computes on the processor.
-        """
+        """On the processor alone, as a traced function without TensorFlow's rewriting."""
         known = compute_mode(precision)
         if known.device:
             raise CapabilityMissing(f"Keras is run on the processor, not on {known.device}")
@@ -110,7 +106,7 @@ class KerasBackend(Stopwatch):
         input_sets: list[Arrays],
         least: float,
     ) -> dict[str, float]:
-        """Which share of each variable's elements moves the outputs on these inputs."""
+        """By gradients: see :mod:`.influence`."""
         from onnx_conformance.workers.keras.influence import influence
 
         native = self._variant(model, weights, "float32")
@@ -129,11 +125,7 @@ class KerasBackend(Stopwatch):
         options: dict[str, bool],
         path: str,
     ) -> None:
-        """Export the float32 model to ``path`` by the exporter's function.
-
-        Raises:
-            NativeChanged: native answers otherwise after the export.
-        """
+        """Of the model itself: Keras copies none."""
         native = self._variant(model, weights, "float32")
         input_sets = [example(model)]
         before = self.run(model, weights, "float32", input_sets)
@@ -144,7 +136,7 @@ class KerasBackend(Stopwatch):
     def timed_call(
         self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
     ) -> TimedCall:
-        """The native model's inference to be timed: see :mod:`.timing`."""
+        """See :mod:`.timing`."""
         from onnx_conformance.workers.keras.timing import make_timed_call
 
         return make_timed_call(form, self._variant(model, weights, "float32").model, model, inputs)
@@ -157,13 +149,13 @@ class KerasBackend(Stopwatch):
         inputs: Arrays,
         folder: str,
         approximation: Approximation | None = None,
-    ) -> Any:
-        """Every intermediate tensor: see :mod:`onnx_conformance.workers.keras.trace`."""
+    ) -> list[Any]:
+        """See :mod:`.trace`."""
         from onnx_conformance.workers.keras.trace import trace
 
         natives = (self._variant(model, weights, precision) for precision in precisions)
         with _graph_as_written():
-            return trace(natives, inputs, [name for name, _, _ in model["inputs"]], Path(folder))
+            return trace(natives, inputs, input_names(model), Path(folder))
 
     def _variant(self, model: ModelRequest, weights: str, precision: str) -> Native:
         if self._key != (model["name"], weights):

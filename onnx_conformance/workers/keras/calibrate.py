@@ -17,7 +17,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from onnx_conformance.inputs.recipes import calibration_batch
-from onnx_conformance.workers.keras.introspect import layers_of
+from onnx_conformance.workers.keras.private import layers_of, sources_of
 
 BATCHES, BATCH_SIZE = 3, 8
 LOGIT_STD = 2.0
@@ -89,9 +89,7 @@ def _ends_in(graph: Any) -> list[Any]:
     depth: dict[Any, int] = {}
     ends = []
     for operation in graph.operations:  # in topological order
-        sources = [
-            parent.operation for node in operation._inbound_nodes for parent in node.parent_nodes
-        ]
+        sources = sources_of(operation)
         depth[operation] = 1 + max((depth.get(source, 0) for source in sources), default=0)
         norms = [source for source in sources if isinstance(source, _NORM)]
         if norms and type(operation).__name__ == "Add":  # the layer, or the operator +

@@ -18,6 +18,7 @@ from onnx_conformance.core.native_request import (
 )
 from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, sizes_of
 from onnx_conformance.workers.keras.float64 import with_kernels
+from onnx_conformance.workers.keras.private import layers_of
 from onnx_conformance.workers.native import Approximation, build
 
 
@@ -197,8 +198,3 @@ def public_names(model: Any) -> list[str]:
     sides = (getattr(model, "inputs", None) or []) + (getattr(model, "outputs", None) or [])
     parts = [model, *layers_of(model), *sides]
     return sorted({part.name for part in parts})
-
-
-def layers_of(model: Any) -> list[Any]:
-    """Every layer of the model at any depth; ``model.layers`` stops at nested models."""
-    return list(model._flatten_layers(include_self=False))

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from onnx_conformance.core.traces import Array, NativeTraced, measure_noise_floors, save, short_path
+from onnx_conformance.workers.keras.private import layers_of
 
 _KERAS = tuple(str(Path(at).parent) for at in (tf.__file__, keras.__file__))
 _WORKERS = str(Path(__file__).parents[1])
@@ -87,7 +88,7 @@ def _alive(inputs: Sequence[Any]) -> list[Any]:
 def _describe(
     native: Native, tensors: list[Any], arrays: list[Array], names: list[str], folder: Path
 ) -> list[NativeTraced]:
-    layers = {layer.name for layer in native.model._flatten_layers(include_self=False)}
+    layers = {layer.name for layer in layers_of(native.model)}
     places: dict[str, list[int]] = {}
     records: list[Any] = []
     for place, (tensor, array) in enumerate(zip(tensors, arrays, strict=True)):

@@ -68,6 +68,7 @@ class Disagreement:
 
     @property
     def operator(self) -> Operator:
+        """Domain and type of the node."""
         return domain_of(self.node), self.node.op_type
 
     @property

@@ -22,7 +22,13 @@ from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
 from onnx_conformance.workers.liberties import Liberties
-from onnx_conformance.workers.native import Approximation, build, named_outputs
+from onnx_conformance.workers.native import (
+    Approximation,
+    NativeBackend,
+    build,
+    input_names,
+    named_outputs,
+)
 from onnx_conformance.workers.onnx.agreement import Oracle, find_oracle
 from onnx_conformance.workers.onnx.approximations import approximate
 from onnx_conformance.workers.onnx.constants import constants_of
@@ -34,10 +40,10 @@ from onnx_conformance.workers.onnx.weights import (
     round_otherwise,
     unused_of,
 )
-from onnx_conformance.workers.timing import Stopwatch, TimedCall
+from onnx_conformance.workers.timing import TimedCall
 
 
-class OnnxBackend(Stopwatch):
+class OnnxBackend(NativeBackend):
     """Keeps one file at a time, opened at each precision that was asked for."""
 
     def __init__(self, threads: int) -> None:
@@ -67,18 +73,18 @@ class OnnxBackend(Stopwatch):
         weights: str,
         precision: str,
         input_sets: list[Arrays],
-        approximation: Any = None,
+        approximation: Approximation | None = None,
     ) -> list[Arrays]:
-        """Outputs of each of the inputs."""
+        """In float32 by ONNX Runtime, in float64 by ``onnx.reference``."""
         compute_mode = self._compute_mode(model, precision, approximation)
         return [named_outputs(model, compute_mode(inputs)) for inputs in input_sets]
 
     def timed_call(
         self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
     ) -> TimedCall:
-        """The file's inference to be timed, as it is written."""
+        """As it is written, without graph optimisation."""
         compute_mode = self._compute_mode(model, "float32")
-        arrays = {name: np.array(inputs[name]) for name, _, _ in model["inputs"]}
+        arrays = {name: np.array(inputs[name]) for name in input_names(model)}
         return TimedCall(lambda: compute_mode(arrays), lambda result: named_outputs(model, result))
 
     def trace(
@@ -88,9 +94,9 @@ class OnnxBackend(Stopwatch):
         precisions: list[str],
         inputs: Arrays,
         folder: str,
-        approximation: Any = None,
+        approximation: Approximation | None = None,
     ) -> list[Any]:
-        """Every intermediate tensor: see :mod:`onnx_conformance.workers.onnx.trace`."""
+        """See :mod:`.trace`."""
         from onnx_conformance.workers.onnx.trace import trace
 
         path, by_runtime = self._file(model), _operators(model)

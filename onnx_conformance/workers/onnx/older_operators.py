@@ -75,18 +75,21 @@ def _shifted(rows: Array) -> Array:
 
 
 def softmax_1(x: Array, axis: int = 1) -> Array:
+    """Softmax before opset 13: over all axes from ``axis`` on."""
     powers = np.exp(_shifted(_as_matrix(x, axis)))
     result: Array = (powers / powers.sum(axis=1, keepdims=True)).reshape(x.shape)
     return result
 
 
 def log_softmax_1(x: Array, axis: int = 1) -> Array:
+    """LogSoftmax before opset 13: over all axes from ``axis`` on."""
     shifted = _shifted(_as_matrix(x, axis))
     result: Array = (shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))).reshape(x.shape)
     return result
 
 
 def hardmax_1(x: Array, axis: int = 1) -> Array:
+    """Hardmax before opset 13: over all axes from ``axis`` on."""
     rows = _as_matrix(x, axis)
     chosen = np.zeros_like(rows)
     if rows.size:
@@ -137,6 +140,7 @@ def group_normalization_18(
 
 
 def mean_variance_normalization(x: Array, axes: Sequence[int] = (0, 2, 3)) -> Array:
+    """With the 1e-9 of the operator's definition beside the deviation."""
     centred = x - x.mean(axis=tuple(axes), keepdims=True)
     deviation = np.sqrt((centred**2).mean(axis=tuple(axes), keepdims=True))
     result: Array = centred / (deviation + 1e-9)
@@ -160,6 +164,7 @@ def skip_layer_normalization(
     bias: Array | None = None,
     epsilon: float = 1e-12,
 ) -> tuple[Array, ...]:
+    """``com.microsoft``: LayerNormalization of a sum, which is its fourth output."""
     total = x + skip + (0 if bias is None else bias)
     mean = total.mean(axis=-1, keepdims=True)
     variance = ((total - mean) ** 2).mean(axis=-1, keepdims=True)
@@ -175,11 +180,13 @@ def _erf(x: Array) -> Array:
 
 
 def gelu(x: Array) -> Array:
+    """By the error function."""
     result: Array = x * (1 + _erf(x / math.sqrt(2))) / 2
     return result
 
 
 def bias_gelu(x: Array, bias: Array) -> Array:
+    """``com.microsoft``: of a sum."""
     return gelu(x + bias)
 
 
@@ -191,6 +198,7 @@ def fast_gelu(x: Array, bias: Array | None = None) -> Array:
 
 
 def quick_gelu(x: Array, alpha: float = 1.702) -> Array:
+    """``com.microsoft``: by the logistic function."""
     with np.errstate(over="ignore"):
         result: Array = x / (1 + np.exp(-alpha * x))
     return result
@@ -199,6 +207,7 @@ def quick_gelu(x: Array, alpha: float = 1.702) -> Array:
 def fused_matmul(
     a: Array, b: Array, alpha: float = 1.0, transA: int = 0, transB: int = 0, **others: int
 ) -> Array:
+    """``com.microsoft``: a scaled MatMul of transposed operands."""
     if any(others.values()):
         raise NotImplementedError("FusedMatMul with transposed batches")
     left = a.swapaxes(-1, -2) if transA and a.ndim > 1 else a

@@ -188,6 +188,8 @@ def rnn(
     hidden: Array | None = None,
     **attributes: Any,
 ) -> tuple[Array, ...]:
+    """The operator RNN of one layer, one or two directions."""
+
     def step(cell: Cell, x: Array, carried: tuple[Array, ...]) -> tuple[Array, ...]:
         total = x @ cell.w.T + carried[0] @ cell.r.T + cell.bias_w + cell.bias_r
         return (cell.activations[0](cell.bounded(total)),)

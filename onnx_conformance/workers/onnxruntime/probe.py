@@ -58,10 +58,12 @@ def amd() -> str:
 
 
 def apple() -> str:
+    """A Mac."""
     return "" if platform.system() == "Darwin" else f"this is {platform.system()}, not macOS"
 
 
 def windows() -> str:
+    """A Windows."""
     return "" if platform.system() == "Windows" else f"this is {platform.system()}, not Windows"
 
 

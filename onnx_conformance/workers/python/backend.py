@@ -10,11 +10,17 @@ from numpy.typing import NDArray
 
 from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
 from onnx_conformance.workers.calls import Call, call_of
-from onnx_conformance.workers.native import build, named_outputs
-from onnx_conformance.workers.timing import Stopwatch, TimedCall
+from onnx_conformance.workers.native import (
+    Approximation,
+    NativeBackend,
+    build,
+    input_names,
+    named_outputs,
+)
+from onnx_conformance.workers.timing import TimedCall
 
 
-class PythonBackend(Stopwatch):
+class PythonBackend(NativeBackend):
     """Calls a function; it has no weights that anybody could look at."""
 
     def __init__(self, threads: int) -> None:
@@ -31,20 +37,16 @@ class PythonBackend(Stopwatch):
         weights: str,
         precision: str,
         input_sets: list[Arrays],
-        approximation: Any = None,
+        approximation: Approximation | None = None,
     ) -> list[Arrays]:
-        """Outputs of each of the inputs.
-
-        Raises:
-            ValueError: another precision than float32 is asked for.
-        """
+        """Raises ValueError: another precision than float32 is asked for."""
         if precision != "float32":
             raise ValueError(f"a plain callable is not computed in {precision}")
         function, call = self._function(model), self._call(model)
         return [
             named_outputs(
                 model,
-                flat_arrays(call(function, [np.array(inputs[n]) for n, _, _ in model["inputs"]])),
+                flat_arrays(call(function, [np.array(inputs[n]) for n in input_names(model)])),
             )
             for inputs in input_sets
         ]
@@ -52,15 +54,15 @@ class PythonBackend(Stopwatch):
     def timed_call(
         self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
     ) -> TimedCall:
-        """The call to be timed."""
+        """The call of the function."""
         function, call = self._function(model), self._call(model)
-        arrays = [np.array(inputs[name]) for name, _, _ in model["inputs"]]
+        arrays = [np.array(inputs[name]) for name in input_names(model)]
         return TimedCall(
             lambda: call(function, arrays), lambda result: named_outputs(model, flat_arrays(result))
         )
 
     def _call(self, model: ModelRequest) -> Call:
-        return call_of(self._function(model), [name for name, _, _ in model["inputs"]])
+        return call_of(self._function(model), input_names(model))
 
     def _function(self, model: ModelRequest) -> Any:
         if self._held is None or self._held[0] != model["builder"]:

@@ -30,14 +30,16 @@ from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.workers.liberties import STORED
 from onnx_conformance.workers.native import (
     Approximation,
+    NativeBackend,
     build,
     example,
+    input_names,
     named_outputs,
     perturbed,
     refuse_change,
 )
 from onnx_conformance.workers.server import load_object
-from onnx_conformance.workers.timing import Stopwatch, TimedCall
+from onnx_conformance.workers.timing import TimedCall
 from onnx_conformance.workers.torch.calls import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.float64 import in_float64
@@ -51,6 +53,7 @@ from onnx_conformance.workers.torch.precision import (
     narrowed_input,
     require,
 )
+from onnx_conformance.workers.torch.private import self_test
 
 if TYPE_CHECKING:
     from onnx_conformance.workers.torch.preprocessing import PreprocessingRequest
@@ -66,17 +69,18 @@ UNLIKE = (
 )
 
 
-class TorchBackend(Stopwatch):
+class TorchBackend(NativeBackend):
     """Keeps one model at a time, and of its variants (precisions, replicas) the last."""
 
     def __init__(self, threads: int) -> None:
+        self_test()
         torch.set_num_threads(threads)
         self._key: tuple[str, str] | None = None
         self._variants: dict[str, torch.nn.Module] = {}
         self._choosing: set[str] = set()  # models that may answer positions
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
-        """Build and calibrate the model and write its weights to ``path`` (npz)."""
+        """Also what the module computes of its parameters alone, and which of them idle."""
         torch.manual_seed(model["seed"])
         module = checked(build(model)).eval()
         names = list(inspect.signature(module.forward).parameters)
@@ -109,17 +113,10 @@ class TorchBackend(Stopwatch):
         input_sets: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
-        """Outputs of each of the inputs, in eval mode and without gradients.
+        """In eval mode and without gradients.
 
         Beside an output that is positions stands what they were chosen from
         (:mod:`onnx_conformance.core.ties`).
-
-        Args:
-            precision: the name of a compute mode (:mod:`onnx_conformance.core.compute_modes`).
-            approximation: the liberties of a replica; without them it differs in weights alone.
-
-        Raises:
-            CapabilityMissing: a device is named that torch has not.
         """
         module, known = self._variant(model, weights, precision), compute_mode(precision)
 
@@ -137,7 +134,7 @@ class TorchBackend(Stopwatch):
         input_sets: list[Arrays],
         least: float,
     ) -> dict[str, float]:
-        """Which share of each tensor's elements moves the outputs on these inputs."""
+        """By gradients: see :mod:`.influence`."""
         from onnx_conformance.workers.torch.influence import influence
 
         module = self._copied(model, weights)
@@ -152,11 +149,7 @@ class TorchBackend(Stopwatch):
         options: dict[str, bool],
         path: str,
     ) -> None:
-        """Export a copy of the float32 model to ``path`` by the exporter's function.
-
-        Raises:
-            NativeChanged: native answers otherwise after the export.
-        """
+        """Of a copy of the model."""
         module = self._copied(model, weights)
         input_sets = [example(model)]
         before = self.run(model, weights, "float32", input_sets)
@@ -175,7 +168,7 @@ class TorchBackend(Stopwatch):
     def timed_call(
         self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
     ) -> TimedCall:
-        """The native model's inference to be timed: see :mod:`.timing`."""
+        """See :mod:`.timing`."""
         from onnx_conformance.workers.torch.timing import make_timed_call
 
         return make_timed_call(form, self._variant(model, weights, "float32"), model, inputs)
@@ -189,19 +182,15 @@ class TorchBackend(Stopwatch):
         folder: str,
         approximation: Approximation | None = None,
     ) -> list[Any]:
-        """Every intermediate tensor: see :mod:`onnx_conformance.workers.torch.trace`."""
+        """See :mod:`.trace`."""
         from onnx_conformance.workers.torch.trace import trace
 
-        self.run(
-            model, weights, FLOAT32, [inputs]
-        )  # which loads torch's compiler, if anything does
+        # A first run loads torch's compiler, if anything does.
+        self.run(model, weights, FLOAT32, [inputs])
 
         def modules() -> Iterator[torch.nn.Module]:
-            for precision in precisions:
-                with (
-                    eagerly(),
-                    _computing(compute_mode(precision), approximation),
-                ):  # while it is run
+            for precision in precisions:  # each in its compute mode while it is run
+                with eagerly(), _computing(compute_mode(precision), approximation):
                     yield self._variant(model, weights, precision)
 
         return trace(modules(), inputs, input_names(model), Path(folder))
@@ -232,8 +221,10 @@ class TorchBackend(Stopwatch):
         return narrowed(module, known.precision) if known.precision in STORED else module
 
     def _copied(self, model: ModelRequest, weights: str) -> torch.nn.Module:
-        """Another module with native's weights: a copy, or built anew where it has parts that
-        cannot be copied, such as a lock or an open file."""
+        """Another module with native's weights.
+
+        A copy, or built anew where it has parts that cannot be copied: a lock, an open file.
+        """
         try:
             return copied(self._variant(model, weights, "float32"))
         except (TypeError, RuntimeError, NotImplementedError):
@@ -310,14 +301,9 @@ def checked(module: Any) -> torch.nn.Module:
     return module
 
 
-def input_names(model: ModelRequest) -> list[str]:
-    """What the spec calls the model's inputs, in order."""
-    return [name for name, _, _ in model["inputs"]]
-
-
 def as_tensors(model: ModelRequest, inputs: Arrays) -> tuple[torch.Tensor, ...]:
     """The inputs in the order of the model's inputs."""
-    return tuple(torch.from_numpy(np.array(inputs[name])) for name, _, _ in model["inputs"])
+    return tuple(torch.from_numpy(np.array(inputs[name])) for name in input_names(model))
 
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:

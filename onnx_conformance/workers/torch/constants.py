@@ -11,11 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch._decomp import decomposition_table
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnx_conformance.core.native_constants import ConstantRecord, Values
+from onnx_conformance.workers.torch.private import (
+    arguments_of,
+    decomposition_table,
+    modes_disabled,
+    tree_leaves,
+    tree_map,
+    writes,
+)
 
 _FED = -1  # the place of what depends on an input
 _NORMS = {"native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "miopen_batch_norm"}
@@ -110,7 +117,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
                     result = module(*example)
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
-        self._use(_tensors(torch.utils._pytree.tree_leaves(result)))
+        self._use(_tensors(tree_leaves(result)))
 
     def idle(self) -> set[str]:
         """The native tensors of which nothing is used."""
@@ -216,7 +223,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
             self._exact.pop(tensor, None)
             self._places[tensor] = self._add(_Node(self._name(name), sources))
             self._value(self._places[tensor], tensor)
-        if _writes(func):
+        if writes(func):
             return
         exact = self._shadows(func, args, kwargs, made)
         steps: list[torch.Tensor] | None = None
@@ -258,7 +265,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
     def _steps(self, func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
         """What an operator's own steps end in: exporters write some of them out."""
         steps: Callable[..., Any] | None = decomposition_table.get(func)
-        if steps is None or self._within or _writes(func):
+        if steps is None or self._within or writes(func):
             return []
         self._within += 1
         try:
@@ -296,7 +303,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         self, func: Any, args: Any, kwargs: Any, made: list[torch.Tensor]
     ) -> Callable[[int], Any]:
         """How to compute an operator's results in float64; only what is asked for is computed."""
-        if not self._keep or _writes(func):
+        if not self._keep or writes(func):
             return lambda order: made[order].detach().double().clone()
         cache: list[list[torch.Tensor]] = []
 
@@ -315,30 +322,26 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
                 return self._double(value)
             return torch.float64 if value is torch.float32 else value
 
-        args, kwargs = torch.utils._pytree.tree_map(widened, (args, kwargs))
+        args, kwargs = tree_map(widened, (args, kwargs))
         try:
-            with torch.utils._python_dispatch._disable_current_modes():
+            with modes_disabled():
                 return _tensors(func(*args, **kwargs))
         except _ERRORS:
             return []
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
-    leaves = torch.utils._pytree.tree_leaves(value)
+    leaves = tree_leaves(value)
     return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-
-
-def _writes(func: Any) -> bool:
-    return bool(func._schema.is_mutable)
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
     """The arguments that an operator overwrites."""
-    if not _writes(func):
+    if not writes(func):
         return []
     found: list[torch.Tensor] = []
-    for place, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is None or not argument.alias_info.is_write:
+    for place, argument in enumerate(arguments_of(func)):
+        if not argument.written:
             continue
         value = args[place] if place < len(args) else kwargs.get(argument.name)
         found += _tensors(value)
@@ -347,7 +350,7 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
 
 def _takes_statistics(func: Any, args: Any, kwargs: Any) -> bool:
     """Whether a normalisation is told to compute its statistics of the batch."""
-    for place, argument in enumerate(func._schema.arguments):
+    for place, argument in enumerate(arguments_of(func)):
         if argument.name == "training":
             return bool(args[place] if place < len(args) else kwargs.get("training", False))
     return False

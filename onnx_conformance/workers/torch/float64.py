@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map
 
 from onnx_conformance.workers.torch.modes import OperatorMode
+from onnx_conformance.workers.torch.private import arguments_of, tree_map
 
 # Operators whose dtype argument reads the same bits anew instead of casting numbers.
 REINTERPRETING = {"view"}
@@ -43,14 +43,16 @@ class Widening(OperatorMode):  # type: ignore[no-untyped-call] # of the base
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func.overloadpacket.__name__ in REINTERPRETING:
             return func(*args, **kwargs)
-        written = [bool(a.alias_info and a.alias_info.is_write) for a in func._schema.arguments]
+        arguments = arguments_of(func)
         wide = [
-            value if place < len(written) and written[place] else tree_map(_widened, value)
+            value
+            if place < len(arguments) and arguments[place].written
+            else tree_map(_widened, value)
             for place, value in enumerate(args)
         ]
-        named = {a.name: w for a, w in zip(func._schema.arguments, written, strict=True)}
+        written = {argument.name for argument in arguments if argument.written}
         rest = {
-            name: value if named.get(name) else tree_map(_widened, value)
+            name: value if name in written else tree_map(_widened, value)
             for name, value in kwargs.items()
         }
         return func(*wide, **rest)

@@ -13,14 +13,18 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
-from torch._ops import HigherOrderOperator
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from onnx_conformance.workers.torch.private import (
+    CPU_KERNELS,
+    HigherOrderOperator,
+    TorchDispatchMode,
+    tree_leaves,
+)
 
 T = TypeVar("T")
 
 # Operators of other namespaces are compositions: torch.library.custom_op, torchvision.
 BUILT_IN = {"aten", "prim", "prims"}
-KERNELS = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
 
 
 class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
@@ -39,7 +43,7 @@ class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the
             return call_higher_order(self, func, args, kwargs)
         if func.namespace not in BUILT_IN:
             with self:
-                return func.redispatch(KERNELS, *args, **kwargs)
+                return func.redispatch(CPU_KERNELS, *args, **kwargs)
         return self.compute(func, args, kwargs)
 
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -111,7 +115,7 @@ def copied(module: torch.nn.Module) -> torch.nn.Module:
     """
     memo: dict[int, Any] = {}
     for part in module.modules():
-        for leaf in torch.utils._pytree.tree_leaves(list(vars(part).values())):
+        for leaf in tree_leaves(list(vars(part).values())):
             if isinstance(leaf, torch.Tensor) and not leaf.is_leaf:
                 memo[id(leaf)] = leaf.detach().clone()
     return copy.deepcopy(module, memo)

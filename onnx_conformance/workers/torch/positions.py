@@ -11,6 +11,7 @@ from onnx_conformance.core.native_request import Arrays
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT, layout
 from onnx_conformance.workers.torch.modes import OperatorMode
 from onnx_conformance.workers.torch.precision import array_of
+from onnx_conformance.workers.torch.private import arguments_of, writes
 
 # Operator -> which of its results are positions, and the place of its ``dim`` argument.
 CHOOSING = {
@@ -26,8 +27,10 @@ SAME = {
 
 
 class Choosing(OperatorMode):  # type: ignore[no-untyped-call] # of the base
-    """Within it the operators that answer positions are written down, and what follows from them
-    without a change of order."""
+    """Within it the operators that answer positions are written down.
+
+    So is what follows from them without a change of order.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +39,7 @@ class Choosing(OperatorMode):  # type: ignore[no-untyped-call] # of the base
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = func(*args, **kwargs)
         name = func.overloadpacket.__name__
-        if name in CHOOSING and args and not func._schema.is_mutable:
+        if name in CHOOSING and args and not writes(func):
             self._note(name, func, args, kwargs, result)
         elif name in SAME and args and isinstance(result, torch.Tensor):
             source = args[0]
@@ -46,7 +49,7 @@ class Choosing(OperatorMode):  # type: ignore[no-untyped-call] # of the base
 
     def _note(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         which, place = CHOOSING[name]
-        labels = [argument.name for argument in func._schema.arguments]
+        labels = [argument.name for argument in arguments_of(func)]
         given = {**dict(zip(labels, args, strict=False)), **kwargs}
         numbers, axis = args[0], given.get("dim", -1 if name in LAST else None)
         tupled = isinstance(result, tuple)
@@ -85,7 +88,7 @@ def first_of_equals(name: str, func: Any, args: Any, kwargs: Any) -> Any:
     torch leaves open which one it takes; a replica of native takes the first. None where the
     operator has no position to choose, and of numbers that are no numbers.
     """
-    labels = [argument.name for argument in func._schema.arguments]
+    labels = [argument.name for argument in arguments_of(func)]
     given = {**dict(zip(labels, args, strict=False)), **kwargs}
     x, axis = args[0], given.get("dim", -1 if name in LAST else None)
     if axis is None or not x.dim() or not x.numel() or bool(x.isnan().any()):

@@ -14,6 +14,7 @@ from onnx_conformance.core.compute_modes import ComputeMode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.workers.liberties import STORED, TF32, eleven_bits
 from onnx_conformance.workers.torch.modes import OperatorMode
+from onnx_conformance.workers.torch.private import tree_leaves, tree_map, writes
 
 CUDA = "cuda"
 TYPES = {name: getattr(torch, name) for name in STORED}
@@ -120,7 +121,7 @@ class TorchRounding(OperatorMode):  # type: ignore[no-untyped-call] # of the bas
                 _each(given, _narrowing(self._type, _handed_on(func, args, kwargs)))
             return given
         if name in PRODUCTS:
-            args = torch.utils._pytree.tree_map(_operand, args)
+            args = tree_map(_operand, args)
         return func(*args, **kwargs)
 
 
@@ -157,9 +158,9 @@ def _handed_on(func: Any, args: Any, kwargs: Any) -> set[int]:
     ``broadcast_tensors``). To round that in place would round a constant that the model shares
     with native and its oracle, and of an expanded tensor torch refuses it.
     """
-    if func._schema.is_mutable:  # what it writes is its result
+    if writes(func):  # what it writes is its result
         return set()
-    given = torch.utils._pytree.tree_leaves((args, kwargs))
+    given = tree_leaves((args, kwargs))
     return {_memory(leaf) for leaf in given if isinstance(leaf, torch.Tensor)}
 
 

@@ -12,6 +12,7 @@ from onnx_conformance.workers.liberties import Liberties
 from onnx_conformance.workers.native import Approximation
 from onnx_conformance.workers.torch.modes import OperatorMode
 from onnx_conformance.workers.torch.positions import CHOOSING, first_of_equals
+from onnx_conformance.workers.torch.private import writes
 from onnx_conformance.workers.torch.sums import SUMS
 
 # Operators that hide others while no gradients are recorded.
@@ -25,10 +26,10 @@ Erring = Callable[[Liberties, torch.Tensor, torch.Tensor, tuple[Any, ...], dict[
 
 
 class TorchLiberties(OperatorMode):  # type: ignore[no-untyped-call] # of the base
-    """Within it, float32 sums add in another order, approximated functions err, and among equal
-    numbers the first is chosen.
+    """Within it float32 computes as another runtime may.
 
-    Every other operator gives bit for bit what it gives outside.
+    Sums add in another order, approximated functions err, and among equal numbers the first is
+    chosen. Every other operator gives bit for bit what it gives outside.
     """
 
     def __init__(self, approximation: Approximation, replica: str) -> None:
@@ -45,10 +46,10 @@ class TorchLiberties(OperatorMode):  # type: ignore[no-untyped-call] # of the ba
                 return result
         if not args or not isinstance(args[0], torch.Tensor) or args[0].dtype != torch.float32:
             return func(*args, **kwargs)
-        if label in SUMS and not func._schema.is_mutable:
+        if label in SUMS and not writes(func):
             result = SUMS[label](*args, **kwargs)
             return func(*args, **kwargs) if result is None else result
-        if label in CHOOSING and not func._schema.is_mutable:
+        if label in CHOOSING and not writes(func):
             result = first_of_equals(label, func, args, kwargs)
             return func(*args, **kwargs) if result is None else result
         if name not in ERRORS:

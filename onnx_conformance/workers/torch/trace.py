@@ -12,12 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._decomp import decomposition_table
-from torch._ops import HigherOrderOperator
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnx_conformance.core.traces import Array, NativeTraced, measure_noise_floors, save, short_path
 from onnx_conformance.workers.torch.modes import OperatorMode, call_higher_order
+from onnx_conformance.workers.torch.private import (
+    HigherOrderOperator,
+    decomposition_table,
+    overload_name,
+    writes,
+)
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _WORKERS = f"{Path(__file__).parents[1]}{os.sep}"
@@ -137,10 +141,10 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
         """
         if self._derived or name in _WHOLE | _VIEWS:
             return None
-        if func._schema.is_mutable:
+        if writes(func):
             twin = getattr(torch.ops.aten, name.removesuffix("_"), None)
-            func = getattr(twin, func._overloadname, None)
-            if func is None or func._schema.is_mutable:
+            func = getattr(twin, overload_name(func), None)
+            if func is None or writes(func):
                 return None
         steps: Callable[..., Any] | None = decomposition_table.get(func)
         return steps

@@ -1,0 +1,29 @@
+"""A framework's version that breaks what the suite takes beyond its public interface is named."""
+
+import pytest
+
+from onnx_conformance.core.errors import ConformanceError
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_torch_that_changed_its_schemas_is_named(monkeypatch):
+    import torch
+
+    from onnx_conformance.workers.torch import private
+
+    private.self_test()
+    monkeypatch.setattr(private, "writes", lambda func: False)
+    with pytest.raises(ConformanceError, match=f"PyTorch {torch.__version__}".replace("+", r"\+")):
+        private.self_test()
+
+
+def test_a_keras_that_changed_its_graph_is_named(monkeypatch):
+    import keras
+
+    from onnx_conformance.workers.keras import private
+
+    private.self_test()
+    monkeypatch.setattr(private, "sources_of", lambda operation: [])
+    with pytest.raises(ConformanceError, match=f"Keras {keras.__version__}"):
+        private.self_test()
