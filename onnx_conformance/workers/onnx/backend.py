@@ -2,9 +2,9 @@
 
 In float32 it is run by ONNX Runtime as it is written, without graph optimisation; in float64 by
 ``onnx.reference``, as far as that computes the same function
-(:mod:`onnx_conformance.workers.onnx.agreement`). A replica has its weights rounded otherwise and its
-approximated functions off by their bounds; in half precision or TF32 roundings are put into the
-graph.
+(:mod:`onnx_conformance.workers.onnx.agreement`). A replica has its weights rounded otherwise and
+its approximated functions off by their bounds; in half precision or TF32 roundings are put into
+the graph.
 """
 
 from __future__ import annotations
