@@ -132,9 +132,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Lengths:
-    """How much of a symbolic axis each sample uses: from 1 to the axis' size."""
+    """How much of a symbolic axis each sample uses: from ``low`` to the axis' size."""
 
     axis: str
+    low: int = 1
 
     @property
     def real(self) -> bool:
@@ -144,7 +145,8 @@ class Lengths:
         if self.axis not in draw.sizes:
             known = ", ".join(draw.sizes) or "none"
             raise UsageError(f"Lengths('{self.axis}'): no such symbolic axis; known: {known}")
-        return Integers(1, draw.sizes[self.axis] + 1).draw(draw)
+        size = draw.sizes[self.axis]
+        return Integers(min(self.low, size), size + 1).draw(draw)
 
 
 @dataclass(frozen=True)

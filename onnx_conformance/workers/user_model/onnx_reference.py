@@ -102,8 +102,7 @@ def _shaped(path: Path, tensors: Sequence[dict[str, Any]], run: Any) -> Shaped:
         except UsageError as error:
             first = first or error
             continue
-        known = {spec.name: (spec.shape, spec.dtype) for spec in found.inputs}
-        notes = (*notes_of(str(path), known, chosen), *found.notes)
+        notes = (*notes_of(str(path), found.inputs, chosen), *found.notes)
         return Shaped(found.inputs, found.axes, notes)
     assert first is not None
     raise first
