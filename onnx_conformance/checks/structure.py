@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import onnx
 
 from onnx_conformance.catalog.exporters import EXTERNAL
@@ -55,9 +57,11 @@ def check_interface(subject: Subject) -> CheckResult:
             return failed("interface", f"{len(found)} {side}s {names}, expected {len(specs)}")
         for spec, tensor in zip(specs, found, strict=True):
             named = promised or not _may_be_named(subject, tensor)
+            loose = side == "output" and subject.model.loosely_typed
             problem = _tensor_problem(
-                spec, tensor, named=named, answered=side == "output", group=subject.model.group
-            )
+                _of_width(spec, tensor) if loose else spec,
+                tensor, named=named, answered=side == "output", group=subject.model.group,
+            )  # fmt: skip
             if problem:
                 return failed("interface", f"{side} {problem}", compared=compared)
             if tensor["name"] != spec.name:
@@ -83,6 +87,13 @@ def _may_be_named(subject: Subject, tensor: dict[str, Any]) -> bool:
     if subject.case.exporter != EXTERNAL.name:
         return True  # the route chooses, and is known to
     return chosen_by_exporter(tensor, subject.artifact.facts["producer"], subject.weights.names)
+
+
+def _of_width(spec: TensorSpec, tensor: dict[str, Any]) -> TensorSpec:
+    """The output's spec in the width that the file has, where it is of the same kind."""
+    got = tensor["dtype"]
+    same = got != "?" and np.dtype(got).kind == np.dtype(spec.dtype).kind
+    return replace(spec, dtype=got) if same else spec
 
 
 def _tensor_problem(

@@ -6,13 +6,15 @@ Each provider has a worker of its own. Its answers are never cached: they are wh
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
@@ -145,6 +147,7 @@ class RuntimeSide:
         theirs = [tensor["name"] for tensor in artifact.facts["outputs"]]
         back = pair_names(theirs, [spec.name for spec in model.outputs])
         layout = file_layout(model, artifact.facts)
+        kinds = {spec.name: np.dtype(spec.dtype) for spec in model.outputs if model.loosely_typed}
 
         def run(some: list[Inputs]) -> list[dict[str, Any]]:
             calls = [layout.calls(inputs) for inputs in some]
@@ -159,7 +162,7 @@ class RuntimeSide:
             results: list[dict[str, Any]] = queue.call(
                 "runtime", case.id, "run", session=session, input_sets=renamed
             )
-            return [_ours(result, back) for result in results]
+            return [_ours(result, back, kinds) for result in results]
 
         with self._telling(case):
             results = run_isolated(run, input_sets, queue.worker.reset)
@@ -305,11 +308,20 @@ def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1
     }
 
 
-def _ours(result: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """A session's result with its outputs under the spec's names."""
+def _ours(
+    result: dict[str, Any], names: dict[str, str], kinds: Mapping[str, np.dtype[Any]]
+) -> dict[str, Any]:
+    """A session's result with its outputs under the spec's names.
+
+    Args:
+        kinds: the dtypes of outputs that may come out in another width.
+    """
     if "outputs" not in result:
         return result
     outputs = {names.get(name, name): array for name, array in result["outputs"].items()}
+    for name, array in outputs.items():
+        if name in kinds and array.dtype.kind == kinds[name].kind:
+            outputs[name] = array.astype(kinds[name])
     return {**result, "outputs": outputs}
 
 
