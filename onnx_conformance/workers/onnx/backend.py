@@ -21,6 +21,7 @@ from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
+from onnx_conformance.core.onnx_file import complaint_of, inspect
 from onnx_conformance.workers.liberties import Liberties
 from onnx_conformance.workers.native import (
     Approximation,
@@ -53,7 +54,8 @@ class OnnxBackend(NativeBackend):
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
         """Write the file's weights to ``path`` (npz): see :mod:`.weights`."""
-        loaded = onnx.load(self._file(model))
+        path_of_file = self._file(model)
+        loaded = onnx.load(path_of_file)
         arrays = read_weights(loaded)
         np.savez(path, **arrays)  # type: ignore[arg-type] # its stub's **kwds
         names = [value.name for value in (*loaded.graph.input, *loaded.graph.output)]
@@ -65,6 +67,8 @@ class OnnxBackend(NativeBackend):
             "unused": unused_of(loaded, arrays),
             "names": names,
             "constants": constants,
+            "declared": {t["name"]: t["shape"] for t in inspect(path_of_file)["outputs"]},
+            "complaint": complaint_of(path_of_file),
         }
 
     def run(
