@@ -155,16 +155,15 @@ def accepted(
                 trials += 1
                 if trials > MOST_TRIALS:
                     break
-                tried = tuple(_with_sizes(spec, fixed) for spec in inputs)
-                problem = _refusal(tried, axes, run)
-                if problem is not None:
-                    first = first or problem
-                    continue
                 notes = tuple(_notes(axes, fixed))
-                for longer in _longer(tried, axes):
-                    if not axes or _moves(longer, axes, run):
-                        return Shaped(longer, axes, notes)
-                still = still or Shaped(tried, axes, notes)
+                for tried in _longer(tuple(_with_sizes(spec, fixed) for spec in inputs), axes):
+                    problem = _refusal(tried, axes, run)
+                    if problem is not None:
+                        first = first or problem
+                    elif not axes or _moves(tried, axes, run):
+                        return Shaped(tried, axes, notes)
+                    else:
+                        still = still or Shaped(tried, axes, notes)
             if still:
                 return still
     raise UsageError(

@@ -21,6 +21,7 @@ MOVES = {
     "Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity",
     "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 }  # fmt: skip
+DIVIDING = ("Div", "Mod")
 MOST_HOPS = 40  # nodes between an input and the table that it indexes
 SMALL = {"int8": (-128, 128), "uint8": (0, 256)}
 MOST_COMPARED = 1_000  # above it, only the numbers that are compared with are tried, and one other
@@ -50,11 +51,13 @@ class Graph:
         self._sizes: dict[str, list[int | None]] = {}
         self._constants: dict[str, onnx.TensorProto] = {}
         self._readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+        self.safe = True  # nothing divides, which of whole numbers may end the process
         for graph, _ in every_graph(model):
             stored = list(graph.initializer) if isinstance(graph, onnx.GraphProto) else []
             for tensor in stored:
                 self._keep(tensor.name, tensor)
             for node in graph.node:
+                self.safe &= node.op_type not in DIVIDING
                 for attribute in node.attribute:
                     if node.op_type == "Constant" and attribute.name == "value":
                         self._keep(node.output[0], attribute.t)
