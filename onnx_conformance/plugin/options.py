@@ -211,6 +211,12 @@ def add_options(group: Any) -> None:
         help="the gate's verdicts as data (default: .conformance/gate.json)",
     )
     group.addoption(
+        "--gate-html",
+        metavar="FILE",
+        default=str(project().outputs / "gate.html"),
+        help="the gate's verdicts as a page (default: .conformance/gate.html)",
+    )
+    group.addoption(
         "--call-limit",
         metavar="SECONDS",
         type=float,

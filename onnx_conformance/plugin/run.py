@@ -124,6 +124,7 @@ def make_run(config: Any) -> PerfRun:
         localize=option("localize"),
         gate=gate,
         gate_json=Path(option("gate_json")),
+        gate_html=Path(option("gate_html")),
         timing=read_timing(option, [str(name) for name in config.args]),
     )
 

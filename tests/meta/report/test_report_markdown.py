@@ -74,8 +74,8 @@ def test_proved_rows_are_folded_and_others_are_not():
     in_sight, folded = text.split("<details>")
     assert "15 of 19 rows passed every check" in folded
     matrix = in_sight.split("### Verdict, worst score")[1]
-    assert "✗ failed 41× > 4×" in matrix
-    assert "✗ failed ∞× > 4×" in matrix
+    assert "✗ failed 41× &#62; 4×" in matrix
+    assert "✗ failed ∞× &#62; 4×" in matrix
     assert "△ known failure" in matrix
     assert "simple_net" not in matrix
     assert "simple_net" in folded
