@@ -205,6 +205,12 @@ def add_options(group: Any) -> None:
         help="failures as a code quality report, for GitLab's merge requests",
     )
     group.addoption(
+        "--history",
+        metavar="DIR",
+        help="keep this run there too, and draw DIR/index.html: scores and, of gates, speed by "
+        "version, with what changed marked",
+    )
+    group.addoption(
         "--gate-json",
         metavar="FILE",
         default=str(project().outputs / "gate.json"),

@@ -118,6 +118,7 @@ def make_run(config: Any) -> PerfRun:
         report_md=Path(option("report_md")) if option("report_md") else None,
         report_sarif=Path(option("report_sarif")) if option("report_sarif") else None,
         report_codequality=Path(found) if (found := option("report_codequality")) else None,
+        history=Path(option("history")) if option("history") else None,
         save_onnx=Path(option("save_onnx")) if option("save_onnx") else None,
         repro_dir=project().outputs / "repro",
         bundles=option("bundles"),

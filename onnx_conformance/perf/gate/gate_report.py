@@ -16,6 +16,7 @@ from onnx_conformance.perf.gate.gate import BASELINE, CANDIDATE, Gate, Gated
 from onnx_conformance.perf.gate.gate_text import as_data, ratio_text
 from onnx_conformance.perf.gate.rules import MetricVerdict
 from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.report import history
 from onnx_conformance.report.terminal import render
 from onnx_conformance.session.cache_keys import environment
 
@@ -60,6 +61,8 @@ class GateReport:
             for option, path in paths.items():
                 refuse_unwritable(path, option)
                 path.unlink(missing_ok=True)
+            if self._run.history is not None:
+                history.refuse_unusable(self._run.history)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from error
 
@@ -90,6 +93,8 @@ class GateReport:
             self._page = f"page: {self._run.gate_html}"
         except CapabilityMissing as missing:
             self._page = f"no page: {missing}"
+        if self._run.history is not None:
+            history.keep_gate(document, self._run.history)
         if self._run.report_md is not None:
             reasons = self._reasons().values()
             text = gate_text.render(self._sentence(), self.results, reasons)
