@@ -33,11 +33,7 @@ MODEL ?= resnet18
 OPSET ?= 14
 EXPORTER ?= torch_torchscript
 
-<<<<<<< HEAD
-.PHONY: help quick conformance new-model bench gate gate-selftest test lint detection false-alarms calibrate-budget quantised-seeds wild localisation overhead docs pictures install clean
-=======
-.PHONY: help quick conformance new-model bench gate gate-selftest test coverage lint detection false-alarms calibrate-budget quantised-seeds wild localisation overhead install clean
->>>>>>> main
+.PHONY: help quick conformance new-model bench gate gate-selftest test coverage lint detection false-alarms calibrate-budget quantised-seeds wild localisation overhead docs pictures install clean
 
 help:
 	@echo "Certify"
@@ -64,14 +60,10 @@ help:
 	@echo "The suite itself"
 	@echo "  make test          test it, and certify one small and one image model a framework"
 	@echo "  make quick         the unit tests alone: no framework, no whole run"
-<<<<<<< HEAD
-	@echo "  make lint          ruff and mypy"
-	@echo "  make docs          the documentation as a site: .conformance/docs/index.html"
-	@echo "  make pictures      draw the pictures of README and docs anew"
-=======
 	@echo "  make coverage      how much of the library's code they run"
 	@echo "  make lint          ruff, mypy, the direction of imports, spelling"
->>>>>>> main
+	@echo "  make docs          the documentation as a site: .conformance/docs/index.html"
+	@echo "  make pictures      draw the pictures of README and docs anew"
 	@echo "  make detection     how many wrong conversions it finds, beside other tools (20 min)"
 	@echo "  make false-alarms  clean exports with fresh seeds: none may be red (10 min)"
 	@echo "  make calibrate-budget PROVIDER=cuda   which factor do clean exports need there?"

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+from onnx_conformance.diagnose.native_traces import conformance_session_of
 
 from onnx_conformance.checks.controls import edited
 from onnx_conformance.core.artifact_graph import ArtifactGraph
@@ -17,7 +18,6 @@ from onnx_conformance.core.traces import measure_noise_floors, relative_errors, 
 from onnx_conformance.diagnose import graph_levels
 from onnx_conformance.diagnose.alignment import Aligner
 from onnx_conformance.diagnose.localisation import localise
-from onnx_conformance.diagnose.native_traces import conformance_session_of
 from onnx_conformance.diagnose.ownership import module_of
 from onnx_conformance.diagnose.subgraph_bundle import write_subgraph
 from onnx_conformance.inputs.families import materialise
