@@ -74,7 +74,7 @@ def test_a_wrong_artifact_is_red_and_require_raises(tmp_path):
         tmp_path,
         """
         import copy, json, torch
-        from onnx_conformance import TensorSpec, certify
+        from onnx_conformance import certify
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
         other = copy.deepcopy(net)
@@ -84,7 +84,8 @@ def test_a_wrong_artifact_is_red_and_require_raises(tmp_path):
                               input_names=["x"], output_names=["logits"],
                               dynamic_axes={"x": {0: "n"}, "logits": {0: "n"}})
         files = ["wrong.onnx", "right.onnx"]
-        found = certify(net, TensorSpec("x", ("batch", 8)), artifacts=files)
+        examples = [{"x": torch.zeros(2, 8)}, {"x": torch.zeros(3, 8)}]
+        found = certify(net, examples, artifacts=files)
         verdicts = [case.verdict for case in found.cases]
         try:
             found.require()
@@ -94,6 +95,7 @@ def test_a_wrong_artifact_is_red_and_require_raises(tmp_path):
     )
     assert not proved
     assert verdicts == ["failed", "passed"], raised
+    assert 'understood as inputs=[TensorSpec("x", ("batch_size", 8))]' in raised
     assert "RED" in raised
     assert "differs from native torch" in raised
 
