@@ -32,7 +32,7 @@ MODEL ?= resnet18
 OPSET ?= 14
 EXPORTER ?= torch_torchscript
 
-.PHONY: help quick conformance new-model bench gate gate-selftest test lint detection false-alarms calibrate-budget quantised-seeds localisation overhead install clean
+.PHONY: help quick conformance new-model bench gate gate-selftest test lint detection false-alarms calibrate-budget quantised-seeds wild localisation overhead install clean
 
 help:
 	@echo "Certify"
@@ -64,6 +64,7 @@ help:
 	@echo "  make false-alarms  clean exports with fresh seeds: none may be red (10 min)"
 	@echo "  make calibrate-budget PROVIDER=cuda   which factor do clean exports need there?"
 	@echo "  make quantised-seeds   clean int8 files green and spoiled ones red, for 100 seeds (5 min)"
+	@echo "  make wild          models and files that nobody here chose: is each verdict right?"
 	@echo "  make localisation  how often the node that introduces an error is named rightly"
 	@echo "  make gate-selftest the gate's error rates on this machine (30 min; N=200 for more)"
 	@echo "  make overhead      its time beside a bare script's, for MODEL and EXPORTER"
@@ -111,6 +112,9 @@ calibrate-budget: $(STAMP)
 
 quantised-seeds: $(STAMP)
 	$(BIN)/python -m studies.quantised_seeds $(if $(N),--n=$(N)) $(ARGS)
+
+wild: $(STAMP)
+	$(BIN)/python -m studies.wild $(ARGS)
 
 localisation: $(STAMP)
 	$(BIN)/python -m studies.localisation $(MODEL) $(EXPORTER) $(OPSET) $(ARGS)

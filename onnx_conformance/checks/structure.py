@@ -13,7 +13,7 @@ from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.plain_outputs import keys_of
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.session.external_artifacts import UNASKED, chosen_by_exporter
+from onnx_conformance.session.external_artifacts import chosen_by_exporter
 from onnx_conformance.session.subject import Subject
 
 RANDOM = frozenset(
@@ -196,12 +196,12 @@ def _frozen_axis(spec: TensorSpec, shape: list[Any]) -> tuple[str, str] | None:
 def check_opset(subject: Subject) -> CheckResult:
     """The file's opset is the one that was asked for; if none was, one that exists."""
     delivered, asked = subject.artifact.facts["opset"], subject.case.opset
-    if asked not in (delivered, UNASKED):
+    if asked not in (delivered, None):
         return failed("opset", f"asked for opset {asked}, delivered {delivered}")
     newest = onnx.defs.onnx_opset_version()
     if not 0 < delivered <= newest:
         return failed("opset", f"the file says opset {delivered}; known are 1 to {newest}")
-    said = "as asked" if asked else "by the file's own word (ask with --opset)"
+    said = "as asked" if asked is not None else "by the file's own word (ask with --opset)"
     return passed("opset", f"opset {delivered} {said}", compared=1)
 
 

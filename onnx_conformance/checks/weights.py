@@ -24,7 +24,7 @@ from onnx_conformance.core.graph_weights import (
 )
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
-from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.core.spec import ExternalCase, ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32, INT8
 from onnx_conformance.session.subject import Subject
 
@@ -112,7 +112,8 @@ def _failures(report: AuditReport) -> int:
 def _hint(subject: Subject, report: AuditReport) -> str:
     """What to do about an external artifact that may be in half precision on purpose."""
     rounded = [found for found in report.failures if found.note.endswith("rounded to float16")]
-    if not rounded or not subject.case.artifact or subject.case.precision != FLOAT32:
+    external = isinstance(subject.case, ExternalCase)
+    if not rounded or not external or subject.case.precision != FLOAT32:
         return ""
     return (
         f": {len(rounded)} are rounded to float16; if the file is meant to compute in half "

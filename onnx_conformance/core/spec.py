@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -345,11 +345,11 @@ class ExportOptions:
 class Case:
     """One row of the matrix: a model, the route it was exported by, and where it runs.
 
+    There are three kinds: an exported file is a ``Case`` itself, what a variant makes of one is a
+    :class:`DerivedCase`, and a file that exists already an :class:`ExternalCase`.
+
     Args:
-        opset: the one that was asked for; 0 where none was (an external artifact).
-        artifact, label: of an external artifact, its path and what ids and reports call it.
-        variant: what was made of the exported file (:mod:`onnx_conformance.catalog.variants`);
-        empty for itself.
+        opset: the one that was asked for; None where none was.
         precision: the class that it computes in, which chooses its checks and its budget.
         file_precision: that of its file alone, whatever the provider computes in.
         graph_level: ONNX Runtime's graph optimization level, where a run has several; empty for
@@ -358,12 +358,9 @@ class Case:
 
     model: str
     exporter: str
-    opset: int
+    opset: int | None
     provider: str
     options: ExportOptions = field(default_factory=ExportOptions)
-    artifact: str = ""
-    label: str = ""
-    variant: str = ""
     precision: str = "float32"
     file_precision: str = "float32"
     graph_level: str = ""
@@ -371,17 +368,12 @@ class Case:
     @property
     def artifact_id(self) -> str:
         """Readable name of the artifact, which cases on several providers share."""
-        if self.artifact:
-            return self.label if self.model in self.label else f"{self.model}-{self.label}"
         return f"{self.model}-{self.route}-opset{self.opset}"
 
     @property
     def route(self) -> str:
-        """The exporter with variant and changed options; an external artifact's label."""
-        if self.artifact:
-            return self.label
-        made = f"~{self.variant}" if self.variant else ""
-        return f"{self.exporter}{self.options.suffix}{made}"
+        """How the file was made, in a word: the exporter with changed options."""
+        return f"{self.exporter}{self.options.suffix}"
 
     @property
     def id(self) -> str:
@@ -398,11 +390,68 @@ class Case:
         """The dtype that its file may round native's weights to; empty where it may to none."""
         return self.file_precision if self.file_precision == "float16" else ""
 
+    def derived(self, variant: str) -> DerivedCase:
+        """The case of what ``variant`` makes of the file, in the same precision."""
+        return DerivedCase(**self._common(), variant=variant)
+
+    def external(self, path: str, label: str) -> ExternalCase:
+        """The case of a file that exists already, judged in this one's place."""
+        return ExternalCase(**self._common(), path=path, label=label)
+
+    def _common(self) -> dict[str, Any]:
+        """The fields that cases of every kind have."""
+        return {each.name: getattr(self, each.name) for each in fields(Case)}
+
     def as_row(self) -> dict[str, Any]:
         """As plain data, for reports that cross processes."""
         return asdict(self)
 
     @staticmethod
     def from_row(row: dict[str, Any]) -> Case:
-        """The inverse of :meth:`as_row`."""
-        return Case(**{**row, "options": ExportOptions(**row["options"])})
+        """The inverse of :meth:`as_row`; what only one kind has tells which it is."""
+        kind = DerivedCase if "variant" in row else ExternalCase if "path" in row else Case
+        return kind(**{**row, "options": ExportOptions(**row["options"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerivedCase(Case):
+    """What is made of an exported file before it is served.
+
+    Args:
+        variant: the name of its record in :mod:`onnx_conformance.catalog.variants`.
+    """
+
+    variant: str
+
+    @property
+    def route(self) -> str:
+        """The exporter with changed options and the variant."""
+        return f"{super().route}~{self.variant}"
+
+    @property
+    def exported(self) -> Case:
+        """The case of the file that it is made of."""
+        return Case(**self._common())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExternalCase(Case):
+    """A file that exists already, whoever made it.
+
+    Args:
+        path: where it is.
+        label: what ids and reports call it.
+    """
+
+    path: str
+    label: str
+
+    @property
+    def artifact_id(self) -> str:
+        """The label, and the model's name where the label has it not."""
+        return self.label if self.model in self.label else f"{self.model}-{self.label}"
+
+    @property
+    def route(self) -> str:
+        """The label: who made the file is not known."""
+        return self.label

@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import Case, DerivedCase, ModelSpec
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.inputs.samples import Folder, row_digests
 from onnx_conformance.inputs.tasks import TASKS, Samples, Task
@@ -59,7 +59,11 @@ def refuse_idle(calibration: str, evaluation: str, cases: Iterable[Case]) -> Non
         UsageError: no case that is calibrated, or none of int8; or what is wrong with a file.
     """
     chosen = list(cases)
-    calibrated = {c.model for c in chosen if c.variant and VARIANTS[c.variant].calibrated}
+    calibrated = {
+        case.model
+        for case in chosen
+        if isinstance(case, DerivedCase) and VARIANTS[case.variant].calibrated
+    }
     if calibration and not calibrated:
         raise UsageError(f"{CALIBRATION} shapes calibrated variants alone: --variant int8_static")
     if evaluation and not any(case.precision == INT8 for case in chosen):

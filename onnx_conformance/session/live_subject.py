@@ -17,7 +17,7 @@ from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.row_order import in_order_of
 from onnx_conformance.core.settings import level_of
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.recipes import Inputs, RawFeed
@@ -58,7 +58,7 @@ class LiveSubject:
     @cached_property
     def model(self) -> ModelSpec:
         """The case's model; of a given file, with the sizes that the file fixes."""
-        if not self.case.artifact:
+        if not isinstance(self.case, ExternalCase):
             return self._model
         try:
             facts = self.artifact.facts

@@ -18,7 +18,7 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.errors import StageFailure, WorkerDied
 from onnx_conformance.core.settings import LEVELS, Settings, level_of
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.spec import Case, ExternalCase
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.session.isolation import hung, measure_workload, run_isolated, weighed_on
@@ -166,7 +166,7 @@ class RuntimeSide:
         return [
             Answer(
                 None,
-                answered(result["error"]) if case.artifact else result["error"],
+                answered(result["error"]) if isinstance(case, ExternalCase) else result["error"],
                 died="died" in result,
             )
             if "error" in result
@@ -192,7 +192,7 @@ class RuntimeSide:
 
         Nor on a GPU, whose libraries allocate by rules of their own, nor in the judge's process.
         """
-        limited = case.artifact and not PROVIDERS[case.provider].gpu
+        limited = isinstance(case, ExternalCase) and not PROVIDERS[case.provider].gpu
         if not limited or self._settings.in_process:
             return 0
         return self._settings.limits.memory(files)
@@ -211,7 +211,7 @@ class RuntimeSide:
         except StageFailure as failure:
             if FELL_BACK in failure.reason:
                 raise StageFailure("runtime", case.id, _forbidden(case)) from failure
-            if not case.artifact:
+            if not isinstance(case, ExternalCase):
                 if hung(failure):
                     self._deadly[case.id] = failure
                 lack = lacking(failure, case.model)

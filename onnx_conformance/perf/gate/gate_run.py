@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from onnx_conformance.core.errors import CapabilityMissing, WorkerError
 from onnx_conformance.core.settings import level_of
@@ -117,7 +117,7 @@ def baseline_artifact(
         StageFailure: it cannot be read, or asks for more than ``--artifact-limit`` and
             ``--call-limit`` allow.
     """
-    given = replace(case, artifact=str(kept.files[0]), label=f"{case.artifact_id} (baseline)")
+    given = case.external(str(kept.files[0]), f"{case.artifact_id} (baseline)")
     artifact = conformance_session.read(given)
     if artifact.sha256 != kept.sha256:
         raise Worse(f"{case.id}: the baseline's {kept.files[0].name} is not what was kept")

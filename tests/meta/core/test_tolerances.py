@@ -183,13 +183,13 @@ MALFORMED = {
         "'error_budget' stands twice",
     ),
     "text": ("1000.0", "many", "    minimum", "'minimum' must be a number .* not 'many'"),
-    "1e-3 is text": (
+    "quoted": (
         "rtol: 1.0e-3",
-        "rtol: 1e-3",
+        "rtol: '1e-3'",
         "    rtol: 1.0e-3",
         "'rtol' must be .* not '1e-3'",
     ),
-    "negative": ("1000.0", "-1.0", "    minimum", "'minimum' must be a number of at least 0"),
+    "negative": ("1000.0", "-1.0", "    minimum", "'minimum' must be a number from 100 to"),
     "infinite": ("1000.0", ".inf", "    minimum", "'minimum' must be a number .* not inf"),
     "not a number": ("1000.0", ".nan", "    minimum", "'minimum' must be a number .* not nan"),
     "boolean": ("1000.0", "yes", "    minimum", "'minimum' must be a number .* not True"),
@@ -229,7 +229,12 @@ MALFORMED = {
         "'reason' is missing in an override",
     ),
     "a reason of a word": ("it is older", "'.'", "  reason: it", "a 'reason' in some words"),
-    "beyond all limits": ("factor: 9.0", "factor: 1000.0", "  set: {factor: 9", "must lie between"),
+    "beyond all limits": (
+        "factor: 9.0",
+        "factor: 1000.0",
+        "  set: {factor: 9",
+        "from 0 to 100, not 1000.0",
+    ),
     "match of everything": (
         "{model: resnet18}",
         "{}",
