@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -22,7 +23,7 @@ PROBES = (
     Recipe("normal", batch=2, extent=0.33),  # odd sizes, too
 )
 FLOATS = ("float32", "float16", "float64")
-MOST_TRIALS = 200
+MOST_TRIALS, SECONDS = 200, 10.0  # that are spent on a suggestion
 
 Specs = tuple[TensorSpec, ...]
 Near = Iterator[tuple[Specs, Axes]]
@@ -37,7 +38,10 @@ def suggestion(looked: Looked, inputs: Specs, axes: Axes, words: str) -> str:
     Returns:
         ``it takes TensorSpec(…)``, what differs alone; empty if nothing near is taken.
     """
+    end = time.monotonic() + SECONDS
     for candidate, sizes in islice(_near(looked, inputs, axes, words), MOST_TRIALS):
+        if time.monotonic() > end:
+            break
         if not _takes(looked, candidate, sizes):
             continue
         changed = [str(new) for new, old in zip(candidate, inputs, strict=True) if new != old]
