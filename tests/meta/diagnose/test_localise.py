@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from onnx_conformance.diagnose.native_traces import conformance_session_of
 
 from onnx_conformance.checks.controls import edited
 from onnx_conformance.core.artifact_graph import ArtifactGraph
