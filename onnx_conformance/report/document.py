@@ -322,13 +322,20 @@ def kind_of(case: Mapping[str, Any]) -> str:
     return PROVED if proved(dict(case)) else IN_PART
 
 
-def score_of(case: Mapping[str, Any]) -> str:
-    """``0.84 / 4``, ``16 dB``, or nothing where nothing was scored."""
+def figure_of(case: Mapping[str, Any]) -> str:
+    """On what its verdict rests: ``16 dB`` of int8, ``0.84 / 4`` noise floors, else ``allclose``.
+
+    Empty where nothing was scored and not every check was passed.
+    """
     # of a document that was read, infinity is text
-    if case["decibels"] is not None:
+    if case.get("decibels") is not None:
         return f"{float(case['decibels']):.0f} dB"
-    score = case["worst_score"]
-    return "" if score is None else f"{float(score):.2g} / {case['budget']:g}"
+    score, budget = case["worst_score"], case["budget"]
+    if score is None:
+        whole = case["verdict"] == "passed" and case.get("complete", True)
+        return "allclose" if whole else ""  # there was no oracle
+    allowed = "" if budget is None else f" / {budget:g}"
+    return f"{float(score):.2g}{allowed}".replace("inf", "∞")
 
 
 def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:
@@ -336,11 +343,12 @@ def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:
 
     ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
     """
-    kind, score = kind_of(case), score_of(case)
-    if not score and kind == PROVED:
-        score = "allclose"  # there was no oracle
-    signs = [score, "~" if case.get("same_bits") is False else "", EDGE if edge_of(case) else ""]
-    return MARKS[kind], " ".join(filter(None, signs))
+    signs = [
+        figure_of(case),
+        "~" if case.get("same_bits") is False else "",
+        EDGE if edge_of(case) else "",
+    ]
+    return MARKS[kind_of(case)], " ".join(filter(None, signs))
 
 
 def edge_of(case: Mapping[str, Any]) -> list[str]:

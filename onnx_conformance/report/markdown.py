@@ -117,12 +117,7 @@ def _cell(cell: Row | None) -> str:
     case = cell["case"]
     look = html.MARKS[case["verdict"]]
     word = look.symbol if case["verdict"] == "passed" else f"{look.symbol} {look.word}"
-    score, budget = html.number(case["worst_score"]), html.number(case["budget"])
-    figure = "" if score is None or budget is None else f" {score:.2g} / {budget:g}"
-    decibels = html.number(case.get("decibels"))
-    figure = figure if decibels is None else f" {decibels:.0f} dB"
-    edge = f" {EDGE}" if case["edge_findings"] else ""
-    return prose(word + figure.replace("inf", "∞") + edge)
+    return prose(" ".join(filter(None, [word, case["figure"], EDGE * bool(case["edge_findings"])])))
 
 
 def _notes(heading: str, outcome: str, notes: list[Row]) -> list[str]:
