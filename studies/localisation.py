@@ -140,8 +140,8 @@ def summary(done: list[Trial]) -> Iterator[str]:
     for trial in done:
         families[trial.family][trial.right] += 1
     for family, counts in sorted(families.items()):
-        judged = counts[True] + counts[False]
-        yield f"  {family:<24} {counts[True]:>4} of {judged:<4} {counts[None]} without effect"
+        known = counts[True] + counts[False]
+        yield f"  {family:<24} {counts[True]:>4} of {known:<4} {counts[None]} without effect"
     judged = [trial for trial in done if trial.right is not None]
     right = sum(trial.right is True for trial in judged)
     share = right / len(judged) if judged else 0.0

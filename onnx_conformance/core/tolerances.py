@@ -14,7 +14,7 @@ from onnx_conformance.core.yaml_reader import Node, read_yaml
 
 # Every key that a tolerances file must give, by check.
 KEYS: dict[str, tuple[str, ...]] = {
-    "error_budget": ("factor", "floor_ulp", "maximum_noise_floor"),
+    "error_budget": ("factor", "floor_ulp", "maximum_noise_floor", "ordinary_scale"),
     "liveness": ("minimum", "dead_share", "moving_share"),
     "allclose": ("rtol", "atol_rms"),
     "tutorial": ("rtol", "atol"),
@@ -70,6 +70,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "factor": (0.0, 100.0),
     "floor_ulp": (0.0, 64.0),
     "maximum_noise_floor": (0.0, 0.5),
+    "ordinary_scale": (10.0, 1e6),
     "minimum": (100.0, 1e30),
     "dead_share": (0.0, 0.95),
     "moving_share": (0.0, 1.0),
