@@ -323,19 +323,24 @@ def kind_of(case: Mapping[str, Any]) -> str:
     return PROVED if proved(dict(case)) else IN_PART
 
 
-def score_of(case: Mapping[str, Any]) -> str:
-    """``0.84× ≤ 4×``, ``41× > 4×``, ``16 dB``, or nothing where nothing was scored.
+def figure_of(case: Mapping[str, Any]) -> str:
+    """On what its verdict rests: ``16 dB`` of int8, ``0.84× ≤ 4×``, else ``allclose``.
 
-    The unit is what the precision itself errs on the same inputs: the noise floor.
+    The unit of a score is what the precision itself errs on the same inputs: the noise floor.
+    Empty where nothing was scored and not every check was passed.
     """
     # of a document that was read, infinity is text
     if case.get("decibels") is not None:
         return f"{float(case['decibels']):.0f} dB"
-    if case["worst_score"] is None or case["budget"] is None:
-        return ""
-    score, budget = float(case["worst_score"]), float(case["budget"])
-    sign = "≤" if score <= budget else ">"
-    return f"{_times(score)}× {sign} {budget:g}×"
+    score, budget = case["worst_score"], case["budget"]
+    if score is None:
+        whole = case["verdict"] == "passed" and case.get("complete", True)
+        return "allclose" if whole else ""  # there was no oracle
+    score = float(score)
+    if budget is None:
+        return f"{_times(score)}×"
+    sign = "≤" if score <= float(budget) else ">"
+    return f"{_times(score)}× {sign} {float(budget):g}×"
 
 
 def _times(score: float) -> str:
@@ -350,11 +355,12 @@ def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:
 
     ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
     """
-    kind, score = kind_of(case), score_of(case)
-    if not score and kind == PROVED:
-        score = "allclose"  # there was no oracle
-    signs = [score, "~" if case.get("same_bits") is False else "", EDGE if edge_of(case) else ""]
-    return MARKS[kind], " ".join(filter(None, signs))
+    signs = [
+        figure_of(case),
+        "~" if case.get("same_bits") is False else "",
+        EDGE if edge_of(case) else "",
+    ]
+    return MARKS[kind_of(case)], " ".join(filter(None, signs))
 
 
 def edge_of(case: Mapping[str, Any]) -> list[str]:
