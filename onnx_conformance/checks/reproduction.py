@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.core.budget import NORMS, SMALLEST_PROBABILITY, ULP, Reference, errors
+from onnx_conformance.core.budget import NORMS, ULP, Reference, errors
 from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.judgement import Judgement
 from onnx_conformance.core.results import Reproduction
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import Rule
+from onnx_conformance.core.views import SMALLER, SMALLEST_PROBABILITY, smaller_than
 
 
 def unanswered(inputs: Outputs) -> Reproduction:
@@ -23,14 +25,25 @@ def unanswered(inputs: Outputs) -> Reproduction:
     return Reproduction(inputs, {"kind": "answers"})
 
 
-def over_budget(
-    inputs: Outputs, reference: Reference, got: Outputs, outputs: Sequence[TensorSpec], rule: Rule
-) -> Reproduction:
-    """The error budget, spelt out: what each sample may err against the oracle."""
+def misjudged(inputs: Outputs, found: Judgement) -> Reproduction:
+    """An answer that is off by too much: allclose, or what each sample may err, spelt out."""
+    reference, rule = found.reference, found.limits.rule
+    if found.limits.measure == "allclose":
+        return not_close(inputs, reference.native, found.outputs, rule)
     with np.errstate(all="ignore"):  # a native answer may hold infinity, which allows anything
-        limits = list(_limits(reference, outputs, rule))
-    judge = {"kind": "errors", "limits": limits, "smallest_probability": SMALLEST_PROBABILITY}
-    return Reproduction(inputs, judge, reference.oracle, got)
+        limits = list(_limits(reference, found.specs, rule))
+    judge = errors_judge(limits, reference.oracle)
+    return Reproduction(inputs, judge, reference.oracle, found.outputs)
+
+
+def errors_judge(limits: list[dict[str, Any]], oracle: Outputs) -> dict[str, Any]:
+    """The rule of errors as plain data: what each sample may err, by output, norm and view."""
+    for limit in limits:
+        if limit["view"] == SMALLER:
+            exact = np.asarray(oracle[limit["output"]], np.float64)
+            rows = np.nan_to_num(exact.reshape(len(exact), -1), posinf=0.0, neginf=0.0)
+            limit["below"] = smaller_than(rows).tolist()
+    return {"kind": "errors", "limits": limits, "smallest_probability": SMALLEST_PROBABILITY}
 
 
 def _limits(
