@@ -157,13 +157,17 @@ class Tolerances:
     defaults: dict[str, dict[str, float]]
     overrides: tuple[Override, ...]
 
-    def rule(self, check: str, case: Case) -> Rule:
+    def rule(self, check: str, case: Case | None) -> Rule:
         """The defaults, those of the case's precision, and every matching override in order.
+
+        Of native itself, which is no case (``None``), the defaults.
 
         A class of less precision than float32 has a noise floor of its own, and so a factor of its
         own; what counts in ulps counts in the class's: ``floor_ulp`` times its ``roundoff``
         (docs/numerics.md, "Classes of precision").
         """
+        if case is None:
+            return Rule(dict(self.defaults[check]), f"{self.path.name}: defaults")
         figures, origin = self._resolve(check, case)
         if case.precision in ROUNDED:
             of_class, told = self._resolve(case.precision, case)

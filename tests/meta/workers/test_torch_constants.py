@@ -1,11 +1,12 @@
 """What a torch module computes of its parameters alone, which of them it reads, and how far."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch: Any = pytest.importorskip("torch")
 
 from onnx_conformance.core.native_constants import read_constants, write_constants  # noqa: E402
 from onnx_conformance.workers.native import perturbed  # noqa: E402
