@@ -10,7 +10,7 @@ import numpy as np
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, limits_for, worded
-from onnx_conformance.core.budget import SMALLEST_PROBABILITY, Reference, worst_score
+from onnx_conformance.core.budget import Reference, worst_score
 from onnx_conformance.core.comparison import Outputs, structure_problem
 from onnx_conformance.core.judgement import judge_outputs
 from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scores, wrong_decisions
@@ -346,5 +346,5 @@ def _reproduction(subject: Subject, one: Judged) -> Reproduction:
         if not spec.floating:
             none = [0.0] * len(one.got[spec.name])
             limits.append({"output": spec.name, "norm": "max", "view": "values", "allowed": none})
-    judge = {"kind": "errors", "limits": limits, "smallest_probability": SMALLEST_PROBABILITY}
+    judge = reproduction.errors_judge(limits, one.reference.oracle)
     return Reproduction(one.inputs, judge, one.reference.oracle, one.got)

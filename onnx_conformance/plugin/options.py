@@ -197,6 +197,14 @@ def add_options(group: Any) -> None:
         "--report-md", metavar="FILE", help="results as Markdown, for a CI job's summary"
     )
     group.addoption(
+        "--report-sarif", metavar="FILE", help="failures as SARIF, for GitHub's code scanning"
+    )
+    group.addoption(
+        "--report-codequality",
+        metavar="FILE",
+        help="failures as a code quality report, for GitLab's merge requests",
+    )
+    group.addoption(
         "--gate-json",
         metavar="FILE",
         default=str(project().outputs / "gate.json"),

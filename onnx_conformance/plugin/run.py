@@ -116,6 +116,8 @@ def make_run(config: Any) -> PerfRun:
         report_json=Path(option("report_json")),
         report_html=Path(option("report_html")),
         report_md=Path(option("report_md")) if option("report_md") else None,
+        report_sarif=Path(option("report_sarif")) if option("report_sarif") else None,
+        report_codequality=Path(found) if (found := option("report_codequality")) else None,
         save_onnx=Path(option("save_onnx")) if option("save_onnx") else None,
         repro_dir=project().outputs / "repro",
         bundles=option("bundles"),
