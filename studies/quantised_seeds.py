@@ -22,6 +22,7 @@ from onnx_conformance.checks.quantisation import CLASSIFIER, check_composition, 
 from onnx_conformance.checks.task import check_task
 from onnx_conformance.cli.context import context, read_run
 from onnx_conformance.core.onnx_file import inspect
+from onnx_conformance.core.spec import DerivedCase
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.typical import calibration_inputs
 from onnx_conformance.session.subject import Artifact
@@ -65,7 +66,7 @@ def main(arguments):
     run = read_run(["--model=digits_cnn", "--provider=cpu"])
     green: Counter[str] = Counter()
     with context(run) as opened, tempfile.TemporaryDirectory() as folder:
-        case = next(case for case in run.cases if not case.variant)
+        case = next(case for case in run.cases if not isinstance(case, DerivedCase))
         plain = opened.subject(case)
         for seed in track(range(chosen.n), "seeds"):
             for name, subject in subjects(plain, seed, Path(folder)).items():

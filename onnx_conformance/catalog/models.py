@@ -6,6 +6,7 @@ worker's process and imports its framework there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -166,12 +167,45 @@ def resolve_model(name: str) -> ModelSpec:
     return MODELS[name]
 
 
-# Zoos whose models must be looked at for their inputs; torchvision's are known without.
 TORCHVISION = "onnx_conformance.workers.torch.zoo:torchvision_classifier"
-ZOO = {
-    "timm": "onnx_conformance.workers.torch.zoo:timm_classifier",
-    "keras": "onnx_conformance.workers.keras.zoo:keras_application",
-}
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """Models whose inputs are known by looking at them; torchvision's classifiers' are without.
+
+    Args:
+        pool: what stands before the colon of their pointers.
+        builder: ``module:function``, called with the model's name.
+        members: a pattern of their names.
+        calibrate: whether their weights are replaced by alive ones.
+    """
+
+    pool: str
+    builder: str
+    members: str = ".*"
+    calibrate: bool = True
+
+
+_TASKS = "onnx_conformance.workers.torch.zoo_of_tasks"
+ZOOS = (
+    Zoo("timm", "onnx_conformance.workers.torch.zoo:timm_classifier"),
+    Zoo("keras", "onnx_conformance.workers.keras.zoo:keras_application"),
+    Zoo("torchvision", f"{_TASKS}:segmentation_model", r"(fcn|deeplabv3|lraspp)_\w+"),
+    Zoo("torchvision", f"{_TASKS}:video_model", r"(r3d|mc3|r2plus1d|s3d|mvit|swin3d)\w*"),
+    Zoo(
+        "torchvision",
+        f"{_TASKS}:detection_model",
+        r"(\w+rcnn|retinanet|fcos|ssd300|ssdlite320)_\w+",
+        calibrate=False,
+    ),
+)
+
+
+def zoo_of(pool: str, member: str) -> Zoo | None:
+    """The zoo of a pointer; None where it names a module, a file, or a torchvision classifier."""
+    found = (zoo for zoo in ZOOS if zoo.pool == pool and re.fullmatch(zoo.members, member))
+    return next(found, None)
 
 
 @dataclass(frozen=True)
@@ -194,7 +228,9 @@ class Pointer:
 def read_pointer(text: str) -> Pointer | None:
     """The pointer that a model's name is, or None for a plain name."""
     pool, colon, member = text.rpartition(":")
-    if not colon or not pool or not member or pool == "torchvision":
+    if not colon or not pool or not member:
+        return None
+    if pool == "torchvision" and zoo_of(pool, member) is None:
         return None
     if pool.endswith(".py"):
         return Pointer(f"{Path(pool).name}:{member}", str(Path(pool).absolute()), member)

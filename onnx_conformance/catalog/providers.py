@@ -33,8 +33,8 @@ class Provider:
         banned: variables that would change the precision behind the options' back, with the
             values that do; without values, any.
         deterministic: it promises the same bits for the same inputs.
-        device: which of :data:`onnx_conformance.workers.onnxruntime.probe.DEVICES` it needs; empty
-        for none.
+        device: the name of the :class:`onnx_conformance.catalog.devices.Device` that it needs;
+            empty for none.
         library: of a plugin, the file that ONNX Runtime must load, or the module that has it.
         host: execnet's way to name the process of another environment; empty for this one.
         base: of another environment, which record it was made of.

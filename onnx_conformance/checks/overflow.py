@@ -16,7 +16,7 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.onnx_file import answering_nodes, load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.spec import DerivedCase
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.families import chosen, cut
@@ -26,7 +26,7 @@ FLOAT16 = "float16"
 LARGEST = float(np.finfo(np.float16).max)
 FEEDS = ("large_normal", "image")  # of the pinned ones, those whose values are largest
 SAMPLES = 2
-HALF = Case("simple_net", "torch_torchscript", 14, "cpu", variant="fp16", precision=FLOAT16)
+HALF = DerivedCase("simple_net", "torch_torchscript", 14, "cpu", variant="fp16", precision=FLOAT16)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.comparison import Array, Outputs, structure_problem
 from onnx_conformance.core.onnx_file import answering_nodes, load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
-from onnx_conformance.core.spec import Case, TensorSpec
+from onnx_conformance.core.spec import DerivedCase, TensorSpec
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.typical import typical_inputs
@@ -25,7 +25,7 @@ from onnx_conformance.inputs.families import alone
 
 SMALLEST_PROBABILITY = np.finfo(np.float32).tiny  # of a softmax whose logarithm is taken
 # The case on which their negative controls are tried.
-CLASSIFIER = Case(
+CLASSIFIER = DerivedCase(
     "digits_cnn", "torch_torchscript", 14, "cpu", variant="int8_static", precision=INT8
 )
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
-from onnx_conformance.checks.verdict import evidence_lines, judge_by_allclose
+from onnx_conformance.checks.verdict import evidence_lines, limits_for, worded
 from onnx_conformance.core.budget import SMALLEST_PROBABILITY, Reference, worst_score
 from onnx_conformance.core.comparison import Outputs, structure_problem
+from onnx_conformance.core.judgement import judge_outputs
 from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scores, wrong_decisions
 from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
@@ -21,6 +22,7 @@ from onnx_conformance.inputs.recipes import CONSTANT, EVERY, Inputs, Recipe
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
 from onnx_conformance.session.subject import Answer, Subject
 
+BYTES = ("uint8", "int8")
 TOLD = 6  # sizes or recipes that a message names
 LARGEST = 1e300  # JSON knows no infinity
 
@@ -163,11 +165,9 @@ def _by_allclose(
 ) -> CheckResult:
     """Without an oracle each set of inputs must be close to native."""
     for one in judged:
-        result = judge_by_allclose(
-            subject, name, str(one.recipe), one.inputs, one.reference.native, one.got
-        )
-        if result.outcome == "failed":
-            return result
+        found = judge_outputs(one.reference, one.got, subject.model.judged, limits_for(subject))
+        if not found.right:
+            return worded(subject, name, str(one.recipe), one.inputs, found)
     told = f"no float64 oracle: {len(judged)} inputs are close to native by allclose"
     return passed(name, told, compared=compared)
 
@@ -250,10 +250,10 @@ def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
     """Of thousands of decisions on floating inputs a few may fall otherwise by rounding.
 
     As many as ``flips`` and twice those that native's own ways leave open, over all inputs; where
-    no input is a floating number there is nothing to round.
+    no input is a quantity, a floating number or a pixel's byte, there is nothing to round.
     """
     found = [Worst(0.0)] * len(judged)
-    rounds = any(spec.floating for spec in subject.model.inputs)
+    rounds = any(spec.floating or spec.dtype in BYTES for spec in subject.model.inputs)
     flips = subject.tolerances.rule("sweep", subject.case)["flips"] if rounds else 0.0
     for spec in subject.model.judged:
         if spec.floating:

@@ -10,21 +10,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.core.errors import ConformanceError, UsageError
+from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.spec import Case
+from onnx_conformance.core.yaml_reader import Node, is_specifier, read_yaml
 from onnx_conformance.session.cache_keys import version
 from onnx_conformance.session.known_failures import RUNTIME, operators_of, runtime_of
 from onnx_conformance.session.subject import Subject
 
 FILE = Path(__file__).with_name("upstream_faults.yaml")
-_TEXTS = ("fault", "way_round", "issue", "exporter", "provider", "opset", "says")
+_TEXTS = ("issue", "exporter", "provider", "opset", "says")
 _LISTS = ("operators", "checks")
+_MORE = (*_TEXTS, *_LISTS, "versions")
 LEAST = 20  # characters of what is told
 
 
@@ -81,12 +82,12 @@ class UpstreamFault:
 
 
 def explanations(
-    case: Case, check: str, text: str, operators: Container[str], opset: int = 0
+    case: Case, check: str, text: str, operators: Container[str], opset: int | None = None
 ) -> tuple[str, ...]:
     """The lines that explain a failure; it stays what it is."""
-    opset = opset or case.opset
+    known = opset or case.opset or 0
     return tuple(
-        str(one) for one in shipped_faults() if one.explains(case, check, text, operators, opset)
+        str(one) for one in shipped_faults() if one.explains(case, check, text, operators, known)
     )
 
 
@@ -100,47 +101,30 @@ def load_upstream_faults(path: Path) -> tuple[UpstreamFault, ...]:
     """The entries of a file.
 
     Raises:
-        UsageError: it is malformed; names the entry and the key.
+        UsageError: it is malformed; names the line and the key.
     """
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(entries, list):
-        raise UsageError(f"{path}: must be a list of entries")
-    return tuple(_entry(f"{path}, entry {n}", entry) for n, entry in enumerate(entries, start=1))
+    return tuple(_entry(entry) for entry in read_yaml(path).entries())
 
 
-def _entry(where: str, entry: Any) -> UpstreamFault:
-    known = {*_TEXTS, *_LISTS, "versions"}
-    if not isinstance(entry, dict) or set(entry) - known:
-        raise UsageError(f"{where}: must be a mapping with keys among {', '.join(sorted(known))}")
-    _check_types(where, entry)
-    for key in ("fault", "way_round"):
-        if len(entry.get(key, "").strip()) < LEAST:
-            raise UsageError(f"{where}: '{key}' must have {LEAST} characters or more")
-    if not (entry.get("says") or entry.get("operators")):
-        raise UsageError(f"{where}: 'says' or 'operators' must say which failures it is about")
-    for name in entry.get("checks", []):
+def _entry(entry: Node) -> UpstreamFault:
+    found = entry.keys(("fault", "way_round"), _MORE)
+    given: dict[str, Any] = {key: found[key].text(0) for key in _TEXTS if key in found}
+    given |= {key: found[key].texts() for key in _LISTS if key in found}
+    if "versions" in found:
+        given["versions"] = found["versions"].specifiers()
+    fault = UpstreamFault(found["fault"].text(LEAST), found["way_round"].text(LEAST), **given)
+    if not (fault.says or fault.operators):
+        entry.fail("'says' or 'operators' must say which failures the entry is about")
+    for name in fault.checks:
         if name not in CHECKS:
-            raise UsageError(f"{where}: unknown check '{name}'; known: {', '.join(CHECKS)}")
+            found["checks"].fail(f"unknown check '{name}'; known: {', '.join(CHECKS)}")
+    if not is_specifier(fault.opset):
+        found["opset"].fail(f"'opset' must be a specifier, such as '<16', not '{fault.opset}'")
     try:
-        re.compile(entry.get("says", ""))
-        for wanted in (entry.get("opset", ""), *entry.get("versions", {}).values()):
-            SpecifierSet(wanted)
-    except (re.error, InvalidSpecifier, AttributeError, TypeError) as error:
-        raise UsageError(f"{where}: {error}") from error
-    return UpstreamFault(**{**entry, **{key: tuple(entry.get(key, ())) for key in _LISTS}})
-
-
-def _check_types(where: str, entry: dict[str, Any]) -> None:
-    for key in _TEXTS:
-        if not isinstance(entry.get(key, ""), str):
-            raise UsageError(f"{where}: '{key}' must be a text")
-    for key in _LISTS:
-        value = entry.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise UsageError(f"{where}: '{key}' must be a list of names")
+        re.compile(fault.says)
+    except re.error as error:
+        found["says"].fail(f"'says' must be a regular expression, and is none: {error}")
+    return fault
 
 
 def explanations_of(subject: Subject, check: str, failure: ConformanceError) -> tuple[str, ...]:

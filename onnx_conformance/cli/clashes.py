@@ -6,18 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-import yaml
 from packaging.requirements import Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 
-from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.yaml_reader import Node, read_yaml
 from onnx_conformance.session.cache_keys import version
 
 SHIPPED = Path(__file__).with_name("clashes.yaml")
 ANY, ABSENT = "any", "absent"
-KEYS = {"packages", "reason", "remedy", "link", "stops"}
+KEYS = ("packages", "reason", "remedy", "link", "stops")
 Installed = Callable[[str], str | None]  # a distribution's version, or None
 
 
@@ -63,35 +61,20 @@ def load_incompatibilities(path: Path = SHIPPED) -> list[Incompatibility]:
     """Every entry of a file.
 
     Raises:
-        UsageError: a malformed file, naming the entry and the key.
+        UsageError: a malformed file, naming the line and the key.
     """
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(entries, list):
-        raise UsageError(f"{path}: must be a list of entries")
-    return [_entry(path, number, entry) for number, entry in enumerate(entries, start=1)]
+    return [_entry(entry) for entry in read_yaml(path).entries()]
 
 
-def _entry(path: Path, number: int, entry: Any) -> Incompatibility:
-    where = f"{path}, entry {number}"
-    if not isinstance(entry, dict) or set(entry) != KEYS:
-        raise UsageError(f"{where}: must have exactly the keys {', '.join(sorted(KEYS))}")
-    for key in ("reason", "remedy", "link"):
-        if not isinstance(entry[key], str) or not entry[key].strip():
-            raise UsageError(f"{where}: '{key}' must be a text")
-    if not entry["link"].startswith("https://"):
-        raise UsageError(f"{where}: 'link' must be the address of an issue")
-    if not isinstance(entry["stops"], bool):
-        raise UsageError(f"{where}: 'stops' must be true or false")
-    try:
-        for wanted in entry["packages"].values():
-            if wanted not in (ANY, ABSENT):
-                SpecifierSet(wanted)
-    except (AttributeError, TypeError, InvalidSpecifier) as error:
-        raise UsageError(f"{where}: 'packages' must map packages to specifiers") from error
-    return Incompatibility(**entry)
+def _entry(entry: Node) -> Incompatibility:
+    found = entry.keys(KEYS)
+    return Incompatibility(
+        packages=found["packages"].specifiers(beside=(ANY, ABSENT)),
+        reason=found["reason"].text(),
+        remedy=found["remedy"].text(),
+        link=found["link"].link(),
+        stops=found["stops"].flag(),
+    )
 
 
 def unmet(

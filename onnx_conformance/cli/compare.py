@@ -13,7 +13,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.cli.context import ToolContext, context, named_model, read_run
 from onnx_conformance.cli.default_route import case_of
 from onnx_conformance.cli.image_latency import Race, Track
@@ -22,7 +21,7 @@ from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress,
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.project import project
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
 from onnx_conformance.perf.run import PerfRun
@@ -134,9 +133,9 @@ def _cases(ready: ToolContext, model: ModelSpec) -> tuple[Case, ...]:
     if not usable:
         told = "; ".join(f"{name}: {probe.reason}" for name, probe in probes.items())
         raise UsageError(f"no provider that was asked for works here ({told})")
-    given = [case for case in ready.run.cases if case.exporter == EXTERNAL.name or case.artifact]
+    given = [case for case in ready.run.cases if isinstance(case, ExternalCase)]
     if given:
-        if len({case.artifact for case in given}) > 1:
+        if len({case.path for case in given}) > 1:
             raise UsageError("ARTIFACT names a folder of several files; name one file")
         return tuple(case for case in given if case.provider in usable)
     chosen = ready.run.selection

@@ -10,7 +10,7 @@ from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.spec import ExternalCase
 from onnx_conformance.core.store import Store
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.probe import ProbeResult
@@ -47,9 +47,9 @@ def take_all(artifact: Artifact, names: Iterable[str], settings: Settings) -> di
     return {name: _take(artifact, name, settings) for name in names}
 
 
-def external_case(path: Path, provider: str = "cpu") -> Case:
+def external_case(path: Path, provider: str = "cpu") -> ExternalCase:
     """A file of no model that is known here, on a provider."""
-    return Case("", EXTERNAL.name, 0, provider, artifact=str(path), label=path.name)
+    return ExternalCase("", EXTERNAL.name, None, provider, path=str(path), label=path.name)
 
 
 def _take(artifact: Artifact, name: str, settings: Settings) -> Taken:

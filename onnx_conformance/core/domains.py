@@ -6,7 +6,7 @@ Every domain travels between processes as plain data (:func:`as_data`, :func:`fr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -120,9 +120,9 @@ class Integers:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some numbers."""
+    """One of some numbers, or of some texts."""
 
-    values: tuple[float, ...]
+    values: tuple[float | str, ...]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(self.values))
@@ -219,6 +219,12 @@ DOMAINS: dict[str, type[Any]] = {
 def as_data(domain: Domain) -> dict[str, Any]:
     """The domain as plain data."""
     return {"kind": type(domain).__name__, **asdict(domain)}  # type: ignore[call-overload] # all are dataclasses
+
+
+def written(domain: Domain) -> str:
+    """The domain as it is written in a registration: ``Integers(0, 9)``, ``Mask()``."""
+    own = [one for one in fields(domain) if getattr(domain, one.name) != one.default]  # type: ignore[arg-type] # all are dataclasses
+    return f"{type(domain).__name__}({', '.join(repr(getattr(domain, one.name)) for one in own)})"
 
 
 def from_data(data: Mapping[str, Any]) -> Domain:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.yaml_reader import NodeReader, compose
+from onnx_conformance.core.yaml_reader import read_yaml
 
 FILE = Path(__file__).with_name("limits.yaml")
 MB = 2**20
@@ -71,16 +71,11 @@ def load_limits(path: Path = FILE) -> Limits:
     Raises:
         UsageError: a figure or a reason is missing, or there is one that nothing reads.
     """
-    reader, root = NodeReader(path), compose(path)
-    names = tuple(field.name for field in fields(Limits))
-    entries = reader.mapping(root, "the limits")
-    reader.exactly(root, entries, names, "the limits")
     figures = {}
-    for name, node in entries.items():
-        parts = reader.mapping(node, name)
-        reader.exactly(node, parts, ("most", "reason"), name)
-        reader.reason(parts["reason"], name)
-        figures[name] = _positive(reader.value(parts["most"]), f"{path}: {name}")
+    for name, node in read_yaml(path).keys(field.name for field in fields(Limits)).items():
+        parts = node.keys(("most", "reason"))
+        parts["reason"].reason()
+        figures[name] = parts["most"].positive()
     return Limits(**figures)
 
 

@@ -11,6 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.plain_outputs import TEXT, keys_of
 
 
 def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:
@@ -146,7 +147,11 @@ def _facts(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
     stored = {tensor.name for tensor in graph.initializer}
     makers = {value: node.name for node in graph.node for value in node.output}
     inputs = [_tensor(value) for value in graph.input if value.name not in stored]
-    outputs = [{**_tensor(value), "node": makers.get(value.name, "")} for value in graph.output]
+    outputs = [
+        {**tensor, "node": makers.get(value.name, "")}
+        for value in graph.output
+        for tensor in _tensors(value)
+    ]
     files = [path, *external_files(path, model)]
     return {
         "opset": default_opset(model),
@@ -185,9 +190,26 @@ def _elements(dims: list[int]) -> int:
     return count
 
 
+def _tensors(value: onnx.ValueInfoProto) -> list[dict[str, Any]]:
+    """An output, or the values and keys of one that is a sequence of maps."""
+    maps = value.type.sequence_type.elem_type.map_type
+    if not maps.key_type:
+        return [_tensor(value)]
+    kinds = (maps.value_type.tensor_type.elem_type, maps.key_type)
+    return [
+        {"name": name, "dtype": _dtype(kind), "shape": ["?", "?"]}
+        for name, kind in zip((value.name, keys_of(value.name)), kinds, strict=True)
+    ]
+
+
+def _dtype(kind: int) -> str:
+    if kind == onnx.TensorProto.STRING:
+        return TEXT
+    return str(onnx.helper.tensor_dtype_to_np_dtype(kind).name) if kind else "?"
+
+
 def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
     kind = value.type.tensor_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name if kind.elem_type else "?"
     shape = None
     if kind.HasField("shape"):
         shape = [
@@ -196,4 +218,4 @@ def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
             else dim.dim_param or "?"
             for dim in kind.shape.dim
         ]
-    return {"name": value.name, "dtype": dtype, "shape": shape}
+    return {"name": value.name, "dtype": _dtype(kind.elem_type), "shape": shape}

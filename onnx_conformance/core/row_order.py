@@ -37,7 +37,7 @@ def in_order_of(
     for sample in range(len(next(iter(found.values()), ()))):
         sizes = {name: int(anchor[size_of(name)][sample][0]) for name in kept}
         alike = [n for n in kept if int(outputs[size_of(n)][sample][0]) == sizes[n]]
-        for count in {sizes[name] for name in alike}:
+        for count in {sizes[name] for name in alike} - {0}:
             names = [name for name in alike if sizes[name] == count]
             score = _score(names, anchor, sample, count)
             if score is None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
 
-from onnx_conformance.core.domains import Domain, Real, as_data, default_domain, from_data
+from onnx_conformance.core.domains import Domain, Real, as_data, default_domain, from_data, written
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.plain_outputs import SPELLINGS, TEXT
 from onnx_conformance.core.sizes import evaluate
 
 Dim = int | str
@@ -42,7 +43,7 @@ class Axis:
 
 Axes = tuple[tuple[str, Axis], ...]
 # Fields of a model's spec that are tuples of strings.
-OF_TEXTS = ("arguments", "packages", "libraries", "kernels", "notes", "by_values")
+OF_TEXTS = ("arguments", "packages", "libraries", "kernels", "notes", "by_values", "unnamed")
 
 
 def sizes_of(axes: Axes, extent: float) -> dict[str, int]:
@@ -68,7 +69,7 @@ class TensorSpec:
         shape: sizes; a string is a symbolic dimension. The one called ``batch`` (or
             ``batch_size``) is the batch, wherever it stands; without it samples share the input.
             A size may follow from others: ``"past+1"``, ``"2*height"``, ``"height//8"``.
-        dtype: a NumPy dtype name.
+        dtype: a NumPy dtype name; ``str`` of text, whose ``domain`` is a ``Choice`` of texts.
         scale: ``"linear"``, or ``"probabilities"`` for an output that is a softmax; such an
             output is judged in the log domain as well, because a flat softmax hides errors.
             ``"unit"`` for an output whose natural size is 1 and that may be near 0 throughout:
@@ -85,6 +86,8 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
+        if self.dtype in SPELLINGS:
+            object.__setattr__(self, "dtype", TEXT)
         try:
             np.dtype(self.dtype)
         except TypeError as error:
@@ -94,6 +97,13 @@ class TensorSpec:
             ) from error
         if not self.floating and self.domain == Real():
             object.__setattr__(self, "domain", default_domain(self.dtype) or Real())
+
+    def __str__(self) -> str:
+        """As it is written in a registration."""
+        more = "" if self.dtype == "float32" else f', "{self.dtype}"'
+        own = default_domain(self.dtype) or Real()
+        more += "" if self.domain == own else f", domain={written(self.domain)}"
+        return f'TensorSpec("{self.name}", {_quoted(self.shape)}{more})'
 
     @property
     def floating(self) -> bool:
@@ -132,6 +142,12 @@ class TensorSpec:
     def from_data(data: Mapping[str, Any]) -> TensorSpec:
         """The inverse of :meth:`as_data`."""
         return TensorSpec(**{**data, "domain": from_data(data["domain"])})
+
+
+def _quoted(shape: Shape) -> str:
+    """The shape as this library writes texts: ``("batch", 3)``."""
+    dims = [f'"{dim}"' if isinstance(dim, str) else str(dim) for dim in shape]
+    return f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
 
 
 def _size(dim: Dim, batch: int, sizes: Mapping[str, int]) -> int:
@@ -179,6 +195,8 @@ class ModelSpec:
         on_request: of one purpose, so a run that names no model leaves it out.
         group: how many samples every call takes, where the model fixes its batch; 0 for any.
         by_values: names of the outputs whose size the values decide: boxes that are kept.
+        unnamed: names of the outputs that were made up because neither spec nor model names them; a
+            file that somebody else made may call them otherwise.
         fingerprint: of a model from elsewhere, a digest of its code and of the weights it was
             built with; else its module's source tells.
         reads: of a model from elsewhere, the data files that its builder and its calls open, with
@@ -213,6 +231,7 @@ class ModelSpec:
     parameters: int = 0
     group: int = 0
     by_values: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
 
     @property
     def sized(self) -> tuple[str, ...]:
@@ -247,6 +266,11 @@ class ModelSpec:
         return frozenset(
             spec.name for spec in self.judged if spec.batch_axis is not None or not self.batched
         )
+
+    @property
+    def precision(self) -> str:
+        """The class of precision that the model itself asks for: that of its least exact output."""
+        return "float16" if any(spec.dtype == "float16" for spec in self.outputs) else "float32"
 
     @property
     def batched(self) -> bool:
@@ -330,11 +354,11 @@ class ExportOptions:
 class Case:
     """One row of the matrix: a model, the route it was exported by, and where it runs.
 
+    There are three kinds: an exported file is a ``Case`` itself, what a variant makes of one is a
+    :class:`DerivedCase`, and a file that exists already an :class:`ExternalCase`.
+
     Args:
-        opset: the one that was asked for; 0 where none was (an external artifact).
-        artifact, label: of an external artifact, its path and what ids and reports call it.
-        variant: what was made of the exported file (:mod:`onnx_conformance.catalog.variants`);
-        empty for itself.
+        opset: the one that was asked for; None where none was.
         precision: the class that it computes in, which chooses its checks and its budget.
         file_precision: that of its file alone, whatever the provider computes in.
         graph_level: ONNX Runtime's graph optimization level, where a run has several; empty for
@@ -343,12 +367,9 @@ class Case:
 
     model: str
     exporter: str
-    opset: int
+    opset: int | None
     provider: str
     options: ExportOptions = field(default_factory=ExportOptions)
-    artifact: str = ""
-    label: str = ""
-    variant: str = ""
     precision: str = "float32"
     file_precision: str = "float32"
     graph_level: str = ""
@@ -356,17 +377,12 @@ class Case:
     @property
     def artifact_id(self) -> str:
         """Readable name of the artifact, which cases on several providers share."""
-        if self.artifact:
-            return self.label if self.model in self.label else f"{self.model}-{self.label}"
         return f"{self.model}-{self.route}-opset{self.opset}"
 
     @property
     def route(self) -> str:
-        """The exporter with variant and changed options; an external artifact's label."""
-        if self.artifact:
-            return self.label
-        made = f"~{self.variant}" if self.variant else ""
-        return f"{self.exporter}{self.options.suffix}{made}"
+        """How the file was made, in a word: the exporter with changed options."""
+        return f"{self.exporter}{self.options.suffix}"
 
     @property
     def id(self) -> str:
@@ -383,11 +399,68 @@ class Case:
         """The dtype that its file may round native's weights to; empty where it may to none."""
         return self.file_precision if self.file_precision == "float16" else ""
 
+    def derived(self, variant: str) -> DerivedCase:
+        """The case of what ``variant`` makes of the file, in the same precision."""
+        return DerivedCase(**self._common(), variant=variant)
+
+    def external(self, path: str, label: str) -> ExternalCase:
+        """The case of a file that exists already, judged in this one's place."""
+        return ExternalCase(**self._common(), path=path, label=label)
+
+    def _common(self) -> dict[str, Any]:
+        """The fields that cases of every kind have."""
+        return {each.name: getattr(self, each.name) for each in fields(Case)}
+
     def as_row(self) -> dict[str, Any]:
         """As plain data, for reports that cross processes."""
         return asdict(self)
 
     @staticmethod
     def from_row(row: dict[str, Any]) -> Case:
-        """The inverse of :meth:`as_row`."""
-        return Case(**{**row, "options": ExportOptions(**row["options"])})
+        """The inverse of :meth:`as_row`; what only one kind has tells which it is."""
+        kind = DerivedCase if "variant" in row else ExternalCase if "path" in row else Case
+        return kind(**{**row, "options": ExportOptions(**row["options"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerivedCase(Case):
+    """What is made of an exported file before it is served.
+
+    Args:
+        variant: the name of its record in :mod:`onnx_conformance.catalog.variants`.
+    """
+
+    variant: str
+
+    @property
+    def route(self) -> str:
+        """The exporter with changed options and the variant."""
+        return f"{super().route}~{self.variant}"
+
+    @property
+    def exported(self) -> Case:
+        """The case of the file that it is made of."""
+        return Case(**self._common())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExternalCase(Case):
+    """A file that exists already, whoever made it.
+
+    Args:
+        path: where it is.
+        label: what ids and reports call it.
+    """
+
+    path: str
+    label: str
+
+    @property
+    def artifact_id(self) -> str:
+        """The label, and the model's name where the label has it not."""
+        return self.label if self.model in self.label else f"{self.model}-{self.label}"
+
+    @property
+    def route(self) -> str:
+        """The label: who made the file is not known."""
+        return self.label

@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.spec import Case
-from onnx_conformance.core.yaml_reader import NodeReader, compose
+from onnx_conformance.core.yaml_reader import Node, read_yaml
 
 # Every key that a tolerances file must give, by check.
 KEYS: dict[str, tuple[str, ...]] = {
-    "error_budget": ("factor", "floor_ulp", "maximum_noise_floor"),
+    "error_budget": ("factor", "floor_ulp", "maximum_noise_floor", "ordinary_scale"),
     "liveness": ("minimum", "dead_share", "moving_share"),
     "allclose": ("rtol", "atol_rms"),
     "tutorial": ("rtol", "atol"),
@@ -73,6 +70,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "factor": (0.0, 100.0),
     "floor_ulp": (0.0, 64.0),
     "maximum_noise_floor": (0.0, 0.5),
+    "ordinary_scale": (10.0, 1e6),
     "minimum": (100.0, 1e30),
     "dead_share": (0.0, 0.95),
     "moving_share": (0.0, 1.0),
@@ -159,13 +157,17 @@ class Tolerances:
     defaults: dict[str, dict[str, float]]
     overrides: tuple[Override, ...]
 
-    def rule(self, check: str, case: Case) -> Rule:
+    def rule(self, check: str, case: Case | None) -> Rule:
         """The defaults, those of the case's precision, and every matching override in order.
+
+        Of native itself, which is no case (``None``), the defaults.
 
         A class of less precision than float32 has a noise floor of its own, and so a factor of its
         own; what counts in ulps counts in the class's: ``floor_ulp`` times its ``roundoff``
         (docs/numerics.md, "Classes of precision").
         """
+        if case is None:
+            return Rule(dict(self.defaults[check]), f"{self.path.name}: defaults")
         figures, origin = self._resolve(check, case)
         if case.precision in ROUNDED:
             of_class, told = self._resolve(case.precision, case)
@@ -208,14 +210,11 @@ def load_tolerances(path: Path) -> Tolerances:
     Raises:
         UsageError: naming the file, the line and the key.
     """
-    root = compose(path)
-    reader = _Reader(path)
-    top = reader.mapping(root, "the file")
-    reader.exactly(root, top, ("schema", "defaults", "overrides"), "the file")
-    schema = reader.value(top["schema"])
-    if type(schema) is not int or schema != SCHEMA:  # true and 1.0 equal 1
-        reader.fail(top["schema"], f"'schema' must be {SCHEMA}")
-    return Tolerances(path, reader.defaults(top["defaults"]), reader.overrides(top["overrides"]))
+    top = read_yaml(path).keys(("schema", "defaults", "overrides"))
+    top["schema"].schema(SCHEMA)
+    defaults = top["defaults"].keys(KEYS)
+    figures = {check: _figures(defaults[check].keys(KEYS[check])) for check in KEYS}
+    return Tolerances(path, figures, tuple(map(_override, top["overrides"].entries("an override"))))
 
 
 @lru_cache
@@ -224,55 +223,21 @@ def shipped_approximation() -> dict[str, float]:
     return load_tolerances(TOLERANCES).defaults["approximation"]
 
 
-class _Reader(NodeReader):
-    """Reads the parts of a tolerances file."""
+def _figures(nodes: dict[str, Node]) -> dict[str, float]:
+    return {key: node.number(*LIMITS[key]) for key, node in nodes.items()}
 
-    def figure(self, node: Any, key: str) -> float:
-        value = self.value(node)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e30:
-            self.fail(node, f"'{key}' must be a number of at least 0, not {value!r}")
-        least, most = LIMITS[key]
-        if not least <= value <= most:
-            self.fail(node, f"'{key}' must lie between {least:g} and {most:g}, not at {value:g}")
-        return float(value)
 
-    def defaults(self, node: Any) -> dict[str, dict[str, float]]:
-        found = self.mapping(node, "'defaults'")
-        self.exactly(node, found, tuple(KEYS), "'defaults'")
-        return {check: self._figures(found[check], KEYS[check], check) for check in KEYS}
-
-    def _figures(self, node: Any, keys: tuple[str, ...], check: str) -> dict[str, float]:
-        found = self.mapping(node, f"'{check}'")
-        self.exactly(node, found, keys, f"'{check}'")
-        return {key: self.figure(value, key) for key, value in found.items()}
-
-    def overrides(self, node: Any) -> tuple[Override, ...]:
-        if not isinstance(node, yaml.SequenceNode):
-            self.fail(node, "'overrides' must be a list")
-        return tuple(self._override(item) for item in node.value)
-
-    def _override(self, node: Any) -> Override:
-        found = self.mapping(node, "an override")
-        self.exactly(node, found, ("match", "set", "reason"), "an override")
-        match = self.mapping(found["match"], "'match'")
-        self.among(found["match"], MATCHERS, "'match'")
-        if not match:
-            self.fail(found["match"], "an override needs a 'match'; the defaults are for all cases")
-        for key, value in match.items():
-            if not isinstance(value, yaml.ScalarNode):
-                self.fail(value, f"'{key}' must be a text")
-        patterns = {key: str(value.value) for key, value in match.items()}
-        cases = [check for check in KEYS if check not in OF_THE_YARDSTICK]
-        checks = [check for check in cases if fnmatchcase(check, patterns.get("check", "*"))]
-        known = {key for check in checks for key in KEYS[check]}
-        figures = self.mapping(found["set"], "'set'")
-        for key, value in figures.items():
-            if key not in known:
-                self.fail(value, f"no check that this override matches has a figure '{key}'")
-        reason = self.reason(found["reason"], "an override")
-        return Override(
-            patterns,
-            {key: self.figure(value, key) for key, value in figures.items()},
-            reason,
-            node.start_mark.line + 1,
-        )
+def _override(node: Node) -> Override:
+    found = node.keys(("match", "set", "reason"))
+    match = found["match"].keys((), optional=MATCHERS)
+    if not match:
+        found["match"].fail("an override needs a 'match'; the defaults are for all cases")
+    patterns = {key: value.text() for key, value in match.items()}
+    cases = [check for check in KEYS if check not in OF_THE_YARDSTICK]
+    checks = [check for check in cases if fnmatchcase(check, patterns.get("check", "*"))]
+    known = {key for check in checks for key in KEYS[check]}
+    figures = found["set"].mapping()
+    for key, value in figures.items():
+        if key not in known:
+            value.fail(f"no check that this override matches has a figure '{key}'")
+    return Override(patterns, _figures(figures), found["reason"].reason(), node.line)

@@ -1,78 +1,215 @@
-"""YAML whose errors name the line: people write these files."""
+"""Reads the project's YAML files: a mistake is told by file, line and key, and what to write."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from onnx_conformance.core.errors import UsageError
 
 WORDS_OF_A_REASON = 3
 
 
-def compose(path: Path) -> Any:
-    """The root node of a file; None if it is empty.
+@dataclass(frozen=True)
+class Node:
+    """A value of a YAML file. Each method reads it as one kind of thing.
+
+    Args:
+        raw: PyYAML's node, which knows its line; None for an empty file.
+        what: what messages call it: ``the file``, ``an entry``, ``'reason'``.
+        within: what messages call the mapping or the list that it stands in.
+
+    Raises:
+        UsageError: of every method, where the value is of another kind.
+    """
+
+    path: Path
+    raw: Any
+    what: str = "the file"
+    within: str = ""
+
+    def fail(self, problem: str) -> NoReturn:
+        """Raise a UsageError that names the file and the line."""
+        line = f", line {self.line}" if self.raw is not None else ""
+        raise UsageError(f"{self.path}{line}: {problem}")
+
+    @property
+    def line(self) -> int:
+        """The line that it begins on, from 1."""
+        return int(self.raw.start_mark.line) + 1
+
+    @property
+    def value(self) -> Any:
+        """As plain data; its text where YAML makes nothing of it: an unknown tag, a wrong date."""
+        try:
+            return yaml.SafeLoader("").construct_object(self.raw, deep=True)
+        except (yaml.YAMLError, ValueError):
+            return self.raw.value
+
+    # -- what holds other values -----------------------------------------------------------------
+
+    def mapping(self) -> dict[str, Node]:
+        """Its values by their keys; a key must not stand twice."""
+        if not isinstance(self.raw, yaml.MappingNode):
+            self.fail(f"{self.what} must be a mapping of keys to values")
+        found: dict[str, Node] = {}
+        for key, value in self.raw.value:
+            name = str(key.value)
+            if name in found:
+                Node(self.path, key).fail(f"'{name}' stands twice in {self.what}")
+            found[name] = Node(self.path, value, f"'{name}'", self.what)
+        return found
+
+    def keys(self, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Node]:
+        """Its values by their keys: all that are required, and no others than these."""
+        found, required = self.mapping(), tuple(required)
+        known = (*required, *optional)
+        for key, _ in self.raw.value:
+            if str(key.value) not in known:
+                Node(self.path, key).fail(
+                    f"unknown key '{key.value}' in {self.what}; known: {', '.join(known)}"
+                )
+        for name in required:
+            if name not in found:
+                self.fail(f"'{name}' is missing in {self.what}; required: {', '.join(required)}")
+        return found
+
+    def entries(self, what: str = "an entry") -> list[Node]:
+        """The entries of a list, and what messages call one; none of an empty file."""
+        if self.raw is None:
+            return []
+        if not isinstance(self.raw, yaml.SequenceNode):
+            self.fail(f"{self.what} must be a list of entries")
+        return [Node(self.path, one, what, self.what) for one in self.raw.value]
+
+    # -- single values ---------------------------------------------------------------------------
+
+    def text(self, least: int = 1) -> str:
+        """A text of at least so many characters, without the white space around it."""
+        value = self.value
+        if not isinstance(value, str) or (least and not value.strip()):
+            self.fail(f"{self.what} must be a text, not {value!r}")
+        if len(value.strip()) < least:
+            self.fail(f"{self.what} must have {least} characters or more; it is '{value}'")
+        return value.strip()
+
+    def texts(self) -> tuple[str, ...]:
+        """A list of texts."""
+        value = self.value
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            self.fail(f"{self.what} must be a list of texts, such as [one, two], not {value!r}")
+        return tuple(value)
+
+    def reason(self) -> str:
+        """A text of some words: why an entry is as it is."""
+        text = str(self.value or "").strip()
+        if len(text.split()) < WORDS_OF_A_REASON:
+            self.fail(f"{self.within} needs a 'reason' in some words")
+        return text
+
+    def link(self) -> str:
+        """The address of an issue."""
+        text = self.text()
+        if not text.startswith(("https://", "http://")):
+            self.fail(f"{self.what} must be the address of an issue (https://…), not '{text}'")
+        return text
+
+    def choice(self, known: Iterable[str]) -> str:
+        """One of some names."""
+        text, names, kind = self.text(), tuple(known), self.what.strip("'")
+        if text not in names:
+            self.fail(f"unknown {kind} '{text}'; known: {', '.join(names)}")
+        return text
+
+    def flag(self) -> bool:
+        """``true`` or ``false``."""
+        value = self.value
+        if not isinstance(value, bool):
+            self.fail(f"{self.what} must be true or false, not {value!r}")
+        return value
+
+    def number(self, least: float, most: float) -> float:
+        """A number, both ends included."""
+        value = self._number()
+        if not least <= value <= most:
+            self.fail(f"{self.what} must be a number from {least:g} to {most:g}, not {self.shown}")
+        return value
+
+    def positive(self) -> float:
+        """A finite number above 0."""
+        value = self._number()
+        if not 0 < value < math.inf:
+            self.fail(f"{self.what} must be a number above 0, not {self.shown}")
+        return value
+
+    def whole(self, least: int, most: int) -> int:
+        """A whole number, both ends included."""
+        value = self.value
+        if type(value) is not int or not least <= value <= most:  # true is no number
+            self.fail(
+                f"{self.what} must be a whole number from {least} to {most}, not {self.shown}"
+            )
+        return value
+
+    def schema(self, number: int) -> None:
+        """The number of the file's format that this code reads."""
+        if type(self.value) is not int or self.value != number:  # true and 1.0 equal 1
+            self.fail(f"{self.what} must be {number}, not {self.shown}")
+
+    def specifiers(self, beside: Iterable[str] = ()) -> dict[str, str]:
+        """Packages to specifiers of their versions, or to one of the words ``beside``."""
+        value = self.value
+        words = "".join(f" or {word}" for word in beside)
+        wanted = f"{self.what} must map packages to specifiers, such as {{torch: '>=2.9'}}{words}"
+        if not isinstance(value, dict):
+            self.fail(f"{wanted}; it is {value!r}")
+        for name, node in self.mapping().items():
+            text = node.value
+            if text not in tuple(beside) and not (isinstance(text, str) and is_specifier(text)):
+                node.fail(f"{wanted}; '{name}' is {text!r}")
+        return {str(name): node.value for name, node in self.mapping().items()}
+
+    @property
+    def shown(self) -> str:
+        """The value as messages show it."""
+        return repr(self.value)
+
+    def _number(self) -> float:
+        """NaN for what is none. YAML 1.1 takes ``1e6`` for a text; people do not."""
+        value = self.value
+        if isinstance(value, str) and self.raw.style is None:
+            try:
+                return float(value)
+            except ValueError:
+                return math.nan
+        known = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return float(value) if known else math.nan
+
+
+def is_specifier(text: str) -> bool:
+    """Whether a text says which versions are meant, as pip reads it."""
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier:
+        return False
+    return True
+
+
+def read_yaml(path: Path) -> Node:
+    """The whole of a file.
 
     Raises:
         UsageError: it cannot be read, or is no YAML.
     """
     try:
-        return yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        return Node(path, yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-
-
-class NodeReader:
-    """Walks YAML nodes, because they remember their lines."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def fail(self, node: Any, problem: str) -> NoReturn:
-        """Raise a UsageError that names the file and the node's line."""
-        line = f", line {node.start_mark.line + 1}" if node is not None else ""
-        raise UsageError(f"{self.path}{line}: {problem}")
-
-    def mapping(self, node: Any, what: str) -> dict[str, Any]:
-        """Key -> node of a mapping; a repeated key is an error."""
-        if not isinstance(node, yaml.MappingNode):
-            self.fail(node, f"{what} must be a mapping of keys to values")
-        found: dict[str, Any] = {}
-        for key, value in node.value:
-            name = str(key.value)
-            if name in found:
-                self.fail(key, f"'{name}' stands twice in {what}")
-            found[name] = value
-        return found
-
-    def exactly(self, node: Any, found: dict[str, Any], keys: tuple[str, ...], what: str) -> None:
-        """The mapping has these keys, each of them and no other."""
-        self.among(node, keys, what)
-        for key in keys:
-            if key not in found:
-                self.fail(node, f"'{key}' is missing in {what}")
-
-    def among(self, node: Any, keys: tuple[str, ...], what: str) -> None:
-        """The mapping has no key but these."""
-        for key, _ in node.value:
-            if str(key.value) not in keys:
-                known = ", ".join(keys)
-                self.fail(key, f"unknown key '{key.value}' in {what}; known: {known}")
-
-    def value(self, node: Any) -> Any:
-        """A node as plain data; its text where YAML makes nothing of it."""
-        try:
-            return yaml.SafeLoader("").construct_object(node, deep=True)
-        except (yaml.YAMLError, ValueError):  # an unknown tag, a date that is none
-            return node.value
-
-    def reason(self, node: Any, where: str) -> str:
-        """A text of some words: why an entry is as it is."""
-        text = str(self.value(node) or "").strip()
-        if len(text.split()) < WORDS_OF_A_REASON:
-            self.fail(node, f"{where} needs a 'reason' in some words")
-        return text

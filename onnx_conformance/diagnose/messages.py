@@ -16,7 +16,7 @@ from onnx_conformance.core.files import INSTALLED
 from onnx_conformance.core.limits import shipped_limits
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.spec import Case, DerivedCase
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.run import Run
 
@@ -50,10 +50,10 @@ def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
     words += [f"--artifact={given}" for given in run.selection.artifacts]
     words += [f"--precision={run.selection.precision}"] if run.selection.precision else []
     words += _about_files(run)
-    words += ["--variant", case.variant] if case.variant else []
+    words += ["--variant", case.variant] if isinstance(case, DerivedCase) else []
     words += _data(run.settings)
     words += ["--exporter", case.exporter] if case.exporter in EXPORTERS else []
-    words += ["--opset", str(case.opset)] if case.opset else []
+    words += ["--opset", str(case.opset)] if case.opset is not None else []
     words += ["--provider", case.provider]
     level = case.graph_level or run.settings.graph_level
     words += ["--graph-level", level] if level != Settings.graph_level else []

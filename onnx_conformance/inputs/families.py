@@ -227,7 +227,8 @@ def malformed(model: ModelSpec, seed: int) -> dict[str, NamedInputs]:
     found = {
         "name": NamedInputs("input renamed", RawFeed({**others, f"{first}_misspelt": array})),
         "dtype": NamedInputs(
-            f"{other} instead of {array.dtype}", instead(first, array.astype(other))
+            f"{other} instead of {model.inputs[0].dtype}",
+            instead(first, np.zeros(array.shape, other)),
         ),
     }
     ranked = next((name for name, value in good.items() if value.ndim), None)

@@ -76,13 +76,19 @@ class Folder:
 
     def _npz(self, model: ModelSpec, path: Path) -> tuple[Arrays, NDArray[np.int64] | None]:
         found = self._opened(model, path)
+        inputs = self._rows(model, path, found)
+        for spec in model.inputs:
+            self._refuse_outside(path, spec, inputs[spec.name])
+        labels = None if LABELS in inputs else found.get(LABELS)
+        return inputs, self._labels(path, labels, len(next(iter(inputs.values()))))
+
+    def _rows(self, model: ModelSpec, path: Path, found: Arrays) -> Arrays:
+        """A row for each sample of every input; what samples share stands once in a file."""
+        inputs: Arrays = {}
         for spec in model.inputs:
             array = found.get(spec.name)
-            if (
-                array is None
-                or array.dtype != spec.dtype
-                or not _fits(array.shape[1:], spec.sample)
-            ):
+            rows = None if array is None else _as_rows(spec, array)
+            if array is None or rows is None or array.dtype != spec.dtype:
                 seen = (
                     f"missing (found: {', '.join(found) or 'nothing'})"
                     if array is None
@@ -91,15 +97,17 @@ class Folder:
                 raise self._refused(
                     f"{path.name}: '{spec.name}' is {seen}, wanted {spec.dtype}{list(spec.shape)}"
                 )
-        inputs = {spec.name: found[spec.name] for spec in model.inputs}
-        counts = {len(array) for array in inputs.values()}
+            inputs[spec.name] = rows
+        once = [
+            spec.name
+            for spec in model.inputs
+            if spec.batch_axis is None and found[spec.name].ndim == len(spec.shape)
+        ]
+        counts = {len(rows) for name, rows in inputs.items() if name not in once} or {1}
         if len(counts) != 1 or 0 in counts:
             raise self._refused(f"{path.name}: its inputs have {sorted(counts)} samples")
-        for spec in model.inputs:
-            self._refuse_outside(path, spec, inputs[spec.name])
         (count,) = counts
-        labels = None if LABELS in inputs else found.get(LABELS)
-        return inputs, self._labels(path, labels, count)
+        return inputs | {name: np.repeat(inputs[name], count, axis=0) for name in once}
 
     def _opened(self, model: ModelSpec, path: Path) -> Arrays:
         """The arrays of a file, which may hold inputs and labels only."""
@@ -177,6 +185,21 @@ def _without_repetition(parts: Sequence[tuple[Arrays, NDArray[np.int64] | None]]
         input_sets += in_batches({name: array[fresh] for name, array in inputs.items()})
         kept += [] if labels is None else [labels[fresh]]
     return Samples(tuple(input_sets), np.concatenate(kept) if kept else None, repeated)
+
+
+def _as_rows(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any] | None:
+    """A row for each sample of an array, which is in the model's own layout or in rows already.
+
+    None where it is neither. An array of an input without a batch is one row, for all samples.
+    """
+    axis = spec.batch_axis
+    if array.ndim == len(spec.shape):
+        if axis is None:
+            return array[None] if _fits(array.shape, spec.shape) else None
+        turned = np.moveaxis(array, axis, 0)
+        if _fits(turned.shape[1:], spec.sample):
+            return np.ascontiguousarray(turned)
+    return array if array.ndim and _fits(array.shape[1:], spec.sample) else None
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:

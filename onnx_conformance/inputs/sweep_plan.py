@@ -18,7 +18,7 @@ import numpy as np
 
 from onnx_conformance.core.domains import Bounded, Integers
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
-from onnx_conformance.core.yaml_reader import NodeReader, compose
+from onnx_conformance.core.yaml_reader import read_yaml
 from onnx_conformance.inputs.recipes import EVERY, Recipe
 
 FILE = Path(__file__).with_name("sweep.yaml")
@@ -64,18 +64,11 @@ def load_figures(path: Path = FILE) -> SweepFigures:
     Raises:
         UsageError: a figure or a reason is missing, or there is one that nothing reads.
     """
-    reader, root = NodeReader(path), compose(path)
-    names = tuple(field.name for field in fields(SweepFigures))
-    entries = reader.mapping(root, "the figures")
-    reader.exactly(root, entries, names, "the figures")
     found: dict[str, float] = {}
-    for name, node in entries.items():
-        parts = reader.mapping(node, name)
-        reader.exactly(node, parts, ("value", "reason"), name)
-        reader.reason(parts["reason"], name)
-        value = reader.value(parts["value"])
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
-            reader.fail(parts["value"], f"'{name}' must be a number above 0, not {value!r}")
+    for name, node in read_yaml(path).keys(field.name for field in fields(SweepFigures)).items():
+        parts = node.keys(("value", "reason"))
+        parts["reason"].reason()
+        value = parts["value"].positive()
         found[name] = value if name.endswith("_work") else int(value)
     return SweepFigures(**found)  # type: ignore[arg-type] # whole where they count
 

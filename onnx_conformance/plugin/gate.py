@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.extras import require_modules
 from onnx_conformance.perf.gate.rules import METRICS
+from onnx_conformance.perf.latency.timed_inputs import sizes_of_calls
 from onnx_conformance.plugin.state import RUN, certificates, conformance_session, gpu_mark
 
 if TYPE_CHECKING:
@@ -47,7 +49,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         cases = [
             pytest.param((case, batch), id=f"{case.id}-b{batch}", marks=gpu_mark(case))
             for case in run.cases
-            for batch in (run.gate.batch_sizes if run.gate else ())
+            for batch in sizes_of_calls(
+                resolve_model(case.model), run.gate.batch_sizes if run.gate else ()
+            )
         ]
         metafunc.parametrize("gated", cases, indirect=True)
     if "metric" in metafunc.fixturenames:

@@ -12,7 +12,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.limits import shipped_limits
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.spec import Case, ExternalCase
 from onnx_conformance.core.store import Store, file_digest
 from onnx_conformance.core.tolerances import Tolerances, load_tolerances
 from onnx_conformance.inputs.photographs import read_photograph
@@ -192,21 +192,22 @@ def without_itself(
     Raises:
         UsageError: no other case is left.
     """
-    same = {path for path in {case.artifact for case in cases} if _is(against, Path(path))}
-    own = [case for case in cases if case.artifact in same and _is_reference(case, settings)]
+    external = [case for case in cases if isinstance(case, ExternalCase)]
+    same = {path for path in {case.path for case in external} if _is(against, Path(path))}
+    own = [case for case in external if case.path in same and _is_reference(case, settings)]
     kept = tuple(case for case in cases if case not in own)
     if own and not kept:
         raise UsageError(
-            f"--artifact {own[0].artifact} and --against {against} are the same file, or the same "
+            f"--artifact {own[0].path} and --against {against} are the same file, or the same "
             "bytes, and at graph level disabled on the cpu provider both sides are the same run: "
             "comparing it with itself proves nothing; name another file, or a level to compare "
             "with: --graph-level all"
         )
     notes = [
-        f"{case.artifact} is {against.name} itself: judged is what ONNX Runtime makes of it at "
+        f"{case.path} is {against.name} itself: judged is what ONNX Runtime makes of it at "
         f"graph level {case.graph_level or settings.graph_level} on {case.provider}"
-        for case in kept
-        if case.artifact in same
+        for case in external
+        if case.path in same and case in kept
     ]
     notes += [f"{case.id}: not judged, because it is the reference's own run" for case in own]
     return kept, tuple(dict.fromkeys(notes))

@@ -15,7 +15,7 @@ from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.spec import Case, ExternalCase
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.session.run import Run
 
@@ -87,7 +87,7 @@ def make_case(
         "basis": resolve_model(case.model).basis or None,
         "notes": list(resolve_model(case.model).notes),
         "exporter": case.route,
-        "opset_requested": case.opset or None,
+        "opset_requested": case.opset,
         "opset": artifact.get("opset"),
         "provider": case.provider,
         "graph_level": case.graph_level or None,
@@ -104,7 +104,7 @@ def make_case(
         "placement": facts.get("placement"),
         "placed": facts.get("placed"),
         "cpu_fallback": facts.get("cpu_fallback"),
-        "artifact": case.artifact or facts.get("path"),
+        "artifact": case.path if isinstance(case, ExternalCase) else facts.get("path"),
         "artifact_files": artifact.get("files", []),
         "artifact_bytes": artifact.get("bytes"),
         "artifact_sha256": facts.get("sha256"),

@@ -6,7 +6,7 @@ import math
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +15,7 @@ from onnx_conformance.core.extras import REPORT, optional
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report import plots
+from onnx_conformance.report.columns import OPSET, rows_of
 from onnx_conformance.report.document import EDGE, edge_of
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def _worded(case: Row, check: Row) -> Row:
 
 
 def matrix(cases: list[Row]) -> Row:
-    """Rows of model and exporter, columns of opsets, and numbered notes.
+    """Rows of the keys of ``COLUMNS``, a column for each opset, and numbered notes.
 
     Several providers make the columns and the opset joins the row: routes share few opsets, so
     the other way round would be a wide table with little in it.
@@ -220,34 +221,39 @@ def matrix(cases: list[Row]) -> Row:
     opsets = sorted({_opset(case) for case in cases})
     wide = len(providers) > 1
     notes: dict[tuple[str, str], Row] = {}
-    rows: dict[tuple[str, str, Any], dict[Any, Row]] = {}
-    for case in cases:
-        opset, provider = _opset(case), place_of(case)
-        key, column = (opset, provider) if wide else (None, opset)
-        rows.setdefault((case["model"], case["exporter"], key), {})[column] = {
-            "case": case,
-            "notes": [_note(notes, reason, case) for reason in _note_keys(case)],
-        }
-    listed = []
-    for model in dict.fromkeys(case["model"] for case in cases):
-        mine = [(key, cells) for key, cells in rows.items() if key[0] == model]
-        for place, ((_, exporter, opset), cells) in enumerate(mine):
-            row = {"model": model, "span": 0 if place else len(mine), "exporter": exporter}
-            found = [cells.get(column) for column in (providers if wide else opsets)]
-            listed.append({**row, "opset": opset, "cells": found})
+    models = list(dict.fromkeys(case["model"] for case in cases))
+    by_model = sorted(cases, key=lambda case: models.index(case["model"]))
+    columns, rows = rows_of(by_model, without=None if wide else OPSET)
+    spans = Counter(texts[0] for texts, _ in rows)
+    listed: list[Row] = []
+    for texts, found in rows:
+        cells = {place_of(case) if wide else _opset(case): _cell(case, notes) for case in found}
+        span = 0 if listed and listed[-1]["texts"][0] == texts[0] else spans[texts[0]]
+        listed.append(
+            {
+                "texts": texts,
+                "span": span,
+                "cells": [cells.get(key) for key in (providers if wide else opsets)],
+            }
+        )
     return {
+        "columns": columns,
         "headings": providers if wide else [f"opset {opset or '?'}" for opset in opsets],
         "rows": listed,
         "notes": list(notes.values()),
     }
 
 
-def _opset(case: Row) -> int:
+def _cell(case: Mapping[str, Any], notes: dict[tuple[str, str], Row]) -> Row:
+    return {"case": case, "notes": [_note(notes, reason, case) for reason in _note_keys(case)]}
+
+
+def _opset(case: Mapping[str, Any]) -> int:
     """The opset asked for, or, of a file that none was asked of, its own; 0 if unknown."""
     return int(case["opset_requested"] or case["opset"] or 0)
 
 
-def _note_keys(case: Row) -> list[tuple[str, str]]:
+def _note_keys(case: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a cell must explain: known failures, edge findings and, if nothing ran, why."""
     outcomes = {"known_failure", "edge"} | ({"skipped"} if case["verdict"] == "skipped" else set())
     keys = [
@@ -258,7 +264,7 @@ def _note_keys(case: Row) -> list[tuple[str, str]]:
     return list(dict.fromkeys(keys))
 
 
-def _note(notes: dict[tuple[str, str], Row], key: tuple[str, str], case: Row) -> int:
+def _note(notes: dict[tuple[str, str], Row], key: tuple[str, str], case: Mapping[str, Any]) -> int:
     """The number of a note; the same reason is noted once, with what it covers."""
     outcome, reason = key
     note = notes.setdefault(

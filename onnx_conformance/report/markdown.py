@@ -85,28 +85,22 @@ def _matrix(matrix: Row) -> list[str]:
     """What did not pass in sight, what passed every check folded away."""
     if not matrix["rows"]:
         return ["No case reached a verdict."]
-    wide = any(row["opset"] is not None for row in matrix["rows"])
-    headings = ("model", "exporter", *(["opset"] if wide else []), *map(prose, matrix["headings"]))
+    headings = [*map(prose, matrix["columns"]), *map(prose, matrix["headings"])]
     folded = [row for row in matrix["rows"] if _all_passed(row)]
     open_rows = [row for row in matrix["rows"] if not _all_passed(row)]
     sections = ["### Verdict and worst score / budget"]
     if open_rows:
-        sections += _rows(headings, open_rows, wide=wide)
+        sections += _rows(headings, open_rows)
     if folded:
         summary = f"{len(folded)} of {len(matrix['rows'])} rows passed every check"
         sections += [f"<details><summary>{summary}</summary>"]
-        sections += [*_rows(headings, folded, wide=wide), "</details>"]
+        sections += [*_rows(headings, folded), "</details>"]
     return sections
 
 
-def _rows(headings: Iterable[str], rows: list[Row], *, wide: bool) -> list[str]:
+def _rows(headings: Iterable[str], rows: list[Row]) -> list[str]:
     told = [
-        [
-            code(row["model"]),
-            code(row["exporter"]),
-            *([str(row["opset"] or "?")] if wide else []),
-            *map(_cell, row["cells"]),
-        ]
+        [*map(code, row["texts"][:2]), *map(prose, row["texts"][2:]), *map(_cell, row["cells"])]
         for row in rows[:MOST_ROWS]
     ]
     left = len(rows) - len(told)

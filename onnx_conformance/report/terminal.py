@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from onnx_conformance.diagnose.messages import place_of
+from onnx_conformance.report.columns import rows_of
 from onnx_conformance.report.document import EDGE, cell_of, edge_of, proved
 
 MOST_ROWS = 80
@@ -37,32 +40,22 @@ def matrix(document: dict[str, Any]) -> Table:
     models = list(dict.fromkeys(case["model"] for case in judged))
     judged.sort(key=lambda case: models.index(case["model"]))  # export options beside their model
     providers = list(dict.fromkeys(place_of(case) for case in judged))
+    headings, rows = rows_of(judged)
     table = Table(title=title, title_justify="left")
-    for heading in ("model", "exporter", "opset", *providers):
+    for heading in (*headings, *providers):
         table.add_column(heading, no_wrap=True)
-    rows: dict[tuple[str, str, str], dict[str, str]] = {}
-    for case in judged:
-        key = (case["model"], case["exporter"], _opset(case))
-        rows.setdefault(key, {})[place_of(case)] = _cell(case)
     previous = None
-    for (model, exporter, opset), cells in rows.items():
+    for (model, *texts), cases in rows:
         if previous not in (None, model):
             table.add_section()
-        shown = model if previous != model else ""
-        table.add_row(shown, exporter, opset, *(cells.get(name, "") for name in providers))
+        cells = {place_of(case): _cell(case) for case in cases}
+        shown = [model if previous != model else "", *texts]
+        table.add_row(*map(escape, shown), *(cells.get(name, "") for name in providers))
         previous = model
     return table
 
 
-def _opset(case: dict[str, Any]) -> str:
-    """The opset asked for and, where it differs, the one delivered."""
-    asked, got = case["opset_requested"], case["opset"]
-    if asked is None:
-        return "–" if got is None else str(got)
-    return str(asked) if got in (asked, None) else f"{asked} → {got}"
-
-
-def _cell(case: dict[str, Any]) -> str:
+def _cell(case: Mapping[str, Any]) -> str:
     mark, score = cell_of(case)
     return f"[{STYLES[case['verdict']]}]{mark}[/] {score}".rstrip()
 

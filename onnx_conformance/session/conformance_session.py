@@ -19,7 +19,7 @@ from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
+from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec, Preprocessing
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.families import InputPlan, plan_of
@@ -127,7 +127,7 @@ class ConformanceSession:
         future, place = self._runtime.answers[(case.id, inputs.digest, repeat)]
         return self._clock.wait(future, self._runtime.queue(case.provider).name)[place]
 
-    def read(self, case: Case) -> Artifact:
+    def read(self, case: ExternalCase) -> Artifact:
         """The external artifact of a case, read anew under this session's limits.
 
         Raises:
@@ -249,7 +249,7 @@ class ConformanceSession:
         for name, cases in by_model.items():
             model = resolve_model(name)
             for case in cases:
-                if not (case.artifact and self.settings.first_finding):
+                if not (isinstance(case, ExternalCase) and self.settings.first_finding):
                     self._native.artifact(case)
             families = sorted({family for case in cases for family in needs[case]})
             plans = {family: self._input_sets(family, model) for family in families}

@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import Case, DerivedCase, ModelSpec
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.inputs.samples import Folder, row_digests
 from onnx_conformance.inputs.tasks import TASKS, Samples, Task
@@ -33,10 +33,11 @@ def adopt_evaluation(folder: str, calibration: str, models: tuple[str, ...]) -> 
     if len(models) != 1:
         raise UsageError(f"{OPTION} needs the one model that decides on them: --model NAME")
     model = resolve_model(models[0])
-    if len(model.outputs[0].shape) != 2:
+    if len(model.outputs[0].sample) != 1:
         raise UsageError(
             f"{OPTION}: output '{model.outputs[0].name}' of {model.name} has shape "
-            f"{list(model.outputs[0].shape)}; a classifier's, [batch, classes], is wanted"
+            f"{list(model.outputs[0].shape)}; one number for each class of a sample "
+            "is wanted"
         )
     if not model.trained:
         raise UsageError(
@@ -58,7 +59,11 @@ def refuse_idle(calibration: str, evaluation: str, cases: Iterable[Case]) -> Non
         UsageError: no case that is calibrated, or none of int8; or what is wrong with a file.
     """
     chosen = list(cases)
-    calibrated = {c.model for c in chosen if c.variant and VARIANTS[c.variant].calibrated}
+    calibrated = {
+        case.model
+        for case in chosen
+        if isinstance(case, DerivedCase) and VARIANTS[case.variant].calibrated
+    }
     if calibration and not calibrated:
         raise UsageError(f"{CALIBRATION} shapes calibrated variants alone: --variant int8_static")
     if evaluation and not any(case.precision == INT8 for case in chosen):
@@ -92,7 +97,7 @@ def _task(folder: str, model: ModelSpec, samples: Samples) -> Task:
 
 
 def _refuse_labels(model: ModelSpec, samples: Samples) -> None:
-    classes = model.outputs[0].shape[1]
+    (classes,) = model.outputs[0].sample
     if samples.labels is None or not isinstance(classes, int):
         return
     low, high = int(samples.labels.min()), int(samples.labels.max())

@@ -14,7 +14,7 @@ from onnx_conformance.catalog.exporters import EXPORTERS, EXTERNAL
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
 from onnx_conformance.core.errors import StageFailure, UsageError, WorkerDied, WorkerError
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import ExternalCase, ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.text import one_line, printable
 from onnx_conformance.core.tolerances import FLOAT32
@@ -23,7 +23,6 @@ from onnx_conformance.session.worker_queue import WorkerQueues
 
 MANIFEST = "manifest.json"  # what --save-onnx leaves beside its files
 SUFFIX = ".onnx"
-UNASKED = 0  # the opset of a case for which none was asked
 
 
 def external_cases(
@@ -33,7 +32,7 @@ def external_cases(
     opsets: tuple[int, ...],
     providers: tuple[str, ...],
     precision: str = "",
-) -> list[Case]:
+) -> list[ExternalCase]:
     """One case a file and provider. None is parsed: one that cannot be read is a red case.
 
     Args:
@@ -59,14 +58,14 @@ def external_cases(
     found = labelled(artifacts)
     _refuse_its_own(model, found)
     return [
-        Case(
+        ExternalCase(
             model.name,
             exporter,
             opsets[0] if opsets else asked_opset(path, label),
             provider,
             precision=coarser(precision or FLOAT32, PROVIDERS[provider].precision),
             file_precision=precision or FLOAT32,
-            artifact=printable(str(path)),  # one that cannot be shown is a red case of no file
+            path=printable(str(path)),  # one that cannot be shown is a red case of no file
             label=label,
         )
         for label, path in found.items()
@@ -139,8 +138,8 @@ def _models_in(folder: Path) -> Iterator[Path]:
             yield Path(place)
 
 
-def asked_opset(path: Path, label: str) -> int:
-    """The opset that a saved artifact's manifest, or its label, says was asked for."""
+def asked_opset(path: Path, label: str) -> int | None:
+    """The opset that a saved artifact's manifest, or its label, says was asked for, if one does."""
     try:
         entries = json.loads((path.parent / MANIFEST).read_text())
         cases = entries["cases"] if "schema" in entries else entries  # older ones have no schema
@@ -149,13 +148,13 @@ def asked_opset(path: Path, label: str) -> int:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         saved = []  # no manifest of ours
     named = re.findall(r"opset(\d+)", label)
-    return next((int(number) for number in [*saved, *named]), UNASKED)
+    return next((int(number) for number in [*saved, *named]), None)
 
 
 STAGE = "read"
 
 
-def read_external_artifact(case: Case, queues: WorkerQueues) -> Artifact:
+def read_external_artifact(case: ExternalCase, queues: WorkerQueues) -> Artifact:
     """The external artifact of a case.
 
     Args:
@@ -165,7 +164,7 @@ def read_external_artifact(case: Case, queues: WorkerQueues) -> Artifact:
         StageFailure: the file, or one that it names, cannot be read, is no ONNX model, or asks
             for more than the limits allow.
     """
-    path, settings = Path(case.artifact).absolute(), queues.settings
+    path, settings = Path(case.path).absolute(), queues.settings
     limits, libraries = settings.limits, libraries_of(case, settings)
     queue = queues.get("reader", "reader", limit=min(limits.seconds, settings.limit))
     asked = {"path": str(path), "limits": limits.as_dict(), "libraries": bool(libraries)}

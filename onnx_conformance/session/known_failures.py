@@ -9,20 +9,19 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
-import yaml
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.core.errors import ConformanceError, StageFailure, UsageError
+from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.spec import Case
+from onnx_conformance.core.yaml_reader import Node, read_yaml
 from onnx_conformance.session.cache_keys import version
 from onnx_conformance.session.subject import Subject
 
 EXPORT = "export"
 RUNTIME = "runtime"
-_KEYS = {"cases", "check", "says", "reason", "link", "versions"}
-_MORE = {"provider", "operators"}
-_TEXTS = ("cases", "check", "says", "reason", "link")
+_KEYS = ("cases", "check", "says", "reason", "link", "versions")
+_MORE = ("provider", "operators")
 LEAST = {"says": 12, "reason": 20}  # characters, below which a text says nothing in particular
 # Names that nobody gives: a glob that takes most of them takes any model by any exporter.
 _ANY_NAMES = tuple(f"{letter}{place}qz" for place, letter in enumerate(ascii_lowercase))
@@ -98,62 +97,36 @@ def load_known_failures(path: Path, checks: Iterable[str]) -> list[KnownFailure]
         checks: the names of the checks that an entry may be about.
 
     Raises:
-        UsageError: a malformed file, naming the entry and the key.
+        UsageError: a malformed file, naming the line and the key.
     """
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(entries, list):
-        raise UsageError(f"{path}: must be a list of entries")
-    names = tuple(checks)
-    known = [_entry(path, number, entry, names) for number, entry in enumerate(entries, start=1)]
+    names = (*checks, EXPORT)
+    known = [_entry(entry, names) for entry in read_yaml(path).entries()]
     return [failure for failure in known if failure.current]
 
 
-def _entry(path: Path, number: int, entry: Any, checks: tuple[str, ...]) -> KnownFailure:
-    where = f"{path}, entry {number}"
-    if not isinstance(entry, dict) or set(entry) - _MORE != _KEYS:
-        raise UsageError(
-            f"{where}: must have exactly the keys {', '.join(sorted(_KEYS))}, and may have "
-            f"{', '.join(sorted(_MORE))}"
+def _entry(entry: Node, checks: tuple[str, ...]) -> KnownFailure:
+    found = entry.keys(_KEYS, _MORE)
+    failure = KnownFailure(
+        cases=found["cases"].text(),
+        check=found["check"].choice(checks),
+        says=found["says"].text(least=LEAST["says"]),
+        reason=found["reason"].text(least=LEAST["reason"]),
+        link=found["link"].link(),
+        versions=found["versions"].specifiers(),
+        provider=found["provider"].text(0) if "provider" in found else "",
+        operators=found["operators"].texts() if "operators" in found else (),
+    )
+    narrowed = failure.provider and failure.operators
+    if takes_everything(failure.cases) and not narrowed:
+        found["cases"].fail(
+            f"'cases' ({failure.cases}) matches every model by every exporter; name a model or an "
+            "exporter in it, or give both 'provider' and 'operators'"
         )
-    for key in _TEXTS:
-        if not isinstance(entry[key], str) or not entry[key].strip():
-            raise UsageError(f"{where}: '{key}' must be a text")
-    if entry["check"] != EXPORT and entry["check"] not in checks:
-        raise UsageError(f"{where}: unknown check '{entry['check']}'; known: {', '.join(checks)}")
-    if not entry["link"].startswith(("https://", "http://")):
-        raise UsageError(f"{where}: 'link' must be the address of an issue")
-    _refuse_unspecific(where, entry)
-    versions = entry["versions"]
-    try:
-        for package, wanted in versions.items():
-            version(package)
-            SpecifierSet(wanted)
-    except (AttributeError, TypeError, InvalidSpecifier) as error:
-        raise UsageError(f"{where}: 'versions' must map packages to specifiers") from error
-    return KnownFailure(**{**entry, **_more(where, entry)})
-
-
-def _refuse_unspecific(where: str, entry: dict[str, Any]) -> None:
-    """An entry must say which failure of which cases it is about.
-
-    Raises:
-        UsageError: texts too short to single a failure out, or a glob that takes every case.
-    """
-    for key, least in LEAST.items():
-        if len(entry[key].strip()) < least:
-            raise UsageError(
-                f"{where}: '{key}' must have {least} characters or more, so that it names one "
-                f"failure and no other; it is '{entry[key]}'"
-            )
-    narrowed = entry.get("provider") and entry.get("operators")
-    if takes_everything(entry["cases"]) and not narrowed:
-        raise UsageError(
-            f"{where}: 'cases' ({entry['cases']}) matches every model by every exporter; name a "
-            "model or an exporter in it, or give both 'provider' and 'operators'"
+    if failure.operators and "<" not in failure.versions.get(RUNTIME, ""):
+        found["versions"].fail(
+            f"with 'operators' no case is strict, so 'versions' must end it: {{{RUNTIME}: '<=…'}}"
         )
+    return failure
 
 
 def takes_everything(glob: str) -> bool:
@@ -168,21 +141,6 @@ def takes_everything(glob: str) -> bool:
         sum(fnmatchcase(f"{name}-{name[::-1]}{end}", glob) for name in _ANY_NAMES) >= half
         for end in ends
     )
-
-
-def _more(where: str, entry: dict[str, Any]) -> dict[str, Any]:
-    """The keys that an entry may have, or an empty one."""
-    provider, operators = entry.get("provider", ""), entry.get("operators", [])
-    if not isinstance(provider, str):
-        raise UsageError(f"{where}: 'provider' must be what ONNX Runtime calls one")
-    if not isinstance(operators, list) or not all(isinstance(one, str) for one in operators):
-        raise UsageError(f"{where}: 'operators' must be a list of operators")
-    if operators and "<" not in str(entry["versions"].get(RUNTIME, "")):
-        raise UsageError(
-            f"{where}: with 'operators' no case is strict, so 'versions' must end it: "
-            f"{{{RUNTIME}: '<=…'}}"
-        )
-    return {"provider": provider, "operators": tuple(operators)}
 
 
 def operators_of(subject: Subject) -> Mapping[str, int]:

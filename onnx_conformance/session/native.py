@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -23,7 +24,7 @@ from onnx_conformance.core.extras import require_modules
 from onnx_conformance.core.native_constants import Constant, read_constants
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
+from onnx_conformance.core.spec import Case, DerivedCase, ExternalCase, ModelSpec, Preprocessing
 from onnx_conformance.core.store import Entry, Store, file_digest
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import file_layout
@@ -88,16 +89,14 @@ class NativeSide:
 
     def artifact(self, case: Case) -> Future[Artifact]:
         """The case's artifact, which cases on other providers share."""
-        if case.artifact and case.artifact_id not in self.artifacts:
+        if isinstance(case, ExternalCase) and case.artifact_id not in self.artifacts:
             self.artifacts[case.artifact_id] = self._reader.submit(
                 read_external_artifact, case, self._queues
             )
-        if case.variant and case.artifact_id not in self.artifacts:
-            plain = self.artifact(replace(case, variant=""))
+        if isinstance(case, DerivedCase) and case.artifact_id not in self.artifacts:
+            plain = self.artifact(case.exported)
             queue = self._queues.get("variants", MAKER)
-            self.artifacts[case.artifact_id] = queue.after(
-                plain, lambda source: self._vary(queue, case, source)
-            )
+            self.artifacts[case.artifact_id] = queue.after(plain, partial(self._vary, queue, case))
         if case.artifact_id not in self.artifacts:
             model = resolve_model(case.model)
             queue, entry = self.queue(model), self.model(model)
@@ -132,17 +131,13 @@ class NativeSide:
         )
         return _artifact(self._store.get_or_build("artifacts", key, build))
 
-    def _vary(self, queue: WorkerQueue, case: Case, source: Artifact) -> Artifact:
+    def _vary(self, queue: WorkerQueue, case: DerivedCase, source: Artifact) -> Artifact:
         """The case's variant of an exported file."""
         variant = VARIANTS[case.variant]
         input_sets = self._calibration(case) if variant.calibrated else None
         libraries = libraries_of(case, self._settings)
         layout = file_layout(resolve_model(case.model), source.facts)
-        calls = (
-            None
-            if input_sets is None
-            else [call for inputs in input_sets for call in layout.calls(inputs)]
-        )
+        calls = None if input_sets is None else layout.smallest_calls(input_sets)
 
         def build(directory: Path) -> dict[str, Any]:
             path = directory / MODEL_FILE

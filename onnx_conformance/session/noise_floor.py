@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnx_conformance.catalog.devices import DEVICES
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode, compute_modes_of
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import ROUNDED
-
-# What a provider needs -> where native can be computed beside it.
-NATIVE_DEVICES = {"nvidia": "cuda"}
 
 
 @dataclass(frozen=True)
@@ -42,4 +40,5 @@ PLAIN = NoiseFloor()
 def noise_floor_of(case: Case) -> NoiseFloor:
     """The noise floor of a case: int8, which has no budget, is measured in float32's."""
     precision = case.precision if case.precision in ROUNDED else FLOAT32
-    return NoiseFloor(precision, NATIVE_DEVICES.get(PROVIDERS[case.provider].device, ""))
+    device = PROVIDERS[case.provider].device
+    return NoiseFloor(precision, DEVICES[device].native if device else "")

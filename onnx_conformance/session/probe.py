@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from onnx_conformance.catalog.devices import DEVICES
 from onnx_conformance.catalog.providers import Provider
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, WorkerDied
 from onnx_conformance.session.worker_client import ProcessWorkerClient, WorkerClient
@@ -120,8 +121,6 @@ def write_probe_model(path: Path) -> None:
 
 
 FELL_BACK = "fallback to CPU EP has been explicitly disabled"  # ONNX Runtime's words
-# Devices without which a session opens all the same, and computes in another class.
-SILENT = {"bfloat16", "float16"}
 BACKEND = "onnx_conformance.workers.onnxruntime.probe:ProbeBackend"
 
 
@@ -167,7 +166,8 @@ def _staged(provider: Provider, worker: WorkerClient, model: Path, limit: float)
     name = provider.ort_name
     if not provider.library and name not in worker.call("versions", limit)["compiled_in"]:
         return absent(provider)
-    missing = _no_device(provider, limit) if provider.device in SILENT else ""
+    silent = provider.device and DEVICES[provider.device].silent
+    missing = _no_device(provider, limit) if silent else ""
     if missing:
         return ProbeResult(False, missing, "device", provider.remedy)
     session = probe_request(provider, model)
@@ -211,7 +211,7 @@ def _no_device(provider: Provider, limit: float) -> str:
         return ""
     worker = ProcessWorkerClient(BACKEND, spec=provider.process())
     try:
-        missing: str = worker.call("device", limit, kind=provider.device)
+        missing: str = worker.call("device", limit, device=asdict(DEVICES[provider.device]))
     except ConformanceError as error:  # a driver that ends the process that asks it
         return f"asking for a device failed: {' '.join(str(error).split())[:200]}"
     finally:

@@ -6,7 +6,7 @@ Each provider has a worker of its own. Its answers are never cached: they are wh
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,9 +18,10 @@ import numpy as np
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
+from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import StageFailure, WorkerDied
 from onnx_conformance.core.settings import LEVELS, Settings, level_of
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.session.isolation import hung, measure_workload, run_isolated, weighed_on
@@ -75,8 +76,7 @@ class RuntimeSide:
                 return info
             ready, level = artifact.result(), level_of(case, self._settings)
             sample = weighed_on(resolve_model(case.model), self._settings.seed)
-            first = file_layout(resolve_model(case.model), ready.facts).calls(sample)[0]
-            inputs = _theirs(case, ready, first)
+            inputs = file_layout(resolve_model(case.model), ready.facts).calls(sample)[0]
             work = measure_workload(queue, case.id, self._request(case, ready, level), inputs)
             return replace(info, work=work)
 
@@ -144,10 +144,7 @@ class RuntimeSide:
     ) -> list[Answer]:
         """Of each set of inputs a row for each sample, under the spec's names."""
         model = resolve_model(case.model)
-        theirs = [tensor["name"] for tensor in artifact.facts["outputs"]]
-        back = pair_names(theirs, [spec.name for spec in model.outputs])
         layout = file_layout(model, artifact.facts)
-        kinds = {spec.name: np.dtype(spec.dtype) for spec in model.outputs if model.loosely_typed}
 
         def run(some: list[Inputs]) -> list[dict[str, Any]]:
             calls = [layout.calls(inputs) for inputs in some]
@@ -158,22 +155,21 @@ class RuntimeSide:
             ]
 
         def run_calls(some: list[Inputs]) -> list[dict[str, Any]]:
-            renamed = [_theirs(case, artifact, inputs) for inputs in some]
             results: list[dict[str, Any]] = queue.call(
-                "runtime", case.id, "run", session=session, input_sets=renamed
+                "runtime", case.id, "run", session=session, input_sets=some
             )
-            return [_ours(result, back, kinds) for result in results]
+            return results
 
         with self._telling(case):
             results = run_isolated(run, input_sets, queue.worker.reset)
         return [
             Answer(
                 None,
-                answered(result["error"]) if case.artifact else result["error"],
+                answered(result["error"]) if isinstance(case, ExternalCase) else result["error"],
                 died="died" in result,
             )
             if "error" in result
-            else Answer(result["outputs"])
+            else Answer(_in_width(model, result["outputs"]))
             for result in results
         ]
 
@@ -195,7 +191,7 @@ class RuntimeSide:
 
         Nor on a GPU, whose libraries allocate by rules of their own, nor in the judge's process.
         """
-        limited = case.artifact and not PROVIDERS[case.provider].gpu
+        limited = isinstance(case, ExternalCase) and not PROVIDERS[case.provider].gpu
         if not limited or self._settings.in_process:
             return 0
         return self._settings.limits.memory(files)
@@ -214,7 +210,7 @@ class RuntimeSide:
         except StageFailure as failure:
             if FELL_BACK in failure.reason:
                 raise StageFailure("runtime", case.id, _forbidden(case)) from failure
-            if not case.artifact:
+            if not isinstance(case, ExternalCase):
                 if hung(failure):
                     self._deadly[case.id] = failure
                 lack = lacking(failure, case.model)
@@ -308,21 +304,15 @@ def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1
     }
 
 
-def _ours(
-    result: dict[str, Any], names: dict[str, str], kinds: Mapping[str, np.dtype[Any]]
-) -> dict[str, Any]:
-    """A session's result with its outputs under the spec's names.
-
-    Args:
-        kinds: the dtypes of outputs that may come out in another width.
-    """
-    if "outputs" not in result:
-        return result
-    outputs = {names.get(name, name): array for name, array in result["outputs"].items()}
-    for name, array in outputs.items():
-        if name in kinds and array.dtype.kind == kinds[name].kind:
-            outputs[name] = array.astype(kinds[name])
-    return {**result, "outputs": outputs}
+def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:
+    """The outputs in the spec's dtypes, where an artifact may give another width."""
+    kinds = {spec.name: np.dtype(spec.dtype) for spec in model.outputs if model.loosely_typed}
+    return {
+        name: array.astype(kinds[name])
+        if name in kinds and array.dtype.kind == kinds[name].kind
+        else array
+        for name, array in outputs.items()
+    }
 
 
 def _joined(layout: Layout, inputs: Inputs, results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -338,23 +328,3 @@ def _forbidden(case: Case) -> str:
         f"{PROVIDERS[case.provider].ort_name} leaves nodes to the CPU, which --no-cpu-fallback "
         "forbids; without it the check placement names them"
     )
-
-
-def _theirs(case: Case, artifact: Artifact, inputs: Inputs) -> Inputs:
-    """The inputs under the artifact's own names."""
-    theirs = [tensor["name"] for tensor in artifact.facts["inputs"]]
-    ours = [spec.name for spec in resolve_model(case.model).inputs]
-    names = pair_names(ours, theirs)
-    kind = type(inputs)  # a raw inputs stays one
-    return kind((names.get(name, name), array) for name, array in inputs.items())
-
-
-def pair_names(ours: list[str], theirs: list[str]) -> dict[str, str]:
-    """Our names to theirs: by name if they are the same set, else by order.
-
-    Routes that cannot set names choose their own; the check ``interface`` judges those of
-    routes that can.
-    """
-    if set(ours) == set(theirs) or len(ours) != len(theirs):
-        return {name: name for name in ours}
-    return dict(zip(ours, theirs, strict=True))

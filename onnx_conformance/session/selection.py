@@ -11,7 +11,7 @@ from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case, ExportOptions, ModelSpec
+from onnx_conformance.core.spec import Case, ExportOptions, ExternalCase, ModelSpec
 from onnx_conformance.session.external_artifacts import external_cases
 
 
@@ -39,7 +39,7 @@ class Selection:
         Where external artifacts are named, nothing else is judged.
         """
         if self.artifacts:
-            return bool(case.artifact)
+            return isinstance(case, ExternalCase)
         axes = (
             (self.models, case.model),
             (self.exporters, case.exporter),
@@ -64,7 +64,10 @@ def select_cases(selection: Selection) -> list[Case]:
     Raises:
         UsageError: an unknown name, or an opset that no chosen route serves.
     """
-    cases = _cases(selection)
+    cases = [
+        replace(case, precision=coarser(case.precision, resolve_model(case.model).precision))
+        for case in _cases(selection)
+    ]
     levels = selection.graph_levels
     return [replace(case, graph_level=level) for case in cases for level in levels or ("",)]
 
@@ -74,14 +77,16 @@ def _cases(selection: Selection) -> list[Case]:
     if selection.artifacts and variants:
         raise UsageError("--variant is made of an export; --artifact is judged as it is")
     if selection.artifacts:
-        return external_cases(
-            selection.artifacts,
-            selection.models,
-            selection.exporters,
-            selection.opsets,
-            selection.providers,
-            selection.precision,
-        )
+        return [
+            *external_cases(
+                selection.artifacts,
+                selection.models,
+                selection.exporters,
+                selection.opsets,
+                selection.providers,
+                selection.precision,
+            )
+        ]
     if selection.precision:
         raise UsageError("--precision says what given files compute in; it needs --artifact")
     # none where a project registers no model: a run of one says so, a tool may need none
@@ -142,7 +147,7 @@ def varied(case: Case, variant: str) -> Case:
     if case.options != ExportOptions():
         raise UsageError(f"variant {made.name} is made of a plain export, without other options")
     both = coarser(case.precision, made.precision)
-    return replace(case, variant=made.name, precision=both, file_precision=made.precision)
+    return replace(case.derived(made.name), precision=both, file_precision=made.precision)
 
 
 def _once(names: Iterable[str]) -> list[str]:

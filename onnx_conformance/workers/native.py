@@ -21,6 +21,7 @@ from onnx_conformance.core.native_request import (
     axes_of,
     specs_of,
 )
+from onnx_conformance.core.plain_outputs import arrays_of, coded
 from onnx_conformance.core.spec import STATIC_BATCH
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sample_arrays import layout_of
@@ -184,14 +185,18 @@ def perturbed(name: str, array: NDArray[Any], replica: str) -> NDArray[Any]:
 
 
 def named_outputs(request: ModelRequest, results: Iterable[NDArray[Any]]) -> Arrays:
-    """Name a model's outputs in the order of its spec; a wrong count is an error."""
-    found = list(results)
+    """A model's outputs by name, in the order of its spec, texts as codes.
+
+    Raises:
+        ValueError: as many as the spec names are wanted.
+    """
+    found = [array for result in results for array in arrays_of(result)]
     if len(found) != len(request["outputs"]):
         raise ValueError(
             f"model '{request['name']}' returned {len(found)} outputs, "
             f"its spec names {len(request['outputs'])}: {request['outputs']}"
         )
-    return dict(zip(request["outputs"], found, strict=True))
+    return dict(zip(request["outputs"], map(coded, found), strict=True))
 
 
 def input_names(model: ModelRequest) -> list[str]:

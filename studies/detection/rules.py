@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.yaml_reader import Node, read_yaml
+from onnx_conformance.inputs.found_recipes import read_recipe
 from onnx_conformance.inputs.recipes import Recipe
 
 RULES_FILE = Path(__file__).with_name("rules.yaml")
+MOST = 10_000
 Comparison = Callable[[Array, Array, float, float], bool]
 
 
@@ -65,36 +66,37 @@ def load_yardstick(path: Path = RULES_FILE) -> NoiseFloor:
     """Read the bars, the rules and the inputs that tell suspects.
 
     Raises:
-        KeyError: an entry is missing, or a comparison is none of :data:`COMPARISONS`.
+        UsageError: an entry is missing or wrong; names the line and the key.
     """
-    data = yaml.safe_load(path.read_text())
-    bars, suspects = data["bars"], data["suspects"]
+    top = read_yaml(path).keys(("bars", "places", "rules", "suspects"))
+    bars = top["bars"].keys(("found", "alarms"))
+    suspects = top["suspects"].keys(("noise", "nan", "input_sets"))
     return NoiseFloor(
-        found=bars["found"],
-        alarms=bars["alarms"],
-        places=data["places"],
-        rules=tuple(_rule(entry) for entry in data["rules"]),
-        noise=suspects["noise"],
-        nan=suspects["nan"],
-        suspect_recipes=tuple(Recipe(**entry) for entry in suspects["input_sets"]),
+        found=bars["found"].number(0.0, 1.0),
+        alarms=bars["alarms"].whole(0, MOST),
+        places={name: node.whole(0, MOST) for name, node in top["places"].mapping().items()},
+        rules=tuple(_rule(entry) for entry in top["rules"].entries("a rule")),
+        noise=suspects["noise"].positive(),
+        nan=suspects["nan"].flag(),
+        suspect_recipes=tuple(read_recipe(entry) for entry in suspects["input_sets"].entries()),
     )
 
 
-def _rule(entry: dict[str, Any]) -> Rule:
-    input_sets = entry["input_sets"]
-    recipes = tuple(
-        Recipe(input_sets["distribution"], batch=input_sets["batch"], seed=seed)
-        for seed in range(1, input_sets["count"] + 1)
-    )
+def _rule(entry: Node) -> Rule:
+    required = ("name", "who", "link", "input_sets", "comparison", "rtol", "atol")
+    found = entry.keys(required, optional=("counts_outputs",))
+    sets = found["input_sets"].keys(("distribution", "batch", "count"))
+    distribution, batch = sets["distribution"].text(), sets["batch"].whole(1, MOST)
+    seeds = range(1, sets["count"].whole(1, MOST) + 1)
     return Rule(
-        name=entry["name"],
-        who=entry["who"],
-        link=entry["link"],
-        recipes=recipes,
-        close=COMPARISONS[entry["comparison"]],
-        rtol=entry["rtol"],
-        atol=entry["atol"],
-        counts_outputs=entry.get("counts_outputs", False),
+        name=found["name"].text(),
+        who=found["who"].text(),
+        link=found["link"].link(),
+        recipes=tuple(Recipe(distribution, batch=batch, seed=seed) for seed in seeds),
+        close=COMPARISONS[found["comparison"].choice(COMPARISONS)],
+        rtol=found["rtol"].number(0.0, 1.0),
+        atol=found["atol"].number(0.0, 1.0),
+        counts_outputs="counts_outputs" in found and found["counts_outputs"].flag(),
     )
 
 

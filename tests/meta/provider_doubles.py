@@ -19,5 +19,5 @@ class NoDeviceBackend:
     def __init__(self, threads):
         self.threads = threads
 
-    def device(self, kind):
-        return f"there is no {kind} here"
+    def device(self, device):
+        return f"there is no {device['name']} here"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from onnx_conformance.core.yaml_reader import NodeReader, compose
+from onnx_conformance.core.yaml_reader import Node, read_yaml
 
 RULES = Path(__file__).with_name("rules.yaml")
 SCHEMA = 1
@@ -131,73 +131,46 @@ def load_rules(path: Path = RULES) -> GateRules:
     Raises:
         UsageError: naming the file, the line and the key.
     """
-    root = compose(path)
-    reader = _RulesReader(path)
-    top = reader.mapping(root, "the file")
-    reader.exactly(root, top, ("schema", "timing", "least_placement", "metrics"), "the file")
-    schema = reader.value(top["schema"])
-    if type(schema) is not int or schema != SCHEMA:  # true and 1.0 equal 1
-        reader.fail(top["schema"], f"'schema' must be {SCHEMA}")
-    least = reader.number(top["least_placement"], "least_placement", SHARE_LIMITS)
-    return GateRules(path, reader.timing(top["timing"]), least, reader.metrics(top["metrics"]))
+    top = read_yaml(path).keys(("schema", "timing", "least_placement", "metrics"))
+    top["schema"].schema(SCHEMA)
+    least = top["least_placement"].number(*SHARE_LIMITS)
+    metrics = {name: _metric(node, name) for name, node in top["metrics"].keys(METRICS).items()}
+    return GateRules(path, _timing(top["timing"]), least, {name: metrics[name] for name in METRICS})
 
 
-class _RulesReader(NodeReader):
-    def number(self, node: Any, key: str, limits: tuple[float, float]) -> float:
-        value, (least, most) = self.value(node), limits
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self.fail(node, f"'{key}' must be a number, not {value!r}")
-        if not least <= value <= most:
-            self.fail(node, f"'{key}' must lie between {least:g} and {most:g}, not at {value:g}")
-        return float(value)
+def _timing(node: Node) -> TimingRules:
+    found = node.keys((*TIMING_LIMITS, "looks", "processes"))
+    figures = {key: found[key].number(*limits) for key, limits in TIMING_LIMITS.items()}
+    looks = _looks(found["looks"])
+    needed = math.ceil(math.log2(len(looks) / min(figures["alpha"], figures["beta"])))
+    if looks[0] < needed:
+        found["looks"].fail(
+            f"the first of {len(looks)} looks must come at {needed} pairs or later: "
+            f"{looks[0]} cannot decide at these error rates"
+        )
+    processes = found["processes"].whole(1, MOST_PROCESSES)
+    return TimingRules(**figures, looks=looks, processes=processes)
 
-    def timing(self, node: Any) -> TimingRules:
-        found = self.mapping(node, "'timing'")
-        self.exactly(node, found, (*TIMING_LIMITS, "looks", "processes"), "'timing'")
-        figures = {key: self.number(found[key], key, TIMING_LIMITS[key]) for key in TIMING_LIMITS}
-        looks = self._looks(found["looks"])
-        needed = math.ceil(math.log2(len(looks) / min(figures["alpha"], figures["beta"])))
-        if looks[0] < needed:
-            self.fail(
-                found["looks"],
-                f"the first of {len(looks)} looks must come at {needed} pairs or later: "
-                f"{looks[0]} cannot decide at these error rates",
-            )
-        processes = self.value(found["processes"])
-        if type(processes) is not int or not 1 <= processes <= MOST_PROCESSES:
-            self.fail(
-                found["processes"], f"'processes' must be a whole number from 1 to {MOST_PROCESSES}"
-            )
-        return TimingRules(**figures, looks=looks, processes=processes)
 
-    def _looks(self, node: Any) -> tuple[int, ...]:
-        value = self.value(node)
-        if (
-            not isinstance(value, list)
-            or not 0 < len(value) <= MOST_LOOKS
-            or any(type(look) is not int or look < 1 for look in value)
-            or sorted(set(value)) != value
-        ):
-            self.fail(node, f"'looks' must be a list of 1 to {MOST_LOOKS} rising counts of pairs")
-        return tuple(value)
+def _looks(node: Node) -> tuple[int, ...]:
+    value = node.value
+    if (
+        not isinstance(value, list)
+        or not 0 < len(value) <= MOST_LOOKS
+        or any(type(look) is not int or look < 1 for look in value)
+        or sorted(set(value)) != value
+    ):
+        node.fail(f"'looks' must be a list of 1 to {MOST_LOOKS} rising counts of pairs")
+    return tuple(value)
 
-    def metrics(self, node: Any) -> dict[str, MetricRule]:
-        found = self.mapping(node, "'metrics'")
-        self.exactly(node, found, METRICS, "'metrics'")
-        return {name: self._metric(found[name], name) for name in METRICS}
 
-    def _metric(self, node: Any, name: str) -> MetricRule:
-        found = self.mapping(node, f"'{name}'")
-        needed = ("unit", "factor", "slack", "reason")
-        self.among(node, (*needed, "may_be_zero"), f"'{name}'")
-        self.exactly(node, {"may_be_zero": None, **found}, (*needed, "may_be_zero"), f"'{name}'")
-        zero = self.value(found["may_be_zero"]) if "may_be_zero" in found else False
-        if not isinstance(zero, bool):
-            self.fail(found["may_be_zero"], "'may_be_zero' must be true or false")
-        unit = str(self.value(found["unit"]) or "").strip()
-        if not unit:
-            self.fail(found["unit"], f"'{name}' needs a 'unit'")
-        reason = self.reason(found["reason"], f"'{name}'")
-        factor = self.number(found["factor"], "factor", FACTOR_LIMITS)
-        slack = self.number(found["slack"], "slack", SLACK_LIMITS)
-        return MetricRule(name, unit, factor, slack, zero, reason)
+def _metric(node: Node, name: str) -> MetricRule:
+    found = node.keys(("unit", "factor", "slack", "reason"), ("may_be_zero",))
+    return MetricRule(
+        name,
+        unit=found["unit"].text(),
+        factor=found["factor"].number(*FACTOR_LIMITS),
+        slack=found["slack"].number(*SLACK_LIMITS),
+        may_be_zero=found["may_be_zero"].flag() if "may_be_zero" in found else False,
+        reason=found["reason"].reason(),
+    )

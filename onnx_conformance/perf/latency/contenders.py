@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from onnx_conformance.catalog.frameworks import EAGER, FRAMEWORKS, ON_CUDA
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.spec import Case, DerivedCase, ExternalCase
 from onnx_conformance.core.tolerances import FLOAT32
 
 
@@ -43,7 +43,7 @@ class Contender:
         """
         classes = {form: precision for precision, form in ON_CUDA.items()}
         if self.case is None and self.form in classes:
-            return Case(self.model, "native", 0, "cuda", precision=classes[self.form])
+            return Case(self.model, "native", None, "cuda", precision=classes[self.form])
         return self.case
 
     @property
@@ -105,17 +105,18 @@ def timed_cases(cases: tuple[Case, ...], opsets: tuple[int, ...]) -> list[Case]:
     Every route at the newest opset of the run, unless opsets were asked for; export options
     change the file's form and not its speed, so the plain export alone, where there is one.
     """
-    chosen: dict[tuple[str, str, str, str], Case] = {}
+    chosen: dict[tuple[str, str, str, str | None], Case] = {}
     listed: list[Case] = []
     for case in cases:
-        if case.artifact or opsets:
+        if isinstance(case, ExternalCase) or opsets:
             listed.append(case)
             continue
-        key = (case.model, case.exporter, case.place, case.variant)
+        variant = case.variant if isinstance(case, DerivedCase) else None
+        key = (case.model, case.exporter, case.place, variant)
         if key not in chosen or _rank(case) > _rank(chosen[key]):
             chosen[key] = case
     return [*listed, *chosen.values()]
 
 
 def _rank(case: Case) -> tuple[bool, int]:
-    return not case.options.suffix, case.opset
+    return not case.options.suffix, case.opset or 0

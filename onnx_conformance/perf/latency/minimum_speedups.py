@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.yaml_reader import NodeReader, compose
+from onnx_conformance.core.yaml_reader import Node, read_yaml
 from onnx_conformance.perf.latency.ratios import Ratio
 
 SHIPPED = Path(__file__).with_name("minimum_speedups.yaml")
@@ -46,10 +43,24 @@ def load_minimum_speedups(path: Path) -> list[MinimumSpeedup]:
     Raises:
         UsageError: naming the file, the line and what is wrong there.
     """
-    root, reader = compose(path), _Reader(path)
-    if not isinstance(root, yaml.SequenceNode) or not root.value:
-        raise UsageError(f"{path}: the file must be a list of minimum speed-ups")
-    return [reader.minimum_speedup(node) for node in root.value]
+    file = read_yaml(path)
+    entries = file.entries()
+    if not entries:
+        file.fail("the file must be a list of minimum speed-ups, and has none")
+    return [_entry(entry) for entry in entries]
+
+
+def _entry(entry: Node) -> MinimumSpeedup:
+    found = entry.keys(_KEYS)
+    sizes = found["batch_sizes"].value
+    if not isinstance(sizes, list) or not all(type(n) is int and n > 0 for n in sizes):
+        found["batch_sizes"].fail("'batch_sizes' must be a list of numbers above 0, such as [1, 4]")
+    return MinimumSpeedup(
+        cases=found["cases"].text(),
+        batch_sizes=tuple(sizes),
+        minimum_speedup=found["minimum_speedup"].positive(),
+        reason=found["reason"].reason(),
+    )
 
 
 def minimum_speedup_of(
@@ -66,30 +77,3 @@ def minimum_speedup_of(
     raise UsageError(
         f"--require-speedup: no entry fits {case} at batch {batch}; add one, or leave the case out"
     )
-
-
-class _Reader(NodeReader):
-    """Reads the entries of a file of minimum speed-ups."""
-
-    def minimum_speedup(self, node: Any) -> MinimumSpeedup:
-        found = self.mapping(node, "an entry")
-        self.exactly(node, found, _KEYS, "an entry")
-        sizes, minimum_speedup = (
-            self.value(found["batch_sizes"]),
-            self.value(found["minimum_speedup"]),
-        )
-        if not isinstance(sizes, list) or not all(type(n) is int and n > 0 for n in sizes):
-            self.fail(found["batch_sizes"], "'batch_sizes' must be a list of numbers above 0")
-        if (
-            isinstance(minimum_speedup, bool)
-            or not isinstance(minimum_speedup, (int, float))
-            or not 0 < minimum_speedup < 1e6
-        ):
-            self.fail(
-                found["minimum_speedup"],
-                f"'minimum_speedup' must be a number above 0, not {minimum_speedup!r}",
-            )
-        reason = self.reason(found["reason"], "an entry")
-        return MinimumSpeedup(
-            str(self.value(found["cases"])), tuple(sizes), float(minimum_speedup), reason
-        )

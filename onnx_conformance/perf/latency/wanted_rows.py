@@ -9,7 +9,6 @@ from pathlib import Path
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.perf.latency.bench import Bench
-from onnx_conformance.perf.latency.certification import NoResult
 from onnx_conformance.perf.latency.contenders import (
     Contender,
     native_contenders,
@@ -23,6 +22,8 @@ from onnx_conformance.perf.latency.minimum_speedups import (
     minimum_speedup_of,
 )
 from onnx_conformance.perf.latency.rows import Row
+from onnx_conformance.perf.latency.timed_inputs import sizes_of_calls
+from onnx_conformance.perf.latency.timed_sessions import NoResult
 from onnx_conformance.perf.run import PerfRun
 
 
@@ -91,7 +92,7 @@ def wanted_rows(run: PerfRun) -> Iterator[Wanted]:
             *native_contenders(model, framework, run.timing.forms, own),
             *runtime_contenders(own),
         )
-        for batch in run.timing.batch_sizes:
+        for batch in sizes_of_calls(resolve_model(model), run.timing.batch_sizes):
             yield from (Wanted(contender, batch, contenders) for contender in contenders)
 
 

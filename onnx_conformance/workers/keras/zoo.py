@@ -7,6 +7,8 @@ from typing import Any
 
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 
+IMAGENET = (224, 224, 3)
+
 
 def keras_application(member: str, *, pretrained: bool) -> Any:
     """A model of keras.applications; with ``pretrained``, ImageNet's weights.
@@ -30,11 +32,19 @@ def keras_application(member: str, *, pretrained: bool) -> Any:
     return _fetched(getattr(keras.applications, known[wanted]), known[wanted], pretrained)
 
 
+def _sized(make: Any, weights: str | None) -> Any:
+    """The model at its own size, or, where it takes any, at ImageNet's."""
+    model = make(weights=weights)
+    if None not in model.input_shape[1:]:
+        return model
+    return make(weights=weights, input_shape=IMAGENET)
+
+
 def _fetched(make: Any, name: str, pretrained: bool) -> Any:
     if not pretrained:
-        return make(weights=None)
+        return _sized(make, None)
     try:
-        return make(weights="imagenet")
+        return _sized(make, "imagenet")
     except Exception as error:  # keras raises a bare Exception when it cannot fetch
         if "URL fetch failure" not in str(error):
             raise

@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
 from onnx_conformance.workers.onnxruntime.profile import Profile, read_profile
 from onnx_conformance.workers.server import limited_memory
@@ -86,10 +87,6 @@ class OnnxRuntimeBackend(Stopwatch):
         self.open(session)
         opened = self._sessions[repr(sorted(session.items()))]
         names = [output.name for output in opened.get_outputs()]
-        maps = [output.name for output in opened.get_outputs() if "map(" in output.type]
-        if maps:
-            words = f"output '{maps[0]}' is a map, and no tensor: export it without ZipMap"
-            return [{"error": words} for _ in input_sets]
         with limited_memory(session.get("memory", 0)):
             return [_run_one(opened, names, inputs) for inputs in input_sets]
 
@@ -199,7 +196,7 @@ def _run_one(
         arrays = session.run(names, {name: np.array(array) for name, array in inputs.items()})
     except Exception as error:  # noqa: BLE001 - onnxruntime raises many kinds; the text is the answer
         return {"error": f"{type(error).__name__}: {error}"}
-    outputs = dict(zip(names, arrays, strict=True))
+    outputs = {name: coded(array) for name, array in named(names, arrays).items()}
     return {"outputs": outputs, "seconds": time.perf_counter() - started}
 
 

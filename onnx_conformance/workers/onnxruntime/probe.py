@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Callable
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
+
+from onnx_conformance.workers.server import load_object
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -19,9 +21,9 @@ class ProbeBackend:
     def __init__(self, threads: int) -> None:
         ort.set_default_logger_severity(3)
 
-    def device(self, kind: str) -> str:
+    def device(self, device: dict[str, Any]) -> str:
         """Why there is no such device; empty if there is one."""
-        return DEVICES[kind]()
+        return absence(device)
 
     def plugin(self, library: str) -> list[dict[str, Any]]:
         """The devices that a plugin's library offers: each one's provider, vendor and kind."""
@@ -52,25 +54,11 @@ def nvidia() -> str:
     return "" if count.value else "NVIDIA's driver counts 0 GPUs"
 
 
-def amd() -> str:
-    """The kernel's driver for AMD's GPUs."""
-    return "" if Path("/dev/kfd").exists() else "no AMD GPU with ROCm's driver is here (/dev/kfd)"
-
-
-def apple() -> str:
-    """A Mac."""
-    return "" if platform.system() == "Darwin" else f"this is {platform.system()}, not macOS"
-
-
-def windows() -> str:
-    """A Windows."""
-    return "" if platform.system() == "Windows" else f"this is {platform.system()}, not Windows"
-
-
 def qualcomm() -> str:
     """A Qualcomm system: Windows on Arm, or a Linux with its DSP's devices."""
-    found = Path("/dev").glob("fastrpc-*") if Path("/dev").is_dir() else ()
-    if any(found) or (platform.system() == "Windows" and "ARM" in platform.machine().upper()):
+    if glob("/dev/fastrpc-*") or (
+        platform.system() == "Windows" and "ARM" in platform.machine().upper()
+    ):
         return ""
     return f"no Qualcomm NPU is here ({platform.machine()} processor)"
 
@@ -95,33 +83,25 @@ def _openvino_devices() -> list[str]:
     return [str(name) for name in listed()] if listed else []
 
 
-def bfloat16() -> str:
-    """A processor that computes in bfloat16; on any other OpenVINO stays in float32."""
-    return _lacks("bfloat16", "avx512_bf16", "amx_bf16")
+def absence(device: dict[str, Any]) -> str:
+    """Why a device is not here; empty if it is.
+
+    Args:
+        device: a :class:`onnx_conformance.catalog.devices.Device` as plain data.
+    """
+    if device["systems"] and platform.system() not in device["systems"]:
+        return f"{device['absence']}, but {platform.system()}"
+    if device["paths"] and not any(map(_exists, device["paths"])):
+        return f"{device['absence']} ({', '.join(device['paths'])})"
+    if device["processor_flags"]:
+        try:
+            flags = CPUINFO.read_text(encoding="utf-8").split()
+        except OSError:
+            return f"nothing tells whether this processor has {device['name']} ({CPUINFO})"
+        if not set(flags) & set(device["processor_flags"]):
+            return f"{device['absence']} ({', '.join(device['processor_flags'])})"
+    return str(load_object(device["asks"])()) if device["asks"] else ""
 
 
-def float16() -> str:
-    """A processor that computes in float16."""
-    return _lacks("float16", "avx512_fp16", "amx_fp16")
-
-
-def _lacks(kind: str, *features: str) -> str:
-    try:
-        flags = set(CPUINFO.read_text(encoding="utf-8").split())
-    except OSError:
-        return f"nothing tells whether this processor has {kind} ({CPUINFO})"
-    return "" if flags & set(features) else f"this processor has no {kind} ({', '.join(features)})"
-
-
-# A record's `device` -> why there is none.
-DEVICES: dict[str, Callable[[], str]] = {
-    "nvidia": nvidia,
-    "amd": amd,
-    "apple": apple,
-    "windows": windows,
-    "qualcomm": qualcomm,
-    "openvino": openvino,
-    "openvino_gpu": openvino_gpu,
-    "bfloat16": bfloat16,
-    "float16": float16,
-}
+def _exists(path: str) -> bool:
+    return bool(glob(path))

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.workers.timing import TimedCall
 
 Arrays = dict[str, NDArray[Any]]
@@ -48,7 +49,7 @@ def _plain(session: ort.InferenceSession, inputs: Arrays) -> TimedCall:
     names = [output.name for output in session.get_outputs()]
     return TimedCall(
         call=lambda: session.run(names, inputs),
-        arrays=lambda results: dict(zip(names, results, strict=True)),
+        arrays=lambda results: {n: coded(a) for n, a in named(names, results).items()},
     )
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
+from onnx_conformance.core.plain_outputs import is_maps
 from onnx_conformance.workers.calls import Call, call_of
 from onnx_conformance.workers.native import (
     Approximation,
@@ -46,7 +46,7 @@ class PythonBackend(NativeBackend):
         return [
             named_outputs(
                 model,
-                flat_arrays(call(function, [np.array(inputs[n]) for n in input_names(model)])),
+                leaves(call(function, [np.array(inputs[n]) for n in input_names(model)])),
             )
             for inputs in input_sets
         ]
@@ -58,7 +58,7 @@ class PythonBackend(NativeBackend):
         function, call = self._function(model), self._call(model)
         arrays = [np.array(inputs[name]) for name in input_names(model)]
         return TimedCall(
-            lambda: call(function, arrays), lambda result: named_outputs(model, flat_arrays(result))
+            lambda: call(function, arrays), lambda result: named_outputs(model, leaves(result))
         )
 
     def _call(self, model: ModelRequest) -> Call:
@@ -70,10 +70,15 @@ class PythonBackend(NativeBackend):
         return self._held[1]
 
 
-def flat_arrays(result: Any) -> list[NDArray[Any]]:
-    """The arrays of a result at any depth of tuples, lists and dicts, in their order."""
+def leaves(result: Any) -> list[Any]:
+    """The arrays of a result at any depth of tuples, lists and dicts, in their order.
+
+    A list of dicts is one output: rows of maps, as ZipMap makes them.
+    """
+    if is_maps(result):
+        return [result]
     if isinstance(result, Mapping):
-        return [array for value in result.values() for array in flat_arrays(value)]
+        return [array for value in result.values() for array in leaves(value)]
     if isinstance(result, (tuple, list)):
-        return [array for value in result for array in flat_arrays(value)]
+        return [array for value in result for array in leaves(value)]
     return [] if result is None else [np.asarray(result)]

@@ -13,6 +13,7 @@ import torch
 from torch import fx, nn
 
 from onnx_conformance.inputs.recipes import calibration_batch
+from onnx_conformance.workers.torch.introspect import flat
 
 BATCHES, BATCH_SIZE = 3, 8
 LOGIT_STD = 2.0
@@ -29,15 +30,20 @@ def calibrate(module: nn.Module, shape: tuple[int | str, ...], seed: int) -> Non
         shape: the first input's, with a symbolic batch axis.
     """
     generator = torch.Generator().manual_seed(seed)
+    batches = _batches(module, shape, seed)
+    calibrate_norms(module, batches, generator)
+    _set_head(module, batches, generator)
+
+
+def calibrate_norms(module: nn.Module, batches: list[Any], generator: torch.Generator) -> None:
+    """Give BatchNorms seeded gains and biases, and the statistics of ``batches``, in place."""
     norms = [part for part in module.modules() if isinstance(part, _NORMS)]
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.7, 1.3, generator=generator)
         nn.init.normal_(norm.bias, 0.5, 0.2, generator=generator)
     for norm in _branch_ends(module):
         norm.weight.data *= BRANCH_GAIN
-    batches = _batches(module, shape, seed)
     _set_statistics(module, norms, batches)
-    _set_head(module, batches, generator)
 
 
 def _batches(module: nn.Module, shape: tuple[int | str, ...], seed: int) -> list[torch.Tensor]:
@@ -86,7 +92,7 @@ def _branch_ends(module: nn.Module) -> list[Any]:
     return ends
 
 
-def _set_statistics(module: nn.Module, norms: list[Any], batches: list[torch.Tensor]) -> None:
+def _set_statistics(module: nn.Module, norms: list[Any], batches: list[Any]) -> None:
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average over the batches
@@ -129,9 +135,7 @@ def _clips(module: nn.Module, batch: torch.Tensor) -> bool:
     Centred logits are negative half of the time, and a class is dead to inputs where they are.
     """
     with torch.inference_mode():
-        result = module(batch)
-    results = result if isinstance(result, (tuple, list)) else [result]
-    return any(bool((tensor == 0).any()) for tensor in results)
+        return any(bool((tensor == 0).any()) for tensor in flat(module(batch)))
 
 
 def _head_outputs(

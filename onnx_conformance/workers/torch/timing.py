@@ -60,18 +60,26 @@ def _channels_last(module: torch.nn.Module, inputs: Inputs) -> Prepared:
     layout = torch.channels_last
     changed: Any = copy.deepcopy(module)  # the memory format of the original must not change
     laid = [t.contiguous(memory_format=layout) if t.dim() == 4 else t for t in inputs]
-    return changed.to(memory_format=layout), laid
+    return _working("channels_last", changed.to(memory_format=layout), laid)
 
 
 def _compile(module: torch.nn.Module, inputs: Inputs) -> Prepared:
-    compiled: Any = torch.compile(module)
+    return _working("torch.compile", torch.compile(module), inputs)
+
+
+def _working(form: str, function: Callable[..., Any], inputs: Inputs) -> Prepared:
+    """The form as it is, once the model was called in it.
+
+    Raises:
+        CapabilityMissing: the model refuses it, as code with ``view`` refuses channels last.
+    """
     try:
         with torch.inference_mode():
-            compiled(*inputs)
+            function(*inputs)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise CapabilityMissing(f"torch.compile does not work here: {reason}") from error
-    return compiled, inputs
+        raise CapabilityMissing(f"{form} does not work here: {reason}") from error
+    return function, inputs
 
 
 def _cuda(module: torch.nn.Module, inputs: Inputs) -> Prepared:

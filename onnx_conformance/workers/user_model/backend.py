@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from onnx_conformance.catalog.models import ZOO, Declaration, Pointer
+from onnx_conformance.catalog.models import Declaration, Pointer, zoo_of
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import spec_as_data
@@ -104,11 +104,12 @@ def _reference(file: str, module: ModuleType, one: Declaration) -> str:
 
 def _pointed(pointer: Pointer) -> tuple[Declaration, str, tuple[str, ...]]:
     """What a pointer names: a registered function or a plain one."""
-    if pointer.pool in ZOO:
-        home, function = ZOO[pointer.pool].split(":")
+    zoo = zoo_of(pointer.pool, pointer.member)
+    if zoo is not None:
+        home, function = zoo.builder.split(":")
         builder = getattr(load_module(home)[0], function)
-        one = Declaration(pointer.name, builder, calibrate=True)
-        return one, ZOO[pointer.pool], (pointer.member,)
+        one = Declaration(pointer.name, builder, calibrate=zoo.calibrate)
+        return one, zoo.builder, (pointer.member,)
     file = pointer.pool.endswith(".py")
     if pointer.pool.endswith(".onnx"):
         from onnx_conformance.workers.user_model.onnx_reference import file as path_of

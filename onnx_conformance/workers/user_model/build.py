@@ -14,12 +14,14 @@ import numpy as np
 from onnx_conformance.core.domains import Real, default_domain
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.native_request import digest_arrays
+from onnx_conformance.core.plain_outputs import is_keys, is_maps, named
 from onnx_conformance.core.spec import Axes, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.calls import call_of
 from onnx_conformance.workers.user_model.infer_spec import BATCH
 
 Answer = dict[str, np.ndarray[Any, Any]]
+HALF = "torch.float16"  # of an output, which its model casts: the case is judged in that class
 MANY = 1_000  # inputs that a signature with *args may have
 
 
@@ -146,7 +148,7 @@ def _torch_digest(module: Any) -> str:
 
 
 def _narrow(dtypes: list[str]) -> str | None:
-    narrow = [dtype for dtype in dtypes if "float64" not in dtype]
+    narrow = [dtype for dtype in dtypes if "float64" not in dtype and dtype != HALF]
     return f"an output is {narrow[0]}" if narrow else None
 
 
@@ -193,11 +195,11 @@ def _look_at_python(function: Any) -> Looked:
     names, least, most = _signature(function)
 
     def run(input_set: Inputs) -> Answer:
-        from onnx_conformance.workers.python.backend import flat_arrays
+        from onnx_conformance.workers.python.backend import leaves
 
         arrays = [np.array(array) for array in input_set.values()]
         result = call_of(function, list(input_set))(function, arrays)
-        return _named(flat_arrays(result), _labels(result))
+        return _named(leaves(result), _labels(result))
 
     return Looked(
         "python", names, (least, most), (), "", run, lambda: False, lambda input_set: None,
@@ -224,13 +226,23 @@ def _labels(result: Any) -> tuple[str, ...]:
     if not isinstance(parts, Mapping):
         return ()
     given = {str(name): part for name, part in parts.items() if part is not None}
-    return tuple(given) if all(hasattr(part, "shape") for part in given.values()) else ()
+    plain = all(hasattr(part, "shape") or is_maps(part) for part in given.values())
+    return tuple(given) if plain else ()
 
 
-def _named(arrays: list[Any], names: tuple[str, ...] = ()) -> Answer:
+def _named(found: list[Any], names: tuple[str, ...] = ()) -> Answer:
     """Outputs under their own names, or ``output``, or ``output_0`` and so on."""
-    if len(set(names)) == len(names) == len(arrays) and len(arrays) > 1:
-        return dict(zip(names, arrays, strict=True))
-    if len(arrays) == 1:
-        return {"output": arrays[0]}
-    return {f"output_{place}": array for place, array in enumerate(arrays)}
+    if len(set(names)) == len(names) == len(found) and len(found) > 1:
+        return named(names, found)
+    return named(_made_up(len(found)), found)
+
+
+def _made_up(count: int) -> list[str]:
+    """What outputs without names of their own are called."""
+    return ["output"] if count == 1 else [f"output_{place}" for place in range(count)]
+
+
+def unnamed(names: Sequence[str]) -> tuple[str, ...]:
+    """The outputs, where nobody named them: all or none."""
+    own = [name for name in names if not is_keys(name)]
+    return tuple(names) if own == _made_up(len(own)) else ()

@@ -19,7 +19,8 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.workers.native import call_builder
-from onnx_conformance.workers.user_model.build import Looked, look
+from onnx_conformance.workers.user_model.build import Looked, look, unnamed
+from onnx_conformance.workers.user_model.examples import Understood
 from onnx_conformance.workers.user_model.fixed_batch import grouped, with_batch
 from onnx_conformance.workers.user_model.import_code import user_sources
 from onnx_conformance.workers.user_model.infer_spec import sized_by_values
@@ -33,8 +34,8 @@ from onnx_conformance.workers.user_model.validation import (
     check_steady,
     checked_axes,
     checked_outputs,
-    inferred_inputs,
     run_of,
+    understood,
     varied,
 )
 
@@ -82,8 +83,13 @@ def _specified(
             raise UsageError(f"model '{one.name}': {problem}")
     model, examples = _built(one, arguments, weights, seed)
     looked = look(one.name, model, threads, one.inputs)
-    inputs = one.inputs or inferred_inputs(one, examples, looked)
-    one = replace(one, axes=one.axes or looked.axes)
+    notes = looked.notes
+    found = Understood(one.inputs, looked.axes) if one.inputs else understood(one, examples, looked)
+    inputs = found.inputs
+    guessed = not one.inputs and (examples is not None or looked.framework == "onnx")
+    if guessed and list(inputs) != examples:
+        notes = (f"its inputs were understood as {found}", *notes)
+    one = replace(one, axes=tuple({**dict(found.axes), **dict(one.axes)}.items()))
     axes = checked_axes(one, inputs)
     check_inputs(one.name, inputs, looked)
     if one.calibrate:
@@ -98,12 +104,12 @@ def _specified(
     check_steady(one.name, looked, inputs, axes, runs[0].calls[0], group)
     first = layout_of(inputs, (), group).calls(RUNS[0].inputs(inputs, axes))[0]
     oracle = one.oracle and looked.framework != "python"
-    found: Any = None
+    agreed: Any = None
     if oracle and looked.oracle is not None:  # a file is as it is: without, allclose has to do
-        found = looked.oracle(
+        agreed = looked.oracle(
             [layout_of(inputs, (), group).calls(r.inputs(inputs, axes))[0] for r in RUNS]
         )
-        oracle = not found.problem
+        oracle = not agreed.problem
     elif oracle:
         check_oracle(one.name, looked, inputs, first)
     spec = ModelSpec(
@@ -121,11 +127,12 @@ def _specified(
         axes=axes,
         oracle=oracle,
         libraries=libraries,
-        basis=found.basis if found else "",
-        kernels=found.kernels if found else (),
-        notes=looked.notes,
+        basis=agreed.basis if agreed else "",
+        kernels=agreed.kernels if agreed else (),
+        notes=notes,
         parameters=looked.weights,
         group=group,
+        unnamed=() if one.outputs else unnamed([spec.name for spec in outputs]),
         by_values=sized_by_values([spec.name for spec in outputs], calls),
     )
     return spec, _fingerprint(looked, [run.rows for run in runs])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from onnx_conformance.core.plain_outputs import coded
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.workers.user_model.build import Looked
@@ -69,6 +70,6 @@ def _call(recipe: Recipe, inputs: tuple[TensorSpec, ...], axes: Axes) -> Inputs:
 def _moved(before: np.ndarray, after: np.ndarray) -> bool:
     if before.shape != after.shape:
         return True
-    one, other = (np.asarray(array, np.float64) for array in (before, after))
+    one, other = (np.asarray(coded(array), np.float64) for array in (before, after))
     size = max(float(np.abs(one).max(initial=0.0)), float(np.finfo(np.float32).tiny))
     return bool((np.abs(other - one) > SAME * size).any())

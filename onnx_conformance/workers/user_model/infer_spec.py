@@ -1,61 +1,20 @@
-"""Infer specs: of inputs from example arrays, of outputs from a model's answers."""
+"""Infer the specs of outputs from a model's answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from onnx_conformance.core.comparison import Outputs
-from onnx_conformance.core.domains import Choice, Domain, Integers, Real
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.plain_outputs import dtype_of
 from onnx_conformance.core.sizes import evaluate, is_expression, names_in
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Axis, Shape, TensorSpec
 
 BATCH = BATCH_NAMES[1]
-
-
-def from_examples(examples: Any, names: Sequence[str]) -> tuple[TensorSpec, ...]:
-    """Specs of example arrays: axis 0 is the batch, other axes keep their size.
-
-    A single number is shared by the samples.
-
-    Whole numbers get the range that the example spans, so give one that spans it.
-
-    Args:
-        examples: arrays by name, or in the order of ``names``.
-    """
-    if isinstance(examples, Mapping):
-        labelled = dict(examples)
-    else:
-        given = list(examples) if isinstance(examples, (tuple, list)) else [examples]
-        labels = [*names, *(f"input_{place}" for place in range(len(names), len(given)))]
-        labelled = dict(zip(labels, given, strict=False))
-    return tuple(_of_example(name, _as_array(array)) for name, array in labelled.items())
-
-
-def _as_array(value: Any) -> np.ndarray[Any, Any]:
-    detached = value.detach().cpu() if hasattr(value, "detach") else value
-    return np.asarray(detached)
-
-
-def _of_example(name: str, array: np.ndarray[Any, Any]) -> TensorSpec:
-    shape = (BATCH, *array.shape[1:]) if array.ndim else ()
-    return TensorSpec(name, shape, array.dtype.name, domain=_domain_of(name, array))
-
-
-def _domain_of(name: str, array: np.ndarray[Any, Any]) -> Domain:
-    if array.dtype == bool:
-        return Choice((0, 1))
-    if np.issubdtype(array.dtype, np.floating):
-        return Real()
-    if not np.issubdtype(array.dtype, np.integer) or not array.size:
-        raise UsageError(f"example '{name}' has dtype {array.dtype}, which no tensor has")
-    if array.dtype == np.uint8:
-        return Integers(0, 256)
-    return Integers(int(array.min()), int(array.max()) + 1)
 
 
 def with_axes(inputs: Sequence[TensorSpec], axes: Axes) -> Axes:
@@ -158,7 +117,7 @@ def _follows(
 
 
 def _dtype(name: str, arrays: list[np.ndarray[Any, Any]]) -> str:
-    kinds = {str(array.dtype.name) for array in arrays}
+    kinds = {dtype_of(array) for array in arrays}
     if len(kinds) > 1:
         raise UsageError(f"output '{name}' changes its dtype: {sorted(kinds)}")
     return kinds.pop()

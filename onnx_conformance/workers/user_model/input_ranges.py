@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from onnx_conformance.core.domains import Choice, Domain, Integers, Lengths, Mask, Real
 from onnx_conformance.core.onnx_file import every_graph
+from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.spec import TensorSpec
 
 # What passes whole numbers on, each as it is.
@@ -21,14 +22,19 @@ MOVES = {
     "Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity",
     "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 }  # fmt: skip
-DIVIDING = ("Div", "Mod")
 MOST_HOPS = 40  # nodes between an input and the table that it indexes
 SMALL = {"int8": (-128, 128), "uint8": (0, 256)}
 MOST_COMPARED = 1_000  # above it, only the numbers that are compared with are tried, and one other
 ASSUMED = 10  # whole numbers below this, where nothing in the graph bounds them
+# What of a node's attributes lists the texts that it knows, and what hands texts on.
+KEYS_OF_TEXT = {"keys_strings", "cats_strings", "pool_strings"}
+TEXT_MOVES = {"StringNormalizer", "ArrayFeatureExtractor", "FeatureVectorizer"}
+MOST_TEXTS = 1_000
+UNKNOWN_TEXTS = ("a", "b", "c")
 MASK_WORDS = ("mask",)
 LENGTH = re.compile(r"(^|[_.])(len|lens|length|lengths|seqlens?)$", re.IGNORECASE)
 UNKNOWN = ""  # the axis of Lengths, until the axes have names
+DIVIDING = ("Div", "Mod")
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,28 @@ class Graph:
                         found += [int(v) for v in np.unique(other)]
         return sorted(set(found))
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """The texts that nodes behind an input know: keys, categories, constants compared with."""
+        found: set[str] = set()
+        waiting, seen = [name], {name}
+        while waiting:
+            for node, _ in self._readers.get(waiting.pop(), []):
+                found |= {
+                    text.decode()
+                    for attribute in node.attribute
+                    if attribute.type == onnx.AttributeProto.STRINGS
+                    and attribute.name in KEYS_OF_TEXT
+                    for text in attribute.strings
+                }
+                constants = [self._array(other) for other in node.input]
+                texts = [a for a in constants if a is not None and a.dtype.kind == "O"]
+                found |= {str(text) for array in texts for text in array.flat}
+                if node.op_type in MOVES | TEXT_MOVES:
+                    fresh = set(node.output) - seen
+                    seen |= fresh
+                    waiting += fresh
+        return tuple(sorted(found))[:MOST_TEXTS]
+
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
     return next((a.i for a in node.attribute if a.name == name), default)
@@ -149,9 +177,21 @@ def range_of(graph: Graph, name: str, dtype: str, rank: int) -> Range:
     """What the input ``name`` may be."""
     if dtype == "bool":
         return Range(Choice((0, 1)), "it is a truth value")
-    limits = list(graph.bounds(name))
-    if np.issubdtype(np.dtype(dtype), np.floating) and not limits:
+    if dtype == TEXT:
+        return _range_of_text(graph, name)
+    if np.issubdtype(np.dtype(dtype), np.floating) and not list(graph.bounds(name)):
         return Range(Real(), "it is a floating number")
+    return _range_of_whole(graph, name, dtype, rank)
+
+
+def _range_of_text(graph: Graph, name: str) -> Range:
+    known = graph.texts(name)
+    why = "the file has these" if known else "nothing in the file names its texts"
+    return Range(Choice(known or UNKNOWN_TEXTS), why, known=bool(known))
+
+
+def _range_of_whole(graph: Graph, name: str, dtype: str, rank: int) -> Range:
+    limits = list(graph.bounds(name))
     if limits:
         most, why = min(limits)
         if most >= 1:
@@ -203,9 +243,8 @@ def _note_of(path: str, spec: TensorSpec, found: Range) -> str:
     words = f"input '{spec.name}' ({spec.dtype}) is fed {_domain(spec.domain)}: {found.why}"
     if found.known:
         return words
-    wanted = (
-        f'TensorSpec("{spec.name}", {spec.shape!r}, "{spec.dtype}", domain=Integers(LOW, HIGH))'
-    )
+    domain = 'Choice(("a", "b"))' if spec.dtype == TEXT else "Integers(LOW, HIGH)"
+    wanted = f'TensorSpec("{spec.name}", {spec.shape!r}, "{spec.dtype}", domain={domain})'
     return (
         f"{words}; to say otherwise, register the file with --models-from, as a function that "
         f'returns pathlib.Path("{path}"), with inputs=[{wanted}, ...]'
@@ -216,7 +255,9 @@ def _domain(domain: Domain) -> str:
     if isinstance(domain, Integers):
         return f"{domain.low} to {domain.high - 1}"
     if isinstance(domain, Choice):
-        return " or ".join(f"{value:g}" for value in domain.values)
+        return " or ".join(
+            repr(value) if isinstance(value, str) else f"{value:g}" for value in domain.values
+        )
     if isinstance(domain, Lengths):
         return f"{domain.low} to the size of axis '{domain.axis}'"
     return "ones, then zeros (a mask)"

@@ -14,6 +14,7 @@ import numpy as np
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.onnx_file import inspect, load_model
+from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.onnx.agreement import Oracle
@@ -29,7 +30,7 @@ from onnx_conformance.workers.user_model.file_axes import (
 )
 from onnx_conformance.workers.user_model.input_ranges import Graph, Range, notes_of, range_of
 
-NUMBERS = "fiub"  # NumPy's kinds of numbers and truth values
+KINDS = "fiubU"  # NumPy's kinds of numbers, truth values and text
 
 
 def file(path: str) -> Path:
@@ -47,20 +48,19 @@ def look_at_file(path: Path, threads: int | None, declared: Sequence[TensorSpec]
         UsageError: it is none, or cannot be opened, or refuses what its inputs seem to be.
     """
     facts = inspect(path)
-    names = [tensor["name"] for tensor in facts["outputs"]]
+    own = [value.name for value in load_model(path, weights=False).graph.output]
     try:
         compute_mode = open_at(path, "float32", threads)
     except Exception as error:
         raise UsageError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
 
     def run(inputs: Inputs) -> Answer:
-        return dict(zip(names, compute_mode(inputs), strict=True))
+        return named(own, compute_mode(inputs))
 
     def oracle(input_sets: Sequence[Inputs]) -> Oracle:
         return oracle_at(path, input_sets, threads)
 
     labels = tuple(tensor["name"] for tensor in facts["inputs"])
-    _refuse_maps(path)
     _refuse_strangers(path, declared, labels)
     found = (
         Shaped(tuple(declared), ()) if declared else _shaped(path, facts["inputs"], compute_mode)
@@ -81,18 +81,6 @@ def _refuse_strangers(path: Path, declared: Sequence[TensorSpec], labels: Sequen
             f"{path.name} has no input '{strange[0]}'; its inputs are {', '.join(labels)}: name "
             "them so in inputs=[...]"
         )
-
-
-def _refuse_maps(path: Path) -> None:
-    """Outputs that are maps, which hold no array."""
-    for value in load_model(path, weights=False).graph.output:
-        kind = value.type
-        if kind.HasField("map_type") or kind.sequence_type.elem_type.HasField("map_type"):
-            raise UsageError(
-                f"{path.name}: output '{value.name}' is a map from labels to numbers, as ZipMap "
-                "makes it; export it without: options={'zipmap': False} in skl2onnx, "
-                "zipmap=False in onnxmltools"
-            )
 
 
 def _shaped(path: Path, tensors: Sequence[dict[str, Any]], run: Any) -> Shaped:
@@ -164,9 +152,9 @@ def _guesses(ranges: dict[str, Range]) -> list[dict[str, Range]]:
 def _refuse_kind(tensor: dict[str, Any]) -> None:
     """Inputs that are no tensors of numbers."""
     dtype = tensor["dtype"]
-    if dtype == "?" or np.dtype(dtype).kind not in NUMBERS:
-        kind = "no tensor" if dtype == "?" else f"of {'text' if dtype == 'object' else dtype}"
+    if dtype == "?" or np.dtype(dtype).kind not in KINDS:
+        kind = "no tensor" if dtype == "?" else f"of {dtype}"
         raise UsageError(
-            f"input '{tensor['name']}' is {kind}; files are compared on tensors of numbers and "
-            "truth values: cut the file behind such an input (onnx.utils.extract_model)"
+            f"input '{tensor['name']}' is {kind}; files are compared on tensors of numbers, truth "
+            "values and text: cut the file behind such an input (onnx.utils.extract_model)"
         )

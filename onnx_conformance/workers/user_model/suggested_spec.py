@@ -2,32 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from itertools import islice
 
-from onnx_conformance.core.spec import BATCH_NAMES, Axes, Shape, TensorSpec
+from onnx_conformance.core.domains import Integers
+from onnx_conformance.core.sizes import is_expression
+from onnx_conformance.core.spec import BATCH_NAMES, Axes, Dim, Shape, TensorSpec
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.user_model.build import Looked
+from onnx_conformance.workers.user_model.file_axes import RANGES
 
 BATCH = BATCH_NAMES[0]
-PROBE = Recipe("uniform", batch=2)
+PROBES = (
+    Recipe("uniform", batch=2),
+    Recipe("ones", batch=3, extent=1.0),
+    Recipe("normal", batch=2, extent=0.33),  # odd sizes, too
+)
+FLOATS = ("float32", "float16", "float64")
+MOST_TRIALS = 200
 
 Specs = tuple[TensorSpec, ...]
+Near = Iterator[tuple[Specs, Axes]]
 
 
-def suggestion(looked: Looked, inputs: Specs, axes: Axes) -> str:
-    """The first spec near the written one that the model takes, in words; empty if none is."""
-    for candidate in _near(inputs):
-        try:
-            looked.run(layout_of(candidate, (), 0).calls(PROBE.inputs(candidate, axes))[0])
-        except Exception:  # noqa: BLE001 - it refuses this one too
+def suggestion(looked: Looked, inputs: Specs, axes: Axes, words: str) -> str:
+    """The first spec near the written one that the model takes, as one would write it.
+
+    Args:
+        words: in which the model refuses the written one; sizes that they name are tried.
+
+    Returns:
+        ``it takes TensorSpec(…)``, what differs alone; empty if nothing near is taken.
+    """
+    for candidate, sizes in islice(_near(looked, inputs, axes, words), MOST_TRIALS):
+        if not _takes(looked, candidate, sizes):
             continue
-        return "it takes " + ", ".join(f'TensorSpec("{s.name}", {s.shape})' for s in candidate)
+        changed = [str(new) for new, old in zip(candidate, inputs, strict=True) if new != old]
+        if sizes != axes:
+            ranges = {name: (one.low, one.high, one.step) for name, one in sizes}
+            changed.append(f"axes={ranges}")
+        return f"it takes {', '.join(changed)}"
     return ""
 
 
-def _near(inputs: Specs) -> Iterator[Specs]:
+def _takes(looked: Looked, inputs: Specs, axes: Axes) -> bool:
+    try:
+        for recipe in PROBES:
+            looked.run(layout_of(inputs, (), 0).calls(recipe.inputs(inputs, axes))[0])
+    except Exception:  # noqa: BLE001 - it refuses this one too
+        return False
+    return True
+
+
+def _near(looked: Looked, inputs: Specs, axes: Axes, words: str) -> Near:
+    """Specs near the written ones, those that change least first."""
+    for dtype in FLOATS:
+        yield tuple(replace(s, dtype=dtype) if s.floating else s for s in inputs), axes
+    for place, spec in enumerate(inputs):
+
+        def with_spec(other: TensorSpec, place: int = place) -> Specs:
+            return (*inputs[:place], other, *inputs[place + 1 :])
+
+        if isinstance(spec.domain, Integers):
+            yield with_spec(_bounded(looked, spec, spec.domain, with_spec, axes)), axes
+        elsewhere = {dim for other in inputs if other is not spec for dim in other.shape}
+        for shape in _shapes(spec.shape, words, elsewhere):
+            yield with_spec(replace(spec, shape=shape)), axes
+        if len(inputs) > 1:  # the samples share it
+            yield with_spec(replace(spec, shape=spec.sample)), axes
+        if spec.floating and spec.real:
+            yield with_spec(replace(spec, dtype="int64", domain=Integers(0, 2))), axes
+    for one in RANGES[1:] if axes else ():
+        yield inputs, tuple((name, one) for name, _ in axes)
+    yield from ((candidate, axes) for candidate in _other_batches(inputs))
+
+
+def _bounded(
+    looked: Looked,
+    spec: TensorSpec,
+    domain: Integers,
+    with_spec: Callable[[TensorSpec], Specs],
+    axes: Axes,
+) -> TensorSpec:
+    """The input with the largest range that the model takes, found by halving."""
+    taken, refused = domain.low + 1, domain.high
+
+    def at(high: int) -> TensorSpec:
+        return replace(spec, domain=Integers(domain.low, high))
+
+    while refused - taken > 1:
+        middle = (taken + refused) // 2
+        if _takes(looked, with_spec(at(middle)), axes):
+            taken = middle
+        else:
+            refused = middle
+    return at(taken)
+
+
+def _shapes(shape: Shape, words: str, elsewhere: Collection[Dim]) -> Iterator[Shape]:
+    """Other layouts, sizes that follow from other inputs' axes or stand in the refusal, ranks."""
+    if len(shape) > 2:
+        yield (shape[0], shape[-1], *shape[1:-1])  # channels first
+        yield (shape[0], *shape[2:], shape[1])
+    if len(shape) > 1:
+        yield (shape[1], shape[0], *shape[2:])
+    named = list(dict.fromkeys(int(number) for number in re.findall(r"\d+", words)))
+    for axis, dim in enumerate(shape):
+        others: list[int | str] = []
+        if dim in elsewhere and dim not in BATCH_NAMES and not is_expression(dim):
+            others = [f"{dim}+1", f"2*{dim}"]
+        elif isinstance(dim, int):
+            others = [number for number in named if number not in (0, dim)]
+        yield from ((*shape[:axis], other, *shape[axis + 1 :]) for other in others)
+    yield (*shape, 1)
+    if len(shape) > 2:
+        yield (*shape, shape[-1])
+
+
+def _other_batches(inputs: Specs) -> Iterator[Specs]:
     """The inputs with a batch of 1, without their batch, or with one before all."""
     if any(spec.batch_axis is not None for spec in inputs):
         yield tuple(replace(spec, shape=_with_one(spec)) for spec in inputs)

@@ -9,14 +9,15 @@ from typing import Any
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.sizes import evaluate, names_in
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Shape, TensorSpec, sizes_of
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.sample_arrays import Layout, layout_of
 from onnx_conformance.workers.user_model.build import Looked
+from onnx_conformance.workers.user_model.examples import Understood, understand
 from onnx_conformance.workers.user_model.infer_spec import (
     Run,
-    from_examples,
     outputs_of,
     with_axes,
 )
@@ -28,12 +29,17 @@ MANY = 12  # samples, of a model that takes them one by one
 SMALL = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
 
 
-def inferred_inputs(one: Declaration, examples: Any, looked: Looked) -> tuple[TensorSpec, ...]:
-    """The inputs where a declaration names none: from examples, or from the model itself."""
+def understood(one: Declaration, examples: Any, looked: Looked) -> Understood:
+    """The inputs and axes where a declaration names none.
+
+    From what its function returns beside the model, specs or examples, or from the model itself.
+    """
+    if isinstance(examples, list) and all(isinstance(part, TensorSpec) for part in examples):
+        return Understood(tuple(examples), ())
     if examples is not None:
-        return from_examples(examples, looked.parameters)
+        return understand(one.name, examples, looked)
     if looked.inputs:
-        return looked.inputs
+        return Understood(looked.inputs, looked.axes)
     raise UsageError(
         f"model '{one.name}' says nothing of its inputs; give "
         'inputs=[TensorSpec("x", ("batch", 16))], or examples={"x": array}, or return '
@@ -65,9 +71,12 @@ def check_inputs(name: str, inputs: tuple[TensorSpec, ...], looked: Looked) -> N
     """As many inputs as the model accepts, each with a known range."""
     for spec in inputs:
         if not spec.floating and spec.domain.real:
+            what = "range; add domain=Integers(0, N), Mask(), Choice(...) or Lengths(axis)"
+            if spec.dtype == TEXT:
+                what = 'texts; add domain=Choice(("a", "b"))'
             raise UsageError(
                 f"model '{name}': input '{spec.name}' is {spec.dtype} and nothing says of which "
-                "range; add domain=Integers(0, N), Mask(), Choice(...) or Lengths(axis)"
+                f"{what}"
             )
     problem = looked.refuses([spec.name for spec in inputs])
     if problem:
@@ -137,7 +146,7 @@ def answer_to(
         raise UsageError(
             f"model '{name}' refuses what its spec describes ({shapes}): "
             f"{type(error).__name__}: {text}; "
-            + (suggestion(looked, *written) or "fix shape, dtype, domain or axes in the spec")
+            + (suggestion(looked, *written, text) or "fix shape, dtype, domain or axes in the spec")
         ) from error
 
 
@@ -191,7 +200,7 @@ def _check_shape(name: str, spec: TensorSpec) -> None:
                 for place, dim in enumerate(spec.shape)]  # fmt: skip
         raise UsageError(
             f"model '{name}': input '{spec.name}' has {len(batches)} axes that are the batch; "
-            f'give the others names of their own: TensorSpec("{spec.name}", {tuple(kept)})'
+            f"give the others names of their own: {replace(spec, shape=tuple(kept))}"
         )
     for dim in spec.shape:
         if not isinstance(dim, str):
@@ -215,7 +224,7 @@ def _shown(spec: TensorSpec, wrong: int | str) -> str:
         ("batch" if place == 0 else f"axis_{place}") if dim == wrong else dim
         for place, dim in enumerate(spec.shape)
     )
-    return f'TensorSpec("{spec.name}", {dims})'
+    return str(replace(spec, shape=dims))
 
 
 def check_steady(

@@ -31,7 +31,8 @@ class VariantBackend:
         """Write ``target`` from ``source`` by a variant's function.
 
         Args:
-            calibration: inputs under the spec's names, for a variant that calibrates.
+            calibration: inputs of one call each under the spec's names, in the file's own layout,
+                for a variant that calibrates.
             libraries: with the file's custom operators, for functions that load them.
 
         Raises:

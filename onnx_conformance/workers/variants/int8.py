@@ -14,7 +14,6 @@ from typing import Any
 import onnx
 
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.inputs.families import alone
 from onnx_conformance.inputs.recipes import Inputs
 
 INT8 = "int8"
@@ -71,7 +70,7 @@ def _quantise(source: Path, target: Path, calibration: list[Inputs], method: str
         quantize_static(
             prepared,
             target,
-            _reader(prepared, calibration),
+            _reader(calibration),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=sorted({*QDQRegistry, *QLinearOpsRegistry} - KEPT_IN_FLOAT32),
             per_channel=True,
@@ -100,32 +99,21 @@ def _prepared(source: Path, folder: Path) -> Path:
     return prepared
 
 
-def _reader(prepared: Path, input_sets: Iterable[Inputs]) -> Any:
-    """The inputs as the calibrator reads them: under the file's names of its inputs."""
-    from onnxruntime.quantization import CalibrationDataReader
+def _reader(calls: Iterable[Inputs]) -> Any:
+    """The inputs, under the file's names, as the calibrator reads them.
 
-    graph = onnx.load(prepared, load_external_data=False).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    names = [given.name for given in graph.input if given.name not in constants]
+    Calls are of one size, which the collector of histograms wants.
+    """
+    from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc] # untyped
         def __init__(self) -> None:
-            # one by one: the collector of histograms wants batches of one size
-            self._rows = iter(
-                [_named(one, names) for inputs in input_sets for one in alone(inputs)]
-            )
+            self._calls = iter([dict(inputs) for inputs in calls])
 
         def get_next(self) -> dict[str, Any] | None:
-            return next(self._rows, None)
+            return next(self._calls, None)
 
     return Reader()
-
-
-def _named(inputs: Inputs, names: list[str]) -> dict[str, Any]:
-    """By name where the names are the same, else in their order."""
-    if set(inputs) == set(names):
-        return dict(inputs)
-    return dict(zip(names, inputs.values(), strict=True))
 
 
 def _saturates() -> bool:

@@ -19,6 +19,7 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.session import cache_keys
 from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
 from onnx_conformance.session.subject import Artifact
 
@@ -283,7 +284,7 @@ def test_a_verdict_is_of_its_tolerances(checks, store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "part"), [(certifying.cache_keys, "environment"), (certifying, "source_digest")]
+    ("module", "part"), [(cache_keys, "environment"), (certifying, "source_digest")]
 )
 def test_a_verdict_is_of_its_versions_and_code(checks, store, monkeypatch, module, part):
     made = checks()

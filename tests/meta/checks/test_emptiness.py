@@ -1,6 +1,5 @@
 """Of no samples: a file that is right by ONNX's definition, and one that is not."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -53,7 +52,7 @@ def test_a_right_file_that_the_runtime_refuses_is_told_with_its_node(subject):
         ([1, 2], CASE, REFUSED),  # the file itself takes one sample alone
         ([0, 2], CASE, "InvalidArgument: empty batch"),
         ([0, 2], CASE, REFUSED.replace("last", "another")),
-        ([0, 2], replace(CASE, artifact="given.onnx"), REFUSED),
+        ([0, 2], CASE.external("given.onnx", "given"), REFUSED),
     ],
     ids=["wrong by definition", "no node", "a node of no file", "a given file"],
 )

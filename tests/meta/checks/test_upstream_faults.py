@@ -88,17 +88,17 @@ def test_an_entry_is_of_the_versions_in_which_it_was_seen(load, wanted, explaine
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"unknown": 1}, "must be a mapping with keys among"),
+        ({"unknown": 1}, "unknown key 'unknown' in an entry; known: fault"),
         ({"fault": "bad"}, "'fault' must have 20 characters"),
         ({"operators": "Div"}, "'operators' must be a list"),
         ({"operators": [], "says": ""}, "'says' or 'operators' must say which"),
         ({"checks": ["weather"]}, "unknown check 'weather'"),
-        ({"says": "("}, "entry 1: "),
-        ({"opset": "16"}, "entry 1: "),
+        ({"says": "("}, "'says' must be a regular expression"),
+        ({"opset": "16"}, "'opset' must be a specifier, such as '<16'"),
     ],
 )
 def test_a_slip_is_named(load, changes, words):
-    with pytest.raises(UsageError, match="entry 1") as caught:
+    with pytest.raises(UsageError, match="faults.yaml, line ") as caught:
         load(**changes)
     assert words in str(caught.value)
 

@@ -1,5 +1,7 @@
 """``make doctor``: what stops the default run is red, what only limits it is a warning."""
 
+import sys
+
 import pytest
 
 from onnx_conformance.cli import doctor, machine
@@ -52,7 +54,7 @@ GOOD = {
         ("reason", "''", "'reason' must be a text"),
         ("link", "nowhere", "'link' must be the address"),
         ("stops", "often", "'stops' must be true or false"),
-        ("stops", None, "must have exactly the keys"),
+        ("stops", None, "line 1: 'stops' is missing"),
     ],
 )
 def test_a_malformed_entry_is_told(tmp_path, key, value, words):
@@ -64,7 +66,7 @@ def test_a_malformed_entry_is_told(tmp_path, key, value, words):
 
 
 def test_the_entries_have_all_keys(tmp_path):
-    assert set(GOOD) == KEYS
+    assert set(GOOD) == set(KEYS)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def examine(monkeypatch, tmp_path):
         monkeypatch.setattr(doctor, "imports", lambda limit: workers)
         monkeypatch.setattr(doctor, "probe_all", lambda limit: {"cpu": cpu})
         monkeypatch.setattr(doctor, "of_packages", lambda versions: iter(packages))
-        monkeypatch.setattr(doctor.sys, "version_info", (*running, 0))
+        monkeypatch.setattr(sys, "version_info", (*running, 0))
         return doctor.main([f"--cache-dir={tmp_path / 'cache'}"])
 
     return look

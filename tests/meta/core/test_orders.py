@@ -68,3 +68,12 @@ def test_another_count_is_left_as_it_is():
     got = {**answer([[3, 3], [2, 2], [1, 1]], [0.5, 0.5, 0.9])}
     got["boxes (size)"], got["scores (size)"] = np.array([[2, 2]]), np.array([[2]])
     np.testing.assert_array_equal(ordered(got)["boxes"], got["boxes"])
+
+
+def test_samples_without_a_row_are_left_as_they_are():
+    """A batch in which one image has boxes, and another none."""
+    exact = {name: np.concatenate([a, 0 * a]) for name, a in EXACT.items()}
+    found = in_order_of(exact, [exact], exact, MODEL, 4.0)
+    np.testing.assert_array_equal(found["boxes"], exact["boxes"])
+    nothing = {name: a[1:, :0] if "size" not in name else a[1:] for name, a in exact.items()}
+    assert ordered(nothing, nothing)["boxes"].shape == (1, 0, 2)

@@ -17,6 +17,7 @@ defaults:
   error_budget:
     factor: 4.0
     maximum_noise_floor: 0.1
+    ordinary_scale: 10.0
     floor_ulp: 2.0
   liveness:
     dead_share: 0.1
@@ -183,13 +184,13 @@ MALFORMED = {
         "'error_budget' stands twice",
     ),
     "text": ("1000.0", "many", "    minimum", "'minimum' must be a number .* not 'many'"),
-    "1e-3 is text": (
+    "quoted": (
         "rtol: 1.0e-3",
-        "rtol: 1e-3",
+        "rtol: '1e-3'",
         "    rtol: 1.0e-3",
         "'rtol' must be .* not '1e-3'",
     ),
-    "negative": ("1000.0", "-1.0", "    minimum", "'minimum' must be a number of at least 0"),
+    "negative": ("1000.0", "-1.0", "    minimum", "'minimum' must be a number from 100 to"),
     "infinite": ("1000.0", ".inf", "    minimum", "'minimum' must be a number .* not inf"),
     "not a number": ("1000.0", ".nan", "    minimum", "'minimum' must be a number .* not nan"),
     "boolean": ("1000.0", "yes", "    minimum", "'minimum' must be a number .* not True"),
@@ -229,7 +230,12 @@ MALFORMED = {
         "'reason' is missing in an override",
     ),
     "a reason of a word": ("it is older", "'.'", "  reason: it", "a 'reason' in some words"),
-    "beyond all limits": ("factor: 9.0", "factor: 1000.0", "  set: {factor: 9", "must lie between"),
+    "beyond all limits": (
+        "factor: 9.0",
+        "factor: 1000.0",
+        "  set: {factor: 9",
+        "from 0 to 100, not 1000.0",
+    ),
     "match of everything": (
         "{model: resnet18}",
         "{}",
@@ -316,13 +322,23 @@ def test_file_that_cannot_be_read_is_named(tmp_path, name, words):
 
 def test_defaults_apply_where_nothing_matches(load):
     rule = load(GOOD).rule("error_budget", Case("simple_net", "torch_dynamo", 18, "cpu"))
-    assert rule.figures == {"factor": 4.0, "maximum_noise_floor": 0.1, "floor_ulp": 2.0}
+    assert rule.figures == {
+        "factor": 4.0,
+        "maximum_noise_floor": 0.1,
+        "floor_ulp": 2.0,
+        "ordinary_scale": 10.0,
+    }
     assert rule.origin == "mine.yaml: defaults"
 
 
 def test_later_override_wins_and_is_named(load):
     rule = load(GOOD).rule("error_budget", CASE)
-    assert rule.figures == {"factor": 9.0, "maximum_noise_floor": 0.1, "floor_ulp": 2.0}
+    assert rule.figures == {
+        "factor": 9.0,
+        "maximum_noise_floor": 0.1,
+        "floor_ulp": 2.0,
+        "ordinary_scale": 10.0,
+    }
     line = line_of("- match: {model: resnet18}")
     assert rule.origin == f"mine.yaml: override at line {line}: it is older"
 

@@ -1,24 +1,58 @@
-"""The worked examples of shapes: each is proved, with nothing left out."""
+"""The worked examples of shapes: each is proved, and with one wrong edit red."""
 
 import pytest
 
+from tests.meta.plugins.spoiled_shapes import BACKWARDS
 from tests.meta.running import ROOT, run_suite
 
 pytestmark = pytest.mark.slow
 
 FILE = ROOT / "examples" / "models" / "shapes.py"
-BY_TRACING = ("static_1", "static_2", "voice_activity", "detector", "sequence_first")
 BY_TORCH_EXPORT = ("images_by_texts", "step_of_a_decoder", "graph_network")
+BY_TRACING = tuple(name for name in BACKWARDS if name not in BY_TORCH_EXPORT)
+OF_VALUES = {"error_budget", "allclose"}
 
 
-@pytest.mark.parametrize(
-    ("route", "models"),
-    [("torch_torchscript", BY_TRACING), ("torch_dynamo", BY_TORCH_EXPORT)],
+@pytest.fixture(
+    scope="module", params=[("torchscript", BY_TRACING), ("dynamo", BY_TORCH_EXPORT)], ids=str
 )
-def test_every_shape_is_proved(tmp_path, route, models):
-    options = (f"--models-from={FILE}", f"--exporter={route}", "--opset=18", "--provider=cpu")
+def run(request, tmp_path_factory):
+    """Every example by one route, right and with an axis that runs backwards."""
+    route, models = request.param
+    folder = tmp_path_factory.mktemp(route)
+    options = (f"--models-from={FILE}", f"--save-onnx={folder / 'files'}", "--no-localize")
+    routes = (f"--exporter=torch_{route}", f"--exporter=spoiled_{route}", "--opset=18")
     chosen = [f"--model={name}" for name in models]
-    run = run_suite(tmp_path, "tests", "--ignore=tests/meta", *options, *chosen)
-    assert run.status == 0, run.text
-    found = {case["model"]: (case["verdict"], case["complete"]) for case in run.document["cases"]}
-    assert found == dict.fromkeys(models, ("passed", True))
+    plain = ("--ignore=tests/meta", "--ignore=tests/test_export_options.py", "--provider=cpu")
+    arguments = ("tests", *plain, *options, *routes, *chosen)
+    return models, run_suite(folder, *arguments, plugin="spoiled_shapes"), folder / "files"
+
+
+def cases(run, route):
+    return {case["model"]: case for case in run.document["cases"] if route in case["id"]}
+
+
+def test_every_shape_is_proved(run):
+    models, ran, _ = run
+    found = {name: (c["verdict"], c["complete"]) for name, c in cases(ran, "-torch_").items()}
+    assert found == dict.fromkeys(models, ("passed", True)), ran.text
+
+
+def test_an_axis_that_runs_backwards_is_red_by_its_values(run):
+    models, ran, _ = run
+    spoiled = cases(ran, "-spoiled_")
+    assert set(spoiled) == set(models)
+    for name, case in spoiled.items():
+        red = {row["name"] for row in case["checks"] if row["outcome"] == "failed"}
+        assert red & OF_VALUES, (name, red)
+
+
+def test_a_fixed_batch_is_proved_as_a_given_file_too(run, tmp_path):
+    models, _, folder = run
+    if "static_2" not in models:
+        return
+    given = f"--artifact={folder / 'static_2-torch_torchscript-opset18.onnx'}"
+    options = (f"--models-from={FILE}", "--model=static_2", given, "--provider=cpu")
+    ran = run_suite(tmp_path, "tests", "--ignore=tests/meta", *options)
+    (case,) = ran.document["cases"]
+    assert (ran.status, case["verdict"], case["complete"]) == (0, "passed", True), ran.text

@@ -30,7 +30,7 @@ def subject(x, limit, y, *, given=False, expect_dynamic=False):
         model=MODEL,
         artifact=SimpleNamespace(facts=facts),
         exporter=exporter,
-        case=Case("m", exporter.name, 18, "cpu", artifact="a.onnx" if given else ""),
+        case=Case("m", exporter.name, 18, "cpu"),
         expect_dynamic=expect_dynamic,
     )
 

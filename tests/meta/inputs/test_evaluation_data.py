@@ -15,7 +15,7 @@ from onnx_conformance.checks.task import check_task
 from onnx_conformance.cli.context import read_run
 from onnx_conformance.core.domains import Bounded
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.spec import DerivedCase
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.messages import reproduce_command
 from onnx_conformance.inputs.samples import Folder
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 MODEL = "digits_cnn"
 TOLERANCES = load_tolerances(ROOT / "tolerances.yaml")
-INT8_CASE = Case(MODEL, "torch_dynamo", 18, "cpu", variant="int8_static", precision="int8")
+INT8_CASE = DerivedCase(MODEL, "torch_dynamo", 18, "cpu", variant="int8_static", precision="int8")
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_samples_of_no_single_model_are_refused(evaluation, models, adopt):
 )
 def test_a_folder_that_shapes_nothing_is_refused(folders, case, words):
     with pytest.raises(UsageError, match=words):
-        refuse_idle(*folders, [case])
+        refuse_idle(*folders, [case])  # type: ignore[call-arg]
 
 
 def judged(said, change=lambda logits: logits):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from onnx_conformance.core.budget import Reference, of_sizes_of
+from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 from onnx_conformance.core.ties import in_rows
 from onnx_conformance.inputs.families import company, malformed, non_finite
@@ -14,6 +15,7 @@ from onnx_conformance.inputs.sample_arrays import (
     layout_of,
     with_fixed_sizes,
 )
+from onnx_conformance.inputs.samples import Folder
 
 
 def spec_of(*shapes):
@@ -81,6 +83,40 @@ def test_a_fixed_batch_is_filled_up_with_other_samples_and_not_with_zeros():
     assert calls[-1]["t0"].all()
     assert not np.array_equal(calls[-1]["t0"][0], calls[-1]["t0"][1])
     np.testing.assert_array_equal(rows["y"], input_set["t0"] + 1)
+
+
+@pytest.mark.parametrize(("group", "calls"), [(0, [1] * 3), (2, [2, 2])])
+def test_calibration_takes_samples_one_by_one_or_in_groups(group, calls):
+    inputs = spec_of((5, "batch"))
+    found = layout_of(inputs, (), group).smallest_calls([Inputs({"t0": np.zeros((3, 5))})])
+    assert [call["t0"].shape for call in found] == [(5, size) for size in calls]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "arrays", "rows"),
+    [
+        ([(2, "batch", 3), ()], [(2, 7, 3), ()], [(7, 2, 3), (7,)]),
+        ([(2, "batch", 3), ()], [(7, 2, 3), (7,)], [(7, 2, 3), (7,)]),
+        ([(4, 3)], [(4, 3)], [(1, 4, 3)]),
+        ([(4, 3)], [(5, 4, 3)], [(5, 4, 3)]),
+    ],
+    ids=["own layout", "rows", "one sample", "samples of no batch"],
+)
+def test_a_folder_holds_samples_in_the_layout_of_the_model(tmp_path, shapes, arrays, rows):
+    drawn = np.random.default_rng(0)
+    written = {f"t{n}": drawn.random(shape, np.float32) for n, shape in enumerate(arrays)}
+    np.savez(tmp_path / "a.npz", **written)
+    found = Folder("--calibration-data", tmp_path).samples(model_of(shapes)).input_sets
+    assert [tuple(array.shape) for array in found[0].values()] == rows
+    own = written["t0"]
+    turned = np.moveaxis(own, 1, 0) if own.shape != rows[0] and own.ndim == len(rows[0]) else own
+    np.testing.assert_array_equal(found[0]["t0"], turned.reshape(rows[0]))
+
+
+def test_a_folder_in_no_layout_of_the_model_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", t0=np.zeros((2, 7, 4), np.float32))
+    with pytest.raises(UsageError, match=r"'t0' is float32\[2, 7, 4\], wanted"):
+        Folder("--calibration-data", tmp_path).samples(model_of([(2, "batch", 3)]))
 
 
 @pytest.mark.parametrize("group", [0, 2])

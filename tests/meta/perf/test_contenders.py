@@ -82,7 +82,7 @@ def test_opsets_that_were_asked_for_are_all_timed():
 
 def test_given_artifacts_are_all_timed():
     given = tuple(
-        Case("resnet18", "", 0, "cpu", artifact=f"/{name}.onnx", label=name) for name in "ab"
+        Case("resnet18", "", None, "cpu").external(f"/{name}.onnx", name) for name in "ab"
     )
     assert timed_cases(given, ()) == list(given)
 

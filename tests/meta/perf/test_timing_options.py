@@ -145,7 +145,7 @@ def test_a_case_that_no_entry_fits_is_an_error(written, case, batch):
     [
         (GOOD, "", "must be a list of minimum speed-ups"),
         (GOOD, "[]", "must be a list of minimum speed-ups"),
-        (GOOD, "cases: '*'", "must be a list of minimum speed-ups"),
+        (GOOD, "cases: '*'", "line 1: the file must be a list of entries"),
         (GOOD, "- just words", "line 1: an entry must be a mapping"),
         (GOOD, "- [", "is no YAML"),
         (GOOD, b"\xff\xfe\xfa", "is no YAML"),

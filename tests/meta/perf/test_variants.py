@@ -4,7 +4,7 @@ import pytest
 
 from onnx_conformance.catalog.variants import VARIANTS, register_variant
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.spec import Case, DerivedCase
 from onnx_conformance.session.external_artifacts import external_cases
 from onnx_conformance.session.selection import Selection, select_cases
 from tests.meta.running import run_suite
@@ -136,19 +136,20 @@ def test_bad_input_is_told(tmp_path, options, words):
 
 def test_options_that_are_no_default_are_not_varied():
     cases = select_cases(Selection(("keras_sequential",), variants=("ort_basic",)))
-    varied = [case for case in cases if case.variant]
+    varied = [case for case in cases if isinstance(case, DerivedCase)]
     assert varied
     assert not any(case.options.suffix for case in varied)
 
 
 def test_without_a_variant_none_is_made():
-    assert not any(case.variant for case in select_cases(Selection()))
+    assert not any(isinstance(case, DerivedCase) for case in select_cases(Selection()))
 
 
 def test_ids_tell_variants_apart():
-    case = Case("m", "torch_dynamo", 18, "cpu", variant="onnxslim")
+    case = Case("m", "torch_dynamo", 18, "cpu").derived("onnxslim")
     assert case.id == "m-torch_dynamo~onnxslim-opset18-cpu"
-    assert Case.from_row(case.as_row()) == case
+    for one in (case, case.exported, case.external("/x.onnx", "x")):
+        assert Case.from_row(one.as_row()) == one
 
 
 def test_every_variant_says_what_it_does():

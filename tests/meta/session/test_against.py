@@ -59,7 +59,6 @@ def run(tmp_path_factory):
         f"--artifact={folder / 'after.onnx'}",
         f"--artifact={folder / 'wrong.onnx'}",
         "--provider=cpu",
-        f"--cache-dir={folder / 'cache'}",
     )
 
 
@@ -94,7 +93,7 @@ def test_bad_input_is_told(tmp_path, options, words):
 
 
 def cases_of(artifact, *levels, provider="cpu"):
-    case = Case("before.onnx", "given", 0, provider, artifact=str(artifact), label="after")
+    case = Case("before.onnx", "given", None, provider).external(str(artifact), "after")
     return tuple(replace(case, graph_level=level) for level in levels or ("",))
 
 

@@ -3,11 +3,12 @@
 import json
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
+from onnx_conformance.catalog.devices import DEVICES, Device
 from onnx_conformance.catalog.providers import (
     COARSER,
     DEFAULT_PROVIDERS,
@@ -87,8 +88,9 @@ def test_every_device_can_be_asked_for():
     """By a process with ONNX Runtime, which the judge has not."""
     worker = ProcessWorkerClient(BACKEND)
     try:
-        for kind in {each.device for each in PROVIDERS.values()} - {""}:
-            assert isinstance(worker.call("device", LIMIT, kind=kind), str)
+        assert {each.device for each in PROVIDERS.values()} - {""} == {*DEVICES}
+        for device in DEVICES.values():
+            assert isinstance(worker.call("device", LIMIT, device=asdict(device)), str)
     finally:
         worker.close()
 
@@ -291,8 +293,25 @@ def test_arithmetic_of_the_processor_is_looked_up(monkeypatch, tmp_path, flags, 
     if flags is not None:
         path.write_text(f"flags : {flags}\n")
     monkeypatch.setattr(probe, "CPUINFO", path)
-    assert probe.DEVICES[kind]().startswith(words)
-    assert bool(probe.DEVICES[kind]()) == bool(words)
+    told = probe.absence(asdict(DEVICES[kind]))
+    assert told.startswith(words)
+    assert bool(told) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        (Device("x", "no x is here", paths=("/no/such/*",)), "no x is here (/no/such/*)"),
+        (Device("x", "no x is here", paths=("/no/such/*", "/")), ""),
+        (Device("x", "this is not BeOS", systems=("BeOS",)), "this is not BeOS, but "),
+    ],
+)
+def test_a_device_that_its_record_describes_is_looked_for(device, words):
+    from onnx_conformance.workers.onnxruntime import probe
+
+    told = probe.absence(asdict(device))
+    assert told.startswith(words)
+    assert bool(told) == bool(words)
 
 
 # -- many of them --------------------------------------------------------------------------

@@ -1,0 +1,243 @@
+"""Specs of example arrays: dtypes, ranges, and, of examples of several sizes, what varies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_conformance.core.domains import Choice, Domain, Integers, Real
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.plain_outputs import as_text, coded, dtype_of
+from onnx_conformance.core.sizes import evaluate
+from onnx_conformance.core.spec import Axes, Axis, TensorSpec
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.workers.user_model.build import Looked
+from onnx_conformance.workers.user_model.infer_spec import BATCH
+
+SAME = 1e-4  # of the largest element: far above float32's rounding, far below another sample
+MOST_SAMPLES = 8  # that are changed, one by one
+FURTHER = 8  # the longest difference between two axes that is read as "axis+N"
+
+Arrays = dict[str, NDArray[Any]]
+Place = tuple[str, int]  # an input and an axis of it
+Sizes = tuple[int, ...]  # of one axis, in each of the examples
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What examples say: the inputs' specs, and the sizes of the axes that vary."""
+
+    inputs: tuple[TensorSpec, ...]
+    axes: Axes
+
+    def __str__(self) -> str:
+        """The registration that says the same, to paste."""
+        text = f"inputs=[{', '.join(map(str, self.inputs))}]"
+        ranges = {
+            name: (one.low, one.high) if one.step == 1 else (one.low, one.high, one.step)
+            for name, one in self.axes
+        }
+        return f"{text}, axes={ranges}" if ranges else text
+
+
+def understand(name: str, examples: Any, looked: Looked) -> Understood:
+    """Specs of examples.
+
+    Of one example axis 0 is the batch and other axes keep their size. Of several, axes whose size
+    differs between them vary, and those of equal sizes are one axis. The batch is then the first
+    axis along which the model takes samples: one that varies, or else axis 0 of all inputs. An
+    input without it is shared by the samples. Whole numbers get the range that the examples span.
+
+    Args:
+        name: of the model.
+        examples: arrays by name or in the order of the model's inputs; or a list of such.
+
+    Raises:
+        UsageError: the examples differ in their inputs, ranks or dtypes.
+    """
+    sets = [_labelled(one, looked.parameters) for one in _several(examples)]
+    _refuse_unlike(name, sets)
+    firsts = {(label, 0) for label, array in sets[0].items() if array.ndim}
+    labels, axes = (dict.fromkeys(firsts, BATCH), ()) if len(sets) == 1 else _named(sets, looked)
+    return Understood(tuple(_spec_of(label, sets, labels) for label in sets[0]), axes)
+
+
+def _spec_of(label: str, sets: Sequence[Arrays], labels: Mapping[Place, str]) -> TensorSpec:
+    array = sets[0][label]
+    shape = [labels.get((label, axis), size) for axis, size in enumerate(array.shape)]
+    values = np.concatenate([one[label].ravel() for one in sets])
+    return TensorSpec(label, tuple(shape), dtype_of(array), domain=_domain_of(label, values))
+
+
+def _several(examples: Any) -> list[Any]:
+    """The examples: a list of dicts, or of tuples or lists of arrays; else one example alone."""
+    if not isinstance(examples, (list, tuple)) or not examples:
+        return [examples]
+    sets = all(
+        isinstance(one, Mapping)
+        or (isinstance(one, (list, tuple)) and all(hasattr(part, "shape") for part in one))
+        for one in examples
+    )
+    return list(examples) if sets else [examples]
+
+
+def _labelled(example: Any, names: Sequence[str]) -> Arrays:
+    """The arrays of one example by name; those that nobody names are called ``input_N``."""
+    if isinstance(example, Mapping):
+        return {str(label): _as_array(value) for label, value in example.items()}
+    given = list(example) if isinstance(example, (tuple, list)) else [example]
+    labels = [*names, *(f"input_{place}" for place in range(len(names), len(given)))]
+    return {label: _as_array(value) for label, value in zip(labels, given, strict=False)}
+
+
+def _as_array(value: Any) -> NDArray[Any]:
+    return as_text(np.asarray(value.detach().cpu() if hasattr(value, "detach") else value))
+
+
+def _refuse_unlike(name: str, sets: Sequence[Arrays]) -> None:
+    faces = [{label: (a.ndim, dtype_of(a)) for label, a in one.items()} for one in sets]
+    for face in faces[1:]:
+        if face.keys() != faces[0].keys():
+            raise UsageError(
+                f"model '{name}': its examples have inputs {sorted(faces[0])} and {sorted(face)}; "
+                "give every example the same ones"
+            )
+        for label, found in face.items():
+            if found != faces[0][label]:
+                raise UsageError(
+                    f"model '{name}': input '{label}' has rank and dtype {faces[0][label]} in one "
+                    f"example and {found} in another; give one of both"
+                )
+
+
+def _domain_of(name: str, values: NDArray[Any]) -> Domain:
+    if values.dtype == bool:
+        return Choice((0, 1))
+    if np.issubdtype(values.dtype, np.floating):
+        return Real()
+    if values.dtype.kind == "U" and values.size:
+        return Choice(tuple(map(str, np.unique(values))))
+    if not np.issubdtype(values.dtype, np.integer) or not values.size:
+        raise UsageError(f"example '{name}' has dtype {values.dtype}, which no tensor has")
+    if values.dtype == np.uint8:
+        return Integers(0, 256)
+    return Integers(int(values.min()), int(values.max()) + 1)
+
+
+def _named(sets: Sequence[Arrays], looked: Looked) -> tuple[dict[Place, str], Axes]:
+    """Names of the axes that vary, the batch among them, and the ranges of the others."""
+    places = [(n, axis) for n, array in sets[0].items() for axis in range(array.ndim)]
+    sizes = {place: tuple(one[place[0]].shape[place[1]] for one in sets) for place in places}
+    varying = list(dict.fromkeys(one for one in sizes.values() if len(set(one)) > 1))
+    labels: dict[Place, str] = {}
+    firsts = [place for place in places if place[1] == 0]
+    of_equal_size = [[place for place in places if sizes[place] == one] for one in varying]
+    for chosen in (*of_equal_size, firsts):
+        if len({sizes[place] for place in chosen}) == 1 and _are_samples(chosen, sets[0], looked):
+            labels = dict.fromkeys(chosen, BATCH)
+            break
+    known: dict[Sizes, str] = {}
+    for one, chosen in zip(varying, of_equal_size, strict=True):
+        if chosen[0] not in labels:
+            known[one] = _follows(one, known) or f"{chosen[0][0]}_dim_{chosen[0][1]}"
+            labels |= dict.fromkeys(chosen, known[one])
+    plain = {label: one for one, label in known.items() if label.isidentifier()}
+    ranges = [(label, _range(label, one, labels, sets, looked)) for label, one in plain.items()]
+    return labels, tuple(ranges)
+
+
+def _follows(one: Sizes, known: Mapping[Sizes, str]) -> str:
+    """The size as an expression of an axis that is known, such as ``past+1``; else empty."""
+    for other, label in known.items():
+        if label.isidentifier():
+            further = FURTHER if len(one) > 2 else 1  # two sizes alone may differ alike by chance
+            for expression in _expressions(one[0], other[0], label, further):
+                if one == tuple(evaluate(expression, {label: size}) for size in other):
+                    return expression
+    return ""
+
+
+def _expressions(size: int, other: int, label: str, further: int) -> list[str]:
+    """How ``size`` may follow from ``other``, which is called ``label``."""
+    found = [f"{size // other}*{label}"] if size >= 2 * other else []
+    found += [f"{label}//{other // size}"] if other >= 2 * size else []
+    found += [f"{label}{size - other:+d}"] if 0 < abs(size - other) <= further else []
+    return found
+
+
+def _range(
+    name: str, sizes: Sizes, labels: Mapping[Place, str], sets: Sequence[Arrays], looked: Looked
+) -> Axis:
+    """The sizes that the examples span.
+
+    Every one where the model takes the one above the least, else those in the examples' steps.
+    """
+    low, high = min(sizes), max(sizes)
+    grown = dict(sets[sizes.index(low)])
+    for (label, axis), expression in labels.items():
+        wanted = evaluate(expression, {name: low + 1})
+        if wanted is not None:
+            places = np.minimum(np.arange(wanted), grown[label].shape[axis] - 1)
+            grown[label] = np.take(grown[label], places, axis)
+    try:
+        looked.run(Inputs(grown))
+    except Exception:  # noqa: BLE001 - whatever a framework raises is its refusal
+        return Axis(low, high, math.gcd(*(size - low for size in sizes if size > low)))
+    return Axis(low, high)
+
+
+def _are_samples(places: Sequence[Place], example: Arrays, looked: Looked) -> bool:
+    """Whether these axes hold samples.
+
+    The model takes one more, every output has them, and changing one changes that one alone.
+    """
+    rng, count = np.random.default_rng(0), example[places[0][0]].shape[places[0][1]] + 1
+    base, other = dict(example), dict(example)
+    for label, axis in places:
+        shape = [count if n == axis else size for n, size in enumerate(example[label].shape)]
+        base[label], other[label] = (_alike(example[label], shape, rng) for _ in range(2))
+    try:
+        before = looked.run(Inputs(base))
+        for sample in range(min(count, MOST_SAMPLES)):
+            after = looked.run(Inputs({**base, **_with_sample(places, base, other, sample)}))
+            if not all(_alone(before[label], after[label], count, sample) for label in before):
+                return False
+    except Exception:  # noqa: BLE001 - whatever a framework raises is its refusal
+        return False
+    return True
+
+
+def _with_sample(places: Sequence[Place], base: Arrays, other: Arrays, sample: int) -> Arrays:
+    """The inputs with one sample of the other ones."""
+    changed = {label: base[label].copy() for label, _ in places}
+    for label, axis in places:
+        there = (slice(None),) * axis + (sample,)
+        changed[label][there] = other[label][there]
+    return changed
+
+
+def _alike(array: NDArray[Any], shape: Sequence[int], rng: np.random.Generator) -> NDArray[Any]:
+    """Random numbers of the array's dtype; whole numbers in its range."""
+    if np.issubdtype(array.dtype, np.floating):
+        return rng.standard_normal(shape).astype(array.dtype)
+    if array.dtype.kind == "U":
+        return rng.choice(array.ravel(), shape)
+    return rng.integers(array.min(), int(array.max()) + 1, shape).astype(array.dtype)
+
+
+def _alone(before: NDArray[Any], after: NDArray[Any], count: int, sample: int) -> bool:
+    """Whether two answers differ, and that in one place of an axis of ``count`` alone."""
+    if before.shape != after.shape:
+        return False
+    one, two = (np.asarray(coded(array), np.float64) for array in (before, after))
+    moved = np.abs(two - one) > SAME * float(np.abs(one).max(initial=0.0))
+    rest = [place for place in range(count) if place != sample]
+    return bool(moved.any()) and any(
+        size == count and not np.take(moved, rest, axis).any()
+        for axis, size in enumerate(before.shape)
+    )

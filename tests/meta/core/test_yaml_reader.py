@@ -1,0 +1,93 @@
+"""The reader of the project's YAML files: values of a kind, and mistakes by file, line and key."""
+
+import pytest
+
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.yaml_reader import Node, read_yaml
+
+
+@pytest.fixture
+def node(tmp_path):
+    def from_value(text):
+        path = tmp_path / "it.yaml"
+        path.write_text(f"# a comment\nkey: {text}\n")
+        return read_yaml(path).keys(("key",))["key"]
+
+    return from_value
+
+
+def number(node):
+    return node.number(0, 10)
+
+
+def whole(node):
+    return node.whole(1, 9)
+
+
+def choice(node):
+    return node.choice(("one", "two"))
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "value"),
+    [
+        (Node.text, "' some words '", "some words"),
+        (Node.texts, "[a, b]", ("a", "b")),
+        (Node.flag, "yes", True),
+        (number, "1e-5", 1e-5),  # which YAML 1.1 takes for a text
+        (number, "3", 3.0),
+        (Node.positive, "0.5", 0.5),
+        (whole, "9", 9),
+        (choice, "two", "two"),
+        (Node.specifiers, "{torch: '>=2.9,<3'}", {"torch": ">=2.9,<3"}),
+    ],
+)
+def test_a_value_is_read_as_its_kind(node, read, text, value):
+    assert read(node(text)) == value
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "words"),
+    [
+        (Node.text, "7", "'key' must be a text, not 7"),
+        (
+            lambda node: node.text(9),
+            "little",
+            "'key' must have 9 characters or more; it is 'little",
+        ),
+        (Node.texts, "[1]", r"'key' must be a list of texts, such as \[one, two\], not \[1\]"),
+        (Node.flag, "often", "'key' must be true or false, not 'often'"),
+        (number, "11", "'key' must be a number from 0 to 10, not 11"),
+        (number, "'3'", "'key' must be a number from 0 to 10, not '3'"),
+        (number, "true", "'key' must be a number from 0 to 10, not True"),
+        (number, ".nan", "'key' must be a number from 0 to 10, not nan"),
+        (Node.positive, ".inf", "'key' must be a number above 0, not inf"),
+        (whole, "3.0", "'key' must be a whole number from 1 to 9, not 3.0"),
+        (whole, "true", "'key' must be a whole number from 1 to 9, not True"),
+        (choice, "three", "unknown key 'three'; known: one, two"),
+        (Node.link, "here", "'key' must be the address of an issue"),
+        (Node.reason, "because", "the file needs a 'reason' in some words"),
+        (
+            Node.specifiers,
+            "{torch: 2.9}",
+            "'key' must map packages to specifiers, .* 'torch' is 2.9",
+        ),
+        (Node.mapping, "[]", "'key' must be a mapping of keys to values"),
+        (Node.mapping, "{a: 1, a: 2}", "'a' stands twice in 'key'"),
+        (Node.entries, "text", "'key' must be a list of entries"),
+        (lambda node: node.keys(("a",)), "{}", "'a' is missing in 'key'; required: a"),
+        (lambda node: node.keys(("a",)), "{b: 1}", "unknown key 'b' in 'key'; known: a"),
+        (lambda node: node.schema(1), "true", "'key' must be 1, not True"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(node, read, text, words):
+    with pytest.raises(UsageError, match=f"it.yaml, line 2: {words}"):
+        read(node(text))
+
+
+def test_an_empty_file_has_no_entries(tmp_path):
+    path = tmp_path / "it.yaml"
+    path.write_text("# nothing yet\n")
+    assert read_yaml(path).entries() == []
+    with pytest.raises(UsageError, match="it.yaml: the file must be a mapping"):
+        read_yaml(path).mapping()
