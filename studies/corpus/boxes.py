@@ -28,7 +28,7 @@ def _rows_by_values(draft: Draft) -> list[str]:
 
 
 def _is_free(dims: Dims | None) -> bool:
-    return bool(dims) and not isinstance(dims[0], int)  # type: ignore[index] # not empty
+    return bool(dims) and not isinstance(dims[0], int)
 
 
 def _count(patch: Patch, value: str) -> str:
