@@ -12,8 +12,8 @@ from typing import Any
 import jsonschema
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = ROOT / "onnx_conformance" / "report" / "results.schema.json"
 CACHE = "CONFORMANCE_TEST_CACHE"  # the folder that conftest.py makes for a session of tests
+SCHEMA = ROOT / "onnx_conformance" / "report" / "results.schema.json"
 
 
 class SuiteRun:

@@ -10,11 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
+from docs import reference
 from tests.meta.running import ROOT, SCHEMA
-
-sys.path.insert(0, str(ROOT / "docs"))
-
-import reference
 
 RESULTS = json.loads(SCHEMA.read_text())
 TOLERANCES = reference.tolerances_schema()

@@ -40,7 +40,7 @@ def document_of():
             "command": "",
             "seconds": 1.0,
             "environment": {"versions": {}, "processor": "", "platform": ""},
-            "bars": {"found": 0.99, "alarms": 0},
+            "bars": {"found": 0.99, "families": {"sizes": 0.9}, "alarms": 0},
             "overall": overall,
             "models": sides,
             "families": {},
@@ -153,6 +153,16 @@ def test_a_share_never_rounds_up_to_all():
 def test_the_bars_hold_on_every_image_model_not_on_average(document_of):
     document = document_of(good=(1000, 1000), poor=(97, 100))
     assert shortfalls(document) == ["poor: 97.0 % of the wrong conversions found, 99% due"]
+
+
+def test_a_family_with_a_bar_of_its_own_counts_by_itself(document_of):
+    document = document_of(good=(990, 1010))
+    document["models"]["good"]["images"] = False
+    document["families"] = {"sizes": {"found": 8, "wrong": 10}}
+    assert shortfalls(document) == [
+        "all models: 98.2 % of the wrong conversions found, 99% due",
+        "family 'sizes': 80.0 % of the wrong conversions found, 90% due",
+    ]
 
 
 def test_a_false_alarm_and_a_file_without_verdict_fall_short(document_of):
