@@ -1,4 +1,4 @@
-"""Progress: how far the run is and about how long it takes, on a terminal; a line a case anywhere."""
+"""Progress: how far the run is and how long it takes, on a terminal; a line a case anywhere."""
 
 from types import SimpleNamespace
 from typing import Any
