@@ -323,24 +323,20 @@ def kind_of(case: Mapping[str, Any]) -> str:
     return PROVED if proved(dict(case)) else IN_PART
 
 
-def figure_of(case: Mapping[str, Any]) -> str:
-    """On what its verdict rests: ``16 dB`` of int8, ``0.84× ≤ 4×``, else ``allclose``.
+def score_of(case: Mapping[str, Any]) -> str:
+    """``16 dB``, ``0.84× ≤ 4×``, ``41× > 4×``, else ``allclose`` if all was passed, or nothing.
 
-    The unit of a score is what the precision itself errs on the same inputs: the noise floor.
-    Empty where nothing was scored and not every check was passed.
+    The unit is what the precision itself errs on the same inputs: the noise floor.
     """
     # of a document that was read, infinity is text
     if case.get("decibels") is not None:
         return f"{float(case['decibels']):.0f} dB"
-    score, budget = case["worst_score"], case["budget"]
-    if score is None:
+    if case["worst_score"] is None or case["budget"] is None:
         whole = case["verdict"] == "passed" and case.get("complete", True)
         return "allclose" if whole else ""  # there was no oracle
-    score = float(score)
-    if budget is None:
-        return f"{_times(score)}×"
-    sign = "≤" if score <= float(budget) else ">"
-    return f"{_times(score)}× {sign} {float(budget):g}×"
+    score, budget = float(case["worst_score"]), float(case["budget"])
+    sign = "≤" if score <= budget else ">"
+    return f"{_times(score)}× {sign} {budget:g}×"
 
 
 def _times(score: float) -> str:
@@ -355,11 +351,8 @@ def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:
 
     ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
     """
-    signs = [
-        figure_of(case),
-        "~" if case.get("same_bits") is False else "",
-        EDGE if edge_of(case) else "",
-    ]
+    differs = "~" if case.get("same_bits") is False else ""
+    signs = [score_of(case), differs, EDGE if edge_of(case) else ""]
     return MARKS[kind_of(case)], " ".join(filter(None, signs))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.report import html
-from onnx_conformance.report.document import EDGE
+from onnx_conformance.report.document import EDGE, score_of
 from onnx_conformance.report.pages import LINK, clean
 
 Row = dict[str, Any]
@@ -119,7 +119,7 @@ def _cell(cell: Row | None) -> str:
     look = html.MARKS[case["verdict"]]
     word = look.symbol if case["verdict"] == "passed" else f"{look.symbol} {look.word}"
     edge = EDGE if case["edge_findings"] else ""
-    return prose(" ".join(filter(None, (word, case["figure"], edge))))
+    return prose(" ".join(filter(None, (word, score_of(case), edge))))
 
 
 def _notes(heading: str, outcome: str, notes: list[Row]) -> list[str]:

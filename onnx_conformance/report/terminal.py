@@ -15,7 +15,7 @@ from rich.table import Table
 from onnx_conformance.core.text import count_of
 from onnx_conformance.diagnose.messages import NOT_HERE, place_of
 from onnx_conformance.report.columns import MODEL, Case, rows_of
-from onnx_conformance.report.document import EDGE, cell_of, edge_of, figure_of, proved
+from onnx_conformance.report.document import EDGE, cell_of, edge_of, proved, score_of
 
 Row = dict[str, Any]
 WIDTH = 100  # columns that the matrix may take
@@ -101,13 +101,13 @@ def _long(rows: list[tuple[list[str], list[Case]]]) -> list[list[str]]:
 
 def legend(document: Row) -> list[str]:
     """What the figures of the matrix mean."""
-    scored = [case for case in document["cases"] if len(figure_of(case).split("×")) == 3]
+    scored = [case for case in document["cases"] if "×" in score_of(case)]
     if not scored:
         return []
     case = next((case for case in scored if proved(case)), scored[0])
-    score, _, allowed = figure_of(case).replace("×", "").split()
+    score, _, allowed = score_of(case).replace("×", "").split()
     return [
-        f"{figure_of(case)}: the worst error is {score} times what {case['precision']} itself errs "
+        f"{score_of(case)}: the worst error is {score} times what {case['precision']} itself errs "
         f"on that model and inputs; {allowed} times is allowed"
     ]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnx_conformance.core.tolerances import ROUNDED
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
-from onnx_conformance.report.document import IN_PART, PROVED, figure_of, kind_of, why
+from onnx_conformance.report.document import IN_PART, PROVED, kind_of, score_of, why
 
 PLAIN = "fp32"  # the exported file itself
 LATENCY_ONLY = "latency only"
@@ -104,7 +104,7 @@ def _variant(
 
 def _told(case: Mapping[str, Any]) -> str:
     """Its score, with the class of precision whose noise floor it counts in, if not float32's."""
-    score, precision = figure_of(case), case["precision"]
+    score, precision = score_of(case), case["precision"]
     return f"{score} ({precision})" if score and precision in ROUNDED else score
 
 
