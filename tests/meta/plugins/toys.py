@@ -1,12 +1,8 @@
-"""One of each thing that can be added, in as many places as CONTRIBUTING.md says.
-
-This file is a plugin of a run, and one of its test files: the thin test of the toy check is here.
-"""
+"""One of each thing that can be added, in as many places as CONTRIBUTING.md says."""
 
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from onnx_conformance.catalog.devices import DEVICES, Device
 from onnx_conformance.catalog.exporters import EXPORTERS, Exporter
@@ -75,7 +71,7 @@ DEVICES.register(
 PROVIDERS.register("lost", Provider("lost", "CPUExecutionProvider", device="lost_chip"))
 
 
-# -- a check: one function that names its control, and its thin test ------------------------------
+# -- a check: one function that names its control; its thin test is toys_under_test.py ----------
 
 
 @register_control(toy_producer="the file says that 'nobody' made it")
@@ -92,11 +88,6 @@ def check_toy_producer(subject):
     if found != "toy":
         return failed("toy_producer", f"the file says that '{found}' made it")
     return passed("toy_producer", "the toy made it", compared=1)
-
-
-@pytest.mark.check("toy_producer")
-def test_toy_producer(subject, evidence):
-    evidence(subject, check_toy_producer(subject))
 
 
 # -- a column of the report: one entry ------------------------------------------------------------
