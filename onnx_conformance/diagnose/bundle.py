@@ -154,9 +154,13 @@ def _samples(inputs: Outputs) -> Inputs:
 def _session_of(run: Run, subject: Subject, artifact: Artifact, graph_level: str) -> dict[str, Any]:
     """What ``reproduce.py`` must know to open and inputs the session as the suite did."""
     request = session_request(subject.case, artifact, graph_level or subject.graph_level)
+    facts = artifact.facts
     names = {
-        side: pair_names([spec.name for spec in specs], [t["name"] for t in artifact.facts[side]])
-        for side, specs in (("inputs", subject.model.inputs), ("outputs", subject.model.outputs))
+        side: pair_names([spec.name for spec in specs], [tensor["name"] for tensor in tensors])
+        for side, specs, tensors in (
+            ("inputs", subject.model.inputs, facts["inputs"]),
+            ("outputs", subject.model.outputs, facts["outputs"]),
+        )
     }
     return {
         **names,

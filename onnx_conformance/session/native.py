@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.extras import require_modules
 from onnx_conformance.core.native_constants import Constant, read_constants
-from onnx_conformance.core.onnx_file import inspect
+from onnx_conformance.core.onnx_file import FileFacts, inspect
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, DerivedCase, ExternalCase, ModelSpec, Preprocessing
 from onnx_conformance.core.store import Entry, Store, file_digest
@@ -123,7 +123,7 @@ class NativeSide:
             refuse_edited(model.name)
             if not path.is_file():
                 raise StageFailure("export", case.artifact_id, "the route wrote no file")
-            return inspect(path)
+            return dict(inspect(path))
 
         key = cache_keys.artifact_key(
             case, exporter, cache_keys.model_key(model, self._settings), weights.facts["digest"]
@@ -153,7 +153,7 @@ class NativeSide:
             )
             if not path.is_file():
                 raise StageFailure("export", case.artifact_id, "the variant wrote no file")
-            return inspect(path)
+            return dict(inspect(path))
 
         key = cache_keys.variant_key(
             variant, source.sha256, libraries, [inputs.digest for inputs in input_sets or ()]
@@ -191,7 +191,7 @@ class NativeSide:
 def _artifact(entry: Entry) -> Artifact:
     files = tuple(entry.path / name for name in entry.facts["files"])
     sha256 = tuple(entry.digests[name] for name in entry.facts["files"])
-    return Artifact(files[0], files, sha256, entry.facts)
+    return Artifact(files[0], files, sha256, cast("FileFacts", entry.facts))
 
 
 def read_weights(entry: Entry) -> NativeWeights:
