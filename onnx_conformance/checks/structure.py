@@ -8,8 +8,9 @@ import onnx
 
 from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.checks.registry import register_check
+from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.graph_weights import constant_nodes, graphs
-from onnx_conformance.core.onnx_file import TensorFacts, load_model
+from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.plain_outputs import keys_of
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec

@@ -17,8 +17,9 @@ from onnx_conformance.cli.context import read_run
 from onnx_conformance.cli.file_contents import Weight, operators, weights
 from onnx_conformance.cli.node_placement import Taken, external_case, probe_all, take_all
 from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
+from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.onnx_file import TensorFacts, load_model
+from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.session.external_artifacts import read_external_artifact
 from onnx_conformance.session.probe import ProbeResult

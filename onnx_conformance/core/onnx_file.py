@@ -5,54 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NotRequired, TypedDict
 
 import onnx
 from google.protobuf.message import DecodeError
 
+from onnx_conformance.core.documents import FileFacts, TensorFacts
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import TEXT, keys_of
-
-
-class TensorFacts(TypedDict):
-    """An input or output of a file.
-
-    ``shape``: sizes, names of symbolic axes, and ``?`` for an axis without either; None where the
-    file says nothing. ``node``: of an output, the name of the node that makes it.
-    """
-
-    name: str
-    dtype: str
-    shape: list[int | str] | None
-    node: NotRequired[str]
-
-
-class InitializerFacts(TypedDict):
-    """How many initialisers a file has, and how many numbers they hold."""
-
-    count: int
-    elements: int
-
-
-class FileFacts(TypedDict):
-    """What was read back from a file.
-
-    ``domains``: domain -> opset. ``dynamic_axes``: tensor -> axis, as text, -> its name.
-    ``nodes``: operator -> how many. ``files``: the graph's own first, then those of its weights,
-    relative to its folder; ``bytes`` of all together.
-    """
-
-    opset: int
-    domains: dict[str, int]
-    ir_version: int
-    producer: str
-    inputs: list[TensorFacts]
-    outputs: list[TensorFacts]
-    dynamic_axes: dict[str, dict[str, str]]
-    nodes: dict[str, int]
-    initializers: InitializerFacts
-    files: list[str]
-    bytes: int
 
 
 def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.onnx_file import FileFacts, TensorFacts
+from onnx_conformance.core.documents import FileFacts, TensorFacts
 from onnx_conformance.core.row_arrays import fitted, stacked
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT, answered, in_rows

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from onnx_conformance.core.extras import REPORT, optional
 from onnx_conformance.core.files import write_whole
@@ -20,6 +20,8 @@ from onnx_conformance.report.document import EDGE, edge_of
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+
+    from onnx_conformance.core.documents import CaseEntry
 
 TEMPLATES = Path(__file__).with_name("templates")
 Row = dict[str, Any]
@@ -223,7 +225,7 @@ def matrix(cases: list[Row]) -> Row:
     notes: dict[tuple[str, str], Row] = {}
     models = list(dict.fromkeys(case["model"] for case in cases))
     by_model = sorted(cases, key=lambda case: models.index(case["model"]))
-    columns, rows = rows_of(by_model, without=None if wide else OPSET)
+    columns, rows = rows_of(cast("list[CaseEntry]", by_model), without=None if wide else OPSET)
     spans = Counter(texts[0] for texts, _ in rows)
     listed: list[Row] = []
     for texts, found in rows:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from onnx_conformance.core.documents import CaseEntry, ResultsDocument, TimeTable
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report.columns import rows_of
 from onnx_conformance.report.document import EDGE, cell_of, edge_of, proved
@@ -26,7 +25,7 @@ def render(table: Table, *, width: int, color: bool) -> str:
     return file.getvalue()
 
 
-def matrix(document: dict[str, Any]) -> Table:
+def matrix(document: ResultsDocument) -> Table:
     """One row a model and route, one column an opset and provider that was judged.
 
     Of very many cases, only those that did not pass every check; the page has them all.
@@ -55,12 +54,12 @@ def matrix(document: dict[str, Any]) -> Table:
     return table
 
 
-def _cell(case: Mapping[str, Any]) -> str:
+def _cell(case: CaseEntry) -> str:
     mark, score = cell_of(case)
     return f"[{STYLES[case['verdict']]}]{mark}[/] {score}".rstrip()
 
 
-def stages(time: dict[str, Any]) -> Table:
+def stages(time: TimeTable) -> Table:
     """Worker seconds by stage, and how long the judge stood waiting for each."""
     several = time.get("processes", 1)
     summed = f", in {several} processes" if several > 1 else ""
@@ -76,7 +75,7 @@ def stages(time: dict[str, Any]) -> Table:
     return table
 
 
-def bases(document: dict[str, Any]) -> list[str]:
+def bases(document: ResultsDocument) -> list[str]:
     """Of each ONNX file in the native model's place: what verdicts rest on, and its inputs."""
     lines: dict[str, None] = {}
     for case in document["cases"]:
@@ -86,7 +85,7 @@ def bases(document: dict[str, Any]) -> list[str]:
     return list(lines)
 
 
-def absences(document: dict[str, Any]) -> list[str]:
+def absences(document: ResultsDocument) -> list[str]:
     """Why cases were skipped, each reason once with a count."""
     counts: dict[str, int] = {}
     for case in document["cases"]:
@@ -96,7 +95,7 @@ def absences(document: dict[str, Any]) -> list[str]:
     return [f"cases skipped: {count} ({reason})" for reason, count in counts.items()]
 
 
-def surveyed(document: dict[str, Any]) -> list[str]:
+def surveyed(document: ResultsDocument) -> list[str]:
     """Of each right case that was localised on demand, the node that adds the most error."""
     return [
         f"{case['id']}: {line}"
@@ -106,7 +105,7 @@ def surveyed(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def unsteady(document: dict[str, Any]) -> list[str]:
+def unsteady(document: ResultsDocument) -> list[str]:
     """Where two runs of the same inputs differed, in how many cases and by how much at most."""
     found: dict[str, list[float]] = {}
     for case in document["cases"]:
@@ -121,7 +120,7 @@ def unsteady(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def edges(document: dict[str, Any]) -> list[str]:
+def edges(document: ResultsDocument) -> list[str]:
     """Each edge finding once, with the cases that have it."""
     cases: dict[str, list[str]] = {}
     known: dict[str, dict[str, None]] = {}
@@ -141,7 +140,7 @@ def edges(document: dict[str, Any]) -> list[str]:
     return [*lines, *([f"{EDGE} {note}"] if lines else [])]
 
 
-def known(document: dict[str, Any]) -> list[str]:
+def known(document: ResultsDocument) -> list[str]:
     """Each known failure once, with the cases it covers."""
     lines = []
     for case in document["cases"]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.onnx_file import TensorFacts, inspect, load_model
+from onnx_conformance.core.onnx_file import inspect, load_model
 from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
