@@ -19,7 +19,6 @@ from hypothesis import settings
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.native_request import PRECISIONS
-from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ExportOptions
 from onnx_conformance.inputs.families import FAMILIES
@@ -29,7 +28,6 @@ from onnx_conformance.workers.server import make_backend
 
 
 def main(model_name: str, exporter_name: str) -> None:
-    project().load()
     model, exporter = resolve_model(model_name), EXPORTERS[exporter_name]
     register_profiles(Path(tempfile.gettempdir()))
     settings.load_profile("default")

@@ -66,7 +66,7 @@ class Tally:
         if row["name"] in BUDGET and row["score"] is not None:
             self.trials += 1
             if row["score"] > self.worst:
-                self.worst, self.worst_case = row["score"], f"{case}, seed {seed}, {row['feed']}"
+                self.worst, self.worst_case = row["score"], f"{case}, seed {seed}, {row['inputs']}"
         if row["outcome"] in RED:
             self.alarms.append({"case": case, "seed": seed, **row})
 

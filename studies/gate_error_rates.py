@@ -155,7 +155,7 @@ def _trial(
     decision = found.decision
     return Trial(
         kind, threshold, case.id, decision.verdict, decision.ratio, decision.pairs,
-        found.drawn.seconds, _since(started), red, *_usual(*found.drawn.calls),
+        found.samples.seconds, _since(started), red, *_usual(*found.samples.calls),
     )  # fmt: skip
 
 

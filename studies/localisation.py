@@ -25,9 +25,9 @@ from onnx_conformance.core.store import Store, file_digest
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.divergence import Divergence
 from onnx_conformance.diagnose.localisation import localise
-from onnx_conformance.diagnose.native_traces import wrong_outputs
 from onnx_conformance.diagnose.subgraph import MOST_NODES
 from onnx_conformance.diagnose.subgraph_bundle import write_subgraph
+from onnx_conformance.diagnose.wrong_outputs import wrong_outputs
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.conformance_session import ConformanceSession
@@ -140,8 +140,8 @@ def summary(done: list[Trial]) -> Iterator[str]:
     for trial in done:
         families[trial.family][trial.right] += 1
     for family, counts in sorted(families.items()):
-        judged = counts[True] + counts[False]
-        yield f"  {family:<24} {counts[True]:>4} of {judged:<4} {counts[None]} without effect"
+        known = counts[True] + counts[False]
+        yield f"  {family:<24} {counts[True]:>4} of {known:<4} {counts[None]} without effect"
     judged = [trial for trial in done if trial.right is not None]
     right = sum(trial.right is True for trial in judged)
     share = right / len(judged) if judged else 0.0

@@ -97,6 +97,7 @@ def by_force(fails: Callable[[Recipe], bool], found: Recipe, seeds: int) -> Reci
 def by_hypothesis(fails: Callable[[Recipe], bool], number: int = 0) -> Simplest | None:
     """What Hypothesis draws and shrinks to, and after how many different recipes."""
     seen: dict[Recipe, bool] = {}
+    last: list[Recipe] = []
 
     @settings(
         max_examples=PROFILES["ci"],
@@ -108,13 +109,13 @@ def by_hypothesis(fails: Callable[[Recipe], bool], number: int = 0) -> Simplest 
     @given(recipes())
     def judge(recipe: Recipe) -> None:
         seen[recipe] = fails(recipe)
-        judge.last = recipe
+        last[:] = [recipe]
         assert not seen[recipe]
 
     try:
         judge()
     except AssertionError:
-        return Simplest(judge.last, len(seen))
+        return Simplest(last[0], len(seen))
     return None
 
 
@@ -136,11 +137,11 @@ def table(outcomes: list[Outcome]) -> str:
         f"{len(found)} of {len(outcomes)} faults found; {sum(one.good for one in found)} of these "
         f"shrink to batch 1 or 2 and the simplest recipe within {MOST_EXAMPLES} examples"
     )
-    drawn = [(one.hypothesis, one.forced) for one in found if one.hypothesis]
-    if drawn:
+    compared = [(one.hypothesis, one.forced) for one in found if one.hypothesis]
+    if compared:
         good = [
             ours.tried <= MOST_EXAMPLES and ours.recipe.batch <= 2 and as_simple(ours.recipe, truth)
-            for ours, truth in drawn
+            for ours, truth in compared
         ]
         lines.append(f"Hypothesis' own shrinker: {sum(good)} of the {len(good)} that it finds")
     return "\n".join(lines)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.refusals import unanswered
 from onnx_conformance.checks.registry import FLOAT32_WEIGHTS, register_check
-from onnx_conformance.checks.verdict import not_close, tie_factor
-from onnx_conformance.core.budget import compute_modes_disagree, largest_noise_floor
-from onnx_conformance.core.comparison import (
-    Outputs,
-    allclose_mismatch,
-    atol_needed,
-    statistics,
-    structure_problem,
-)
+from onnx_conformance.checks.verdict import worded
+from onnx_conformance.core.budget import Reference, compute_modes_disagree, largest_noise_floor
+from onnx_conformance.core.comparison import allclose_mismatch, atol_needed, statistics
+from onnx_conformance.core.judgement import judge_outputs, limits_of
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
-from onnx_conformance.core.ties import settled
+from onnx_conformance.core.ties import Choice
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Subject
@@ -37,17 +34,15 @@ def check_allclose(subject: Subject) -> CheckResult:
                 inputs=str(recipe),
                 reproduction=reproduction.unanswered(inputs),
             )
-        trace = reproduction.not_close(inputs, native, answer.outputs, rule)
-        problem = structure_problem(native, answer.outputs)
-        if problem:
-            return failed("allclose", problem, inputs=str(recipe), reproduction=trace)
-        outputs = _settled(subject, inputs, native, answer.outputs)
-        wrong = allclose_mismatch(native, outputs, rule["rtol"], rule["atol_rms"], scale_atol=True)
-        if wrong and _float32_errs_as_much(subject, inputs, rule["atol_rms"]):
-            noisy += 1
-            continue
-        if wrong:
-            return not_close(subject, "allclose", wrong, str(recipe), rule, trace)
+        wanted = Reference(native, native, (), choices=_choices(subject, inputs))
+        limits = limits_of(subject.tolerances, subject.case, oracle=False)
+        found = judge_outputs(wanted, answer.outputs, subject.model.judged, limits)
+        if not found.right:
+            if found.comparable and _float32_errs_as_much(subject, inputs, rule["atol_rms"]):
+                noisy += 1
+                continue
+            return worded(subject, "allclose", str(recipe), inputs, found)
+        outputs = found.outputs
         verdicts.append(
             allclose_mismatch(native, outputs, tutorial["rtol"], tutorial["atol"], scale_atol=False)
             is None
@@ -74,11 +69,11 @@ def check_allclose(subject: Subject) -> CheckResult:
     )
 
 
-def _settled(subject: Subject, inputs: Inputs, native: Outputs, got: Outputs) -> Outputs:
-    """``got`` with native's positions wherever both choose numbers that tie."""
+def _choices(subject: Subject, inputs: Inputs) -> Mapping[str, Choice]:
+    """What positions among the outputs were chosen from; nothing where all are numbers."""
     if all(spec.floating for spec in subject.model.outputs):
-        return got
-    return settled(subject.reference(inputs).choices, native, got, tie_factor(subject))
+        return {}
+    return subject.reference(inputs).choices
 
 
 def _float32_errs_as_much(subject: Subject, inputs: Inputs, tolerance: float) -> bool:

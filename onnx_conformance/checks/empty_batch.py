@@ -7,14 +7,15 @@ refuses: the file is right, and the runtime says so aloud instead of answering w
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from onnx.reference import ReferenceEvaluator
 
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.spec import ExternalCase
+from onnx_conformance.inputs.file_names import Names
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.runtime import pair_names
 from onnx_conformance.session.subject import Subject
 
 # ONNX Runtime's words for a node that failed while it ran; a set of inputs is refused in others.
@@ -33,17 +34,12 @@ def by_definition(subject: Subject, inputs: Inputs, error: str) -> tuple[str, Ou
     model = load_model(subject.artifact.path)
     if told["name"] not in {node.name for node in model.graph.node}:
         return None
-    facts = subject.artifact.facts
-    theirs = [tensor["name"] for tensor in facts["inputs"]]
-    names = pair_names([spec.name for spec in subject.model.inputs], theirs)
-    given = {names.get(name, name): array for name, array in inputs.items()}
+    names = Names.of(subject.model, subject.artifact.facts)
+    given = dict(names.to_file(inputs))
     try:
-        arrays = ReferenceEvaluator(model).run(None, given)
+        arrays: Any = ReferenceEvaluator(model).run(None, given)
     except Exception:  # noqa: BLE001 - whatever its operators raise: the definition refuses too
         return None
-    back = pair_names(
-        [t["name"] for t in facts["outputs"]], [s.name for s in subject.model.outputs]
-    )
-    outputs = [tensor["name"] for tensor in facts["outputs"]]
-    found = {back.get(name, name): array for name, array in zip(outputs, arrays, strict=True)}
+    outputs = [output.name for output in model.graph.output]
+    found = names.to_model(dict(zip(outputs, arrays, strict=True)))
     return f"{told['operator']} '{told['name']}'", found

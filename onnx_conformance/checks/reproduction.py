@@ -13,6 +13,7 @@ import numpy as np
 
 from onnx_conformance.core.budget import NORMS, SMALLEST_PROBABILITY, ULP, Reference, errors
 from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.judgement import Judgement
 from onnx_conformance.core.results import Reproduction
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import Rule
@@ -23,14 +24,15 @@ def unanswered(inputs: Outputs) -> Reproduction:
     return Reproduction(inputs, {"kind": "answers"})
 
 
-def over_budget(
-    inputs: Outputs, reference: Reference, got: Outputs, outputs: Sequence[TensorSpec], rule: Rule
-) -> Reproduction:
-    """The error budget, spelt out: what each sample may err against the oracle."""
+def misjudged(inputs: Outputs, found: Judgement) -> Reproduction:
+    """An answer that is off by too much: allclose, or what each sample may err, spelt out."""
+    reference, rule = found.reference, found.limits.rule
+    if found.limits.measure == "allclose":
+        return not_close(inputs, reference.native, found.outputs, rule)
     with np.errstate(all="ignore"):  # a native answer may hold infinity, which allows anything
-        limits = list(_limits(reference, outputs, rule))
+        limits = list(_limits(reference, found.specs, rule))
     judge = {"kind": "errors", "limits": limits, "smallest_probability": SMALLEST_PROBABILITY}
-    return Reproduction(inputs, judge, reference.oracle, got)
+    return Reproduction(inputs, judge, reference.oracle, found.outputs)
 
 
 def _limits(

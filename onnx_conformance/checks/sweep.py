@@ -9,9 +9,10 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
-from onnx_conformance.checks.verdict import evidence_lines, judge_by_allclose
+from onnx_conformance.checks.verdict import evidence_lines, limits_for, worded
 from onnx_conformance.core.budget import SMALLEST_PROBABILITY, Reference, worst_score
 from onnx_conformance.core.comparison import Outputs, structure_problem
+from onnx_conformance.core.judgement import judge_outputs
 from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scores, wrong_decisions
 from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
@@ -164,11 +165,9 @@ def _by_allclose(
 ) -> CheckResult:
     """Without an oracle each set of inputs must be close to native."""
     for one in judged:
-        result = judge_by_allclose(
-            subject, name, str(one.recipe), one.inputs, one.reference.native, one.got
-        )
-        if result.outcome == "failed":
-            return result
+        found = judge_outputs(one.reference, one.got, subject.model.judged, limits_for(subject))
+        if not found.right:
+            return worded(subject, name, str(one.recipe), one.inputs, found)
     told = f"no float64 oracle: {len(judged)} inputs are close to native by allclose"
     return passed(name, told, compared=compared)
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.placement import describe_placement
 from onnx_conformance.checks.refusals import unanswered
-from onnx_conformance.core.budget import Reference, Score, largest_noise_floor, worst_score
-from onnx_conformance.core.comparison import (
-    Mismatch,
-    Outputs,
-    allclose_mismatch,
-    nonfinite_problem,
-    statistics,
-    structure_problem,
-)
-from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
+from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
+from onnx_conformance.core.comparison import Mismatch, Outputs, Statistics, statistics
+from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
+from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.families import ORDINARY, chosen
 from onnx_conformance.inputs.recipes import Inputs
@@ -53,60 +48,68 @@ def judge(
             inputs=label,
             reproduction=reproduction.unanswered(fed),
         )
-    reference = subject.reference(inputs)
-    outputs = reference.settled(answer.outputs, tie_factor(subject))
-    if not subject.model.oracle:
-        return judge_by_allclose(subject, name, label, fed, reference.native, outputs)
-    rule = subject.tolerances.rule("error_budget", subject.case)
-    problem = structure_problem(reference.native, outputs) or nonfinite_problem(
-        reference.native, outputs
-    )
-    if problem:
-        return failed(
-            name,
-            problem,
-            inputs=label,
-            details=evidence_lines(subject),
-            reproduction=reproduction.over_budget(
-                fed, reference, outputs, subject.model.judged, rule
-            ),
+    reference, specs = subject.reference(inputs), subject.model.judged
+    found = judge_outputs(reference, answer.outputs, specs, limits_for(subject))
+    rule = found.limits.rule
+    if found.score is not None:
+        noise = largest_noise_floor(reference, specs)
+        proves = noise <= rule["maximum_noise_floor"] or (
+            found.right and _near_zero(subject, reference, rule["maximum_noise_floor"])
         )
-    noise = largest_noise_floor(reference, subject.model.judged)
-    score = worst_score(reference, outputs, subject.model.judged, rule["floor_ulp"])
-    if noise > rule["maximum_noise_floor"]:
-        near_zero = _near_zero(subject, reference, rule["maximum_noise_floor"])
-        if not near_zero or not score.value <= rule["factor"]:
+        if not proves:
             reason = (
                 f"{reference.unit} itself errs by {noise:.2g} of the output on {label}: "
                 "it proves nothing"
             )
             return skipped(name, reason)
-    numbers = statistics(reference.native, outputs)
-    if score.value <= rule["factor"]:
-        return passed(
-            name,
-            f"within budget: {score}",
-            compared=numbers.elements,
-            score=score.value,
-            budget=rule["factor"],
-            statistics=asdict(numbers),
-            inputs=label,
-        )
+    return worded(subject, name, label, fed, found)
+
+
+def limits_for(subject: Subject, check: str = "error_budget") -> Limits:
+    """What the subject's answers may be off by."""
+    return limits_of(subject.tolerances, subject.case, oracle=subject.model.oracle, check=check)
+
+
+def worded(subject: Subject, name: str, label: str, fed: Inputs, found: Judgement) -> CheckResult:
+    """A judgement as the result of check ``name``.
+
+    Args:
+        label: the words that describe the inputs.
+        fed: the session's inputs.
+    """
+    rule = found.limits.rule
+    figures: dict[str, Any] = {"inputs": label}
+    if not found.problem:
+        numbers = statistics(found.native, found.outputs)
+        figures |= {"statistics": asdict(numbers), "compared": numbers.elements}
+    if found.score is not None:
+        figures |= {"score": found.score.value, "budget": rule["factor"]}
+    if found.right:
+        told = f"within budget: {found.score}" if found.score else _close(numbers, rule)
+        return passed(name, told, **figures)
     return failed(
         name,
-        f"output '{score.output}' differs from native {subject.model.framework}",
-        compared=numbers.elements,
-        score=score.value,
-        budget=rule["factor"],
-        statistics=asdict(numbers),
-        inputs=label,
-        details=(
-            *_worst_element(reference, outputs, score),
-            _over(score, rule),
-            *evidence_lines(subject),
-        ),
-        reproduction=reproduction.over_budget(fed, reference, outputs, subject.model.judged, rule),
+        _reason(found, subject.model.framework),
+        **figures,
+        details=(*_details(found), *evidence_lines(subject)),
+        reproduction=reproduction.misjudged(fed, found),
     )
+
+
+def _reason(found: Judgement, framework: str) -> str:
+    if found.mismatch is not None:
+        return f"output '{found.mismatch.output}' is not close to native {framework}"
+    if found.score is not None:
+        return f"output '{found.score.output}' differs from native {framework}"
+    return found.problem
+
+
+def _details(found: Judgement) -> Iterator[str]:
+    if found.mismatch is not None:
+        yield from _not_close(found.mismatch, found.limits.rule)
+    if found.score is not None:
+        yield from _worst_element(found.reference, found.outputs, found.score)
+        yield _over(found.score, found.limits.rule)
 
 
 def _near_zero(subject: Subject, reference: Reference, share: float) -> bool:
@@ -124,10 +127,11 @@ def _near_zero(subject: Subject, reference: Reference, share: float) -> bool:
     for spec in (spec for spec in specs if spec.floating):
         exact = reference.oracle[spec.name]
         compute_modes = (reference.native, *reference.replicas)
-        error = max(
-            float(np.abs(compute_mode[spec.name] - exact).max(initial=0.0))
-            for compute_mode in compute_modes
-        )
+        with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, not small
+            error = max(
+                float(np.abs(compute_mode[spec.name] - exact).max(initial=0.0))
+                for compute_mode in compute_modes
+            )
         usual = [np.asarray(one.oracle[spec.name], np.float64) for one in ordinary]
         size = max(float(np.sqrt(np.mean(array**2))) if array.size else 0.0 for array in usual)
         if not error <= share * size:
@@ -135,31 +139,10 @@ def _near_zero(subject: Subject, reference: Reference, share: float) -> bool:
     return True
 
 
-def tie_factor(subject: Subject) -> float:
-    """Within how many times float32's own error numbers tie, so that either position is right."""
-    return subject.tolerances.rule("top5", subject.case)["tie_factor"]
-
-
-def judge_by_allclose(
-    subject: Subject, name: str, label: str, fed: Inputs, native: Outputs, got: Outputs
-) -> CheckResult:
-    """The verdict where nothing can be computed in float64: closeness to native itself."""
-    rule = subject.tolerances.rule("allclose", subject.case)
-    trace = reproduction.not_close(fed, native, got, rule)
-    problem = structure_problem(native, got) or nonfinite_problem(native, got)
-    if problem:
-        return failed(name, problem, inputs=label, reproduction=trace)
-    wrong = allclose_mismatch(native, got, rule["rtol"], rule["atol_rms"], scale_atol=True)
-    if wrong:
-        return not_close(subject, name, wrong, label, rule, trace)
-    numbers = statistics(native, got)
-    return passed(
-        name,
+def _close(numbers: Statistics, rule: Rule) -> str:
+    return (
         f"no float64 oracle: close to native by allclose, largest difference {numbers.scaled:.3g} "
-        f"of the output's rms ({rule.origin})",
-        compared=sum(array.size for array in got.values()),
-        statistics=asdict(numbers),
-        inputs=label,
+        f"of the output's rms ({rule.origin})"
     )
 
 
@@ -206,21 +189,8 @@ def evidence_lines(subject: Subject) -> tuple[str, ...]:
     return (f"placement: {describe_placement(subject)}",)
 
 
-def not_close(
-    subject: Subject, name: str, wrong: Mismatch, label: str, rule: Rule, trace: Reproduction
-) -> CheckResult:
-    """The result of a mismatch under NumPy's rule, ``assert_allclose``."""
+def _not_close(wrong: Mismatch, rule: Rule) -> Iterator[str]:
     share = 100.0 * wrong.count / wrong.elements
-    return failed(
-        name,
-        f"output '{wrong.output}' is not close to native {subject.model.framework}",
-        compared=wrong.elements,
-        inputs=label,
-        details=(
-            f"mismatched {wrong.count} / {wrong.elements} ({share:.3g} %)",
-            f"worst at {list(wrong.index)}: expected {wrong.expected:.6g}, got {wrong.got:.6g}",
-            f"allowed: rtol {rule['rtol']:g}, atol {rule['atol_rms']:g} of rms ({rule.origin})",
-            *evidence_lines(subject),
-        ),
-        reproduction=trace,
-    )
+    yield f"mismatched {wrong.count} / {wrong.elements} ({share:.3g} %)"
+    yield f"worst at {list(wrong.index)}: expected {wrong.expected:.6g}, got {wrong.got:.6g}"
+    yield f"allowed: rtol {rule['rtol']:g}, atol {rule['atol_rms']:g} of rms ({rule.origin})"

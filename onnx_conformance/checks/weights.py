@@ -41,14 +41,22 @@ def is_weight(array: Array) -> bool:
     return array.size > 0 and bool(np.issubdtype(array.dtype, np.floating))
 
 
-def _as_numbers(subject: Subject, model: onnx.ModelProto, stored: dict[str, Array]) -> Dequantised:
-    """The weights; those in eight bits count for what they stand for if the file is of int8."""
+def stored_weights(subject: Subject, model: onnx.ModelProto) -> Dequantised:
+    """The file's weights; in eight bits they count for what they stand for if it is of int8.
+
+    Args:
+        model: the file's graph, without its weights.
+
+    Raises:
+        ValueError, KeyError, OSError: the weights cannot be read.
+    """
+    stored = collect_initializers(model, subject.artifact.path.parent)
     if subject.case.file_precision != INT8:
         return Dequantised(stored, {}, ())
     return dequantised(model, stored)
 
 
-def _audited(subject: Subject, model: onnx.ModelProto, found: Dequantised) -> AuditReport:
+def audited(subject: Subject, model: onnx.ModelProto, found: Dequantised) -> AuditReport:
     """The audit by the first reading of the file that explains every weight, or by the best.
 
     Constants that no output depends on count for nothing. In float32 alone they tell of a weight
@@ -77,7 +85,7 @@ def _best(
                 native.batch_norms,
                 reading,
                 fold_ulp=rule["fold_ulp"],
-                rounding=rounding_of(subject, found.steps),
+                rounding=_rounding_of(subject, found.steps),
                 strict=subject.case.precision != FLOAT32,
                 uses=uses,
                 unused=native.unused,
@@ -89,7 +97,7 @@ def _best(
     return min(reports, key=_failures)
 
 
-def rounding_of(subject: Subject, steps: Mapping[str, Array]) -> Rounding:
+def _rounding_of(subject: Subject, steps: Mapping[str, Array]) -> Rounding:
     """What the class of the case's file may do to a weight.
 
     Args:
@@ -152,17 +160,16 @@ def check_initializers(subject: Subject) -> CheckResult:
         return not_applicable("initializers", "the native model has no floating-point weights")
     model = load_model(subject.artifact.path, weights=False)
     try:
-        stored = collect_initializers(model, subject.artifact.path.parent)
+        found = stored_weights(subject, model)
     except (ValueError, KeyError, OSError) as error:  # a data file too short, no such offset
         return failed("initializers", f"the file's weights cannot be read: {error}")
-    found = _as_numbers(subject, model, stored)
     if found.unread:
         return skipped(
             "initializers",
             f"weights in eight bits are read by {', '.join(found.unread)}, whose scales nobody "
             "here knows: what the file decides is judged, its weights are not",
         )
-    report = _audited(subject, model, found)
+    report = audited(subject, model, found)
     reason = why_inputs_cannot_judge(subject, report) if _only_untraced(report) else ""
     if report.failures and _only_untraced(report) and not reason:
         return _by_inputs(report)

@@ -13,11 +13,6 @@ from onnx_conformance.cli.predictions import inputs_of
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.extras import optional
 from onnx_conformance.core.spec import Case, ModelSpec
-from onnx_conformance.perf.latency.certification import (
-    judge_timed,
-    noise_floor_of_timed,
-    timed_rule,
-)
 from onnx_conformance.perf.latency.contenders import (
     Contender,
     native_contenders,
@@ -28,10 +23,13 @@ from onnx_conformance.perf.latency.interleave import (
     Interleaved,
     Seconds,
     interleave,
-    plan_block,
 )
 from onnx_conformance.perf.latency.ratios import CONFIDENCE, Ratio, paired_ratio
-from onnx_conformance.perf.latency.timed_sessions import TimedSession, TimedSessions
+from onnx_conformance.perf.latency.timed_sessions import (
+    TimedCall,
+    TimedSessions,
+    noise_floor_of_timed,
+)
 
 WARM_SECONDS = 0.5
 ROUND_SECONDS = 2.0  # of all rounds together
@@ -127,18 +125,12 @@ class Track:
         Raises:
             ConformanceError: why it has no time.
         """
-        timed_session: TimedSession = self._timed_sessions.of(model, contender)
-        inputs, tolerances = inputs_of(model, image), self._context.run.tolerances
-        rehearsed = timed_session.worker.rehearse(
-            who, contender.form, timed_session.inputs(inputs), **timed_session.what
-        )
-        outputs = timed_session.answered(model, inputs, rehearsed["outputs"])
-        rule = timed_rule(tolerances, contender.judged_as)
-        noise_floor = noise_floor_of_timed(contender.judged_as)
-        reference = self._context.conformance_session.reference(model, inputs, noise_floor)
-        judge_timed(model, reference, outputs, rule, who)
-        warmed = timed_session.worker.call("warm", label=who, seconds=WARM_SECONDS)
-        return plan_block(timed_session.worker, who, warmed["seconds"])
+        timed_session, case = self._timed_sessions.of(model, contender), contender.judged_as
+        inputs, of = inputs_of(model, image), self._context.conformance_session.reference
+        reference = of(model, inputs, noise_floor_of_timed(case))
+        call = TimedCall(model, who, who, contender.form, inputs, reference, case)
+        timed_session.rehearse(call, self._context.run.tolerances)
+        return timed_session.warm(who, WARM_SECONDS).block
 
 
 def ranked(found: Interleaved) -> tuple[Latency, ...]:

@@ -14,7 +14,7 @@ from onnx_conformance.core.yaml_reader import Node, read_yaml
 
 # Every key that a tolerances file must give, by check.
 KEYS: dict[str, tuple[str, ...]] = {
-    "error_budget": ("factor", "floor_ulp", "maximum_noise_floor"),
+    "error_budget": ("factor", "floor_ulp", "maximum_noise_floor", "ordinary_scale"),
     "liveness": ("minimum", "dead_share", "moving_share"),
     "allclose": ("rtol", "atol_rms"),
     "tutorial": ("rtol", "atol"),
@@ -70,6 +70,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "factor": (0.0, 100.0),
     "floor_ulp": (0.0, 64.0),
     "maximum_noise_floor": (0.0, 0.5),
+    "ordinary_scale": (10.0, 1e6),
     "minimum": (100.0, 1e30),
     "dead_share": (0.0, 0.95),
     "moving_share": (0.0, 1.0),
@@ -156,13 +157,17 @@ class Tolerances:
     defaults: dict[str, dict[str, float]]
     overrides: tuple[Override, ...]
 
-    def rule(self, check: str, case: Case) -> Rule:
+    def rule(self, check: str, case: Case | None) -> Rule:
         """The defaults, those of the case's precision, and every matching override in order.
+
+        Of native itself, which is no case (``None``), the defaults.
 
         A class of less precision than float32 has a noise floor of its own, and so a factor of its
         own; what counts in ulps counts in the class's: ``floor_ulp`` times its ``roundoff``
         (docs/numerics.md, "Classes of precision").
         """
+        if case is None:
+            return Rule(dict(self.defaults[check]), f"{self.path.name}: defaults")
         figures, origin = self._resolve(check, case)
         if case.precision in ROUNDED:
             of_class, told = self._resolve(case.precision, case)

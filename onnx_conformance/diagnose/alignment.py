@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from operator import or_
 from pathlib import Path
 
 import numpy as np
 
-from onnx_conformance.core.budget import ULP
+from onnx_conformance.core.artifact_graph import ArtifactGraph
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.core.traces import TINY, NativeTraced, Traced, relative_errors
+from onnx_conformance.core.traces import TINY, Traced, relative_errors
 from onnx_conformance.diagnose.divergence import Array, Error
-from onnx_conformance.diagnose.graph import ArtifactGraph
+from onnx_conformance.session.native_traces import NativeTrace, elements_of, layouts
 
 
 @dataclass(frozen=True)
@@ -28,89 +27,24 @@ class Match:
     moved: bool  # the channel axis stands elsewhere
 
 
-class NativeTrace:
-    """The native tensors, mapped from their files."""
+def _compare(
+    native: NativeTrace, place: int, actual: Array, rule: Rule
+) -> tuple[Error, bool] | None:
+    """The error of ``actual`` against a native tensor in the nearest layout.
 
-    def __init__(self, records: Sequence[NativeTraced], folder: Path) -> None:
-        self.records = records
-        self._folder = folder
-        self.by_size: dict[int, list[int]] = defaultdict(list)
-        for place, record in enumerate(records):
-            self.by_size[_size(record)].append(place)
-        self._consumers: dict[int, list[int]] = defaultdict(list)
-        for place, record in enumerate(records):
-            for source in record["inputs"]:
-                self._consumers[source].append(place)
-
-    @cached_property
-    def following(self) -> list[int]:
-        """For each tensor a bit mask of those that follow from it, itself included."""
-        masks = [1 << place for place in range(len(self.records))]
-        for place in reversed(range(len(self.records))):
-            for later in self.consumers(place):
-                masks[place] |= masks[later]
-        return masks
-
-    def path(self, place: int) -> Path:
-        """The file of a tensor by its place."""
-        return self._folder / self.records[place]["file"]
-
-    def array(self, place: int) -> Array:
-        """A tensor by its place."""
-        loaded: Array = np.load(self.path(place), mmap_mode="r")
-        return loaded
-
-    def consumers(self, place: int) -> list[int]:
-        """Native tensors that were made of this one."""
-        return self._consumers.get(place, [])
-
-    def allowance(self, place: int, rule: Rule) -> tuple[float, float]:
-        """What float32 may err there, in the rms and in the max norm."""
-        record = self.records[place]
-        floor = rule["floor_ulp"] * ULP
-        return record["yard_rms"] + floor, record["yard_max"] + floor
-
-    def compare(self, place: int, actual: Array, rule: Rule) -> tuple[Error, bool] | None:
-        """The error of ``actual`` against a native tensor in the nearest layout.
-
-        None if no layout makes their shapes equal. The flag says whether the channels moved.
-        """
-        wanted = self.array(place)
-        yards = self.allowance(place, rule)
-        best: tuple[Error, bool] | None = None
-        for candidate, moved in layouts(wanted, actual.shape):
-            errors = relative_errors(candidate, actual)
-            ratio = max(error / yard for error, yard in zip(errors, yards, strict=True))
-            if best is None or ratio < best[0].noise_floors:
-                best = Error(errors[0], ratio), moved
-            if ratio <= rule["factor"]:
-                break
-        return best
-
-
-def layouts(wanted: Array, shape: tuple[int, ...]) -> Iterator[tuple[Array, bool]]:
-    """The native tensor in the layouts that an exporter may give it, of that shape.
-
-    As it is; with the channel axis first or last; flattened, or with axes of one. Only the
-    tensor as it is may be flattened: with channels moved, that is a fault.
+    None if no layout makes their shapes equal. The flag says whether the channels moved.
     """
-    if wanted.shape == shape:
-        yield wanted, False
-    if wanted.ndim >= 3:
-        for source, target in ((-1, 1), (1, -1)):
-            other = np.moveaxis(wanted, source, target)
-            if _significant(other.shape) == _significant(shape):
-                yield other.reshape(shape), True
-    if wanted.shape != shape and wanted.size == int(np.prod(shape)):
-        yield wanted.reshape(shape), False
-
-
-def _significant(shape: Sequence[int]) -> list[int]:
-    return [size for size in shape if size != 1]
-
-
-def _size(record: Traced) -> int:
-    return int(np.prod(record["shape"]))
+    wanted = native.array(place)
+    yards = native.allowance(place, rule)
+    best: tuple[Error, bool] | None = None
+    for candidate, moved in layouts(wanted, actual.shape):
+        errors = relative_errors(candidate, actual)
+        ratio = max(error / yard for error, yard in zip(errors, yards, strict=True))
+        if best is None or ratio < best[0].noise_floors:
+            best = Error(errors[0], ratio), moved
+        if ratio <= rule["factor"]:
+            break
+    return best
 
 
 class Aligner:
@@ -138,7 +72,7 @@ class Aligner:
     def is_judged(self, name: str) -> bool:
         """Whether the tensor is of numbers or truth values that may be wrong: not empty."""
         record = self.traced.get(name)
-        return record is not None and _size(record) > 0
+        return record is not None and elements_of(record) > 0
 
     def matches(self, name: str) -> list[Match]:
         """The native tensors that it equals within budget, the nearest first.
@@ -183,11 +117,11 @@ class Aligner:
         record = self.traced[name]
         actual: Array | None = None
         found = []
-        for place in self.native.by_size.get(_size(record), []):
+        for place in self.native.by_size.get(elements_of(record), []):
             if not self._may_match(place, record):
                 continue
             actual = self.array(name) if actual is None else actual
-            compared = self.native.compare(place, actual, self.rule)
+            compared = _compare(self.native, place, actual, self.rule)
             if compared is not None and compared[0].noise_floors <= self.rule["factor"]:
                 found.append(Match(place, compared[0], True, compared[1]))
         own = self.native.records
@@ -222,9 +156,9 @@ class Aligner:
             return None
         actual, found = self.array(name), []
         for place in places:
-            if _size(self.native.records[place]) != _size(self.traced[name]):
+            if elements_of(self.native.records[place]) != elements_of(self.traced[name]):
                 continue
-            compared = self.native.compare(place, actual, self.rule)
+            compared = _compare(self.native, place, actual, self.rule)
             if compared is not None:
                 within = compared[0].noise_floors <= self.rule["factor"]
                 found.append(Match(place, compared[0], within, compared[1]))

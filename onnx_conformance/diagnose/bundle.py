@@ -17,6 +17,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -31,11 +32,12 @@ from onnx_conformance.core.project import project
 from onnx_conformance.diagnose.divergence import Divergence
 from onnx_conformance.diagnose.messages import failure_message
 from onnx_conformance.diagnose.subgraph_bundle import write_subgraph
+from onnx_conformance.inputs.file_names import Names
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.run import Run
-from onnx_conformance.session.runtime import pair_names, session_request
+from onnx_conformance.session.runtime import session_request
 from onnx_conformance.session.subject import Artifact, Subject, libraries_of
 
 SCRIPT = Path(__file__).with_name("reproduce.py")
@@ -144,7 +146,8 @@ def _fill_from_check(
 
 
 def _layout(subject: Subject, artifact: Artifact) -> Layout:
-    return file_layout(subject.model, artifact.facts)
+    """How the file takes samples, under the spec's names: ``reproduce.py`` gives the file's."""
+    return replace(file_layout(subject.model, artifact.facts), names=Names())
 
 
 def _samples(inputs: Outputs) -> Inputs:
@@ -154,16 +157,10 @@ def _samples(inputs: Outputs) -> Inputs:
 def _session_of(run: Run, subject: Subject, artifact: Artifact, graph_level: str) -> dict[str, Any]:
     """What ``reproduce.py`` must know to open and inputs the session as the suite did."""
     request = session_request(subject.case, artifact, graph_level or subject.graph_level)
-    facts = artifact.facts
-    names = {
-        side: pair_names([spec.name for spec in specs], [tensor["name"] for tensor in tensors])
-        for side, specs, tensors in (
-            ("inputs", subject.model.inputs, facts["inputs"]),
-            ("outputs", subject.model.outputs, facts["outputs"]),
-        )
-    }
+    names = Names.of(subject.model, artifact.facts)
     return {
-        **names,
+        "inputs": names.inputs,
+        "outputs": names.outputs,
         "model": artifact.path.name,
         "sha256": artifact.sha256,
         "provider": request["provider"],

@@ -5,12 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnx_conformance.core.errors import StageFailure
-from onnx_conformance.diagnose.native_traces import (
-    conformance_session_of,
-    in_names_of_file,
-    in_names_of_spec,
-    wrong_outputs,
-)
+from onnx_conformance.diagnose.wrong_outputs import wrong_outputs
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.live_subject import LiveSubject
 
@@ -19,13 +14,13 @@ LEVELS = ("enable_basic", "enable_extended", "enable_layout", "enable_all")
 
 def first_wrong(subject: LiveSubject, inputs: Inputs) -> str | None:
     """The lowest level at which the CPU provider's answer is over budget; None if none is."""
-    given = in_names_of_file(subject, inputs)
+    given = subject.layout.calls(inputs)[0]
     for level in LEVELS:
-        answer = conformance_session_of(subject).answer_at_level(
+        answer = subject.conformance_session.answer_at_level(
             subject.case, subject.artifact, given, level
         )
         outputs = answer.get("outputs")
-        ours = None if outputs is None else in_names_of_spec(subject, inputs, outputs)
+        ours = None if outputs is None else subject.layout.rows(inputs, [outputs])
         if wrong_outputs(subject, inputs, ours):
             return level
     return None
@@ -35,7 +30,7 @@ def optimised_file(subject: LiveSubject, level: str, folder: Path) -> Path | Non
     """The graph as that level rewrites it; None where it cannot be written."""
     target = folder / f"{level}.onnx"
     try:
-        conformance_session_of(subject).optimise(subject.case, subject.artifact.path, level, target)
+        subject.conformance_session.optimise(subject.case, subject.artifact.path, level, target)
     except StageFailure:
         return None
     return target if target.is_file() else None

@@ -6,28 +6,20 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from onnx_conformance.core.artifact_graph import ArtifactGraph
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.core.traces import save
 from onnx_conformance.diagnose import divergence, graph_levels
-from onnx_conformance.diagnose.alignment import Aligner, Match, NativeTrace
+from onnx_conformance.diagnose.alignment import Aligner, Match
 from onnx_conformance.diagnose.divergence import Divergence, NativePlace
-from onnx_conformance.diagnose.graph import ArtifactGraph
-from onnx_conformance.diagnose.native_traces import (
-    conformance_session_of,
-    failing_samples,
-    in_names_of_file,
-    in_names_of_spec,
-    names_of_spec,
-    native_trace,
-    scratch,
-    wrong_outputs,
-)
 from onnx_conformance.diagnose.ownership import ownership_of
 from onnx_conformance.diagnose.root_cause import RootCause, Suspect
 from onnx_conformance.diagnose.subgraph import cut_out
+from onnx_conformance.diagnose.wrong_outputs import failing_samples, wrong_outputs
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.session.native_traces import native_trace, scratch
 
 _QUOTED = re.compile(r"""['"(]([^'"()]+)['")]""")
 
@@ -101,9 +93,9 @@ class _Traced:
         self.subject, self.path, self.inputs, self.folder = subject, path, inputs, folder
         self.graph = ArtifactGraph(path)
         names = [name for node in self.graph.data_nodes for name in node.outputs]
-        bench = conformance_session_of(subject)
-        given = in_names_of_file(subject, inputs)
-        native: NativeTrace = native_trace(subject, inputs)
+        bench = subject.conformance_session
+        given = subject.layout.calls(inputs)[0]
+        native = native_trace(subject.conformance_session, subject.model, inputs)
         traced = bench.artifact_trace(subject.case, path, given, names, folder)
         for place, (name, array) in enumerate(given.items()):
             traced[name] = save(folder, f"input-{place}.npy", array)
@@ -114,11 +106,11 @@ class _Traced:
     def wrong_outputs(self) -> list[str]:
         """The file's outputs that are wrong when its own nodes run."""
         arrays = {name: self.aligner.output(name) for name in self.graph.outputs}
-        ours = in_names_of_spec(self.subject, self.inputs, arrays)
+        ours = self.subject.layout.rows(self.inputs, [arrays])
         wrong = wrong_outputs(self.subject, self.inputs, ours)
-        names = names_of_spec(self.subject)
-        found = {names.get(name, name): name for name in arrays}
-        return [found[name] for name in wrong if name in found] or (list(arrays) if wrong else [])
+        names = self.subject.layout.names.outputs
+        found = [names.get(name, name) for name in wrong]
+        return [name for name in found if name in arrays] or (list(arrays) if wrong else [])
 
     def divergence(self, outputs: list[str]) -> Divergence | None:
         suspects = self.root_cause.suspects(outputs)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
 from onnx_conformance.diagnose.alignment import Aligner
-from onnx_conformance.diagnose.graph import ArtifactGraph, Node
 
 LAYOUT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand"}
 

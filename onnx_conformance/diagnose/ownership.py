@@ -6,13 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import cached_property
 
-from onnx_conformance.checks.audit.audit import audit_initializers
 from onnx_conformance.checks.audit.report import AuditReport
-from onnx_conformance.checks.weights import rounding_of
-from onnx_conformance.core.graph_weights import collect_initializers, collect_uses
+from onnx_conformance.checks.weights import audited, stored_weights
+from onnx_conformance.core.artifact_graph import Node
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.core.tolerances import ROUNDED
-from onnx_conformance.diagnose.graph import Node
 from onnx_conformance.session.live_subject import LiveSubject
 
 
@@ -64,18 +61,7 @@ def ownership_of(subject: LiveSubject) -> Ownership:
     """That of the subject's artifact."""
 
     def audit() -> AuditReport:
-        path, native = subject.artifact.path, subject.weights
-        model = load_model(path, weights=False)
-        return audit_initializers(
-            native.arrays,
-            native.batch_norms,
-            collect_initializers(model, path.parent),
-            fold_ulp=subject.tolerances.rule("initializers", subject.case)["fold_ulp"],
-            rounding=rounding_of(subject, {}),
-            strict=subject.case.precision in ROUNDED,
-            uses=collect_uses(model),
-            unused=native.unused,
-            constants=native.constants,
-        )
+        model = load_model(subject.artifact.path, weights=False)
+        return audited(subject, model, stored_weights(subject, model))
 
     return Ownership(audit)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
+from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
 from onnx_conformance.diagnose.alignment import Aligner
-from onnx_conformance.diagnose.graph import ArtifactGraph, Node
 from onnx_conformance.diagnose.ownership import Ownership
 
 FAR = 8  # native operators between a node's input and its output; an attention block has as many

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
+from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
 from onnx_conformance.diagnose.alignment import Aligner, Match
-from onnx_conformance.diagnose.graph import ArtifactGraph, Node
 from onnx_conformance.diagnose.no_op_nodes import NoOpNodes
 from onnx_conformance.diagnose.ownership import Ownership
 from onnx_conformance.diagnose.peers import Peers

@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.diagnose.alignment import Aligner, Match, layouts
+from onnx_conformance.diagnose.alignment import Aligner, Match
 from onnx_conformance.diagnose.divergence import Array, Subgraph
-from onnx_conformance.diagnose.graph import ArtifactGraph, Node
-from onnx_conformance.diagnose.native_traces import conformance_session_of, in_names_of_file
 from onnx_conformance.diagnose.root_cause import RootCause, Suspect
+from onnx_conformance.session.native_traces import layouts
 
 MOST_NODES = 5
 
@@ -147,8 +147,8 @@ class _Cutter:
         subject = self._traced.subject
         folder = self._traced.folder / "constants"
         folder.mkdir(exist_ok=True)
-        given = in_names_of_file(subject, self._traced.inputs)
-        found = conformance_session_of(subject).artifact_trace(
+        given = subject.layout.calls(self._traced.inputs)[0]
+        found = subject.conformance_session.artifact_trace(
             subject.case, self._traced.path, given, names, folder
         )
         return [

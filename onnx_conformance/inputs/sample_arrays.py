@@ -10,16 +10,17 @@ come back, they become rows again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.documents import FileFacts, TensorFacts
+from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.row_arrays import fitted, stacked
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT, answered, in_rows
+from onnx_conformance.inputs.file_names import Names, pairs
 from onnx_conformance.inputs.recipes import Inputs, RawFeed
 
 Places = dict[str, "int | None"]  # the batch axis by name; None where there is none
@@ -33,12 +34,14 @@ class Layout:
         inputs, outputs: by name, which axis is the batch.
         group: how many samples every call takes; 0 for any number.
         sized: names of outputs whose sizes stand beside their rows.
+        names: what the worker calls inputs and outputs.
     """
 
     inputs: Places
     outputs: Places
     group: int = 0
     sized: tuple[str, ...] = ()
+    names: Names = field(default_factory=Names)
 
     @property
     def batched(self) -> bool:
@@ -55,8 +58,8 @@ class Layout:
     def calls(self, inputs: Inputs) -> list[Inputs]:
         """The inputs as the worker takes it, call by call; a raw inputs as it is."""
         if self.plain or isinstance(inputs, RawFeed):
-            return [inputs]
-        return [self._call(inputs, rows) for rows, _ in self.groups(inputs)]
+            return [self.names.to_file(inputs)]
+        return [self.names.to_file(self._call(inputs, rows)) for rows, _ in self.groups(inputs)]
 
     def smallest_calls(self, input_sets: Iterable[Inputs]) -> list[Inputs]:
         """The inputs call by call, each of one sample, or of as many as every call takes."""
@@ -85,7 +88,8 @@ class Layout:
         An answer of another size than its call stays as it came, so that its size is seen.
         """
         if self.plain or isinstance(inputs, RawFeed):
-            return dict(answers[0])
+            return self.names.to_model(answers[0])
+        answers = [self.names.to_model(answer) for answer in answers]
         groups = self.groups(inputs)
         order = np.argsort([row for rows, real in groups for row in rows[:real]], kind="stable")
         found: dict[str, Array] = {}
@@ -218,15 +222,18 @@ def native_layout(model: ModelSpec) -> Layout:
 def file_layout(model: ModelSpec, facts: FileFacts) -> Layout:
     """How a file takes samples: as the model does, in groups where it fixes its batch.
 
+    Under the file's own names.
+
     Args:
         facts: what :func:`onnx_conformance.core.onnx_file.inspect` found in the file.
     """
-    return layout_of(model.inputs, model.outputs, fixed_batch(model, facts), model.sized)
+    layout = layout_of(model.inputs, model.outputs, fixed_batch(model, facts), model.sized)
+    return replace(layout, names=Names.of(model, facts))
 
 
 def fixed_batch(model: ModelSpec, facts: FileFacts) -> int:
     """The one number of samples that a file takes; 0 where it leaves its batch open."""
-    for spec, tensor in paired(model.inputs, facts["inputs"]):
+    for spec, tensor in pairs(model.inputs, facts["inputs"]):
         axis, shape = spec.batch_axis, tensor["shape"]
         if axis is None or not shape or len(shape) != len(spec.shape):
             continue
@@ -242,7 +249,7 @@ def with_fixed_sizes(model: ModelSpec, facts: FileFacts) -> ModelSpec:
     The shapes stay symbolic, so that what the file fixes can be told.
     """
     fixed: dict[str, int] = {}
-    for spec, tensor in paired(model.inputs, facts["inputs"]):
+    for spec, tensor in pairs(model.inputs, facts["inputs"]):
         shape = tensor["shape"] or []
         for dim, size in zip(spec.shape, shape, strict=False):
             if isinstance(dim, str) and isinstance(size, int) and size > 0:
@@ -254,13 +261,3 @@ def with_fixed_sizes(model: ModelSpec, facts: FileFacts) -> ModelSpec:
         for name, axis in model.axes
     )
     return replace(model, axes=axes)
-
-
-def paired(
-    specs: Sequence[TensorSpec], found: Sequence[TensorFacts]
-) -> list[tuple[TensorSpec, TensorFacts]]:
-    """Specs and a file's tensors: by name where they are the same names, else in order."""
-    by_name = {tensor["name"]: tensor for tensor in found}
-    if by_name.keys() == {spec.name for spec in specs}:
-        return [(spec, by_name[spec.name]) for spec in specs]
-    return list(zip(specs, found, strict=False))

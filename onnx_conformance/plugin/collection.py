@@ -197,8 +197,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of ``-n N`` alone; who names another ``--dist`` gets it."""
-    if config.getvalue("dist") != "load":
+    """Of ``-n N`` alone; who names a ``--dist`` gets it."""
+    asked = config.known_args_namespace  # xdist puts `load` into the options where there is none
+    if asked.dist != "no" or asked.distload or config.getvalue("dist") != "load":
         return None
     from onnx_conformance.plugin.distribution import ConformanceScheduling
 

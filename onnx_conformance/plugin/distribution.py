@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from xdist.scheduler import LoadScopeScheduling
@@ -15,7 +16,7 @@ class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist 
 
     The cases of a model share its float64 oracle, so they go to one worker; where there are fewer
     models than workers, each case goes to one, because its tests share a session. Other tests go
-    by file.
+    by file beside conformance tests, and one by one, as ever, where there are none.
 
     Args:
         cases: those of the run.
@@ -25,8 +26,12 @@ class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist 
         super().__init__(config, log)
         self._groups = groups(cases, self.numnodes)
 
+    @cached_property
+    def _has_conformance_tests(self) -> bool:
+        return any(group_of(nodeid, self._groups) for nodeid in self.collection)
+
     def _split_scope(self, nodeid: str) -> str:
-        return scope_of(nodeid, self._groups)
+        return scope_of(nodeid, self._groups) if self._has_conformance_tests else nodeid
 
     def remove_node(self, node: Any) -> str | None:
         """Take back what a worker that ended did not run; the test that ended it is returned.
@@ -60,7 +65,11 @@ def scope_of(nodeid: str, known: dict[str, str]) -> str:
 
     A test in the wrong group costs time and no verdict: each worker judges the tests it gets.
     """
-    file, _, name = nodeid.partition("::")
-    words = name.partition("[")[2].removesuffix("]")
+    return group_of(nodeid, known) or nodeid.partition("::")[0]
+
+
+def group_of(nodeid: str, known: dict[str, str]) -> str:
+    """The group of a conformance test; empty for any other."""
+    words = nodeid.partition("::")[2].partition("[")[2].removesuffix("]")
     found = [start for start in known if f"{words}-".startswith(f"{start}-")]
-    return known[max(found, key=len)] if found else file
+    return known[max(found, key=len)] if found else ""

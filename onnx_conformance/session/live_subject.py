@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,14 +21,15 @@ from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.recipes import Inputs, RawFeed
 from onnx_conformance.inputs.sample_arrays import (
+    Layout,
     file_layout,
     fitted_to,
     fixed_batch,
     with_fixed_sizes,
 )
 from onnx_conformance.session.conformance_session import ConformanceSession
+from onnx_conformance.session.deciding_tensors import deciding_values
 from onnx_conformance.session.noise_floor import noise_floor_of
-from onnx_conformance.session.runtime import pair_names
 from onnx_conformance.session.subject import Answer, Artifact, Deciding, NativeWeights, SessionInfo
 
 
@@ -71,6 +71,11 @@ class LiveSubject:
         return self._given or self.conformance_session.artifact(self.case)
 
     @property
+    def layout(self) -> Layout:
+        """How the file takes samples: under its names there, under the spec's here."""
+        return file_layout(self.model, self.artifact.facts)
+
+    @property
     def session(self) -> SessionInfo:
         if self._given is not None:
             return self.conformance_session.session_of(self.case, self._given)
@@ -107,7 +112,7 @@ class LiveSubject:
         """
         if not self._of_groups:
             return of(inputs)
-        groups = file_layout(self.model, self.artifact.facts).groups(inputs)
+        groups = self.layout.groups(inputs)
         order = [row for rows, real in groups for row in rows[:real]]
         parts = [
             of(Inputs((name, array[rows]) for name, array in inputs.items())).rows(0, real)
@@ -200,10 +205,7 @@ class LiveSubject:
         return [self._fitted_answer(*pair) for pair in zip(input_sets, found, strict=True)]
 
     def ranges(self, inputs: Inputs) -> dict[str, Traced]:
-        theirs = [tensor["name"] for tensor in self.artifact.facts["inputs"]]
-        names = pair_names([spec.name for spec in self.model.inputs], theirs)
-        call = file_layout(self.model, self.artifact.facts).calls(inputs)[0]
-        given = Inputs((names[name], array) for name, array in call.items())
+        given = self.layout.calls(inputs)[0]
         made = [name for node in load_model(self.artifact.path).graph.node for name in node.output]
         with tempfile.TemporaryDirectory() as folder:
             return self.conformance_session.artifact_trace(
@@ -211,11 +213,7 @@ class LiveSubject:
             )
 
     def deciding(self, inputs: Inputs) -> list[Deciding]:
-        # By name, because localisation, whose means it takes, is built on this module.
-        localiser = importlib.import_module("onnx_conformance.diagnose.deciding_tensors")
-        rule = self.tolerances.rule("deciding_values", self.case)
-        found: list[Deciding] = localiser.deciding_values(self, inputs, rule)
-        return found
+        return deciding_values(self, inputs, self.tolerances.rule("deciding_values", self.case))
 
     def preprocess(self, photograph: Path) -> Array:
         if self.model.preprocessing is None:

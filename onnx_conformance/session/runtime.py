@@ -73,8 +73,7 @@ class RuntimeSide:
                 return info
             ready, level = artifact.result(), level_of(case, self._settings)
             sample = weighed_on(resolve_model(case.model), self._settings.seed)
-            first = file_layout(resolve_model(case.model), ready.facts).calls(sample)[0]
-            inputs = _theirs(case, ready, first)
+            inputs = file_layout(resolve_model(case.model), ready.facts).calls(sample)[0]
             work = measure_workload(queue, case.id, self._request(case, ready, level), inputs)
             return replace(info, work=work)
 
@@ -141,10 +140,7 @@ class RuntimeSide:
         input_sets: list[Inputs],
     ) -> list[Answer]:
         """Of each set of inputs a row for each sample, under the spec's names."""
-        model = resolve_model(case.model)
-        theirs = [tensor["name"] for tensor in artifact.facts["outputs"]]
-        back = pair_names(theirs, [spec.name for spec in model.outputs])
-        layout = file_layout(model, artifact.facts)
+        layout = file_layout(resolve_model(case.model), artifact.facts)
 
         def run(some: list[Inputs]) -> list[dict[str, Any]]:
             calls = [layout.calls(inputs) for inputs in some]
@@ -155,11 +151,10 @@ class RuntimeSide:
             ]
 
         def run_calls(some: list[Inputs]) -> list[dict[str, Any]]:
-            renamed = [_theirs(case, artifact, inputs) for inputs in some]
             results: list[dict[str, Any]] = queue.call(
-                "runtime", case.id, "run", session=session, input_sets=renamed
+                "runtime", case.id, "run", session=session, input_sets=some
             )
-            return [_ours(result, back) for result in results]
+            return results
 
         with self._telling(case):
             results = run_isolated(run, input_sets, queue.worker.reset)
@@ -305,14 +300,6 @@ def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1
     }
 
 
-def _ours(result: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """A session's result with its outputs under the spec's names."""
-    if "outputs" not in result:
-        return result
-    outputs = {names.get(name, name): array for name, array in result["outputs"].items()}
-    return {**result, "outputs": outputs}
-
-
 def _joined(layout: Layout, inputs: Inputs, results: list[dict[str, Any]]) -> dict[str, Any]:
     """The results of a set of inputs's calls as one: a row for each sample, or the first error."""
     refused = next((result for result in results if "outputs" not in result), None)
@@ -326,23 +313,3 @@ def _forbidden(case: Case) -> str:
         f"{PROVIDERS[case.provider].ort_name} leaves nodes to the CPU, which --no-cpu-fallback "
         "forbids; without it the check placement names them"
     )
-
-
-def _theirs(case: Case, artifact: Artifact, inputs: Inputs) -> Inputs:
-    """The inputs under the artifact's own names."""
-    theirs = [tensor["name"] for tensor in artifact.facts["inputs"]]
-    ours = [spec.name for spec in resolve_model(case.model).inputs]
-    names = pair_names(ours, theirs)
-    kind = type(inputs)  # a raw inputs stays one
-    return kind((names.get(name, name), array) for name, array in inputs.items())
-
-
-def pair_names(ours: list[str], theirs: list[str]) -> dict[str, str]:
-    """Our names to theirs: by name if they are the same set, else by order.
-
-    Routes that cannot set names choose their own; the check ``interface`` judges those of
-    routes that can.
-    """
-    if set(ours) == set(theirs) or len(ours) != len(theirs):
-        return {name: name for name in ours}
-    return dict(zip(ours, theirs, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from studies.corpus.patches import Build, Patch, detour_site
 
 FAMILY = "harmless: values"
 IN_DOUBLE = ("MatMul", "Gemm", "Add", "Mul", "Sub", "Relu", "Clip", "Softmax", "ReduceMean")
-WRITTEN_DEFAULTS = {
+WRITTEN_DEFAULTS: dict[str, dict[str, Any]] = {
     "Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0},
     "Conv": {"group": 1, "strides": [1, 1], "dilations": [1, 1], "pads": [0, 0, 0, 0]},
     "MaxPool": {"ceil_mode": 0, "dilations": [1, 1], "pads": [0, 0, 0, 0], "storage_order": 0},

@@ -84,7 +84,7 @@ def _ends(draft: Draft) -> Iterator[str]:
     for value in draft.graph.output:
         name = value.name
         while draft.producer(name) is not None and not is_float(draft, name):
-            name = draft.producer(name).input[0]  # type: ignore[union-attr] # just looked at
+            name = draft.producer(name).input[0]  # just looked at
         if draft.producer(name) is not None:
             yield name
             return

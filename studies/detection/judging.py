@@ -69,7 +69,7 @@ def run_suite(
     command += [f"--model={model}", f"--artifact={folder}", "--first-finding", "--provider=cpu"]
     command += ["--expect-dynamic"]  # the corpus counts a frozen axis as a fault
     command += [f"--report-json={results}", f"--report-html={work / 'report.html'}"]
-    command += [f"--cache-dir={cache_dir}", "--bundles=0"]
+    command += [f"--cache-dir={cache_dir}", "--bundles=0", "--no-localize"]
     environment = {key: os.environ[key] for key in os.environ if not key.startswith("PYTEST_")}
     started = time.monotonic()
     with log.open("wb") as output:

@@ -1,6 +1,7 @@
 """The torch worker with the processor in the place of a CUDA device: its code runs anywhere."""
 
 import time
+from typing import Any
 
 import torch
 
@@ -29,7 +30,7 @@ class ProcessorBackend(TorchBackend):
 
     def __init__(self, threads):
         super().__init__(threads)
-        precision.CUDA = timing.CUDA = "cpu"
+        precision.CUDA = timing.CUDA = "cpu"  # type: ignore[attr-defined]
         torch.cuda.is_available = lambda: True
         torch.cuda.synchronize = self._synchronize
         torch.cuda.Event = Event
@@ -40,11 +41,12 @@ class ProcessorBackend(TorchBackend):
 
     def watch(self, everywhere):
         """A model's file that chose TF32 for all backends, and what each run multiplies in."""
-        torch.backends.fp32_precision = everywhere
+        torch.backends.fp32_precision = everywhere  # type: ignore[attr-defined]
 
         def see(module, inputs):
             backends = torch.backends
-            switches = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+            cudnn: Any = backends.cudnn
+            switches = (backends.cuda.matmul, cudnn.conv, cudnn.rnn)
             self._seen.append(tuple(switch.fp32_precision for switch in switches))
 
         torch.nn.modules.module.register_module_forward_pre_hook(see)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+CACHE = "CONFORMANCE_TEST_CACHE"  # the folder that conftest.py makes for a session of tests
 
 
 class SuiteRun:
@@ -18,11 +19,11 @@ class SuiteRun:
     def __init__(self, finished: subprocess.CompletedProcess[str], results: Path) -> None:
         self.status = finished.returncode
         self.text = finished.stdout + finished.stderr
-        self._results = results
+        self.results = results
 
     @property
     def document(self) -> dict[str, Any]:
-        return json.loads(self._results.read_text())
+        return json.loads(self.results.read_text())
 
     def outcomes(self) -> dict[str, set[str]]:
         """Check -> its outcomes over all cases."""
@@ -34,13 +35,19 @@ class SuiteRun:
 
 
 def run_suite(folder: Path, *arguments: str, plugin: str | None = None) -> SuiteRun:
-    """``python -m pytest`` on ``arguments``; reports and, by default, the cache in ``folder``."""
+    """``python -m pytest`` on ``arguments``; reports are in ``folder``.
+
+    All runs of a session of these tests share one cache, so that a model that several of them
+    certify is exported once. A run with a plugin, which may falsify what is cached, has one of its
+    own in ``folder``, and so have those of a study; ``arguments`` may name another.
+    """
     results = folder / "results.json"
     command = [sys.executable, "-m", "pytest"]
     command += ["-p", f"tests.meta.plugins.{plugin}"] if plugin else []
     options = [f"--report-json={results}", f"--report-html={folder / 'report.html'}"]
     if not any(argument.startswith(("--cache-dir", "--no-cache")) for argument in arguments):
-        options.append(f"--cache-dir={folder / 'cache'}")
+        shared = None if plugin else os.environ.get(CACHE)
+        options.append(f"--cache-dir={shared or folder / 'cache'}")
     finished = subprocess.run(
         [*command, *options, *arguments],
         cwd=ROOT,

@@ -9,11 +9,15 @@ from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import Case
 from onnx_conformance.perf.gate.baseline import BaselineCase
 from onnx_conformance.perf.gate.outcomes import Worse
-from onnx_conformance.perf.latency.certification import judge_timed, timed_rule
-from onnx_conformance.perf.latency.interleave import Block, plan_block
+from onnx_conformance.perf.latency.interleave import Block
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
 from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
-from onnx_conformance.perf.latency.timed_sessions import TimedSession, open_timed_session
+from onnx_conformance.perf.latency.timed_sessions import (
+    TimedCall,
+    TimedSession,
+    open_timed_session,
+    timed_worker,
+)
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
@@ -55,14 +59,7 @@ class GateRun:
 
     def worker(self, entry: GateEntry) -> SuspendedWorker:
         """A fresh process for a side."""
-        settings = self._run.settings
-        return SuspendedWorker(
-            entry.kind,
-            threads=settings.threads,
-            cpus=self._run.timing.cpus,
-            limit=settings.limit,
-            spec=entry.spec,
-        )
+        return timed_worker(self._run, entry.kind, entry.spec)
 
     def timed_session(self, worker: SuspendedWorker, entry: GateEntry) -> TimedSession:
         """The side's session, opened in a worker.
@@ -88,23 +85,26 @@ class GateRun:
         Raises:
             NoResult: it is not.
         """
+        timed_session.rehearse(self._call(entry), self._subject.tolerances)
+
+    def _call(self, entry: GateEntry) -> TimedCall:
         model, seed = self._subject.model, self._subject.seed
-        inputs = timed_inputs(model, seed, self._batch)
-        rehearsed = timed_session.worker.rehearse(
-            entry.name, entry.form, timed_session.inputs(inputs), **timed_session.what
-        )
-        outputs = timed_session.answered(model, inputs, rehearsed["outputs"])
         known, noise_floor = self._subject.conformance_session.reference, noise_floor_of(self.case)
-        reference = timed_reference(model, seed, self._batch, known, noise_floor)
-        rule = timed_rule(self._subject.tolerances, self.case)
-        judge_timed(model, reference, outputs, rule, f"{self.case.id}, {entry.name}")
+        return TimedCall(
+            model,
+            entry.name,
+            f"{self.case.id}, {entry.name}",
+            entry.form,
+            timed_inputs(model, seed, self._batch),
+            timed_reference(model, seed, self._batch, known, noise_floor),
+            self.case,
+        )
 
     def block(self, worker: SuspendedWorker, entry: GateEntry) -> tuple[Block, TimedSession]:
         """Open, rehearse and warm up a side in a worker."""
         timed_session = self.timed_session(worker, entry)
         self.rehearse(timed_session, entry)
-        warmup = worker.call("warm", label=entry.name, seconds=WARM_SECONDS)
-        return plan_block(worker, entry.name, warmup["seconds"]), timed_session
+        return timed_session.warm(entry.name, WARM_SECONDS).block, timed_session
 
 
 def baseline_artifact(

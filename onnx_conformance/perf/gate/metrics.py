@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
-from typing import Any
 
-from onnx_conformance.checks.verdict import tie_factor
-from onnx_conformance.core.budget import Reference, worst_score
-from onnx_conformance.core.comparison import nonfinite_problem, structure_problem
-from onnx_conformance.core.tolerances import Rule
+from onnx_conformance.checks.verdict import limits_for
+from onnx_conformance.core.judgement import judge_outputs
 from onnx_conformance.inputs.families import materialise, replayed
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, native_layout
@@ -75,7 +72,7 @@ def _worst_score(entry: GateEntry, timed_session: TimedSession, subject: LiveSub
     Raises:
         Worse: it refuses inputs, or an answer is not within the error budget.
     """
-    rule = subject.tolerances.rule("error_budget", subject.case)
+    limits = limits_for(subject)
     input_sets = {
         name: materialise(recipe, subject.model)
         for name, recipe in replayed(subject.model.name, subject.seed).items()
@@ -91,9 +88,12 @@ def _worst_score(entry: GateEntry, timed_session: TimedSession, subject: LiveSub
         refused = [answer["error"] for answer in found if "error" in answer]
         if refused:
             raise Worse(f"{about} is refused: {refused[0]}")
-        named = [{timed_session.name(n): array for n, array in a["outputs"].items()} for a in found]
+        named = [timed_session.layout.names.to_model(answer["outputs"]) for answer in found]
         outputs = layout.rows(inputs, named)
-        worst = max(worst, _score(subject, subject.reference(inputs), outputs, rule, about))
+        judged = judge_outputs(subject.reference(inputs), outputs, subject.model.judged, limits)
+        if not judged.right:
+            raise Worse(f"{about} is wrong: {judged}")
+        worst = max(worst, judged.score.value if judged.score else 0.0)
     return worst
 
 
@@ -104,18 +104,3 @@ def _calls(layout: Layout, inputs: Inputs) -> Iterator[Inputs]:
         return
     for rows, _ in layout.groups(inputs):
         yield Inputs((name, array[rows]) for name, array in inputs.items())
-
-
-def _score(
-    subject: LiveSubject, reference: Reference, outputs: dict[str, Any], rule: Rule, about: str
-) -> float:
-    problem = structure_problem(reference.native, outputs) or nonfinite_problem(
-        reference.native, outputs
-    )
-    if problem:
-        raise Worse(f"{about} is wrong: {problem}")
-    settled = reference.settled(outputs, tie_factor(subject))
-    score = worst_score(reference, settled, subject.model.outputs, rule["floor_ulp"])
-    if not score.value <= rule["factor"]:
-        raise Worse(f"{about} is wrong: {score}; allowed {rule['factor']:g}x")
-    return score.value

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.core.budget import worst_score
-from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.budget import Reference, worst_score
+from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError, StageFailure, WorkerError
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.perf.latency.certification import (
-    Certificates,
-    NotProved,
-    Right,
-    judge_timed,
-    noise_floor_of_timed,
-    timed_rule,
-)
+from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.contenders import Contender
-from onnx_conformance.perf.latency.interleave import Block, interleave, plan_block
+from onnx_conformance.perf.latency.interleave import Block, interleave
 from onnx_conformance.perf.latency.rows import Row, make_row
 from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
-from onnx_conformance.perf.latency.timed_sessions import TimedSession, TimedSessions
+from onnx_conformance.perf.latency.timed_sessions import (
+    TimedCall,
+    TimedSession,
+    TimedSessions,
+    noise_floor_of_timed,
+)
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.noise_floor import PLAIN
+from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
 
 WARM_SECONDS = 2.0  # a call that has not settled by then is timed as it is, and the row says so
 LEAST_ROUNDS, MOST_ROUNDS = 7, 60
@@ -38,7 +36,6 @@ class ReadyContender:
 
     contender: Contender
     timed_session: TimedSession
-    right: Right
     facts: dict[str, Any]
 
 
@@ -104,46 +101,40 @@ class Bench:
         told: dict[str, Any] = {}
         if contender.case is not None:
             certificate = self._certificates.of(contender.case)
-            if not certificate.ordinary:
-                raise NotProved(
-                    f"{contender.case.id} did not pass every check: {'; '.join(certificate.known)}"
-                )
             edge = [f"edge finding in {finding}" for finding in certificate.edge]
             told = {"certificate": str(certificate), "beyond": [*certificate.beyond, *edge]}
         timed_session = self._timed_sessions.of(model, contender)
-        seed = self._run.settings.seed
-        inputs = timed_inputs(model, seed, batch)
+        call = self._call(model, contender, batch)
         timed_session.worker.call("memory", reset=True)
-        rehearsed = timed_session.worker.rehearse(
-            contender.label, contender.form, timed_session.inputs(inputs), **timed_session.what
-        )
-        outputs = timed_session.answered(model, inputs, rehearsed["outputs"])
-        right = self._judged(model, contender, batch, outputs)
+        rehearsed = timed_session.rehearse(call, self._run.tolerances)
         facts = {
-            "load_seconds": rehearsed["prepare_seconds"],
+            "score": self._score(call, batch, rehearsed.outputs),
+            "compared": rehearsed.compared,
+            "load_seconds": rehearsed.load_seconds,
             **timed_session.facts,
             **told,
-            "first_seconds": rehearsed["first_seconds"],
+            "first_seconds": rehearsed.first_seconds,
             "memory_after_mib": timed_session.worker.call("memory")["resident"],
             "threads": timed_session.worker.threads,
             "affinity": timed_session.worker.affinity,
         }
-        return ReadyContender(contender, timed_session, right, facts)
+        return ReadyContender(contender, timed_session, facts)
 
-    def _judged(
-        self, model: ModelSpec, contender: Contender, batch: int, outputs: dict[str, Array]
-    ) -> Right:
-        """Judged in its class of precision; its error is given in float32 noise floors."""
-        seed, tolerances = self._run.settings.seed, self._run.tolerances
-        references = [
-            timed_reference(model, seed, batch, self._conformance_session.reference, noise_floor)
-            for noise_floor in (noise_floor_of_timed(contender.judged_as), PLAIN)
-        ]
-        rule = timed_rule(tolerances, contender.judged_as)
-        right = judge_timed(model, references[0], outputs, rule, contender.label)
-        minimum_speedup = tolerances.defaults["error_budget"]["floor_ulp"]
-        told = worst_score(references[1], outputs, model.outputs, minimum_speedup)
-        return replace(right, score=told.value)
+    def _call(self, model: ModelSpec, contender: Contender, batch: int) -> TimedCall:
+        reference = self._reference(model, batch, noise_floor_of_timed(contender.judged_as))
+        inputs = timed_inputs(model, self._run.settings.seed, batch)
+        label, case = contender.label, contender.judged_as
+        return TimedCall(model, label, label, contender.form, inputs, reference, case)
+
+    def _reference(self, model: ModelSpec, batch: int, noise_floor: NoiseFloor) -> Reference:
+        of = self._conformance_session.reference
+        return timed_reference(model, self._run.settings.seed, batch, of, noise_floor)
+
+    def _score(self, call: TimedCall, batch: int, outputs: Outputs) -> float:
+        """How far the answer is off, in float32's noise floors whatever its class of precision."""
+        floor = self._run.tolerances.defaults["error_budget"]["floor_ulp"]
+        reference = self._reference(call.model, batch, PLAIN)
+        return worst_score(reference, outputs, call.model.outputs, floor).value
 
     def _time(self, group: Group, ready_contenders: Sequence[ReadyContender], batch: int) -> None:
         blocks = [self._warm(ready_contender) for ready_contender in ready_contenders]
@@ -165,14 +156,13 @@ class Bench:
             over = ready_contender.contender.compared_with
             reference = over.label if over in timed else None
             group.rows[ready_contender.contender] = make_row(
-                ready_contender.contender, batch, found, reference, facts, ready_contender.right
+                ready_contender.contender, batch, found, reference, facts
             )
             ready_contender.timed_session.worker.call(
                 "forget", label=ready_contender.contender.label
             )
 
     def _warm(self, ready_contender: ReadyContender) -> Block:
-        worker, label = ready_contender.timed_session.worker, ready_contender.contender.label
-        warmup = worker.call("warm", label=label, seconds=WARM_SECONDS)
-        ready_contender.facts.update(warmup_calls=warmup["calls"], settled=warmup["settled"])
-        return plan_block(worker, label, warmup["seconds"])
+        warm = ready_contender.timed_session.warm(ready_contender.contender.label, WARM_SECONDS)
+        ready_contender.facts.update(warmup_calls=warm.calls, settled=warm.settled)
+        return warm.block

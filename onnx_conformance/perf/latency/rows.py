@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from onnx_conformance.perf.latency.certification import Right
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import Interleaved, Seconds
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio, summary
@@ -55,7 +54,6 @@ def make_row(
     found: Interleaved,
     reference: str | None,
     facts: dict[str, Any],
-    right: Right,
 ) -> Row:
     """A row from what was interleaved.
 
@@ -70,7 +68,5 @@ def make_row(
         "model": contender.model,
         "form": contender.form,
         "case": contender.case.id if contender.case else None,
-        "score": right.score,
-        "compared": right.compared,
     }
     return Row(contender, batch, found.calls[label], own, speedup, {**told, **facts})

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.budget import Reference, stack
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.families import chosen, cut, stack_inputs
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import file_layout
 from onnx_conformance.inputs.typical import typical_inputs
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
-from onnx_conformance.session.runtime import pair_names
-from onnx_conformance.session.subject import Artifact
 
 SAMPLES = ("image",)  # of the pinned inputs; its samples one after the other
 
@@ -57,22 +53,3 @@ def _known(model: ModelSpec, seed: int) -> list[Inputs]:
 def _blocks(inputs: Inputs, batch: int) -> int:
     samples = len(next(iter(inputs.values())))
     return -(-batch // samples)
-
-
-def in_its_names(
-    case: Case, artifact: Artifact
-) -> tuple[Callable[[Inputs], Inputs], Callable[[str], str]]:
-    """Our inputs as one call of the artifact, and the artifact's name of an output to ours."""
-    model = resolve_model(case.model)
-    theirs = [tensor["name"] for tensor in artifact.facts["inputs"]]
-    inputs = pair_names([spec.name for spec in model.inputs], theirs)
-    theirs = [tensor["name"] for tensor in artifact.facts["outputs"]]
-    outputs = pair_names(theirs, [spec.name for spec in model.outputs])
-
-    layout = file_layout(model, artifact.facts)
-
-    def renamed(input_set: Inputs) -> Inputs:
-        input_set = layout.calls(input_set)[0]
-        return Inputs((inputs.get(name, name), array) for name, array in input_set.items())
-
-    return renamed, lambda name: outputs.get(name, name)

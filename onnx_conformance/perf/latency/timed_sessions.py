@@ -1,4 +1,4 @@
-"""Timed sessions: the worker in which a contender is timed, its memory and seconds to open.
+"""Timed sessions: opened, called once, judged and warmed before a call of theirs is timed.
 
 Native's forms share their framework's worker, which runs one at a time anyway. A session has a
 worker of its own, so that its memory is its own.
@@ -6,25 +6,101 @@ worker of its own, so that its memory is its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from onnx_conformance.catalog.frameworks import ON_CUDA
+from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.errors import ConformanceError
+from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
 from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.tolerances import INT8, Tolerances
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import native_layout
-from onnx_conformance.perf.latency.certification import NoResult
+from onnx_conformance.inputs.sample_arrays import Layout, file_layout, native_layout
 from onnx_conformance.perf.latency.contenders import Contender
+from onnx_conformance.perf.latency.interleave import Block, plan_block
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
-from onnx_conformance.perf.latency.timed_inputs import in_its_names
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
+from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 from onnx_conformance.session.runtime import session_request
 from onnx_conformance.session.subject import Artifact, libraries_of
+
+
+class NoResult(ConformanceError):
+    """A time that counts for nothing, because what was timed is not the model."""
+
+
+@dataclass(frozen=True)
+class TimedCall:
+    """A call to be timed, and what its answer must be.
+
+    Args:
+        label: what the worker calls it; ``who``: what messages call it.
+        form: how it is called: of native see the workers' ``timing`` modules, of a session
+            ``plain``, ``io_binding`` or ``copies``.
+        reference: of the inputs, by :func:`noise_floor_of_timed`.
+        case: by whose limits it is judged; None for native in float32.
+    """
+
+    model: ModelSpec
+    label: str
+    who: str
+    form: str
+    inputs: Inputs
+    reference: Reference
+    case: Case | None
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """The first call of a timed call, which was right.
+
+    Args:
+        outputs: under the spec's names, a row for each sample.
+        compared: elements.
+        load_seconds, first_seconds: to prepare the call, and for the call itself.
+    """
+
+    outputs: Outputs
+    compared: int
+    load_seconds: float
+    first_seconds: float
+
+
+@dataclass(frozen=True)
+class WarmCall:
+    """A timed call that is warm, or that did not settle in time, and its block."""
+
+    block: Block
+    calls: int
+    settled: bool
+
+
+def noise_floor_of_timed(case: Case | None) -> NoiseFloor:
+    """What a timed call is measured by; ``case`` as of :class:`TimedCall`."""
+    return PLAIN if case is None else noise_floor_of(case)
+
+
+def judge_timed(call: TimedCall, outputs: Outputs, tolerances: Tolerances) -> Judgement:
+    """Judge the outputs of the very call that is timed.
+
+    By decibels for int8, which has no error budget.
+
+    Raises:
+        NoResult: they are off by too much; a fast wrong answer is no result.
+    """
+    limits = limits_of(tolerances, call.case, oracle=call.model.oracle)
+    if call.case is not None and call.case.precision == INT8:
+        limits = Limits("decibels", tolerances.rule("sqnr", call.case))
+    found = judge_outputs(call.reference, outputs, call.model.judged, limits)
+    if not found.right:
+        raise NoResult(f"{call.who}: a wrong answer is no result, however fast: {found}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -33,21 +109,39 @@ class TimedSession:
 
     Args:
         what: the arguments of the worker's ``rehearse`` beside form and inputs.
-        inputs: our inputs under the names that the contender knows.
-        name: the contender's name of an output to ours.
+        layout: how the contender takes samples, and what it calls inputs and outputs.
         facts: what is known before the first call: memory, placement, seconds to open.
     """
 
     worker: SuspendedWorker
     what: dict[str, Any]
-    inputs: Callable[[Inputs], Inputs] = lambda inputs: inputs
-    name: Callable[[str], str] = str
+    layout: Layout
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def inputs(self, inputs: Inputs) -> Inputs:
+        """One call's arrays, as the contender takes them."""
+        return self.layout.calls(inputs)[0]
 
     def answered(self, model: ModelSpec, inputs: Inputs, outputs: Outputs) -> dict[str, Array]:
         """What the contender answers to a set of inputs under our names, a row for each sample."""
-        named = {self.name(theirs): array for theirs, array in outputs.items()}
-        return native_layout(model).rows(inputs, [named])
+        return native_layout(model).rows(inputs, [self.layout.names.to_model(outputs)])
+
+    def rehearse(self, call: TimedCall, tolerances: Tolerances) -> Rehearsal:
+        """Call it once; what it answers must be right.
+
+        Raises:
+            NoResult: it is not.
+        """
+        found = self.worker.rehearse(call.label, call.form, self.inputs(call.inputs), **self.what)
+        outputs = self.answered(call.model, call.inputs, found["outputs"])
+        judged = judge_timed(call, outputs, tolerances)
+        return Rehearsal(outputs, judged.elements, found["prepare_seconds"], found["first_seconds"])
+
+    def warm(self, label: str, seconds: float) -> WarmCall:
+        """Repeat a rehearsed call until its times have settled, for ``seconds`` at most."""
+        found = self.worker.call("warm", label=label, seconds=seconds)
+        block = plan_block(self.worker, label, found["seconds"])
+        return WarmCall(block, found["calls"], found["settled"])
 
 
 class TimedSessions:
@@ -84,14 +178,14 @@ class TimedSessions:
 
     def _native_timed_session(self, model: ModelSpec, form: str) -> TimedSession:
         if model.framework not in self._native:
-            self._native[model.framework] = self._worker(model.framework)
+            self._native[model.framework] = timed_worker(self._run, model.framework)
         worker = self._native[model.framework]
         memory = worker.call("memory", reset=True)
         device = "cuda" if form in ON_CUDA.values() else "cpu"
         return TimedSession(
             worker,
             self._conformance_session.native_request(model),
-            lambda inputs: native_layout(model).calls(inputs)[0],
+            native_layout(model),
             facts={
                 "memory_before_mib": memory["resident"],
                 "placement": {f"{model.framework} on {device}": "the whole model"},
@@ -101,7 +195,7 @@ class TimedSessions:
     def _runtime_timed_session(self, case: Case) -> TimedSession:
         artifact = self._conformance_session.artifact(case)
         settings = self._run.settings
-        worker = self._worker("onnxruntime", PROVIDERS[case.provider].process())
+        worker = timed_worker(self._run, "onnxruntime", PROVIDERS[case.provider].process())
         libraries = libraries_of(case, settings)
         timed_session = open_timed_session(
             worker, case, artifact, level_of(case, settings), libraries
@@ -109,15 +203,17 @@ class TimedSessions:
         timed_session.facts["graph_level"] = case.graph_level or settings.graph_level
         return timed_session
 
-    def _worker(self, kind: str, spec: str | None = None) -> SuspendedWorker:
-        settings = self._run.settings
-        return SuspendedWorker(
-            kind,
-            threads=settings.threads,
-            cpus=self._run.timing.cpus,
-            limit=settings.limit,
-            spec=spec,
-        )
+
+def timed_worker(run: PerfRun, kind: str, spec: str | None = None) -> SuspendedWorker:
+    """A fresh worker on the processors that the run times on.
+
+    Args:
+        spec: execnet's name of its process; None for this environment.
+    """
+    settings = run.settings
+    return SuspendedWorker(
+        kind, threads=settings.threads, cpus=run.timing.cpus, limit=settings.limit, spec=spec
+    )
 
 
 def open_timed_session(
@@ -144,11 +240,11 @@ def open_timed_session(
     if not info["placement"].get(provider):
         worker.close()
         raise NoResult(f"{case.id}: {provider} took no node, so nothing of it would be timed")
-    inputs, name = in_its_names(case, artifact)
+    layout = file_layout(resolve_model(case.model), artifact.facts)
     facts = {
         "memory_before_mib": before,
         "load_seconds": info["seconds"],
         "placement": info["placement"],
         "artifact_bytes": artifact.facts["bytes"],
     }
-    return TimedSession(worker, {"session": session}, inputs, name, facts)
+    return TimedSession(worker, {"session": session}, layout, facts)

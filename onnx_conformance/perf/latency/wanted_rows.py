@@ -9,7 +9,6 @@ from pathlib import Path
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.perf.latency.bench import Bench
-from onnx_conformance.perf.latency.certification import NoResult
 from onnx_conformance.perf.latency.contenders import (
     Contender,
     native_contenders,
@@ -24,6 +23,7 @@ from onnx_conformance.perf.latency.minimum_speedups import (
 )
 from onnx_conformance.perf.latency.rows import Row
 from onnx_conformance.perf.latency.timed_inputs import sizes_of_calls
+from onnx_conformance.perf.latency.timed_sessions import NoResult
 from onnx_conformance.perf.run import PerfRun
 
 

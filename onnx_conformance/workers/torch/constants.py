@@ -26,6 +26,7 @@ from onnx_conformance.workers.torch.private import (
 
 _FED = -1  # the place of what depends on an input
 _NORMS = {"native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "miopen_batch_norm"}
+_NUMBERS = {"_local_scalar_dense", "item", "equal", "is_nonzero"}
 _ERRORS = (RuntimeError, NotImplementedError, TypeError, ValueError)
 
 
@@ -38,13 +39,22 @@ class _Node:
     values: Values | None = None
 
 
+@dataclass
+class _Step:
+    """What was computed of an input: by which constants' places, and after which other steps."""
+
+    constants: list[int]
+    steps: list[int]
+
+
 @dataclass(frozen=True)
 class Constants:
     """What was seen while a module ran.
 
     Args:
         values: those of the records, by name, where they are kept.
-        idle: native tensors from which nothing led to an output.
+        idle: native tensors from which nothing led to an output: read in training alone, or for
+            a result that is discarded (BERT's pooler, where the hidden states are asked for).
         batch_statistics: how many normalisations took their statistics from the batch.
     """
 
@@ -88,7 +98,11 @@ def _trained(module: torch.nn.Module, name: str) -> bool:
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
-    """Keeps the tensors that depend on no input, and what each was computed of."""
+    """Keeps the tensors that depend on no input, and what each was computed of.
+
+    Of those that do depend on one, it keeps what they were computed of, too: a constant is used
+    if a step that leads to an output reads it.
+    """
 
     def __init__(self, module: torch.nn.Module, *, keep: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # of the base
@@ -97,6 +111,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         self._nodes: list[_Node] = []
         self._natives: dict[str, int] = {}
         self._places: Any = WeakTensorKeyDictionary()
+        self._steps_made: list[_Step] = []
+        self._made_by: Any = WeakTensorKeyDictionary()  # of what depends on an input: its step
         self._exact: Any = WeakTensorKeyDictionary()  # float64 twins, or how to compute them
         self._modules: list[str] = []
         self._within = 0
@@ -117,7 +133,11 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
                     result = module(*example)
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
-        self._use(_tensors(tree_leaves(result)))
+        outputs = _tensors(tree_leaves(result))
+        self._use(outputs)
+        known = any(tensor in self._made_by for tensor in outputs)
+        # an output in a container that torch does not know: whatever was made may lead to it
+        self._use_what_leads_to(outputs if known else list(self._made_by))
 
     def idle(self) -> set[str]:
         """The native tensors of which nothing is used."""
@@ -156,10 +176,13 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         result = func(*args, **kwargs)
         made = _tensors(result)
         if fed:
-            self._use(given)
-            for tensor in (*made, *self._sharing(_written(func, args, kwargs))):
-                self._places[tensor] = _FED
             name = func.overloadpacket.__name__
+            if name in _NUMBERS or not made:  # from here on it is a number of the code's
+                self._use_what_leads_to(given)
+                self._use(given)
+            for written in self._sharing(_written(func, args, kwargs)):
+                self._step([written], [*given, written])
+            self._step(made, given)
             if not self._within and name in _NORMS and _takes_statistics(func, args, kwargs):
                 self.batch_statistics += 1
             return result
@@ -195,6 +218,29 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
             if place is not None and place != _FED and not self._within:
                 self._nodes[place].used = True
 
+    def _step(self, made: list[torch.Tensor], given: Iterable[torch.Tensor]) -> None:
+        """Keep what tensors that depend on an input were computed of."""
+        given = list(given)
+        places = (self._places.get(tensor) for tensor in given)
+        step = _Step(
+            [place for place in places if place is not None and place != _FED],
+            [self._made_by[tensor] for tensor in given if tensor in self._made_by],
+        )
+        self._steps_made.append(step)
+        for tensor in made:
+            self._places[tensor] = _FED
+            self._made_by[tensor] = len(self._steps_made) - 1
+
+    def _use_what_leads_to(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Mark the constants that the steps before these tensors read as used."""
+        left = [self._made_by[tensor] for tensor in tensors if tensor in self._made_by]
+        while left:
+            step = self._steps_made[left.pop()]
+            for place in step.constants:
+                self._nodes[place].used = True
+            left += step.steps
+            step.constants, step.steps = [], []  # once is enough
+
     def _place(self, tensor: torch.Tensor) -> int:
         """The place of an operand; of one that nothing is known of, a new one."""
         place = self._places.get(tensor)
@@ -212,7 +258,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
     ) -> None:
         operands = list(dict.fromkeys(self._place(tensor) for tensor in given))
         name = func.overloadpacket.__name__
-        if name in ("_local_scalar_dense", "item"):  # from here on it is a number of the code's
+        if name in _NUMBERS:  # from here on it is a number of the code's
             number = torch.as_tensor(result)
             place = self._add(_Node(self._name(name), operands, used=not self._within))
             self._value(place, number)

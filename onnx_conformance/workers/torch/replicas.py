@@ -10,6 +10,7 @@ import torch
 
 from onnx_conformance.workers.liberties import Liberties
 from onnx_conformance.workers.native import Approximation
+from onnx_conformance.workers.torch import fourier
 from onnx_conformance.workers.torch.modes import OperatorMode
 from onnx_conformance.workers.torch.positions import CHOOSING, first_of_equals
 from onnx_conformance.workers.torch.private import writes
@@ -19,7 +20,7 @@ from onnx_conformance.workers.torch.sums import SUMS
 COMPOSED = {
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "celu",
     "cosine_similarity", "gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_tanh",
-    "rnn_tanh_cell", "selu",
+    "rnn_tanh_cell", "selu", *fourier.COMPOSED,
 }  # fmt: skip
 
 Erring = Callable[[Liberties, torch.Tensor, torch.Tensor, tuple[Any, ...], dict[str, Any]], Any]
@@ -44,7 +45,12 @@ class TorchLiberties(OperatorMode):  # type: ignore[no-untyped-call] # of the ba
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        if not args or not isinstance(args[0], torch.Tensor) or args[0].dtype != torch.float32:
+        if not args or not isinstance(args[0], torch.Tensor):
+            return func(*args, **kwargs)
+        if label in fourier.TRANSFORMS and args[0].dtype in (torch.float32, torch.complex64):
+            result = fourier.TRANSFORMS[label](*args, **kwargs)
+            return func(*args, **kwargs) if result is None else result
+        if args[0].dtype != torch.float32:
             return func(*args, **kwargs)
         if label in SUMS and not writes(func):
             result = SUMS[label](*args, **kwargs)

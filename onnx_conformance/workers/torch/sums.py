@@ -35,10 +35,12 @@ def _whole_mean(x: Tensor, axes: Sequence[int], *, keepdim: bool = True) -> Tens
     return torch.from_numpy(mean_in_order(x.detach().numpy(), tuple(axes), keepdims=keepdim))
 
 
-def normalized(x: Tensor, axes: Sequence[int], epsilon: float) -> Tensor:
+def normalized(
+    x: Tensor, axes: Sequence[int], epsilon: float, average: Callable[..., Tensor] = mean
+) -> Tensor:
     """``x`` less its mean over ``axes``, over its standard deviation."""
-    centred = x - mean(x, axes)
-    return centred / torch.sqrt(mean(centred * centred, axes) + epsilon)
+    centred = x - average(x, axes)
+    return centred / torch.sqrt(average(centred * centred, axes) + epsilon)
 
 
 def _axes(x: Tensor, dim: Any) -> list[int]:
@@ -181,11 +183,14 @@ def _batch_norm(
     x: Tensor, weight: Any, bias: Any, mean_: Any, var: Any, training: bool, momentum: float,
     eps: float, *_: Any,
 ) -> Tensor | None:  # fmt: skip
-    """With the batch's own statistics; where there are running ones, those must be updated."""
+    """With the batch's own statistics; where there are running ones, those must be updated.
+
+    A channel's numbers stand apart in each sample, so its mean is one running sum over them.
+    """
     axes = [0, *range(2, x.dim())]
     if not training or mean_ is not None or not _long(x, axes):
         return None
-    return _scaled(normalized(x, axes, eps), *_by_channel(x, weight, bias))
+    return _scaled(normalized(x, axes, eps, _whole_mean), *_by_channel(x, weight, bias))
 
 
 def _cumsum(x: Tensor, dim: int, dtype: Any = None) -> Tensor | None:

@@ -70,7 +70,7 @@ def _quantise(source: Path, target: Path, calibration: list[Inputs], method: str
         quantize_static(
             prepared,
             target,
-            _reader(prepared, calibration),
+            _reader(calibration),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=sorted({*QDQRegistry, *QLinearOpsRegistry} - KEPT_IN_FLOAT32),
             per_channel=True,
@@ -99,32 +99,21 @@ def _prepared(source: Path, folder: Path) -> Path:
     return prepared
 
 
-def _reader(prepared: Path, calls: Iterable[Inputs]) -> Any:
-    """The inputs as the calibrator reads them: under the file's names of its inputs.
+def _reader(calls: Iterable[Inputs]) -> Any:
+    """The inputs, under the file's names, as the calibrator reads them.
 
     Calls are of one size, which the collector of histograms wants.
     """
     from onnxruntime.quantization import CalibrationDataReader
 
-    graph = onnx.load(prepared, load_external_data=False).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    names = [given.name for given in graph.input if given.name not in constants]
-
     class Reader(CalibrationDataReader):  # type: ignore[misc] # untyped
         def __init__(self) -> None:
-            self._calls = iter([_named(inputs, names) for inputs in calls])
+            self._calls = iter([dict(inputs) for inputs in calls])
 
         def get_next(self) -> dict[str, Any] | None:
             return next(self._calls, None)
 
     return Reader()
-
-
-def _named(inputs: Inputs, names: list[str]) -> dict[str, Any]:
-    """By name where the names are the same, else in their order."""
-    if set(inputs) == set(names):
-        return dict(inputs)
-    return dict(zip(names, inputs.values(), strict=True))
 
 
 def _saturates() -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -13,12 +14,14 @@ from onnx_conformance.checks import required
 from onnx_conformance.checks.certificate import BUDGET, holds_certificate, issue_certificate
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS, Check
+from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.results import CheckResult, undecided
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.session import cache_keys
 from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
 from onnx_conformance.session.subject import Artifact
 
@@ -69,7 +72,8 @@ def store(tmp_path):
 
 
 def subject(case=CASE, sha256="0" * 64, tolerances=TOL):
-    artifact = Artifact(Path("model.onnx"), (Path("model.onnx"),), (sha256,), {})
+    facts = cast("FileFacts", {})
+    artifact = Artifact(Path("model.onnx"), (Path("model.onnx"),), (sha256,), facts)
     return SimpleNamespace(
         case=case,
         model=resolve_model(case.model),
@@ -283,7 +287,7 @@ def test_a_verdict_is_of_its_tolerances(checks, store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "part"), [(certifying.cache_keys, "environment"), (certifying, "source_digest")]
+    ("module", "part"), [(cache_keys, "environment"), (certifying, "source_digest")]
 )
 def test_a_verdict_is_of_its_versions_and_code(checks, store, monkeypatch, module, part):
     made = checks()

@@ -94,7 +94,7 @@ def check_weather(subject):
 
 def test_a_check_without_a_control_cannot_be_registered():
     with pytest.raises(TypeError, match="control"):
-        register_check()(check_weather)
+        register_check()(check_weather)  # type: ignore[call-arg]
     assert "weather" not in CHECKS
 
 

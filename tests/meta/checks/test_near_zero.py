@@ -1,10 +1,11 @@
-"""Inputs on which a model answers 0 and rounding: judged, where float32's error is small at all."""
+"""Inputs that float32 itself computes badly: judged, left out, or nothing that could be asked."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from onnx_conformance.checks.function import check_error_budget
 from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
@@ -24,14 +25,14 @@ def centred(x, off=0.0):
     return x - x.mean(axis=1, keepdims=True) + off
 
 
-def verdict(error, *, noise=NOISE):
-    """On ones, of a runtime that errs by ``error`` where float32's own ways err by ``noise``."""
+def subject_of(error, noise):
+    """A runtime that errs by ``error`` where float32's own ways err by ``noise``."""
 
     def reference(inputs):
         exact = centred(inputs["x"].astype(np.float64))
         return Reference({"y": exact}, {"y": exact + noise}, ({"y": exact - noise},))
 
-    subject = SimpleNamespace(
+    return SimpleNamespace(
         case=Case("m", "torch_dynamo", 18, "cpu"),
         model=MODEL,
         seed=0,
@@ -40,7 +41,12 @@ def verdict(error, *, noise=NOISE):
         run=lambda inputs, repeat=0: Answer({"y": centred(inputs["x"].astype(np.float64), error)}),
         session=SimpleNamespace(placement={}, provider="CPUExecutionProvider"),
     )
-    return judge(subject, "error_budget", pinned(0)["ones"].inputs(MODEL.inputs), "ones").outcome
+
+
+def verdict(error, *, noise=NOISE):
+    """On ones, where the model answers 0 and rounding."""
+    inputs = pinned(0)["ones"].inputs(MODEL.inputs)
+    return judge(subject_of(error, noise), "error_budget", inputs, "ones").outcome
 
 
 @pytest.mark.parametrize(
@@ -53,3 +59,20 @@ def verdict(error, *, noise=NOISE):
 )
 def test_an_answer_of_nothing_but_rounding(error, noise, outcome):
     assert verdict(error, noise=noise) == outcome
+
+
+@pytest.mark.parametrize(
+    ("name", "noise", "outcome"),
+    [
+        ("normal", 1e9, "skipped"),  # ordinary inputs are missed
+        ("large_normal", 1e9, "skipped"),
+        ("huge_normal", 1e9, "not_applicable"),  # no file could be right there
+        ("huge_normal", np.inf, "not_applicable"),
+        ("huge_normal", 1.0, "failed"),  # float32 can: the file must
+    ],
+)
+def test_inputs_beyond_ordinary_ones_that_float32_cannot_compute_are_not_asked_for(
+    name, noise, outcome
+):
+    subject = subject_of(max(noise, 1e9), noise)
+    assert check_error_budget(subject, pinned(0)[name]).outcome == outcome

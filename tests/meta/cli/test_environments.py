@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import venv
 
 import pytest
 
@@ -98,7 +99,7 @@ def test_a_version_alone_is_onnxruntimes(wanted, label, requirement):
 def test_an_environment_is_built_once_and_again_when_it_changes(tmp_path, monkeypatch):
     built = []
     monkeypatch.setattr(environments, "install", lambda python, packages: built.append(packages))
-    monkeypatch.setattr(environments.venv, "create", lambda home, **_: home.mkdir(exist_ok=True))
+    monkeypatch.setattr(venv, "create", lambda home, **_: home.mkdir(exist_ok=True))
     for wanted in ("x=a==1", "x=a==1", "x=a==2"):
         told = environments.option(wanted, tmp_path)
         assert told.startswith(f"--engine=x=popen//python={tmp_path / 'x'}")
@@ -107,6 +108,6 @@ def test_an_environment_is_built_once_and_again_when_it_changes(tmp_path, monkey
 
 def test_what_pip_cannot_install_is_told(tmp_path, monkeypatch):
     failed = subprocess.CompletedProcess([], 1, "", "ERROR: trying\nERROR: No matching\n")
-    monkeypatch.setattr(environments.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(ConformanceError, match="pip cannot install a==9: ERROR: No matching"):
         environments.install(tmp_path / "python", ["a==9"])

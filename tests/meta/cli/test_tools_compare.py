@@ -50,11 +50,6 @@ def tiny(monkeypatch):
     return spec
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return f"--cache-dir={tmp_path_factory.mktemp('cache')}"
-
-
 def run(cache, target, *arguments):
     options = [f"--model={TINY}", "--provider=cpu", "--opset=14", f"--html={target}", cache]
     return compare.main([str(PHOTOGRAPH), *options, *arguments])

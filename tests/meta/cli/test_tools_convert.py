@@ -29,11 +29,6 @@ KEYS = {
 OLDER = b"an older file"
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return f"--cache-dir={tmp_path_factory.mktemp('cache')}"
-
-
 @pytest.fixture
 def bad_routes(monkeypatch):
     """A route that negates a weight, and one that writes nothing."""

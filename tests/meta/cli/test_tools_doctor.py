@@ -1,5 +1,7 @@
 """``make doctor``: what stops the default run is red, what only limits it is a warning."""
 
+import sys
+
 import pytest
 
 from onnx_conformance.cli import doctor, machine
@@ -92,7 +94,7 @@ def examine(monkeypatch, tmp_path):
         monkeypatch.setattr(doctor, "imports", lambda limit: workers)
         monkeypatch.setattr(doctor, "probe_all", lambda limit: {"cpu": cpu})
         monkeypatch.setattr(doctor, "of_packages", lambda versions: iter(packages))
-        monkeypatch.setattr(doctor.sys, "version_info", (*running, 0))
+        monkeypatch.setattr(sys, "version_info", (*running, 0))
         return doctor.main([f"--cache-dir={tmp_path / 'cache'}"])
 
     return look

@@ -19,7 +19,6 @@ from onnx_conformance.core.spec import Case
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session.cache_keys import model_request
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
-from onnx_conformance.session.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.liberties import eleven_bits
 
 pytestmark = pytest.mark.slow
@@ -65,41 +64,38 @@ def test_a_case_has_the_yardstick_of_its_class_and_device(case, wanted):
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory):
+def answers(tmp_path_factory, worker_of):
     """simple_net and keras_sequential: way -> output on one set of inputs."""
     found = {}
     for name in ("simple_net", "keras_sequential"):
         model, path = resolve_model(name), tmp_path_factory.mktemp(name) / "weights.npz"
         request = model_request(model, Settings())
         input_sets = [FEED.inputs(model.inputs, model.axes)]
-        worker = ProcessWorkerClient(model.framework)
-        try:
-            worker.call("prepare", LIMIT, model=request, path=str(path))
-            for one in (
-                "float64",
-                "float32",
-                *(compute_mode for name in CLASSES for compute_mode in compute_modes_of(name)),
-            ):
-                (outputs,) = worker.call(
-                    "run",
-                    LIMIT,
-                    model=request,
-                    weights=str(path),
-                    precision=one,
-                    input_sets=input_sets,
-                )
-                found[name, one] = next(iter(outputs.values()))
-            with pytest.raises(CapabilityMissing):
-                worker.call(
-                    "run",
-                    LIMIT,
-                    model=request,
-                    weights=str(path),
-                    precision=str(ComputeMode("tf32", device="nowhere")),
-                    input_sets=input_sets,
-                )
-        finally:
-            worker.close()
+        worker = worker_of(model.framework)
+        worker.call("prepare", LIMIT, model=request, path=str(path))
+        for one in (
+            "float64",
+            "float32",
+            *(mode for name in CLASSES for mode in compute_modes_of(name)),
+        ):
+            (outputs,) = worker.call(
+                "run",
+                LIMIT,
+                model=request,
+                weights=str(path),
+                precision=one,
+                input_sets=input_sets,
+            )
+            found[name, one] = next(iter(outputs.values()))
+        with pytest.raises(CapabilityMissing):
+            worker.call(
+                "run",
+                LIMIT,
+                model=request,
+                weights=str(path),
+                precision=str(ComputeMode("tf32", device="nowhere")),
+                input_sets=input_sets,
+            )
     return found
 
 

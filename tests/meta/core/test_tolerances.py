@@ -17,6 +17,7 @@ defaults:
   error_budget:
     factor: 4.0
     maximum_noise_floor: 0.1
+    ordinary_scale: 10.0
     floor_ulp: 2.0
   liveness:
     dead_share: 0.1
@@ -321,13 +322,23 @@ def test_file_that_cannot_be_read_is_named(tmp_path, name, words):
 
 def test_defaults_apply_where_nothing_matches(load):
     rule = load(GOOD).rule("error_budget", Case("simple_net", "torch_dynamo", 18, "cpu"))
-    assert rule.figures == {"factor": 4.0, "maximum_noise_floor": 0.1, "floor_ulp": 2.0}
+    assert rule.figures == {
+        "factor": 4.0,
+        "maximum_noise_floor": 0.1,
+        "floor_ulp": 2.0,
+        "ordinary_scale": 10.0,
+    }
     assert rule.origin == "mine.yaml: defaults"
 
 
 def test_later_override_wins_and_is_named(load):
     rule = load(GOOD).rule("error_budget", CASE)
-    assert rule.figures == {"factor": 9.0, "maximum_noise_floor": 0.1, "floor_ulp": 2.0}
+    assert rule.figures == {
+        "factor": 9.0,
+        "maximum_noise_floor": 0.1,
+        "floor_ulp": 2.0,
+        "ordinary_scale": 10.0,
+    }
     line = line_of("- match: {model: resnet18}")
     assert rule.origin == f"mine.yaml: override at line {line}: it is older"
 

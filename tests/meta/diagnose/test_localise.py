@@ -8,14 +8,15 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+from onnx_conformance.diagnose.native_traces import conformance_session_of
 
 from onnx_conformance.checks.controls import edited
+from onnx_conformance.core.artifact_graph import ArtifactGraph
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import Rule, load_tolerances
 from onnx_conformance.core.traces import measure_noise_floors, relative_errors, save
 from onnx_conformance.diagnose import graph_levels
-from onnx_conformance.diagnose.alignment import Aligner, NativeTrace, layouts
-from onnx_conformance.diagnose.graph import ArtifactGraph
+from onnx_conformance.diagnose.alignment import Aligner
 from onnx_conformance.diagnose.localisation import localise
 from onnx_conformance.diagnose.ownership import module_of
 from onnx_conformance.diagnose.subgraph_bundle import write_subgraph
@@ -23,6 +24,7 @@ from onnx_conformance.inputs.families import materialise
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.session.native_traces import NativeTrace, layouts
 
 pytestmark = pytest.mark.slow
 
@@ -168,7 +170,7 @@ def test_a_mended_subgraph_no_longer_fails(subject_of, tmp_path):
 def test_optimisation_is_told_from_the_file(subject_of, tmp_path, monkeypatch):
     """No level of ONNX Runtime errs here, so one is made to."""
     right = subject_of(TORCH)
-    bench = graph_levels.conformance_session_of(right)
+    bench = conformance_session_of(right)
     answer = bench.answer_at_level
 
     def skewed(case, artifact, inputs, level):

@@ -14,11 +14,6 @@ WRONG = ("--model=simple_net", "--exporter=lying", "--provider=cpu", "-k", "larg
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return f"--cache-dir={tmp_path_factory.mktemp('cache')}"
-
-
-@pytest.fixture(scope="module")
 def red(tmp_path_factory, cache):
     folder = tmp_path_factory.mktemp("red")
     return run_suite(folder, "tests/test_function.py", *WRONG, cache, plugin="bad_exporters")

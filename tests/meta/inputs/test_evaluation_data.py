@@ -187,7 +187,7 @@ def test_samples_of_no_single_model_are_refused(evaluation, models, adopt):
 )
 def test_a_folder_that_shapes_nothing_is_refused(folders, case, words):
     with pytest.raises(UsageError, match=words):
-        refuse_idle(*folders, [case])
+        refuse_idle(*folders, [case])  # type: ignore[call-arg]
 
 
 def judged(said, change=lambda logits: logits):

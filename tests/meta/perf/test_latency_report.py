@@ -7,7 +7,7 @@ import pytest
 
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.perf.latency.bench import Group
-from onnx_conformance.perf.latency.certification import NoResult, NotProved
+from onnx_conformance.perf.latency.certification import NotProved
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.latency_document import (
     beyond,
@@ -21,6 +21,7 @@ from onnx_conformance.perf.latency.latency_page import render
 from onnx_conformance.perf.latency.latency_table import milliseconds, placement, told
 from onnx_conformance.perf.latency.ratios import paired_ratio
 from onnx_conformance.perf.latency.rows import Row
+from onnx_conformance.perf.latency.timed_sessions import NoResult
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow

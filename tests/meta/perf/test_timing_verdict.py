@@ -6,12 +6,15 @@ import pytest
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.files import TOLERANCES
+from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.perf.latency.certification import NoResult, judge_timed
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
+from onnx_conformance.perf.latency.timed_sessions import NoResult, TimedCall, judge_timed
 
 MODEL = resolve_model("simple_net")
-RULE = load_tolerances(TOLERANCES).defaults["error_budget"]
+CASE = Case("simple_net", "torch_dynamo", 18, "cpu")
+TOLERATED = load_tolerances(TOLERANCES)
 EXACT = np.random.default_rng(0).standard_normal((4, 5))
 
 
@@ -26,13 +29,14 @@ def reference():
 
 
 def judge(reference, outputs):
-    return judge_timed(MODEL, reference, outputs, RULE, "simple_net-cpu")
+    call = TimedCall(MODEL, "cpu", "simple_net-cpu", "plain", Inputs(), reference, CASE)
+    return judge_timed(call, outputs, TOLERATED)
 
 
 def test_a_right_answer_counts(reference):
     right = judge(reference, rounded(5))
-    assert right.compared == EXACT.size
-    assert 0 < right.score <= RULE["factor"]
+    assert right.elements == EXACT.size
+    assert 0 < right.score.value <= right.limits.rule["factor"]
 
 
 def spoiled(change):

@@ -1,12 +1,14 @@
 """May we bump? What was not judged or not timed never reads as 'the same'."""
 
+import venv
+
 import numpy as np
 import pytest
 
 from onnx_conformance.cli import environments, suite
 from onnx_conformance.cli.terminal import guarded
 from onnx_conformance.cli.versions import main, table
-from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.project import Project
 from onnx_conformance.perf.versions.version_answer import (
     answers,
@@ -233,10 +235,10 @@ def test_the_table_and_the_page_show_every_case(good):
 
 def test_a_version_that_does_not_exist_is_one_line(capsys, monkeypatch, tmp_path):
     def refuse(python, packages):
-        raise environments.CapabilityMissing(f"pip cannot install {packages[0]}")
+        raise CapabilityMissing(f"pip cannot install {packages[0]}")
 
     monkeypatch.setattr(environments, "install", refuse)
-    monkeypatch.setattr(environments.venv, "create", lambda home, **_: None)
+    monkeypatch.setattr(venv, "create", lambda home, **_: None)
     monkeypatch.setattr(environments, "project", lambda: Project(tmp_path))
     assert guarded("versions", lambda: main(["9.9.9"])) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]

@@ -15,9 +15,13 @@ def run(tmp_path_factory):
     providers = ("--provider=cpu", "--provider=toy", "--provider=lost")
     where = ("tests", "--ignore=tests/meta", TOYS, CONTROLS, "-k", "toy", "-rp")
     summary = f"--report-md={folder / 'report.md'}"
-    found = run_suite(folder, *where, "--model=toy_net", *providers, summary, plugin="toys")
-    found.pages = [(folder / name).read_text() for name in ("report.html", "report.md")]
-    return found
+    return run_suite(folder, *where, "--model=toy_net", *providers, summary, plugin="toys")
+
+
+@pytest.fixture(scope="module")
+def reports(run):
+    written = [run.results.with_name(name) for name in ("report.html", "report.md")]
+    return [run.text, *(page.read_text() for page in written)]
 
 
 def cases(run, provider):
@@ -44,7 +48,7 @@ def test_a_provider_on_a_new_device_is_two_records(run):
     assert "no lost chip is here (/no/such/*)" in run.text
 
 
-def test_a_column_is_one_entry_and_stands_in_every_report(run):
-    for text in (run.text, *run.pages):
+def test_a_column_is_one_entry_and_stands_in_every_report(reports):
+    for text in reports:
         assert "toy size" in text
         assert "3 toy nodes" in text

@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from onnx_conformance.core.spec import Case
+from onnx_conformance.plugin.collection import pytest_xdist_make_scheduler
 from onnx_conformance.plugin.collector import MEASURED, Collector
 from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, scope_of
+from onnx_conformance.plugin.state import RUN
 from onnx_conformance.session.worker_queue import STAGES, Clock
 from tests.meta.running import run_suite
 
@@ -45,6 +47,20 @@ def test_other_tests_go_by_file(workers, name):
     assert scope_of(f"tests/other.py::{name}", groups(NETS, workers)) == "tests/other.py"
 
 
+def scheduling_of(workers, tests):
+    """What the hook makes for ``-n N``, with every worker's collection."""
+    config = SimpleNamespace(
+        getvalue=lambda name: ["popen"] * len(workers),
+        option=SimpleNamespace(loadscopereorder=True),
+    )
+    scheduling = ConformanceScheduling(config, None, [*NETS, OTHER])
+    for worker in workers:
+        scheduling.add_node(worker)
+        scheduling.add_node_collection(worker, tests)
+    scheduling.schedule()
+    return scheduling
+
+
 class Worker:
     """What the scheduling needs of a worker; ``asked`` are the tests that it was sent."""
 
@@ -64,15 +80,7 @@ class Worker:
 def test_the_test_that_ended_its_worker_is_not_run_again_and_the_others_are():
     tests = [id_of(case, tail) for case in (*NETS, OTHER) for tail in ("-ones", "-zeros")]
     workers = [Worker(name, tests) for name in ("first", "second")]
-    config = SimpleNamespace(
-        getvalue=lambda name: ["popen"] * len(workers),
-        option=SimpleNamespace(loadscopereorder=True),
-    )
-    scheduling = ConformanceScheduling(config, None, [*NETS, OTHER])
-    for worker in workers:
-        scheduling.add_node(worker)
-        scheduling.add_node_collection(worker, tests)
-    scheduling.schedule()
+    scheduling = scheduling_of(workers, tests)
     assert [len(worker.asked) for worker in workers] == [4, 2]  # a model for each
     first = workers[0]
     scheduling.mark_test_complete(first, tests.index(first.asked[0]))
@@ -83,6 +91,30 @@ def test_the_test_that_ended_its_worker_is_not_run_again_and_the_others_are():
     assert {*new.asked, *workers[1].asked} == {*first.asked[2:], *workers[1].asked}
     assert first.asked[1] not in (*new.asked, *workers[1].asked)
     assert scheduling.remove_node(new) == first.asked[2]
+
+
+def test_where_there_is_no_conformance_test_they_go_one_by_one():
+    tests = [f"tests/own.py::test_{number}" for number in range(8)]
+    workers = [Worker(name, tests) for name in ("first", "second")]
+    scheduling_of(workers, tests)
+    assert all(worker.asked for worker in workers)
+    beside = [*tests, id_of(OTHER)]
+    workers = [Worker(name, beside) for name in ("first", "second")]
+    scheduling_of(workers, beside)
+    assert [worker.asked for worker in workers] == [tests, [id_of(OTHER)]]
+
+
+@pytest.mark.parametrize(
+    ("dist", "distload", "ours"), [("no", False, True), ("no", True, False), ("load", False, False)]
+)
+def test_who_names_a_distribution_gets_it(dist, distload, ours):
+    config = SimpleNamespace(
+        known_args_namespace=SimpleNamespace(dist=dist, distload=distload),
+        getvalue=lambda name: "load" if name == "dist" else ["popen"],
+        option=SimpleNamespace(loadscopereorder=True),
+        stash={RUN: SimpleNamespace(cases=NETS)},
+    )
+    assert (pytest_xdist_make_scheduler(config, None) is not None) is ours
 
 
 def measured(worker, waited, rest):
@@ -117,7 +149,7 @@ def test_without_workers_the_rest_is_of_this_process():
 def test_two_workers_judge_what_one_process_does_and_tell_the_time(tmp_path):
     """Cold, with a case for each of them: both need the same oracle."""
     asked = ("--model=simple_net", "--exporter=torch_torchscript", "--provider=cpu")
-    run = run_suite(tmp_path, FUNCTION, *asked, "-n2")
+    run = run_suite(tmp_path, FUNCTION, *asked, "-n2", f"--cache-dir={tmp_path / 'cache'}")
     assert run.status == 5, run.text  # a part of the checks is no verdict
     time = run.document["time"]
     assert time["processes"] == 2

@@ -59,7 +59,6 @@ def run(tmp_path_factory):
         f"--artifact={folder / 'after.onnx'}",
         f"--artifact={folder / 'wrong.onnx'}",
         "--provider=cpu",
-        f"--cache-dir={folder / 'cache'}",
     )
 
 

@@ -45,11 +45,6 @@ def one_weight_off(path):
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return f"--cache-dir={tmp_path_factory.mktemp('cache')}"
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory, cache):
     """A right file, a renamed one, a wrong one, and four that are no models."""
     folder = tmp_path_factory.mktemp("given")

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -86,7 +87,7 @@ def test_a_package_without_source_is_refused(tmp_path):
 
 
 def test_the_package_is_the_one_that_runs():
-    assert package_folder() == package_digest.Path(package_digest.__file__).resolve().parents[1]
+    assert package_folder() == Path(package_digest.__file__).resolve().parents[1]
 
 
 def key_functions():

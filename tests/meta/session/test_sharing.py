@@ -20,13 +20,13 @@ CASES = select_cases(Selection(models=("simple_net",), providers=("cpu",)))
 FAMILY_NAMES = {"pinned", "drawn", "batches"}
 
 
-@pytest.fixture
-def bench_on(tmp_path):
-    """Sessions on one store, closed at the end."""
+@pytest.fixture(scope="module")
+def bench_on():
+    """Sessions on a store, closed at the end."""
     made = []
 
-    def make():
-        made.append(ConformanceSession(Settings(), Store(tmp_path / "cache"), Clock()))
+    def make(folder):
+        made.append(ConformanceSession(Settings(), Store(folder), Clock()))
         return made[-1]
 
     yield make
@@ -34,7 +34,16 @@ def bench_on(tmp_path):
         bench.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def filled(bench_on, input_sets, tmp_path_factory):
+    """A session that judged all cases, and the folder of its store."""
+    folder = tmp_path_factory.mktemp("filled")
+    bench = bench_on(folder)
+    judge_all(bench, input_sets)
+    return bench, folder
+
+
+@pytest.fixture(scope="module")
 def input_sets():
     model = resolve_model("simple_net")
     plans = [FAMILIES[name](model, 0) for name in FAMILY_NAMES]
@@ -50,23 +59,20 @@ def judge_all(bench, input_sets):
             bench.answer(case, inputs)
 
 
-def test_every_exporter_and_opset_shares_one_oracle(bench_on, input_sets):
-    bench = bench_on()
-    judge_all(bench, input_sets)
+def test_every_exporter_and_opset_shares_one_oracle(filled, input_sets):
     assert len(CASES) == 4
-    assert bench.oracle_runs == len(input_sets)
+    assert filled[0].oracle_runs == len(input_sets)
 
 
-def test_a_second_session_computes_no_oracle(bench_on, input_sets):
-    judge_all(bench_on(), input_sets)
-    second = bench_on()
+def test_a_second_session_computes_no_oracle(filled, bench_on, input_sets):
+    second = bench_on(filled[1])
     judge_all(second, input_sets)
     assert second.oracle_runs == 0
 
 
-def test_of_two_sessions_at_once_one_computes_the_oracle(bench_on, input_sets):
+def test_of_two_sessions_at_once_one_computes_the_oracle(bench_on, input_sets, tmp_path):
     """As two workers of pytest-xdist are, on one cache."""
-    both, model = [bench_on(), bench_on()], resolve_model("simple_net")
+    both, model = [bench_on(tmp_path), bench_on(tmp_path)], resolve_model("simple_net")
     for bench in both:
         bench.plan({CASES[0]: FAMILY_NAMES})
     first, second = ([bench.reference(model, inputs) for inputs in input_sets] for bench in both)

@@ -135,7 +135,7 @@ def test_close_ends_a_call_under_way(clock):
     assert time.perf_counter() - started < 10
     assert isinstance(calls[0].exception(LIMIT), StageFailure)
     assert calls[1].cancelled()
-    assert queue.worker.process is None
+    assert queue.worker.process is None  # type: ignore[attr-defined]
 
 
 # -- calls -----------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.tolerances import shipped_approximation
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session.cache_keys import model_request, outputs_key
-from onnx_conformance.session.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.liberties import mean_in_order
 from tests.meta.running import run_suite
 
@@ -49,9 +48,8 @@ EXACT = {"Exp": np.exp, "Erf": np.vectorize(math.erf)}
 
 
 @pytest.fixture(scope="module")
-def apply(tmp_path_factory):
+def apply(tmp_path_factory, worker_of):
     """ONNX Runtime's CPU kernel of one operator, on a vector."""
-    worker = ProcessWorkerClient("onnxruntime")
 
     def run(operator, x):
         path = tmp_path_factory.mktemp("operator") / f"{operator}.onnx"
@@ -69,10 +67,10 @@ def apply(tmp_path_factory):
             "graph_level": "enable_all",
             "allow_cpu_fallback": True,
         }
-        return worker.call("run", LIMIT, session=session, input_sets=[{"x": x}])[0]["outputs"]["y"]
+        worker, sets = worker_of("onnxruntime"), [{"x": x}]
+        return worker.call("run", LIMIT, session=session, input_sets=sets)[0]["outputs"]["y"]
 
-    yield run
-    worker.close()
+    return run
 
 
 def grid():
@@ -121,11 +119,11 @@ def test_a_mean_of_no_sample_is_no_sample():
 
 
 @pytest.fixture(scope="module", params=["simple_net", "keras_sequential"])
-def without(request, tmp_path_factory):
+def without(request, tmp_path_factory, worker_of):
     """Runs a model without approximated functions and means, with and without liberties."""
     model = resolve_model(request.param)
     asked, path = model_request(model, Settings()), tmp_path_factory.mktemp("w") / "weights.npz"
-    worker = ProcessWorkerClient(model.framework)
+    worker = worker_of(model.framework)
     worker.call("prepare", LIMIT, model=asked, path=str(path))
     inputs = Recipe("normal", batch=3).inputs(model.inputs)
 
@@ -133,8 +131,7 @@ def without(request, tmp_path_factory):
         given = {"model": asked, "weights": str(path), "precision": REPLICA, "input_sets": [inputs]}
         return worker.call("run", LIMIT, **given, **liberties)[0]["output"]
 
-    yield run
-    worker.close()
+    return run
 
 
 def test_other_models_keep_their_yardstick_bit_for_bit(without):
@@ -166,12 +163,14 @@ def keras_run(tmp_path_factory):
 
 TORCH_FAULTS = ("hard_swish", "other_slope", "lost_bias")
 KERAS_FAULTS = ("keras_hard_swish", "keras_lost_bias")
+BUDGETS = [f"tests/test_function.py::test_{inputs}_inputs" for inputs in ("pinned", "drawn")]
+UNEXPLAINED = ("--no-localize", "--bundles=0")
 
 
 def certify(folders, model, clean, faults=()):
     """Exporter -> outcome and score of each budget."""
     routes = [f"--exporter={route}" for route in (clean, *faults)]
-    wanted = ["tests/test_function.py", f"--model={model}", "--opset=14", "--provider=cpu"]
+    wanted = [*BUDGETS, *UNEXPLAINED, f"--model={model}", "--opset=14", "--provider=cpu"]
     run = run_suite(folders.mktemp(model), *wanted, *routes, plugin="gated_models")
     found = {}
     for case in run.document["cases"]:

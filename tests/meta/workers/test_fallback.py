@@ -44,11 +44,6 @@ LIMIT = 60.0
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    return f"--cache-dir={tmp_path_factory.mktemp('cache')}"
-
-
-@pytest.fixture(scope="session")
 def idle(tmp_path_factory):
     """A plugin that registers, has a device and takes no node."""
     compiler = shutil.which("cc")
@@ -201,7 +196,7 @@ def test_a_device_lost_in_a_run_is_an_error_and_no_answer(tmp_path, fallback):
 # -- processes that come to grief ------------------------------------------------------------
 
 FALLING = ("aborting", "hanging", "losing", "stillborn")
-WHOLE = ("tests", "--ignore=tests/meta", *ONE[1:])
+WHOLE = (*(f"tests/test_{part}.py" for part in ("structure", "function", "robustness")), *ONE[1:])
 
 
 @pytest.fixture(scope="module")

@@ -36,11 +36,13 @@ FLOAT = onnx.TensorProto.FLOAT
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, cache):
+    """Every variant of the model that has a task, and one of a model that has none."""
     folder = tmp_path_factory.mktemp("int8")
     chosen = [f"--variant={name}" for name in VARIANTS]
-    models = ("--model=digits_cnn", "--model=simple_net")
-    return run_suite(folder, *PLUGIN, *JUDGED, *ONE, *models, *chosen, "--no-localize")
+    chosen += ["--model=digits_cnn", "--model=simple_net", "--no-localize", cache]
+    chosen += ["-k", "int8 and (digits_cnn or int8_static)"]
+    return run_suite(folder, *PLUGIN, *JUDGED, *ONE, *chosen)
 
 
 @pytest.fixture(scope="module")

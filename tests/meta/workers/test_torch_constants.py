@@ -1,11 +1,12 @@
 """What a torch module computes of its parameters alone, which of them it reads, and how far."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch: Any = pytest.importorskip("torch")
 
 from onnx_conformance.core.native_constants import read_constants, write_constants  # noqa: E402
 from onnx_conformance.workers.native import perturbed  # noqa: E402
@@ -63,6 +64,56 @@ def test_what_one_of_two_examples_reads_is_not_idle():
     module = Branch()
     assert constants_of(module, [(torch.ones(2, 4),)]).idle == {"b"}
     assert not constants_of(module, [(torch.ones(2, 4),), (-torch.ones(2, 4),)]).idle
+
+
+class Pooled(torch.nn.Module):
+    """A hidden state, and what is made of it by a second layer, which may be thrown away."""
+
+    def __init__(self, use):
+        super().__init__()
+        self.use = use
+        self.first, self.second = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        hidden = self.first(x)
+        return self.use(hidden, self.second(hidden).tanh())
+
+
+def _written_into(hidden, pooled):
+    hidden = hidden * 1
+    hidden[:, 0] = pooled[:, 0]
+    return hidden
+
+
+def _deciding(hidden, pooled):
+    return hidden if pooled.sum() > 0 else -hidden
+
+
+class Unknown:
+    """A container that torch knows nothing of."""
+
+    def __init__(self, hidden, pooled):
+        self.parts = hidden, pooled
+
+
+def test_a_weight_whose_results_are_thrown_away_is_idle():
+    module = Pooled(lambda hidden, pooled: hidden)
+    assert constants_of(module, [(X,)]).idle == {"second.weight", "second.bias"}
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda hidden, pooled: (hidden, {"pooled": pooled}),
+        lambda hidden, pooled: hidden.gather(1, pooled.argmax(1, keepdim=True)),
+        _written_into,
+        _deciding,
+        Unknown,
+    ],
+    ids=["output", "index", "written into", "deciding", "unknown container"],
+)
+def test_a_weight_whose_results_reach_an_output_is_not_idle(use):
+    assert not constants_of(Pooled(use), [(X,)]).idle
 
 
 def test_statistics_of_the_batch_are_counted_those_of_a_weight_are_not():

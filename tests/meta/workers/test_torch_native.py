@@ -13,7 +13,6 @@ from onnx_conformance.core.ties import CANDIDATES, answered
 from onnx_conformance.core.tolerances import shipped_approximation
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session.cache_keys import model_request
-from onnx_conformance.session.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.liberties import LANES, sum_in_lanes
 
 pytestmark = pytest.mark.slow
@@ -23,10 +22,8 @@ X = TensorSpec("x", ("batch", 6))
 
 
 @pytest.fixture(scope="module")
-def worker():
-    worker = ProcessWorkerClient("torch")
-    yield worker
-    worker.close()
+def worker(worker_of):
+    return worker_of("torch")
 
 
 @pytest.fixture
@@ -37,7 +34,9 @@ def compute(worker, tmp_path):
         specs = tuple(TensorSpec(one, ("batch",)) for one in outputs)
         spec = ModelSpec(name, "torch", inputs or (X,), specs, f"tests.meta.strange_torch:{name}")
         model, path = model_request(spec, Settings(weights="pretrained")), str(tmp_path / "w.npz")
-        of.described = worker.call("prepare", LIMIT, model=model, path=path)
+        of.described = worker.call(  # type: ignore[attr-defined]
+            "prepare", LIMIT, model=model, path=path
+        )
 
         def run(compute_mode, input_set):
             given = {

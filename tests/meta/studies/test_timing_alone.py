@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onnx_conformance.perf.latency.ratios import Ratio
-from tests.meta.timing_alone import Agreement, ratio_alone
+from studies.timing_alone import Agreement, ratio_alone
 
 pytestmark = pytest.mark.slow
 

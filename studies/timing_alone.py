@@ -1,6 +1,6 @@
 """Is an interleaved speed-up the one that two workers show alone?
 
-    python -m tests.meta.timing_alone --threads 2
+    python -m studies.timing_alone --threads 2
 
 For each model at batch 1, native eager over ONNX Runtime: once interleaved, as ``make bench``
 times it, and once from processes that run alone, native and runtime by turns, each in a fresh
@@ -209,7 +209,7 @@ def _table(found: list[Agreement]) -> Table:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.meta.timing_alone")
+    parser = argparse.ArgumentParser(prog="python -m studies.timing_alone")
     parser.add_argument("--model", action="append", choices=tuple(CASES))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cpus", type=int, nargs="*", default=())

@@ -8,25 +8,21 @@ compared with the native tensors that they resemble.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
+from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
 from onnx_conformance.core.budget import ULP
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.core.traces import TINY, relative_errors, rms
-from onnx_conformance.diagnose.alignment import NativeTrace, layouts
-from onnx_conformance.diagnose.divergence import Array
-from onnx_conformance.diagnose.graph import ArtifactGraph, Node
-from onnx_conformance.diagnose.native_traces import (
-    conformance_session_of,
-    in_names_of_file,
-    native_trace,
-    scratch,
-)
+from onnx_conformance.core.traces import TINY, Array, relative_errors, rms
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.session.native_traces import NativeTrace, layouts, native_trace, scratch
 from onnx_conformance.session.subject import Deciding
+
+if TYPE_CHECKING:
+    from onnx_conformance.session.live_subject import LiveSubject
 
 # What gives floating numbers that are decisions themselves.
 STEPS = ("Round", "Floor", "Ceil", "Sign", "Identity", "Cast")
@@ -63,10 +59,10 @@ def deciding_values(subject: LiveSubject, inputs: Inputs, rule: Rule) -> list[De
     wanted = list(dict.fromkeys(_frontier(subject, graph)))
     if not wanted:
         return []
-    native = native_trace(subject, inputs)
+    native = native_trace(subject.conformance_session, subject.model, inputs)
     with scratch() as folder:
-        given = in_names_of_file(subject, inputs)
-        traced = conformance_session_of(subject).artifact_trace(
+        given = subject.layout.calls(inputs)[0]
+        traced = subject.conformance_session.artifact_trace(
             subject.case, subject.artifact.path, given, wanted, folder
         )
         arrays = {

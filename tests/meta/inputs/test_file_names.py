@@ -1,0 +1,42 @@
+"""The one map between the names of a model's spec and those of a file."""
+
+import numpy as np
+import pytest
+
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
+from onnx_conformance.inputs.file_names import Names
+from onnx_conformance.inputs.recipes import Inputs, RawFeed
+from onnx_conformance.inputs.sample_arrays import file_layout
+
+A, B = TensorSpec("a", ("batch", 2)), TensorSpec("b", ("batch", 2))
+MODEL = ModelSpec("m", "torch", (A, B), (TensorSpec("y", ("batch",)),), "")
+
+
+def facts(*inputs, outputs=("y",)):
+    tensors = [[{"name": name, "shape": ["n", 2]} for name in side] for side in (inputs, outputs)]
+    return dict(zip(("inputs", "outputs"), tensors, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "names"),
+    [
+        (("a", "b"), {"a": "a", "b": "b"}),
+        (("b", "a"), {"a": "a", "b": "b"}),  # the same names in another order
+        (("x", "a"), {"a": "x", "b": "a"}),  # others: in order
+        (("b",), {"b": "b"}),  # an exporter left out what nothing reads
+        (("a", "b", "w"), {"a": "a", "b": "b"}),
+        (("x", "y", "w"), {}),
+    ],
+)
+def test_names_are_the_same_or_go_by_order(theirs, names):
+    assert Names.of(MODEL, facts(*theirs)).inputs == names
+
+
+@pytest.mark.parametrize("kind", [Inputs, RawFeed])
+def test_inputs_go_to_the_file_and_outputs_come_back(kind):
+    layout = file_layout(MODEL, facts("x", "a", outputs=("z",)))
+    given = kind(a=np.zeros((3, 2)), b=np.ones((3, 2)), misspelt=np.ones(3))
+    (call,) = layout.calls(given)
+    assert type(call) is kind
+    assert {name: array.max() for name, array in call.items()} == {"x": 0, "a": 1, "misspelt": 1}
+    assert list(layout.rows(given, [{"z": np.ones(3)}])) == ["y"]
