@@ -13,7 +13,9 @@ CONTROLS = "tests/meta/checks/test_controls.py"
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("toys")
     providers = ("--provider=cpu", "--provider=toy", "--provider=lost")
-    where = ("tests", "--ignore=tests/meta", TOYS, CONTROLS, "-k", "toy", "-rp")
+    names = ("structure", "function", "robustness")  # the tests that a case requires
+    suite = [f"tests/test_{name}.py" for name in names]
+    where = (*suite, TOYS, CONTROLS, "-k", "toy", "-rp")
     summary = f"--report-md={folder / 'report.md'}"
     return run_suite(folder, *where, "--model=toy_net", *providers, summary, plugin="toys")
 
