@@ -37,7 +37,8 @@ from onnx_conformance.session.selection import Selection, select_cases
 from onnx_conformance.session.user_models import adopt
 from onnx_conformance.session.worker_queue import Clock
 
-Spec = TensorSpec | Iterable[TensorSpec] | Mapping[str, Any] | None
+Examples = Mapping[str, Any] | list[Mapping[str, Any]]
+Spec = TensorSpec | Iterable[TensorSpec] | Examples | None
 MARKS = {
     "passed": "passed",
     "known_failure": "known failure",
@@ -113,9 +114,15 @@ class CaseVerdict:
 
 @dataclass(frozen=True)
 class Certification:
-    """The verdicts of one call of :func:`certify`; print it."""
+    """The verdicts of one call of :func:`certify`; print it.
+
+    Args:
+        notes: what a reader should know of the model's inputs, such as the spec that was
+            understood of examples.
+    """
 
     cases: tuple[CaseVerdict, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def proved(self) -> bool:
@@ -145,7 +152,7 @@ class Certification:
     def __str__(self) -> str:
         proved = sum(case.verdict == "passed" for case in self.cases)
         last = f"{proved} of {len(self.cases)} cases passed every check."
-        return "\n".join([*map(str, self.cases), last])
+        return "\n".join([*self.notes, *map(str, self.cases), last])
 
 
 def certify(
@@ -174,7 +181,8 @@ def certify(
     Args:
         model: a ``torch.nn.Module``, ``keras.Model`` or callable of this process, or the name of
             a model as ``--model`` takes it.
-        spec: the inputs: specs, or example arrays by name. A Keras model knows its own.
+        spec: the inputs: specs, or example arrays by name, or a list of such of several sizes. A
+            Keras model knows its own.
         name: what ids call the model.
         axes: sizes of symbolic axes other than the batch: ``{"sequence": (1, 128)}``.
         oracle: False for a model that cannot be computed in float64.
@@ -232,7 +240,8 @@ def certify(
         for case in cases:
             progress(case.id)
             verdicts.append(_judged(case, conformance_session, rules, known))
-        return Certification(tuple(verdicts))
+        notes = tuple(f"{found.name}: {note}" for note in found.notes)
+        return Certification(tuple(verdicts), notes)
 
 
 def _several(given: Any) -> Iterable[Any]:
@@ -257,11 +266,11 @@ def _spec_of(
         return resolve_model(adopt((), (model,), seed=seed)[0])
     from onnx_conformance.workers.user_model.live import describe_live
 
-    examples = spec if isinstance(spec, Mapping) else None
-    inputs: tuple[TensorSpec, ...] = ()
+    examples = spec if _are_examples(spec) else None
+    inputs: tuple[Any, ...] = ()
     if isinstance(spec, TensorSpec):
         inputs = (spec,)
-    elif spec is not None and not isinstance(spec, Mapping):
+    elif spec is not None and examples is None:
         inputs = tuple(spec)
         if not all(isinstance(one, TensorSpec) for one in inputs):
             raise UsageError(
@@ -277,6 +286,12 @@ def _spec_of(
         oracle=oracle,
     )
     return MODELS.register(name, describe_live(model, one, seed, scratch, operators))
+
+
+def _are_examples(spec: Spec) -> bool:
+    if isinstance(spec, Mapping):
+        return True
+    return isinstance(spec, list) and all(isinstance(one, Mapping) for one in spec) and bool(spec)
 
 
 def _plan(cases: Iterable[Case], conformance_session: ConformanceSession) -> None:

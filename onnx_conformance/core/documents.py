@@ -178,6 +178,7 @@ class AboutRun(TypedDict):
     started: str
     exit_status: int
     problems: list[str]
+    models_from: list[str]
 
 
 class RunEntry(AboutRun):

@@ -112,6 +112,19 @@ def external_files(path: Path, model: onnx.ModelProto) -> list[Path]:
     return files
 
 
+def complaint_of(path: Path) -> str:
+    """What ``onnx.checker`` says of a file, with strict shape inference; empty if nothing."""
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        ValueError,  # of a file that no schema foresees
+    ) as error:
+        return " ".join(str(error).split())[:500]
+    return ""
+
+
 def inspect(path: Path) -> FileFacts:
     """Facts on an artifact: opset, inputs, outputs, symbolic axes, operators, weights, size.
 
@@ -168,6 +181,15 @@ def _facts(path: Path, model: onnx.ModelProto) -> FileFacts:
 def default_opset(model: onnx.ModelProto) -> int:
     """The version of the default operator set; 0 if the file imports none."""
     return next((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), 0)
+
+
+def table_elements(model: onnx.ModelProto) -> int:
+    """Elements of the main graph's initialisers of which nodes only gather rows."""
+    nodes = model.graph.node
+    tables = {node.input[0] for node in nodes if node.op_type == "Gather"}
+    others = {n for node in nodes for n in node.input[node.op_type == "Gather" :]}
+    kept = [one for one in model.graph.initializer if one.name in tables - others]
+    return sum(_elements(list(tensor.dims)) for tensor in kept)
 
 
 def _elements(dims: list[int]) -> int:

@@ -205,7 +205,8 @@ class ModelSpec:
         kernels: of an ONNX file, the operators (``domain:type``) that ONNX Runtime's kernels
             compute in float64, because nothing else computes them rightly.
         notes: what a reader should know of its inputs, a line each.
-        parameters: how many numbers its weights hold, which tells what a run costs; 0 if unknown.
+        parameters: how many numbers its weights hold, without tables that are read by index, which
+            tells what a run costs; 0 if unknown.
     """
 
     name: str
@@ -281,6 +282,15 @@ class ModelSpec:
     def open_batch(self) -> bool:
         """Whether a call takes any number of samples."""
         return self.batched and not self.group
+
+    @property
+    def loosely_typed(self) -> bool:
+        """Whether an artifact may give an output's kind of numbers in another width.
+
+        A plain callable computes as NumPy and scikit-learn do, in float64 whatever they are given.
+        """
+        wide = any(spec.dtype == "float64" for spec in self.inputs)
+        return self.framework == "python" and not wide
 
 
 def size_of(name: str) -> str:

@@ -20,7 +20,7 @@ from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, St
 from onnx_conformance.core.internal_errors import attempted, internal_error, where
 from onnx_conformance.core.spec import Case
 from onnx_conformance.diagnose.bundle import write_bundle
-from onnx_conformance.diagnose.messages import failure_message, reproduce_command
+from onnx_conformance.diagnose.messages import failure_message, reproduce_command, summary_line
 from onnx_conformance.perf.gate.outcomes import Undecided
 from onnx_conformance.perf.latency.certification import NotProved
 from onnx_conformance.plugin.collection import case_of, check_of, left_out
@@ -185,6 +185,9 @@ def pytest_runtest_makereport(
     case = case_of(item)
     if case is None or (report.when != "call" and report.passed):
         return report
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if call.excinfo is not None and isinstance(call.excinfo.value, Red) and crash is not None:
+        crash.message = summary_line(str(call.excinfo.value))  # pytest's last lines, and JUnit
     summary = item.config.stash[EVIDENCE].summary() if report.when == "call" else None
     row = check_row(case, check_of(item), summary, call.duration)
     if call.excinfo is not None and not row["reason"]:

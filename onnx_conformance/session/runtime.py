@@ -6,13 +6,15 @@ Each provider has a worker of its own. Its answers are never cached: they are wh
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
@@ -140,13 +142,15 @@ class RuntimeSide:
         input_sets: list[Inputs],
     ) -> list[Answer]:
         """Of each set of inputs a row for each sample, under the spec's names."""
-        layout = file_layout(resolve_model(case.model), artifact.facts)
+        model = resolve_model(case.model)
+        layout = file_layout(model, artifact.facts)
+        kinds = {spec.name: np.dtype(spec.dtype) for spec in model.outputs if model.loosely_typed}
 
         def run(some: list[Inputs]) -> list[dict[str, Any]]:
             calls = [layout.calls(inputs) for inputs in some]
             found = iter(run_calls([call for of_feed in calls for call in of_feed]))
             return [
-                _joined(layout, inputs, list(islice(found, len(of_feed))))
+                _in_width(_joined(layout, inputs, list(islice(found, len(of_feed)))), kinds)
                 for inputs, of_feed in zip(some, calls, strict=True)
             ]
 
@@ -298,6 +302,15 @@ def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1
         "allow_cpu_fallback": True,
         **({"library": provider.library} if provider.library else {}),
     }
+
+
+def _in_width(result: dict[str, Any], kinds: Mapping[str, np.dtype[Any]]) -> dict[str, Any]:
+    """A result with its outputs in the dtypes of ``kinds``, where those are of the same kind."""
+    outputs = dict(result.get("outputs", {}))
+    for name, array in outputs.items():
+        if name in kinds and array.dtype.kind == kinds[name].kind:
+            outputs[name] = array.astype(kinds[name])
+    return {**result, "outputs": outputs} if outputs else result
 
 
 def _joined(layout: Layout, inputs: Inputs, results: list[dict[str, Any]]) -> dict[str, Any]:

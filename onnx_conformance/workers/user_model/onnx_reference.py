@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import numpy as np
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.onnx_file import inspect, load_model
+from onnx_conformance.core.onnx_file import inspect, load_model, table_elements
 from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
@@ -59,6 +62,7 @@ def look_at_file(path: Path, threads: int | None, declared: Sequence[TensorSpec]
         return oracle_at(path, input_sets, threads)
 
     labels = tuple(tensor["name"] for tensor in facts["inputs"])
+    _refuse_maps(path)
     _refuse_strangers(path, declared, labels)
     found = (
         Shaped(tuple(declared), ()) if declared else _shaped(path, facts["inputs"], compute_mode)
@@ -67,7 +71,7 @@ def look_at_file(path: Path, threads: int | None, declared: Sequence[TensorSpec]
         "onnx", labels, (len(labels), len(labels)), found.inputs, digest_of(path), run,
         lambda: False, lambda inputs: oracle([inputs]).problem or None,
         axes=found.axes, notes=found.notes, oracle=oracle,
-        weights=facts["initializers"]["elements"],
+        weights=facts["initializers"]["elements"] - table_elements(load_model(path, weights=False)),
     )  # fmt: skip
 
 
@@ -79,6 +83,18 @@ def _refuse_strangers(path: Path, declared: Sequence[TensorSpec], labels: Sequen
             f"{path.name} has no input '{strange[0]}'; its inputs are {', '.join(labels)}: name "
             "them so in inputs=[...]"
         )
+
+
+def _refuse_maps(path: Path) -> None:
+    """Outputs that are maps, which hold no array."""
+    for value in load_model(path, weights=False).graph.output:
+        kind = value.type
+        if kind.HasField("map_type") or kind.sequence_type.elem_type.HasField("map_type"):
+            raise UsageError(
+                f"{path.name}: output '{value.name}' is a map from labels to numbers, as ZipMap "
+                "makes it; export it without: options={'zipmap': False} in skl2onnx, "
+                "zipmap=False in onnxmltools"
+            )
 
 
 def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> Shaped:
@@ -100,15 +116,36 @@ def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> Shaped:
             for t in tensors
         ]
         try:
-            found = accepted(specs, compute_modes, run)
+            found = accepted(specs, compute_modes, run if graph.safe else survived(run))
         except UsageError as error:
             first = first or error
             continue
-        known = {spec.name: (spec.shape, spec.dtype) for spec in found.inputs}
-        notes = (*notes_of(str(path), known, chosen), *found.notes)
+        notes = (*notes_of(str(path), found.inputs, chosen), *found.notes)
         return Shaped(found.inputs, found.axes, notes)
     assert first is not None
     raise first
+
+
+def survived(run: Callable[[Inputs], Any]) -> Callable[[Inputs], Any]:
+    """``run``, tried in a copy of this process first, where an integer divided by 0 ends it.
+
+    Raises:
+        RuntimeError: from the function, where the inputs end the process.
+    """
+
+    def careful(inputs: Inputs) -> Any:
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(Exception):  # the parent meets it again
+                run(inputs)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            name = signal.Signals(os.WTERMSIG(status)).name
+            raise RuntimeError(f"these inputs end ONNX Runtime's process ({name})")
+        return run(inputs)
+
+    return careful if hasattr(os, "fork") else run
 
 
 def _guesses(ranges: dict[str, Range]) -> list[dict[str, Range]]:

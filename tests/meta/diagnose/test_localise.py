@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from onnx_conformance.diagnose.native_traces import conformance_session_of
 
 from onnx_conformance.checks.controls import edited
 from onnx_conformance.core.artifact_graph import ArtifactGraph
@@ -170,7 +169,7 @@ def test_a_mended_subgraph_no_longer_fails(subject_of, tmp_path):
 def test_optimisation_is_told_from_the_file(subject_of, tmp_path, monkeypatch):
     """No level of ONNX Runtime errs here, so one is made to."""
     right = subject_of(TORCH)
-    bench = conformance_session_of(right)
+    bench = right.conformance_session
     answer = bench.answer_at_level
 
     def skewed(case, artifact, inputs, level):

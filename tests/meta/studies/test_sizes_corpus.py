@@ -3,8 +3,6 @@
 Their bases are small models that pass; each fault is tried on each base that it can strike.
 """
 
-from pathlib import Path
-
 import pytest
 
 from onnx_conformance.catalog.models import MODELS
@@ -13,16 +11,15 @@ from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.user_models import adopt
 from studies.corpus import FAULTS
 from studies.corpus.making import load_corpus
+from studies.detection.bases import adopt_small_models
 from tests.meta.value_faults import mutants
 
 pytestmark = pytest.mark.slow
 
 load_corpus()
-MODELS_OF = str(Path(__file__).parents[1] / "samples" / "size_models.py")
-BASES = ("tokens", "maps", "labels", "scores")
+BASES = ("tokens", "maps", "labels", "scores", "masked", "pairs")
 SIZES = [fault for fault in FAULTS.values() if fault.family == "sizes"]
 INSIDE = [FAULTS[name] for name in ("gelu_by_tanh",)]  # small errors before whole numbers
 SWEEPS = ("sizes", "rows", "batch_invariance", "deciding_values")
@@ -31,7 +28,7 @@ LEAST_KINDS = 15
 
 @pytest.fixture(scope="module")
 def right_of(request, pytestconfig):
-    adopt([MODELS_OF], BASES)
+    adopt_small_models(BASES)
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
     made = {}
 
