@@ -41,7 +41,7 @@ def findings(document: dict[str, Any]) -> Iterator[Finding]:
     A finding is shown at the file with the model, where ``--models-from`` named one file, else at
     the test.
     """
-    models = document["run"].get("models_from") or ()
+    models: list[str] = document["run"].get("models_from") or []
     file = models[0] if len(models) == 1 and Path(models[0]).is_file() else ""
     for case in document["cases"]:
         for check in case["checks"]:
