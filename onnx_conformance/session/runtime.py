@@ -6,7 +6,7 @@ Each provider has a worker of its own. Its answers are never cached: they are wh
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,9 +18,10 @@ import numpy as np
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
+from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import StageFailure, WorkerDied
 from onnx_conformance.core.settings import LEVELS, Settings, level_of
-from onnx_conformance.core.spec import Case, ExternalCase
+from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.session.isolation import hung, measure_workload, run_isolated, weighed_on
@@ -144,13 +145,12 @@ class RuntimeSide:
         """Of each set of inputs a row for each sample, under the spec's names."""
         model = resolve_model(case.model)
         layout = file_layout(model, artifact.facts)
-        kinds = {spec.name: np.dtype(spec.dtype) for spec in model.outputs if model.loosely_typed}
 
         def run(some: list[Inputs]) -> list[dict[str, Any]]:
             calls = [layout.calls(inputs) for inputs in some]
             found = iter(run_calls([call for of_feed in calls for call in of_feed]))
             return [
-                _in_width(_joined(layout, inputs, list(islice(found, len(of_feed)))), kinds)
+                _joined(layout, inputs, list(islice(found, len(of_feed))))
                 for inputs, of_feed in zip(some, calls, strict=True)
             ]
 
@@ -169,7 +169,7 @@ class RuntimeSide:
                 died="died" in result,
             )
             if "error" in result
-            else Answer(result["outputs"])
+            else Answer(_in_width(model, result["outputs"]))
             for result in results
         ]
 
@@ -304,13 +304,15 @@ def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1
     }
 
 
-def _in_width(result: dict[str, Any], kinds: Mapping[str, np.dtype[Any]]) -> dict[str, Any]:
-    """A result with its outputs in the dtypes of ``kinds``, where those are of the same kind."""
-    outputs = dict(result.get("outputs", {}))
-    for name, array in outputs.items():
-        if name in kinds and array.dtype.kind == kinds[name].kind:
-            outputs[name] = array.astype(kinds[name])
-    return {**result, "outputs": outputs} if outputs else result
+def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:
+    """The outputs in the spec's dtypes, where an artifact may give another width."""
+    kinds = {spec.name: np.dtype(spec.dtype) for spec in model.outputs if model.loosely_typed}
+    return {
+        name: array.astype(kinds[name])
+        if name in kinds and array.dtype.kind == kinds[name].kind
+        else array
+        for name, array in outputs.items()
+    }
 
 
 def _joined(layout: Layout, inputs: Inputs, results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -61,7 +61,6 @@ def look_at_file(path: Path, threads: int | None, declared: Sequence[TensorSpec]
         return oracle_at(path, input_sets, threads)
 
     labels = tuple(tensor["name"] for tensor in facts["inputs"])
-    _refuse_maps(path)
     _refuse_strangers(path, declared, labels)
     found = (
         Shaped(tuple(declared), ()) if declared else _shaped(path, facts["inputs"], compute_mode)
@@ -82,18 +81,6 @@ def _refuse_strangers(path: Path, declared: Sequence[TensorSpec], labels: Sequen
             f"{path.name} has no input '{strange[0]}'; its inputs are {', '.join(labels)}: name "
             "them so in inputs=[...]"
         )
-
-
-def _refuse_maps(path: Path) -> None:
-    """Outputs that are maps, which hold no array."""
-    for value in load_model(path, weights=False).graph.output:
-        kind = value.type
-        if kind.HasField("map_type") or kind.sequence_type.elem_type.HasField("map_type"):
-            raise UsageError(
-                f"{path.name}: output '{value.name}' is a map from labels to numbers, as ZipMap "
-                "makes it; export it without: options={'zipmap': False} in skl2onnx, "
-                "zipmap=False in onnxmltools"
-            )
 
 
 def _shaped(path: Path, tensors: Sequence[dict[str, Any]], run: Any) -> Shaped:
