@@ -1,7 +1,6 @@
 """The documents: links lead somewhere, options and targets exist, code runs as it is written."""
 
 import json
-import json
 import re
 import shlex
 import subprocess
