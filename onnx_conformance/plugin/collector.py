@@ -48,6 +48,7 @@ class Collector:
         self.problems: list[str] = []
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.progress: Progress | None = None
+        self._absent: set[str] = set()  # providers
         self._drawing: Thread | None = None
         self.told: set[str] = set()  # reasons to skip, above the tests
         self.selected = False
@@ -72,6 +73,7 @@ class Collector:
             return
         self.progress = Progress(reporter, self.told)
         self.progress.expect(counts)
+        self.progress.leave_out(self._absent)
         self.clock.on_tick = self.progress.tick
         reporter.showfspath = self.config.option.verbose > 0
         # what draws the page takes half a second to import: meanwhile the workers start
@@ -92,8 +94,9 @@ class Collector:
 
     def leave_out(self, providers: Collection[str]) -> None:
         """Progress does not count the cases of providers that are absent."""
+        self._absent.update(providers)
         if self.progress is not None:
-            self.progress.leave_out(providers)
+            self.progress.leave_out(self._absent)
 
     def pytest_runtest_logstart(self) -> None:
         """No test begins before that import ended.

@@ -87,19 +87,19 @@ class Progress:
         red = sum(row["outcome"] in RED for row in rows)
         passed = sum(row["outcome"] == "passed" for row in rows)
         edge = sum(row["outcome"] == "edge" for row in rows)
-        counts = f"{count_of(passed, 'check')} passed" + (f", {red} red" if red else "")
+        counts = count_of(passed, "check") + (f" passed, {red} red" if red else "")
         counts += f", {count_of(edge, 'edge finding')}" if edge else ""
         style = {"failed": {"red": True, "bold": True}, "passed": {"green": True}}
         self._reporter.write(f"[{self._place:>3}/{len(self._expected)}] ")
-        self._reporter.write(f"{WORDS[verdict]:<13}", **style.get(verdict, {"yellow": True}))
-        self._reporter.write_line(f" {case.id:<48} {counts}{worst}")
+        self._reporter.write(f"{WORDS[verdict]:<7}", **style.get(verdict, {"yellow": True}))
+        self._reporter.write_line(f" {case.id:<46} {counts}{worst}")
 
     def _absence(self, reason: str) -> None:
         """A reason to skip is shown once, not once a case."""
         if reason not in self._absent:
             self._absent.add(reason)
             self._clear()
-            self._reporter.write_line(f"      skipped       {reason}")
+            self._reporter.write_line(f"        skipped {reason}")
 
     def _clear(self) -> None:
         if self._live:

@@ -39,16 +39,17 @@ class Finding:
 def findings(document: ResultsDocument) -> Iterator[Finding]:
     """The failed checks of a results document.
 
-    A finding is shown at the file with the model, where ``--models-from`` named one, else at the
-    test.
+    A finding is shown at the file with the model, where ``--models-from`` named one file, else at
+    the test.
     """
-    models = document["run"].get("models_from") or ()
+    models: list[str] = document["run"].get("models_from") or []
+    file = models[0] if len(models) == 1 and Path(models[0]).is_file() else ""
     for case in document["cases"]:
         for check in case["checks"]:
             if check["outcome"] in RED:
                 text = summary_line(check.get("message") or f"{case['id']}: {check['reason']}")
                 test = str(check.get("nodeid") or "").partition("::")[0]
-                yield Finding(check["name"], case["id"], text, _relative(next(iter(models), test)))
+                yield Finding(check["name"], case["id"], text, _relative(file or test))
 
 
 def _relative(path: str) -> str:

@@ -28,7 +28,7 @@ def next_step(document: ResultsDocument) -> str:
                 return f"{command_of(check)}   (repeats the first failure alone)"
     verdict = document["run"]["verdict"]
     if verdict == "red":
-        return "mend what the lines above say, and repeat the command"
+        return "fix what the lines above name, and repeat the command"
     if verdict == "incomplete":
         return _of_incomplete(cases)
     if not document["totals"]["judged"]:

@@ -201,8 +201,7 @@ def edges(document: ResultsDocument) -> list[str]:
                 lines_of.update(dict.fromkeys(row.get("upstream") or ()))
     lines = []
     for told, names in cases.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        lines.append(f"{EDGE} {names[0]}{more}: edge finding in {told}")
+        lines.append(f"{EDGE} {names[0]}{_more(names)}: edge finding in {told}")
         lines += [f"  {line}" for line in known.get(told, {})]
     note = "edge findings decide nothing; --edge-cases=fail makes them red"
     return [*lines, *([f"{EDGE} {note}"] if lines else [])]
@@ -210,9 +209,16 @@ def edges(document: ResultsDocument) -> list[str]:
 
 def known(document: ResultsDocument) -> list[str]:
     """Each known failure once, with the cases it covers."""
-    lines = []
+    cases: dict[str, list[str]] = {}
     for case in document["cases"]:
         rows = [row for row in case["checks"] if row["outcome"] == "known_failure"]
         if rows:
-            lines.append(f"{case['id']}: known failure: {rows[0]['reason']}")
-    return lines
+            cases.setdefault(rows[0]["reason"], []).append(case["id"])
+    return [
+        f"known failure upstream: {names[0]}{_more(names)}: {reason}"
+        for reason, names in cases.items()
+    ]
+
+
+def _more(names: list[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""
