@@ -37,7 +37,7 @@ from onnx_conformance.session.subject import Artifact, Subject
 
 ORDINARY, SEVERAL = "normal", "image"
 ATTEMPTS = 8  # a moved bound or shift may move nothing on some inputs
-HASTE = 1  # so many are tried on one sample; the others on several
+HASTE = 1  # so many are tried on one sample; then all on several
 SAMPLES = 16
 REFERRED = 1024  # bytes; a larger tensor stays where it is, in the file that was exported
 APPENDED = "the sign of its output"
@@ -68,8 +68,8 @@ def check_canary(subject: Subject) -> CheckResult:
     attempt = _Attempt(subject)
     if attempt.refusal:
         return attempt.failed(attempt.refusal)
-    weights = weights_to_move(attempt.graph, subject.artifact.path.parent)
-    for place, weight in enumerate(weights[:ATTEMPTS]):
+    weights = weights_to_move(attempt.graph, subject.artifact.path.parent)[:ATTEMPTS]
+    for place, weight in enumerate([*weights, *weights[:HASTE]]):
         if place == HASTE:
             attempt.feed_more()
         result = attempt.try_weight(weight)

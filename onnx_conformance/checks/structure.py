@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import onnx
 
 from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.graph_weights import constant_nodes, graphs
-from onnx_conformance.core.onnx_file import load_model
+from onnx_conformance.core.onnx_file import complaint_of, load_model
 from onnx_conformance.core.plain_outputs import keys_of
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
@@ -24,18 +26,17 @@ RANDOM = frozenset(
 
 @register_check(control="unknown_operator")
 def check_checker(subject: Subject) -> CheckResult:
-    """``onnx.checker`` in full, which includes strict shape inference."""
+    """``onnx.checker`` in full, which includes strict shape inference.
+
+    What it says of the reference artifact as well was not brought in by what is judged.
+    """
     nodes = sum(subject.artifact.facts["nodes"].values())
-    try:
-        onnx.checker.check_model(str(subject.artifact.path), full_check=True)
-    except (
-        onnx.checker.ValidationError,
-        onnx.shape_inference.InferenceError,
-        ValueError,  # of a file that no schema foresees
-    ) as error:
-        words = " ".join(str(error).split())[:500]
-        return failed("checker", f"{words}; export it again", compared=nodes)
-    return passed("checker", f"{nodes} nodes valid, shapes inferred strictly", compared=nodes)
+    words = complaint_of(subject.artifact.path)
+    if not words:
+        return passed("checker", f"{nodes} nodes valid, shapes inferred strictly", compared=nodes)
+    if words == subject.weights.complaint:
+        return passed("checker", f"as of the file it is compared with: {words}", compared=nodes)
+    return failed("checker", f"{words}; export it again", compared=nodes)
 
 
 @register_check(control="output_renamed")
@@ -57,8 +58,9 @@ def check_interface(subject: Subject) -> CheckResult:
             return failed("interface", told + _of_maps(names))
         for spec, tensor in zip(specs, found, strict=True):
             named = promised or not _may_be_named(subject, spec, tensor)
+            expected = _expected(subject, spec, tensor) if side == "output" else spec
             problem = _tensor_problem(
-                spec, tensor, named=named, answered=side == "output", group=subject.model.group
+                expected, tensor, named=named, answered=side == "output", group=subject.model.group
             )
             if problem:
                 return failed("interface", f"{side} {problem}", compared=compared)
@@ -97,6 +99,19 @@ def _may_be_named(subject: Subject, spec: TensorSpec, tensor: dict[str, Any]) ->
     if subject.case.exporter != EXTERNAL.name or spec.name in subject.model.unnamed:
         return True  # the route chooses, and is known to
     return chosen_by_exporter(tensor, subject.artifact.facts["producer"], subject.weights.names)
+
+
+def _expected(subject: Subject, spec: TensorSpec, tensor: dict[str, Any]) -> TensorSpec:
+    """An output's spec, as far as the file is free: what comes out is judged by its values.
+
+    A reference artifact may declare another shape than it answers, and plain callables' numbers
+    may have another width.
+    """
+    shape, dtype = tensor["shape"], tensor["dtype"]
+    if shape == subject.weights.declared.get(spec.name, ()):
+        spec = replace(spec, shape=tuple(shape or ()))
+    same = dtype != "?" and np.dtype(dtype).kind == np.dtype(spec.dtype).kind
+    return replace(spec, dtype=dtype) if same and subject.model.loosely_typed else spec
 
 
 def _tensor_problem(

@@ -246,6 +246,14 @@ def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
     return [Worst(score.value, str(score)) if score else Worst(0.0) for score in scores]
 
 
+def takes_quantities(model: ModelSpec) -> bool:
+    """Whether an input is a quantity, on which arithmetic rounds: floating numbers, pixels' bytes.
+
+    Of token ids and categories each is looked up, and every decision on one of them counts.
+    """
+    return any(spec.floating or spec.dtype in BYTES for spec in model.inputs)
+
+
 def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
     """Of thousands of decisions on floating inputs a few may fall otherwise by rounding.
 
@@ -253,8 +261,8 @@ def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
     no input is a quantity, a floating number or a pixel's byte, there is nothing to round.
     """
     found = [Worst(0.0)] * len(judged)
-    rounds = any(spec.floating or spec.dtype in BYTES for spec in subject.model.inputs)
-    flips = subject.tolerances.rule("sweep", subject.case)["flips"] if rounds else 0.0
+    may_round = takes_quantities(subject.model)
+    flips = subject.tolerances.rule("sweep", subject.case)["flips"] if may_round else 0.0
     for spec in subject.model.judged:
         if spec.floating:
             continue

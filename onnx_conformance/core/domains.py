@@ -61,9 +61,16 @@ class Real:
         return draw.values
 
 
+SPREAD = ("normal", "uniform", "image")
+WIDEST = 64.0  # a quarter of a byte's range; a range of millions says what may be, not what is
+
+
 @dataclass(frozen=True)
 class Bounded:
-    """Numbers from ``low`` to ``high``, such as pixels of 0 to 1: others are mirrored inside."""
+    """Numbers from ``low`` to ``high``, such as pixels of 0 to 1: others are mirrored inside.
+
+    Random numbers are spread over a wide range, such as bytes of 0 to 255.
+    """
 
     low: float
     high: float
@@ -78,7 +85,8 @@ class Bounded:
 
     def draw(self, draw: Draw) -> Array:
         width = self.high - self.low
-        folded = np.mod(draw.values - self.low, 2 * width)
+        spread = min(max(1.0, width / 4), WIDEST) if draw.distribution in SPREAD else 1.0
+        folded = np.mod(spread * draw.values - self.low, 2 * width)
         return self.low + np.where(folded > width, 2 * width - folded, folded)
 
 
@@ -132,9 +140,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Lengths:
-    """How much of a symbolic axis each sample uses: from 1 to the axis' size."""
+    """How much of a symbolic axis each sample uses: from ``low`` to the axis' size."""
 
     axis: str
+    low: int = 1
 
     @property
     def real(self) -> bool:
@@ -144,7 +153,8 @@ class Lengths:
         if self.axis not in draw.sizes:
             known = ", ".join(draw.sizes) or "none"
             raise UsageError(f"Lengths('{self.axis}'): no such symbolic axis; known: {known}")
-        return Integers(1, draw.sizes[self.axis] + 1).draw(draw)
+        size = draw.sizes[self.axis]
+        return Integers(min(self.low, size), size + 1).draw(draw)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ class Description(TypedDict):
 
     ``constants``: what it computes of them alone; their values stand beside the weights.
     ``batch_statistics``: how many of its normalisations take their statistics from the batch.
+    ``declared``: of an ONNX file, the shapes that it declares for its outputs, by name.
+    ``complaint``: of an ONNX file, what ``onnx.checker`` says of it.
     """
 
     digest: str
@@ -58,6 +60,8 @@ class Description(TypedDict):
     names: list[str]
     constants: NotRequired[list[ConstantRecord]]
     batch_statistics: NotRequired[int]
+    declared: NotRequired[dict[str, list[int | str] | None]]
+    complaint: NotRequired[str]
 
 
 class NativeChanged(RuntimeError):

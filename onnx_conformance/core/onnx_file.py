@@ -112,6 +112,19 @@ def external_files(path: Path, model: onnx.ModelProto) -> list[Path]:
     return files
 
 
+def complaint_of(path: Path) -> str:
+    """What ``onnx.checker`` says of a file, with strict shape inference; empty if nothing."""
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        ValueError,  # of a file that no schema foresees
+    ) as error:
+        return " ".join(str(error).split())[:500]
+    return ""
+
+
 def inspect(path: Path) -> dict[str, Any]:
     """Facts on an artifact: opset, inputs, outputs, symbolic axes, operators, weights, size.
 

@@ -283,6 +283,15 @@ class ModelSpec:
         """Whether a call takes any number of samples."""
         return self.batched and not self.group
 
+    @property
+    def loosely_typed(self) -> bool:
+        """Whether an artifact may give an output's kind of numbers in another width.
+
+        A plain callable computes as NumPy and scikit-learn do, in float64 whatever they are given.
+        """
+        wide = any(spec.dtype == "float64" for spec in self.inputs)
+        return self.framework == "python" and not wide
+
 
 def size_of(name: str) -> str:
     """What the sizes of an output are called among a set of inputs's answers."""

@@ -22,7 +22,7 @@ from onnx_conformance.core.spec import Case
 from onnx_conformance.core.text import count_of
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.progress import Progress
-from onnx_conformance.report import code_hosts, terminal
+from onnx_conformance.report import code_hosts, history, terminal
 from onnx_conformance.report.document import PROVED_NOTHING, RED, make_document, proved, write_json
 from onnx_conformance.report.next_step import next_step
 from onnx_conformance.report.saved_artifacts import save_artifacts
@@ -62,6 +62,8 @@ class Collector:
             for option, path in self._reports().items():
                 refuse_unwritable(path, option)
                 path.unlink(missing_ok=True)
+            if self.run.history is not None:
+                history.refuse_unusable(self.run.history)
             if self.run.save_onnx is not None:
                 refuse_unwritable(self.run.save_onnx / "any", "--save-onnx")
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
@@ -155,28 +157,34 @@ class Collector:
             session.exitstatus = PROVED_NOTHING
         self.document = self._make_document(int(session.exitstatus))
         try:
-            write_json(self.document, self.run.report_json)
-            self._write_page(self.document)
-            if self.run.report_md is not None:
-                markdown = import_module("onnx_conformance.report.markdown")
-                markdown.write(self.document, self.run.report_md)
-            if self.run.report_sarif is not None:
-                code_hosts.write_sarif(self.document, self.run.report_sarif)
-            if self.run.report_codequality is not None:
-                code_hosts.write_code_quality(self.document, self.run.report_codequality)
-            if self.run.save_onnx is not None:
-                save_artifacts(self.document, self.run.save_onnx)
+            self._write_reports(self.document)
         except UsageError as error:
             self.problems.append(str(error))
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
-    def _write_page(self, document: dict[str, Any]) -> None:
-        """Write the page, or note why there is none."""
+    def _write_reports(self, document: dict[str, Any]) -> None:
+        """Every file that was asked for.
+
+        Raises:
+            UsageError: one cannot be written.
+        """
+        run = self.run
+        write_json(document, run.report_json)
         try:
-            page_module("onnx_conformance.report.html").write(document, self.run.report_html)
-            self.page = f"page: {self.run.report_html}"
+            page_module("onnx_conformance.report.html").write(document, run.report_html)
+            self.page = f"page: {run.report_html}"
         except CapabilityMissing as missing:
             self.page = f"no page: {missing}"
+        if run.report_md is not None:
+            import_module("onnx_conformance.report.markdown").write(document, run.report_md)
+        if run.report_sarif is not None:
+            code_hosts.write_sarif(document, run.report_sarif)
+        if run.report_codequality is not None:
+            code_hosts.write_code_quality(document, run.report_codequality)
+        if run.history is not None:
+            history.keep(document, run.history)
+        if run.save_onnx is not None:
+            save_artifacts(document, run.save_onnx)
 
     def _complete(self) -> bool:
         """Whether no case lacks a check without a known failure that says why."""

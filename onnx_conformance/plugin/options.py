@@ -205,10 +205,22 @@ def add_options(group: Any) -> None:
         help="failures as a code quality report, for GitLab's merge requests",
     )
     group.addoption(
+        "--history",
+        metavar="DIR",
+        help="keep this run there too, and draw DIR/index.html: scores and, of gates, speed by "
+        "version, with what changed marked",
+    )
+    group.addoption(
         "--gate-json",
         metavar="FILE",
         default=str(project().outputs / "gate.json"),
         help="the gate's verdicts as data (default: .conformance/gate.json)",
+    )
+    group.addoption(
+        "--gate-html",
+        metavar="FILE",
+        default=str(project().outputs / "gate.html"),
+        help="the gate's verdicts as a page (default: .conformance/gate.html)",
     )
     group.addoption(
         "--call-limit",

@@ -324,7 +324,7 @@ def kind_of(case: Mapping[str, Any]) -> str:
 
 
 def score_of(case: Mapping[str, Any]) -> str:
-    """``0.84× ≤ 4×``, ``41× > 4×``, ``16 dB``, or nothing where nothing was scored.
+    """``16 dB``, ``0.84× ≤ 4×``, ``41× > 4×``, else ``allclose`` if all was passed, or nothing.
 
     The unit is what the precision itself errs on the same inputs: the noise floor.
     """
@@ -332,7 +332,8 @@ def score_of(case: Mapping[str, Any]) -> str:
     if case.get("decibels") is not None:
         return f"{float(case['decibels']):.0f} dB"
     if case["worst_score"] is None or case["budget"] is None:
-        return ""
+        whole = case["verdict"] == "passed" and case.get("complete", True)
+        return "allclose" if whole else ""  # there was no oracle
     score, budget = float(case["worst_score"]), float(case["budget"])
     sign = "≤" if score <= budget else ">"
     return f"{_times(score)}× {sign} {budget:g}×"
@@ -350,11 +351,9 @@ def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:
 
     ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
     """
-    kind, score = kind_of(case), score_of(case)
-    if not score and kind == PROVED:
-        score = "allclose"  # there was no oracle
-    signs = [score, "~" if case.get("same_bits") is False else "", EDGE if edge_of(case) else ""]
-    return MARKS[kind], " ".join(filter(None, signs))
+    differs = "~" if case.get("same_bits") is False else ""
+    signs = [score_of(case), differs, EDGE if edge_of(case) else ""]
+    return MARKS[kind_of(case)], " ".join(filter(None, signs))
 
 
 def edge_of(case: Mapping[str, Any]) -> list[str]:

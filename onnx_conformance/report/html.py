@@ -16,7 +16,7 @@ from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report import plots
 from onnx_conformance.report.columns import OPSET, rows_of
-from onnx_conformance.report.document import EDGE, edge_of
+from onnx_conformance.report.document import EDGE, edge_of, score_of
 from onnx_conformance.report.next_step import case_command, command_of
 from onnx_conformance.report.pages import clean, page
 
@@ -87,6 +87,7 @@ def view(document: Row) -> Row:
         {
             **case,
             "verdict": _verdict(case),
+            "figure": score_of(case),
             "anchor": f"case-{place}",
             "counts": _counts(case["checks"]),
             "edge_findings": edge_of(case),

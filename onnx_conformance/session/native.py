@@ -37,6 +37,7 @@ from onnx_conformance.session.worker_queue import WorkerQueue, WorkerQueues
 
 MAKER = "onnx_conformance.workers.variants.backend:VariantBackend"
 WEIGHTS = "weights.npz"
+TOLD = ("batch_statistics", "declared", "complaint")  # by some frameworks' descriptions
 MODEL_FILE = "model.onnx"
 SAMPLE = "sample.npy"
 
@@ -211,8 +212,8 @@ def read_weights(entry: Entry) -> NativeWeights:
         )
         for record in facts.get("constants", [])
     )
-    statistics = facts.get("batch_statistics", 0)
-    return NativeWeights(arrays, facts["batch_norms"], unused, names, constants, statistics)
+    told = {key: facts[key] for key in TOLD if key in facts}
+    return NativeWeights(arrays, facts["batch_norms"], unused, names, constants, **told)
 
 
 Item = TypeVar("Item")

@@ -34,6 +34,7 @@ class Run:
     report_md: Path | None
     report_sarif: Path | None
     report_codequality: Path | None
+    history: Path | None
     save_onnx: Path | None
     repro_dir: Path
     bundles: int

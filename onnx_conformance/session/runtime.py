@@ -14,11 +14,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
+from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import StageFailure, WorkerDied
 from onnx_conformance.core.settings import LEVELS, Settings, level_of
-from onnx_conformance.core.spec import Case, ExternalCase
+from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.session.isolation import hung, measure_workload, run_isolated, weighed_on
@@ -140,7 +143,8 @@ class RuntimeSide:
         input_sets: list[Inputs],
     ) -> list[Answer]:
         """Of each set of inputs a row for each sample, under the spec's names."""
-        layout = file_layout(resolve_model(case.model), artifact.facts)
+        model = resolve_model(case.model)
+        layout = file_layout(model, artifact.facts)
 
         def run(some: list[Inputs]) -> list[dict[str, Any]]:
             calls = [layout.calls(inputs) for inputs in some]
@@ -165,7 +169,7 @@ class RuntimeSide:
                 died="died" in result,
             )
             if "error" in result
-            else Answer(result["outputs"])
+            else Answer(_in_width(model, result["outputs"]))
             for result in results
         ]
 
@@ -297,6 +301,17 @@ def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1
         "graph_level": level,
         "allow_cpu_fallback": True,
         **({"library": provider.library} if provider.library else {}),
+    }
+
+
+def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:
+    """The outputs in the spec's dtypes, where an artifact may give another width."""
+    kinds = {spec.name: np.dtype(spec.dtype) for spec in model.outputs if model.loosely_typed}
+    return {
+        name: array.astype(kinds[name])
+        if name in kinds and array.dtype.kind == kinds[name].kind
+        else array
+        for name, array in outputs.items()
     }
 
 

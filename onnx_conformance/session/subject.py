@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -99,6 +99,8 @@ class NativeWeights:
         names: what the native model calls its inputs, outputs and layers, where it does.
         constants: what it computes of the tensors alone.
         batch_statistics: how many of its normalisations take their statistics from the batch.
+        declared: of a reference artifact, the shapes that it declares for its outputs.
+        complaint: of a reference artifact, what ``onnx.checker`` says of it; empty if nothing.
     """
 
     arrays: dict[str, Array]
@@ -107,6 +109,8 @@ class NativeWeights:
     names: tuple[str, ...] = ()
     constants: tuple[Constant, ...] = ()
     batch_statistics: int = 0
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    complaint: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 In float32 it is run by ONNX Runtime as it is written, without graph optimisation; in float64 by
 ``onnx.reference``, as far as that computes the same function
-(:mod:`onnx_conformance.workers.onnx.agreement`). A replica has its weights rounded otherwise; in
-half precision or TF32 roundings are put into the graph.
+(:mod:`onnx_conformance.workers.onnx.agreement`). A replica has its weights rounded otherwise and
+its approximated functions off by their bounds; in half precision or TF32 roundings are put into
+the graph.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
+from onnx_conformance.core.onnx_file import complaint_of, inspect
+from onnx_conformance.workers.liberties import Liberties
 from onnx_conformance.workers.native import (
     Approximation,
     NativeBackend,
@@ -28,6 +31,7 @@ from onnx_conformance.workers.native import (
     named_outputs,
 )
 from onnx_conformance.workers.onnx.agreement import Oracle, find_oracle
+from onnx_conformance.workers.onnx.approximations import approximate
 from onnx_conformance.workers.onnx.constants import constants_of
 from onnx_conformance.workers.onnx.evaluator import Operator, evaluator_of, open_session, widened
 from onnx_conformance.workers.onnx.precision import doubled, rounded
@@ -50,7 +54,8 @@ class OnnxBackend(NativeBackend):
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
         """Write the file's weights to ``path`` (npz): see :mod:`.weights`."""
-        loaded = onnx.load(self._file(model))
+        path_of_file = self._file(model)
+        loaded = onnx.load(path_of_file)
         arrays = read_weights(loaded)
         np.savez(path, **arrays)  # type: ignore[arg-type] # its stub's **kwds
         names = [value.name for value in (*loaded.graph.input, *loaded.graph.output)]
@@ -62,6 +67,8 @@ class OnnxBackend(NativeBackend):
             "unused": unused_of(loaded, arrays),
             "names": names,
             "constants": constants,
+            "declared": {t["name"]: t["shape"] for t in inspect(path_of_file)["outputs"]},
+            "complaint": complaint_of(path_of_file),
         }
 
     def run(
@@ -73,7 +80,7 @@ class OnnxBackend(NativeBackend):
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
         """In float32 by ONNX Runtime, in float64 by ``onnx.reference``."""
-        compute_mode = self._compute_mode(model, precision)
+        compute_mode = self._compute_mode(model, precision, approximation)
         return [named_outputs(model, compute_mode(inputs)) for inputs in input_sets]
 
     def timed_call(
@@ -97,7 +104,7 @@ class OnnxBackend(NativeBackend):
         from onnx_conformance.workers.onnx.trace import trace
 
         path, by_runtime = self._file(model), _operators(model)
-        graphs = (_graph_at(path, one) for one in precisions)
+        graphs = (_graph_at(path, one, approximation) for one in precisions)
         return trace(graphs, inputs, Path(folder), by_runtime)
 
     def _file(self, model: ModelRequest) -> Path:
@@ -106,11 +113,15 @@ class OnnxBackend(NativeBackend):
             self._path, self._compute_modes = path, {}
         return path
 
-    def _compute_mode(self, model: ModelRequest, precision: str) -> Any:
+    def _compute_mode(
+        self, model: ModelRequest, precision: str, approximation: Approximation | None = None
+    ) -> Any:
         path = self._file(model)
         if precision not in self._compute_modes:
             chosen = _operators(model) if precision == "float64" else ()
-            self._compute_modes[precision] = open_at(path, precision, self._threads, chosen)
+            self._compute_modes[precision] = open_at(
+                path, precision, self._threads, chosen, approximation
+            )
         return self._compute_modes[precision]
 
 
@@ -121,12 +132,17 @@ def _operators(model: ModelRequest) -> list[Operator]:
 
 
 def open_at(
-    path: Path, precision: str, threads: int | None, by_runtime: Collection[Operator] = ()
+    path: Path,
+    precision: str,
+    threads: int | None,
+    by_runtime: Collection[Operator] = (),
+    approximation: Approximation | None = None,
 ) -> Any:
     """A function from inputs to outputs, in order, at a precision.
 
     Args:
         by_runtime: the operators that ONNX Runtime's kernels compute in float64.
+        approximation: by how much a replica's approximated functions err, in float32 epsilons.
 
     Raises:
         NoDouble: float64 is asked for, and the graph has an operator without.
@@ -140,7 +156,7 @@ def open_at(
             f"the file is run on the processor, not on {compute_mode(precision).device}"
         )
     plain = precision == "float32"
-    source = str(path) if plain else _graph_at(path, precision).SerializeToString()
+    source = str(path) if plain else _graph_at(path, precision, approximation).SerializeToString()
     session = open_session(source, threads)
     return lambda inputs: session.run(
         None, {name: np.array(array) for name, array in inputs.items()}
@@ -152,13 +168,17 @@ def oracle_at(path: Path, input_sets: Sequence[Arrays], threads: int | None) -> 
     return find_oracle(onnx.load(path), input_sets, threads)
 
 
-def _graph_at(path: Path, precision: str) -> onnx.ModelProto:
+def _graph_at(
+    path: Path, precision: str, approximation: Approximation | None = None
+) -> onnx.ModelProto:
     """The graph with its weights, in the compute mode of this name."""
     model, known = onnx.load(path), compute_mode(precision)
     if known.precision == "float64":
         return doubled(model)
     if known.replica:
         round_otherwise(model, precision)
+        if approximation:
+            approximate(model, Liberties(approximation, known.replica))
     return rounded(model, known.precision) if known.rounded else model
 
 

@@ -14,22 +14,26 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.core.domains import Draw
+from onnx_conformance.core.domains import Draw, Integers, Lengths
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.spec import Axes, Axis, Dim, Shape, TensorSpec
+from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.user_model.infer_spec import BATCH
+from onnx_conformance.workers.user_model.input_ranges import ASSUMED, UNKNOWN
 
 SIGNS = "+-*/()"
 OPEN = "?"  # an axis without a size or a name
 # Ranges for an axis, tried in order: any size, then what networks of many strides ask for.
 RANGES = (
     Axis(), Axis(4, 24), Axis(8, 40, 8), Axis(16, 64, 16), Axis(32, 96, 32), Axis(64, 128, 32),
-    Axis(224, 288, 32), Axis(512, 1024, 512),
+    Axis(224, 288, 32), Axis(512, 1024, 128), Axis(512, 1024, 512),
 )  # fmt: skip
 # Sizes that an axis which is open in name alone may be fixed to inside, tried in order.
 SIZES = (32, 48, 64, 28, 80, 96, 112, 128, 16, 8, 160, 192, 224, 256, 1, 3, 299, 320, 512)
 MOST_TRIALS = 200
+DRAWS = 3  # inputs between which every output should move
 
 Run = Callable[[Inputs], Any]
 
@@ -135,29 +139,61 @@ def namings(shapes: Mapping[str, Sequence[Dim]]) -> Iterator[dict[str, Shape]]:
 def accepted(
     specs: Sequence[TensorSpec], candidates: Sequence[Mapping[str, Shape]], run: Run
 ) -> Shaped:
-    """The first naming and sizes that the file accepts at every corner.
+    """The first naming and sizes that the file accepts at every corner, and where outputs move.
+
+    Where no sizes make every output move between inputs, such as a count of frames that are longer
+    than what is fed, the first that it accepts.
 
     Raises:
         UsageError: it accepts none of them; the words of the first refusal.
     """
-    first, trials = "", 0
+    first, trials, still = "", 0, None
     for sizes in (_ranges, _fixed):
         for shapes in candidates:
-            inputs = tuple(replace(spec, shape=shapes[spec.name]) for spec in specs)
+            inputs = with_lengths([replace(spec, shape=shapes[spec.name]) for spec in specs])
             for axes, fixed in sizes(_names(inputs)):
                 trials += 1
                 if trials > MOST_TRIALS:
                     break
-                tried = tuple(_with_sizes(spec, fixed) for spec in inputs)
-                problem = _refusal(tried, axes, run)
-                if problem is None:
-                    return Shaped(tried, axes, tuple(_notes(axes, fixed)))
-                first = first or problem
+                notes = tuple(_notes(axes, fixed))
+                for tried in _longer(tuple(_with_sizes(spec, fixed) for spec in inputs), axes):
+                    problem = _refusal(tried, axes, run)
+                    if problem is not None:
+                        first = first or problem
+                    elif not axes or _moves(tried, axes, run):
+                        return Shaped(tried, axes, notes)
+                    else:
+                        still = still or Shaped(tried, axes, notes)
+            if still:
+                return still
     raise UsageError(
         f"the file refuses its own inputs: {first}; say which sizes it takes: register it in a "
         "file for --models-from, as a function that returns pathlib.Path(FILE), with "
         'inputs=[TensorSpec(...), ...] and axes={"NAME": (LEAST, MOST, STEP)}'
     )
+
+
+def with_lengths(inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """The inputs; each ``Lengths`` without an axis is of the axis that it seems to count.
+
+    That is the first open axis of the input whose name it bears (``waveforms_lens``), else of the
+    first input that has one.
+    """
+    lengthy = {
+        spec.name: dim
+        for spec in inputs
+        for dim in spec.shape[::-1]
+        if isinstance(dim, str) and dim != BATCH and not set(dim) & set(SIGNS)
+    }
+
+    def settled(spec: TensorSpec) -> TensorSpec:
+        if spec.domain != Lengths(UNKNOWN):
+            return spec
+        bearing = [dim for name, dim in lengthy.items() if spec.name.startswith(name)]
+        axis = next(iter([*bearing, *lengthy.values()]), None)
+        return replace(spec, domain=Integers(1, ASSUMED) if axis is None else Lengths(axis))
+
+    return tuple(settled(spec) for spec in inputs)
 
 
 def _names(inputs: Sequence[TensorSpec]) -> list[str]:
@@ -210,9 +246,47 @@ def _refusal(inputs: Sequence[TensorSpec], axes: Axes, run: Run) -> str | None:
     return None
 
 
-def inputs_of(inputs: Sequence[TensorSpec], batch: int, sizes: Mapping[str, int]) -> Inputs:
+def _longer(inputs: tuple[TensorSpec, ...], axes: Axes) -> Iterator[tuple[TensorSpec, ...]]:
+    """The inputs as they are, then with no length below the smallest size of its axis."""
+    yield inputs
+    least = {name: axis.low for name, axis in axes}
+    raised = tuple(
+        replace(spec, domain=replace(spec.domain, low=least.get(spec.domain.axis, 1)))
+        if isinstance(spec.domain, Lengths)
+        else spec
+        for spec in inputs
+    )
+    if raised != inputs:
+        yield raised
+
+
+def _moves(inputs: Sequence[TensorSpec], axes: Axes, run: Run) -> bool:
+    """Whether outputs are finite at the smallest and largest sizes, and all move at the largest."""
+    share = 1.0 - load_tolerances(TOLERANCES).defaults["liveness"]["dead_share"]
+    for extent, least in ((0.0, 0.0), (1.0, share)):
+        sizes = {name: axis.size(extent) for name, axis in axes}
+        draws = [run(inputs_of(inputs, 3, sizes, seed)) for seed in range(DRAWS)]
+        if not all(_alive(list(answers), least) for answers in zip(*draws, strict=True)):
+            return False
+    return True
+
+
+def _alive(answers: Sequence[Any], share: float) -> bool:
+    """Whether a ``share`` of an output's elements differ between answers of one shape."""
+    arrays = [array for array in answers if isinstance(array, np.ndarray)]
+    if any(a.dtype.kind == "f" and not np.isfinite(a).all() for a in arrays):
+        return False
+    if len({array.shape for array in arrays}) != 1:
+        return True  # sequences, or sizes that the values decide
+    moved = np.any([array != arrays[0] for array in arrays[1:]], axis=0)
+    return bool(np.mean(moved) >= share)
+
+
+def inputs_of(
+    inputs: Sequence[TensorSpec], batch: int, sizes: Mapping[str, int], seed: int = 0
+) -> Inputs:
     """Uniform numbers within the inputs' domains, of these sizes, in the file's own layout."""
-    rng, input_set = np.random.default_rng(0), Inputs()
+    rng, input_set = np.random.default_rng(seed), Inputs()
     for spec in inputs:
         shape = spec.concrete(batch, sizes)
         drawn = spec.domain.draw(Draw("uniform", rng.random(shape), rng, sizes, input_set))
@@ -228,5 +302,5 @@ def _notes(axes: Axes, fixed: Mapping[str, int]) -> Iterator[str]:
             step = f" in steps of {axis.step}" if axis.step > 1 else ""
             yield (
                 f"axis '{name}' is fed from {axis.low} to {axis.high}{step}: "
-                "the file refuses smaller or other sizes"
+                "the file refuses smaller or other sizes, or its outputs do not move there"
             )

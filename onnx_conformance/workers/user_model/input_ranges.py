@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from onnx_conformance.core.domains import Choice, Domain, Integers, Mask, Real
+from onnx_conformance.core.domains import Choice, Domain, Integers, Lengths, Mask, Real
 from onnx_conformance.core.onnx_file import every_graph
 from onnx_conformance.core.plain_outputs import TEXT
+from onnx_conformance.core.spec import TensorSpec
 
 # What passes whole numbers on, each as it is.
 MOVES = {
@@ -30,6 +32,9 @@ TEXT_MOVES = {"StringNormalizer", "ArrayFeatureExtractor", "FeatureVectorizer"}
 MOST_TEXTS = 1_000
 UNKNOWN_TEXTS = ("a", "b", "c")
 MASK_WORDS = ("mask",)
+LENGTH = re.compile(r"(^|[_.])(len|lens|length|lengths|seqlens?)$", re.IGNORECASE)
+UNKNOWN = ""  # the axis of Lengths, until the axes have names
+DIVIDING = ("Div", "Mod")
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,13 @@ class Graph:
         self._sizes: dict[str, list[int | None]] = {}
         self._constants: dict[str, onnx.TensorProto] = {}
         self._readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+        self.safe = True  # nothing divides, which of whole numbers may end the process
         for graph, _ in every_graph(model):
             stored = list(graph.initializer) if isinstance(graph, onnx.GraphProto) else []
             for tensor in stored:
                 self._keep(tensor.name, tensor)
             for node in graph.node:
+                self.safe &= node.op_type not in DIVIDING
                 for attribute in node.attribute:
                     if node.op_type == "Constant" and attribute.name == "value":
                         self._keep(node.output[0], attribute.t)
@@ -170,11 +177,11 @@ def range_of(graph: Graph, name: str, dtype: str, rank: int) -> Range:
     """What the input ``name`` may be."""
     if dtype == "bool":
         return Range(Choice((0, 1)), "it is a truth value")
-    if np.issubdtype(np.dtype(dtype), np.floating):
+    if dtype == TEXT:
+        return _range_of_text(graph, name)
+    if np.issubdtype(np.dtype(dtype), np.floating) and not list(graph.bounds(name)):
         return Range(Real(), "it is a floating number")
-    return (
-        _range_of_text(graph, name) if dtype == TEXT else _range_of_whole(graph, name, dtype, rank)
-    )
+    return _range_of_whole(graph, name, dtype, rank)
 
 
 def _range_of_text(graph: Graph, name: str) -> Range:
@@ -189,8 +196,9 @@ def _range_of_whole(graph: Graph, name: str, dtype: str, rank: int) -> Range:
         most, why = min(limits)
         if most >= 1:
             return Range(Integers(0, most), why)
-    if any(word in name.lower() for word in MASK_WORDS):
-        return Range(Mask() if rank > 1 else Choice((0, 1)), "its name says that it is a mask")
+    named = _by_name(name, rank)
+    if named is not None:
+        return named
     if dtype in SMALL:
         return Range(Integers(*SMALL[dtype]), f"{dtype} holds these")
     compared = [value for value in graph.compared_with(name) if value >= 0]
@@ -204,21 +212,42 @@ def _range_of_whole(graph: Graph, name: str, dtype: str, rank: int) -> Range:
     return Range(Integers(0, ASSUMED), "nothing in the file bounds it", known=False)
 
 
+def _by_name(name: str, rank: int) -> Range | None:
+    if any(word in name.lower() for word in MASK_WORDS):
+        return Range(Mask() if rank > 1 else Choice((0, 1)), "its name says that it is a mask")
+    if rank == 1 and LENGTH.search(name):
+        return Range(Lengths(UNKNOWN), "its name says that it is a length")
+    return None
+
+
 def _few(values: list[int]) -> str:
     shown = ", ".join(map(str, values[:3]))
     return shown if len(values) <= 3 else f"{shown} and {len(values) - 3} more"
 
 
-def note_of(path: str, name: str, shape: tuple[int | str, ...], dtype: str, found: Range) -> str:
-    """One line on the input's values, and, where that is assumed, how to say otherwise."""
-    words = f"input '{name}' ({dtype}) is fed {_domain(found.domain)}: {found.why}"
+def notes_of(
+    path: str, specs: Sequence[TensorSpec], ranges: Mapping[str, Range]
+) -> tuple[str, ...]:
+    """One line on the values of each input of whole numbers.
+
+    Where they are assumed, it tells how to say otherwise.
+    """
+    return tuple(
+        _note_of(path, spec, ranges[spec.name])
+        for spec in specs
+        if spec.dtype != "bool" and not spec.real
+    )
+
+
+def _note_of(path: str, spec: TensorSpec, found: Range) -> str:
+    words = f"input '{spec.name}' ({spec.dtype}) is fed {_domain(spec.domain)}: {found.why}"
     if found.known:
         return words
-    wanted = 'Choice(("a", "b"))' if dtype == TEXT else "Integers(LOW, HIGH)"
-    spec = f'TensorSpec("{name}", {shape!r}, "{dtype}", domain={wanted})'
+    domain = 'Choice(("a", "b"))' if spec.dtype == TEXT else "Integers(LOW, HIGH)"
+    wanted = f'TensorSpec("{spec.name}", {spec.shape!r}, "{spec.dtype}", domain={domain})'
     return (
         f"{words}; to say otherwise, register the file with --models-from, as a function that "
-        f'returns pathlib.Path("{path}"), with inputs=[{spec}, ...]'
+        f'returns pathlib.Path("{path}"), with inputs=[{wanted}, ...]'
     )
 
 
@@ -229,15 +258,6 @@ def _domain(domain: Domain) -> str:
         return " or ".join(
             repr(value) if isinstance(value, str) else f"{value:g}" for value in domain.values
         )
+    if isinstance(domain, Lengths):
+        return f"{domain.low} to the size of axis '{domain.axis}'"
     return "ones, then zeros (a mask)"
-
-
-def notes_of(
-    path: str, specs: Mapping[str, tuple[tuple[int | str, ...], str]], ranges: Mapping[str, Range]
-) -> tuple[str, ...]:
-    """The notes on inputs of whole numbers."""
-    return tuple(
-        note_of(path, name, shape, dtype, ranges[name])
-        for name, (shape, dtype) in specs.items()
-        if dtype != "bool" and not np.issubdtype(np.dtype(dtype), np.floating)
-    )

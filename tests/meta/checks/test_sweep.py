@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.checks.sweep import takes_quantities
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
@@ -25,6 +26,7 @@ from onnx_conformance.inputs.sweep_plan import (
 IDS = TensorSpec("ids", ("batch", "seq"), "int64", domain=Integers(0, 300))
 PLAIN = TensorSpec("x", ("batch", 16))
 IMAGE = TensorSpec("image", ("batch", 3, "height", "width"))
+PIXELS = TensorSpec("image", ("batch", 3, 8, 8), "uint8")
 OUT = TensorSpec("y", ("batch", 5))
 RULE = PoolRule(4.0, 2.0, 0.1, 0.9, 8.0)
 
@@ -286,3 +288,8 @@ def test_rows_of_decisions_hold_no_ties():
     label = TensorSpec("label", ("batch",), "int64")
     spec = ModelSpec("m", "torch", (PLAIN,), (label,), "nowhere:nothing")
     assert "sparse" not in {r.distribution for r in row_recipes(spec, 0)}
+
+
+@pytest.mark.parametrize(("spec", "quantity"), [(PLAIN, True), (PIXELS, True), (IDS, False)])
+def test_a_few_decisions_may_round_where_an_input_is_a_quantity(spec, quantity):
+    assert takes_quantities(model(spec)) is quantity

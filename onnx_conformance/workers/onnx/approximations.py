@@ -1,0 +1,111 @@
+"""Errors of approximated functions in an ONNX graph, for the replicas of a file.
+
+ONNX Runtime computes such a function otherwise once its optimiser has fused nodes or changed
+layouts, so a file that is run as it is written shows one of several lawful errors. The bounds:
+docs/numerics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+from onnx_conformance.core.onnx_file import every_graph
+from onnx_conformance.workers.liberties import Liberties
+
+Nodes = list[onnx.NodeProto]
+BROADCASTING = 7
+OWN = ("", "ai.onnx")  # domains of ONNX's own operators
+
+
+def approximate(model: onnx.ModelProto, liberties: Liberties) -> None:
+    """Let each application of an approximated function in ``model`` err by its whole bound.
+
+    Tensors keep their names. What is not known to be float32 stays as it is, and so do files of an
+    opset whose arithmetic does not broadcast.
+    """
+    if min(e.version for e in model.opset_import if e.domain in OWN) < BROADCASTING:
+        return
+    if not any(n.op_type in ERRORS for graph, _ in every_graph(model) for n in graph.node):
+        return
+    inferred = shape_inference.infer_shapes(model)
+    pairs = list(zip(every_graph(model), every_graph(inferred), strict=True))
+    for (graph, _), (known, _) in pairs:
+        floats = _floats(known)
+        nodes: Nodes = []
+        for node in graph.node:
+            if node.op_type in ERRORS and node.domain in OWN and node.output[0] in floats:
+                nodes += _erring(node, liberties)
+            else:
+                nodes.append(node)
+        del graph.node[:]
+        graph.node.extend(nodes)
+
+
+def _floats(graph: onnx.GraphProto | onnx.FunctionProto) -> set[str]:
+    """The float32 tensors among those whose type shape inference knows."""
+    outputs = graph.output if isinstance(graph, onnx.GraphProto) else ()
+    values = (*graph.value_info, *outputs)
+    return {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
+
+
+def _erring(node: onnx.NodeProto, liberties: Liberties) -> Nodes:
+    """The node, and behind it nodes that make its output of what it answers."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    name = node.output[0]
+    exact = copy.output[0] = f"{name}::exact"
+    return [copy, *ERRORS[node.op_type](liberties, node, exact, name)]
+
+
+def _constant(value: float, name: str) -> onnx.NodeProto:
+    return helper.make_node(
+        "Constant", [], [name], value=numpy_helper.from_array(np.array(value, np.float32))
+    )
+
+
+def _shifted(own: Liberties, node: onnx.NodeProto, exact: str, name: str) -> Nodes:
+    """An error that is absolute."""
+    error = f"{name}::error"
+    add = helper.make_node("Add", [exact, error], [name])
+    return [_constant(own.error(node.op_type.lower()), error), add]
+
+
+def _scaled(own: Liberties, node: onnx.NodeProto, exact: str, name: str) -> Nodes:
+    """An error that is relative."""
+    factor = f"{name}::factor"
+    multiply = helper.make_node("Mul", [exact, factor], [name])
+    return [_constant(1.0 + own.error(node.op_type.lower()), factor), multiply]
+
+
+def _below_zero(own: Liberties, node: onnx.NodeProto, exact: str, name: str) -> Nodes:
+    """alpha·(exp(x) - 1) by subtraction: an absolute error where the answer is negative."""
+    numbers = {a.name: a.f for a in node.attribute}
+    alpha = numbers.get("alpha", SELU_ALPHA if node.op_type == "Selu" else 1.0)
+    size = alpha * (numbers.get("gamma", SELU_GAMMA) if node.op_type == "Selu" else 1.0)
+    zero, below, cast, factor, error = (
+        f"{name}::{part}" for part in ("zero", "below", "cast", "factor", "error")
+    )
+    return [
+        _constant(0.0, zero),
+        helper.make_node("Less", [exact, zero], [below]),
+        helper.make_node("Cast", [below], [cast], to=TensorProto.FLOAT),
+        _constant(size * own.error("elu"), factor),
+        helper.make_node("Mul", [cast, factor], [error]),
+        helper.make_node("Add", [exact, error], [name]),
+    ]
+
+
+SELU_ALPHA, SELU_GAMMA = 1.67326319, 1.05070102  # ONNX's defaults
+ERRORS: dict[str, Callable[[Liberties, onnx.NodeProto, str, str], Nodes]] = {
+    "Celu": _below_zero,
+    "Elu": _below_zero,
+    "Mish": _scaled,
+    "Selu": _below_zero,
+    "Sigmoid": _shifted,
+    "Softplus": _scaled,
+    "Tanh": _scaled,
+}
