@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
@@ -17,7 +18,7 @@ from onnx_conformance.core.onnx_file import inspect, load_model
 from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.workers.onnx.agreement import Oracle
+from onnx_conformance.workers.onnx.agreement import Oracle, absolute_error
 from onnx_conformance.workers.onnx.backend import digest_of, open_at, oracle_at
 from onnx_conformance.workers.user_model.build import Answer, Looked
 from onnx_conformance.workers.user_model.file_axes import (
@@ -85,7 +86,8 @@ def _refuse_strangers(path: Path, declared: Sequence[TensorSpec], labels: Sequen
 
 def _shaped(path: Path, tensors: Sequence[dict[str, Any]], run: Any) -> Shaped:
     """The file's inputs, with ranges read from its graph and sizes that it accepts."""
-    graph = Graph(load_model(path, weights=False))
+    model = load_model(path, weights=False)
+    graph, errors = Graph(model), _errors_of(model)
     for tensor in tensors:
         _refuse_kind(tensor)
     ranges = {
@@ -102,7 +104,7 @@ def _shaped(path: Path, tensors: Sequence[dict[str, Any]], run: Any) -> Shaped:
             for t in tensors
         ]
         try:
-            found = accepted(specs, compute_modes, run if graph.safe else survived(run))
+            found = accepted(specs, compute_modes, run if graph.safe else survived(run), errors)
         except UsageError as error:
             first = first or error
             continue
@@ -110,6 +112,15 @@ def _shaped(path: Path, tensors: Sequence[dict[str, Any]], run: Any) -> Shaped:
         return Shaped(found.inputs, found.axes, notes)
     assert first is not None
     raise first
+
+
+def _errors_of(model: onnx.ModelProto) -> list[float]:
+    """What float32 may be off in each output, absolute, by the node that makes it."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    return [
+        absolute_error(makers[value.name]) if value.name in makers else 0.0
+        for value in model.graph.output
+    ]
 
 
 def survived(run: Callable[[Inputs], Any]) -> Callable[[Inputs], Any]:
