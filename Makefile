@@ -21,6 +21,7 @@ space := $(subst ,, )
 OWN := $(if $(wildcard $(subst $(space),\ ,$(MODELS_FROM))),'--models-from=$(MODELS_FROM)',$(addprefix --models-from=,$(MODELS_FROM)))
 STAMP := $(VENV)/.installed-$(subst $(eval) ,-,$(strip $(GROUPS)))
 LINT_STAMP := $(VENV)/.installed-lint
+DOCS_STAMP := $(VENV)/.installed-docs
 GPU_STAMP := $(VENV)/.installed-gpu
 
 # One small and one image model of each framework; those of an absent half are skipped by name.
@@ -32,7 +33,7 @@ MODEL ?= resnet18
 OPSET ?= 14
 EXPORTER ?= torch_torchscript
 
-.PHONY: help quick conformance new-model bench gate gate-selftest test coverage lint detection false-alarms calibrate-budget quantised-seeds wild localisation overhead install clean
+.PHONY: help quick conformance new-model bench gate gate-selftest test coverage lint detection false-alarms calibrate-budget quantised-seeds wild localisation overhead docs pictures install clean
 
 help:
 	@echo "Certify"
@@ -61,7 +62,10 @@ help:
 	@echo "  make quick         the unit tests alone: no framework, no whole run"
 	@echo "  make coverage      how much of the library's code they run"
 	@echo "  make lint          ruff, mypy, the direction of imports, spelling"
-	@echo "  make detection     how many wrong conversions it finds, beside other tools (20 min)"
+	@echo "  make docs          the documentation as a site: .conformance/docs/index.html"
+	@echo "  make pictures      draw the pictures of README and docs anew"
+	@echo "  make detection     how many wrong conversions it finds, beside other tools (20 min);"
+	@echo "                     ARGS=--small: faults of sizes, state and boxes in small models"
 	@echo "  make false-alarms  clean exports with fresh seeds: none may be red (10 min)"
 	@echo "  make calibrate-budget PROVIDER=cuda   which factor do clean exports need there?"
 	@echo "  make quantised-seeds   clean int8 files green and spoiled ones red, for 100 seeds (5 min)"
@@ -141,6 +145,18 @@ localisation: $(STAMP)
 overhead: $(STAMP)
 	$(BIN)/python -m studies.overhead $(MODEL) $(EXPORTER)
 
+# The site, with strict links: .conformance/docs/index.html. Its reference is written from the code.
+docs: $(STAMP) $(DOCS_STAMP)
+	$(BIN)/python docs/reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "documentation: .conformance/docs/index.html"
+
+# Every picture of README and docs, from real runs and from the figures that the studies wrote.
+pictures: $(STAMP)
+	$(BIN)/python docs/images/concept.py
+	$(BIN)/python docs/images/bars.py
+	$(BIN)/python docs/images/terminal.py
+
 install: $(STAMP)
 
 $(VENV)/bin/python:
@@ -155,6 +171,11 @@ $(STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(GPU_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group gpu
+	@touch $@
+
+$(DOCS_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
 	@touch $@
 
 $(LINT_STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -12,7 +12,7 @@ from typing import Any
 
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
-from onnx_conformance.checks.evidence import ConformanceFailure, edge_finding
+from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.required import families_of, required_checks
 from onnx_conformance.core.custom_operators import CustomOperators
@@ -28,16 +28,15 @@ from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.known_failures import (
     KnownFailure,
-    find,
     load_known_failures,
-    operators_of,
 )
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.selection import Selection, select_cases
 from onnx_conformance.session.user_models import adopt
 from onnx_conformance.session.worker_queue import Clock
 
-Spec = TensorSpec | Iterable[TensorSpec] | Mapping[str, Any] | None
+Examples = Mapping[str, Any] | list[Mapping[str, Any]]
+Spec = TensorSpec | Iterable[TensorSpec] | Examples | None
 MARKS = {
     "passed": "passed",
     "known_failure": "known failure",
@@ -113,9 +112,15 @@ class CaseVerdict:
 
 @dataclass(frozen=True)
 class Certification:
-    """The verdicts of one call of :func:`certify`; print it."""
+    """The verdicts of one call of :func:`certify`; print it.
+
+    Args:
+        notes: what a reader should know of the model's inputs, such as the spec that was
+            understood of examples.
+    """
 
     cases: tuple[CaseVerdict, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def proved(self) -> bool:
@@ -145,7 +150,7 @@ class Certification:
     def __str__(self) -> str:
         proved = sum(case.verdict == "passed" for case in self.cases)
         last = f"{proved} of {len(self.cases)} cases passed every check."
-        return "\n".join([*map(str, self.cases), last])
+        return "\n".join([*self.notes, *map(str, self.cases), last])
 
 
 def certify(
@@ -174,7 +179,8 @@ def certify(
     Args:
         model: a ``torch.nn.Module``, ``keras.Model`` or callable of this process, or the name of
             a model as ``--model`` takes it.
-        spec: the inputs: specs, or example arrays by name. A Keras model knows its own.
+        spec: the inputs: specs, or example arrays by name, or a list of such of several sizes. A
+            Keras model knows its own.
         name: what ids call the model.
         axes: sizes of symbolic axes other than the batch: ``{"sequence": (1, 128)}``.
         oracle: False for a model that cannot be computed in float64.
@@ -232,7 +238,8 @@ def certify(
         for case in cases:
             progress(case.id)
             verdicts.append(_judged(case, conformance_session, rules, known))
-        return Certification(tuple(verdicts))
+        notes = tuple(f"{found.name}: {note}" for note in found.notes)
+        return Certification(tuple(verdicts), notes)
 
 
 def _several(given: Any) -> Iterable[Any]:
@@ -257,11 +264,11 @@ def _spec_of(
         return resolve_model(adopt((), (model,), seed=seed)[0])
     from onnx_conformance.workers.user_model.live import describe_live
 
-    examples = spec if isinstance(spec, Mapping) else None
-    inputs: tuple[TensorSpec, ...] = ()
+    examples = spec if _are_examples(spec) else None
+    inputs: tuple[Any, ...] = ()
     if isinstance(spec, TensorSpec):
         inputs = (spec,)
-    elif spec is not None and not isinstance(spec, Mapping):
+    elif spec is not None and examples is None:
         inputs = tuple(spec)
         if not all(isinstance(one, TensorSpec) for one in inputs):
             raise UsageError(
@@ -277,6 +284,12 @@ def _spec_of(
         oracle=oracle,
     )
     return MODELS.register(name, describe_live(model, one, seed, scratch, operators))
+
+
+def _are_examples(spec: Spec) -> bool:
+    if isinstance(spec, Mapping):
+        return True
+    return isinstance(spec, list) and all(isinstance(one, Mapping) for one in spec) and bool(spec)
 
 
 def _plan(cases: Iterable[Case], conformance_session: ConformanceSession) -> None:
@@ -317,14 +330,11 @@ def _judged(
                 raise
             result, failure = failed(test.check.name, reason, details=tuple(where(error))), None
         if not result.passed and result.outcome not in UNJUDGED and failure is not None:
-            foretold = find(known, case, test.check.name, operators_of(subject))
-            explained = str(foretold) if foretold and foretold.explains(failure) else ""
-            edge = edge_finding(
-                failure, test.check.name, conformance_session.settings.edge_cases, explained
-            )
-            if edge is not None:
-                result = edge
-            elif explained:
-                result = CheckResult(test.check.name, "known_failure", explained)
+            edge_cases = conformance_session.settings.edge_cases
+            excuse = excuse_of(subject, test.check.name, failure, known, edge_cases)
+            if excuse.edge is not None:
+                result = excuse.edge
+            elif excuse.known:
+                result = CheckResult(test.check.name, "known_failure", excuse.known)
         results.append(result)
     return CaseVerdict(case, tuple(results))

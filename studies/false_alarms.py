@@ -2,10 +2,12 @@
 
     python -m studies.false_alarms              # seeds drawn anew, and printed
     python -m studies.false_alarms --seeds 11 12 13
+    python -m studies.false_alarms --only-small # the models of the files SMALL_FILES alone
 
 A trial is one test that judged inputs of one clean case by the error budget; a drawn test's inputs
 count as one. The first seed is for every registered model by every exporter, the others for the
-small models and torchvision's, in turn, until there are trials enough. Known upstream failures
+small models (sums, norms, recurrent layers, states, masks, boxes among them) and torchvision's, in
+turn, until there are trials enough. Known upstream failures
 are no trials. Exit status 1: an alarm, or too few trials.
 """
 
@@ -36,6 +38,10 @@ SMALL = ("--model=simple_net", "--model=keras_sequential")
 TORCHVISION = tuple(
     (f"--model=torchvision:{name}", "--exporter=torch_torchscript", "--opset=14")
     for name in ("mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x1_0", "mnasnet0_5")
+)
+SMALL_FILES = tuple(
+    (f"--models-from={ROOT / 'studies' / name}.py", "--exporter=torch_torchscript", "--opset=17")
+    for name in ("sums_and_norms", "small_models")
 )
 RED = ("failed", "error")
 
@@ -71,12 +77,18 @@ class Tally:
             self.alarms.append({"case": case, "seed": seed, **row})
 
 
-def jobs(seeds: Iterator[int]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """(seed, options), the costliest first; without an end."""
+def jobs(seeds: Iterator[int], *, small: bool = False) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """(seed, options), the costliest first; without an end.
+
+    Args:
+        small: the models of :data:`SMALL_FILES` alone.
+    """
+    for file in cycle(SMALL_FILES) if small else ():
+        yield next(seeds), file
     first = next(seeds)
     for model in reversed(list(MODELS)):
         yield first, (f"--model={model}",)
-    for others in cycle(TORCHVISION):
+    for others in cycle((*TORCHVISION, *SMALL_FILES)):
         yield next(seeds), SMALL
         yield next(seeds), others
 
@@ -95,10 +107,10 @@ def judge(seed: int, options: tuple[str, ...]) -> dict[str, Any]:
         return run.document
 
 
-def count(seeds: Iterator[int], target: int, processes: int) -> Tally:
+def count(seeds: Iterator[int], target: int, processes: int, *, small: bool = False) -> Tally:
     """Run jobs side by side until ``target`` trials were judged or the seeds are used up."""
     tally, started = Tally(), time.monotonic()
-    todo = jobs(seeds)
+    todo = jobs(seeds, small=small)
     with ThreadPoolExecutor(processes) as pool:
         while tally.trials < target:
             batch = list(islice(_until_empty(todo), processes))
@@ -136,11 +148,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", help="these instead of fresh ones, in turn")
     parser.add_argument("--trials", type=int, default=TARGET, help=f"default: {TARGET}")
+    parser.add_argument("--only-small", action="store_true", help="models of SMALL_FILES alone")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2)
     chosen = parser.parse_args()
     seeds = iter(chosen.seeds) if chosen.seeds else fresh()
     try:
-        tally = count(seeds, chosen.trials, chosen.processes)
+        tally = count(seeds, chosen.trials, chosen.processes, small=chosen.only_small)
     except (RuntimeError, subprocess.TimeoutExpired) as broken:
         print(broken, file=sys.stderr)
         return 1

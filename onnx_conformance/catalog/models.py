@@ -85,7 +85,8 @@ def register_model(
     Args:
         framework, outputs: found by building and running the model, where they are left out.
         inputs: in the order in which the model takes them.
-        examples: instead of ``inputs``, a dict or sequence of arrays to infer them from.
+        examples: instead of ``inputs``, a dict or sequence of arrays to infer them from, or a list
+            of such of several sizes, which tell what varies.
         axes: sizes of symbolic axes other than the batch: ``{"sequence": (1, 128)}``, with a
             third number for the step. Left out, an axis takes 1 to 24.
         calibrate: replace a user's model's weights by alive random ones.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unittest
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onnx_conformance.checks.refusals import UNANSWERED
@@ -13,6 +14,7 @@ from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED, CheckResult, as_edge
 from onnx_conformance.core.settings import EdgeCases
 from onnx_conformance.core.spec import Case
+from onnx_conformance.session.known_failures import KnownFailure, find, operators_of
 from onnx_conformance.session.subject import Subject
 
 
@@ -124,6 +126,32 @@ def edge_finding(
         return None
     told = failure.result.name == check and CHECKS[check].edge
     return as_edge(failure.result, known) if told else None
+
+
+@dataclass(frozen=True)
+class Excuse:
+    """Why a failure is not red, if it is not.
+
+    Args:
+        edge: it is an edge finding, which decides nothing.
+        known: the known upstream failure that explains it; empty for none.
+    """
+
+    edge: CheckResult | None
+    known: str
+
+
+def excuse_of(
+    subject: Subject,
+    check: str,
+    failure: ConformanceError,
+    known_failures: Sequence[KnownFailure],
+    edge_cases: EdgeCases,
+) -> Excuse:
+    """What excuses the failure of a check of a subject."""
+    known = find(known_failures, subject.case, check, operators_of(subject))
+    explained = str(known) if known is not None and known.explains(failure) else ""
+    return Excuse(edge_finding(failure, check, edge_cases, explained), explained)
 
 
 def check_row(case: Case, name: str, result: CheckResult | None, seconds: float) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.core.budget import NORMS, SMALLEST_PROBABILITY, ULP, Reference, errors
+from onnx_conformance.core.budget import NORMS, ULP, Reference, errors
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.judgement import Judgement
 from onnx_conformance.core.results import Reproduction
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import Rule
+from onnx_conformance.core.views import SMALLER, SMALLEST_PROBABILITY, smaller_than
 
 
 def unanswered(inputs: Outputs) -> Reproduction:
@@ -31,8 +32,18 @@ def misjudged(inputs: Outputs, found: Judgement) -> Reproduction:
         return not_close(inputs, reference.native, found.outputs, rule)
     with np.errstate(all="ignore"):  # a native answer may hold infinity, which allows anything
         limits = list(_limits(reference, found.specs, rule))
-    judge = {"kind": "errors", "limits": limits, "smallest_probability": SMALLEST_PROBABILITY}
+    judge = errors_judge(limits, reference.oracle)
     return Reproduction(inputs, judge, reference.oracle, found.outputs)
+
+
+def errors_judge(limits: list[dict[str, Any]], oracle: Outputs) -> dict[str, Any]:
+    """The rule of errors as plain data: what each sample may err, by output, norm and view."""
+    for limit in limits:
+        if limit["view"] == SMALLER:
+            exact = np.asarray(oracle[limit["output"]], np.float64)
+            rows = np.nan_to_num(exact.reshape(len(exact), -1), posinf=0.0, neginf=0.0)
+            limit["below"] = smaller_than(rows).tolist()
+    return {"kind": "errors", "limits": limits, "smallest_probability": SMALLEST_PROBABILITY}
 
 
 def _limits(

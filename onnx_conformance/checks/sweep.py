@@ -10,7 +10,7 @@ import numpy as np
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, limits_for, worded
-from onnx_conformance.core.budget import SMALLEST_PROBABILITY, Reference, worst_score
+from onnx_conformance.core.budget import Reference, worst_score
 from onnx_conformance.core.comparison import Outputs, structure_problem
 from onnx_conformance.core.judgement import judge_outputs
 from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scores, wrong_decisions
@@ -246,6 +246,14 @@ def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
     return [Worst(score.value, str(score)) if score else Worst(0.0) for score in scores]
 
 
+def takes_quantities(model: ModelSpec) -> bool:
+    """Whether an input is a quantity, on which arithmetic rounds: floating numbers, pixels' bytes.
+
+    Of token ids and categories each is looked up, and every decision on one of them counts.
+    """
+    return any(spec.floating or spec.dtype in BYTES for spec in model.inputs)
+
+
 def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
     """Of thousands of decisions on floating inputs a few may fall otherwise by rounding.
 
@@ -253,8 +261,8 @@ def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
     no input is a quantity, a floating number or a pixel's byte, there is nothing to round.
     """
     found = [Worst(0.0)] * len(judged)
-    rounds = any(spec.floating or spec.dtype in BYTES for spec in subject.model.inputs)
-    flips = subject.tolerances.rule("sweep", subject.case)["flips"] if rounds else 0.0
+    may_round = takes_quantities(subject.model)
+    flips = subject.tolerances.rule("sweep", subject.case)["flips"] if may_round else 0.0
     for spec in subject.model.judged:
         if spec.floating:
             continue
@@ -346,5 +354,5 @@ def _reproduction(subject: Subject, one: Judged) -> Reproduction:
         if not spec.floating:
             none = [0.0] * len(one.got[spec.name])
             limits.append({"output": spec.name, "norm": "max", "view": "values", "allowed": none})
-    judge = {"kind": "errors", "limits": limits, "smallest_probability": SMALLEST_PROBABILITY}
+    judge = reproduction.errors_judge(limits, one.reference.oracle)
     return Reproduction(one.inputs, judge, one.reference.oracle, one.got)

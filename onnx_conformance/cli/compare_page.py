@@ -7,15 +7,13 @@ import io
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
-
 from onnx_conformance.cli.image_latency import Race
 from onnx_conformance.cli.predictions import Prediction, Scene, told_apart
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
 from onnx_conformance.perf.run import PerfRun
-from onnx_conformance.report.html import TEMPLATES, clean
+from onnx_conformance.report.pages import page
 from onnx_conformance.session.cache_keys import environment
 
 WIDEST = 640  # pixels of the photograph on the page
@@ -32,24 +30,16 @@ def write(image: Path, scenes: list[Scene], timed: Race, run: PerfRun, target: P
 
 def render(image: Path, scenes: list[Scene], timed: Race, run: PerfRun) -> str:
     """The page."""
-    jinja = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    jinja.filters.update(milliseconds=milliseconds)
     agree = all(scene.agree for scene in scenes)
     slowest = max((each.high for each in timed.latencies), default=1.0)
-    return jinja.get_template("compare.html.j2").render(
-        verdict="passed" if agree else "failed",
-        headline="They agree" if agree else "They do not agree",
-        warnings=[told_apart(scene.model, run.settings.weights) for scene in scenes],
-        name=image.name,
-        photograph=_data_uri(image),
-        scenes=[_scene(scene) for scene in scenes],
-        latencies=[
+    shown = {
+        "verdict": "passed" if agree else "failed",
+        "headline": "They agree" if agree else "They do not agree",
+        "warnings": [told_apart(scene.model, run.settings.weights) for scene in scenes],
+        "name": image.name,
+        "photograph": _data_uri(image),
+        "scenes": [_scene(scene) for scene in scenes],
+        "latencies": [
             {
                 "who": each.who,
                 "median": each.median,
@@ -62,11 +52,12 @@ def render(image: Path, scenes: list[Scene], timed: Race, run: PerfRun) -> str:
             }
             for each in timed.latencies
         ],
-        absent=timed.absent,
-        winner=timed.winner,
-        threads=run.settings.threads,
-        environment=environment(),
-    )
+        "absent": timed.absent,
+        "winner": timed.winner,
+        "threads": run.settings.threads,
+        "environment": environment(),
+    }
+    return page("compare.html.j2", shown, milliseconds=milliseconds)
 
 
 def _share(part: float, whole: float) -> float:

@@ -1,7 +1,8 @@
 """The error budget: how much of float32's own error a runtime may use.
 
-For each sample, output and view (the values; for probabilities their logarithms too), in both
-the rms norm and the max norm, with err(y) = ‖y - oracle‖ / ‖oracle‖:
+For each sample, output and view (the values; those beside far larger ones by themselves; for
+probabilities their logarithms too), in both the rms norm and the max norm, with
+err(y) = ‖y - oracle‖ / ‖oracle‖:
 
     score = err(runtime) / (max(err(native), err(replica 1), ..., err(replica 3)) + floor·2⁻²³)
 
@@ -16,16 +17,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.row_arrays import stacked
 from onnx_conformance.core.spec import ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import Choice, joined, settled
+from onnx_conformance.core.views import SMALLER, Rows, views
 
-Rows = NDArray[np.float64]
 ULP = 2.0**-23
-SMALLEST_PROBABILITY = 1e-30  # below it the logarithm would judge float32's underflow
 
 
 @dataclass(frozen=True)
@@ -252,16 +251,6 @@ def compute_modes_disagree(reference: Reference, outputs: Sequence[TensorSpec]) 
     )
 
 
-def views(wanted: Array, got: Array, spec: TensorSpec) -> Iterator[tuple[str, Rows, Rows]]:
-    """(view, wanted, got) of one output, a row a sample: values; of probabilities logarithms."""
-    rows = wanted.shape[0]
-    pair = [np.asarray(side, np.float64).reshape(rows, -1) for side in (wanted, got)]
-    yield "values", pair[0], pair[1]
-    if spec.scale == "probabilities":
-        logs = [np.log(np.maximum(side, SMALLEST_PROBABILITY)) for side in pair]
-        yield "logarithms", logs[0], logs[1]
-
-
 def _rms(rows: Rows) -> Rows:
     result: Rows = np.sqrt(np.mean(rows**2, axis=1)) if rows.size else np.zeros(len(rows))
     return result
@@ -316,14 +305,20 @@ def _changing(array: Array) -> float:
     return float(np.mean((array != array[:1]).any(axis=0)))
 
 
+def _main_view(wanted: Array, got: Array, spec: TensorSpec) -> tuple[Rows, Rows]:
+    """The logarithms of probabilities, the values of others."""
+    *_, (_, exact, found) = (v for v in views(wanted, got, spec) if v[0] != SMALLER)
+    return exact, found
+
+
 def _liveness_of(
     reference: Reference, spec: TensorSpec, floor_ulp: float, dead_share: float
 ) -> float:
-    wanted = list(views(reference.oracle[spec.name], reference.oracle[spec.name], spec))[-1][1]
+    wanted = _main_view(reference.oracle[spec.name], reference.oracle[spec.name], spec)[0]
     spread = float(np.quantile(np.std(wanted, axis=0), dead_share, method="higher"))
     noise = [
-        list(views(reference.oracle[spec.name], compute_mode[spec.name], spec))[-1]
+        _main_view(reference.oracle[spec.name], compute_mode[spec.name], spec)
         for compute_mode in (reference.native, *reference.replicas)
     ]
-    error = float(np.max([_rms(got - exact).max() for _, exact, got in noise]))
+    error = float(np.max([_rms(got - exact).max() for exact, got in noise]))
     return spread / (error + floor_ulp * ULP * float(_rms(wanted).max()) + 1e-300)

@@ -183,6 +183,15 @@ def default_opset(model: onnx.ModelProto) -> int:
     return next((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), 0)
 
 
+def table_elements(model: onnx.ModelProto) -> int:
+    """Elements of the main graph's initialisers of which nodes only gather rows."""
+    nodes = model.graph.node
+    tables = {node.input[0] for node in nodes if node.op_type == "Gather"}
+    others = {n for node in nodes for n in node.input[node.op_type == "Gather" :]}
+    kept = [one for one in model.graph.initializer if one.name in tables - others]
+    return sum(_elements(list(tensor.dims)) for tensor in kept)
+
+
 def _elements(dims: list[int]) -> int:
     count = 1
     for dim in dims:

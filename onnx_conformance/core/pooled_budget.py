@@ -25,9 +25,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_conformance.core.budget import NORMS, ULP, Reference, Rows, views
+from onnx_conformance.core.budget import NORMS, ULP, Reference
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.core.views import SMALLER, Rows, views
 
 Pair = tuple[Reference, Outputs]
 
@@ -92,11 +93,13 @@ def pooled_scores(
 
 def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Iterator[RowScores]:
     measured = [_measure(reference, got, spec, rule.floor_ulp) for reference, got in pairs]
+    both = list(zip(measured, pairs, strict=True))
     for kind in dict.fromkeys(key for found in measured for key in found):
-        parts = [found[kind] for found in measured]
+        parts = [found.get(kind) or _nothing(len(got[spec.name])) for found, (_, got) in both]
         own = np.concatenate([noise for _, noise, _ in parts])
         size = np.concatenate([size for _, _, size in parts])
         usable = np.isfinite(own) & (own <= rule.maximum_noise_floor * size)
+        usable &= (size > 0) | (kind[1] != SMALLER)  # others have no such numbers
         pool, share = _pool(own[usable], size[usable], rule.pool_share)
         lone = 1.0 + (rule.lone - 1.0) / max(_numbers(pairs, spec), 1)
         allowed = [
@@ -122,6 +125,11 @@ def _numbers(pairs: Sequence[Pair], spec: TensorSpec) -> int:
     """The fewest numbers that a sample of the output has, in the inputs that have any."""
     arrays = [reference.oracle[spec.name] for reference, _ in pairs]
     return min((array.size // len(array) for array in arrays if array.size), default=1)
+
+
+def _nothing(samples: int) -> tuple[Rows, Rows, Rows]:
+    """Errors, float32's own errors and sizes of samples that have nothing of a view."""
+    return np.zeros(samples), np.zeros(samples), np.zeros(samples)
 
 
 def _pool(own: Rows, size: Rows, quantile: float) -> tuple[float, float]:

@@ -205,7 +205,8 @@ class ModelSpec:
         kernels: of an ONNX file, the operators (``domain:type``) that ONNX Runtime's kernels
             compute in float64, because nothing else computes them rightly.
         notes: what a reader should know of its inputs, a line each.
-        parameters: how many numbers its weights hold, which tells what a run costs; 0 if unknown.
+        parameters: how many numbers its weights hold, without tables that are read by index, which
+            tells what a run costs; 0 if unknown.
     """
 
     name: str

@@ -25,6 +25,12 @@ JUDGED = (
     "onnxruntime-gpu",
 )  # fmt: skip
 
+NOT_HERE = (
+    "not available here; "
+    + ("'onnx-conformance providers'" if INSTALLED else "'make providers'")
+    + " says what is missing"
+)
+IN_ONE_LINE = ("budget", "localised", "reproduce")  # labels of a message's lines
 LAST_WORDS = 8  # lines of a worker's traceback or log
 
 
@@ -120,6 +126,18 @@ def failure_message(
     if bundle is not None:
         lines.append(f"  bundle: {bundle}")
     return "\n".join(lines)
+
+
+def summary_line(message: str) -> str:
+    """A failure message in one line: what differs, by how much, where first, how to repeat it."""
+    first, *lines = message.splitlines() or [""]
+    told: dict[str, str] = {}
+    for line in lines:
+        label, colon, rest = line.strip().partition(": ")
+        if colon and label in IN_ONE_LINE:
+            told.setdefault(label, rest)
+    parts = [f"{label}: {told[label]}" for label in IN_ONE_LINE if label in told]
+    return "; ".join([first.strip(), *parts])
 
 
 def _headline(error: ConformanceFailure | StageFailure) -> str:

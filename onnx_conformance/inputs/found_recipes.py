@@ -17,7 +17,7 @@ from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.yaml_reader import Node, read_yaml
-from onnx_conformance.inputs.recipes import DISTRIBUTIONS, EVERY, Recipe
+from onnx_conformance.inputs.recipes import COARSE, DISTRIBUTIONS, EVERY, Recipe
 
 FOUND: Path | None = None  # instead of the file that the project names
 LARGEST_BATCH = 64
@@ -109,7 +109,7 @@ def read_recipe(node: Node) -> Recipe:
         "full": Node.flag,
     }
     given = {key: read(found[key]) for key, read in readers.items() if key in found}
-    return Recipe(found["distribution"].choice((*DISTRIBUTIONS, EVERY)), **given)
+    return Recipe(found["distribution"].choice((*DISTRIBUTIONS, EVERY, COARSE)), **given)
 
 
 def _sizes(node: Node) -> tuple[tuple[str, int], ...]:

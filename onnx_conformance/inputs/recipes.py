@@ -91,6 +91,11 @@ DISTRIBUTIONS: dict[str, Sampler] = {
 # the inputs that share a range. Not drawn by Hypothesis: a set of inputs of many values does not
 # shrink.
 EVERY = "every"
+# Normal numbers in steps of a half, and now and then an input that is 0 throughout: what rounds,
+# floors or compares meets its limits, and a state is seen as it begins. Not drawn either.
+COARSE = "coarse"
+STEP = 0.5
+EMPTY_SHARE = 0.25  # of the samples, for each of several inputs
 CONSTANT = ("zeros", "ones")  # without chance: every seed gives the same inputs
 # In the same order: ordinary sizes, faint, past half precision (65504), and negative.
 SCALES = (1.0, 0.1, 10.0, 1e-4, 1e3, 1e6, -1.0, -10.0)
@@ -125,14 +130,17 @@ class Recipe:
 
         All have the same of what they share: inputs without a batch, of a model that has one.
         """
-        rng = np.random.default_rng([self.seed, [*DISTRIBUTIONS, EVERY].index(self.distribution)])
-        sample = DISTRIBUTIONS["normal" if self.distribution == EVERY else self.distribution]
+        kinds = [*DISTRIBUTIONS, EVERY, COARSE]
+        rng = np.random.default_rng([self.seed, kinds.index(self.distribution)])
+        sample = DISTRIBUTIONS.get(self.distribution, DISTRIBUTIONS["normal"])
         sizes = self.sizes_on(axes)
         batched = any(spec.batch_axis is not None for spec in inputs)
         input_set = Inputs()
         for spec in inputs:
             shared = batched and spec.batch_axis is None
             values = self.scale * sample(rng, spec.rows(1 if shared else self.batch, sizes))
+            if self.distribution == COARSE:
+                values = _coarse(values, rng, EMPTY_SHARE if len(inputs) > 1 else 0.0)
             filled = self.full and isinstance(spec.domain, (Mask, Lengths))
             kind = "ones" if filled else self.distribution
             drawn = spec.domain.draw(Draw(kind, values, rng, sizes, input_set, block=self.seed))
@@ -144,6 +152,15 @@ class Recipe:
         """The size of each of a model's symbolic axes other than the batch, by name."""
         named = {axis: size for axis, size in self.sizes if axis in dict(axes)}
         return sizes_of(axes, self.extent) | named
+
+
+def _coarse(
+    values: NDArray[np.float64], rng: np.random.Generator, empty: float
+) -> NDArray[np.float64]:
+    """The numbers in whole steps; those of a share ``empty`` of the samples are 0."""
+    kept = rng.random(len(values)) >= empty
+    stepped: NDArray[np.float64] = STEP * np.round(values / STEP)
+    return stepped * kept.reshape(-1, *[1] * (values.ndim - 1))
 
 
 def _cast(drawn: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -19,24 +19,28 @@ import numpy as np
 from onnx_conformance.core.domains import Bounded, Integers
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 from onnx_conformance.core.yaml_reader import read_yaml
-from onnx_conformance.inputs.recipes import EVERY, Recipe
+from onnx_conformance.inputs.recipes import COARSE, EVERY, Recipe
 
 FILE = Path(__file__).with_name("sweep.yaml")
 BATCHES = (5, 6, 7, 17, 33)  # beside 1 to 4 and 8, which other checks have
+DEPLOYED = (16, 32, 12, 64)  # where the cost allows them too
 COMPILED = ("keras",)  # frameworks that compile a model for each shape
 SIZE_SEED, ROW_SEED = 100, 200  # after those of the pinned recipes
 # Distribution and scale of each set of inputs of rows; whole numbers have neither.
 ROWS = (
     ("normal", 1.0),
-    ("normal", 0.1),
     ("normal", 3.0),
+    (COARSE, 2.0),
+    ("normal", 0.1),
     ("normal", 10.0),
     ("normal", 100.0),
+    ("normal", 1000.0),
     ("uniform", 1.0),
     ("sparse", 1.0),
 )
 TYING = ("sparse",)  # many equal numbers, among which a decision is arbitrary
 WHOLE_ROWS = (("normal", 1.0), ("normal", 1.0))
+STRIDE = 7  # between the combinations of sizes that larger batches take
 IMAGE_RANK = 4
 SHARED = 16  # of a convolution network's parameters: pixels that one application stands for
 
@@ -55,6 +59,8 @@ class SweepFigures:
     size_rows: int
     most_rows: int
     least_rows: int
+    least_pairs: int
+    most_calls: int
     most_values: int
 
 
@@ -114,8 +120,16 @@ def has_free_batch(model: ModelSpec) -> bool:
 
 def extra_batches(model: ModelSpec) -> tuple[int, ...]:
     """Batch sizes beyond the usual ones that are within the cost allowed for them."""
-    cost = work(model, Recipe("normal", batch=sum(BATCHES)))
-    return BATCHES if has_free_batch(model) and cost <= shipped_figures().batch_work else ()
+    if not has_free_batch(model):
+        return ()
+    return next(
+        (
+            found
+            for found in ((*BATCHES, *DEPLOYED), BATCHES)
+            if work(model, Recipe("normal", batch=sum(found))) <= shipped_figures().batch_work
+        ),
+        (),
+    )
 
 
 # -- sizes ------------------------------------------------------------------------------------
@@ -145,11 +159,19 @@ def size_recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
 
 
 def _batch_recipes(model: ModelSpec, seed: int, left: float) -> Iterator[Recipe]:
-    """Ordinary noise at batches that are not usual, where the model accepts them all."""
-    if work(model, Recipe("normal", batch=sum(BATCHES))) > left:
+    """Ordinary noise at batches that are not usual, at the largest, middling and other sizes."""
+    batches = extra_batches(model)
+    if model.framework in COMPILED:
+        batches = batches[: len(BATCHES)]
+    if work(model, Recipe("normal", batch=sum(batches))) > left:
         return
-    for place, batch in enumerate(extra_batches(model)):
-        yield Recipe("normal", 1.0, batch, seed + SIZE_SEED - 1 - place)
+    largest, *others = _assignments(dict(model.axes), seed) if model.axes else [()]
+    for place, batch in enumerate(batches):
+        kinds = (largest, (), others[STRIDE * place % len(others)] if others else ())
+        sizes = kinds[place % len(kinds)]
+        recipe = Recipe("normal", 1.0, batch, seed + SIZE_SEED - 1 - place, sizes=sizes)
+        left -= work(model, recipe)
+        yield recipe if left > 0 else replace(recipe, sizes=())
 
 
 def _assignments(axes: dict[str, Axis], seed: int) -> Iterator[tuple[tuple[str, int], ...]]:
@@ -157,23 +179,48 @@ def _assignments(axes: dict[str, Axis], seed: int) -> Iterator[tuple[tuple[str, 
     if not axes:
         return
     known: dict[tuple[tuple[str, int], ...], None] = {}
-    for corner in _corners(axes):
+    for corner in (*_corners(axes), *_equal(axes)):
         known.setdefault(tuple(corner.items()))
     orders = {name: _order(name, axis, seed) for name, axis in axes.items()}
-    for block in range(max(len(order) for order in orders.values())):
-        known.setdefault(tuple((n, order[block % len(order)]) for n, order in orders.items()))
+    longest = max(len(order) for order in orders.values())
+    least = shipped_figures().least_pairs if len(axes) > 1 else 0
+    for block in range(max(longest, least)):  # each time round against other sizes of the others
+        known.setdefault(
+            tuple(
+                (name, order[(block + place * (block // longest)) % len(order)])
+                for place, (name, order) in enumerate(orders.items())
+            )
+        )
     yield from known
 
 
 def _corners(axes: dict[str, Axis]) -> Iterator[dict[str, int]]:
-    """All largest, all smallest, and each axis largest or smallest against the others."""
+    """All largest, all smallest, and each axis large or small against the others.
+
+    At first next to its largest: of a large model, which gets no more, each axis has either parity.
+    """
     least = {name: axis.low for name, axis in axes.items()}
     most = {name: axis.size(1.0) for name, axis in axes.items()}
     yield most
     yield least
-    for name in axes if len(axes) > 1 else ():
+    if len(axes) == 1:
+        return
+    for name, axis in axes.items():
+        yield least | {name: max(axis.low, most[name] - axis.step)}
+    for name in axes:
         yield least | {name: most[name]}
         yield most | {name: least[name]}
+
+
+def _equal(axes: dict[str, Axis]) -> Iterator[dict[str, int]]:
+    """All axes of one size, the largest that all of them take and a middling one."""
+    common = set.intersection(
+        *(set(range(axis.low, axis.high + 1, axis.step)) for axis in axes.values())
+    )
+    ordered = sorted(common)
+    several = len(axes) > 1 and bool(common)
+    for size in dict.fromkeys((ordered[-1], ordered[len(ordered) // 2])) if several else ():
+        yield dict.fromkeys(axes, size)
 
 
 def _order(name: str, axis: Axis, seed: int) -> list[int]:
@@ -203,17 +250,22 @@ def _drawn(rng: np.random.Generator, sizes: range) -> list[int]:
 def row_recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
     """Thousands of rows at several scales, and every whole number of a range once.
 
-    None for a model of which so many are too costly: its samples have elements enough.
+    None for a model of which so many are too costly: its samples have elements enough. Of a model
+    that fixes its batch or has none, as many as a bounded number of calls takes, at some scales.
     """
-    if not has_free_batch(model):
-        return ()
     figures = shipped_figures()
     drawn = any(spec.floating or isinstance(spec.domain, Bounded) for spec in model.inputs)
     kinds: tuple[tuple[str, float], ...] = ROWS if drawn else WHOLE_ROWS
-    if any(not spec.floating for spec in model.outputs):
-        kinds = tuple(kind for kind in kinds if kind[0] not in TYING)
+    arbitrary: tuple[str, ...] = TYING if any(not spec.floating for spec in model.outputs) else ()
+    if model.by_values:  # among boxes of equal scores another may be kept
+        arbitrary = (*TYING, COARSE)
+    kinds = tuple(kind for kind in kinds if kind[0] not in arbitrary)
+    most = figures.most_rows
+    if not has_free_batch(model):
+        kinds = kinds[: figures.most_calls // figures.least_rows]
+        most = figures.most_calls // len(kinds) * max(model.group, 1)
     cost = work(model, Recipe("normal")) * len(kinds)
-    rows = min(int(figures.row_work / cost), figures.most_rows)
+    rows = min(int(figures.row_work / cost), most)
     found = (
         Recipe(kind, scale, rows, seed + ROW_SEED + place)
         for place, (kind, scale) in enumerate(kinds)
@@ -233,7 +285,11 @@ def _value_recipes(model: ModelSpec) -> Iterator[Recipe]:
             width = spec.domain.high - spec.domain.low
             if width <= figures.most_values:
                 rows = max(rows, math.ceil(width / math.prod(spec.rows(1, sizes))))
+    free = has_free_batch(model)
+    if not free and rows > figures.most_calls * max(model.group, 1):
+        return
     if rows and rows * work(model, one) <= figures.row_work:
-        batch = min(rows, figures.least_rows)
+        most = int(figures.batch_work / work(model, one)) if free else 0
+        batch = min(rows, max(figures.least_rows, min(most, figures.most_rows)))
         for block in range(math.ceil(rows / batch)):
             yield Recipe(EVERY, batch=batch, seed=block, sizes=one.sizes)

@@ -16,9 +16,10 @@ class PerfRun(Run):
 
     Args:
         gate: None where no baseline was named.
-        gate_json: where the gate's results go.
+        gate_json, gate_html: where the gate's results go.
     """
 
     timing: Timing
     gate: GateOptions | None
     gate_json: Path
+    gate_html: Path

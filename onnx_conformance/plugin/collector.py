@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -17,10 +19,12 @@ from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import refuse_unwritable
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
 from onnx_conformance.core.spec import Case
+from onnx_conformance.core.text import count_of
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.progress import Progress
-from onnx_conformance.report import terminal
+from onnx_conformance.report import code_hosts, history, terminal
 from onnx_conformance.report.document import PROVED_NOTHING, RED, make_document, proved, write_json
+from onnx_conformance.report.next_step import next_step
 from onnx_conformance.report.saved_artifacts import save_artifacts
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.known_failures import stale
@@ -55,16 +59,13 @@ class Collector:
         """The selected tests of each case are known; an earlier run's reports are not true now."""
         self.selected = bool(counts)
         if counts and not hasattr(self.config, "workerinput"):
-            refuse_unwritable(self.run.report_json, "--report-json")
-            refuse_unwritable(self.run.report_html, "--report-html")
-            if self.run.report_md is not None:
-                refuse_unwritable(self.run.report_md, "--report-md")
+            for option, path in self._reports().items():
+                refuse_unwritable(path, option)
+                path.unlink(missing_ok=True)
+            if self.run.history is not None:
+                history.refuse_unusable(self.run.history)
             if self.run.save_onnx is not None:
                 refuse_unwritable(self.run.save_onnx / "any", "--save-onnx")
-            self.run.report_json.unlink(missing_ok=True)
-            self.run.report_html.unlink(missing_ok=True)
-            if self.run.report_md is not None:
-                self.run.report_md.unlink(missing_ok=True)
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is None or not counts:
             return
@@ -76,6 +77,22 @@ class Collector:
         if find_spec("matplotlib") is not None:
             self._drawing = Thread(target=import_module, args=("matplotlib.figure",), daemon=True)
             self._drawing.start()
+
+    def _reports(self) -> dict[str, Path]:
+        """By option, the files that the run writes."""
+        asked = {
+            "--report-json": self.run.report_json,
+            "--report-html": self.run.report_html,
+            "--report-md": self.run.report_md,
+            "--report-sarif": self.run.report_sarif,
+            "--report-codequality": self.run.report_codequality,
+        }
+        return {option: path for option, path in asked.items() if path is not None}
+
+    def leave_out(self, providers: Collection[str]) -> None:
+        """Progress does not count the cases of providers that are absent."""
+        if self.progress is not None:
+            self.progress.leave_out(providers)
 
     def pytest_runtest_logstart(self) -> None:
         """No test begins before that import ended.
@@ -140,24 +157,34 @@ class Collector:
             session.exitstatus = PROVED_NOTHING
         self.document = self._make_document(int(session.exitstatus))
         try:
-            write_json(self.document, self.run.report_json)
-            self._write_page(self.document)
-            if self.run.report_md is not None:
-                markdown = import_module("onnx_conformance.report.markdown")
-                markdown.write(self.document, self.run.report_md)
-            if self.run.save_onnx is not None:
-                save_artifacts(self.document, self.run.save_onnx)
+            self._write_reports(self.document)
         except UsageError as error:
             self.problems.append(str(error))
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
-    def _write_page(self, document: dict[str, Any]) -> None:
-        """Write the page, or note why there is none."""
+    def _write_reports(self, document: dict[str, Any]) -> None:
+        """Every file that was asked for.
+
+        Raises:
+            UsageError: one cannot be written.
+        """
+        run = self.run
+        write_json(document, run.report_json)
         try:
-            page_module("onnx_conformance.report.html").write(document, self.run.report_html)
-            self.page = f"page: {self.run.report_html}"
+            page_module("onnx_conformance.report.html").write(document, run.report_html)
+            self.page = f"page: {run.report_html}"
         except CapabilityMissing as missing:
             self.page = f"no page: {missing}"
+        if run.report_md is not None:
+            import_module("onnx_conformance.report.markdown").write(document, run.report_md)
+        if run.report_sarif is not None:
+            code_hosts.write_sarif(document, run.report_sarif)
+        if run.report_codequality is not None:
+            code_hosts.write_code_quality(document, run.report_codequality)
+        if run.history is not None:
+            history.keep(document, run.history)
+        if run.save_onnx is not None:
+            save_artifacts(document, run.save_onnx)
 
     def _complete(self) -> bool:
         """Whether no case lacks a check without a known failure that says why."""
@@ -181,6 +208,7 @@ class Collector:
                 "started": self.started,
                 "exit_status": exit_status,
                 "problems": self.problems,
+                "models_from": list(self.run.models_from),
             },
             time=self.clock.table(),
         )
@@ -214,28 +242,27 @@ class Collector:
                 terminal.render(terminal.matrix(self.document), width=width, color=color)
             )
         told = (
+            terminal.legend,
             terminal.bases,
-            terminal.surveyed,
-            terminal.unsteady,
             terminal.surveyed,
             terminal.unsteady,
             terminal.edges,
             terminal.known,
             terminal.absences,
+            lambda document: terminal.stages(document["time"]),
         )
         for line in (line for lines in told for line in lines(self.document)):
             write(line)
-        terminalreporter.write(
-            terminal.render(terminal.stages(self.document["time"]), width=width, color=color)
-        )
         self._closing_lines(terminalreporter)
+        # pytest cuts its last lines to the terminal's width, which a test's id alone may fill
+        self.config.option.verbose = max(2, self.config.option.verbose)
 
     def _closing_lines(self, terminalreporter: Any) -> None:
         assert self.document is not None
         numbers = self.document["totals"]
         checks = ", ".join(f"{n} {outcome}" for outcome, n in sorted(numbers["checks"].items()))
         terminalreporter.write_line(
-            f"cases judged: {numbers['judged']}; checks: {checks}; "
+            f"{count_of(numbers['judged'], 'case')} judged; checks: {checks}; "
             f"{numbers['compared']:,} elements and facts compared"
         )
         sentence = self.document["run"]["sentence"]
@@ -243,9 +270,13 @@ class Collector:
             if problem not in sentence:
                 terminalreporter.write_line(problem, red=True, bold=True)
         colours = {"passed": {"green": True}, "incomplete": {"yellow": True}}
-        colour = colours.get(self.document["run"]["verdict"], {"red": True})
-        terminalreporter.write_line(sentence, bold=True, **colour)
+        verdict = self.document["run"]["verdict"]
+        colour = colours.get(verdict, {"red": True})
+        terminalreporter.write_line(f"{verdict.upper()}: {sentence}", bold=True, **colour)
         terminalreporter.write_line(f"{self.page}   data: {self.run.report_json}")
+        for line in code_hosts.github(self.document):
+            terminalreporter.write_line(line)
+        terminalreporter.write_line(f"next: {next_step(self.document)}")
 
 
 def _row_of(report: pytest.TestReport) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from onnx_conformance.checks.upstream_faults import shipped_faults
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.project import project
-from onnx_conformance.diagnose.messages import header
+from onnx_conformance.diagnose.messages import NOT_HERE, header
 from onnx_conformance.diagnose.on_failure import Explainer
 from onnx_conformance.inputs.found_recipes import found_recipes
 from onnx_conformance.plugin import options as conformance_options
@@ -81,9 +81,17 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     cases = [case for case in map(case_of, items) if case is not None]
     judged = [case for case in cases if not left_out(run, resolve_model(case.model).framework)]
     names = dict.fromkeys(case.provider for case in judged)
-    told = [f"{name}: {conformance_session(config).probe(name).words}" for name in names]
-    collector_of(config).told.update(told)
-    return [f"provider {words}" for words in told]
+    probes = {name: conformance_session(config).probe(name) for name in names}
+    collector_of(config).told.update(f"{name}: {probe.words}" for name, probe in probes.items())
+    asked = run.selection.providers
+    told, absent = [], []
+    for name, probe in probes.items():
+        if probe.usable or probe.broken or name in asked:
+            told.append(f"provider {name}: {probe.words}")
+        else:
+            absent.append(name)
+    collector_of(config).leave_out(absent)
+    return told + ([f"providers {', '.join(absent)}: {NOT_HERE}"] if absent else [])
 
 
 def profile_of(config: pytest.Config) -> str:

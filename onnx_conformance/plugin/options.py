@@ -197,10 +197,30 @@ def add_options(group: Any) -> None:
         "--report-md", metavar="FILE", help="results as Markdown, for a CI job's summary"
     )
     group.addoption(
+        "--report-sarif", metavar="FILE", help="failures as SARIF, for GitHub's code scanning"
+    )
+    group.addoption(
+        "--report-codequality",
+        metavar="FILE",
+        help="failures as a code quality report, for GitLab's merge requests",
+    )
+    group.addoption(
+        "--history",
+        metavar="DIR",
+        help="keep this run there too, and draw DIR/index.html: scores and, of gates, speed by "
+        "version, with what changed marked",
+    )
+    group.addoption(
         "--gate-json",
         metavar="FILE",
         default=str(project().outputs / "gate.json"),
         help="the gate's verdicts as data (default: .conformance/gate.json)",
+    )
+    group.addoption(
+        "--gate-html",
+        metavar="FILE",
+        default=str(project().outputs / "gate.html"),
+        help="the gate's verdicts as a page (default: .conformance/gate.html)",
     )
     group.addoption(
         "--call-limit",

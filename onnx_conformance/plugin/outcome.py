@@ -13,14 +13,14 @@ from onnx_conformance.checks.evidence import (
     ConformanceFailure,
     Inconclusive,
     check_row,
-    edge_finding,
+    excuse_of,
 )
 from onnx_conformance.checks.upstream_faults import explanations_of
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, StageFailure
 from onnx_conformance.core.internal_errors import attempted, internal_error, where
 from onnx_conformance.core.spec import Case
 from onnx_conformance.diagnose.bundle import write_bundle
-from onnx_conformance.diagnose.messages import failure_message, reproduce_command
+from onnx_conformance.diagnose.messages import failure_message, reproduce_command, summary_line
 from onnx_conformance.perf.gate.outcomes import Undecided
 from onnx_conformance.perf.latency.certification import NotProved
 from onnx_conformance.plugin.collection import case_of, check_of, left_out
@@ -36,7 +36,6 @@ from onnx_conformance.plugin.state import (
     Red,
     conformance_session,
 )
-from onnx_conformance.session.known_failures import find, operators_of
 from onnx_conformance.session.live_subject import LiveSubject
 
 
@@ -102,15 +101,14 @@ def _decide(item: pytest.Function, case: Case, failure: ConformanceFailure | Sta
     """A failure is an edge finding, a known one, one that another test told, or red."""
     run, collected = item.config.stash[RUN], item.config.stash[EVIDENCE]
     check = check_of(item)
-    known = find(run.known_failures, case, check, operators_of(_subject(item)))
-    foretold = str(known) if known is not None and known.explains(failure) else ""
-    edge = edge_finding(failure, check, run.settings.edge_cases, foretold)
-    if edge is not None:
-        collected.amend(edge)
+    edge_cases = run.settings.edge_cases
+    excuse = excuse_of(_subject(item), check, failure, run.known_failures, edge_cases)
+    if excuse.edge is not None:
+        collected.amend(excuse.edge)
         _explain(item, failure)
-        pytest.xfail(f"edge finding, which decides nothing: {edge.reason}")
-    if foretold:
-        item.add_marker(pytest.mark.xfail(reason=str(known), raises=KnownRed))
+        pytest.xfail(f"edge finding, which decides nothing: {excuse.edge.reason}")
+    if excuse.known:
+        item.add_marker(pytest.mark.xfail(reason=excuse.known, raises=KnownRed))
         raise KnownRed(f"{case.id}: {failure}", str(failure)) from None
     before = collected.first_report(failure, case, item.nodeid)
     if before is not None:
@@ -185,6 +183,9 @@ def pytest_runtest_makereport(
     case = case_of(item)
     if case is None or (report.when != "call" and report.passed):
         return report
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if call.excinfo is not None and isinstance(call.excinfo.value, Red) and crash is not None:
+        crash.message = summary_line(str(call.excinfo.value))  # pytest's last lines, and JUnit
     summary = item.config.stash[EVIDENCE].summary() if report.when == "call" else None
     row = check_row(case, check_of(item), summary, call.duration)
     if call.excinfo is not None and not row["reason"]:

@@ -1,10 +1,14 @@
-"""Progress: a line when a case is complete and, on a terminal, what the workers do now."""
+"""Progress: a line when a case is complete and, on a terminal, how far the run is."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from onnx_conformance.core.spec import Case
+from onnx_conformance.core.text import count_of
 from onnx_conformance.report.document import RED, case_verdict
 
 WORDS = {"failed": "RED", "passed": "passed", "known_failure": "known failure"}
@@ -23,18 +27,43 @@ class Progress:
         self._rows: dict[Case, list[dict[str, Any]]] = {}
         self._absent = told
         self._place = 0
+        self._red = 0
         self._live = False
+        self._judged = 0  # cases that were not skipped
+        self._started = time.monotonic()
 
     def expect(self, counts: dict[Case, int]) -> None:
-        """How many tests each case has."""
+        """How many tests each case has; the time that a case takes is measured from now on."""
         self._expected = counts
+        self._started = time.monotonic()
 
     def tick(self, activities: dict[str, str]) -> None:
-        """Show what the workers do, on a terminal only."""
+        """Show how far the run is and what the workers do, on a terminal only."""
         if self._reporter.isatty and activities:
-            text = " · ".join(f"{what}" for what in activities.values())
-            self._reporter.rewrite(f"  … {text}"[: self._reporter._screen_width - 1], erase=True)
+            now = " · ".join((self._position(), *activities.values()))
+            with self._captured_not():
+                self._reporter.rewrite(f"  … {now}"[: self._reporter._screen_width - 1], erase=True)
             self._live = True
+
+    def leave_out(self, providers: Collection[str]) -> None:
+        """Cases on providers that are absent are not counted."""
+        kept = {case: n for case, n in self._expected.items() if case.provider not in providers}
+        self._expected = kept
+
+    def _captured_not(self) -> AbstractContextManager[None]:
+        """While a test runs, pytest captures what is written."""
+        capture = self._reporter.config.pluginmanager.getplugin("capturemanager")
+        return capture.global_and_fixture_disabled() if capture is not None else nullcontext()
+
+    def _position(self) -> str:
+        """Cases done, those that are red, and the time left at the pace so far."""
+        left = len(self._expected) - self._place
+        told = [f"{self._place} of {len(self._expected)} cases"]
+        told += [f"{self._red} red"] if self._red else []
+        if self._judged and left:
+            seconds = (time.monotonic() - self._started) / self._place * left
+            told.append(f"about {_rounded(seconds)} left")
+        return ", ".join(told)
 
     def add(self, case: Case, row: dict[str, Any]) -> None:
         """A test of a case has ended."""
@@ -49,18 +78,20 @@ class Progress:
         if verdict == "skipped":
             self._absence(rows[0]["reason"])
             return
+        self._judged += 1
+        self._red += verdict == "failed"
         self._clear()
         scores = [row["score"] for row in rows if row["score"] is not None]
-        worst = f"worst score {max(scores):.2g}" if scores else ""
+        worst = f", worst score {max(scores):.2g}" if scores else ""
         red = sum(row["outcome"] in RED for row in rows)
         passed = sum(row["outcome"] == "passed" for row in rows)
         edge = sum(row["outcome"] == "edge" for row in rows)
-        counts = f"checks passed: {passed}" + (f", red: {red}" if red else "")
-        counts += f", edge findings: {edge}" if edge else ""
+        counts = f"{count_of(passed, 'check')} passed" + (f", {red} red" if red else "")
+        counts += f", {count_of(edge, 'edge finding')}" if edge else ""
         style = {"failed": {"red": True, "bold": True}, "passed": {"green": True}}
         self._reporter.write(f"[{self._place:>3}/{len(self._expected)}] ")
         self._reporter.write(f"{WORDS[verdict]:<13}", **style.get(verdict, {"yellow": True}))
-        self._reporter.write_line(f" {case.id:<52} {counts}  {worst}")
+        self._reporter.write_line(f" {case.id:<48} {counts}{worst}")
 
     def _absence(self, reason: str) -> None:
         """A reason to skip is shown once, not once a case."""
@@ -72,4 +103,12 @@ class Progress:
     def _clear(self) -> None:
         if self._live:
             self._reporter.rewrite("", erase=True)
+            self._reporter.rewrite("")  # back to the line's start
             self._live = False
+
+
+def _rounded(seconds: float) -> str:
+    """A duration as roughly as it is known."""
+    if seconds < 90:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    return f"{round(seconds / 60)} min"

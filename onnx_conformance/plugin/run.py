@@ -116,12 +116,16 @@ def make_run(config: Any) -> PerfRun:
         report_json=Path(option("report_json")),
         report_html=Path(option("report_html")),
         report_md=Path(option("report_md")) if option("report_md") else None,
+        report_sarif=Path(option("report_sarif")) if option("report_sarif") else None,
+        report_codequality=Path(found) if (found := option("report_codequality")) else None,
+        history=Path(option("history")) if option("history") else None,
         save_onnx=Path(option("save_onnx")) if option("save_onnx") else None,
         repro_dir=project().outputs / "repro",
         bundles=option("bundles"),
         localize=option("localize"),
         gate=gate,
         gate_json=Path(option("gate_json")),
+        gate_html=Path(option("gate_html")),
         timing=read_timing(option, [str(name) for name in config.args]),
     )
 

@@ -23,6 +23,7 @@ SCHEMA = 2  # 1 said proved and in part in run.verdict, and feed in a check's ro
 PROVED_NOTHING = 5  # also of a run some of whose cases are incomplete
 MOST_MISSING = 8  # checks that the closing sentence names
 LONGEST_REASON = 160
+MOST_DIGITS = 1e7  # above, a score is written with an exponent
 RED = ("failed", "error")
 
 
@@ -312,7 +313,7 @@ def _plain(value: Any) -> Any:
 PROVED, IN_PART, FAILED = "passed", "incomplete", "failed"
 KNOWN, SKIPPED = "known_failure", "skipped"
 EDGE = "◇"  # beside the mark of a case with edge findings
-MARKS = {PROVED: "✓", IN_PART: "incomplete", FAILED: "✗", KNOWN: "known", SKIPPED: "–"}
+MARKS = {PROVED: "✓", IN_PART: "incomplete", FAILED: "✗", KNOWN: "known failure", SKIPPED: "–"}
 
 
 def kind_of(case: Mapping[str, Any]) -> str:
@@ -323,24 +324,36 @@ def kind_of(case: Mapping[str, Any]) -> str:
 
 
 def score_of(case: Mapping[str, Any]) -> str:
-    """``0.84 / 4``, ``16 dB``, or nothing where nothing was scored."""
+    """``16 dB``, ``0.84× ≤ 4×``, ``41× > 4×``, else ``allclose`` if all was passed, or nothing.
+
+    The unit is what the precision itself errs on the same inputs: the noise floor.
+    """
     # of a document that was read, infinity is text
-    if case["decibels"] is not None:
+    if case.get("decibels") is not None:
         return f"{float(case['decibels']):.0f} dB"
-    score = case["worst_score"]
-    return "" if score is None else f"{float(score):.2g} / {case['budget']:g}"
+    if case["worst_score"] is None or case["budget"] is None:
+        whole = case["verdict"] == "passed" and case.get("complete", True)
+        return "allclose" if whole else ""  # there was no oracle
+    score, budget = float(case["worst_score"]), float(case["budget"])
+    sign = "≤" if score <= budget else ">"
+    return f"{_times(score)}× {sign} {budget:g}×"
+
+
+def _times(score: float) -> str:
+    """Two digits: ``0.84``, ``320,000``, ``∞``."""
+    if math.isinf(score):
+        return "∞"
+    return f"{float(f'{score:.2g}'):,.0f}" if 100 <= score < MOST_DIGITS else f"{score:.2g}"
 
 
 def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:
-    """``✓`` and ``0.84 / 4``, as the matrix words it.
+    """``✓`` and ``0.84× ≤ 4×``, as the matrix words it.
 
     ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
     """
-    kind, score = kind_of(case), score_of(case)
-    if not score and kind == PROVED:
-        score = "allclose"  # there was no oracle
-    signs = [score, "~" if case.get("same_bits") is False else "", EDGE if edge_of(case) else ""]
-    return MARKS[kind], " ".join(filter(None, signs))
+    differs = "~" if case.get("same_bits") is False else ""
+    signs = [score_of(case), differs, EDGE if edge_of(case) else ""]
+    return MARKS[kind_of(case)], " ".join(filter(None, signs))
 
 
 def edge_of(case: Mapping[str, Any]) -> list[str]:

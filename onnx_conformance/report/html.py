@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import math
-import re
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from onnx_conformance.core.extras import REPORT, optional
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report import plots
 from onnx_conformance.report.columns import OPSET, rows_of
-from onnx_conformance.report.document import EDGE, edge_of
+from onnx_conformance.report.document import EDGE, edge_of, score_of
+from onnx_conformance.report.next_step import case_command, command_of
+from onnx_conformance.report.pages import clean, page
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
-TEMPLATES = Path(__file__).with_name("templates")
 Row = dict[str, Any]
 
 
@@ -45,9 +43,10 @@ MARKS = {
 VERDICTS = {"passed": "passed", "incomplete": "partial", "proved nothing": "skipped"}
 RED = ("failed", "error")
 OPEN_FAILURES = 3  # cases whose first failure is unfolded
+MOST_WHOLE = 100  # cases whose details stand in the page as they are; of more they are packed
+CHUNK = 50  # cases that are packed together
+MOST_MATRIX = 80  # rows of a matrix that is not folded
 FIRST_CHECKS = 3  # failures of a case that are listed before the fold
-CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-LINK = re.compile(r"https?://[^\s<>\"'(){}\[\]]*[^\s<>\"'(){}\[\].,;:]")
 
 
 def write(document: Row, path: Path) -> None:
@@ -61,32 +60,25 @@ def write(document: Row, path: Path) -> None:
 
 def render(document: Row) -> str:
     """The page of a results document (:mod:`onnx_conformance.report.document`)."""
-    with optional(REPORT):
-        from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        finalize=_clean,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        prose=prose,
-        count=_count,
-        score=_score,
-        used=_used,
-        seconds=_seconds,
-        size=_size,
-        shape=_shape,
-    )
-    environment.globals.update(marks=MARKS, RED=RED, first_checks=FIRST_CHECKS)
     seen = view(document)
     drawn = {
         "scores": plots.scores(_scored(seen["shown"])),
         "stages": plots.stages(document["time"]),
     }
-    return environment.get_template("report.html.j2").render({**seen, **drawn})
+    words = {"marks": MARKS, "RED": RED, "first_checks": FIRST_CHECKS, "most_matrix": MOST_MATRIX}
+    return page(
+        "report.html.j2",
+        {**seen, **drawn, **words},
+        command=command_of,
+        pack=_pack,
+        count=_count,
+        score=_score,
+        used=_used,
+        within=_within,
+        seconds=_seconds,
+        size=_size,
+        shape=_shape,
+    )
 
 
 def view(document: Row) -> Row:
@@ -95,10 +87,12 @@ def view(document: Row) -> Row:
         {
             **case,
             "verdict": _verdict(case),
+            "figure": score_of(case),
             "anchor": f"case-{place}",
             "counts": _counts(case["checks"]),
             "edge_findings": edge_of(case),
             "missing": case.get("missing", {}),
+            "again": case_command(case, document["run"].get("models_from") or ()),
         }
         for place, case in enumerate(document["cases"])
     ]
@@ -112,6 +106,9 @@ def view(document: Row) -> Row:
     shown = [case for case in cases if not any(_unreached(case, name) for name in hidden)]
     verdicts = Counter(case["verdict"] for case in shown)
     verdict, headline = _headline(document["run"]["verdict"], verdicts)
+    packed = len(shown) > MOST_WHOLE
+    for place, case in enumerate(shown):
+        case["packed"] = f"{place // CHUNK}:{place % CHUNK}"
     return {
         **document,
         "verdict": verdict,
@@ -125,6 +122,8 @@ def view(document: Row) -> Row:
         "models": _grouped(shown),
         "worker_seconds": sum((document["time"].get("engine") or {}).values()),
         "most_rows": plots.MOST_ROWS,
+        "packed": packed,
+        "chunks": [shown[at : at + CHUNK] for at in range(0, len(shown), CHUNK)] if packed else [],
     }
 
 
@@ -203,8 +202,7 @@ def _worded(case: Row, check: Row) -> Row:
             found[label] = found[label] or rest
         else:
             kept.append(line)
-    if found["reproduce"] is None and check.get("nodeid"):
-        found["reproduce"] = shlex.join(["pytest", check["nodeid"]])
+    found["reproduce"] = found["reproduce"] or command_of(check) or None
     return {**found, "headline": headline, "body": dedent("\n".join(kept)).strip()}
 
 
@@ -277,33 +275,13 @@ def _note(notes: dict[tuple[str, str], Row], key: tuple[str, str], case: Mapping
     return int(note["number"])
 
 
+def _pack(bodies: list[str]) -> str:
+    """HTML texts for the page's script: JSON, gzip, base64."""
+    text = json.dumps([str(body) for body in bodies]).encode()
+    return base64.b64encode(gzip.compress(text, mtime=0)).decode()
+
+
 # -- words and numbers -------------------------------------------------------------------------
-
-
-def clean(text: str) -> str:
-    """The text without terminal colours and other characters that no page shows."""
-    return CONTROLS.sub("", text)
-
-
-def _clean(value: Any) -> Any:
-    """Of everything that the template prints: an absent value is nothing, text is clean."""
-    from markupsafe import Markup
-
-    if value is None:
-        return ""
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def prose(text: str | None) -> Markup:
-    """Escaped text whose web addresses are links."""
-    from markupsafe import Markup, escape
-
-    parts, end, plain = [], 0, clean(text or "")
-    for found in LINK.finditer(plain):
-        parts += [escape(plain[end : found.start()])]
-        parts += [Markup('<a href="{0}" rel="noreferrer">{0}</a>').format(found[0])]
-        end = found.end()
-    return Markup("").join([*parts, escape(plain[end:])])
 
 
 def number(value: Any) -> float | None:
@@ -332,6 +310,12 @@ def _used(score: Any, budget: Any) -> int | None:
     if found is None or not allowed:
         return None
     return 100 if math.isnan(found) else round(100 * min(1.0, max(0.0, found / allowed)))
+
+
+def _within(score: Any, budget: Any) -> bool:
+    """Whether a score is allowed; NaN never is."""
+    found, allowed = number(score), number(budget)
+    return found is not None and allowed is not None and found <= allowed
 
 
 def _seconds(value: Any) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.report import html
-from onnx_conformance.report.document import EDGE
+from onnx_conformance.report.document import EDGE, score_of
+from onnx_conformance.report.pages import LINK, clean
 
 Row = dict[str, Any]
 MOST_RED = 50
@@ -88,7 +89,7 @@ def _matrix(matrix: Row) -> list[str]:
     headings = [*map(prose, matrix["columns"]), *map(prose, matrix["headings"])]
     folded = [row for row in matrix["rows"] if _all_passed(row)]
     open_rows = [row for row in matrix["rows"] if not _all_passed(row)]
-    sections = ["### Verdict and worst score / budget"]
+    sections = ["### Verdict, worst score and what is allowed"]
     if open_rows:
         sections += _rows(headings, open_rows)
     if folded:
@@ -117,12 +118,8 @@ def _cell(cell: Row | None) -> str:
     case = cell["case"]
     look = html.MARKS[case["verdict"]]
     word = look.symbol if case["verdict"] == "passed" else f"{look.symbol} {look.word}"
-    score, budget = html.number(case["worst_score"]), html.number(case["budget"])
-    figure = "" if score is None or budget is None else f" {score:.2g} / {budget:g}"
-    decibels = html.number(case.get("decibels"))
-    figure = figure if decibels is None else f" {decibels:.0f} dB"
-    edge = f" {EDGE}" if case["edge_findings"] else ""
-    return prose(word + figure.replace("inf", "∞") + edge)
+    edge = EDGE if case["edge_findings"] else ""
+    return prose(" ".join(filter(None, (word, score_of(case), edge))))
 
 
 def _notes(heading: str, outcome: str, notes: list[Row]) -> list[str]:
@@ -190,7 +187,7 @@ def prose(text: Any, *, most: int | None = None) -> str:
     if most is not None and len(plain) > most:
         plain = plain[: most - 1].rstrip() + "…"
     parts, end = [], 0
-    for found in html.LINK.finditer(plain):
+    for found in LINK.finditer(plain):
         parts += [_escape(plain[end : found.start()]), f"<{found[0].replace('|', '%7C')}>"]
         end = found.end()
     return "".join([*parts, _escape(plain[end:])])
@@ -203,7 +200,7 @@ def code(text: Any) -> str:
 
 
 def _line(text: Any) -> str:
-    return " ".join(html.clean("" if text is None else str(text)).split())
+    return " ".join(clean("" if text is None else str(text)).split())
 
 
 def _escape(text: str) -> str:

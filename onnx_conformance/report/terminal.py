@@ -1,19 +1,24 @@
-"""The terminal: the matrix, the totals and the table of time by stage."""
+"""The terminal: the matrix, what it leaves out, and the time by stage."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from onnx_conformance.diagnose.messages import place_of
-from onnx_conformance.report.columns import rows_of
-from onnx_conformance.report.document import EDGE, cell_of, edge_of, proved
+from onnx_conformance.core.text import count_of
+from onnx_conformance.diagnose.messages import NOT_HERE, place_of
+from onnx_conformance.report.columns import MODEL, Case, rows_of
+from onnx_conformance.report.document import EDGE, cell_of, edge_of, proved, score_of
 
+Row = dict[str, Any]
+WIDTH = 100  # columns that the matrix may take
 MOST_ROWS = 80
 STYLES = {"passed": "green", "failed": "bold red", "known_failure": "yellow", "skipped": "dim"}
 
@@ -26,54 +31,102 @@ def render(table: Table, *, width: int, color: bool) -> str:
     return file.getvalue()
 
 
-def matrix(document: dict[str, Any]) -> Table:
-    """One row a model and route, one column an opset and provider that was judged.
+def matrix(document: Row) -> Table:
+    """One row a model, route and opset, one column a provider that was judged.
 
-    Of very many cases, only those that did not pass every check; the page has them all.
+    Export options that passed share a row. Of very many cases, only those are shown that did not
+    pass every check; where the columns need more than 100 characters, every case has its own row.
     """
     judged = [case for case in document["cases"] if case["verdict"] != "skipped"]
-    title = "verdict and worst score / budget"
-    if len(judged) > MOST_ROWS:
-        left = [case for case in judged if not proved(case)]
-        title += f" ({len(judged) - len(left)} cases that passed are not shown)"
-        judged = left
-    models = list(dict.fromkeys(case["model"] for case in judged))
-    judged.sort(key=lambda case: models.index(case["model"]))  # export options beside their model
+    options = [case for case in judged if case.get("option") and proved(case)]
+    shown = [case for case in judged if case not in options]
+    title = "verdict, and worst score ≤ what is allowed"
+    if len(shown) > MOST_ROWS:
+        left = [case for case in shown if not proved(case)]
+        title += f" ({len(shown) - len(left)} cases that passed are not shown)"
+        shown = left
     providers = list(dict.fromkeys(place_of(case) for case in judged))
-    headings, rows = rows_of(judged)
-    table = Table(title=title, title_justify="left")
-    for heading in (*headings, *providers):
+    models = list(dict.fromkeys(case["model"] for case in judged))
+    shown.sort(key=lambda case: models.index(case["model"]))  # export options beside their model
+    headings, rows = rows_of(shown)
+    table = _table(title, [*headings, *providers], _wide(rows, options, len(headings), providers))
+    if Console(width=1000).measure(table).maximum <= WIDTH:
+        return table
+    return _table(title, [*headings, "provider", "verdict"], _long(rows))
+
+
+def _table(title: str, headings: Sequence[str], rows: list[list[str]]) -> Table:
+    """A table in which each model is named once."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
         table.add_column(heading, no_wrap=True)
-    previous = None
-    for (model, *texts), cases in rows:
-        if previous not in (None, model):
-            table.add_section()
-        cells = {place_of(case): _cell(case) for case in cases}
-        shown = [model if previous != model else "", *texts]
-        table.add_row(*map(escape, shown), *(cells.get(name, "") for name in providers))
-        previous = model
+    before = None
+    for model, *texts in rows:
+        table.add_row(model if model != before else "", *texts)
+        before = model
     return table
 
 
-def _cell(case: Mapping[str, Any]) -> str:
+def _wide(
+    rows: list[tuple[list[str], list[Case]]], options: list[Row], width: int, places: list[str]
+) -> list[list[str]]:
+    """A column a provider; the export options of a model that passed are counted in its last row.
+
+    Args:
+        width: columns before the providers.
+    """
+    passed: dict[str, Counter[str]] = {}
+    for case in options:
+        passed.setdefault(MODEL.text(case), Counter())[place_of(case)] += 1
+    found: dict[str, list[list[str]]] = {}
+    for texts, cases in rows:
+        cells = {place_of(case): _cell(case) for case in cases}
+        row = [*map(escape, texts), *(cells.get(place, "") for place in places)]
+        found.setdefault(texts[0], []).append(row)
+    for model, counts in passed.items():
+        told = [f"[green]✓[/] {counts[place]} passed" if counts[place] else "" for place in places]
+        row = [escape(model), "export options", *[""] * (width - 2), *told]
+        found.setdefault(model, []).append(row)
+    return [row for model in found.values() for row in model]
+
+
+def _long(rows: list[tuple[list[str], list[Case]]]) -> list[list[str]]:
+    """A row a case."""
+    return [
+        [*map(escape, texts), place_of(case), _cell(case)]
+        for texts, cases in rows
+        for case in cases
+    ]
+
+
+def legend(document: Row) -> list[str]:
+    """What the figures of the matrix mean."""
+    scored = [case for case in document["cases"] if "×" in score_of(case)]
+    if not scored:
+        return []
+    case = next((case for case in scored if proved(case)), scored[0])
+    score, _, allowed = score_of(case).replace("×", "").split()
+    return [
+        f"{score_of(case)}: the worst error is {score} times what {case['precision']} itself errs "
+        f"on that model and inputs; {allowed} times is allowed"
+    ]
+
+
+def _cell(case: Case) -> str:
     mark, score = cell_of(case)
     return f"[{STYLES[case['verdict']]}]{mark}[/] {score}".rstrip()
 
 
-def stages(time: dict[str, Any]) -> Table:
-    """Worker seconds by stage, and how long the judge stood waiting for each."""
+def stages(time: Row) -> list[str]:
+    """The seconds of the run, and of the workers by stage, in one line."""
+    busy = [f"{stage} {seconds:.1f}" for stage, seconds in time["engine"].items() if seconds > 0.05]
     several = time.get("processes", 1)
-    summed = f", in {several} processes" if several > 1 else ""
-    table = Table(title=f"time by stage (s{summed})", title_justify="left")
-    table.add_column("stage")
-    for heading in ("workers busy", "judge waited"):
-        table.add_column(heading, justify="right")
-    for stage, seconds in time["engine"].items():
-        table.add_row(stage, f"{seconds:.1f}", f"{time['waited'][stage]:.1f}")
+    summed = f" in {several} processes" if several > 1 else ""
     share = 100.0 * time["rest"] / max(time["rest"] + sum(time["waited"].values()), 1e-9)
-    table.add_row("rest", "", f"{time['rest']:.1f} ({share:.0f} %)")
-    table.add_row("wall", "", f"{time['wall']:.1f}")
-    return table
+    return [
+        f"time: {time['wall']:.1f} s; seconds of workers, several at once{summed}: "
+        f"{', '.join(busy) or 'none'}; judging {time['rest']:.1f} ({share:.0f} %)"
+    ]
 
 
 def bases(document: dict[str, Any]) -> list[str]:
@@ -86,14 +139,26 @@ def bases(document: dict[str, Any]) -> list[str]:
     return list(lines)
 
 
-def absences(document: dict[str, Any]) -> list[str]:
-    """Why cases were skipped, each reason once with a count."""
+def absences(document: Row) -> list[str]:
+    """Why cases were not run: absent providers in one line, every other reason once."""
     counts: dict[str, int] = {}
+    providers: dict[str, int] = {}
+    probes = document["environment"].get("providers", {})
+    judged = document["totals"]["judged"]  # where nothing was, the whole reasons are wanted
+    absent = [name for name, probe in probes.items() if judged and not probe["usable"]]
     for case in document["cases"]:
         if case["verdict"] == "skipped":
             reason = next((row["reason"] for row in case["checks"] if row["reason"]), "no reason")
-            counts[reason] = counts.get(reason, 0) + 1
-    return [f"cases skipped: {count} ({reason})" for reason, count in counts.items()]
+            name = case["provider"]
+            if name in absent and reason.startswith(f"{name}: "):
+                providers[name] = providers.get(name, 0) + 1
+            else:
+                counts[reason] = counts.get(reason, 0) + 1
+    lines = [f"not run: {count_of(count, 'case')}: {reason}" for reason, count in counts.items()]
+    if providers:
+        told = ", ".join(f"{name} ({count_of(n, 'case')})" for name, n in providers.items())
+        lines.append(f"not run: {told}: {NOT_HERE}")
+    return lines
 
 
 def surveyed(document: dict[str, Any]) -> list[str]:

@@ -32,6 +32,9 @@ class Run:
     report_json: Path
     report_html: Path
     report_md: Path | None
+    report_sarif: Path | None
+    report_codequality: Path | None
+    history: Path | None
     save_onnx: Path | None
     repro_dir: Path
     bundles: int

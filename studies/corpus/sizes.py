@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import onnx
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft, Mutant
 from studies.corpus.editing import MODERN, is_float, sliced
-from studies.corpus.patches import Build, Patch, detour, detour_site, give, names_of
+from studies.corpus.patches import Build, Patch, detour, detour_site, give, names_of, replace_site
 
 FAMILY = "sizes"
+SATURATING = ("Tanh", "Sigmoid", "Softmax", "LSTM", "GRU")  # among which large values are alike
+LENGTH, SMALL = 32, 4096  # of a free axis about; elements of a small sample
 LOWEST = -(2**63)
 END = 2**62
 Test = Callable[[Patch, str], str]  # wires a truth value from one size, a vector of one int64
@@ -58,10 +61,28 @@ class Axis:
 
 
 def _axes(draft: Draft) -> Iterator[Axis]:
-    for value in draft.inputs:
-        for place, dim in enumerate(value.type.tensor_type.shape.dim):
-            if place and dim.HasField("dim_param"):
-                yield Axis(value.name, place)
+    """Each that has a name of its own; a size of another one's, such as past+1, has none."""
+    dims = {value.name: value.type.tensor_type.shape.dim for value in draft.inputs}
+    known = {sizes[0].dim_param for sizes in dims.values() if len(sizes)}  # the batch
+    for name, sizes in dims.items():
+        for place, dim in enumerate(sizes):
+            if place and dim.dim_param.isidentifier() and dim.dim_param not in known:
+                known.add(dim.dim_param)
+                yield Axis(name, place)
+
+
+def _is_small(draft: Draft) -> bool:
+    """Whether a sample is: large ones are not fed such batches (docs/numerics.md, limits)."""
+    dims = draft.inputs[0].type.tensor_type.shape.dim[1:]
+    return int(np.prod([dim.dim_value or LENGTH for dim in dims])) <= SMALL
+
+
+def _has_free_batch(draft: Draft) -> bool:
+    return any(
+        len(value.type.tensor_type.shape.dim)
+        and value.type.tensor_type.shape.dim[0].HasField("dim_param")
+        for value in draft.inputs[:1]
+    )
 
 
 def _size(patch: Patch, axis: Axis) -> str:
@@ -96,6 +117,8 @@ def _at(draft: Draft, test: Test, wrong: Build, *, batch: bool = False) -> Itera
     A file does not say of which range an axis is; that of two axes is another.
     """
     if draft.opset < MODERN:
+        return
+    if batch and not _has_free_batch(draft):
         return
     axes = [Axis(draft.inputs[0].name, 0)] if batch else list(_axes(draft))
     for axis in axes if len(axes) == 1 else ():
@@ -179,6 +202,11 @@ def wrong_where_first_axis_is_longer(draft: Draft) -> Iterator[Site]:
     yield from _of_two_axes(draft, "Greater")
 
 
+@fault(FAMILY, story="equal lengths are broadcast along the wrong one: right where they differ")
+def wrong_where_two_axes_are_equal(draft: Draft) -> Iterator[Site]:
+    yield from _of_two_axes(draft, "Equal")
+
+
 @fault(FAMILY, story="width is taken for height: right on square and on upright images")
 def wrong_where_second_axis_is_longer(draft: Draft) -> Iterator[Site]:
     yield from _of_two_axes(draft, "Less")
@@ -215,6 +243,33 @@ def last_of_an_odd_batch_lost(draft: Draft) -> Iterator[Site]:
     yield from _at(draft, _divisible(2, 1, above=4), _last_zeroed, batch=True)
 
 
+@fault(FAMILY, story="batches of 16, which the kernel was tuned for, are computed by another path")
+def wrong_at_batch_16(draft: Draft) -> Iterator[Site]:
+    if _is_small(draft):
+        yield from _at(draft, _equals(16), _leaking, batch=True)
+
+
+@fault(FAMILY, story="batches of a warp, 32, are computed by another path")
+def reversed_at_batch_32(draft: Draft) -> Iterator[Site]:
+    if _is_small(draft):
+        yield from _at(draft, _equals(32), _flipped(0), batch=True)
+
+
+@fault(FAMILY, story="an index of batch and place together is too short for long batches")
+def leaks_in_batches_of_long_samples(draft: Draft) -> Iterator[Site]:
+    axes = list(_axes(draft))
+    if len(axes) != 1 or draft.opset < MODERN:
+        return
+
+    def build(patch: Patch, value: str) -> str:
+        long = _between(50, 64)(patch, _size(patch, axes[0]))
+        several = _between(3, 10**6)(patch, _size(patch, Axis(axes[0].source, 0)))
+        return patch.add("Where", patch.add("And", long, several), _leaking(patch, value), value)
+
+    for value in _ends(draft):
+        yield detour_site(value, build)
+
+
 # -- bands of values -----------------------------------------------------------------------------
 
 
@@ -245,7 +300,45 @@ def faint_values_flushed(draft: Draft) -> Iterator[Site]:
 
 @fault(FAMILY, story="a table of an activation ends at 37 and is clamped there", values=True)
 def band_of_large_values_clamped(draft: Draft) -> Iterator[Site]:
-    yield from _of_inputs(draft, _band(37.0, 45.0, _scaled(0.99)))
+    if not draft.nodes(*SATURATING):
+        yield from _of_inputs(draft, _band(37.0, 45.0, _scaled(0.99)))
+
+
+@fault(FAMILY, story="a table of an activation ends at 550 and is clamped there", values=True)
+def band_of_hundreds_clamped(draft: Draft) -> Iterator[Site]:
+    if not draft.nodes(*SATURATING):
+        yield from _of_inputs(draft, _band(550.0, 2000.0, _scaled(0.95)))
+
+
+@fault(FAMILY, story="round() for half-to-even: halves go up", values=True)
+def halves_rounded_up(draft: Draft) -> Iterator[Site]:
+    def build(patch: Patch, value: str) -> str:
+        return patch.add("Floor", patch.add("Add", value, patch.constant(0.5)))
+
+    for node in draft.nodes("Round"):
+        if is_float(draft, node.output[0]) and draft.producer(node.input[0]) is None:
+            yield replace_site(node.name, build)
+
+
+@fault(FAMILY, story="numbers beside masked ones of -1e9 are a thousandth off", values=True)
+def ordinary_values_slightly_off(draft: Draft) -> Iterator[Site]:
+    for value in _ends(draft):
+        yield detour_site(value, _band(-1e6, 1e6, _scaled(1.001)))
+
+
+@fault(FAMILY, story="one id of a table is taken for its neighbour", values=True)
+def one_id_for_its_neighbour(draft: Draft) -> Iterator[Site]:
+    def build(patch: Patch, value: str) -> str:
+        number, other = (patch.constant(np.array(one), np.int64) for one in (137, 136))
+        return patch.add("Where", patch.add("Equal", value, number), other, value)
+
+    for node in draft.nodes("Gather"):
+        if node.input[1] in [value.name for value in draft.inputs] and _is_table(draft, node):
+            yield detour_site(node.input[1], build)
+
+
+def _is_table(draft: Draft, node: onnx.NodeProto) -> bool:
+    return draft.is_constant(node.input[0]) and len(draft.array(node.input[0])) > 137
 
 
 @fault(FAMILY, story="a rare branch: two large neighbours together", values=True)

@@ -17,7 +17,8 @@ from rich.table import Table
 
 from onnx_conformance.core.errors import ConformanceError
 from studies.detection import tables
-from studies.detection.document import make_document
+from studies.detection.bases import FAMILIES_OF_SMALL, SMALL
+from studies.detection.document import figures, make_document
 from studies.detection.judging import ROOT
 from studies.detection.markdown import page
 from studies.detection.rules import NoiseFloor, load_yardstick
@@ -26,18 +27,20 @@ from studies.detection.tables import TextTable
 
 STATE = ROOT / ".conformance"
 DOCUMENTED = ROOT / "docs" / "detection.md"
+FIGURES = ROOT / "docs" / "figures" / "detection.json"
 
 
 def main() -> int:
     """Exit status: 0 the bars are met, 1 they are not, 2 bad input."""
     options = _parse()
+    small = options.small
     choice = Choice(
-        models=tuple(options.models or ()),
-        families=tuple(options.families or ()),
+        models=tuple(options.models or (SMALL if small else ())),
+        families=tuple(options.families or (FAMILIES_OF_SMALL if small else ())),
         faults=tuple(options.faults or ()),
         routes=tuple(options.routes or ()),
         places=options.places,
-        rules=not options.no_rules,
+        rules=not (options.no_rules or small),
         jobs=options.jobs,
     )
     console, noise_floor, started = Console(), load_yardstick(), time.monotonic()
@@ -55,7 +58,10 @@ def main() -> int:
         seconds=time.monotonic() - started,
     )
     markdown = options.markdown or (DOCUMENTED if choice.full else STATE / "detection.md")
-    for path, text in ((options.json, json.dumps(document, indent=1)), (markdown, page(document))):
+    written = {options.json: json.dumps(document, indent=1), markdown: page(document)}
+    if markdown == DOCUMENTED:
+        written[FIGURES] = json.dumps(figures(document), indent=1) + "\n"
+    for path, text in written.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     _print(document, console)
@@ -83,6 +89,11 @@ def _parse() -> argparse.Namespace:
         default=0,
         metavar="N",
         help="of a model for each fault (default: rules.yaml)",
+    )
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="small models of sizes, state and boxes, and the families of faults that need them",
     )
     parser.add_argument("--no-rules", action="store_true", help="leave other tools' rules out")
     parser.add_argument("--jobs", type=int, default=2, help="models judged at the same time")

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnx_conformance.catalog.exporters import EXPORTERS
-from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.core.store import Store
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.selection import Selection, select_cases
+from onnx_conformance.session.user_models import adopt
 from onnx_conformance.session.worker_queue import Clock
 
 CLEAN = "clean.onnx"
+SMALL_MODELS = Path(__file__).parents[1] / "small_models.py"
+SMALL = ("tokens", "maps", "labels", "scores", "masked", "pairs", "voice", "step", "three", "boxes")
+FAMILIES_OF_SMALL = ("sizes", "slots and state", "harmless: slots and state")
+
+
+def adopt_small_models(names: Iterable[str]) -> None:
+    """Register those of the names that :data:`SMALL_MODELS` has."""
+    small = [name for name in names if name in SMALL and name not in MODELS]
+    if small:
+        adopt([str(SMALL_MODELS)], small)
 
 
 @dataclass(frozen=True)

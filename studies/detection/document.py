@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onnx_conformance.session.cache_keys import environment
-from studies.detection.bases import takes_images
+from studies.detection.bases import SMALL, takes_images
 from studies.detection.rules import NoiseFloor, Rule
 from studies.detection.running import Judged
 
@@ -27,7 +27,11 @@ def make_document(
         "command": command,
         "seconds": round(seconds, 1),
         "environment": environment(),
-        "bars": {"found": noise_floor.found, "alarms": noise_floor.alarms},
+        "bars": {
+            "found": noise_floor.found,
+            "families": noise_floor.found_of_families,
+            "alarms": noise_floor.alarms,
+        },
         "overall": tally(rows),
         "models": {one.model: _model(one) for one in judged},
         "families": _by(rows, lambda row: row["family"] or None),
@@ -68,14 +72,51 @@ def tally(rows: Iterable[Row]) -> dict[str, int]:
     }
 
 
+def figures(document: dict[str, Any]) -> dict[str, Any]:
+    """What README and its picture say of the measurement: ``docs/figures/detection.json``."""
+    overall = document["overall"]
+    kinds = {row["fault"] for row in document["rows"] if row["verdict"] == "wrong"}
+    suite = {**overall, "name": "this suite", "told": overall["found"]}
+    return {
+        "schema": SCHEMA,
+        "date": document["date"],
+        "command": document["command"],
+        "kinds": len(kinds),
+        **{key: overall[key] for key in ("wrong", "found", "clean", "harmless")},
+        "rules": [
+            {
+                "name": rule["name"],
+                "clean_alarms": rule["clean_alarms"],
+                "harmless_alarms": rule["harmless_alarms"],
+                "failed": round(100 * rule["found"] / overall["wrong"], 1),
+                "told_apart": round(100 * rule["told"] / overall["wrong"], 1),
+            }
+            for rule in (suite, *document["rules"])
+        ],
+    }
+
+
 def shortfalls(document: dict[str, Any]) -> list[str]:
     """What keeps the measurement below its bars, one sentence each; empty if nothing does."""
     bars, told = document["bars"], []
     sides = {name: facts for name, facts in document["models"].items() if facts["images"]}
-    for name, numbers in {**sides, "all models": document["overall"]}.items():
-        if numbers["found"] < bars["found"] * numbers["wrong"]:
-            share = percent(numbers["found"], numbers["wrong"])
-            told.append(f"{name}: {share} of the wrong conversions found, {bars['found']:.0%} due")
+    own = {
+        family: (document["families"][family], share)
+        for family, share in bars["families"].items()
+        if family in document["families"]
+    }
+    due = [
+        (name, _without(numbers, document["cells"].get(name, {}), own), bars["found"])
+        for name, numbers in sides.items()
+    ]
+    due.append(
+        ("all models", _without(document["overall"], document["families"], own), bars["found"])
+    )
+    due += [(f"family '{family}'", *pair) for family, pair in own.items()]
+    for name, numbers, share in due:
+        if numbers["found"] < share * numbers["wrong"]:
+            found = percent(numbers["found"], numbers["wrong"])
+            told.append(f"{name}: {found} of the wrong conversions found, {share:.0%} due")
     overall = document["overall"]
     for kind in ("clean", "harmless"):
         if overall[f"{kind}_alarms"] > bars["alarms"]:
@@ -89,6 +130,14 @@ def shortfalls(document: dict[str, Any]) -> list[str]:
     return told
 
 
+def _without(
+    numbers: dict[str, int], families: dict[str, dict[str, int]], left_out: Iterable[str]
+) -> dict[str, int]:
+    """The numbers of wrong and found without those of some families."""
+    parts = [families[family] for family in left_out if family in families]
+    return {key: numbers[key] - sum(part[key] for part in parts) for key in ("wrong", "found")}
+
+
 def percent(part: int, whole: int) -> str:
     """A share that never rounds up to all: 99.96 % reads 99.9 %."""
     return f"{int(1000 * part / whole) / 10:.1f} %" if whole else "–"
@@ -97,7 +146,7 @@ def percent(part: int, whole: int) -> str:
 def _model(one: Judged) -> dict[str, Any]:
     return {
         **tally(one.rows),
-        "images": takes_images(one.model),
+        "images": takes_images(one.model) and one.model not in SMALL,
         "bases": [base.name for base in one.bases.found],
         "absent": one.bases.absent,
         "defects": one.defects,

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from studies.detection.bases import SMALL, SMALL_MODELS
+
 ROOT = Path(__file__).resolve().parents[2]
 RED = ("failed", "error")
 LOOK = 0.5  # seconds between two looks at how far it is
@@ -67,6 +69,7 @@ def run_suite(
     results, log = work / "results.json", work / "output.txt"
     command = [sys.executable, "-m", "pytest", "tests", "--ignore=tests/meta"]
     command += [f"--model={model}", f"--artifact={folder}", "--first-finding", "--provider=cpu"]
+    command += [f"--models-from={SMALL_MODELS}"] if model in SMALL else []
     command += ["--expect-dynamic"]  # the corpus counts a frozen axis as a fault
     command += [f"--report-json={results}", f"--report-html={work / 'report.html'}"]
     command += [f"--cache-dir={cache_dir}", "--bundles=0", "--no-localize"]

@@ -50,6 +50,7 @@ class NoiseFloor:
     """Everything that ``rules.yaml`` holds."""
 
     found: float
+    found_of_families: dict[str, float]
     alarms: int
     places: dict[str, int]
     rules: tuple[Rule, ...]
@@ -69,10 +70,13 @@ def load_yardstick(path: Path = RULES_FILE) -> NoiseFloor:
         UsageError: an entry is missing or wrong; names the line and the key.
     """
     top = read_yaml(path).keys(("bars", "places", "rules", "suspects"))
-    bars = top["bars"].keys(("found", "alarms"))
+    bars = top["bars"].keys(("found", "families", "alarms"))
     suspects = top["suspects"].keys(("noise", "nan", "input_sets"))
     return NoiseFloor(
         found=bars["found"].number(0.0, 1.0),
+        found_of_families={
+            name: node.number(0.0, 1.0) for name, node in bars["families"].mapping().items()
+        },
         alarms=bars["alarms"].whole(0, MOST),
         places={name: node.whole(0, MOST) for name, node in top["places"].mapping().items()},
         rules=tuple(_rule(entry) for entry in top["rules"].entries("a rule")),

@@ -17,7 +17,7 @@ from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.subject import NativeWeights
 from studies.corpus import FAULTS, Fault
 from studies.corpus.making import load_corpus
-from studies.detection.bases import Bases, find_bases, open_workbench
+from studies.detection.bases import Bases, adopt_small_models, find_bases, open_workbench
 from studies.detection.judging import SuiteRun, Verdict, run_suite
 from studies.detection.mutants import Trial, make_trials
 from studies.detection.peers import Runtime, found_by, native_answers
@@ -124,6 +124,7 @@ class Measurement:
     def run(self) -> list[Judged]:
         """All models, those that cost most first; given back in the order they were chosen in."""
         models = list(self._choice.models or MODELS)
+        adopt_small_models(models)
         prepared = sorted(self._prepare_all(models), key=lambda one: -one.cost)
         with ThreadPoolExecutor(self._choice.jobs) as pool:
             done = {judged.model: judged for judged in pool.map(self._judge, prepared)}

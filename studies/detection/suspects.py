@@ -12,6 +12,7 @@ from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.errors import WorkerError
 from onnx_conformance.inputs.families import materialise, non_finite
 from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.sample_arrays import native_layout
 from studies.detection.peers import Runtime
 from studies.detection.rules import NoiseFloor
 
@@ -33,7 +34,8 @@ def is_suspect(
 def _input_sets(model: str, noise_floor: NoiseFloor) -> list[Inputs]:
     spec = resolve_model(model)
     input_sets = [materialise(recipe, spec) for recipe in noise_floor.suspect_recipes]
-    return [*input_sets, non_finite(spec, 27).inputs] if noise_floor.nan else input_sets
+    input_sets += [non_finite(spec, 27).inputs] if noise_floor.nan else []
+    return [call for inputs in input_sets for call in native_layout(spec).calls(inputs)]
 
 
 def _structure(path: Path) -> tuple[bytes, ...]:

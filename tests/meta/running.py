@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = "CONFORMANCE_TEST_CACHE"  # the folder that conftest.py makes for a session of tests
+SCHEMA = ROOT / "onnx_conformance" / "report" / "results.schema.json"
 
 
 class SuiteRun:
@@ -23,7 +26,10 @@ class SuiteRun:
 
     @property
     def document(self) -> dict[str, Any]:
-        return json.loads(self.results.read_text())
+        """The results, which every run writes as its schema says."""
+        document: dict[str, Any] = json.loads(self.results.read_text())
+        jsonschema.validate(document, json.loads(SCHEMA.read_text()))
+        return document
 
     def outcomes(self) -> dict[str, set[str]]:
         """Check -> its outcomes over all cases."""

@@ -9,12 +9,14 @@ import pytest
 from rich.table import Table
 
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import refuse_unwritable, write_whole
 from onnx_conformance.perf.gate import gate_text
 from onnx_conformance.perf.gate.gate import BASELINE, CANDIDATE, Gate, Gated
 from onnx_conformance.perf.gate.gate_text import as_data, ratio_text
 from onnx_conformance.perf.gate.rules import MetricVerdict
 from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.report import history
 from onnx_conformance.report.terminal import render
 from onnx_conformance.session.cache_keys import environment
 
@@ -42,6 +44,7 @@ class GateReport:
         self._run = run
         self._path = run.gate_json
         self._nothing = False
+        self._page = "no page"
 
     @property
     def results(self) -> list[Gated]:
@@ -53,10 +56,13 @@ class GateReport:
         if session.config.option.collectonly:
             return
         try:
-            for path, option in ((self._path, OPTION), (self._run.report_md, "--report-md")):
-                if path is not None:
-                    refuse_unwritable(path, option)
-                    path.unlink(missing_ok=True)
+            paths = {OPTION: self._path, "--gate-html": self._run.gate_html}
+            paths |= {"--report-md": self._run.report_md} if self._run.report_md else {}
+            for option, path in paths.items():
+                refuse_unwritable(path, option)
+                path.unlink(missing_ok=True)
+            if self._run.history is not None:
+                history.refuse_unusable(self._run.history)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from error
 
@@ -81,6 +87,14 @@ class GateReport:
             "left_out": self._left_out(),
         }
         write_whole(self._path, json.dumps(document, indent=1).encode(), OPTION)
+        try:
+            pages = page_module("onnx_conformance.perf.gate.gate_page")
+            pages.write(document, self._run.gate_html)
+            self._page = f"page: {self._run.gate_html}"
+        except CapabilityMissing as missing:
+            self._page = f"no page: {missing}"
+        if self._run.history is not None:
+            history.keep_gate(document, self._run.history)
         if self._run.report_md is not None:
             reasons = self._reasons().values()
             text = gate_text.render(self._sentence(), self.results, reasons)
@@ -114,7 +128,7 @@ class GateReport:
             )
         bad = self._nothing or self._red()
         terminalreporter.write_line(self._sentence(), bold=True, red=bad, green=not bad)
-        terminalreporter.write_line(f"data: {self._path}")
+        terminalreporter.write_line(f"{self._page}   data: {self._path}")
 
     def _reasons(self) -> dict[str, str]:
         return {

@@ -6,14 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
-
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.perf.latency import latency_plots
 from onnx_conformance.perf.latency.latency_document import reasons, verdict_on
 from onnx_conformance.perf.latency.latency_table import LEGEND, milliseconds, placement, rate, told
-from onnx_conformance.report.html import TEMPLATES, clean, prose
+from onnx_conformance.report.pages import page
 
 OPTION = "--latency-html"
 
@@ -29,22 +26,15 @@ def write(document: dict[str, Any], path: Path) -> None:
 
 def render(document: dict[str, Any]) -> str:
     """The page of a document (:mod:`onnx_conformance.perf.latency.latency_document`)."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
+    return page(
+        "latency.html.j2",
+        view(document),
         milliseconds=milliseconds,
         placement=placement,
-        prose=prose,
         rate=rate,
         told=told,
         verdict_on=verdict_on,
     )
-    return environment.get_template("latency.html.j2").render(view(document))
 
 
 def view(document: dict[str, Any]) -> dict[str, Any]:
@@ -88,9 +78,3 @@ def _headline(document: dict[str, Any]) -> tuple[str, str]:
 
 def _first(rows: list[dict[str, Any]], place: int) -> bool:
     return place == 0 or rows[place - 1]["group"] != rows[place]["group"]
-
-
-def _finalize(value: Any) -> Any:
-    if value is None:
-        return ""
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from onnx_conformance.perf.variants.choice import PLAIN, Variant, answer, front, slower
-from onnx_conformance.report.html import TEMPLATES, prose
+from onnx_conformance.report.pages import page
 from onnx_conformance.report.plots import ACCENT, INK, SOFT, WIDTH, look, svg
 
 if TYPE_CHECKING:
@@ -26,22 +25,18 @@ LEAST = 0.01  # noise floors: what is more exact is drawn there
 
 def render(document: dict[str, Any], variants: Sequence[Variant]) -> str:
     """The page, self-contained."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(prose=prose)
     batches = document["batches"]
-    return environment.get_template("variants.html.j2").render(
-        document,
-        variants=variants,
-        plain=PLAIN,
-        decided=any(one.decides for one in variants),
-        slower=slower,
-        answers=[answer(variants, batch) for batch in batches],
-        fronts={batch: {one.name for one in front(variants, batch)} for batch in batches},
-        plots={batch: speed_by_error(variants, batch, f"p{batch}") for batch in batches},
-        red=any(one.verdict in ("failed", "error") for one in variants),
-    )
+    shown = {
+        "variants": variants,
+        "plain": PLAIN,
+        "decided": any(one.decides for one in variants),
+        "slower": slower,
+        "answers": [answer(variants, batch) for batch in batches],
+        "fronts": {batch: {one.name for one in front(variants, batch)} for batch in batches},
+        "plots": {batch: speed_by_error(variants, batch, f"p{batch}") for batch in batches},
+        "red": any(one.verdict in ("failed", "error") for one in variants),
+    }
+    return page("variants.html.j2", {**document, **shown})
 
 
 @look()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from onnx_conformance.perf.latency.latency_document import verdict_on
@@ -14,7 +13,7 @@ from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.versions.version_answer import RED, WORDS, headline, worse
 from onnx_conformance.perf.versions.version_comparison import Cell, Comparison
 from onnx_conformance.report.document import FAILED, IN_PART, PROVED
-from onnx_conformance.report.html import TEMPLATES, prose
+from onnx_conformance.report.pages import page
 from onnx_conformance.report.plots import BAD, INK, LINE, OK, ROW, SOFT, WARN, WIDTH, look, svg
 
 if TYPE_CHECKING:
@@ -29,18 +28,15 @@ LEGIBLE = 8.0  # points
 
 def render(document: Mapping[str, Any], found: Comparison) -> str:
     """The page, self-contained."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(prose=prose, milliseconds=milliseconds, told=_told, shown=_shown)
-    return environment.get_template("versions.html.j2").render(
-        document,
-        found=found,
-        classes=CLASSES,
-        headline=headline(found, document["exit_status"]),
-        look=_look(found, document["exit_status"]),
-        plots={batch: speeds(found, batch, f"p{batch}") for batch in found.batches},
-    )
+    shown = {
+        "found": found,
+        "classes": CLASSES,
+        "headline": headline(found, document["exit_status"]),
+        "look": _look(found, document["exit_status"]),
+        "plots": {batch: speeds(found, batch, f"p{batch}") for batch in found.batches},
+    }
+    context = {**document, **shown}
+    return page("versions.html.j2", context, milliseconds=milliseconds, told=_told, shown=_shown)
 
 
 def _look(found: Comparison, status: int) -> str:

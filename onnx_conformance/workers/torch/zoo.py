@@ -31,7 +31,7 @@ def torchvision_classifier(member: str, *, pretrained: bool) -> Any:
 def timm_classifier(member: str, *, pretrained: bool) -> Any:
     """timm's model ``member`` and an example of its input; with ``pretrained``, its weights."""
     try:
-        import timm  # type: ignore[import-not-found] # no package of ours
+        import timm
     except ModuleNotFoundError as error:
         raise UsageError(
             f"timm:{member} needs timm, which is not installed: pip install timm"

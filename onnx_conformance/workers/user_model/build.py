@@ -41,7 +41,8 @@ class Looked:
         axes: the sizes of symbolic axes, where the model itself was found to need others.
         notes: what a reader should know of its inputs, a line each.
         oracle: of an ONNX file, how it is computed in float64 (an ``onnx_agreement.Oracle``).
-        weights: how many numbers its weights hold; 0 where nobody knows.
+        weights: how many numbers its weights hold, without tables that are read by index; 0 where
+            nobody knows.
     """
 
     framework: str
@@ -129,7 +130,7 @@ def _look_at_torch(torch: Any, module: Any, threads: int | None) -> Looked:
         "torch", names, (least, most), (), before, run,
         lambda: _torch_digest(module) != before, float64_problem,
         lambda inputs: call_of(forward, inputs).problem,
-        weights=sum(tensor.numel() for tensor in module.state_dict().values()),
+        weights=_torch_weights(torch, module),
     )  # fmt: skip
 
 
@@ -140,6 +141,18 @@ def _as_array(tensor: Any) -> Any:
         raise UsageError(
             f"the model answers in {tensor.dtype}, which NumPy does not know; cast it to float32"
         ) from error
+
+
+def _torch_weights(torch: Any, module: Any) -> int:
+    """How many numbers a call may multiply with: of tables that ids choose from only some rows."""
+    kinds = (torch.nn.Embedding, torch.nn.EmbeddingBag)
+    tables: set[Any] = set()
+    others: set[Any] = set()
+    for part in module.modules():
+        named = part.parameters(recurse=False)
+        (tables if isinstance(part, kinds) else others).update(named)
+    held = sum(tensor.numel() for tensor in module.state_dict().values())
+    return int(held - sum(table.numel() for table in tables - others))
 
 
 def _torch_digest(module: Any) -> str:
@@ -175,8 +188,16 @@ def _look_at_keras(keras: Any, model: Any) -> Looked:
     return Looked(
         "keras", tuple(spec.name for spec in inputs), (least, most), inputs, before, run,
         lambda: bool(before) and digest() != before, lambda input_set: None,
-        weights=sum(int(np.prod(v.shape)) for v in model.weights) if model.built else 0,
+        weights=_keras_weights(keras, model) if model.built else 0,
     )  # fmt: skip
+
+
+def _keras_weights(keras: Any, model: Any) -> int:
+    """As :func:`_torch_weights`."""
+    parts = getattr(model, "layers", [])
+    tables = [part for part in parts if isinstance(part, keras.layers.Embedding)]
+    choosing = {id(weight) for table in tables for weight in table.weights}
+    return sum(int(np.prod(v.shape)) for v in model.weights if id(v) not in choosing)
 
 
 def _keras_spec(place: int, tensor: Any, count: int) -> TensorSpec:

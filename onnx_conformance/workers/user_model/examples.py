@@ -12,19 +12,16 @@ from numpy.typing import NDArray
 
 from onnx_conformance.core.domains import Choice, Domain, Integers, Real
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.plain_outputs import as_text, coded, dtype_of
+from onnx_conformance.core.plain_outputs import as_text, dtype_of
 from onnx_conformance.core.sizes import evaluate
 from onnx_conformance.core.spec import Axes, Axis, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.user_model.build import Looked
+from onnx_conformance.workers.user_model.fixed_batch import Arrays, Place, are_samples
 from onnx_conformance.workers.user_model.infer_spec import BATCH
 
-SAME = 1e-4  # of the largest element: far above float32's rounding, far below another sample
-MOST_SAMPLES = 8  # that are changed, one by one
 FURTHER = 8  # the longest difference between two axes that is read as "axis+N"
 
-Arrays = dict[str, NDArray[Any]]
-Place = tuple[str, int]  # an input and an axis of it
 Sizes = tuple[int, ...]  # of one axis, in each of the examples
 
 
@@ -192,33 +189,16 @@ def _range(
 
 
 def _are_samples(places: Sequence[Place], example: Arrays, looked: Looked) -> bool:
-    """Whether these axes hold samples.
-
-    The model takes one more, every output has them, and changing one changes that one alone.
-    """
+    """Whether the model takes one sample more on these axes, and each by itself."""
     rng, count = np.random.default_rng(0), example[places[0][0]].shape[places[0][1]] + 1
     base, other = dict(example), dict(example)
     for label, axis in places:
         shape = [count if n == axis else size for n, size in enumerate(example[label].shape)]
         base[label], other[label] = (_alike(example[label], shape, rng) for _ in range(2))
     try:
-        before = looked.run(Inputs(base))
-        for sample in range(min(count, MOST_SAMPLES)):
-            after = looked.run(Inputs({**base, **_with_sample(places, base, other, sample)}))
-            if not all(_alone(before[label], after[label], count, sample) for label in before):
-                return False
+        return are_samples(looked, base, other, places)
     except Exception:  # noqa: BLE001 - whatever a framework raises is its refusal
         return False
-    return True
-
-
-def _with_sample(places: Sequence[Place], base: Arrays, other: Arrays, sample: int) -> Arrays:
-    """The inputs with one sample of the other ones."""
-    changed = {label: base[label].copy() for label, _ in places}
-    for label, axis in places:
-        there = (slice(None),) * axis + (sample,)
-        changed[label][there] = other[label][there]
-    return changed
 
 
 def _alike(array: NDArray[Any], shape: Sequence[int], rng: np.random.Generator) -> NDArray[Any]:
@@ -228,16 +208,3 @@ def _alike(array: NDArray[Any], shape: Sequence[int], rng: np.random.Generator) 
     if array.dtype.kind == "U":
         return rng.choice(array.ravel(), shape)
     return rng.integers(array.min(), int(array.max()) + 1, shape).astype(array.dtype)
-
-
-def _alone(before: NDArray[Any], after: NDArray[Any], count: int, sample: int) -> bool:
-    """Whether two answers differ, and that in one place of an axis of ``count`` alone."""
-    if before.shape != after.shape:
-        return False
-    one, two = (np.asarray(coded(array), np.float64) for array in (before, after))
-    moved = np.abs(two - one) > SAME * float(np.abs(one).max(initial=0.0))
-    rest = [place for place in range(count) if place != sample]
-    return bool(moved.any()) and any(
-        size == count and not np.take(moved, rest, axis).any()
-        for axis, size in enumerate(before.shape)
-    )

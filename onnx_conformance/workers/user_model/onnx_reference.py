@@ -14,7 +14,7 @@ import onnx
 
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.onnx_file import inspect, load_model
+from onnx_conformance.core.onnx_file import inspect, load_model, table_elements
 from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
@@ -70,7 +70,7 @@ def look_at_file(path: Path, threads: int | None, declared: Sequence[TensorSpec]
         "onnx", labels, (len(labels), len(labels)), found.inputs, digest_of(path), run,
         lambda: False, lambda inputs: oracle([inputs]).problem or None,
         axes=found.axes, notes=found.notes, oracle=oracle,
-        weights=facts["initializers"]["elements"],
+        weights=facts["initializers"]["elements"] - table_elements(load_model(path, weights=False)),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -22,7 +23,8 @@ PROBES = (
     Recipe("normal", batch=2, extent=0.33),  # odd sizes, too
 )
 FLOATS = ("float32", "float16", "float64")
-MOST_TRIALS = 200
+MOST_TRIALS, SECONDS = 200, 10.0  # that are spent on a suggestion
+LARGEST = 4096  # of the sizes in a refusal that are tried
 
 Specs = tuple[TensorSpec, ...]
 Near = Iterator[tuple[Specs, Axes]]
@@ -37,8 +39,11 @@ def suggestion(looked: Looked, inputs: Specs, axes: Axes, words: str) -> str:
     Returns:
         ``it takes TensorSpec(…)``, what differs alone; empty if nothing near is taken.
     """
+    end = time.monotonic() + SECONDS
     for candidate, sizes in islice(_near(looked, inputs, axes, words), MOST_TRIALS):
-        if not _takes(looked, candidate, sizes):
+        if time.monotonic() > end:
+            break
+        if (candidate, sizes) == (inputs, axes) or not _takes(looked, candidate, sizes):
             continue
         changed = [str(new) for new, old in zip(candidate, inputs, strict=True) if new != old]
         if sizes != axes:
@@ -115,7 +120,7 @@ def _shapes(shape: Shape, words: str, elsewhere: Collection[Dim]) -> Iterator[Sh
         if dim in elsewhere and dim not in BATCH_NAMES and not is_expression(dim):
             others = [f"{dim}+1", f"2*{dim}"]
         elif isinstance(dim, int):
-            others = [number for number in named if number not in (0, dim)]
+            others = [number for number in named if 0 < number <= LARGEST and number != dim]
         yield from ((*shape[:axis], other, *shape[axis + 1 :]) for other in others)
     yield (*shape, 1)
     if len(shape) > 2:

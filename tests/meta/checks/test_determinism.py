@@ -125,13 +125,14 @@ def test_a_second_run_that_is_refused_is_red_in_its_words(right):
 # -- in a run ----------------------------------------------------------------------------------
 
 
-def test_in_one_run(tmp_path):
+def test_in_one_run(tmp_path, cache):
     run = run_suite(
         tmp_path,
         "tests/test_function.py::test_determinism",
         "--model=simple_net",
         "--exporter=torch_torchscript",
         "--opset=14",
+        cache,
         *(f"--provider={name}" for name in ("cpu", "promising", "honest")),
         plugin="unsteady",
     )

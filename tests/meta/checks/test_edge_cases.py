@@ -156,7 +156,7 @@ def with_edge():
 
 def test_the_cell_keeps_its_verdict_and_has_a_mark(with_edge):
     assert kind_of(with_edge) == PROVED
-    assert cell_of(with_edge) == ("✓", "1 / 4 ◇")
+    assert cell_of(with_edge) == ("✓", "1× ≤ 4× ◇")
 
 
 def test_terminal_page_and_markdown_tell_it(with_edge):
@@ -166,7 +166,7 @@ def test_terminal_page_and_markdown_tell_it(with_edge):
     assert "◇" in page
     assert "NaN came out as 0.5" in page
     text = markdown.render(document)
-    assert "✓ 1 / 4 ◇" in text
+    assert "✓ 1× ≤ 4× ◇" in text
     assert "### Edge findings, which decide nothing" in text
     assert "1 case (nonfinite): NaN came out as 0.5" in text
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.checks.sweep import takes_quantities
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.pooled_budget import PoolRule, pooled_scores, wrong_decisions
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 from onnx_conformance.inputs.families import company
-from onnx_conformance.inputs.recipes import EVERY
+from onnx_conformance.inputs.recipes import COARSE, EVERY
 from onnx_conformance.inputs.sweep_plan import (
     extra_batches,
     load_figures,
@@ -25,6 +26,7 @@ from onnx_conformance.inputs.sweep_plan import (
 IDS = TensorSpec("ids", ("batch", "seq"), "int64", domain=Integers(0, 300))
 PLAIN = TensorSpec("x", ("batch", 16))
 IMAGE = TensorSpec("image", ("batch", 3, "height", "width"))
+PIXELS = TensorSpec("image", ("batch", 3, 8, 8), "uint8")
 OUT = TensorSpec("y", ("batch", 5))
 RULE = PoolRule(4.0, 2.0, 0.1, 0.9, 8.0)
 
@@ -36,7 +38,7 @@ def model(*inputs, axes=(), framework="torch", parameters=0):
 
 
 def fed(spec, axis, **known):
-    return [r.sizes_on(spec.axes)[axis] for r in size_recipes(spec, 0) if r.sizes]
+    return [r.sizes_on(spec.axes)[axis] for r in size_recipes(spec, 0) if r.batch <= 2]
 
 
 # -- which sizes -------------------------------------------------------------------------------
@@ -77,7 +79,8 @@ def test_two_axes_are_fed_crosswise():
 def test_two_axes_take_all_their_sizes_and_are_seldom_equal():
     axes = (("source", Axis(1, 20)), ("target", Axis(1, 12)))
     inputs = [TensorSpec(n, ("batch", n, 4)) for n in ("source", "target")]
-    sizes = [dict(r.sizes) for r in size_recipes(model(*inputs, axes=axes), 0) if r.sizes]
+    recipes = size_recipes(model(*inputs, axes=axes), 0)
+    sizes = [dict(r.sizes) for r in recipes if r.batch <= 2]
     assert {s["source"] for s in sizes} == set(range(1, 21))
     assert {s["target"] for s in sizes} == set(range(1, 13))
     assert sum(s["source"] == s["target"] for s in sizes) < len(sizes) / 3
@@ -100,9 +103,31 @@ def test_sizes_are_drawn_by_the_seed():
 
 
 def test_small_models_take_odd_and_large_batches():
-    assert company(model(PLAIN), 0)[1] == (1, 2, 4, 5, 6, 7, 8, 17, 33)
-    assert set(extra_batches(model(PLAIN))) == {5, 6, 7, 17, 33}
-    assert {r.batch for r in size_recipes(model(PLAIN), 0)} == {5, 6, 7, 17, 33}
+    odd, deployed = {5, 6, 7, 17, 33}, {12, 16, 32, 64}
+    assert company(model(PLAIN), 0)[1] == tuple(sorted({1, 2, 4, 8} | odd | deployed))
+    assert set(extra_batches(model(PLAIN))) == odd | deployed
+    assert {r.batch for r in size_recipes(model(PLAIN), 0)} == odd | deployed
+    assert set(extra_batches(model(PLAIN, parameters=10**7))) == odd
+
+
+def test_large_batches_are_fed_at_the_largest_and_at_other_sizes():
+    spec = model(IDS, axes=(("seq", Axis(1, 64)),), parameters=3_000)
+    sizes = {r.batch: r.sizes_on(spec.axes)["seq"] for r in size_recipes(spec, 0) if r.batch > 2}
+    assert sizes[5] == sizes[17] == sizes[32] == 64
+    assert len(set(sizes.values())) > 3
+
+
+def test_two_axes_are_fed_equal_and_at_either_parity():
+    axes = (("height", Axis(32, 256)), ("width", Axis(32, 256)))
+    large = size_recipes(model(IMAGE, axes=axes, parameters=10**9), 0)
+    pairs = [tuple(dict(r.sizes).values()) for r in large]
+    assert pairs == [(256, 256), (32, 32), (255, 32), (32, 255)]
+    spec = model(TensorSpec("a", ("batch", "a")), TensorSpec("b", ("batch", "b")),
+                 axes=(("a", Axis(1, 40)), ("b", Axis(3, 20))))  # fmt: skip
+    pairs = [tuple(dict(r.sizes).values()) for r in size_recipes(spec, 0) if r.batch <= 2]
+    assert len(pairs) == len(set(pairs)) >= shipped_figures().least_pairs
+    assert (20, 20) in pairs
+    assert any(1 < a == b < 20 for a, b in pairs)
 
 
 def test_images_take_an_odd_batch_above_8_and_no_sweep():
@@ -238,7 +263,33 @@ def test_one_stray_of_thousands_is_excused_and_no_more():
     assert largest(reference, got, lenient) > 1
 
 
+def test_numbers_in_steps_meet_limits_and_empty_inputs():
+    state = TensorSpec("state", ("batch", 8))
+    recipe = next(r for r in row_recipes(model(PLAIN, state), 0) if r.distribution == COARSE)
+    fed = recipe.inputs((PLAIN, state))
+    assert np.array_equal(fed["x"] * 2, np.round(fed["x"] * 2))
+    assert (fed["x"] == 0.5).any()
+    empty = {name: (array == 0).all(axis=1) for name, array in fed.items()}
+    assert (empty["state"] & ~empty["x"]).any()
+    alone = next(r for r in row_recipes(model(PLAIN), 0) if r.distribution == COARSE)
+    assert not (alone.inputs((PLAIN,))["x"] == 0).all(axis=1).any()
+
+
+def test_a_model_without_a_batch_is_called_some_hundred_times():
+    spec = model(TensorSpec("x", (16,)), parameters=800)
+    recipes = row_recipes(spec, 0)
+    assert min(r.batch for r in recipes) >= 64
+    assert sum(r.batch for r in recipes) <= shipped_figures().most_calls
+    ids = model(TensorSpec("id", (1,), "int64", domain=Integers(0, 50_000)))
+    assert EVERY not in {r.distribution for r in row_recipes(ids, 0)}
+
+
 def test_rows_of_decisions_hold_no_ties():
     label = TensorSpec("label", ("batch",), "int64")
     spec = ModelSpec("m", "torch", (PLAIN,), (label,), "nowhere:nothing")
     assert "sparse" not in {r.distribution for r in row_recipes(spec, 0)}
+
+
+@pytest.mark.parametrize(("spec", "quantity"), [(PLAIN, True), (PIXELS, True), (IDS, False)])
+def test_a_few_decisions_may_round_where_an_input_is_a_quantity(spec, quantity):
+    assert takes_quantities(model(spec)) is quantity

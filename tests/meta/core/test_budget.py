@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onnx_conformance.core.budget import ULP, Reference, liveness, movements, stack, worst_score
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.core.views import smaller_than
 from tests.meta.running import ROOT
 
 RULE = load_tolerances(ROOT / "tolerances.yaml").defaults["error_budget"]
@@ -171,7 +172,7 @@ def test_wrong_second_output_is_seen_and_named(ref):
 
 def test_log_view_sees_what_the_plain_view_misses_on_flat_probabilities():
     """An odd class is wrong by 0.01 %, far below the error of the value that dominates."""
-    exact = np.array([[1 - 5e-6, 1e-6, 1e-6, 1e-6, 1e-6, 1e-6]])
+    exact = np.array([[1 - 5e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3]])
     ref = reference(exact)
     actual = ref.native["output"].copy()
     actual[0, 3] *= 1 + 1e-4
@@ -179,6 +180,26 @@ def test_log_view_sees_what_the_plain_view_misses_on_flat_probabilities():
     found = score(ref, actual, PROBABILITIES)
     assert found.value > RULE["factor"]
     assert found.view == "logarithms"
+
+
+@pytest.mark.parametrize("masked", [-1e9, -np.inf])
+def test_logits_beside_masked_ones_are_judged(masked):
+    exact = np.random.default_rng(0).normal(size=(3, 12))
+    exact[:, 8:] = masked
+    ref = reference(exact)
+    right, wrong = ref.native["output"].copy(), ref.native["output"].copy()
+    wrong[1, 2] *= 1 + 1e-4
+    assert within_budget(ref, right, LINEAR)
+    assert not within_budget(ref, wrong, LINEAR)
+    right[2, 9] = 0 if np.isinf(masked) else masked * (1 + 1e-4)
+    assert not within_budget(ref, right, LINEAR)
+
+
+def test_numbers_beside_far_larger_ones_are_told():
+    assert smaller_than(np.array([[1e6, 1.0, 0.5, 0.0, 2.0, 3.0]])) == 4.0
+    for few in ([1e6, 1.0, 2.0, 3.0], [1e6, 1e3, 1.0, 1e-3], [0.0] * 6, [1e300] * 6):
+        assert smaller_than(np.array([few])) == 0.0
+    assert not smaller_than(np.random.default_rng(0).normal(size=(1000, 1000))).any()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -232,10 +232,12 @@ def test_atol_counts_in_units_of_the_outputs_size(scale):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("scale_atol", [True, False])
-def test_what_is_not_finite_is_never_close(value, scale_atol):
+def test_what_is_not_finite_is_close_to_the_same_alone(value, scale_atol):
     def mismatch(expected, actual):
         return allclose_mismatch({"a": expected}, {"a": actual}, 1.0, 1.0, scale_atol=scale_atol)
 
     assert mismatch(f32(1, 1), f32(1, value)).index == (1,)
     assert mismatch(f32(1, value), f32(1, 1)) is not None
-    assert mismatch(f32(1, value), f32(1, value)) is not None
+    assert mismatch(f32(1, value), f32(1, value)) is None
+    assert mismatch(f32(1, value), f32(5, value)).index == (0,)
+    assert mismatch(f32(1, np.inf), f32(1, -np.inf)) is not None

@@ -31,9 +31,9 @@ def test_each_level_is_a_column(right):
     assert all(f"cpu@{level}" in right.text for level in LEVELS)
 
 
-def test_a_level_that_is_wrong_is_red_and_named(tmp_path):
-    plugin = ("-p", "tests.meta.plugins.bad_level")
-    ran = run_suite(tmp_path, *plugin, *JUDGED, *ONE, *ASKED)
+def test_a_level_that_is_wrong_is_red_and_named(tmp_path, cache):
+    judged = ("tests/test_function.py::test_pinned_inputs", *ONE, *ASKED, cache)
+    ran = run_suite(tmp_path, *judged, plugin="bad_level")
     verdicts = {case["graph_level"]: case["verdict"] for case in ran.document["cases"]}
     expected = {"disabled": "passed", "basic": "passed", "extended": "failed", "all": "failed"}
     assert verdicts == expected

@@ -17,7 +17,6 @@ from onnx_conformance.core.traces import measure_noise_floors, relative_errors, 
 from onnx_conformance.diagnose import graph_levels
 from onnx_conformance.diagnose.alignment import Aligner
 from onnx_conformance.diagnose.localisation import localise
-from onnx_conformance.diagnose.native_traces import conformance_session_of
 from onnx_conformance.diagnose.ownership import module_of
 from onnx_conformance.diagnose.subgraph_bundle import write_subgraph
 from onnx_conformance.inputs.families import materialise
@@ -170,7 +169,7 @@ def test_a_mended_subgraph_no_longer_fails(subject_of, tmp_path):
 def test_optimisation_is_told_from_the_file(subject_of, tmp_path, monkeypatch):
     """No level of ONNX Runtime errs here, so one is made to."""
     right = subject_of(TORCH)
-    bench = conformance_session_of(right)
+    bench = right.conformance_session
     answer = bench.answer_at_level
 
     def skewed(case, artifact, inputs, level):

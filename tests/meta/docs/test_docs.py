@@ -104,6 +104,22 @@ def test_twelve_lines_from_a_module_to_a_verdict(name, tmp_path):
     assert json.loads((tmp_path / "json").read_text())["run"]["verdict"] == "passed"
 
 
+def test_a_test_of_your_own_runs_as_written(tmp_path):
+    """What README says of a project that installed the package; the plugin is named here."""
+    ((name, body),) = re.findall(
+        r"<!-- test: (\S+) -->\n```python\n(.*?)```", page("README.md"), re.S
+    )
+    assert len([line for line in body.splitlines() if line.strip()]) <= 10
+    (tmp_path / name).write_text(body)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "onnx_conformance.plugin", "-q", name],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-1000:]
+    assert "1 passed" in ran.stdout
+
+
 SCRIPTS = [(path, body) for path in PAGES for kind, body in BLOCK.findall(page(path))
            if kind == "run: python"]  # fmt: skip
 
@@ -116,6 +132,23 @@ def test_code_runs_as_written(path, body, tmp_path):
         capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-3000:]
+
+
+def test_the_readme_is_short_and_has_pictures():
+    assert len(page("README.md").split()) <= 900
+    assert page("README.md").count("](docs/images/") >= 2
+
+
+def test_figures_in_the_readme_are_those_of_their_file():
+    """Every number of a marked paragraph is in the file that a study wrote."""
+    marked = re.findall(
+        r"<!-- figures: (\S+) -->\n(.*?)<!-- end of figures -->", page("README.md"), re.S
+    )
+    assert marked
+    for file, text in marked:
+        figures = set(re.findall(r"\d+(?:\.\d+)?", page(file)))
+        typed = {number.replace(",", "") for number in re.findall(r"\d[\d,.]*\d|\d", text)}
+        assert typed <= figures
 
 
 def test_the_pages_are_there():

@@ -18,8 +18,9 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = ROOT / "examples" / "models"
 PAGE = (EXAMPLES / "README.md").read_text()
-COMMON = ("tests", "--ignore=tests/meta", "--provider=cpu")
-PLAIN = "--ignore=tests/test_export_options.py"  # of the torch examples one route shows them
+# Export options are those of the routes, whatever the model.
+PLAIN = ("--ignore=tests/meta", "--ignore=tests/test_export_options.py")
+COMMON = ("tests", *PLAIN, "--provider=cpu")
 KNOWN = f"--known-failures={EXAMPLES / 'known_failures.yaml'}"
 TORCH = ("transformer_encoder", "lstm", "unet", "tabular_mlp", "checkpoint")
 CERTIFIED = ("transformer_encoder", "lstm_guarded", "unet", "tabular_mlp", "moons")
@@ -60,7 +61,7 @@ def torch_run(tmp_path_factory):
 def dynamo_run(tmp_path_factory):
     """The examples of variable length by torch.export, and what was exported."""
     folder = tmp_path_factory.mktemp("dynamo")
-    route = ("--exporter=torch_dynamo", "--opset=18", f"--save-onnx={folder}", PLAIN)
+    route = ("--exporter=torch_dynamo", "--opset=18", f"--save-onnx={folder}")
     files = models_from("transformer_encoder", "lstm")
     chosen = ("--model=transformer_encoder", "--model=lstm_guarded")
     return run_suite(folder, *COMMON, *files, *chosen, *route), folder

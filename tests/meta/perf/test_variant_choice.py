@@ -88,8 +88,8 @@ def test_verdicts_are_told_with_reasons(variants):
 
 def test_a_score_names_the_class_whose_yardstick_it_counts_in(variants):
     told = {one.name: one.told for one in variants}
-    assert told["half"] == "1 / 4 (float16)"
-    assert told["fast"] == "1 / 4"
+    assert told["half"] == "1× ≤ 4× (float16)"
+    assert told["fast"] == "1× ≤ 4×"
 
 
 def test_an_export_option_is_no_variant(variants):

@@ -54,7 +54,8 @@ for name, model in (("wrong", other), ("right", net)):
     torch.onnx.export(model.eval(), (torch.ones(2, 8),), f"{name}.onnx", dynamo=False,
                       input_names=["x"], output_names=["logits"],
                       dynamic_axes={"x": {0: "n"}, "logits": {0: "n"}})
-both = certify(net, spec, artifacts=["wrong.onnx", "right.onnx"])
+examples = [{"x": torch.zeros(2, 8)}, {"x": torch.zeros(3, 8)}]
+both = certify(net, examples, artifacts=["wrong.onnx", "right.onnx"])
 verdicts = [case.verdict for case in both.cases]
 try:
     both.require()
@@ -94,6 +95,7 @@ def test_a_wrong_artifact_is_red_and_require_raises(live):
     *_, proved, verdicts, raised = live["torch"]
     assert not proved
     assert verdicts == ["failed", "passed"], raised
+    assert 'understood as inputs=[TensorSpec("x", ("batch_size", 8))]' in raised
     assert "RED" in raised
     assert "differs from native torch" in raised
 

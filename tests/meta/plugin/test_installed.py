@@ -182,15 +182,6 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Absent
 """
 
 
-PLAIN = """
-from onnx_conformance import TensorSpec, register_model
-
-@register_model("plain", inputs=[TensorSpec("x", ("batch", 4))])
-def plain():
-    return lambda x: x * 2
-"""
-
-
 def test_without_extras_a_run_keeps_terminal_json_and_markdown(installed, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_EXTRAS)
     words = ("--provider=cpu", "--exporter=torch_torchscript", "--opset=17", "--report-md=r.md")
@@ -201,12 +192,10 @@ def test_without_extras_a_run_keeps_terminal_json_and_markdown(installed, tmp_pa
     assert f"no page: jinja2 is not installed; {extra}   data: " in ran.stdout
     assert "digits_net" in (installed.project / "r.md").read_text()
     assert not (installed.project / ".conformance" / "report.html").exists()
-    (tmp_path / "plain.py").write_text(PLAIN)
-    plain = str(tmp_path / "plain.py")
-    timed = installed.run("onnx-conformance", "bench", plain, words[0], path=tmp_path)
+    timed = installed.run("onnx-conformance", "bench", run[2], *words[:3], path=tmp_path)
     assert timed.returncode == 4
     assert "scipy is not installed; pip install 'onnx-conformance[timing]'" in timed.stderr
-    pictured = installed.run(*run[:2], plain, words[0], "--image=digits.onnx", path=tmp_path)
+    pictured = installed.run(*run, *words[:3], "--image=digits.onnx", path=tmp_path)
     assert pictured.returncode == 4
     assert "PIL is not installed; pip install 'onnx-conformance[photographs]'" in pictured.stderr
 

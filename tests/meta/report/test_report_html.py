@@ -1,5 +1,7 @@
 """The HTML page: every outcome shown, hostile text harmless, absent values no error."""
 
+import base64
+import gzip
 import json
 import math
 import re
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.report import html
+from onnx_conformance.report import html, pages
 from tests.meta.sample_document import (
     ISSUE,
     fail,
@@ -29,7 +31,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.elements, self.open, self.words = [], [], []
+        self.elements, self.open, self.words, self.scripts = [], [], [], []
         self.feed(text)
         self.close()
         assert not self.open, f"never closed: {self.open}"
@@ -48,11 +50,16 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if "script" in self.open:
+            self.scripts.append(data)
+        elif "style" not in self.open:
             self.words.append(data)
 
     def having(self, word):
         return [tag for tag, attrs in self.elements if word in (attrs.get("class") or "").split()]
+
+
+SCRIPT = f"\n{(pages.TEMPLATES / 'report.js').read_text().rstrip()}"
 
 
 def page_of(*cases, **fields):
@@ -88,7 +95,8 @@ def test_a_failure_says_what_to_do(red):
     assert "bundle .conformance/repro/resnet50-torch_dynamo-opset25-cpu-error_budget-0f3a" in (
         page.text
     )
-    assert page.text.count(f"pytest '{node}'") == 1  # the message's own line is not repeated
+    # beside the failure and in its case; the message's own line is not repeated
+    assert page.text.count(f"pytest '{node}'") == 2
     assert page.text.index("worst at [2, 417]") < page.text.index("Verdict and worst score:")
 
 
@@ -196,7 +204,8 @@ def test_hostile_text_stays_text():
     KEYS |= {*keys_of(clean)} - {"CPUExecutionProvider", "Conv", "cpu", "cuda", "import", "torch"}
     page = Page(html.render(poison(clean)))
     tags = {tag for tag, _ in page.elements}
-    assert not tags & {"script", "img", "iframe", "object"}
+    assert not tags & {"img", "iframe", "object"}
+    assert page.scripts == [SCRIPT]
     assert not [name for _, attrs in page.elements for name in attrs if name.startswith("on")]
     assert "<script>alert(1)</script>" in page.text  # as words
     assert "{{7*7}}" in page.text
@@ -214,7 +223,7 @@ def keys_of(value):
 
 
 def test_links_are_web_addresses_only():
-    text = html.prose("see javascript:alert(1) and https://a.b/c?d=1&e=<x> (http://f.g/h).")
+    text = pages.prose("see javascript:alert(1) and https://a.b/c?d=1&e=<x> (http://f.g/h).")
     assert re.findall(r'href="([^"]*)"', text) == ["https://a.b/c?d=1&amp;e=", "http://f.g/h"]
     assert "&lt;x&gt;" in text
 
@@ -271,7 +280,9 @@ def test_a_case_shows_what_was_delivered():
 
 def test_the_page_is_self_contained(red):
     page = Page(red)
-    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in page.elements}
+    assert not {"link", "img", "iframe"} & {tag for tag, _ in page.elements}
+    assert page.scripts == [SCRIPT]
+    assert not any("src" in attrs for tag, attrs in page.elements if tag == "script")
     assert "@import" not in red
     links = [attrs["href"] for tag, attrs in page.elements if tag == "a"]
     ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
@@ -314,6 +325,26 @@ def test_write_makes_the_folder_and_nothing_else(tmp_path):
     html.write(make_document([make_case("m", "e", 18)]), path)
     assert "m-e-opset18-cpu" in path.read_text(encoding="utf-8")
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+def test_details_of_many_cases_are_packed_and_escaped():
+    cases = [make_case("m", f"route{place}", 18, verdict="passed") for place in range(120)]
+    cases[70]["artifact"] = HOSTILE
+    text = html.render(make_document(cases))
+    page = Page(text)
+    *packed, script = page.scripts
+    assert script == SCRIPT
+    assert [len(bodies) for bodies in map(unpacked, packed)] == [50, 50, 20]
+    body = Page(unpacked(packed[1])[20])
+    assert HOSTILE in body.text
+    assert not {"script", "img"} & {tag for tag, _ in body.elements}
+    assert HOSTILE not in page.text
+    places = [attrs["data-packed"] for _, attrs in page.elements if "data-packed" in attrs]
+    assert places[70] == "1:20"
+
+
+def unpacked(text):
+    return json.loads(gzip.decompress(base64.b64decode(text)))
 
 
 def test_a_write_that_fails_leaves_no_file_and_says_which_option(tmp_path, monkeypatch):

@@ -176,9 +176,9 @@ def test_a_session_on_one_provider_costs_no_profile(right):
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
+def shared(tmp_path_factory, cache):
     """A run of both providers that leave a node of three to the CPU."""
-    return run_suite(tmp_path_factory.mktemp("shared"), *SHARED, plugin="partial_provider")
+    return run_suite(tmp_path_factory.mktemp("shared"), *SHARED, cache, plugin="partial_provider")
 
 
 def test_the_share_of_the_work_is_in_the_sentence_and_in_the_results(shared):
@@ -197,8 +197,8 @@ def test_a_share_that_cannot_be_measured_is_no_failure_and_no_share(shared):
     assert "(66.6 %, time not measured: " in case["checks"][0]["reason"]
 
 
-def test_a_part_that_is_too_small_is_red_and_says_what_fell_back(tmp_path):
-    run = run_suite(tmp_path, *SHARED, "--min-placement=0.95", plugin="partial_provider")
+def test_a_part_that_is_too_small_is_red_and_says_what_fell_back(tmp_path, cache):
+    run = run_suite(tmp_path, *SHARED, cache, "--min-placement=0.95", plugin="partial_provider")
     assert run.status == 1
     assert {case["verdict"] for case in run.document["cases"]} == {"failed"}
     assert "66.6 % of the nodes, and at least 95 % are asked for (--min-placement)" in run.text

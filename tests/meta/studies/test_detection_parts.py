@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from studies.detection.dealing import deal
-from studies.detection.document import percent, rule_numbers, shortfalls, tally
+from studies.detection.document import figures, percent, rule_numbers, shortfalls, tally
 from studies.detection.judging import Verdict, read_verdicts
 from studies.detection.markdown import page
 from studies.detection.mutants import Trial
@@ -40,7 +40,7 @@ def document_of():
             "command": "",
             "seconds": 1.0,
             "environment": {"versions": {}, "processor": "", "platform": ""},
-            "bars": {"found": 0.99, "alarms": 0},
+            "bars": {"found": 0.99, "families": {"sizes": 0.9}, "alarms": 0},
             "overall": overall,
             "models": sides,
             "families": {},
@@ -155,6 +155,16 @@ def test_the_bars_hold_on_every_image_model_not_on_average(document_of):
     assert shortfalls(document) == ["poor: 97.0 % of the wrong conversions found, 99% due"]
 
 
+def test_a_family_with_a_bar_of_its_own_counts_by_itself(document_of):
+    document = document_of(good=(990, 1010))
+    document["models"]["good"]["images"] = False
+    document["families"] = {"sizes": {"found": 8, "wrong": 10}}
+    assert shortfalls(document) == [
+        "all models: 98.2 % of the wrong conversions found, 99% due",
+        "family 'sizes': 80.0 % of the wrong conversions found, 90% due",
+    ]
+
+
 def test_a_false_alarm_and_a_file_without_verdict_fall_short(document_of):
     rows = [
         {"verdict": "harmless", "outcome": "alarm"},
@@ -196,3 +206,12 @@ def test_the_page_lists_every_miss(document_of, trial_of):
     text = page(document)
     assert "| good | base | broken | here | other |" in text
     assert "Not met: good: 0.0 %" in text
+
+
+def test_the_figures_of_the_picture_are_those_of_the_document(document_of):
+    document = document_of(m=(9, 10))
+    rule = {"name": "other", "found": 5, "told": 4, "clean_alarms": 1, "harmless_alarms": 2}
+    found = figures(document | {"rules": [rule]})
+    assert [row["name"] for row in found["rules"]] == ["this suite", "other"]
+    assert [row["told_apart"] for row in found["rules"]] == [90.0, 40.0]
+    assert (found["wrong"], found["found"]) == (10, 9)

@@ -33,7 +33,7 @@ def test_clean_exports_are_counted(monkeypatch, tmp_path):
     """In this process, because its own first jobs are the largest models."""
     small = ("--exporter=torch_torchscript", "--opset=14", "--model=simple_net")
     monkeypatch.setattr(false_alarms, "OUTPUT", tmp_path / "found.json")
-    monkeypatch.setattr(false_alarms, "jobs", lambda seeds: ((seed, small) for seed in seeds))
+    monkeypatch.setattr(false_alarms, "jobs", lambda seeds, **_: ((seed, small) for seed in seeds))
     monkeypatch.setattr("sys.argv", ["", "--seeds=0", "--trials=1", "--processes=1"])
     assert false_alarms.main() == 0
     found = json.loads((tmp_path / "found.json").read_text())

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 EXAMPLES = ROOT / "examples" / "custom_operators"
 PAGE = (ROOT / "docs" / "custom-operators.md").read_text()
 COMMON = ("tests", "--ignore=tests/meta", "--provider=cpu")
+PLAIN = (*COMMON, "--ignore=tests/test_export_options.py")
 TORCH = ("dynamo_function", "torchscript_symbolic", "library")
 DYNAMO = ("--exporter=torch_dynamo", "--opset=18")
 TORCHSCRIPT = ("--exporter=torch_torchscript", "--opset=14")
@@ -116,8 +117,7 @@ def torch_run(tmp_path_factory):
     """The torch examples by every route and at two opsets each, and the files."""
     folder = tmp_path_factory.mktemp("torch")
     saved = folder / "onnx"
-    plain = "--ignore=tests/test_export_options.py"
-    return run_suite(folder, *COMMON, plain, *examples(*TORCH), f"--save-onnx={saved}"), saved
+    return run_suite(folder, *PLAIN, *examples(*TORCH), f"--save-onnx={saved}"), saved
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def dynamo_run(tmp_path_factory):
     paths.append(copied(folder, "isro", "dynamo_function", '{"example::isru"', '{"example::isro"'))
     for label, (after, _) in REFUSED.items():
         paths.append(copied(folder, label, "library", NAMED, after))
-    return run_suite(folder, *COMMON, *models_from(*paths), *DYNAMO, MANY)
+    return run_suite(folder, *PLAIN, *models_from(*paths), *DYNAMO, MANY)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def torchscript_run(tmp_path_factory):
     other = '\n\n@register_model("bare", inputs=[TensorSpec("x", ("batch", 8))])\ndef bare():\n'
     right.write_text(right.read_text() + other + "    return Net()\n")
     wrong = copied(folder, "wrong_biweight", *WRONG["wrong_biweight"])
-    return run_suite(folder, *COMMON, *models_from(right, wrong), *TORCHSCRIPT, MANY)
+    return run_suite(folder, *PLAIN, *models_from(right, wrong), *TORCHSCRIPT, MANY)
 
 
 @pytest.fixture(scope="module")

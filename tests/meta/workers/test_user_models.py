@@ -306,6 +306,7 @@ def test_what_is_wrong_is_told_in_one_sentence(describe, what):
     [
         ("resnet18", None),
         ("torchvision:resnet34", None),
+        ("torchvision:s3d", Pointer("torchvision:s3d", "torchvision", "s3d")),
         ("timm:resnet10t", Pointer("timm:resnet10t", "timm", "resnet10t")),
         ("package.zoo:make", Pointer("package.zoo:make", "package.zoo", "make")),
         ("/a/b.py:make", Pointer("b.py:make", "/a/b.py", "make")),
@@ -313,6 +314,17 @@ def test_what_is_wrong_is_told_in_one_sentence(describe, what):
 )
 def test_pointers(text, pointer):
     assert read_pointer(text) == pointer
+
+
+def test_a_detector_by_pointer_has_boxes_whose_number_the_values_decide(worker):
+    name = "ssdlite320_mobilenet_v3_large"
+    pointer = Pointer(f"torchvision:{name}", "torchvision", name).as_data()
+    chosen = {"files": [], "wanted": [], "weights": "calibrated", "seed": 0}
+    (data,) = worker.call("describe", LIMIT, pointers=[pointer], **chosen)
+    spec = spec_from_data(data)
+    assert [one.shape for one in spec.inputs] == [(3, 128, 128)]
+    assert spec.by_values == ("boxes", "scores", "labels")
+    assert spec.notes == ()
 
 
 def test_adopted_models_are_registered_and_chosen(tmp_path, monkeypatch):

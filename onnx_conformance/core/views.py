@@ -1,0 +1,68 @@
+"""What of an output is compared: its values, those beside far larger ones, logarithms.
+
+An error is measured in a norm over a sample. Numbers far smaller than others of their sample would
+not be seen there, and are compared by themselves as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.spec import TensorSpec
+
+Rows = NDArray[np.float64]
+SMALLER = "smaller values"
+BINADES = 10  # empty powers of two between numbers and those beside which they would not be seen
+FEWEST = 4  # numbers that are judged by themselves: errors of fewer vary too much
+SMALLEST_PROBABILITY = 1e-30  # below it the logarithm would judge float32's underflow
+
+
+def views(wanted: Array, got: Array, spec: TensorSpec) -> Iterator[tuple[str, Rows, Rows]]:
+    """(view, wanted, got) of one output, a row a sample: values; of probabilities logarithms."""
+    rows = wanted.shape[0]
+    pair = [np.asarray(side, np.float64).reshape(rows, -1) for side in (wanted, got)]
+    exact, found = _finite(*pair)
+    yield "values", exact, found
+    below = smaller_than(exact)
+    if below.any():
+        kept = np.abs(exact) < below[:, None]
+        yield SMALLER, np.where(kept, exact, 0.0), np.where(kept, found, 0.0)
+    if spec.scale == "probabilities":
+        logs = [np.log(np.maximum(side, SMALLEST_PROBABILITY)) for side in pair]
+        yield "logarithms", logs[0], logs[1]
+
+
+def _finite(wanted: Rows, got: Rows) -> tuple[Rows, Rows]:
+    """Both with 0 where the wanted number is not finite: no error if ``got`` is the same."""
+    odd = ~np.isfinite(wanted)
+    if not odd.any():
+        return wanted, got
+    same = (wanted == got) | (np.isnan(wanted) & np.isnan(got))
+    return np.where(odd, 0.0, wanted), np.where(odd, np.where(same, 0.0, np.inf), got)
+
+
+def smaller_than(exact: Rows) -> Rows:
+    """Of each sample, below which magnitude numbers are to be judged by themselves; 0 for none.
+
+    Logits beside masked ones of -1e9, scores beside coordinates: in a norm over all, their errors
+    would not be seen. They are told by :data:`BINADES` powers of two without a number between.
+    """
+    _, powers = np.frexp(exact)
+    places = np.where(exact == 0, 0, powers - powers.min(initial=0) + 1)
+    held = np.zeros((len(exact), int(places.max(initial=0)) + 1), bool)
+    if held.shape[1] <= BINADES + 1:
+        return np.zeros(len(exact))
+    held[np.arange(len(exact))[:, None], places] = True
+    held[:, 0] = False  # zeros, which have no power
+    ends = np.arange(held.shape[1])
+    above = np.minimum.accumulate(np.where(held, ends, 2 * len(ends))[:, ::-1], axis=1)[:, ::-1]
+    following = np.concatenate([above[:, 1:], np.full((len(exact), 1), 2 * len(ends))], axis=1)
+    gaps = held & (following < 2 * len(ends)) & (following - ends > BINADES)
+    last = np.where(gaps.any(axis=1), held.shape[1] - 1 - gaps[:, ::-1].argmax(axis=1), 0)
+    few = ((places > 0) & (places <= last[:, None])).sum(axis=1) < FEWEST
+    below: Rows = np.ldexp(1.0, last - 1 + int(powers.min(initial=0)))
+    return np.where(few | (last == 0), 0.0, below)

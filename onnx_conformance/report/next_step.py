@@ -1,0 +1,66 @@
+"""What to type after a run: one line that its verdict leads to."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+from onnx_conformance.catalog.exporters import EXPORTERS
+from onnx_conformance.core.files import INSTALLED
+from onnx_conformance.report.document import RED, incomplete
+
+RUN = "onnx-conformance run" if INSTALLED else "python -m onnx_conformance run"
+TOOL = "onnx-conformance {}" if INSTALLED else "make {}"
+
+
+def next_step(document: dict[str, Any]) -> str:
+    """The command to type next, and what it is for.
+
+    Args:
+        document: the results document of the run.
+    """
+    cases = document["cases"]
+    for case in cases:
+        for check in case["checks"]:
+            if check["outcome"] in RED:
+                return f"{command_of(check)}   (repeats the first failure alone)"
+    verdict = document["run"]["verdict"]
+    if verdict == "red":
+        return "mend what the lines above say, and repeat the command"
+    if verdict == "incomplete":
+        return _of_incomplete(cases)
+    if not document["totals"]["judged"]:
+        return f"{TOOL.format('providers')}   (what this machine can run)"
+    if document["totals"]["edge"]:
+        return "repeat with --edge-cases=fail   (if a deployed model may meet such inputs)"
+    return f"repeat with --save-onnx=DIR to keep the files, or {TOOL.format('bench')} to time them"
+
+
+def command_of(check: dict[str, Any]) -> str:
+    """The command that runs a failed check again, as its message says it."""
+    for line in str(check.get("message") or "").splitlines():
+        label, _, command = line.strip().partition(": ")
+        if label == "reproduce":
+            return command
+    return shlex.join(["pytest", check["nodeid"]]) if check.get("nodeid") else ""
+
+
+def case_command(case: dict[str, Any], models_from: Iterable[str]) -> str:
+    """The command that judges a case again; empty for files that exist and for export options."""
+    if case["exporter"] not in EXPORTERS or case.get("option"):
+        return ""
+    words = [case["model"], *(f"--models-from={file}" for file in models_from)]
+    words += ["--exporter", case["exporter"], "--provider", case["provider"]]
+    words += ["--opset", str(case["opset_requested"])] if case["opset_requested"] else []
+    return f"{RUN} {shlex.join(words)}"
+
+
+def _of_incomplete(cases: list[dict[str, Any]]) -> str:
+    """Checks that were not selected can be run; those that could not decide have a reason."""
+    lacking = [case for case in cases if incomplete(case)]
+    unselected = [case for case in lacking if not all(case["missing"].values())]
+    if unselected:
+        models = dict.fromkeys(case["model"] for case in unselected)
+        return f"{RUN} {shlex.join(models)}   (all checks; without -k, -m or the name of a test)"
+    return "the reasons above say what a check needs to decide; docs/reading-a-failure.md"

@@ -1,0 +1,64 @@
+"""What every page shares: the templates' folder, what they print, and their filters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnx_conformance.core.extras import REPORT, optional
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+TEMPLATES = Path(__file__).with_name("templates")
+CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+LINK = re.compile(r"https?://[^\s<>\"'(){}\[\]]*[^\s<>\"'(){}\[\].,;:]")
+
+
+def page(template: str, context: dict[str, Any], **filters: Callable[..., Any]) -> str:
+    """The page of a template: text is escaped and clean, what is absent prints as nothing.
+
+    Args:
+        template: a file of the templates' folder.
+        filters: of this page, beside ``prose``.
+    """
+    with optional(REPORT):
+        from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        finalize=_printed,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(prose=prose, **filters)
+    return environment.get_template(template).render(context)
+
+
+def clean(text: str) -> str:
+    """The text without terminal colours and other characters that no page shows."""
+    return CONTROLS.sub("", text)
+
+
+def _printed(value: Any) -> Any:
+    """Of everything that a template prints: an absent value is nothing, text is clean."""
+    from markupsafe import Markup
+
+    if value is None:
+        return ""
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def prose(text: str | None) -> Markup:
+    """Escaped text whose web addresses are links."""
+    from markupsafe import Markup, escape
+
+    parts, end, plain = [], 0, clean(text or "")
+    for found in LINK.finditer(plain):
+        parts += [escape(plain[end : found.start()])]
+        parts += [Markup('<a href="{0}" rel="noreferrer">{0}</a>').format(found[0])]
+        end = found.end()
+    return Markup("").join([*parts, escape(plain[end:])])

@@ -1,0 +1,96 @@
+"""The terminal: a matrix that fits, figures that read alone, one line for what is absent."""
+
+import pytest
+from rich.console import Console
+
+from onnx_conformance.diagnose.messages import summary_line
+from onnx_conformance.report import terminal
+from onnx_conformance.report.document import cell_of
+from onnx_conformance.report.next_step import next_step
+from tests.meta.sample_document import fail, full_run, make_case, make_document
+
+EXTRA = {"complete": True, "decibels": None, "missing": {}, "edge": [], "precision": "float32"}
+
+
+def judged(cases, verdict="passed"):
+    document = make_document([{"option": False, **EXTRA, **case} for case in cases], verdict)
+    document["totals"] |= {"judged": len(cases), "edge": 0}
+    return document
+
+
+def text_of(document):
+    return terminal.render(terminal.matrix(document), width=100, color=False)
+
+
+def test_export_options_that_passed_share_a_row():
+    plain = make_case("m", "torch_dynamo", 18)
+    options = [make_case("m", f"torch_dynamo+{name}", 18, option=True) for name in "abc"]
+    red = make_case("m", "torch_dynamo+d", 18, option=True, verdict="failed", worst_score=9.0)
+    text = text_of(judged([plain, *options, red]))
+    assert "export options" in text
+    assert "✓ 3 passed" in text
+    assert "torch_dynamo+a" not in text
+    assert "torch_dynamo+d" in text
+
+
+@pytest.mark.parametrize("providers", [1, 3, 12])
+def test_no_line_is_longer_than_100(providers):
+    names = ["cpu", "cuda", "tensorrt", "openvino", "cuda_tf32", "tensorrt_fp16"] * 2
+    cases = [
+        make_case("a_model_with_a_long_name", "tf2onnx_saved_model", opset, f"{name}{place}")
+        for place, name in enumerate(names[:providers])
+        for opset in (14, 18)
+    ]
+    table = terminal.matrix(judged(cases))
+    assert Console(width=1000).measure(table).maximum <= 100
+    text = text_of(judged(cases))
+    assert all(case["provider"] in text for case in cases)
+    assert text.count("✓") == len(cases)
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [(0.857, "0.86× ≤ 4×"), (41.3, "41× > 4×"), (321_987.0, "320,000× > 4×"), ("inf", "∞× > 4×")],
+)
+def test_a_score_says_whether_it_is_within(score, words):
+    case = make_case("m", "torch_dynamo", 18, worst_score=score, **EXTRA)
+    assert cell_of(case)[1] == words
+
+
+def test_absent_providers_are_one_line_and_other_reasons_are_told():
+    document = full_run()
+    document["totals"]["judged"] = 19
+    (line,) = terminal.absences(document)
+    assert line.startswith("not run: cuda (")
+    assert "cannot be loaded" not in line
+    document["totals"]["judged"] = 0  # nothing else was judged: the reason is what is wanted
+    (line,) = terminal.absences(document)
+    assert "cannot be loaded" in line
+
+
+def test_the_legend_explains_the_figures_that_are_shown():
+    (line,) = terminal.legend(judged([make_case("m", "torch_dynamo", 18, base=0.9)]))
+    assert line == (
+        "0.9× ≤ 4×: the worst error is 0.9 times what float32 itself errs on that model and "
+        "inputs; 4 times is allowed"
+    )
+
+
+def test_a_failure_s_one_line_has_cause_and_command():
+    case = fail(make_case("m", "torch_dynamo", 18), "allclose", 7.5)
+    message = next(c["message"] for c in case["checks"] if c["name"] == "allclose")
+    line = summary_line(message)
+    assert "\n" not in line
+    assert "differs from native torch; budget: error 7.5x" in line
+    assert line.endswith("--model m")
+
+
+def test_the_next_step_repeats_the_first_failure():
+    case = fail(make_case("m", "torch_dynamo", 18), "allclose", 7.5)
+    assert next_step(judged([case], "red")).startswith("pytest 'tests/test_function.py")
+
+
+def test_the_next_step_of_an_incomplete_run_runs_the_rest():
+    case = make_case("m", "torch_dynamo", 18, **EXTRA | {"complete": False})
+    told = next_step(judged([case | {"missing": {"rows": ""}}], "incomplete"))
+    assert " m   (all checks" in told
