@@ -49,11 +49,6 @@ def video_resnet():
     return M.video.r3d_18(weights=None, num_classes=5)
 
 
-@register_model("video_s3d", inputs=[TensorSpec("clip", ("batch", 3, 16, 64, 64))], calibrate=True)
-def video_s3d():
-    return M.video.s3d(weights=None, num_classes=5)
-
-
 class Boxes(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

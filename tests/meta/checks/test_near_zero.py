@@ -80,6 +80,19 @@ def test_inputs_beyond_ordinary_ones_that_float32_cannot_compute_are_not_asked_f
     assert check_error_budget(subject, pinned(0)[name]).outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("name", "outcome"), [("normal", "skipped"), ("huge_normal", "not_applicable")]
+)
+def test_where_native_answers_infinity_alone_nothing_is_said(name, outcome):
+    """An exponential that overflows in float64 as well."""
+    subject = subject_of(np.inf, np.inf)
+    native = subject.reference
+    subject.reference = lambda inputs: Reference(
+        native(inputs).native, native(inputs).native, (native(inputs).native,)
+    )
+    assert check_error_budget(subject, pinned(0)[name]).outcome == outcome
+
+
 def test_drawn_inputs_that_cannot_be_asked_for_are_replaced_by_others(monkeypatch):
     """Else the first of them would end the test, and the others would be judged by nobody."""
     usual, drawn, judged = passed("error_budget", "", compared=1), [], []
