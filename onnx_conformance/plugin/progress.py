@@ -7,6 +7,7 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from onnx_conformance.core.documents import CheckRow
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.text import count_of
 from onnx_conformance.report.document import RED, case_verdict
@@ -24,7 +25,7 @@ class Progress:
     def __init__(self, reporter: Any, told: set[str]) -> None:
         self._reporter = reporter
         self._expected: dict[Case, int] = {}
-        self._rows: dict[Case, list[dict[str, Any]]] = {}
+        self._rows: dict[Case, list[CheckRow]] = {}
         self._absent = told
         self._place = 0
         self._red = 0
@@ -65,7 +66,7 @@ class Progress:
             told.append(f"about {_rounded(seconds)} left")
         return ", ".join(told)
 
-    def add(self, case: Case, row: dict[str, Any]) -> None:
+    def add(self, case: Case, row: CheckRow) -> None:
         """A test of a case has ended."""
         rows = self._rows.setdefault(case, [])
         rows.append(row)
@@ -73,7 +74,7 @@ class Progress:
             self._place += 1
             self._line(case, rows)
 
-    def _line(self, case: Case, rows: list[dict[str, Any]]) -> None:
+    def _line(self, case: Case, rows: list[CheckRow]) -> None:
         verdict = case_verdict(row["outcome"] for row in rows)
         if verdict == "skipped":
             self._absence(rows[0]["reason"])

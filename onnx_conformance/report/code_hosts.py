@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import summary_line
 from onnx_conformance.report.document import RED
@@ -35,7 +36,7 @@ class Finding:
     file: str
 
 
-def findings(document: dict[str, Any]) -> Iterator[Finding]:
+def findings(document: ResultsDocument) -> Iterator[Finding]:
     """The failed checks of a results document.
 
     A finding is shown at the file with the model, where ``--models-from`` named one file, else at
@@ -58,7 +59,7 @@ def _relative(path: str) -> str:
     return whole.relative_to(here).as_posix() if whole.is_relative_to(here) else path
 
 
-def github(document: dict[str, Any]) -> list[str]:
+def github(document: ResultsDocument) -> list[str]:
     """Workflow commands, one line a finding; none outside GitHub Actions."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return []
@@ -77,7 +78,7 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def write_sarif(document: dict[str, Any], path: Path) -> None:
+def write_sarif(document: ResultsDocument, path: Path) -> None:
     """Write SARIF 2.1.0, whole or not at all.
 
     Raises:
@@ -105,7 +106,7 @@ def _result(found: Finding) -> dict[str, Any]:
     }
 
 
-def write_code_quality(document: dict[str, Any], path: Path) -> None:
+def write_code_quality(document: ResultsDocument, path: Path) -> None:
     """Write GitLab's code quality report, whole or not at all.
 
     Raises:
