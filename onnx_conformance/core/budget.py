@@ -289,18 +289,6 @@ def movements(
     }
 
 
-def liveness(
-    references: Sequence[Reference],
-    outputs: Sequence[TensorSpec],
-    floor_ulp: float,
-    dead_share: float,
-    moving_share: float,
-) -> float:
-    """The least of :func:`movements`, over the outputs."""
-    found = movements(references, outputs, floor_ulp, dead_share, moving_share)
-    return float(np.min(list(found.values())))  # NaN stays
-
-
 def _changing(array: Array) -> float:
     """The share of elements that are not the same in all samples."""
     return float(np.mean((array != array[:1]).any(axis=0)))
