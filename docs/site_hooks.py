@@ -23,6 +23,11 @@ def on_post_page(output: str, **_: Any) -> str:
     return output.replace(SHIM, "assets/iframe-worker.js")
 
 
+def on_post_template(output_content: str, **_: Any) -> str:
+    """So does that of the page for what is not found."""
+    return on_post_page(output_content)
+
+
 def _named(found: re.Match[str]) -> str:
     text, path = found[1], found[2].split("#")[0]
     return text if path in text else f"{text} (`{path}`)"

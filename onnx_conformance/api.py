@@ -12,7 +12,7 @@ from typing import Any
 
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
-from onnx_conformance.checks.evidence import ConformanceFailure, edge_finding
+from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.required import families_of, required_checks
 from onnx_conformance.core.custom_operators import CustomOperators
@@ -28,9 +28,7 @@ from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.known_failures import (
     KnownFailure,
-    find,
     load_known_failures,
-    operators_of,
 )
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.selection import Selection, select_cases
@@ -332,14 +330,11 @@ def _judged(
                 raise
             result, failure = failed(test.check.name, reason, details=tuple(where(error))), None
         if not result.passed and result.outcome not in UNJUDGED and failure is not None:
-            foretold = find(known, case, test.check.name, operators_of(subject))
-            explained = str(foretold) if foretold and foretold.explains(failure) else ""
-            edge = edge_finding(
-                failure, test.check.name, conformance_session.settings.edge_cases, explained
-            )
-            if edge is not None:
-                result = edge
-            elif explained:
-                result = CheckResult(test.check.name, "known_failure", explained)
+            edge_cases = conformance_session.settings.edge_cases
+            excuse = excuse_of(subject, test.check.name, failure, known, edge_cases)
+            if excuse.edge is not None:
+                result = excuse.edge
+            elif excuse.known:
+                result = CheckResult(test.check.name, "known_failure", excuse.known)
         results.append(result)
     return CaseVerdict(case, tuple(results))

@@ -2,7 +2,7 @@
 
 ``make wild``; ``python -m studies.wild --only llama`` for one. The entries are in
 ``studies/wild/*.yaml``, one file an origin; ``studies/wild/README.md`` says what an entry holds.
-Writes ``docs/wild.md`` and ``docs/wild.json``, unless ``--only`` left some out.
+Writes ``docs/wild.json`` and ``docs/wild.md``; what ``--only`` leaves out keeps its row.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from studies.wild_table import write_table
+from studies.wild_table import DOCS, write_table
 
 HERE = Path(__file__).with_name("wild")
 TORCH_ROUTES = ("torch_dynamo", "torch_torchscript")
@@ -126,17 +126,25 @@ def judge(entries: Sequence[Entry]) -> list[Judged]:
         seconds = (time.perf_counter() - started) / len(entries)
         written = json.loads(report.read_text()) if report.exists() else None
     said = ran.stdout + ran.stderr
-    return [_judged(entry, ran.returncode, said, written, seconds) for entry in entries]
+    return [judged(entry, ran.returncode, said, written, seconds) for entry in entries]
 
 
-def _judged(entry: Entry, status: int, said: str, written: dict | None, seconds: float) -> Judged:
+def judged(entry: Entry, status: int, said: str, written: dict | None, seconds: float) -> Judged:
+    """What a run said of an entry.
+
+    Args:
+        status: the run's exit status.
+        said: what it wrote to the terminal.
+        written: its results document, if there is one.
+    """
     if written is None:
         words = [line for line in said.splitlines() if line.startswith("ERROR")]
         got = "refused" if status == 4 and words else "crashed"
         return Judged(entry, got, seconds, words=(words or said.splitlines() or [""])[-1])
     cases = [case for case in written["cases"] if not case["option"]]
     if entry.models:
-        cases = [case for case in cases if case["model"] == entry.id]
+        wanted = (entry.id, entry.exporter)
+        cases = [case for case in cases if (case["model"], case["exporter"]) == wanted]
     rows = [row for case in cases for row in case["checks"]]
     red = [row for row in rows if row["outcome"] in ("failed", "error")]
     names = tuple(dict.fromkeys(row["name"] for row in red))
@@ -166,10 +174,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make wild", description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="ids, models files or origins")
     parser.add_argument("--alone", action="store_true", help="one run an entry: its own seconds")
-    parser.add_argument("--json", type=Path, help="where the figures go (default: docs/wild.json)")
+    parser.add_argument("--json", type=Path, default=DOCS / "wild.json", help="%(default)s")
     chosen = parser.parse_args()
-    only = set(chosen.only)
-    entries = [e for e in read_entries() if not only or only & {e.id, e.models, e.origin}]
+    only, known = set(chosen.only), read_entries()
+    entries = [e for e in known if not only or only & {e.id, e.models, e.origin}]
     skipped = Counter(name for entry in entries for name in absent(entry))
     for name, count in skipped.items():
         print(f"{count} skipped: {name} is not installed")
@@ -185,8 +193,7 @@ def main() -> int:
             print(f"{mark} {name:50} {one.got:10} {one.seconds:5.0f} s  {told}", flush=True)
     right = sum(one.right for one in done)
     print(f"{right} of {len(done)} as they should be")
-    if chosen.json or not only and not skipped:
-        write_table(done, chosen.json)
+    write_table(known, done, chosen.json)
     return int(right < len(done))
 
 

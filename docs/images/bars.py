@@ -1,10 +1,11 @@
-"""Draw a bar chart for each file of docs/figures that compares rules: docs/images/NAME.svg.
+"""Draw a bar chart for each file of figures that a study wrote: docs/images/NAME.svg.
 
     python docs/images/bars.py
 
-A study writes the file: ``rules`` holds, by rule, the percentage of wrong files told apart from
-the right ones that they were made from (``told_apart``) and how many right files failed
-(``clean_alarms`` and ``harmless_alarms``, of ``clean`` and ``harmless``).
+Of docs/figures, those that compare rules: ``rules`` holds, by rule, the percentage of wrong files
+told apart from the right ones that they were made from (``told_apart``) and how many right files
+failed (``clean_alarms`` and ``harmless_alarms``, of ``clean`` and ``harmless``). docs/wild.json,
+which ``make wild`` writes: how many verdicts on models and files of others are right.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 INK, SOFT = COLOURS["ink"][0], COLOURS["soft"][0]
-OWN, OTHER, WRONG = "#2da44e", "#8c959f", "#cf222e"  # legible on light and dark
+OWN, OTHER, REFUSED, WRONG = "#2da44e", "#8c959f", "#0969da", "#cf222e"  # legible on light and dark
 
 
 def draw(document: dict[str, Any]) -> Figure:
@@ -52,16 +53,47 @@ def draw(document: dict[str, Any]) -> Figure:
     return figure
 
 
+def draw_wild(figures: dict[str, int]) -> Figure:
+    """One bar: verdicts that are right, and those that are not."""
+    parts = [
+        ("right files that passed", figures["passed_rightly"], OWN),
+        ("wrong files that are red or refused", figures["red_rightly"], REFUSED),
+        ("wrong verdicts", figures["wrong_verdicts"], WRONG),
+    ]
+    figure = Figure(figsize=(9, 1.5), facecolor=COLOURS["paper"][0])
+    axes = figure.add_axes((0.02, 0.3, 0.96, 0.35))
+    left = 0
+    for name, count, colour in parts:
+        axes.barh([0], [count], left=left, color=colour, label=f"{name}: {count}")
+        left += count
+    axes.set_xlim(0, max(left, 1))
+    axes.set_axis_off()
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=3, frameon=False)
+    for text in legend.get_texts():
+        text.set(color=INK, size=9)
+    told = f"{figures['judged']} cases of {figures['models']} models and files; make wild"
+    left = figures.get("not_judged_yet", 0)
+    told += f"; {left} more are not judged yet" if left else ""
+    figure.text(0.98, 0.06, told, size=8, color=SOFT, ha="right")
+    return figure
+
+
 def main() -> None:
-    """Draw every file that compares rules."""
+    """Draw every file of figures."""
     for file in sorted((HERE.parent / "figures").glob("*.json")):
         document = json.loads(file.read_text(encoding="utf-8"))
-        if "rules" not in document:
-            continue
-        target = HERE / f"{file.stem}.svg"
-        with rc_context({"svg.fonttype": "none", "svg.hashsalt": file.stem}):
-            draw(document).savefig(target, metadata={"Date": None, "Creator": None})
-        target.write_text(themed(target.read_text(encoding="utf-8")), encoding="utf-8")
+        if "rules" in document:
+            _save(draw(document), file.stem)
+    wild = HERE.parent / "wild.json"
+    if wild.exists():
+        _save(draw_wild(json.loads(wild.read_text(encoding="utf-8"))["figures"]), "wild")
+
+
+def _save(figure: Figure, name: str) -> None:
+    target = HERE / f"{name}.svg"
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(target, metadata={"Date": None, "Creator": None})
+    target.write_text(themed(target.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.checks.evidence import ConformanceFailure, edge_finding
+from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.required import required_checks
 from onnx_conformance.core.custom_operators import library_digest
@@ -23,7 +23,7 @@ from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.inputs.sweep_plan import FILE as FIGURES_OF_SWEEPS
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.session import cache_keys
-from onnx_conformance.session.known_failures import KnownFailure, find, operators_of
+from onnx_conformance.session.known_failures import KnownFailure
 from onnx_conformance.session.package_digest import source_digest
 from onnx_conformance.session.subject import Subject, libraries_of
 
@@ -118,15 +118,13 @@ def _judge(subject: Subject, known: tuple[KnownFailure, ...], edge_cases: EdgeCa
         if result.outcome in UNJUDGED:
             continue
         if failure is not None:
-            foretold = find(known, subject.case, check.name, operators_of(subject))
-            explains = foretold is not None and foretold.explains(failure)
-            edge = edge_finding(failure, check.name, edge_cases, str(foretold) if explains else "")
-            if edge is not None:
-                findings[f"{check.name}: {edge.reason}"] = None
-                continue
-            if not explains:
+            excuse = excuse_of(subject, check.name, failure, known, edge_cases)
+            if excuse.edge is not None:
+                findings[f"{check.name}: {excuse.edge.reason}"] = None
+            elif excuse.known:
+                reasons[check.ordinary][excuse.known] = None
+            else:
                 raise failure
-            reasons[check.ordinary][str(foretold)] = None
             continue
         checks, compared = checks + 1, compared + result.compared
         if check.name == BUDGET:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onnx_conformance.checks import reproduction
-from onnx_conformance.checks.refusals import unanswered
+from onnx_conformance.checks.refusals import not_answered
 from onnx_conformance.checks.registry import FLOAT32_WEIGHTS, register_check
 from onnx_conformance.checks.verdict import worded
 from onnx_conformance.core.budget import Reference, compute_modes_disagree, largest_noise_floor
 from onnx_conformance.core.comparison import allclose_mismatch, atol_needed, statistics
 from onnx_conformance.core.judgement import judge_outputs, limits_of
-from onnx_conformance.core.results import CheckResult, failed, passed, skipped
+from onnx_conformance.core.results import CheckResult, passed, skipped
 from onnx_conformance.core.ties import Choice
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
@@ -28,12 +27,7 @@ def check_allclose(subject: Subject) -> CheckResult:
         inputs = materialise(recipe, subject.model)
         answer, native = subject.run(inputs), subject.native(inputs)
         if answer.outputs is None:
-            return failed(
-                "allclose",
-                unanswered(answer),
-                inputs=str(recipe),
-                reproduction=reproduction.unanswered(inputs),
-            )
+            return not_answered("allclose", answer, inputs, str(recipe))
         wanted = Reference(native, native, (), choices=_choices(subject, inputs))
         limits = limits_of(subject.tolerances, subject.case, oracle=False)
         found = judge_outputs(wanted, answer.outputs, subject.model.judged, limits)

@@ -8,7 +8,7 @@ import numpy as np
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks import reproduction
-from onnx_conformance.checks.refusals import unanswered
+from onnx_conformance.checks.refusals import not_answered
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.comparison import Array, Outputs, structure_problem
@@ -43,11 +43,8 @@ def check_determinism(subject: Subject) -> CheckResult:
     inputs = repeated(subject.model, subject.seed)
     first, second = subject.run(inputs), subject.run(inputs, repeat=1)
     if first.outputs is None or second.outputs is None:
-        return failed(
-            "determinism",
-            unanswered(first if first.outputs is None else second),
-            inputs=LABEL,
-            reproduction=reproduction.unanswered(inputs),
+        return not_answered(
+            "determinism", first if first.outputs is None else second, inputs, LABEL
         )
     problem = structure_problem(first.outputs, second.outputs)
     if problem:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import unittest
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from onnx_conformance.checks.refusals import UNANSWERED
 from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.documents import CheckRow
 from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED, CheckResult, as_edge
 from onnx_conformance.core.settings import EdgeCases
 from onnx_conformance.core.spec import Case
+from onnx_conformance.session.known_failures import KnownFailure, find, operators_of
 from onnx_conformance.session.subject import Subject
 
 
@@ -126,7 +128,33 @@ def edge_finding(
     return as_edge(failure.result, known) if told else None
 
 
-def check_row(case: Case, name: str, result: CheckResult | None, seconds: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Excuse:
+    """Why a failure is not red, if it is not.
+
+    Args:
+        edge: it is an edge finding, which decides nothing.
+        known: the known upstream failure that explains it; empty for none.
+    """
+
+    edge: CheckResult | None
+    known: str
+
+
+def excuse_of(
+    subject: Subject,
+    check: str,
+    failure: ConformanceError,
+    known_failures: Sequence[KnownFailure],
+    edge_cases: EdgeCases,
+) -> Excuse:
+    """What excuses the failure of a check of a subject."""
+    known = find(known_failures, subject.case, check, operators_of(subject))
+    explained = str(known) if known is not None and known.explains(failure) else ""
+    return Excuse(edge_finding(failure, check, edge_cases, explained), explained)
+
+
+def check_row(case: Case, name: str, result: CheckResult | None, seconds: float) -> CheckRow:
     """A row of the report, as plain data that xdist can carry."""
     row = result.row() if result is not None else CheckResult(name, "error", "").row()
     return {**row, "case": case.as_row(), "seconds": seconds}

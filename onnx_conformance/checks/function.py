@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnx_conformance.checks import reproduction
-from onnx_conformance.checks.refusals import unanswered, unless_refused
+from onnx_conformance.checks.refusals import not_answered, unless_refused
 from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register_check
 from onnx_conformance.checks.verdict import judge, limits_for, worded
 from onnx_conformance.core.budget import Reference, movements, stack
@@ -239,12 +238,7 @@ def _judge_company(
     name, inputs = "batch_invariance", one.inputs
     answer = subject.run(inputs)
     if answer.outputs is None:
-        return failed(
-            name,
-            f"{one.place}, {unanswered(answer)}",
-            inputs=one.label,
-            reproduction=reproduction.unanswered(inputs),
-        )
+        return not_answered(name, answer, inputs, one.label, f"{one.place}, ")
     specs = subject.model.judged if whole else tuple(_with_batch(subject.model))
     found = judge_outputs(wanted, answer.outputs, specs, limits_for(subject, name))
     result = worded(subject, name, one.label, inputs, found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnx_conformance.checks import reproduction
-from onnx_conformance.checks.refusals import unanswered
+from onnx_conformance.checks.refusals import not_answered
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.core.budget import ULP, Reference
 from onnx_conformance.core.comparison import Outputs, structure_problem
@@ -34,12 +34,7 @@ def check_top5(subject: Subject) -> CheckResult:
     for label, inputs in zip(ORDINARY, input_sets, strict=True):
         answer, reference = subject.run(inputs), subject.reference(inputs)
         if answer.outputs is None:
-            return failed(
-                "top5",
-                unanswered(answer),
-                inputs=str(recipes[label]),
-                reproduction=reproduction.unanswered(inputs),
-            )
+            return not_answered("top5", answer, inputs, str(recipes[label]))
         problem = structure_problem(reference.native, answer.outputs)
         if problem:
             return failed("top5", problem, inputs=str(recipes[label]))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from onnx_conformance.checks import reproduction
 from onnx_conformance.core.causes import plain
 from onnx_conformance.core.errors import StageFailure
-from onnx_conformance.core.results import CheckResult, not_applicable
+from onnx_conformance.core.results import CheckResult, failed, not_applicable
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Subject
 
@@ -31,6 +32,19 @@ def unanswered(answer: Answer) -> str:
     if REFUSAL.search(error):
         return f"the session refused the inputs: {error}"
     return f"the session failed on the inputs: {error}"
+
+
+def not_answered(
+    name: str, answer: Answer, inputs: Inputs, label: str, place: str = ""
+) -> CheckResult:
+    """The failure of check ``name`` on inputs to which there are no outputs.
+
+    Args:
+        label: the words that describe the inputs.
+        place: with which words the reason begins.
+    """
+    reason = f"{place}{unanswered(answer)}"
+    return failed(name, reason, inputs=label, reproduction=reproduction.unanswered(inputs))
 
 
 def unless_refused(

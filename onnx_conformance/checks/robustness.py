@@ -8,7 +8,7 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.empty_batch import by_definition
-from onnx_conformance.checks.refusals import unanswered, unless_refused
+from onnx_conformance.checks.refusals import not_answered, unanswered, unless_refused
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines
 from onnx_conformance.core.budget import largest_noise_floor
@@ -93,12 +93,7 @@ def _judge_non_finite(subject: Subject, named: NamedInputs) -> CheckResult:
     rule, clean = subject.tolerances.rule("allclose", subject.case), len(POISONS)
     answer, native = subject.run(named.inputs), subject.native(named.inputs)
     if answer.outputs is None:
-        return failed(
-            "nonfinite",
-            unanswered(answer),
-            inputs=named.label,
-            reproduction=reproduction.unanswered(named.inputs),
-        )
+        return not_answered("nonfinite", answer, named.inputs, named.label)
     problem = structure_problem(native, answer.outputs) or _lost(native, answer.outputs)
     if problem is None:
         own = subject.model.of_a_sample

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.placement import describe_placement
-from onnx_conformance.checks.refusals import unanswered
+from onnx_conformance.checks.refusals import not_answered
 from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
 from onnx_conformance.core.comparison import Mismatch, Outputs, Statistics, statistics
 from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
@@ -42,12 +42,7 @@ def judge(
     fed = inputs if given is None else given
     answer = subject.run(fed, repeat) if answer is None else answer
     if answer.outputs is None:
-        return failed(
-            name,
-            unanswered(answer),
-            inputs=label,
-            reproduction=reproduction.unanswered(fed),
-        )
+        return not_answered(name, answer, fed, label)
     reference, specs = subject.reference(inputs), subject.model.judged
     found = judge_outputs(reference, answer.outputs, specs, limits_for(subject))
     rule = found.limits.rule
@@ -62,7 +57,15 @@ def judge(
                 "it proves nothing"
             )
             return skipped(name, reason)
+    if found.right and _nothing_finite(found.native):
+        return skipped(name, f"native answers infinity or NaN alone on {label}: it proves nothing")
     return worded(subject, name, label, fed, found)
+
+
+def _nothing_finite(outputs: Outputs) -> bool:
+    """Whether there are outputs and none of their elements is a number."""
+    arrays = [array for array in outputs.values() if array.size]
+    return bool(arrays) and not any(np.isfinite(array).any() for array in arrays)
 
 
 def limits_for(subject: Subject, check: str = "error_budget") -> Limits:

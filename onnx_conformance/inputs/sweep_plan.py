@@ -256,8 +256,10 @@ def row_recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
     figures = shipped_figures()
     drawn = any(spec.floating or isinstance(spec.domain, Bounded) for spec in model.inputs)
     kinds: tuple[tuple[str, float], ...] = ROWS if drawn else WHOLE_ROWS
-    if any(not spec.floating for spec in model.outputs) or model.by_values:
-        kinds = tuple(kind for kind in kinds if kind[0] not in TYING)
+    arbitrary: tuple[str, ...] = TYING if any(not spec.floating for spec in model.outputs) else ()
+    if model.by_values:  # among boxes of equal scores another may be kept
+        arbitrary = (*TYING, COARSE)
+    kinds = tuple(kind for kind in kinds if kind[0] not in arbitrary)
     most = figures.most_rows
     if not has_free_batch(model):
         kinds = kinds[: figures.most_calls // figures.least_rows]

@@ -13,7 +13,7 @@ from onnx_conformance.checks.evidence import (
     ConformanceFailure,
     Inconclusive,
     check_row,
-    edge_finding,
+    excuse_of,
 )
 from onnx_conformance.checks.upstream_faults import explanations_of
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, StageFailure
@@ -36,7 +36,6 @@ from onnx_conformance.plugin.state import (
     Red,
     conformance_session,
 )
-from onnx_conformance.session.known_failures import find, operators_of
 from onnx_conformance.session.live_subject import LiveSubject
 
 
@@ -102,15 +101,14 @@ def _decide(item: pytest.Function, case: Case, failure: ConformanceFailure | Sta
     """A failure is an edge finding, a known one, one that another test told, or red."""
     run, collected = item.config.stash[RUN], item.config.stash[EVIDENCE]
     check = check_of(item)
-    known = find(run.known_failures, case, check, operators_of(_subject(item)))
-    foretold = str(known) if known is not None and known.explains(failure) else ""
-    edge = edge_finding(failure, check, run.settings.edge_cases, foretold)
-    if edge is not None:
-        collected.amend(edge)
+    edge_cases = run.settings.edge_cases
+    excuse = excuse_of(_subject(item), check, failure, run.known_failures, edge_cases)
+    if excuse.edge is not None:
+        collected.amend(excuse.edge)
         _explain(item, failure)
-        pytest.xfail(f"edge finding, which decides nothing: {edge.reason}")
-    if foretold:
-        item.add_marker(pytest.mark.xfail(reason=str(known), raises=KnownRed))
+        pytest.xfail(f"edge finding, which decides nothing: {excuse.edge.reason}")
+    if excuse.known:
+        item.add_marker(pytest.mark.xfail(reason=excuse.known, raises=KnownRed))
         raise KnownRed(f"{case.id}: {failure}", str(failure)) from None
     before = collected.first_report(failure, case, item.nodeid)
     if before is not None:

@@ -6,7 +6,7 @@ Each provider has a worker of its own. Its answers are never cached: they are wh
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,9 +18,11 @@ import numpy as np
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
+from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import StageFailure, WorkerDied
+from onnx_conformance.core.session_request import RunResult, SessionRequest
 from onnx_conformance.core.settings import LEVELS, Settings, level_of
-from onnx_conformance.core.spec import Case, ExternalCase
+from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.session.isolation import hung, measure_workload, run_isolated, weighed_on
@@ -138,24 +140,23 @@ class RuntimeSide:
         queue: WorkerQueue,
         case: Case,
         artifact: Artifact,
-        session: dict[str, Any],
+        session: SessionRequest,
         input_sets: list[Inputs],
     ) -> list[Answer]:
         """Of each set of inputs a row for each sample, under the spec's names."""
         model = resolve_model(case.model)
         layout = file_layout(model, artifact.facts)
-        kinds = {spec.name: np.dtype(spec.dtype) for spec in model.outputs if model.loosely_typed}
 
-        def run(some: list[Inputs]) -> list[dict[str, Any]]:
+        def run(some: list[Inputs]) -> list[RunResult]:
             calls = [layout.calls(inputs) for inputs in some]
             found = iter(run_calls([call for of_feed in calls for call in of_feed]))
             return [
-                _in_width(_joined(layout, inputs, list(islice(found, len(of_feed)))), kinds)
+                _joined(layout, inputs, list(islice(found, len(of_feed))))
                 for inputs, of_feed in zip(some, calls, strict=True)
             ]
 
-        def run_calls(some: list[Inputs]) -> list[dict[str, Any]]:
-            results: list[dict[str, Any]] = queue.call(
+        def run_calls(some: list[Inputs]) -> list[RunResult]:
+            results: list[RunResult] = queue.call(
                 "runtime", case.id, "run", session=session, input_sets=some
             )
             return results
@@ -169,11 +170,11 @@ class RuntimeSide:
                 died="died" in result,
             )
             if "error" in result
-            else Answer(result["outputs"])
+            else Answer(_in_width(model, result["outputs"]))
             for result in results
         ]
 
-    def _request(self, case: Case, artifact: Artifact, level: str) -> dict[str, Any]:
+    def _request(self, case: Case, artifact: Artifact, level: str) -> SessionRequest:
         """A session with what the user named for it, and for an external artifact with a limit."""
         return {
             **session_request(case, artifact, level, self._settings.threads),
@@ -247,7 +248,7 @@ class RuntimeSide:
 
     def at_level(
         self, case: Case, artifact: Artifact, inputs: Inputs, level: str
-    ) -> Future[list[dict[str, Any]]]:
+    ) -> Future[list[RunResult]]:
         """What the CPU provider answers at a level of graph optimisation, in the file's names."""
         queue = self.queue("cpu")
         session = self._request(replace(case, provider="cpu"), artifact, level)
@@ -290,30 +291,32 @@ class RuntimeSide:
         return result
 
 
-def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1) -> dict[str, Any]:
+def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1) -> SessionRequest:
     """The session of a case at a graph level, as the runtime worker is asked for it."""
     provider = PROVIDERS[case.provider]
-    return {
+    request: SessionRequest = {
         "files": [str(path) for path in artifact.files],
         "sha256": list(artifact.sha256),
         "provider": provider.ort_name,
         "provider_options": provider.opened_with(threads=threads),
         "graph_level": level,
         "allow_cpu_fallback": True,
-        **({"library": provider.library} if provider.library else {}),
+    }
+    return {**request, "library": provider.library} if provider.library else request
+
+
+def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:
+    """The outputs in the spec's dtypes, where an artifact may give another width."""
+    kinds = {spec.name: np.dtype(spec.dtype) for spec in model.outputs if model.loosely_typed}
+    return {
+        name: array.astype(kinds[name])
+        if name in kinds and array.dtype.kind == kinds[name].kind
+        else array
+        for name, array in outputs.items()
     }
 
 
-def _in_width(result: dict[str, Any], kinds: Mapping[str, np.dtype[Any]]) -> dict[str, Any]:
-    """A result with its outputs in the dtypes of ``kinds``, where those are of the same kind."""
-    outputs = dict(result.get("outputs", {}))
-    for name, array in outputs.items():
-        if name in kinds and array.dtype.kind == kinds[name].kind:
-            outputs[name] = array.astype(kinds[name])
-    return {**result, "outputs": outputs} if outputs else result
-
-
-def _joined(layout: Layout, inputs: Inputs, results: list[dict[str, Any]]) -> dict[str, Any]:
+def _joined(layout: Layout, inputs: Inputs, results: list[RunResult]) -> RunResult:
     """The results of a set of inputs's calls as one: a row for each sample, or the first error."""
     refused = next((result for result in results if "outputs" not in result), None)
     if refused is not None:

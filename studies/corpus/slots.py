@@ -13,7 +13,7 @@ import numpy as np
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft
-from studies.corpus.editing import MODERN, is_float, sliced
+from studies.corpus.editing import MODERN, is_float, reduced, sliced
 from studies.corpus.patches import Patch, detour_site
 
 FAMILY, HARMLESS = "slots and state", "harmless: slots and state"
@@ -222,9 +222,12 @@ def state_kept_above_the_first_slot(draft: Draft) -> Iterator[Site]:
 @fault(FAMILY, story="a state that is empty, as at the first call, is taken for none")
 def empty_state_skipped(draft: Draft) -> Iterator[Site]:
     for state in _states(draft):
+        others = [axis for axis in range(len(draft.shapes[state.old])) if axis != state.batch]
 
-        def build(patch: Patch, value: str, state: State = state) -> str:
-            size = patch.add("ReduceSum", patch.add("Abs", state.old), keepdims=0)
+        def build(
+            patch: Patch, value: str, state: State = state, others: list[int] = others
+        ) -> str:
+            size = reduced(patch, "ReduceSum", patch.add("Abs", state.old), others, draft.opset)
             empty = patch.add("Equal", size, patch.constant(0.0))
             other = patch.add("Mul", value, patch.constant(0.99))
             return patch.add("Where", empty, other, value)

@@ -167,10 +167,26 @@ def phi():
     return First(hf.PhiForCausalLM(hf.PhiConfig(**config)))
 
 
+def _mixtral(experts):
+    config = hf.MixtralConfig(
+        **DECODER, num_local_experts=4, num_experts_per_tok=2, experts_implementation=experts
+    )
+    return First(hf.MixtralForCausalLM(config))
+
+
 @register_model("mixtral", inputs=[IDS, MASK], axes=AXES)
 def mixtral():
-    config = hf.MixtralConfig(**DECODER, num_local_experts=4, num_experts_per_tok=2)
-    return First(hf.MixtralForCausalLM(config))
+    return _mixtral("grouped_mm")  # as it is by default
+
+
+@register_model("mixtral_batched", inputs=[IDS, MASK], axes=AXES)
+def mixtral_batched():
+    return _mixtral("batched_mm")
+
+
+@register_model("mixtral_looping", inputs=[IDS, MASK], axes=AXES)
+def mixtral_looping():
+    return _mixtral("eager")
 
 
 @register_model("mamba", inputs=[IDS], axes=AXES)

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from onnx_conformance.core.domains import Choice, Domain, Integers, Lengths, Mask, Real
+from onnx_conformance.core.domains import Bounded, Choice, Domain, Integers, Lengths, Mask, Real
 from onnx_conformance.core.onnx_file import every_graph
 from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.spec import TensorSpec
@@ -22,7 +22,6 @@ MOVES = {
     "Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity",
     "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 }  # fmt: skip
-DIVIDING = ("Div", "Mod")
 MOST_HOPS = 40  # nodes between an input and the table that it indexes
 SMALL = {"int8": (-128, 128), "uint8": (0, 256)}
 MOST_COMPARED = 1_000  # above it, only the numbers that are compared with are tried, and one other
@@ -35,6 +34,7 @@ UNKNOWN_TEXTS = ("a", "b", "c")
 MASK_WORDS = ("mask",)
 LENGTH = re.compile(r"(^|[_.])(len|lens|length|lengths|seqlens?)$", re.IGNORECASE)
 UNKNOWN = ""  # the axis of Lengths, until the axes have names
+DIVIDING = ("Div", "Mod")
 
 
 @dataclass(frozen=True)
@@ -179,9 +179,19 @@ def range_of(graph: Graph, name: str, dtype: str, rank: int) -> Range:
         return Range(Choice((0, 1)), "it is a truth value")
     if dtype == TEXT:
         return _range_of_text(graph, name)
-    limits = list(graph.bounds(name))
-    if np.issubdtype(np.dtype(dtype), np.floating) and not limits:
+    if np.issubdtype(np.dtype(dtype), np.floating) and not list(graph.bounds(name)):
         return Range(Real(), "it is a floating number")
+    return _range_of_whole(graph, name, dtype, rank)
+
+
+def _range_of_text(graph: Graph, name: str) -> Range:
+    known = graph.texts(name)
+    why = "the file has these" if known else "nothing in the file names its texts"
+    return Range(Choice(known or UNKNOWN_TEXTS), why, known=bool(known))
+
+
+def _range_of_whole(graph: Graph, name: str, dtype: str, rank: int) -> Range:
+    limits = list(graph.bounds(name))
     if limits:
         most, why = min(limits)
         if most >= 1:
@@ -191,10 +201,6 @@ def range_of(graph: Graph, name: str, dtype: str, rank: int) -> Range:
         return named
     if dtype in SMALL:
         return Range(Integers(*SMALL[dtype]), f"{dtype} holds these")
-    return _range_compared(graph, name)
-
-
-def _range_compared(graph: Graph, name: str) -> Range:
     compared = [value for value in graph.compared_with(name) if value >= 0]
     if compared:
         one_hot = compared == list(range(len(compared))) and len(compared) > 2
@@ -204,12 +210,6 @@ def _range_compared(graph: Graph, name: str) -> Range:
         top = len(compared) if one_hot else max(compared) + 2  # others than it, too
         return Range(Integers(0, top), f"it is compared with {_few(compared)}")
     return Range(Integers(0, ASSUMED), "nothing in the file bounds it", known=False)
-
-
-def _range_of_text(graph: Graph, name: str) -> Range:
-    known = graph.texts(name)
-    why = "the file has these" if known else "nothing in the file names its texts"
-    return Range(Choice(known or UNKNOWN_TEXTS), why, known=bool(known))
 
 
 def _by_name(name: str, rank: int) -> Range | None:
@@ -240,11 +240,13 @@ def notes_of(
 
 
 def _note_of(path: str, spec: TensorSpec, found: Range) -> str:
-    words = f"input '{spec.name}' ({spec.dtype}) is fed {_domain(spec.domain)}: {found.why}"
+    loud = isinstance(spec.domain, Bounded)
+    why = "smaller numbers leave an output as it is" if loud else found.why
+    words = f"input '{spec.name}' ({spec.dtype}) is fed {_domain(spec.domain)}: {why}"
     if found.known:
         return words
-    wanted = 'Choice(("a", "b"))' if spec.dtype == TEXT else "Integers(LOW, HIGH)"
-    wanted = f'TensorSpec("{spec.name}", {spec.shape!r}, "{spec.dtype}", domain={wanted})'
+    domain = 'Choice(("a", "b"))' if spec.dtype == TEXT else "Integers(LOW, HIGH)"
+    wanted = f'TensorSpec("{spec.name}", {spec.shape!r}, "{spec.dtype}", domain={domain})'
     return (
         f"{words}; to say otherwise, register the file with --models-from, as a function that "
         f'returns pathlib.Path("{path}"), with inputs=[{wanted}, ...]'
@@ -252,6 +254,8 @@ def _note_of(path: str, spec: TensorSpec, found: Range) -> str:
 
 
 def _domain(domain: Domain) -> str:
+    if isinstance(domain, Bounded):
+        return f"{domain.low:g} to {domain.high:g}"
     if isinstance(domain, Integers):
         return f"{domain.low} to {domain.high - 1}"
     if isinstance(domain, Choice):

@@ -1,4 +1,4 @@
-"""Faults of single sizes, batches and bands of values, and of what decides whole numbers, are red.
+"""Faults of single sizes, batches and bands of values, of slots, state and boxes are red.
 
 Their bases are small models that pass; each fault is tried on each base that it can strike.
 """
@@ -20,15 +20,17 @@ pytestmark = pytest.mark.slow
 
 load_corpus()
 BASES = ("tokens", "maps", "labels", "scores", "masked", "pairs")
+WITH_STATE = ("voice", "step", "three", "boxes")
 SIZES = [fault for fault in FAULTS.values() if fault.family == "sizes"]
+SLOTS = [fault for fault in FAULTS.values() if "slots and state" in fault.family]
 INSIDE = [FAULTS[name] for name in ("gelu_by_tanh",)]  # small errors before whole numbers
-SWEEPS = ("sizes", "rows", "batch_invariance", "deciding_values")
+SWEEPS = ("error_budget", "sizes", "rows", "batch_invariance", "deciding_values")
 LEAST_KINDS = 15
 
 
 @pytest.fixture(scope="module")
 def right_of(request, pytestconfig):
-    adopt_small_models(BASES)
+    adopt_small_models((*BASES, *WITH_STATE))
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
     made = {}
 
@@ -39,7 +41,7 @@ def right_of(request, pytestconfig):
         )
 
     yield subject
-    for name in BASES:
+    for name in (*BASES, *WITH_STATE):
         MODELS.forget(name)
 
 
@@ -48,13 +50,13 @@ def verdicts(subject):
     for name in SWEEPS:
         check = CHECKS[name]
         if check.required_tests(subject.model, subject.case):
-            result = check.function(subject)
+            result = check.function(subject, **check.example(subject.seed))
             yield result
             if result.outcome == "failed":
                 return
 
 
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", [*BASES, *WITH_STATE])
 def test_right_files_pass(right_of, base):
     assert [r.reason for r in verdicts(right_of(base)) if not r.passed] == []
 
@@ -67,6 +69,18 @@ def test_wrong_files_are_red(right_of, fault, tmp_path):
             struck += 1
             found = [result.outcome for result in verdicts(wrong)]
             assert found[-1] == "failed", f"{place} of {base}: {found}"
+    assert struck
+
+
+@pytest.mark.parametrize("fault", SLOTS, ids=lambda fault: fault.name)
+def test_slots_state_and_boxes_are_judged(right_of, fault, tmp_path):
+    wanted = "failed" if fault.verdict == "wrong" else "passed"
+    struck = 0
+    for base in WITH_STATE:
+        for place, other in mutants(right_of(base), tmp_path, [fault], places=2):
+            struck += 1
+            found = [result.outcome for result in verdicts(other)]
+            assert found[-1] == wanted, f"{place} of {base}: {found}"
     assert struck
 
 
