@@ -83,6 +83,8 @@ def movable_output(model: onnx.ModelProto, outputs: Outputs) -> str | None:
     """
     for value, array in zip(model.graph.output, outputs.values(), strict=False):
         kind = array.dtype.kind
+        if value.type.tensor_type.elem_type == TensorProto.STRING:
+            continue  # read as codes, which no node of the file could move
         if array.size and kind in "biuf" and (kind != "f" or np.isfinite(array).any()):
             return str(value.name)
     return None

@@ -233,7 +233,7 @@ class Collector:
         words = [f"{n}: {ProbeResult(**self.probes[n]).words}" for n in names if n in self.probes]
         return "; ".join(words) or "none of its cases was selected"
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the matrix and the closing sentence."""
         if self.document is None:
             return
@@ -261,7 +261,7 @@ class Collector:
         # pytest cuts its last lines to the terminal's width, which a test's id alone may fill
         self.config.option.verbose = max(2, self.config.option.verbose)
 
-    def _closing_lines(self, terminalreporter: Any) -> None:
+    def _closing_lines(self, terminalreporter: pytest.TerminalReporter) -> None:
         assert self.document is not None
         numbers = self.document["totals"]
         checks = ", ".join(f"{n} {outcome}" for outcome, n in sorted(numbers["checks"].items()))

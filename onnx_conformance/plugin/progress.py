@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+
+import pytest
 
 from onnx_conformance.core.documents import CheckRow
 from onnx_conformance.core.spec import Case
@@ -22,7 +23,7 @@ class Progress:
         told: reasons to skip that stand above the tests already.
     """
 
-    def __init__(self, reporter: Any, told: set[str]) -> None:
+    def __init__(self, reporter: pytest.TerminalReporter, told: set[str]) -> None:
         self._reporter = reporter
         self._expected: dict[Case, int] = {}
         self._rows: dict[Case, list[CheckRow]] = {}

@@ -198,7 +198,7 @@ def _reason(
     for at, (name, result) in enumerate(zip(names, results, strict=False)):
         if not name or not isinstance(plain.get(name), np.ndarray):
             continue
-        least = _absolute(double.rt_nodes_[place].onnx_node)
+        least = absolute_error(double.rt_nodes_[place].onnx_node)
         problem = _difference(plain[name], result, least)
         if problem:
             factor = _rules()["oracle"]["noise_factor"]
@@ -224,7 +224,7 @@ def _rules() -> dict[str, dict[str, float]]:
     return load_tolerances(TOLERANCES).defaults
 
 
-def _absolute(node: onnx.NodeProto) -> float:
+def absolute_error(node: onnx.NodeProto) -> float:
     """What a runtime may be off in a function that it approximates, absolute.
 
     Small values of a sigmoid are off by more than rounding, those inside a subgraph too.

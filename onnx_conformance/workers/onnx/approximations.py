@@ -33,7 +33,7 @@ def approximate(model: onnx.ModelProto, liberties: Liberties) -> None:
         return
     inferred = shape_inference.infer_shapes(model)
     pairs = list(zip(every_graph(model), every_graph(inferred), strict=True))
-    for (graph, _), (known, _) in pairs:
+    for (graph, _), (known, _) in reversed(pairs):  # a graph's nodes are copied with what is inside
         floats = _floats(known)
         nodes: Nodes = []
         for node in graph.node:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.core.domains import Draw, Integers, Lengths
+from onnx_conformance.core.domains import Bounded, Draw, Integers, Lengths
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.spec import Axes, Axis, Dim, Shape, TensorSpec
@@ -33,6 +33,7 @@ RANGES = (
 # Sizes that an axis which is open in name alone may be fixed to inside, tried in order.
 SIZES = (32, 48, 64, 28, 80, 96, 112, 128, 16, 8, 160, 192, 224, 256, 1, 3, 299, 320, 512)
 MOST_TRIALS = 200
+LOUD = Bounded(-128.0, 128.0)  # where ordinary numbers leave an output as it is
 DRAWS = 3  # inputs between which every output should move
 
 Run = Callable[[Inputs], Any]
@@ -137,12 +138,18 @@ def namings(shapes: Mapping[str, Sequence[Dim]]) -> Iterator[dict[str, Shape]]:
 
 
 def accepted(
-    specs: Sequence[TensorSpec], candidates: Sequence[Mapping[str, Shape]], run: Run
+    specs: Sequence[TensorSpec],
+    candidates: Sequence[Mapping[str, Shape]],
+    run: Run,
+    errors: Sequence[float] = (),
 ) -> Shaped:
     """The first naming and sizes that the file accepts at every corner, and where outputs move.
 
     Where no sizes make every output move between inputs, such as a count of frames that are longer
     than what is fed, the first that it accepts.
+
+    Args:
+        errors: what float32 may be off in each output, absolute; 0 where nothing is given.
 
     Raises:
         UsageError: it accepts none of them; the words of the first refusal.
@@ -156,11 +163,11 @@ def accepted(
                 if trials > MOST_TRIALS:
                     break
                 notes = tuple(_notes(axes, fixed))
-                for tried in _longer(tuple(_with_sizes(spec, fixed) for spec in inputs), axes):
+                for tried in _variants(tuple(_with_sizes(spec, fixed) for spec in inputs), axes):
                     problem = _refusal(tried, axes, run)
                     if problem is not None:
                         first = first or problem
-                    elif not axes or _moves(tried, axes, run):
+                    elif _moves(tried, axes, run, errors):
                         return Shaped(tried, axes, notes)
                     else:
                         still = still or Shaped(tried, axes, notes)
@@ -246,39 +253,48 @@ def _refusal(inputs: Sequence[TensorSpec], axes: Axes, run: Run) -> str | None:
     return None
 
 
-def _longer(inputs: tuple[TensorSpec, ...], axes: Axes) -> Iterator[tuple[TensorSpec, ...]]:
-    """The inputs as they are, then with no length below the smallest size of its axis."""
+def _variants(inputs: tuple[TensorSpec, ...], axes: Axes) -> Iterator[tuple[TensorSpec, ...]]:
+    """The inputs, then no length below the smallest size of its axis, then large numbers too."""
     yield inputs
     least = {name: axis.low for name, axis in axes}
-    raised = tuple(
-        replace(spec, domain=replace(spec.domain, low=least.get(spec.domain.axis, 1)))
-        if isinstance(spec.domain, Lengths)
-        else spec
-        for spec in inputs
-    )
-    if raised != inputs:
-        yield raised
+
+    def raised(spec: TensorSpec) -> TensorSpec:
+        if not isinstance(spec.domain, Lengths):
+            return spec
+        return replace(spec, domain=replace(spec.domain, low=least.get(spec.domain.axis, 1)))
+
+    longer = tuple(raised(spec) for spec in inputs)
+    if longer != inputs:
+        yield longer
+    louder = tuple(replace(spec, domain=LOUD) if spec.real else spec for spec in longer)
+    if louder != longer:
+        yield louder
 
 
-def _moves(inputs: Sequence[TensorSpec], axes: Axes, run: Run) -> bool:
+def _moves(inputs: Sequence[TensorSpec], axes: Axes, run: Run, errors: Sequence[float]) -> bool:
     """Whether outputs are finite at the smallest and largest sizes, and all move at the largest."""
-    share = 1.0 - load_tolerances(TOLERANCES).defaults["liveness"]["dead_share"]
-    for extent, least in ((0.0, 0.0), (1.0, share)):
+    rule = load_tolerances(TOLERANCES).defaults["liveness"]
+    for extent, share in ((0.0, 0.0), (1.0, 1.0 - rule["dead_share"])):
         sizes = {name: axis.size(extent) for name, axis in axes}
         draws = [run(inputs_of(inputs, 3, sizes, seed)) for seed in range(DRAWS)]
-        if not all(_alive(list(answers), least) for answers in zip(*draws, strict=True)):
-            return False
+        for place, answers in enumerate(zip(*draws, strict=True)):
+            least = rule["minimum"] * errors[place] if errors else 0.0
+            if not _alive(answers, share, least):
+                return False
     return True
 
 
-def _alive(answers: Sequence[Any], share: float) -> bool:
-    """Whether a ``share`` of an output's elements differ between answers of one shape."""
+def _alive(answers: Sequence[Any], share: float, least: float) -> bool:
+    """Whether a ``share`` of an output's elements moves by more than ``least`` between answers."""
     arrays = [array for array in answers if isinstance(array, np.ndarray)]
     if any(a.dtype.kind == "f" and not np.isfinite(a).all() for a in arrays):
         return False
-    if len({array.shape for array in arrays}) != 1:
+    if len(arrays) != len(answers) or len({array.shape for array in arrays}) != 1:
         return True  # sequences, or sizes that the values decide
-    moved = np.any([array != arrays[0] for array in arrays[1:]], axis=0)
+    if arrays[0].dtype.kind == "f":
+        moved = np.any([np.abs(array - arrays[0]) > least for array in arrays[1:]], axis=0)
+    else:
+        moved = np.any([array != arrays[0] for array in arrays[1:]], axis=0)
     return bool(np.mean(moved) >= share)
 
 

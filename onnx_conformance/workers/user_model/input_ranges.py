@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from onnx_conformance.core.domains import Choice, Domain, Integers, Lengths, Mask, Real
+from onnx_conformance.core.domains import Bounded, Choice, Domain, Integers, Lengths, Mask, Real
 from onnx_conformance.core.onnx_file import every_graph
 from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.spec import TensorSpec
@@ -240,7 +240,9 @@ def notes_of(
 
 
 def _note_of(path: str, spec: TensorSpec, found: Range) -> str:
-    words = f"input '{spec.name}' ({spec.dtype}) is fed {_domain(spec.domain)}: {found.why}"
+    loud = isinstance(spec.domain, Bounded)
+    why = "smaller numbers leave an output as it is" if loud else found.why
+    words = f"input '{spec.name}' ({spec.dtype}) is fed {_domain(spec.domain)}: {why}"
     if found.known:
         return words
     domain = 'Choice(("a", "b"))' if spec.dtype == TEXT else "Integers(LOW, HIGH)"
@@ -252,6 +254,8 @@ def _note_of(path: str, spec: TensorSpec, found: Range) -> str:
 
 
 def _domain(domain: Domain) -> str:
+    if isinstance(domain, Bounded):
+        return f"{domain.low:g} to {domain.high:g}"
     if isinstance(domain, Integers):
         return f"{domain.low} to {domain.high - 1}"
     if isinstance(domain, Choice):

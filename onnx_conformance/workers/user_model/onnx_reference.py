@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.domains import Integers
@@ -18,7 +19,7 @@ from onnx_conformance.core.onnx_file import inspect, load_model, table_elements
 from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.workers.onnx.agreement import Oracle
+from onnx_conformance.workers.onnx.agreement import Oracle, absolute_error
 from onnx_conformance.workers.onnx.backend import digest_of, open_at, oracle_at
 from onnx_conformance.workers.user_model.build import Answer, Looked
 from onnx_conformance.workers.user_model.file_axes import (
@@ -86,7 +87,8 @@ def _refuse_strangers(path: Path, declared: Sequence[TensorSpec], labels: Sequen
 
 def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> Shaped:
     """The file's inputs, with ranges read from its graph and sizes that it accepts."""
-    graph = Graph(load_model(path, weights=False))
+    model = load_model(path, weights=False)
+    graph, errors = Graph(model), _errors_of(model)
     for tensor in tensors:
         _refuse_kind(tensor)
     ranges = {
@@ -103,7 +105,7 @@ def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> Shaped:
             for t in tensors
         ]
         try:
-            found = accepted(specs, compute_modes, run if graph.safe else survived(run))
+            found = accepted(specs, compute_modes, run if graph.safe else survived(run), errors)
         except UsageError as error:
             first = first or error
             continue
@@ -111,6 +113,15 @@ def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> Shaped:
         return Shaped(found.inputs, found.axes, notes)
     assert first is not None
     raise first
+
+
+def _errors_of(model: onnx.ModelProto) -> list[float]:
+    """What float32 may be off in each output, absolute, by the node that makes it."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    return [
+        absolute_error(makers[value.name]) if value.name in makers else 0.0
+        for value in model.graph.output
+    ]
 
 
 def survived(run: Callable[[Inputs], Any]) -> Callable[[Inputs], Any]:

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_conformance.core.domains import Choice, Integers, Mask, Real
+from onnx_conformance.core.domains import Choice, Integers, Lengths, Mask, Real
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.spec import Axis, TensorSpec
@@ -189,11 +189,70 @@ def test_what_no_size_suits_is_refused_in_the_files_own_words(tmp_path, monkeypa
         look_at_file(path, 1)
 
 
-def test_text_is_refused_with_a_way_out(tmp_path):
+def test_text_is_fed_as_text(tmp_path):
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     path = saved(
         tmp_path / "m.onnx", nodes, [("x", TensorProto.STRING, ["n"])],
         kinds={"y": TensorProto.STRING},
     )  # fmt: skip
-    with pytest.raises(UsageError, match="is of text"):
-        look_at_file(path, 1)
+    looked = look_at_file(path, 1)
+    assert (looked.inputs[0].dtype, looked.inputs[0].domain) == ("str", Choice(("a", "b", "c")))
+
+
+def counted(path, window, dims=("batch", "N")):
+    """A file that answers how many windows of its length each row has, and their first numbers."""
+    nodes = [
+        helper.make_node("Div", ["x_lens", "window"], ["n"]),
+        helper.make_node("Relu", ["x"], ["y"]),
+    ]
+    inputs = [("x", FLOAT, dims), ("x_lens", INT64, dims[:1])]
+    weights = {"window": np.int64([window])}
+    return saved(path, nodes, inputs, ("y", "n"), weights, kinds={"n": INT64})
+
+
+def test_an_input_called_a_length_is_fed_lengths_of_the_axis_beside_it(tmp_path):
+    looked = look_at_file(counted(tmp_path / "m.onnx", 2), 1)
+    assert looked.inputs[1].domain == Lengths("N")
+    assert "1 to the size of axis 'N': its name says that it is a length" in looked.notes[0]
+    unnamed = look_at_file(counted(tmp_path / "u.onnx", 2, ("?", "?")), 1)
+    assert unnamed.inputs[1].domain == Lengths(unnamed.inputs[0].shape[1])
+
+
+def test_sizes_are_preferred_at_which_every_output_moves(tmp_path):
+    looked = look_at_file(counted(tmp_path / "m.onnx", 160), 1)
+    assert dict(looked.axes)["N"].high > 160
+    assert "or its outputs do not move there" in looked.notes[-1]
+    still = look_at_file(counted(tmp_path / "still.onnx", 10**6), 1)
+    assert dict(still.axes)["N"] == Axis()  # none moves it: the most general that it takes
+
+
+def test_floats_that_become_indices_are_fed_as_such(tmp_path):
+    cast = helper.make_node("Cast", ["ids"], ["whole"], to=INT64)
+    looked = look_at_file(embedding(tmp_path / "m.onnx", cast, kind=FLOAT), 1)
+    assert looked.inputs[0].domain == Integers(0, 12)
+    assert looked.inputs[0].dtype == "float32"
+
+
+def test_probabilities_that_ordinary_numbers_leave_at_0_are_fed_larger_ones(tmp_path):
+    nodes = [
+        helper.make_node("Sub", ["x", "far"], ["s"]),
+        helper.make_node("Sigmoid", ["s"], ["y"]),
+    ]
+    weights = {"far": np.float32([30.0])}
+    path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, ["n", 8])], weights=weights)
+    looked = look_at_file(path, 1)
+    assert looked.inputs[0].domain == file_axes.LOUD
+    assert "smaller numbers leave an output as it is" in looked.notes[0]
+
+
+def test_sizes_that_end_the_process_are_not_fed(tmp_path):
+    nodes = [
+        helper.make_node("Shape", ["x"], ["size"], start=1, end=2),
+        helper.make_node("Div", ["size", "window"], ["windows"]),
+        helper.make_node("Div", ["window", "windows"], ["step"]),  # by 0 below 20
+        helper.make_node("Cast", ["step"], ["factor"], to=FLOAT),
+        helper.make_node("Mul", ["x", "factor"], ["y"]),
+    ]
+    weights = {"window": np.int64([20])}
+    path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, ["n", "N"])], weights=weights)
+    assert dict(look_at_file(path, 1).axes)["N"].low >= 20
