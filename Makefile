@@ -37,6 +37,7 @@ EXPORTER ?= torch_torchscript
 
 help:
 	@echo "Certify"
+	@echo "  make conformance FRAMEWORKS=torch ARGS='--model simple_net'   a first verdict, after two minutes of installation"
 	@echo "  make conformance   certify the models: matrix, .conformance/report.html, results.json"
 	@echo "    MODELS_FROM=FILE.py         your own models; make new-model NAME=my_net writes such a file"
 	@echo "    FRAMEWORKS=torch            (or keras) install and run one half"

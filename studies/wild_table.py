@@ -20,7 +20,8 @@ HEAD = """# Models that nobody here chose
 
 Written by `make wild`. Each model and file is judged at the first try, as a new user would; which
 verdict is right was established by hand ([how](../studies/wild/README.md)). Seconds are those of
-the run that judged it, divided by the models in that run, on two shared cores.
+the run that judged it, divided by the models in that run, on two shared cores. A row stays until
+its entry is judged again (`python -m studies.wild --only ID`).
 """
 
 

@@ -1,7 +1,7 @@
 """The function: the artifact computes what the native model computes."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 from onnx_conformance.checks.closeness import check_allclose
 from onnx_conformance.checks.determinism import check_determinism
@@ -34,7 +34,9 @@ def test_pinned_inputs(subject, evidence, pinned_name):
 @settings(phases=PHASES)
 @given(recipe=new_recipes())
 def test_drawn_inputs(subject, evidence, recipe):
-    evidence(subject, shrunk(check_error_budget, subject, recipe))
+    result = shrunk(check_error_budget, subject, recipe)
+    assume(result.outcome != "not_applicable")  # nothing can be asked of these: others are drawn
+    evidence(subject, result)
 
 
 @pytest.mark.check("sizes")

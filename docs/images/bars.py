@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 INK, SOFT = COLOURS["ink"][0], COLOURS["soft"][0]
-OWN, OTHER, WRONG = "#2da44e", "#8c959f", "#cf222e"  # legible on light and dark
+OWN, OTHER, REFUSED, WRONG = "#2da44e", "#8c959f", "#0969da", "#cf222e"  # legible on light and dark
 
 
 def draw(document: dict[str, Any]) -> Figure:
@@ -53,12 +53,12 @@ def draw(document: dict[str, Any]) -> Figure:
     return figure
 
 
-def draw_wild(document: dict[str, Any]) -> Figure:
+def draw_wild(figures: dict[str, int]) -> Figure:
     """One bar: verdicts that are right, and those that are not."""
     parts = [
-        ("right files passed", document["passed_rightly"], OWN),
-        ("wrong files red or refused", document["red_rightly"], "#0969da"),
-        ("wrong verdicts", document["wrong_verdicts"], WRONG),
+        ("right files that passed", figures["passed_rightly"], OWN),
+        ("wrong files that are red or refused", figures["red_rightly"], REFUSED),
+        ("wrong verdicts", figures["wrong_verdicts"], WRONG),
     ]
     figure = Figure(figsize=(9, 1.5), facecolor=COLOURS["paper"][0])
     axes = figure.add_axes((0.02, 0.3, 0.96, 0.35))
@@ -71,7 +71,9 @@ def draw_wild(document: dict[str, Any]) -> Figure:
     legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=3, frameon=False)
     for text in legend.get_texts():
         text.set(color=INK, size=9)
-    told = f"{document['judged']} cases of {document['models']} models and files; make wild"
+    told = f"{figures['judged']} cases of {figures['models']} models and files; make wild"
+    left = figures.get("not_judged_yet", 0)
+    told += f"; {left} more are not judged yet" if left else ""
     figure.text(0.98, 0.06, told, size=8, color=SOFT, ha="right")
     return figure
 
@@ -84,7 +86,7 @@ def main() -> None:
             _save(draw(document), file.stem)
     wild = HERE.parent / "wild.json"
     if wild.exists():
-        _save(draw_wild(json.loads(wild.read_text(encoding="utf-8"))), "wild")
+        _save(draw_wild(json.loads(wild.read_text(encoding="utf-8"))["figures"]), "wild")
 
 
 def _save(figure: Figure, name: str) -> None:

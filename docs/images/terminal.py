@@ -25,7 +25,9 @@ WIDTH = 100
 GREEN = ["-m", "onnx_conformance", "run", "--framework=torch", "--model=simple_net"]
 RED = ["-m", "pytest", "-p", "tests.meta.plugins.bad_exporters", "tests/test_function.py"]
 RED += ["--model=simple_net", "--exporter=lying", "-k", "large_normal", "--provider=cpu"]
-LEFT_OUT = re.compile(r"^\s*(?:placement:|to replay it|- \{recipe|inputs:|check:|page:|next:)")
+LEFT_OUT = re.compile(
+    r"^\s*(?:placement:|shape |to replay|- \{recipe|inputs:|check:|page:|next:|time:|\[.*\+)"
+)
 PLAIN = re.compile(r"\x1b\[[0-9;]*m")
 
 

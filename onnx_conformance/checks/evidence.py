@@ -6,10 +6,10 @@ import re
 import unittest
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from onnx_conformance.checks.refusals import UNANSWERED
 from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.documents import CheckRow
 from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED, CheckResult, as_edge
 from onnx_conformance.core.settings import EdgeCases
@@ -154,7 +154,7 @@ def excuse_of(
     return Excuse(edge_finding(failure, check, edge_cases, explained), explained)
 
 
-def check_row(case: Case, name: str, result: CheckResult | None, seconds: float) -> dict[str, Any]:
+def check_row(case: Case, name: str, result: CheckResult | None, seconds: float) -> CheckRow:
     """A row of the report, as plain data that xdist can carry."""
     row = result.row() if result is not None else CheckResult(name, "error", "").row()
     return {**row, "case": case.as_row(), "seconds": seconds}

@@ -94,8 +94,9 @@ def check_static_batch(subject: Subject) -> CheckResult:
     tensors = [*subject.artifact.facts["inputs"], *subject.artifact.facts["outputs"]]
     axes = [spec.batch_axis for spec in (*subject.model.inputs, *subject.model.outputs)]
     for tensor, axis in zip(tensors, axes, strict=True):
-        if axis is not None and tensor["shape"][axis] != STATIC_BATCH:
-            reason = f"the batch axis of '{tensor['name']}' is {tensor['shape'][axis]}"
+        size = "not told" if axis is None or tensor["shape"] is None else tensor["shape"][axis]
+        if axis is not None and size != STATIC_BATCH:
+            reason = f"the batch axis of '{tensor['name']}' is {size}"
             return failed("static_batch", f"{reason}, not {STATIC_BATCH}")
     for batch in OTHER_BATCHES:
         recipe = pair(subject.seed, batch)
@@ -128,7 +129,7 @@ def check_weight_inputs(subject: Subject) -> CheckResult:
     if facts["initializers"]["elements"]:
         return failed(name, f"the file holds {facts['initializers']['elements']} weights")
     weights = _float_weights(subject)
-    inputs = [(tensor["name"], tuple(tensor["shape"][1:])) for tensor in facts["inputs"]]
+    inputs = [(tensor["name"], tuple((tensor["shape"] or [])[1:])) for tensor in facts["inputs"]]
     wanted = [(spec.name, spec.shape[1:]) for spec in subject.model.inputs]
     wanted += [(label, array.shape[1:]) for label, array in weights.items()]
     if inputs != wanted:

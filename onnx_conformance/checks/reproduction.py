@@ -17,7 +17,7 @@ from onnx_conformance.core.judgement import Judgement
 from onnx_conformance.core.results import Reproduction
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.core.views import SMALLER, SMALLEST_PROBABILITY, smaller_than
+from onnx_conformance.core.views import SMALLEST_PROBABILITY, UNMASKED, masked_from
 
 
 def unanswered(inputs: Outputs) -> Reproduction:
@@ -39,10 +39,10 @@ def misjudged(inputs: Outputs, found: Judgement) -> Reproduction:
 def errors_judge(limits: list[dict[str, Any]], oracle: Outputs) -> dict[str, Any]:
     """The rule of errors as plain data: what each sample may err, by output, norm and view."""
     for limit in limits:
-        if limit["view"] == SMALLER:
+        if limit["view"] == UNMASKED:
             exact = np.asarray(oracle[limit["output"]], np.float64)
             rows = np.nan_to_num(exact.reshape(len(exact), -1), posinf=0.0, neginf=0.0)
-            limit["below"] = smaller_than(rows).tolist()
+            limit["below"] = masked_from(rows).tolist()
     return {"kind": "errors", "limits": limits, "smallest_probability": SMALLEST_PROBABILITY}
 
 

@@ -10,6 +10,7 @@ import onnx
 
 from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.checks.registry import register_check
+from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.graph_weights import constant_nodes, graphs
 from onnx_conformance.core.onnx_file import complaint_of, load_model
 from onnx_conformance.core.plain_outputs import keys_of
@@ -46,7 +47,7 @@ def check_interface(subject: Subject) -> CheckResult:
     inputs = _inputs(subject)
     if inputs != facts["inputs"]:
         notes.append(f"inputs in the order {[tensor['name'] for tensor in facts['inputs']]}")
-    sides = (
+    sides: tuple[tuple[str, tuple[TensorSpec, ...], list[TensorFacts], bool], ...] = (
         ("input", subject.model.inputs, inputs, exporter.sets_input_names),
         ("output", subject.model.outputs, facts["outputs"], exporter.sets_output_names),
     )
@@ -85,23 +86,23 @@ def _of_maps(names: list[str]) -> str:
     )
 
 
-def _inputs(subject: Subject) -> list[dict[str, Any]]:
+def _inputs(subject: Subject) -> list[TensorFacts]:
     """The file's inputs in the spec's order; as they stand, where the route promises an order."""
-    found: list[dict[str, Any]] = subject.artifact.facts["inputs"]
+    found = subject.artifact.facts["inputs"]
     places = {spec.name: place for place, spec in enumerate(subject.model.inputs)}
     if subject.exporter.keeps_input_order or places.keys() != {t["name"] for t in found}:
         return found
     return sorted(found, key=lambda tensor: places[tensor["name"]])
 
 
-def _may_be_named(subject: Subject, spec: TensorSpec, tensor: dict[str, Any]) -> bool:
+def _may_be_named(subject: Subject, spec: TensorSpec, tensor: TensorFacts) -> bool:
     """Whether a name that nobody promised is one that an exporter makes up, or as good as ours."""
     if subject.case.exporter != EXTERNAL.name or spec.name in subject.model.unnamed:
         return True  # the route chooses, and is known to
     return chosen_by_exporter(tensor, subject.artifact.facts["producer"], subject.weights.names)
 
 
-def _expected(subject: Subject, spec: TensorSpec, tensor: dict[str, Any]) -> TensorSpec:
+def _expected(subject: Subject, spec: TensorSpec, tensor: TensorFacts) -> TensorSpec:
     """An output's spec, as far as the file is free: what comes out is judged by its values.
 
     A reference artifact may declare another shape than it answers, and plain callables' numbers
@@ -115,7 +116,7 @@ def _expected(subject: Subject, spec: TensorSpec, tensor: dict[str, Any]) -> Ten
 
 
 def _tensor_problem(
-    spec: TensorSpec, tensor: dict[str, object], *, named: bool, answered: bool, group: int
+    spec: TensorSpec, tensor: TensorFacts, *, named: bool, answered: bool, group: int
 ) -> str | None:
     """What is wrong with an input or output as the file declares it.
 
@@ -132,7 +133,7 @@ def _tensor_problem(
     shape = tensor["shape"]
     if shape is None and answered:
         return None
-    if not isinstance(shape, list) or len(shape) != len(spec.shape):
+    if shape is None or len(shape) != len(spec.shape):
         return f"'{spec.name}' has shape {shape}, expected {list(spec.shape)}"
     for axis, (dim, got) in enumerate(zip(spec.shape, shape, strict=True)):
         if isinstance(got, str) and answered:
@@ -156,7 +157,7 @@ def check_batch_axis(subject: Subject) -> CheckResult:
     dynamic axes are expected of it (``--expect-dynamic``).
     """
     facts, compared, notes = subject.artifact.facts, 0, []
-    counts = [len(facts[side]) for side in ("inputs", "outputs")]
+    counts = [len(facts["inputs"]), len(facts["outputs"])]
     if counts != [len(subject.model.inputs), len(subject.model.outputs)]:
         return failed("batch_axis", f"the file has {counts[0]} inputs and {counts[1]} outputs")
     lenient = subject.case.exporter == EXTERNAL.name and not subject.expect_dynamic

@@ -57,7 +57,15 @@ def judge(
                 "it proves nothing"
             )
             return skipped(name, reason)
+    if found.right and _nothing_finite(found.native):
+        return skipped(name, f"native answers infinity or NaN alone on {label}: it proves nothing")
     return worded(subject, name, label, fed, found)
+
+
+def _nothing_finite(outputs: Outputs) -> bool:
+    """Whether there are outputs and none of their elements is a number."""
+    arrays = [array for array in outputs.values() if array.size]
+    return bool(arrays) and not any(np.isfinite(array).any() for array in arrays)
 
 
 def limits_for(subject: Subject, check: str = "error_budget") -> Limits:

@@ -20,7 +20,7 @@ from onnx_conformance.core.store import Store
 from onnx_conformance.perf.latency.certification import FAMILIES
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.options import add_options
-from onnx_conformance.plugin.run import make_run
+from onnx_conformance.plugin.run import adopt_records, make_run
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Artifact
@@ -49,7 +49,8 @@ def read_run(arguments: list[str]) -> PerfRun:
     parser = Arguments(prog="pytest", add_help=False, allow_abbrev=False)
     add_options(SimpleNamespace(addoption=parser.add_argument))
     chosen = parser.parse_args(arguments)
-    return make_run(_Config(chosen))
+    config = _Config(chosen)
+    return make_run(config, adopt_records(config))
 
 
 class _Config:

@@ -10,6 +10,7 @@ from typing import Any
 from onnx_conformance.cli.context import ToolContext, named_model, reason_of
 from onnx_conformance.cli.staged_file import Staged, Unplaced, staged
 from onnx_conformance.core.comparison import statistics, structure_problem
+from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec
@@ -196,5 +197,5 @@ def _facts(case: Case, artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def _tensor(tensor: dict[str, Any]) -> dict[str, Any]:
-    return {key: tensor[key] for key in ("name", "dtype", "shape")}
+def _tensor(tensor: TensorFacts) -> TensorFacts:
+    return {"name": tensor["name"], "dtype": tensor["dtype"], "shape": tensor["shape"]}

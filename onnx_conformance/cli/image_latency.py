@@ -26,7 +26,7 @@ from onnx_conformance.perf.latency.interleave import (
 )
 from onnx_conformance.perf.latency.ratios import CONFIDENCE, Ratio, paired_ratio
 from onnx_conformance.perf.latency.timed_sessions import (
-    TimedCall,
+    CallSpec,
     TimedSessions,
     noise_floor_of_timed,
 )
@@ -128,7 +128,7 @@ class Track:
         timed_session, case = self._timed_sessions.of(model, contender), contender.judged_as
         inputs, of = inputs_of(model, image), self._context.conformance_session.reference
         reference = of(model, inputs, noise_floor_of_timed(case))
-        call = TimedCall(model, who, who, contender.form, inputs, reference, case)
+        call = CallSpec(model, who, who, contender.form, inputs, reference, case)
         timed_session.rehearse(call, self._context.run.tolerances)
         return timed_session.warm(who, WARM_SECONDS).block
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +17,7 @@ from onnx_conformance.cli.context import read_run
 from onnx_conformance.cli.file_contents import Weight, operators, weights
 from onnx_conformance.cli.node_placement import Taken, external_case, probe_all, take_all
 from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
+from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.settings import Settings
@@ -85,9 +85,9 @@ def _tell_facts(console: Console, artifact: Artifact) -> None:
     size = f"{facts['bytes'] / MEBIBYTE:.3g} MiB in {len(facts['files'])} file(s)"
     say(console, f"opset: {opsets}; IR version {facts['ir_version']}; {size}")
     say(console, f"producer: {facts['producer'] or 'not told'}")
-    for kind in ("inputs", "outputs"):
-        for tensor in facts[kind]:
-            say(console, f"{kind[:-1]} {tensor['name']}: {tensor['dtype']} {_shape(tensor)}")
+    for kind, tensors in (("input", facts["inputs"]), ("output", facts["outputs"])):
+        for tensor in tensors:
+            say(console, f"{kind} {tensor['name']}: {tensor['dtype']} {_shape(tensor)}")
     dynamic = {name: axes for name, axes in facts["dynamic_axes"].items() if axes}
     told = [
         f"{name} axis {axis} '{dim}'"
@@ -99,7 +99,7 @@ def _tell_facts(console: Console, artifact: Artifact) -> None:
     say(console, f"external data: {', '.join(others) or 'none'}")
 
 
-def _shape(tensor: dict[str, Any]) -> str:
+def _shape(tensor: TensorFacts) -> str:
     return "of unknown rank" if tensor["shape"] is None else str(tensor["shape"])
 
 

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from onnx_conformance.cli.run import pytest_arguments
+from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.report.document import PROVED_NOTHING
 
@@ -17,10 +18,11 @@ DONE = (0, 1, PROVED_NOTHING)  # after which the documents say what happened
 BAD_INPUT = 4  # pytest's own
 
 
-def run_checks(folder: Path, options: Sequence[str]) -> dict[str, Any]:
+def run_checks(folder: Path, options: Sequence[str]) -> ResultsDocument:
     """The results document of a certification; it and its page are left in ``folder``."""
     pages = _pages(folder, "report", "report.html", "results.json")
-    return run_suite(pytest_arguments([*pages, *options]), folder / "results.json")
+    found = run_suite(pytest_arguments([*pages, *options]), folder / "results.json")
+    return cast("ResultsDocument", found)
 
 
 def time(folder: Path, options: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from onnx_conformance.cli import environments, suite
 from onnx_conformance.cli.terminal import Arguments, guarded, say, told_pages
+from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.core.project import project
@@ -78,7 +79,7 @@ def _timing(batches: Sequence[int], places: int) -> list[str]:
 
 
 def _document(
-    found: Comparison, results: dict[str, Any], timed: dict[str, Any] | None, status: int
+    found: Comparison, results: ResultsDocument, timed: dict[str, Any] | None, status: int
 ) -> dict[str, Any]:
     unlike, alike = says.verdicts(found)
     packages = results["environment"]["versions"]

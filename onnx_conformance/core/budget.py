@@ -1,6 +1,6 @@
 """The error budget: how much of float32's own error a runtime may use.
 
-For each sample, output and view (the values; those beside far larger ones by themselves; for
+For each sample, output and view (the values; those beside masked ones by themselves; for
 probabilities their logarithms too), in both the rms norm and the max norm, with
 err(y) = ‖y - oracle‖ / ‖oracle‖:
 
@@ -22,7 +22,7 @@ from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.row_arrays import stacked
 from onnx_conformance.core.spec import ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import Choice, joined, settled
-from onnx_conformance.core.views import SMALLER, Rows, views
+from onnx_conformance.core.views import UNMASKED, Rows, views
 
 ULP = 2.0**-23
 
@@ -187,7 +187,8 @@ def errors(
     for view, wanted, got in views(reference[spec.name], actual[spec.name], spec):
         for norm, size in NORMS.items():
             with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, and so an error
-                least = 1.0 if spec.scale == "unit" else np.finfo(np.float32).tiny
+                unit = spec.scale == "unit" or view == UNMASKED
+                least = 1.0 if unit else np.finfo(np.float32).tiny
                 error = size(got - wanted) / np.maximum(size(wanted), least)
             yield norm, view, np.where(np.isnan(error), np.inf, error)
 
@@ -288,18 +289,6 @@ def movements(
     }
 
 
-def liveness(
-    references: Sequence[Reference],
-    outputs: Sequence[TensorSpec],
-    floor_ulp: float,
-    dead_share: float,
-    moving_share: float,
-) -> float:
-    """The least of :func:`movements`, over the outputs."""
-    found = movements(references, outputs, floor_ulp, dead_share, moving_share)
-    return float(np.min(list(found.values())))  # NaN stays
-
-
 def _changing(array: Array) -> float:
     """The share of elements that are not the same in all samples."""
     return float(np.mean((array != array[:1]).any(axis=0)))
@@ -307,7 +296,7 @@ def _changing(array: Array) -> float:
 
 def _main_view(wanted: Array, got: Array, spec: TensorSpec) -> tuple[Rows, Rows]:
     """The logarithms of probabilities, the values of others."""
-    *_, (_, exact, found) = (v for v in views(wanted, got, spec) if v[0] != SMALLER)
+    *_, (_, exact, found) = (v for v in views(wanted, got, spec) if v[0] != UNMASKED)
     return exact, found
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
 
+from onnx_conformance.core.documents import FileFacts, TensorFacts
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import TEXT, keys_of
 
@@ -125,7 +125,7 @@ def complaint_of(path: Path) -> str:
     return ""
 
 
-def inspect(path: Path) -> dict[str, Any]:
+def inspect(path: Path) -> FileFacts:
     """Facts on an artifact: opset, inputs, outputs, symbolic axes, operators, weights, size.
 
     Raises:
@@ -134,7 +134,7 @@ def inspect(path: Path) -> dict[str, Any]:
     return facts_of(path, load_model(path, weights=False))
 
 
-def facts_of(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
+def facts_of(path: Path, model: onnx.ModelProto) -> FileFacts:
     """:func:`inspect` of a file whose message was read already; weights need not be in it."""
     try:
         return _facts(path, model)
@@ -142,12 +142,12 @@ def facts_of(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error!r}; export it again") from error
 
 
-def _facts(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
+def _facts(path: Path, model: onnx.ModelProto) -> FileFacts:
     graph = model.graph
     stored = {tensor.name for tensor in graph.initializer}
     makers = {value: node.name for node in graph.node for value in node.output}
     inputs = [_tensor(value) for value in graph.input if value.name not in stored]
-    outputs = [
+    outputs: list[TensorFacts] = [
         {**tensor, "node": makers.get(value.name, "")}
         for value in graph.output
         for tensor in _tensors(value)
@@ -199,7 +199,7 @@ def _elements(dims: list[int]) -> int:
     return count
 
 
-def _tensors(value: onnx.ValueInfoProto) -> list[dict[str, Any]]:
+def _tensors(value: onnx.ValueInfoProto) -> list[TensorFacts]:
     """An output, or the values and keys of one that is a sequence of maps."""
     maps = value.type.sequence_type.elem_type.map_type
     if not maps.key_type:
@@ -217,9 +217,9 @@ def _dtype(kind: int) -> str:
     return str(onnx.helper.tensor_dtype_to_np_dtype(kind).name) if kind else "?"
 
 
-def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
+def _tensor(value: onnx.ValueInfoProto) -> TensorFacts:
     kind = value.type.tensor_type
-    shape = None
+    shape: list[int | str] | None = None
     if kind.HasField("shape"):
         shape = [
             dim.dim_value

@@ -28,7 +28,7 @@ import numpy as np
 from onnx_conformance.core.budget import NORMS, ULP, Reference
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.core.views import SMALLER, Rows, views
+from onnx_conformance.core.views import UNMASKED, Rows, views
 
 Pair = tuple[Reference, Outputs]
 
@@ -99,7 +99,7 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
         own = np.concatenate([noise for _, noise, _ in parts])
         size = np.concatenate([size for _, _, size in parts])
         usable = np.isfinite(own) & (own <= rule.maximum_noise_floor * size)
-        usable &= (size > 0) | (kind[1] != SMALLER)  # others have no such numbers
+        usable &= (size > 0) | (kind[1] != UNMASKED)  # others have no such numbers
         pool, share = _pool(own[usable], size[usable], rule.pool_share)
         lone = 1.0 + (rule.lone - 1.0) / max(_numbers(pairs, spec), 1)
         allowed = [
@@ -166,6 +166,8 @@ def _distances(
             size = measure(exact)
             if spec.scale == "unit":
                 size = np.maximum(size, 1.0)
+            elif view == UNMASKED:  # of samples that have such numbers
+                size = np.where(size > 0, np.maximum(size, 1.0), 0.0)
             yield (norm, view), (np.where(np.isnan(error), np.inf, error), size)
 
 

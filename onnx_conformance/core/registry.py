@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
 
 from onnx_conformance.core.errors import UsageError
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def _home(record: object) -> str:
@@ -79,3 +80,43 @@ class Registry(Generic[T]):
     def values(self) -> list[T]:
         """The records in the order in which they were registered."""
         return list(self.load_all().values())
+
+    def changes(self, before: dict[str, T]) -> Callable[[], None]:
+        """A function that takes back what was registered since the records were ``before``."""
+        changed = {
+            name: before.get(name)
+            for name, record in self._records.items()
+            if before.get(name) is not record
+        }
+
+        def take_back() -> None:
+            for name, record in changed.items():
+                if record is None:
+                    self._records.pop(name, None)
+                else:
+                    self._records[name] = record
+
+        return take_back
+
+
+def registering(
+    change: Callable[[], R], *registries: Registry[Any]
+) -> tuple[R, Callable[[], None]]:
+    """Call ``change``, which registers records of one run: its result, and how to take them back.
+
+    Where it raises, they are taken back at once.
+    """
+    before = [dict(each.load_all()) for each in registries]
+
+    def take_back() -> None:
+        for undo in undone:
+            undo()
+
+    try:
+        result = change()
+    except BaseException:
+        for each, records in zip(registries, before, strict=True):
+            each.changes(records)()
+        raise
+    undone = [each.changes(records) for each, records in zip(registries, before, strict=True)]
+    return result, take_back

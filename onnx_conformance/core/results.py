@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.documents import CheckRow
 
 Outcome = Literal["passed", "failed", "skipped", "not_applicable", "edge", "known_failure", "error"]
 SKIPPED, NOT_APPLICABLE = "skipped", "not_applicable"
@@ -64,11 +65,11 @@ class CheckResult:
         """Whether the check passed."""
         return self.outcome == "passed" and self.compared > 0
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> CheckRow:
         """As plain data, for JSON."""
         row = asdict(replace(self, reproduction=None))
         del row["reproduction"]
-        return row
+        return cast("CheckRow", row)
 
 
 def passed(name: str, reason: str, *, compared: int, **evidence: Any) -> CheckResult:

@@ -1,7 +1,9 @@
-"""What of an output is compared: its values, those beside far larger ones, logarithms.
+"""What of an output is compared: its values, those beside masked ones, logarithms.
 
-An error is measured in a norm over a sample. Numbers far smaller than others of their sample would
-not be seen there, and are compared by themselves as well.
+An error is measured in a norm over a sample. Logits beside masked ones of -1e9 would not be seen
+there, and are compared by themselves as well, relative to 1 or to their size where that is more.
+Other numbers that are far smaller than their neighbours may have come out of a difference, or of a
+function that saturates, and have errors of the size of what they came from: they are not.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.spec import TensorSpec
 
 Rows = NDArray[np.float64]
-SMALLER = "smaller values"
-BINADES = 10  # empty powers of two between numbers and those beside which they would not be seen
+UNMASKED = "values beside masked ones"
+BINADES = 10  # empty powers of two between masked numbers and the others
+LEAST_MASK = 1024.0  # of the magnitude of masked numbers
+SPREAD = 1e-3  # of masked numbers among themselves: a mask may be added to a number
 FEWEST = 4  # numbers that are judged by themselves: errors of fewer vary too much
 SMALLEST_PROBABILITY = 1e-30  # below it the logarithm would judge float32's underflow
 
@@ -27,10 +31,10 @@ def views(wanted: Array, got: Array, spec: TensorSpec) -> Iterator[tuple[str, Ro
     pair = [np.asarray(side, np.float64).reshape(rows, -1) for side in (wanted, got)]
     exact, found = _finite(*pair)
     yield "values", exact, found
-    below = smaller_than(exact)
+    below = masked_from(exact)
     if below.any():
         kept = np.abs(exact) < below[:, None]
-        yield SMALLER, np.where(kept, exact, 0.0), np.where(kept, found, 0.0)
+        yield UNMASKED, np.where(kept, exact, 0.0), np.where(kept, found, 0.0)
     if spec.scale == "probabilities":
         logs = [np.log(np.maximum(side, SMALLEST_PROBABILITY)) for side in pair]
         yield "logarithms", logs[0], logs[1]
@@ -45,11 +49,11 @@ def _finite(wanted: Rows, got: Rows) -> tuple[Rows, Rows]:
     return np.where(odd, 0.0, wanted), np.where(odd, np.where(same, 0.0, np.inf), got)
 
 
-def smaller_than(exact: Rows) -> Rows:
-    """Of each sample, below which magnitude numbers are to be judged by themselves; 0 for none.
+def masked_from(exact: Rows) -> Rows:
+    """Of each sample, from which magnitude on its numbers are masked ones; 0 where none are.
 
-    Logits beside masked ones of -1e9, scores beside coordinates: in a norm over all, their errors
-    would not be seen. They are told by :data:`BINADES` powers of two without a number between.
+    Masked numbers are large, equal among themselves, and :data:`BINADES` powers of two above all
+    others.
     """
     _, powers = np.frexp(exact)
     places = np.where(exact == 0, 0, powers - powers.min(initial=0) + 1)
@@ -65,4 +69,8 @@ def smaller_than(exact: Rows) -> Rows:
     last = np.where(gaps.any(axis=1), held.shape[1] - 1 - gaps[:, ::-1].argmax(axis=1), 0)
     few = ((places > 0) & (places <= last[:, None])).sum(axis=1) < FEWEST
     below: Rows = np.ldexp(1.0, last - 1 + int(powers.min(initial=0)))
-    return np.where(few | (last == 0), 0.0, below)
+    sizes = np.abs(exact)
+    largest = sizes.max(axis=1, initial=0.0)
+    least = np.where(sizes >= below[:, None], sizes, np.inf).min(axis=1, initial=np.inf)
+    is_mask = (least >= LEAST_MASK) & (least >= largest * (1.0 - SPREAD))
+    return np.where(few | (last == 0) | ~is_mask, 0.0, below)

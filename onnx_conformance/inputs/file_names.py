@@ -33,7 +33,9 @@ class Names:
         return Names(*({spec.name: one["name"] for spec, one in pairs(*side)} for side in sides))
 
     def to_file(self, inputs: Inputs) -> Inputs:
-        """Inputs under the file's names; raw ones stay raw."""
+        """Inputs under the file's names; raw ones stay raw, and the very ones if names agree."""
+        if all(self.inputs.get(name, name) == name for name in inputs):
+            return inputs
         kind = type(inputs)
         return kind((self.inputs.get(name, name), array) for name, array in inputs.items())
 

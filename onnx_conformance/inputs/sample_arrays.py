@@ -9,13 +9,14 @@ come back, they become rows again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.row_arrays import fitted, stacked
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT, answered, in_rows
@@ -218,7 +219,7 @@ def native_layout(model: ModelSpec) -> Layout:
     return layout_of(model.inputs, model.outputs, model.group, model.sized)
 
 
-def file_layout(model: ModelSpec, facts: Mapping[str, Any]) -> Layout:
+def file_layout(model: ModelSpec, facts: FileFacts) -> Layout:
     """How a file takes samples: as the model does, in groups where it fixes its batch.
 
     Under the file's own names.
@@ -230,18 +231,19 @@ def file_layout(model: ModelSpec, facts: Mapping[str, Any]) -> Layout:
     return replace(layout, names=Names.of(model, facts))
 
 
-def fixed_batch(model: ModelSpec, facts: Mapping[str, Any]) -> int:
+def fixed_batch(model: ModelSpec, facts: FileFacts) -> int:
     """The one number of samples that a file takes; 0 where it leaves its batch open."""
     for spec, tensor in pairs(model.inputs, facts["inputs"]):
         axis, shape = spec.batch_axis, tensor["shape"]
         if axis is None or not shape or len(shape) != len(spec.shape):
             continue
-        if isinstance(shape[axis], int) and shape[axis] > 0:
-            return int(shape[axis])
+        size = shape[axis]
+        if isinstance(size, int) and size > 0:
+            return size
     return 0
 
 
-def with_fixed_sizes(model: ModelSpec, facts: Mapping[str, Any]) -> ModelSpec:
+def with_fixed_sizes(model: ModelSpec, facts: FileFacts) -> ModelSpec:
     """The model with one size for each symbolic axis to which a file gives one.
 
     The shapes stay symbolic, so that what the file fixes can be told.

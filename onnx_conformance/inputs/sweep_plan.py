@@ -34,7 +34,7 @@ ROWS = (
     ("normal", 0.1),
     ("normal", 10.0),
     ("normal", 100.0),
-    ("normal", 1000.0),
+    ("normal", 300.0),
     ("uniform", 1.0),
     ("sparse", 1.0),
 )

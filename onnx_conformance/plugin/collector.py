@@ -9,11 +9,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.documents import CaseFacts, CheckRow, ResultsDocument
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import refuse_unwritable
@@ -41,17 +42,18 @@ class Collector:
         self.config = config
         self.run = run
         self.clock = clock
-        self.rows: dict[Case, list[dict[str, Any]]] = {}
-        self.facts: dict[str, dict[str, Any]] = {}
+        self.rows: dict[Case, list[CheckRow]] = {}
+        self.facts: dict[str, CaseFacts] = {}
         self.probes: dict[str, dict[str, Any]] = {}
         self.problems: list[str] = []
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.progress: Progress | None = None
+        self._absent: set[str] = set()  # providers
         self._drawing: Thread | None = None
         self.told: set[str] = set()  # reasons to skip, above the tests
         self.selected = False
         self.page = "no page"
-        self.document: dict[str, Any] | None = None
+        self.document: ResultsDocument | None = None
 
     # -- while it runs -------------------------------------------------------------------
 
@@ -71,6 +73,7 @@ class Collector:
             return
         self.progress = Progress(reporter, self.told)
         self.progress.expect(counts)
+        self.progress.leave_out(self._absent)
         self.clock.on_tick = self.progress.tick
         reporter.showfspath = self.config.option.verbose > 0
         # what draws the page takes half a second to import: meanwhile the workers start
@@ -91,8 +94,9 @@ class Collector:
 
     def leave_out(self, providers: Collection[str]) -> None:
         """Progress does not count the cases of providers that are absent."""
+        self._absent.update(providers)
         if self.progress is not None:
-            self.progress.leave_out(providers)
+            self.progress.leave_out(self._absent)
 
     def pytest_runtest_logstart(self) -> None:
         """No test begins before that import ended.
@@ -119,12 +123,12 @@ class Collector:
         found = _row_of(report)
         if found is None:
             return
-        row = {**found, "outcome": _outcome(report, found), "nodeid": report.nodeid}
+        row: CheckRow = {**found, "outcome": _outcome(report, found), "nodeid": report.nodeid}
         row["message"] = str(report.longrepr) if report.failed else ""
         told = None if row["outcome"] == "edge" else getattr(report, "wasxfail", None)
         row["reason"] = told or row["reason"] or _skip_reason(report)
         case = Case.from_row(row.pop("case"))
-        self.facts.setdefault(case.id, {}).update(row.pop("facts", {}))
+        self.facts.setdefault(case.id, {}).update(row.pop("facts", CaseFacts()))
         self.probes.update(row.pop("probes", {}))
         self.rows.setdefault(case, []).append(row)
         if self.progress is not None:
@@ -162,7 +166,7 @@ class Collector:
             self.problems.append(str(error))
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
-    def _write_reports(self, document: dict[str, Any]) -> None:
+    def _write_reports(self, document: ResultsDocument) -> None:
         """Every file that was asked for.
 
         Raises:
@@ -196,7 +200,7 @@ class Collector:
         made = {case: self.facts.get(case.id, {}).get("artifact", {}) for case in self.rows}
         return {case: facts.get("nodes", {}) for case, facts in made.items()}
 
-    def _make_document(self, exit_status: int) -> dict[str, Any]:
+    def _make_document(self, exit_status: int) -> ResultsDocument:
         return make_document(
             self.run,
             self.rows,
@@ -229,7 +233,7 @@ class Collector:
         words = [f"{n}: {ProbeResult(**self.probes[n]).words}" for n in names if n in self.probes]
         return "; ".join(words) or "none of its cases was selected"
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the matrix and the closing sentence."""
         if self.document is None:
             return
@@ -257,7 +261,7 @@ class Collector:
         # pytest cuts its last lines to the terminal's width, which a test's id alone may fill
         self.config.option.verbose = max(2, self.config.option.verbose)
 
-    def _closing_lines(self, terminalreporter: Any) -> None:
+    def _closing_lines(self, terminalreporter: pytest.TerminalReporter) -> None:
         assert self.document is not None
         numbers = self.document["totals"]
         checks = ", ".join(f"{n} {outcome}" for outcome, n in sorted(numbers["checks"].items()))
@@ -279,13 +283,13 @@ class Collector:
         terminalreporter.write_line(f"next: {next_step(self.document)}")
 
 
-def _row_of(report: pytest.TestReport) -> dict[str, Any] | None:
+def _row_of(report: pytest.TestReport) -> CheckRow | None:
     if report.when == "teardown" and report.passed:
         return None
     if report.when == "setup" and report.passed:
         return None
     rows: list[Any] = [row for name, row in report.user_properties if name == "conformance"]
-    return rows[0] if rows and isinstance(rows[0], dict) else None
+    return cast("CheckRow", rows[0]) if rows and isinstance(rows[0], dict) else None
 
 
 def _skip_reason(report: pytest.TestReport) -> str:
@@ -294,7 +298,7 @@ def _skip_reason(report: pytest.TestReport) -> str:
     return ""
 
 
-def _outcome(report: pytest.TestReport, row: dict[str, Any]) -> str:
+def _outcome(report: pytest.TestReport, row: CheckRow) -> str:
     if hasattr(report, "wasxfail"):
         if report.skipped and row["outcome"] == "edge":
             return "edge"

@@ -7,19 +7,22 @@ from pathlib import Path
 import pytest
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
+from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import Evidence
 from onnx_conformance.checks.upstream_faults import shipped_faults
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.project import project
+from onnx_conformance.core.registry import registering
 from onnx_conformance.diagnose.messages import NOT_HERE, header
 from onnx_conformance.diagnose.on_failure import Explainer
 from onnx_conformance.inputs.found_recipes import found_recipes
+from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.plugin import options as conformance_options
 from onnx_conformance.plugin import profiles
 from onnx_conformance.plugin.collection import case_of, left_out
 from onnx_conformance.plugin.collector import Collector
-from onnx_conformance.plugin.run import make_run
+from onnx_conformance.plugin.run import adopt_records, make_run
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
@@ -54,7 +57,10 @@ def pytest_configure(config: pytest.Config) -> None:
         project().load()
         profiles.register_profiles(Path(config.getoption("cache_dir")))
         profiles.load_profile(profile_of(config))
-        config.stash[RUN] = make_run(config)
+        registries = (PROVIDERS, MODELS, TASKS)
+        records, take_back = registering(lambda: adopt_records(config), *registries)
+        config.add_cleanup(take_back)
+        config.stash[RUN] = make_run(config, records)
         found_recipes("")  # a malformed file is told before anything starts
         shipped_faults()
         _refuse_no_model(config)

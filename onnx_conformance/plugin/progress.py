@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
+import pytest
+
+from onnx_conformance.core.documents import CheckRow
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.text import count_of
 from onnx_conformance.report.document import RED, case_verdict
@@ -21,10 +23,10 @@ class Progress:
         told: reasons to skip that stand above the tests already.
     """
 
-    def __init__(self, reporter: Any, told: set[str]) -> None:
+    def __init__(self, reporter: pytest.TerminalReporter, told: set[str]) -> None:
         self._reporter = reporter
         self._expected: dict[Case, int] = {}
-        self._rows: dict[Case, list[dict[str, Any]]] = {}
+        self._rows: dict[Case, list[CheckRow]] = {}
         self._absent = told
         self._place = 0
         self._red = 0
@@ -65,7 +67,7 @@ class Progress:
             told.append(f"about {_rounded(seconds)} left")
         return ", ".join(told)
 
-    def add(self, case: Case, row: dict[str, Any]) -> None:
+    def add(self, case: Case, row: CheckRow) -> None:
         """A test of a case has ended."""
         rows = self._rows.setdefault(case, [])
         rows.append(row)
@@ -73,7 +75,7 @@ class Progress:
             self._place += 1
             self._line(case, rows)
 
-    def _line(self, case: Case, rows: list[dict[str, Any]]) -> None:
+    def _line(self, case: Case, rows: list[CheckRow]) -> None:
         verdict = case_verdict(row["outcome"] for row in rows)
         if verdict == "skipped":
             self._absence(rows[0]["reason"])
@@ -86,19 +88,19 @@ class Progress:
         red = sum(row["outcome"] in RED for row in rows)
         passed = sum(row["outcome"] == "passed" for row in rows)
         edge = sum(row["outcome"] == "edge" for row in rows)
-        counts = f"{count_of(passed, 'check')} passed" + (f", {red} red" if red else "")
+        counts = count_of(passed, "check") + (f" passed, {red} red" if red else "")
         counts += f", {count_of(edge, 'edge finding')}" if edge else ""
         style = {"failed": {"red": True, "bold": True}, "passed": {"green": True}}
         self._reporter.write(f"[{self._place:>3}/{len(self._expected)}] ")
-        self._reporter.write(f"{WORDS[verdict]:<13}", **style.get(verdict, {"yellow": True}))
-        self._reporter.write_line(f" {case.id:<48} {counts}{worst}")
+        self._reporter.write(f"{WORDS[verdict]:<7}", **style.get(verdict, {"yellow": True}))
+        self._reporter.write_line(f" {case.id:<46} {counts}{worst}")
 
     def _absence(self, reason: str) -> None:
         """A reason to skip is shown once, not once a case."""
         if reason not in self._absent:
             self._absent.add(reason)
             self._clear()
-            self._reporter.write_line(f"      skipped       {reason}")
+            self._reporter.write_line(f"        skipped {reason}")
 
     def _clear(self) -> None:
         if self._live:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,23 @@ from onnx_conformance.session.user_models import adopt
 MOST_SEEDS = 2**31  # recipes add small numbers to a seed, and TensorFlow accepts 32 bits
 
 
-def make_run(config: Any) -> PerfRun:
-    """Read and validate pytest's options.
+@dataclass(frozen=True)
+class RunRecords:
+    """Names of the records that a run brings itself: nobody else needs them.
+
+    Args:
+        plugins: providers of plugins and of other environments.
+        models: those that were asked for, of files and functions too.
+        refused: models that could not be had, and why.
+    """
+
+    plugins: tuple[str, ...]
+    models: tuple[str, ...]
+    refused: dict[str, str]
+
+
+def adopt_records(config: Any) -> RunRecords:
+    """Register what pytest's options name from elsewhere.
 
     Raises:
         UsageError: the first thing that is wrong, in one line.
@@ -41,17 +57,27 @@ def make_run(config: Any) -> PerfRun:
         *adopt_libraries(option("provider_library"), option("call_limit")),
         *adopt_engines(option("engine"), option("call_limit")),
     )
-    levels = tuple(dict.fromkeys(option("graph_level")))
     refused: dict[str, str] = {}
     models = _models(config, refused)
+    if option("evaluation_data"):
+        adopt_evaluation(option("evaluation_data"), option("calibration_data") or "", models)
+    return RunRecords(plugins, models, refused)
+
+
+def make_run(config: Any, records: RunRecords) -> PerfRun:
+    """Read and validate pytest's options; it registers nothing.
+
+    Raises:
+        UsageError: the first thing that is wrong, in one line.
+    """
+    option = config.getoption
+    levels = tuple(dict.fromkeys(option("graph_level")))
     calibration, evaluation = option("calibration_data") or "", option("evaluation_data") or ""
-    if evaluation:
-        adopt_evaluation(evaluation, calibration, models)
     selection = Selection(
-        models,
+        records.models,
         tuple(option("exporter")),
         tuple(option("opset")),
-        _providers(tuple(option("provider")), plugins),
+        _providers(tuple(option("provider")), records.plugins),
         tuple(option("artifact")),
         tuple(option("variant")),
         option("precision") or "",
@@ -109,7 +135,9 @@ def make_run(config: Any) -> PerfRun:
         models_from=tuple(option("models_from")),
         against=option("against") or "",
         notes=notes,
-        refused=tuple(f"model '{name}' was refused: {why}" for name, why in refused.items()),
+        refused=tuple(
+            f"model '{name}' was refused: {why}" for name, why in records.refused.items()
+        ),
         frameworks=tuple(option("framework")),
         images=images,
         temporary_cache=option("no_cache"),

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import summary_line
 from onnx_conformance.report.document import RED
@@ -35,19 +36,20 @@ class Finding:
     file: str
 
 
-def findings(document: dict[str, Any]) -> Iterator[Finding]:
+def findings(document: ResultsDocument) -> Iterator[Finding]:
     """The failed checks of a results document.
 
-    A finding is shown at the file with the model, where ``--models-from`` named one, else at the
-    test.
+    A finding is shown at the file with the model, where ``--models-from`` named one file, else at
+    the test.
     """
-    models = document["run"].get("models_from") or ()
+    models: list[str] = document["run"].get("models_from") or []
+    file = models[0] if len(models) == 1 and Path(models[0]).is_file() else ""
     for case in document["cases"]:
         for check in case["checks"]:
             if check["outcome"] in RED:
                 text = summary_line(check.get("message") or f"{case['id']}: {check['reason']}")
                 test = str(check.get("nodeid") or "").partition("::")[0]
-                yield Finding(check["name"], case["id"], text, _relative(next(iter(models), test)))
+                yield Finding(check["name"], case["id"], text, _relative(file or test))
 
 
 def _relative(path: str) -> str:
@@ -57,7 +59,7 @@ def _relative(path: str) -> str:
     return whole.relative_to(here).as_posix() if whole.is_relative_to(here) else path
 
 
-def github(document: dict[str, Any]) -> list[str]:
+def github(document: ResultsDocument) -> list[str]:
     """Workflow commands, one line a finding; none outside GitHub Actions."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return []
@@ -76,7 +78,7 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def write_sarif(document: dict[str, Any], path: Path) -> None:
+def write_sarif(document: ResultsDocument, path: Path) -> None:
     """Write SARIF 2.1.0, whole or not at all.
 
     Raises:
@@ -104,7 +106,7 @@ def _result(found: Finding) -> dict[str, Any]:
     }
 
 
-def write_code_quality(document: dict[str, Any], path: Path) -> None:
+def write_code_quality(document: ResultsDocument, path: Path) -> None:
     """Write GitLab's code quality report, whole or not at all.
 
     Raises:

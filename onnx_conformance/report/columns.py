@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-Case = Mapping[str, Any]  # an entry of ``cases`` in the results document
+from onnx_conformance.core.documents import CaseEntry
 
 
 @dataclass(frozen=True)
@@ -19,15 +18,15 @@ class Column:
     """
 
     heading: str
-    text: Callable[[Case], str]
+    text: Callable[[CaseEntry], str]
     key: bool = False
 
-    def of_row(self, cases: Iterable[Case]) -> str:
+    def of_row(self, cases: Iterable[CaseEntry]) -> str:
         """What stands there in a row of several cases."""
         return " / ".join(dict.fromkeys(text for text in map(self.text, cases) if text))
 
 
-def opset_text(case: Case) -> str:
+def opset_text(case: CaseEntry) -> str:
     """The opset asked for and, where it differs, the one delivered."""
     asked, got = case["opset_requested"], case["opset"]
     if asked is None:
@@ -42,8 +41,8 @@ COLUMNS = [MODEL, EXPORTER, OPSET]
 
 
 def rows_of(
-    cases: Iterable[Case], *, without: Column | None = None
-) -> tuple[list[str], list[tuple[list[str], list[Case]]]]:
+    cases: Iterable[CaseEntry], *, without: Column | None = None
+) -> tuple[list[str], list[tuple[list[str], list[CaseEntry]]]]:
     """Headings, and of each row its texts and its cases; the model is the first column.
 
     Args:
@@ -51,7 +50,7 @@ def rows_of(
     """
     columns = [column for column in COLUMNS if column is not without]
     keys = [column for column in columns if column.key]
-    rows: dict[tuple[str, ...], list[Case]] = {}
+    rows: dict[tuple[str, ...], list[CaseEntry]] = {}
     for case in cases:
         rows.setdefault(tuple(column.text(case) for column in keys), []).append(case)
     texts = [[column.of_row(found) for column in columns] for found in rows.values()]

@@ -12,6 +12,16 @@ from typing import Any
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.export_options import OWED
 from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.documents import (
+    AboutRun,
+    CaseEntry,
+    CaseFacts,
+    CheckRow,
+    Environment,
+    ResultsDocument,
+    TimeTable,
+    Totals,
+)
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED
@@ -61,13 +71,13 @@ def required_tests(case: Case, *, ordinary: bool) -> Counter[str]:
     return Counter({name: 1 for mark in marks for name in OWED.get(mark, ())})
 
 
-def is_complete(case: Case, rows: list[dict[str, Any]], *, ordinary: bool) -> bool:
+def is_complete(case: Case, rows: list[CheckRow], *, ordinary: bool) -> bool:
     """Whether every required check was run, or does not apply to its model."""
     wanted = required_tests(case, ordinary=ordinary)
     return bool(wanted) and not missing(case, rows, ordinary=ordinary)
 
 
-def missing(case: Case, rows: list[dict[str, Any]], *, ordinary: bool) -> dict[str, str]:
+def missing(case: Case, rows: list[CheckRow], *, ordinary: bool) -> dict[str, str]:
     """The checks that the case lacks: by name why, or nothing where they were not selected."""
     ran = Counter(row["name"] for row in rows if row["outcome"] != "skipped")
     reasons = {row["name"]: row["reason"] for row in rows if row["outcome"] == "skipped"}
@@ -75,13 +85,13 @@ def missing(case: Case, rows: list[dict[str, Any]], *, ordinary: bool) -> dict[s
     return {name: reasons.get(name, "") for name in wanted if ran[name] < wanted[name]}
 
 
-def make_case(
-    case: Case, rows: list[dict[str, Any]], facts: dict[str, Any], *, ordinary: bool
-) -> dict[str, Any]:
+def make_case(case: Case, rows: list[CheckRow], facts: CaseFacts, *, ordinary: bool) -> CaseEntry:
     """One entry of ``cases``: what was delivered, and every check's row."""
-    scores = [row for row in rows if row["score"] is not None]
-    worst = max(scores, key=lambda row: row["score"] / (row["budget"] or 1.0), default=None)
-    artifact = facts.get("artifact", {})
+    shares = [
+        (row["score"] / (row["budget"] or 1.0), row) for row in rows if row["score"] is not None
+    ]
+    worst = max(shares, key=lambda share: share[0], default=(None, None))[1]
+    artifact: Mapping[str, Any] = facts.get("artifact", {})
     return {
         "id": case.id,
         "model": case.model,
@@ -119,30 +129,30 @@ def make_case(
     }
 
 
-def edge_checks(rows: list[dict[str, Any]]) -> list[str]:
+def edge_checks(rows: list[CheckRow]) -> list[str]:
     """The checks with an edge finding, each once."""
     return list(dict.fromkeys(row["name"] for row in rows if row["outcome"] == "edge"))
 
 
-def _decibels(rows: list[dict[str, Any]]) -> float | None:
+def _decibels(rows: list[CheckRow]) -> float | None:
     """The least bound of an output's signal to quantisation noise; None where none was taken."""
     taken = [row["statistics"] for row in rows if row["name"] == "sqnr"]
     return min((output["low"] for outputs in taken for output in outputs.values()), default=None)
 
 
-def _same_bits(rows: list[dict[str, Any]]) -> bool | None:
+def _same_bits(rows: list[CheckRow]) -> bool | None:
     """Whether two runs of the same inputs gave the same bits; None where that was not tried."""
     differing = [row["statistics"].get("differing") for row in rows if row["name"] == "determinism"]
     return None if not differing or None in differing else not any(differing)
 
 
-def _divergence(rows: list[dict[str, Any]], facts: dict[str, Any]) -> dict[str, Any] | None:
+def _divergence(rows: list[CheckRow], facts: CaseFacts) -> dict[str, Any] | None:
     """The node that introduces the error or, of a right case that was surveyed, adds the most."""
     localised = [row["divergence"] for row in rows if row["divergence"]]
     return next(iter([*localised, facts.get("divergence")]), None)
 
 
-def totals(cases: list[dict[str, Any]]) -> dict[str, Any]:
+def totals(cases: list[CaseEntry]) -> Totals:
     """How many cases were judged, how many checks ended how, and how much was compared."""
     checks = [row for case in cases for row in case["checks"]]
     return {
@@ -169,17 +179,17 @@ def totals(cases: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def proved(case: dict[str, Any]) -> bool:
+def proved(case: CaseEntry) -> bool:
     """Whether the case passed every required check."""
     return bool(case["verdict"] == "passed" and case["complete"])
 
 
-def incomplete(case: dict[str, Any]) -> bool:
+def incomplete(case: CaseEntry) -> bool:
     """Whether the case is not red and lacks checks, without a known failure that says why."""
     return bool(case["verdict"] == "passed" and not case["complete"])
 
 
-def missing_words(cases: list[dict[str, Any]]) -> str:
+def missing_words(cases: list[CaseEntry]) -> str:
     """Which checks the incomplete cases lack, in one sentence; empty where none is incomplete."""
     found = [case for case in cases if incomplete(case)]
     if not found:
@@ -202,7 +212,7 @@ def _cut(reason: str) -> str:
     return one if len(one) <= LONGEST_REASON else f"{one[: LONGEST_REASON - 1]}…"
 
 
-def verdict_of(numbers: dict[str, Any], exit_status: int) -> str:
+def verdict_of(numbers: Totals, exit_status: int) -> str:
     """One or two words for a run: what its exit status and its cases allow, and no more."""
     if exit_status == PROVED_NOTHING:
         return "incomplete" if numbers["incomplete"] else "proved nothing"
@@ -212,7 +222,7 @@ def verdict_of(numbers: dict[str, Any], exit_status: int) -> str:
     return "incomplete" if part or not numbers["proved"] else "passed"
 
 
-def sentence(verdict: str, numbers: dict[str, Any], exit_status: int) -> str:
+def sentence(verdict: str, numbers: Totals, exit_status: int) -> str:
     """The verdict of a run in one sentence."""
     if verdict == "proved nothing" and numbers["judged"]:
         return "This run proved nothing: every case that was judged has a known upstream failure."
@@ -249,13 +259,13 @@ def loosened(run: Run) -> list[str]:
 
 def make_document(
     run: Run,
-    rows: dict[Case, list[dict[str, Any]]],
-    facts: dict[str, dict[str, Any]],
+    rows: Mapping[Case, list[CheckRow]],
+    facts: Mapping[str, CaseFacts],
     *,
-    environment: dict[str, Any],
-    about: dict[str, Any],
-    time: dict[str, Any],
-) -> dict[str, Any]:
+    environment: Environment,
+    about: AboutRun,
+    time: TimeTable,
+) -> ResultsDocument:
     """Everything a reader or a machine may want to know of a run."""
     ordinary = [case for case in run.cases if case in rows]
     others = [case for case in rows if case not in set(ordinary)]
@@ -289,7 +299,7 @@ def make_document(
     }
 
 
-def write_json(document: dict[str, Any], path: Path) -> None:
+def write_json(document: ResultsDocument, path: Path) -> None:
     """Write the document, whole or not at all.
 
     Raises:
@@ -316,21 +326,22 @@ EDGE = "◇"  # beside the mark of a case with edge findings
 MARKS = {PROVED: "✓", IN_PART: "incomplete", FAILED: "✗", KNOWN: "known failure", SKIPPED: "–"}
 
 
-def kind_of(case: Mapping[str, Any]) -> str:
+def kind_of(case: CaseEntry) -> str:
     """Its verdict, where a pass of only some of the checks is incomplete."""
     if case["verdict"] != "passed":
         return str(case["verdict"])
-    return PROVED if proved(dict(case)) else IN_PART
+    return PROVED if proved(case) else IN_PART
 
 
-def score_of(case: Mapping[str, Any]) -> str:
+def score_of(case: CaseEntry) -> str:
     """``16 dB``, ``0.84× ≤ 4×``, ``41× > 4×``, else ``allclose`` if all was passed, or nothing.
 
     The unit is what the precision itself errs on the same inputs: the noise floor.
     """
     # of a document that was read, infinity is text
-    if case.get("decibels") is not None:
-        return f"{float(case['decibels']):.0f} dB"
+    decibels = case.get("decibels")
+    if decibels is not None:
+        return f"{float(decibels):.0f} dB"
     if case["worst_score"] is None or case["budget"] is None:
         whole = case["verdict"] == "passed" and case.get("complete", True)
         return "allclose" if whole else ""  # there was no oracle
@@ -346,7 +357,7 @@ def _times(score: float) -> str:
     return f"{float(f'{score:.2g}'):,.0f}" if 100 <= score < MOST_DIGITS else f"{score:.2g}"
 
 
-def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:
+def cell_of(case: CaseEntry) -> tuple[str, str]:
     """``✓`` and ``0.84× ≤ 4×``, as the matrix words it.
 
     ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
@@ -356,13 +367,13 @@ def cell_of(case: Mapping[str, Any]) -> tuple[str, str]:
     return MARKS[kind_of(case)], " ".join(filter(None, signs))
 
 
-def edge_of(case: Mapping[str, Any]) -> list[str]:
+def edge_of(case: CaseEntry) -> list[str]:
     """Its edge findings, each as ``check: reason``."""
     found = (row for row in case["checks"] if row["outcome"] == "edge")
     return list(dict.fromkeys(f"{row['name']}: {row['reason']}" for row in found))
 
 
-def why(case: Mapping[str, Any]) -> str:
+def why(case: CaseEntry) -> str:
     """Why it did not pass every check; empty if it did."""
     kind, checks = kind_of(case), case["checks"]
     if kind == PROVED:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_whole
 from onnx_conformance.report.document import cell_of, kind_of
@@ -50,7 +51,7 @@ class Kept:
     cases: dict[str, Point]
 
 
-def keep(document: dict[str, Any], folder: Path) -> None:
+def keep(document: ResultsDocument, folder: Path) -> None:
     """Add a run to the folder and draw its page anew: ``index.html``.
 
     Args:
@@ -119,7 +120,7 @@ def of_run(package: str) -> bool:
     return package in JUDGED or RUNTIMES.fullmatch(package) is not None
 
 
-def _point(case: dict[str, Any]) -> dict[str, Any]:
+def _point(case: CaseEntry) -> dict[str, Any]:
     mark, score = cell_of(case)
     share = None
     if case["worst_score"] is not None and case["budget"]:

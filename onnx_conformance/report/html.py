@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import place_of
@@ -19,6 +19,9 @@ from onnx_conformance.report.columns import OPSET, rows_of
 from onnx_conformance.report.document import EDGE, edge_of, score_of
 from onnx_conformance.report.next_step import case_command, command_of
 from onnx_conformance.report.pages import clean, page
+
+if TYPE_CHECKING:
+    from onnx_conformance.core.documents import CaseEntry
 
 Row = dict[str, Any]
 
@@ -221,7 +224,7 @@ def matrix(cases: list[Row]) -> Row:
     notes: dict[tuple[str, str], Row] = {}
     models = list(dict.fromkeys(case["model"] for case in cases))
     by_model = sorted(cases, key=lambda case: models.index(case["model"]))
-    columns, rows = rows_of(by_model, without=None if wide else OPSET)
+    columns, rows = rows_of(cast("list[CaseEntry]", by_model), without=None if wide else OPSET)
     spans = Counter(texts[0] for texts, _ in rows)
     listed: list[Row] = []
     for texts, found in rows:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from onnx_conformance.catalog.exporters import EXPORTERS
+from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.files import INSTALLED
 from onnx_conformance.report.document import RED, incomplete
 
@@ -14,7 +15,7 @@ RUN = "onnx-conformance run" if INSTALLED else "python -m onnx_conformance run"
 TOOL = "onnx-conformance {}" if INSTALLED else "make {}"
 
 
-def next_step(document: dict[str, Any]) -> str:
+def next_step(document: ResultsDocument) -> str:
     """The command to type next, and what it is for.
 
     Args:
@@ -27,7 +28,7 @@ def next_step(document: dict[str, Any]) -> str:
                 return f"{command_of(check)}   (repeats the first failure alone)"
     verdict = document["run"]["verdict"]
     if verdict == "red":
-        return "mend what the lines above say, and repeat the command"
+        return "fix what the lines above name, and repeat the command"
     if verdict == "incomplete":
         return _of_incomplete(cases)
     if not document["totals"]["judged"]:
@@ -37,7 +38,7 @@ def next_step(document: dict[str, Any]) -> str:
     return f"repeat with --save-onnx=DIR to keep the files, or {TOOL.format('bench')} to time them"
 
 
-def command_of(check: dict[str, Any]) -> str:
+def command_of(check: Mapping[str, Any]) -> str:
     """The command that runs a failed check again, as its message says it."""
     for line in str(check.get("message") or "").splitlines():
         label, _, command = line.strip().partition(": ")
@@ -46,7 +47,7 @@ def command_of(check: dict[str, Any]) -> str:
     return shlex.join(["pytest", check["nodeid"]]) if check.get("nodeid") else ""
 
 
-def case_command(case: dict[str, Any], models_from: Iterable[str]) -> str:
+def case_command(case: Mapping[str, Any], models_from: Iterable[str]) -> str:
     """The command that judges a case again; empty for files that exist and for export options."""
     if case["exporter"] not in EXPORTERS or case.get("option"):
         return ""
@@ -56,7 +57,7 @@ def case_command(case: dict[str, Any], models_from: Iterable[str]) -> str:
     return f"{RUN} {shlex.join(words)}"
 
 
-def _of_incomplete(cases: list[dict[str, Any]]) -> str:
+def _of_incomplete(cases: list[CaseEntry]) -> str:
     """Checks that were not selected can be run; those that could not decide have a reason."""
     lacking = [case for case in cases if incomplete(case)]
     unselected = [case for case in lacking if not all(case["missing"].values())]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
+from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.report.document import proved
@@ -16,7 +16,7 @@ OPTION = "--save-onnx"
 SCHEMA = 1  # of the manifest
 
 
-def save_artifacts(document: dict[str, Any], folder: Path) -> None:
+def save_artifacts(document: ResultsDocument, folder: Path) -> None:
     """Copy each judged case's artifact to ``folder``; every file appears whole or not at all.
 
     A single file becomes ``<artifact>.onnx``; one with external data a folder of its own,
@@ -46,9 +46,9 @@ def save_artifacts(document: dict[str, Any], folder: Path) -> None:
     write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode(), OPTION)
 
 
-def _save(case: dict[str, Any], folder: Path, name: str) -> dict[str, str]:
+def _save(case: CaseEntry, folder: Path, name: str) -> dict[str, str]:
     """The saved files, relative to ``folder``, with their digests; the main file first."""
-    home, files, saved = Path(case["artifact"]).parent, case["artifact_files"], {}
+    home, files, saved = Path(case["artifact"] or "").parent, case["artifact_files"], {}
     for file in files:
         target = f"{name}/{file}" if len(files) > 1 else f"{name}.onnx"
         data = (home / file).read_bytes()

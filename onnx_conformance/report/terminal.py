@@ -5,19 +5,18 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from onnx_conformance.core.documents import CaseEntry, ResultsDocument, TimeTable
 from onnx_conformance.core.text import count_of
 from onnx_conformance.diagnose.messages import NOT_HERE, place_of
-from onnx_conformance.report.columns import MODEL, Case, rows_of
+from onnx_conformance.report.columns import MODEL, rows_of
 from onnx_conformance.report.document import EDGE, cell_of, edge_of, proved, score_of
 
-Row = dict[str, Any]
 WIDTH = 100  # columns that the matrix may take
 MOST_ROWS = 80
 STYLES = {"passed": "green", "failed": "bold red", "known_failure": "yellow", "skipped": "dim"}
@@ -31,7 +30,7 @@ def render(table: Table, *, width: int, color: bool) -> str:
     return file.getvalue()
 
 
-def matrix(document: Row) -> Table:
+def matrix(document: ResultsDocument) -> Table:
     """One row a model, route and opset, one column a provider that was judged.
 
     Export options that passed share a row. Of very many cases, only those are shown that did not
@@ -68,7 +67,10 @@ def _table(title: str, headings: Sequence[str], rows: list[list[str]]) -> Table:
 
 
 def _wide(
-    rows: list[tuple[list[str], list[Case]]], options: list[Row], width: int, places: list[str]
+    rows: list[tuple[list[str], list[CaseEntry]]],
+    options: list[CaseEntry],
+    width: int,
+    places: list[str],
 ) -> list[list[str]]:
     """A column a provider; the export options of a model that passed are counted in its last row.
 
@@ -90,7 +92,7 @@ def _wide(
     return [row for model in found.values() for row in model]
 
 
-def _long(rows: list[tuple[list[str], list[Case]]]) -> list[list[str]]:
+def _long(rows: list[tuple[list[str], list[CaseEntry]]]) -> list[list[str]]:
     """A row a case."""
     return [
         [*map(escape, texts), place_of(case), _cell(case)]
@@ -99,7 +101,7 @@ def _long(rows: list[tuple[list[str], list[Case]]]) -> list[list[str]]:
     ]
 
 
-def legend(document: Row) -> list[str]:
+def legend(document: ResultsDocument) -> list[str]:
     """What the figures of the matrix mean."""
     scored = [case for case in document["cases"] if "×" in score_of(case)]
     if not scored:
@@ -112,12 +114,12 @@ def legend(document: Row) -> list[str]:
     ]
 
 
-def _cell(case: Case) -> str:
+def _cell(case: CaseEntry) -> str:
     mark, score = cell_of(case)
     return f"[{STYLES[case['verdict']]}]{mark}[/] {score}".rstrip()
 
 
-def stages(time: Row) -> list[str]:
+def stages(time: TimeTable) -> list[str]:
     """The seconds of the run, and of the workers by stage, in one line."""
     busy = [f"{stage} {seconds:.1f}" for stage, seconds in time["engine"].items() if seconds > 0.05]
     several = time.get("processes", 1)
@@ -129,7 +131,7 @@ def stages(time: Row) -> list[str]:
     ]
 
 
-def bases(document: dict[str, Any]) -> list[str]:
+def bases(document: ResultsDocument) -> list[str]:
     """Of each ONNX file in the native model's place: what verdicts rest on, and its inputs."""
     lines: dict[str, None] = {}
     for case in document["cases"]:
@@ -139,7 +141,7 @@ def bases(document: dict[str, Any]) -> list[str]:
     return list(lines)
 
 
-def absences(document: Row) -> list[str]:
+def absences(document: ResultsDocument) -> list[str]:
     """Why cases were not run: absent providers in one line, every other reason once."""
     counts: dict[str, int] = {}
     providers: dict[str, int] = {}
@@ -161,7 +163,7 @@ def absences(document: Row) -> list[str]:
     return lines
 
 
-def surveyed(document: dict[str, Any]) -> list[str]:
+def surveyed(document: ResultsDocument) -> list[str]:
     """Of each right case that was localised on demand, the node that adds the most error."""
     return [
         f"{case['id']}: {line}"
@@ -171,7 +173,7 @@ def surveyed(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def unsteady(document: dict[str, Any]) -> list[str]:
+def unsteady(document: ResultsDocument) -> list[str]:
     """Where two runs of the same inputs differed, in how many cases and by how much at most."""
     found: dict[str, list[float]] = {}
     for case in document["cases"]:
@@ -186,7 +188,7 @@ def unsteady(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def edges(document: dict[str, Any]) -> list[str]:
+def edges(document: ResultsDocument) -> list[str]:
     """Each edge finding once, with the cases that have it."""
     cases: dict[str, list[str]] = {}
     known: dict[str, dict[str, None]] = {}
@@ -199,18 +201,24 @@ def edges(document: dict[str, Any]) -> list[str]:
                 lines_of.update(dict.fromkeys(row.get("upstream") or ()))
     lines = []
     for told, names in cases.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        lines.append(f"{EDGE} {names[0]}{more}: edge finding in {told}")
+        lines.append(f"{EDGE} {names[0]}{_more(names)}: edge finding in {told}")
         lines += [f"  {line}" for line in known.get(told, {})]
     note = "edge findings decide nothing; --edge-cases=fail makes them red"
     return [*lines, *([f"{EDGE} {note}"] if lines else [])]
 
 
-def known(document: dict[str, Any]) -> list[str]:
+def known(document: ResultsDocument) -> list[str]:
     """Each known failure once, with the cases it covers."""
-    lines = []
+    cases: dict[str, list[str]] = {}
     for case in document["cases"]:
         rows = [row for row in case["checks"] if row["outcome"] == "known_failure"]
         if rows:
-            lines.append(f"{case['id']}: known failure: {rows[0]['reason']}")
-    return lines
+            cases.setdefault(rows[0]["reason"], []).append(case["id"])
+    return [
+        f"known failure upstream: {names[0]}{_more(names)}: {reason}"
+        for reason, names in cases.items()
+    ]
+
+
+def _more(names: list[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""

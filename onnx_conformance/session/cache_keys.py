@@ -9,13 +9,13 @@ from dataclasses import asdict
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from onnx_conformance.catalog.exporters import Exporter
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.variants import Variant
 from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.custom_operators import library_digest
+from onnx_conformance.core.documents import Environment
 from onnx_conformance.core.domains import as_data
 from onnx_conformance.core.native_request import ModelRequest
 from onnx_conformance.core.settings import Settings
@@ -153,7 +153,7 @@ def photograph_key(photograph: str, preprocessing: Preprocessing) -> str:
     )
 
 
-def environment() -> dict[str, Any]:
+def environment() -> Environment:
     """Versions, processor and platform, for headers and reports."""
     packages = (
         "torch", "torchvision", "tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx",

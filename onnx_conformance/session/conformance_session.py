@@ -18,6 +18,8 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.documents import CaseFacts
+from onnx_conformance.core.session_request import RunResult
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec, Preprocessing
 from onnx_conformance.core.store import Store
@@ -190,7 +192,7 @@ class ConformanceSession:
 
     def answer_at_level(
         self, case: Case, artifact: Artifact, inputs: Inputs, level: str
-    ) -> dict[str, Any]:
+    ) -> RunResult:
         """``outputs`` or ``error`` of a file at one of ONNX Runtime's graph levels."""
         ran = self._runtime.at_level(case, artifact, inputs, level)
         return self._clock.wait(ran, self._runtime.queue("cpu").name)[0]
@@ -206,9 +208,9 @@ class ConformanceSession:
 
     # -- without waiting -----------------------------------------------------------------------
 
-    def known_facts(self, case: Case) -> dict[str, Any]:
+    def known_facts(self, case: Case) -> CaseFacts:
         """What is known of a case's artifact and session by now."""
-        facts: dict[str, Any] = {"cpu_fallback": self.settings.cpu_fallback}
+        facts: CaseFacts = {"cpu_fallback": self.settings.cpu_fallback}
         artifact = _ready(self._native.artifacts.get(case.artifact_id))
         if artifact is not None:
             facts["artifact"] = artifact.facts

@@ -8,11 +8,11 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 from onnx_conformance.catalog.exporters import EXPORTERS, EXTERNAL
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
+from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.errors import StageFailure, UsageError, WorkerDied, WorkerError
 from onnx_conformance.core.spec import ExternalCase, ModelSpec
 from onnx_conformance.core.store import file_digest
@@ -204,7 +204,7 @@ MADE_UP = {
 }
 
 
-def chosen_by_exporter(tensor: dict[str, Any], producer: str, native: Collection[str]) -> bool:
+def chosen_by_exporter(tensor: TensorFacts, producer: str, native: Collection[str]) -> bool:
     """Whether a name was the exporter's own choice, and so no promise that was broken.
 
     Args:

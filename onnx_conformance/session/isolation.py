@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from onnx_conformance.core.errors import ConformanceError, StageFailure, WorkerDied
+from onnx_conformance.core.session_request import RunResult, SessionRequest
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.families import alone
 from onnx_conformance.inputs.recipes import Inputs
@@ -14,15 +14,16 @@ from onnx_conformance.inputs.typical import typical_inputs
 from onnx_conformance.session.subject import Work
 from onnx_conformance.session.worker_queue import WorkerQueue
 
-Result = dict[str, Any]
-Run = Callable[[list[Inputs]], list[Result]]
+Run = Callable[[list[Inputs]], list[RunResult]]
 MOST_DEATHS = 2  # a file that ends its process on more inputs is reported once, as a failed stage
 # After these a process can do nothing more on its GPU, in ONNX Runtime's words for NVIDIA's errors:
 # an illegal address or instruction, a launch that failed or took too long, an assert, an ECC error.
 _LOST = re.compile(r"CUDA (?:failure|error) (?:214|70[029]|71[0-9]|999)\b")
 
 
-def run_isolated(run: Run, input_sets: Sequence[Inputs], renew: Callable[[], None]) -> list[Result]:
+def run_isolated(
+    run: Run, input_sets: Sequence[Inputs], renew: Callable[[], None]
+) -> list[RunResult]:
     """The results of the inputs; one that ends the process has ``error`` and ``died``.
 
     Args:
@@ -42,8 +43,10 @@ def run_isolated(run: Run, input_sets: Sequence[Inputs], renew: Callable[[], Non
     return _one_by_one(run, input_sets, renew)
 
 
-def _one_by_one(run: Run, input_sets: Sequence[Inputs], renew: Callable[[], None]) -> list[Result]:
-    results: list[Result] = []
+def _one_by_one(
+    run: Run, input_sets: Sequence[Inputs], renew: Callable[[], None]
+) -> list[RunResult]:
+    results: list[RunResult] = []
     deaths = 0
     for inputs in input_sets:
         try:
@@ -58,7 +61,7 @@ def _one_by_one(run: Run, input_sets: Sequence[Inputs], renew: Callable[[], None
     return results
 
 
-def _lost(results: list[Result], renew: Callable[[], None]) -> bool:
+def _lost(results: list[RunResult], renew: Callable[[], None]) -> bool:
     """Whether the process lost its GPU; it is renewed then."""
     lost = any(_LOST.search(result.get("error", "")) for result in results)
     if lost:
@@ -91,7 +94,7 @@ def weighed_on(model: ModelSpec, seed: int) -> Inputs:
 
 
 def measure_workload(
-    queue: WorkerQueue, case: str, session: dict[str, Any], inputs: Inputs
+    queue: WorkerQueue, case: str, session: SessionRequest, inputs: Inputs
 ) -> Work:
     """Profile a session in ``queue``, whose worker judges nothing and ends afterwards.
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from string import ascii_lowercase
-from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.documents import CheckRow
 from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.yaml_reader import Node, read_yaml
@@ -154,7 +154,7 @@ def operators_of(subject: Subject) -> Mapping[str, int]:
 
 def stale(
     known: Iterable[KnownFailure],
-    rows: Mapping[Case, Sequence[Mapping[str, Any]]],
+    rows: Mapping[Case, Sequence[CheckRow]],
     nodes: Mapping[Case, Container[str]],
 ) -> list[str]:
     """Entries on operators that explained nothing, though cases that have these were judged.

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.variants import VARIANTS
+from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.extras import require_modules
 from onnx_conformance.core.native_constants import Constant, read_constants
@@ -124,7 +125,7 @@ class NativeSide:
             refuse_edited(model.name)
             if not path.is_file():
                 raise StageFailure("export", case.artifact_id, "the route wrote no file")
-            return inspect(path)
+            return dict(inspect(path))
 
         key = cache_keys.artifact_key(
             case, exporter, cache_keys.model_key(model, self._settings), weights.facts["digest"]
@@ -154,7 +155,7 @@ class NativeSide:
             )
             if not path.is_file():
                 raise StageFailure("export", case.artifact_id, "the variant wrote no file")
-            return inspect(path)
+            return dict(inspect(path))
 
         key = cache_keys.variant_key(
             variant, source.sha256, libraries, [inputs.digest for inputs in input_sets or ()]
@@ -192,7 +193,7 @@ class NativeSide:
 def _artifact(entry: Entry) -> Artifact:
     files = tuple(entry.path / name for name in entry.facts["files"])
     sha256 = tuple(entry.digests[name] for name in entry.facts["files"])
-    return Artifact(files[0], files, sha256, entry.facts)
+    return Artifact(files[0], files, sha256, cast("FileFacts", entry.facts))
 
 
 def read_weights(entry: Entry) -> NativeWeights:

@@ -6,11 +6,11 @@ import re
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from onnx_conformance.catalog.devices import DEVICES
 from onnx_conformance.catalog.providers import Provider
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, WorkerDied
+from onnx_conformance.core.session_request import SessionRequest
 from onnx_conformance.session.worker_client import ProcessWorkerClient, WorkerClient
 
 # In the order in which a provider passes them; `ready` is behind the last.
@@ -147,9 +147,9 @@ def absent(provider: Provider) -> ProbeResult:
     return ProbeResult(False, reason, "compiled_in", provider.remedy)
 
 
-def probe_request(provider: Provider, model: Path) -> dict[str, Any]:
+def probe_request(provider: Provider, model: Path) -> SessionRequest:
     """The probe's session, as the runtime worker is asked for it."""
-    request = {
+    request: SessionRequest = {
         "files": [str(model)],
         "sha256": [],
         "provider": provider.ort_name,

@@ -13,6 +13,7 @@ from typing import Any
 
 from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
 from onnx_conformance.core.errors import ConformanceError, UsageError
+from onnx_conformance.core.session_request import RuntimeVersions
 from onnx_conformance.session.probe import BACKEND, ProbeResult, absent, probe, write_probe_model
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
@@ -199,7 +200,7 @@ def _based(name: str, base: str) -> Provider:
     return PROVIDERS[base or name]
 
 
-def _versions(given: str, spec: str, limit: float) -> dict[str, Any]:
+def _versions(given: str, spec: str, limit: float) -> RuntimeVersions:
     """ONNX Runtime's version there, and the packages that make its build.
 
     Raises:
@@ -207,7 +208,7 @@ def _versions(given: str, spec: str, limit: float) -> dict[str, Any]:
     """
     worker = ProcessWorkerClient("onnxruntime", spec=spec)
     try:
-        found: dict[str, Any] = worker.call("versions", limit)
+        found: RuntimeVersions = worker.call("versions", limit)
         return found
     except ConformanceError as error:
         words = " ".join(str(error).split())[:300]

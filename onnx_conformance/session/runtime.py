@@ -20,6 +20,7 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import StageFailure, WorkerDied
+from onnx_conformance.core.session_request import RunResult, SessionRequest
 from onnx_conformance.core.settings import LEVELS, Settings, level_of
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.inputs.recipes import Inputs
@@ -139,14 +140,14 @@ class RuntimeSide:
         queue: WorkerQueue,
         case: Case,
         artifact: Artifact,
-        session: dict[str, Any],
+        session: SessionRequest,
         input_sets: list[Inputs],
     ) -> list[Answer]:
         """Of each set of inputs a row for each sample, under the spec's names."""
         model = resolve_model(case.model)
         layout = file_layout(model, artifact.facts)
 
-        def run(some: list[Inputs]) -> list[dict[str, Any]]:
+        def run(some: list[Inputs]) -> list[RunResult]:
             calls = [layout.calls(inputs) for inputs in some]
             found = iter(run_calls([call for of_feed in calls for call in of_feed]))
             return [
@@ -154,8 +155,8 @@ class RuntimeSide:
                 for inputs, of_feed in zip(some, calls, strict=True)
             ]
 
-        def run_calls(some: list[Inputs]) -> list[dict[str, Any]]:
-            results: list[dict[str, Any]] = queue.call(
+        def run_calls(some: list[Inputs]) -> list[RunResult]:
+            results: list[RunResult] = queue.call(
                 "runtime", case.id, "run", session=session, input_sets=some
             )
             return results
@@ -173,7 +174,7 @@ class RuntimeSide:
             for result in results
         ]
 
-    def _request(self, case: Case, artifact: Artifact, level: str) -> dict[str, Any]:
+    def _request(self, case: Case, artifact: Artifact, level: str) -> SessionRequest:
         """A session with what the user named for it, and for an external artifact with a limit."""
         return {
             **session_request(case, artifact, level, self._settings.threads),
@@ -247,7 +248,7 @@ class RuntimeSide:
 
     def at_level(
         self, case: Case, artifact: Artifact, inputs: Inputs, level: str
-    ) -> Future[list[dict[str, Any]]]:
+    ) -> Future[list[RunResult]]:
         """What the CPU provider answers at a level of graph optimisation, in the file's names."""
         queue = self.queue("cpu")
         session = self._request(replace(case, provider="cpu"), artifact, level)
@@ -290,18 +291,18 @@ class RuntimeSide:
         return result
 
 
-def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1) -> dict[str, Any]:
+def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1) -> SessionRequest:
     """The session of a case at a graph level, as the runtime worker is asked for it."""
     provider = PROVIDERS[case.provider]
-    return {
+    request: SessionRequest = {
         "files": [str(path) for path in artifact.files],
         "sha256": list(artifact.sha256),
         "provider": provider.ort_name,
         "provider_options": provider.opened_with(threads=threads),
         "graph_level": level,
         "allow_cpu_fallback": True,
-        **({"library": provider.library} if provider.library else {}),
     }
+    return {**request, "library": provider.library} if provider.library else request
 
 
 def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:
@@ -315,7 +316,7 @@ def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:
     }
 
 
-def _joined(layout: Layout, inputs: Inputs, results: list[dict[str, Any]]) -> dict[str, Any]:
+def _joined(layout: Layout, inputs: Inputs, results: list[RunResult]) -> RunResult:
     """The results of a set of inputs's calls as one: a row for each sample, or the first error."""
     refused = next((result for result in results if "outputs" not in result), None)
     if refused is not None:

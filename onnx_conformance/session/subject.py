@@ -11,6 +11,7 @@ from onnx_conformance.catalog.exporters import Exporter
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.native_constants import Constant
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ModelSpec
@@ -26,7 +27,7 @@ class Artifact:
     path: Path
     files: tuple[Path, ...]
     sha256: tuple[str, ...]
-    facts: dict[str, Any]
+    facts: FileFacts
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import execnet
 import psutil
 
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.core.errors import (
     CapabilityMissing,
     ConformanceError,
@@ -107,7 +108,8 @@ class ProcessWorkerClient:
                 {
                     "package": str(PACKAGE),
                     "folder": str(project().folder),
-                    "kind": self.kind,
+                    # the worker knows of no framework that was registered here
+                    "kind": FRAMEWORKS[self.kind].backend if self.kind in FRAMEWORKS else self.kind,
                     "threads": self._threads,
                     "log": str(self._log),
                 }

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from onnx_conformance.core.causes import cause_of
+from onnx_conformance.core.documents import TimeTable
 from onnx_conformance.core.errors import StageFailure, WorkerError
 from onnx_conformance.core.native_request import NativeChanged
 from onnx_conformance.core.settings import Settings
@@ -229,7 +230,7 @@ class Clock:
                 ended, stage = max([(since, "import"), *self._latest.values()])
         return stage
 
-    def add(self, other: dict[str, Any]) -> None:
+    def add(self, other: TimeTable) -> None:
         """Count what the clock of another process measured: its :meth:`table`."""
         with self._lock:
             for stage in STAGES:
@@ -237,7 +238,7 @@ class Clock:
                 self.waited_seconds[stage] += other["waited"][stage]
             self._others.append(other["rest"])
 
-    def table(self) -> dict[str, Any]:
+    def table(self) -> TimeTable:
         """Seconds by stage; ``rest`` is the wall time in which the judge did not wait.
 
         Where other processes judged, ``processes`` of them, this one only waited for them: all but

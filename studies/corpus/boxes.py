@@ -124,7 +124,7 @@ def _reorder(mutant: Mutant, *, names: list[str], score: str) -> None:
     patch = Patch(f"{score}__order", mutant)
     source = ends[score].input[0]
     numbers = patch.add("Cast", slot_numbers(patch, source, 0, 1), to=onnx.TensorProto.FLOAT)
-    key = patch.add("Add", source, patch.add("Mul", numbers, patch.constant(1e-3)))
+    key = patch.add("Add", patch.add("Mul", source, patch.constant(1e3)), numbers)
     patch.add("TopK", key, _count(patch, source))
     places = f"{score}__order__places"
     patch.nodes[-1].output.append(places)

@@ -61,12 +61,18 @@ class Axis:
 
 
 def _axes(draft: Draft) -> Iterator[Axis]:
-    """Each that has a name of its own; a size of another one's, such as past+1, has none."""
+    """Each that has a name of its own; one that follows from another, past_plus_1, is none."""
     dims = {value.name: value.type.tensor_type.shape.dim for value in draft.inputs}
-    known = {sizes[0].dim_param for sizes in dims.values() if len(sizes)}  # the batch
+    known = {sizes[0].dim_param for sizes in dims.values() if len(sizes)} - {""}  # the batch
     for name, sizes in dims.items():
         for place, dim in enumerate(sizes):
-            if place and dim.dim_param.isidentifier() and dim.dim_param not in known:
+            follows = any(dim.dim_param.startswith(f"{one}_") for one in known)
+            if (
+                place
+                and dim.dim_param.isidentifier()
+                and dim.dim_param not in known
+                and not follows
+            ):
                 known.add(dim.dim_param)
                 yield Axis(name, place)
 

@@ -11,6 +11,7 @@ from onnx_conformance.checks.controls import CONTROLS, Altered, changed
 from onnx_conformance.checks.registry import PLAIN_CASE
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Subject
@@ -108,7 +109,7 @@ def told_otherwise(subject: Subject, names: list[str]) -> Subject:
     facts = subject.artifact.facts
     known = {tensor["name"]: tensor for tensor in facts["outputs"]}
     spare = facts["outputs"][0]
-    told = [{**known.get(name, spare), "name": name} for name in names]
+    told: list[TensorFacts] = [{**known.get(name, spare), "name": name} for name in names]
     other = Altered(subject, artifact=replace(subject.artifact, facts={**facts, "outputs": told}))
 
     def pick(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:

@@ -49,11 +49,6 @@ def video_resnet():
     return M.video.r3d_18(weights=None, num_classes=5)
 
 
-@register_model("video_s3d", inputs=[TensorSpec("clip", ("batch", 3, 16, 64, 64))], calibrate=True)
-def video_s3d():
-    return M.video.s3d(weights=None, num_classes=5)
-
-
 class Boxes(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -133,3 +128,62 @@ def feature_pyramid():
             return self.fpn({"fine": a, "coarse": torch.relu(self.b(a))})
 
     return Pyramid()
+
+
+SMALL = [TensorSpec("image", ("batch", 3, 32, 32))]
+
+
+@register_model("vision_transformer", inputs=SMALL)
+def vision_transformer():
+    net = M.VisionTransformer(32, 8, 2, 4, 32, 48, num_classes=5)
+    nn.init.normal_(net.heads.head.weight, std=0.2)  # 0 as torchvision makes it
+    return net
+
+
+@register_model("swin_transformer", inputs=SMALL)
+def swin_transformer():
+    return M.SwinTransformer([2, 2], 16, [2, 2], [2, 4], [4, 4], num_classes=5)
+
+
+@register_model("swin_transformer_v2", inputs=SMALL)
+def swin_transformer_v2():
+    block = M.swin_transformer.SwinTransformerBlockV2
+    merge = M.swin_transformer.PatchMergingV2
+    return M.SwinTransformer(
+        [2, 2], 16, [2, 2], [2, 4], [4, 4], num_classes=5, block=block, downsample_layer=merge
+    )
+
+
+@register_model("maxvit", inputs=[TensorSpec("image", ("batch", 3, 64, 64))], calibrate=True)
+def maxvit():
+    return M.MaxVit((64, 64), 16, 4, [16, 32], [1, 1], 8, 0.0, num_classes=5)
+
+
+@register_model("densenet", inputs=SMALL, calibrate=True)
+def densenet():
+    return M.DenseNet(8, (2, 2, 2), 16, num_classes=5)
+
+
+@register_model("googlenet", inputs=IMAGE, calibrate=True)
+def googlenet():
+    return M.googlenet(weights=None, num_classes=5, aux_logits=True, init_weights=False)
+
+
+@register_model("squeezenet", inputs=IMAGE)
+def squeezenet():
+    return M.squeezenet1_1(weights=None, num_classes=5)
+
+
+@register_model("shufflenet", inputs=IMAGE, calibrate=True)
+def shufflenet():
+    return M.shufflenet_v2_x0_5(weights=None, num_classes=5)
+
+
+@register_model("mnasnet", inputs=IMAGE, calibrate=True)
+def mnasnet():
+    return M.mnasnet0_5(weights=None, num_classes=5)
+
+
+@register_model("mobilenet_v3", inputs=IMAGE, calibrate=True)
+def mobilenet_v3():
+    return M.mobilenet_v3_small(weights=None, num_classes=5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from rich.table import Table
@@ -100,7 +99,7 @@ class GateReport:
             text = gate_text.render(self._sentence(), self.results, reasons)
             write_whole(self._run.report_md, text.encode(), "--report-md")
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table, what was left out and why, and the sentence."""
         if terminalreporter.config.option.collectonly:
             return

@@ -13,7 +13,7 @@ from onnx_conformance.perf.latency.interleave import Block
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
 from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
 from onnx_conformance.perf.latency.timed_sessions import (
-    TimedCall,
+    CallSpec,
     TimedSession,
     open_timed_session,
     timed_worker,
@@ -87,10 +87,10 @@ class GateRun:
         """
         timed_session.rehearse(self._call(entry), self._subject.tolerances)
 
-    def _call(self, entry: GateEntry) -> TimedCall:
+    def _call(self, entry: GateEntry) -> CallSpec:
         model, seed = self._subject.model, self._subject.seed
         known, noise_floor = self._subject.conformance_session.reference, noise_floor_of(self.case)
-        return TimedCall(
+        return CallSpec(
             model,
             entry.name,
             f"{self.case.id}, {entry.name}",

@@ -17,7 +17,7 @@ from onnx_conformance.perf.latency.interleave import Block, interleave
 from onnx_conformance.perf.latency.rows import Row, make_row
 from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
 from onnx_conformance.perf.latency.timed_sessions import (
-    TimedCall,
+    CallSpec,
     TimedSession,
     TimedSessions,
     noise_floor_of_timed,
@@ -120,17 +120,17 @@ class Bench:
         }
         return ReadyContender(contender, timed_session, facts)
 
-    def _call(self, model: ModelSpec, contender: Contender, batch: int) -> TimedCall:
+    def _call(self, model: ModelSpec, contender: Contender, batch: int) -> CallSpec:
         reference = self._reference(model, batch, noise_floor_of_timed(contender.judged_as))
         inputs = timed_inputs(model, self._run.settings.seed, batch)
         label, case = contender.label, contender.judged_as
-        return TimedCall(model, label, label, contender.form, inputs, reference, case)
+        return CallSpec(model, label, label, contender.form, inputs, reference, case)
 
     def _reference(self, model: ModelSpec, batch: int, noise_floor: NoiseFloor) -> Reference:
         of = self._conformance_session.reference
         return timed_reference(model, self._run.settings.seed, batch, of, noise_floor)
 
-    def _score(self, call: TimedCall, batch: int, outputs: Outputs) -> float:
+    def _score(self, call: CallSpec, batch: int, outputs: Outputs) -> float:
         """How far the answer is off, in float32's noise floors whatever its class of precision."""
         floor = self._run.tolerances.defaults["error_budget"]["floor_ulp"]
         reference = self._reference(call.model, batch, PLAIN)

@@ -131,7 +131,7 @@ class LatencyReport:
             self._page = f"no page: {missing}"
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None]:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None]:
         """After pytest-benchmark's table, also where that ends in a regression."""
         try:
             yield
@@ -139,7 +139,7 @@ class LatencyReport:
             if self._document is not None:
                 self._summary(terminalreporter, self._document)
 
-    def _summary(self, reporter: Any, document: dict[str, Any]) -> None:
+    def _summary(self, reporter: pytest.TerminalReporter, document: dict[str, Any]) -> None:
         reporter.section("latency")
         if document["rows"]:
             drawn = table(document["rows"])

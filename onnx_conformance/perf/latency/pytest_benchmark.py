@@ -243,14 +243,14 @@ class CompareGuard:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None]:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None]:
         """After pytest-benchmark's table: what it says, and what it does not."""
         try:
             yield
         finally:
             self._tell(terminalreporter)
 
-    def _tell(self, reporter: Any) -> None:
+    def _tell(self, reporter: pytest.TerminalReporter) -> None:
         if not (self._compare or self._fail):
             return
         now = setting_of(self._run)

@@ -36,7 +36,7 @@ class NoResult(ConformanceError):
 
 
 @dataclass(frozen=True)
-class TimedCall:
+class CallSpec:
     """A call to be timed, and what its answer must be.
 
     Args:
@@ -57,7 +57,7 @@ class TimedCall:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class FirstCall:
     """The first call of a timed call, which was right.
 
     Args:
@@ -82,11 +82,11 @@ class WarmCall:
 
 
 def noise_floor_of_timed(case: Case | None) -> NoiseFloor:
-    """What a timed call is measured by; ``case`` as of :class:`TimedCall`."""
+    """What a timed call is measured by; ``case`` as of :class:`CallSpec`."""
     return PLAIN if case is None else noise_floor_of(case)
 
 
-def judge_timed(call: TimedCall, outputs: Outputs, tolerances: Tolerances) -> Judgement:
+def judge_timed(call: CallSpec, outputs: Outputs, tolerances: Tolerances) -> Judgement:
     """Judge the outputs of the very call that is timed.
 
     By decibels for int8, which has no error budget.
@@ -126,7 +126,7 @@ class TimedSession:
         """What the contender answers to a set of inputs under our names, a row for each sample."""
         return native_layout(model).rows(inputs, [self.layout.names.to_model(outputs)])
 
-    def rehearse(self, call: TimedCall, tolerances: Tolerances) -> Rehearsal:
+    def rehearse(self, call: CallSpec, tolerances: Tolerances) -> FirstCall:
         """Call it once; what it answers must be right.
 
         Raises:
@@ -135,7 +135,7 @@ class TimedSession:
         found = self.worker.rehearse(call.label, call.form, self.inputs(call.inputs), **self.what)
         outputs = self.answered(call.model, call.inputs, found["outputs"])
         judged = judge_timed(call, outputs, tolerances)
-        return Rehearsal(outputs, judged.elements, found["prepare_seconds"], found["first_seconds"])
+        return FirstCall(outputs, judged.elements, found["prepare_seconds"], found["first_seconds"])
 
     def warm(self, label: str, seconds: float) -> WarmCall:
         """Repeat a rehearsed call until its times have settled, for ``seconds`` at most."""

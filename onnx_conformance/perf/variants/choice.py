@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.tolerances import ROUNDED
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
 from onnx_conformance.report.document import IN_PART, PROVED, kind_of, score_of, why
@@ -69,7 +70,7 @@ class Variant:
         return next((one for one in self.timed if one.batch == batch), None)
 
 
-def join(results: Mapping[str, Any], latency: Mapping[str, Any]) -> list[Variant]:
+def join(results: ResultsDocument, latency: Mapping[str, Any]) -> list[Variant]:
     """The variants of one export, from the documents of a certification and of timings.
 
     Args:
@@ -85,7 +86,7 @@ def join(results: Mapping[str, Any], latency: Mapping[str, Any]) -> list[Variant
 
 
 def _variant(
-    case: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], plain: Mapping[int, Any]
+    case: CaseEntry, rows: Sequence[Mapping[str, Any]], plain: Mapping[int, Any]
 ) -> Variant:
     verdict, reason = _verdict(case)
     timed = tuple(_timed(row, plain.get(row["batch"])) for row in rows if row["speedup"])
@@ -102,13 +103,13 @@ def _variant(
     )
 
 
-def _told(case: Mapping[str, Any]) -> str:
+def _told(case: CaseEntry) -> str:
     """Its score, with the class of precision whose noise floor it counts in, if not float32's."""
     score, precision = score_of(case), case["precision"]
     return f"{score} ({precision})" if score and precision in ROUNDED else score
 
 
-def _decides(case: Mapping[str, Any]) -> str:
+def _decides(case: CaseEntry) -> str:
     """The bound of the accuracy that is lost, or of the agreement where no labels are known."""
     taken = (row.get("statistics") for row in case["checks"] if row["name"] == "task")
     found: dict[str, Any] = next((figures for figures in taken if figures), {})
@@ -130,7 +131,7 @@ def _timed(row: Mapping[str, Any], plain: Mapping[str, Any] | None) -> Timed:
     return Timed(row["batch"], row["p50"], over_native, over_plain, row["score"])
 
 
-def _verdict(case: Mapping[str, Any]) -> tuple[str, str]:
+def _verdict(case: CaseEntry) -> tuple[str, str]:
     """The verdict in the table's words, and why it is not simply passed."""
     kind = kind_of(case)
     if kind != IN_PART:

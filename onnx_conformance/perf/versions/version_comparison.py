@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
 from onnx_conformance.report.document import IN_PART, KNOWN, PROVED, SKIPPED, cell_of, kind_of, why
@@ -97,7 +98,7 @@ class Comparison:
 
 
 def join(
-    results: Mapping[str, Any],
+    results: ResultsDocument,
     latency: Mapping[str, Any] | None,
     *,
     here: str,
@@ -115,7 +116,7 @@ def join(
     cases = [case for case in results["cases"] if not case["option"]]  # those are of one place
     found = dict.fromkeys(case["provider"] for case in cases)
     names = tuple(dict.fromkeys([*others, *(name for name in found if name != here)]))
-    lines: dict[tuple[str, ...], dict[str, Row]] = {}
+    lines: dict[tuple[str, ...], dict[str, CaseEntry]] = {}
     for case in cases:
         lines.setdefault(_key(case), {})[case["provider"]] = case
     return Comparison(
@@ -127,7 +128,7 @@ def join(
     )
 
 
-def _key(case: Row) -> tuple[str, ...]:
+def _key(case: CaseEntry) -> tuple[str, ...]:
     """What places share: the file, and the graph level where a run has several."""
     level = f" @{case['graph_level']}" if case["graph_level"] else ""
     opset = str(case["opset_requested"] or case["opset"] or "")
@@ -137,7 +138,7 @@ def _key(case: Row) -> tuple[str, ...]:
 
 def _line(
     key: tuple[str, ...],
-    there: Mapping[str, Row],
+    there: Mapping[str, CaseEntry],
     places: Iterable[str],
     timings: Timings,
     batches: Sequence[int],
@@ -154,7 +155,7 @@ def _line(
     return Line(model, exporter, opset, cells)
 
 
-def _cell(case: Row | None, timings: Timings, batches: Sequence[int]) -> Cell:
+def _cell(case: CaseEntry | None, timings: Timings, batches: Sequence[int]) -> Cell:
     if case is None:
         return Cell()
     rows = {batch: timings.row(case, batch) for batch in batches}
@@ -162,7 +163,9 @@ def _cell(case: Row | None, timings: Timings, batches: Sequence[int]) -> Cell:
     return Cell(kind_of(case), *cell_of(case), why(case), seconds)
 
 
-def _speed(base: Row | None, case: Row | None, batch: int, timings: Timings) -> Ratio | str:
+def _speed(
+    base: CaseEntry | None, case: CaseEntry | None, batch: int, timings: Timings
+) -> Ratio | str:
     """How many times as fast it is as here, or why that is not known."""
     rounds = []
     for where, one in (("here", base), ("there", case)):
@@ -195,11 +198,11 @@ class Timings:
             (entry["model"], entry["label"], entry["batch"]): entry["reason"] for entry in absent
         }
 
-    def row(self, case: Row, batch: int) -> Row | None:
+    def row(self, case: CaseEntry, batch: int) -> Row | None:
         """The timing of a case."""
         return self._rows.get((case["id"], batch))
 
-    def why(self, case: Row, batch: int) -> str:
+    def why(self, case: CaseEntry, batch: int) -> str:
         """Why it has no timing."""
         label = str(case["id"]).removeprefix(f"{case['model']}-")
         return str(self._absent.get((case["model"], label, batch), self._default))

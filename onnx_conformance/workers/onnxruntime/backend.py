@@ -9,13 +9,20 @@ import time
 from collections import Counter
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from onnx_conformance.core.plain_outputs import coded, named
+from onnx_conformance.core.session_request import (
+    OpenedSession,
+    RunResult,
+    RuntimeVersions,
+    SessionRequest,
+    SessionTensor,
+)
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
 from onnx_conformance.workers.onnxruntime.profile import Profile, read_profile
 from onnx_conformance.workers.server import limited_memory
@@ -32,36 +39,18 @@ def _packages() -> list[str]:
     return sorted(each for each in found if each.lower().startswith(BUILDS))
 
 
-class SessionRequest(TypedDict):
-    """Everything that makes a session; a worker that never saw it can open it.
-
-    ``sha256`` are the digests of ``files``; empty where the caller knows none. ``memory``: bytes
-    that a call may use beside what the process holds; 0, no limit, for files of the suite's own.
-    """
-
-    files: list[str]
-    sha256: list[str]
-    provider: str
-    provider_options: dict[str, str]
-    graph_level: str
-    allow_cpu_fallback: bool
-    memory: NotRequired[int]
-    custom_op_libraries: NotRequired[list[str]]
-    library: NotRequired[str]  # of a plugin provider
-
-
 class OnnxRuntimeBackend(Stopwatch):
     """Opens sessions on demand and keeps the last few."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._sessions: dict[str, ort.InferenceSession] = {}
-        self._infos: dict[str, dict[str, Any]] = {}
+        self._infos: dict[str, OpenedSession] = {}
         ort.set_default_logger_severity(3)
         if hasattr(ort, "preload_dlls"):
             ort.preload_dlls()
 
-    def versions(self) -> dict[str, Any]:
+    def versions(self) -> RuntimeVersions:
         """ONNX Runtime's version, the providers that were compiled in, and what made it so."""
         return {
             "onnxruntime": ort.__version__,
@@ -69,7 +58,7 @@ class OnnxRuntimeBackend(Stopwatch):
             "packages": _packages(),
         }
 
-    def open(self, session: SessionRequest) -> dict[str, Any]:
+    def open(self, session: SessionRequest) -> OpenedSession:
         """Open the session and say what it is: digest, inputs, outputs, placement, seconds."""
         key = repr(sorted(session.items()))
         if key not in self._sessions:
@@ -80,9 +69,7 @@ class OnnxRuntimeBackend(Stopwatch):
                 self._sessions[key], self._infos[key] = self._create(session)
         return self._infos[key]
 
-    def run(
-        self, session: SessionRequest, input_sets: list[Arrays]
-    ) -> list[dict[str, Arrays | str | float]]:
+    def run(self, session: SessionRequest, input_sets: list[Arrays]) -> list[RunResult]:
         """Run each of the inputs: ``{"outputs": arrays, "seconds": s}``, or ``{"error": text}``."""
         self.open(session)
         opened = self._sessions[repr(sorted(session.items()))]
@@ -151,7 +138,7 @@ class OnnxRuntimeBackend(Stopwatch):
 
     def _create(
         self, session: SessionRequest, profile: str = ""
-    ) -> tuple[ort.InferenceSession, dict[str, Any]]:
+    ) -> tuple[ort.InferenceSession, OpenedSession]:
         digests = [_sha256(path) for path in session["files"]]
         if session["sha256"] and digests != session["sha256"]:
             raise ValueError(f"{session['files'][0]} changed since it was exported")
@@ -188,9 +175,7 @@ class OnnxRuntimeBackend(Stopwatch):
         }
 
 
-def _run_one(
-    session: ort.InferenceSession, names: list[str], inputs: Arrays
-) -> dict[str, Arrays | str | float]:
+def _run_one(session: ort.InferenceSession, names: list[str], inputs: Arrays) -> RunResult:
     started = time.perf_counter()
     try:
         arrays = session.run(names, {name: np.array(array) for name, array in inputs.items()})
@@ -209,7 +194,7 @@ def _placement(session: ort.InferenceSession) -> dict[str, dict[str, int]]:
     return {provider: dict(operators) for provider, operators in placed.items()}
 
 
-def _describe(arguments: list[Any]) -> list[dict[str, Any]]:
+def _describe(arguments: list[Any]) -> list[SessionTensor]:
     return [{"name": a.name, "type": a.type, "shape": list(a.shape)} for a in arguments]
 
 

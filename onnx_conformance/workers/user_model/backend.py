@@ -91,7 +91,10 @@ def _reference(file: str, module: ModuleType, one: Declaration) -> str:
     """How the workers find the builder: by the name of its function, which must be its alone."""
     name = one.builder.__qualname__
     if "." in name:
-        raise UsageError(f"model '{one.name}': its function must stand at the top of {file}")
+        raise UsageError(
+            f"model '{one.name}': its function must stand at the top of {file}, "
+            "not inside another function or a lambda: the worker imports it by its name"
+        )
     if inspect.unwrap(getattr(module, name, None) or one.builder) is not inspect.unwrap(
         one.builder
     ):

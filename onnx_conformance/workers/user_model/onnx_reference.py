@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.onnx_file import inspect, load_model, table_elements
@@ -84,7 +85,7 @@ def _refuse_strangers(path: Path, declared: Sequence[TensorSpec], labels: Sequen
         )
 
 
-def _shaped(path: Path, tensors: Sequence[dict[str, Any]], run: Any) -> Shaped:
+def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> Shaped:
     """The file's inputs, with ranges read from its graph and sizes that it accepts."""
     model = load_model(path, weights=False)
     graph, errors = Graph(model), _errors_of(model)
@@ -160,7 +161,7 @@ def _guesses(ranges: dict[str, Range]) -> list[dict[str, Range]]:
     ]
 
 
-def _refuse_kind(tensor: dict[str, Any]) -> None:
+def _refuse_kind(tensor: TensorFacts) -> None:
     """Inputs that are no tensors of numbers."""
     dtype = tensor["dtype"]
     if dtype == "?" or np.dtype(dtype).kind not in KINDS:

@@ -1,6 +1,7 @@
 """The canary on small files: what it moves, what it accuses, and what it cannot show."""
 
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx_conformance.checks.canary import check_canary
 from onnx_conformance.checks.canary_edits import weights_to_move
+from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.spec import Case, TensorSpec
 from onnx_conformance.core.store import file_digest
@@ -33,7 +35,8 @@ class Subject:
     """Runs whatever file it has with onnx.reference; ``session`` may answer from another."""
 
     def __init__(self, path, *, weights_from=None, deaf=False, broken=False):
-        self.artifact = Artifact(path, (path,), (file_digest(path),), {})
+        facts = cast("FileFacts", {})
+        self.artifact = Artifact(path, (path,), (file_digest(path),), facts)
         self.case, self.seed = Case("m", "given", 18, "cpu"), 0
         self.tolerances = load_tolerances(ROOT / "tolerances.yaml")
         spec = TensorSpec("x", ("batch", 6))

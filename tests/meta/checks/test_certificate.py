@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -13,6 +14,7 @@ from onnx_conformance.checks import required
 from onnx_conformance.checks.certificate import BUDGET, holds_certificate, issue_certificate
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS, Check
+from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.results import CheckResult, undecided
 from onnx_conformance.core.settings import Settings
@@ -70,7 +72,8 @@ def store(tmp_path):
 
 
 def subject(case=CASE, sha256="0" * 64, tolerances=TOL):
-    artifact = Artifact(Path("model.onnx"), (Path("model.onnx"),), (sha256,), {})
+    facts = cast("FileFacts", {})
+    artifact = Artifact(Path("model.onnx"), (Path("model.onnx"),), (sha256,), facts)
     return SimpleNamespace(
         case=case,
         model=resolve_model(case.model),

@@ -8,10 +8,12 @@ import pytest
 from onnx_conformance.checks.function import check_error_budget
 from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.results import not_applicable, passed
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.families import pinned
 from onnx_conformance.session.subject import Answer
+from tests import test_function
 from tests.meta.running import ROOT
 
 MODEL = ModelSpec(
@@ -76,3 +78,30 @@ def test_inputs_beyond_ordinary_ones_that_float32_cannot_compute_are_not_asked_f
 ):
     subject = subject_of(max(noise, 1e9), noise)
     assert check_error_budget(subject, pinned(0)[name]).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"), [("normal", "skipped"), ("huge_normal", "not_applicable")]
+)
+def test_where_native_answers_infinity_alone_nothing_is_said(name, outcome):
+    """An exponential that overflows in float64 as well."""
+    subject = subject_of(np.inf, np.inf)
+    native = subject.reference
+    subject.reference = lambda inputs: Reference(
+        native(inputs).native, native(inputs).native, (native(inputs).native,)
+    )
+    assert check_error_budget(subject, pinned(0)[name]).outcome == outcome
+
+
+def test_drawn_inputs_that_cannot_be_asked_for_are_replaced_by_others(monkeypatch):
+    """Else the first of them would end the test, and the others would be judged by nobody."""
+    usual, drawn, judged = passed("error_budget", "", compared=1), [], []
+
+    def all_but_the_first(check, subject, recipe):
+        drawn.append(recipe)
+        return usual if len(drawn) > 1 else not_applicable("error_budget", "")
+
+    monkeypatch.setattr(test_function, "shrunk", all_but_the_first)
+    test_function.test_drawn_inputs(subject=None, evidence=lambda _, one: judged.append(one))
+    assert len(drawn) > len(judged) >= 4
+    assert all(one is usual for one in judged)

@@ -9,6 +9,7 @@ from onnx_conformance.catalog.providers import CPU
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.errors import ConformanceError, StageFailure, UsageError
 from onnx_conformance.core.project import project
+from onnx_conformance.core.results import CheckResult
 from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.session import known_failures
 from onnx_conformance.session.known_failures import (
@@ -153,6 +154,10 @@ def test_of_a_file_without_the_operators_nothing_is_known(load):
     assert find(known, CASE, "opset") is None
 
 
+def row(name, outcome):
+    return CheckResult(name, outcome, "").row()
+
+
 def test_an_entry_on_operators_that_explains_nothing_in_a_run_is_stale(load):
     known = [KnownFailure(**entry(cases="*", operators=("Relu",), versions={"runtime": "<99"}))]
     other = replace(CASE, model="other")
@@ -160,7 +165,7 @@ def test_an_entry_on_operators_that_explains_nothing_in_a_run_is_stale(load):
 
     def told(ours, theirs="passed"):
         rows = {CASE: ours, other: theirs}
-        ended = {c: [{"name": "opset", "outcome": outcome}] for c, outcome in rows.items()}
+        ended = {c: [row("opset", outcome)] for c, outcome in rows.items()}
         return stale(known, ended, nodes)
 
     [words] = told("passed")
@@ -169,7 +174,7 @@ def test_an_entry_on_operators_that_explains_nothing_in_a_run_is_stale(load):
     assert told("known_failure") == []
     assert told("skipped") == []
     assert told("failed") == []
-    assert stale(known, {CASE: [{"name": "allclose", "outcome": "passed"}]}, nodes) == []
+    assert stale(known, {CASE: [row("allclose", "passed")]}, nodes) == []
 
 
 # -- versions --------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Whole runs: a red case says which node introduces the error, and its bundle fails alone."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -16,7 +18,29 @@ WRONG = ("--model=simple_net", "--exporter=lying", "--provider=cpu", "-k", "larg
 @pytest.fixture(scope="module")
 def red(tmp_path_factory, cache):
     folder = tmp_path_factory.mktemp("red")
-    return run_suite(folder, "tests/test_function.py", *WRONG, cache, plugin="bad_exporters")
+    told = (f"--junitxml={folder / 'junit.xml'}", f"--report-sarif={folder / 'red.sarif'}")
+    tests = ("tests/test_function.py", *WRONG, *told, cache)
+    return run_suite(folder, *tests, plugin="bad_exporters")
+
+
+def test_one_line_tells_cause_and_command_everywhere(red):
+    """pytest's last lines, JUnit and SARIF, in the same words; no terminal's width cuts them."""
+    last = red.text.split("short test summary info")[1].splitlines()
+    (line, *_) = [line for line in last if line.startswith("FAILED") and "large_normal" in line]
+    told = line.split(" - ", 1)[1]
+    assert "differs from native torch; budget: error 3.22e+05x" in told
+    assert "localised: first wrong at Gemm '/0/Gemm'" in told
+    assert told.endswith("--provider cpu")
+    junit = ElementTree.parse(red.results.with_name("junit.xml"))
+    messages = [failure.get("message", "") for failure in junit.iter("failure")]
+    assert any(message.startswith(told[:200]) for message in messages)
+    sarif = json.loads(red.results.with_name("red.sarif").read_text())
+    assert told in {result["message"]["text"] for result in sarif["runs"][0]["results"]}
+
+
+def test_the_last_lines_say_what_to_type_next(red):
+    assert "\nRED: 1 of 1 cases are red" in red.text
+    assert "\nnext: pytest 'tests/test_function.py::" in red.text
 
 
 def test_the_message_names_the_node(red):

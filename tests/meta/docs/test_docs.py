@@ -136,7 +136,7 @@ def test_code_runs_as_written(path, body, tmp_path):
 
 def test_the_readme_is_short_and_has_pictures():
     assert len(page("README.md").split()) <= 900
-    assert page("README.md").count("](docs/images/") >= 2
+    assert page("README.md").count("](docs/images/") >= 3
 
 
 def test_figures_in_the_readme_are_those_of_their_file():
@@ -149,6 +149,17 @@ def test_figures_in_the_readme_are_those_of_their_file():
         figures = set(re.findall(r"\d+(?:\.\d+)?", page(file)))
         typed = {number.replace(",", "") for number in re.findall(r"\d[\d,.]*\d|\d", text)}
         assert typed <= figures
+
+
+def test_pictures_show_the_figures_of_their_files() -> None:
+    detection = json.loads(page(Path("docs/figures/detection.json")))
+    shown = page(Path("docs/images/detection.svg"))
+    told = "python docs/images/bars.py draws it anew"
+    assert all(f">{rule['told_apart']:.1f} %<" in shown for rule in detection["rules"]), told
+    wild = json.loads(page(Path("docs/wild.json")))["figures"]
+    shown = page(Path("docs/images/wild.svg"))
+    assert f"right files that passed: {wild['passed_rightly']}<" in shown, told
+    assert f"wrong verdicts: {wild['wrong_verdicts']}<" in shown, told
 
 
 def test_the_pages_are_there():

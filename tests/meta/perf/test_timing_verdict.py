@@ -10,7 +10,7 @@ from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
-from onnx_conformance.perf.latency.timed_sessions import NoResult, TimedCall, judge_timed
+from onnx_conformance.perf.latency.timed_sessions import CallSpec, NoResult, judge_timed
 
 MODEL = resolve_model("simple_net")
 CASE = Case("simple_net", "torch_dynamo", 18, "cpu")
@@ -29,7 +29,7 @@ def reference():
 
 
 def judge(reference, outputs):
-    call = TimedCall(MODEL, "cpu", "simple_net-cpu", "plain", Inputs(), reference, CASE)
+    call = CallSpec(MODEL, "cpu", "simple_net-cpu", "plain", Inputs(), reference, CASE)
     return judge_timed(call, outputs, TOLERATED)
 
 

@@ -134,7 +134,7 @@ def test_what_int8_loses_stands_in_the_table(statistics, words):
     judged["checks"].append(
         {"name": "task", "outcome": "passed", "reason": "", "statistics": statistics}
     )
-    [one] = join({"cases": [judged]}, {"rows": []})
+    [one] = join({"cases": [judged]}, {"rows": []})  # type: ignore[typeddict-item]
     assert one.decides == words
     assert words in [cell for column in table("m", [1], [one]).columns for cell in column.cells]
 

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from onnx_conformance.report import code_hosts
 from tests.meta.sample_document import full_run, make_document
 
@@ -20,11 +22,21 @@ def test_elsewhere_nothing_is_printed(monkeypatch):
     assert code_hosts.github(full_run(failing=True)) == []
 
 
-def test_a_name_with_separators_stays_one_property(monkeypatch):
+def test_a_name_with_separators_stays_one_property(monkeypatch, tmp_path):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     document = full_run(failing=True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "odd,name::x.py").touch()
     document["run"]["models_from"] = ["odd,name::x.py"]
     assert all("file=odd%2Cname%3A%3Ax.py," in line for line in code_hosts.github(document))
+
+
+@pytest.mark.parametrize("named", [["my_package.models"], ["one.py", "two.py"]])
+def test_a_module_or_several_files_are_no_place(monkeypatch, named):
+    document = full_run(failing=True)
+    document["run"]["models_from"] = named
+    places = {found.file for found in code_hosts.findings(document)}
+    assert places == {"tests/test_function.py"}
 
 
 def test_sarif_has_a_result_a_failed_check(tmp_path):

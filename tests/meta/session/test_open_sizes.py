@@ -9,6 +9,7 @@ from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.checks.structure import check_interface
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.inputs.families import malformed
+from onnx_conformance.session.subject import NativeWeights
 
 X, Y = TensorSpec("x", ("batch", 6)), TensorSpec("y", ("batch", 5))
 
@@ -26,6 +27,7 @@ def interface(given=("batch", 6), answered=("batch", 5), kind="float32"):
         model=ModelSpec("m", "torch", (X,), (Y,), ""),
         exporter=EXPORTERS["torch_torchscript"],
         artifact=SimpleNamespace(facts=facts),
+        weights=NativeWeights({}, []),
     )
     return check_interface(subject)
 

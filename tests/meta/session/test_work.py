@@ -130,10 +130,10 @@ class WorkerQueue:
 
 def test_a_profile_that_fails_leaves_the_work_unknown():
     queue = WorkerQueue(StageFailure("runtime", "x (profile)", "worker hung"))
-    assert "worker hung" in measure_workload(queue, "x", {}, {}).unknown
+    assert "worker hung" in measure_workload(queue, "x", {}, {}).unknown  # type: ignore[typeddict-item]
     assert queue.ended == 1
     queue = WorkerQueue({"run": 2.0, "nodes": {CPU: 1.0}})
-    assert measure_workload(queue, "x", {}, {}) == Work(2.0, {CPU: 1.0})
+    assert measure_workload(queue, "x", {}, {}) == Work(2.0, {CPU: 1.0})  # type: ignore[typeddict-item]
     assert queue.ended == 1
 
 

@@ -50,11 +50,11 @@ def verdicts(run):
     return dict(found)
 
 
-def red_rows(run, model):
-    """Check -> message, of a model's checks that are red."""
+def red_messages(run, model, check):
+    """What the red rows of a check of a model say: the first names the node and the bundle."""
     cases = [case for case in run.document["cases"] if case["model"] == model]
-    rows = [row for case in cases for row in case["checks"]]
-    return {row["name"]: row["message"] for row in rows if row["outcome"] in ("failed", "error")}
+    rows = [row for case in cases for row in case["checks"] if row["name"] == check]
+    return "\n".join(row["message"] for row in rows if row["outcome"] in ("failed", "error"))
 
 
 def told(run, words):
@@ -236,7 +236,7 @@ def test_a_wrong_translation_is_red_localised_and_repeated_alone(
     runs = {"wrong_biweight": torchscript_run, "wrong_surprise": keras_run}
     run = runs.get(label, dynamo_run)
     assert run.status == 1, run.text
-    text = red_rows(run, label)["error_budget"]
+    text = red_messages(run, label, "error_budget")
     assert "localised: first wrong at" in text, text
     bundle = re.search(r"bundle: (\S+-error_budget-\S+)", text)[1]
     for script in ("reproduce.py", "subgraph.py"):  # which load the library, where there is one

@@ -1,0 +1,202 @@
+"""Typed records of what crosses processes and lands in ``results.json``, as JSON has them."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+Placement = dict[str, dict[str, int]]  # provider -> operator -> nodes
+
+
+class TensorFacts(TypedDict):
+    """An input or output of a file.
+
+    ``shape``: sizes, names of symbolic axes, and ``?`` for an axis without either; None where the
+    file says nothing. ``node``: of an output, the name of the node that makes it.
+    """
+
+    name: str
+    dtype: str
+    shape: list[int | str] | None
+    node: NotRequired[str]
+
+
+class InitializerFacts(TypedDict):
+    """How many initialisers a file has, and how many numbers they hold."""
+
+    count: int
+    elements: int
+
+
+class FileFacts(TypedDict):
+    """What was read back from a file.
+
+    ``domains``: domain -> opset. ``dynamic_axes``: tensor -> axis, as text, -> its name.
+    ``nodes``: operator -> how many. ``files``: the graph's own first, then those of its weights,
+    relative to its folder; ``bytes`` of all together.
+    """
+
+    opset: int
+    domains: dict[str, int]
+    ir_version: int
+    producer: str
+    inputs: list[TensorFacts]
+    outputs: list[TensorFacts]
+    dynamic_axes: dict[str, dict[str, str]]
+    nodes: dict[str, int]
+    initializers: InitializerFacts
+    files: list[str]
+    bytes: int
+
+
+class Placed(TypedDict):
+    """The share of the case's provider: of the nodes and of a run's time, each from 0 to 1."""
+
+    nodes: float
+    work: float | None
+    work_unknown: str
+
+
+class CaseFacts(TypedDict, total=False):
+    """What is known of a case's artifact and session."""
+
+    cpu_fallback: bool
+    artifact: FileFacts
+    path: str
+    sha256: str
+    placement: Placement
+    placed: Placed
+    divergence: dict[str, Any] | None
+
+
+class CheckRow(TypedDict):
+    """What one test of a check found (:class:`onnx_conformance.core.results.CheckResult`).
+
+    ``case``, ``facts`` and ``probes`` travel with the row from a test to the collector alone.
+    Where a document was read back, an infinite ``score`` is a text.
+    """
+
+    name: str
+    outcome: str
+    reason: str
+    compared: int
+    score: float | None
+    budget: float | None
+    details: list[str]
+    statistics: dict[str, Any]
+    inputs: str | None
+    divergence: dict[str, Any] | None
+    seconds: NotRequired[float]
+    nodeid: NotRequired[str]
+    message: NotRequired[str]
+    bundle: NotRequired[str]
+    upstream: NotRequired[list[str]]
+    case: NotRequired[dict[str, Any]]
+    facts: NotRequired[CaseFacts]
+    probes: NotRequired[dict[str, dict[str, Any]]]
+
+
+class CaseEntry(TypedDict):
+    """One entry of ``cases``: what was delivered, and every check's row."""
+
+    id: str
+    model: str
+    basis: str | None
+    notes: list[str]
+    exporter: str
+    opset_requested: int | None
+    opset: int | None
+    provider: str
+    graph_level: str | None
+    precision: str
+    verdict: str
+    complete: bool
+    missing: dict[str, str]
+    edge: list[str]
+    option: bool
+    worst_score: float | None
+    budget: float | None
+    decibels: float | None
+    same_bits: bool | None
+    placement: Placement | None
+    placed: Placed | None
+    cpu_fallback: bool | None
+    artifact: str | None
+    artifact_files: list[str]
+    artifact_bytes: int | None
+    artifact_sha256: str | None
+    nodes: dict[str, int]
+    inputs: list[TensorFacts]
+    outputs: list[TensorFacts]
+    dynamic_axes: dict[str, dict[str, str]]
+    initializers: InitializerFacts | dict[str, int]
+    divergence: dict[str, Any] | None
+    checks: list[CheckRow]
+
+
+class Totals(TypedDict):
+    """How many cases and checks ended how; ``proved`` are those that passed every check."""
+
+    cases: int
+    proved: int
+    without_oracle: int
+    by_decisions: int
+    options: int
+    judged: int
+    incomplete: int
+    edge: int
+    edge_checks: dict[str, int]
+    verdicts: dict[str, int]
+    checks: dict[str, int]
+    compared: int
+
+
+class TimeTable(TypedDict):
+    """Seconds: of the workers and of waiting for them by stage, of the rest, and in all."""
+
+    wall: float
+    processes: int
+    engine: dict[str, float]
+    waited: dict[str, float]
+    rest: float
+
+
+class Environment(TypedDict):
+    """What a run was made with."""
+
+    python: str
+    platform: str
+    processor: str
+    versions: dict[str, str]
+    providers: NotRequired[dict[str, dict[str, Any]]]
+
+
+class AboutRun(TypedDict):
+    """What pytest knows of a run."""
+
+    profile: str
+    command: str
+    started: str
+    exit_status: int
+    problems: list[str]
+    models_from: list[str]
+
+
+class RunEntry(AboutRun):
+    """What shaped a run, and what came of it in a word and a sentence."""
+
+    seed: int
+    weights: str
+    tolerances: str
+    verdict: str
+    sentence: str
+
+
+class ResultsDocument(TypedDict):
+    """The whole of ``results.json``."""
+
+    schema: int
+    environment: Environment
+    run: RunEntry
+    time: TimeTable
+    totals: Totals
+    cases: list[CaseEntry]

@@ -1,0 +1,64 @@
+"""Requests to ONNX Runtime's worker, and what it answers: records of both processes."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+from numpy.typing import NDArray
+
+
+class SessionRequest(TypedDict):
+    """Everything that makes a session; a worker that never saw it can open it.
+
+    ``sha256`` are the digests of ``files``; empty where the caller knows none. ``memory``: bytes
+    that a call may use beside what the process holds; 0, no limit, for files of the suite's own.
+    """
+
+    files: list[str]
+    sha256: list[str]
+    provider: str
+    provider_options: dict[str, str]
+    graph_level: str
+    allow_cpu_fallback: bool
+    memory: NotRequired[int]
+    custom_op_libraries: NotRequired[list[str]]
+    library: NotRequired[str]  # of a plugin provider
+
+
+class SessionTensor(TypedDict):
+    """An input or output as a session describes it; ``type`` in ONNX Runtime's words."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+class OpenedSession(TypedDict):
+    """What a session that was opened says of itself; ``seconds`` are what opening took."""
+
+    sha256: list[str]
+    providers: list[str]
+    placement: dict[str, dict[str, int]]
+    inputs: list[SessionTensor]
+    outputs: list[SessionTensor]
+    seconds: float
+
+
+class RunResult(TypedDict, total=False):
+    """One run: ``outputs`` by name and its ``seconds``, or the text of its ``error``.
+
+    ``died``: it ended the process.
+    """
+
+    outputs: dict[str, NDArray[Any]]
+    seconds: float
+    error: str
+    died: bool
+
+
+class RuntimeVersions(TypedDict):
+    """ONNX Runtime's version, the providers that were compiled in, and what made it so."""
+
+    onnxruntime: str
+    compiled_in: list[str]
+    packages: list[str]

@@ -1,0 +1,73 @@
+"""A framework of NumPy's matrices alone: its backend and its export route, in one module."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from onnx_conformance.core.native_request import digest_arrays
+from onnx_conformance.workers.native import (
+    NativeBackend,
+    build,
+    input_names,
+    named_outputs,
+    perturbed,
+)
+from onnx_conformance.workers.server import load_object
+from onnx_conformance.workers.timing import TimedCall
+
+
+class ToyBackend(NativeBackend):
+    """Its models are mappings of weights: two dense layers with a ReLU between them."""
+
+    def __init__(self, threads):
+        pass
+
+    def prepare(self, model, path):
+        weights = build(model)
+        np.savez(path, **weights)
+        return {"digest": digest_arrays(weights), "batch_norms": [], "unused": [], "names": []}
+
+    def run(self, model, weights, precision, input_sets, approximation=None):
+        return [named_outputs(model, [_answer(model, precision, each)]) for each in input_sets]
+
+    def timed_call(self, form, inputs, *, model, weights):
+        return TimedCall(
+            lambda: _answer(model, "float32", inputs), lambda array: named_outputs(model, [array])
+        )
+
+    def export(self, model, weights, function, opset, options, path):
+        load_object(function)(build(model), model, opset, path)
+
+
+def _answer(model, precision, inputs):
+    dtype = np.float64 if precision == "float64" else np.float32
+    weights = {
+        name: perturbed(name, array, precision if precision != "float64" else "float32")
+        for name, array in build(model).items()
+    }
+    array = inputs[input_names(model)[0]].astype(dtype)
+    for layer in (0, 1):
+        matrix, bias = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
+        array = array @ matrix.astype(dtype) + bias.astype(dtype)
+        array = np.maximum(array, 0) if layer == 0 else array
+    return array
+
+
+def export(weights, request, opset, path):
+    """Write the layers as two Gemm nodes."""
+    (name, shape, _), output = request["inputs"][0], request["outputs"][0]
+    nodes = [
+        helper.make_node("Gemm", [name, "0.weight", "0.bias"], ["hidden"]),
+        helper.make_node("Relu", ["hidden"], ["rectified"]),
+        helper.make_node("Gemm", ["rectified", "1.weight", "1.bias"], [output]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, request["output_shapes"][0])],
+        [numpy_helper.from_array(array, key) for key, array in weights.items()],
+    )
+    opsets = [helper.make_opsetid("", opset)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="toy")
+    onnx.save(model, path)
