@@ -60,7 +60,11 @@ def red_messages(run, model, check):
 def told(run, words):
     """The lines of failures that hold these words."""
     lines = run.text.splitlines()
-    return [line for line in lines if words in line and not line.startswith(("  ", "E ", "FAILED", "reason"))]
+    return [
+        line
+        for line in lines
+        if words in line and not line.startswith(("  ", "E ", "FAILED", "reason"))
+    ]
 
 
 def copied(folder, label, name, before="", after=""):
