@@ -60,8 +60,8 @@ def sum_in_lanes(
         else:
             missing = -rows.shape[-1] % LANES
             padded = np.pad(rows, [*[(0, 0)] * (rows.ndim - 1), (0, missing)])
-            queues = padded.reshape(*rows.shape[:-1], -1, LANES)
-            total = np.add.reduce(queues, axis=-2, dtype=np.float32).sum(axis=-1, dtype=np.float32)
+            lanes = padded.reshape(*rows.shape[:-1], -1, LANES)
+            total = np.add.reduce(lanes, axis=-2, dtype=np.float32).sum(axis=-1, dtype=np.float32)
     return _shaped(total, shape if keepdims else rows.shape[:-1])
 
 

@@ -21,12 +21,12 @@ FEW = LANES  # so few terms are added in one order everywhere, or nearly
 
 
 def total(x: Tensor, axes: Sequence[int], *, keepdim: bool = True) -> Tensor:
-    """The sum over ``axes`` in worker queues."""
+    """The sum over ``axes`` in lanes."""
     return torch.from_numpy(sum_in_lanes(x.detach().numpy(), tuple(axes), keepdims=keepdim))
 
 
 def mean(x: Tensor, axes: Sequence[int], *, keepdim: bool = True) -> Tensor:
-    """The mean over ``axes`` as norms take it, in worker queues."""
+    """The mean over ``axes`` as norms take it, in lanes."""
     return total(x, axes, keepdim=keepdim) / math.prod(x.shape[axis] for axis in axes)
 
 

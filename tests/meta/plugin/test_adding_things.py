@@ -5,7 +5,7 @@ import pytest
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow
-TOYS = "tests/meta/plugins/toys_under_test.py"
+TOYS = "tests/meta/plugins/toy_suite.py"
 CONTROLS = "tests/meta/checks/test_controls.py"
 
 

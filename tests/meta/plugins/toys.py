@@ -71,7 +71,7 @@ DEVICES.register(
 PROVIDERS.register("lost", Provider("lost", "CPUExecutionProvider", device="lost_chip"))
 
 
-# -- a check: one function that names its control; its thin test is toys_under_test.py ----------
+# -- a check: one function that names its control; its thin test is toy_suite.py ----------
 
 
 @register_control(toy_producer="the file says that 'nobody' made it")
