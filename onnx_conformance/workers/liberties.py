@@ -65,10 +65,10 @@ def sum_in_lanes(
     return _shaped(total, shape if keepdims else rows.shape[:-1])
 
 
-def mean_in_order(
+def sum_in_order(
     array: NDArray[np.float32], axes: tuple[int, ...], *, keepdims: bool
 ) -> NDArray[np.float32]:
-    """The mean over ``axes``, its float32 terms added one after the other.
+    """The sum over ``axes``, its float32 terms added one after the other.
 
     Frameworks add in pairs or in blocks; a runtime that keeps one running sum errs by up to a
     share N of an epsilon, and does where all N terms are alike.
@@ -79,8 +79,16 @@ def mean_in_order(
             total = rows.sum(axis=-1, dtype=np.float32)
         else:
             total = np.add.accumulate(rows, axis=-1, dtype=np.float32)[..., -1]
-        mean = total / np.float32(rows.shape[-1])
-    return _shaped(mean, shape if keepdims else rows.shape[:-1])
+    return _shaped(total, shape if keepdims else rows.shape[:-1])
+
+
+def mean_in_order(
+    array: NDArray[np.float32], axes: tuple[int, ...], *, keepdims: bool
+) -> NDArray[np.float32]:
+    """The mean over ``axes``, its float32 terms added one after the other."""
+    terms = np.prod([array.shape[axis] for axis in axes])
+    with np.errstate(all="ignore"):
+        return sum_in_order(array, axes, keepdims=keepdims) / np.float32(terms)
 
 
 def _rows(

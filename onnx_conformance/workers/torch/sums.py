@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnx_conformance.workers.liberties import LANES, mean_in_order, sum_in_lanes
+from onnx_conformance.workers.liberties import LANES, mean_in_order, sum_in_lanes, sum_in_order
 
 Tensor = torch.Tensor
 FEW = LANES  # so few terms are added in one order everywhere, or nearly
@@ -23,6 +23,11 @@ FEW = LANES  # so few terms are added in one order everywhere, or nearly
 def total(x: Tensor, axes: Sequence[int], *, keepdim: bool = True) -> Tensor:
     """The sum over ``axes`` in lanes."""
     return torch.from_numpy(sum_in_lanes(x.detach().numpy(), tuple(axes), keepdims=keepdim))
+
+
+def _running_total(x: Tensor, axes: Sequence[int], *, keepdim: bool) -> Tensor:
+    """The sum over ``axes`` in one running sum, as ONNX Runtime's ReduceL1 and ReduceL2 add."""
+    return torch.from_numpy(sum_in_order(x.detach().numpy(), tuple(axes), keepdims=keepdim))
 
 
 def mean(x: Tensor, axes: Sequence[int], *, keepdim: bool = True) -> Tensor:
@@ -105,8 +110,8 @@ def _vector_norm(
     if order not in (1, 2) or rest.get("dtype") is not None or not _long(x, axes):
         return None
     if order == 1:
-        return total(x.abs(), axes, keepdim=keepdim)
-    return total(x * x, axes, keepdim=keepdim).sqrt()
+        return _running_total(x.abs(), axes, keepdim=keepdim)
+    return _running_total(x * x, axes, keepdim=keepdim).sqrt()
 
 
 def _softmax(x: Tensor, dim: int, dtype: Any = None) -> Tensor | None:
