@@ -48,6 +48,8 @@ class Declaration:
     task: str = ""
 
 
+# In a builder's reference, before the name under which a user's file registers it.
+REGISTERED = "registered model "
 _DECLARED: list[list[Declaration]] = []
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from onnx_conformance.catalog.models import REGISTERED
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.extras import EXTRAS, remedy
 from onnx_conformance.core.wire import pack, unpack
@@ -17,7 +18,17 @@ from onnx_conformance.workers.backends import backend_of
 
 
 def load_object(reference: str) -> Any:
-    """Import ``module:attribute``, or ``file.py:attribute`` of a file that a user named."""
+    """Import ``module:attribute``, or ``file.py:attribute`` of a file that a user named.
+
+    ``file.py:registered model NAME`` is the function that the file registers as that model: it
+    may be a lambda, or one of several that a loop makes.
+    """
+    module, registered, name = reference.partition(f":{REGISTERED}")
+    if registered:
+        from onnx_conformance.workers.user_model.import_code import load_file, load_module
+
+        declared = (load_file if module.endswith(".py") else load_module)(module)[1]
+        return next(one.builder for one in declared if one.name == name)
     module, _, attribute = reference.rpartition(":")
     if module.endswith(".py"):
         from onnx_conformance.workers.user_model.import_code import load_file

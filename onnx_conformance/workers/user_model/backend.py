@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from onnx_conformance.catalog.models import Declaration, Pointer, zoo_of
+from onnx_conformance.catalog.models import REGISTERED, Declaration, Pointer, zoo_of
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import spec_as_data
@@ -50,7 +49,7 @@ class UserModelBackend:
             self._names += [one.name for one in declared]
             chosen = [one for one in declared if not wanted or one.name in wanted]
             _refuse_twice([one.name for one in chosen])
-            found += [(one, _reference(file, module, one), ()) for one in chosen]
+            found += [(one, _reference(file, one), ()) for one in chosen]
         for pointer in pointers:
             found.append(_pointed(Pointer(**pointer)))
             self._names.append(found[-1][0].name)
@@ -87,22 +86,9 @@ def _refuse_twice(names: list[str]) -> None:
             raise UsageError(f"model '{name}' is registered twice; rename one of them")
 
 
-def _reference(file: str, module: ModuleType, one: Declaration) -> str:
-    """How the workers find the builder: by the name of its function, which must be its alone."""
-    name = one.builder.__qualname__
-    if "." in name:
-        raise UsageError(
-            f"model '{one.name}': its function must stand at the top of {file}, "
-            "not inside another function or a lambda: the worker imports it by its name"
-        )
-    if inspect.unwrap(getattr(module, name, None) or one.builder) is not inspect.unwrap(
-        one.builder
-    ):
-        raise UsageError(
-            f"model '{one.name}': {file} has a later function '{name}', which would be built in "
-            "its place; give each model's function a name of its own"
-        )
-    return f"{Path(file).absolute() if file.endswith('.py') else file}:{name}"
+def _reference(file: str, one: Declaration) -> str:
+    """How the workers find the builder: by the name under which the file registers it."""
+    return f"{Path(file).absolute() if file.endswith('.py') else file}:{REGISTERED}{one.name}"
 
 
 def _pointed(pointer: Pointer) -> tuple[Declaration, str, tuple[str, ...]]:

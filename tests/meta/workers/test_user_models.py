@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from onnx_conformance.catalog.models import MODELS, Pointer, read_pointer
+from onnx_conformance.catalog.models import MODELS, REGISTERED, Pointer, read_pointer
 from onnx_conformance.core.domains import Choice, Integers, Real
 from onnx_conformance.core.errors import StageFailure, UsageError, WorkerError
 from onnx_conformance.core.spec import spec_as_data, spec_from_data
@@ -14,6 +14,7 @@ from onnx_conformance.session import user_models
 from onnx_conformance.session.external_artifacts import external_cases
 from onnx_conformance.session.user_models import BACKEND, adopt, refuse_edited
 from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.workers.server import load_object
 from tests.meta.running import ROOT
 
 pytestmark = pytest.mark.slow
@@ -276,12 +277,6 @@ WRONG = {
         "calibrate=True is for models of one floating input",
     ),
     "two of a name": (RIGHT + RIGHT, "'net' is registered twice"),
-    "two of a function": (
-        "for width in (2, 3):\n"
-        '    @register_model(f"net_{width}", inputs=[X])\n'
-        "    def net(width=width): return nn.Linear(4, width)",
-        "model 'net_2': .* has a later function 'net', which would be built in its place",
-    ),
     "nothing registered": ("X", "registers no model; put @register_model"),
     "does not run": ("1 / 0", r"cannot be imported: ZeroDivisionError.*models.py, line \d+"),
     "mask before lengths": (
@@ -290,6 +285,17 @@ WRONG = {
         "no input of that name comes before it",
     ),
 }
+
+
+def test_models_that_a_loop_registers_are_each_its_own(tmp_path):
+    path = tmp_path / "models.py"
+    path.write_text(
+        "from onnx_conformance import TensorSpec, register_model\n"
+        "for width in (2, 3):\n"
+        '    x = [TensorSpec("x", ("batch", 4))]\n'
+        '    register_model(f"net_{width}", inputs=x)(lambda width=width: width)\n'
+    )
+    assert [load_object(f"{path}:{REGISTERED}net_{width}")() for width in (3, 2)] == [3, 2]
 
 
 @pytest.mark.parametrize("what", WRONG)
