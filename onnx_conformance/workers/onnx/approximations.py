@@ -7,7 +7,6 @@ docs/numerics.md.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +18,6 @@ from onnx_conformance.workers.liberties import Liberties
 
 Nodes = list[onnx.NodeProto]
 BROADCASTING = 8
-SHARE = 2.0**-8
 OWN = ("", "ai.onnx")  # domains of ONNX's own operators
 
 
@@ -70,20 +68,10 @@ def _constant(value: float, name: str) -> onnx.NodeProto:
 
 
 def _shifted(own: Liberties, node: onnx.NodeProto, exact: str, name: str) -> Nodes:
-    """An absolute error, of small values at most a SHARE: they would prove nothing else."""
-    drawn = own.error(node.op_type.lower())
-    part, share, most, least, sign, error = (
-        f"{name}::{label}" for label in ("part", "share", "most", "least", "sign", "error")
-    )
-    return [
-        _constant(SHARE, part),
-        helper.make_node("Mul", [exact, part], [share]),
-        _constant(abs(drawn), most),
-        helper.make_node("Min", [share, most], [least]),
-        _constant(math.copysign(1.0, drawn), sign),
-        helper.make_node("Mul", [least, sign], [error]),
-        helper.make_node("Add", [exact, error], [name]),
-    ]
+    """An error that is absolute."""
+    error = f"{name}::error"
+    add = helper.make_node("Add", [exact, error], [name])
+    return [_constant(own.error(node.op_type.lower()), error), add]
 
 
 def _scaled(own: Liberties, node: onnx.NodeProto, exact: str, name: str) -> Nodes:
