@@ -87,7 +87,7 @@ def right_after_optimisation(subject: Subject, folder: Path) -> Subject:
     return Altered(subject, unoptimised=unoptimised)
 
 
-@register_control(sizes="differs from native torch at 1 of 5 inputs: batch=17")
+@register_control(sizes="differs from native torch at 1 of 9 inputs: batch=17")
 def wrong_at_batch_17(subject: Subject, folder: Path) -> Subject:
     """Right at every batch but one, at which each output is a thousandth too large."""
     return changed(
