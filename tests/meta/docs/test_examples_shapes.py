@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.meta.plugins.spoiled_shapes import BACKWARDS
 from tests.meta.running import ROOT, run_suite
+from tests.meta.spoiled_axes import BACKWARDS
 
 pytestmark = pytest.mark.slow
 
