@@ -1,0 +1,84 @@
+"""What the reference artifact itself declares or breaks is not held against its rewrite."""
+
+from types import SimpleNamespace
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from onnx_conformance.catalog.exporters import EXPORTERS
+from onnx_conformance.checks.structure import check_checker, check_interface
+from onnx_conformance.core.onnx_file import complaint_of
+from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
+from onnx_conformance.session.subject import NativeWeights
+
+X, Y = TensorSpec("x", ("batch", 6)), TensorSpec("y", ("batch", 6))
+
+
+def saved(folder, *, operator="Relu", width=6):
+    """A file of one node whose output's declared width may be wrong."""
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
+        for name, size in (("x", 6), ("y", width))
+    ]
+    node = helper.make_node(operator, ["x"], ["y"])
+    graph = helper.make_graph([node], "graph", tensors[:1], tensors[1:])
+    path = folder / f"{operator}{width}.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
+    return path
+
+
+def checked(path, complaint):
+    artifact = SimpleNamespace(path=path, facts={"nodes": {"Relu": 1}})
+    weights = NativeWeights({}, [], complaint=complaint)
+    return check_checker(SimpleNamespace(artifact=artifact, weights=weights))
+
+
+def test_the_same_complaint_as_of_the_reference_is_told_and_not_red(tmp_path):
+    wrong = saved(tmp_path, width=5)
+    complaint = complaint_of(wrong)
+    assert complaint
+    assert checked(wrong, complaint).passed
+    assert complaint in checked(wrong, complaint).reason
+
+
+def test_another_complaint_than_the_references_is_red(tmp_path):
+    complaint = complaint_of(saved(tmp_path, width=5))
+    assert checked(saved(tmp_path, operator="NoSuch"), complaint).outcome == "failed"
+    assert checked(saved(tmp_path, width=5), "").outcome == "failed"
+
+
+def interface(framework, *, shape=("batch", 6), dtype="float32", declared=None):
+    """The verdict on the declared output of a file beside a model of a framework."""
+    given = {"name": "x", "dtype": "float32", "shape": ["batch", 6]}
+    facts = {
+        "inputs": [given],
+        "outputs": [{"name": "y", "dtype": dtype, "shape": list(shape)}],
+        "producer": "",
+    }
+    subject = SimpleNamespace(
+        case=Case("m", "torch_torchscript", 18, "cpu"),
+        model=ModelSpec("m", framework, (X,), (Y,), ""),
+        exporter=EXPORTERS["torch_torchscript"],
+        artifact=SimpleNamespace(facts=facts),
+        weights=NativeWeights({}, [], declared={} if declared is None else {"y": list(declared)}),
+    )
+    return check_interface(subject).outcome
+
+
+def test_a_shape_is_wrong_unless_the_reference_declares_it_too():
+    assert interface("onnx", shape=("batch", 5)) == "failed"
+    assert interface("onnx", shape=("batch", 5), declared=("batch", 5)) == "passed"
+    assert interface("onnx", shape=("batch", 4), declared=("batch", 5)) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("framework", "dtype", "outcome"),
+    [
+        ("python", "float64", "passed"),
+        ("python", "int64", "failed"),
+        ("torch", "float64", "failed"),
+    ],
+)
+def test_another_width_is_right_of_plain_callables_alone(framework, dtype, outcome):
+    assert interface(framework, dtype=dtype) == outcome
