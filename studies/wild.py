@@ -174,7 +174,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make wild", description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="ids, models files or origins")
     parser.add_argument("--alone", action="store_true", help="one run an entry: its own seconds")
-    parser.add_argument("--json", type=Path, default=DOCS / "wild.json", help="default: docs/wild.json")
+    parser.add_argument(
+        "--json", type=Path, default=DOCS / "wild.json", help="default: docs/wild.json"
+    )
     chosen = parser.parse_args()
     only, known = set(chosen.only), read_entries()
     entries = [e for e in known if not only or only & {e.id, e.models, e.origin}]
