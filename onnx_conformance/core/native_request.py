@@ -33,6 +33,7 @@ class ModelRequest(TypedDict):
     trained: bool
     seed: int
     kernels: NotRequired[list[str]]
+    computes: NotRequired[str]
 
 
 class BatchNormRecord(TypedDict):

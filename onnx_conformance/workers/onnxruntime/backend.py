@@ -23,6 +23,7 @@ from onnx_conformance.core.session_request import (
     SessionRequest,
     SessionTensor,
 )
+from onnx_conformance.workers.onnxruntime.bfloat16_call import call
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
 from onnx_conformance.workers.onnxruntime.profile import Profile, read_profile
 from onnx_conformance.workers.server import limited_memory
@@ -178,7 +179,7 @@ class OnnxRuntimeBackend(Stopwatch):
 def _run_one(session: ort.InferenceSession, names: list[str], inputs: Arrays) -> RunResult:
     started = time.perf_counter()
     try:
-        arrays = session.run(names, {name: np.array(array) for name, array in inputs.items()})
+        arrays = call(session, names, {name: np.array(array) for name, array in inputs.items()})
     except Exception as error:  # noqa: BLE001 - onnxruntime raises many kinds; the text is the answer
         return {"error": f"{type(error).__name__}: {error}"}
     outputs = {name: coded(array) for name, array in named(names, arrays).items()}

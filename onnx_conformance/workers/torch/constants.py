@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnx_conformance.core.native_constants import ConstantRecord, Values
+from onnx_conformance.workers.torch.modes import plain_parts
 from onnx_conformance.workers.torch.private import (
     arguments_of,
     decomposition_table,
@@ -193,7 +194,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
     def _following(self, module: torch.nn.Module) -> Iterator[None]:
         """Keep the path of the module that runs."""
         hooks = []
-        for path, part in module.named_modules():
+        for path, part in plain_parts(module).items():
             enter = part.register_forward_pre_hook(
                 lambda *_, path=path: self._modules.append(path), prepend=True
             )
