@@ -42,7 +42,7 @@ from onnx_conformance.workers.server import load_object
 from onnx_conformance.workers.timing import TimedCall
 from onnx_conformance.workers.torch.calls import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
-from onnx_conformance.workers.torch.float64 import in_float64
+from onnx_conformance.workers.torch.float64 import in_float64, without_gradients
 from onnx_conformance.workers.torch.introspect import flat, unused_tensors
 from onnx_conformance.workers.torch.modes import AsBuilt, called_eagerly, copied, eagerly, evaluated
 from onnx_conformance.workers.torch.positions import Choosing, whole
@@ -127,7 +127,7 @@ class TorchBackend(NativeBackend):
         module, known = self._variant(model, weights, precision), compute_mode(precision)
 
         def answer(inputs: Arrays) -> Arrays:
-            with torch.inference_mode(), _computing(model, known, approximation):
+            with without_gradients(known.precision), _computing(model, known, approximation):
                 return self._forward(module, model, inputs, known)
 
         return [called_eagerly(functools.partial(answer, inputs)) for inputs in input_sets]

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from onnx_conformance.core.compute_modes import FLOAT32
+from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64
 from onnx_conformance.workers.torch.modes import OperatorMode
 from onnx_conformance.workers.torch.private import arguments_of, tree_map
 
@@ -39,6 +39,11 @@ def in_float64(precision: str = FLOAT32) -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(before)
+
+
+def without_gradients(precision: str) -> Any:
+    """In float64 without inference mode, which refuses a view of a tensor that was widened."""
+    return torch.no_grad() if precision == FLOAT64 else torch.inference_mode()
 
 
 class Widening(OperatorMode):  # type: ignore[no-untyped-call] # of the base

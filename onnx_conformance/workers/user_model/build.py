@@ -138,7 +138,7 @@ def _look_at_torch(
         wide = [widened(torch.from_numpy(np.array(array))) for array in input_set.values()]
         try:
             twin: Any = copied(module, built).double()
-            with torch.inference_mode(), eagerly(), in_float64(seen.precision):
+            with torch.no_grad(), eagerly(), in_float64(seen.precision):
                 tensors = flat(call_of(twin.forward, list(input_set))(twin, wide))
         except (RuntimeError, TypeError) as error:
             return " ".join(str(error).split())[:200]
