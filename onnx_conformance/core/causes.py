@@ -21,6 +21,11 @@ ADVICE_OF_TORCH = re.compile(
     r"\(Refer to the full stack trace|See the stack trace for more information|User Stack|"
     r"If this was caused by Python `not`|consider using data-dependent friendly)"
 )
+# torch.export of an axis that the model fixed: what was found stands behind what was asked for.
+ASKED = re.compile(
+    r"Found the following conflicts between [^:]*:\s*|"
+    r"- Received user-specified dim hint Dim\.\w+(?:\([^)]*\))?, but "
+)
 # Keras: "Exception encountered when calling Layer.call().", the cause, the arguments.
 KERAS = re.compile(
     r"Exception encountered when calling (?P<where>[^\n]+?)\.\s*\n(?P<cause>.*?)"
@@ -74,7 +79,7 @@ def _torch(text: str) -> str | None:
     at = RAISED_AT.search(summary)
     first = summary.partition(ARROW)[0].partition("The following call raised this error")[0]
     first = ADVICE_OF_TORCH.split(first, maxsplit=1)[0]
-    words = CLASS.sub(r"\1: ", _line(first))
+    words = CLASS.sub(r"\1: ", _line(ASKED.sub("", first)))
     place = f" (raised by {at['code'].strip()}, {at['file']}:{at['line']})" if at else ""
     doing = _line(headline).partition(". ")[0]
     return f"{words}{place} [{doing}]" if doing else f"{words}{place}"

@@ -38,7 +38,12 @@ from onnx_conformance.session.worker_queue import WorkerQueue, WorkerQueues
 
 MAKER = "onnx_conformance.workers.variants.backend:VariantBackend"
 WEIGHTS = "weights.npz"
-TOLD = ("batch_statistics", "declared", "complaint")  # by some frameworks' descriptions
+TOLD = (
+    "batch_statistics",
+    "constant_outputs",
+    "declared",
+    "complaint",
+)  # by some frameworks' descriptions
 MODEL_FILE = "model.onnx"
 SAMPLE = "sample.npy"
 

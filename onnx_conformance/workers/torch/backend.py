@@ -109,6 +109,9 @@ class TorchBackend(NativeBackend):
             "names": names,
             "constants": list(found.records),
             "batch_statistics": found.batch_statistics,
+            "constant_outputs": [
+                name for n, name in enumerate(model["outputs"]) if n in found.constant_outputs
+            ],
         }
 
     def run(

@@ -57,12 +57,14 @@ class Constants:
         idle: native tensors from which nothing led to an output: read in training alone, or for
             a result that is discarded (BERT's pooler, where the hidden states are asked for).
         batch_statistics: how many normalisations took their statistics from the batch.
+        constant_outputs: places of the outputs that no number of an input reaches.
     """
 
     records: tuple[ConstantRecord, ...]
     values: dict[str, Values]
     idle: frozenset[str]
     batch_statistics: int
+    constant_outputs: tuple[int, ...] = ()
 
 
 def constants_of(
@@ -90,7 +92,9 @@ def constants_of(
     if first is None:
         return Constants((), {}, frozenset(), 0)
     records, values = first.records()
-    return Constants(records, values, frozenset(idle or ()), first.batch_statistics)
+    return Constants(
+        records, values, frozenset(idle or ()), first.batch_statistics, first.constant_outputs
+    )
 
 
 def _trained(module: torch.nn.Module, name: str) -> bool:
@@ -108,6 +112,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
     def __init__(self, module: torch.nn.Module, *, keep: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # of the base
         self.batch_statistics = 0
+        self.constant_outputs: tuple[int, ...] = ()
+        self._numbers_taken = False  # of what depends on an input: what they lead to is not seen
         self._keep = keep
         self._nodes: list[_Node] = []
         self._natives: dict[str, int] = {}
@@ -136,7 +142,10 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
             torch.backends.mha.set_fastpath_enabled(fast)
         outputs = _tensors(tree_leaves(result))
         self._use(outputs)
+        reached = [t in self._made_by or self._places.get(t) == _FED for t in outputs]
         known = any(tensor in self._made_by for tensor in outputs)
+        if known and not self._numbers_taken:
+            self.constant_outputs = tuple(n for n, fed in enumerate(reached) if not fed)
         # an output in a container that torch does not know: whatever was made may lead to it
         self._use_what_leads_to(outputs if known else list(self._made_by))
 
@@ -179,6 +188,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         if fed:
             name = func.overloadpacket.__name__
             if name in _NUMBERS or not made:  # from here on it is a number of the code's
+                self._numbers_taken = True
                 self._use_what_leads_to(given)
                 self._use(given)
             for written in self._sharing(_written(func, args, kwargs)):
