@@ -98,6 +98,19 @@ def double_inside():
     return Net()
 
 
+@register_model("whole_by_floating", inputs=[TensorSpec("x", ("batch", "time", 8))])
+def whole_by_floating():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return self.q(x) + torch.sin(torch.arange(x.shape[1])[:, None] / torch.arange(1, 9.0))
+
+    return Net()
+
+
 @register_model("complex_rotation", inputs=[TensorSpec("x", ("batch", "time", 8))])
 def complex_rotation():
     class Net(nn.Module):

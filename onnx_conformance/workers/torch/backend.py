@@ -44,7 +44,14 @@ from onnx_conformance.workers.torch.calls import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.float64 import in_float64, without_gradients
 from onnx_conformance.workers.torch.introspect import flat, unused_tensors
-from onnx_conformance.workers.torch.modes import AsBuilt, called_eagerly, copied, eagerly, evaluated
+from onnx_conformance.workers.torch.modes import (
+    AsBuilt,
+    called_eagerly,
+    copied,
+    eagerly,
+    evaluated,
+    plain_parts,
+)
 from onnx_conformance.workers.torch.positions import Choosing, whole
 from onnx_conformance.workers.torch.precision import (
     array_of,
@@ -241,6 +248,8 @@ class TorchBackend(NativeBackend):
         A copy, or built anew where it has parts that cannot be copied: a lock, an open file.
         """
         native = self._variant(model, weights, "float32")
+        if len(plain_parts(native)) < sum(1 for _ in native.modules()):
+            return _built(model, weights)  # a copy of TorchScript's loses what its parameters are
         try:
             return in_order(copied(native, self._as_built), input_names(model))
         except (TypeError, RuntimeError, NotImplementedError):
