@@ -35,7 +35,7 @@ class Inputs(dict[str, NDArray[Any]]):
         return state.hexdigest()
 
 
-class RawFeed(Inputs):
+class RawInputs(Inputs):
     """Arrays as a worker takes them, in the layout of the model and not of samples."""
 
     @cached_property

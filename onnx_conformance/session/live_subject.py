@@ -19,7 +19,7 @@ from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.core.traces import Traced
-from onnx_conformance.inputs.recipes import Inputs, RawFeed
+from onnx_conformance.inputs.recipes import Inputs, RawInputs
 from onnx_conformance.inputs.sample_arrays import (
     Layout,
     file_layout,
@@ -178,7 +178,7 @@ class LiveSubject:
 
     def _fitted_answer(self, inputs: Inputs, answer: Answer) -> Answer:
         """The answer in arrays of native's sizes, with tied rows in the oracle's order."""
-        if answer.outputs is None or not self.model.by_values or isinstance(inputs, RawFeed):
+        if answer.outputs is None or not self.model.by_values or isinstance(inputs, RawInputs):
             return answer
         (found,) = self.conformance_session.references(
             self.model, [inputs], noise_floor_of(self.case)

@@ -7,8 +7,8 @@ from onnx_conformance.core.budget import Reference, of_sizes_of
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 from onnx_conformance.core.ties import in_rows
-from onnx_conformance.inputs.families import company, malformed, non_finite
-from onnx_conformance.inputs.recipes import Inputs, RawFeed, Recipe
+from onnx_conformance.inputs.families import batch_mates, malformed, non_finite
+from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe
 from onnx_conformance.inputs.sample_arrays import (
     fitted_to,
     fixed_batch,
@@ -138,7 +138,7 @@ def test_an_answer_of_another_size_is_seen(wrong):
 
 def test_a_raw_feed_is_given_as_it_is():
     (spec,) = spec_of((2, "batch"))
-    raw = RawFeed({"t0": np.zeros((9, 9))})
+    raw = RawInputs({"t0": np.zeros((9, 9))})
     assert layout_of((spec,), (), 0).calls(raw) == [raw]
     assert raw.digest != Inputs(raw).digest
 
@@ -161,7 +161,7 @@ def test_only_what_a_sample_has_of_its_own_is_poisoned():
 
 def test_company_shares_what_samples_share():
     shared = np.concatenate(
-        [inputs["t1"] for inputs in company(model_of([("batch", 2), ()]), 0)[0]]
+        [inputs["t1"] for inputs in batch_mates(model_of([("batch", 2), ()]), 0)[0]]
     )
     assert len(set(shared.tolist())) == 1
 

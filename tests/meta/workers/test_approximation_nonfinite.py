@@ -8,7 +8,7 @@ import pytest
 from onnx_conformance.checks.robustness import check_empty_batch, check_nonfinite
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.inputs.families import POISONS
+from onnx_conformance.inputs.families import NON_FINITE
 from onnx_conformance.session.subject import Answer, SessionInfo
 from tests.meta.running import ROOT
 
@@ -38,7 +38,7 @@ def replacing_pool(x):
 
 def one_sample_wrong(x):
     out = dropping_pool(x)["output"]
-    out[len(POISONS)] *= np.float32(1.1)
+    out[len(NON_FINITE)] *= np.float32(1.1)
     return {"output": out}
 
 
