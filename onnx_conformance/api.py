@@ -312,7 +312,7 @@ def _judged(
     probe = conformance_session.probe(case.provider)
     if not probe.usable:
         verdict = failed if probe.broken else skipped
-        return CaseVerdict(case, (verdict("placement", f"{case.provider}: {probe.words}"),))
+        return CaseVerdict(case, (verdict("placement", f"{case.provider}: {probe.sentence}"),))
     subject = LiveSubject(case, conformance_session, rules)
     results: list[CheckResult] = []
     examples = conformance_session.settings.examples

@@ -71,8 +71,10 @@ class Provider:
         ``opened_with(threads=2)`` is ``{…, "num_of_threads": "2"}`` on OpenVINO and the plain
         options where ONNX Runtime's session counts the threads.
         """
-        own = {self.knobs[word]: str(value) for word, value in knobs.items() if word in self.knobs}
-        return {**self.options, **own}
+        named = {
+            self.knobs[word]: str(value) for word, value in knobs.items() if word in self.knobs
+        }
+        return {**self.options, **named}
 
     def overridden(self, environment: Mapping[str, str]) -> list[str]:
         """What ``environment`` says against this precision, in words; empty if nothing."""

@@ -42,7 +42,7 @@ class _Made:
         return bool(self.record["nonfinite"]) and self.inputs_finite
 
     @property
-    def beyond(self) -> bool:
+    def exceeds_float16(self) -> bool:
         """Whether it would overflow in float16."""
         return self.record["dtype"] == FLOAT32 and self.size > LARGEST
 

@@ -191,7 +191,7 @@ def _worst(
             for number, place in enumerate(group):
                 found[place] = max(found[place], _of_scores(scores, number), key=_ratio)
             judged_rows.setdefault((scores.output, scores.norm, scores.view), []).append(
-                scores.told
+                scores.judged_rows
             )
     for counts in judged_rows.values():
         samples = sum(count for _, count in counts)

@@ -172,8 +172,8 @@ def non_finite(model: ModelSpec, seed: int) -> NamedInputs:
 
 def non_finite_specs(model: ModelSpec) -> list[TensorSpec]:
     """The inputs that may be any number, and that every sample has of its own."""
-    own = [spec for spec in model.inputs if not (model.batched and spec.batch_axis is None)]
-    return [spec for spec in own if spec.real]
+    of_a_sample = [spec for spec in model.inputs if not (model.batched and spec.batch_axis is None)]
+    return [spec for spec in of_a_sample if spec.real]
 
 
 def _mates(model: ModelSpec, seed: int) -> list[Inputs]:

@@ -122,8 +122,8 @@ class Recipe:
         size = "" if self.extent == MIDDLE else f", extent={self.extent:g}"
         size += "".join(f", {axis}={length}" for axis, length in self.sizes)
         size += ", full masks" if self.full else ""
-        words = f"scale={self.scale:g}, batch={self.batch}, seed={self.seed}{size}"
-        return f"{self.distribution}({words})"
+        fields = f"scale={self.scale:g}, batch={self.batch}, seed={self.seed}{size}"
+        return f"{self.distribution}({fields})"
 
     def inputs(self, inputs: tuple[TensorSpec, ...], axes: Axes = ()) -> Inputs:
         """The samples, a row each in every input: ``(batch, ...)``, of the input's dtype.

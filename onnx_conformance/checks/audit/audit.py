@@ -17,7 +17,7 @@ from onnx_conformance.checks.audit.matches import WeightMatch
 from onnx_conformance.checks.audit.rearranged import find_rearranged
 from onnx_conformance.checks.audit.report import (
     FAILING,
-    LEFT_TO_FEEDS,
+    LEFT_TO_INPUTS,
     Array,
     AuditReport,
     Finding,
@@ -153,7 +153,7 @@ def _present(
     native: str, array: Array, matches: Sequence[WeightMatch], placing: Placing, *, strict: bool
 ) -> Finding:
     """The finding of a tensor that initialisers hold. One harmed copy beside a good one fails."""
-    left = [match_ for match_ in matches if strict and match_.status in LEFT_TO_FEEDS]
+    left = [match_ for match_ in matches if strict and match_.status in LEFT_TO_INPUTS]
     if left:
         note = f"{left[0].status}, which inputs at this precision cannot judge"
         return replace(left[0].finding(native, array), status="differs", note=note)
@@ -161,8 +161,8 @@ def _present(
     if harmed:
         return max(harmed, key=lambda match_: match_.mismatched).finding(native, array)
     best = min(matches, key=lambda match_: _BEST_FIRST.index(match_.status)).finding(native, array)
-    note = placing.misplaced(native, array.size, matches)
-    return replace(best, status="differs", note=note) if note else best
+    misplaced = placing.misplaced(native, array.size, matches)
+    return replace(best, status="differs", note=misplaced) if misplaced else best
 
 
 class _Absent:

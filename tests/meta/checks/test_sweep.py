@@ -243,10 +243,10 @@ def test_samples_in_which_float32_fails_are_counted():
     reference, got = made(np.random.default_rng(0), 64)
     reference.native["y"][:48] = np.nan
     scores = pooled_scores([(reference, {"y": got})], [OUT], RULE)
-    assert {score.told for score in scores} == {(16, 64)}
+    assert {score.judged_rows for score in scores} == {(16, 64)}
     reference.native["y"][:] = np.nan
     scores = pooled_scores([(reference, {"y": got})], [OUT], RULE)
-    assert {score.told for score in scores} == {(0, 64)}
+    assert {score.judged_rows for score in scores} == {(0, 64)}
 
 
 def test_one_stray_of_thousands_is_excused_and_no_more():

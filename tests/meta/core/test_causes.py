@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnx_conformance.core.causes import LONGEST, cause_of, telling_lines
+from onnx_conformance.core.causes import LONGEST, cause_of, informative_lines
 from onnx_conformance.workers.custom_operators import MissingTranslation, translation_errors
 
 EXPORT = (
@@ -62,7 +62,7 @@ def test_a_long_text_is_cut_and_keeps_its_advice():
 
 
 def test_of_last_words_the_empty_lines_and_the_boilerplate_are_left_out():
-    assert telling_lines(EXPORT, 2) == [
+    assert informative_lines(EXPORT, 2) == [
         '  File "net.py", line 9, in forward',
         "    if y.sum() > 0: return y",
     ]

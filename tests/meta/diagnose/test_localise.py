@@ -97,7 +97,7 @@ def test_the_node_that_introduces_the_error_is_named(subject_of, case, edit, ope
     assert found.kind == "conversion"
     assert found.operator in operators
     assert found.after is None or found.after.noise_floors > RULE["factor"]
-    assert found.node in found.words
+    assert found.node in found.text
     assert json.dumps(found.as_dict())
 
 
@@ -120,14 +120,14 @@ def test_what_is_missing_is_told(subject_of, tmp_path):
     wrong = edited(subject_of(TORCH), tmp_path, relu_bypassed)
     found = localise(wrong, inputs_of(wrong), RULE)
     assert [place.operator for place in found.missing] == ["relu"]
-    assert "not to be found" in found.words
+    assert "not to be found" in found.text
 
 
 def test_a_right_file_has_no_divergence(subject_of):
     right = subject_of(TORCH)
     found = localise(right, inputs_of(right), RULE)
     assert found.kind == "none"
-    assert "no node leaves the budget" in found.words
+    assert "no node leaves the budget" in found.text
     assert found.subgraph is None
 
 

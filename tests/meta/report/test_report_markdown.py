@@ -65,7 +65,7 @@ def test_a_run_without_red_cases_has_no_table_of_them():
 
 def test_the_node_that_introduces_the_error_is_told():
     words = "first wrong at Gemm '/0/Gemm' (node 0)\n2 nodes pass it on"
-    text = markdown.render(make_document([red_case("differs", divergence={"words": words})]))
+    text = markdown.render(make_document([red_case("differs", divergence={"text": words})]))
     assert "| differs<br>first wrong at Gemm '/0/Gemm' (node 0) |" in text
 
 

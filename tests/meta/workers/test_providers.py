@@ -207,7 +207,7 @@ def test_a_missing_device_is_told_beside_a_missing_library(tmp_path, monkeypatch
     result = probe(replace(X, device="nvidia"), worker, tmp_path / "probe.onnx", LIMIT)
     assert result.stage == "libraries"
     assert result.reason.endswith("No such file or directory; and no GPU is here")
-    assert result.words.endswith("; to use it: install x")
+    assert result.sentence.endswith("; to use it: install x")
 
 
 def test_a_device_that_is_missing_is_asked_for_in_another_process(tmp_path, monkeypatch):
@@ -323,7 +323,7 @@ def test_probing_all_providers_takes_seconds():
     assert time.perf_counter() - started < 20.0  # 3 alone; tests share the processors
     assert list(found) == list(PROVIDERS)
     assert found["cpu"].usable
-    assert all(each.stage in STAGES and each.words for each in found.values() if not each.usable)
+    assert all(each.stage in STAGES and each.sentence for each in found.values() if not each.usable)
 
 
 @pytest.mark.parametrize(("stage", "tried"), [("device", 2), ("session", 3)])
