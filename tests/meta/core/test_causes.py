@@ -73,7 +73,7 @@ class UnsupportedOperatorError(Exception):
 
 
 def test_an_operator_that_a_later_opset_has_needs_no_translation():
-    words = (
+    expected_text = (
         "Exporting the operator 'aten::grid_sampler' to ONNX opset version 14 is not supported. "
         "Support for this operator was added in version 16, try exporting with this version"
     )
@@ -81,4 +81,4 @@ def test_an_operator_that_a_later_opset_has_needs_no_translation():
         pytest.raises(MissingTranslation, match="from opset 16 on .* export at --opset 16 or abo"),
         translation_errors("torch_torchscript", "torchscript"),
     ):
-        raise UnsupportedOperatorError(words)
+        raise UnsupportedOperatorError(expected_text)
