@@ -43,7 +43,7 @@ def test_an_output_size_that_the_file_leaves_open_is_judged_where_it_comes_out(a
 
 @pytest.mark.parametrize(
     "shapes",
-    [{"answered": ("batch", 4)}, {"answered": ("batch", "n", 5)}, {"given": ("batch", "n")}],
+    [{"answered": ("batch", 4)}, {"answered": ("batch", "n", 5)}, {"input_shape": ("batch", "n")}],
 )
 def test_another_size_another_rank_and_an_open_input_are_wrong(shapes):
     assert interface(**shapes).outcome == "failed"
