@@ -177,7 +177,7 @@ def non_finite_specs(model: ModelSpec) -> list[TensorSpec]:
 
 
 def _mates(model: ModelSpec, seed: int) -> list[Inputs]:
-    """The inputs whose samples are run in company; all have the same of what samples share."""
+    """The inputs whose samples are run together; what samples share is the same in all."""
     input_sets = chosen(BATCH_MATES, model, seed)
     shared = [spec.name for spec in model.inputs if model.batched and spec.batch_axis is None]
     if not shared:
