@@ -1,4 +1,4 @@
-"""Modules in the forms that strangers write: what forward takes and returns, and how it is wrapped."""
+"""Modules in the forms that strangers write: what goes in and out, and what is around them."""
 
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
