@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from onnx_conformance.core import bfloat16
 from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.workers.liberties import STORED, TF32, eleven_bits
-from onnx_conformance.workers.torch.modes import OperatorMode
+from onnx_conformance.workers.torch.modes import OperatorMode, eagerly
 from onnx_conformance.workers.torch.private import tree_leaves, tree_map, writes
 
 CUDA = "cuda"
@@ -122,6 +122,14 @@ class Narrowest(OperatorMode):  # type: ignore[no-untyped-call] # of the base
                 if TYPES[name] in kinds and self.precision != STORED[-1]:
                     self.precision = name
         return func(*args, **kwargs)
+
+
+def precision_of(call: Callable[[], Any]) -> str:
+    """The class of precision that a module's call multiplies in, as far as it can be watched."""
+    seen = Narrowest()
+    with contextlib.suppress(Exception), eagerly(), seen:
+        call()
+    return seen.precision
 
 
 class TorchRounding(OperatorMode):  # type: ignore[no-untyped-call] # of the base

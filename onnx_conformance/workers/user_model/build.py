@@ -43,7 +43,7 @@ class Looked:
         oracle: of an ONNX file, how it is computed in float64 (an ``onnx_agreement.Oracle``).
         weights: how many numbers its weights hold, without tables that are read by index; 0 where
             nobody knows.
-        computes: the class of precision in which its calls so far multiplied.
+        computes: the class of precision in which its first call multiplied; empty before it.
         brain: places of the outputs that its calls so far gave in bfloat16.
     """
 
@@ -60,7 +60,7 @@ class Looked:
     notes: tuple[str, ...] = ()
     oracle: Callable[[Sequence[Inputs]], Any] | None = None
     weights: int = 0
-    computes: Callable[[], str] = lambda: "float32"
+    computes: Sequence[str] = ()
     brain: Collection[int] = ()
 
 
@@ -104,14 +104,14 @@ def _look_at_torch(
         eagerly,
         evaluated,
     )
-    from onnx_conformance.workers.torch.precision import Narrowest, tensor_of, weight_array
+    from onnx_conformance.workers.torch.precision import precision_of, tensor_of, weight_array
 
     if threads is not None:
         torch.set_num_threads(threads)
     _refuse_quantised(torch, name, module)
     built = AsBuilt(evaluated(module))
     dtypes = {spec.name: spec.dtype for spec in declared}
-    seen = Narrowest()  # of all calls
+    seen: list[str] = []
     brain: set[int] = set()
     names, least, most = _signature(module.forward)
     before, trained = _torch_digest(module), _torch_digest(module, counters=False)
@@ -121,10 +121,12 @@ def _look_at_torch(
     def run(input_set: Inputs) -> Answer:
         def call() -> Any:
             tensors = [tensor_of(array, dtypes.get(n, "")) for n, array in input_set.items()]
-            with torch.inference_mode(), seen:
+            with torch.inference_mode():
                 return call_of(forward, list(input_set))(module, tensors)
 
         result = called_eagerly(call)
+        if not seen:
+            seen.append(precision_of(call))
         found = flat(result)
         if not found:
             raise UsageError(
@@ -138,7 +140,7 @@ def _look_at_torch(
         wide = [widened(torch.from_numpy(np.array(array))) for array in input_set.values()]
         try:
             twin: Any = copied(module, built).double()
-            with torch.no_grad(), eagerly(), in_float64(seen.precision):
+            with torch.no_grad(), eagerly(), in_float64(*seen):
                 tensors = flat(call_of(twin.forward, list(input_set))(twin, wide))
         except (RuntimeError, TypeError) as error:
             return " ".join(str(error).split())[:200]
@@ -148,7 +150,7 @@ def _look_at_torch(
         "torch", names, (least, most), (), before, run,
         lambda: _torch_digest(module, counters=False) != trained, float64_problem,
         lambda inputs: call_of(forward, inputs).problem,
-        weights=_torch_weights(torch, module), computes=lambda: seen.precision, brain=brain,
+        weights=_torch_weights(torch, module), computes=seen, brain=brain,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core import bfloat16
 from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.compute_modes import FLOAT32
 from onnx_conformance.core.custom_operators import library_problem, operators_of
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.native_request import digest_arrays
@@ -139,7 +140,7 @@ def _specified(
         group=group,
         unnamed=() if one.outputs else unnamed([spec.name for spec in outputs]),
         by_values=sized_by_values([spec.name for spec in outputs], calls),
-        computes=looked.computes(),
+        computes=next(iter(looked.computes), FLOAT32),
     )
     return spec, _fingerprint(looked, [run.rows for run in runs])
 

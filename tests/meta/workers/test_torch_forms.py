@@ -19,7 +19,7 @@ from onnx_conformance.workers.onnxruntime.bfloat16_call import call
 from onnx_conformance.workers.torch.float64 import in_float64
 from onnx_conformance.workers.torch.introspect import unused_tensors
 from onnx_conformance.workers.torch.modes import AsBuilt, copied, evaluated
-from onnx_conformance.workers.torch.precision import Narrowest
+from onnx_conformance.workers.torch.precision import precision_of
 from onnx_conformance.workers.user_model.describe import specify
 
 pytestmark = pytest.mark.slow
@@ -136,9 +136,7 @@ class Mixed(nn.Module):
 )
 def test_a_model_that_multiplies_in_half_precision_is_of_that_class(kind, name):
     module, x = Mixed(kind), torch.randn(3, 8)
-    with Narrowest() as seen, torch.no_grad():
-        module(x)
-    assert seen.precision == name
+    assert precision_of(lambda: module(x)) == name
     with torch.no_grad(), in_float64(name):
         found = copy.deepcopy(module).double()(x.double())
     weight, bias = module.layer.weight.double(), module.layer.bias.double()
@@ -147,9 +145,9 @@ def test_a_model_that_multiplies_in_half_precision_is_of_that_class(kind, name):
 
 def test_narrow_weights_that_are_widened_before_use_leave_it_float32():
     module = nn.Linear(8, 4).bfloat16()
-    with Narrowest() as seen, torch.no_grad():
-        nn.functional.linear(torch.zeros(2, 8), module.weight.float())
-    assert seen.precision == "float32"
+    x = torch.zeros(2, 8)
+    assert precision_of(lambda: nn.functional.linear(x, module.weight.float())) == "float32"
+    assert precision_of(lambda: module(x.bfloat16())) == "bfloat16"
 
 
 def described(make, *inputs):
