@@ -14,14 +14,11 @@ LEVELS = ("enable_basic", "enable_extended", "enable_layout", "enable_all")
 
 def first_wrong(subject: LiveSubject, inputs: Inputs) -> str | None:
     """The lowest level at which the CPU provider's answer is over budget; None if none is."""
-    call = subject.layout.calls(inputs)[0]
     for level in LEVELS:
-        answer = subject.conformance_session.answer_at_level(
-            subject.case, subject.artifact, call, level
+        (answer,) = subject.conformance_session.answers(
+            subject.case, [inputs], artifact=subject.artifact, level=level
         )
-        outputs = answer.get("outputs")
-        ours = None if outputs is None else subject.layout.rows(inputs, [outputs])
-        if wrong_outputs(subject, inputs, ours):
+        if wrong_outputs(subject, inputs, answer.outputs):
             return level
     return None
 

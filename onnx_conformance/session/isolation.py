@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from onnx_conformance.core.errors import ConformanceError, StageFailure, WorkerDied
 from onnx_conformance.core.session_request import RunResult, SessionRequest
@@ -14,59 +14,62 @@ from onnx_conformance.inputs.typical import typical_inputs
 from onnx_conformance.session.subject import Work
 from onnx_conformance.session.worker_queue import WorkerQueue
 
-Run = Callable[[list[Inputs]], list[RunResult]]
 MOST_DEATHS = 2  # a file that ends its process on more inputs is reported once, as a failed stage
 # After these a process can do nothing more on its GPU, in ONNX Runtime's words for NVIDIA's errors:
 # an illegal address or instruction, a launch that failed or took too long, an assert, an ECC error.
 _LOST = re.compile(r"CUDA (?:failure|error) (?:214|70[029]|71[0-9]|999)\b")
 
 
-def run_isolated(
-    run: Run, input_sets: Sequence[Inputs], renew: Callable[[], None]
-) -> list[RunResult]:
-    """The results of the inputs; one that ends the process has ``error`` and ``died``.
+class Isolation:
+    """Inputs that are run together, and each alone where one of them ended the worker's process.
+
+    Iterating gives the inputs to run next; how that went is said by :meth:`ran` or :meth:`failed`.
 
     Args:
-        renew: ends the process, where inputs cost it its GPU: the next have a fresh
-        process.
-
-    Raises:
-        StageFailure: the process hung, or ended on more than a few inputs.
+        renew: ends the process, where inputs cost it its GPU: the next have a fresh process.
     """
-    try:
-        results = run(list(input_sets))
-        if not _lost(results, renew) or len(input_sets) < 2:
-            return results
-    except StageFailure as failure:
-        if len(input_sets) < 2 or not _ended(failure):
-            raise
-    return _one_by_one(run, input_sets, renew)
 
+    def __init__(self, input_sets: Sequence[Inputs], renew: Callable[[], None]) -> None:
+        self.results: list[RunResult] = []
+        self._input_sets = list(input_sets)
+        self._renew = renew
+        self._alone = False
+        self._deaths = 0
 
-def _one_by_one(
-    run: Run, input_sets: Sequence[Inputs], renew: Callable[[], None]
-) -> list[RunResult]:
-    results: list[RunResult] = []
-    deaths = 0
-    for inputs in input_sets:
-        try:
-            found = run([inputs])
-            _lost(found, renew)
-            results += found
-        except StageFailure as failure:
-            deaths += 1
-            if deaths > MOST_DEATHS or not _ended(failure):
-                raise
-            results.append({"error": _last_line(failure), "died": True})
-    return results
+    def __iter__(self) -> Iterator[list[Inputs]]:
+        yield self._input_sets
+        if self._alone:
+            yield from ([inputs] for inputs in self._input_sets)
 
+    @property
+    def _divisible(self) -> bool:
+        return not self._alone and len(self._input_sets) > 1
 
-def _lost(results: list[RunResult], renew: Callable[[], None]) -> bool:
-    """Whether the process lost its GPU; it is renewed then."""
-    lost = any(_LOST.search(result.get("error", "")) for result in results)
-    if lost:
-        renew()
-    return lost
+    def ran(self, results: list[RunResult]) -> None:
+        """Take the results; none of them where one cost the others their device."""
+        lost = any(_LOST.search(result.get("error", "")) for result in results)
+        if lost:
+            self._renew()
+        if lost and self._divisible:
+            self._alone = True
+        else:
+            self.results += results
+
+    def failed(self, failure: StageFailure) -> None:
+        """Take a failure: inputs that alone end the process have ``error`` and ``died``.
+
+        Raises:
+            StageFailure: the process hung, or ended on more than a few inputs.
+        """
+        if not _ended(failure) or len(self._input_sets) < 2:
+            raise failure
+        if self._divisible:
+            self._alone = True
+            return
+        self._deaths += 1
+        if self._deaths > MOST_DEATHS:
+            raise failure
+        self.results.append({"error": _last_line(failure), "died": True})
 
 
 def hung(failure: StageFailure) -> bool:
