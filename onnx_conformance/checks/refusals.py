@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 
 from onnx_conformance.checks import reproduction
-from onnx_conformance.core.causes import plain
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.results import CheckResult, failed, not_applicable
+from onnx_conformance.core.text import plain
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Subject
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_conformance.core.registry import Registry
-from onnx_conformance.core.row_arrays import stacked
+from onnx_conformance.core.rows import stacked
 from onnx_conformance.core.spec import MIDDLE, Axes, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.inputs.found_recipes import found_recipes
 from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from onnx_conformance.core.errors import ConformanceError, StageFailure, WorkerDied
-from onnx_conformance.core.session_request import RunResult, SessionRequest
 from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.inputs.families import alone
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.typical import typical_inputs

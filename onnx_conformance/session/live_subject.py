@@ -14,7 +14,7 @@ from onnx_conformance.core.budget import Reference, of_sizes_of, stack
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.core.row_order import in_order_of
+from onnx_conformance.core.rows import in_order_of
 from onnx_conformance.core.settings import LEVELS, level_of
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.core.tolerances import Tolerances

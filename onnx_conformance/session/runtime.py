@@ -20,9 +20,9 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import StageFailure, WorkerDied
-from onnx_conformance.core.session_request import RunResult, SessionRequest
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
+from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.session.isolation import Isolation, hung, measure_workload, weighed_on

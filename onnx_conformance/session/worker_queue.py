@@ -11,11 +11,11 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from onnx_conformance.core.causes import cause_of
 from onnx_conformance.core.documents import TimeTable
 from onnx_conformance.core.errors import StageFailure, WorkerError
 from onnx_conformance.core.native_request import NativeChanged
 from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.text import cause_of
 from onnx_conformance.session.worker_client import (
     InProcessWorkerClient,
     ProcessWorkerClient,

@@ -16,7 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from onnx_conformance.core.plain_outputs import coded, named
-from onnx_conformance.core.session_request import (
+from onnx_conformance.core.worker_messages import (
     OpenedSession,
     RunResult,
     RuntimeVersions,
