@@ -13,8 +13,7 @@ from typing import Any
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
 from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
-from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.checks.required import families_of, required_checks
+from onnx_conformance.checks.registry import CHECKS, families_of, required_checks
 from onnx_conformance.core.custom_operators import CustomOperators
 from onnx_conformance.core.errors import (
     CapabilityMissing,

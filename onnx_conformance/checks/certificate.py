@@ -13,8 +13,7 @@ from typing import Any
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
-from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.checks.required import required_checks
+from onnx_conformance.checks.registry import CHECKS, required_checks
 from onnx_conformance.core.custom_operators import library_digest
 from onnx_conformance.core.results import SKIPPED, UNJUDGED
 from onnx_conformance.core.settings import EdgeCases, Settings, level_of

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnx_conformance.checks.refusals import not_answered, unless_refused
 from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register_check
-from onnx_conformance.checks.verdict import judge, limits_for, worded
+from onnx_conformance.checks.verdict import judge, limits_for, not_answered, unless_refused, worded
 from onnx_conformance.core.budget import Reference, movements, stack
 from onnx_conformance.core.judgement import judge_outputs
 from onnx_conformance.core.plain_outputs import is_keys

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnx_conformance.catalog.models import MODELS
-from onnx_conformance.checks.quantisation import CLASSIFIER, Unanswered, answers_to, signal
+from onnx_conformance.checks.precision import CLASSIFIER, Unanswered, answers_to, signal
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped, undecided

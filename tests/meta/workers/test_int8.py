@@ -9,7 +9,7 @@ import pytest
 from onnx import helper
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.checks.quantisation import check_composition, check_sqnr
+from onnx_conformance.checks.precision import check_composition, check_sqnr
 from onnx_conformance.checks.task import check_task
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
