@@ -24,7 +24,7 @@ from onnx_conformance.cli.context import context, read_run
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.spec import DerivedCase
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.inputs.typical import calibration_inputs
+from onnx_conformance.inputs.samples import calibration_inputs
 from onnx_conformance.session.subject import Artifact
 from onnx_conformance.workers.variants.int8 import int8_static
 

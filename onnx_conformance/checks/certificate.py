@@ -22,8 +22,8 @@ from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.inputs.sweep_plan import FILE as FIGURES_OF_SWEEPS
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.session import cache_keys
+from onnx_conformance.session.cache_keys import source_digest
 from onnx_conformance.session.known_failures import KnownFailure
-from onnx_conformance.session.package_digest import source_digest
 from onnx_conformance.session.subject import Subject, libraries_of
 
 BUDGET = "error_budget"

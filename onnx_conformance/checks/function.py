@@ -28,8 +28,7 @@ from onnx_conformance.inputs.families import (
     pinned,
     stack_inputs,
 )
-from onnx_conformance.inputs.found_recipes import found_recipes
-from onnx_conformance.inputs.recipes import Inputs, Recipe, suited
+from onnx_conformance.inputs.recipes import Inputs, Recipe, found_recipes, suited
 from onnx_conformance.inputs.sample_arrays import fixed_batch
 from onnx_conformance.session.subject import Subject
 

@@ -24,7 +24,7 @@ from onnx_conformance.core.tolerances import FLOAT32, INT8
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.families import alone, chosen, cut
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.typical import typical_inputs
+from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.session.subject import Subject
 
 if TYPE_CHECKING:

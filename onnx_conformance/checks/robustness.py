@@ -39,9 +39,8 @@ from onnx_conformance.inputs.families import (
     non_finite,
     non_finite_specs,
 )
-from onnx_conformance.inputs.file_names import Names
 from onnx_conformance.inputs.recipes import Inputs, RawInputs
-from onnx_conformance.inputs.sample_arrays import fixed_batch
+from onnx_conformance.inputs.sample_arrays import Names, fixed_batch
 from onnx_conformance.session.subject import Subject
 
 HUGE = float(np.sqrt(np.finfo(np.float32).max))  # products of two such numbers overflow

@@ -25,10 +25,17 @@ from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
-from onnx_conformance.session.isolation import Isolation, hung, measure_workload, weighed_on
 from onnx_conformance.session.native import Memo, Part
 from onnx_conformance.session.probe import FELL_BACK, ProbeResult, probe, write_probe_model
-from onnx_conformance.session.runtime_errors import answered, lacking, sentence
+from onnx_conformance.session.runtime_failures import (
+    Isolation,
+    answered,
+    hung,
+    lacking,
+    measure_workload,
+    sentence,
+    weighed_on,
+)
 from onnx_conformance.session.subject import Answer, Artifact, SessionInfo, libraries_of
 from onnx_conformance.session.worker_queue import Clock, WorkerQueue, WorkerQueues
 

@@ -18,8 +18,8 @@ from onnx_conformance.core.traces import measure_noise_floors, relative_errors, 
 from onnx_conformance.diagnose import graph_levels
 from onnx_conformance.diagnose.alignment import Aligner
 from onnx_conformance.diagnose.localisation import localise
-from onnx_conformance.diagnose.ownership import module_of
-from onnx_conformance.diagnose.subgraph_bundle import write_subgraph
+from onnx_conformance.diagnose.peers import module_of
+from onnx_conformance.diagnose.subgraph import write_subgraph
 from onnx_conformance.inputs.families import materialise
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.plugin.state import conformance_session

@@ -9,7 +9,7 @@ from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.robustness import check_empty_batch, check_refusal
 from onnx_conformance.core.errors import StageFailure, WorkerDied, WorkerError
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.isolation import MOST_DEATHS, Isolation, hung
+from onnx_conformance.session.runtime_failures import MOST_DEATHS, Isolation, hung
 from onnx_conformance.session.subject import Answer
 
 INPUT_SETS = [Inputs(x=np.full(1, value)) for value in range(5)]

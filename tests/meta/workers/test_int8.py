@@ -16,7 +16,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Case, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.typical import (
+from onnx_conformance.inputs.samples import (
     calibration_inputs,
     task_samples,
     typical_inputs,
