@@ -205,7 +205,8 @@ class LiveSubject:
             )
 
     def deciding(self, inputs: Inputs) -> list[Deciding]:
-        return deciding_values(self, inputs, self.tolerances.rule("deciding_values", self.case))
+        rule = self.tolerances.rule("deciding_values", self.case)
+        return deciding_values(self.conformance_session, self, inputs, rule)
 
     def preprocess(self, photograph: Path) -> Array:
         if self.model.preprocessing is None:
