@@ -16,10 +16,11 @@ import numpy as np
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import unanswered
+from onnx_conformance.core.case import DerivedCase
 from onnx_conformance.core.comparison import Array, Outputs, structure_problem
 from onnx_conformance.core.onnx_file import answering_nodes, load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
-from onnx_conformance.core.spec import DerivedCase, ModelSpec, TensorSpec
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.statistics import Interval, class_sqnr, sqnr
 from onnx_conformance.core.tolerances import FLOAT32, INT8
 from onnx_conformance.core.traces import Traced

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from onnx_conformance.checks.controls import CONTROLS
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.results import CheckResult
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32, PRECISIONS, ROUNDED
 from onnx_conformance.inputs.families import DRAWN, fixed_axis, replayed
 from onnx_conformance.inputs.strategies import foresee

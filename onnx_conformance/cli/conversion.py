@@ -9,11 +9,12 @@ from typing import Any
 
 from onnx_conformance.cli.context import ToolContext, named_model, reason_of
 from onnx_conformance.cli.staged_file import Staged, Unplaced, staged
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import statistics, structure_problem
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.inputs.families import ORDINARY, chosen
 from onnx_conformance.inputs.recipes import Inputs

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.files import TOLERANCES
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.yaml_reader import Node, read_yaml
 
 # Every key that a tolerances file must give, by check.

@@ -12,6 +12,7 @@ from typing import Any
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.export_options import OWED
 from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.documents import (
     AboutRun,
     CaseEntry,
@@ -25,7 +26,6 @@ from onnx_conformance.core.documents import (
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED
-from onnx_conformance.core.spec import Case, ExternalCase
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.session.run import Run
 

@@ -17,10 +17,11 @@ import numpy as np
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.documents import CaseFacts
 from onnx_conformance.core.settings import LEVELS, Settings
-from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec, Preprocessing
+from onnx_conformance.core.spec import ModelSpec, Preprocessing
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.families import InputPlan, plan_of

@@ -19,13 +19,14 @@ from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.variants import VARIANTS
+from onnx_conformance.core.case import Case, DerivedCase, ExternalCase
 from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.extras import require_modules
 from onnx_conformance.core.native_constants import Constant, read_constants
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case, DerivedCase, ExternalCase, ModelSpec, Preprocessing
+from onnx_conformance.core.spec import ModelSpec, Preprocessing
 from onnx_conformance.core.store import Entry, Store, file_digest
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import file_layout

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from onnx_conformance.checks.certificate import Certificate, holds_certificate, issue_certificate
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, StageFailure
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession

@@ -14,11 +14,11 @@ from onnx_conformance.checks import registry
 from onnx_conformance.checks.certificate import BUDGET, holds_certificate, issue_certificate
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS, Check
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.results import CheckResult, undecided
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.session import cache_keys

@@ -15,9 +15,10 @@ from onnx_conformance.checks.evidence import (
 )
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.verdict import unanswered, unless_refused
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.results import as_edge, failed, not_applicable, passed
-from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.families import malformed, non_finite
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.report import html, markdown, terminal

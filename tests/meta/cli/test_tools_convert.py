@@ -14,9 +14,9 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.cli import conversion, convert
 from onnx_conformance.cli.default_route import case_of
 from onnx_conformance.cli.staged_file import Unplaced, staged
+from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.onnx_file import inspect
-from onnx_conformance.core.spec import ExportOptions
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.session.subject import Artifact
 

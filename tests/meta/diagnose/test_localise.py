@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from onnx_conformance.checks.controls import edited
 from onnx_conformance.core.artifact_graph import ArtifactGraph
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.tolerances import Rule, load_tolerances
 from onnx_conformance.core.traces import measure_noise_floors, relative_errors, save
 from onnx_conformance.diagnose import graph_levels
