@@ -105,7 +105,7 @@ def _cause(failure: ConformanceError) -> str | None:
     if not isinstance(failure, ConformanceFailure):
         return None
     name, reason = failure.result.name, failure.result.reason
-    match = UNANSWERED.search(reason) if name in CHECKS and CHECKS[name].ordinary else None
+    match = UNANSWERED.search(reason) if name in CHECKS and CHECKS[name].deployed else None
     return re.sub(r"\d+", "#", reason[match.start() :]) if match else None
 
 

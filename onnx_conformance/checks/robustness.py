@@ -261,7 +261,7 @@ def _no_samples(spec: TensorSpec, model: ModelSpec, got: Array | None) -> Array:
     control="accepts_anything",
     input_sets=("malformed",),
     example=lambda seed: {"flaw": "dtype"},
-    ordinary=False,
+    deployed=False,
     tests=4,
     more=lambda model: 0 if fixed_axis(model) else -1,
 )

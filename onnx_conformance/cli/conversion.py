@@ -96,7 +96,9 @@ def _judge(
         difference = _difference(subject)
         report["max_difference"], report["mean_difference"] = difference.most, difference.mean
         if not certificate.proof:
-            reasons = "; ".join([*certificate.known, *certificate.beyond]) or "nothing was compared"
+            reasons = (
+                "; ".join([*certificate.known, *certificate.known_edge]) or "nothing was compared"
+            )
             raise NotValid(f"did not pass every check: {reasons}")
         report["validation_passed"] = True
         report["about"]["evidence"] = str(certificate)

@@ -64,7 +64,7 @@ STAND_IN = {
     "largest_scale": ("error_budget",),
 }
 # These shape the noise floor, which all cases of a model share: no override can change them.
-OF_THE_YARDSTICK = ("approximation", "oracle")
+OF_THE_NOISE_FLOOR = ("approximation", "oracle")
 # What no honest figure lies outside of; a file that needs more has another problem.
 LIMITS: dict[str, tuple[float, float]] = {
     "factor": (0.0, 100.0),
@@ -233,7 +233,7 @@ def _override(node: Node) -> Override:
     if not match:
         found["match"].fail("an override needs a 'match'; the defaults are for all cases")
     patterns = {key: value.text() for key, value in match.items()}
-    cases = [check for check in KEYS if check not in OF_THE_YARDSTICK]
+    cases = [check for check in KEYS if check not in OF_THE_NOISE_FLOOR]
     checks = [check for check in cases if fnmatchcase(check, patterns.get("check", "*"))]
     known = {key for check in checks for key in KEYS[check]}
     figures = found["set"].mapping()

@@ -30,7 +30,7 @@ NOT_HERE = (
     + " says what is missing"
 )
 IN_ONE_LINE = ("budget", "localised", "reproduce")  # labels of a message's lines
-LAST_WORDS = 8  # lines of a worker's traceback or log
+LAST_LINES = 8  # lines of a worker's traceback or log
 
 
 def header(run: Run, profile: str) -> list[str]:
@@ -118,7 +118,7 @@ def failure_message(
             lines.append(f"  inputs: {error.result.inputs}")
         lines.append(f"  check: {error.result.name}, {error.result.compared} elements compared")
     elif error.details:
-        tail = informative_lines(error.details, LAST_WORDS)
+        tail = informative_lines(error.details, LAST_LINES)
         lines += ["  last words of the worker:", *(f"    {line}" for line in tail)]
     lines += [f"  {line}" for line in upstream]
     lines.append(f"  reproduce: {command}")

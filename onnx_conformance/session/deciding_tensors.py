@@ -142,10 +142,10 @@ def _nearest(
             if error > rule["near"] or error >= usual:
                 continue
             usual, node = error, graph.producer[name]
-            measured = [(error, record["yard_rms"] + floor)]
+            measured = [(error, record["noise_rms"] + floor)]
             if not _holds_decisions(native, place):
                 most = relative_errors(wanted, array)[1]
-                measured.append((most, record["yard_max"] + floor))
+                measured.append((most, record["noise_max"] + floor))
             worst, noise_floor = max(measured, key=lambda pair: pair[0] / pair[1])
             best = Deciding(
                 name, f"{node.operator} '{node.name}'", record["operator"], worst, noise_floor,

@@ -64,7 +64,7 @@ class NativeTrace:
         """What float32 may err there, in the rms and in the max norm."""
         record = self.records[place]
         floor = rule["floor_ulp"] * ULP
-        return record["yard_rms"] + floor, record["yard_max"] + floor
+        return record["noise_rms"] + floor, record["noise_max"] + floor
 
 
 def layouts(wanted: Array, shape: tuple[int, ...]) -> Iterator[tuple[Array, bool]]:

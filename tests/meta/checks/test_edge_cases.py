@@ -46,7 +46,7 @@ def failure_of(check):
 
 def test_the_edge_checks_are_these_and_no_others():
     assert {check.name for check in CHECKS.values() if check.edge} == set(EDGE)
-    assert not any(check.ordinary for check in CHECKS.values() if check.edge)
+    assert not any(check.deployed for check in CHECKS.values() if check.edge)
 
 
 @pytest.mark.parametrize("name", list(CHECKS))

@@ -152,7 +152,7 @@ def test_bad_input_is_one_line(arguments, message, tmp_path, monkeypatch, capsys
 
 
 def test_a_known_failure_is_no_proof(tmp_path, monkeypatch):
-    certificate = SimpleNamespace(proof=False, known=("delivered another opset",), beyond=())
+    certificate = SimpleNamespace(proof=False, known=("delivered another opset",), known_edge=())
     monkeypatch.setattr(conversion, "_difference", lambda _: conversion.Difference(0.0, 0.0))
     context = SimpleNamespace(subject=lambda *_: None, certificate=lambda _: certificate)
     request = conversion.ConversionRequest(
