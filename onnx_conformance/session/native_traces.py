@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -104,7 +103,7 @@ def native_trace(session: ConformanceSession, model: ModelSpec, inputs: Inputs) 
     if key not in kept:
         folder = tempfile.TemporaryDirectory(prefix="conformance-trace-")
         try:
-            records: Any = session.native_trace(model, inputs, Path(folder.name))
+            records = session.native_trace(model, inputs, Path(folder.name))
         except ConformanceError:  # a worker that traces nothing
             folder.cleanup()
             raise

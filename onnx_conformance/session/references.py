@@ -24,6 +24,7 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Entry, Store, key_of
 from onnx_conformance.core.ties import answered, choices_in
+from onnx_conformance.core.traces import NativeTraced
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.session import cache_keys
@@ -161,11 +162,11 @@ class NativeAnswers:
 
         return self._submit(model, work)
 
-    def trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> Future[list[Any]]:
+    def trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> Future[list[NativeTraced]]:
         """Every intermediate tensor in float64, with float32's own error, written to ``folder``."""
 
-        def work(native: _Native) -> list[Any]:
-            records: list[Any] = native.call(
+        def work(native: _Native) -> list[NativeTraced]:
+            records: list[NativeTraced] = native.call(
                 "oracle",
                 "trace",
                 "trace",
