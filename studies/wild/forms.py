@@ -432,23 +432,6 @@ def pruned():
     return net
 
 
-@register_model("lazy", inputs=X)
-def lazy():
-    net = nn.Sequential(nn.LazyLinear(12), nn.ReLU(), nn.LazyLinear(4))
-    net(torch.zeros(1, 8))
-    return net
-
-
-@register_model("frozen_dropout", inputs=X)
-def frozen_dropout():
-    class Net(Base):
-        def forward(self, x):
-            x = nn.functional.dropout(x, 0.5, training=self.training)
-            return self.net(nn.functional.alpha_dropout(x, 0.2, self.training))
-
-    return Net()
-
-
 @register_model("scalar_flag", inputs=[*X, TensorSpec("temperature", (), domain=Bounded(0.5, 2))])
 def scalar_flag():
     class Net(Base):
