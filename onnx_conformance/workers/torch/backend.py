@@ -61,6 +61,7 @@ from onnx_conformance.workers.torch.precision import (
     require,
     tensor_of,
     weight_array,
+    weight_like,
 )
 from onnx_conformance.workers.torch.private import self_test
 
@@ -317,8 +318,7 @@ def _load(module: torch.nn.Module, arrays: Arrays) -> None:
             f"the weights are of another model: {sorted(state.keys() ^ arrays.keys())}"
         )
     for name in state:
-        found = torch.from_numpy(arrays[name])
-        state[name] = found if state[name].layout == torch.strided else found.to_sparse()
+        state[name] = weight_like(arrays[name], state[name])
     module.load_state_dict(state)
 
 

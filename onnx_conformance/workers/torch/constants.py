@@ -99,7 +99,8 @@ def constants_of(
 
 def _trained(module: torch.nn.Module, name: str) -> bool:
     """Whether a tensor may hold trained numbers: a counter does not."""
-    return bool(module.state_dict()[name].is_floating_point())
+    tensor = module.state_dict()[name]
+    return bool(tensor.is_floating_point() or tensor.is_complex())
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base

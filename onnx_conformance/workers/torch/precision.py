@@ -168,11 +168,22 @@ def array_of(tensor: torch.Tensor) -> NDArray[Any]:
 
 
 def weight_array(tensor: torch.Tensor) -> NDArray[Any]:
-    """The tensor on the host: a sparse one with its zeros, bfloat16 as float32."""
+    """The tensor on the host: a sparse one with its zeros, bfloat16 as float32.
+
+    Complex numbers are pairs, real and imaginary part, along a last axis: files have them so.
+    """
     here = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
     dense = here if here.layout == torch.strided else here.to_dense()
+    dense = torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
     found: NDArray[Any] = dense.detach().cpu().numpy()
     return found
+
+
+def weight_like(array: NDArray[Any], tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor that :func:`weight_array` made the array of, to be copied into one like it."""
+    found = torch.from_numpy(np.array(array))
+    found = torch.view_as_complex(found) if tensor.is_complex() else found
+    return found if tensor.layout == torch.strided else found.to_sparse()
 
 
 def tensor_of(array: NDArray[Any], dtype: str = "") -> torch.Tensor:
