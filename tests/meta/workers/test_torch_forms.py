@@ -17,9 +17,10 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.workers.onnxruntime.bfloat16_call import call
 from onnx_conformance.workers.torch.float64 import in_float64
+from onnx_conformance.workers.torch.influence import influence
 from onnx_conformance.workers.torch.introspect import unused_tensors
 from onnx_conformance.workers.torch.modes import AsBuilt, copied, evaluated
-from onnx_conformance.workers.torch.precision import precision_of
+from onnx_conformance.workers.torch.precision import precision_of, weight_array, weight_like
 from onnx_conformance.workers.user_model.describe import specify
 
 pytestmark = pytest.mark.slow
@@ -118,6 +119,26 @@ def test_a_complex_table_is_widened_and_cut():
     table = torch.polar(torch.ones(6, 4), torch.rand(6, 4))
     with torch.no_grad(), in_float64():
         assert (torch.ones(3, 4, dtype=torch.complex64) * table[:3]).dtype == torch.complex128
+
+
+class Rotating(nn.Module):
+    """Turns pairs by a table of complex numbers, the last of which nothing reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.polar(torch.ones(5), torch.rand(5)))
+
+    def forward(self, x):
+        pairs = torch.view_as_complex(x.reshape(-1, 4, 2))
+        return torch.view_as_real(pairs * self.table[:4]).flatten(1)
+
+
+def test_complex_weights_are_pairs_of_numbers_and_their_influence_is_known():
+    module = Rotating()
+    stored = weight_array(module.table)
+    assert (stored.shape, stored.dtype) == ((5, 2), np.float32)
+    assert torch.equal(weight_like(stored, module.table), module.table)
+    assert influence(module, ["table"], [(torch.ones(1, 8),)], 1e-3) == {"table": 0.8}
 
 
 class Mixed(nn.Module):
