@@ -60,7 +60,7 @@ class Norm:
         place: the node that does it: BatchNormalization, or the Conv (or Mul) that it went into.
         form: ``node``; ``folded`` into a Conv's weight and bias; ``affine``, as a Mul and an Add.
         statistics: of the native layer, or of the node.
-        blame: the nodes whose constants hold it.
+        root_cause: the nodes whose constants hold it.
         bias: the convolution's own bias, in front of the normalisation.
     """
 
