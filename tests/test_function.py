@@ -23,13 +23,13 @@ def test_liveness(subject, evidence):
     evidence(subject, check_liveness(subject))
 
 
-@pytest.mark.check("error_budget", input_sets=("pinned",))
+@pytest.mark.check("error_budget", families=("pinned",))
 def test_pinned_inputs(subject, evidence, pinned_name):
     recipe = replayed(subject.model.name, subject.seed)[pinned_name]
     evidence(subject, explained(check_error_budget, subject, recipe))
 
 
-@pytest.mark.check("error_budget", input_sets=("drawn",))
+@pytest.mark.check("error_budget", families=("drawn",))
 @settings(phases=PHASES)
 @given(recipe=new_recipes())
 def test_drawn_inputs(subject, evidence, recipe):

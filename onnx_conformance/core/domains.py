@@ -27,7 +27,7 @@ class Draw:
         rng: for domains that the numbers do not serve.
         sizes: the symbolic axes' sizes.
         inputs: the inputs drawn before this one.
-        turn: of the distribution ``every``, which inputs this is of those that share a range.
+        block: of the distribution ``every``, which inputs this is of those that share a range.
     """
 
     distribution: str

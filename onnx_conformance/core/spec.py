@@ -294,7 +294,7 @@ class ModelSpec:
 
 
 def size_of(name: str) -> str:
-    """What the sizes of an output are called among a set of inputs's answers."""
+    """What the sizes of an output are called among the answers."""
     return f"{name} (size)"
 
 

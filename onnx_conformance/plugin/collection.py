@@ -172,7 +172,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for item in session.items:
         case, marker = case_of(item), item.get_closest_marker("check")
         if case is not None and marker is not None:
-            families = marker.kwargs.get("input_sets", CHECKS[marker.args[0]].input_sets)
+            families = marker.kwargs.get("families", CHECKS[marker.args[0]].families)
             needs.setdefault(case, set()).update(families)
             counts[case] += 1
     try:

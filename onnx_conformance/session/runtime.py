@@ -316,7 +316,7 @@ def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:
 
 
 def _joined(layout: Layout, inputs: Inputs, results: list[RunResult]) -> RunResult:
-    """The results of a set of inputs's calls as one: a row for each sample, or the first error."""
+    """The results of a set's calls as one: a row for each sample, or the first error."""
     refused = next((result for result in results if "outputs" not in result), None)
     if refused is not None:
         return refused
