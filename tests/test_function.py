@@ -11,6 +11,7 @@ from onnx_conformance.checks.function import (
     check_liveness,
 )
 from onnx_conformance.checks.ranking import check_top5
+from onnx_conformance.checks.steps import check_steps
 from onnx_conformance.checks.sweep import check_rows, check_sizes
 from onnx_conformance.checks.unoptimised import check_unoptimised
 from onnx_conformance.checks.whole_numbers import check_deciding_values
@@ -37,6 +38,11 @@ def test_drawn_inputs(subject, evidence, recipe):
     result = shrunk(check_error_budget, subject, recipe)
     assume(result.outcome != "not_applicable")  # nothing can be asked of these: others are drawn
     evidence(subject, result)
+
+
+@pytest.mark.check("steps")
+def test_steps(subject, evidence):
+    evidence(subject, check_steps(subject))
 
 
 @pytest.mark.check("sizes")

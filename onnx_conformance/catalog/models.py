@@ -32,6 +32,7 @@ class Declaration:
     Args:
         examples: arrays of which the inputs' specs are inferred, by name or in order.
         oracle: None to find out whether the model works in float64.
+        carries: None where the names tell.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Declaration:
     labels: bool = False
     preprocessing: Preprocessing | None = None
     task: str = ""
+    carries: tuple[tuple[str, str], ...] | None = None
 
 
 # In a builder's reference, before the name under which a user's file registers it.
@@ -79,6 +81,7 @@ def register_model(
     packages: tuple[str, ...] = (),
     task: str = "",
     on_request: bool = False,
+    carries: Mapping[str, str] | None = None,
 ) -> Callable[[B], B]:
     """Register the decorated function as the builder of model ``name``.
 
@@ -94,6 +97,8 @@ def register_model(
         calibrate: replace a user's model's weights by alive random ones.
         oracle: False for a model that cannot be computed in float64; verdicts then rest on
             allclose, and say so.
+        carries: outputs that are inputs of the next call: ``{"present_key": "past_key"}``. Left
+            out, names that pair up tell; ``{}`` for none.
         trained, packages, labels, preprocessing, task, on_request: see
         :class:`onnx_conformance.core.spec.ModelSpec`.
 
@@ -102,12 +107,13 @@ def register_model(
     """
     known = axes_from(axes)
     declared, delivered = tuple(inputs), tuple(outputs)
+    pairs = None if carries is None else tuple(carries.items())
 
     def decorate(builder: B) -> B:
         if _DECLARED:
             found = Declaration(
                 name, builder, framework, declared, delivered, examples, known, calibrate, oracle,
-                labels, preprocessing, task,
+                labels, preprocessing, task, pairs,
             )  # fmt: skip
             _DECLARED[-1].append(found)
             return builder
@@ -128,6 +134,7 @@ def register_model(
             task=task,
             libraries=operators_of(builder).libraries,
             on_request=on_request,
+            carries=pairs or (),
         )
         MODELS.register(name, spec)
         return builder

@@ -86,9 +86,9 @@ class Check:
 
 # In the order in which a case's tests run: what costs least and says most comes first.
 _MODULES = (
-    "structure", "weights", "placement", "function", "sweep", "whole_numbers", "unoptimised",
-    "determinism", "closeness", "ranking", "robustness", "overflow", "quantisation", "task",
-    "export_options", "photographs", "canary",
+    "structure", "weights", "placement", "function", "steps", "sweep", "whole_numbers",
+    "unoptimised", "determinism", "closeness", "ranking", "robustness", "overflow",
+    "quantisation", "task", "export_options", "photographs", "canary",
 )  # fmt: skip
 CHECKS: Registry[Check] = Registry(
     "check", tuple(f"onnx_conformance.checks.{module}" for module in _MODULES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,10 @@ class Names:
             return inputs
         kind = type(inputs)
         return kind((self.inputs.get(name, name), array) for name, array in inputs.items())
+
+    def carried(self, carries: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Outputs and the inputs that get them, under the file's names."""
+        return [(self.outputs.get(new, new), self.inputs.get(old, old)) for new, old in carries]
 
     def to_model(self, outputs: Outputs) -> dict[str, Array]:
         """Outputs under the spec's names."""

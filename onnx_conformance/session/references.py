@@ -23,6 +23,7 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Entry, Store, key_of
 from onnx_conformance.core.ties import answered, choices_in
+from onnx_conformance.inputs.loops import Loop
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.session import cache_keys
@@ -254,11 +255,12 @@ class NativeAnswers:
             self.oracle_runs += len(input_sets) if precision == FLOAT64 else 0
             columns[precision] = self._run(queue, model, weights, precision, input_sets)
         refuse_edited(model.name)
-        if FLOAT64 in columns:
+        single = [n for n, inputs in enumerate(input_sets) if not isinstance(inputs, Loop)]
+        if FLOAT64 in columns and single:
             problem = oracle_problem(
                 model,
-                input_sets,
-                columns[FLOAT64],
+                [input_sets[place] for place in single],
+                [columns[FLOAT64][place] for place in single],
                 lambda: read_weights(weights).arrays,
                 lambda inputs: self._run(queue, model, weights, FLOAT64, [inputs])[0],
             )
@@ -276,21 +278,28 @@ class NativeAnswers:
     ) -> list[Arrays]:
         """A row for each sample, whatever the model's own layout is."""
         layout = native_layout(model)
-        calls = [layout.calls(inputs) for inputs in input_sets]
-        answers: list[Arrays] = queue.call(
-            "native" if precision == FLOAT32 else "oracle",
-            f"{model.name} ({precision})",
-            "run",
-            model=cache_keys.model_request(model, self._settings),
-            weights=str(weights.path / WEIGHTS),
-            precision=precision,
-            input_sets=[call for of_one in calls for call in of_one],
-            approximation=self._settings.approximation,
-        )
-        found = iter(answers)
+
+        def ask(method: str, **what: Any) -> list[Arrays]:
+            answers: list[Arrays] = queue.call(
+                "native" if precision == FLOAT32 else "oracle",
+                f"{model.name} ({precision})",
+                method,
+                model=cache_keys.model_request(model, self._settings),
+                weights=str(weights.path / WEIGHTS),
+                precision=precision,
+                approximation=self._settings.approximation,
+                **what,
+            )
+            return [_in_half(model, precision, answer) for answer in answers]
+
+        single = [inputs for inputs in input_sets if not isinstance(inputs, Loop)]
+        calls = [call for inputs in single for call in layout.calls(inputs)]
+        found = iter(ask("run", input_sets=calls) if calls else ())
         return [
-            _in_half(model, precision, layout.rows(inputs, list(islice(found, len(of_one)))))
-            for inputs, of_one in zip(input_sets, calls, strict=True)
+            inputs.rows(layout, [ask("loop", calls=group) for group in inputs.groups(layout)])
+            if isinstance(inputs, Loop)
+            else layout.rows(inputs, list(islice(found, len(layout.calls(inputs)))))
+            for inputs in input_sets
         ]
 
     def influence(

@@ -23,6 +23,7 @@ from onnx_conformance.core.errors import StageFailure, WorkerDied
 from onnx_conformance.core.session_request import RunResult, SessionRequest
 from onnx_conformance.core.settings import LEVELS, Settings, level_of
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
+from onnx_conformance.inputs.loops import Loop
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.session.isolation import hung, measure_workload, run_isolated, weighed_on
@@ -148,12 +149,29 @@ class RuntimeSide:
         layout = file_layout(model, artifact.facts)
 
         def run(some: list[Inputs]) -> list[RunResult]:
-            calls = [layout.calls(inputs) for inputs in some]
+            single = [inputs for inputs in some if not isinstance(inputs, Loop)]
+            calls = [layout.calls(inputs) for inputs in single]
             found = iter(run_calls([call for of_feed in calls for call in of_feed]))
             return [
-                _joined(layout, inputs, list(islice(found, len(of_feed))))
-                for inputs, of_feed in zip(some, calls, strict=True)
+                run_loop(inputs)
+                if isinstance(inputs, Loop)
+                else _joined(layout, inputs, list(islice(found, len(layout.calls(inputs)))))
+                for inputs in some
             ]
+
+        def run_loop(loop: Loop) -> RunResult:
+            groups: list[list[RunResult]] = [
+                queue.call(
+                    "runtime",
+                    case.id,
+                    "loop",
+                    session=session,
+                    calls=calls,
+                    carries=layout.names.carried(model.carries),
+                )
+                for calls in loop.groups(layout)
+            ]
+            return _joined_loop(layout, loop, groups)
 
         def run_calls(some: list[Inputs]) -> list[RunResult]:
             results: list[RunResult] = queue.call(
@@ -322,6 +340,18 @@ def _joined(layout: Layout, inputs: Inputs, results: list[RunResult]) -> RunResu
     if refused is not None:
         return refused
     return {"outputs": layout.rows(inputs, [result["outputs"] for result in results])}
+
+
+def _joined_loop(layout: Layout, loop: Loop, groups: list[list[RunResult]]) -> RunResult:
+    """The results of a loop's calls as one: rows that say their call, or the first error."""
+    for results in groups:
+        for place, result in enumerate(results):
+            if "outputs" not in result:
+                return {
+                    **result,
+                    "error": f"call {place + 1} of {len(loop.calls)}: {result['error']}",
+                }
+    return {"outputs": loop.rows(layout, [[one["outputs"] for one in group] for group in groups])}
 
 
 def _forbidden(case: Case) -> str:

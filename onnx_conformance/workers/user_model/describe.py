@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.models import Declaration
+from onnx_conformance.core.carries import carry_problem, inferred_carries
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.custom_operators import library_problem, operators_of
 from onnx_conformance.core.errors import UsageError
@@ -135,7 +136,20 @@ def _specified(
         unnamed=() if one.outputs else unnamed([spec.name for spec in outputs]),
         by_values=sized_by_values([spec.name for spec in outputs], calls),
     )
+    spec = _carrying(spec, one)
     return spec, _fingerprint(looked, [run.rows for run in runs])
+
+
+def _carrying(spec: ModelSpec, one: Declaration) -> ModelSpec:
+    """The spec with what it carries from call to call, as declared or as its names tell."""
+    if one.carries is None:
+        found = inferred_carries(spec.inputs, spec.outputs)
+        told = (f"by their names it carries {dict(found)} from call to call (carries=)",)
+        return replace(spec, carries=found, notes=(*spec.notes, *(told if found else ())))
+    problem = carry_problem(spec.inputs, spec.outputs, one.carries)
+    if problem:
+        raise UsageError(f"model '{one.name}': {problem}")
+    return replace(spec, carries=one.carries)
 
 
 def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int) -> Any:
