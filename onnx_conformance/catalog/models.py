@@ -172,7 +172,7 @@ def resolve_model(name: str) -> ModelSpec:
         known = ", ".join(sorted(MODELS))
         raise UsageError(
             f"unknown model '{name}'; known: {known}, or torchvision:NAME, timm:NAME, keras:NAME, "
-            "module:function, file.py:function"
+            "hf-tiny:CLASS, hf:FOLDER, module:function, file.py:function"
         )
     return MODELS[name]
 
@@ -197,9 +197,12 @@ class Zoo:
     calibrate: bool = True
 
 
+_TRANSFORMERS = "onnx_conformance.workers.torch.transformers_models"
 _TASKS = "onnx_conformance.workers.torch.zoo_of_tasks"
 ZOOS = (
     Zoo("timm", "onnx_conformance.workers.torch.zoo:timm_classifier"),
+    Zoo("hf-tiny", f"{_TRANSFORMERS}:tiny_model", calibrate=False),
+    Zoo("hf", f"{_TRANSFORMERS}:stored_model", calibrate=False),
     Zoo("keras", "onnx_conformance.workers.keras.zoo:keras_application"),
     Zoo("torchvision", f"{_TASKS}:segmentation_model", r"(fcn|deeplabv3|lraspp)_\w+"),
     Zoo("torchvision", f"{_TASKS}:video_model", r"(r3d|mc3|r2plus1d|s3d|mvit|swin3d)\w*"),
@@ -244,6 +247,8 @@ def read_pointer(text: str) -> Pointer | None:
         return None
     if pool.endswith(".py"):
         return Pointer(f"{Path(pool).name}:{member}", str(Path(pool).absolute()), member)
+    if pool == "hf" and Path(member.partition(",")[0]).is_dir():
+        return Pointer(f"hf:{Path(member).name}", pool, str(Path(member).absolute()))
     return Pointer(text, pool, member)
 
 

@@ -26,7 +26,8 @@ def misfed(subject: Subject, change: Callable[[States], dict[str, Array]]) -> Su
     def run(inputs: Inputs, repeat: int) -> Answer:
         if not isinstance(inputs, Loop):
             return subject.run(inputs, repeat)
-        carries, found = subject.model.carries, {}
+        carries = subject.model.carries
+        found: dict[str, Array] = {}
         states: States = [{old: inputs.calls[0][old] for _, old in carries}]
         for place, call in enumerate(inputs.calls):
             state = change(states) if place else states[0]

@@ -95,7 +95,8 @@ def _start(model: ModelSpec, calls: int) -> dict[str, int]:
 
 def _loop(model: ModelSpec, recipe: Recipe, start: dict[str, int], *, empty: bool) -> Loop:
     """Calls until there are enough, or a growing axis is longer than it may be."""
-    axes, calls, grown = dict(model.axes), [], dict(start)
+    axes, grown = dict(model.axes), dict(start)
+    calls: list[Inputs] = []
     states = {old for _, old in model.carries}
     shared = [s.name for s in model.inputs if model.batched and s.batch_axis is None]
     for place in range(CALLS):
