@@ -40,13 +40,15 @@ SIZES: dict[str, int] = {
     "patch_size": 8,
     "num_queries": 6,
     "state_size": 4,
+    "window_size": 4,
     "rotary_dim": 4,
     "num_conv_pos_embeddings": 8,
     "num_conv_pos_embedding_groups": 2,
 }  # fmt: skip
 WAVE = {"conv_dim": (16, 16), "conv_stride": (5, 2), "conv_kernel": (10, 3),
         "num_feat_extract_layers": 2}  # fmt: skip
-WIDTHS, LAYERS = (8, 16, 24, 32, 40, 48, 56), 1  # of networks in stages, which list theirs
+WIDTH, LAYERS, HEADS = 16, 1, 2  # of each stage of a network that lists its stages
+IMPLEMENTATIONS = ("experts_implementation", "attn_implementation")
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
 
 
@@ -58,22 +60,30 @@ def tiny_config(kind: type[Any], overrides: dict[str, Any]) -> Any:
     """
     usual = kind()
     known = {name: getattr(usual, name, None) for name in usual.to_dict()}
-    unknown = sorted(set(overrides) - set(known) - set(SPECIAL))
+    unknown = sorted(set(overrides) - set(known) - {*SPECIAL, *IMPLEMENTATIONS})
     if unknown:
         raise UsageError(
             f"{kind.__name__} has no '{unknown[0]}'; it has: {', '.join(sorted(known))}"
         )
     small = {name: new for name, old in known.items() if (new := _small(name, old)) is not None}
-    parts = getattr(kind, "sub_configs", {})
-    for name, part in parts.items():
-        if hasattr(part, "sub_configs") and known.get(name) is not None:
-            small[name] = tiny_config(type(known[name]), {}).to_dict()
+    for name, part in known.items():
+        if hasattr(part, "sub_configs"):  # a configuration of its own, of a part
+            small[name] = _tiny_part(part).to_dict()
     if "conv_kernel" in known and "num_feat_extract_layers" in known:
         small |= WAVE
     try:
         return kind(**{**small, **overrides})
     except (TypeError, ValueError, KeyError) as error:
         raise UsageError(f"{kind.__name__} cannot be made tiny: {error}") from error
+
+
+def _tiny_part(part: Any) -> Any:
+    """A part's configuration; in place of a network of timm's, of one size, a small ResNet."""
+    if type(part).__name__ != "TimmBackboneConfig":
+        return tiny_config(type(part), {})
+    from transformers import ResNetConfig
+
+    return tiny_config(ResNetConfig, {"out_features": ["stage4"]})
 
 
 def _small(name: str, old: Any) -> Any:
@@ -94,11 +104,9 @@ def _small_list(name: str, old: list[int]) -> list[int] | None:
     if name in ("depths", "layer_depths", "num_blocks"):
         return [LAYERS] * len(old)
     if name in ("hidden_sizes", "encoder_hidden_sizes", "neck_hidden_sizes"):
-        return [min(one, width) for one, width in zip(old, _widths(len(old)), strict=True)]
+        return [min(one, WIDTH * (place + 1)) for place, one in enumerate(old)]
+    if name in ("num_heads", "num_attention_heads"):
+        return [HEADS] * len(old)
     if name in ("image_size", "patch_size"):
         return [SIZES[name]] * len(old)
     return None
-
-
-def _widths(count: int) -> tuple[int, ...]:
-    return tuple(16 * (place + 1) for place in range(count))

@@ -19,6 +19,7 @@ LENGTHS = {
     "frames": Axis(16, 48),
 }  # fmt: skip
 FIRST_TOKEN = 3  # after padding, beginning and end
+KINDS = ("key", "value")
 CACHES = ("cache", "past_key_values")  # what versions of transformers call keys and values
 
 
@@ -153,7 +154,8 @@ def _past(answer: Any) -> list[TensorSpec]:
     own = getattr(cache, "self_attention_cache", cache)
     found = []
     for place, layer in enumerate(getattr(own, "layers", ())):
-        for kind, tensor in (("key", layer.keys), ("value", layer.values)):
+        for kind in KINDS:
+            tensor = getattr(layer, f"{kind}s", None)
             if not torch.is_tensor(tensor) or tensor.ndim != 4:
                 return []
             shape = ("batch", tensor.shape[1], "past", tensor.shape[3])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,14 +24,15 @@ from onnx_conformance.workers.torch.transformers_inputs import (
     CACHES,
     DECODER,
     ENCODER,
+    KINDS,
     WHOLE,
     cache_in,
     inputs_of,
 )
 from onnx_conformance.workers.user_model.examples import Understood
 
+FIELDS = re.compile(r",(?=\w+=)")  # before each field=value of a pointer
 PARTS = (WHOLE, ENCODER, DECODER)
-KINDS = ("key", "value")
 
 
 def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understood]:
@@ -43,7 +45,7 @@ def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understood]
     Raises:
         UsageError: transformers is not installed, has no such class, or cannot make it tiny.
     """
-    name, *texts = member.split(",")
+    name, *texts = FIELDS.split(member)
     options = dict(_option(member, text) for text in texts)
     part = options.pop("part", WHOLE)
     kind = _class(name)
@@ -63,7 +65,7 @@ def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understoo
         UsageError: it is not there, needs code of its own, or is of no class that is known.
     """
     transformers = _transformers(member)
-    path, *texts = member.split(",")
+    path, *texts = FIELDS.split(member)
     part = dict(_option(member, text) for text in texts).pop("part", WHOLE)
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
