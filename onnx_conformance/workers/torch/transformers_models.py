@@ -125,7 +125,7 @@ def _ready(member: str, model: nn.Module, part: str) -> tuple[nn.Module, Underst
     if part not in PARTS:
         raise UsageError(f"{member}: part={part}; one of {', '.join(PARTS[1:])} is wanted")
     if part == ENCODER:
-        model = model.get_encoder()
+        model = getattr(model, "get_encoder")()  # noqa: B009 - not of every Module
     inputs, axes = inputs_of(model, part)
     return Named(model, [spec.name for spec in inputs]), Understood(inputs, axes)
 
@@ -141,7 +141,7 @@ class Named(nn.Module):
     def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         given = dict(zip(self.names, inputs, strict=True))
         past = {name: tensor for name, tensor in given.items() if name.startswith("past_key")}
-        plain = {name: tensor for name, tensor in given.items() if name not in past}
+        plain: dict[str, Any] = {n: tensor for n, tensor in given.items() if n not in past}
         if "encoder_hidden_states" in plain:
             plain["encoder_outputs"] = (plain.pop("encoder_hidden_states"),)
         if past:
