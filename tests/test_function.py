@@ -11,7 +11,7 @@ from onnx_conformance.checks.function import (
     check_liveness,
 )
 from onnx_conformance.checks.ranking import check_top5
-from onnx_conformance.checks.steps import check_steps
+from onnx_conformance.checks.steps import check_one_pass, check_steps
 from onnx_conformance.checks.sweep import check_rows, check_sizes
 from onnx_conformance.checks.unoptimised import check_unoptimised
 from onnx_conformance.checks.whole_numbers import check_deciding_values
@@ -43,6 +43,11 @@ def test_drawn_inputs(subject, evidence, recipe):
 @pytest.mark.check("steps")
 def test_steps(subject, evidence):
     evidence(subject, check_steps(subject))
+
+
+@pytest.mark.check("one_pass")
+def test_one_pass(subject, evidence):
+    evidence(subject, check_one_pass(subject))
 
 
 @pytest.mark.check("sizes")

@@ -65,7 +65,10 @@ def state_of_another_sample(subject: Subject, folder: Path) -> Subject:
     )
 
 
-@register_control(steps="call 3 of 8 calls in a row from an empty state")
+@register_control(
+    steps="call 3 of 8 calls in a row from an empty state",
+    one_pass="8 calls in a row from an empty state differ from one call with all of it",
+)
 def positions_off_by_one(subject: Subject, folder: Path) -> Subject:
     """From the third call on the past is read one place late, as by a counter that starts at 1."""
     return misfed(

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, judge, limits_for, worded
 from onnx_conformance.core.budget import Reference, largest_noise_floor
+from onnx_conformance.core.carries import flow_axis
+from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.judgement import Judgement, judge_outputs
-from onnx_conformance.core.results import CheckResult, failed, passed, skipped
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
+from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.inputs.families import FAMILIES, InputPlan
-from onnx_conformance.inputs.loops import Loop, judged_at, loops, of_call
+from onnx_conformance.inputs.loops import Loop, joined_along, judged_at, loops, of_call, whole_of
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Subject
 
@@ -76,6 +80,54 @@ def check_steps(subject: Subject) -> CheckResult:
     told += f"; native itself refuses them {refused[0]}" if refused else ""
     compared = sum(result.compared for result in results)
     return passed("steps", told, compared=compared, score=worst.score, budget=worst.budget)
+
+
+@register_check(
+    control="positions_off_by_one",
+    input_sets=("loops",),
+    case=WITH_MEMORY,
+    where=lambda model: bool(flow_axis(model) and loops(model, 0)),
+    precisions=FAITHFUL,
+)
+def check_one_pass(subject: Subject) -> CheckResult:
+    """Calls in a row give what one call that takes all at once gives, where native's own do."""
+    words, loop = next(iter(loops(subject.model, subject.seed).items()))
+    reference, whole = subject.references([loop, whole_of(subject.model, loop)])
+    if isinstance(reference, str) or isinstance(whole, str):
+        why = reference if isinstance(reference, str) else whole
+        return not_applicable("one_pass", f"native does not take all at once ({why})")
+    ran = Ran(words, loop, reference, subject.run(loop))
+    if ran.answer.outputs is None:
+        return failed("one_pass", f"{ran.label}: the session refused {ran.answer.error}")
+    calls = len(loop.calls)
+    oracle, native, *replicas = (
+        joined_along(subject.model, outputs, calls)
+        for outputs in (reference.oracle, reference.native, *reference.replicas)
+    )
+    same = subject.tolerances.rule("one_pass", subject.case)["same"]
+    specs = [spec for spec in subject.model.outputs if _alike(whole.oracle, oracle, spec, same)]
+    if not specs:
+        return not_applicable(
+            "one_pass", "native's own calls in a row give something else than one call with all"
+        )
+    joined = Reference(whole.oracle, native, tuple(replicas), reference.unit)
+    got = joined_along(subject.model, ran.answer.outputs, calls)
+    judged = {spec.name: got[spec.name] for spec in specs}
+    found = judge_outputs(joined, judged, specs, limits_for(subject))
+    result = worded(subject, "one_pass", ran.label, loop, found)
+    if result.passed:
+        return result
+    reason = f"{ran.label} differ from one call with all of it: {result.reason}"
+    return replace(result, reason=reason, reproduction=None)
+
+
+def _alike(one: Outputs, other: Outputs, spec: TensorSpec, same: float) -> bool:
+    """Whether native's two ways to an output agree, relative to its largest element."""
+    left, right = one[spec.name], other[spec.name]
+    if left.shape != right.shape or not left.size:
+        return False
+    largest = float(np.abs(np.asarray(left, np.float64)).max())
+    return bool(np.abs(np.asarray(left, np.float64) - right).max() <= same * largest)
 
 
 def _judge(subject: Subject, ran: Ran) -> CheckResult:

@@ -111,6 +111,22 @@ def _growing(model: ModelSpec) -> Iterator[tuple[str, str]]:
                 yield str(before), str(dim)
 
 
+def flow_axis(model: ModelSpec) -> str:
+    """The axis along which one call may take what several take in turn; empty for none.
+
+    New tokens by which a past grows, or the time of a sequence that is fed with a state.
+    """
+    grown = growth(model)
+    states = {old for _, old in model.carries}
+    if grown:
+        found = {axis for dim in grown.values() for axis in names_in(dim)} - set(grown)
+    else:
+        fed = (spec for spec in model.inputs if spec.name not in states)
+        found = {axis for spec in fed for dim in spec.shape for axis in _axes_of(dim)}
+    carried = {dim for spec in model.inputs if spec.name in states for dim in spec.shape}
+    return found.pop() if len(found) == 1 and not found & carried else ""
+
+
 def next_sizes(model: ModelSpec, sizes: Mapping[str, int]) -> dict[str, int]:
     """The sizes of the symbolic axes at the next call, where the state has grown."""
     grown = {axis: evaluate(dim, sizes) for axis, dim in growth(model).items()}

@@ -13,9 +13,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from onnx_conformance.core.carries import growth, next_sizes
+from onnx_conformance.core.carries import flow_axis, growth, next_sizes
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.domains import Bounded, Choice, Integers
+from onnx_conformance.core.sizes import names_in
 from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec
 from onnx_conformance.core.ties import answered
 from onnx_conformance.inputs.recipes import Inputs, Recipe
@@ -98,7 +99,7 @@ def _loop(model: ModelSpec, recipe: Recipe, start: dict[str, int], *, empty: boo
     axes, grown = dict(model.axes), dict(start)
     calls: list[Inputs] = []
     states = {old for _, old in model.carries}
-    shared = [s.name for s in model.inputs if model.batched and s.batch_axis is None]
+    steady = _steady(model, set(start))
     for place in range(CALLS):
         if any(size > axes[axis].high for axis, size in grown.items()):
             break
@@ -111,12 +112,52 @@ def _loop(model: ModelSpec, recipe: Recipe, start: dict[str, int], *, empty: boo
                 inputs[spec.name] = np.zeros_like(inputs[spec.name])
             elif spec.name in states and place:
                 del inputs[spec.name]
-            elif spec.name in shared and place:
+            elif spec.name in steady and place:
                 inputs[spec.name] = calls[0][spec.name]
         calls.append(Inputs(inputs))
         after = next_sizes(model, sizes)
         grown = {axis: after[axis] for axis in grown}
     return Loop(calls)
+
+
+def _steady(model: ModelSpec, grown: set[str]) -> set[str]:
+    """The inputs that stay as they are from call to call: what samples share, and conditions.
+
+    Beside an axis along which a sequence goes on, what has neither that axis nor one that grows is
+    no part of the sequence, such as what an encoder said.
+    """
+    shared = {s.name for s in model.inputs if model.batched and s.batch_axis is None}
+    flow = flow_axis(model)
+    moving = grown | {flow}
+    still = {
+        spec.name
+        for spec in model.inputs
+        if not any(isinstance(dim, str) and moving & set(names_in(dim)) for dim in spec.sample)
+    }
+    return shared | (still if flow else set())
+
+
+def whole_of(model: ModelSpec, loop: Loop) -> Inputs:
+    """One call that takes what the calls of a loop take in turn, along the flow axis."""
+    flow, inputs = flow_axis(model), Inputs()
+    for spec in model.inputs:
+        parts = [call[spec.name] for call in loop.calls if spec.name in call]
+        last = spec.name in loop.calls[-1]
+        axis = 1 + spec.sample.index(flow) if flow in spec.sample else None
+        inputs[spec.name] = parts[-1] if axis is None and last else np.concatenate(parts, axis or 0)
+    return Inputs(inputs)
+
+
+def joined_along(model: ModelSpec, outputs: Outputs, calls: int) -> dict[str, Array]:
+    """What a loop answered as one call would: joined along the flow axis, or of the last call."""
+    flow, found = flow_axis(model), {}
+    for spec in model.outputs:
+        parts = [outputs[of_call(spec.name, place)] for place in range(calls)]
+        along = flow in spec.sample
+        found[spec.name] = (
+            np.concatenate(parts, 1 + spec.sample.index(flow)) if along else parts[-1]
+        )
+    return found
 
 
 def _begins_with_zeros(spec: TensorSpec, grown: dict[str, int]) -> bool:
