@@ -83,7 +83,8 @@ def _of_others(model: Any, names: list[str]) -> list[TensorSpec]:
     if "pixel_values" in names:
         side = getattr(config, "image_size", None) or getattr(vision, "image_size", None) or 64
         height, width = side if isinstance(side, (list, tuple)) else (side, side)
-        channels = int(getattr(config, "num_channels", None) or getattr(vision, "num_channels", 3))
+        own, of_vision = (getattr(one, "num_channels", None) for one in (config, vision))
+        channels = int(own or of_vision or 3)
         shape: Shape = (_batch(model, "images"), channels, height, width)
         found.append(TensorSpec("pixel_values", shape))
     if (

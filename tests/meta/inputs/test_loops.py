@@ -1,9 +1,12 @@
 """Calls in a row: what each is fed, and under which names all are answered."""
 
 import numpy as np
+import pytest
 
+from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 from onnx_conformance.inputs.loops import LEAST_CALLS, loops
+from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sample_arrays import native_layout
 from tests.meta.core.test_carries import decoder
 
@@ -58,3 +61,15 @@ def test_calls_are_in_the_models_layout_and_answers_are_rows():
 def test_a_model_without_memory_has_none():
     plain = ModelSpec("p", "torch", STREAM.inputs, STREAM.outputs, "a:b")
     assert not loops(plain, 0)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_mask_is_padded_on_the_side_that_it_names(side):
+    spec = TensorSpec("mask", ("batch", "past"), "int64", domain=Mask(side=side))
+    axes = (("past", Axis(0, 8)),)
+    drawn = Recipe("normal", batch=50, extent=1.0).inputs((spec,), axes)["mask"]
+    steps = np.diff(drawn, axis=1)
+    assert (drawn[:, -1 if side == "left" else 0] == 1).all()
+    assert (steps >= 0).all() if side == "left" else (steps <= 0).all()
+    assert steps.any()
+    assert Recipe("normal", extent=0.0).inputs((spec,), axes)["mask"].shape == (1, 0)
