@@ -1,4 +1,4 @@
-"""The suite's options, markers and profiles; a run is decided before anything starts."""
+"""The suite's options, markers and profiles, validated before anything starts."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """What shapes this run."""
+    """The settings and versions of this run, for pytest's header."""
     return header(config.stash[RUN], profile_of(config))
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
-    """What the probes of the collected cases' providers found: of no other is one asked."""
+    """What the probes found; only the providers of the collected cases are probed."""
     if config.option.collectonly:
         return []
     run = config.stash[RUN]
@@ -101,7 +101,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 
 def profile_of(config: pytest.Config) -> str:
-    """The Hypothesis profile: ours by default, also where Hypothesis would choose by itself."""
+    """The Hypothesis profile: this suite's default, even where Hypothesis would choose another."""
     return str(config.getoption("hypothesis_profile", None) or "default")
 
 

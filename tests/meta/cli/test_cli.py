@@ -51,7 +51,7 @@ def test_what_cannot_run_is_refused_in_one_line(refusals, argument):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], "tolerances file (default: what"),
+        (["--help"], "tolerances file (default: the one"),
         (
             ["tests", "--ignore=tests/meta", "--collect-only", "-q"],
             "simple_net-torch_dynamo-opset18-cpu]",

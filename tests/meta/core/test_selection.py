@@ -209,11 +209,11 @@ def test_what_cannot_be_served_is_told_in_one_line(axes, words):
     [
         (
             Case("simple_net", "torch_dynamo", 26, "cpu"),
-            "exporter torch_dynamo serves opsets 9 to 25, not 26",
+            "exporter torch_dynamo supports opsets 9 to 25, not 26",
         ),
         (
             Case("keras_sequential", "keras_export", 18, "cpu", ExportOptions(external_data=True)),
-            "exporter keras_export cannot vary 'external_data'",
+            "exporter keras_export does not support the option 'external_data'",
         ),
     ],
 )

@@ -192,7 +192,7 @@ def test_an_absent_provider_is_no_proof():
         ({"model": "simple_net", "spec": {}}, "a named model has its own spec"),
         ({"model": 3}, "return a torch.nn.Module"),
         ({"model": len, "spec": "x"}, "a spec is a TensorSpec, several of them, or example arrays"),
-        ({"model": "simple_net", "examples": 0}, "at least 1 recipe must be drawn"),
+        ({"model": "simple_net", "examples": 0}, "draw at least 1 recipe"),
         ({"model": "simple_net", "opsets": 99}, "serves opset 99"),
         ({"model": "simple_net", "exporters": "nope"}, "unknown exporter 'nope'"),
     ],

@@ -106,7 +106,7 @@ def test_a_finding_is_one_clear_line(judged, case, words):
 
 
 def test_a_red_case_skips_its_remaining_checks(judged):
-    assert "not run: interface is red already (--first-finding)" in str(judged.document)
+    assert "not run: interface failed already (--first-finding)" in str(judged.document)
 
 
 def test_the_command_in_a_failure_repeats_it(judged, tmp_path, cache):
