@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.extras import remedy
 from onnx_conformance.workers.torch.tiny_configs import tiny_config
 from onnx_conformance.workers.torch.transformers_inputs import (
     CACHES,
@@ -95,7 +94,7 @@ def _transformers(member: str) -> Any:
         import transformers
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"{member} needs transformers, which is not installed: {remedy('hf')}"
+            f"{member} needs transformers, which is not installed: pip install transformers"
         ) from error
     transformers.logging.set_verbosity_error()
     return transformers
