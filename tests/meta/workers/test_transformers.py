@@ -1,4 +1,4 @@
-"""Models of transformers by pointer: what they take and give, and what is refused in one sentence."""
+"""Models of transformers by pointer: what they take and give, and what is refused."""
 
 import json
 
