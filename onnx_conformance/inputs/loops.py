@@ -18,7 +18,7 @@ from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.domains import Bounded, Choice, Integers
 from onnx_conformance.core.sizes import names_in
 from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec
-from onnx_conformance.core.ties import answered
+from onnx_conformance.core.ties import CANDIDATES, LAYOUT
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.sample_arrays import Layout
 
@@ -56,8 +56,9 @@ class Loop(Inputs):
         """What the groups' calls answered, a row for each sample, under names that say the call."""
         found: dict[str, Array] = {}
         for place, answers in enumerate(zip(*groups, strict=True)):
-            rows = answered(layout.rows(self.calls[place], answers))
-            found |= {of_call(name, place): array for name, array in rows.items()}
+            for name, array in layout.rows(self.calls[place], answers).items():
+                suffix = next((one for one in (CANDIDATES, LAYOUT) if name.endswith(one)), "")
+                found[of_call(name.removesuffix(suffix), place) + suffix] = array
         return found
 
 
