@@ -45,7 +45,7 @@ def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understood]
         UsageError: transformers is not installed, has no such class, or cannot make it tiny.
     """
     name, *texts = FIELDS.split(member)
-    options = dict(_option(member, text) for text in texts)
+    options = dict(_option(text) for text in texts)
     part = options.pop("part", WHOLE)
     kind = _class(name)
     config = tiny_config(kind.config_class, options)
@@ -65,7 +65,7 @@ def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understoo
     """
     transformers = _transformers(member)
     path, *texts = FIELDS.split(member)
-    part = dict(_option(member, text) for text in texts).pop("part", WHOLE)
+    part = dict(_option(text) for text in texts).pop("part", WHOLE)
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = transformers.AutoConfig.from_pretrained(path, **local)
@@ -102,6 +102,9 @@ def _transformers(member: str) -> Any:
 
 def _class(name: str) -> Any:
     transformers = _transformers(name)
+    name, comma, field = name.partition(",")
+    if comma:
+        raise UsageError(f"{name}: '{field}' is no field=value of its configuration")
     found = getattr(transformers, name, None)
     if found is None or getattr(found, "config_class", None) is None:
         known = [one for one in dir(transformers) if one[0].isupper()]
@@ -110,10 +113,8 @@ def _class(name: str) -> Any:
     return found
 
 
-def _option(member: str, text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UsageError(f"{member}: '{text}' is no field=value of its configuration")
+def _option(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
