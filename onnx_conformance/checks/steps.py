@@ -21,7 +21,7 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Subject
 
 WITH_MEMORY = Case("decoder_with_cache", "torch_dynamo", 18, "cpu")  # examples/models/memory.py
-GROWS = 2.0  # times its error at the first wrong call, from which on an error is told as growing
+GROWS = 2.0  # times its error at the first wrong call, from which on an error is text as growing
 
 
 def _loops_plan(model: ModelSpec, seed: int) -> InputPlan:
@@ -74,12 +74,12 @@ def check_steps(subject: Subject) -> CheckResult:
     if wrong is not None:
         return wrong
     worst = max(results, key=lambda result: result.score or 0.0)
-    told = "; ".join(
+    text = "; ".join(
         f"{one.label}: {result.reason}" for one, result in zip(ran, results, strict=True)
     )
-    told += f"; native itself refuses them {refused[0]}" if refused else ""
+    text += f"; native itself refuses them {refused[0]}" if refused else ""
     compared = sum(result.compared for result in results)
-    return passed("steps", told, compared=compared, score=worst.score, budget=worst.budget)
+    return passed("steps", text, compared=compared, score=worst.score, budget=worst.budget)
 
 
 @register_check(
@@ -175,16 +175,16 @@ def _judged_calls(subject: Subject, ran: Ran) -> Iterator[Judgement]:
 
 def _red(subject: Subject, ran: Ran, found: Sequence[Judgement], first: int) -> CheckResult:
     """The first wrong call, whether the error grows after it, and whether its state is to blame."""
-    told = worded(subject, "steps", ran.label, ran.loop, found[first])
+    text = worded(subject, "steps", ran.label, ran.loop, found[first])
     alone = judge(subject, "steps", _with_native_state(subject.model, ran, first), ran.label)
     if alone.outcome == "failed":
         blame = "this call alone, given native's state, is wrong too"
     else:
         blame = "this call alone, given native's state, is right: wrong is the state it was given"
     return replace(
-        told,
-        reason=f"call {first + 1} of {ran.label}: {told.reason}",
-        details=(_grown(found, first), blame, *told.details),
+        text,
+        reason=f"call {first + 1} of {ran.label}: {text.reason}",
+        details=(_grown(found, first), blame, *text.details),
         compared=sum(one.elements for one in found),
         reproduction=alone.reproduction,
     )

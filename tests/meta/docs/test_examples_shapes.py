@@ -48,7 +48,7 @@ def test_an_axis_that_runs_backwards_is_red_by_its_values(run):
         assert red & OF_VALUES, (name, red)
 
 
-def test_a_fixed_batch_is_proved_as_a_given_file_too(run, tmp_path):
+def test_a_fixed_batch_is_proved_as_an_external_file_too(run, tmp_path):
     models, _, folder = run
     if "static_2" not in models:
         return
