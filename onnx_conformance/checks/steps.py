@@ -21,7 +21,7 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Subject
 
 WITH_MEMORY = Case("decoder_with_cache", "torch_dynamo", 18, "cpu")  # examples/models/memory.py
-GROWS = 2.0  # times its error at the first wrong call, from which on an error is text as growing
+GROWS = 2.0  # times its error at the first wrong call, above which an error is called growing
 
 
 def _loops_plan(model: ModelSpec, seed: int) -> InputPlan:
@@ -175,16 +175,16 @@ def _judged_calls(subject: Subject, ran: Ran) -> Iterator[Judgement]:
 
 def _red(subject: Subject, ran: Ran, found: Sequence[Judgement], first: int) -> CheckResult:
     """The first wrong call, whether the error grows after it, and whether its state is to blame."""
-    text = worded(subject, "steps", ran.label, ran.loop, found[first])
+    result = worded(subject, "steps", ran.label, ran.loop, found[first])
     alone = judge(subject, "steps", _with_native_state(subject.model, ran, first), ran.label)
     if alone.outcome == "failed":
         blame = "this call alone, given native's state, is wrong too"
     else:
         blame = "this call alone, given native's state, is right: wrong is the state it was given"
     return replace(
-        text,
-        reason=f"call {first + 1} of {ran.label}: {text.reason}",
-        details=(_grown(found, first), blame, *text.details),
+        result,
+        reason=f"call {first + 1} of {ran.label}: {result.reason}",
+        details=(_grown(found, first), blame, *result.details),
         compared=sum(one.elements for one in found),
         reproduction=alone.reproduction,
     )
