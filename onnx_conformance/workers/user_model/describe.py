@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.models import Declaration
-from onnx_conformance.core.carries import carry_problem, inferred_carries
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.custom_operators import library_problem, operators_of
 from onnx_conformance.core.errors import UsageError
@@ -21,6 +20,7 @@ from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.workers.native import call_builder
 from onnx_conformance.workers.user_model.build import Looked, look, unnamed
+from onnx_conformance.workers.user_model.carried import carrying
 from onnx_conformance.workers.user_model.examples import Understood
 from onnx_conformance.workers.user_model.fixed_batch import grouped, with_batch
 from onnx_conformance.workers.user_model.import_code import user_sources
@@ -136,20 +136,8 @@ def _specified(
         unnamed=() if one.outputs else unnamed([spec.name for spec in outputs]),
         by_values=sized_by_values([spec.name for spec in outputs], calls),
     )
-    spec = _carrying(spec, one)
+    spec = carrying(spec, one, looked)
     return spec, _fingerprint(looked, [run.rows for run in runs])
-
-
-def _carrying(spec: ModelSpec, one: Declaration) -> ModelSpec:
-    """The spec with what it carries from call to call, as declared or as its names tell."""
-    if one.carries is None:
-        found = inferred_carries(spec.inputs, spec.outputs)
-        told = (f"by their names it carries {dict(found)} from call to call (carries=)",)
-        return replace(spec, carries=found, notes=(*spec.notes, *(told if found else ())))
-    problem = carry_problem(spec.inputs, spec.outputs, one.carries)
-    if problem:
-        raise UsageError(f"model '{one.name}': {problem}")
-    return replace(spec, carries=one.carries)
 
 
 def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int) -> Any:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from onnx_conformance.catalog.models import Declaration
+from onnx_conformance.core.domains import Bounded
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axis, TensorSpec
 from onnx_conformance.workers.native import NativeBackend
@@ -26,7 +27,7 @@ def total(x, state):
 def test_names_tell_and_the_run_says_so():
     spec = spec_of(total, X, STATE)
     assert spec.carries == (("new_state", "state"),)
-    assert "carries {'new_state': 'state'} from call to call" in spec.notes[-1]
+    assert "its names say that it carries {'new_state': 'state'}" in spec.notes[-1]
 
 
 def test_a_registration_may_say_that_there_is_none():
@@ -51,6 +52,20 @@ def test_what_cannot_be_carried_is_refused_in_one_sentence(function, shape, word
         spec_of(function, *inputs, carries=(("mean", "state"),))
     assert re.search(words, str(refused.value))
     assert "\n" not in str(refused.value)
+
+
+def picky(x, state):
+    if np.abs(state).max() > 1.0:
+        raise ValueError("out of range")
+    return {"y": x, "new_state": state + 2.0}
+
+
+def test_a_model_that_refuses_its_own_state_has_no_memory_or_is_told_so():
+    state = TensorSpec("state", ("batch", 3), domain=Bounded(-1, 1))
+    assert spec_of(picky, X, state).carries == ()
+    words = "refuses call 2 of 8 in a row from an empty state.*ValueError: out of range"
+    with pytest.raises(UsageError, match=words):
+        spec_of(picky, X, state, carries=(("new_state", "state"),))
 
 
 def test_a_past_that_grows_by_one_needs_no_mask_to_say_so():
