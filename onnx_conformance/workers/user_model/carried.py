@@ -7,6 +7,7 @@ from dataclasses import replace
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.carries import carry_problem, inferred_carries
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.native_request import Arrays
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.loops import loops
 from onnx_conformance.inputs.recipes import Inputs
@@ -31,11 +32,11 @@ def carrying(spec: ModelSpec, one: Declaration, looked: Looked) -> ModelSpec:
         raise UsageError(f"model '{one.name}': {problem}")
     if problem:
         return spec
-    notes = () if declared else (f"its names say that it carries {dict(carries)} (carries=)",)
+    notes = [] if declared else [f"its names say that it carries {dict(carries)} (carries=)"]
     if not loops(found, 0):
-        notes += (
+        notes.append(
             "its memory is not tried over several calls: the values decide the size of an output, "
-            "or axes= leaves its past no room to grow",
+            "or axes= leaves its past no room to grow"
         )
     return replace(found, notes=(*spec.notes, *notes))
 
@@ -44,7 +45,7 @@ def _refusal(spec: ModelSpec, looked: Looked) -> str:
     """What the model says to calls in a row; empty where it answers them all."""
     for words, loop in loops(spec, 0).items():
         for calls in loop.groups(native_layout(spec)):
-            state: dict[str, object] = {}
+            state: Arrays = {}
             for place, call in enumerate(calls):
                 given = {**call, **state}
                 try:

@@ -1,6 +1,7 @@
 """Models with memory: what their names say, what is refused, and how a worker loops."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,9 +96,10 @@ class Adding(NativeBackend):
 
 @pytest.mark.parametrize(("precision", "exact"), [("float32", False), ("float64", True)])
 def test_each_compute_mode_goes_on_with_its_own_state(precision, exact):
-    request = {"inputs": [("x", (1,), "float32"), ("state", (1,), "float32")]}
+    tensors = [("x", (1,), "float32"), ("state", (1,), "float32")]
+    request: Any = {"inputs": tensors, "carries": [("sum", "state")]}
     calls = [{"x": np.ones(1)} for _ in range(3)]
     calls[0]["state"] = np.full(1, 2.0**30 + 1.0)
-    found = Adding().loop({**request, "carries": [("sum", "state")]}, "", precision, calls)
+    found = Adding().loop(request, "", precision, calls)
     assert len(found) == 3
     assert (float(found[-1]["sum"][0]) == 2.0**30 + 4.0) is exact
