@@ -28,7 +28,13 @@ def _loops_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(sweep=tuple(loops(model, seed).values()))
 
 
+def _one_pass_plan(model: ModelSpec, seed: int) -> InputPlan:
+    first = next(iter(loops(model, seed).values()))
+    return InputPlan(native_sweep=(whole_of(model, first),))
+
+
 FAMILIES.register("loops", _loops_plan)
+FAMILIES.register("one_pass", _one_pass_plan)
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def check_steps(subject: Subject) -> CheckResult:
 
 @register_check(
     control="positions_off_by_one",
-    input_sets=("loops",),
+    input_sets=("loops", "one_pass"),
     case=WITH_MEMORY,
     where=lambda model: bool(flow_axis(model) and loops(model, 0)),
     precisions=FAITHFUL,
