@@ -55,7 +55,6 @@ CONTROLS: Registry[NegativeControl] = Registry(
         "onnx_conformance.checks.controls_of_answers",
         "onnx_conformance.checks.controls_of_files",
         "onnx_conformance.checks.controls_of_memory",
-        "onnx_conformance.checks.controls_of_precision",
     ),
 )
 Edit = Callable[[onnx.ModelProto], None]

@@ -11,10 +11,11 @@ from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, judge, limits_for, worded
 from onnx_conformance.core.budget import Reference, largest_noise_floor
 from onnx_conformance.core.carries import flow_axis
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.judgement import Judgement, judge_outputs
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
-from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.families import FAMILIES, InputPlan
 from onnx_conformance.inputs.loops import Loop, joined_along, judged_at, loops, of_call, whole_of
 from onnx_conformance.inputs.recipes import Inputs

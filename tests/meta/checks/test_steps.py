@@ -7,7 +7,7 @@ import pytest
 
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.steps import _grown
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.case import Case
 from onnx_conformance.inputs.loops import joined_along, loops, of_call, whole_of
 from tests.meta.core.test_carries import decoder
 
