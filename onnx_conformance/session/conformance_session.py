@@ -260,6 +260,8 @@ class ConformanceSession:
             native.submit_references(model, input_sets, noise_floor)
             sweep = [inputs for plan in plans for inputs in plan.sweep]
             native.submit_sweep(model, sweep, noise_floor)
+            for inputs in (inputs for plan in plans for inputs in plan.native_sweep):
+                native.submit_sweep(model, [inputs], noise_floor)
         native.submit_answers(model, [inputs for plan in plans for inputs in plan.native])
         for inputs in (inputs for plan in plans for inputs in plan.attempts):
             native.refusal(model, inputs)

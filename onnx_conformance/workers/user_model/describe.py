@@ -20,6 +20,7 @@ from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.workers.native import call_builder
 from onnx_conformance.workers.user_model.build import Looked, look, unnamed
+from onnx_conformance.workers.user_model.carried import carrying
 from onnx_conformance.workers.user_model.examples import Understood
 from onnx_conformance.workers.user_model.fixed_batch import grouped, with_batch
 from onnx_conformance.workers.user_model.import_code import user_sources
@@ -135,6 +136,7 @@ def _specified(
         unnamed=() if one.outputs else unnamed([spec.name for spec in outputs]),
         by_values=sized_by_values([spec.name for spec in outputs], calls),
     )
+    spec = carrying(spec, one, looked)
     return spec, _fingerprint(looked, [run.rows for run in runs])
 
 
