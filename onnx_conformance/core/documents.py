@@ -71,6 +71,7 @@ class CaseFacts(TypedDict, total=False):
 class CheckRow(TypedDict):
     """What one test of a check found (:class:`onnx_conformance.core.results.CheckResult`).
 
+    ``resumed``: of a verdict that ``--resume`` took, when the run began that judged it.
     ``case``, ``facts`` and ``probes`` travel with the row from a test to the collector alone.
     Where a document was read back, an infinite ``score`` is a text.
     """
@@ -90,6 +91,7 @@ class CheckRow(TypedDict):
     message: NotRequired[str]
     bundle: NotRequired[str]
     upstream: NotRequired[list[str]]
+    resumed: NotRequired[str]
     case: NotRequired[dict[str, Any]]
     facts: NotRequired[CaseFacts]
     probes: NotRequired[dict[str, dict[str, Any]]]
@@ -113,6 +115,7 @@ class CaseEntry(TypedDict):
     missing: dict[str, str]
     edge: list[str]
     option: bool
+    resumed: str | None
     worst_score: float | None
     budget: float | None
     decibels: float | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.state import (
     PENDING,
     RUN,
+    VERDICTS,
     KnownRed,
     collector_of,
     conformance_session,
@@ -169,22 +169,23 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     needs: dict[Case, set[str]] = {}
-    counts: Counter[Case] = Counter()
+    tests: dict[Case, list[pytest.Item]] = {}
     for item in session.items:
         case, marker = case_of(item), item.get_closest_marker("check")
         if case is not None and marker is not None:
             families = marker.kwargs.get("input_sets", CHECKS[marker.args[0]].input_sets)
             needs.setdefault(case, set()).update(families)
-            counts[case] += 1
+            tests.setdefault(case, []).append(item)
     try:
-        collector_of(session.config).begin(counts)
+        collector_of(session.config).begin({case: len(items) for case, items in tests.items()})
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     run = session.config.stash[RUN]
+    taken = _taken(session.config, tests)
     wanted = {
         case: families
         for case, families in needs.items()
-        if not left_out(run, resolve_model(case.model).framework)
+        if case not in taken and not left_out(run, resolve_model(case.model).framework)
     }
     if not (wanted and run.settings.ahead):
         return
@@ -193,6 +194,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     else:
         # what cannot be computed ahead fails once more, and is told, in the test that needs it
         attempted(lambda: conformance_session(session.config).plan(wanted), "compute ahead")
+
+
+def _taken(config: pytest.Config, tests: dict[Case, list[pytest.Item]]) -> set[Case]:
+    """The cases whose verdicts ``--resume`` takes from earlier runs."""
+    if not tests or config.stash[RUN].temporary_cache:
+        return set()
+    return config.stash[VERDICTS].expect(conformance_session(config), tests)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -22,12 +22,14 @@ from onnx_conformance.plugin import options as conformance_options
 from onnx_conformance.plugin import profiles
 from onnx_conformance.plugin.collection import case_of, left_out
 from onnx_conformance.plugin.collector import Collector
+from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
 from onnx_conformance.plugin.run import adopt_records, make_run
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
     RED_CASES,
     RUN,
+    VERDICTS,
     collector_of,
     conformance_session,
 )
@@ -72,6 +74,8 @@ def pytest_configure(config: pytest.Config) -> None:
     clock = Clock()
     collector = Collector(config, config.stash[RUN], clock)
     config.pluginmanager.register(collector, "conformance-report")
+    config.stash[VERDICTS] = KeptVerdicts(config, config.stash[RUN], collector.started)
+    config.pluginmanager.register(config.stash[VERDICTS], "conformance-verdicts")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

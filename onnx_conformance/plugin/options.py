@@ -162,6 +162,12 @@ def add_options(group: Any) -> None:
     )
     group.addoption("--no-cache", action="store_true", help="compute everything anew")
     group.addoption(
+        "--resume",
+        action="store_true",
+        help="take what earlier runs kept of cases that passed, where code, options, versions, "
+        "provider and files are as they were, and run the rest",
+    )
+    group.addoption(
         "--localize",
         dest="localize",
         action="store_const",

@@ -100,6 +100,8 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         _refuse_unused(tolerances, known, cases)
     gate = read_gate(option, [str(name) for name in config.args])
     cache_dir = Path(option("cache_dir")).absolute()
+    if option("resume") and option("no_cache"):
+        raise UsageError("--resume takes verdicts from the cache: leave out --no-cache")
     if not (option("no_cache") or config.option.collectonly or config.option.help):
         Store(cache_dir)  # says at once if it cannot be written
     settings = Settings(
@@ -141,6 +143,7 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         frameworks=tuple(option("framework")),
         images=images,
         temporary_cache=option("no_cache"),
+        resume=option("resume"),
         report_json=Path(option("report_json")),
         report_html=Path(option("report_html")),
         report_md=Path(option("report_md")) if option("report_md") else None,

@@ -108,6 +108,7 @@ def make_case(case: Case, rows: list[CheckRow], facts: CaseFacts, *, ordinary: b
         "missing": missing(case, rows, ordinary=ordinary),
         "edge": edge_checks(rows),
         "option": not ordinary,
+        "resumed": next((row["resumed"] for row in rows if row.get("resumed")), None),
         "worst_score": worst["score"] if worst else None,
         "budget": worst["budget"] if worst else None,
         "decibels": _decibels(rows),
@@ -251,6 +252,15 @@ def sentence(verdict: str, numbers: Totals, exit_status: int) -> str:
     return text if exit_status != 1 else f"The run is red, though no case is: {text}"
 
 
+def resumed(cases: list[CaseEntry]) -> list[str]:
+    """How many verdicts are of earlier runs, and of when."""
+    found = sorted(case["resumed"] for case in cases if case["resumed"])
+    if not found:
+        return []
+    since = found[0] if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
+    return [f"{len(found)} of {len(cases)} verdicts are of earlier runs ({since}), by --resume."]
+
+
 def loosened(run: Run) -> list[str]:
     """A warning where other tolerances than the suite's own judged."""
     same = run.tolerances.path.resolve() == project().tolerances.resolve()
@@ -289,6 +299,7 @@ def make_document(
                     sentence(verdict, numbers, about["exit_status"]),
                     *([missing_words(cases)] if numbers["incomplete"] else []),
                     *about["problems"],
+                    *resumed(cases),
                     *loosened(run),
                 ]
             ),

@@ -29,6 +29,7 @@ class Run:
     frameworks: tuple[str, ...]
     images: tuple[Path, ...]
     temporary_cache: bool
+    resume: bool
     report_json: Path
     report_html: Path
     report_md: Path | None
