@@ -173,6 +173,22 @@ class Environment(TypedDict):
     providers: NotRequired[dict[str, dict[str, Any]]]
 
 
+class ShardRecord(TypedDict):
+    """Of a run of ``--shard K/N``: what joining the N results needs.
+
+    ``cases``: ids of all cases of the run, in their order. ``basis``: digests of what must be the
+    same in all shards, by what messages call it. ``explains``: known failure -> why it seems fixed,
+    or nothing where it explained a failure.
+    """
+
+    place: int
+    count: int
+    cases: list[str]
+    required: list[str]
+    basis: dict[str, str]
+    explains: dict[str, str]
+
+
 class AboutRun(TypedDict):
     """What pytest knows of a run."""
 
@@ -182,6 +198,7 @@ class AboutRun(TypedDict):
     exit_status: int
     problems: list[str]
     models_from: list[str]
+    shard: NotRequired[ShardRecord]
 
 
 class RunEntry(AboutRun):

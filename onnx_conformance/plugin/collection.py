@@ -80,6 +80,8 @@ def _cases(run: PerfRun, marker: pytest.Mark) -> list[Case]:
     """
     own = map(run.selection.placed, marker.kwargs.get("cases", run.cases))
     cases = [case for case in own if run.selection.admits(case)]
+    if run.shard is not None:
+        cases = [case for case in cases if run.shard.admits(case)]
     if marker.args[0] in CHECKS:
         check = CHECKS[marker.args[0]]
         cases = [case for case in cases if check.suits(resolve_model(case.model), case)]

@@ -13,8 +13,13 @@ from typing import Any, cast
 
 import pytest
 
-from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.core.documents import CaseFacts, CheckRow, ResultsDocument
+from onnx_conformance.core.documents import (
+    AboutRun,
+    CaseFacts,
+    CheckRow,
+    ResultsDocument,
+    ShardRecord,
+)
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import refuse_unwritable
@@ -24,12 +29,16 @@ from onnx_conformance.core.text import count_of
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.progress import Progress
 from onnx_conformance.report import code_hosts, history, terminal
-from onnx_conformance.report.document import PROVED_NOTHING, RED, make_document, proved, write_json
+from onnx_conformance.report.document import (
+    absent_requirements,
+    make_document,
+    status_of,
+    write_json,
+)
 from onnx_conformance.report.next_step import next_step
 from onnx_conformance.report.saved_artifacts import save_artifacts
 from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.known_failures import stale
-from onnx_conformance.session.probe import ProbeResult
+from onnx_conformance.session.known_failures import explanations
 from onnx_conformance.session.worker_queue import Clock
 
 MEASURED = "conformance_time"  # in what a worker of xdist hands over at its end
@@ -38,10 +47,17 @@ MEASURED = "conformance_time"  # in what a worker of xdist hands over at its end
 class Collector:
     """A pytest plugin; ``rows`` holds, by case, one entry a conformance test."""
 
-    def __init__(self, config: pytest.Config, run: PerfRun, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        run: PerfRun,
+        clock: Clock,
+        shard: ShardRecord | None = None,
+    ) -> None:
         self.config = config
         self.run = run
         self.clock = clock
+        self.shard = shard
         self.rows: dict[Case, list[CheckRow]] = {}
         self.facts: dict[str, CaseFacts] = {}
         self.probes: dict[str, dict[str, Any]] = {}
@@ -150,15 +166,15 @@ class Collector:
             return
         if not (self.rows or self.selected):
             return
-        outcomes = [row["outcome"] for rows in self.rows.values() for row in rows]
-        reached = any(outcome in ("passed", "edge", *RED) for outcome in outcomes)
-        self.document = self._make_document(int(session.exitstatus))
-        self.problems += [*self.run.refused, *self._absent_requirements()]
-        self.problems += stale(self.run.known_failures, self.rows, self._operators())
-        if session.exitstatus == pytest.ExitCode.OK and self.problems:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        elif session.exitstatus == pytest.ExitCode.OK and not (reached and self._complete()):
-            session.exitstatus = PROVED_NOTHING
+        cases = self._make_document(int(session.exitstatus))["cases"]
+        explained = explanations(self.run.known_failures, self.rows, self._operators())
+        self.problems += self.run.refused
+        if self.shard is None:
+            self.problems += absent_requirements(self.run.required, cases, self.probes)
+            self.problems += filter(None, explained.values())
+        else:  # whoever joins the shards decides
+            self.shard["explains"] = explained
+        session.exitstatus = status_of(int(session.exitstatus), cases, self.problems)
         self.document = self._make_document(int(session.exitstatus))
         try:
             self._write_reports(self.document)
@@ -190,48 +206,30 @@ class Collector:
         if run.save_onnx is not None:
             save_artifacts(document, run.save_onnx)
 
-    def _complete(self) -> bool:
-        """Whether no case lacks a check without a known failure that says why."""
-        assert self.document is not None
-        return not self.document["totals"]["incomplete"]
-
     def _operators(self) -> dict[Case, dict[str, int]]:
         """Those of each case's file, as far as it was made."""
         made = {case: self.facts.get(case.id, {}).get("artifact", {}) for case in self.rows}
         return {case: facts.get("nodes", {}) for case, facts in made.items()}
 
     def _make_document(self, exit_status: int) -> ResultsDocument:
+        about: AboutRun = {
+            "profile": self.config.getoption("hypothesis_profile", None) or "default",
+            "command": f"pytest {shlex.join(self.config.invocation_params.args)}",
+            "started": self.started,
+            "exit_status": exit_status,
+            "problems": self.problems,
+            "models_from": list(self.run.models_from),
+        }
+        if self.shard is not None:
+            about["shard"] = self.shard
         return make_document(
             self.run,
             self.rows,
             self.facts,
             environment={**environment(), "providers": self.probes},
-            about={
-                "profile": self.config.getoption("hypothesis_profile", None) or "default",
-                "command": f"pytest {shlex.join(self.config.invocation_params.args)}",
-                "started": self.started,
-                "exit_status": exit_status,
-                "problems": self.problems,
-                "models_from": list(self.run.models_from),
-            },
+            about=about,
             time=self.clock.table(),
         )
-
-    def _absent_requirements(self) -> list[str]:
-        """``--require``: providers on which a case must pass every check, and none is."""
-        assert self.document is not None
-        passed = {case["provider"] for case in self.document["cases"] if proved(case)}
-        passed |= {"gpu" for name in passed if PROVIDERS[name].gpu}
-        return [
-            f"--require {name}: no case passed every check on it ({self._why_absent(name)})"
-            for name in self.run.required
-            if name not in passed
-        ]
-
-    def _why_absent(self, name: str) -> str:
-        names = [n for n in PROVIDERS if PROVIDERS[n].gpu] if name == "gpu" else [name]
-        words = [f"{n}: {ProbeResult(**self.probes[n]).words}" for n in names if n in self.probes]
-        return "; ".join(words) or "none of its cases was selected"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the matrix and the closing sentence."""

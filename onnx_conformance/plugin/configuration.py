@@ -10,6 +10,7 @@ from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import Evidence
 from onnx_conformance.checks.upstream_faults import shipped_faults
+from onnx_conformance.core.documents import ShardRecord
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.project import project
@@ -18,12 +19,14 @@ from onnx_conformance.diagnose.messages import NOT_HERE, header
 from onnx_conformance.diagnose.on_failure import Explainer
 from onnx_conformance.inputs.found_recipes import found_recipes
 from onnx_conformance.inputs.tasks import TASKS
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin import options as conformance_options
 from onnx_conformance.plugin import profiles
 from onnx_conformance.plugin.collection import case_of, left_out
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
 from onnx_conformance.plugin.run import adopt_records, make_run
+from onnx_conformance.plugin.run_basis import chosen_tests, run_basis
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
@@ -68,14 +71,25 @@ def pytest_configure(config: pytest.Config) -> None:
         _refuse_no_model(config)
     except (CapabilityMissing, UsageError) as error:
         raise pytest.UsageError(str(error)) from error
+    run = config.stash[RUN]
     config.stash[EVIDENCE] = Evidence()
     config.stash[RED_CASES] = {}
-    config.stash[EXPLAINER] = Explainer(config.stash[RUN].localize)
+    config.stash[EXPLAINER] = Explainer(run.localize)
     clock = Clock()
-    collector = Collector(config, config.stash[RUN], clock)
+    collector = Collector(config, run, clock, _shard_record(config, run))
     config.pluginmanager.register(collector, "conformance-report")
-    config.stash[VERDICTS] = KeptVerdicts(config, config.stash[RUN], collector.started)
+    config.stash[VERDICTS] = KeptVerdicts(config, run, collector.started)
     config.pluginmanager.register(config.stash[VERDICTS], "conformance-verdicts")
+
+
+def _shard_record(config: pytest.Config, run: PerfRun) -> ShardRecord | None:
+    """What joins the results of this shard with the others', by the code that is there now."""
+    if run.shard is None:
+        return None
+    tests, folders = chosen_tests(config)
+    return run.shard.record(
+        {**run_basis(config, run, folders), "chosen tests": tests}, run.required
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

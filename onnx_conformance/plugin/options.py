@@ -168,6 +168,18 @@ def add_options(group: Any) -> None:
         "provider and files are as they were, and run the rest",
     )
     group.addoption(
+        "--shard",
+        metavar="K/N",
+        default="",
+        help="judge the K-th of N parts of the cases; 'onnx-conformance merge' joins the results",
+    )
+    group.addoption(
+        "--shard-durations",
+        metavar="FILE",
+        default="",
+        help="divide by what the cases took in this results.json, the same for all shards",
+    )
+    group.addoption(
         "--localize",
         dest="localize",
         action="store_const",

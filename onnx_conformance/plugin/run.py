@@ -25,6 +25,7 @@ from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_id
 from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
 from onnx_conformance.session.provider_sources import adopt_engines, adopt_libraries
 from onnx_conformance.session.selection import Selection, possible_cases, select_cases
+from onnx_conformance.session.shards import read_shard, refuse_timings
 from onnx_conformance.session.user_models import adopt
 
 MOST_SEEDS = 2**31  # recipes add small numbers to a seed, and TensorFlow accepts 32 bits
@@ -127,6 +128,8 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
     notes: tuple[str, ...] = ()
     if option("against"):
         cases, notes = without_itself(Path(option("against")), cases, settings)
+    timing = read_timing(option, [str(name) for name in config.args])
+    refuse_timings(option("shard"), timed=timing.wanted or gate is not None)
     return PerfRun(
         settings=settings,
         selection=selection,
@@ -152,12 +155,13 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         history=Path(option("history")) if option("history") else None,
         save_onnx=Path(option("save_onnx")) if option("save_onnx") else None,
         repro_dir=project().outputs / "repro",
+        shard=read_shard(option("shard"), option("shard_durations"), cases),
         bundles=option("bundles"),
         localize=option("localize"),
         gate=gate,
         gate_json=Path(option("gate_json")),
         gate_html=Path(option("gate_html")),
-        timing=read_timing(option, [str(name) for name in config.args]),
+        timing=timing,
     )
 
 

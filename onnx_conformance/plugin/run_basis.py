@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.project import project
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.package_digest import source_digest
@@ -44,6 +46,7 @@ def run_basis(config: pytest.Config, run: PerfRun, folders: Iterable[Path]) -> d
     return {
         "options": [kept, profile, told, list(run.frameworks), list(map(file_digest, run.images))],
         "data": [*data, *libraries],
+        "models": [(m.name, m.fingerprint, sorted(d for _, d in m.reads)) for m in _models(run)],
         "tolerances": run.tolerances.path.read_text(),
         "known failures": [asdict(entry) for entry in run.known_failures],
         "recipes that found a fault": own.found_recipes and own.found_recipes.read_text(),
@@ -61,6 +64,22 @@ def machine_basis() -> dict[str, Any]:
         "runtime": list(_libraries()),
         "variables": {name: v for name, v in sorted(os.environ.items()) if name.startswith(READ)},
     }
+
+
+def _models(run: PerfRun) -> list[ModelSpec]:
+    return [resolve_model(name) for name in dict.fromkeys(case.model for case in run.cases)]
+
+
+def chosen_tests(config: pytest.Config) -> tuple[list[str], set[Path]]:
+    """What the command line says of which tests are run, and their folders.
+
+    Paths are relative to pytest's root, which may lie elsewhere on another machine.
+    """
+    words = [getattr(config.option, name, None) for name in ("keyword", "markexpr", "deselect")]
+    places = [os.path.relpath(name, config.rootpath) for name in map(str, config.args)]
+    paths = [config.rootpath / place.partition("::")[0] for place in places]
+    folders = {path if path.is_dir() else path.parent for path in paths}
+    return [*places, *(str(word or "") for word in words)], folders
 
 
 def _plugins(config: pytest.Config) -> Iterator[tuple[str, str]]:

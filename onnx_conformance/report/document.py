@@ -7,9 +7,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.export_options import OWED
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.documents import (
@@ -19,6 +20,7 @@ from onnx_conformance.core.documents import (
     CheckRow,
     Environment,
     ResultsDocument,
+    RunEntry,
     TimeTable,
     Totals,
 )
@@ -27,6 +29,7 @@ from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED
 from onnx_conformance.core.spec import Case, ExternalCase
 from onnx_conformance.core.tolerances import INT8
+from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.run import Run
 
 SCHEMA = 2  # 1 said proved and in part in run.verdict, and feed in a check's row
@@ -283,31 +286,79 @@ def make_document(
         make_case(case, rows[case], facts.get(case.id, {}), ordinary=case in set(ordinary))
         for case in (*ordinary, *others)
     ]
+    entry = {
+        "seed": run.settings.seed,
+        "weights": run.settings.weights,
+        "tolerances": str(run.tolerances.path),
+        **about,
+    }
+    return concluded(cases, cast("RunEntry", entry), environment, time, loosened(run))
+
+
+def concluded(
+    cases: list[CaseEntry],
+    run: RunEntry,
+    environment: Environment,
+    time: TimeTable,
+    more: list[str],
+) -> ResultsDocument:
+    """The document of judged cases.
+
+    Args:
+        run: without its verdict and sentence.
+        more: sentences for the end of that.
+    """
     numbers = totals(cases)
-    verdict = verdict_of(numbers, about["exit_status"])
+    verdict = verdict_of(numbers, run["exit_status"])
+    told = [
+        sentence(verdict, numbers, run["exit_status"]),
+        *([missing_words(cases)] if numbers["incomplete"] else []),
+        *run["problems"],
+        *resumed(cases),
+        *more,
+    ]
     return {
         "schema": SCHEMA,
         "environment": environment,
-        "run": {
-            "seed": run.settings.seed,
-            "weights": run.settings.weights,
-            "tolerances": str(run.tolerances.path),
-            **about,
-            "verdict": verdict,
-            "sentence": " ".join(
-                [
-                    sentence(verdict, numbers, about["exit_status"]),
-                    *([missing_words(cases)] if numbers["incomplete"] else []),
-                    *about["problems"],
-                    *resumed(cases),
-                    *loosened(run),
-                ]
-            ),
-        },
+        "run": {**run, "verdict": verdict, "sentence": " ".join(told)},
         "time": time,
         "totals": numbers,
         "cases": cases,
     }
+
+
+def status_of(ended: int, cases: list[CaseEntry], problems: list[str]) -> int:
+    """The exit status of a run whose tests ended with ``ended``."""
+    outcomes = {row["outcome"] for case in cases for row in case["checks"]}
+    if ended == 0 and problems:
+        return 1
+    reached = outcomes & {"passed", "edge", *RED}
+    if ended == 0 and not (reached and not any(map(incomplete, cases))):
+        return PROVED_NOTHING
+    return ended
+
+
+def absent_requirements(
+    required: Iterable[str], cases: list[CaseEntry], probes: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """``--require``: providers on which a case must pass every check, and none does.
+
+    Args:
+        probes: what the probe of each provider found.
+    """
+    passed = {case["provider"] for case in cases if proved(case)}
+    passed |= {"gpu" for name in passed if name in PROVIDERS and PROVIDERS[name].gpu}
+    return [
+        f"--require {name}: no case passed every check on it ({_why_absent(name, probes)})"
+        for name in required
+        if name not in passed
+    ]
+
+
+def _why_absent(name: str, probes: Mapping[str, Mapping[str, Any]]) -> str:
+    names = [n for n in PROVIDERS if PROVIDERS[n].gpu] if name == "gpu" else [name]
+    words = [f"{n}: {ProbeResult(**probes[n]).words}" for n in names if n in probes]
+    return "; ".join(words) or "none of its cases was selected"
 
 
 def write_json(document: ResultsDocument, path: Path) -> None:

@@ -10,6 +10,7 @@ from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.session.known_failures import KnownFailure
 from onnx_conformance.session.selection import Selection
+from onnx_conformance.session.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -38,5 +39,6 @@ class Run:
     history: Path | None
     save_onnx: Path | None
     repro_dir: Path
+    shard: Shard | None
     bundles: int
     localize: Localizing

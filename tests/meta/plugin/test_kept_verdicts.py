@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -107,7 +108,7 @@ def test_another_package_variable_or_build_is_another_key(run, monkeypatch):
         assert key(run) != before
     with monkeypatch.context() as patch:
         one = SimpleNamespace(name="onnxruntime", version="0.1")
-        patch.setattr(basis.metadata, "distributions", lambda: [one])
+        patch.setattr(metadata, "distributions", lambda: [one])
         assert key(run) != before
     assert key(run) == before
 
