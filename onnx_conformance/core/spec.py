@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -385,7 +386,7 @@ class Case:
         """How the file was made, in a word: the exporter with changed options."""
         return f"{self.exporter}{self.options.suffix}"
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Readable name of the case: ``resnet50-torch_dynamo-opset18-cpu``."""
         return f"{self.artifact_id}-{self.place}"

@@ -34,6 +34,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("check")
     if marker is None:
         return
+    if not _named(metafunc):
+        return
     run = metafunc.config.stash[RUN]
     if "pinned_name" in metafunc.fixturenames:  # found recipes are for some models
         metafunc.parametrize(
@@ -63,6 +65,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
     if "photograph" in metafunc.fixturenames:
         metafunc.parametrize("photograph", _photographs(run))
+
+
+def _named(metafunc: pytest.Metafunc) -> bool:
+    """Whether the command line selects the test, or at least does not select others of its file.
+
+    pytest makes every test of a file, and drops those that were not named: of thousands of cases
+    that takes a minute.
+    """
+    named = [str(place).partition("[")[0].split("::") for place in metafunc.config.args]
+    own = {metafunc.definition.originalname, getattr(metafunc.cls, "__name__", None)}
+    return any(len(parts) == 1 or own & {*parts[1:]} for parts in named)
 
 
 def _photographs(run: PerfRun) -> list[ParameterSet]:

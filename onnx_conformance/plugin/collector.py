@@ -75,15 +75,8 @@ class Collector:
 
     def begin(self, counts: dict[Case, int]) -> None:
         """The selected tests of each case are known; an earlier run's reports are not true now."""
-        self.selected = bool(counts)
         if counts and not hasattr(self.config, "workerinput"):
-            for option, path in self._reports().items():
-                refuse_unwritable(path, option)
-                path.unlink(missing_ok=True)
-            if self.run.history is not None:
-                history.refuse_unusable(self.run.history)
-            if self.run.save_onnx is not None:
-                refuse_unwritable(self.run.save_onnx / "any", "--save-onnx")
+            self._clear()
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is None or not counts:
             return
@@ -96,6 +89,17 @@ class Collector:
         if find_spec("matplotlib") is not None:
             self._drawing = Thread(target=import_module, args=("matplotlib.figure",), daemon=True)
             self._drawing.start()
+
+    def _clear(self) -> None:
+        """Take an earlier run's reports away, or find out that none can be written."""
+        self.selected = True
+        for option, path in self._reports().items():
+            refuse_unwritable(path, option)
+            path.unlink(missing_ok=True)
+        if self.run.history is not None:
+            history.refuse_unusable(self.run.history)
+        if self.run.save_onnx is not None:
+            refuse_unwritable(self.run.save_onnx / "any", "--save-onnx")
 
     def _reports(self) -> dict[str, Path]:
         """By option, the files that the run writes."""
@@ -139,6 +143,11 @@ class Collector:
         found = _row_of(report)
         if found is None:
             return
+        if not self.selected and not hasattr(self.config, "workerinput"):
+            try:  # the workers of xdist selected the tests: here this is the first that is known
+                self._clear()
+            except UsageError as error:
+                raise pytest.UsageError(str(error)) from error
         row: CheckRow = {**found, "outcome": _outcome(report, found), "nodeid": report.nodeid}
         row["message"] = str(report.longrepr) if report.failed else ""
         told = None if row["outcome"] == "edge" else getattr(report, "wasxfail", None)

@@ -15,6 +15,7 @@ from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.project import project
 from onnx_conformance.core.registry import registering
+from onnx_conformance.core.store import Store
 from onnx_conformance.diagnose.messages import NOT_HERE, header
 from onnx_conformance.diagnose.on_failure import Explainer
 from onnx_conformance.inputs.found_recipes import found_recipes
@@ -75,11 +76,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[EVIDENCE] = Evidence()
     config.stash[RED_CASES] = {}
     config.stash[EXPLAINER] = Explainer(run.localize)
+    config.add_cleanup(lambda: _prune(config, run))  # after all others, which are added later
     clock = Clock()
     collector = Collector(config, run, clock, _shard_record(config, run))
     config.pluginmanager.register(collector, "conformance-report")
     config.stash[VERDICTS] = KeptVerdicts(config, run, collector.started)
     config.pluginmanager.register(config.stash[VERDICTS], "conformance-verdicts")
+
+
+def _prune(config: pytest.Config, run: PerfRun) -> None:
+    if not (run.cache_limit is None or config.option.collectonly or hasattr(config, "workerinput")):
+        Store(run.settings.cache_dir).prune(run.cache_limit)
 
 
 def _shard_record(config: pytest.Config, run: PerfRun) -> ShardRecord | None:

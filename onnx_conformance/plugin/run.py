@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,7 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         images=images,
         temporary_cache=option("no_cache"),
         resume=option("resume"),
+        cache_limit=_size(option("cache_limit")),
         report_json=Path(option("report_json")),
         report_html=Path(option("report_html")),
         report_md=Path(option("report_md")) if option("report_md") else None,
@@ -200,6 +202,16 @@ def _known_failures(file: str) -> list[KnownFailure]:
 def _providers(named: tuple[str, ...], plugins: tuple[str, ...]) -> tuple[str, ...]:
     """Those that were named; else the default ones and the plugins."""
     return named or ((*DEFAULT_PROVIDERS, *plugins) if plugins else ())
+
+
+def _size(asked: str) -> int | None:
+    """Bytes of ``20G``; None where nothing was asked for."""
+    if not asked:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", asked.strip().upper())
+    if not found:
+        raise UsageError(f"--cache-limit {asked}: a size is wanted, such as 500M or 20G")
+    return int(float(found[1]) * 1000 ** " KMGT".index(found[2] or " "))
 
 
 def _least_placement(asked: float | None, gate: GateOptions | None) -> float:

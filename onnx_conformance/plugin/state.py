@@ -61,9 +61,9 @@ def conformance_session(config: pytest.Config) -> ConformanceSession:
         if run.temporary_cache:
             root = Path(tempfile.mkdtemp(prefix="conformance-"))
             config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
-        config.stash[BENCH] = ConformanceSession(
-            run.settings, Store(root), collector_of(config).clock
-        )
+        store = Store(root)
+        config.add_cleanup(store.release)
+        config.stash[BENCH] = ConformanceSession(run.settings, store, collector_of(config).clock)
         config.add_cleanup(config.stash[BENCH].close)
     return config.stash[BENCH]
 

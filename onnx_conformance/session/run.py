@@ -31,6 +31,7 @@ class Run:
     images: tuple[Path, ...]
     temporary_cache: bool
     resume: bool
+    cache_limit: int | None
     report_json: Path
     report_html: Path
     report_md: Path | None

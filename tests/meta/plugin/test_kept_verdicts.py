@@ -13,6 +13,7 @@ import pytest
 
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import key_of
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.plugin import run_basis as basis
@@ -32,6 +33,7 @@ def run(tmp_path):
     return SimpleNamespace(
         settings=Settings(),
         tolerances=load_tolerances(tolerances),
+        cases=(Case("simple_net", "torch_dynamo", 18, "cpu"),),
         known_failures=(),
         frameworks=(),
         images=(),
