@@ -66,7 +66,7 @@ class Collector:
         self.progress: Progress | None = None
         self._absent: set[str] = set()  # providers
         self._drawing: Thread | None = None
-        self.told: set[str] = set()  # reasons to skip, above the tests
+        self.reported: set[str] = set()  # reasons to skip, above the tests
         self.selected = False
         self.page = "no page"
         self.document: ResultsDocument | None = None
@@ -74,13 +74,13 @@ class Collector:
     # -- while it runs -------------------------------------------------------------------
 
     def begin(self, counts: dict[Case, int]) -> None:
-        """The selected tests of each case are known; an earlier run's reports are not true now."""
+        """Count the selected tests of each case, and remove the reports of an earlier run."""
         if counts and not hasattr(self.config, "workerinput"):
             self._clear()
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is None or not counts:
             return
-        self.progress = Progress(reporter, self.told)
+        self.progress = Progress(reporter, self.reported)
         self.progress.expect(counts)
         self.progress.leave_out(self._absent)
         self.clock.on_tick = self.progress.tick
@@ -102,7 +102,7 @@ class Collector:
             refuse_unwritable(self.run.save_onnx / "any", "--save-onnx")
 
     def _reports(self) -> dict[str, Path]:
-        """By option, the files that the run writes."""
+        """The files that the run writes, by option."""
         asked = {
             "--report-json": self.run.report_json,
             "--report-html": self.run.report_html,
@@ -113,16 +113,16 @@ class Collector:
         return {option: path for option, path in asked.items() if path is not None}
 
     def leave_out(self, providers: Collection[str]) -> None:
-        """Progress does not count the cases of providers that are absent."""
+        """Leave the cases of absent providers out of the progress count."""
         self._absent.update(providers)
         if self.progress is not None:
             self.progress.leave_out(self._absent)
 
     def pytest_runtest_logstart(self) -> None:
-        """No test begins before that import ended.
+        """Wait for that import before the first test.
 
-        It makes loggers, and pytest walks all there are at each test's start and end: now and
-        then it would find their dictionary changing, and a right case would be red.
+        It makes loggers, and pytest walks over all loggers at each test's start and end: from time
+        to time their dictionary would change meanwhile, and fail a correct case.
         """
         if self._drawing is not None:
             self._drawing.join()
@@ -130,7 +130,7 @@ class Collector:
     def pytest_report_teststatus(
         self, report: pytest.TestReport, config: pytest.Config
     ) -> tuple[str, str, str] | None:
-        """No dot for a conformance test: a line a case says more. ``-v`` shows them all."""
+        """Print no dot for a conformance test: each case has a line. ``-v`` shows every test."""
         quiet = self.progress is not None and config.option.verbose <= 0
         if quiet and report.when == "call" and not report.skipped and _row_of(report):
             return ("passed" if report.passed else "failed"), "", ""
@@ -150,8 +150,8 @@ class Collector:
                 raise pytest.UsageError(str(error)) from error
         row: CheckRow = {**found, "outcome": _outcome(report, found), "nodeid": report.nodeid}
         row["message"] = str(report.longrepr) if report.failed else ""
-        told = None if row["outcome"] == "edge" else getattr(report, "wasxfail", None)
-        row["reason"] = told or row["reason"] or _skip_reason(report)
+        xfail_reason = None if row["outcome"] == "edge" else getattr(report, "wasxfail", None)
+        row["reason"] = xfail_reason or row["reason"] or _skip_reason(report)
         case = Case.from_row(row.pop("case"))
         self.facts.setdefault(case.id, {}).update(row.pop("facts", CaseFacts()))
         self.probes.update(row.pop("probes", {}))
@@ -161,7 +161,7 @@ class Collector:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Count what a worker of xdist measured; of one that died nothing is known."""
+        """Add what an xdist worker measured; a worker that died reports nothing."""
         measured = getattr(node, "workeroutput", {}).get(MEASURED)
         if measured is not None:
             self.clock.add(measured)
@@ -192,10 +192,10 @@ class Collector:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def _write_reports(self, document: ResultsDocument) -> None:
-        """Every file that was asked for.
+        """Write every report that was asked for.
 
         Raises:
-            UsageError: one cannot be written.
+            UsageError: a file cannot be written.
         """
         run = self.run
         write_json(document, run.report_json)
@@ -252,7 +252,7 @@ class Collector:
             terminalreporter.write(
                 terminal.render(terminal.matrix(self.document), width=width, color=color)
             )
-        told = (
+        sections = (
             terminal.legend,
             terminal.bases,
             terminal.surveyed,
@@ -262,7 +262,7 @@ class Collector:
             terminal.absences,
             lambda document: terminal.stages(document["time"]),
         )
-        for line in (line for lines in told for line in lines(self.document)):
+        for line in (line for lines in sections for line in lines(self.document)):
             write(line)
         self._closing_lines(terminalreporter)
         # pytest cuts its last lines to the terminal's width, which a test's id alone may fill

@@ -357,7 +357,7 @@ def absent_requirements(
 
 def _why_absent(name: str, probes: Mapping[str, Mapping[str, Any]]) -> str:
     names = [n for n in PROVIDERS if PROVIDERS[n].gpu] if name == "gpu" else [name]
-    words = [f"{n}: {ProbeResult(**probes[n]).words}" for n in names if n in probes]
+    words = [f"{n}: {ProbeResult(**probes[n]).sentence}" for n in names if n in probes]
     return "; ".join(words) or "none of its cases was selected"
 
 

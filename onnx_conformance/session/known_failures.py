@@ -165,7 +165,7 @@ def explanations(
         rows: of each case, what its checks ended with.
         nodes: the operators of each case's file.
     """
-    told = {}
+    problems = {}
     for entry in known:
         if not entry.operators:
             continue
@@ -176,20 +176,20 @@ def explanations(
             for row in rows[case]
             if row["name"] == entry.check
         ]
-        told_of = any(
+        edge_explained = any(
             row["name"] == entry.check and row["outcome"] == "edge" and str(entry) in row["reason"]
             for case in rows
             for row in rows[case]
         )
-        if "known_failure" in ended or told_of:
-            told[str(entry)] = ""
+        if "known_failure" in ended or edge_explained:
+            problems[str(entry)] = ""
         elif "passed" in ended:
-            told[str(entry)] = (
+            problems[str(entry)] = (
                 f"A known failure explains nothing: {entry}; {ended.count('passed')} tests of "
                 f"'{entry.check}' passed where a file has {' or '.join(entry.operators)}: is it "
                 "fixed? Take the entry out, or narrow it."
             )
-    return told
+    return problems
 
 
 def find(
