@@ -292,7 +292,16 @@ def make_document(
         "tolerances": str(run.tolerances.path),
         **about,
     }
-    return concluded(cases, cast("RunEntry", entry), environment, time, loosened(run))
+    more = [*loosened(run), *_part(about)]
+    return concluded(cases, cast("RunEntry", entry), environment, time, more)
+
+
+def _part(about: AboutRun) -> list[str]:
+    """That a shard's results are not those of a whole run."""
+    if "shard" not in about:
+        return []
+    place, count = about["shard"]["place"], about["shard"]["count"]
+    return [f"This is shard {place} of {count}: join the results with 'onnx-conformance merge'."]
 
 
 def concluded(

@@ -36,10 +36,11 @@ def merged(shards: Mapping[str, ResultsDocument], command: str) -> ResultsDocume
     cases, doubled = _cases(documents)
     probes = {k: v for d in documents for k, v in d["environment"].get("providers", {}).items()}
     required = list(dict.fromkeys(r for record in records.values() for r in record["required"]))
+    wrong = [*_unequal(records), *_lost_or_doubled(records)]
+    if doubled and not wrong:
+        wrong.append(f"Several shards judged {', '.join(doubled)}.")
     problems = [
-        *_unequal(records),
-        *_lost_or_doubled(records),
-        *([f"case {', '.join(doubled)} is in several shards"] if doubled else []),
+        *wrong,
         *_ended_early(shards),
         *dict.fromkeys(words for d in documents for words in d["run"]["problems"]),
         *absent_requirements(required, cases, probes),
@@ -67,8 +68,9 @@ def _cases(documents: Sequence[ResultsDocument]) -> tuple[list[CaseEntry], list[
     found: dict[str, CaseEntry] = {}
     doubled: dict[str, None] = {}
     for case in (case for document in documents for case in document["cases"]):
-        if found.setdefault(case["id"], case) is not case:
+        if case["id"] in found:
             doubled[case["id"]] = None
+        found.setdefault(case["id"], case)
     return sorted(found.values(), key=lambda case: order.get(case["id"], len(order))), [*doubled]
 
 

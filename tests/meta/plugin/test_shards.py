@@ -121,7 +121,12 @@ def test_a_lost_shard_is_red(shards):
 
 def test_a_doubled_shard_is_red(shards):
     shards["C.json"] = copy.deepcopy(shards["A.json"])
-    red(shards, "Shard 1/2 was given more than once.", "is in several shards")
+    red(shards, "Shard 1/2 was given more than once.")
+
+
+def test_a_case_of_two_shards_is_red(shards):
+    shards["A.json"]["cases"] += shards["B.json"]["cases"][:1]
+    red(shards, "Several shards judged model1-torch_dynamo-opset14-cpu.")
 
 
 @pytest.mark.parametrize("part", ["tolerances", "packages"])
