@@ -17,7 +17,7 @@ import pytest
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.certificate import basis_of
-from onnx_conformance.core.internal_errors import attempted
+from onnx_conformance.core.errors import attempted
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import file_digest, key_of
 from onnx_conformance.perf.run import PerfRun
