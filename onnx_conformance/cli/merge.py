@@ -43,9 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shards[f"{name} again" if name in shards else name] = read_shard_results(Path(name))
     document = merged(shards, f"onnx-conformance merge {shlex.join(words)}")
     write_json(document, Path(chosen.report_json))
-    with told_pages(Path(chosen.report_json)):
-        page = page_module("onnx_conformance.report.html")
-        page.write(dict(document), Path(chosen.report_html))
+    if chosen.report_html:
+        with told_pages(Path(chosen.report_json)):
+            page = page_module("onnx_conformance.report.html")
+            page.write(dict(document), Path(chosen.report_html))
     if chosen.report_md:
         from onnx_conformance.report import markdown
 

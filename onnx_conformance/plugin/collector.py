@@ -86,7 +86,7 @@ class Collector:
         self.clock.on_tick = self.progress.tick
         reporter.showfspath = self.config.option.verbose > 0
         # what draws the page takes half a second to import: meanwhile the workers start
-        if find_spec("matplotlib") is not None:
+        if self.run.report_html is not None and find_spec("matplotlib") is not None:
             self._drawing = Thread(target=import_module, args=("matplotlib.figure",), daemon=True)
             self._drawing.start()
 
@@ -199,11 +199,12 @@ class Collector:
         """
         run = self.run
         write_json(document, run.report_json)
-        try:
-            page_module("onnx_conformance.report.html").write(document, run.report_html)
-            self.page = f"page: {run.report_html}"
-        except CapabilityMissing as missing:
-            self.page = f"no page: {missing}"
+        if run.report_html is not None:
+            try:
+                page_module("onnx_conformance.report.html").write(document, run.report_html)
+                self.page = f"page: {run.report_html}"
+            except CapabilityMissing as missing:
+                self.page = f"no page: {missing}"
         if run.report_md is not None:
             import_module("onnx_conformance.report.markdown").write(document, run.report_md)
         if run.report_sarif is not None:

@@ -193,7 +193,7 @@ def add_options(group: Any) -> None:
         "--report-html",
         metavar="FILE",
         default=str(project().outputs / "report.html"),
-        help="results as a page (default: .conformance/report.html)",
+        help="results as a page; empty: none (default: .conformance/report.html)",
     )
     group.addoption(
         "--report-md", metavar="FILE", help="results as Markdown, for a CI job's summary"

@@ -149,7 +149,7 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         resume=option("resume"),
         cache_limit=_size(option("cache_limit")),
         report_json=Path(option("report_json")),
-        report_html=Path(option("report_html")),
+        report_html=Path(option("report_html")) if option("report_html") else None,
         report_md=Path(option("report_md")) if option("report_md") else None,
         report_sarif=Path(option("report_sarif")) if option("report_sarif") else None,
         report_codequality=Path(found) if (found := option("report_codequality")) else None,

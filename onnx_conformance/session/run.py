@@ -33,7 +33,7 @@ class Run:
     resume: bool
     cache_limit: int | None
     report_json: Path
-    report_html: Path
+    report_html: Path | None
     report_md: Path | None
     report_sarif: Path | None
     report_codequality: Path | None

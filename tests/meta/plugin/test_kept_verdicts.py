@@ -134,7 +134,7 @@ def killed(command, tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     cache = next(word.partition("=")[2] for word in command if word.startswith("--cache-dir"))
     kept = Path(cache) / KIND
-    reports = [f"--report-json={folder / 'r.json'}", f"--report-html={folder / 'r.html'}"]
+    reports = [f"--report-json={folder / 'r.json'}", "--report-html="]
     words = [sys.executable, "-m", "pytest", *command, *reports]
     process = subprocess.Popen(
         words, cwd=ROOT, env=environment_of_a_run(), stdout=subprocess.DEVNULL
