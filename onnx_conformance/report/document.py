@@ -270,22 +270,28 @@ def loosened(run: Run) -> list[str]:
     return [] if same else [f"Judged under the tolerances of {run.tolerances.path}."]
 
 
+def make_cases(
+    run: Run, rows: Mapping[Case, list[CheckRow]], facts: Mapping[str, CaseFacts]
+) -> list[CaseEntry]:
+    """The entries of the judged cases: those of the run, then those that tests brought."""
+    own = set(run.cases)
+    ordered = [case for case in run.cases if case in rows]
+    ordered += [case for case in rows if case not in own]
+    return [
+        make_case(case, rows[case], facts.get(case.id, {}), ordinary=case in own)
+        for case in ordered
+    ]
+
+
 def make_document(
     run: Run,
-    rows: Mapping[Case, list[CheckRow]],
-    facts: Mapping[str, CaseFacts],
+    cases: list[CaseEntry],
     *,
     environment: Environment,
     about: AboutRun,
     time: TimeTable,
 ) -> ResultsDocument:
     """Everything a reader or a machine may want to know of a run."""
-    ordinary = [case for case in run.cases if case in rows]
-    others = [case for case in rows if case not in set(ordinary)]
-    cases = [
-        make_case(case, rows[case], facts.get(case.id, {}), ordinary=case in set(ordinary))
-        for case in (*ordinary, *others)
-    ]
     entry = {
         "seed": run.settings.seed,
         "weights": run.settings.weights,
