@@ -15,6 +15,7 @@ import pytest
 
 from onnx_conformance.core.documents import (
     AboutRun,
+    CaseEntry,
     CaseFacts,
     CheckRow,
     ResultsDocument,
@@ -31,6 +32,7 @@ from onnx_conformance.plugin.progress import Progress
 from onnx_conformance.report import code_hosts, history, terminal
 from onnx_conformance.report.document import (
     absent_requirements,
+    make_cases,
     make_document,
     status_of,
     write_json,
@@ -175,7 +177,7 @@ class Collector:
             return
         if not (self.rows or self.selected):
             return
-        cases = self._make_document(int(session.exitstatus))["cases"]
+        cases = make_cases(self.run, self.rows, self.facts)
         explained = explanations(self.run.known_failures, self.rows, self._operators())
         self.problems += self.run.refused
         if self.shard is None:
@@ -184,7 +186,7 @@ class Collector:
         else:  # whoever joins the shards decides
             self.shard["explains"] = explained
         session.exitstatus = status_of(int(session.exitstatus), cases, self.problems)
-        self.document = self._make_document(int(session.exitstatus))
+        self.document = self._make_document(cases, int(session.exitstatus))
         try:
             self._write_reports(self.document)
         except UsageError as error:
@@ -221,7 +223,7 @@ class Collector:
         made = {case: self.facts.get(case.id, {}).get("artifact", {}) for case in self.rows}
         return {case: facts.get("nodes", {}) for case, facts in made.items()}
 
-    def _make_document(self, exit_status: int) -> ResultsDocument:
+    def _make_document(self, cases: list[CaseEntry], exit_status: int) -> ResultsDocument:
         about: AboutRun = {
             "profile": self.config.getoption("hypothesis_profile", None) or "default",
             "command": f"pytest {shlex.join(self.config.invocation_params.args)}",
@@ -234,8 +236,7 @@ class Collector:
             about["shard"] = self.shard
         return make_document(
             self.run,
-            self.rows,
-            self.facts,
+            cases,
             environment={**environment(), "providers": self.probes},
             about=about,
             time=self.clock.table(),
