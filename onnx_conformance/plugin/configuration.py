@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Verbosity, settings
@@ -28,11 +29,12 @@ from onnx_conformance.plugin import options as conformance_options
 from onnx_conformance.plugin.collection import case_of, left_out
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
-from onnx_conformance.plugin.run import adopt_records, make_run
+from onnx_conformance.plugin.run import SHARED, adopt_records, make_run, shared_records
 from onnx_conformance.plugin.run_basis import chosen_tests, run_basis
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
+    RECORDS,
     RED_CASES,
     RUN,
     VERDICTS,
@@ -68,6 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
         registries = (PROVIDERS, MODELS, TASKS)
         records, take_back = registering(lambda: adopt_records(config), *registries)
         config.add_cleanup(take_back)
+        config.stash[RECORDS] = records
         config.stash[RUN] = make_run(config, records)
         found_recipes("")  # a malformed file is told before anything starts
         shipped_faults()
@@ -84,6 +87,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(collector, "conformance-report")
     config.stash[VERDICTS] = KeptVerdicts(config, run, collector.started)
     config.pluginmanager.register(config.stash[VERDICTS], "conformance-verdicts")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker of xdist is given what this process has looked at."""
+    if not node.config.getoption("evaluation_data"):  # of which a task is made
+        node.workerinput[SHARED] = shared_records(node.config.stash[RECORDS])
 
 
 def _prune(config: pytest.Config, run: PerfRun) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
+from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, Provider
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
@@ -26,8 +26,9 @@ from onnx_conformance.session.known_failures import KnownFailure, load_known_fai
 from onnx_conformance.session.provider_sources import adopt_engines, adopt_libraries
 from onnx_conformance.session.selection import Selection, possible_cases, select_cases
 from onnx_conformance.session.shards import read_shard, refuse_timings
-from onnx_conformance.session.user_models import adopt
+from onnx_conformance.session.user_models import adopt, adopt_data, adopted_data
 
+SHARED = "conformance_records"  # in what a worker of pytest-xdist is given
 MOST_SEEDS = 2**31  # recipes add small numbers to a seed, and TensorFlow accepts 32 bits
 
 
@@ -46,12 +47,33 @@ class RunRecords:
     refused: dict[str, str]
 
 
+def shared_records(records: RunRecords) -> dict[str, Any]:
+    """What a worker of pytest-xdist need not look at again: models are built to be looked at."""
+    return {
+        **asdict(records),
+        "records_of_plugins": [asdict(PROVIDERS[name]) for name in records.plugins],
+        "records_of_models": adopted_data(),
+    }
+
+
+def _adopt_shared(shared: dict[str, Any]) -> RunRecords:
+    for record in shared["records_of_plugins"]:
+        if record["name"] in PROVIDERS:
+            PROVIDERS.forget(record["name"])
+        PROVIDERS.register(record["name"], Provider(**record))
+    adopt_data(shared["records_of_models"])
+    return RunRecords(shared["plugins"], shared["models"], shared["refused"])
+
+
 def adopt_records(config: Any) -> RunRecords:
     """Register what pytest's options name from elsewhere.
 
     Raises:
         UsageError: the first thing that is wrong, in one line.
     """
+    shared = getattr(config, "workerinput", {}).get(SHARED)
+    if shared is not None:
+        return _adopt_shared(shared)
     option = config.getoption
     _refuse_numbers(option("seed"), option("threads"), option("call_limit"))
     plugins = (

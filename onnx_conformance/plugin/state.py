@@ -17,6 +17,7 @@ from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
+from onnx_conformance.plugin.run import RunRecords
 from onnx_conformance.session.conformance_session import ConformanceSession
 
 RUN = pytest.StashKey[PerfRun]()
@@ -27,6 +28,7 @@ EXPLAINER = pytest.StashKey[Explainer]()
 CERTIFICATES = pytest.StashKey[Certificates]()
 PENDING = pytest.StashKey[dict[Case, set[str]]]()  # in a worker of xdist: to plan, by case
 UPSTREAM = pytest.StashKey[tuple[str, ...]]()
+RECORDS = pytest.StashKey[RunRecords]()
 VERDICTS = pytest.StashKey[KeptVerdicts]()
 RED_CASES = pytest.StashKey[dict[Case, str]]()
 
