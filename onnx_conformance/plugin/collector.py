@@ -13,11 +13,13 @@ from typing import Any, cast
 
 import pytest
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import (
     AboutRun,
     CaseEntry,
     CaseFacts,
     CheckRow,
+    ProbeFacts,
     ResultsDocument,
     ShardRecord,
 )
@@ -25,7 +27,6 @@ from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import refuse_unwritable
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.text import count_of
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.progress import Progress
@@ -62,7 +63,7 @@ class Collector:
         self.shard = shard
         self.rows: dict[Case, list[CheckRow]] = {}
         self.facts: dict[str, CaseFacts] = {}
-        self.probes: dict[str, dict[str, Any]] = {}
+        self.probes: dict[str, ProbeFacts] = {}
         self.problems: list[str] = []
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.progress: Progress | None = None

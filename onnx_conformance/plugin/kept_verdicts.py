@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import pytest
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.certificate import basis_of
+from onnx_conformance.core.case import Case
+from onnx_conformance.core.documents import ProbeFacts
 from onnx_conformance.core.errors import attempted
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import file_digest, key_of
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.run_basis import machine_basis, run_basis
@@ -90,7 +91,7 @@ class KeptVerdicts:
         entry = self._session.store.peek(KIND, key)
         if entry is None or not all(map(_unchanged, entry.facts["files"].items())):
             return False
-        if entry.facts["probe"] != _timeless(asdict(self._session.probe(case.provider))):
+        if entry.facts["probe"] != _timeless(self._session.probe(case.provider).as_facts()):
             return False
         reports: dict[str, list[dict[str, Any]]] = {name: [] for name in ids}
         for report in json.loads(gzip.decompress((entry.path / REPORTS).read_bytes())):
@@ -159,7 +160,7 @@ def _skipped(report: pytest.TestReport) -> bool:
     return report.skipped and not hasattr(report, "wasxfail")
 
 
-def _timeless(probe: dict[str, Any]) -> dict[str, Any]:
+def _timeless(probe: ProbeFacts) -> dict[str, Any]:
     return {key: value for key, value in probe.items() if key != "seconds"}
 
 

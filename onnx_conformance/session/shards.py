@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import ShardRecord
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import key_of
 
 OPTION = "--shard"

@@ -7,8 +7,8 @@ import execnet
 import pytest
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.registry import registering
-from onnx_conformance.core.spec import Case
 from onnx_conformance.plugin import distribution
 from onnx_conformance.plugin.collection import pytest_xdist_make_scheduler
 from onnx_conformance.plugin.collector import MEASURED, Collector

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import key_of
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.plugin import run_basis as basis

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from onnx_conformance.cli import merge
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case
 from onnx_conformance.report.merged_document import merged
 from onnx_conformance.session.shards import costs_of, divided, read_shard
 from tests.meta.running import run_suite
