@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from onnx_conformance.core import bfloat16
 from onnx_conformance.core.domains import Domain, Real, as_data, default_domain, from_data, written
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import SPELLINGS, TEXT
@@ -70,7 +71,8 @@ class TensorSpec:
         shape: sizes; a string is a symbolic dimension. The one called ``batch`` (or
             ``batch_size``) is the batch, wherever it stands; without it samples share the input.
             A size may follow from others: ``"past+1"``, ``"2*height"``, ``"height//8"``.
-        dtype: a NumPy dtype name; ``str`` of text, whose ``domain`` is a ``Choice`` of texts.
+        dtype: a NumPy dtype name, or ``bfloat16``; ``str`` of text, whose ``domain`` is a
+            ``Choice`` of texts.
         scale: ``"linear"``, or ``"probabilities"`` for an output that is a softmax; such an
             output is judged in the log domain as well, because a flat softmax hides errors.
             ``"unit"`` for an output whose natural size is 1 and that may be near 0 throughout:
@@ -90,7 +92,7 @@ class TensorSpec:
         if self.dtype in SPELLINGS:
             object.__setattr__(self, "dtype", TEXT)
         try:
-            np.dtype(self.dtype)
+            np.dtype(self.held)
         except TypeError as error:
             raise UsageError(
                 f"'{self.name}' is {self.dtype}, which NumPy has not; wrap the model in one that "
@@ -109,7 +111,12 @@ class TensorSpec:
     @property
     def floating(self) -> bool:
         """Whether it holds floating numbers; others are compared exactly."""
-        return bool(np.issubdtype(np.dtype(self.dtype), np.floating))
+        return bool(np.issubdtype(np.dtype(self.held), np.floating))
+
+    @property
+    def held(self) -> str:
+        """The NumPy dtype of its arrays: bfloat16 is held in float32."""
+        return bfloat16.held_in(self.dtype)
 
     @property
     def real(self) -> bool:
@@ -198,6 +205,7 @@ class ModelSpec:
         by_values: names of the outputs whose size the values decide: boxes that are kept.
         unnamed: names of the outputs that were made up because neither spec nor model names them; a
             file that somebody else made may call them otherwise.
+        computes: the class of precision that its own code multiplies in.
         fingerprint: of a model from elsewhere, a digest of its code and of the weights it was
             built with; else its module's source tells.
         reads: of a model from elsewhere, the data files that its builder and its calls open, with
@@ -236,6 +244,7 @@ class ModelSpec:
     by_values: tuple[str, ...] = ()
     unnamed: tuple[str, ...] = ()
     carries: tuple[tuple[str, str], ...] = ()
+    computes: str = "float32"
 
     @property
     def sized(self) -> tuple[str, ...]:
@@ -273,8 +282,10 @@ class ModelSpec:
 
     @property
     def precision(self) -> str:
-        """The class of precision that the model itself asks for: that of its least exact output."""
-        return "float16" if any(spec.dtype == "float16" for spec in self.outputs) else "float32"
+        """The class of precision that the model asks for: of its outputs and of its products."""
+        narrow = ("float16", "bfloat16")
+        given = [spec.dtype for spec in self.outputs if spec.dtype in narrow]
+        return max(["float32", *given, self.computes], key=("float32", *narrow).index)
 
     @property
     def batched(self) -> bool:

@@ -205,7 +205,7 @@ def denormal(seed: int) -> Recipe:
 def empty(model: ModelSpec) -> NamedInputs:
     """A batch of no samples."""
     sizes = sizes_of(model.axes, MIDDLE)
-    arrays = {spec.name: np.zeros(spec.concrete(0, sizes), spec.dtype) for spec in model.inputs}
+    arrays = {spec.name: np.zeros(spec.concrete(0, sizes), spec.held) for spec in model.inputs}
     kind = Inputs if native_layout(model).plain else RawInputs
     return NamedInputs("no sample (batch=0)", kind(arrays))
 

@@ -73,6 +73,7 @@ def model_request(model: ModelSpec, settings: Settings) -> ModelRequest:
         "axes": [(name, axis.low, axis.high, axis.step) for name, axis in model.axes],
         "group": model.group,
         "carries": list(model.carries),
+        "computes": model.precision,
         "weights": settings.weights,
         "trained": model.trained,
         "seed": settings.seed,

@@ -39,7 +39,8 @@ from onnx_conformance.session.worker_queue import WorkerQueue, WorkerQueues
 
 VARIANT_BACKEND = "onnx_conformance.workers.variants.backend:VariantBackend"
 WEIGHTS = "weights.npz"
-OPTIONAL_FACTS = ("batch_statistics", "declared", "complaint")  # by some frameworks' descriptions
+# of some frameworks' descriptions
+OPTIONAL_FACTS = ("batch_statistics", "constant_outputs", "declared", "complaint")
 MODEL_FILE = "model.onnx"
 SAMPLE = "sample.npy"
 

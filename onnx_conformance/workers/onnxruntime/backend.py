@@ -23,6 +23,7 @@ from onnx_conformance.core.worker_messages import (
     SessionRequest,
     SessionTensor,
 )
+from onnx_conformance.workers.onnxruntime.bfloat16_call import call
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
 from onnx_conformance.workers.onnxruntime.profile import Profile, read_profile
 from onnx_conformance.workers.server import limited_memory
@@ -79,7 +80,7 @@ class OnnxRuntimeBackend(Stopwatch):
             for inputs in input_sets:
                 started = time.perf_counter()
                 try:
-                    arrays = opened.run(names, {n: np.array(a) for n, a in inputs.items()})
+                    arrays = call(opened, names, {n: np.array(a) for n, a in inputs.items()})
                 except Exception as error:  # noqa: BLE001 - of many kinds; the text is the answer
                     results.append({"error": f"{type(error).__name__}: {error}"})
                     continue

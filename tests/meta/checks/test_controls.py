@@ -189,6 +189,32 @@ def test_an_output_that_alone_is_still_is_the_models_own(right):
     assert [verdict(kept).outcome for kept in (5, 1, 0)] == ["passed", "passed", "failed"]
 
 
+def test_trained_weights_that_hardly_move_leave_a_case_incomplete(right):
+    """Some 100 float32 errors show little; a model that does not move at all is red."""
+
+    def faint(inputs, share):
+        exact = right.reference(inputs)
+
+        def flattened(outputs):
+            return {name: 1.0 + share * array for name, array in outputs.items()}
+
+        replicas = tuple(flattened(compute_mode) for compute_mode in exact.replicas)
+        return replace(
+            exact, oracle=flattened(exact.oracle), native=flattened(exact.native), replicas=replicas
+        )
+
+    def outcome(share, trained):
+        subject = Altered(
+            right,
+            reference=lambda inputs: faint(inputs, share),
+            model=replace(right.model, trained=trained),
+        )
+        return judge(CHECKS["liveness"], subject).outcome
+
+    assert [outcome(1e-5, trained=True), outcome(0.0, trained=True)] == ["skipped", "failed"]
+    assert outcome(1e-5, trained=False) == "failed"
+
+
 @pytest.mark.parametrize("case", [PLAIN_CASE, HALF, CLASSIFIER], ids=lambda case: case.precision)
 def test_the_gate_scores_each_class_of_precision_by_its_own_check(right_of, case):
     right, rule = right_of(case), load_rules().metrics["score"]
