@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from studies.wild_files import NotHere, edited, fetched
+from studies.wild_files import NotHere, edited, exported, fetched
 from studies.wild_table import DOCS, write_table
 
 HERE = Path(__file__).with_name("wild")
@@ -43,6 +43,7 @@ class Entry:
         against, artifact: two ONNX files, or one twice.
         wheel, file: instead of two files: one out of a wheel, as ``silero_vad==6.2.3``.
         edit: what is made of that file, one of ``studies.wild_files.EDITS``; without, itself.
+        exported: whether ``export(id, path)`` of the models file writes the artifact.
         exporter: the route; an entry of a registered model without one stands for its origin's.
         want: what is right: passed, red or refused.
         why: what is wrong with the conversion, where it is not passed.
@@ -58,6 +59,7 @@ class Entry:
     wheel: str = ""
     file: str = ""
     edit: str = ""
+    exported: bool = False
     exporter: str = ""
     args: tuple[str, ...] = ()
     why: str = ""
@@ -102,7 +104,8 @@ def runs(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     """The entries that one run judges: of one models file, or one alone."""
     files: dict[tuple[str, str, tuple[str, ...]], list[Entry]] = defaultdict(list)
     for number, entry in enumerate(entries):
-        files[entry.models or str(number), entry.exporter, entry.args].append(entry)
+        alone = entry.exported or not entry.models
+        files[str(number) if alone else entry.models, entry.exporter, entry.args].append(entry)
     yield from files.values()
 
 
@@ -129,7 +132,7 @@ def judge(entries: Sequence[Entry]) -> list[Judged]:
     Raises:
         NotHere: the wheel of an entry cannot be fetched.
     """
-    entries = [with_files(entry) if entry.wheel else entry for entry in entries]
+    entries = [with_files(entry) for entry in entries]
     with tempfile.TemporaryDirectory() as folder:
         report, started = Path(folder) / "results.json", time.perf_counter()
         try:
@@ -145,11 +148,15 @@ def judge(entries: Sequence[Entry]) -> list[Judged]:
 
 
 def with_files(entry: Entry) -> Entry:
-    """An entry of a wheel with its two files.
+    """The entry with the files that its wheel, or its models file, gives.
 
     Raises:
         NotHere: the wheel cannot be fetched.
     """
+    if entry.exported:
+        return replace(entry, artifact=str(exported(HERE / f"{entry.models}.py", entry.id)))
+    if not entry.wheel:
+        return entry
     source = fetched(entry.wheel, entry.file)
     return replace(entry, against=str(source), artifact=str(edited(source, entry.edit)))
 

