@@ -175,8 +175,7 @@ def judged(entry: Entry, status: int, said: str, written: dict | None, seconds: 
         return Judged(entry, got, seconds, words=(words or said.splitlines() or [""])[-1])
     cases = [case for case in written["cases"] if not case["option"]]
     if entry.models:
-        wanted = (entry.id, entry.exporter)
-        cases = [case for case in cases if (case["model"], case["exporter"]) == wanted]
+        cases = [case for case in cases if case["model"] == entry.id]
     rows = [row for case in cases for row in case["checks"]]
     red = [row for row in rows if row["outcome"] in ("failed", "error")]
     names = tuple(dict.fromkeys(row["name"] for row in red))

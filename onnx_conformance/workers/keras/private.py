@@ -23,6 +23,11 @@ def sources_of(operation: Any) -> list[Any]:
     return [parent.operation for node in operation._inbound_nodes for parent in node.parent_nodes]
 
 
+def inputs_structure(model: Any) -> Any:
+    """How a functional model takes its inputs: a tensor, a list or a dict; None of any other."""
+    return getattr(model, "_inputs_struct", None)
+
+
 def self_test() -> None:
     """Use each of them once.
 
@@ -35,6 +40,7 @@ def self_test() -> None:
     model = keras.Model(inputs, keras.layers.Activation("linear")(second(inputs)))
     try:
         kept = first in layers_of(model) and sources_of(model.layers[-1]) == [second]
+        kept = kept and inputs_structure(model) is not None
     except (AttributeError, TypeError):
         kept = False
     if not kept:

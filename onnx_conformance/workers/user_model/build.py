@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,8 @@ def _narrow(dtypes: list[str]) -> str | None:
 
 
 def _look_at_keras(keras: Any, model: Any) -> Looked:
+    from onnx_conformance.workers.keras.calls import KerasCall
+
     names = tuple(getattr(model, "output_names", None) or ())
     known = tuple(getattr(model, "inputs", None) or ())
     inputs = tuple(_keras_spec(place, tensor, len(known)) for place, tensor in enumerate(known))
@@ -177,7 +179,7 @@ def _look_at_keras(keras: Any, model: Any) -> Looked:
 
     def run(input_set: Inputs) -> Answer:
         arrays = [np.array(array) for array in input_set.values()]
-        result = model(arrays[0] if len(arrays) == 1 else arrays, training=False)
+        result = KerasCall(model, list(input_set))(arrays)
         if isinstance(result, dict):
             # in TensorFlow's order, which is that of the names in any exported file
             return {name: np.asarray(result[name]) for name in sorted(result)}
@@ -205,11 +207,9 @@ def _keras_spec(place: int, tensor: Any, count: int) -> TensorSpec:
     plain = own if own and not own.startswith("keras_tensor") else "input"
     name = plain if count == 1 or plain != "input" else f"input_{place}"
     dims = [f"{name}_dim_{axis}" if dim is None else dim for axis, dim in enumerate(tensor.shape)]
-    dtype = str(tensor.dtype)
     first = tensor.shape[0] if tensor.shape else None
-    return TensorSpec(
-        name, (first or BATCH, *dims[1:]), dtype, domain=default_domain(dtype) or Real()
-    )
+    spec = TensorSpec(name, (first or BATCH, *dims[1:]), str(tensor.dtype))
+    return replace(spec, domain=default_domain(spec.dtype) or Real())
 
 
 def _look_at_python(function: Any) -> Looked:
