@@ -14,7 +14,7 @@ from onnx_conformance.checks.refusals import not_answered
 from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
 from onnx_conformance.core.comparison import Mismatch, Outputs, Statistics, statistics
 from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
-from onnx_conformance.core.results import CheckResult, failed, passed, skipped
+from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.families import ORDINARY, chosen
 from onnx_conformance.inputs.recipes import Inputs
@@ -58,7 +58,10 @@ def judge(
             )
             return skipped(name, reason)
     if found.right and _nothing_finite(found.native):
-        return skipped(name, f"native answers infinity or NaN alone on {label}: it proves nothing")
+        words = f"native answers infinity or NaN alone on {label}"
+        if not any(np.any(array) for array in fed.values()):
+            return not_applicable(name, f"{words}, which is 0 throughout, and so does the file")
+        return skipped(name, f"{words}: it proves nothing")
     return worded(subject, name, label, fed, found)
 
 

@@ -207,6 +207,8 @@ class ModelSpec:
         notes: what a reader should know of its inputs, a line each.
         parameters: how many numbers its weights hold, without tables that are read by index, which
             tells what a run costs; 0 if unknown.
+        computed_in: the class of precision that its layers ask for, where they ask for less than
+            float32: ``float16`` of Keras' mixed_float16.
     """
 
     name: str
@@ -233,6 +235,7 @@ class ModelSpec:
     group: int = 0
     by_values: tuple[str, ...] = ()
     unnamed: tuple[str, ...] = ()
+    computed_in: str = ""
 
     @property
     def sized(self) -> tuple[str, ...]:
@@ -271,6 +274,8 @@ class ModelSpec:
     @property
     def precision(self) -> str:
         """The class of precision that the model itself asks for: that of its least exact output."""
+        if self.computed_in:
+            return self.computed_in
         return "float16" if any(spec.dtype == "float16" for spec in self.outputs) else "float32"
 
     @property

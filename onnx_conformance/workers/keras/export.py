@@ -84,7 +84,11 @@ def tf2onnx_keras(
 def tf2onnx_function(
     model: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
 ) -> None:
-    """``tf2onnx.convert.from_function`` on a ``tf.function`` that names the outputs."""
+    """``tf2onnx.convert.from_function`` on a ``tf.function`` that names the outputs.
+
+    It names them by a dict, whose keys TensorFlow sorts; the file has them in the model's order.
+    """
+    import onnx
     import tensorflow as tf
     import tf2onnx
 
@@ -98,13 +102,17 @@ def tf2onnx_function(
         results = call_model(call, inputs, request["outputs"])
         return dict(zip(request["outputs"], results, strict=True))
 
-    tf2onnx.convert.from_function(
+    made, _ = tf2onnx.convert.from_function(
         tf.function(forward, input_signature=signature),
         input_signature=signature,
         opset=opset,
-        output_path=str(path),
         **handlers(operators_in(request)),
     )
+    by_name = {output.name: output for output in made.graph.output}
+    if set(by_name) == set(request["outputs"]):
+        del made.graph.output[:]
+        made.graph.output.extend(by_name[name] for name in request["outputs"])
+    onnx.save(made, path)
     refuse_unknown(path, "tf2onnx_function")
 
 

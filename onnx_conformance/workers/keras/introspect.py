@@ -20,8 +20,8 @@ from onnx_conformance.core.native_request import (
 from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, TensorSpec, sizes_of
 from onnx_conformance.workers.keras.calls import KerasCall
-from onnx_conformance.workers.keras.float64 import with_kernels
-from onnx_conformance.workers.keras.private import layers_of
+from onnx_conformance.workers.keras.float64 import widened, with_kernels
+from onnx_conformance.workers.keras.private import every_policy_in_float64, layers_of
 from onnx_conformance.workers.native import Approximation, build, input_names
 
 
@@ -117,6 +117,24 @@ def build_float32(request: ModelRequest) -> Native:
 def build_float64(request: ModelRequest) -> Native:
     """The oracle: the model built anew, since Keras fixes a layer's precision at its creation.
 
+    A model whose code casts to float32, or names it, is no such twin: then the graph of the float32
+    model is rebuilt in float64.
+    """
+    try:
+        return _twin(request)
+    except Exception as error:  # noqa: BLE001 - whatever the model's code raises
+        try:
+            native = build_float32(request)
+            native.forward = with_kernels(widened(native.forward))
+            native.forward.get_concrete_function()
+        except Exception:  # noqa: BLE001 - then the first reason is the one to tell
+            raise error from None
+        return native
+
+
+def _twin(request: ModelRequest) -> Native:
+    """The model built with every layer in float64.
+
     The policy decides the layers' precision, floatx that of the model's inputs and of the
     constants in a forward pass, so it holds until the pass is traced.
     """
@@ -124,7 +142,8 @@ def build_float64(request: ModelRequest) -> Native:
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     try:
-        native = _build(request, "float64")
+        with every_policy_in_float64():
+            native = _build(request, "float64")
         native.forward = with_kernels(native.forward)
         traced = native.forward.get_concrete_function()
     finally:
@@ -149,7 +168,9 @@ def _refuse_narrow(name: str, parts: dict[str, Any]) -> None:
 def _build(request: ModelRequest, dtype: str) -> Native:
     keras.utils.clear_session()  # else layer names count on, and the weights' keys with them
     keras.utils.set_random_seed(request["seed"])
+    policy = keras.config.dtype_policy()
     model = build(request)
+    keras.config.set_dtype_policy(policy)  # which a builder may have left another
     call = KerasCall(model, input_names(request))
     if not model.built:
         zeros = [

@@ -43,6 +43,7 @@ class Looked:
         oracle: of an ONNX file, how it is computed in float64 (an ``onnx_agreement.Oracle``).
         weights: how many numbers its weights hold, without tables that are read by index; 0 where
             nobody knows.
+        computed_in: the class of precision that its layers ask for; empty for float32.
     """
 
     framework: str
@@ -58,6 +59,7 @@ class Looked:
     notes: tuple[str, ...] = ()
     oracle: Callable[[Sequence[Inputs]], Any] | None = None
     weights: int = 0
+    computed_in: str = ""
 
 
 def look(name: str, model: Any, threads: int | None, declared: Sequence[TensorSpec] = ()) -> Looked:
@@ -191,7 +193,16 @@ def _look_at_keras(keras: Any, model: Any) -> Looked:
         "keras", tuple(spec.name for spec in inputs), (least, most), inputs, before, run,
         lambda: bool(before) and digest() != before, lambda input_set: None,
         weights=_keras_weights(keras, model) if model.built else 0,
+        computed_in=_computed_in(model),
     )  # fmt: skip
+
+
+def _computed_in(model: Any) -> str:
+    """The least exact class in which a layer of a Keras model computes; empty for float32."""
+    from onnx_conformance.workers.keras.private import layers_of
+
+    asked = {str(layer.compute_dtype) for layer in layers_of(model)}
+    return next((name for name in ("bfloat16", "float16") if name in asked), "")
 
 
 def _keras_weights(keras: Any, model: Any) -> int:

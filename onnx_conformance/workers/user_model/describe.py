@@ -131,6 +131,7 @@ def _specified(
         kernels=agreed.kernels if agreed else (),
         notes=notes,
         parameters=looked.weights,
+        computed_in=looked.computed_in,
         group=group,
         unnamed=() if one.outputs else unnamed([spec.name for spec in outputs]),
         by_values=sized_by_values([spec.name for spec in outputs], calls),
@@ -140,6 +141,7 @@ def _specified(
 
 def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int) -> Any:
     _seed(seed)
+    policy = _keras_policy()
     try:
         built = call_builder(one.builder, list(arguments), weights == "pretrained")
     except UsageError:
@@ -148,6 +150,7 @@ def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int
         raise UsageError(
             f"model '{one.name}' cannot be built: {type(error).__name__}: {error}{_lost(error)}"
         ) from error
+    _restore(policy)
     return built if isinstance(built, tuple) else (built, one.examples)
 
 
@@ -165,6 +168,18 @@ def _seed(seed: int) -> None:
         sys.modules["torch"].manual_seed(seed)
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(seed)
+
+
+def _keras_policy() -> Any:
+    keras = sys.modules.get("keras")
+    return None if keras is None else keras.config.dtype_policy()
+
+
+def _restore(policy: Any) -> None:
+    """Keras' policy as it was: what a builder leaves is not the next one's."""
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        keras.config.set_dtype_policy(policy or keras.config.floatx())
 
 
 def _fingerprint(looked: Looked, answers: Sequence[Outputs]) -> Any:
