@@ -229,9 +229,9 @@ def main() -> int:
             name = f"{one.entry.id} {one.entry.exporter}".strip()
             told = f"{' '.join(one.red)}  {one.words[:160]}" if not one.right else ""
             print(f"{mark} {name:50} {one.got:10} {one.seconds:5.0f} s  {told}", flush=True)
+        write_table(known, done, chosen.json)
     right = sum(one.right for one in done)
     print(f"{right} of {len(done)} as they should be")
-    write_table(known, done, chosen.json)
     return int(right < len(done))
 
 

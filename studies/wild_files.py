@@ -23,6 +23,8 @@ from onnx_conformance.catalog.models import declaring
 
 FOLDER = Path(__file__).parents[1] / ".conformance" / "wild"
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+SIZES = (96, 576, 512, 48, 4000)  # of an open axis; images, voice, lines of text, waves
+RATE = 16_000  # of what is heard
 LEAST = 64  # elements of a tensor that is called a weight
 ACTIVATIONS = (
     "Relu", "Clip", "HardSigmoid", "HardSwish", "Sqrt", "LeakyRelu", "Tanh", "Abs", "Floor", "Log",
@@ -164,14 +166,14 @@ EDITS: dict[str, Callable[[Path, Path], None]] = {
 def largest_difference(before: Path, after: Path, batches: tuple[int, ...] = (1, 3)) -> float:
     """How far two files differ on random inputs, relative to the output's root mean square.
 
-    Open axes are the batch where they stand first, and 96 elsewhere.
+    The first open axis is the batch, if it is no image's; others are of a size that the file takes.
     """
     rng, worst = np.random.default_rng(0), 0.0
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     sessions = [onnxruntime.InferenceSession(str(path), options) for path in (before, after)]
     for batch in batches:
-        inputs = {value.name: _drawn(value, batch, rng) for value in sessions[0].get_inputs()}
+        inputs = _taken(sessions[0], batch, rng)
         for wanted, got in zip(*(each.run(None, inputs) for each in sessions), strict=True):
             if wanted.shape != got.shape:
                 return np.inf
@@ -180,10 +182,29 @@ def largest_difference(before: Path, after: Path, batches: tuple[int, ...] = (1,
     return worst
 
 
-def _drawn(value: onnxruntime.NodeArg, batch: int, rng: np.random.Generator) -> np.ndarray:
+def _taken(
+    session: onnxruntime.InferenceSession, batch: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    for size in SIZES:
+        inputs = {value.name: _drawn(value, batch, size, rng) for value in session.get_inputs()}
+        try:
+            session.run(None, inputs)
+        except Exception:  # noqa: BLE001 # ONNX Runtime's classes have no common base
+            continue
+        return inputs
+    raise ValueError(f"takes none of the sizes {SIZES}")
+
+
+def _drawn(
+    value: onnxruntime.NodeArg, batch: int, size: int, rng: np.random.Generator
+) -> np.ndarray:
     fixed = [dim if isinstance(dim, int) and dim > 0 else None for dim in value.shape]
-    shape = [dim or (96 if place else batch) for place, dim in enumerate(fixed)]
+    first = next((place for place, dim in enumerate(fixed) if dim is None), 0)
+    own = first if first < 2 else None  # the batch stands first, or behind the layers of a state
+    shape = [dim or (batch if place == own else size) for place, dim in enumerate(fixed)]
     kind = {"tensor(int64)": "int64", "tensor(int32)": "int32"}.get(value.type, "float32")
+    if kind != "float32" and len(shape) < 2:  # a rate, or lengths
+        return np.full(shape, size if shape else RATE, kind)
     if kind != "float32":
         return rng.integers(0, 10, shape).astype(kind)
     return rng.standard_normal(shape).astype(kind)

@@ -98,7 +98,10 @@ def lightgbm_regressor():
 
 
 def voting():
-    parts = [("a", LogisticRegression(max_iter=500)), ("b", DecisionTreeClassifier(max_depth=3))]
+    parts = [
+        ("a", LogisticRegression(max_iter=500)),
+        ("b", DecisionTreeClassifier(max_depth=3, random_state=0)),
+    ]
     return VotingClassifier(parts, voting="soft", flatten_transform=False)
 
 
