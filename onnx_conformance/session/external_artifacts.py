@@ -55,6 +55,7 @@ def external_cases(
     model = resolve_model(models[0])
     exporter = EXPORTERS[exporters[0]].name if exporters else EXTERNAL.name
     names = [PROVIDERS[name].name for name in providers or DEFAULT_PROVIDERS]
+    asked = precision or model.computed_in or FLOAT32
     found = labelled(artifacts)
     _refuse_its_own(model, found)
     return [
@@ -63,8 +64,8 @@ def external_cases(
             exporter,
             opsets[0] if opsets else asked_opset(path, label),
             provider,
-            precision=coarser(precision or FLOAT32, PROVIDERS[provider].precision),
-            file_precision=precision or FLOAT32,
+            precision=coarser(asked, PROVIDERS[provider].precision),
+            file_precision=asked,
             path=printable(str(path)),  # one that cannot be shown is a red case of no file
             label=label,
         )

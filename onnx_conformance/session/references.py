@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -109,7 +110,9 @@ class NativeAnswers:
         input_sets: list[Inputs],
         noise_floor: NoiseFloor,
     ) -> list[Reference]:
-        precisions = PRECISIONS if model.oracle else PRECISIONS[:1]
+        precisions: tuple[str, ...] = PRECISIONS if model.oracle else PRECISIONS[:1]
+        if model.framework == "python":
+            precisions = (FLOAT32, *REPLICAS)
         plain = self._outputs(queue, model, weights, input_sets, precisions)
         if noise_floor == PLAIN or not model.oracle:
             return [_reference(row) for row in plain]
@@ -337,7 +340,8 @@ class NativeAnswers:
 def _reference(row: ByPrecision) -> Reference:
     """Without an oracle native stands in its place, and nothing is known of float32's error."""
     if FLOAT64 not in row:
-        return _made(row[FLOAT32], row[FLOAT32], [])
+        others = tuple(answered(row[name]) for name in REPLICAS if name in row)
+        return replace(_made(row[FLOAT32], row[FLOAT32], []), alternatives=others)
     return _made(row[FLOAT64], row[FLOAT32], [row[name] for name in REPLICAS])
 
 
