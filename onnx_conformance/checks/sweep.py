@@ -18,6 +18,7 @@ from onnx_conformance.core.comparison import (
     rows_apart,
     structure_problem,
 )
+from onnx_conformance.core.domains import default_domain
 from onnx_conformance.core.judgement import Judgement, judge_outputs
 from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scores, wrong_decisions
 from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
@@ -287,9 +288,14 @@ def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
 def takes_quantities(model: ModelSpec) -> bool:
     """Whether an input is a quantity, on which arithmetic rounds: floating numbers, pixels' bytes.
 
-    Of token ids and categories each is looked up, and every decision on one of them counts.
+    Of token ids and categories each is looked up, and every decision on one of them counts: those
+    are bytes too if not every byte may come.
     """
-    return any(spec.floating or spec.dtype in BYTES for spec in model.inputs)
+    return any(
+        spec.floating
+        or (spec.dtype in BYTES and (spec.domain.real or spec.domain == default_domain(spec.dtype)))
+        for spec in model.inputs
+    )
 
 
 def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:

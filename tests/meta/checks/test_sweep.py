@@ -28,6 +28,7 @@ IDS = TensorSpec("ids", ("batch", "seq"), "int64", domain=Integers(0, 300))
 PLAIN = TensorSpec("x", ("batch", 16))
 IMAGE = TensorSpec("image", ("batch", 3, "height", "width"))
 PIXELS = TensorSpec("image", ("batch", 3, 8, 8), "uint8")
+BYTE_IDS = TensorSpec("ids", ("batch", 8), "uint8", domain=Integers(0, 200))
 OUT = TensorSpec("y", ("batch", 5))
 RULE = PoolRule(4.0, 2.0, 0.1, 0.9, 8.0)
 
@@ -291,7 +292,9 @@ def test_rows_of_decisions_hold_no_ties():
     assert "sparse" not in {r.distribution for r in row_recipes(spec, 0)}
 
 
-@pytest.mark.parametrize(("spec", "quantity"), [(PLAIN, True), (PIXELS, True), (IDS, False)])
+@pytest.mark.parametrize(
+    ("spec", "quantity"), [(PLAIN, True), (PIXELS, True), (IDS, False), (BYTE_IDS, False)]
+)
 def test_a_few_decisions_may_round_where_an_input_is_a_quantity(spec, quantity):
     assert takes_quantities(model(spec)) is quantity
 
