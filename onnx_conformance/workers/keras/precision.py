@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from onnx_conformance.workers.keras.rebuild import Change, copied, rebuilt
+from onnx_conformance.workers.keras.rebuild import Change, copied, operations_in, rebuilt
 from onnx_conformance.workers.liberties import STORED, eleven_bits
 
 # What Keras' policy mixed_float16, or its layers themselves, compute in float32.
@@ -21,9 +21,15 @@ PRODUCTS = {
 def rounded(forward: Any, precision: str) -> Any:
     """``forward`` in a class of precision; it shares the variables, which keep all their bits.
 
+    A model whose own layers compute in that class, as those of ``mixed_float16`` do, is as it is:
+    what it keeps in float32, its file does too.
+
     Args:
         forward: a ``tf.function`` with one input signature, whose outputs are a flat list.
     """
+    operations = operations_in(forward.get_concrete_function().graph)
+    if any(t.dtype.name == precision for operation in operations for t in operation.outputs):
+        return forward
     change = _stored(tf.as_dtype(precision)) if precision in STORED else _tf32
     return rebuilt(forward, lambda: change, lambda operation: True)
 

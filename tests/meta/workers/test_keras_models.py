@@ -138,3 +138,12 @@ def test_layers_that_name_a_dtype_compute_in_float64_in_the_twin_alone(keras):
         assert keras.layers.Rescaling(1, dtype="int32").compute_dtype == "int32"
     assert kinds == ["float64"] * 3
     assert dense(1, dtype="mixed_float16").compute_dtype == "float16"
+
+
+def test_a_model_that_itself_computes_in_half_precision_is_not_rounded_further(keras):
+    from onnx_conformance.workers.keras.precision import rounded
+
+    for dtype in ("mixed_float16", "float32"):
+        layers = [keras.layers.Flatten(), keras.layers.Dense(3, dtype=dtype)]
+        forward = traced(keras.Sequential([keras.Input((5, 6)), *layers]))
+        assert (rounded(forward, "float16") is forward) == (dtype == "mixed_float16")
