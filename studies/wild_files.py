@@ -13,10 +13,10 @@ import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import numpy_helper
 
 from onnx_conformance.catalog.models import declaring
@@ -79,6 +79,8 @@ def edited(source: Path, edit: str) -> Path:
 
 def _optimised(source: Path, target: Path) -> None:
     """As ONNX Runtime writes it at level all."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(target)
     options.log_severity_level = 4
@@ -168,6 +170,8 @@ def largest_difference(before: Path, after: Path, batches: tuple[int, ...] = (1,
 
     The first open axis is the batch, if it is no image's; others are of a size that the file takes.
     """
+    import onnxruntime
+
     rng, worst = np.random.default_rng(0), 0.0
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -182,9 +186,7 @@ def largest_difference(before: Path, after: Path, batches: tuple[int, ...] = (1,
     return worst
 
 
-def _taken(
-    session: onnxruntime.InferenceSession, batch: int, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+def _taken(session: Any, batch: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     for size in SIZES:
         inputs = {value.name: _drawn(value, batch, size, rng) for value in session.get_inputs()}
         try:
@@ -195,9 +197,7 @@ def _taken(
     raise ValueError(f"takes none of the sizes {SIZES}")
 
 
-def _drawn(
-    value: onnxruntime.NodeArg, batch: int, size: int, rng: np.random.Generator
-) -> np.ndarray:
+def _drawn(value: Any, batch: int, size: int, rng: np.random.Generator) -> np.ndarray:
     fixed = [dim if isinstance(dim, int) and dim > 0 else None for dim in value.shape]
     first = next((place for place, dim in enumerate(fixed) if dim is None), 0)
     own = first if first < 2 else None  # the batch stands first, or behind the layers of a state

@@ -13,8 +13,7 @@ from typing import Any
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
-from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.checks.required import required_checks
+from onnx_conformance.checks.registry import CHECKS, required_checks
 from onnx_conformance.core.custom_operators import library_digest
 from onnx_conformance.core.results import SKIPPED, UNJUDGED
 from onnx_conformance.core.settings import EdgeCases, Settings, level_of
@@ -23,8 +22,8 @@ from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.inputs.sweep_plan import FILE as FIGURES_OF_SWEEPS
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.session import cache_keys
+from onnx_conformance.session.cache_keys import source_digest
 from onnx_conformance.session.known_failures import KnownFailure
-from onnx_conformance.session.package_digest import source_digest
 from onnx_conformance.session.subject import Subject, libraries_of
 
 BUDGET = "error_budget"
@@ -40,7 +39,7 @@ class Certificate:
         score: the worst error, in float32 noise floors (:mod:`onnx_conformance.core.budget`).
         known: reasons of known upstream failures, or of checks that could not tell; the case did
             not pass then.
-        beyond: reasons of those on edge cases alone; the case did not pass either, but may be
+        known_edge: reasons of those on edge cases alone; the case did not pass either, but may be
             timed.
         edge: findings on edge cases, as ``check: reason``; they are reported and decide nothing.
     """
@@ -49,16 +48,16 @@ class Certificate:
     compared: int
     score: float
     known: tuple[str, ...] = ()
-    beyond: tuple[str, ...] = ()
+    known_edge: tuple[str, ...] = ()
     edge: tuple[str, ...] = ()
 
     @property
     def proof(self) -> bool:
         """Whether every required check was passed."""
-        return self.ordinary and not self.beyond
+        return self.may_be_timed and not self.known_edge
 
     @property
-    def ordinary(self) -> bool:
+    def may_be_timed(self) -> bool:
         """Whether every required check was passed but for edge cases."""
         return not self.known and self.compared > 0
 
@@ -70,7 +69,7 @@ class Certificate:
         return "; ".join(
             [
                 summary,
-                *(f"known failure beyond ordinary inputs: {b}" for b in self.beyond),
+                *(f"known failure beyond ordinary inputs: {b}" for b in self.known_edge),
                 *(f"edge finding in {finding}" for finding in self.edge),
             ]
         )
@@ -96,7 +95,7 @@ def issue_certificate(
         facts["compared"],
         facts["score"],
         tuple(facts["known"]),
-        tuple(facts["beyond"]),
+        tuple(facts["known_edge"]),
         tuple(facts["edge"]),
     )
 
@@ -111,12 +110,12 @@ def holds_certificate(
 def _judge(subject: Subject, known: tuple[KnownFailure, ...], edge_cases: EdgeCases) -> Certificate:
     checks, compared, score = 0, 0, 0.0
     findings: dict[str, None] = {}
-    reasons: dict[bool, dict[str, None]] = {True: {}, False: {}}  # by whether inputs are ordinary
+    reasons: dict[bool, dict[str, None]] = {True: {}, False: {}}  # by Check.deployed
     for test in required_checks(subject.model, subject.case, subject.seed, drawn=False):
         check, result = test.check, test.run(subject)
         failure = None if result.passed else ConformanceFailure(subject, result)
         if result.outcome == SKIPPED and result.compared:  # looked, and could not tell
-            reasons[check.ordinary][f"{check.name}: {result.reason}"] = None
+            reasons[check.deployed][f"{check.name}: {result.reason}"] = None
         if result.outcome in UNJUDGED:
             continue
         if failure is not None:
@@ -124,7 +123,7 @@ def _judge(subject: Subject, known: tuple[KnownFailure, ...], edge_cases: EdgeCa
             if excuse.edge is not None:
                 findings[f"{check.name}: {excuse.edge.reason}"] = None
             elif excuse.known:
-                reasons[check.ordinary][excuse.known] = None
+                reasons[check.deployed][excuse.known] = None
             else:
                 raise failure
             continue

@@ -25,13 +25,12 @@ from onnx_conformance.core.results import CheckResult, Reproduction, failed, pas
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
-from onnx_conformance.inputs.found_recipes import LARGEST_BATCH, entry
-from onnx_conformance.inputs.recipes import CONSTANT, EVERY, Inputs, Recipe
+from onnx_conformance.inputs.recipes import CONSTANT, EVERY, LARGEST_BATCH, Inputs, Recipe, entry
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
 from onnx_conformance.session.subject import Answer, Subject
 
 BYTES = ("uint8", "int8")
-TOLD = 6  # sizes or recipes that a message names
+MOST_NAMED = 6  # sizes or recipes that a message names
 LARGEST = 1e300  # JSON knows no infinity
 
 
@@ -369,8 +368,8 @@ def _places(wrong: Sequence[Judged], count: int) -> str:
         for one in wrong
     ]  # fmt: skip
     names = list(dict.fromkeys(names))
-    more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
-    return f"{len(wrong)} of {count} inputs: {', '.join(names[:TOLD])}{more}"
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{len(wrong)} of {count} inputs: {', '.join(names[:MOST_NAMED])}{more}"
 
 
 def _replay_lines(subject: Subject, recipe: Recipe) -> tuple[str, ...]:
