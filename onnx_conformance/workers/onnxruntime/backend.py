@@ -98,8 +98,8 @@ class OnnxRuntimeBackend(Stopwatch):
         """
         state: Arrays = {}
         found: list[RunResult] = []
-        for call in calls:
-            found += self.run(session, [{**call, **state}])
+        for inputs in calls:
+            found += self.run(session, [{**inputs, **state}])
             if "error" in found[-1]:
                 break
             state = {old: found[-1]["outputs"][new] for new, old in carries}
