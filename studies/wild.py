@@ -25,8 +25,10 @@ from studies.wild_files import NotHere, edited, exported, fetched
 from studies.wild_table import DOCS, write_table
 
 HERE = Path(__file__).with_name("wild")
-ROUTES = {  # of an entry that names no exporter, by the start of its origin
-    "torch": ("torch_dynamo", "torch_torchscript"),
+TORCH_ROUTES = ("torch_dynamo", "torch_torchscript")
+ROUTES = {  # of an entry that names no exporter, by its origin
+    "torch": TORCH_ROUTES,
+    "hf_tiny": TORCH_ROUTES,
     "keras": ("tf2onnx_function", "keras_export"),
 }
 LIMIT = 900  # seconds of one run
@@ -44,7 +46,7 @@ class Entry:
         wheel, file: instead of two files: one out of a wheel, as ``silero_vad==6.2.3``.
         edit: what is made of that file, one of ``studies.wild_files.EDITS``; without, itself.
         exported: whether ``export(id, path)`` of the models file writes the artifact.
-        exporter: the route; an entry of a registered model without one stands for its origin's.
+        exporter: the route; an entry of a model without one stands for each of its origin's.
         want: what is right: passed, red or refused.
         why: what is wrong with the conversion, where it is not passed.
         issue: the upstream issue of it.

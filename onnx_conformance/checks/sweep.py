@@ -66,7 +66,7 @@ def sizes_text(recipe: Recipe) -> str:
 
 @register_check(
     control="wrong_at_batch_17",
-    input_sets=("sizes",),
+    families=("sizes",),
     where=lambda model: bool(size_recipes(model, 0)),
     precisions=FAITHFUL,
 )
@@ -77,7 +77,7 @@ def check_sizes(subject: Subject) -> CheckResult:
 
 @register_check(
     control="wrong_in_a_narrow_band",
-    input_sets=("rows",),
+    families=("rows",),
     where=lambda model: bool(row_recipes(model, 0)),
     precisions=FAITHFUL,
 )

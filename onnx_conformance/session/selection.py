@@ -65,7 +65,7 @@ def _as_its_model_asks(case: Case) -> Case:
     return replace(
         case,
         precision=coarser(case.precision, model.precision),
-        file_precision=model.computed_in or case.file_precision,
+        file_precision=coarser(case.file_precision, model.computes),
     )
 
 

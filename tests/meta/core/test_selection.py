@@ -39,11 +39,11 @@ def test_every_model_by_every_exporter_of_its_framework_at_both_opsets():
 
 def test_a_model_that_computes_in_half_precision_is_judged_in_it(monkeypatch):
     x = TensorSpec("x", ("batch", 4))
-    for computed_in, wanted in (("", "float32"), ("float16", "float16")):
-        half = ModelSpec("half", "keras", (x,), (x,), "a:b", computed_in=computed_in)
+    for computes in ("float32", "float16"):
+        half = ModelSpec("half", "keras", (x,), (x,), "a:b", computes=computes)
         monkeypatch.setitem(MODELS._records, "half", half)
         [case] = select(models=("half",), exporters=("keras_export",), opsets=(18,))[:1]
-        assert (case.precision, case.file_precision) == (wanted, wanted)
+        assert (case.precision, case.file_precision) == (computes, computes)
 
 
 def test_every_form_stands_on_every_default_provider():
