@@ -35,12 +35,11 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.perf.gate.baseline import Baseline, BaselineCase
 from onnx_conformance.perf.gate.gate import BASELINE, CANDIDATE, Gate
-from onnx_conformance.perf.gate.gate_options import GateOptions
 from onnx_conformance.perf.latency.certification import Certificates
-from onnx_conformance.perf.latency.options import Timing
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
+from onnx_conformance.perf.options import GateOptions, Timing
+from onnx_conformance.report.saved_artifacts import Baseline, BaselineCase
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.worker_queue import Clock

@@ -36,11 +36,11 @@ from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.latency.bench import WARM_SECONDS, Bench
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.contenders import Contender
-from onnx_conformance.perf.latency.options import Timing
 from onnx_conformance.perf.latency.ratios import CONFIDENCE, Ratio
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
-from onnx_conformance.perf.latency.timed_inputs import timed_inputs
+from onnx_conformance.perf.latency.timed_call import timed_inputs
 from onnx_conformance.perf.latency.timed_sessions import TimedSessions
+from onnx_conformance.perf.options import Timing
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.worker_queue import Clock

@@ -13,8 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from onnx_conformance.cli.context import ToolContext, context, named_model, read_run
-from onnx_conformance.cli.default_route import case_of
+from onnx_conformance.cli.context import ToolContext, case_of, context, named_model, read_run
 from onnx_conformance.cli.image_latency import Race, Track
 from onnx_conformance.cli.predictions import Scene, counterpart, look, seeing, told_apart
 from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say, told_pages
@@ -24,7 +23,7 @@ from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 
 TRAINED = "efficientnet_lite0"
 APART = "models of two frameworks have weights of their own: each agrees with its own file alone"

@@ -12,7 +12,7 @@ from onnx_conformance.cli.predictions import Prediction, Scene, told_apart
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.report.pages import page
 from onnx_conformance.session.cache_keys import environment
 

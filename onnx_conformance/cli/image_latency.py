@@ -25,11 +25,8 @@ from onnx_conformance.perf.latency.interleave import (
     interleave,
 )
 from onnx_conformance.perf.latency.ratios import CONFIDENCE, Ratio, paired_ratio
-from onnx_conformance.perf.latency.timed_sessions import (
-    CallSpec,
-    TimedSessions,
-    noise_floor_of_timed,
-)
+from onnx_conformance.perf.latency.timed_call import CallSpec, noise_floor_of_timed
+from onnx_conformance.perf.latency.timed_sessions import TimedSessions
 
 WARM_SECONDS = 0.5
 ROUND_SECONDS = 2.0  # of all rounds together

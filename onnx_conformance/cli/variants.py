@@ -27,7 +27,7 @@ from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import PROGRAM, write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.perf.variants.choice import (
+from onnx_conformance.perf.variant_choice import (
     PLAIN,
     Timed,
     Variant,
@@ -36,7 +36,8 @@ from onnx_conformance.perf.variants.choice import (
     join,
     slower,
 )
-from onnx_conformance.report.document import IN_PART, PROVED_NOTHING
+from onnx_conformance.report.columns import INCOMPLETE
+from onnx_conformance.report.document import PROVED_NOTHING
 from onnx_conformance.report.terminal import render as drawn
 
 NAME = "variants"
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return RED
     # "latency only" leaves a case incomplete, and is an answer of this table
     nothing = judged["run"]["verdict"] == NOTHING or timed["exit_status"] == PROVED_NOTHING
-    return PROVED_NOTHING if nothing or any(one.verdict == IN_PART for one in variants) else 0
+    return PROVED_NOTHING if nothing or any(one.verdict == INCOMPLETE for one in variants) else 0
 
 
 def _keeping(chosen: argparse.Namespace, exporter: str) -> str:
@@ -177,7 +178,7 @@ def _write(document: dict[str, Any], variants: list[Variant]) -> None:
     page, data = folder / "variants.html", folder / "variants.json"
     write_whole(data, json.dumps(plain, indent=1).encode(), NAME)
     with told_pages(data):
-        module = page_module("onnx_conformance.perf.variants.variants_page")
+        module = page_module("onnx_conformance.perf.variants_page")
         write_whole(page, module.render(document, variants).encode(), NAME)
         say(Console(), f"page: {page}   data: {data}")
 

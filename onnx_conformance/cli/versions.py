@@ -24,12 +24,12 @@ from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.core.project import project
+from onnx_conformance.perf import version_answer as says
 from onnx_conformance.perf.latency.latency_document import verdict_on
 from onnx_conformance.perf.latency.latency_table import STYLES, milliseconds, told
-from onnx_conformance.perf.latency.options import Timing
-from onnx_conformance.perf.versions import version_answer as says
-from onnx_conformance.perf.versions.version_comparison import Cell, Comparison, join
-from onnx_conformance.report.document import FAILED, IN_PART, KNOWN, PROVED
+from onnx_conformance.perf.options import Timing
+from onnx_conformance.perf.version_comparison import Cell, Comparison, join
+from onnx_conformance.report.columns import FAILED, INCOMPLETE, KNOWN, PROVED
 from onnx_conformance.report.terminal import render as drawn
 
 NAME = "versions"
@@ -37,7 +37,7 @@ HERE = "cpu"
 BATCH = 1
 BUILDS = ("onnxruntime-gpu", "onnxruntime")  # which of them is here
 WIDE = 400  # at most: a table that is cut says nothing
-COLOURS = {PROVED: "green", IN_PART: "yellow", KNOWN: "yellow", FAILED: "bold red"}
+COLOURS = {PROVED: "green", INCOMPLETE: "yellow", KNOWN: "yellow", FAILED: "bold red"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -177,7 +177,7 @@ def _write(found: Comparison, document: dict[str, Any]) -> None:
     page, data = _pages()
     write_whole(data, json.dumps(plain, indent=1).encode(), NAME)
     with told_pages(data):
-        module = page_module("onnx_conformance.perf.versions.versions_page")
+        module = page_module("onnx_conformance.perf.versions_page")
         write_whole(page, module.render(document, found).encode(), NAME)
         say(Console(), f"page: {page}   data: {data}")
 

@@ -17,7 +17,7 @@ from onnx_conformance.core.internal_errors import attempted
 from onnx_conformance.core.spec import Case
 from onnx_conformance.inputs.families import replayed
 from onnx_conformance.inputs.photographs import photographs
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.state import (
     PENDING,
     RUN,

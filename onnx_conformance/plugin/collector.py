@@ -21,10 +21,11 @@ from onnx_conformance.core.files import refuse_unwritable
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.text import count_of
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.progress import Progress
 from onnx_conformance.report import code_hosts, history, terminal
-from onnx_conformance.report.document import PROVED_NOTHING, RED, make_document, proved, write_json
+from onnx_conformance.report.columns import RED, proved
+from onnx_conformance.report.document import PROVED_NOTHING, make_document, write_json
 from onnx_conformance.report.next_step import next_step
 from onnx_conformance.report.saved_artifacts import save_artifacts
 from onnx_conformance.session.cache_keys import environment

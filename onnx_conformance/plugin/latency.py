@@ -8,9 +8,9 @@ from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.extras import require_modules
 from onnx_conformance.perf.latency.bench import Bench
 from onnx_conformance.perf.latency.latency_report import LatencyReport
-from onnx_conformance.perf.latency.minimum_speedups import MinimumSpeedup
 from onnx_conformance.perf.latency.pytest_benchmark import CompareGuard
-from onnx_conformance.perf.latency.wanted_rows import (
+from onnx_conformance.perf.latency.row_requests import (
+    MinimumSpeedup,
     Required,
     Timed,
     Wanted,

@@ -14,7 +14,7 @@ from typing import Any
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import summary_line
-from onnx_conformance.report.document import RED
+from onnx_conformance.report.columns import RED
 
 SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 MOST_ANNOTATIONS = 10  # that GitHub shows of a step

@@ -13,7 +13,7 @@ from typing import Any
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_whole
-from onnx_conformance.report.document import cell_of, kind_of
+from onnx_conformance.report.columns import cell_of, kind_of
 from onnx_conformance.report.pages import page
 
 OPTION = "--history"

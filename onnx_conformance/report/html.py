@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report import plots
-from onnx_conformance.report.columns import OPSET, rows_of
-from onnx_conformance.report.document import EDGE, edge_of, score_of
+from onnx_conformance.report.columns import EDGE, OPSET, edge_of, rows_of, score_of
 from onnx_conformance.report.next_step import case_command, command_of
 from onnx_conformance.report.pages import clean, page
 

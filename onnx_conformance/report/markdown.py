@@ -13,7 +13,7 @@ from typing import Any
 
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.report import html
-from onnx_conformance.report.document import EDGE, score_of
+from onnx_conformance.report.columns import EDGE, score_of
 from onnx_conformance.report.pages import LINK, clean
 
 Row = dict[str, Any]

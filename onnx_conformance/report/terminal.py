@@ -14,8 +14,7 @@ from rich.table import Table
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument, TimeTable
 from onnx_conformance.core.text import count_of
 from onnx_conformance.diagnose.messages import NOT_HERE, place_of
-from onnx_conformance.report.columns import MODEL, rows_of
-from onnx_conformance.report.document import EDGE, cell_of, edge_of, proved, score_of
+from onnx_conformance.report.columns import EDGE, MODEL, cell_of, edge_of, proved, rows_of, score_of
 
 WIDTH = 100  # columns that the matrix may take
 MOST_ROWS = 80

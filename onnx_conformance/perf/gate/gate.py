@@ -1,12 +1,14 @@
-"""The gate: each candidate beside its baseline, measured in one session."""
+"""The gate: each candidate beside its baseline, measured in one session, and its tests."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.errors import (
     CapabilityMissing,
@@ -15,15 +17,26 @@ from onnx_conformance.core.errors import (
     WorkerError,
 )
 from onnx_conformance.core.spec import Case
-from onnx_conformance.perf.gate.baseline import read_baseline
-from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun, baseline_artifact
-from onnx_conformance.perf.gate.metrics import figures
-from onnx_conformance.perf.gate.outcomes import Worse
-from onnx_conformance.perf.gate.rules import RULES, MetricVerdict, judge_metric, load_rules
-from onnx_conformance.perf.gate.sequential_test import Decision, PairedSamples, draw, plan_for
+from onnx_conformance.perf.gate.rules import (
+    RULES,
+    MetricVerdict,
+    Undecided,
+    Worse,
+    judge_metric,
+    load_rules,
+)
+from onnx_conformance.perf.gate.sequential_test import (
+    Decision,
+    GatePlan,
+    PairedSamples,
+    draw,
+    plan_for,
+)
+from onnx_conformance.perf.gate.sides import GateEntry, GateRun, baseline_artifact, figures
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.interleave import Block
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
+from onnx_conformance.report.saved_artifacts import Baseline, read_baseline
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Artifact
@@ -221,3 +234,107 @@ def _elsewhere(placement: dict[str, Any], wanted: str) -> dict[str, int]:
         if provider != wanted
         for operator, number in operators.items()
     }
+
+
+def speed_text(plan: GatePlan, found: Gated) -> str:
+    """One line: the verdict, the ratio with its interval, and what would have been seen."""
+    decision = found.decision
+    what = {
+        "slower": "slower than its baseline",
+        "not slower": f"not slower than its baseline by {plan.delta:.0%}",
+        "undecided": "undecided whether it is slower than its baseline",
+    }[decision.verdict]
+    words = (
+        f"{found.case.id} at batch {found.batch}: {what}: {ratio_text(found)} times its time, "
+        f"after {decision.pairs} pairs in {found.samples.seconds:.1f} s"
+    )
+    if decision.reason:
+        return f"{words}; {decision.reason}"
+    return f"{words}; {effect_text(found)}"
+
+
+def ratio_text(found: Gated) -> str:
+    """``1.003 [0.991, 1.014]``."""
+    decision = found.decision
+    return f"{decision.ratio:.3f} [{decision.low:.3f}, {decision.high:.3f}]"
+
+
+def effect_text(found: Gated) -> str:
+    """The smallest slowdown that these pairs would have shown."""
+    effect = found.decision.smallest_effect
+    if math.isinf(effect):
+        return "no slowdown could have been shown"
+    return f"a slowdown of {effect - 1:.1%} would have been shown"
+
+
+@dataclass(frozen=True)
+class GatedCase:
+    """A case at a batch size, on the session's gate."""
+
+    gate: Gate
+    case: Case
+    batch: int
+    strict: bool
+
+    def check_speed(self) -> str:
+        """The verdict on speed in words.
+
+        Raises:
+            Worse: it is slower; Undecided: neither is shown.
+        """
+        found = self._found()
+        words = speed_text(self.gate.plan, found)
+        if found.decision.verdict == "slower":
+            raise Worse(words)
+        if found.decision.verdict == "undecided":
+            raise Worse(words) if self.strict else Undecided(words)
+        return words
+
+    def check_figure(self, metric: str) -> str:
+        """The verdict on another figure in words.
+
+        Raises:
+            Worse: it is red by its rule, or was not measured.
+        """
+        verdict = self._found().metrics[metric]
+        if verdict.red:
+            raise Worse(verdict.sentence)
+        return verdict.sentence
+
+    def _found(self) -> Gated:
+        """Raises CapabilityMissing where the run leaves its framework out, and as ``gated``."""
+        chosen, own = self.gate.frameworks, resolve_model(self.case.model).framework
+        if chosen and own not in chosen:
+            raise CapabilityMissing(f"{own}: left out by --framework {' '.join(chosen)}")
+        return self.gate.gated(self.case, self.batch)
+
+
+@dataclass(frozen=True)
+class WholeGate:
+    """The run as a whole against its baseline."""
+
+    run: PerfRun
+    baseline: Baseline | None
+
+    def check_covered(self) -> None:
+        """Every case of the baseline is gated, unless the run was narrowed by name.
+
+        Raises:
+            Worse: a case of the baseline has no candidate, or none of them has.
+        """
+        if self.baseline is None:
+            return
+        ids = {case.id for case in self.run.cases}
+        kept = {name for name, case in self.baseline.cases.items() if not case.option}
+        missing = sorted(kept - ids)
+        if not kept & ids:
+            raise Worse(
+                f"no case of this run stands in the baseline {self.baseline.folder}; it has "
+                f"{', '.join(missing[:5])}"
+            )
+        if missing and self.run.selection.full:
+            raise Worse(
+                f"{len(missing)} cases of the baseline have no candidate: "
+                f"{', '.join(missing[:5])}; they were renamed or removed: keep the baseline anew "
+                "with --save-onnx"
+            )

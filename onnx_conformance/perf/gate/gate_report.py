@@ -11,10 +11,10 @@ from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import refuse_unwritable, write_whole
 from onnx_conformance.perf.gate import gate_text
-from onnx_conformance.perf.gate.gate import BASELINE, CANDIDATE, Gate, Gated
-from onnx_conformance.perf.gate.gate_text import as_data, ratio_text
+from onnx_conformance.perf.gate.gate import BASELINE, CANDIDATE, Gate, Gated, ratio_text
+from onnx_conformance.perf.gate.gate_text import as_data
 from onnx_conformance.perf.gate.rules import MetricVerdict
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.report import history
 from onnx_conformance.report.terminal import render
 from onnx_conformance.session.cache_keys import environment

@@ -6,40 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from onnx_conformance.perf.gate.gate import Gated
+from onnx_conformance.perf.gate.gate import Gated, ratio_text
 from onnx_conformance.perf.gate.sequential_test import GatePlan
 from onnx_conformance.report.markdown import prose
-
-
-def speed_text(plan: GatePlan, found: Gated) -> str:
-    """One line: the verdict, the ratio with its interval, and what would have been seen."""
-    decision = found.decision
-    what = {
-        "slower": "slower than its baseline",
-        "not slower": f"not slower than its baseline by {plan.delta:.0%}",
-        "undecided": "undecided whether it is slower than its baseline",
-    }[decision.verdict]
-    words = (
-        f"{found.case.id} at batch {found.batch}: {what}: {ratio_text(found)} times its time, "
-        f"after {decision.pairs} pairs in {found.samples.seconds:.1f} s"
-    )
-    if decision.reason:
-        return f"{words}; {decision.reason}"
-    return f"{words}; {effect_text(found)}"
-
-
-def ratio_text(found: Gated) -> str:
-    """``1.003 [0.991, 1.014]``."""
-    decision = found.decision
-    return f"{decision.ratio:.3f} [{decision.low:.3f}, {decision.high:.3f}]"
-
-
-def effect_text(found: Gated) -> str:
-    """The smallest slowdown that these pairs would have shown."""
-    effect = found.decision.smallest_effect
-    if math.isinf(effect):
-        return "no slowdown could have been shown"
-    return f"a slowdown of {effect - 1:.1%} would have been shown"
 
 
 def as_data(found: Gated, plan: GatePlan) -> dict[str, Any]:

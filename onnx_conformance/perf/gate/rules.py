@@ -1,4 +1,4 @@
-"""Load and validate the gate's rules file; judge single figures by it."""
+"""The gate's rules: the file of them, the verdict on a single figure, and what is raised."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.yaml_reader import Node, read_yaml
 
 RULES = Path(__file__).with_name("rules.yaml")
@@ -174,3 +175,11 @@ def _metric(node: Node, name: str) -> MetricRule:
         may_be_zero=found["may_be_zero"].flag() if "may_be_zero" in found else False,
         reason=found["reason"].reason(),
     )
+
+
+class Worse(ConformanceError):
+    """The candidate is worse than the baseline, or one of them proves nothing."""
+
+
+class Undecided(Worse):
+    """Neither verdict on speed was reached; red under ``--gate-strict``, and never green."""

@@ -15,14 +15,14 @@ from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import Block, interleave
 from onnx_conformance.perf.latency.rows import Row, make_row
-from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
-from onnx_conformance.perf.latency.timed_sessions import (
+from onnx_conformance.perf.latency.timed_call import (
     CallSpec,
-    TimedSession,
-    TimedSessions,
     noise_floor_of_timed,
+    timed_inputs,
+    timed_reference,
 )
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.latency.timed_sessions import TimedSession, TimedSessions
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
 

@@ -18,7 +18,7 @@ from onnx_conformance.perf.latency.certification import NotProved
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
 from onnx_conformance.perf.latency.rows import Row
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.cache_keys import environment
 
 SCHEMA = 1

@@ -1,16 +1,23 @@
-"""The page of timings: ``--latency-html``, one self-contained file."""
+"""The page of timings: ``--latency-html``, one self-contained file with its plots."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from onnx_conformance.core.files import write_whole
-from onnx_conformance.perf.latency import latency_plots
 from onnx_conformance.perf.latency.latency_document import reasons, verdict_on
 from onnx_conformance.perf.latency.latency_table import LEGEND, milliseconds, placement, rate, told
 from onnx_conformance.report.pages import page
+from onnx_conformance.report.plots import ACCENT, INK, LINE, OK, SOFT, WARN, WIDTH, look, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 OPTION = "--latency-html"
 
@@ -54,8 +61,8 @@ def view(document: dict[str, Any]) -> dict[str, Any]:
             {
                 "name": name,
                 "anchor": f"model-{place}",
-                "speedups": latency_plots.speedups(own, f"s{place}"),
-                "latencies": latency_plots.latencies(own, f"l{place}"),
+                "speedups": speedups(own, f"s{place}"),
+                "latencies": latencies(own, f"l{place}"),
             }
             for place, name in enumerate(models)
             for own in [[row for row in rows if row["model"] == name]]
@@ -78,3 +85,138 @@ def _headline(document: dict[str, Any]) -> tuple[str, str]:
 
 def _first(rows: list[dict[str, Any]], place: int) -> bool:
     return place == 0 or rows[place - 1]["group"] != rows[place]["group"]
+
+
+Row = Mapping[str, Any]
+COLORS = (ACCENT, WARN, OK, SOFT, INK)  # red is for what is wrong
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+WIDE = 20.0  # figures that span more are drawn on a logarithmic scale
+HEIGHT = 3.0  # inches of the plot of speed-ups
+DODGE = 0.09  # between the marks of contenders at one batch size
+LABEL_LIMIT = 40
+
+
+@look()
+def speedups(rows: Sequence[Row], prefix: str) -> Markup | None:
+    """Speed-up over native eager with its interval, by batch size; None where there is none.
+
+    Args:
+        rows: of one model, from the document of timings.
+        prefix: of the ids in this picture, which must be its own within a page.
+    """
+    from matplotlib.figure import Figure
+
+    rows = [row for row in rows if row["speedup"]]
+    if not rows:
+        return None
+    batches = sorted({row["batch"] for row in rows})
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    figure = Figure(figsize=(WIDTH, HEIGHT))
+    axes = figure.add_axes((0.05, 0.16, 0.62, 0.8))
+    axes.axhline(1.0, color=INK, linewidth=1.2)
+    for place, label in enumerate(labels):
+        own = sorted((row for row in rows if row["label"] == label), key=lambda row: row["batch"])
+        shift = DODGE * (place - (len(labels) - 1) / 2)
+        _speedup_line(axes, own, [batches.index(row["batch"]) + shift for row in own], place)
+    axes.set_xticks(range(len(batches)), [f"batch {batch}" for batch in batches])
+    axes.set_xlim(-0.5, len(batches) - 0.5)
+    low = min(1.0, *(row["speedup"]["low"] for row in rows))
+    high = max(1.1, *(row["speedup"]["high"] for row in rows))
+    if high > WIDE * low:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(lambda value, _: "")
+        axes.set_ylim(low / 1.3, high * 1.3)
+    else:
+        axes.set_ylim(0.0, 1.08 * high)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
+    axes.tick_params(axis="x", labelcolor=INK, length=0)
+    _plain(axes, "y")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return svg(figure, prefix, "Speed-up over native eager by batch size")
+
+
+@look()
+def latencies(rows: Sequence[Row], prefix: str) -> Markup:
+    """Distribution of milliseconds a call: a panel a batch size, a box a contender."""
+    from matplotlib.figure import Figure
+
+    batches = sorted({row["batch"] for row in rows})
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    height = 0.3 * len(labels) + 0.75
+    figure = Figure(figsize=(WIDTH, height))
+    left, right, gap = 0.24, 0.99, 0.025
+    width = (right - left + gap) / len(batches) - gap
+    wide = any(_span([row for row in rows if row["batch"] == batch]) > WIDE for batch in batches)
+    for column, batch in enumerate(batches):
+        place = (left + column * (width + gap), 0.42 / height, width, 1 - 0.75 / height)
+        axes = figure.add_axes(place)
+        for row in (row for row in rows if row["batch"] == batch):
+            _box(axes, row, labels.index(row["label"]))
+        axes.set_title(f"batch {batch}", fontsize=9, color=INK)
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        axes.set_yticks(range(len(labels)))
+        axes.set_yticklabels([_short(label) for label in labels] if column == 0 else [])
+        axes.tick_params(axis="y", length=0)
+        if wide:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(lambda value, _: "")
+        else:
+            axes.set_xlim(left=0.0)
+            axes.locator_params(axis="x", nbins=max(2, 10 // len(batches)))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        _plain(axes, "x")
+    unit = "ms a call (log scale)" if wide else "ms a call"
+    figure.text(right, 0.02, unit, ha="right", color=SOFT)
+    return svg(figure, prefix, "Distribution of latency by batch size")
+
+
+def _speedup_line(axes: Axes, rows: Sequence[Row], places: list[float], place: int) -> None:
+    color = COLORS[place % len(COLORS)]
+    marker = MARKERS[place % len(MARKERS)]
+    ratios = [row["speedup"] for row in rows]
+    axes.plot(
+        places,
+        [ratio["ratio"] for ratio in ratios],
+        color=color,
+        linewidth=1.0,
+        alpha=0.6,
+        marker=marker,
+        markersize=0 if len(places) > 1 else 6,
+    )
+    for x, ratio in zip(places, ratios, strict=True):
+        axes.plot([x, x], [ratio["low"], ratio["high"]], color=color, linewidth=2.2)
+        face = "none" if ratio["holds_1"] else color
+        axes.plot(
+            [x], [ratio["ratio"]], marker=marker, color=color, markerfacecolor=face, markersize=6
+        )
+    label = _short(rows[0]["label"])
+    axes.plot([], [], color=color, marker=marker, markersize=6, label=label)
+
+
+def _box(axes: Axes, row: Row, place: int) -> None:
+    low, first, middle, third, high = (1e3 * value for value in row["box_seconds"])
+    color = SOFT if row["case"] is None else ACCENT
+    axes.plot([low, high], [place, place], color=color, linewidth=1.0)
+    axes.barh(place, third - first, 0.5, left=first, facecolor=color, alpha=0.3, edgecolor=color)
+    axes.plot([middle, middle], [place - 0.25, place + 0.25], color=INK, linewidth=1.8)
+    rounds = [1e3 * seconds for seconds in row["round_seconds"]]
+    axes.plot(rounds, [place] * len(rounds), ".", color=color, markersize=3, alpha=0.7)
+
+
+def _span(rows: Sequence[Row]) -> float:
+    """The longest call over the shortest, without outliers."""
+    ends = [row["box_seconds"] for row in rows]
+    return float(max(end[-1] for end in ends) / min(end[0] for end in ends))
+
+
+def _plain(axes: Axes, grid: Any) -> None:
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.patch.set_alpha(0.0)
+    axes.grid(axis=grid, color=LINE, linewidth=0.6, alpha=0.6)
+    axes.set_axisbelow(True)
+
+
+def _short(label: str) -> str:
+    text = f"{label[: LABEL_LIMIT - 1]}…" if len(label) > LABEL_LIMIT else label
+    return text.replace("$", r"\$")  # no mathematics

@@ -22,7 +22,7 @@ from onnx_conformance.perf.latency.latency_document import (
     group_rows,
 )
 from onnx_conformance.perf.latency.latency_table import LEGEND, milliseconds, table, told
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.report.terminal import render
 
 PAGE_OPTION = "--latency-html"

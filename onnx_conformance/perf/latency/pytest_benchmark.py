@@ -15,7 +15,7 @@ import pytest
 
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.perf.latency.rows import Row
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.cache_keys import environment
 
 

@@ -12,48 +12,20 @@ from typing import Any
 from onnx_conformance.catalog.frameworks import ON_CUDA
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.errors import ConformanceError
-from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
 from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import Case, ModelSpec
-from onnx_conformance.core.tolerances import INT8, Tolerances
+from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout, native_layout
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import Block, plan_block
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.latency.timed_call import CallSpec, NoResult, judge_timed
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 from onnx_conformance.session.runtime import session_request
 from onnx_conformance.session.subject import Artifact, libraries_of
-
-
-class NoResult(ConformanceError):
-    """A time that counts for nothing, because what was timed is not the model."""
-
-
-@dataclass(frozen=True)
-class CallSpec:
-    """A call to be timed, and what its answer must be.
-
-    Args:
-        label: what the worker calls it; ``who``: what messages call it.
-        form: how it is called: of native see the workers' ``timing`` modules, of a session
-            ``plain``, ``io_binding`` or ``copies``.
-        reference: of the inputs, by :func:`noise_floor_of_timed`.
-        case: by whose limits it is judged; None for native in float32.
-    """
-
-    model: ModelSpec
-    label: str
-    who: str
-    form: str
-    inputs: Inputs
-    reference: Reference
-    case: Case | None
 
 
 @dataclass(frozen=True)
@@ -79,28 +51,6 @@ class WarmCall:
     block: Block
     calls: int
     settled: bool
-
-
-def noise_floor_of_timed(case: Case | None) -> NoiseFloor:
-    """What a timed call is measured by; ``case`` as of :class:`CallSpec`."""
-    return PLAIN if case is None else noise_floor_of(case)
-
-
-def judge_timed(call: CallSpec, outputs: Outputs, tolerances: Tolerances) -> Judgement:
-    """Judge the outputs of the very call that is timed.
-
-    By decibels for int8, which has no error budget.
-
-    Raises:
-        NoResult: they are off by too much; a fast wrong answer is no result.
-    """
-    limits = limits_of(tolerances, call.case, oracle=call.model.oracle)
-    if call.case is not None and call.case.precision == INT8:
-        limits = Limits("decibels", tolerances.rule("sqnr", call.case))
-    found = judge_outputs(call.reference, outputs, call.model.judged, limits)
-    if not found.right:
-        raise NoResult(f"{call.who}: a wrong answer is no result, however fast: {found}")
-    return found
 
 
 @dataclass(frozen=True)

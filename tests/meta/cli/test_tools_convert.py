@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.cli import conversion, convert
-from onnx_conformance.cli.default_route import case_of
+from onnx_conformance.cli.context import case_of
 from onnx_conformance.cli.staged_file import Unplaced, staged
 from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.onnx_file import inspect

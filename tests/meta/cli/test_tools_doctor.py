@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
-from onnx_conformance.cli import doctor, machine
+from onnx_conformance.cli import doctor
+from onnx_conformance.cli import doctor as machine
 from onnx_conformance.cli.clashes import KEYS, load_incompatibilities, unmet
-from onnx_conformance.cli.machine import Imported, disk, gpus
+from onnx_conformance.cli.doctor import Imported, disk, gpus
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.session.probe import ProbeResult
 

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.cli import inspect
 from onnx_conformance.cli.file_contents import operators, weights
-from onnx_conformance.cli.node_placement import Taken
+from onnx_conformance.cli.inspect import Taken
 from onnx_conformance.session.probe import ProbeResult
 
 pytestmark = pytest.mark.slow

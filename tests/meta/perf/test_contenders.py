@@ -11,8 +11,8 @@ from onnx_conformance.perf.latency.contenders import (
     runtime_contenders,
     timed_cases,
 )
-from onnx_conformance.perf.latency.options import Timing
-from onnx_conformance.perf.latency.wanted_rows import wanted_rows
+from onnx_conformance.perf.latency.row_requests import wanted_rows
+from onnx_conformance.perf.options import Timing
 from onnx_conformance.session.selection import Selection, select_cases
 
 DYNAMO = Case("resnet18", "torch_dynamo", 18, "cpu")

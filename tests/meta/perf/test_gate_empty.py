@@ -13,14 +13,11 @@ from onnx import numpy_helper
 
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.spec import Case
-from onnx_conformance.perf.gate.baseline import Baseline, BaselineCase
-from onnx_conformance.perf.gate.gate import Gate, check_placed
-from onnx_conformance.perf.gate.gate_fixtures import GatedCase, WholeGate
-from onnx_conformance.perf.gate.gate_options import read_gate
-from onnx_conformance.perf.gate.outcomes import Worse
-from onnx_conformance.perf.gate.rules import RULES, load_rules
+from onnx_conformance.perf.gate.gate import Gate, GatedCase, WholeGate, check_placed
+from onnx_conformance.perf.gate.rules import RULES, Worse, load_rules
 from onnx_conformance.perf.gate.sequential_test import UnusableTimings, draw, plan_for
-from onnx_conformance.report.saved_artifacts import MANIFEST
+from onnx_conformance.perf.options import read_gate
+from onnx_conformance.report.saved_artifacts import MANIFEST, Baseline, BaselineCase
 from onnx_conformance.session.selection import Selection
 from tests.meta.running import run_suite
 

@@ -21,7 +21,7 @@ from onnx_conformance.perf.latency.latency_page import render
 from onnx_conformance.perf.latency.latency_table import milliseconds, placement, told
 from onnx_conformance.perf.latency.ratios import paired_ratio
 from onnx_conformance.perf.latency.rows import Row
-from onnx_conformance.perf.latency.timed_sessions import NoResult
+from onnx_conformance.perf.latency.timed_call import NoResult
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,13 @@ from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
-from onnx_conformance.perf.latency.timed_sessions import CallSpec, NoResult, judge_timed
+from onnx_conformance.perf.latency.timed_call import (
+    CallSpec,
+    NoResult,
+    judge_timed,
+    timed_inputs,
+    timed_reference,
+)
 
 MODEL = resolve_model("simple_net")
 CASE = Case("simple_net", "torch_dynamo", 18, "cpu")

@@ -10,8 +10,8 @@ from onnx_conformance.cli.terminal import guarded
 from onnx_conformance.cli.variants import main, table
 from onnx_conformance.core.project import Project
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.variants.choice import PLAIN, answer, front, join, slower
-from onnx_conformance.perf.variants.variants_page import render
+from onnx_conformance.perf.variant_choice import PLAIN, answer, front, join, slower
+from onnx_conformance.perf.variants_page import render
 
 ROUNDS = [1.0, 1.1, 1.2, 0.9]
 

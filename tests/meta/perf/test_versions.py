@@ -10,7 +10,7 @@ from onnx_conformance.cli.terminal import guarded
 from onnx_conformance.cli.versions import main, table
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.project import Project
-from onnx_conformance.perf.versions.version_answer import (
+from onnx_conformance.perf.version_answer import (
     answers,
     headline,
     status_of,
@@ -18,8 +18,8 @@ from onnx_conformance.perf.versions.version_answer import (
     untimed,
     verdicts,
 )
-from onnx_conformance.perf.versions.version_comparison import join
-from onnx_conformance.perf.versions.versions_page import render
+from onnx_conformance.perf.version_comparison import join
+from onnx_conformance.perf.versions_page import render
 from tests.meta.running import ROOT
 
 pytestmark = pytest.mark.slow

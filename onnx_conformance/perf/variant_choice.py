@@ -11,7 +11,7 @@ import numpy as np
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.tolerances import ROUNDED
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
-from onnx_conformance.report.document import IN_PART, PROVED, kind_of, score_of, why
+from onnx_conformance.report.columns import INCOMPLETE, PROVED, kind_of, score_of, why
 
 PLAIN = "fp32"  # the exported file itself
 LATENCY_ONLY = "latency only"
@@ -134,7 +134,7 @@ def _timed(row: Mapping[str, Any], plain: Mapping[str, Any] | None) -> Timed:
 def _verdict(case: CaseEntry) -> tuple[str, str]:
     """The verdict in the table's words, and why it is not simply passed."""
     kind = kind_of(case)
-    if kind != IN_PART:
+    if kind != INCOMPLETE:
         return (PASSED, "") if kind == PROVED else (kind, why(case))
     tasks = [row["reason"] for row in case["checks"] if row["name"] == "task"]
     told = next((reason for reason in tasks if reason.startswith(LATENCY_ONLY)), "")

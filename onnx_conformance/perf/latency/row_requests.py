@@ -1,13 +1,15 @@
-"""Which rows a run times, as parameters of the latency tests."""
+"""Which rows a run times, as parameters of the latency tests, and their minimum speed-ups."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.yaml_reader import Node, read_yaml
 from onnx_conformance.perf.latency.bench import Bench
 from onnx_conformance.perf.latency.contenders import (
     Contender,
@@ -15,16 +17,10 @@ from onnx_conformance.perf.latency.contenders import (
     runtime_contenders,
     timed_cases,
 )
-from onnx_conformance.perf.latency.minimum_speedups import (
-    SHIPPED,
-    MinimumSpeedup,
-    load_minimum_speedups,
-    minimum_speedup_of,
-)
+from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.latency.rows import Row
-from onnx_conformance.perf.latency.timed_inputs import sizes_of_calls
-from onnx_conformance.perf.latency.timed_sessions import NoResult
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.latency.timed_call import NoResult, sizes_of_calls
+from onnx_conformance.perf.options import PerfRun
 
 
 @dataclass(frozen=True)
@@ -114,3 +110,72 @@ def required_rows(run: PerfRun) -> Iterator[tuple[Wanted, MinimumSpeedup]]:
     for wanted in found:
         assert wanted.contender.case is not None
         yield wanted, minimum_speedup_of(minimum_speedups, wanted.contender.case.id, wanted.batch)
+
+
+SHIPPED = Path(__file__).with_name("minimum_speedups.yaml")
+_KEYS = ("cases", "batch_sizes", "minimum_speedup", "reason")
+
+
+@dataclass(frozen=True)
+class MinimumSpeedup:
+    """One entry: what the cases that fit it must reach at these batch sizes."""
+
+    cases: str
+    batch_sizes: tuple[int, ...]
+    minimum_speedup: float
+    reason: str
+
+    def fits(self, case: str, batch: int) -> bool:
+        """Whether it is about this case's id and batch size."""
+        return fnmatchcase(case, self.cases) and batch in self.batch_sizes
+
+    def problem(self, speedup: Ratio) -> str | None:
+        """Why a speed-up is too small, or None. What an interval leaves open is not red."""
+        if speedup.high >= self.minimum_speedup:
+            return None
+        return (
+            f"{speedup} times native eager's speed, at least {self.minimum_speedup:g} is required "
+            f"({self.reason})"
+        )
+
+
+def load_minimum_speedups(path: Path) -> list[MinimumSpeedup]:
+    """Read and validate a file of minimum speed-ups.
+
+    Raises:
+        UsageError: naming the file, the line and what is wrong there.
+    """
+    file = read_yaml(path)
+    entries = file.entries()
+    if not entries:
+        file.fail("the file must be a list of minimum speed-ups, and has none")
+    return [_entry(entry) for entry in entries]
+
+
+def _entry(entry: Node) -> MinimumSpeedup:
+    found = entry.keys(_KEYS)
+    sizes = found["batch_sizes"].value
+    if not isinstance(sizes, list) or not all(type(n) is int and n > 0 for n in sizes):
+        found["batch_sizes"].fail("'batch_sizes' must be a list of numbers above 0, such as [1, 4]")
+    return MinimumSpeedup(
+        cases=found["cases"].text(),
+        batch_sizes=tuple(sizes),
+        minimum_speedup=found["minimum_speedup"].positive(),
+        reason=found["reason"].reason(),
+    )
+
+
+def minimum_speedup_of(
+    minimum_speedups: list[MinimumSpeedup], case: str, batch: int
+) -> MinimumSpeedup:
+    """The first entry that fits.
+
+    Raises:
+        UsageError: none does.
+    """
+    for minimum_speedup in minimum_speedups:
+        if minimum_speedup.fits(case, batch):
+            return minimum_speedup
+    raise UsageError(
+        f"--require-speedup: no entry fits {case} at batch {batch}; add one, or leave the case out"
+    )

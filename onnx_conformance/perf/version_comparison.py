@@ -14,10 +14,18 @@ import numpy as np
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
-from onnx_conformance.report.document import IN_PART, KNOWN, PROVED, SKIPPED, cell_of, kind_of, why
+from onnx_conformance.report.columns import (
+    INCOMPLETE,
+    KNOWN,
+    PROVED,
+    SKIPPED,
+    cell_of,
+    kind_of,
+    why,
+)
 
 ABSENT = "absent"  # of a place that has no such case
-PASSED = (PROVED, IN_PART)
+PASSED = (PROVED, INCOMPLETE)
 PLAIN = "plain"  # the form that is compared; sessions on a GPU are timed in others too
 NEWEST_ONLY = "only the plain export of a route, at its newest opset, is; --opset times others"
 Row = Mapping[str, Any]

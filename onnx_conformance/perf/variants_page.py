@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from onnx_conformance.perf.variants.choice import PLAIN, Variant, answer, front, slower
+from onnx_conformance.perf.variant_choice import PLAIN, Variant, answer, front, slower
 from onnx_conformance.report.pages import page
 from onnx_conformance.report.plots import ACCENT, INK, SOFT, WIDTH, look, svg
 

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnx_conformance.perf.latency.latency_document import verdict_on
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.versions.version_comparison import ABSENT, Comparison, Line
-from onnx_conformance.report.document import FAILED, IN_PART, KNOWN, PROVED, PROVED_NOTHING, SKIPPED
+from onnx_conformance.perf.version_comparison import ABSENT, Comparison, Line
+from onnx_conformance.report.columns import FAILED, INCOMPLETE, KNOWN, PROVED, SKIPPED
+from onnx_conformance.report.document import PROVED_NOTHING
 
 OK, RED = 0, 1
 MOST_NAMED = 3  # cases in a sentence; below the table they all are
 WORDS = {
     PROVED: "passed",
-    IN_PART: "incomplete",
+    INCOMPLETE: "incomplete",
     FAILED: "red",
     KNOWN: "known to fail",
     SKIPPED: "skipped",

@@ -10,16 +10,16 @@ from markupsafe import Markup
 from onnx_conformance.perf.latency.latency_document import verdict_on
 from onnx_conformance.perf.latency.latency_table import milliseconds, told
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.versions.version_answer import RED, WORDS, headline, worse
-from onnx_conformance.perf.versions.version_comparison import Cell, Comparison
-from onnx_conformance.report.document import FAILED, IN_PART, PROVED
+from onnx_conformance.perf.version_answer import RED, WORDS, headline, worse
+from onnx_conformance.perf.version_comparison import Cell, Comparison
+from onnx_conformance.report.columns import FAILED, INCOMPLETE, PROVED
 from onnx_conformance.report.pages import page
 from onnx_conformance.report.plots import BAD, INK, LINE, OK, ROW, SOFT, WARN, WIDTH, look, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CLASSES = {PROVED: "passed", IN_PART: "partial"}  # of the page's style sheet
+CLASSES = {PROVED: "passed", INCOMPLETE: "partial"}  # of the page's style sheet
 LOOKS = {"faster": (OK, "o"), "slower": (WARN, "s"), "open": (SOFT, "o")}
 LABELS, MARGIN = 0.31, 0.55  # share of the width for names, inches above and below
 LEAST_SPAN = 0.05  # of the axis on either side of 1, so that noise does not fill it
