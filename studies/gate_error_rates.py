@@ -150,7 +150,7 @@ def _trial(
     except ConformanceError as reason:
         words = {"error": str(reason)}
         return Trial(kind, threshold, case.id, "error", 0.0, 0, 0.0, _since(started), words)
-    red = {name: v.sentence for name, v in found.metrics.items() if v.red}
+    red = {name: v.sentence for name, v in found.figures.items() if v.red}
     decision = found.decision
     return Trial(
         kind, threshold, case.id, decision.verdict, decision.ratio, decision.pairs,

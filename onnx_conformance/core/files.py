@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from onnx_conformance.core.errors import UsageError
 
@@ -51,3 +53,12 @@ def write_whole(path: Path, data: bytes, option: str) -> None:
         raise UsageError(
             f"{option}: cannot write {path} ({reason}); name a place that can be written"
         ) from error
+
+
+def write_json(path: Path, document: Any, option: str) -> None:
+    """Write plain data as JSON, whole or not at all; it may hold neither NaN nor infinity.
+
+    Raises:
+        UsageError: as :func:`write_whole`.
+    """
+    write_whole(path, json.dumps(document, indent=1, allow_nan=False).encode(), option)

@@ -63,7 +63,7 @@ def _red(failures: list[Row]) -> list[str]:
     rows = [_red_row(failure) for failure in failures[:MOST_RED]]
     left = len(failures) - len(rows)
     more = [f"… and {left} more red cases: the page has them."] if left else []
-    return ["### Red cases", _table(("case", "check", "reason", "again"), rows), *more]
+    return ["### Red cases", table(("case", "check", "reason", "again"), rows), *more]
 
 
 def _red_row(failure: Row) -> list[str]:
@@ -105,7 +105,7 @@ def _rows(headings: Iterable[str], rows: list[Row]) -> list[str]:
         for row in rows[:MOST_ROWS]
     ]
     left = len(rows) - len(told)
-    return [_table(headings, told), *([f"… and {left} more rows: see the page."] if left else [])]
+    return [table(headings, told), *([f"… and {left} more rows: see the page."] if left else [])]
 
 
 def _all_passed(row: Row) -> bool:
@@ -171,7 +171,8 @@ def _cases(number: int) -> str:
 # -- text that stays text ----------------------------------------------------------------------
 
 
-def _table(headings: Iterable[str], rows: list[list[str]]) -> str:
+def table(headings: Iterable[str], rows: list[list[str]]) -> str:
+    """A table of cells that are Markdown already."""
     head = list(headings)
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -10,6 +10,7 @@ from typing import Any
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.documents import Placement
 from onnx_conformance.core.errors import (
     CapabilityMissing,
     ConformanceError,
@@ -17,6 +18,7 @@ from onnx_conformance.core.errors import (
     WorkerError,
 )
 from onnx_conformance.core.spec import Case
+from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun, baseline_artifact, figures
 from onnx_conformance.perf.gate.rules import (
     RULES,
     MetricVerdict,
@@ -32,7 +34,6 @@ from onnx_conformance.perf.gate.sequential_test import (
     draw,
     plan_for,
 )
-from onnx_conformance.perf.gate.sides import GateEntry, GateRun, baseline_artifact, figures
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.interleave import Block
 from onnx_conformance.perf.options import PerfRun
@@ -47,30 +48,32 @@ PLAIN = {BASELINE: "plain", CANDIDATE: "plain"}
 
 
 @dataclass
-class Playing:
+class OpenSides:
     """Both sides while their pairs are drawn: blocks, placement and versions by side."""
 
     blocks: dict[str, list[Block]]
-    placement: dict[str, Any]
+    placement: dict[str, Placement]
     runtimes: dict[str, str]
 
 
 @dataclass(frozen=True)
-class Gated:
+class GateResult:
     """What the gate found of one case at one batch size.
 
     Args:
+        batch: samples a call.
+        samples: seconds of the paired calls, and the decision on speed.
+        figures: verdicts on the figures beside speed, by name.
         placement: side -> provider -> operator -> nodes.
         runtimes: side -> version of ONNX Runtime.
-        metrics: verdicts on the figures beside speed, by name.
         same_file: whether both sides are the very same bytes.
     """
 
     case: Case
     batch: int
     samples: PairedSamples
-    metrics: dict[str, MetricVerdict]
-    placement: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, MetricVerdict]
+    placement: dict[str, Placement] = field(default_factory=dict)
     runtimes: dict[str, str] = field(default_factory=dict)
     same_file: bool = False
 
@@ -78,6 +81,46 @@ class Gated:
     def decision(self) -> Decision:
         """On speed."""
         return self.samples.decision
+
+    def sentence(self, plan: GatePlan) -> str:
+        """The verdict, the ratio with its interval, and what would have been seen, in one line."""
+        found = self.decision
+        what = {
+            "slower": "slower than its baseline",
+            "not slower": f"not slower than its baseline by {plan.delta:.0%}",
+            "undecided": "undecided whether it is slower than its baseline",
+        }[found.verdict]
+        return (
+            f"{self.case.id} at batch {self.batch}: {what}: {found} times its time, after "
+            f"{found.pairs} pairs in {self.samples.seconds:.1f} s; {found.reason or found.power}"
+        )
+
+    def to_json(self, plan: GatePlan) -> dict[str, Any]:
+        """An entry of ``cases`` of ``--gate-json``; seconds are of one call, one value a pair."""
+        found = self.decision
+        return {
+            "case": self.case.id,
+            "batch": self.batch,
+            "verdict": found.verdict,
+            "threshold": plan.delta,
+            "ratio": found.ratio,
+            "low": _finite(found.low),
+            "high": _finite(found.high),
+            "pairs": found.pairs,
+            "smallest_effect": _finite(found.smallest_effect),
+            "reason": found.reason,
+            "seconds_spent": self.samples.seconds,
+            "baseline_seconds": list(self.samples.baseline),
+            "candidate_seconds": list(self.samples.candidate),
+            "same_file": self.same_file,
+            "placement": self.placement,
+            "runtimes": self.runtimes,
+            "figures": {name: verdict.to_json() for name, verdict in self.figures.items()},
+        }
+
+
+def _finite(figure: float) -> float | None:
+    return figure if math.isfinite(figure) else None
 
 
 class Gate:
@@ -108,10 +151,10 @@ class Gate:
         self._rules = load_rules(run.gate.rules or RULES)
         self.baseline = read_baseline(run.gate.folder) if run.gate.folder else None
         self.plan = plan_for(self._rules.timing, run.gate.threshold)
-        self.found: dict[tuple[Case, int], Gated | ConformanceError] = {}
-        self._told: set[tuple[Case, int]] = set()
+        self.found: dict[tuple[Case, int], GateResult | ConformanceError] = {}
+        self._raised: set[tuple[Case, int]] = set()
 
-    def gated(self, case: Case, batch: int) -> Gated:
+    def gated(self, case: Case, batch: int) -> GateResult:
         """The case beside its baseline.
 
         Raises:
@@ -128,11 +171,11 @@ class Gate:
             except ConformanceError as reason:
                 self.found[key] = reason
         found = self.found[key]
-        if isinstance(found, Gated):
+        if isinstance(found, GateResult):
             return found
-        if key in self._told:
+        if key in self._raised:
             raise CapabilityMissing(f"not compared, as told above: {found}")
-        self._told.add(key)
+        self._raised.add(key)
         raise found
 
     @property
@@ -146,7 +189,7 @@ class Gate:
             return lack
         return Worse(f"{case.id}: the baseline has it, and it cannot run here: {lack}")
 
-    def _judge(self, case: Case, batch: int) -> Gated:
+    def _judge(self, case: Case, batch: int) -> GateResult:
         conformance_session, certificates = self._needs()
         artifact = _proved(case, conformance_session, certificates)
         kept = artifact
@@ -156,29 +199,29 @@ class Gate:
         old, new = self._side(BASELINE, kept), self._side(CANDIDATE, artifact)
         gate_run = GateRun(self._run, subject, batch)
         conformance_session.quiesce()
-        with self._playing(gate_run, old, new) as playing:
-            check_placed(case, playing.placement[BASELINE], playing.placement[CANDIDATE])
+        with self._opened(gate_run, old, new) as sides:
+            check_placed(case, sides.placement[BASELINE], sides.placement[CANDIDATE])
             samples = draw(
-                playing.blocks[BASELINE],
-                playing.blocks[CANDIDATE],
+                sides.blocks[BASELINE],
+                sides.blocks[CANDIDATE],
                 self.plan,
                 seconds=self._options.seconds or self._rules.timing.seconds,
                 seed=self._run.settings.seed,
             )
         of_old, of_new = figures(gate_run, subject, (old, new))
-        metrics = {
+        judged = {
             name: judge_metric(rule, of_old.get(name), of_new.get(name))
             for name, rule in self._rules.metrics.items()
         }
         same = kept.sha256 == artifact.sha256
-        return Gated(case, batch, samples, metrics, playing.placement, playing.runtimes, same)
+        return GateResult(case, batch, samples, judged, sides.placement, sides.runtimes, same)
 
     def _side(self, name: str, artifact: Artifact) -> GateEntry:
         spec = self._options.spec if name == BASELINE else None
         return GateEntry(name, artifact, self._worker, spec, self._forms[name])
 
     @contextmanager
-    def _playing(self, gate_run: GateRun, old: GateEntry, new: GateEntry) -> Iterator[Playing]:
+    def _opened(self, gate_run: GateRun, old: GateEntry, new: GateEntry) -> Iterator[OpenSides]:
         """Both sides, warm, until their pairs are drawn.
 
         Two processes that run the same file differ for good by one or two percent, two sessions
@@ -187,16 +230,16 @@ class Gate:
         """
         with ExitStack() as stack:
             shared = old.spec == new.spec
-            playing = Playing({old.name: [], new.name: []}, {}, {})
+            sides = OpenSides({old.name: [], new.name: []}, {}, {})
             for _ in range(1 if shared else self._rules.timing.processes):
                 common = stack.enter_context(gate_run.worker(old))
                 other = common if shared else stack.enter_context(gate_run.worker(new))
                 for entry, worker in ((old, common), (new, other)):
                     block, timed_session = gate_run.block(worker, entry)
-                    playing.blocks[entry.name].append(block)
-                    playing.placement[entry.name] = timed_session.facts["placement"]
-                    playing.runtimes[entry.name] = worker.call("versions")["onnxruntime"]
-            yield playing
+                    sides.blocks[entry.name].append(block)
+                    sides.placement[entry.name] = timed_session.facts["placement"]
+                    sides.runtimes[entry.name] = worker.call("versions")["onnxruntime"]
+            yield sides
 
 
 def _proved(
@@ -207,7 +250,7 @@ def _proved(
     return conformance_session.artifact(case)
 
 
-def check_placed(case: Case, baseline: dict[str, Any], candidate: dict[str, Any]) -> None:
+def check_placed(case: Case, baseline: Placement, candidate: Placement) -> None:
     """More of the candidate's nodes than of the baseline's run off the case's provider.
 
     Args:
@@ -219,14 +262,14 @@ def check_placed(case: Case, baseline: dict[str, Any], candidate: dict[str, Any]
     wanted = PROVIDERS[case.provider].ort_name
     before, now = _elsewhere(baseline, wanted), _elsewhere(candidate, wanted)
     if sum(now.values()) > sum(before.values()):
-        told = ", ".join(f"{number} {name}" for name, number in now.items())
+        listed = ", ".join(f"{number} {name}" for name, number in now.items())
         raise Worse(
             f"{case.id}: placed elsewhere than its baseline: {sum(now.values())} nodes off "
-            f"{wanted} ({told}), the baseline's were {sum(before.values())}"
+            f"{wanted} ({listed}), the baseline's were {sum(before.values())}"
         )
 
 
-def _elsewhere(placement: dict[str, Any], wanted: str) -> dict[str, int]:
+def _elsewhere(placement: Placement, wanted: str) -> dict[str, int]:
     """``Conv on CPUExecutionProvider`` -> nodes."""
     return {
         f"{operator} on {provider}": number
@@ -234,37 +277,6 @@ def _elsewhere(placement: dict[str, Any], wanted: str) -> dict[str, int]:
         if provider != wanted
         for operator, number in operators.items()
     }
-
-
-def speed_text(plan: GatePlan, found: Gated) -> str:
-    """One line: the verdict, the ratio with its interval, and what would have been seen."""
-    decision = found.decision
-    what = {
-        "slower": "slower than its baseline",
-        "not slower": f"not slower than its baseline by {plan.delta:.0%}",
-        "undecided": "undecided whether it is slower than its baseline",
-    }[decision.verdict]
-    words = (
-        f"{found.case.id} at batch {found.batch}: {what}: {ratio_text(found)} times its time, "
-        f"after {decision.pairs} pairs in {found.samples.seconds:.1f} s"
-    )
-    if decision.reason:
-        return f"{words}; {decision.reason}"
-    return f"{words}; {effect_text(found)}"
-
-
-def ratio_text(found: Gated) -> str:
-    """``1.003 [0.991, 1.014]``."""
-    decision = found.decision
-    return f"{decision.ratio:.3f} [{decision.low:.3f}, {decision.high:.3f}]"
-
-
-def effect_text(found: Gated) -> str:
-    """The smallest slowdown that these pairs would have shown."""
-    effect = found.decision.smallest_effect
-    if math.isinf(effect):
-        return "no slowdown could have been shown"
-    return f"a slowdown of {effect - 1:.1%} would have been shown"
 
 
 @dataclass(frozen=True)
@@ -283,7 +295,7 @@ class GatedCase:
             Worse: it is slower; Undecided: neither is shown.
         """
         found = self._found()
-        words = speed_text(self.gate.plan, found)
+        words = found.sentence(self.gate.plan)
         if found.decision.verdict == "slower":
             raise Worse(words)
         if found.decision.verdict == "undecided":
@@ -296,12 +308,12 @@ class GatedCase:
         Raises:
             Worse: it is red by its rule, or was not measured.
         """
-        verdict = self._found().metrics[metric]
+        verdict = self._found().figures[metric]
         if verdict.red:
             raise Worse(verdict.sentence)
         return verdict.sentence
 
-    def _found(self) -> Gated:
+    def _found(self) -> GateResult:
         """Raises CapabilityMissing where the run leaves its framework out, and as ``gated``."""
         chosen, own = self.gate.frameworks, resolve_model(self.case.model).framework
         if chosen and own not in chosen:

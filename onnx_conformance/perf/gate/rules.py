@@ -86,6 +86,11 @@ class MetricVerdict:
         """What was not measured is no pass."""
         return self.outcome != "ok"
 
+    def to_json(self) -> dict[str, str | float | None]:
+        """One of ``figures`` of ``--gate-json``, in the unit of its rule."""
+        shown = ("outcome", "baseline", "candidate", "sentence")
+        return {name: getattr(self, name) for name in shown}
+
 
 def judge_metric(
     rule: MetricRule, baseline: float | None, candidate: float | None

@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -94,6 +94,17 @@ class Decision:
     pairs: int
     smallest_effect: float
     reason: str = ""
+
+    @property
+    def power(self) -> str:
+        """The smallest slowdown that these pairs would have shown, in words."""
+        if math.isinf(self.smallest_effect):
+            return "no slowdown could have been shown"
+        return f"a slowdown of {self.smallest_effect - 1:.1%} would have been shown"
+
+    def __str__(self) -> str:
+        """``1.003 [0.991, 1.014]``."""
+        return f"{self.ratio:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 def plan_for(timing: TimingRules, threshold: float | None = None) -> GatePlan:
@@ -255,7 +266,6 @@ def draw(
     *,
     seconds: float,
     seed: int,
-    progress: Callable[[Decision], None] | None = None,
 ) -> PairedSamples:
     """Pairs of blocks, in an order drawn anew for each pair: the test's validity rests on it.
 
@@ -278,8 +288,6 @@ def draw(
             new = candidate[int(rng.integers(len(candidate)))]
             _pair((old, before, calls[0]), (new, after, calls[1]), first=bool(rng.integers(2)))
         decision = decide(plan, paired_log_ratios(plan, before, after))
-        if progress is not None:
-            progress(decision)
         over = look is None or next_look(plan, len(before)) is None or not _left(started, seconds)
         if decision.verdict != "undecided" or over:
             spent = time.monotonic() - started

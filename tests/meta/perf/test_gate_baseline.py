@@ -13,8 +13,8 @@ from onnx_conformance.core.limits import shipped_limits
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store, file_digest
+from onnx_conformance.perf.gate.gate_run import baseline_artifact
 from onnx_conformance.perf.gate.rules import Worse
-from onnx_conformance.perf.gate.sides import baseline_artifact
 from onnx_conformance.report.saved_artifacts import UnprovedBaseline, read_baseline, save_artifacts
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.external_artifacts import asked_opset

@@ -304,7 +304,7 @@ def test_options_of_a_gate():
 def made_gate(reason, cases):
     """A gate that cannot compare, for ``reason``."""
     gate = Gate.__new__(Gate)
-    gate.found, gate._told = {}, set()
+    gate.found, gate._raised = {}, set()
     gate.baseline = Baseline(None, cases)
     gate._run = SimpleNamespace(frameworks=())
 
