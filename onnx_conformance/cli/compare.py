@@ -16,14 +16,14 @@ from rich.table import Table
 from onnx_conformance.cli.context import ToolContext, case_of, context, named_model, read_run
 from onnx_conformance.cli.image_latency import Race, Track
 from onnx_conformance.cli.predictions import Scene, counterpart, look, seeing, told_apart
-from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say, told_pages
+from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
 from onnx_conformance.perf.options import PerfRun
+from onnx_conformance.report.pages import write_page
 
 TRAINED = "efficientnet_lite0"
 APART = "models of two frameworks have weights of their own: each agrees with its own file alone"
@@ -76,10 +76,8 @@ def _main(arguments: list[str]) -> int:
     for line in absent:
         say(console, line, "dim")
     target = Path(chosen.html)
-    with told_pages():
-        page = page_module("onnx_conformance.cli.compare_page")
-        page.write(image, scenes, timed, run, target)
-        say(console, f"page: {target}", "dim")
+    shown = (image, scenes, timed, run)
+    say(console, write_page("onnx_conformance.cli.compare_page", target, "--html", *shown), "dim")
     return OK if all(scene.agree for scene in scenes) else RED
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from onnx_conformance.cli.image_latency import Race
 from onnx_conformance.cli.predictions import Prediction, Scene, told_apart
-from onnx_conformance.core.files import write_whole
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
 from onnx_conformance.perf.options import PerfRun
@@ -17,15 +16,6 @@ from onnx_conformance.report.pages import page
 from onnx_conformance.session.cache_keys import environment
 
 WIDEST = 640  # pixels of the photograph on the page
-
-
-def write(image: Path, scenes: list[Scene], timed: Race, run: PerfRun, target: Path) -> None:
-    """Write the page, whole or not at all.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    write_whole(target, render(image, scenes, timed, run).encode(), "--html")
 
 
 def render(image: Path, scenes: list[Scene], timed: Race, run: PerfRun) -> str:

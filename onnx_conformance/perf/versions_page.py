@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from onnx_conformance.perf.latency.latency_document import verdict_on
-from onnx_conformance.perf.latency.latency_table import milliseconds, told
+from onnx_conformance.perf.latency.latency_table import milliseconds, ratio_text
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.version_answer import RED, WORDS, headline, worse
+from onnx_conformance.perf.version_answer import RED, WORDS, VersionsDocument, worse
 from onnx_conformance.perf.version_comparison import Cell, Comparison
 from onnx_conformance.report.columns import FAILED, INCOMPLETE, PROVED
 from onnx_conformance.report.pages import page
@@ -26,17 +25,17 @@ LEAST_SPAN = 0.05  # of the axis on either side of 1, so that noise does not fil
 LEGIBLE = 8.0  # points
 
 
-def render(document: Mapping[str, Any], found: Comparison) -> str:
+def render(document: VersionsDocument) -> str:
     """The page, self-contained."""
-    shown = {
+    found = document.comparison
+    context = {
+        "answer": document,
         "found": found,
         "classes": CLASSES,
-        "headline": headline(found, document["exit_status"]),
-        "look": _look(found, document["exit_status"]),
+        "look": _look(found, document.exit_status),
         "plots": {batch: speeds(found, batch, f"p{batch}") for batch in found.batches},
     }
-    context = {**document, **shown}
-    return page("versions.html.j2", context, milliseconds=milliseconds, told=_told, shown=_shown)
+    return page("versions.html.j2", context, milliseconds=milliseconds, ratio=ratio_text)
 
 
 def _look(found: Comparison, status: int) -> str:
@@ -44,14 +43,6 @@ def _look(found: Comparison, status: int) -> str:
     if status == 0:
         return "partial" if worse(found) else "passed"
     return "failed" if status == RED else "skipped"
-
-
-def _told(ratio: Ratio) -> str:
-    return told(ratio.as_dict())
-
-
-def _shown(ratio: Ratio) -> str:
-    return verdict_on(ratio.as_dict())
 
 
 @look()
@@ -118,6 +109,6 @@ def _mark(axes: Axes, row: int, cell: Cell, batch: int) -> None:
             color=color, fontsize=LEGIBLE,
         )  # fmt: skip
         return
-    color, marker = LOOKS[_shown(ratio)]
+    color, marker = LOOKS[ratio.verdict]
     axes.plot([ratio.low, ratio.high], [row, row], color=color, linewidth=2.0)
     axes.plot([ratio.value], [row], color=color, marker=marker, markersize=5)

@@ -15,9 +15,8 @@ import pytest
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.documents import CaseFacts, CheckRow, ResultsDocument
-from onnx_conformance.core.errors import CapabilityMissing, UsageError
-from onnx_conformance.core.extras import page_module
-from onnx_conformance.core.files import refuse_unwritable
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import refuse_unwritable, write_whole
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.text import count_of
@@ -27,6 +26,7 @@ from onnx_conformance.report import code_hosts, history, terminal
 from onnx_conformance.report.columns import RED, proved
 from onnx_conformance.report.document import PROVED_NOTHING, make_document, write_json
 from onnx_conformance.report.next_step import next_step
+from onnx_conformance.report.pages import write_page
 from onnx_conformance.report.saved_artifacts import save_artifacts
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.known_failures import stale
@@ -175,13 +175,11 @@ class Collector:
         """
         run = self.run
         write_json(document, run.report_json)
-        try:
-            page_module("onnx_conformance.report.html").write(document, run.report_html)
-            self.page = f"page: {run.report_html}"
-        except CapabilityMissing as missing:
-            self.page = f"no page: {missing}"
+        page = "onnx_conformance.report.html"
+        self.page = write_page(page, run.report_html, "--report-html", document)
         if run.report_md is not None:
-            import_module("onnx_conformance.report.markdown").write(document, run.report_md)
+            text = import_module("onnx_conformance.report.markdown").render(document)
+            write_whole(run.report_md, text.encode(), "--report-md")
         if run.report_sarif is not None:
             code_hosts.write_sarif(document, run.report_sarif)
         if run.report_codequality is not None:

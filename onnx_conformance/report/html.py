@@ -8,11 +8,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report import plots
 from onnx_conformance.report.columns import EDGE, OPSET, edge_of, rows_of, score_of
@@ -49,15 +47,6 @@ MOST_WHOLE = 100  # cases whose details stand in the page as they are; of more t
 CHUNK = 50  # cases that are packed together
 MOST_MATRIX = 80  # rows of a matrix that is not folded
 FIRST_CHECKS = 3  # failures of a case that are listed before the fold
-
-
-def write(document: Row, path: Path) -> None:
-    """Write the page, whole or not at all.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    write_whole(path, render(document).encode(), "--report-html")
 
 
 def render(document: Row) -> str:

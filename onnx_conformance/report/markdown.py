@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from onnx_conformance.core.files import write_whole
 from onnx_conformance.report import html
 from onnx_conformance.report.columns import EDGE, score_of
 from onnx_conformance.report.pages import LINK, clean
@@ -24,15 +22,6 @@ LONGEST_COMMAND = 2000
 INNER = r"[^\W_]"  # an underscore between two of these is never emphasis, and reads better
 SPECIAL = re.compile(rf"[\\`*~\[\]<>&|#@!$%]|(?<!{INNER})_|_(?!{INNER})")
 REFERENCE = re.compile(r"(?<!\w)[@#!~%$&](?=\w)")  # a person, an issue, a merge request, a label
-
-
-def write(document: Row, path: Path) -> None:
-    """Write the summary, whole or not at all.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    write_whole(path, render(document).encode(), "--report-md")
 
 
 def render(document: Row) -> str:

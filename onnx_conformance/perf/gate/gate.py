@@ -237,7 +237,7 @@ class Gate:
                 for entry, worker in ((old, common), (new, other)):
                     block, timed_session = gate_run.block(worker, entry)
                     sides.blocks[entry.name].append(block)
-                    sides.placement[entry.name] = timed_session.facts["placement"]
+                    sides.placement[entry.name] = timed_session.opened.nodes
                     sides.runtimes[entry.name] = worker.call("versions")["onnxruntime"]
             yield sides
 

@@ -174,13 +174,13 @@ def _of_the_file(entry: GateEntry) -> Figures:
 
 def _peak(timed_session: TimedSession) -> float:
     """Bytes that the session added at most; the memory of the libraries is not counted."""
-    before = float(timed_session.facts["memory_before_mib"])
+    before = float(timed_session.opened.memory_before_mib)
     return max(float(timed_session.worker.call("memory")["peak"]) - before, 0.0) * MIB
 
 
 def _opening(timed_session: TimedSession) -> float:
     """Seconds of one more creation of the session."""
-    return float(timed_session.worker.call("reopen", session=timed_session.what["session"]))
+    return float(timed_session.worker.call("reopen", session=timed_session.request["session"]))
 
 
 class _SideSubject(LiveSubject):
@@ -194,12 +194,12 @@ class _SideSubject(LiveSubject):
 
     @property
     def session(self) -> SessionInfo:
-        provider, placement = PROVIDERS[self.case.provider], self._timed_session.facts["placement"]
-        return SessionInfo(provider.ort_name, self.artifact.sha256, placement, (), (), 0.0)
+        provider, nodes = PROVIDERS[self.case.provider], self._timed_session.opened.nodes
+        return SessionInfo(provider.ort_name, self.artifact.sha256, nodes, (), (), 0.0)
 
     def run(self, inputs: Inputs, repeat: int = 0) -> Answer:
         calls, session = self.layout.calls(inputs), self._timed_session
-        found = session.worker.call("run", input_sets=calls, **session.what)
+        found = session.worker.call("run", input_sets=calls, **session.request)
         return self._fitted_answer(inputs, answer_of_calls(self.model, self.layout, inputs, found))
 
 

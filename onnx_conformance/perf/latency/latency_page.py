@@ -2,92 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from onnx_conformance.core.files import write_whole
-from onnx_conformance.perf.latency.latency_document import reasons, verdict_on
-from onnx_conformance.perf.latency.latency_table import LEGEND, milliseconds, placement, rate, told
+from onnx_conformance.perf.latency.latency_document import LatencyDocument
+from onnx_conformance.perf.latency.latency_table import (
+    LEGEND,
+    milliseconds,
+    placement,
+    rate,
+    ratio_text,
+)
+from onnx_conformance.perf.latency.rows import LatencyRow
 from onnx_conformance.report.pages import page
 from onnx_conformance.report.plots import ACCENT, INK, LINE, OK, SOFT, WARN, WIDTH, look, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
-OPTION = "--latency-html"
-
-
-def write(document: dict[str, Any], path: Path) -> None:
-    """Write the page, whole or not at all.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    write_whole(path, render(document).encode(), OPTION)
-
-
-def render(document: dict[str, Any]) -> str:
-    """The page of a document (:mod:`onnx_conformance.perf.latency.latency_document`)."""
-    return page(
-        "latency.html.j2",
-        view(document),
-        milliseconds=milliseconds,
-        placement=placement,
-        rate=rate,
-        told=told,
-        verdict_on=verdict_on,
-    )
-
-
-def view(document: dict[str, Any]) -> dict[str, Any]:
-    """What the template shows, worked out."""
-    rows = document["rows"]
-    models = dict.fromkeys(row["model"] for row in rows)
-    verdict, headline = _headline(document)
-    return {
-        **document,
-        "verdict": verdict,
-        "headline": headline,
-        "legend": LEGEND,
-        "reasons": reasons(document["absent"]),
-        "red": any(entry["outcome"] == "red" for entry in document["absent"]),
-        "rows": [{**row, "first": _first(rows, place)} for place, row in enumerate(rows)],
-        "models": [
-            {
-                "name": name,
-                "anchor": f"model-{place}",
-                "speedups": speedups(own, f"s{place}"),
-                "latencies": latencies(own, f"l{place}"),
-            }
-            for place, name in enumerate(models)
-            for own in [[row for row in rows if row["model"] == name]]
-        ],
-    }
-
-
-def _headline(document: dict[str, Any]) -> tuple[str, str]:
-    """The look of the verdict and its words."""
-    rows = document["rows"]
-    if not rows:
-        return "failed", "Timed nothing"
-    found = Counter(verdict_on(row["speedup"]) for row in rows if row["case"])
-    words = f"ONNX Runtime: {found['faster']} faster, {found['slower']} slower"
-    words += f", {found['open']} without a difference shown" if found["open"] else ""
-    if document["exit_status"]:
-        return "failed", f"✗ The run is red. {words}"
-    return "passed", words
-
-
-def _first(rows: list[dict[str, Any]], place: int) -> bool:
-    return place == 0 or rows[place - 1]["group"] != rows[place]["group"]
-
-
-Row = Mapping[str, Any]
 COLORS = (ACCENT, WARN, OK, SOFT, INK)  # red is for what is wrong
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDE = 20.0  # figures that span more are drawn on a logarithmic scale
@@ -96,8 +30,49 @@ DODGE = 0.09  # between the marks of contenders at one batch size
 LABEL_LIMIT = 40
 
 
+def render(document: LatencyDocument) -> str:
+    """The page of a document."""
+    models: dict[str, list[LatencyRow]] = {}
+    for row in document.rows:
+        models.setdefault(row.model, []).append(row)
+    verdict, headline = _headline(document)
+    context = {
+        "timed": document,
+        "verdict": verdict,
+        "headline": headline,
+        "legend": LEGEND,
+        "models": [
+            {
+                "name": name,
+                "anchor": f"model-{place}",
+                "speedups": speedups(rows, f"s{place}"),
+                "latencies": latencies(rows, f"l{place}"),
+            }
+            for place, (name, rows) in enumerate(models.items())
+        ],
+    }
+    return page(
+        "latency.html.j2",
+        context,
+        milliseconds=milliseconds,
+        placement=placement,
+        rate=rate,
+        ratio=ratio_text,
+    )
+
+
+def _headline(document: LatencyDocument) -> tuple[str, str]:
+    """The look of the verdict and its words."""
+    if not document.rows:
+        return "failed", "Timed nothing"
+    found = document.verdicts
+    words = f"ONNX Runtime: {found['faster']} faster, {found['slower']} slower"
+    words += f", {found['open']} without a difference shown" if found["open"] else ""
+    return ("failed", f"✗ The run is red. {words}") if document.exit_status else ("passed", words)
+
+
 @look()
-def speedups(rows: Sequence[Row], prefix: str) -> Markup | None:
+def speedups(rows: Sequence[LatencyRow], prefix: str) -> Markup | None:
     """Speed-up over native eager with its interval, by batch size; None where there is none.
 
     Args:
@@ -106,22 +81,22 @@ def speedups(rows: Sequence[Row], prefix: str) -> Markup | None:
     """
     from matplotlib.figure import Figure
 
-    rows = [row for row in rows if row["speedup"]]
+    rows = [row for row in rows if row.speedup]
     if not rows:
         return None
-    batches = sorted({row["batch"] for row in rows})
-    labels = list(dict.fromkeys(row["label"] for row in rows))
+    batches = sorted({row.batch for row in rows})
+    labels = list(dict.fromkeys(row.label for row in rows))
     figure = Figure(figsize=(WIDTH, HEIGHT))
     axes = figure.add_axes((0.05, 0.16, 0.62, 0.8))
     axes.axhline(1.0, color=INK, linewidth=1.2)
     for place, label in enumerate(labels):
-        own = sorted((row for row in rows if row["label"] == label), key=lambda row: row["batch"])
+        own = sorted((row for row in rows if row.label == label), key=lambda row: row.batch)
         shift = DODGE * (place - (len(labels) - 1) / 2)
-        _speedup_line(axes, own, [batches.index(row["batch"]) + shift for row in own], place)
+        _speedup_line(axes, own, [batches.index(row.batch) + shift for row in own], place)
     axes.set_xticks(range(len(batches)), [f"batch {batch}" for batch in batches])
     axes.set_xlim(-0.5, len(batches) - 0.5)
-    low = min(1.0, *(row["speedup"]["low"] for row in rows))
-    high = max(1.1, *(row["speedup"]["high"] for row in rows))
+    low = min(1.0, *(row.speedup.low for row in rows))
+    high = max(1.1, *(row.speedup.high for row in rows))
     if high > WIDE * low:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(lambda value, _: "")
@@ -136,22 +111,22 @@ def speedups(rows: Sequence[Row], prefix: str) -> Markup | None:
 
 
 @look()
-def latencies(rows: Sequence[Row], prefix: str) -> Markup:
+def latencies(rows: Sequence[LatencyRow], prefix: str) -> Markup:
     """Distribution of milliseconds a call: a panel a batch size, a box a contender."""
     from matplotlib.figure import Figure
 
-    batches = sorted({row["batch"] for row in rows})
-    labels = list(dict.fromkeys(row["label"] for row in rows))
+    batches = sorted({row.batch for row in rows})
+    labels = list(dict.fromkeys(row.label for row in rows))
     height = 0.3 * len(labels) + 0.75
     figure = Figure(figsize=(WIDTH, height))
     left, right, gap = 0.24, 0.99, 0.025
     width = (right - left + gap) / len(batches) - gap
-    wide = any(_span([row for row in rows if row["batch"] == batch]) > WIDE for batch in batches)
+    wide = any(_span([row for row in rows if row.batch == batch]) > WIDE for batch in batches)
     for column, batch in enumerate(batches):
         place = (left + column * (width + gap), 0.42 / height, width, 1 - 0.75 / height)
         axes = figure.add_axes(place)
-        for row in (row for row in rows if row["batch"] == batch):
-            _box(axes, row, labels.index(row["label"]))
+        for row in (row for row in rows if row.batch == batch):
+            _box(axes, row, labels.index(row.label))
         axes.set_title(f"batch {batch}", fontsize=9, color=INK)
         axes.set_ylim(len(labels) - 0.4, -0.6)
         axes.set_yticks(range(len(labels)))
@@ -170,13 +145,13 @@ def latencies(rows: Sequence[Row], prefix: str) -> Markup:
     return svg(figure, prefix, "Distribution of latency by batch size")
 
 
-def _speedup_line(axes: Axes, rows: Sequence[Row], places: list[float], place: int) -> None:
+def _speedup_line(axes: Axes, rows: Sequence[LatencyRow], places: list[float], place: int) -> None:
     color = COLORS[place % len(COLORS)]
     marker = MARKERS[place % len(MARKERS)]
-    ratios = [row["speedup"] for row in rows]
+    ratios = [row.speedup for row in rows]
     axes.plot(
         places,
-        [ratio["ratio"] for ratio in ratios],
+        [ratio.value for ratio in ratios],
         color=color,
         linewidth=1.0,
         alpha=0.6,
@@ -184,28 +159,28 @@ def _speedup_line(axes: Axes, rows: Sequence[Row], places: list[float], place: i
         markersize=0 if len(places) > 1 else 6,
     )
     for x, ratio in zip(places, ratios, strict=True):
-        axes.plot([x, x], [ratio["low"], ratio["high"]], color=color, linewidth=2.2)
-        face = "none" if ratio["holds_1"] else color
+        axes.plot([x, x], [ratio.low, ratio.high], color=color, linewidth=2.2)
+        face = "none" if ratio.undecided else color
         axes.plot(
-            [x], [ratio["ratio"]], marker=marker, color=color, markerfacecolor=face, markersize=6
+            [x], [ratio.value], marker=marker, color=color, markerfacecolor=face, markersize=6
         )
-    label = _short(rows[0]["label"])
+    label = _short(rows[0].label)
     axes.plot([], [], color=color, marker=marker, markersize=6, label=label)
 
 
-def _box(axes: Axes, row: Row, place: int) -> None:
-    low, first, middle, third, high = (1e3 * value for value in row["box_seconds"])
-    color = SOFT if row["case"] is None else ACCENT
+def _box(axes: Axes, row: LatencyRow, place: int) -> None:
+    low, first, middle, third, high = (1e3 * value for value in row.box_seconds)
+    color = SOFT if row.case is None else ACCENT
     axes.plot([low, high], [place, place], color=color, linewidth=1.0)
     axes.barh(place, third - first, 0.5, left=first, facecolor=color, alpha=0.3, edgecolor=color)
     axes.plot([middle, middle], [place - 0.25, place + 0.25], color=INK, linewidth=1.8)
-    rounds = [1e3 * seconds for seconds in row["round_seconds"]]
+    rounds = [1e3 * seconds for seconds in row.round_seconds]
     axes.plot(rounds, [place] * len(rounds), ".", color=color, markersize=3, alpha=0.7)
 
 
-def _span(rows: Sequence[Row]) -> float:
+def _span(rows: Sequence[LatencyRow]) -> float:
     """The longest call over the shortest, without outliers."""
-    ends = [row["box_seconds"] for row in rows]
+    ends = [row.box_seconds for row in rows]
     return float(max(end[-1] for end in ends) / min(end[0] for end in ends))
 
 

@@ -6,13 +6,14 @@ worker of its own, so that its memory is its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from onnx_conformance.catalog.frameworks import ON_CUDA
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.documents import Placement
 from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
@@ -20,6 +21,7 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout, native_layout
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import Block, plan_block
+from onnx_conformance.perf.latency.rows import NodePlacement
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
 from onnx_conformance.perf.latency.timed_call import CallSpec, NoResult, judge_timed
 from onnx_conformance.perf.options import PerfRun
@@ -54,19 +56,39 @@ class WarmCall:
 
 
 @dataclass(frozen=True)
+class OpeningFacts:
+    """What is known of a timed session before its first call.
+
+    Args:
+        memory_before_mib: of its process, before it was opened.
+        load_seconds: to open it; None of native, which is loaded with its first call.
+        artifact_bytes: of its file with all data; None of native.
+    """
+
+    memory_before_mib: float
+    placement: NodePlacement
+    load_seconds: float | None = None
+    artifact_bytes: int | None = None
+
+    @property
+    def nodes(self) -> Placement:
+        """Of a session's graph: provider -> operator -> how many."""
+        return {name: dict(of) for name, of in self.placement.items() if not isinstance(of, str)}
+
+
+@dataclass(frozen=True)
 class TimedSession:
     """A worker, and how the contender is asked for there.
 
     Args:
-        what: the arguments of the worker's ``rehearse`` beside form and inputs.
+        request: the arguments of the worker's ``rehearse`` beside form and inputs.
         layout: how the contender takes samples, and what it calls inputs and outputs.
-        facts: what is known before the first call: memory, placement, seconds to open.
     """
 
     worker: SuspendedWorker
-    what: dict[str, Any]
+    request: dict[str, Any]
     layout: Layout
-    facts: dict[str, Any] = field(default_factory=dict)
+    opened: OpeningFacts
 
     def inputs(self, inputs: Inputs) -> Inputs:
         """One call's arrays, as the contender takes them."""
@@ -82,7 +104,9 @@ class TimedSession:
         Raises:
             NoResult: it is not.
         """
-        found = self.worker.rehearse(call.label, call.form, self.inputs(call.inputs), **self.what)
+        found = self.worker.rehearse(
+            call.label, call.form, self.inputs(call.inputs), **self.request
+        )
         outputs = self.answered(call.model, call.inputs, found["outputs"])
         judged = judge_timed(call, outputs, tolerances)
         return FirstCall(outputs, judged.elements, found["prepare_seconds"], found["first_seconds"])
@@ -132,14 +156,12 @@ class TimedSessions:
         worker = self._native[model.framework]
         memory = worker.call("memory", reset=True)
         device = "cuda" if form in ON_CUDA.values() else "cpu"
+        placement = {f"{model.framework} on {device}": "the whole model"}
         return TimedSession(
             worker,
             self._conformance_session.native_request(model),
             native_layout(model),
-            facts={
-                "memory_before_mib": memory["resident"],
-                "placement": {f"{model.framework} on {device}": "the whole model"},
-            },
+            OpeningFacts(memory["resident"], placement),
         )
 
     def _runtime_timed_session(self, case: Case) -> TimedSession:
@@ -147,11 +169,7 @@ class TimedSessions:
         settings = self._run.settings
         worker = timed_worker(self._run, "onnxruntime", PROVIDERS[case.provider].process())
         libraries = libraries_of(case, settings)
-        timed_session = open_timed_session(
-            worker, case, artifact, level_of(case, settings), libraries
-        )
-        timed_session.facts["graph_level"] = case.graph_level or settings.graph_level
-        return timed_session
+        return open_timed_session(worker, case, artifact, level_of(case, settings), libraries)
 
 
 def timed_worker(run: PerfRun, kind: str, spec: str | None = None) -> SuspendedWorker:
@@ -191,10 +209,5 @@ def open_timed_session(
         worker.close()
         raise NoResult(f"{case.id}: {provider} took no node, so nothing of it would be timed")
     layout = file_layout(resolve_model(case.model), artifact.facts)
-    facts = {
-        "memory_before_mib": before,
-        "load_seconds": info["seconds"],
-        "placement": info["placement"],
-        "artifact_bytes": artifact.facts["bytes"],
-    }
-    return TimedSession(worker, {"session": session}, layout, facts)
+    opened = OpeningFacts(before, info["placement"], info["seconds"], artifact.facts["bytes"])
+    return TimedSession(worker, {"session": session}, layout, opened)
