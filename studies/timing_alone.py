@@ -163,10 +163,10 @@ def _alone(
     try:
         timed_session = timed_sessions.of(model, contender)
         inputs = timed_session.inputs(timed_inputs(model, run.settings.seed, 1))
-        timed_session.worker.rehearse(
-            contender.label, contender.form, inputs, **timed_session.request
-        )
-        warmup = timed_session.worker.call("warm", label=contender.label, seconds=WARM_SECONDS)
+        worker, label = timed_session.worker, contender.label
+        form, request = contender.form, timed_session.request
+        worker.call("rehearse", label=label, form=form, inputs=inputs, **request)
+        warmup = worker.call("warm", label=label, seconds=WARM_SECONDS)
         calls = max(LEAST_CALLS, int(seconds / warmup["seconds"]))
         found = timed_session.worker.time(
             contender.label, discard=1, calls=calls

@@ -5,7 +5,7 @@ Exit status: 0 they agree, 1 they do not, 2 bad input.
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.table import Table
 from onnx_conformance.cli.context import ToolContext, case_of, context, named_model, read_run
 from onnx_conformance.cli.image_latency import Race, Track
 from onnx_conformance.cli.predictions import Scene, counterpart, look, seeing, told_apart
-from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
+from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
@@ -37,12 +37,8 @@ class Contender:
     cases: tuple[Case, ...]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the tool; returns its exit status."""
-    return guarded("compare", lambda: _main(sys.argv[1:] if arguments is None else arguments))
-
-
-def _main(arguments: list[str]) -> int:
     console = Console()
     chosen, suite = _parser().parse_known_args(arguments)
     image = Path(chosen.image)
@@ -205,7 +201,3 @@ def _latencies(timed: Race) -> Table:
         behind = "" if each.behind is None else str(each.behind)
         table.add_row(each.who, milliseconds(each.median), interval, behind)
     return table
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rich.console import Console
 
 from onnx_conformance.cli.context import case_of, context, named_model, read_run
 from onnx_conformance.cli.conversion import ConversionRequest, convert, weights_of
-from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
+from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_whole
 from onnx_conformance.core.spec import ExportOptions
@@ -25,12 +25,8 @@ REPORT = "conversion_report.json"
 SUFFIX = ".onnx"
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the tool; returns its exit status."""
-    return guarded("convert", lambda: _main(sys.argv[1:] if arguments is None else arguments))
-
-
-def _main(arguments: list[str]) -> int:
     console = Console()
     chosen, suite = _parser().parse_known_args(arguments)
     say(console, f"converting {chosen.model}", "bold")
@@ -124,7 +120,3 @@ def _tell(console: Console, report: dict[str, Any], path: Path) -> None:
         say(console, "warning: VALIDATE=no: nobody knows what this file computes", "bold yellow")
     written = f"{report['output_path']} and {path}" if report["output_path"] else str(path)
     say(console, f"{report['seconds']:.1f} s; written: {written}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

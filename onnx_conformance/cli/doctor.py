@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from onnx_conformance.catalog.frameworks import exported_frameworks
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS
 from onnx_conformance.cli.clashes import load_incompatibilities, unmet
 from onnx_conformance.cli.inspect import probe_all
-from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
+from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.errors import ConformanceError, UsageError, WorkerError
 from onnx_conformance.core.extras import remedy
 from onnx_conformance.core.project import project
@@ -51,12 +51,8 @@ class Finding:
     stops: bool
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the tool; returns its exit status."""
-    return guarded("doctor", lambda: _main(sys.argv[1:] if arguments is None else arguments))
-
-
-def _main(arguments: list[str]) -> int:
     console = Console()
     parser = Arguments(prog="doctor", description="What works here, what is missing or clashes.")
     parser.add_argument("--cache-dir", default=str(project().outputs / "cache"))
@@ -245,7 +241,3 @@ def disk(folder: Path) -> tuple[int, int]:
             used += (Path(place) / name).lstat().st_size
     there = next(each for each in (folder, *folder.parents) if each.is_dir())
     return used, shutil.disk_usage(there).free
-
-
-if __name__ == "__main__":
-    sys.exit(main())

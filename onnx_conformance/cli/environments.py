@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from onnx_conformance.cli.terminal import Arguments, guarded
+from onnx_conformance.cli.terminal import Arguments
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.project import project
 
@@ -110,7 +110,3 @@ def refusal(packages: Sequence[str], said: str) -> str:
         return f"pip finds no {packages[0]} for this Python; the newest that it finds: {newest}"
     told = (said.strip().splitlines() or ["no words"])[-1]
     return f"pip cannot install {' '.join(packages)}: {told}"
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(NAME, main))

@@ -5,9 +5,8 @@ Exit status: 0 a provider opens it, 1 none does, 2 no ONNX file.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.cli.context import read_run
 from onnx_conformance.cli.file_contents import Weight, operators, weights
-from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
+from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.onnx_file import load_model
@@ -36,12 +35,8 @@ LARGEST = 10  # weights that are listed
 MEBIBYTE = 2**20
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the tool; returns its exit status."""
-    return guarded("inspect", lambda: _main(sys.argv[1:] if arguments is None else arguments))
-
-
-def _main(arguments: list[str]) -> int:
     console = Console()
     parser = Arguments(
         prog="inspect",
@@ -227,7 +222,3 @@ def _placement(artifact: Artifact, name: str, settings: Settings, level: str) ->
         ).placement
     finally:
         conformance_session.close()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

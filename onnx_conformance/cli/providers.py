@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -12,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.cli.terminal import Arguments, guarded, say
+from onnx_conformance.cli.terminal import Arguments, say
 from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.provider_sources import (
     LIBRARY_OPTION,
@@ -106,7 +105,3 @@ def _tell(console: Console, found: dict[str, ProbeResult]) -> None:
     seconds = sum(result.seconds for result in found.values())
     working = ", ".join(name for name, result in found.items() if result.usable) or "none"
     console.print(f"work here: {working} ({seconds:.1f} s of probing)")
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(NAME, main))

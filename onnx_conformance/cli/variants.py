@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -19,7 +18,7 @@ from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.cli import suite
 from onnx_conformance.cli.context import named_model
-from onnx_conformance.cli.terminal import Arguments, guarded, print_table, say
+from onnx_conformance.cli.terminal import Arguments, print_table, say
 from onnx_conformance.core.files import PROGRAM, write_json
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
@@ -187,7 +186,3 @@ def _parser() -> Arguments:
         "--models-from", action="append", default=[], metavar="FILE", help="(repeatable)"
     )
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(NAME, main))

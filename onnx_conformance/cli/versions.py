@@ -7,7 +7,6 @@ here in one run, times those that passed side by side in the next, and shows one
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from onnx_conformance.cli import environments, suite
-from onnx_conformance.cli.terminal import Arguments, guarded, print_table, say
+from onnx_conformance.cli.terminal import Arguments, print_table, say
 from onnx_conformance.core.files import write_json
 from onnx_conformance.core.project import project
 from onnx_conformance.perf import version_answer as says
@@ -149,7 +148,3 @@ def _parser() -> Arguments:
         help=f"to time (default: {BATCH}; repeatable)",
     )
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(NAME, main))

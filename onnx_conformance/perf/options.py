@@ -57,59 +57,30 @@ class Timing:
 def add_timing_options(group: Any) -> None:
     """Add the options of ``make bench`` to pytest's option group."""
     several = {"action": "append", "default": []}
-    group.addoption(
-        "--batch-size",
-        metavar="N",
-        type=int,
-        help="time at this batch size (repeatable; default: 1, 4, 8 and 16)",
-        **several,
-    )
-    group.addoption(
-        "--native-form",
-        metavar="NAME",
-        help="time native in this form beside eager (repeatable; default: all but compile)",
-        **several,
-    )
-    group.addoption(
-        "--bench-seconds",
-        metavar="SECONDS",
-        type=float,
-        default=Timing.seconds,
-        help=f"for the rounds of one model and batch size (default: {Timing.seconds:g})",
-    )
-    group.addoption(
-        "--affinity",
-        metavar="CPUS",
-        default="",
-        help="keep timed workers on these processors, such as 0,1 (default: the last --threads)",
-    )
-    group.addoption(
-        "--graph-level",
-        choices=tuple(LEVELS),
-        help="ONNX Runtime's graph optimization level (default: all); several are an axis",
-        **several,
-    )
-    group.addoption(
-        "--require-speedup",
-        metavar="FILE",
-        nargs="?",
-        const="shipped",
-        default="",
-        help="fail where ONNX Runtime is shown to be slower than FILE asks "
-        "(default file: onnx_conformance/perf/latency/minimum_speedups.yaml)",
-    )
-    group.addoption(
-        "--latency-json",
-        metavar="FILE",
-        default=str(project().outputs / Timing.json),
-        help="timings as data (default: .conformance/latency.json)",
-    )
-    group.addoption(
-        "--latency-html",
-        metavar="FILE",
-        default=str(project().outputs / Timing.html),
-        help="timings as a page (default: .conformance/latency.html)",
-    )
+    for name, metavar, words, settings in (
+        ("--batch-size", "N", "time at this batch size (repeatable; default: 1, 4, 8 and 16)",
+         {"type": int, **several}),
+        ("--native-form", "NAME",
+         "time native in this form beside eager (repeatable; default: all but compile)", several),
+        ("--bench-seconds", "SECONDS",
+         f"for the rounds of one model and batch size (default: {Timing.seconds:g})",
+         {"type": float, "default": Timing.seconds}),
+        ("--affinity", "CPUS",
+         "keep timed workers on these processors, such as 0,1 (default: the last --threads)",
+         {"default": ""}),
+        ("--graph-level", None,
+         "ONNX Runtime's graph optimization level (default: all); several are an axis",
+         {"choices": tuple(LEVELS), **several}),
+        ("--require-speedup", "FILE",
+         "fail where ONNX Runtime is shown to be slower than FILE asks "
+         "(default file: onnx_conformance/perf/latency/minimum_speedups.yaml)",
+         {"nargs": "?", "const": "shipped", "default": ""}),
+        ("--latency-json", "FILE", "timings as data (default: .conformance/latency.json)",
+         {"default": str(project().outputs / Timing.json)}),
+        ("--latency-html", "FILE", "timings as a page (default: .conformance/latency.html)",
+         {"default": str(project().outputs / Timing.html)}),
+    ):  # fmt: skip
+        group.addoption(name, metavar=metavar, help=words, **settings)
 
 
 def read_timing(option: Any, named: list[str]) -> Timing:
@@ -202,38 +173,25 @@ class GateOptions:
 
 def add_gate_options(group: Any) -> None:
     """Add the options of ``make gate`` to pytest's option group."""
-    group.addoption(
-        "--gate",
-        metavar="BASELINE",
-        help="is the candidate worse than this folder of artifacts, kept by --save-onnx? "
-        "Runs the gate alone",
-    )
-    group.addoption(
-        "--engine",
-        metavar="LABEL=SPEC",
-        action="append",
-        default=[],
-        help="run on the provider of another environment too, such as openvino=popen//python=PATH "
-        "(docs/providers.md); baseline=SPEC is the gate's (repeatable)",
-    )
-    group.addoption(
-        "--gate-threshold",
-        metavar="SHARE",
-        type=float,
-        help="the smallest slowdown that must be caught (default: 0.1, from the rules)",
-    )
-    group.addoption(
-        "--gate-seconds",
-        metavar="SECONDS",
-        type=float,
-        help="draw pairs of a case for no longer than this (default: from the rules)",
-    )
+    for name, metavar, words, settings in (
+        ("--gate", "BASELINE",
+         "is the candidate worse than this folder of artifacts, kept by --save-onnx? "
+         "Runs the gate alone", {}),
+        ("--engine", "LABEL=SPEC",
+         "run on the provider of another environment too, such as openvino=popen//python=PATH "
+         "(docs/providers.md); baseline=SPEC is the gate's (repeatable)",
+         {"action": "append", "default": []}),
+        ("--gate-threshold", "SHARE",
+         "the smallest slowdown that must be caught (default: 0.1, from the rules)",
+         {"type": float}),
+        ("--gate-seconds", "SECONDS",
+         "draw pairs of a case for no longer than this (default: from the rules)",
+         {"type": float}),
+        ("--gate-rules", "FILE",
+         "what the gate lets pass (default: onnx_conformance/perf/gate/rules.yaml)", {}),
+    ):  # fmt: skip
+        group.addoption(name, metavar=metavar, help=words, **settings)
     group.addoption("--gate-strict", action="store_true", help="a case that stays undecided is red")
-    group.addoption(
-        "--gate-rules",
-        metavar="FILE",
-        help="what the gate lets pass (default: onnx_conformance/perf/gate/rules.yaml)",
-    )
 
 
 def read_gate(option: Any, named: list[str]) -> GateOptions | None:

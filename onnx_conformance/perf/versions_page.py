@@ -13,7 +13,7 @@ from onnx_conformance.perf.version_answer import RED, WORDS, VersionsDocument, w
 from onnx_conformance.perf.version_comparison import Cell, Comparison
 from onnx_conformance.report.columns import FAILED, INCOMPLETE, PROVED
 from onnx_conformance.report.pages import page
-from onnx_conformance.report.plots import BAD, INK, LINE, OK, ROW, SOFT, WARN, WIDTH, look, svg
+from onnx_conformance.report.plots import BAD, INK, OK, ROW, SOFT, WARN, WIDTH, bare, look, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,11 +85,7 @@ def _frame(
     axes.set_xlim(*bounds)
     axes.set_title(place, color=INK, fontsize=9.0, parse_math=False)
     axes.axvline(1.0, color=INK, linewidth=1.0)
-    axes.grid(axis="x", color=LINE, linewidth=0.6, alpha=0.6)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.patch.set_alpha(0.0)
+    bare(axes, "x")
     axes.tick_params(axis="y", length=0)
     axes.set_yticks(range(len(names)) if names else [])
     if names:

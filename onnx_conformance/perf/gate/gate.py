@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -232,8 +232,8 @@ class Gate:
             shared = old.spec == new.spec
             sides = OpenSides({old.name: [], new.name: []}, {}, {})
             for _ in range(1 if shared else self._rules.timing.processes):
-                common = stack.enter_context(gate_run.worker(old))
-                other = common if shared else stack.enter_context(gate_run.worker(new))
+                common = stack.enter_context(closing(gate_run.worker(old)))
+                other = common if shared else stack.enter_context(closing(gate_run.worker(new)))
                 for entry, worker in ((old, common), (new, other)):
                     block, timed_session = gate_run.block(worker, entry)
                     sides.blocks[entry.name].append(block)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from onnx_conformance.catalog.providers import PROVIDERS
@@ -150,7 +150,7 @@ def figures(
     with ExitStack() as stack:
         timed_sessions, found = [], []
         for entry in entries:
-            worker = stack.enter_context(gate_run.worker(entry))
+            worker = stack.enter_context(closing(gate_run.worker(entry)))
             timed_session = gate_run.timed_session(worker, entry)
             gate_run.rehearse(timed_session, entry)
             timed_sessions.append(timed_session)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -15,9 +15,21 @@ from onnx_conformance.perf.latency.latency_table import (
     rate,
     ratio_text,
 )
+from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.latency.rows import LatencyRow
 from onnx_conformance.report.pages import page
-from onnx_conformance.report.plots import ACCENT, INK, LINE, OK, SOFT, WARN, WIDTH, look, svg
+from onnx_conformance.report.plots import (
+    ACCENT,
+    INK,
+    OK,
+    SOFT,
+    WARN,
+    WIDTH,
+    bare,
+    look,
+    shortened,
+    svg,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,27 +88,30 @@ def speedups(rows: Sequence[LatencyRow], prefix: str) -> Markup | None:
     """Speed-up over native eager with its interval, by batch size; None where there is none.
 
     Args:
-        rows: of one model, from the document of timings.
+        rows: of one model.
         prefix: of the ids in this picture, which must be its own within a page.
     """
     from matplotlib.figure import Figure
 
-    rows = [row for row in rows if row.speedup]
-    if not rows:
+    lines: dict[str, dict[int, Ratio]] = {}
+    for row in sorted(rows, key=lambda row: row.batch):
+        if row.speedup:
+            lines.setdefault(row.label, {})[row.batch] = row.speedup
+    if not lines:
         return None
-    batches = sorted({row.batch for row in rows})
-    labels = list(dict.fromkeys(row.label for row in rows))
+    labels = [label for label in dict.fromkeys(row.label for row in rows) if label in lines]
+    batches = sorted({batch for line in lines.values() for batch in line})
     figure = Figure(figsize=(WIDTH, HEIGHT))
     axes = figure.add_axes((0.05, 0.16, 0.62, 0.8))
     axes.axhline(1.0, color=INK, linewidth=1.2)
     for place, label in enumerate(labels):
-        own = sorted((row for row in rows if row.label == label), key=lambda row: row.batch)
         shift = DODGE * (place - (len(labels) - 1) / 2)
-        _speedup_line(axes, own, [batches.index(row.batch) + shift for row in own], place)
+        marks = {batches.index(batch) + shift: ratio for batch, ratio in lines[label].items()}
+        _speedup_line(axes, label, marks, place)
     axes.set_xticks(range(len(batches)), [f"batch {batch}" for batch in batches])
     axes.set_xlim(-0.5, len(batches) - 0.5)
-    low = min(1.0, *(row.speedup.low for row in rows))
-    high = max(1.1, *(row.speedup.high for row in rows))
+    ratios = [ratio for line in lines.values() for ratio in line.values()]
+    low, high = min(1.0, *(r.low for r in ratios)), max(1.1, *(r.high for r in ratios))
     if high > WIDE * low:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(lambda value, _: "")
@@ -105,7 +120,7 @@ def speedups(rows: Sequence[LatencyRow], prefix: str) -> Markup | None:
         axes.set_ylim(0.0, 1.08 * high)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
     axes.tick_params(axis="x", labelcolor=INK, length=0)
-    _plain(axes, "y")
+    bare(axes, "y")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return svg(figure, prefix, "Speed-up over native eager by batch size")
 
@@ -130,7 +145,7 @@ def latencies(rows: Sequence[LatencyRow], prefix: str) -> Markup:
         axes.set_title(f"batch {batch}", fontsize=9, color=INK)
         axes.set_ylim(len(labels) - 0.4, -0.6)
         axes.set_yticks(range(len(labels)))
-        axes.set_yticklabels([_short(label) for label in labels] if column == 0 else [])
+        axes.set_yticklabels([_plain(label) for label in labels] if column == 0 else [])
         axes.tick_params(axis="y", length=0)
         if wide:
             axes.set_xscale("log")
@@ -139,33 +154,21 @@ def latencies(rows: Sequence[LatencyRow], prefix: str) -> Markup:
             axes.set_xlim(left=0.0)
             axes.locator_params(axis="x", nbins=max(2, 10 // len(batches)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        _plain(axes, "x")
+        bare(axes, "x")
     unit = "ms a call (log scale)" if wide else "ms a call"
     figure.text(right, 0.02, unit, ha="right", color=SOFT)
     return svg(figure, prefix, "Distribution of latency by batch size")
 
 
-def _speedup_line(axes: Axes, rows: Sequence[LatencyRow], places: list[float], place: int) -> None:
-    color = COLORS[place % len(COLORS)]
-    marker = MARKERS[place % len(MARKERS)]
-    ratios = [row.speedup for row in rows]
-    axes.plot(
-        places,
-        [ratio.value for ratio in ratios],
-        color=color,
-        linewidth=1.0,
-        alpha=0.6,
-        marker=marker,
-        markersize=0 if len(places) > 1 else 6,
-    )
-    for x, ratio in zip(places, ratios, strict=True):
+def _speedup_line(axes: Axes, label: str, marks: Mapping[float, Ratio], place: int) -> None:
+    color, marker = COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
+    middles = [ratio.value for ratio in marks.values()]
+    axes.plot([*marks], middles, color=color, linewidth=1.0, alpha=0.6)
+    for x, ratio in marks.items():
         axes.plot([x, x], [ratio.low, ratio.high], color=color, linewidth=2.2)
         face = "none" if ratio.undecided else color
-        axes.plot(
-            [x], [ratio.value], marker=marker, color=color, markerfacecolor=face, markersize=6
-        )
-    label = _short(rows[0].label)
-    axes.plot([], [], color=color, marker=marker, markersize=6, label=label)
+        axes.plot(x, ratio.value, marker=marker, color=color, markerfacecolor=face, markersize=6)
+    axes.plot([], [], color=color, marker=marker, markersize=6, label=_plain(label))
 
 
 def _box(axes: Axes, row: LatencyRow, place: int) -> None:
@@ -184,14 +187,6 @@ def _span(rows: Sequence[LatencyRow]) -> float:
     return float(max(end[-1] for end in ends) / min(end[0] for end in ends))
 
 
-def _plain(axes: Axes, grid: Any) -> None:
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.patch.set_alpha(0.0)
-    axes.grid(axis=grid, color=LINE, linewidth=0.6, alpha=0.6)
-    axes.set_axisbelow(True)
-
-
-def _short(label: str) -> str:
-    text = f"{label[: LABEL_LIMIT - 1]}…" if len(label) > LABEL_LIMIT else label
-    return text.replace("$", r"\$")  # no mathematics
+def _plain(label: str) -> str:
+    """A short label in which nothing is mathematics."""
+    return shortened(label, LABEL_LIMIT).replace("$", r"\$")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import Case
 from onnx_conformance.core.yaml_reader import Node, read_yaml
 from onnx_conformance.perf.latency.bench import Bench
 from onnx_conformance.perf.latency.contenders import (
@@ -21,96 +22,6 @@ from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.latency.rows import Row
 from onnx_conformance.perf.latency.timed_call import NoResult, sizes_of_calls
 from onnx_conformance.perf.options import PerfRun
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One row to be: a contender at a batch size, and whom it is timed beside."""
-
-    contender: Contender
-    batch: int
-    contenders: tuple[Contender, ...]
-
-    @property
-    def id(self) -> str:
-        """Stable across runs: ``resnet18-b4-native-eager``."""
-        return f"{self.contender.model}-b{self.batch}-{self.contender.label}"
-
-
-@dataclass(frozen=True)
-class Timed:
-    """The parameters of a latency test."""
-
-    wanted: Wanted
-    bench: Bench
-
-    def row(self) -> Row:
-        """Measure it, beside its contenders.
-
-        Raises:
-            ConformanceError: why there is no row.
-        """
-        return self.bench.row(self.wanted.contender, self.wanted.contenders, self.wanted.batch)
-
-
-@dataclass(frozen=True)
-class Required:
-    """A row whose speed-up must reach a minimum."""
-
-    timed: Timed
-    minimum_speedup: MinimumSpeedup
-
-    def check(self) -> None:
-        """Raise unless the speed-up may reach its minimum.
-
-        Raises:
-            NoResult: its interval lies below the minimum, or there is no speed-up.
-        """
-        row, who = self.timed.row(), self.timed.wanted.id
-        if row.speedup is None:
-            raise NoResult(f"{who}: native eager was not timed, so there is no speed-up")
-        problem = self.minimum_speedup.problem(row.speedup)
-        if problem:
-            raise NoResult(f"{who}: {problem}")
-
-
-def wanted_rows(run: PerfRun) -> Iterator[Wanted]:
-    """Every row, model by model and batch size by batch size."""
-    cases = [
-        case
-        for case in timed_cases(run.cases, run.selection.opsets)
-        if not run.frameworks or resolve_model(case.model).framework in run.frameworks
-    ]
-    for model in dict.fromkeys(case.model for case in cases):
-        framework = resolve_model(model).framework
-        own = [case for case in cases if case.model == model]
-        contenders = (
-            *native_contenders(model, framework, run.timing.forms, own),
-            *runtime_contenders(own),
-        )
-        for batch in sizes_of_calls(resolve_model(model), run.timing.batch_sizes):
-            yield from (Wanted(contender, batch, contenders) for contender in contenders)
-
-
-def required_rows(run: PerfRun) -> Iterator[tuple[Wanted, MinimumSpeedup]]:
-    """The rows of ONNX Runtime with their minimum speed-ups, where these are required.
-
-    Raises:
-        UsageError: a malformed file, or a row that no entry fits.
-    """
-    if not run.timing.minimum_speedups:
-        return
-    path = (
-        SHIPPED if run.timing.minimum_speedups == "shipped" else Path(run.timing.minimum_speedups)
-    )
-    minimum_speedups = load_minimum_speedups(path)
-    found = [wanted for wanted in wanted_rows(run) if wanted.contender.case is not None]
-    if not found:
-        raise UsageError("--require-speedup: no case is timed, so nothing would be required")
-    for wanted in found:
-        assert wanted.contender.case is not None
-        yield wanted, minimum_speedup_of(minimum_speedups, wanted.contender.case.id, wanted.batch)
-
 
 SHIPPED = Path(__file__).with_name("minimum_speedups.yaml")
 _KEYS = ("cases", "batch_sizes", "minimum_speedup", "reason")
@@ -137,6 +48,90 @@ class MinimumSpeedup:
             f"{speedup} times native eager's speed, at least {self.minimum_speedup:g} is required "
             f"({self.reason})"
         )
+
+
+@dataclass(frozen=True)
+class RowRequest:
+    """A row to time: a contender at a batch size, and the contenders that it is timed beside.
+
+    Args:
+        minimum: of its speed-up, where one is required.
+    """
+
+    contender: Contender
+    batch: int
+    contenders: tuple[Contender, ...]
+    minimum: MinimumSpeedup | None = None
+
+    @property
+    def id(self) -> str:
+        """Stable across runs: ``resnet18-b4-native-eager``."""
+        return f"{self.contender.model}-b{self.batch}-{self.contender.label}"
+
+
+@dataclass(frozen=True)
+class TimedRow:
+    """A requested row on the session's bench: the fixture of the latency tests."""
+
+    request: RowRequest
+    bench: Bench
+
+    def row(self) -> Row:
+        """Measure it, beside its contenders.
+
+        Raises:
+            ConformanceError: why there is no row.
+        """
+        wanted = self.request
+        return self.bench.row(wanted.contender, wanted.contenders, wanted.batch)
+
+    def check_speedup(self) -> None:
+        """Raise unless the speed-up may reach its minimum.
+
+        Raises:
+            NoResult: its interval lies below the minimum, or there is no speed-up.
+        """
+        speedup, minimum = self.row().speedup, self.request.minimum
+        if speedup is None:
+            raise NoResult(
+                f"{self.request.id}: native eager was not timed, so there is no speed-up"
+            )
+        if minimum is not None and (problem := minimum.problem(speedup)):
+            raise NoResult(f"{self.request.id}: {problem}")
+
+
+def requested_rows(run: PerfRun) -> Iterator[RowRequest]:
+    """Every row, model by model and batch size by batch size."""
+    cases: dict[str, list[Case]] = {}
+    for case in timed_cases(run.cases, run.selection.opsets):
+        if not run.frameworks or resolve_model(case.model).framework in run.frameworks:
+            cases.setdefault(case.model, []).append(case)
+    for name, own in cases.items():
+        model = resolve_model(name)
+        contenders = (
+            *native_contenders(name, model.framework, run.timing.forms, own),
+            *runtime_contenders(own),
+        )
+        for batch in sizes_of_calls(model, run.timing.batch_sizes):
+            yield from (RowRequest(contender, batch, contenders) for contender in contenders)
+
+
+def required_rows(run: PerfRun) -> Iterator[RowRequest]:
+    """The rows of ONNX Runtime with their minimum speed-ups, where these are required.
+
+    Raises:
+        UsageError: a malformed file, or a row that no entry fits.
+    """
+    file = run.timing.minimum_speedups
+    if not file:
+        return
+    minimum_speedups = load_minimum_speedups(SHIPPED if file == "shipped" else Path(file))
+    found = [(one, one.contender.case) for one in requested_rows(run)]
+    if not any(case for _, case in found):
+        raise UsageError("--require-speedup: no case is timed, so nothing would be required")
+    for one, case in found:
+        if case is not None:
+            yield replace(one, minimum=minimum_speedup_of(minimum_speedups, case.id, one.batch))
 
 
 def load_minimum_speedups(path: Path) -> list[MinimumSpeedup]:

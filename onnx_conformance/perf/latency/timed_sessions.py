@@ -104,8 +104,9 @@ class TimedSession:
         Raises:
             NoResult: it is not.
         """
-        found = self.worker.rehearse(
-            call.label, call.form, self.inputs(call.inputs), **self.request
+        inputs = self.inputs(call.inputs)
+        found = self.worker.call(
+            "rehearse", label=call.label, form=call.form, inputs=inputs, **self.request
         )
         outputs = self.answered(call.model, call.inputs, found["outputs"])
         judged = judge_timed(call, outputs, tolerances)

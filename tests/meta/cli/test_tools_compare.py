@@ -10,9 +10,10 @@ import pytest
 from onnx import numpy_helper
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
-from onnx_conformance.cli import compare, compare_page, convert, image_latency, predictions
+from onnx_conformance.cli import compare_page, image_latency, predictions
 from onnx_conformance.cli.context import read_run
 from onnx_conformance.cli.image_latency import Latency, Race, ranked
+from onnx_conformance.cli.main import main
 from onnx_conformance.cli.predictions import Prediction, Scene, counterpart, seeing, told_apart
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.results import failed, passed
@@ -52,7 +53,7 @@ def tiny(monkeypatch):
 
 def run(cache, target, *arguments):
     options = [f"--model={TINY}", "--provider=cpu", "--opset=14", f"--html={target}", cache]
-    return compare.main([str(PHOTOGRAPH), *options, *arguments])
+    return main(["compare", str(PHOTOGRAPH), *options, *arguments])
 
 
 def flip(path, target):
@@ -77,7 +78,7 @@ def test_a_right_export_agrees_and_a_wrong_file_does_not(cache, tmp_path, capsys
     assert "the labels mean nothing" in text
 
     out = tmp_path / "tiny.onnx"
-    assert convert.main([TINY, "--opset=14", "--no-validate", f"--out={out}", cache]) == 0
+    assert main(["convert", TINY, "--opset=14", "--no-validate", f"--out={out}", cache]) == 0
     flip(out, tmp_path / "wrong.onnx")
     assert run(cache, target, f"--artifact={tmp_path / 'wrong.onnx'}") == 1
     told = capsys.readouterr().out
@@ -98,7 +99,7 @@ def test_a_right_export_agrees_and_a_wrong_file_does_not(cache, tmp_path, capsys
 )
 def test_bad_input_is_one_line(arguments, words, tmp_path, capsys):
     options = [f"--cache-dir={tmp_path / 'cache'}", f"--html={tmp_path / 'compare_page.html'}"]
-    assert compare.main([*arguments, *options]) == 2
+    assert main(["compare", *arguments, *options]) == 2
     told = capsys.readouterr().err
     assert words in told
     assert told.count("\n") == 1

@@ -13,6 +13,7 @@ from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.cli import conversion, convert
 from onnx_conformance.cli.context import case_of
+from onnx_conformance.cli.main import main
 from onnx_conformance.cli.staged_file import Unplaced, staged
 from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.onnx_file import inspect
@@ -42,7 +43,7 @@ def bad_routes(monkeypatch):
 
 
 def run(cache, out, *arguments, model="simple_net"):
-    return convert.main([model, "--opset=14", f"--out={out}", cache, *arguments])
+    return main(["convert", model, "--opset=14", f"--out={out}", cache, *arguments])
 
 
 def report(out):
@@ -144,7 +145,7 @@ def test_an_export_that_fails_is_told(cache, tmp_path, validate):
 def test_bad_input_is_one_line(arguments, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.onnx").mkdir()
-    assert convert.main([*arguments, f"--cache-dir={tmp_path / 'cache'}"]) == 2
+    assert main(["convert", *arguments, f"--cache-dir={tmp_path / 'cache'}"]) == 2
     told = capsys.readouterr().err
     assert words in told
     assert told.count("\n") == 1

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import numpy as np
 import psutil
@@ -126,7 +127,7 @@ def test_the_peak_is_of_what_came_since(backend):
 
 @pytest.fixture
 def host():
-    with SuspendedWorker(KIND, threads=1, cpus=CPUS, limit=20.0) as made:
+    with closing(SuspendedWorker(KIND, threads=1, cpus=CPUS, limit=20.0)) as made:
         yield made
 
 
