@@ -22,6 +22,7 @@ from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun, baseline_art
 from onnx_conformance.perf.gate.rules import (
     RULES,
     MetricVerdict,
+    TimingRules,
     Undecided,
     Worse,
     judge_metric,
@@ -29,10 +30,8 @@ from onnx_conformance.perf.gate.rules import (
 )
 from onnx_conformance.perf.gate.sequential_test import (
     Decision,
-    GatePlan,
     PairedSamples,
     draw,
-    plan_for,
 )
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.interleave import Block
@@ -82,12 +81,12 @@ class GateResult:
         """On speed."""
         return self.samples.decision
 
-    def sentence(self, plan: GatePlan) -> str:
+    def sentence(self, timing: TimingRules) -> str:
         """The verdict, the ratio with its interval, and what would have been seen, in one line."""
         found = self.decision
         what = {
             "slower": "slower than its baseline",
-            "not slower": f"not slower than its baseline by {plan.delta:.0%}",
+            "not slower": f"not slower than its baseline by {timing.threshold:.0%}",
             "undecided": "undecided whether it is slower than its baseline",
         }[found.verdict]
         return (
@@ -95,14 +94,14 @@ class GateResult:
             f"{found.pairs} pairs in {self.samples.seconds:.1f} s; {found.reason or found.power}"
         )
 
-    def to_json(self, plan: GatePlan) -> dict[str, Any]:
+    def to_json(self, timing: TimingRules) -> dict[str, Any]:
         """An entry of ``cases`` of ``--gate-json``; seconds are of one call, one value a pair."""
         found = self.decision
         return {
             "case": self.case.id,
             "batch": self.batch,
             "verdict": found.verdict,
-            "threshold": plan.delta,
+            "threshold": timing.threshold,
             "ratio": found.ratio,
             "low": _finite(found.low),
             "high": _finite(found.high),
@@ -150,7 +149,7 @@ class Gate:
         self._options = run.gate
         self._rules = load_rules(run.gate.rules or RULES)
         self.baseline = read_baseline(run.gate.folder) if run.gate.folder else None
-        self.plan = plan_for(self._rules.timing, run.gate.threshold)
+        self.timing = self._rules.timing.with_threshold(run.gate.threshold)
         self.found: dict[tuple[Case, int], GateResult | ConformanceError] = {}
         self._raised: set[tuple[Case, int]] = set()
 
@@ -204,8 +203,8 @@ class Gate:
             samples = draw(
                 sides.blocks[BASELINE],
                 sides.blocks[CANDIDATE],
-                self.plan,
-                seconds=self._options.seconds or self._rules.timing.seconds,
+                self.timing,
+                seconds=self._options.seconds or self.timing.seconds,
                 seed=self._run.settings.seed,
             )
         of_old, of_new = figures(gate_run, subject, (old, new))
@@ -231,7 +230,7 @@ class Gate:
         with ExitStack() as stack:
             shared = old.spec == new.spec
             sides = OpenSides({old.name: [], new.name: []}, {}, {})
-            for _ in range(1 if shared else self._rules.timing.processes):
+            for _ in range(1 if shared else self.timing.processes):
                 common = stack.enter_context(closing(gate_run.worker(old)))
                 other = common if shared else stack.enter_context(closing(gate_run.worker(new)))
                 for entry, worker in ((old, common), (new, other)):
@@ -295,7 +294,7 @@ class GatedCase:
             Worse: it is slower; Undecided: neither is shown.
         """
         found = self._found()
-        words = found.sentence(self.gate.plan)
+        words = found.sentence(self.gate.timing)
         if found.decision.verdict == "slower":
             raise Worse(words)
         if found.decision.verdict == "undecided":

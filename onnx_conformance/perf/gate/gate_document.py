@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx_conformance.core.documents import Environment
 from onnx_conformance.perf.gate.gate import GateResult
-from onnx_conformance.perf.gate.sequential_test import GatePlan
+from onnx_conformance.perf.gate.rules import TimingRules
 from onnx_conformance.report.history import KeptRun, Point, now
 from onnx_conformance.report.markdown import prose, table
 
@@ -26,13 +26,13 @@ class GateDocument:
     """What ``--gate-json`` holds.
 
     Args:
-        plan: threshold and error rates.
+        timing: threshold and error rates.
         not_compared: ``CASE batch N`` -> why it has no result.
         left_out: ids of the baseline's cases that no test asked for.
         strict: an undecided case is red.
     """
 
-    plan: GatePlan
+    timing: TimingRules
     environment: Environment
     results: tuple[GateResult, ...] = ()
     not_compared: Mapping[str, str] = field(default_factory=dict)
@@ -69,10 +69,10 @@ class GateDocument:
         if self.nothing:
             return NOTHING
         counts = ", ".join(f"{self.count(verdict)} {verdict}" for verdict in SYMBOLS)
-        plan = self.plan
+        timing = self.timing
         return (
-            f"{counts}; {self.red_figures} other figures red; threshold {plan.delta:.0%}, error "
-            f"rates {plan.alpha:.0%} and {plan.beta:.0%}"
+            f"{counts}; {self.red_figures} other figures red; threshold {timing.threshold:.0%}, "
+            f"error rates {timing.alpha:.0%} and {timing.beta:.0%}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class GateDocument:
             "exit_status": self.exit_status,
             "sentence": self.sentence,
             "environment": self.environment,
-            "cases": [found.to_json(self.plan) for found in self.results],
+            "cases": [found.to_json(self.timing) for found in self.results],
             "not_compared": dict(self.not_compared),
             "left_out": list(self.left_out),
         }

@@ -14,7 +14,7 @@ def render(document: GateDocument) -> str:
     """The page, self-contained."""
     decisions = [found.decision for found in document.results]
     ends = [end for found in decisions for end in (found.ratio, found.low, found.high)]
-    ratios = [1 + document.plan.delta, *filter(math.isfinite, ends)]
+    ratios = [1 + document.timing.threshold, *filter(math.isfinite, ends)]
     low, high = min([1 - LEAST_SPAN, *ratios]), max([1 + LEAST_SPAN, *ratios])
 
     def place(ratio: float) -> float:

@@ -80,7 +80,7 @@ class GateReport:
         asked = {case.id for case, _ in gate.found}
         kept = gate.baseline.cases.values() if gate.baseline else ()
         return GateDocument(
-            plan=gate.plan,
+            timing=gate.timing,
             environment=environment(),
             results=tuple(found for found in gate.found.values() if isinstance(found, GateResult)),
             not_compared={

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from onnx_conformance.core.errors import ConformanceError
+from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.yaml_reader import Node, read_yaml
 
 RULES = Path(__file__).with_name("rules.yaml")
@@ -33,7 +33,18 @@ Outcome = Literal["ok", "red", "not measured"]
 
 @dataclass(frozen=True)
 class TimingRules:
-    """The sequential test's figures; see :class:`GatePlan` in ``sequential_test``."""
+    """The effect that the sequential test looks for, and its error rates.
+
+    Args:
+        threshold: the smallest slowdown that must be caught, as a share: 0.1 is 10 %.
+        seconds: for which pairs of a case may be drawn.
+        alpha: the largest probability to prove "slower" where the ratio is at most 1 + bias.
+        beta: the largest probability to prove "not slower" where it is at least 1 + threshold.
+        bias: how far two processes that run the same code may differ for good, as a share.
+        repeated: the share of pairs with the very same value from which the clock is in doubt.
+        looks: after how many pairs it is decided, rising.
+        processes: of each side, where their environments differ.
+    """
 
     threshold: float
     seconds: float
@@ -43,6 +54,31 @@ class TimingRules:
     repeated: float
     looks: tuple[int, ...]
     processes: int
+
+    @property
+    def middle(self) -> float:
+        """The log ratio half-way to the threshold: an estimate leans to one side of it."""
+        return math.log1p(self.threshold) / 2
+
+    def with_threshold(self, threshold: float | None) -> TimingRules:
+        """The rules with another threshold (``--gate-threshold``, a share); None keeps it.
+
+        Raises:
+            UsageError: a threshold that is no share, or too near to the bias of two processes.
+        """
+        found = self if threshold is None else replace(self, threshold=threshold)
+        if not 0 < found.threshold < 10:
+            raise UsageError(
+                f"--gate-threshold {threshold:g}: give a share above 0 and below 10, such as 0.1 "
+                "for 10 %"
+            )
+        if found.threshold < 2 * self.bias:
+            raise UsageError(
+                f"--gate-threshold {found.threshold:g} is less than twice the bias of "
+                f"{self.bias:g} by which two processes of the same code may differ; give at least "
+                f"{2 * self.bias:g}, or measure a smaller 'bias' and write it into the rules file"
+            )
+        return found
 
 
 @dataclass(frozen=True)

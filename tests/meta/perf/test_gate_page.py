@@ -10,13 +10,13 @@ from onnx_conformance.perf.gate.gate import GateResult
 from onnx_conformance.perf.gate.gate_document import GateDocument
 from onnx_conformance.perf.gate.gate_page import render
 from onnx_conformance.perf.gate.rules import MetricVerdict, load_rules
-from onnx_conformance.perf.gate.sequential_test import Decision, PairedSamples, plan_for
+from onnx_conformance.perf.gate.sequential_test import Decision, PairedSamples
 
 AROUND = {"versions": {"onnx": "1"}, "python": "3", "platform": "p", "processor": "c"}
 
 
 def document_of(*results, status=0):
-    plan = plan_for(load_rules().timing)
+    plan = load_rules().timing
     absent = {"gone batch 1": "cuda is absent"}
     return GateDocument(plan, AROUND, results, absent, ("old-cpu",), exit_status=status)
 
