@@ -1,4 +1,4 @@
-"""A sequential test of "ratio <= 1" against "ratio >= 1 + delta" on paired timings.
+"""A sequential test of "ratio <= 1" against "ratio >= 1 + threshold" on paired timings.
 
 A pair is one timing of the baseline and one of the candidate, drawn next to each other in one
 session, in an order drawn at random; d = log(candidate / baseline). Were both the same function of
@@ -16,8 +16,9 @@ reached.
 
 Simulated with 1 to 3 % of lognormal noise, 5 to 10 % of spikes by up to three times, and bursts
 (tests/meta/perf/test_gate_decision.py; 3000 gates a row): identical code with a lasting bias of up
-to 2 % was called slower in at most 0.1 % at a delta of 10 %, and 0.5 % at 5 %; a slowdown of delta was
-found in at least 99.9 %. Ten to 33 pairs (the 95th percentile) decide at 10 %, 22 to 168 at 5 %.
+to 2 % was called slower in at most 0.1 % at a threshold of 10 %, and 0.5 % at 5 %; a slowdown that
+large was found in at least 99.9 %. Ten to 33 pairs (the 95th percentile) decide at 10 %, 22 to 168
+at 5 %.
 """
 
 from __future__ import annotations
