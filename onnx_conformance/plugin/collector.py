@@ -16,7 +16,7 @@ import pytest
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.documents import CaseFacts, CheckRow, ResultsDocument
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import refuse_unwritable, write_whole
+from onnx_conformance.core.files import refuse_unwritable, write_json, write_whole
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.text import count_of
@@ -24,7 +24,7 @@ from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.progress import Progress
 from onnx_conformance.report import code_hosts, history, terminal
 from onnx_conformance.report.columns import RED, proved
-from onnx_conformance.report.document import PROVED_NOTHING, make_document, write_json
+from onnx_conformance.report.document import PROVED_NOTHING, make_document
 from onnx_conformance.report.next_step import next_step
 from onnx_conformance.report.pages import write_page
 from onnx_conformance.report.saved_artifacts import save_artifacts
@@ -174,7 +174,7 @@ class Collector:
             UsageError: a file cannot be written.
         """
         run = self.run
-        write_json(document, run.report_json)
+        write_json(run.report_json, document, "--report-json")
         page = "onnx_conformance.report.html"
         self.page = write_page(page, run.report_html, "--report-html", document)
         if run.report_md is not None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.models import resolve_model
@@ -22,7 +19,6 @@ from onnx_conformance.core.documents import (
     TimeTable,
     Totals,
 )
-from onnx_conformance.core.files import write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED
 from onnx_conformance.core.spec import Case, ExternalCase
@@ -286,24 +282,3 @@ def make_document(
         "totals": numbers,
         "cases": cases,
     }
-
-
-def write_json(document: ResultsDocument, path: Path) -> None:
-    """Write the document, whole or not at all.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    text = json.dumps(_plain(document), indent=1, allow_nan=False)
-    write_whole(path, text.encode(), "--report-json")
-
-
-def _plain(value: Any) -> Any:
-    """NaN and infinity as text: JSON has no word for them."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

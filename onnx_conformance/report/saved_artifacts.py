@@ -10,7 +10,7 @@ from typing import Any
 
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import write_whole
+from onnx_conformance.core.files import write_json, write_whole
 from onnx_conformance.report.columns import proved
 
 MANIFEST = "manifest.json"
@@ -45,7 +45,7 @@ def save_artifacts(document: ResultsDocument, folder: Path) -> None:
             "versions": document["environment"]["versions"],
         }
     manifest = {"schema": SCHEMA, "cases": cases}
-    write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode(), OPTION)
+    write_json(folder / MANIFEST, manifest, OPTION)
 
 
 def _save(case: CaseEntry, folder: Path, name: str) -> dict[str, str]:

@@ -161,7 +161,7 @@ def test_a_known_failure_is_no_proof(tmp_path, monkeypatch):
     )
     ready = SimpleNamespace(artifact=None, place=lambda: pytest.fail("it was placed"))
     with pytest.raises(conversion.NotValid, match="delivered another opset"):
-        conversion._judge(context, request, ready, {})
+        conversion._judge(context, request, ready, SimpleNamespace(about=None))
 
 
 @pytest.mark.parametrize(
