@@ -14,8 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from onnx_conformance.cli.context import ToolContext, case_of, context, named_model, read_run
-from onnx_conformance.cli.image_latency import Race, Track
-from onnx_conformance.cli.predictions import Scene, counterpart, look, seeing, told_apart
+from onnx_conformance.cli.image_latency import PhotographBench, PhotographTimings
+from onnx_conformance.cli.predictions import (
+    ModelPredictions,
+    counterpart,
+    label_warning,
+    predict,
+    with_preprocessing,
+)
 from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
@@ -51,30 +57,30 @@ def main(arguments: Sequence[str]) -> int:
     other = None if chosen.artifact else counterpart(models[0].name)
     models += [named_model(other)] if other else []
     for model in models:
-        warning = told_apart(model, run.settings.weights)
+        warning = label_warning(model, run.settings.weights)
         if warning:
             say(console, warning, "bold yellow")
     say(console, f"{image.name} through {', '.join(model.name for model in models)}")
     with ExitStack() as stack:
-        tick = stack.enter_context(progress(console, "looking"))
+        tick = stack.enter_context(progress(console, "predicting"))
         ready = stack.enter_context(context(run, tick))
         contenders = [Contender(model, _cases(ready, model)) for model in models]
-        track = Track(ready)
-        stack.callback(track.close)
+        bench = PhotographBench(ready)
+        stack.callback(bench.close)
         for each in contenders:
             _make(ready, each)
-            track.start(each.model, each.cases)
-        scenes = [look(ready, each.model, list(each.cases), image) for each in contenders]
-        pairs = zip(scenes, contenders, strict=True)
-        timed = track.race([(scene.model, _right(scene, own.cases)) for scene, own in pairs], image)
+            bench.start(each.model, each.cases)
+        answers = [predict(ready, each.model, list(each.cases), image) for each in contenders]
+        pairs = zip(answers, contenders, strict=True)
+        timed = bench.time([(a.model, _right(a, each.cases)) for a, each in pairs], image)
         absent = _absent(ready)
-    _tell(console, scenes, timed)
+    _print(console, answers, timed)
     for line in absent:
         say(console, line, "dim")
     target = Path(chosen.html)
-    shown = (image, scenes, timed, run)
+    shown = (image, answers, timed, run)
     say(console, write_page("onnx_conformance.cli.compare_page", target, "--html", *shown), "dim")
-    return OK if all(scene.agree for scene in scenes) else RED
+    return OK if all(model_answers.agree for model_answers in answers) else RED
 
 
 def _make(ready: ToolContext, contender: Contender) -> None:
@@ -110,8 +116,8 @@ def _parser() -> Arguments:
 
 
 def _run(model: str, artifact: str, suite: list[str]) -> PerfRun:
-    given = [f"--artifact={artifact}"] if artifact else []
-    return read_run(["--model", model, "--first-finding", *given, *suite])
+    external = [f"--artifact={artifact}"] if artifact else []
+    return read_run(["--model", model, "--first-finding", *external, *suite])
 
 
 def _cases(ready: ToolContext, model: ModelSpec) -> tuple[Case, ...]:
@@ -124,41 +130,41 @@ def _cases(ready: ToolContext, model: ModelSpec) -> tuple[Case, ...]:
     probes = {name: ready.conformance_session.probe(name) for name in providers}
     usable = [name for name, probe in probes.items() if probe.usable]
     if not usable:
-        told = "; ".join(f"{name}: {probe.reason}" for name, probe in probes.items())
-        raise UsageError(f"no provider that was asked for works here ({told})")
-    given = [case for case in ready.run.cases if isinstance(case, ExternalCase)]
-    if given:
-        if len({case.path for case in given}) > 1:
+        reason = "; ".join(f"{name}: {probe.reason}" for name, probe in probes.items())
+        raise UsageError(f"no provider that was asked for works here ({reason})")
+    external = [case for case in ready.run.cases if isinstance(case, ExternalCase)]
+    if external:
+        if len({case.path for case in external}) > 1:
             raise UsageError("ARTIFACT names a folder of several files; name one file")
-        return tuple(case for case in given if case.provider in usable)
+        return tuple(case for case in external if case.provider in usable)
     chosen = ready.run.selection
     exporter = next(iter(chosen.exporters), "")
     opset = next(iter(chosen.opsets), None)
     return tuple(case_of(model, exporter, opset, provider=name) for name in usable)
 
 
-def _right(scene: Scene, cases: tuple[Case, ...]) -> list[Case]:
+def _right(answers: ModelPredictions, cases: tuple[Case, ...]) -> list[Case]:
     """The cases whose answer is right: a fast wrong one is no result."""
     verdicts = [
-        prediction.verdict for prediction in scene.predictions if prediction.verdict is not None
+        prediction.verdict for prediction in answers.predictions if prediction.verdict is not None
     ]
     return [case for case, verdict in zip(cases, verdicts, strict=True) if verdict.passed]
 
 
-def _tell(console: Console, scenes: list[Scene], timed: Race) -> None:
-    for scene in scenes:
-        console.print(_predictions(scene))
-        if scene.assumed:
-            say(console, _assumed(scene.model), "dim")
-        for prediction in scene.predictions:
+def _print(console: Console, answers: list[ModelPredictions], timed: PhotographTimings) -> None:
+    for model_answers in answers:
+        console.print(_predictions(model_answers))
+        if model_answers.assumed:
+            say(console, _assumed(model_answers.model), "dim")
+        for prediction in model_answers.predictions:
             if prediction.verdict is not None:
                 passed = prediction.verdict.passed
                 words = "agrees with" if passed else "DISAGREES with"
-                told = "" if passed else f": {prediction.verdict.reason}"
+                reason = "" if passed else f": {prediction.verdict.reason}"
                 mark = "✓" if passed else "✗"
-                line = f"{mark} {prediction.who} {words} {scene.predictions[0].who}{told}"
+                line = f"{mark} {prediction.who} {words} {model_answers.predictions[0].who}{reason}"
                 say(console, line, "green" if passed else "bold red")
-    if len(scenes) > 1:
+    if len(answers) > 1:
         say(console, APART, "dim")
     console.print(_latencies(timed))
     for line in timed.absent:
@@ -167,7 +173,7 @@ def _tell(console: Console, scenes: list[Scene], timed: Race) -> None:
 
 
 def _assumed(model: ModelSpec) -> str:
-    how = seeing(model).preprocessing
+    how = with_preprocessing(model).preprocessing
     assert how is not None
     return (
         f"assumed preprocessing, as the model names none: resize {how.resize}, crop {how.crop}, "
@@ -175,23 +181,23 @@ def _assumed(model: ModelSpec) -> str:
     )
 
 
-def _predictions(scene: Scene) -> Table:
-    table = Table(title=f"{scene.model.name}: top 5", title_justify="left")
+def _predictions(model_answers: ModelPredictions) -> Table:
+    table = Table(title=f"{model_answers.model.name}: top 5", title_justify="left")
     table.add_column("")
-    for prediction in scene.predictions:
+    for prediction in model_answers.predictions:
         table.add_column(prediction.who)
-    for place in range(max(len(prediction.top) for prediction in scene.predictions)):
+    for place in range(max(len(prediction.top) for prediction in model_answers.predictions)):
         cells = [
             f"{prediction.top[place][0]} {prediction.top[place][1]:.1f} %"
             if prediction.top
             else "no answer"
-            for prediction in scene.predictions
+            for prediction in model_answers.predictions
         ]
         table.add_row(str(place + 1), *cells)
     return table
 
 
-def _latencies(timed: Race) -> Table:
+def _latencies(timed: PhotographTimings) -> Table:
     table = Table(title="one photograph, interleaved", title_justify="left")
     table.add_column("who", no_wrap=True)
     for heading in ("median", "95 % interval", "times the fastest's"):

@@ -6,8 +6,8 @@ import base64
 import io
 from pathlib import Path
 
-from onnx_conformance.cli.image_latency import Race
-from onnx_conformance.cli.predictions import Scene, told_apart
+from onnx_conformance.cli.image_latency import PhotographTimings
+from onnx_conformance.cli.predictions import ModelPredictions, label_warning
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
 from onnx_conformance.perf.options import PerfRun
@@ -17,17 +17,19 @@ from onnx_conformance.session.cache_keys import environment
 WIDEST = 640  # pixels of the photograph on the page
 
 
-def render(image: Path, scenes: list[Scene], timed: Race, run: PerfRun) -> str:
+def render(
+    image: Path, answers: list[ModelPredictions], timed: PhotographTimings, run: PerfRun
+) -> str:
     """The page."""
-    agree = all(scene.agree for scene in scenes)
+    agree = all(one.agree for one in answers)
     slowest = max((each.high for each in timed.latencies), default=1.0)
     context = {
         "verdict": "passed" if agree else "failed",
         "headline": "They agree" if agree else "They do not agree",
-        "warnings": [told_apart(scene.model, run.settings.weights) for scene in scenes],
+        "warnings": [label_warning(one.model, run.settings.weights) for one in answers],
         "name": image.name,
         "photograph": _data_uri(image),
-        "scenes": scenes,
+        "answers": answers,
         "timed": timed,
         "threads": run.settings.threads,
         "environment": environment(),

@@ -71,10 +71,10 @@ def main(arguments: Sequence[str]) -> int:
     say(console, f"cache: {cache}, {used / GIBIBYTE:.2f} GiB; {free / GIBIBYTE:.1f} GiB free")
     with progress(console, "starting the workers"):
         workers = imports(chosen.limit)
-    _tell_workers(console, workers)
+    _print_workers(console, workers)
     with progress(console, "trying the providers"):
         providers = _providers(workers, chosen.limit)
-    _tell_providers(console, providers)
+    _print_providers(console, providers)
     found = [
         *of_python(sys.version_info[:2]),
         *of_cache(cache, free),
@@ -140,7 +140,7 @@ def _providers(workers: dict[str, Imported], limit: float) -> dict[str, ProbeRes
         return {"cpu": ProbeResult(False, " ".join(str(error).split()))}
 
 
-def _tell_workers(console: Console, workers: dict[str, Imported]) -> None:
+def _print_workers(console: Console, workers: dict[str, Imported]) -> None:
     for kind, worker in workers.items():
         if worker.usable:
             say(console, f"✓ {kind}: starts in {worker.seconds:.1f} s", "green")
@@ -148,7 +148,7 @@ def _tell_workers(console: Console, workers: dict[str, Imported]) -> None:
             say(console, f"✗ {kind}: {worker.error}", "bold red")
 
 
-def _tell_providers(console: Console, providers: dict[str, ProbeResult]) -> None:
+def _print_providers(console: Console, providers: dict[str, ProbeResult]) -> None:
     missing: dict[tuple[str, str], list[str]] = {}  # modes of a provider lack the same
     for name, found in providers.items():
         if found.usable:
@@ -225,12 +225,12 @@ def gpus() -> list[str]:
         return []
     query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        told = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
+        ran = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return [f"nvidia-smi does not answer: {' '.join(str(error).split())}"]
-    if told.returncode:
-        return [f"nvidia-smi fails: {' '.join((told.stderr or told.stdout).split())}"]
-    return [line.strip() for line in told.stdout.splitlines() if line.strip()]
+    if ran.returncode:
+        return [f"nvidia-smi fails: {' '.join((ran.stderr or ran.stdout).split())}"]
+    return [line.strip() for line in ran.stdout.splitlines() if line.strip()]
 
 
 def disk(folder: Path) -> tuple[int, int]:

@@ -53,18 +53,18 @@ def main(arguments: Sequence[str]) -> int:
     settings = read_run(suite).settings
     artifact = read(path, settings)
     model = load_model(artifact.path, weights=False)
-    _tell_facts(console, artifact)
+    _print_facts(console, artifact)
     stored = weights(model)
-    _tell_weights(console, stored)
+    _print_weights(console, stored)
     with progress(console, "opening it on each provider"):
         probes = probe_all(settings.limit)
         usable = [name for name, found in probes.items() if found.usable]
-        taken = take_all(artifact, usable, settings)
+        placements = placements_of(artifact, usable, settings)
     found = operators(model)
     say(console, f"operators: {sum(found.values())} nodes, and how many each provider takes")
-    console.print(_nodes(found, taken))
-    _tell_sessions(console, probes, taken)
-    return OK if any(not each.error for each in taken.values()) else RED
+    console.print(_nodes(found, placements))
+    _print_sessions(console, probes, placements)
+    return OK if any(not each.error for each in placements.values()) else RED
 
 
 def read(path: Path, settings: Settings) -> Artifact:
@@ -80,7 +80,7 @@ def read(path: Path, settings: Settings) -> Artifact:
         queues.close()
 
 
-def _tell_facts(console: Console, artifact: Artifact) -> None:
+def _print_facts(console: Console, artifact: Artifact) -> None:
     facts = artifact.facts
     opsets = ", ".join(f"{domain} {version}" for domain, version in facts["domains"].items())
     size = f"{facts['bytes'] / MEBIBYTE:.3g} MiB in {len(facts['files'])} file(s)"
@@ -90,12 +90,12 @@ def _tell_facts(console: Console, artifact: Artifact) -> None:
         for tensor in tensors:
             say(console, f"{kind} {tensor['name']}: {tensor['dtype']} {_shape(tensor)}")
     dynamic = {name: axes for name, axes in facts["dynamic_axes"].items() if axes}
-    told = [
+    named_axes = [
         f"{name} axis {axis} '{dim}'"
         for name, axes in dynamic.items()
         for axis, dim in axes.items()
     ]
-    say(console, f"dynamic axes: {', '.join(told) or 'none: every size is fixed'}")
+    say(console, f"dynamic axes: {', '.join(named_axes) or 'none: every size is fixed'}")
     others = facts["files"][1:]
     say(console, f"external data: {', '.join(others) or 'none'}")
 
@@ -104,7 +104,7 @@ def _shape(tensor: TensorFacts) -> str:
     return "of unknown rank" if tensor["shape"] is None else str(tensor["shape"])
 
 
-def _tell_weights(console: Console, stored: list[Weight]) -> None:
+def _print_weights(console: Console, stored: list[Weight]) -> None:
     total = sum(weight.bytes for weight in stored)
     say(console, f"weights: {len(stored)} tensors, {total / MEBIBYTE:.3g} MiB")
     table = Table()
@@ -126,33 +126,33 @@ def _tell_weights(console: Console, stored: list[Weight]) -> None:
     console.print(table)
 
 
-def _nodes(found: Counter[str], taken: dict[str, Taken]) -> Table:
+def _nodes(found: Counter[str], placements: dict[str, FilePlacement]) -> Table:
     """Operators as they stand in the file, and how many of each a provider's session takes."""
     table = Table()
     table.add_column("operator")
     table.add_column("nodes", justify="right")
-    for name in taken:
+    for name in placements:
         table.add_column(name, justify="right")
     for operator, count in found.most_common():
-        cells = [_cell(taken[name], name, operator) for name in taken]
+        cells = [_cell(placements[name], name, operator) for name in placements]
         table.add_row(_safe(operator), str(count), *cells)
     return table
 
 
-def _cell(taken: Taken, provider: str, operator: str) -> str:
-    if taken.written is None:
+def _cell(placement: FilePlacement, provider: str, operator: str) -> str:
+    if placement.written is None:
         return "?"
-    own = taken.written.get(PROVIDERS[provider].ort_name, {})
+    own = placement.written.get(PROVIDERS[provider].ort_name, {})
     _, _, plain = operator.rpartition("::")
-    placed = sum(of.get(plain, 0) for of in taken.written.values())
+    placed = sum(of.get(plain, 0) for of in placement.written.values())
     return str(own.get(plain, 0)) if placed else "–"
 
 
-def _tell_sessions(
-    console: Console, probes: dict[str, ProbeResult], taken: dict[str, Taken]
+def _print_sessions(
+    console: Console, probes: dict[str, ProbeResult], placements: dict[str, FilePlacement]
 ) -> None:
     say(console, "–: no node of its own left when a session opens (constants, inlined functions)")
-    for name, found in taken.items():
+    for name, found in placements.items():
         if found.run is None:
             say(console, f"✗ {name}: cannot open it: {found.error}", "bold red")
             continue
@@ -175,7 +175,7 @@ Placement = dict[str, dict[str, int]]  # provider -> operator -> nodes
 
 
 @dataclass(frozen=True)
-class Taken:
+class FilePlacement:
     """What a provider's session of a file says.
 
     Args:
@@ -194,9 +194,11 @@ def probe_all(limit: float) -> dict[str, ProbeResult]:
     return survey(PROVIDERS, limit)
 
 
-def take_all(artifact: Artifact, names: Iterable[str], settings: Settings) -> dict[str, Taken]:
+def placements_of(
+    artifact: Artifact, names: Iterable[str], settings: Settings
+) -> dict[str, FilePlacement]:
     """The nodes of a file that each provider runs, from sessions that were opened."""
-    return {name: _take(artifact, name, settings) for name in names}
+    return {name: _placement_on(artifact, name, settings) for name in names}
 
 
 def external_case(path: Path, provider: str = "cpu") -> ExternalCase:
@@ -204,12 +206,12 @@ def external_case(path: Path, provider: str = "cpu") -> ExternalCase:
     return ExternalCase("", EXTERNAL.name, None, provider, path=str(path), label=path.name)
 
 
-def _take(artifact: Artifact, name: str, settings: Settings) -> Taken:
+def _placement_on(artifact: Artifact, name: str, settings: Settings) -> FilePlacement:
     try:
         written, run = (_placement(artifact, name, settings, level) for level in LEVELS)
     except ConformanceError as error:
-        return Taken(None, None, " ".join(str(error).split()))
-    return Taken(written, run)
+        return FilePlacement(None, None, " ".join(str(error).split()))
+    return FilePlacement(written, run)
 
 
 def _placement(artifact: Artifact, name: str, settings: Settings, level: str) -> Placement:

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.json:
         print(json.dumps(as_data(found), indent=2))
     else:
-        _tell(Console(), found)
+        _print(Console(), found)
     unmet = [name for name in chosen.require if not _met(name, found)]
     for name in unmet:
         say(Console(stderr=True), f"--require {name}: it does not work here", "bold red")
@@ -100,7 +100,7 @@ def _met(name: str, found: dict[str, ProbeResult]) -> bool:
     return any(found[each].usable for each in _required(name))
 
 
-def _tell(console: Console, found: dict[str, ProbeResult]) -> None:
+def _print(console: Console, found: dict[str, ProbeResult]) -> None:
     console.print(table(found))
     seconds = sum(result.seconds for result in found.values())
     working = ", ".join(name for name, result in found.items() if result.usable) or "none"

@@ -70,7 +70,7 @@ def _written(target: Path) -> int | None:
     return target.stat().st_mtime_ns if target.is_file() else None
 
 
-def complaint(said: str) -> str:
+def complaint(error_text: str) -> str:
     r"""What pytest holds against the command line, out of all that it said.
 
     >>> complaint("ERROR: usage: x [options]\nx: error: unrecognized arguments: --nope\n")
@@ -78,7 +78,7 @@ def complaint(said: str) -> str:
     >>> complaint("ERROR: unknown model 'nope'\n\n")
     "unknown model 'nope'"
     """
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in error_text.splitlines() if line.strip()]
     exact = [line.partition("error: ")[2] for line in lines if ": error: " in line]
     plain = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return next(iter([*exact, *plain, *lines]), "pytest refused its options and said nothing")

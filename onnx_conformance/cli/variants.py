@@ -120,13 +120,13 @@ def table(title: str, batches: Sequence[int], variants: Sequence[Variant]) -> Ta
     Several batch sizes stand below each other, so that the table stays as narrow as with one.
     """
     several = len(batches) > 1
-    lay = Table(title=f"variants of {title}", title_justify="left", show_lines=several)
-    lay.add_column("variant", no_wrap=True)
-    lay.add_column("verdict", no_wrap=True)
+    drawn = Table(title=f"variants of {title}", title_justify="left", show_lines=several)
+    drawn.add_column("variant", no_wrap=True)
+    drawn.add_column("verdict", no_wrap=True)
     decided = any(one.decides for one in variants)
     for heading in ("error", *(["decisions"] if decided else []), "MB", "opens in", "MiB peak"):
-        lay.add_column(heading, justify="right", no_wrap=True)
-    lay.add_column(
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    drawn.add_column(
         "over native" + "".join(f", batch {batch}" for batch in batches if not several),
         no_wrap=True,
     )
@@ -138,7 +138,7 @@ def table(title: str, batches: Sequence[int], variants: Sequence[Variant]) -> Ta
             if (cell := _cell(one, batch, one.name in fronts[batch]))
         ]
         style = STYLES.get(one.verdict, "red" if one.verdict in RED else "dim")
-        lay.add_row(
+        drawn.add_row(
             escape(one.name),
             f"[{style}]{one.verdict}[/]",
             one.error,
@@ -148,7 +148,7 @@ def table(title: str, batches: Sequence[int], variants: Sequence[Variant]) -> Ta
             "" if one.memory_mib is None else f"{one.memory_mib:,.0f}",
             "\n".join(cells),
         )
-    return lay
+    return drawn
 
 
 def _cell(one: Variant, batch: int, best: bool) -> str:

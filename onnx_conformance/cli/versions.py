@@ -19,7 +19,7 @@ from onnx_conformance.cli import environments, suite
 from onnx_conformance.cli.terminal import Arguments, print_table, say
 from onnx_conformance.core.files import write_json
 from onnx_conformance.core.project import project
-from onnx_conformance.perf import version_answer as says
+from onnx_conformance.perf import version_answer
 from onnx_conformance.perf.latency.latency_table import milliseconds, styled
 from onnx_conformance.perf.options import Timing
 from onnx_conformance.perf.version_comparison import Cell, Comparison, join
@@ -48,12 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = suite.run_checks(runs, options)
     found = join(results, None, here=HERE, others=others, batches=batches)
     timed = None
-    if any(says.worth_timing(found, place) for place in found.others):
+    if any(version_answer.worth_timing(found, place) for place in found.others):
         timed = suite.time(runs, options)
         found = join(results, timed, here=HERE, others=others, batches=batches)
     ended = (results["run"]["exit_status"], timed.exit_status if timed else 0)
-    status = says.status_of(found, red=says.RED in ended)
-    document = says.make_document(found, results, timed, status)
+    status = version_answer.status_of(found, red=version_answer.RED in ended)
+    document = version_answer.make_document(found, results, timed, status)
     _print(Console(), document)
     page, data = _pages()
     write_json(data, asdict(document), NAME)
@@ -73,7 +73,7 @@ def _timing(batches: Sequence[int], places: int) -> list[str]:
     return ["--native-form=eager", seconds, *(f"--batch-size={size}" for size in batches)]
 
 
-def _print(console: Console, document: says.VersionsDocument) -> None:
+def _print(console: Console, document: version_answer.VersionsDocument) -> None:
     say(console, f"\n{document.meaning}", "bold")
     print_table(table(document.comparison), console)
     for heading, lines in (
@@ -97,18 +97,18 @@ def _print(console: Console, document: says.VersionsDocument) -> None:
 
 def table(found: Comparison) -> Table:
     """A row a model and route, a column a place: its verdict, then its speed."""
-    lay = Table()
+    drawn = Table()
     for heading in ("model", "exporter", "opset", f"{found.here} (here)", *found.others):
-        lay.add_column(escape(heading), no_wrap=True)
+        drawn.add_column(escape(heading), no_wrap=True)
     previous = ""
     for line in found.lines:
         cells = (_cell(line.cells[place], found.batches) for place in found.places)
         if previous not in ("", line.model):
-            lay.add_section()
+            drawn.add_section()
         shown = "" if line.model == previous else line.model
-        lay.add_row(escape(shown), escape(line.exporter), line.opset, *cells)
+        drawn.add_row(escape(shown), escape(line.exporter), line.opset, *cells)
         previous = line.model
-    return lay
+    return drawn
 
 
 def _cell(cell: Cell, batches: Sequence[int]) -> str:

@@ -134,8 +134,8 @@ def _error(case: CaseEntry) -> str:
 
 def _decides(case: CaseEntry) -> str:
     """The bound of the accuracy that is lost, or of the agreement where no labels are known."""
-    taken = (row.get("statistics") for row in case["checks"] if row["name"] == "task")
-    found: dict[str, Any] = next((figures for figures in taken if figures), {})
+    statistics = (row.get("statistics") for row in case["checks"] if row["name"] == "task")
+    found: dict[str, Any] = next((figures for figures in statistics if figures), {})
     if "accuracy_loss" in found:
         lost = found["accuracy_loss"]
         return f"loses at most {lost['high']:.1%} of {lost['samples']}"

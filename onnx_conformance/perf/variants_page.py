@@ -18,7 +18,7 @@ from onnx_conformance.perf.variant_choice import (
 )
 from onnx_conformance.report.columns import RED
 from onnx_conformance.report.pages import page
-from onnx_conformance.report.plots import ACCENT, INK, SOFT, WIDTH, look, svg
+from onnx_conformance.report.plots import ACCENT, INK, SOFT, WIDTH, page_style, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def render(document: VariantsDocument) -> str:
     return page("variants.html.j2", context)
 
 
-@look()
+@page_style()
 def speed_by_error(variants: Sequence[Variant], batch: int, prefix: str) -> Markup | None:
     """Speed-up over native eager, with its interval, by error in float32 noise floors."""
     from matplotlib.figure import Figure

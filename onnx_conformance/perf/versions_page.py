@@ -13,7 +13,18 @@ from onnx_conformance.perf.version_answer import RED, WORDS, VersionsDocument, w
 from onnx_conformance.perf.version_comparison import Cell, Comparison
 from onnx_conformance.report.columns import FAILED, INCOMPLETE, PROVED
 from onnx_conformance.report.pages import page
-from onnx_conformance.report.plots import BAD, INK, OK, ROW, SOFT, WARN, WIDTH, bare, look, svg
+from onnx_conformance.report.plots import (
+    BAD,
+    INK,
+    OK,
+    ROW,
+    SOFT,
+    WARN,
+    WIDTH,
+    bare,
+    page_style,
+    svg,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +56,7 @@ def _look(found: Comparison, status: int) -> str:
     return "failed" if status == RED else "skipped"
 
 
-@look()
+@page_style()
 def speeds(found: Comparison, batch: int, prefix: str) -> Markup | None:
     """Times as fast as here, with intervals: a panel a place, a row a line; None without any."""
     from matplotlib.figure import Figure

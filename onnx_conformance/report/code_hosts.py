@@ -111,7 +111,7 @@ def write_code_quality(document: ResultsDocument, path: Path) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    told = [
+    entries = [
         {
             "description": found.text,
             "check_name": found.check,
@@ -121,7 +121,7 @@ def write_code_quality(document: ResultsDocument, path: Path) -> None:
         }
         for found in findings(document)
     ]
-    write_json(path, told, "--report-codequality")
+    write_json(path, entries, "--report-codequality")
 
 
 def _fingerprint(found: Finding) -> str:

@@ -133,6 +133,6 @@ def why(case: CaseEntry) -> str:
         left = [f"checks not run: {', '.join(absent)}"] if absent else []
         return "; ".join([*skipped, *left]) or "some of the checks that it needs were not run"
     red = RED if kind == FAILED else (KNOWN,)
-    told = [row["reason"] for row in checks if row["outcome"] in red]
-    more = f"; {len(told) - 1} more red" if kind == FAILED and len(told) > 1 else ""
-    return (next(iter([*told, *skipped]), "") or "no reason was given") + more
+    reasons = [row["reason"] for row in checks if row["outcome"] in red]
+    more = f"; {len(reasons) - 1} more red" if kind == FAILED and len(reasons) > 1 else ""
+    return (next(iter([*reasons, *skipped]), "") or "no reason was given") + more

@@ -131,8 +131,10 @@ def edge_checks(rows: list[CheckRow]) -> list[str]:
 
 def _decibels(rows: list[CheckRow]) -> float | None:
     """The least bound of an output's signal to quantisation noise; None where none was taken."""
-    taken = [row["statistics"] for row in rows if row["name"] == "sqnr"]
-    return min((output["low"] for outputs in taken for output in outputs.values()), default=None)
+    outputs_of = [row["statistics"] for row in rows if row["name"] == "sqnr"]
+    return min(
+        (output["low"] for outputs in outputs_of for output in outputs.values()), default=None
+    )
 
 
 def _same_bits(rows: list[CheckRow]) -> bool | None:
@@ -183,12 +185,12 @@ def missing_words(cases: list[CaseEntry]) -> str:
     names: dict[str, str] = {}
     for case in found:
         names |= {name: reason for name, reason in case["missing"].items() if not names.get(name)}
-    told = [f"{n} ({_cut(reason)})" if reason else n for n, reason in names.items()]
-    more = f" and {len(told) - MOST_MISSING} more" if len(told) > MOST_MISSING else ""
+    named = [f"{n} ({_cut(reason)})" if reason else n for n, reason in names.items()]
+    more = f" and {len(named) - MOST_MISSING} more" if len(named) > MOST_MISSING else ""
     verb = "case is" if judged == 1 else "cases are"
     return (
         f"{len(found)} of {judged} {verb} incomplete: not run or not decided: "
-        f"{', '.join(told[:MOST_MISSING])}{more}."
+        f"{', '.join(named[:MOST_MISSING])}{more}."
     )
 
 

@@ -89,12 +89,12 @@ def _matrix(matrix: Row) -> list[str]:
 
 
 def _rows(headings: Iterable[str], rows: list[Row]) -> list[str]:
-    told = [
+    cells = [
         [*map(code, row["texts"][:2]), *map(prose, row["texts"][2:]), *map(_cell, row["cells"])]
         for row in rows[:MOST_ROWS]
     ]
-    left = len(rows) - len(told)
-    return [table(headings, told), *([f"… and {left} more rows: see the page."] if left else [])]
+    left = len(rows) - len(cells)
+    return [table(headings, cells), *([f"… and {left} more rows: see the page."] if left else [])]
 
 
 def _all_passed(row: Row) -> bool:

@@ -230,6 +230,6 @@ def score(subject: Subject, who: str) -> float | None:
 def _allowed(subject: Subject, who: str, result: CheckResult) -> CheckResult:
     if not result.passed and result.outcome not in UNJUDGED:
         on = f" on {result.inputs}" if result.inputs else ""
-        told = "; ".join((result.reason, *result.details))
-        raise Worse(f"{subject.case.id}: the {who} is wrong{on}: {told}")
+        reasons = "; ".join((result.reason, *result.details))
+        raise Worse(f"{subject.case.id}: the {who} is wrong{on}: {reasons}")
     return result

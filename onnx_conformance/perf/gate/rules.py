@@ -141,8 +141,8 @@ def judge_metric(
     by = f" ({candidate / baseline:.3g} times)" if baseline else ""
     allowed = max(rule.factor * baseline, baseline + rule.slack)
     sentence = (
-        f"{label}: {_told(baseline)} -> {_told(candidate)} {rule.unit}{by}; "
-        f"allowed are {_told(allowed)}"
+        f"{label}: {_figure(baseline)} -> {_figure(candidate)} {rule.unit}{by}; "
+        f"allowed are {_figure(allowed)}"
     )
     return MetricVerdict(rule.name, "red" if worse else "ok", baseline, candidate, sentence)
 
@@ -154,8 +154,8 @@ def _unmeasured(
     what: str,
     figure: float | None,
 ) -> MetricVerdict:
-    told = "is missing" if figure is None else f"is {figure}"
-    sentence = f"{what} {told}: what was not measured is no pass"
+    problem = "is missing" if figure is None else f"is {figure}"
+    sentence = f"{what} {problem}: what was not measured is no pass"
     return MetricVerdict(rule.name, "not measured", baseline, candidate, sentence)
 
 
@@ -163,7 +163,7 @@ def _is_measured(rule: MetricRule, figure: float) -> bool:
     return math.isfinite(figure) and (figure > 0 or (figure == 0 and rule.may_be_zero))
 
 
-def _told(figure: float) -> str:
+def _figure(figure: float) -> str:
     return f"{figure:.0f}" if figure >= 1000 else f"{figure:.4g}"
 
 

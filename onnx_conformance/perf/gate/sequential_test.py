@@ -260,6 +260,6 @@ SideTimings = tuple[Block, list[float], list[float]]
 def _pair(baseline: SideTimings, candidate: SideTimings, *, first: bool) -> None:
     """One block of either side: its trimmed mean, and every call of it."""
     for block, found, calls in (baseline, candidate) if first else (candidate, baseline):
-        taken = block.seconds()
-        found.append(float(stats.trim_mean(taken, TRIMMED)))
-        calls.extend(float(seconds) for seconds in taken)
+        block_seconds = block.seconds()
+        found.append(float(stats.trim_mean(block_seconds, TRIMMED)))
+        calls.extend(float(seconds) for seconds in block_seconds)

@@ -26,7 +26,7 @@ from onnx_conformance.report.plots import (
     WARN,
     WIDTH,
     bare,
-    look,
+    page_style,
     shortened,
     svg,
 )
@@ -83,7 +83,7 @@ def _headline(document: LatencyDocument) -> tuple[str, str]:
     return ("failed", f"✗ The run is red. {words}") if document.exit_status else ("passed", words)
 
 
-@look()
+@page_style()
 def speedups(rows: Sequence[LatencyRow], prefix: str) -> Markup | None:
     """Speed-up over native eager with its interval, by batch size; None where there is none.
 
@@ -125,7 +125,7 @@ def speedups(rows: Sequence[LatencyRow], prefix: str) -> Markup | None:
     return svg(figure, prefix, "Speed-up over native eager by batch size")
 
 
-@look()
+@page_style()
 def latencies(rows: Sequence[LatencyRow], prefix: str) -> Markup:
     """Distribution of milliseconds a call: a panel a batch size, a box a contender."""
     from matplotlib.figure import Figure

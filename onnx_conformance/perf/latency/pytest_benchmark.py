@@ -201,7 +201,7 @@ class CompareGuard:
         self._fail = bool(config.getoption("benchmark_compare_fail", None))
         self._compare = bool(config.getoption("benchmark_compare", None))
         self._stored: list[Stored] = []
-        self._theirs: Any = None  # pytest-benchmark's session
+        self._benchmark_session: Any = None  # pytest-benchmark's session
         self._problems: list[str] = []
         for action, message in FILTERS:
             warnings.filterwarnings(action, message)  # while pytest is configured
@@ -212,7 +212,7 @@ class CompareGuard:
         self, benchmarksession: Any, compared_benchmark: dict[str, Any]
     ) -> None:
         """Called for each stored run that was found."""
-        self._theirs = benchmarksession
+        self._benchmark_session = benchmarksession
         self._stored.append(read_stored(compared_benchmark))
 
     @pytest.hookimpl(optionalhook=True)
@@ -232,13 +232,13 @@ class CompareGuard:
         """Red where something was not compared, or has regressed."""
         if not (self._fail and self._stored) or session.config.option.collectonly:
             return
-        benchmarks = self._theirs.benchmarks
+        benchmarks = self._benchmark_session.benchmarks
         timed = {str(bench.fullname) for bench in benchmarks if bench and not bench.has_error}
         selected = {str(item.nodeid) for item in session.items}
         selection = selection_of(self._config)
         for stored in self._stored:
             self._problems += compared_badly(stored, timed, selected, selection)
-        red = bool(self._problems or self._theirs.performance_regressions)
+        red = bool(self._problems or self._benchmark_session.performance_regressions)
         if red and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -248,9 +248,9 @@ class CompareGuard:
         try:
             yield
         finally:
-            self._tell(terminalreporter)
+            self._print(terminalreporter)
 
-    def _tell(self, reporter: pytest.TerminalReporter) -> None:
+    def _print(self, reporter: pytest.TerminalReporter) -> None:
         if not (self._compare or self._fail):
             return
         now = setting_of(self._run)

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.cli import inspect
 from onnx_conformance.cli.file_contents import operators, weights
-from onnx_conformance.cli.inspect import Taken
+from onnx_conformance.cli.inspect import FilePlacement
 from onnx_conformance.cli.main import main
 from onnx_conformance.session.probe import ProbeResult
 
@@ -98,7 +98,7 @@ def workers(monkeypatch):
     def use(**taken):
         usable = {name: ProbeResult(name in taken, "no device") for name in PROVIDERS}
         monkeypatch.setattr(inspect, "probe_all", lambda limit: usable)
-        monkeypatch.setattr(inspect, "take_all", lambda artifact, names, settings: taken)
+        monkeypatch.setattr(inspect, "placements_of", lambda artifact, names, settings: taken)
 
     return use
 
@@ -106,7 +106,10 @@ def workers(monkeypatch):
 def test_what_a_provider_leaves_to_another_is_shown(path, workers, capsys):
     cuda = PROVIDERS["cuda"].ort_name
     placed = {cuda: {"Relu": 1}, CPU: {"If": 1}}
-    workers(cpu=Taken({CPU: {"If": 1, "Relu": 1}}, {CPU: {"If": 1}}), cuda=Taken(placed, placed))
+    workers(
+        cpu=FilePlacement({CPU: {"If": 1, "Relu": 1}}, {CPU: {"If": 1}}),
+        cuda=FilePlacement(placed, placed),
+    )
     assert main(["inspect", str(path)]) == 0
     rows = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
     assert ["Relu", "1", "1", "1"] in rows
@@ -115,7 +118,7 @@ def test_what_a_provider_leaves_to_another_is_shown(path, workers, capsys):
 
 
 def test_a_file_that_nothing_opens_is_red(path, workers, capsys):
-    workers(cpu=Taken(None, None, "Fail: no such operator"))
+    workers(cpu=FilePlacement(None, None, "Fail: no such operator"))
     assert main(["inspect", str(path)]) == 1
     assert "✗ cpu: cannot open it: Fail: no such operator" in capsys.readouterr().out
 
