@@ -74,7 +74,7 @@ def test_what_is_written_is_read_back():
     assert {"graph_level", "certificate"} <= own.keys() - native.keys()
 
 
-def test_each_reason_is_told_once_and_red_ones_first():
+def test_each_reason_is_reported_once_and_red_ones_first():
     group = Group(
         failures={
             EAGER: CapabilityMissing("no device"),
@@ -92,7 +92,7 @@ def test_each_reason_is_told_once_and_red_ones_first():
     assert document.sentence.startswith("timed nothing")
 
 
-def test_what_is_known_to_fail_beyond_a_timed_call_is_told_once():
+def test_what_is_known_to_fail_beyond_a_timed_call_is_reported_once():
     openvino = replace(row_of("a-openvino"), facts=replace(FACTS, beyond=("of NaN",)))
     told_of = "timed, and fails beyond ordinary inputs: a-openvino: of NaN"
     assert document_of([openvino, row_of("a-cpu"), openvino]).beyond == [told_of]
@@ -153,7 +153,7 @@ def test_a_run_that_timed_nothing_is_red_and_leaves_no_old_page(timed, tmp_path)
     assert "Timed nothing" in (tmp_path / "l.html").read_text()
 
 
-def test_a_page_that_cannot_be_written_is_told_before_the_run(timed):
+def test_a_page_that_cannot_be_written_is_reported_before_the_run(timed):
     run = timed("--provider=cpu", "--latency-html=/dev/null/l.html")
     assert run.status == pytest.ExitCode.USAGE_ERROR, run.text
     assert "--latency-html: cannot write" in run.text
