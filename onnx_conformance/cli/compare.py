@@ -5,6 +5,8 @@ Exit status: 0 they agree, 1 they do not, 2 bad input.
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,8 +31,10 @@ from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
 from onnx_conformance.perf.options import PerfRun
-from onnx_conformance.report.pages import write_page
+from onnx_conformance.report.pages import page, write_page
+from onnx_conformance.session.cache_keys import environment
 
+WIDEST = 640  # pixels of the photograph on the page
 TRAINED = "efficientnet_lite0"
 APART = "models of two frameworks have weights of their own: each agrees with its own file alone"
 
@@ -79,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
         say(console, line, "dim")
     target = Path(chosen.html)
     shown = (image, answers, timed, run)
-    say(console, write_page("onnx_conformance.cli.compare_page", target, "--html", *shown), "dim")
+    say(console, write_page("onnx_conformance.cli.compare", target, "--html", *shown), "dim")
     return OK if all(model_answers.agree for model_answers in answers) else RED
 
 
@@ -207,3 +211,37 @@ def _latencies(timed: PhotographTimings) -> Table:
         behind = "" if each.behind is None else str(each.behind)
         table.add_row(each.who, milliseconds(each.median), interval, behind)
     return table
+
+
+def render(
+    image: Path, answers: list[ModelPredictions], timed: PhotographTimings, run: PerfRun
+) -> str:
+    """The page."""
+    agree = all(one.agree for one in answers)
+    slowest = max((each.high for each in timed.latencies), default=1.0)
+    context = {
+        "verdict": "passed" if agree else "failed",
+        "headline": "They agree" if agree else "They do not agree",
+        "warnings": [label_warning(one.model, run.settings.weights) for one in answers],
+        "name": image.name,
+        "photograph": _data_uri(image),
+        "answers": answers,
+        "timed": timed,
+        "threads": run.settings.threads,
+        "environment": environment(),
+    }
+    return page(
+        "compare.html.j2",
+        context,
+        milliseconds=milliseconds,
+        share=lambda seconds: round(100 * seconds / slowest, 2),
+    )
+
+
+def _data_uri(image: Path) -> str:
+    """The photograph, upright and small, inside the page."""
+    small = read_photograph(image)
+    small.thumbnail((WIDEST, WIDEST))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

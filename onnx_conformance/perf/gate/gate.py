@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
@@ -18,19 +16,16 @@ from onnx_conformance.core.errors import (
     WorkerError,
 )
 from onnx_conformance.core.spec import Case
+from onnx_conformance.perf.gate.gate_document import GateResult
 from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun, baseline_artifact, figures
 from onnx_conformance.perf.gate.rules import (
     RULES,
-    MetricVerdict,
-    TimingRules,
     Undecided,
     Worse,
     judge_metric,
     load_rules,
 )
 from onnx_conformance.perf.gate.sequential_test import (
-    Decision,
-    PairedSamples,
     draw,
 )
 from onnx_conformance.perf.latency.certification import Certificates
@@ -53,73 +48,6 @@ class OpenSides:
     blocks: dict[str, list[Block]]
     placement: dict[str, Placement]
     runtimes: dict[str, str]
-
-
-@dataclass(frozen=True)
-class GateResult:
-    """What the gate found of one case at one batch size.
-
-    Args:
-        batch: samples a call.
-        samples: seconds of the paired calls, and the decision on speed.
-        figures: verdicts on the figures beside speed, by name.
-        placement: side -> provider -> operator -> nodes.
-        runtimes: side -> version of ONNX Runtime.
-        same_file: whether both sides are the very same bytes.
-    """
-
-    case: Case
-    batch: int
-    samples: PairedSamples
-    figures: dict[str, MetricVerdict]
-    placement: dict[str, Placement] = field(default_factory=dict)
-    runtimes: dict[str, str] = field(default_factory=dict)
-    same_file: bool = False
-
-    @property
-    def decision(self) -> Decision:
-        """On speed."""
-        return self.samples.decision
-
-    def sentence(self, timing: TimingRules) -> str:
-        """The verdict, the ratio with its interval, and what would have been seen, in one line."""
-        found = self.decision
-        what = {
-            "slower": "slower than its baseline",
-            "not slower": f"not slower than its baseline by {timing.threshold:.0%}",
-            "undecided": "undecided whether it is slower than its baseline",
-        }[found.verdict]
-        return (
-            f"{self.case.id} at batch {self.batch}: {what}: {found} times its time, after "
-            f"{found.pairs} pairs in {self.samples.seconds:.1f} s; {found.reason or found.power}"
-        )
-
-    def to_json(self, timing: TimingRules) -> dict[str, Any]:
-        """An entry of ``cases`` of ``--gate-json``; seconds are of one call, one value a pair."""
-        found = self.decision
-        return {
-            "case": self.case.id,
-            "batch": self.batch,
-            "verdict": found.verdict,
-            "threshold": timing.threshold,
-            "ratio": found.ratio,
-            "low": _finite(found.low),
-            "high": _finite(found.high),
-            "pairs": found.pairs,
-            "smallest_effect": _finite(found.smallest_effect),
-            "reason": found.reason,
-            "seconds_spent": self.samples.seconds,
-            "baseline_seconds": list(self.samples.baseline),
-            "candidate_seconds": list(self.samples.candidate),
-            "same_file": self.same_file,
-            "placement": self.placement,
-            "runtimes": self.runtimes,
-            "figures": {name: verdict.to_json() for name, verdict in self.figures.items()},
-        }
-
-
-def _finite(figure: float) -> float | None:
-    return figure if math.isfinite(figure) else None
 
 
 class Gate:

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_json, write_whole
-from onnx_conformance.perf.gate.gate import BASELINE, CANDIDATE, Gate, GateResult
-from onnx_conformance.perf.gate.gate_document import GateDocument
+from onnx_conformance.perf.gate.gate import BASELINE, CANDIDATE, Gate
+from onnx_conformance.perf.gate.gate_document import GateDocument, GateResult
 from onnx_conformance.perf.gate.rules import MetricVerdict
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.report import history
@@ -67,7 +67,7 @@ class GateReport:
         self._document = document = replace(document, exit_status=int(session.exitstatus))
         run = self._run
         write_json(run.gate_json, document.to_json(), OPTION)
-        module = "onnx_conformance.perf.gate.gate_page"
+        module = "onnx_conformance.perf.gate.gate_document"
         self._page = write_page(module, run.gate_html, PAGE_OPTION, document)
         if run.history is not None:
             history.add(document.kept_run(), run.history)

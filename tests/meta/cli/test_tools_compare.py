@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
-from onnx_conformance.cli import compare_page, image_latency, predictions
+from onnx_conformance.cli import compare, image_latency, predictions
 from onnx_conformance.cli.context import read_run
 from onnx_conformance.cli.image_latency import Latency, PhotographTimings, ranked
 from onnx_conformance.cli.main import main
@@ -104,7 +104,7 @@ def test_a_right_export_agrees_and_a_wrong_file_does_not(cache, tmp_path, capsys
     ],
 )
 def test_bad_input_is_one_line(arguments, message, tmp_path, capsys):
-    options = [f"--cache-dir={tmp_path / 'cache'}", f"--html={tmp_path / 'compare_page.html'}"]
+    options = [f"--cache-dir={tmp_path / 'cache'}", f"--html={tmp_path / 'compare.html'}"]
     assert main(["compare", *arguments, *options]) == 2
     output = capsys.readouterr().err
     assert message in output
@@ -182,7 +182,7 @@ def test_no_verdict_is_no_agreement():
 )
 def test_the_page_says_whether_they_agree(verdict, headline):
     race = PhotographTimings((Latency("PyTorch, eager", 0.02, 0.019, 0.021, None),), ())
-    text = compare_page.render(
+    text = compare.render(
         Path(PHOTOGRAPH), [scene(verdict)], race, read_run(["--model=simple_net"])
     )
     assert headline in text

@@ -6,9 +6,7 @@ import math
 import pytest
 
 from onnx_conformance.core.spec import Case
-from onnx_conformance.perf.gate.gate import GateResult
-from onnx_conformance.perf.gate.gate_document import GateDocument
-from onnx_conformance.perf.gate.gate_page import render
+from onnx_conformance.perf.gate.gate_document import GateDocument, GateResult, render
 from onnx_conformance.perf.gate.rules import MetricVerdict, load_rules
 from onnx_conformance.perf.gate.sequential_test import Decision, PairedSamples
 
