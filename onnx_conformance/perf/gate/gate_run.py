@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.function import check_error_budget
-from onnx_conformance.checks.quantisation import check_sqnr
+from onnx_conformance.checks.precision import check_sqnr
 from onnx_conformance.core.budget import ULP
 from onnx_conformance.core.errors import CapabilityMissing, WorkerError
 from onnx_conformance.core.results import UNJUDGED, CheckResult
@@ -198,6 +199,12 @@ class _SideSubject(LiveSubject):
         return SessionInfo(provider.ort_name, self.artifact.sha256, nodes, (), (), 0.0)
 
     def run(self, inputs: Inputs, repeat: int = 0) -> Answer:
+        return self.runs([inputs])[0]
+
+    def runs(self, input_sets: Sequence[Inputs], level: str = "") -> list[Answer]:
+        return [self._answer(inputs) for inputs in input_sets]
+
+    def _answer(self, inputs: Inputs) -> Answer:
         calls, session = self.layout.calls(inputs), self._timed_session
         found = session.worker.call("run", input_sets=calls, **session.request)
         return self._fitted_answer(inputs, answer_of_calls(self.model, self.layout, inputs, found))

@@ -13,7 +13,7 @@ from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.tolerances import INT8, Tolerances
 from onnx_conformance.inputs.families import chosen, cut, stack_inputs
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.typical import typical_inputs
+from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 
 
