@@ -56,6 +56,30 @@ class Placed(TypedDict):
     work_unknown: str
 
 
+class DivergenceFacts(TypedDict):
+    """The node that introduces an error (:class:`onnx_conformance.diagnose.divergence.Divergence`).
+
+    ``before``, ``after``: ``relative`` error, and in ``noise_floors`` of float32. ``native``,
+    ``missing``: ``operator``, ``module`` and ``source`` of native operators.
+    """
+
+    kind: str
+    node: str
+    operator: str
+    index: int
+    before: dict[str, float] | None
+    after: dict[str, float] | None
+    native: dict[str, str] | None
+    missing: list[dict[str, str]]
+    passed_on: int
+    readers: list[str]
+    others: list[str]
+    level: str
+    why: str
+    text: str
+    subgraph_nodes: list[str]
+
+
 class CaseFacts(TypedDict, total=False):
     """What is known of a case's artifact and session."""
 
@@ -65,7 +89,7 @@ class CaseFacts(TypedDict, total=False):
     sha256: str
     placement: Placement
     placed: Placed
-    divergence: dict[str, Any] | None
+    divergence: DivergenceFacts | None
 
 
 class CheckRow(TypedDict):
@@ -84,7 +108,7 @@ class CheckRow(TypedDict):
     details: list[str]
     statistics: dict[str, Any]
     inputs: str | None
-    divergence: dict[str, Any] | None
+    divergence: DivergenceFacts | None
     seconds: NotRequired[float]
     nodeid: NotRequired[str]
     message: NotRequired[str]
@@ -129,7 +153,7 @@ class CaseEntry(TypedDict):
     outputs: list[TensorFacts]
     dynamic_axes: dict[str, dict[str, str]]
     initializers: InitializerFacts | dict[str, int]
-    divergence: dict[str, Any] | None
+    divergence: DivergenceFacts | None
     checks: list[CheckRow]
 
 

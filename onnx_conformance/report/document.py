@@ -14,6 +14,7 @@ from onnx_conformance.core.documents import (
     CaseEntry,
     CaseFacts,
     CheckRow,
+    DivergenceFacts,
     Environment,
     ResultsDocument,
     TimeTable,
@@ -143,7 +144,7 @@ def _same_bits(rows: list[CheckRow]) -> bool | None:
     return None if not differing or None in differing else not any(differing)
 
 
-def _divergence(rows: list[CheckRow], facts: CaseFacts) -> dict[str, Any] | None:
+def _divergence(rows: list[CheckRow], facts: CaseFacts) -> DivergenceFacts | None:
     """The node that introduces the error or, of a right case that was surveyed, adds the most."""
     localised = [row["divergence"] for row in rows if row["divergence"]]
     return next(iter([*localised, facts.get("divergence")]), None)
