@@ -1,4 +1,4 @@
-"""The sides of a gated case, baseline and candidate: opened, warmed up, and their figures."""
+"""A gate run: baseline and candidate of a case, opened, warmed up, and their figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.perf.gate.rules import Worse
 from onnx_conformance.perf.latency.interleave import Block
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
-from onnx_conformance.perf.latency.timed_call import CallSpec, timed_inputs, timed_reference
+from onnx_conformance.perf.latency.timed_call import pinned_call
 from onnx_conformance.perf.latency.timed_sessions import (
     TimedSession,
     open_timed_session,
@@ -30,7 +30,6 @@ from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.report.saved_artifacts import BaselineCase
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.noise_floor import noise_floor_of
 from onnx_conformance.session.runtime import answer_of_calls
 from onnx_conformance.session.subject import Answer, Artifact, SessionInfo, Subject, libraries_of
 
@@ -95,20 +94,18 @@ class GateRun:
         Raises:
             NoResult: it is not.
         """
-        timed_session.rehearse(self._call(entry), self._subject.tolerances)
-
-    def _call(self, entry: GateEntry) -> CallSpec:
-        model, seed = self._subject.model, self._subject.seed
-        known, noise_floor = self._subject.conformance_session.reference, noise_floor_of(self.case)
-        return CallSpec(
-            model,
-            entry.name,
-            f"{self.case.id}, {entry.name}",
-            entry.form,
-            timed_inputs(model, seed, self._batch),
-            timed_reference(model, seed, self._batch, known, noise_floor),
+        subject = self._subject
+        call = pinned_call(
+            subject.model,
             self.case,
+            subject.conformance_session.reference,
+            label=entry.name,
+            who=f"{self.case.id}, {entry.name}",
+            form=entry.form,
+            batch=self._batch,
+            seed=subject.seed,
         )
+        timed_session.rehearse(call, subject.tolerances)
 
     def block(self, worker: SuspendedWorker, entry: GateEntry) -> tuple[Block, TimedSession]:
         """Open, rehearse and warm up a side in a worker."""

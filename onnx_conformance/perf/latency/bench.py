@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.core.budget import Reference, worst_score
+from onnx_conformance.core.budget import worst_score
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError, StageFailure, WorkerError
 from onnx_conformance.core.spec import ModelSpec
@@ -15,16 +15,10 @@ from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import interleave
 from onnx_conformance.perf.latency.ratios import paired_ratio
 from onnx_conformance.perf.latency.rows import CallFacts, Row
-from onnx_conformance.perf.latency.timed_call import (
-    CallSpec,
-    noise_floor_of_timed,
-    timed_inputs,
-    timed_reference,
-)
+from onnx_conformance.perf.latency.timed_call import CallSpec, pinned_call, timed_reference
 from onnx_conformance.perf.latency.timed_sessions import TimedSession, TimedSessions
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
 
 WARM_SECONDS = 2.0  # a call that has not settled by then is timed as it is, and the row says so
 LEAST_ROUNDS, MOST_ROUNDS = 7, 60
@@ -129,19 +123,22 @@ class Bench:
         return ReadyContender(contender, timed_session, facts)
 
     def _call(self, model: ModelSpec, contender: Contender, batch: int) -> CallSpec:
-        reference = self._reference(model, batch, noise_floor_of_timed(contender.judged_as))
-        inputs = timed_inputs(model, self._run.settings.seed, batch)
-        label, case = contender.label, contender.judged_as
-        return CallSpec(model, label, label, contender.form, inputs, reference, case)
-
-    def _reference(self, model: ModelSpec, batch: int, noise_floor: NoiseFloor) -> Reference:
-        of = self._conformance_session.reference
-        return timed_reference(model, self._run.settings.seed, batch, of, noise_floor)
+        return pinned_call(
+            model,
+            contender.judged_as,
+            self._conformance_session.reference,
+            label=contender.label,
+            who=contender.label,
+            form=contender.form,
+            batch=batch,
+            seed=self._run.settings.seed,
+        )
 
     def _score(self, call: CallSpec, batch: int, outputs: Outputs) -> float:
         """How far the answer is off, in float32's noise floors whatever its class of precision."""
         floor = self._run.tolerances.defaults["error_budget"]["floor_ulp"]
-        reference = self._reference(call.model, batch, PLAIN)
+        of, seed = self._conformance_session.reference, self._run.settings.seed
+        reference = timed_reference(call.model, seed, batch, of)
         return worst_score(reference, outputs, call.model.outputs, floor).value
 
     def _time(self, group: Group, ready_contenders: Sequence[ReadyContender], batch: int) -> None:

@@ -81,11 +81,34 @@ def timed_reference(
     reference: Callable[[ModelSpec, Inputs, NoiseFloor], Reference],
     noise_floor: NoiseFloor = PLAIN,
 ) -> Reference:
-    """The reference of :func:`timed_inputs`, put together from that of its samples."""
+    """The reference of :func:`timed_inputs`, put together from that of its samples.
+
+    Of a model with an output of a call as a whole, such as a mean over the batch, or with one whose
+    size the values decide, there is no such thing: native is asked for these very inputs.
+    """
+    if model.by_values or any(spec.name not in model.of_a_sample for spec in model.judged):
+        return reference(model, timed_inputs(model, seed, batch), noise_floor)
     batch = samples_of_a_call(model, batch)
     input_sets = _known(model, seed)
     known = [reference(model, inputs, noise_floor) for inputs in input_sets]
     return stack(known * _blocks(input_sets[0], batch)).rows(0, batch)
+
+
+def pinned_call(
+    model: ModelSpec,
+    case: Case | None,
+    reference: Callable[[ModelSpec, Inputs, NoiseFloor], Reference],
+    *,
+    label: str,
+    who: str,
+    form: str,
+    batch: int,
+    seed: int,
+) -> CallSpec:
+    """The call on :func:`timed_inputs`; ``case`` as of :class:`CallSpec`."""
+    inputs = timed_inputs(model, seed, batch)
+    known = timed_reference(model, seed, batch, reference, noise_floor_of_timed(case))
+    return CallSpec(model, label, who, form, inputs, known, case)
 
 
 def samples_of_a_call(model: ModelSpec, batch: int) -> int:

@@ -12,11 +12,13 @@ from typing import Any
 from onnx_conformance.catalog.frameworks import ON_CUDA
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.documents import Placement
+from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
+from onnx_conformance.core.worker_messages import RunResult
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout, native_layout
 from onnx_conformance.perf.latency.contenders import Contender
@@ -26,7 +28,7 @@ from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
 from onnx_conformance.perf.latency.timed_call import CallSpec, NoResult, judge_timed
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.runtime import session_request
+from onnx_conformance.session.runtime import answer_of_calls, session_request
 from onnx_conformance.session.subject import Artifact, libraries_of
 
 
@@ -94,21 +96,25 @@ class TimedSession:
         """One call's arrays, as the contender takes them."""
         return self.layout.calls(inputs)[0]
 
-    def answered(self, model: ModelSpec, inputs: Inputs, outputs: Outputs) -> dict[str, Array]:
-        """What the contender answers to a set of inputs under our names, a row for each sample."""
-        return native_layout(model).rows(inputs, [self.layout.names.to_model(outputs)])
-
     def rehearse(self, call: CallSpec, tolerances: Tolerances) -> FirstCall:
         """Call it once; what it answers must be right.
 
         Raises:
             NoResult: it is not.
+            CapabilityMissing: its file takes another number of samples a call.
         """
+        group, samples = self.layout.group, len(next(iter(call.inputs.values())))
+        if group not in (0, samples):
+            raise CapabilityMissing(
+                f"{call.who}: its file takes {group} sample(s) a call and not {samples}; time it "
+                f"with --batch-size {group}"
+            )
         inputs = self.inputs(call.inputs)
         found = self.worker.call(
             "rehearse", label=call.label, form=call.form, inputs=inputs, **self.request
         )
-        outputs = self.answered(call.model, call.inputs, found["outputs"])
+        ran: list[RunResult] = [{"outputs": found["outputs"]}]
+        outputs = answer_of_calls(call.model, self.layout, call.inputs, ran).outputs or {}
         judged = judge_timed(call, outputs, tolerances)
         return FirstCall(outputs, judged.elements, found["prepare_seconds"], found["first_seconds"])
 
