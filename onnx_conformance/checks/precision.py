@@ -9,26 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import unanswered
+from onnx_conformance.core.case import DerivedCase
 from onnx_conformance.core.comparison import Array, Outputs, structure_problem
 from onnx_conformance.core.onnx_file import answering_nodes, load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
-from onnx_conformance.core.spec import DerivedCase, ModelSpec, TensorSpec
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
+from onnx_conformance.core.statistics import Interval, class_sqnr, sqnr
 from onnx_conformance.core.tolerances import FLOAT32, INT8
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.families import alone, chosen, cut
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.session.subject import Subject
-
-if TYPE_CHECKING:
-    from onnx_conformance.core.statistics import Interval
 
 FLOAT16 = "float16"
 LARGEST = float(np.finfo(np.float16).max)
@@ -59,7 +58,7 @@ class _Made:
         return max(abs(self.record["low"]), abs(self.record["high"]))
 
 
-@register_check(control="half_overflows", input_sets=("pinned",), case=HALF, precisions=(FLOAT16,))
+@register_check(control="half_overflows", families=("pinned",), case=HALF, precisions=(FLOAT16,))
 def check_overflow(subject: Subject) -> CheckResult:
     """No tensor of the file leaves float16's range on ordinary inputs."""
     made = [
@@ -175,7 +174,7 @@ ROUNDING = ("Quantize", "Integer", "QLinear", "QGemm", "QAttention")
 
 
 @register_check(
-    control="zero_points_wrong", input_sets=("typical",), case=CLASSIFIER, precisions=(INT8,)
+    control="zero_points_wrong", families=("typical",), case=CLASSIFIER, precisions=(INT8,)
 )
 def check_sqnr(subject: Subject) -> CheckResult:
     """Signal to quantisation noise of each output, in dB.
@@ -221,8 +220,6 @@ def _is_quantised(subject: Subject) -> bool:
 
 
 def _noise(spec: TensorSpec, native: Array, runtime: Array, confidence: float) -> Interval:
-    from onnx_conformance.core.statistics import class_sqnr, sqnr
-
     if not spec.floating:
         return class_sqnr(native, runtime, confidence)
     signals = (signal(spec, side) for side in (native, runtime))
@@ -249,7 +246,7 @@ def _gives_numbers(model: ModelSpec) -> bool:
 
 @register_check(
     control="follows_the_batch",
-    input_sets=("typical",),
+    families=("typical",),
     case=CLASSIFIER,
     where=_gives_numbers,
     precisions=(INT8,),

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from onnx_conformance.checks.controls import CONTROLS
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.results import CheckResult
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32, PRECISIONS, ROUNDED
 from onnx_conformance.inputs.families import DRAWN, fixed_axis, replayed
 from onnx_conformance.inputs.strategies import foresee
@@ -48,7 +49,7 @@ class Check:
 
     Args:
         control: the negative control's name.
-        inputs: the input families that it runs.
+        families: the input families that it runs.
         example: for a check with arguments, those of one call, given the seed.
         case: the case on which the control is tried.
         tests: how many tests of it every case requires to be complete; 0 for a check
@@ -57,7 +58,7 @@ class Check:
         where: which models it is for; the others do not require it.
         precisions: which classes of precision require it.
         providers: which providers' cases require it; empty for all.
-        ordinary: its inputs are such as a deployed model is fed. A known failure of another check
+        deployed: its inputs are such as a deployed model is fed. A known failure of another check
             is reported of a timing and does not forbid it.
         edge: its inputs are edge cases (no samples, NaN and infinity, denormals), which nobody
             can fix in an export of their own: a failure is reported and decides nothing, unless
@@ -67,7 +68,7 @@ class Check:
     name: str
     function: CheckFunction
     control: str
-    input_sets: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
     example: Example = _no_arguments
     case: Case = PLAIN_CASE
     tests: int = 1
@@ -75,7 +76,7 @@ class Check:
     where: Callable[[ModelSpec], bool] = _every_model
     precisions: tuple[str, ...] = PRECISIONS
     providers: tuple[str, ...] = ()
-    ordinary: bool = True
+    deployed: bool = True
     edge: bool = False
 
     def suits(self, model: ModelSpec, case: Case) -> bool:
@@ -90,8 +91,8 @@ class Check:
 
 # In the order in which a case's tests run: what costs least and says most comes first.
 _MODULES = (
-    "structure", "weights", "placement", "function", "sweep", "whole_numbers", "unoptimised",
-    "determinism", "closeness", "robustness", "precision", "task",
+    "structure", "weights", "placement", "function", "steps", "sweep", "whole_numbers",
+    "unoptimised", "determinism", "closeness", "robustness", "precision", "task",
     "export_options", "photographs", "canary",
 )  # fmt: skip
 CHECKS: Registry[Check] = Registry(
@@ -102,7 +103,7 @@ CHECKS: Registry[Check] = Registry(
 def register_check(
     *,
     control: str,
-    input_sets: tuple[str, ...] = (),
+    families: tuple[str, ...] = (),
     example: Example = _no_arguments,
     case: Case = PLAIN_CASE,
     tests: int = 1,
@@ -110,7 +111,7 @@ def register_check(
     where: Callable[[ModelSpec], bool] = _every_model,
     precisions: tuple[str, ...] = PRECISIONS,
     providers: tuple[str, ...] = (),
-    ordinary: bool = True,
+    deployed: bool = True,
     edge: bool = False,
 ) -> Callable[[F], F]:
     """Register ``check_<name>``; ``control`` names the wrong conversion it must turn red.
@@ -127,8 +128,8 @@ def register_check(
                 f"of it; add {name}='…' to its decorator"
             )
         record = Check(
-            name, check, control, input_sets, example, case, tests, more, where, precisions,
-            providers, ordinary and not edge, edge,
+            name, check, control, families, example, case, tests, more, where, precisions,
+            providers, deployed and not edge, edge,
         )  # fmt: skip
         CHECKS.register(name, record)
         return check
@@ -182,4 +183,4 @@ def families_of(model: ModelSpec, case: Case) -> set[str]:
     """The input families that a case's required tests run, the drawn ones among them."""
     checks = [check for check in CHECKS.values() if check.required_tests(model, case)]
     drawn = {DRAWN for check in checks if check.name == "error_budget"}
-    return drawn.union(*(check.input_sets for check in checks))
+    return drawn.union(*(check.families for check in checks))

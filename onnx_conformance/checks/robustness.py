@@ -12,6 +12,7 @@ from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, not_answered, unanswered, unless_refused
 from onnx_conformance.core.budget import largest_noise_floor
+from onnx_conformance.core.case import ExternalCase
 from onnx_conformance.core.comparison import (
     Array,
     Outputs,
@@ -21,14 +22,7 @@ from onnx_conformance.core.comparison import (
 )
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
-from onnx_conformance.core.spec import (
-    BATCH_NAMES,
-    MIDDLE,
-    ExternalCase,
-    ModelSpec,
-    TensorSpec,
-    sizes_of,
-)
+from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.inputs.families import (
     NON_FINITE,
@@ -59,7 +53,7 @@ def _takes_non_finite(model: ModelSpec) -> bool:
 
 @register_check(
     control="nan_replaced",
-    input_sets=("non_finite",),
+    families=("non_finite",),
     where=_takes_non_finite,
     precisions=FAITHFUL,
     edge=True,
@@ -200,7 +194,7 @@ def _takes_any_batch(model: ModelSpec) -> bool:
     return model.open_batch
 
 
-@register_check(control="refuses_empty", input_sets=("empty",), where=_takes_any_batch, edge=True)
+@register_check(control="refuses_empty", families=("empty",), where=_takes_any_batch, edge=True)
 def check_empty_batch(subject: Subject) -> CheckResult:
     """A batch of no samples gives no samples, in the specified shape and dtype.
 
@@ -260,14 +254,14 @@ def _no_samples(spec: TensorSpec, model: ModelSpec, got: Array | None) -> Array:
             for dim, size in zip(spec.shape, got.shape, strict=True)
             if isinstance(dim, str) and dim not in known
         }
-    return np.zeros(spec.concrete(0, sizes), spec.dtype)
+    return np.zeros(spec.concrete(0, sizes), spec.held)
 
 
 @register_check(
     control="accepts_anything",
-    input_sets=("malformed",),
+    families=("malformed",),
     example=lambda seed: {"flaw": "dtype"},
-    ordinary=False,
+    deployed=False,
     tests=4,
     more=lambda model: 0 if fixed_axis(model) else -1,
 )

@@ -95,7 +95,7 @@ def judge(
 
     Args:
         label: the words that describe the inputs.
-        given: the session's inputs, where they are more than native's.
+        session_inputs: the session's inputs, where they are more than native's.
         repeat: which run of the inputs is judged.
         answer: what is judged, where not the session's answer.
     """

@@ -25,9 +25,10 @@ from onnx_conformance.cli.predictions import (
     with_preprocessing,
 )
 from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
+from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
-from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
 from onnx_conformance.perf.options import PerfRun

@@ -16,8 +16,9 @@ from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.certificate import Certificate, holds_certificate, issue_certificate
 from onnx_conformance.cli.terminal import Arguments, Tick
+from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import ConformanceError, UsageError
-from onnx_conformance.core.spec import Case, ExportOptions, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.perf.latency.certification import FAMILIES
 from onnx_conformance.perf.options import PerfRun

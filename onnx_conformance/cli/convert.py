@@ -15,9 +15,9 @@ from rich.console import Console
 from onnx_conformance.cli.context import case_of, context, named_model, read_run
 from onnx_conformance.cli.conversion import ConversionReport, ConversionRequest, convert, weights_of
 from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
+from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_json
-from onnx_conformance.core.spec import ExportOptions
 from onnx_conformance.perf.options import PerfRun
 
 REPORT = "conversion_report.json"

@@ -18,11 +18,11 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.cli.context import read_run
 from onnx_conformance.cli.file_contents import Weight, operators, weights
 from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
+from onnx_conformance.core.case import ExternalCase
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import ExternalCase
 from onnx_conformance.core.store import Store
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.external_artifacts import read_external_artifact

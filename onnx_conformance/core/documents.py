@@ -56,21 +56,35 @@ class Placed(TypedDict):
     work_unknown: str
 
 
-class DivergenceFacts(TypedDict):
-    """The node that introduces an error (:class:`onnx_conformance.diagnose.divergence.Divergence`).
+class ErrorFacts(TypedDict):
+    """An error against native in float64, relative and in noise floors."""
 
-    ``before``, ``after``: ``relative`` error, and in ``noise_floors`` of float32. ``native``,
-    ``missing``: ``operator``, ``module`` and ``source`` of native operators.
+    relative: float
+    noise_floors: float
+
+
+class NativeFacts(TypedDict):
+    """An operator of the native model, its module and source line; empty where not known."""
+
+    operator: str
+    module: str
+    source: str
+
+
+class DivergenceFacts(TypedDict):
+    """The node that introduces an error: :class:`onnx_conformance.diagnose.divergence.Divergence`.
+
+    ``text`` is what messages say of it, ``subgraph_nodes`` are those that fail alone.
     """
 
     kind: str
     node: str
     operator: str
     index: int
-    before: dict[str, float] | None
-    after: dict[str, float] | None
-    native: dict[str, str] | None
-    missing: list[dict[str, str]]
+    before: ErrorFacts | None
+    after: ErrorFacts | None
+    native: NativeFacts | None
+    missing: list[NativeFacts]
     passed_on: int
     readers: list[str]
     others: list[str]
@@ -78,6 +92,16 @@ class DivergenceFacts(TypedDict):
     why: str
     text: str
     subgraph_nodes: list[str]
+
+
+class ProbeFacts(TypedDict):
+    """What the probe of a provider found (:class:`onnx_conformance.session.probe.ProbeResult`)."""
+
+    usable: bool
+    reason: str
+    stage: str
+    remedy: str
+    seconds: float
 
 
 class CaseFacts(TypedDict, total=False):
@@ -95,6 +119,7 @@ class CaseFacts(TypedDict, total=False):
 class CheckRow(TypedDict):
     """What one test of a check found (:class:`onnx_conformance.core.results.CheckResult`).
 
+    ``resumed``: of a verdict that ``--resume`` took, when the run began that judged it.
     ``case``, ``facts`` and ``probes`` travel with the row from a test to the collector alone.
     Where a document was read back, an infinite ``score`` is a text.
     """
@@ -114,9 +139,10 @@ class CheckRow(TypedDict):
     message: NotRequired[str]
     bundle: NotRequired[str]
     upstream: NotRequired[list[str]]
+    resumed: NotRequired[str]
     case: NotRequired[dict[str, Any]]
     facts: NotRequired[CaseFacts]
-    probes: NotRequired[dict[str, dict[str, Any]]]
+    probes: NotRequired[dict[str, ProbeFacts]]
 
 
 class CaseEntry(TypedDict):
@@ -137,6 +163,7 @@ class CaseEntry(TypedDict):
     missing: dict[str, str]
     edge: list[str]
     option: bool
+    resumed: str | None
     worst_score: float | None
     budget: float | None
     decibels: float | None
@@ -191,7 +218,23 @@ class Environment(TypedDict):
     platform: str
     processor: str
     versions: dict[str, str]
-    providers: NotRequired[dict[str, dict[str, Any]]]
+    providers: NotRequired[dict[str, ProbeFacts]]
+
+
+class ShardRecord(TypedDict):
+    """Of a run of ``--shard K/N``: what joining the N results needs.
+
+    ``cases``: ids of all cases of the run, in their order. ``basis``: digests of what must be the
+    same in all shards, by what messages call it. ``explains``: known failure -> why it seems fixed,
+    or nothing where it explained a failure.
+    """
+
+    place: int
+    count: int
+    cases: list[str]
+    required: list[str]
+    basis: dict[str, str]
+    explains: dict[str, str]
 
 
 class AboutRun(TypedDict):
@@ -203,6 +246,7 @@ class AboutRun(TypedDict):
     exit_status: int
     problems: list[str]
     models_from: list[str]
+    shard: NotRequired[ShardRecord]
 
 
 class RunEntry(AboutRun):

@@ -19,7 +19,7 @@ class Error:
 
     Args:
         relative: ‖artifact - native‖ / ‖native‖ in the rms norm.
-        noise floors: the worse of the rms and the max norm, over float32's own error there.
+        noise_floors: the worse of the rms and the max norm, over float32's own error there.
     """
 
     relative: float
@@ -100,7 +100,7 @@ class Divergence:
     subgraph: Subgraph | None = field(default=None, compare=False, repr=False)
 
     def as_dict(self) -> DivergenceFacts:
-        """Everything but the subgraph, as plain data."""
+        """Everything but the subgraph's arrays, as plain data."""
         plain = asdict(replace(self, subgraph=None))
         del plain["subgraph"]
         nodes = list(self.subgraph.nodes) if self.subgraph else []

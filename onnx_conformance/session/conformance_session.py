@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,12 +16,13 @@ import numpy as np
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.documents import CaseFacts
+from onnx_conformance.core.documents import CaseFacts, ProbeFacts
 from onnx_conformance.core.settings import LEVELS, Settings
-from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec, Preprocessing
+from onnx_conformance.core.spec import ModelSpec, Preprocessing
 from onnx_conformance.core.store import Store
-from onnx_conformance.core.traces import Traced
+from onnx_conformance.core.traces import NativeTraced, Traced
 from onnx_conformance.inputs.families import InputPlan, plan_of
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session import cache_keys
@@ -153,8 +153,8 @@ class ConformanceSession:
 
     # -- traces, for localisation ------------------------------------------------------------
 
-    def native_trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> list[dict[str, Any]]:
-        """Every intermediate tensor of native: :class:`NativeTraced` of ``core.traces``."""
+    def native_trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> list[NativeTraced]:
+        """Every intermediate tensor of native."""
         return self._clock.wait(self._answers.trace(model, inputs, folder), model.framework)
 
     def artifact_trace(
@@ -193,10 +193,20 @@ class ConformanceSession:
             }
         return facts
 
-    def known_probes(self) -> dict[str, dict[str, Any]]:
+    def known_files(self, case: Case) -> dict[str, str]:
+        """Path -> SHA-256 of its artifact and of its model's weights; empty until it is made."""
+        artifact = _ready(self._native.artifacts.get(case.artifact_id))
+        entry = _ready(self._native.models.get(case.model))
+        if artifact is None or entry is None:
+            return {}
+        digests = zip(artifact.files, artifact.sha256, strict=True)
+        found = {str(path): digest for path, digest in digests}
+        return {**found, str(entry.path / WEIGHTS): entry.digests[WEIGHTS]}
+
+    def known_probes(self) -> dict[str, ProbeFacts]:
         """The probes that were asked for by now."""
         found = {name: _ready(future) for name, future in self._runtime.probes.items()}
-        return {name: asdict(result) for name, result in found.items() if result is not None}
+        return {name: result.as_facts() for name, result in found.items() if result is not None}
 
     def native_request(self, model: ModelSpec) -> dict[str, Any]:
         """The native model as another worker can be asked for it: ``model`` and ``weights``."""
@@ -260,6 +270,8 @@ class ConformanceSession:
             native.submit_references(model, input_sets, noise_floor)
             sweep = [inputs for plan in plans for inputs in plan.sweep]
             native.submit_sweep(model, sweep, noise_floor)
+            for inputs in (inputs for plan in plans for inputs in plan.native_sweep):
+                native.submit_sweep(model, [inputs], noise_floor)
         native.submit_answers(model, [inputs for plan in plans for inputs in plan.native])
         for inputs in (inputs for plan in plans for inputs in plan.attempts):
             native.refusal(model, inputs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import Placement
 from onnx_conformance.core.errors import (
     CapabilityMissing,
@@ -15,7 +16,6 @@ from onnx_conformance.core.errors import (
     StageFailure,
     WorkerError,
 )
-from onnx_conformance.core.spec import Case
 from onnx_conformance.perf.gate.gate_document import GateResult
 from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun, baseline_artifact, figures
 from onnx_conformance.perf.gate.rules import (

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import Environment, Placement
-from onnx_conformance.core.spec import Case
 from onnx_conformance.perf.gate.rules import MetricVerdict, TimingRules
 from onnx_conformance.perf.gate.sequential_test import Decision, PairedSamples
 from onnx_conformance.report.history import KeptRun, Point, now

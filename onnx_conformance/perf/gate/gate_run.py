@@ -10,10 +10,10 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.function import check_error_budget
 from onnx_conformance.checks.precision import check_sqnr
 from onnx_conformance.core.budget import ULP
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, WorkerError
 from onnx_conformance.core.results import UNJUDGED, CheckResult
 from onnx_conformance.core.settings import level_of
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.inputs.families import replayed
 from onnx_conformance.inputs.recipes import Inputs

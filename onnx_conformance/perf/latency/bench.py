@@ -117,7 +117,7 @@ class Bench:
             facts = replace(
                 facts,
                 certificate=str(certificate),
-                beyond=(*certificate.beyond, *edge),
+                beyond=(*certificate.known_edge, *edge),
                 graph_level=case.graph_level or self._run.settings.graph_level,
             )
         return ReadyContender(contender, timed_session, facts)

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.yaml_reader import Node, read_yaml
 from onnx_conformance.perf.latency.bench import Bench
 from onnx_conformance.perf.latency.contenders import (

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from onnx_conformance.core.budget import Reference, stack
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import INT8, Tolerances
 from onnx_conformance.inputs.families import chosen, cut, stack_inputs
 from onnx_conformance.inputs.recipes import Inputs

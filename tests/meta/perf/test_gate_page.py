@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.case import Case
 from onnx_conformance.perf.gate.gate_document import GateDocument, GateResult, render
 from onnx_conformance.perf.gate.rules import MetricVerdict, load_rules
 from onnx_conformance.perf.gate.sequential_test import Decision, PairedSamples

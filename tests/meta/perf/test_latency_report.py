@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.core.spec import Case
 from onnx_conformance.perf.latency.bench import Group
 from onnx_conformance.perf.latency.certification import NotProved
 from onnx_conformance.perf.latency.contenders import Contender

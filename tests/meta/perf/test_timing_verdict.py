@@ -8,9 +8,9 @@ import pytest
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.files import TOLERANCES
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import native_layout
