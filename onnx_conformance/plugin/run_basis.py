@@ -18,7 +18,7 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.cache_keys import source_digest
 
 # Settings that shape no verdict which is kept: where things are, and how long they may take.
