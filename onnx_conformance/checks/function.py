@@ -38,7 +38,7 @@ def takes_any_number(model: ModelSpec) -> bool:
     return any(spec.real for spec in model.inputs)
 
 
-@register_check(control="constant_output", input_sets=("pinned",))
+@register_check(control="constant_output", families=("pinned",))
 def check_liveness(subject: Subject) -> CheckResult:
     """The native model's outputs depend on its inputs; else no comparison would show anything.
 
@@ -103,7 +103,7 @@ def _moves(references: Sequence[Reference], spec: TensorSpec) -> bool:
 
 @register_check(
     control="one_weight_flipped",
-    input_sets=("pinned",),
+    families=("pinned",),
     example=lambda seed: {"recipe": pinned(seed)["image"]},
     tests=len(PINNED_NAMES) + 1,  # and the drawn inputs
     more=lambda model: len(found_recipes(model.name)),
@@ -124,7 +124,7 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
 
 @register_check(
     control="denormals_divided",
-    input_sets=("denormal",),
+    families=("denormal",),
     where=takes_any_number,
     precisions=FLOAT32_WEIGHTS,
     edge=True,
@@ -145,7 +145,7 @@ def takes_batches(model: ModelSpec) -> bool:
 
 @register_check(
     control="leaks_between_samples",
-    input_sets=("batches",),
+    families=("batches",),
     where=takes_batches,
     precisions=FAITHFUL,
 )

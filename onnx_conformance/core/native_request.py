@@ -29,6 +29,7 @@ class ModelRequest(TypedDict):
     domains: list[dict[str, Any]]
     axes: list[tuple[str, int, int, int]]
     group: int
+    carries: list[tuple[str, str]]
     weights: str
     trained: bool
     seed: int

@@ -25,7 +25,8 @@ STATIC_BATCH = 2  # of the example that routes trace, and of an artifact without
 class Axis:
     """The sizes of a symbolic axis: ``low``, ``low + step``, … up to ``high``.
 
-    ``low`` is at least 1. A U-Net that halves its image four times has ``step=16``.
+    A U-Net that halves its image four times has ``step=16``. ``low`` is 0 of a past that begins
+    empty, else at least 1.
     """
 
     low: int = 1
@@ -33,8 +34,8 @@ class Axis:
     step: int = 1
 
     def __post_init__(self) -> None:
-        if not (1 <= self.low <= self.high and self.step >= 1):
-            raise UsageError(f"{self}: 1 ≤ low ≤ high and step ≥ 1 are wanted")
+        if not (0 <= self.low <= self.high and self.high >= 1 and self.step >= 1):
+            raise UsageError(f"{self}: 0 ≤ low ≤ high, high ≥ 1 and step ≥ 1 are wanted")
 
     def size(self, extent: float) -> int:
         """The size at a share ``extent`` (0 to 1) between ``low`` and ``high``."""
@@ -215,6 +216,7 @@ class ModelSpec:
         notes: what a reader should know of its inputs, a line each.
         parameters: how many numbers its weights hold, without tables that are read by index, which
             tells what a run costs; 0 if unknown.
+        carries: its memory: pairs of an output and the input that gets it at the next call.
     """
 
     name: str
@@ -241,6 +243,7 @@ class ModelSpec:
     group: int = 0
     by_values: tuple[str, ...] = ()
     unnamed: tuple[str, ...] = ()
+    carries: tuple[tuple[str, str], ...] = ()
     computes: str = "float32"
 
     @property
@@ -305,7 +308,7 @@ class ModelSpec:
 
 
 def size_of(name: str) -> str:
-    """What the sizes of an output are called among a set of inputs's answers."""
+    """What the sizes of an output are called among the answers."""
     return f"{name} (size)"
 
 
@@ -313,7 +316,8 @@ def spec_as_data(spec: ModelSpec) -> dict[str, Any]:
     """A model's spec as plain data."""
     sides = {side: [one.as_data() for one in getattr(spec, side)] for side in ("inputs", "outputs")}
     axes = [[name, axis.low, axis.high, axis.step] for name, axis in spec.axes]
-    return {**asdict(spec), **sides, "axes": axes, "reads": [list(pair) for pair in spec.reads]}
+    pairs = {key: [list(pair) for pair in getattr(spec, key)] for key in ("reads", "carries")}
+    return {**asdict(spec), **sides, **pairs, "axes": axes}
 
 
 def spec_from_data(data: Mapping[str, Any]) -> ModelSpec:
@@ -326,6 +330,5 @@ def spec_from_data(data: Mapping[str, Any]) -> ModelSpec:
     steps = data["preprocessing"]
     known = Preprocessing(**steps) if steps else None
     tuples = {key: tuple(data[key]) for key in OF_TEXTS}
-    reads = tuple((path, digest) for path, digest in data["reads"])
-    made = {**data, **sides, **tuples, "axes": axes, "preprocessing": known, "reads": reads}
-    return ModelSpec(**made)
+    pairs = {key: tuple((one, other) for one, other in data[key]) for key in ("reads", "carries")}
+    return ModelSpec(**{**data, **sides, **tuples, **pairs, "axes": axes, "preprocessing": known})

@@ -30,6 +30,7 @@ class InputPlan:
         attempts: whether native accepts them at all.
         sweep: as ``reference``, where native may refuse some.
         unoptimised: the runtime with its graph optimisation off.
+        native_sweep: as ``sweep`` without the runtime, each by itself.
     """
 
     reference: tuple[Inputs, ...] = ()
@@ -39,6 +40,7 @@ class InputPlan:
     attempts: tuple[Inputs, ...] = ()
     sweep: tuple[Inputs, ...] = ()
     unoptimised: tuple[Inputs, ...] = ()
+    native_sweep: tuple[Inputs, ...] = ()
 
 
 Family = Callable[[ModelSpec, int], InputPlan]

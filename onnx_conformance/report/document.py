@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.export_options import OWED
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.case import Case, ExternalCase
@@ -21,21 +19,21 @@ from onnx_conformance.core.documents import (
     DivergenceFacts,
     Environment,
     ResultsDocument,
+    RunEntry,
     TimeTable,
     Totals,
 )
-from onnx_conformance.core.files import write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED
 from onnx_conformance.core.tolerances import INT8
+from onnx_conformance.report.columns import RED, incomplete, proved
+from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.run import Run
 
 SCHEMA = 2  # 1 said proved and in part in run.verdict, and feed in a check's row
 PROVED_NOTHING = 5  # also of a run some of whose cases are incomplete
 MOST_MISSING = 8  # checks that the closing sentence names
 LONGEST_REASON = 160
-MOST_DIGITS = 1e7  # above, a score is written with an exponent
-RED = ("failed", "error")
 
 
 def case_verdict(outcomes: Iterable[str]) -> str:
@@ -109,6 +107,7 @@ def make_case(case: Case, rows: list[CheckRow], facts: CaseFacts, *, ordinary: b
         "missing": missing(case, rows, ordinary=ordinary),
         "edge": edge_checks(rows),
         "option": not ordinary,
+        "resumed": next((row["resumed"] for row in rows if row.get("resumed")), None),
         "worst_score": worst["score"] if worst else None,
         "budget": worst["budget"] if worst else None,
         "decibels": _decibels(rows),
@@ -137,8 +136,10 @@ def edge_checks(rows: list[CheckRow]) -> list[str]:
 
 def _decibels(rows: list[CheckRow]) -> float | None:
     """The least bound of an output's signal to quantisation noise; None where none was taken."""
-    taken = [row["statistics"] for row in rows if row["name"] == "sqnr"]
-    return min((output["low"] for outputs in taken for output in outputs.values()), default=None)
+    outputs_of = [row["statistics"] for row in rows if row["name"] == "sqnr"]
+    return min(
+        (output["low"] for outputs in outputs_of for output in outputs.values()), default=None
+    )
 
 
 def _same_bits(rows: list[CheckRow]) -> bool | None:
@@ -180,16 +181,6 @@ def totals(cases: list[CaseEntry]) -> Totals:
     }
 
 
-def proved(case: CaseEntry) -> bool:
-    """Whether the case passed every required check."""
-    return bool(case["verdict"] == "passed" and case["complete"])
-
-
-def incomplete(case: CaseEntry) -> bool:
-    """Whether the case is not red and lacks checks, without a known failure that says why."""
-    return bool(case["verdict"] == "passed" and not case["complete"])
-
-
 def missing_words(cases: list[CaseEntry]) -> str:
     """Which checks the incomplete cases lack, in one sentence; empty where none is incomplete."""
     found = [case for case in cases if incomplete(case)]
@@ -199,12 +190,12 @@ def missing_words(cases: list[CaseEntry]) -> str:
     names: dict[str, str] = {}
     for case in found:
         names |= {name: reason for name, reason in case["missing"].items() if not names.get(name)}
-    told = [f"{n} ({_cut(reason)})" if reason else n for n, reason in names.items()]
-    more = f" and {len(told) - MOST_MISSING} more" if len(told) > MOST_MISSING else ""
+    named = [f"{n} ({_cut(reason)})" if reason else n for n, reason in names.items()]
+    more = f" and {len(named) - MOST_MISSING} more" if len(named) > MOST_MISSING else ""
     verb = "case is" if judged == 1 else "cases are"
     return (
         f"{len(found)} of {judged} {verb} incomplete: not run or not decided: "
-        f"{', '.join(told[:MOST_MISSING])}{more}."
+        f"{', '.join(named[:MOST_MISSING])}{more}."
     )
 
 
@@ -252,139 +243,122 @@ def sentence(verdict: str, numbers: Totals, exit_status: int) -> str:
     return text if exit_status != 1 else f"The run is red, though no case is: {text}"
 
 
+def resumed(cases: list[CaseEntry]) -> list[str]:
+    """How many verdicts are of earlier runs, and of when."""
+    found = sorted(case["resumed"] for case in cases if case["resumed"])
+    if not found:
+        return []
+    since = found[0] if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
+    return [f"{len(found)} of {len(cases)} verdicts are of earlier runs ({since}), by --resume."]
+
+
 def loosened(run: Run) -> list[str]:
     """A warning where other tolerances than the suite's own judged."""
     same = run.tolerances.path.resolve() == project().tolerances.resolve()
     return [] if same else [f"Judged under the tolerances of {run.tolerances.path}."]
 
 
+def make_cases(
+    run: Run, rows: Mapping[Case, list[CheckRow]], facts: Mapping[str, CaseFacts]
+) -> list[CaseEntry]:
+    """The entries of the judged cases: those of the run, then those that tests brought."""
+    own = set(run.cases)
+    ordered = [case for case in run.cases if case in rows]
+    ordered += [case for case in rows if case not in own]
+    return [
+        make_case(case, rows[case], facts.get(case.id, {}), ordinary=case in own)
+        for case in ordered
+    ]
+
+
 def make_document(
     run: Run,
-    rows: Mapping[Case, list[CheckRow]],
-    facts: Mapping[str, CaseFacts],
+    cases: list[CaseEntry],
     *,
     environment: Environment,
     about: AboutRun,
     time: TimeTable,
 ) -> ResultsDocument:
     """Everything a reader or a machine may want to know of a run."""
-    ordinary = [case for case in run.cases if case in rows]
-    others = [case for case in rows if case not in set(ordinary)]
-    cases = [
-        make_case(case, rows[case], facts.get(case.id, {}), ordinary=case in set(ordinary))
-        for case in (*ordinary, *others)
-    ]
+    entry = {
+        "seed": run.settings.seed,
+        "weights": run.settings.weights,
+        "tolerances": str(run.tolerances.path),
+        **about,
+    }
+    more = [*loosened(run), *_part(about)]
+    return concluded(cases, cast("RunEntry", entry), environment, time, more)
+
+
+def _part(about: AboutRun) -> list[str]:
+    """That a shard's results are not those of a whole run."""
+    if "shard" not in about:
+        return []
+    place, count = about["shard"]["place"], about["shard"]["count"]
+    return [f"This is shard {place} of {count}: join the results with 'onnx-conformance merge'."]
+
+
+def concluded(
+    cases: list[CaseEntry],
+    run: RunEntry,
+    environment: Environment,
+    time: TimeTable,
+    more: list[str],
+) -> ResultsDocument:
+    """The document of judged cases.
+
+    Args:
+        run: without its verdict and sentence.
+        more: sentences for the end of that.
+    """
     numbers = totals(cases)
-    verdict = verdict_of(numbers, about["exit_status"])
+    verdict = verdict_of(numbers, run["exit_status"])
+    told = [
+        sentence(verdict, numbers, run["exit_status"]),
+        *([missing_words(cases)] if numbers["incomplete"] else []),
+        *run["problems"],
+        *resumed(cases),
+        *more,
+    ]
     return {
         "schema": SCHEMA,
         "environment": environment,
-        "run": {
-            "seed": run.settings.seed,
-            "weights": run.settings.weights,
-            "tolerances": str(run.tolerances.path),
-            **about,
-            "verdict": verdict,
-            "sentence": " ".join(
-                [
-                    sentence(verdict, numbers, about["exit_status"]),
-                    *([missing_words(cases)] if numbers["incomplete"] else []),
-                    *about["problems"],
-                    *loosened(run),
-                ]
-            ),
-        },
+        "run": {**run, "verdict": verdict, "sentence": " ".join(told)},
         "time": time,
         "totals": numbers,
         "cases": cases,
     }
 
 
-def write_json(document: ResultsDocument, path: Path) -> None:
-    """Write the document, whole or not at all.
+def status_of(ended: int, cases: list[CaseEntry], problems: list[str]) -> int:
+    """The exit status of a run whose tests ended with ``ended``."""
+    outcomes = {row["outcome"] for case in cases for row in case["checks"]}
+    if ended == 0 and problems:
+        return 1
+    reached = outcomes & {"passed", "edge", *RED}
+    if ended == 0 and not (reached and not any(map(incomplete, cases))):
+        return PROVED_NOTHING
+    return ended
 
-    Raises:
-        UsageError: the file cannot be written.
+
+def absent_requirements(
+    required: Iterable[str], cases: list[CaseEntry], probes: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """``--require``: providers on which a case must pass every check, and none does.
+
+    Args:
+        probes: what the probe of each provider found.
     """
-    text = json.dumps(_plain(document), indent=1, allow_nan=False)
-    write_whole(path, text.encode(), "--report-json")
+    passed = {case["provider"] for case in cases if proved(case)}
+    passed |= {"gpu" for name in passed if name in PROVIDERS and PROVIDERS[name].gpu}
+    return [
+        f"--require {name}: no case passed every check on it ({_why_absent(name, probes)})"
+        for name in required
+        if name not in passed
+    ]
 
 
-def _plain(value: Any) -> Any:
-    """NaN and infinity as text: JSON has no word for them."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
-PROVED, IN_PART, FAILED = "passed", "incomplete", "failed"
-KNOWN, SKIPPED = "known_failure", "skipped"
-EDGE = "◇"  # beside the mark of a case with edge findings
-MARKS = {PROVED: "✓", IN_PART: "incomplete", FAILED: "✗", KNOWN: "known failure", SKIPPED: "–"}
-
-
-def kind_of(case: CaseEntry) -> str:
-    """Its verdict, where a pass of only some of the checks is incomplete."""
-    if case["verdict"] != "passed":
-        return str(case["verdict"])
-    return PROVED if proved(case) else IN_PART
-
-
-def score_of(case: CaseEntry) -> str:
-    """``16 dB``, ``0.84× ≤ 4×``, ``41× > 4×``, else ``allclose`` if all was passed, or nothing.
-
-    The unit is what the precision itself errs on the same inputs: the noise floor.
-    """
-    # of a document that was read, infinity is text
-    decibels = case.get("decibels")
-    if decibels is not None:
-        return f"{float(decibels):.0f} dB"
-    if case["worst_score"] is None or case["budget"] is None:
-        whole = case["verdict"] == "passed" and case.get("complete", True)
-        return "allclose" if whole else ""  # there was no oracle
-    score, budget = float(case["worst_score"]), float(case["budget"])
-    sign = "≤" if score <= budget else ">"
-    return f"{_times(score)}× {sign} {budget:g}×"
-
-
-def _times(score: float) -> str:
-    """Two digits: ``0.84``, ``320,000``, ``∞``."""
-    if math.isinf(score):
-        return "∞"
-    return f"{float(f'{score:.2g}'):,.0f}" if 100 <= score < MOST_DIGITS else f"{score:.2g}"
-
-
-def cell_of(case: CaseEntry) -> tuple[str, str]:
-    """``✓`` and ``0.84× ≤ 4×``, as the matrix words it.
-
-    ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
-    """
-    differs = "~" if case.get("same_bits") is False else ""
-    signs = [score_of(case), differs, EDGE if edge_of(case) else ""]
-    return MARKS[kind_of(case)], " ".join(filter(None, signs))
-
-
-def edge_of(case: CaseEntry) -> list[str]:
-    """Its edge findings, each as ``check: reason``."""
-    found = (row for row in case["checks"] if row["outcome"] == "edge")
-    return list(dict.fromkeys(f"{row['name']}: {row['reason']}" for row in found))
-
-
-def why(case: CaseEntry) -> str:
-    """Why it did not pass every check; empty if it did."""
-    kind, checks = kind_of(case), case["checks"]
-    if kind == PROVED:
-        return ""
-    skipped = dict.fromkeys(row["reason"] for row in checks if row["outcome"] == "skipped")
-    if kind == IN_PART:
-        absent = [name for name, reason in case.get("missing", {}).items() if not reason]
-        left = [f"checks not run: {', '.join(absent)}"] if absent else []
-        return "; ".join([*skipped, *left]) or "some of the checks that it needs were not run"
-    red = RED if kind == FAILED else (KNOWN,)
-    told = [row["reason"] for row in checks if row["outcome"] in red]
-    more = f"; {len(told) - 1} more red" if kind == FAILED and len(told) > 1 else ""
-    return (next(iter([*told, *skipped]), "") or "no reason was given") + more
+def _why_absent(name: str, probes: Mapping[str, Mapping[str, Any]]) -> str:
+    names = [n for n in PROVIDERS if PROVIDERS[n].gpu] if name == "gpu" else [name]
+    words = [f"{n}: {ProbeResult(**probes[n]).sentence}" for n in names if n in probes]
+    return "; ".join(words) or "none of its cases was selected"

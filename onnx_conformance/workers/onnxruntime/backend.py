@@ -88,6 +88,23 @@ class OnnxRuntimeBackend(Stopwatch):
                 results.append({"outputs": outputs, "seconds": time.perf_counter() - started})
         return results
 
+    def loop(
+        self, session: SessionRequest, calls: list[Arrays], carries: list[tuple[str, str]]
+    ) -> list[RunResult]:
+        """Run calls in a row, up to the first that is refused.
+
+        Args:
+            carries: outputs, each with the input that gets it at the next call.
+        """
+        state: Arrays = {}
+        found: list[RunResult] = []
+        for inputs in calls:
+            found += self.run(session, [{**inputs, **state}])
+            if "error" in found[-1]:
+                break
+            state = {old: found[-1]["outputs"][new] for new, old in carries}
+        return found
+
     def timed_call(self, form: str, inputs: Arrays, *, session: SessionRequest) -> TimedCall:
         """A session's inference to be timed: see :mod:`.timing`."""
         from onnx_conformance.workers.onnxruntime.timing import make_timed_call

@@ -18,10 +18,10 @@ TYPE = "tensor(bfloat16)"
 
 def call(session: ort.InferenceSession, names: list[str], inputs: Arrays) -> list[Any]:
     """What ``session.run`` gives; of bfloat16, float32 arrays of its numbers go in and come out."""
-    brain = {each.name for each in session.get_inputs() if each.type == TYPE}
-    if not brain and all(each.type != TYPE for each in session.get_outputs()):
+    in_bfloat16 = {each.name for each in session.get_inputs() if each.type == TYPE}
+    if not in_bfloat16 and all(each.type != TYPE for each in session.get_outputs()):
         return list(session.run(names, inputs))
-    feed = {n: _value(a) if n in brain else ort.OrtValue.ortvalue_from_numpy(a)
+    feed = {n: _value(a) if n in in_bfloat16 else ort.OrtValue.ortvalue_from_numpy(a)
             for n, a in inputs.items()}  # fmt: skip
     return [_array(value) for value in session.run_with_ort_values(names, feed)]
 

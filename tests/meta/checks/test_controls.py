@@ -9,21 +9,25 @@ from onnx import helper
 from onnx_conformance.checks.controls import CONTROLS, Altered, edited
 from onnx_conformance.checks.precision import CLASSIFIER, HALF
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE, register_check
+from onnx_conformance.checks.steps import WITH_MEMORY
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.perf.gate.metrics import score
-from onnx_conformance.perf.gate.outcomes import Worse
-from onnx_conformance.perf.gate.rules import judge_metric, load_rules
+from onnx_conformance.perf.gate.gate_run import score
+from onnx_conformance.perf.gate.rules import Worse, judge_metric, load_rules
 from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Answer
+from onnx_conformance.session.user_models import adopt
+from tests.meta.running import ROOT
 
 pytestmark = pytest.mark.slow
+MEMORY = ROOT / "examples" / "models" / "memory.py"
 
 
 @pytest.fixture(scope="session")
 def right_of(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
+    adopt([str(MEMORY)], [WITH_MEMORY.model])
     return lambda case: LiveSubject(case, conformance_session(request.config), tolerances)
 
 
