@@ -37,7 +37,7 @@ class Entry:
         id: the registered model, a zoo's pointer, or a name for two files.
         models: the file in ``studies/wild`` that registers it.
         against, artifact: two ONNX files, or one twice.
-        exporter: the route; an entry without one stands for both routes of torch.
+        exporter: the route; a models file or ``hf-tiny:`` without one stands for both of torch's.
         want: what is right: passed, red or refused.
         why: what is wrong with the conversion, where it is not passed.
         issue: the upstream issue of it.
@@ -83,7 +83,8 @@ def read_entries(folder: Path = HERE) -> list[Entry]:
             entry = Entry(**{**row, **lists, "origin": path.stem})
             if entry.want not in WANTED:
                 raise ValueError(f"{path}: {entry.id} wants '{entry.want}', not one of {WANTED}")
-            routes = TORCH_ROUTES if entry.models and not entry.exporter else (entry.exporter,)
+            of_torch = entry.models or entry.id.startswith("hf-tiny:")
+            routes = TORCH_ROUTES if of_torch and not entry.exporter else (entry.exporter,)
             found += [Entry(**{**asdict(entry), "exporter": route}) for route in routes]
     return found
 

@@ -10,6 +10,7 @@ from onnx_conformance.checks.function import (
     check_error_budget,
     check_liveness,
 )
+from onnx_conformance.checks.steps import check_one_pass, check_steps
 from onnx_conformance.checks.sweep import check_rows, check_sizes
 from onnx_conformance.checks.unoptimised import check_unoptimised
 from onnx_conformance.checks.whole_numbers import check_deciding_values
@@ -36,6 +37,16 @@ def test_drawn_inputs(subject, evidence, recipe):
     result = shrunk(check_error_budget, subject, recipe)
     assume(result.outcome != "not_applicable")  # nothing can be asked of these: others are drawn
     evidence(subject, result)
+
+
+@pytest.mark.check("steps")
+def test_steps(subject, evidence):
+    evidence(subject, check_steps(subject))
+
+
+@pytest.mark.check("one_pass")
+def test_one_pass(subject, evidence):
+    evidence(subject, check_one_pass(subject))
 
 
 @pytest.mark.check("sizes")

@@ -254,7 +254,7 @@ def _no_samples(spec: TensorSpec, model: ModelSpec, got: Array | None) -> Array:
             for dim, size in zip(spec.shape, got.shape, strict=True)
             if isinstance(dim, str) and dim not in known
         }
-    return np.zeros(spec.concrete(0, sizes), spec.dtype)
+    return np.zeros(spec.concrete(0, sizes), spec.held)
 
 
 @register_check(

@@ -10,6 +10,7 @@ import onnx
 
 from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.checks.registry import register_check
+from onnx_conformance.core.bfloat16 import held_in
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.graph_weights import constant_nodes, graphs
 from onnx_conformance.core.onnx_file import complaint_of, load_model
@@ -111,7 +112,7 @@ def _expected(subject: Subject, spec: TensorSpec, tensor: TensorFacts) -> Tensor
     shape, dtype = tensor["shape"], tensor["dtype"]
     if shape == subject.weights.declared.get(spec.name, ()):
         spec = replace(spec, shape=tuple(shape or ()))
-    same = dtype != "?" and np.dtype(dtype).kind == np.dtype(spec.dtype).kind
+    same = dtype != "?" and np.dtype(held_in(dtype)).kind == np.dtype(spec.held).kind
     return replace(spec, dtype=dtype) if same and subject.model.loosely_typed else spec
 
 

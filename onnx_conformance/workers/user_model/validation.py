@@ -34,6 +34,8 @@ def understood(one: Declaration, examples: Any, looked: Looked) -> Understood:
 
     From what its function returns beside the model, specs or examples, or from the model itself.
     """
+    if isinstance(examples, Understood):
+        return examples
     if isinstance(examples, list) and all(isinstance(part, TensorSpec) for part in examples):
         return Understood(tuple(examples), ())
     if examples is not None:

@@ -45,6 +45,8 @@ defaults:
     share: 0.9
   top5:
     tie_factor: 8.0
+  one_pass:
+    same: 1.0e-6
   initializers:
     fold_ulp: 8.0
     copy_ulp: 1.0
