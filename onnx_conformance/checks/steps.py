@@ -55,7 +55,7 @@ class Ran:
 
 @register_check(
     control="state_is_stale",
-    input_sets=("loops",),
+    families=("loops",),
     case=WITH_MEMORY,
     where=lambda model: bool(loops(model, 0)),
     precisions=FAITHFUL,
@@ -91,7 +91,7 @@ def check_steps(subject: Subject) -> CheckResult:
 
 @register_check(
     control="positions_off_by_one",
-    input_sets=("loops", "one_pass"),
+    families=("loops", "one_pass"),
     case=WITH_MEMORY,
     where=lambda model: bool(flow_axis(model) and loops(model, 0)),
     precisions=FAITHFUL,
