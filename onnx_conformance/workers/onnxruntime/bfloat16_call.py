@@ -23,9 +23,9 @@ def takes_bfloat16(session: ort.InferenceSession) -> bool:
 
 def run_bfloat16(session: ort.InferenceSession, names: list[str], inputs: Arrays) -> list[Any]:
     """What such a session gives: float32 arrays of its numbers go in and come out."""
-    brain = {each.name for each in session.get_inputs() if each.type == TYPE}
+    in_bfloat16 = {each.name for each in session.get_inputs() if each.type == TYPE}
     fed = {
-        name: _value(array) if name in brain else ort.OrtValue.ortvalue_from_numpy(array)
+        name: _value(array) if name in in_bfloat16 else ort.OrtValue.ortvalue_from_numpy(array)
         for name, array in inputs.items()
     }
     return [_array(value) for value in session.run_with_ort_values(names, fed)]
