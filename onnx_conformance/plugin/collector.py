@@ -175,7 +175,8 @@ class Collector:
         if hasattr(self.config, "workerinput"):
             getattr(self.config, "workeroutput")[MEASURED] = self.clock.table()  # noqa: B009
             return
-        if not (self.rows or self.selected):
+        empty = self.shard is not None and not self.config.option.collectonly  # to be joined, too
+        if not (self.rows or self.selected or empty):
             return
         cases = make_cases(self.run, self.rows, self.facts)
         explained = explanations(self.run.known_failures, self.rows, self._operators())
