@@ -18,12 +18,13 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.cache_keys import source_digest
 
 # Settings that shape no verdict which is kept: where things are, and how long they may take.
 IDLE = ("cache_dir", "limit", "ahead", "in_process", "native_in_process")
 NAMED = ("calibration_data", "evaluation_data", "custom_op_libraries")  # by contents, below
+DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/sys/module/amdgpu/version"))
 # Variables that the libraries which compute, or those that load them, read.
 READ = (
     "CUDA", "DNNL", "KERAS", "KMP", "LD_", "MIGRAPHX", "MKL", "NVIDIA", "OMP", "ONEDNN", "OPENBLAS",
@@ -62,6 +63,7 @@ def machine_basis() -> dict[str, Any]:
     return {
         "python": [sys.version, list(sys.flags)],
         "runtime": list(_libraries()),
+        "drivers": [path.read_text() for path in DRIVERS if path.is_file()],
         "variables": {name: v for name, v in sorted(os.environ.items()) if name.startswith(READ)},
     }
 
