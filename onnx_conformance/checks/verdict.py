@@ -118,7 +118,10 @@ def judge(
             )
             return skipped(name, reason)
     if found.right and _nothing_finite(found.native):
-        return skipped(name, f"native answers infinity or NaN alone on {label}: it proves nothing")
+        words = f"native answers infinity or NaN alone on {label}"
+        if not any(np.any(array) for array in fed.values()):
+            return not_applicable(name, f"{words}, which is 0 throughout, and so does the file")
+        return skipped(name, f"{words}: it proves nothing")
     return worded(subject, name, label, fed, found)
 
 

@@ -177,10 +177,10 @@ def _coarse(
 def _cast(drawn: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     """The numbers in the input's dtype; those beyond it are its largest, and no infinity."""
     if spec.floating and np.issubdtype(drawn.dtype, np.floating):
-        brain = spec.dtype == bfloat16.NAME
-        largest = bfloat16.LARGEST if brain else float(np.finfo(spec.dtype).max)
+        coarse = spec.dtype == bfloat16.NAME
+        largest = bfloat16.LARGEST if coarse else float(np.finfo(spec.dtype).max)
         drawn = np.clip(drawn, -largest, largest)
-        return bfloat16.rounded(drawn) if brain else drawn.astype(spec.dtype)
+        return bfloat16.rounded(drawn) if coarse else drawn.astype(spec.dtype)
     return drawn.astype(spec.held)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -89,14 +89,14 @@ class _Native:
         answers = [self._answers("loop", precision, calls=calls) for calls in loop.groups(layout)]
         return loop.rows(layout, answers)
 
-    def _answers(self, method: str, precision: str, **given: Any) -> list[Arrays]:
+    def _answers(self, method: str, precision: str, **arguments: Any) -> list[Arrays]:
         answers: list[Arrays] = self.call(
             "native" if precision == FLOAT32 else "oracle",
             precision,
             method,
             precision=precision,
             approximation=self.settings.approximation,
-            **given,
+            **arguments,
         )
         return [_in_half(self.model, precision, answer) for answer in answers]
 
@@ -210,7 +210,10 @@ class NativeAnswers:
         self, native: _Native, input_sets: list[Inputs], noise_floor: NoiseFloor
     ) -> list[Reference]:
         oracle = native.model.oracle
-        plain = self._outputs(native, input_sets, PRECISIONS if oracle else PRECISIONS[:1])
+        precisions: tuple[str, ...] = PRECISIONS if oracle else PRECISIONS[:1]
+        if native.model.framework == "python":
+            precisions = (FLOAT32, *REPLICAS)
+        plain = self._outputs(native, input_sets, precisions)
         if noise_floor == PLAIN or not oracle:
             return [_reference(row) for row in plain]
         in_class = plain
@@ -320,7 +323,8 @@ class NativeAnswers:
 def _reference(row: ByPrecision) -> Reference:
     """Without an oracle native stands in its place, and nothing is known of float32's error."""
     if FLOAT64 not in row:
-        return _made(row[FLOAT32], row[FLOAT32], [])
+        others = tuple(answered(row[name]) for name in REPLICAS if name in row)
+        return replace(_made(row[FLOAT32], row[FLOAT32], []), alternatives=others)
     return _made(row[FLOAT64], row[FLOAT32], [row[name] for name in REPLICAS])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,9 @@ class Looked:
         oracle: of an ONNX file, how it is computed in float64 (an ``onnx_agreement.Oracle``).
         weights: how many numbers its weights hold, without tables that are read by index; 0 where
             nobody knows.
-        computes: the class of precision in which its first call multiplied; empty before it.
-        brain: places of the outputs that its calls so far gave in bfloat16.
+        computes: the class of precision in which its first call multiplied, or its layers ask to;
+            empty before that call, and for float32.
+        bfloat16: places of the outputs that its calls so far gave in bfloat16.
     """
 
     framework: str
@@ -61,7 +62,7 @@ class Looked:
     oracle: Callable[[Sequence[Inputs]], Any] | None = None
     weights: int = 0
     computes: Sequence[str] = ()
-    brain: Collection[int] = ()
+    bfloat16: Collection[int] = ()
 
 
 def look(name: str, model: Any, threads: int | None, declared: Sequence[TensorSpec] = ()) -> Looked:
@@ -112,7 +113,7 @@ def _look_at_torch(
     built = AsBuilt(evaluated(module))
     dtypes = {spec.name: spec.dtype for spec in declared}
     seen: list[str] = []
-    brain: set[int] = set()
+    in_bfloat16: set[int] = set()
     names, least, most = _signature(module.forward)
     before, trained = _torch_digest(module), _torch_digest(module, counters=False)
 
@@ -133,7 +134,7 @@ def _look_at_torch(
                 f"the model returns a {type(result).__name__}, in which torch finds no tensor; "
                 "return a tensor, or tuples, lists and dicts of tensors"
             )
-        brain.update(n for n, tensor in enumerate(found) if tensor.dtype == torch.bfloat16)
+        in_bfloat16.update(n for n, tensor in enumerate(found) if tensor.dtype == torch.bfloat16)
         return _named([weight_array(tensor) for tensor in found], _labels(result))
 
     def float64_problem(input_set: Inputs) -> str | None:
@@ -150,7 +151,7 @@ def _look_at_torch(
         "torch", names, (least, most), (), before, run,
         lambda: _torch_digest(module, counters=False) != trained, float64_problem,
         lambda inputs: call_of(forward, inputs).problem,
-        weights=_torch_weights(torch, module), computes=seen, brain=brain,
+        weights=_torch_weights(torch, module), computes=seen, bfloat16=in_bfloat16,
     )  # fmt: skip
 
 
@@ -194,6 +195,8 @@ def _narrow(dtypes: list[str]) -> str | None:
 
 
 def _look_at_keras(keras: Any, model: Any) -> Looked:
+    from onnx_conformance.workers.keras.calls import KerasCall
+
     names = tuple(getattr(model, "output_names", None) or ())
     known = tuple(getattr(model, "inputs", None) or ())
     inputs = tuple(_keras_spec(place, tensor, len(known)) for place, tensor in enumerate(known))
@@ -205,7 +208,7 @@ def _look_at_keras(keras: Any, model: Any) -> Looked:
 
     def run(input_set: Inputs) -> Answer:
         arrays = [np.array(array) for array in input_set.values()]
-        result = model(arrays[0] if len(arrays) == 1 else arrays, training=False)
+        result = KerasCall(model, list(input_set))(arrays)
         if isinstance(result, dict):
             # in TensorFlow's order, which is that of the names in any exported file
             return {name: np.asarray(result[name]) for name in sorted(result)}
@@ -217,7 +220,16 @@ def _look_at_keras(keras: Any, model: Any) -> Looked:
         "keras", tuple(spec.name for spec in inputs), (least, most), inputs, before, run,
         lambda: bool(before) and digest() != before, lambda input_set: None,
         weights=_keras_weights(keras, model) if model.built else 0,
+        computes=_compute_dtypes(model),
     )  # fmt: skip
+
+
+def _compute_dtypes(model: Any) -> Sequence[str]:
+    """The least exact class in which a layer of a Keras model computes; none for float32."""
+    from onnx_conformance.workers.keras.private import layers_of
+
+    asked = {str(layer.compute_dtype) for layer in layers_of(model)}
+    return [name for name in ("bfloat16", "float16") if name in asked][:1]
 
 
 def _keras_weights(keras: Any, model: Any) -> int:
@@ -233,11 +245,9 @@ def _keras_spec(place: int, tensor: Any, count: int) -> TensorSpec:
     plain = own if own and not own.startswith("keras_tensor") else "input"
     name = plain if count == 1 or plain != "input" else f"input_{place}"
     dims = [f"{name}_dim_{axis}" if dim is None else dim for axis, dim in enumerate(tensor.shape)]
-    dtype = str(tensor.dtype)
     first = tensor.shape[0] if tensor.shape else None
-    return TensorSpec(
-        name, (first or BATCH, *dims[1:]), dtype, domain=default_domain(dtype) or Real()
-    )
+    spec = TensorSpec(name, (first or BATCH, *dims[1:]), str(tensor.dtype))
+    return replace(spec, domain=default_domain(spec.dtype) or Real())
 
 
 def _look_at_python(function: Any) -> Looked:

@@ -105,7 +105,7 @@ def _specified(
     outputs = checked_outputs(one, inputs, [replace(runs[0], calls=calls), *runs[1:]])
     outputs = with_batch(outputs) if group else outputs
     outputs = tuple(
-        replace(spec, dtype=bfloat16.NAME) if place in looked.brain else spec
+        replace(spec, dtype=bfloat16.NAME) if place in looked.bfloat16 else spec
         for place, spec in enumerate(outputs)
     )
     check_steady(one.name, looked, inputs, axes, runs[0].calls[0], group)
@@ -149,6 +149,7 @@ def _specified(
 
 def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int) -> Any:
     _seed(seed)
+    policy = _keras_policy()
     try:
         built = call_builder(one.builder, list(arguments), weights == "pretrained")
     except UsageError:
@@ -157,6 +158,7 @@ def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int
         raise UsageError(
             f"model '{one.name}' cannot be built: {type(error).__name__}: {error}{_lost(error)}"
         ) from error
+    _restore(policy)
     return built if isinstance(built, tuple) else (built, one.examples)
 
 
@@ -174,6 +176,18 @@ def _seed(seed: int) -> None:
         sys.modules["torch"].manual_seed(seed)
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(seed)
+
+
+def _keras_policy() -> Any:
+    keras = sys.modules.get("keras")
+    return None if keras is None else keras.config.dtype_policy()
+
+
+def _restore(policy: Any) -> None:
+    """Keras' policy as it was: what a builder leaves is not the next one's."""
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        keras.config.set_dtype_policy(policy or keras.config.floatx())
 
 
 def _fingerprint(looked: Looked, answers: Sequence[Outputs]) -> Any:

@@ -248,7 +248,8 @@ def check_steady(
         if one.tobytes() != other.tobytes():
             raise UsageError(
                 f"model '{name}' answers the same input twice differently ('{label}'): it trains "
-                "in eval mode or draws random numbers (Dropout?); make it deterministic"
+                "in eval mode, draws random numbers (Dropout?) or keeps a state between calls "
+                "(stateful=True?); make it deterministic, its state an input and an output"
             )
 
 

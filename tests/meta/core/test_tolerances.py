@@ -37,6 +37,7 @@ defaults:
     lone: 8.0
     strays: 1.0
     flips: 3.0
+    open_share: 0.01
     untold: 0.5
   deciding_values:
     factor: 8.0
