@@ -48,7 +48,7 @@ class Work:
         """What of a run is not spent in the nodes of others: None where it was not measured.
 
         A device that works on by itself counts so, and the waiting for it; see
-        :mod:`onnx_conformance.workers.onnxruntime.profile`.
+        :mod:`onnx_conformance.core.session_profile`.
         """
         others = sum(seconds for name, seconds in self.nodes.items() if name != provider)
         return max(0.0, 1.0 - others / self.run) if self.run else None

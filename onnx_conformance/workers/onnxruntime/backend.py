@@ -16,6 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from onnx_conformance.core.plain_outputs import coded, named
+from onnx_conformance.core.session_profile import Profile, read_profile
 from onnx_conformance.core.session_request import (
     OpenedSession,
     RunResult,
@@ -24,7 +25,6 @@ from onnx_conformance.core.session_request import (
     SessionTensor,
 )
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
-from onnx_conformance.workers.onnxruntime.profile import Profile, read_profile
 from onnx_conformance.workers.server import limited_memory
 from onnx_conformance.workers.timing import Stopwatch, TimedCall
 
