@@ -23,7 +23,11 @@ from onnx_conformance.perf.latency.options import read_timing
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_idle
 from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
-from onnx_conformance.session.provider_sources import adopt_engines, adopt_libraries
+from onnx_conformance.session.provider_sources import (
+    adopt_answers,
+    adopt_engines,
+    adopt_libraries,
+)
 from onnx_conformance.session.selection import Selection, possible_cases, select_cases
 from onnx_conformance.session.user_models import adopt
 
@@ -36,11 +40,13 @@ class RunRecords:
 
     Args:
         plugins: providers of plugins and of other environments.
+        answers: what answered to kits elsewhere, as providers.
         models: those that were asked for, of files and functions too.
         refused: models that could not be had, and why.
     """
 
     plugins: tuple[str, ...]
+    answers: tuple[str, ...]
     models: tuple[str, ...]
     refused: dict[str, str]
 
@@ -57,11 +63,12 @@ def adopt_records(config: Any) -> RunRecords:
         *adopt_libraries(option("provider_library"), option("call_limit")),
         *adopt_engines(option("engine"), option("call_limit")),
     )
+    answers = adopt_answers(option("answers"))
     refused: dict[str, str] = {}
     models = _models(config, refused)
     if option("evaluation_data"):
         adopt_evaluation(option("evaluation_data"), option("calibration_data") or "", models)
-    return RunRecords(plugins, models, refused)
+    return RunRecords(plugins, answers, models, refused)
 
 
 def make_run(config: Any, records: RunRecords) -> PerfRun:
@@ -77,7 +84,7 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         records.models,
         tuple(option("exporter")),
         tuple(option("opset")),
-        _providers(tuple(option("provider")), records.plugins),
+        _providers(tuple(option("provider")), records),
         tuple(option("artifact")),
         tuple(option("variant")),
         option("precision") or "",
@@ -190,9 +197,11 @@ def _known_failures(file: str) -> list[KnownFailure]:
     return load_known_failures(Path(file), CHECKS) if file else []
 
 
-def _providers(named: tuple[str, ...], plugins: tuple[str, ...]) -> tuple[str, ...]:
-    """Those that were named; else the default ones and the plugins."""
-    return named or ((*DEFAULT_PROVIDERS, *plugins) if plugins else ())
+def _providers(named: tuple[str, ...], records: RunRecords) -> tuple[str, ...]:
+    """Those that were named, and recorded answers; without either the default ones and plugins."""
+    if named or records.answers:
+        return tuple(dict.fromkeys((*named, *records.answers)))
+    return (*DEFAULT_PROVIDERS, *records.plugins) if records.plugins else ()
 
 
 def _least_placement(asked: float | None, gate: GateOptions | None) -> float:

@@ -14,7 +14,9 @@ from typing import Any
 from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.session_request import RuntimeVersions
+from onnx_conformance.session.answers_client import ANSWERS, client_of_folder
 from onnx_conformance.session.probe import BACKEND, ProbeResult, absent, probe, write_probe_model
+from onnx_conformance.session.recorded_answers import FILES, AnswersRefusedError, RecordedAnswers
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 KIND = "onnxruntime"
@@ -206,7 +208,7 @@ def _versions(given: str, spec: str, limit: float) -> RuntimeVersions:
     Raises:
         UsageError: the environment lacks what a worker needs.
     """
-    worker = ProcessWorkerClient("onnxruntime", spec=spec)
+    worker = client_of_folder(KIND, spec, 1, 0) or ProcessWorkerClient(KIND, spec=spec)
     try:
         found: RuntimeVersions = worker.call("versions", limit)
         return found
@@ -218,3 +220,54 @@ def _versions(given: str, spec: str, limit: float) -> RuntimeVersions:
         ) from error
     finally:
         worker.close()
+
+
+ANSWERS_OPTION = "--answers"
+
+
+def adopt_answers(given: Iterable[str]) -> tuple[str, ...]:
+    """Make each ``DIR``, or ``LABEL=DIR``, that run.py of a kit wrote a provider; the labels.
+
+    Raises:
+        UsageError: there are no answers in it, or the label is another provider's name.
+    """
+    names = []
+    for each in given:
+        label, _, place = each.rpartition("=")
+        folder = Path(place).absolute()
+        name = label or folder.name
+        if not _LABEL.fullmatch(name) or (name in PROVIDERS and PROVIDERS[name].host == ""):
+            raise UsageError(
+                f"{ANSWERS_OPTION} {each}: '{name}' cannot be its name in the table; give one: "
+                f"{ANSWERS_OPTION} phone={place}"
+            )
+        record = _answered(each, folder)
+        if name in PROVIDERS:
+            PROVIDERS.forget(name)
+        PROVIDERS.register(name, replace(record, name=name, host=f"{ANSWERS}{folder}"))
+        names.append(name)
+    return tuple(names)
+
+
+def _answered(given: str, folder: Path) -> Provider:
+    """The record of the provider that answered there, with what it was."""
+    absent = [name for name in FILES if not (folder / name).is_file()]
+    if absent:
+        raise UsageError(
+            f"{ANSWERS_OPTION} {given}: no {absent[0]} is there; name the folder that run.py of a "
+            "kit wrote"
+        )
+    answers = RecordedAnswers(folder)
+    try:
+        header = answers.header
+    except AnswersRefusedError as error:
+        raise UsageError(f"{ANSWERS_OPTION} {given}: {error.message}") from error
+    base = header["provider"]
+    if base not in PROVIDERS:
+        raise UsageError(f"{ANSWERS_OPTION} {given}: there is no provider '{base}'")
+    told = [header.get("device", ""), header.get("driver", ""), header.get("system", "")]
+    packages = [*(part for part in told if part), f"answers {answers.digest[:12]}"]
+    runtime = str(header["versions"]["onnxruntime"])
+    return replace(
+        PROVIDERS[base], base=base, runtime=runtime, packages=tuple(packages), library=""
+    )

@@ -1,0 +1,152 @@
+"""The worker client that replays what another machine answered, as if it answered now.
+
+A provider that is hosted by ``answers:FOLDER`` has it for a worker. It gives an answer only for the
+files, the inputs and the number of times that were asked there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.core.errors import CapabilityMissing, WorkerError
+from onnx_conformance.core.session_profile import Profile, placed_nodes, read_profile
+from onnx_conformance.core.session_request import RunResult
+from onnx_conformance.session.kit import (
+    RECORDED_IN,
+    RecordingWorkerClient,
+    SessionKey,
+    inputs_key,
+)
+from onnx_conformance.session.recorded_answers import AnswersRefusedError, RecordedAnswers, Replayed
+from onnx_conformance.session.worker_client import WorkerClient
+
+ANSWERS = "answers:"
+Record = dict[str, Any]
+
+
+class AnswersClient:
+    """A worker client that replays; it starts no process.
+
+    Args:
+        seed: the run's; a kit of another one has other weights and other inputs.
+    """
+
+    def __init__(self, folder: Path, *, seed: int) -> None:
+        self._answers = RecordedAnswers(folder)
+        self._folder = folder
+        self._seed = seed
+        self._asked: Counter[tuple[SessionKey, str]] = Counter()
+
+    def start(self, limit: float) -> None:
+        """Read and check them."""
+        made = self._answers.kit["seed"]
+        if made != self._seed:
+            raise AnswersRefusedError(
+                self._folder,
+                f"the kit was made with --seed {made} and this run has --seed {self._seed}",
+            )
+        _ = self._answers.sessions
+
+    def call(self, method: str, limit: float, **arguments: Any) -> Any:
+        """``versions``, ``open``, ``run`` and ``profile``, as they were there.
+
+        Raises:
+            AnswersRefusedError: no answer of these may be judged.
+            CapabilityMissing: it was not asked there, or answers cannot carry it.
+        """
+        self.start(limit)
+        if method == "versions":
+            return self._versions()
+        if method not in ("open", "run", "profile"):
+            raise CapabilityMissing("not applicable: answers were computed elsewhere")
+        key = SessionKey.of(arguments["session"])
+        session = self._session(key)
+        if method == "open":
+            return _opened(session)
+        if method == "profile":
+            return _profiled(session, int(arguments["warm"]))
+        return [self._answer(key, session, inputs) for inputs in arguments["input_sets"]]
+
+    def _versions(self) -> Record:
+        header = self._answers.header
+        provider = self._answers.kit["providers"][header["provider"]]["ort_name"]
+        version = header["versions"]["onnxruntime"]
+        return {"onnxruntime": version, "compiled_in": [provider], "packages": []}
+
+    def _session(self, key: SessionKey) -> Replayed:
+        session = self._answers.sessions.get(key)
+        if session is None:
+            name, digest = key.files[0]
+            raise AnswersRefusedError(
+                self._folder,
+                f"the kit has no {name} of digest {digest[:12]} at graph level {key.graph_level}: "
+                "it was made of another export, model or option; make a new one with what this "
+                "run asks for",
+            )
+        if session.fault:
+            raise AnswersRefusedError(self._folder, session.fault)
+        if "error" in session.opened:
+            raise WorkerError("there", session.opened["error"])
+        return session
+
+    def _answer(self, key: SessionKey, session: Replayed, inputs: Any) -> RunResult:
+        asked = inputs_key(inputs)
+        known, number = session.answers.get(asked, ()), self._asked[key, asked]
+        if number >= len(known):
+            raise CapabilityMissing(
+                "the kit has not these inputs, or not as often: nobody asked for them when it was "
+                "made"
+            )
+        self._asked[key, asked] += 1
+        return known[number]
+
+    def reset(self) -> None:
+        """What was asked is asked again from the start."""
+        self._asked.clear()
+
+    def standard_error(self) -> str:
+        """Nothing: no process runs."""
+        return ""
+
+    def close(self) -> None:
+        """The next call would read on; there is nothing to end."""
+        self._asked.clear()
+
+
+def _opened(session: Replayed) -> Record:
+    inputs, outputs = session.opened["names"]
+    placed = session.opened.get("placement")
+    if placed is None and session.profile is not None:
+        placed = placed_nodes(json.loads(session.profile.read_text(encoding="utf-8")))
+    return {
+        "sha256": session.opened["sha256"],
+        "placement": placed or {},
+        "inputs": [{"name": name} for name in inputs],
+        "outputs": [{"name": name} for name in outputs],
+        "seconds": float(session.opened.get("seconds", 0.0)),
+    }
+
+
+def _profiled(session: Replayed, warm: int) -> Profile:
+    if session.profile is None:
+        raise CapabilityMissing("nothing was profiled there")
+    return read_profile(json.loads(session.profile.read_text(encoding="utf-8")), warm)
+
+
+def is_folder(spec: str) -> bool:
+    """Whether a provider's host is a folder and no process."""
+    return spec.startswith((ANSWERS, RECORDED_IN))
+
+
+def client_of_folder(kind: str, spec: str, threads: int, seed: int) -> WorkerClient | None:
+    """The client of such a host: it replays answers, or makes a kit; None of any other host."""
+    host = spec.partition("//env:")[0]
+    if host.startswith(ANSWERS):
+        return AnswersClient(Path(host.removeprefix(ANSWERS)), seed=seed)
+    if host.startswith(RECORDED_IN):
+        folder = Path(host.removeprefix(RECORDED_IN))
+        return RecordingWorkerClient(kind, folder, threads=threads, seed=seed)
+    return None
