@@ -36,7 +36,9 @@ class Provider:
         device: the name of the :class:`onnx_conformance.catalog.devices.Device` that it needs;
             empty for none.
         library: of a plugin, the file that ONNX Runtime must load, or the module that has it.
-        host: execnet's way to name the process of another environment; empty for this one.
+        host: execnet's way to name the process of another environment, or a folder with what was
+            answered elsewhere; empty for this environment.
+        machine: what answers there: device, driver and system, as far as they are known.
         base: of another environment, which record it was made of.
         runtime: ONNX Runtime's version in that environment.
         packages: what is installed there that makes it the build that it is.
@@ -58,12 +60,18 @@ class Provider:
     base: str = ""
     runtime: str = ""
     packages: Names = ()
+    machine: str = ""
     remedy: str = ""
 
     @property
     def markers(self) -> Names:
         """The pytest markers of its cases."""
         return ("gpu",) if self.gpu else ()
+
+    @property
+    def here(self) -> bool:
+        """Whether its nodes run on this machine, so that its times can be compared with others."""
+        return not self.host or self.host.startswith("popen")
 
     def opened_with(self, **knobs: Any) -> dict[str, str]:
         """Its options, with those of ``knobs`` that it has a word for.

@@ -17,6 +17,7 @@ from onnx_conformance.core.limits import shipped_limits
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, DerivedCase
+from onnx_conformance.session.answers_client import ANSWERS
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.run import Run
 
@@ -65,8 +66,7 @@ def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
     words += ["--graph-level", level] if level != Settings.graph_level else []
     library = PROVIDERS[case.provider].library
     words += [f"--provider-library={case.provider}={library}"] if library else []
-    host, base = PROVIDERS[case.provider].host, PROVIDERS[case.provider].base
-    words += [f"--engine={case.provider}:{base}={host}"] if host else []
+    words += _host(case.provider)
     words += [] if run.settings.cpu_fallback else ["--no-cpu-fallback"]
     words += ["--expect-dynamic"] if run.settings.expect_dynamic else []
     least = run.settings.min_placement
@@ -81,6 +81,14 @@ def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
     if run.settings.weights != "calibrated":
         words += ["--weights", run.settings.weights]
     return shlex.join(words)
+
+
+def _host(provider: str) -> list[str]:
+    """Where a provider runs, if not in this environment."""
+    host, base = PROVIDERS[provider].host, PROVIDERS[provider].base
+    if host.startswith(ANSWERS):
+        return [f"--answers={provider}={host.removeprefix(ANSWERS)}"]
+    return [f"--engine={provider}:{base}={host}"] if host else []
 
 
 def _data(settings: Settings) -> list[str]:

@@ -129,6 +129,9 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         custom_op_libraries=_libraries(tuple(option("custom_op_library"))),
         edge_cases=option("edge_cases"),
     )
+    timing = read_timing(option, [str(name) for name in config.args])
+    if timing.wanted or gate is not None:
+        _refuse_elsewhere(cases)
     notes: tuple[str, ...] = ()
     if option("against"):
         cases, notes = without_itself(Path(option("against")), cases, settings)
@@ -161,7 +164,7 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         gate=gate,
         gate_json=Path(option("gate_json")),
         gate_html=Path(option("gate_html")),
-        timing=read_timing(option, [str(name) for name in config.args]),
+        timing=timing,
     )
 
 
@@ -202,6 +205,16 @@ def _providers(named: tuple[str, ...], records: RunRecords) -> tuple[str, ...]:
     if named or records.answers:
         return tuple(dict.fromkeys((*named, *records.answers)))
     return (*DEFAULT_PROVIDERS, *records.plugins) if records.plugins else ()
+
+
+def _refuse_elsewhere(cases: tuple[Case, ...]) -> None:
+    """Times of two machines cannot be compared."""
+    for name in dict.fromkeys(case.provider for case in cases):
+        if not PROVIDERS[name].here:
+            raise UsageError(
+                f"'{name}' answers on another machine, whose times cannot be compared with this "
+                "one's: leave it out, or time on that machine"
+            )
 
 
 def _least_placement(asked: float | None, gate: GateOptions | None) -> float:

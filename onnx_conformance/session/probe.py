@@ -182,6 +182,7 @@ def _staged(provider: Provider, worker: WorkerClient, model: Path, limit: float)
     if answer["outputs"]["y"].item() != ANSWER:
         return ProbeResult(False, f"{name} computes 1·3 + 2·5 + 7 wrongly", "numbers")
     of = f" of ONNX Runtime {provider.runtime}" if provider.host else ""
+    of += f" on {provider.machine}" if provider.machine else ""
     return ProbeResult(True, f"{name}{of} ran a node and was right", READY)
 
 

@@ -265,9 +265,13 @@ def _answered(given: str, folder: Path) -> Provider:
     base = header["provider"]
     if base not in PROVIDERS:
         raise UsageError(f"{ANSWERS_OPTION} {given}: there is no provider '{base}'")
-    told = [header.get("device", ""), header.get("driver", ""), header.get("system", "")]
-    packages = [*(part for part in told if part), f"answers {answers.digest[:12]}"]
-    runtime = str(header["versions"]["onnxruntime"])
+    told = [str(header.get(name) or "") for name in ("device", "driver", "system")]
     return replace(
-        PROVIDERS[base], base=base, runtime=runtime, packages=tuple(packages), library=""
+        PROVIDERS[base],
+        base=base,
+        library="",
+        device="",
+        runtime=str(header["versions"]["onnxruntime"]),
+        machine=", ".join(part for part in told if part),
+        packages=(f"answers {answers.digest[:12]}",),
     )
