@@ -45,29 +45,29 @@ MARKS = {
 }
 
 RED_ADVICE = (
-    "to do: the first check that is red says what differs, weights before outputs. An export that "
-    "is red by one exporter or opset alone is that route's fault: try another (exporters=, opsets=)"
+    "to do: read the first failed check; weights are judged before outputs. If the model fails by "
+    "one exporter or opset only, use another (exporters=, opsets=)"
 )
 SKIPPED_ADVICE = (
-    "to do: what was not run is no proof. Install or name what the lines above say is missing, or "
-    "choose exporters=, opsets= and providers= that work here"
+    "to do: checks that did not run prove nothing. Install or name what the lines above say is "
+    "missing, or choose exporters=, opsets= and providers= that work here"
 )
 KNOWN_ADVICE = (
-    "to do: a known upstream failure is no proof. Leave the case out (exporters=, opsets=), or "
-    "remove its entry once it is fixed"
+    "to do: a known upstream failure does not count as passed. Leave the case out (exporters=, "
+    "opsets=), or remove its entry once the fault is fixed"
 )
 
 
 @dataclass(frozen=True)
 class CaseVerdict:
-    """What was found of one case: a result for each test that it requires."""
+    """The verdict on one case: a result for each test that it requires."""
 
     case: Case
     results: tuple[CheckResult, ...]
 
     @property
     def edge(self) -> tuple[CheckResult, ...]:
-        """Findings on edge cases; they decide nothing."""
+        """Findings on edge cases; they do not affect the verdict."""
         return tuple(result for result in self.results if result.outcome == "edge")
 
     @property
@@ -81,7 +81,7 @@ class CaseVerdict:
 
     @property
     def compared(self) -> int:
-        """Elements and facts."""
+        """How many elements and facts were compared."""
         return sum(result.compared for result in self.results)
 
     @property
@@ -94,10 +94,10 @@ class CaseVerdict:
         worst = "" if self.score is None else f", worst {self.score:.2f} noise floors"
         if self.verdict == "passed" and self.score is None:
             worst = ", by allclose alone, without a float64 oracle"
-        told = [f"{self.case.id}: {MARKS[self.verdict]} ({self.compared:,} compared{worst})"]
+        lines = [f"{self.case.id}: {MARKS[self.verdict]} ({self.compared:,} compared{worst})"]
         if self.edge:
-            told[0] = f"{told[0]} ◇"
-            told += [f"  ◇ edge finding in {one.name}: {one.reason}" for one in self.edge]
+            lines[0] = f"{lines[0]} ◇"
+            lines += [f"  ◇ edge finding in {one.name}: {one.reason}" for one in self.edge]
         quiet = ("passed", "known_failure", "edge", "not_applicable")
         shown = [r for r in self.results if r.outcome not in quiet]
         alike = Counter((result.reason, result.details) for result in shown)
@@ -105,9 +105,9 @@ class CaseVerdict:
             more = alike.pop((result.reason, result.details), 0) - 1
             if more >= 0:
                 tail = f" and {more} more" if more else ""
-                told.append(f"  {result.name}{tail}: {result.reason}")
-                told += [f"    {d}" for d in result.details]
-        return "\n".join(told)
+                lines.append(f"  {result.name}{tail}: {result.reason}")
+                lines += [f"    {d}" for d in result.details]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ class Certification:
     """The verdicts of one call of :func:`certify`; print it.
 
     Args:
-        notes: what a reader should know of the model's inputs, such as the spec that was
-            understood of examples.
+        notes: what a reader should know about the model's inputs, such as the spec that was
+            inferred from examples.
     """
 
     cases: tuple[CaseVerdict, ...] = field(default=())
@@ -131,14 +131,14 @@ class Certification:
         """Do nothing where every case passed every check.
 
         Raises:
-            AssertionError: which checks of which cases are red or were not run, and what to do.
+            AssertionError: which checks of which cases failed or did not run, and what to do.
         """
         __tracebackhide__ = True  # under pytest the caller's line is shown, and this message
         if not self.proved:
             raise AssertionError("\n".join([str(self), *self._advice()]))
 
     def _advice(self) -> list[str]:
-        """What to do about the verdicts, a line each."""
+        """What to do about the verdicts, one line for each kind."""
         found = {case.verdict for case in self.cases}
         lines = [RED_ADVICE] if "failed" in found else []
         lines += [SKIPPED_ADVICE] if "skipped" in found else []
@@ -179,29 +179,29 @@ def certify(
     Args:
         model: a ``torch.nn.Module``, ``keras.Model`` or callable of this process, or the name of
             a model as ``--model`` takes it.
-        spec: the inputs: specs, or example arrays by name, or a list of such of several sizes. A
-            Keras model knows its own.
-        name: what ids call the model.
+        spec: the inputs: specs, or a dict of example arrays, or a list of such dicts in several
+            sizes. A Keras model knows its own.
+        name: the model's name in case ids.
         axes: sizes of symbolic axes other than the batch: ``{"sequence": (1, 128)}``.
         oracle: False for a model that cannot be computed in float64.
         operators: translations of a torch model's own operators, and libraries that run them.
-        exporters, opsets, providers: one or several; all routes of the framework, and two opsets
-            each, where left out.
-        artifacts: ONNX files to judge, instead of an export.
-        examples: recipes that Hypothesis draws a case, beside the pinned ones; whatever profile of
-            Hypothesis is in force, because that is the caller's.
-        threads: of ONNX Runtime, and of native where it runs in a process of its own.
-        tolerances, known_failures: files; those of the project's pyproject.toml, where left out.
-        edge_cases: ``report`` what fails on edge cases (no samples, NaN and infinity, denormals),
-            which then decides nothing, or ``fail``.
-        cache_dir: keeps results of named models for later calls; nothing is kept without it.
-        progress: is told of each case as it begins; ``print`` is one.
+        exporters, opsets, providers: one or several. Default: every route of the framework at two
+            opsets each, on the CPU.
+        artifacts: ONNX files to judge instead of an export.
+        examples: how many recipes Hypothesis draws for each case, beside the pinned ones. The
+            Hypothesis profile of the calling project does not change it.
+        threads: threads of ONNX Runtime, and of native where it runs in a process of its own.
+        tolerances, known_failures: files. Default: those that the project's pyproject.toml names.
+        edge_cases: ``report`` failures on edge cases (empty batch, NaN and infinity, denormals)
+            without affecting the verdict, or ``fail`` on them.
+        cache_dir: keeps results of named models for later calls. Default: nothing is kept.
+        progress: a function called with a line for each case as it begins, such as ``print``.
 
     Raises:
         UsageError: an unknown name, or a spec that does not describe the model.
     """
     if examples < 1:
-        raise UsageError(f"certify: examples={examples}; at least 1 recipe must be drawn")
+        raise UsageError(f"certify: examples={examples} is too few; draw at least 1 recipe")
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = cache_dir or scratch
@@ -242,9 +242,9 @@ def certify(
         return Certification(tuple(verdicts), notes)
 
 
-def _several(given: Any) -> Iterable[Any]:
-    """What was given, alone or among others."""
-    return (given,) if isinstance(given, (str, int, Path)) else given
+def _several(argument: Any) -> Iterable[Any]:
+    """The values that the caller gave, whether one or several."""
+    return (argument,) if isinstance(argument, (str, int, Path)) else argument
 
 
 def _spec_of(
@@ -260,7 +260,9 @@ def _spec_of(
     if isinstance(model, str):
         if spec is not None or operators is not None:
             what = "spec" if spec is not None else "operators"
-            raise UsageError(f"certify('{model}'): a named model has its own {what}; give none")
+            raise UsageError(
+                f"certify('{model}'): a named model has its own {what}; leave the argument out"
+            )
         return resolve_model(adopt((), (model,), seed=seed)[0])
     from onnx_conformance.workers.user_model.live import describe_live
 
@@ -273,7 +275,7 @@ def _spec_of(
         if not all(isinstance(one, TensorSpec) for one in inputs):
             raise UsageError(
                 f"certify: a spec is a TensorSpec, several of them, or example arrays by name "
-                f'({{"x": array}}), and no {type(spec).__name__}'
+                f'({{"x": array}}), not {type(spec).__name__}'
             )
     one = Declaration(
         name,
@@ -293,9 +295,9 @@ def _are_examples(spec: Spec) -> bool:
 
 
 def _plan(cases: Iterable[Case], conformance_session: ConformanceSession) -> None:
-    """Compute ahead what the tests of the cases will ask for, those of a model together.
+    """Compute ahead what the tests of the cases will need, model by model.
 
-    Asked for one by one, each of the inputs would make the float64 oracle and the replicas anew.
+    Requested one by one, each set of inputs would rebuild the float64 oracle and the replicas.
     """
     usable = [case for case in cases if conformance_session.probe(case.provider).usable]
     conformance_session.plan(
@@ -312,7 +314,7 @@ def _judged(
     probe = conformance_session.probe(case.provider)
     if not probe.usable:
         verdict = failed if probe.broken else skipped
-        return CaseVerdict(case, (verdict("placement", f"{case.provider}: {probe.words}"),))
+        return CaseVerdict(case, (verdict("placement", f"{case.provider}: {probe.sentence}"),))
     subject = LiveSubject(case, conformance_session, rules)
     results: list[CheckResult] = []
     examples = conformance_session.settings.examples

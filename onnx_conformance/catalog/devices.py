@@ -14,18 +14,19 @@ _ASKED = "onnx_conformance.workers.onnxruntime.probe"
 
 @dataclass(frozen=True)
 class Device:
-    """Hardware, or a processor's arithmetic. Of what is given, all must be found.
+    """Hardware, or arithmetic that a processor has. Every condition that is given must hold.
 
     Args:
-        name: what a provider's record calls it.
-        absence: what is told where it is not found: ``no AMD GPU with ROCm's driver is here``.
-        systems: operating systems that have it (``platform.system()``), one of which must run.
-        paths: files and folders of its driver, one of which must exist; ``*`` stands for anything.
-        processor_flags: of ``/proc/cpuinfo``, one of which the processor must have.
-        asks: ``module:function`` that asks its driver, in the provider's process: why it is not
-            there, or nothing.
-        native: what frameworks call it, where native is computed on it too; else empty.
-        silent: without it a session opens all the same, and computes in another precision.
+        name: the name by which a provider's record refers to it.
+        absence: the message where it is not found: ``no AMD GPU with ROCm's driver was found``.
+        systems: operating systems that have it (``platform.system()``); one of them must be
+            running.
+        paths: files and folders of its driver, one of which must exist; ``*`` is a wildcard.
+        processor_flags: flags of ``/proc/cpuinfo``, one of which the processor must have.
+        asks: ``module:function`` that asks the driver, in the provider's process. It returns why
+            the device is absent, or an empty text.
+        native: the frameworks' name for it, where native is computed on it too; else empty.
+        silent: without it a session still opens, and computes in another precision.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Device:
 DEVICES: Registry[Device] = Registry("device")
 for _device in (
     Device("nvidia", asks=f"{_ASKED}:nvidia", native="cuda"),
-    Device("amd", "no AMD GPU with ROCm's driver is here", paths=("/dev/kfd",)),
+    Device("amd", "no AMD GPU with ROCm's driver was found", paths=("/dev/kfd",)),
     Device("apple", "this is not macOS", systems=("Darwin",)),
     Device("windows", "this is not Windows", systems=("Windows",)),
     Device("qualcomm", asks=f"{_ASKED}:qualcomm"),
@@ -49,13 +50,13 @@ for _device in (
     Device("openvino_gpu", asks=f"{_ASKED}:openvino_gpu"),
     Device(
         "bfloat16",
-        "this processor has no bfloat16",
+        "this processor has no bfloat16 instructions",
         processor_flags=("avx512_bf16", "amx_bf16"),
         silent=True,
     ),
     Device(
         "float16",
-        "this processor has no float16",
+        "this processor has no float16 instructions",
         processor_flags=("avx512_fp16", "amx_fp16"),
         silent=True,
     ),

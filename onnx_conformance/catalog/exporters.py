@@ -20,13 +20,13 @@ class Exporter:
 
     Args:
         function: ``module:function`` that writes the file.
-        opsets: what the route says it can be asked for.
+        opsets: the opsets that the route accepts.
         conservative, newest: the two opsets of the default cases.
-        packages: distributions whose versions shape the file, beside the framework's.
-        sets_input_names, sets_output_names, sets_batch_axis: whether the route lets us name
-            inputs, outputs (``input``, ``output``) and the batch axis (``batch_size``).
-        keeps_input_order: whether inputs stand in the file in the order in which the model takes
-            them; else their names alone tell them apart.
+        packages: distributions whose versions affect the file, beside the framework's.
+        sets_input_names, sets_output_names, sets_batch_axis: whether the route lets the caller
+            name inputs, outputs (``input``, ``output``) and the batch axis (``batch_size``).
+        keeps_input_order: whether the file lists its inputs in the order in which the model takes
+            them; if not, only their names identify them.
         options: the names of :class:`ExportOptions` fields that the route can vary.
     """
 
@@ -53,7 +53,7 @@ class FurtherCase:
 
     Args:
         opset: None for the route's two.
-        reason: why it is worth a case.
+        reason: why the case is in the default run.
     """
 
     model: str
@@ -67,7 +67,7 @@ FURTHER_CASES: Registry[FurtherCase] = Registry("further case")
 
 
 def register_further_case(case: FurtherCase) -> None:
-    """Add a default case; the project that registers its model knows why."""
+    """Add a default case of a model that the calling project registers."""
     FURTHER_CASES.register(f"{case.model} {case.exporter} {case.opset} {case.options}", case)
 
 
@@ -131,8 +131,8 @@ _register_keras(
 )
 _register_keras("keras_export", sets_output_names=False, options=frozenset({"dynamic_batch"}))
 
-# Who made an external artifact need not be known; what the names in it may be:
-# onnx_conformance/session/external_artifacts.py.
+# Nobody needs to know which exporter wrote an external artifact. Which names its inputs and outputs
+# may have: onnx_conformance/session/external_artifacts.py.
 EXTERNAL = Exporter(
     name="given",
     framework="torch",
@@ -153,15 +153,17 @@ def exporter_of(case: Case) -> Exporter:
 
 
 def refuse_unserved(case: Case) -> None:
-    """Raise UsageError if the case asks its route for an option or opset it does not serve."""
+    """Raise UsageError if the case needs an option or opset that its route does not support."""
     exporter = exporter_of(case)
     if case.opset not in exporter.opsets:
         raise UsageError(
-            f"exporter {exporter.name} serves opsets {exporter.opsets.start} to "
+            f"exporter {exporter.name} supports opsets {exporter.opsets.start} to "
             f"{exporter.opsets.stop - 1}, not {case.opset}"
         )
     plain = ExportOptions()
     for option in fields(ExportOptions):
         varied = getattr(case.options, option.name) != getattr(plain, option.name)
         if varied and option.name not in exporter.options:
-            raise UsageError(f"exporter {exporter.name} cannot vary '{option.name}'")
+            raise UsageError(
+                f"exporter {exporter.name} does not support the option '{option.name}'"
+            )

@@ -1,4 +1,4 @@
-"""The frameworks that native models are made in: one record each."""
+"""The frameworks in which native models are written: one record each."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ EAGER = "eager"
 
 @dataclass(frozen=True)
 class Framework:
-    """What the library must know of a framework; its code stands in one folder of ``workers/``.
+    """What the library needs to know about a framework; its code is one folder of ``workers/``.
 
     Args:
-        title: how the framework spells its name.
-        module: the module without which it is absent.
-        packages: distributions whose versions shape what native answers.
+        title: the framework's name as it is printed.
+        module: the module whose import shows that the framework is installed.
+        packages: distributions whose versions affect native's answers.
         backend: ``module:class``, hosted in a worker process.
-        forms: in which native is timed beside eager, by the names of the folder's ``timing``.
+        forms: forms other than eager in which native is timed, named as in the folder's
+            ``timing``.
         forms_on_request: those of them that are timed only when named, because they take long or
             need a device.
         routes: the exporters to prefer where none is named, best first; empty where models of
             this framework are not exported.
-        has_weights: whether native's weights can be read, and so looked for in a file.
-        runs_live: whether a live model of the caller's process can be judged in that process.
-        mean, std: what its image classifiers usually subtract from pixels in 0..1 and divide by.
+        has_weights: whether native's weights can be read and searched for in a file.
+        runs_live: whether a live model can be judged in the process of the caller.
+        mean, std: the normalisation that its image classifiers usually apply to pixels in 0..1.
     """
 
     name: str
@@ -50,13 +51,13 @@ def register_framework(framework: Framework) -> None:
     """Add a framework.
 
     Raises:
-        UsageError: the name is taken.
+        UsageError: the name is registered already.
     """
     FRAMEWORKS.register(framework.name, framework)
 
 
 def exported_frameworks() -> list[Framework]:
-    """Those with an export route."""
+    """The frameworks that have an export route."""
     return [framework for framework in FRAMEWORKS.values() if framework.routes]
 
 

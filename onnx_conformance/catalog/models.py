@@ -27,10 +27,10 @@ Sizes = Axis | tuple[int, int] | tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Declaration:
-    """A builder in a user's file, with what its decorator says; the rest is found by looking.
+    """A builder in a user's file, with its decorator's arguments; what they omit is inferred.
 
     Args:
-        examples: arrays of which the inputs' specs are inferred, by name or in order.
+        examples: arrays from which the inputs' specs are inferred, by name or in order.
         oracle: None to find out whether the model works in float64.
     """
 
@@ -55,7 +55,7 @@ _DECLARED: list[list[Declaration]] = []
 
 @contextmanager
 def declaring() -> Iterator[list[Declaration]]:
-    """Collect what is registered meanwhile: a user's file may leave things out, ours may not."""
+    """Collect what is registered meanwhile. A user's file may omit what this suite's may not."""
     _DECLARED.append([])
     try:
         yield _DECLARED[-1]
@@ -85,20 +85,20 @@ def register_model(
     It returns a ``torch.nn.Module``, a ``keras.Model``, or a plain callable from arrays to arrays.
 
     Args:
-        framework, outputs: found by building and running the model, where they are left out.
+        framework, outputs: where omitted, found by building and running the model.
         inputs: in the order in which the model takes them.
         examples: instead of ``inputs``, a dict or sequence of arrays to infer them from, or a list
-            of such of several sizes, which tell what varies.
-        axes: sizes of symbolic axes other than the batch: ``{"sequence": (1, 128)}``, with a
-            third number for the step. Left out, an axis takes 1 to 24.
-        calibrate: replace a user's model's weights by alive random ones.
+            of these in several sizes, which show which axes vary.
+        axes: sizes of symbolic axes other than the batch: ``{"sequence": (1, 128)}``, with an
+            optional third number for the step. An axis that is omitted takes 1 to 24.
+        calibrate: replace the weights of a user's model by random ones that keep its outputs alive.
         oracle: False for a model that cannot be computed in float64; verdicts then rest on
             allclose, and say so.
         trained, packages, labels, preprocessing, task, on_request: see
         :class:`onnx_conformance.core.spec.ModelSpec`.
 
     Raises:
-        UsageError: a name that is registered already.
+        UsageError: the name is registered already.
     """
     known = axes_from(axes)
     declared, delivered = tuple(inputs), tuple(outputs)
@@ -112,7 +112,9 @@ def register_model(
             _DECLARED[-1].append(found)
             return builder
         if framework is None or not declared or not delivered:
-            raise UsageError(f"model '{name}' names no framework, inputs or outputs")
+            raise UsageError(
+                f"model '{name}' lacks framework, inputs or outputs; add them to @register_model"
+            )
         spec = ModelSpec(
             name=name,
             framework=framework,
@@ -136,7 +138,7 @@ def register_model(
 
 
 def axes_from(axes: Mapping[str, Sizes] | None) -> Axes:
-    """Symbolic axes as they are written: ``{"sequence": (1, 128)}``, or with a step."""
+    """The symbolic axes of ``{"sequence": (1, 128)}``; a third number is the step."""
     return tuple(
         (name, sizes if isinstance(sizes, Axis) else Axis(*sizes))
         for name, sizes in (axes or {}).items()
@@ -175,13 +177,13 @@ TORCHVISION = "onnx_conformance.workers.torch.zoo:torchvision_classifier"
 
 @dataclass(frozen=True)
 class Zoo:
-    """Models whose inputs are known by looking at them; torchvision's classifiers' are without.
+    """Models whose inputs are found by building them; torchvision's classifiers need no building.
 
     Args:
-        pool: what stands before the colon of their pointers.
+        pool: the part of their pointers before the colon.
         builder: ``module:function``, called with the model's name.
-        members: a pattern of their names.
-        calibrate: whether their weights are replaced by alive ones.
+        members: a pattern that their names match.
+        calibrate: whether their weights are replaced by random ones that keep outputs alive.
     """
 
     pool: str
@@ -206,7 +208,7 @@ ZOOS = (
 
 
 def zoo_of(pool: str, member: str) -> Zoo | None:
-    """The zoo of a pointer; None where it names a module, a file, or a torchvision classifier."""
+    """A pointer's zoo; None where it names a module, a file or a torchvision classifier."""
     found = (zoo for zoo in ZOOS if zoo.pool == pool and re.fullmatch(zoo.members, member))
     return next(found, None)
 
@@ -216,7 +218,7 @@ class Pointer:
     """``pool:member``: a zoo and a model of it, a module or file and a function of it.
 
     Args:
-        name: what ids and reports call the model.
+        name: the model's name in ids and reports.
     """
 
     name: str
@@ -241,5 +243,5 @@ def read_pointer(text: str) -> Pointer | None:
 
 
 def no_pretrained(model: str) -> NoReturn:
-    """Say that ``model`` has no pretrained weights: a named skip, never a silent stand-in."""
+    """Skip ``model``, which has no pretrained weights, rather than judge it with others."""
     raise CapabilityMissing(f"{model} has no pretrained weights; use --weights calibrated")

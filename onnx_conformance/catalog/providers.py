@@ -1,4 +1,4 @@
-"""The execution providers, one record each: how one is opened, and in what it computes.
+"""The execution providers, one record each: how to open one, and in which precision it computes.
 
 Adding a provider, or a precision mode of one, is one record here (docs/providers.md).
 """
@@ -22,26 +22,26 @@ class Provider:
     """One execution provider in one precision mode; each mode runs in a process of its own.
 
     Args:
-        name: what ``--provider`` calls it.
-        ort_name: what ONNX Runtime calls it.
+        name: its name for ``--provider``.
+        ort_name: its name in ONNX Runtime.
         gpu: its cases carry the marker ``gpu``.
-        options: provider options of a parity run, in the provider's own words.
-        precision: what it computes in, and so its class of the error budget.
-        knobs: our word for an option (``device_id``, ``threads``, ``cache_dir``) -> the
-            provider's own.
-        environment: variables that its process must have, where no option says the same.
-        banned: variables that would change the precision behind the options' back, with the
-            values that do; without values, any.
+        options: provider options of a conformance run, as the provider spells them.
+        precision: the class of precision that it computes in, which selects the error budget.
+        knobs: this library's name of an option (``device_id``, ``threads``, ``cache_dir``) -> the
+            provider's name.
+        environment: variables that its process must have, where no option does the same.
+        banned: variables that would override the precision that the options ask for, with the
+            values that do so; without values, any value.
         deterministic: it promises the same bits for the same inputs.
         device: the name of the :class:`onnx_conformance.catalog.devices.Device` that it needs;
             empty for none.
-        library: of a plugin, the file that ONNX Runtime must load, or the module that has it.
-        host: execnet's way to name the process of another environment, or a folder with what was
-            answered elsewhere; empty for this environment.
+        library: for a plugin, the file that ONNX Runtime must load, or the module that contains it.
+        host: execnet's specification of a process in another environment, or the folder of what
+            was recorded elsewhere; empty for this environment.
         machine: what answers there: device, driver and system, as far as they are known.
-        base: of another environment, which record it was made of.
+        base: for another environment, the name of the record that it was derived from.
         runtime: ONNX Runtime's version in that environment.
-        packages: what is installed there that makes it the build that it is.
+        packages: the distributions there that determine the build of ONNX Runtime.
         remedy: what to install, in one line.
     """
 
@@ -74,16 +74,18 @@ class Provider:
         return not self.host or self.host.startswith("popen")
 
     def opened_with(self, **knobs: Any) -> dict[str, str]:
-        """Its options, with those of ``knobs`` that it has a word for.
+        """Its options, with those of ``knobs`` that it supports.
 
-        ``opened_with(threads=2)`` is ``{…, "num_of_threads": "2"}`` on OpenVINO and the plain
-        options where ONNX Runtime's session counts the threads.
+        ``opened_with(threads=2)`` is ``{…, "num_of_threads": "2"}`` on OpenVINO, and the plain
+        options for providers whose threads ONNX Runtime's session sets.
         """
-        own = {self.knobs[word]: str(value) for word, value in knobs.items() if word in self.knobs}
-        return {**self.options, **own}
+        named = {
+            self.knobs[word]: str(value) for word, value in knobs.items() if word in self.knobs
+        }
+        return {**self.options, **named}
 
     def overridden(self, environment: Mapping[str, str]) -> list[str]:
-        """What ``environment`` says against this precision, in words; empty if nothing."""
+        """Which variable of ``environment`` overrides this precision; empty if none does."""
         known = {**environment, **self.environment}
         return [
             f"{name}={known[name]} overrides the precision of {self.name} ({self.precision}); "
@@ -93,7 +95,7 @@ class Provider:
         ]
 
     def process(self) -> str:
-        """Its process in execnet's words, with the environment that its precision needs."""
+        """execnet's specification of its process, with the environment that its precision needs."""
         variables = "".join(f"//env:{name}={value}" for name, value in self.environment.items())
         return f"{self.host or f'popen//python={sys.executable}'}{variables}"
 
@@ -104,7 +106,7 @@ _TENSORRT = {**_CUDA, "cache_dir": "trt_engine_cache_path"}
 # in full because TensorRT's provider reads the environment for what it is not given. Its switches
 # are True and False in Python: ONNX Runtime refuses 0 and 1, which it takes of CUDA's.
 _NO_LESS = {"trt_fp16_enable": "False", "trt_bf16_enable": "False", "trt_int8_enable": "False"}
-_TF32 = "NVIDIA_TF32_OVERRIDE"  # above every option, and for the life of a process
+_TF32 = "NVIDIA_TF32_OVERRIDE"  # overrides every option, for the life of a process
 _FEWER_BITS = (
     ("ORT_TENSORRT_FP16_ENABLE", "1"),
     ("ORT_TENSORRT_BF16_ENABLE", "1"),
@@ -112,12 +114,12 @@ _FEWER_BITS = (
 )
 _NVIDIA = 'pip install "onnxruntime-gpu[cuda,cudnn]" on a machine with an NVIDIA GPU and its driver'
 _TRT = (
-    "what cuda needs, and NVIDIA's TensorRT with the library that the message names; for one that "
-    'ends with .10: pip install "tensorrt-cu13<11"'
+    "install what cuda needs, and NVIDIA's TensorRT with the library that the message names (for "
+    'one that ends with .10: pip install "tensorrt-cu13<11")'
 )
 _OPENVINO = "pip install onnxruntime-openvino in an environment of its own"
-# OpenVINO's option `precision` has no word for what a processor can: bf16, which OpenVINO takes by
-# itself where there is it, and f16.
+# OpenVINO's option `precision` cannot select a processor's bf16, which OpenVINO uses by default
+# where the processor has it, or f16.
 _HINT = '{"CPU": {"INFERENCE_PRECISION_HINT": "%s"}}'
 _MIGRAPHX = "pip install onnxruntime-migraphx on a machine with AMD's ROCm, in an environment "
 _COREML = "pip install onnxruntime on macOS"
@@ -139,7 +141,7 @@ TENSORRT = Provider(
     gpu=True,
     options=_NO_LESS,
     knobs=_TENSORRT,
-    environment={_TF32: "0"},  # TensorRT uses TF32 by itself, and its provider has no option
+    environment={_TF32: "0"},  # TensorRT uses TF32 by default, and its provider has no option
     banned=((_TF32, "1"), *_FEWER_BITS),
     device="nvidia",
     remedy=_TRT,
@@ -147,7 +149,7 @@ TENSORRT = Provider(
 OPENVINO = Provider(
     "openvino",
     "OpenVINOExecutionProvider",
-    # Left to itself, OpenVINO computes in bfloat16 on processors that have it.
+    # By default OpenVINO computes in bfloat16 on processors that have it.
     options={"device_type": "CPU", "precision": "FP32"},
     knobs={"threads": "num_of_threads", "cache_dir": "cache_dir"},
     device="openvino",
@@ -213,7 +215,8 @@ for _provider in (
         gpu=True,
         knobs=_CUDA,
         device="amd",
-        remedy="onnxruntime-rocm up to 1.22, in an environment of its own; newer ones: migraphx",
+        remedy="pip install onnxruntime-rocm up to 1.22, in an environment of its own; for newer "
+        "versions use migraphx",
     ),
     Provider(
         "directml",
@@ -270,7 +273,7 @@ for _provider in (
         "xnnpack",
         "XnnpackExecutionProvider",
         knobs={"threads": "intra_op_num_threads"},
-        remedy="a build of ONNX Runtime from source with --use_xnnpack",
+        remedy="build ONNX Runtime from source with --use_xnnpack",
     ),
 ):
     PROVIDERS.register(_provider.name, _provider)
@@ -282,10 +285,10 @@ COARSER = ("float32", "tf32", "float16", "bfloat16", "int8")
 
 
 def coarser(one: str, other: str) -> str:
-    """Of two classes, the one with fewer bits: a half-precision file stays so under TF32.
+    """The less precise of two classes: a half-precision file remains one under TF32.
 
     Raises:
-        UsageError: a class that is none of COARSER.
+        UsageError: a class is not in COARSER.
     """
     for precision in (one, other):
         if precision not in COARSER:

@@ -24,11 +24,11 @@ class Variant:
     Args:
         function: ``module:function``, run in the worker.
         story: what it does, in one line.
-        packages: distributions whose versions shape the file.
-        needs: the module without which it cannot be made; empty where ours are enough.
-        precision: the class that the file computes in: its checks, and its budget.
-        calibrated: it is made with inputs to measure activations on
-        (:mod:`onnx_conformance.inputs.typical`).
+        packages: distributions whose versions affect the file.
+        needs: an optional module that it requires; empty for none.
+        precision: the class of precision that the file computes in: it selects checks and budget.
+        calibrated: it is made with inputs on which activations are measured
+            (:mod:`onnx_conformance.inputs.typical`).
     """
 
     name: str
@@ -53,7 +53,7 @@ def register_variant(
         traits: ``needs``, ``precision`` and ``calibrated`` of :class:`Variant`.
 
     Raises:
-        UsageError: the precision is no class of files that ``tolerances.yaml`` has a budget for.
+        UsageError: ``tolerances.yaml`` has no budget for files of that precision.
     """
 
     def decorate(make: Make) -> Make:

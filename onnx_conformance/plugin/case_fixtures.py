@@ -11,7 +11,7 @@ from onnx_conformance.session.live_subject import LiveSubject
 
 @pytest.fixture(scope="session")
 def subject(request: pytest.FixtureRequest) -> LiveSubject:
-    """The case of this test, on the session's session."""
+    """The case of this test, in the run's ConformanceSession."""
     tolerances = request.config.stash[RUN].tolerances
     return LiveSubject(request.param, conformance_session(request.config), tolerances)
 

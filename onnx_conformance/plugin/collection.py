@@ -1,4 +1,4 @@
-"""Which tests a run holds, case by case, and in which order."""
+"""Which tests a run contains, case by case, and their order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from onnx_conformance.session.known_failures import find
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a conformance test the cases that it is for."""
+    """Parametrise a conformance test with the cases that it applies to."""
     marker = metafunc.definition.get_closest_marker("check")
     if marker is None:
         return
@@ -66,7 +66,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _photographs(run: PerfRun) -> list[ParameterSet]:
-    """The photographs to look at; one that is skipped where the bundled ones are not installed."""
+    """The photographs to run; a single skipped one where the bundled ones are not installed."""
     try:
         return [pytest.param(found, id=found.name) for found in photographs(run.images)]
     except CapabilityMissing as missing:
@@ -74,12 +74,12 @@ def _photographs(run: PerfRun) -> list[ParameterSet]:
 
 
 def _cases(run: PerfRun, marker: pytest.Mark) -> list[Case]:
-    """The cases of a test: its own, where the run's choice admits them, or those of the run.
+    """The cases of a test: its own, as far as the run selects them, or those of the run.
 
-    ``where(model, weights)`` says which models a test is for.
+    ``where(model, weights)`` says to which models a test applies.
     """
-    own = map(run.selection.placed, marker.kwargs.get("cases", run.cases))
-    cases = [case for case in own if run.selection.admits(case)]
+    marked = map(run.selection.placed, marker.kwargs.get("cases", run.cases))
+    cases = [case for case in marked if run.selection.admits(case)]
     if marker.args[0] in CHECKS:
         check = CHECKS[marker.args[0]]
         cases = [case for case in cases if check.suits(resolve_model(case.model), case)]
@@ -98,7 +98,7 @@ def _case_marks(run: PerfRun, case: Case, check: str) -> list[pytest.MarkDecorat
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Drawn inputs follow from the run's seed."""
+    """Make the run's seed determine the drawn inputs."""
     function = getattr(item, "obj", None)
     if function is None or not item.get_closest_marker("check"):
         return
@@ -110,9 +110,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Iterator[None]:
-    """Case by case: a case's verdict is complete early, and its session open once.
+    """Sort the tests by case, so that each verdict is complete early and each session opens once.
 
-    Within a case the checks of the file come first: they cost least and say most.
+    Within a case the checks of the file come first: they are the cheapest and the most specific.
     """
     homeless = [item for item in items if _left_out(item)]
     if homeless:
@@ -131,7 +131,7 @@ def pytest_collection_modifyitems(
 
 
 def _left_out(item: pytest.Item) -> bool:
-    """A test that no case or row of this run is for, or that only timings keep out."""
+    """Whether a test has no case or row in this run, or does not belong to a timing run."""
     gated, gate = item.get_closest_marker("gate"), item.config.stash[RUN].gate
     if gated or gate:
         return not (gated and gate)
@@ -145,7 +145,7 @@ def _left_out(item: pytest.Item) -> bool:
 
 
 def left_out(run: PerfRun, framework: str) -> bool:
-    """Whether --framework names others; what needs no framework is never left out."""
+    """Whether --framework leaves a model out; models that need no framework never are."""
     return bool(run.frameworks) and framework not in (*run.frameworks, "python", "onnx")
 
 
@@ -165,7 +165,7 @@ def check_of(item: pytest.Item) -> str:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What the selected tests will need is asked of the workers now."""
+    """Submit what the selected tests will need to the workers."""
     if session.config.option.collectonly:
         return
     needs: dict[Case, set[str]] = {}
@@ -191,13 +191,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         session.config.stash[PENDING] = wanted
     else:
-        # what cannot be computed ahead fails once more, and is told, in the test that needs it
+        # what cannot be computed ahead fails again in the test that needs it, which reports it
         attempted(lambda: conformance_session(session.config).plan(wanted), "compute ahead")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of ``-n N`` alone; who names a ``--dist`` gets it."""
+    """Whether ``-n N`` was given without ``--dist``; a ``--dist`` that is named is kept."""
     asked = config.known_args_namespace  # xdist puts `load` into the options where there is none
     if asked.dist != "no" or asked.distload or config.getvalue("dist") != "load":
         return None

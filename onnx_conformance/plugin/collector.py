@@ -50,7 +50,7 @@ class Collector:
         self.progress: Progress | None = None
         self._absent: set[str] = set()  # providers
         self._drawing: Thread | None = None
-        self.told: set[str] = set()  # reasons to skip, above the tests
+        self.reported: set[str] = set()  # reasons to skip, above the tests
         self.selected = False
         self.page = "no page"
         self.document: ResultsDocument | None = None
@@ -58,7 +58,7 @@ class Collector:
     # -- while it runs -------------------------------------------------------------------
 
     def begin(self, counts: dict[Case, int]) -> None:
-        """The selected tests of each case are known; an earlier run's reports are not true now."""
+        """Count the selected tests of each case, and remove the reports of an earlier run."""
         self.selected = bool(counts)
         if counts and not hasattr(self.config, "workerinput"):
             for option, path in self._reports().items():
@@ -71,7 +71,7 @@ class Collector:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is None or not counts:
             return
-        self.progress = Progress(reporter, self.told)
+        self.progress = Progress(reporter, self.reported)
         self.progress.expect(counts)
         self.progress.leave_out(self._absent)
         self.clock.on_tick = self.progress.tick
@@ -82,7 +82,7 @@ class Collector:
             self._drawing.start()
 
     def _reports(self) -> dict[str, Path]:
-        """By option, the files that the run writes."""
+        """The files that the run writes, by option."""
         asked = {
             "--report-json": self.run.report_json,
             "--report-html": self.run.report_html,
@@ -93,16 +93,16 @@ class Collector:
         return {option: path for option, path in asked.items() if path is not None}
 
     def leave_out(self, providers: Collection[str]) -> None:
-        """Progress does not count the cases of providers that are absent."""
+        """Leave the cases of absent providers out of the progress count."""
         self._absent.update(providers)
         if self.progress is not None:
             self.progress.leave_out(self._absent)
 
     def pytest_runtest_logstart(self) -> None:
-        """No test begins before that import ended.
+        """Wait for that import before the first test.
 
-        It makes loggers, and pytest walks all there are at each test's start and end: now and
-        then it would find their dictionary changing, and a right case would be red.
+        It makes loggers, and pytest walks over all loggers at each test's start and end: from time
+        to time their dictionary would change meanwhile, and fail a correct case.
         """
         if self._drawing is not None:
             self._drawing.join()
@@ -110,7 +110,7 @@ class Collector:
     def pytest_report_teststatus(
         self, report: pytest.TestReport, config: pytest.Config
     ) -> tuple[str, str, str] | None:
-        """No dot for a conformance test: a line a case says more. ``-v`` shows them all."""
+        """Print no dot for a conformance test: each case has a line. ``-v`` shows every test."""
         quiet = self.progress is not None and config.option.verbose <= 0
         if quiet and report.when == "call" and not report.skipped and _row_of(report):
             return ("passed" if report.passed else "failed"), "", ""
@@ -125,8 +125,8 @@ class Collector:
             return
         row: CheckRow = {**found, "outcome": _outcome(report, found), "nodeid": report.nodeid}
         row["message"] = str(report.longrepr) if report.failed else ""
-        told = None if row["outcome"] == "edge" else getattr(report, "wasxfail", None)
-        row["reason"] = told or row["reason"] or _skip_reason(report)
+        xfail_reason = None if row["outcome"] == "edge" else getattr(report, "wasxfail", None)
+        row["reason"] = xfail_reason or row["reason"] or _skip_reason(report)
         case = Case.from_row(row.pop("case"))
         self.facts.setdefault(case.id, {}).update(row.pop("facts", CaseFacts()))
         self.probes.update(row.pop("probes", {}))
@@ -136,7 +136,7 @@ class Collector:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Count what a worker of xdist measured; of one that died nothing is known."""
+        """Add what an xdist worker measured; a worker that died reports nothing."""
         measured = getattr(node, "workeroutput", {}).get(MEASURED)
         if measured is not None:
             self.clock.add(measured)
@@ -167,10 +167,10 @@ class Collector:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def _write_reports(self, document: ResultsDocument) -> None:
-        """Every file that was asked for.
+        """Write every report that was asked for.
 
         Raises:
-            UsageError: one cannot be written.
+            UsageError: a file cannot be written.
         """
         run = self.run
         write_json(document, run.report_json)
@@ -191,7 +191,7 @@ class Collector:
             save_artifacts(document, run.save_onnx)
 
     def _complete(self) -> bool:
-        """Whether no case lacks a check without a known failure that says why."""
+        """Whether every check that a case lacks is explained by a known failure."""
         assert self.document is not None
         return not self.document["totals"]["incomplete"]
 
@@ -218,7 +218,7 @@ class Collector:
         )
 
     def _absent_requirements(self) -> list[str]:
-        """``--require``: providers on which a case must pass every check, and none is."""
+        """A message for each provider of ``--require`` on which no case passed every check."""
         assert self.document is not None
         passed = {case["provider"] for case in self.document["cases"] if proved(case)}
         passed |= {"gpu" for name in passed if PROVIDERS[name].gpu}
@@ -230,8 +230,10 @@ class Collector:
 
     def _why_absent(self, name: str) -> str:
         names = [n for n in PROVIDERS if PROVIDERS[n].gpu] if name == "gpu" else [name]
-        words = [f"{n}: {ProbeResult(**self.probes[n]).words}" for n in names if n in self.probes]
-        return "; ".join(words) or "none of its cases was selected"
+        reasons = [
+            f"{n}: {ProbeResult(**self.probes[n]).sentence}" for n in names if n in self.probes
+        ]
+        return "; ".join(reasons) or "none of its cases was selected"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the matrix and the closing sentence."""
@@ -245,7 +247,7 @@ class Collector:
             terminalreporter.write(
                 terminal.render(terminal.matrix(self.document), width=width, color=color)
             )
-        told = (
+        sections = (
             terminal.legend,
             terminal.bases,
             terminal.surveyed,
@@ -255,7 +257,7 @@ class Collector:
             terminal.absences,
             lambda document: terminal.stages(document["time"]),
         )
-        for line in (line for lines in told for line in lines(self.document)):
+        for line in (line for lines in sections for line in lines(self.document)):
             write(line)
         self._closing_lines(terminalreporter)
         # pytest cuts its last lines to the terminal's width, which a test's id alone may fill

@@ -1,4 +1,4 @@
-"""The suite's options, markers and profiles; a run is decided before anything starts."""
+"""The suite's options, markers and profiles, validated before anything starts."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """What shapes this run."""
+    """The settings and versions of this run, for pytest's header."""
     return header(config.stash[RUN], profile_of(config))
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
-    """What the probes of the collected cases' providers found: of no other is one asked."""
+    """What the probes found; only the providers of the collected cases are probed."""
     if config.option.collectonly:
         return []
     run = config.stash[RUN]
@@ -88,20 +88,22 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     judged = [case for case in cases if not left_out(run, resolve_model(case.model).framework)]
     names = dict.fromkeys(case.provider for case in judged)
     probes = {name: conformance_session(config).probe(name) for name in names}
-    collector_of(config).told.update(f"{name}: {probe.words}" for name, probe in probes.items())
+    collector_of(config).reported.update(
+        f"{name}: {probe.sentence}" for name, probe in probes.items()
+    )
     asked = run.selection.providers
-    told, absent = [], []
+    lines, absent = [], []
     for name, probe in probes.items():
         if probe.usable or probe.broken or name in asked:
-            told.append(f"provider {name}: {probe.words}")
+            lines.append(f"provider {name}: {probe.sentence}")
         else:
             absent.append(name)
     collector_of(config).leave_out(absent)
-    return told + ([f"providers {', '.join(absent)}: {NOT_HERE}"] if absent else [])
+    return lines + ([f"providers {', '.join(absent)}: {NOT_HERE}"] if absent else [])
 
 
 def profile_of(config: pytest.Config) -> str:
-    """The Hypothesis profile: ours by default, also where Hypothesis would choose by itself."""
+    """The Hypothesis profile: this suite's default, even where Hypothesis would choose another."""
     return str(config.getoption("hypothesis_profile", None) or "default")
 
 

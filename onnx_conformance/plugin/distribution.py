@@ -1,4 +1,4 @@
-"""How pytest-xdist distributes conformance tests: what shares work stays in one worker."""
+"""How pytest-xdist distributes conformance tests: tests that share work go to one worker."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from onnx_conformance.core.spec import Case
 class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no types
     """``--dist load`` for conformance tests.
 
-    The cases of a model share its float64 oracle, so they go to one worker; where there are fewer
-    models than workers, each case goes to one, because its tests share a session. Other tests go
-    by file beside conformance tests, and one by one, as ever, where there are none.
+    The cases of a model share its float64 oracle, so they go to one worker. Where there are fewer
+    models than workers, each case goes to one worker, because its tests share a session. Other
+    tests are distributed by file, or one by one, as usual, in runs without conformance tests.
 
     Args:
-        cases: those of the run.
+        cases: the cases of the run.
     """
 
     def __init__(self, config: Any, log: Any, cases: Iterable[Case]) -> None:
@@ -52,7 +52,7 @@ class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist 
 
 
 def groups(cases: Iterable[Case], workers: int) -> dict[str, str]:
-    """What the id of a conformance test begins with -> what it shares a worker with."""
+    """The start of a conformance test's id -> the group that shares a worker."""
     known = list(cases)
     models = {case.model: case.model for case in known}
     if len(models) < workers:
@@ -63,13 +63,13 @@ def groups(cases: Iterable[Case], workers: int) -> dict[str, str]:
 def scope_of(nodeid: str, known: dict[str, str]) -> str:
     """The group of a test; its file, if it belongs to none.
 
-    A test in the wrong group costs time and no verdict: each worker judges the tests it gets.
+    A test in the wrong group costs time, but changes no verdict.
     """
     return group_of(nodeid, known) or nodeid.partition("::")[0]
 
 
 def group_of(nodeid: str, known: dict[str, str]) -> str:
     """The group of a conformance test; empty for any other."""
-    words = nodeid.partition("::")[2].partition("[")[2].removesuffix("]")
-    found = [start for start in known if f"{words}-".startswith(f"{start}-")]
+    parameters = nodeid.partition("::")[2].partition("[")[2].removesuffix("]")
+    found = [start for start in known if f"{parameters}-".startswith(f"{start}-")]
     return known[max(found, key=len)] if found else ""

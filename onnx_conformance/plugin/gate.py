@@ -1,6 +1,6 @@
 """pytest hooks and fixtures of the gate tests: their cases, their order, the baseline.
 
-What it needs imports scipy, half a second that only a gate must pay; so it is imported within.
+Its modules import scipy, which takes half a second, so functions import them when needed.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Iterator[None]:
-    """A case's tests share what was measured of it, so they stand together."""
+    """The key that keeps a case's tests together, because they share its measurements."""
     yield
     if config.stash[RUN].gate:
         items.sort(key=_order)
 
 
 def _order(item: pytest.Item) -> tuple[int, str]:
-    """Case by case; the test of the whole comes first, because it costs nothing."""
+    """Sort the tests by case, with the test of the whole run first, because it costs nothing."""
     if not hasattr(item, "callspec"):
         return (0, "")
     case, batch = item.callspec.params["gated"]
@@ -79,7 +79,7 @@ def _order(item: pytest.Item) -> tuple[int, str]:
 
 @pytest.fixture
 def gated(request: pytest.FixtureRequest) -> GatedCase:
-    """A case beside its baseline, on the session's gate."""
+    """A case and its baseline, in the run's gate."""
     from onnx_conformance.perf.gate.gate_fixtures import GatedCase
 
     case, batch = request.param
@@ -90,7 +90,7 @@ def gated(request: pytest.FixtureRequest) -> GatedCase:
 
 @pytest.fixture
 def gate(request: pytest.FixtureRequest) -> WholeGate:
-    """The run as a whole beside its baseline."""
+    """The whole run and its baseline."""
     from onnx_conformance.perf.gate.gate_fixtures import WholeGate
 
     return WholeGate(request.config.stash[RUN], request.config.stash[GATE].baseline)

@@ -1,4 +1,4 @@
-"""pytest hooks and fixtures of the latency tests: rows, the bench, guards of comparisons."""
+"""pytest hooks and fixtures of the latency tests: rows, the bench, minimum speed-ups."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test a row of the table."""
+    """One test for each row of the table."""
     if not metafunc.definition.get_closest_marker("latency"):
         return
     if "timed" in metafunc.fixturenames:
@@ -59,7 +59,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def bench(config: pytest.Config) -> Bench:
-    """The session's bench, made when a row is first asked for."""
+    """The run's bench, made when a row is first needed."""
     if TIMING not in config.stash:
         config.stash[TIMING] = Bench(
             config.stash[RUN], conformance_session(config), certificates(config)
@@ -70,7 +70,7 @@ def bench(config: pytest.Config) -> Bench:
 
 @pytest.fixture
 def timed(request: pytest.FixtureRequest) -> Timed:
-    """A row to time, on the session's bench."""
+    """A row to time, on the run's bench."""
     return Timed(request.param, bench(request.config))
 
 

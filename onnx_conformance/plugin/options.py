@@ -26,22 +26,26 @@ def add_options(group: Any) -> None:
         help="a Python file or module with @register_model functions (repeatable)",
         **several,
     )
-    group.addoption("--exporter", metavar="NAME", help="by this route (repeatable)", **several)
-    group.addoption("--opset", metavar="N", type=int, help="at this opset (repeatable)", **several)
+    group.addoption(
+        "--exporter", metavar="NAME", help="export by this route (repeatable)", **several
+    )
+    group.addoption(
+        "--opset", metavar="N", type=int, help="export at this opset (repeatable)", **several
+    )
     group.addoption(
         "--framework",
         choices=tuple(framework.name for framework in exported_frameworks()),
-        help="skip the other framework's cases",
+        help="run the cases of this framework, and skip those of others (repeatable)",
         **several,
     )
     group.addoption(
-        "--provider", metavar="NAME", help="on this execution provider (repeatable)", **several
+        "--provider", metavar="NAME", help="run on this execution provider (repeatable)", **several
     )
     group.addoption(
         "--provider-library",
         metavar="NAME=PATH",
-        help="call the provider of this plugin library, or of this installed plugin package, NAME, "
-        "and run on it too; loading it runs its code (repeatable)",
+        help="run on the provider of this plugin library or installed plugin package too, under "
+        "this name; loading it runs its code (repeatable)",
         **several,
     )
     group.addoption(
@@ -55,13 +59,13 @@ def add_options(group: Any) -> None:
         "--min-placement",
         metavar="SHARE",
         type=float,
-        help="fail where the provider runs less than this share of the nodes, 0 to 1; what is left "
-        "falls back to the CPU (default: one node suffices; of a gate 0.95, from its rules)",
+        help="fail where the provider runs less than this share of the nodes, 0 to 1; the others "
+        "fall back to the CPU (default: one node suffices; for a gate 0.95, from its rules)",
     )
     group.addoption(
         "--expect-dynamic",
         action="store_true",
-        help="fail where a given file fixes a batch or size that the model leaves open",
+        help="fail where an external artifact fixes a batch or size that the model leaves open",
     )
     group.addoption(
         "--artifact",
@@ -77,8 +81,8 @@ def add_options(group: Any) -> None:
     group.addoption(
         "--artifact-limit",
         metavar="NAME=N",
-        help="what an artifact may ask of this machine, such as file_mb=500 (repeatable; "
-        "onnx_conformance/core/limits.yaml)",
+        help="limit what reading an artifact may cost, such as file_mb=500 (repeatable; names and "
+        "defaults: onnx_conformance/core/limits.yaml)",
         **several,
     )
     group.addoption(
@@ -90,58 +94,61 @@ def add_options(group: Any) -> None:
     group.addoption(
         "--variant",
         metavar="NAME",
-        help="certify what is made of the exported files too: ort_basic, fp16, int8_static, … "
+        help="certify this variant of the exported files too: ort_basic, fp16, int8_static, … "
         "(docs/quantisation.md; repeatable)",
         **several,
     )
     group.addoption(
         "--no-cpu-fallback",
         action="store_true",
-        help="sessions may leave no node to the CPU provider: what would fall back is red",
+        help="fail where a session would leave a node to the CPU provider",
     )
     group.addoption(
         "--precision",
         metavar="CLASS",
         choices=OF_FILES,
-        help="what the files of --artifact compute in: float32 (default), float16 or int8",
+        help="the precision in which the files of --artifact compute: float32 (default), float16 "
+        "or int8",
     )
     group.addoption(
         "--calibration-data",
         metavar="DIR",
-        help="calibrate int8 variants on the .npz files (an array an input) or photographs there",
+        help="calibrate int8 variants on the .npz files (one array for each input) or photographs "
+        "in this folder",
     )
     group.addoption(
         "--evaluation-data",
         metavar="DIR",
-        help="judge int8 on the .npz files (an array an input; 'labels': the right classes) or "
-        "photographs there; needs one --model",
+        help="judge int8 on the .npz files (one array for each input; 'labels': the right classes) "
+        "or photographs in this folder; needs exactly one --model",
     )
     group.addoption(
         "--edge-cases",
         choices=("report", "fail"),
         default="report",
-        help="failures on edge cases (no samples, NaN and infinity, denormals): report them as "
-        "edge findings, which decide nothing (default), or fail",
+        help="failures on edge cases (empty batch, NaN and infinity, denormals): report them as "
+        "edge findings, which do not affect the verdict (default), or fail",
     )
     group.addoption(
         "--first-finding",
         action="store_true",
-        help="a case that is red skips its remaining checks",
+        help="skip the remaining checks of a case after its first failure",
     )
     group.addoption(
         "--require",
         metavar="NAME",
-        help="fail unless this provider (or 'gpu': any GPU provider) passed (repeatable)",
+        help="fail unless a case passed on this provider (gpu: on any GPU provider; repeatable)",
         **several,
     )
     group.addoption(
         "--weights",
         choices=("calibrated", "pretrained"),
         default="calibrated",
-        help="seeded and calibrated (default), or the frameworks' pretrained weights",
+        help="random weights that keep outputs alive (calibrated, the default), or the frameworks' "
+        "pretrained weights",
     )
     group.addoption(
-        "--seed", metavar="N", type=int, default=0, help="of weights and inputs (default: 0)"
+        "--seed", metavar="N", type=int, default=0, help="seed of weights and inputs (default: 0)"
     )
     group.addoption(
         "--image",
@@ -153,19 +160,20 @@ def add_options(group: Any) -> None:
         "--tolerances",
         metavar="FILE",
         default=str(project().tolerances),
-        help="tolerances file (default: what [tool.onnx-conformance] names, else the library's)",
+        help="tolerances file (default: the one that [tool.onnx-conformance] names, else the "
+        "library's)",
     )
     group.addoption(
         "--known-failures",
         metavar="FILE",
         default=str(project().known_failures or ""),
-        help="known upstream failures (default: what [tool.onnx-conformance] names)",
+        help="file of known upstream failures (default: what [tool.onnx-conformance] names)",
     )
     group.addoption(
         "--cache-dir",
         metavar="DIR",
         default=str(project().outputs / "cache"),
-        help="artifacts, weights and oracle results (default: .conformance/cache)",
+        help="folder for artifacts, weights and oracle results (default: .conformance/cache)",
     )
     group.addoption("--no-cache", action="store_true", help="compute everything anew")
     group.addoption(
@@ -174,8 +182,8 @@ def add_options(group: Any) -> None:
         action="store_const",
         const="all",
         default="auto",
-        help="say of every case which node introduces the error, of a right one which adds most "
-        "(default: of the first 3 red cases)",
+        help="find the node that introduces the error in every failed case, and the one that adds "
+        "most in every other (default: in the first 3 failed cases)",
     )
     group.addoption(
         "--no-localize", dest="localize", action="store_const", const="off", help="localise nothing"
@@ -185,9 +193,9 @@ def add_options(group: Any) -> None:
         metavar="N",
         type=int,
         default=20,
-        help="write repro bundles for the first N red cases (default: 20)",
+        help="write repro bundles for the first N failed cases (default: 20)",
     )
-    group.addoption("--save-onnx", metavar="DIR", help="keep the artifacts here, by case")
+    group.addoption("--save-onnx", metavar="DIR", help="keep the artifacts in this folder, by case")
     group.addoption(
         "--report-json",
         metavar="FILE",
@@ -214,8 +222,8 @@ def add_options(group: Any) -> None:
     group.addoption(
         "--history",
         metavar="DIR",
-        help="keep this run there too, and draw DIR/index.html: scores and, of gates, speed by "
-        "version, with what changed marked",
+        help="add this run to the folder, and draw DIR/index.html: scores and, for gates, speed by "
+        "version, with changes marked",
     )
     group.addoption(
         "--gate-json",
@@ -234,12 +242,12 @@ def add_options(group: Any) -> None:
         metavar="SECONDS",
         type=float,
         default=300.0,
-        help="a worker that gives no answer for so long is killed (default: 300)",
+        help="kill a worker that does not answer a call within this time (default: 300)",
     )
     add_timing_options(group)
     add_gate_options(group)
     group.addoption(
-        "--threads", metavar="N", type=int, default=1, help="of each worker (default: 1)"
+        "--threads", metavar="N", type=int, default=1, help="threads of each worker (default: 1)"
     )
     group.addoption(
         "--in-process",

@@ -1,4 +1,4 @@
-"""What becomes of a conformance test: passed with evidence, red, known to fail, or skipped."""
+"""The outcome of a conformance test: passed with evidence, failed, known failure or skipped."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What is left out skips by name; an absent provider in the probe's words; a broken is red."""
+    """Skip what --framework leaves out or what is absent, with the reason; fail what is broken."""
     case = case_of(item)
     if case is not None:
         run, framework = item.config.stash[RUN], resolve_model(case.model).framework
@@ -54,13 +54,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"{framework}: left out by --framework {' '.join(run.frameworks)}")
         probe = conformance_session(item.config).probe(case.provider)
         if not probe.usable:
-            told = f"{case.provider}: {probe.words}"
+            reason = f"{case.provider}: {probe.sentence}"
             if probe.broken:
-                raise Red(f"{case.id}: {told}", told)
-            pytest.skip(told)
+                raise Red(f"{case.id}: {reason}", reason)
+            pytest.skip(reason)
         red = item.config.stash[RED_CASES].get(case)
         if red is not None and run.settings.first_finding:
-            pytest.skip(f"not run: {red} is red already (--first-finding)")
+            pytest.skip(f"not run: {red} failed already (--first-finding)")
         families = item.config.stash.get(PENDING, {}).pop(case, None)
         if families is not None:
             conformance_session(item.config).plan({case: families})
@@ -68,7 +68,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """A stage that failed is red once, in the first test that needed it; absences are skips."""
+    """Run a test. A stage that failed fails the first test that needed it; absences are skips."""
     case = case_of(pyfuncitem)
     if case is None:
         return (yield from _timed_call(pyfuncitem))
@@ -89,16 +89,16 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
             raise
         raise internal from None
     if collected.unheeded is not None:
-        reason = f"the test passed over a red check: {collected.unheeded.reason}"
+        reason = f"the test ignored a check that failed: {collected.unheeded.reason}"
         raise Red(f"{case.id}: {reason}", reason)
     if not collected.recorded:
-        reason = "the test ended without evidence: it compared nothing"
+        reason = "the test compared nothing, so it cannot pass; hand a check's result to `evidence`"
         raise Red(f"{case.id}: {reason}", reason)
     return result
 
 
 def _decide(item: pytest.Function, case: Case, failure: ConformanceFailure | StageFailure) -> Never:
-    """A failure is an edge finding, a known one, one that another test told, or red."""
+    """Report a failure: an edge finding, known, reported by an earlier test already, or new."""
     run, collected = item.config.stash[RUN], item.config.stash[EVIDENCE]
     check = check_of(item)
     edge_cases = run.settings.edge_cases
@@ -106,13 +106,13 @@ def _decide(item: pytest.Function, case: Case, failure: ConformanceFailure | Sta
     if excuse.edge is not None:
         collected.amend(excuse.edge)
         _explain(item, failure)
-        pytest.xfail(f"edge finding, which decides nothing: {excuse.edge.reason}")
+        pytest.xfail(f"edge finding, which does not affect the verdict: {excuse.edge.reason}")
     if excuse.known:
         item.add_marker(pytest.mark.xfail(reason=excuse.known, raises=KnownRed))
         raise KnownRed(f"{case.id}: {failure}", str(failure)) from None
     before = collected.first_report(failure, case, item.nodeid)
     if before is not None:
-        pytest.skip(f"not reached, as told by {before}: {failure}")
+        pytest.skip(f"not run, for the reason that {before} reports: {failure}")
     item.config.stash[RED_CASES].setdefault(case, check)
     raise Red(_red_message(item, case, failure), str(failure)) from None
 
@@ -120,7 +120,7 @@ def _decide(item: pytest.Function, case: Case, failure: ConformanceFailure | Sta
 def _red_message(
     item: pytest.Function, case: Case, failure: ConformanceFailure | StageFailure
 ) -> str:
-    """What happened, where it diverges, what is known of it and how to see it again."""
+    """The message of a failure: what happened, where, known causes, and how to repeat it."""
     run = item.config.stash[RUN]
     command = reproduce_command(run, item.nodeid, case)
     divergence = None
@@ -136,7 +136,7 @@ def _red_message(
 
 
 def _internal(item: pytest.Function, case: Case, error: Exception) -> Red | None:
-    """The red of an error that is the suite's own; None of any other error."""
+    """The failure that an error of the suite itself causes; None for any other error."""
     reason = internal_error(error, check_of(item))
     if reason is None:
         return None
@@ -148,20 +148,22 @@ def _internal(item: pytest.Function, case: Case, error: Exception) -> Red | None
 
 
 def _subject(item: pytest.Item) -> LiveSubject:
-    """The case that a conformance test asked for."""
+    """The case of a conformance test."""
     return cast(LiveSubject, getattr(item, "funcargs")["subject"])  # noqa: B009 - of functions alone
 
 
 def _explain(item: pytest.Function, failure: ConformanceError) -> tuple[str, ...]:
-    """What is known upstream of a failure, kept for its row as well; it excuses nothing."""
+    """Known upstream causes of a failure, kept for its row too. They excuse nothing."""
     subject, check = _subject(item), check_of(item)
-    told = attempted(lambda: explanations_of(subject, check, failure), "explain a failure") or ()
-    item.stash[UPSTREAM] = told
-    return told
+    explanations = (
+        attempted(lambda: explanations_of(subject, check, failure), "explain a failure") or ()
+    )
+    item.stash[UPSTREAM] = explanations
+    return explanations
 
 
 def _timed_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """What has no result is red, or skipped for what the machine lacks."""
+    """Report a test that has no result: failed, or skipped for what the machine lacks."""
     if not (pyfuncitem.get_closest_marker("latency") or pyfuncitem.get_closest_marker("gate")):
         return (yield)
     try:

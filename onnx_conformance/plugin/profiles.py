@@ -17,7 +17,7 @@ def load_profile(name: str) -> None:
     """Choose a Hypothesis profile.
 
     Raises:
-        UsageError: it is none of ours.
+        UsageError: there is no such profile.
     """
     if name not in PROFILES:
         known = ", ".join(PROFILES)
@@ -31,7 +31,7 @@ def register_profiles(cache_dir: Path) -> None:
     for name, examples in PROFILES.items():
         if examples < 1:
             raise UsageError(
-                f"profile {name} has max_examples={examples}, with which drawn tests prove nothing"
+                f"profile {name} has max_examples={examples}; drawn tests need at least 1"
             )
         settings.register_profile(
             name,

@@ -1,4 +1,4 @@
-"""Progress: a line when a case is complete and, on a terminal, how far the run is."""
+"""Progress: a line for each complete case and, on a terminal, a live line."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ WORDS = {"failed": "RED", "passed": "passed", "known_failure": "known failure"}
 
 
 class Progress:
-    """Writes to pytest's terminal reporter; under xdist, where order is lost, it stays silent.
+    """Writes to pytest's terminal reporter, but not under xdist, where cases run out of order.
 
     Args:
-        told: reasons to skip that stand above the tests already.
+        reported: reasons to skip that were printed already.
     """
 
-    def __init__(self, reporter: pytest.TerminalReporter, told: set[str]) -> None:
+    def __init__(self, reporter: pytest.TerminalReporter, reported: set[str]) -> None:
         self._reporter = reporter
         self._expected: dict[Case, int] = {}
         self._rows: dict[Case, list[CheckRow]] = {}
-        self._absent = told
+        self._absent = reported
         self._place = 0
         self._red = 0
         self._live = False
@@ -35,7 +35,7 @@ class Progress:
         self._started = time.monotonic()
 
     def expect(self, counts: dict[Case, int]) -> None:
-        """How many tests each case has; the time that a case takes is measured from now on."""
+        """Set how many tests each case has, and start to measure the time of a case."""
         self._expected = counts
         self._started = time.monotonic()
 
@@ -48,24 +48,24 @@ class Progress:
             self._live = True
 
     def leave_out(self, providers: Collection[str]) -> None:
-        """Cases on providers that are absent are not counted."""
+        """Leave cases on absent providers out of the count."""
         kept = {case: n for case, n in self._expected.items() if case.provider not in providers}
         self._expected = kept
 
     def _captured_not(self) -> AbstractContextManager[None]:
-        """While a test runs, pytest captures what is written."""
+        """Remember pytest's capture: it takes what is written while a test runs."""
         capture = self._reporter.config.pluginmanager.getplugin("capturemanager")
         return capture.global_and_fixture_disabled() if capture is not None else nullcontext()
 
     def _position(self) -> str:
-        """Cases done, those that are red, and the time left at the pace so far."""
+        """Cases done, failed cases, and the time left at the pace so far."""
         left = len(self._expected) - self._place
-        told = [f"{self._place} of {len(self._expected)} cases"]
-        told += [f"{self._red} red"] if self._red else []
+        parts = [f"{self._place} of {len(self._expected)} cases"]
+        parts += [f"{self._red} red"] if self._red else []
         if self._judged and left:
             seconds = (time.monotonic() - self._started) / self._place * left
-            told.append(f"about {_rounded(seconds)} left")
-        return ", ".join(told)
+            parts.append(f"about {_rounded(seconds)} left")
+        return ", ".join(parts)
 
     def add(self, case: Case, row: CheckRow) -> None:
         """A test of a case has ended."""
@@ -96,7 +96,7 @@ class Progress:
         self._reporter.write_line(f" {case.id:<46} {counts}{worst}")
 
     def _absence(self, reason: str) -> None:
-        """A reason to skip is shown once, not once a case."""
+        """Whether a reason to skip is shown; each is shown only once."""
         if reason not in self._absent:
             self._absent.add(reason)
             self._clear()
@@ -110,7 +110,7 @@ class Progress:
 
 
 def _rounded(seconds: float) -> str:
-    """A duration as roughly as it is known."""
+    """A duration, rounded to how well it is known."""
     if seconds < 90:
         return f"{max(5, 5 * round(seconds / 5))} s"
     return f"{round(seconds / 60)} min"

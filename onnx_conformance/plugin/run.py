@@ -36,13 +36,13 @@ MOST_SEEDS = 2**31  # recipes add small numbers to a seed, and TensorFlow accept
 
 @dataclass(frozen=True)
 class RunRecords:
-    """Names of the records that a run brings itself: nobody else needs them.
+    """Names of the records that the options of a run add.
 
     Args:
         plugins: providers of plugins and of other environments.
-        answers: what answered to kits elsewhere, as providers.
-        models: those that were asked for, of files and functions too.
-        refused: models that could not be had, and why.
+        answers: the recorded answers of other machines, as providers.
+        models: the models that were asked for, those of files and functions included.
+        refused: models that could not be loaded, with the reason.
     """
 
     plugins: tuple[str, ...]
@@ -108,7 +108,7 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
     gate = read_gate(option, [str(name) for name in config.args])
     cache_dir = Path(option("cache_dir")).absolute()
     if not (option("no_cache") or config.option.collectonly or config.option.help):
-        Store(cache_dir)  # says at once if it cannot be written
+        Store(cache_dir)  # raises at once if it cannot be written
     settings = Settings(
         seed=option("seed"),
         weights=option("weights"),
@@ -169,10 +169,10 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
 
 
 def _models(config: Any, refused: dict[str, str]) -> tuple[str, ...]:
-    """The chosen models, those from elsewhere among them, which are looked at now.
+    """The chosen models. Those of files, functions and zoos are built now to find their inputs.
 
     Args:
-        refused: is given the reasons of those that are refused while others are left.
+        refused: receives the reason for each model that is refused while others remain.
     """
     option = config.getoption
     files, asked = tuple(option("models_from")), tuple(option("model"))
@@ -218,16 +218,16 @@ def _refuse_elsewhere(cases: tuple[Case, ...]) -> None:
 
 
 def _least_placement(asked: float | None, gate: GateOptions | None) -> float:
-    """The share that was asked for; else one node suffices, unless a gate's rules say more."""
+    """The share that was asked for; else that of a gate's rules, or 0: one node suffices."""
     if asked is None:
         return load_rules(gate.rules or RULES).least_placement if gate else 0.0
     if not 0.0 <= asked <= 1.0:
-        raise UsageError(f"--min-placement {asked:g}: a share from 0 to 1 is wanted, such as 0.95")
+        raise UsageError(f"--min-placement {asked:g}: must be a share from 0 to 1, such as 0.95")
     return asked
 
 
 def _libraries(named: tuple[str, ...]) -> tuple[str, ...]:
-    """Absolute, because workers may work elsewhere."""
+    """The libraries' absolute paths, because a worker may have another working directory."""
     for name in named:
         if not Path(name).is_file():
             raise UsageError(f"--custom-op-library {name}: no such file")
@@ -237,40 +237,44 @@ def _libraries(named: tuple[str, ...]) -> tuple[str, ...]:
 def without_itself(
     against: Path, cases: tuple[Case, ...], settings: Settings
 ) -> tuple[tuple[Case, ...], tuple[str, ...]]:
-    """The cases without those that are the reference's own run, and notes on what is compared.
+    """The cases that differ from the reference's own run, and notes on what is compared.
 
-    The reference is run on the processor without graph optimization. The same file under the same
-    conditions answers the same bits: that proves nothing. Under others, it tells what ONNX
-    Runtime's optimisation or the provider makes of the file.
+    The reference runs on the CPU without graph optimisation. The same file under the same
+    conditions gives the same bits, which proves nothing. Under other conditions the comparison
+    shows what ONNX Runtime's optimisation or the provider does to the file.
 
     Raises:
         UsageError: no other case is left.
     """
     external = [case for case in cases if isinstance(case, ExternalCase)]
     same = {path for path in {case.path for case in external} if _is(against, Path(path))}
-    own = [case for case in external if case.path in same and _is_reference(case, settings)]
-    kept = tuple(case for case in cases if case not in own)
-    if own and not kept:
+    reference_runs = [
+        case for case in external if case.path in same and _is_reference(case, settings)
+    ]
+    kept = tuple(case for case in cases if case not in reference_runs)
+    if reference_runs and not kept:
         raise UsageError(
-            f"--artifact {own[0].path} and --against {against} are the same file, or the same "
-            "bytes, and at graph level disabled on the cpu provider both sides are the same run: "
-            "comparing it with itself proves nothing; name another file, or a level to compare "
-            "with: --graph-level all"
+            f"--artifact {reference_runs[0].path} and --against {against} are the same file or "
+            "have the same bytes. With graph optimisation off on the cpu provider both sides are "
+            "the same run, which proves nothing; name another file, or compare with --graph-level "
+            "all"
         )
     notes = [
-        f"{case.path} is {against.name} itself: judged is what ONNX Runtime makes of it at "
+        f"{case.path} is {against.name} itself: this judges what ONNX Runtime does to it at "
         f"graph level {case.graph_level or settings.graph_level} on {case.provider}"
         for case in external
         if case.path in same and case in kept
     ]
-    notes += [f"{case.id}: not judged, because it is the reference's own run" for case in own]
+    notes += [
+        f"{case.id}: not judged, because it is the reference's own run" for case in reference_runs
+    ]
     return kept, tuple(dict.fromkeys(notes))
 
 
 def _is(against: Path, path: Path) -> bool:
-    """Whether two paths are one file, or two of the same bytes.
+    """Whether two paths name one file, or two files of the same bytes.
 
-    Files that keep their weights elsewhere may be the same graph with other weights.
+    Files with external data may be the same graph with other weights.
     """
     if not path.is_file():
         return False
@@ -283,7 +287,7 @@ def _is_reference(case: Case, settings: Settings) -> bool:
 
 
 def _refuse_numbers(seed: int, threads: int, call_limit: float) -> None:
-    """Numbers that no worker could work with."""
+    """Refuse numbers that no worker can use."""
     if not 0 <= seed < MOST_SEEDS:
         raise UsageError(f"--seed {seed}: must be a whole number from 0 to {MOST_SEEDS - 1}")
     if threads < 1:
@@ -295,9 +299,9 @@ def _refuse_numbers(seed: int, threads: int, call_limit: float) -> None:
 def _refuse_unused(
     tolerances: Tolerances, known: list[KnownFailure], cases: tuple[Case, ...]
 ) -> None:
-    """In a full run, an override that matches no case is stale or misspelt.
+    """Refuse, in a full run, overrides that match no case: they are stale or misspelt.
 
-    So is a known failure that matches no case that could be asked for.
+    The same holds for a known failure that matches no possible case.
     """
     for override in tolerances.unused(cases):
         raise UsageError(

@@ -30,7 +30,7 @@ RED_CASES = pytest.StashKey[dict[Case, str]]()
 
 
 class Red(pytest.fail.Exception):  # type: ignore[name-defined,misc] # pytest hides its type
-    """A red verdict: its message stands alone, so pytest adds no traceback."""
+    """A failed verdict. Its message is complete, so pytest adds no traceback."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message, pytrace=False)
@@ -41,7 +41,7 @@ Red.__module__ = "builtins"  # pytest's last lines say "Red: …", and not where
 
 
 class KnownRed(Red):
-    """The red verdict that a known failure foretold, in its own words."""
+    """The failed verdict that an entry of the known failures expects, with its message."""
 
 
 def collector_of(config: pytest.Config) -> Collector:
@@ -52,7 +52,7 @@ def collector_of(config: pytest.Config) -> Collector:
 
 
 def conformance_session(config: pytest.Config) -> ConformanceSession:
-    """The run's ConformanceSession, made when a test first needs it."""
+    """The run's ConformanceSession, created when a test first needs it."""
     if BENCH not in config.stash:
         run = config.stash[RUN]
         root = run.settings.cache_dir
@@ -67,10 +67,10 @@ def conformance_session(config: pytest.Config) -> ConformanceSession:
 
 
 def certificates(config: pytest.Config) -> Certificates:
-    """The session's certificates, made when one is first asked for."""
+    """The run's certificates, created when one is first needed."""
     if CERTIFICATES not in config.stash:
-        own = conformance_session(config)
-        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], own, own.store)
+        session = conformance_session(config)
+        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], session, session.store)
     return config.stash[CERTIFICATES]
 
 

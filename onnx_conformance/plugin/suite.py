@@ -1,7 +1,7 @@
 """The conformance suite as a pytest plugin, module by module.
 
-Loaded by the suite's own conftest.py and by no entry point: another project's tests see nothing
-of its options, hooks and fixtures.
+Only the suite's own conftest.py loads it, no entry point does: it adds no options, hooks or
+fixtures to the tests of other projects.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class RuntimeSide:
     def open(self, queue: WorkerQueue, case: Case, artifact: Artifact) -> SessionInfo:
         """Open a session, in the worker queue's thread."""
         wanted = self._request(case, artifact, level_of(case, self._settings))
-        with self._telling(case):
+        with self._worded_failures(case):
             info = queue.call("runtime", case.id, "open", session=wanted)
         return SessionInfo(
             provider=PROVIDERS[case.provider].ort_name,
@@ -149,10 +149,10 @@ class RuntimeSide:
 
         def run(some: list[Inputs]) -> list[RunResult]:
             calls = [layout.calls(inputs) for inputs in some]
-            found = iter(run_calls([call for of_feed in calls for call in of_feed]))
+            found = iter(run_calls([call for of_one in calls for call in of_one]))
             return [
-                _joined(layout, inputs, list(islice(found, len(of_feed))))
-                for inputs, of_feed in zip(some, calls, strict=True)
+                _joined(layout, inputs, list(islice(found, len(of_one))))
+                for inputs, of_one in zip(some, calls, strict=True)
             ]
 
         def run_calls(some: list[Inputs]) -> list[RunResult]:
@@ -161,18 +161,12 @@ class RuntimeSide:
             )
             return results
 
-        with self._telling(case):
+        with self._worded_failures(case):
             results = run_isolated(run, input_sets, queue.worker.reset)
-        return [
-            Answer(
-                None,
-                answered(result["error"]) if isinstance(case, ExternalCase) else result["error"],
-                died="died" in result,
-            )
-            if "error" in result
-            else Answer(_in_width(model, result["outputs"]))
-            for result in results
-        ]
+        found = [_as_answer(model, result) for result in results]
+        if not isinstance(case, ExternalCase):
+            return found
+        return [replace(one, error=answered(one.error)) if one.error else one for one in found]
 
     def _request(self, case: Case, artifact: Artifact, level: str) -> SessionRequest:
         """A session with what the user named for it, and for an external artifact with a limit."""
@@ -198,7 +192,7 @@ class RuntimeSide:
         return self._settings.limits.memory(files)
 
     @contextmanager
-    def _telling(self, case: Case) -> Iterator[None]:
+    def _worded_failures(self, case: Case) -> Iterator[None]:
         """An external artifact's failure in one sentence; one that ended its worker gets no other.
 
         Of our own exports, what a custom-operator library would fix; one that hung gets no other
@@ -218,10 +212,10 @@ class RuntimeSide:
                 if lack is None:
                     raise
                 raise StageFailure("runtime", case.id, lack, failure.details) from failure
-            told = StageFailure("runtime", case.id, sentence(failure))
+            worded = StageFailure("runtime", case.id, sentence(failure))
             if isinstance(failure.__cause__, WorkerDied):
-                self._deadly[case.id] = told
-            raise told from failure
+                self._deadly[case.id] = worded
+            raise worded from failure
 
     def trace(
         self, case: Case, path: Path, inputs: Inputs, names: list[str], folder: Path
@@ -303,6 +297,19 @@ def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1
         "allow_cpu_fallback": True,
     }
     return {**request, "library": provider.library} if provider.library else request
+
+
+def answer_of_calls(
+    model: ModelSpec, layout: Layout, inputs: Inputs, results: list[RunResult]
+) -> Answer:
+    """The answer to a set of inputs, from the results of the calls that ``layout`` makes of it."""
+    return _as_answer(model, _joined(layout, inputs, results))
+
+
+def _as_answer(model: ModelSpec, result: RunResult) -> Answer:
+    if "error" in result:
+        return Answer(None, result["error"], died="died" in result)
+    return Answer(_in_width(model, result["outputs"]))
 
 
 def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:

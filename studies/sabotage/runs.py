@@ -46,13 +46,13 @@ def phases_that_generate_no_example(suite: Suite) -> SuiteRun:
     return suite(FUNCTION, *CASE, plugin="no_phases")  # the other tests pass
 
 
-@whole_run("the test ended without evidence: it compared nothing")
+@whole_run("the test compared nothing, so it cannot pass")
 def a_test_body_that_never_ran_its_check(suite: Suite) -> SuiteRun:
     """A test without a check, one that loops over nothing, and one whose check compared nothing."""
     return suite(f"{SAMPLES}/no_evidence.py", *CASE)
 
 
-@whole_run("the test passed over a red check: this is red")
+@whole_run("the test ignored a check that failed: this is red")
 def a_test_that_swallows_its_failure(suite: Suite) -> SuiteRun:
     """The check was red, and the test caught it."""
     return suite(f"{SAMPLES}/swallowed_failure.py", *CASE)

@@ -172,8 +172,8 @@ print(json.dumps([[one.proved for one in found], [str(one) for one in found]]))
 
 
 def test_another_file_and_an_edited_one_are_looked_at_anew(tmp_path):
-    proved, told = script(tmp_path, TWICE)
-    assert proved == [True, False, False], told
+    proved, shown = script(tmp_path, TWICE)
+    assert proved == [True, False, False], shown
 
 
 def test_an_absent_provider_is_no_proof():
@@ -183,7 +183,7 @@ def test_an_absent_provider_is_no_proof():
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("asked", "message"),
     [
         ({"model": "no_such"}, "unknown model 'no_such'"),
         ({"model": "simple_net", "exporters": ["nope"]}, "unknown exporter 'nope'"),
@@ -192,13 +192,13 @@ def test_an_absent_provider_is_no_proof():
         ({"model": "simple_net", "spec": {}}, "a named model has its own spec"),
         ({"model": 3}, "return a torch.nn.Module"),
         ({"model": len, "spec": "x"}, "a spec is a TensorSpec, several of them, or example arrays"),
-        ({"model": "simple_net", "examples": 0}, "at least 1 recipe must be drawn"),
+        ({"model": "simple_net", "examples": 0}, "draw at least 1 recipe"),
         ({"model": "simple_net", "opsets": 99}, "serves opset 99"),
         ({"model": "simple_net", "exporters": "nope"}, "unknown exporter 'nope'"),
     ],
 )
-def test_bad_input_is_told(asked, words):
-    with pytest.raises(UsageError, match=words):
+def test_bad_input_is_reported(asked, message):
+    with pytest.raises(UsageError, match=message):
         certify(**asked)
 
 

@@ -48,13 +48,13 @@ def test_a_skipped_test_is_not_run():
     assert not is_complete(CASE, rows, ordinary=True)
 
 
-def test_an_option_owes_a_comparison_too():
+def test_an_option_requires_a_comparison_too():
     assert is_complete(STATIC, rows_of(Counter(["static_batch", "error_budget"])), ordinary=False)
     assert not is_complete(STATIC, rows_of(Counter(["static_batch"])), ordinary=False)
 
 
 @pytest.mark.parametrize(
-    ("cases", "status", "verdict", "words"),
+    ("cases", "status", "verdict", "message"),
     [
         ([case_of("passed")], 0, "passed", "1 of 1 cases passed every check"),
         ([case_of("passed", score=None)], 0, "passed", "(1 of them by allclose alone"),
@@ -77,16 +77,16 @@ def test_an_option_owes_a_comparison_too():
         ([case_of("skipped")], 5, "proved nothing", "proved nothing"),
     ],
 )
-def test_verdict_and_sentence(cases, status, verdict, words):
+def test_verdict_and_sentence(cases, status, verdict, message):
     numbers = totals(cases)
     assert verdict_of(numbers, status) == verdict
-    assert words in sentence(verdict, numbers, status)
+    assert message in sentence(verdict, numbers, status)
 
 
 def test_what_an_incomplete_case_lacks_is_named_with_its_reason():
     cases = [case_of("passed"), case_of("passed", complete=False), case_of("failed")]
-    told = "1 of 3 cases are incomplete: not run or not decided: allclose, top5 (float32 itself"
-    assert missing_words(cases).startswith(told)
+    text = "1 of 3 cases are incomplete: not run or not decided: allclose, top5 (float32 itself"
+    assert missing_words(cases).startswith(text)
     assert missing_words([case_of("passed"), case_of("known_failure", complete=False)]) == ""
 
 

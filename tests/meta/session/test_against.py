@@ -78,7 +78,7 @@ def test_the_message_names_the_node_and_the_command(run):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (("--against=nowhere.onnx", "--artifact=x.onnx"), "--against nowhere.onnx: no such file"),
         (("--against=README.md", "--artifact=x.onnx"), "must be an .onnx file"),
@@ -86,10 +86,10 @@ def test_the_message_names_the_node_and_the_command(run):
         (("--against=b.onnx", "--artifact=b.onnx", "--model=resnet18"), "and no --model"),
     ],
 )
-def test_bad_input_is_told(tmp_path, options, words):
+def test_bad_input_is_reported(tmp_path, options, message):
     ran = run_suite(tmp_path, *ORDINARY, *options)
     assert ran.status == 4
-    assert words in ran.text
+    assert message in ran.text
 
 
 def cases_of(artifact, *levels, provider="cpu"):
@@ -107,7 +107,7 @@ def test_a_file_beside_itself_is_no_proof_where_both_sides_are_the_same_run(tmp_
     else:
         other.write_bytes(path.read_bytes())
     settings = Settings(cache_dir=tmp_path, graph_level="disabled")
-    with pytest.raises(UsageError, match="comparing it with itself proves nothing"):
+    with pytest.raises(UsageError, match="both sides are the same run, which proves nothing"):
         without_itself(path, cases_of(other), settings)
 
 
@@ -116,7 +116,7 @@ def test_a_file_beside_itself_asks_what_the_optimiser_makes_of_it(tmp_path):
     settings = Settings(cache_dir=tmp_path)
     kept, notes = without_itself(path, cases_of(path), settings)
     assert kept == cases_of(path)
-    assert "judged is what ONNX Runtime makes of it at graph level all on cpu" in notes[0]
+    assert "what ONNX Runtime does to it at graph level all on cpu" in notes[0]
     kept, notes = without_itself(path, cases_of(path, "disabled", "basic", "all"), settings)
     assert [case.graph_level for case in kept] == ["basic", "all"]
     assert "not judged, because it is the reference's own run" in notes[-1]
