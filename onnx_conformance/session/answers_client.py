@@ -118,16 +118,21 @@ class AnswersClient:
 
 def _opened(session: Replayed) -> Record:
     inputs, outputs = session.opened["names"]
-    placed = session.opened.get("placement")
-    if placed is None and session.profile is not None:
-        placed = placed_nodes(json.loads(session.profile.read_text(encoding="utf-8")))
+    placed = session.opened.get("placement") or {}
+    if session.profile is not None:  # of some providers the session tells of a part of its nodes
+        ran = placed_nodes(json.loads(session.profile.read_text(encoding="utf-8")))
+        placed = max(placed, ran, key=_nodes)
     return {
         "sha256": session.opened["sha256"],
-        "placement": placed or {},
+        "placement": placed,
         "inputs": [{"name": name} for name in inputs],
         "outputs": [{"name": name} for name in outputs],
         "seconds": float(session.opened.get("seconds", 0.0)),
     }
+
+
+def _nodes(placement: dict[str, dict[str, int]]) -> int:
+    return sum(sum(operators.values()) for operators in placement.values())
 
 
 def _profiled(session: Replayed, warm: int) -> Profile:
