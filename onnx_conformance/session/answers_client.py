@@ -14,14 +14,8 @@ from typing import Any
 from onnx_conformance.core.errors import CapabilityMissing, WorkerError
 from onnx_conformance.core.session_profile import Profile, placed_nodes, read_profile
 from onnx_conformance.core.session_request import RunResult
-from onnx_conformance.session.kit import (
-    RECORDED_IN,
-    RecordingWorkerClient,
-    SessionKey,
-    inputs_key,
-)
+from onnx_conformance.session.kit import SessionKey, inputs_key
 from onnx_conformance.session.recorded_answers import AnswersRefusedError, RecordedAnswers, Replayed
-from onnx_conformance.session.worker_client import WorkerClient
 
 ANSWERS = "answers:"
 Record = dict[str, Any]
@@ -139,19 +133,3 @@ def _profiled(session: Replayed, warm: int) -> Profile:
     if session.profile is None:
         raise CapabilityMissing("nothing was profiled there")
     return read_profile(json.loads(session.profile.read_text(encoding="utf-8")), warm)
-
-
-def is_folder(spec: str) -> bool:
-    """Whether a provider's host is a folder and no process."""
-    return spec.startswith((ANSWERS, RECORDED_IN))
-
-
-def client_of_folder(kind: str, spec: str, threads: int, seed: int) -> WorkerClient | None:
-    """The client of such a host: it replays answers, or makes a kit; None of any other host."""
-    host = spec.partition("//env:")[0]
-    if host.startswith(ANSWERS):
-        return AnswersClient(Path(host.removeprefix(ANSWERS)), seed=seed)
-    if host.startswith(RECORDED_IN):
-        folder = Path(host.removeprefix(RECORDED_IN))
-        return RecordingWorkerClient(kind, folder, threads=threads, seed=seed)
-    return None

@@ -11,7 +11,8 @@ from onnx_conformance.catalog.devices import DEVICES
 from onnx_conformance.catalog.providers import Provider
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, WorkerDied
 from onnx_conformance.core.session_request import SessionRequest
-from onnx_conformance.session.worker_client import ProcessWorkerClient, WorkerClient
+from onnx_conformance.session.worker_client import WorkerClient
+from onnx_conformance.session.worker_hosts import worker_at
 
 # In the order in which a provider passes them; `ready` is behind the last.
 STAGES = ("engine", "compiled_in", "libraries", "device", "session", "placement", "numbers")
@@ -210,7 +211,7 @@ def _no_device(provider: Provider, limit: float) -> str:
     """Why there is no device for it; empty if there is one, or none is needed."""
     if not provider.device:
         return ""
-    worker = ProcessWorkerClient(BACKEND, spec=provider.process())
+    worker = worker_at(BACKEND, provider.process())
     try:
         missing: str = worker.call("device", limit, device=asdict(DEVICES[provider.device]))
     except ConformanceError as error:  # a driver that ends the process that asks it

@@ -14,10 +14,11 @@ from typing import Any
 from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.session_request import RuntimeVersions
-from onnx_conformance.session.answers_client import ANSWERS, client_of_folder
+from onnx_conformance.session.answers_client import ANSWERS
 from onnx_conformance.session.probe import BACKEND, ProbeResult, absent, probe, write_probe_model
 from onnx_conformance.session.recorded_answers import FILES, AnswersRefusedError, RecordedAnswers
 from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.session.worker_hosts import worker_at
 
 KIND = "onnxruntime"
 SHARED = ("libraries", "device")  # stages at which a provider's modes fail alike
@@ -66,7 +67,7 @@ def _compiled_in(limit: float) -> list[str]:
 
 
 def _probed(provider: Provider, model: Path, limit: float) -> ProbeResult:
-    worker = ProcessWorkerClient(KIND, spec=provider.process())
+    worker = worker_at(KIND, provider.process())
     try:
         return probe(provider, worker, model, limit)
     finally:
@@ -208,7 +209,7 @@ def _versions(argument: str, spec: str, limit: float) -> RuntimeVersions:
     Raises:
         UsageError: the environment lacks what a worker needs.
     """
-    worker = client_of_folder(KIND, spec, 1, 0) or ProcessWorkerClient(KIND, spec=spec)
+    worker = worker_at(KIND, spec)
     try:
         found: RuntimeVersions = worker.call("versions", limit)
         return found

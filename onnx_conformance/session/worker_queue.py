@@ -16,12 +16,12 @@ from onnx_conformance.core.documents import TimeTable
 from onnx_conformance.core.errors import StageFailure, WorkerError
 from onnx_conformance.core.native_request import NativeChanged
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.session.answers_client import client_of_folder, is_folder
 from onnx_conformance.session.worker_client import (
     InProcessWorkerClient,
     ProcessWorkerClient,
     WorkerClient,
 )
+from onnx_conformance.session.worker_hosts import is_process_here, worker_at
 from onnx_conformance.session.worker_pool import KINDS, lent_pool
 
 RELEASE = 0.5  # seconds to wait for a worker that has nothing left to do
@@ -143,7 +143,7 @@ class WorkerQueues:
     def _lent(self, name: str, kind: str, spec: str | None) -> WorkerClient | None:
         """A worker of the pool, where there is one and it serves this kind."""
         own = self._pool is None or kind not in KINDS or self.settings.in_process
-        if own or (spec and is_folder(spec)):
+        if own or (spec and not is_process_here(spec)):
             return None
         assert self._pool is not None
         worker = self._pool.take(kind, spec or "", self.settings.threads)
@@ -152,8 +152,8 @@ class WorkerQueues:
 
     def _worker(self, kind: str, spec: str | None) -> WorkerClient:
         threads, seed = self.settings.threads, self.settings.seed
-        if spec and (client := client_of_folder(kind, spec, threads, seed)) is not None:
-            return client
+        if spec and not is_process_here(spec):
+            return worker_at(kind, spec, threads=threads, seed=seed)
         if kind == "reader":  # what it guards the judge from stays outside, whatever was asked
             return ProcessWorkerClient(kind, threads=threads)
         here = self.settings.native_in_process and kind != "onnxruntime"
