@@ -62,3 +62,4 @@ class RuntimeVersions(TypedDict):
     onnxruntime: str
     compiled_in: list[str]
     packages: list[str]
+    machine: str  # its devices with driver and firmware, and its system

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from onnx_conformance.catalog.devices import drivers
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
@@ -44,6 +45,7 @@ def header(run: Run, profile: str) -> list[str]:
         f"conformance: {len(run.cases)} cases of {models} model(s); seed {settings.seed}, "
         f"{settings.weights} weights, profile {profile}, {settings.threads} thread(s) a worker",
         f"judged: {versions}",
+        *(f"device {name}: {told}" for name, told in drivers().items()),
         *run.refused,
         *run.notes,
     ]

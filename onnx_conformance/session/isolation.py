@@ -110,4 +110,4 @@ def measure_workload(
         return Work(unknown=" ".join(str(error).split()))
     finally:
         queue.worker.reset()
-    return Work(profile["run"], profile["nodes"])
+    return Work(profile["run"], profile["nodes"], profile["placement"])

@@ -31,8 +31,10 @@ from onnx_conformance.session.worker_client import ProcessWorkerClient
 Arrays = Mapping[str, NDArray[Any]]
 RECORDED_IN, RUNNER = "kit:", "run.py"
 FORMAT = 1
-PROFILED = 7  # runs of a session that is profiled
-FEW = 2  # a session that answers no more, the probe's or an edited copy's, is not profiled
+PROFILED = 7  # runs of a session whose work is measured
+FEW = (
+    2  # one that answers no more, the probe's or an edited copy's, is profiled for placement alone
+)
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class Recorder:
                         "files": [{"name": name, "sha256": sha} for name, sha in key.files],
                         "graph_level": key.graph_level,
                         "allow_cpu_fallback": key.allow_cpu_fallback,
-                        "profile": PROFILED if len(session.requests) > FEW else 0,
+                        "profile": _profiled(len(session.requests)),
                         "requests": session.requests,
                     }
                     for key, session in self._sessions.items()
@@ -150,6 +152,11 @@ class Recorder:
             }
             (self._folder / "kit.json").write_text(json.dumps(document, indent=1))
             shutil.copyfile(PACKAGE / "session" / "kit_run.py", self._folder / RUNNER)
+
+
+def _profiled(requests: int) -> int:
+    """Runs that are profiled: 1 where that is done only if nothing else tells the placement."""
+    return PROFILED if requests > FEW else min(requests, 1)
 
 
 def opened_there(provider: Provider, threads: int) -> dict[str, Any]:
@@ -209,16 +216,20 @@ class RecordingWorkerClient(ProcessWorkerClient):
     def _as_asked(self, method: str, provider: str, found: Any) -> Any:
         """What the CPU did, as if the provider had done it: this run only rehearses."""
         if method == "open":
-            nodes = sum((Counter(each) for each in found["placement"].values()), Counter[str]())
-            return {**found, "placement": {provider: dict(nodes)}}
+            return {**found, "placement": {provider: _all(found["placement"])}}
         if method == "profile":
-            return {**found, "nodes": {provider: sum(found["nodes"].values())}}
+            nodes, placed = sum(found["nodes"].values()), _all(found["placement"])
+            return {**found, "nodes": {provider: nodes}, "placement": {provider: placed}}
         return found
 
     def close(self) -> None:
         """End the worker; the kit is whole with the last client's end."""
         super().close()
         self._recorder.write(*self._count)
+
+
+def _all(placement: dict[str, dict[str, int]]) -> dict[str, int]:
+    return dict(sum((Counter(each) for each in placement.values()), Counter[str]()))
 
 
 def _refuse_maps(results: list[RunResult]) -> None:

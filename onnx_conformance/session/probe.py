@@ -6,6 +6,7 @@ import re
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from onnx_conformance.catalog.devices import DEVICES
 from onnx_conformance.catalog.providers import Provider
@@ -178,13 +179,24 @@ def _staged(provider: Provider, worker: WorkerClient, model: Path, limit: float)
     if "error" in answer:
         reason = f"{name} opened but cannot run: {answer['error']}"
         return ProbeResult(False, reason, "numbers", provider.remedy)
-    if not placement.get(name):
+    if not (placement or _ran(worker, limit, session, input_sets[0])).get(name):
         return ProbeResult(False, f"{name} opened but took no node", "placement")
     if answer["outputs"]["y"].item() != ANSWER:
         return ProbeResult(False, f"{name} computes 1·3 + 2·5 + 7 wrongly", "numbers")
     of = f" of ONNX Runtime {provider.runtime}" if provider.host else ""
     of += f" on {provider.machine}" if provider.machine else ""
     return ProbeResult(True, f"{name}{of} ran a node and was right", READY)
+
+
+def _ran(
+    worker: WorkerClient, limit: float, session: SessionRequest, inputs: Any
+) -> dict[str, dict[str, int]]:
+    """The placement by the profile: of WebGPU's nodes the session itself tells nothing."""
+    try:
+        profile = worker.call("profile", limit, session=session, inputs=inputs, warm=0, runs=1)
+    except ConformanceError:
+        return {}
+    return dict(profile["placement"])
 
 
 def _explain(provider: Provider, error: ConformanceError, log: str, limit: float) -> ProbeResult:

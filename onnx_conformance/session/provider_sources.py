@@ -100,10 +100,9 @@ def adopt_libraries(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
         name, library = _parsed(each)
         record = _described(name, library, limit)
         if name in PROVIDERS:
-            if PROVIDERS[name].library != library:
-                raise UsageError(
-                    f"{LIBRARY_OPTION} {each}: there is a provider '{name}'; choose a name"
-                )
+            known = PROVIDERS[name]
+            if known.library != library:
+                record = _as_plugin(each, known, record)
             PROVIDERS.forget(name)  # named again, as by a second run in this process
         PROVIDERS.register(name, record)
         names.append(name)
@@ -113,12 +112,15 @@ def adopt_libraries(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
 @contextmanager
 def adopted(arguments: Iterable[str], limit: float) -> Iterator[tuple[str, ...]]:
     """The same for a while."""
+    before = {name: PROVIDERS[name] for name in PROVIDERS}
     names = adopt_libraries(arguments, limit)
     try:
         yield names
     finally:
         for name in names:
             PROVIDERS.forget(name)
+            if name in before:
+                PROVIDERS.register(name, before[name])
 
 
 def _parsed(argument: str) -> tuple[str, str]:
@@ -145,8 +147,23 @@ def _described(name: str, library: str, limit: float) -> Provider:
         offered[0]["provider"] if offered else name,
         gpu="GPU" in kinds and "CPU" not in kinds,
         library=library,
+        packages=tuple(dict.fromkeys(f"{library} {each['version']}" for each in offered)),
         remedy=f"a machine and an ONNX Runtime that {library} is built for",
     )
+
+
+def _as_plugin(argument: str, known: Provider, plugin: Provider) -> Provider:
+    """A provider of ours whose library is a plugin's: its options and precision stay.
+
+    Raises:
+        UsageError: the plugin is of another provider.
+    """
+    of_it = plugin.ort_name == known.ort_name or (known.plugin and plugin.library == known.plugin)
+    if known.library or known.host or not of_it:
+        raise UsageError(
+            f"{LIBRARY_OPTION} {argument}: there is a provider '{known.name}'; choose a name"
+        )
+    return replace(known, library=plugin.library, packages=plugin.packages)
 
 
 def _offered(library: str, limit: float) -> list[dict[str, Any]]:
@@ -192,7 +209,9 @@ def adopt_engines(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
             PROVIDERS.forget(name)
         hosted = replace(record, name=name, host=spec, base=record.base or record.name)
         runtime, packages = str(there["onnxruntime"]), tuple(there["packages"])
-        PROVIDERS.register(name, replace(hosted, runtime=runtime, packages=packages))
+        told = "" if hosted.here else there["machine"]
+        found = replace(hosted, runtime=runtime, packages=packages, machine=told)
+        PROVIDERS.register(name, found)
         names.append(name)
     return tuple(names)
 

@@ -104,7 +104,7 @@ class RecordedAnswers:
             session = Replayed(opened)
             for request, record in zip(wanted["requests"], rest, strict=False):
                 session.answers[request_key(request)].append(_result(record))
-            if wanted["profile"] and "profile" in rest[-1]:
+            if wanted["profile"] and rest[-1].get("profile"):
                 session.profile = self._folder / Path(rest[-1]["profile"]).name
             files = tuple((file["name"], file["sha256"]) for file in wanted["files"])
             session.fault = _other_file(opened, files) or _degenerate(wanted, session.answers)

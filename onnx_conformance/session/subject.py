@@ -37,11 +37,13 @@ class Work:
     Args:
         run: seconds of a run.
         nodes: provider -> seconds of it in that provider's nodes.
+        placement: provider -> operator -> number of nodes that ran.
         unknown: why it could not be measured; empty where it was.
     """
 
     run: float = 0.0
     nodes: dict[str, float] = field(default_factory=dict)
+    placement: dict[str, dict[str, int]] = field(default_factory=dict)
     unknown: str = ""
 
     def share(self, provider: str) -> float | None:

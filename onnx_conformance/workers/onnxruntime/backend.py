@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from onnx_conformance.catalog.devices import machine
 from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.core.session_profile import Profile, read_profile
 from onnx_conformance.core.session_request import (
@@ -56,6 +57,7 @@ class OnnxRuntimeBackend(Stopwatch):
             "onnxruntime": ort.__version__,
             "compiled_in": ort.get_available_providers(),
             "packages": _packages(),
+            "machine": machine(),
         }
 
     def open(self, session: SessionRequest) -> OpenedSession:

@@ -109,6 +109,7 @@ def test_a_session_of_its_own_is_profiled_and_nothing_is_left(worker, tmp_path, 
     inputs = {"x": np.array([[1.0, 2.0]], dtype=np.float32)}
     found = worker.call("profile", LIMIT, session=session, inputs=inputs, warm=WARM, runs=RUNS)
     assert set(found["nodes"]) == {CPU}
+    assert found["placement"] == {CPU: {"Gemm": 1}}
     assert 0.0 < found["nodes"][CPU] <= found["run"]
     assert list((tmp_path / "tmp").rglob("*.json")) == []
 
@@ -132,8 +133,9 @@ def test_a_profile_that_fails_leaves_the_work_unknown():
     queue = WorkerQueue(StageFailure("runtime", "x (profile)", "worker hung"))
     assert "worker hung" in measure_workload(queue, "x", {}, {}).unknown  # type: ignore[typeddict-item]
     assert queue.ended == 1
-    queue = WorkerQueue({"run": 2.0, "nodes": {CPU: 1.0}})
-    assert measure_workload(queue, "x", {}, {}) == Work(2.0, {CPU: 1.0})  # type: ignore[typeddict-item]
+    placed = {CPU: {"Gemm": 1}}
+    queue = WorkerQueue({"run": 2.0, "nodes": {CPU: 1.0}, "placement": placed})
+    assert measure_workload(queue, "x", {}, {}) == Work(2.0, {CPU: 1.0}, placed)  # type: ignore[typeddict-item]
     assert queue.ended == 1
 
 
