@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=NAME,
         description=__doc__,
         allow_abbrev=False,
-        epilog="Everything else is as of 'run': models, --exporter, --seed, --profile …",
+        epilog="Everything else is as of 'run': models, --exporter, --seed …",
     )
     parser.add_argument("--out", default="kit.zip", help="default: kit.zip")
     parser.add_argument(

@@ -62,4 +62,5 @@ class RuntimeVersions(TypedDict):
     onnxruntime: str
     compiled_in: list[str]
     packages: list[str]
+    environment: dict[str, str]  # the variables that may override a provider's precision
     machine: str  # its devices with driver and firmware, and its system

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.errors import CapabilityMissing, WorkerError
 from onnx_conformance.core.session_profile import Profile, placed_nodes, read_profile
 from onnx_conformance.core.session_request import RunResult
@@ -42,6 +43,12 @@ class AnswersClient:
                 self._folder,
                 f"the kit was made with --seed {made} and this run has --seed {self._seed}",
             )
+        header = self._answers.header
+        if header["provider"] not in self._answers.kit["providers"]:
+            told = f"the kit knows no provider '{header['provider']}'"
+            raise AnswersRefusedError(self._folder, told)
+        if overrides := PROVIDERS[header["provider"]].overridden(header.get("environment", {})):
+            raise AnswersRefusedError(self._folder, f"there, {'; '.join(overrides)}")
         _ = self._answers.sessions
 
     def call(self, method: str, limit: float, **arguments: Any) -> Any:
@@ -91,8 +98,8 @@ class AnswersClient:
         known, number = session.answers.get(asked, ()), self._asked[key, asked]
         if number >= len(known):
             raise CapabilityMissing(
-                "the kit has not these inputs, or not as often: nobody asked for them when it was "
-                "made"
+                "the kit does not have these inputs, or not as often: the run that made it did not "
+                "ask for them"
             )
         self._asked[key, asked] += 1
         return known[number]

@@ -15,6 +15,7 @@ from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.session_request import RuntimeVersions
 from onnx_conformance.session.answers_client import ANSWERS
+from onnx_conformance.session.kit import RECORDED_IN
 from onnx_conformance.session.probe import BACKEND, ProbeResult, absent, probe, write_probe_model
 from onnx_conformance.session.recorded_answers import FILES, AnswersRefusedError, RecordedAnswers
 from onnx_conformance.session.worker_client import ProcessWorkerClient
@@ -209,8 +210,12 @@ def adopt_engines(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
             PROVIDERS.forget(name)
         hosted = replace(record, name=name, host=spec, base=record.base or record.name)
         runtime, packages = str(there["onnxruntime"]), tuple(there["packages"])
+        if overrides := hosted.overridden(there["environment"]):
+            raise UsageError(f"{ENGINE_OPTION} {each}: there, {'; '.join(overrides)}")
         told = "" if hosted.here else there["machine"]
         found = replace(hosted, runtime=runtime, packages=packages, machine=told)
+        if spec.startswith(RECORDED_IN):
+            found = replace(found, device="", library="", machine="")
         PROVIDERS.register(name, found)
         names.append(name)
     return tuple(names)

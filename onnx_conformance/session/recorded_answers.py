@@ -58,7 +58,17 @@ class RecordedAnswers:
 
     @cached_property
     def kit(self) -> Record:
-        """What was asked, as ``onnx-conformance kit`` wrote it."""
+        """What was asked, as ``onnx-conformance kit`` wrote it.
+
+        Raises:
+            AnswersRefusedError: the answers were given to another kit.
+        """
+        told, own = self.header["kit"], file_digest(self._folder / KIT)
+        if told != own:
+            raise self._refused(
+                f"they were given to another kit: {LINES} names the digest {told[:12]}, and {KIT} "
+                f"beside it has {own[:12]}"
+            )
         return dict(json.loads((self._folder / KIT).read_text(encoding="utf-8")))
 
     @cached_property
@@ -130,12 +140,6 @@ class RecordedAnswers:
     def _answered(self) -> Iterator[Record]:
         """The lines behind the header as data, with their outputs' bytes as ``data``."""
         chain, at = self.header["kit"], 0
-        own = file_digest(self._folder / KIT)
-        if chain != own:
-            raise self._refused(
-                f"they were given to another kit: {LINES} names the digest {chain[:12]}, and {KIT} "
-                f"beside it has {own[:12]}"
-            )
         path = self._folder / OUTPUTS
         whole = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
         for number, (digest, text) in enumerate(self._lines, 1):

@@ -232,6 +232,12 @@ def one_answer(copy):
     copy.answer_all(np.float32(0.5).tobytes())
 
 
+@sabotage("NVIDIA_TF32_OVERRIDE=1 overrides the precision of cuda")
+def another_precision(copy):
+    copy.records[0] |= {"provider": "cuda", "environment": {"NVIDIA_TF32_OVERRIDE": "1"}}
+    copy.write()
+
+
 @sabotage("cannot be read")
 def no_json(copy):
     copy.raw(lambda lines: [*lines[:3], "nonsense\n", *lines[4:]])
@@ -279,7 +285,7 @@ def test_inputs_that_nobody_asked_for_are_no_verdict(answered):
     client = AnswersClient(answered.answers, seed=0)
     wanted = request(RecordedAnswers(answered.answers).kit["sessions"][1])
     inputs = {"x": np.zeros((7, 10), np.float32)}
-    with pytest.raises(CapabilityMissing, match="the kit has not these inputs"):
+    with pytest.raises(CapabilityMissing, match="the kit does not have these inputs"):
         client.call("run", LIMIT, session=wanted, input_sets=[inputs])
 
 
