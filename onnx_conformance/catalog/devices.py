@@ -97,6 +97,8 @@ for _device in (
 ):
     DEVICES.register(_device.name, _device)
 
+_PROCESSOR = Device("processor", versions=(("", "/proc/cpuinfo", r"model name\s*:\s*(.+)"),))
+
 
 @lru_cache
 def drivers() -> dict[str, str]:
@@ -125,5 +127,6 @@ def _told(device: Device) -> Iterator[str]:
 
 
 def machine() -> str:
-    """This machine in a line: its devices with driver and firmware, and its system."""
-    return ", ".join([*drivers().values(), platform.platform()])
+    """This machine in a line: processor, devices with driver and firmware, and system."""
+    told = [told_versions(_PROCESSOR), *drivers().values(), platform.platform()]
+    return ", ".join(part for part in told if part)

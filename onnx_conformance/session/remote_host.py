@@ -6,6 +6,7 @@ workers of a host, each a process of its own there. What is lost is not tried ag
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import io
@@ -68,6 +69,8 @@ class RemoteHost:
     def __init__(self, spec: str) -> None:
         self.spec = spec
         self._group = execnet.Group()
+        atexit.unregister(self._group._cleanup_atexit)  # it waits for hosts that are lost, too
+        atexit.register(self._end)
         self._gateway: Any = None
         self._channel: Any = None
         self._lost = ""
@@ -180,11 +183,15 @@ class RemoteHost:
     def lose(self, reason: str) -> WorkerDied:
         """Give the host up: every later call fails at once, for this reason."""
         self._lost = self._lost or reason
+        self._end()
+        return WorkerDied(self._name, self._lost)
+
+    def _end(self) -> None:
+        """End the connection, and with it the processes there; wait for nobody."""
         if self._gateway is not None:
             end = threading.Thread(target=_cut, args=(self._gateway,), daemon=True)
             end.start()
             end.join(1.0)
-        return WorkerDied(self._name, self._lost)
 
     def lost(self) -> WorkerDied | None:
         """Why it is lost, if it is."""
@@ -192,7 +199,7 @@ class RemoteHost:
 
 
 def _cut(gateway: Any) -> None:
-    """End the connection, so that nobody waits for the other side."""
+    """Close both directions; of ssh, end its process."""
     with contextlib.suppress(Exception):
         gateway._io.kill()
         gateway._io.close_read()
@@ -242,9 +249,9 @@ class RemoteWorkerClient(ProcessWorkerClient):
         self.start(limit)
         answer = super().call
         try:
-            return within(limit + GRACE, method, lambda: answer(method, limit, **arguments))
+            return within(limit + GRACE, f"'{method}'", lambda: answer(method, limit, **arguments))
         except TimeoutError as error:
-            raise self._host.lose(f"takes no request: {error}") from error
+            raise self._host.lose(str(error)) from error
         except WorkerDied:
             if self._host.lives():
                 raise

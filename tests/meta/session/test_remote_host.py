@@ -35,21 +35,15 @@ class Server:
         self.home = home
         kept = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH") if key in os.environ}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "execnet.script.socketserver", f"127.0.0.1:{self.port}"],
+            [sys.executable, "-u", "-m", "execnet.script.socketserver", f"127.0.0.1:{self.port}"],
             cwd=home,
             env={**kept, "HOME": str(home)},
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
         self.spec = f"socket=127.0.0.1:{self.port}"
-        ended = time.monotonic() + 20
-        while time.monotonic() < ended:
-            with contextlib.suppress(OSError), socket.socket() as tried:
-                tried.bind(("127.0.0.1", self.port))
-                time.sleep(0.05)
-                continue
-            return
-        raise TimeoutError("the server did not start")
+        assert self.process.stdout is not None
+        assert b"Accept" in self.process.stdout.readline()
 
     def signal(self, number):
         server = psutil.Process(self.process.pid)
@@ -59,7 +53,7 @@ class Server:
     def close(self):
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             self.signal(signal.SIGKILL)
-        self.process.wait(timeout=20)
+        self.process.communicate(timeout=20)
 
 
 @pytest.fixture(scope="module")
