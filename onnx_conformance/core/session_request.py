@@ -47,13 +47,14 @@ class OpenedSession(TypedDict):
 class RunResult(TypedDict, total=False):
     """One run: ``outputs`` by name and its ``seconds``, or the text of its ``error``.
 
-    ``died``: it ended the process.
+    ``died``: it ended the process. ``missing``: why nobody ran it, of recorded answers.
     """
 
     outputs: dict[str, NDArray[Any]]
     seconds: float
     error: str
     died: bool
+    missing: str
 
 
 class RuntimeVersions(TypedDict):

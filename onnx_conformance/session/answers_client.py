@@ -81,6 +81,12 @@ class AnswersClient:
         session = self._answers.sessions.get(key)
         if session is None:
             name, digest = key.files[0]
+            known = {sha for one in self._answers.sessions for _, sha in one.files}
+            if known & {sha for _, sha in key.files[1:]}:  # an edited copy, beside the file
+                raise CapabilityMissing(
+                    "the kit does not have this edited copy of the file: the run that made it did "
+                    "not ask for it"
+                )
             raise AnswersRefusedError(
                 self._folder,
                 f"the kit has no {name} of digest {digest[:12]} at graph level {key.graph_level}: "
@@ -97,10 +103,10 @@ class AnswersClient:
         asked = inputs_key(inputs)
         known, number = session.answers.get(asked, ()), self._asked[key, asked]
         if number >= len(known):
-            raise CapabilityMissing(
-                "the kit does not have these inputs, or not as often: the run that made it did not "
-                "ask for them"
-            )
+            return {
+                "missing": "the kit does not have these inputs, or not as often: the run that made "
+                "it did not ask for them"
+            }
         self._asked[key, asked] += 1
         return known[number]
 

@@ -19,6 +19,7 @@ from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.documents import CaseFacts
+from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.session_request import RunResult
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec, Preprocessing
@@ -127,7 +128,7 @@ class ConformanceSession:
         artifact = self._native.artifact(case)
         self._runtime.submit_answers(case, artifact, [inputs], repeat)
         future, place = self._runtime.answers[(case.id, inputs.digest, repeat)]
-        return self._clock.wait(future, self._runtime.queue(case.provider).name)[place]
+        return _given(self._clock.wait(future, self._runtime.queue(case.provider).name)[place])
 
     def read(self, case: ExternalCase) -> Artifact:
         """The external artifact of a case, read anew under this session's limits.
@@ -142,7 +143,7 @@ class ConformanceSession:
         self._runtime.submit_answers(case, self._native.artifact(case), input_sets)
         queue = self._runtime.queue(case.provider).name
         parts = [self._runtime.answers[(case.id, inputs.digest, 0)] for inputs in input_sets]
-        return [self._clock.wait(future, queue)[place] for future, place in parts]
+        return [_given(self._clock.wait(future, queue)[place]) for future, place in parts]
 
     def unoptimised(self, case: Case, input_sets: Sequence[Inputs]) -> list[Answer]:
         """What the CPU provider answers with its graph optimisation off."""
@@ -175,7 +176,7 @@ class ConformanceSession:
         """Its answers to several inputs."""
         queue = self._runtime.queue(case.provider)
         ran = queue.submit(lambda: self._runtime.run(queue, case, file, list(input_sets)))
-        return self._clock.wait(ran, queue.name)
+        return [_given(answer) for answer in self._clock.wait(ran, queue.name)]
 
     # -- traces, for localisation ------------------------------------------------------------
 
@@ -318,6 +319,13 @@ def _planned(cases: Iterable[Case]) -> list[NoiseFloor]:
     """The noise floors of the cases; those of a GPU wait until it was probed."""
     known = [noise_floor_of(case) for case in cases if not PROVIDERS[case.provider].gpu]
     return list(dict.fromkeys(known))
+
+
+def _given(answer: Answer) -> Answer:
+    """The answer, unless nobody was asked for it: that is no verdict."""
+    if answer.missing:
+        raise CapabilityMissing(answer.missing)
+    return answer
 
 
 def _ready(future: Future[T] | None) -> T | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.core.errors import WorkerDied
+from onnx_conformance.core.errors import HostLost
 from onnx_conformance.core.plain_outputs import coded
 from onnx_conformance.core.session_request import RunResult
 from onnx_conformance.core.store import file_digest
@@ -26,7 +26,7 @@ ALIKE = 4  # so many inputs of one size; a model that answers all of them alike 
 Record = dict[str, Any]
 
 
-class AnswersRefusedError(WorkerDied):
+class AnswersRefusedError(HostLost):
     """Recorded answers that are no answers to this kit: nothing rests on them."""
 
     def __init__(self, folder: Path, reason: str) -> None:

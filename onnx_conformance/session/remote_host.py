@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import execnet
 
-from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, WorkerDied
+from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, HostLost, WorkerDied
 from onnx_conformance.core.files import PACKAGE
 from onnx_conformance.core.session_request import SessionRequest
 from onnx_conformance.core.store import file_digest
@@ -157,7 +157,7 @@ class RemoteHost:
 
     def _connect(self, limit: float) -> None:
         if self._lost:
-            raise WorkerDied(self._name, self._lost)
+            raise HostLost(self._name, self._lost)
         if self._channel is None:
             self._gateway = self._guarded(limit, "it", lambda: self._group.makegateway(self.spec))
             self._channel = self._gateway.remote_exec(STORE)
@@ -180,11 +180,11 @@ class RemoteHost:
         except WorkerDied:
             return False
 
-    def lose(self, reason: str) -> WorkerDied:
+    def lose(self, reason: str) -> HostLost:
         """Give the host up: every later call fails at once, for this reason."""
         self._lost = self._lost or reason
         self._end()
-        return WorkerDied(self._name, self._lost)
+        return HostLost(self._name, self._lost)
 
     def _end(self) -> None:
         """End the connection, and with it the processes there; wait for nobody."""
@@ -193,9 +193,9 @@ class RemoteHost:
             end.start()
             end.join(1.0)
 
-    def lost(self) -> WorkerDied | None:
+    def lost(self) -> HostLost | None:
         """Why it is lost, if it is."""
-        return WorkerDied(self._name, self._lost) if self._lost else None
+        return HostLost(self._name, self._lost) if self._lost else None
 
 
 def _cut(gateway: Any) -> None:

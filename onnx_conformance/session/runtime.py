@@ -307,6 +307,8 @@ def answer_of_calls(
 
 
 def _as_answer(model: ModelSpec, result: RunResult) -> Answer:
+    if "missing" in result:
+        return Answer(None, missing=result["missing"])
     if "error" in result:
         return Answer(None, result["error"], died="died" in result)
     return Answer(_in_width(model, result["outputs"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from onnx_conformance.core.custom_operators import PAGE
-from onnx_conformance.core.errors import StageFailure, WorkerDied
+from onnx_conformance.core.errors import HostLost, StageFailure, WorkerDied
 from onnx_conformance.core.text import one_line
 
 LIBRARY = "LibraryProblem: "  # begins what the worker says of one that cannot be had
@@ -16,6 +16,8 @@ MEMORY = re.compile("allocate memory|bad_alloc|MemoryError|exceeds the supported
 def sentence(failure: StageFailure) -> str:
     """Why ONNX Runtime could not work with the file, and what to do."""
     error = failure.__cause__
+    if isinstance(error, HostLost):
+        return one_line(str(error))
     if isinstance(error, WorkerDied):
         return (
             f"ONNX Runtime's process ended on this file ({one_line(error.message)}); do not use "

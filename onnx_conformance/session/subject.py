@@ -122,11 +122,13 @@ class Answer:
 
     Args:
         died: the error is that the inputs ended the runtime's process.
+        missing: why nobody ran the inputs, of recorded answers; else empty.
     """
 
     outputs: Outputs | None
     error: str | None = None
     died: bool = False
+    missing: str = ""
 
 
 @dataclass(frozen=True)

@@ -285,8 +285,31 @@ def test_inputs_that_nobody_asked_for_are_no_verdict(answered):
     client = AnswersClient(answered.answers, seed=0)
     wanted = request(RecordedAnswers(answered.answers).kit["sessions"][1])
     inputs = {"x": np.zeros((7, 10), np.float32)}
-    with pytest.raises(CapabilityMissing, match="the kit does not have these inputs"):
-        client.call("run", LIMIT, session=wanted, input_sets=[inputs])
+    (found,) = client.call("run", LIMIT, session=wanted, input_sets=[inputs])
+    assert "the kit does not have these inputs" in found["missing"]
+
+
+def test_a_check_of_inputs_that_nobody_asked_for_is_incomplete_by_name(answered, tmp_path):
+    more = "--hypothesis-profile=ci"  # draws more inputs than the kit has
+    run = answered.judge(tmp_path, answered.answers, more, "-k", "drawn or pinned or determinism")
+    assert run.status == 5, run.text
+    (case,) = run.document["cases"]
+    assert case["verdict"] != "failed"
+    outcomes = {row["name"]: row["outcome"] for row in case["checks"]}
+    assert outcomes["determinism"] == "passed"
+    assert "the kit does not have these inputs" in run.results.read_text()
+
+
+def test_an_edited_copy_that_is_not_in_the_kit_is_no_verdict(answered):
+    client = AnswersClient(answered.answers, seed=0)
+    session = request(RecordedAnswers(answered.answers).kit["sessions"][1])
+    wanted = {
+        **session,
+        "files": ["moved.onnx", *session["files"]],
+        "sha256": ["0" * 64, *session["sha256"]],
+    }
+    with pytest.raises(CapabilityMissing, match="does not have this edited copy"):
+        client.call("open", LIMIT, session=wanted)
 
 
 def test_an_answer_is_replayed_as_often_as_it_was_asked(answered):
