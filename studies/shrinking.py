@@ -19,16 +19,16 @@ from pathlib import Path
 from hypothesis import Phase, given, seed, settings
 
 from onnx_conformance.checks.function import check_error_budget
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.simplest_inputs import MOST_EXAMPLES, Simplest, search, simplicity
 from onnx_conformance.inputs.families import pinned
 from onnx_conformance.inputs.recipes import CONSTANT, DISTRIBUTIONS, SCALES, Recipe
 from onnx_conformance.inputs.strategies import foresee, recipes
-from onnx_conformance.plugin.profiles import PROFILES
+from onnx_conformance.plugin.configuration import PROFILES
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Subject

@@ -13,7 +13,7 @@ from onnx_conformance.checks.export_options import (
     pair,
 )
 from onnx_conformance.checks.function import check_error_budget
-from onnx_conformance.core.spec import Case, ExportOptions
+from onnx_conformance.core.case import Case, ExportOptions
 
 TORCHSCRIPT = ("torch_torchscript", 14, "cpu")
 KERAS = ("tf2onnx_function", "tf2onnx_saved_model", "keras_export")
@@ -60,7 +60,7 @@ def test_static_batch(subject, evidence):
 
 
 @pytest.mark.check(
-    "error_budget", input_sets=("pair",), cases=[*EXTERNAL_DATA, *UNFOLDED, *STATIC_BATCH]
+    "error_budget", families=("pair",), cases=[*EXTERNAL_DATA, *UNFOLDED, *STATIC_BATCH]
 )
 def test_same_function(subject, evidence):
     evidence(subject, check_error_budget(subject, pair(subject.seed)))

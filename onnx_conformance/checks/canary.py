@@ -23,8 +23,8 @@ from onnx_conformance.checks.canary_edits import (
     move_weight,
     weights_to_move,
 )
-from onnx_conformance.checks.refusals import unanswered
 from onnx_conformance.checks.registry import register_check
+from onnx_conformance.checks.verdict import unanswered
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import StageFailure, is_lost
 from onnx_conformance.core.onnx_file import load_model
@@ -57,7 +57,7 @@ def _plan(model: ModelSpec, seed: int) -> InputPlan:
 FAMILIES.register("canary", _plan)
 
 
-@register_check(control="another_file_answers", input_sets=("canary",))
+@register_check(control="another_file_answers", families=("canary",))
 def check_canary(subject: Subject) -> CheckResult:
     """What answers computes with this very file: an edited copy of it answers otherwise.
 

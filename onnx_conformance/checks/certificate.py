@@ -13,18 +13,19 @@ from typing import Any
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
-from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.checks.required import required_checks
+from onnx_conformance.checks.registry import CHECKS, required_checks
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.custom_operators import library_digest
 from onnx_conformance.core.results import SKIPPED, UNJUDGED
 from onnx_conformance.core.settings import EdgeCases, Settings, level_of
+from onnx_conformance.core.spec import ModelSpec, spec_as_data
 from onnx_conformance.core.store import Store, file_digest, key_of
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.inputs.sweep_plan import FILE as FIGURES_OF_SWEEPS
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.session import cache_keys
+from onnx_conformance.session.cache_keys import source_digest
 from onnx_conformance.session.known_failures import KnownFailure
-from onnx_conformance.session.package_digest import source_digest
 from onnx_conformance.session.subject import Subject, libraries_of
 
 BUDGET = "error_budget"
@@ -40,7 +41,7 @@ class Certificate:
         score: the worst error, in float32 noise floors (:mod:`onnx_conformance.core.budget`).
         known: reasons of known upstream failures, or of checks that could not tell; the case did
             not pass then.
-        beyond: reasons of those on edge cases alone; the case did not pass either, but may be
+        known_edge: reasons of those on edge cases alone; the case did not pass either, but may be
             timed.
         edge: findings on edge cases, as ``check: reason``; they are reported and decide nothing.
     """
@@ -49,16 +50,16 @@ class Certificate:
     compared: int
     score: float
     known: tuple[str, ...] = ()
-    beyond: tuple[str, ...] = ()
+    known_edge: tuple[str, ...] = ()
     edge: tuple[str, ...] = ()
 
     @property
     def proof(self) -> bool:
         """Whether every required check was passed."""
-        return self.ordinary and not self.beyond
+        return self.may_be_timed and not self.known_edge
 
     @property
-    def ordinary(self) -> bool:
+    def may_be_timed(self) -> bool:
         """Whether every required check was passed but for edge cases."""
         return not self.known and self.compared > 0
 
@@ -70,7 +71,7 @@ class Certificate:
         return "; ".join(
             [
                 summary,
-                *(f"known failure beyond ordinary inputs: {b}" for b in self.beyond),
+                *(f"known failure beyond ordinary inputs: {b}" for b in self.known_edge),
                 *(f"edge finding in {finding}" for finding in self.edge),
             ]
         )
@@ -96,7 +97,7 @@ def issue_certificate(
         facts["compared"],
         facts["score"],
         tuple(facts["known"]),
-        tuple(facts["beyond"]),
+        tuple(facts["known_edge"]),
         tuple(facts["edge"]),
     )
 
@@ -111,12 +112,12 @@ def holds_certificate(
 def _judge(subject: Subject, known: tuple[KnownFailure, ...], edge_cases: EdgeCases) -> Certificate:
     checks, compared, score = 0, 0, 0.0
     findings: dict[str, None] = {}
-    reasons: dict[bool, dict[str, None]] = {True: {}, False: {}}  # by whether inputs are ordinary
+    reasons: dict[bool, dict[str, None]] = {True: {}, False: {}}  # by Check.deployed
     for test in required_checks(subject.model, subject.case, subject.seed, drawn=False):
         check, result = test.check, test.run(subject)
         failure = None if result.passed else ConformanceFailure(subject, result)
         if result.outcome == SKIPPED and result.compared:  # looked, and could not tell
-            reasons[check.ordinary][f"{check.name}: {result.reason}"] = None
+            reasons[check.deployed][f"{check.name}: {result.reason}"] = None
         if result.outcome in UNJUDGED:
             continue
         if failure is not None:
@@ -124,7 +125,7 @@ def _judge(subject: Subject, known: tuple[KnownFailure, ...], edge_cases: EdgeCa
             if excuse.edge is not None:
                 findings[f"{check.name}: {excuse.edge.reason}"] = None
             elif excuse.known:
-                reasons[check.ordinary][excuse.known] = None
+                reasons[check.deployed][excuse.known] = None
             else:
                 raise failure
             continue
@@ -138,32 +139,43 @@ def _judge(subject: Subject, known: tuple[KnownFailure, ...], edge_cases: EdgeCa
 
 def _key(subject: Subject, settings: Settings, known: tuple[KnownFailure, ...]) -> str:
     """Content key of a verdict: the file, the case, the rules, the code and the versions."""
-    case = subject.case
+    basis = basis_of(subject.case, subject.model, subject.tolerances, settings, known)
+    return key_of(artifact=subject.artifact.sha256, **basis)
+
+
+def basis_of(
+    case: Case,
+    model: ModelSpec,
+    tolerances: Tolerances,
+    settings: Settings,
+    known: tuple[KnownFailure, ...],
+) -> dict[str, Any]:
+    """What a case's verdict rests on beside its artifact, as parts of a content key."""
     provider = PROVIDERS[case.provider]
     library = Path(provider.library)
-    return key_of(
-        artifact=subject.artifact.sha256,
-        model=cache_keys.model_key(subject.model, settings),
-        case=subject.case.id,
-        opset=case.opset,
-        precision=[case.precision, case.file_precision],  # an external artifact's id has neither
-        provider=asdict(provider),
-        library=file_digest(library) if library.is_file() else None,
-        task=subject.model.task and TASKS[subject.model.task].digest,
-        custom=[(name, library_digest(name)) for name in libraries_of(case, settings)],
-        overrides=provider.overridden(os.environ),
-        min_placement=settings.min_placement,
-        edge_cases=settings.edge_cases,
-        expect_dynamic=settings.expect_dynamic,
-        cpu_fallback=settings.cpu_fallback,
-        threads=settings.threads,
-        graph_level=level_of(case, settings),
-        approximation=settings.approximation,
-        rules=[_rules(subject.tolerances), FIGURES_OF_SWEEPS.read_text()],
-        known=[asdict(entry) for entry in known],
-        code=source_digest(*_judges()),
-        environment=json.dumps(cache_keys.environment(), sort_keys=True),
-    )
+    return {
+        "model": cache_keys.model_key(model, settings),
+        "spec": spec_as_data(model),
+        "case": case.id,
+        "opset": case.opset,
+        "precision": [case.precision, case.file_precision],  # an external artifact's id has neither
+        "provider": asdict(provider),
+        "library": file_digest(library) if library.is_file() else None,
+        "task": model.task and TASKS[model.task].digest,
+        "custom": [(name, library_digest(name)) for name in libraries_of(case, settings)],
+        "overrides": provider.overridden(os.environ),
+        "min_placement": settings.min_placement,
+        "edge_cases": settings.edge_cases,
+        "expect_dynamic": settings.expect_dynamic,
+        "cpu_fallback": settings.cpu_fallback,
+        "threads": settings.threads,
+        "graph_level": level_of(case, settings),
+        "approximation": settings.approximation,
+        "rules": [_rules(tolerances), FIGURES_OF_SWEEPS.read_text()],
+        "known": [asdict(entry) for entry in known],
+        "code": source_digest(*_judges()),
+        "environment": json.dumps(cache_keys.environment(), sort_keys=True),
+    }
 
 
 def _judges() -> tuple[str, ...]:

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 
 from onnx_conformance.checks import reproduction
-from onnx_conformance.checks.ranking import absolute_error, rank_problem
+from onnx_conformance.checks.closeness import absolute_error, rank_problem
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import judge
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.results import CheckResult, failed
-from onnx_conformance.core.spec import Case, Preprocessing
+from onnx_conformance.core.spec import Preprocessing
 from onnx_conformance.inputs.photographs import (
     Photograph,
     imagenet_labels,
@@ -30,7 +31,7 @@ LEADING = 5
 
 @register_check(
     control="classes_swapped",
-    input_sets=("photographs",),
+    families=("photographs",),
     example=lambda seed: {"photograph": photographs()[0]},
     case=Case("efficientnet_lite0", "torch_torchscript", 14, "cpu"),
     tests=0,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.case import ExternalCase
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import ExternalCase
 from onnx_conformance.core.store import Store
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.probe import ProbeResult
@@ -65,8 +65,6 @@ def _placement(artifact: Artifact, name: str, settings: Settings, level: str) ->
     own = replace(settings, graph_level=level)
     conformance_session = ConformanceSession(own, Store(own.cache_dir), Clock())
     try:
-        return conformance_session.session_of(
-            external_case(artifact.path, name), artifact
-        ).placement
+        return conformance_session.session(external_case(artifact.path, name), artifact).placement
     finally:
         conformance_session.close()

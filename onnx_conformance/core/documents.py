@@ -56,6 +56,54 @@ class Placed(TypedDict):
     work_unknown: str
 
 
+class ErrorFacts(TypedDict):
+    """An error against native in float64, relative and in noise floors."""
+
+    relative: float
+    noise_floors: float
+
+
+class NativeFacts(TypedDict):
+    """An operator of the native model, its module and source line; empty where not known."""
+
+    operator: str
+    module: str
+    source: str
+
+
+class DivergenceFacts(TypedDict):
+    """The node that introduces an error: :class:`onnx_conformance.diagnose.divergence.Divergence`.
+
+    ``text`` is what messages say of it, ``subgraph_nodes`` are those that fail alone.
+    """
+
+    kind: str
+    node: str
+    operator: str
+    index: int
+    before: ErrorFacts | None
+    after: ErrorFacts | None
+    native: NativeFacts | None
+    missing: list[NativeFacts]
+    passed_on: int
+    readers: list[str]
+    others: list[str]
+    level: str
+    why: str
+    text: str
+    subgraph_nodes: list[str]
+
+
+class ProbeFacts(TypedDict):
+    """What the probe of a provider found (:class:`onnx_conformance.session.probe.ProbeResult`)."""
+
+    usable: bool
+    reason: str
+    stage: str
+    remedy: str
+    seconds: float
+
+
 class CaseFacts(TypedDict, total=False):
     """What is known of a case's artifact and session."""
 
@@ -65,12 +113,13 @@ class CaseFacts(TypedDict, total=False):
     sha256: str
     placement: Placement
     placed: Placed
-    divergence: dict[str, Any] | None
+    divergence: DivergenceFacts | None
 
 
 class CheckRow(TypedDict):
     """What one test of a check found (:class:`onnx_conformance.core.results.CheckResult`).
 
+    ``resumed``: of a verdict that ``--resume`` took, when the run began that judged it.
     ``case``, ``facts`` and ``probes`` travel with the row from a test to the collector alone.
     Where a document was read back, an infinite ``score`` is a text.
     """
@@ -84,15 +133,16 @@ class CheckRow(TypedDict):
     details: list[str]
     statistics: dict[str, Any]
     inputs: str | None
-    divergence: dict[str, Any] | None
+    divergence: DivergenceFacts | None
     seconds: NotRequired[float]
     nodeid: NotRequired[str]
     message: NotRequired[str]
     bundle: NotRequired[str]
     upstream: NotRequired[list[str]]
+    resumed: NotRequired[str]
     case: NotRequired[dict[str, Any]]
     facts: NotRequired[CaseFacts]
-    probes: NotRequired[dict[str, dict[str, Any]]]
+    probes: NotRequired[dict[str, ProbeFacts]]
 
 
 class CaseEntry(TypedDict):
@@ -113,6 +163,7 @@ class CaseEntry(TypedDict):
     missing: dict[str, str]
     edge: list[str]
     option: bool
+    resumed: str | None
     worst_score: float | None
     budget: float | None
     decibels: float | None
@@ -129,7 +180,7 @@ class CaseEntry(TypedDict):
     outputs: list[TensorFacts]
     dynamic_axes: dict[str, dict[str, str]]
     initializers: InitializerFacts | dict[str, int]
-    divergence: dict[str, Any] | None
+    divergence: DivergenceFacts | None
     checks: list[CheckRow]
 
 
@@ -168,7 +219,23 @@ class Environment(TypedDict):
     processor: str
     devices: NotRequired[dict[str, str]]
     versions: dict[str, str]
-    providers: NotRequired[dict[str, dict[str, Any]]]
+    providers: NotRequired[dict[str, ProbeFacts]]
+
+
+class ShardRecord(TypedDict):
+    """Of a run of ``--shard K/N``: what joining the N results needs.
+
+    ``cases``: ids of all cases of the run, in their order. ``basis``: digests of what must be the
+    same in all shards, by what messages call it. ``explains``: known failure -> why it seems fixed,
+    or nothing where it explained a failure.
+    """
+
+    place: int
+    count: int
+    cases: list[str]
+    required: list[str]
+    basis: dict[str, str]
+    explains: dict[str, str]
 
 
 class AboutRun(TypedDict):
@@ -180,6 +247,7 @@ class AboutRun(TypedDict):
     exit_status: int
     problems: list[str]
     models_from: list[str]
+    shard: NotRequired[ShardRecord]
 
 
 class RunEntry(AboutRun):

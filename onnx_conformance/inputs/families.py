@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_conformance.core.registry import Registry
-from onnx_conformance.core.row_arrays import stacked
+from onnx_conformance.core.rows import stacked
 from onnx_conformance.core.spec import MIDDLE, Axes, ModelSpec, TensorSpec, sizes_of
-from onnx_conformance.inputs.found_recipes import found_recipes
-from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe
+from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe, found_recipes
 from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.inputs.sweep_plan import extra_batches
 
@@ -31,6 +30,7 @@ class InputPlan:
         attempts: whether native accepts them at all.
         sweep: as ``reference``, where native may refuse some.
         unoptimised: the runtime with its graph optimisation off.
+        native_sweep: as ``sweep`` without the runtime, each by itself.
     """
 
     reference: tuple[Inputs, ...] = ()
@@ -40,6 +40,7 @@ class InputPlan:
     attempts: tuple[Inputs, ...] = ()
     sweep: tuple[Inputs, ...] = ()
     unoptimised: tuple[Inputs, ...] = ()
+    native_sweep: tuple[Inputs, ...] = ()
 
 
 Family = Callable[[ModelSpec, int], InputPlan]
@@ -204,7 +205,7 @@ def denormal(seed: int) -> Recipe:
 def empty(model: ModelSpec) -> NamedInputs:
     """A batch of no samples."""
     sizes = sizes_of(model.axes, MIDDLE)
-    arrays = {spec.name: np.zeros(spec.concrete(0, sizes), spec.dtype) for spec in model.inputs}
+    arrays = {spec.name: np.zeros(spec.concrete(0, sizes), spec.held) for spec in model.inputs}
     kind = Inputs if native_layout(model).plain else RawInputs
     return NamedInputs("no sample (batch=0)", kind(arrays))
 

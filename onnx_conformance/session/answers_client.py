@@ -14,7 +14,7 @@ from typing import Any
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.errors import CapabilityMissing, WorkerError
 from onnx_conformance.core.session_profile import Profile, placed_nodes, read_profile
-from onnx_conformance.core.session_request import RunResult
+from onnx_conformance.core.worker_messages import RunResult
 from onnx_conformance.session.kit import SessionKey, inputs_key
 from onnx_conformance.session.recorded_answers import AnswersRefusedError, RecordedAnswers, Replayed
 

@@ -24,8 +24,8 @@ from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.files import PACKAGE
 from onnx_conformance.core.plain_outputs import is_keys
-from onnx_conformance.core.session_request import RunResult, SessionRequest
 from onnx_conformance.core.store import file_digest
+from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 Arrays = Mapping[str, NDArray[Any]]

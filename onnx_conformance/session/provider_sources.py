@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
 from onnx_conformance.core.errors import ConformanceError, UsageError
-from onnx_conformance.core.session_request import RuntimeVersions
+from onnx_conformance.core.worker_messages import PluginDevice, RuntimeVersions
 from onnx_conformance.session.answers_client import ANSWERS
 from onnx_conformance.session.kit import RECORDED_IN
 from onnx_conformance.session.probe import BACKEND, ProbeResult, absent, probe, write_probe_model
@@ -31,7 +30,7 @@ def survey(names: Iterable[str], limit: float) -> dict[str, ProbeResult]:
     A provider that was not compiled in costs nothing beyond one question to ONNX Runtime.
 
     Raises:
-        EngineError: ONNX Runtime cannot be imported.
+        WorkerError: ONNX Runtime cannot be imported.
     """
     records = [PROVIDERS[name] for name in names]
     compiled = _compiled_in(limit)
@@ -167,11 +166,11 @@ def _as_plugin(argument: str, known: Provider, plugin: Provider) -> Provider:
     return replace(known, library=plugin.library, packages=plugin.packages)
 
 
-def _offered(library: str, limit: float) -> list[dict[str, Any]]:
+def _offered(library: str, limit: float) -> list[PluginDevice]:
     """The devices of a plugin; none where it cannot even be loaded: the probe says why."""
     worker = ProcessWorkerClient(BACKEND)
     try:
-        devices: list[dict[str, Any]] = worker.call("plugin", limit, library=library)
+        devices: list[PluginDevice] = worker.call("plugin", limit, library=library)
     except ConformanceError:
         return []
     finally:

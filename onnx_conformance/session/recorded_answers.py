@@ -15,8 +15,8 @@ import numpy as np
 
 from onnx_conformance.core.errors import HostLost
 from onnx_conformance.core.plain_outputs import coded
-from onnx_conformance.core.session_request import RunResult
 from onnx_conformance.core.store import file_digest
+from onnx_conformance.core.worker_messages import RunResult
 from onnx_conformance.session.kit import (
     SessionKey,
 )

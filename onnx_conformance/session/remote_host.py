@@ -21,9 +21,9 @@ import execnet
 
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, HostLost, WorkerDied
 from onnx_conformance.core.files import PACKAGE
-from onnx_conformance.core.session_request import SessionRequest
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.session.package_digest import source_digest
+from onnx_conformance.core.worker_messages import SessionRequest
+from onnx_conformance.session.cache_keys import source_digest
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 STORE = (PACKAGE / "workers" / "file_store.py").read_text(encoding="utf-8")

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 from onnx_conformance.catalog.exporters import Exporter
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.native_constants import Constant
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.recipes import Inputs
@@ -102,6 +103,7 @@ class NativeWeights:
         names: what the native model calls its inputs, outputs and layers, where it does.
         constants: what it computes of the tensors alone.
         batch_statistics: how many of its normalisations take their statistics from the batch.
+        constant_outputs: which outputs no number of an input reaches, such as a table of anchors.
         declared: of a reference artifact, the shapes that it declares for its outputs.
         complaint: of a reference artifact, what ``onnx.checker`` says of it; empty if nothing.
     """
@@ -112,6 +114,7 @@ class NativeWeights:
     names: tuple[str, ...] = ()
     constants: tuple[Constant, ...] = ()
     batch_statistics: int = 0
+    constant_outputs: Sequence[str] = ()
     declared: Mapping[str, Any] = field(default_factory=dict)
     complaint: str = ""
 

@@ -23,7 +23,7 @@ from onnx_conformance.core.errors import (
 )
 from onnx_conformance.core.files import PACKAGE
 from onnx_conformance.core.project import project
-from onnx_conformance.core.wire import pack, unpack
+from onnx_conformance.core.worker_messages import pack, unpack
 
 _BOOT = (PACKAGE / "workers" / "boot.py").read_text(encoding="utf-8")
 
@@ -39,8 +39,8 @@ class WorkerClient(Protocol):
 
         Raises:
             CapabilityMissing: the worker says that this machine lacks something.
-            EngineDied: the process ended, or exceeded ``limit`` seconds and was killed.
-            EngineError: the backend raised; the worker lives on.
+            WorkerDied: the process ended, or exceeded ``limit`` seconds and was killed.
+            WorkerError: the backend raised; the worker lives on.
         """
 
     def reset(self) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.models import MODELS, resolve_model
+from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.core.store import Store
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.selection import Selection, select_cases
@@ -21,8 +21,22 @@ from onnx_conformance.session.worker_queue import Clock
 
 CLEAN = "clean.onnx"
 SMALL_MODELS = Path(__file__).parents[1] / "small_models.py"
-SMALL = ("tokens", "maps", "labels", "scores", "masked", "pairs", "voice", "step", "three", "boxes")
-FAMILIES_OF_SMALL = ("sizes", "slots and state", "harmless: slots and state")
+SMALL = (
+    "tokens",
+    "maps",
+    "labels",
+    "scores",
+    "masked",
+    "pairs",
+    "voice",
+    "step",
+    "decoder",
+    "three",
+    "boxes",
+)
+FAMILIES_OF_SMALL = (
+    "sizes", "slots and state", "cache and positions", "harmless: slots and state"
+)  # fmt: skip
 
 
 def adopt_small_models(names: Iterable[str]) -> None:

@@ -20,13 +20,14 @@ from onnx_conformance.catalog.devices import machine
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.core.session_profile import Profile, read_profile
-from onnx_conformance.core.session_request import (
+from onnx_conformance.core.worker_messages import (
     OpenedSession,
     RunResult,
     RuntimeVersions,
     SessionRequest,
     SessionTensor,
 )
+from onnx_conformance.workers.onnxruntime.bfloat16_call import call
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
 from onnx_conformance.workers.server import limited_memory
 from onnx_conformance.workers.timing import Stopwatch, TimedCall
@@ -80,8 +81,35 @@ class OnnxRuntimeBackend(Stopwatch):
         self.open(session)
         opened = self._sessions[repr(sorted(session.items()))]
         names = [output.name for output in opened.get_outputs()]
+        results: list[RunResult] = []
         with limited_memory(session.get("memory", 0)):
-            return [_run_one(opened, names, inputs) for inputs in input_sets]
+            for inputs in input_sets:
+                started = time.perf_counter()
+                try:
+                    arrays = call(opened, names, {n: np.array(a) for n, a in inputs.items()})
+                except Exception as error:  # noqa: BLE001 - of many kinds; the text is the answer
+                    results.append({"error": f"{type(error).__name__}: {error}"})
+                    continue
+                outputs = {name: coded(array) for name, array in named(names, arrays).items()}
+                results.append({"outputs": outputs, "seconds": time.perf_counter() - started})
+        return results
+
+    def loop(
+        self, session: SessionRequest, calls: list[Arrays], carries: list[tuple[str, str]]
+    ) -> list[RunResult]:
+        """Run calls in a row, up to the first that is refused.
+
+        Args:
+            carries: outputs, each with the input that gets it at the next call.
+        """
+        state: Arrays = {}
+        found: list[RunResult] = []
+        for inputs in calls:
+            found += self.run(session, [{**inputs, **state}])
+            if "error" in found[-1]:
+                break
+            state = {old: found[-1]["outputs"][new] for new, old in carries}
+        return found
 
     def timed_call(self, form: str, inputs: Arrays, *, session: SessionRequest) -> TimedCall:
         """A session's inference to be timed: see :mod:`.timing`."""
@@ -179,16 +207,6 @@ class OnnxRuntimeBackend(Stopwatch):
             "outputs": _describe(opened.get_outputs()),
             "seconds": seconds,
         }
-
-
-def _run_one(session: ort.InferenceSession, names: list[str], inputs: Arrays) -> RunResult:
-    started = time.perf_counter()
-    try:
-        arrays = session.run(names, {name: np.array(array) for name, array in inputs.items()})
-    except Exception as error:  # noqa: BLE001 - onnxruntime raises many kinds; the text is the answer
-        return {"error": f"{type(error).__name__}: {error}"}
-    outputs = {name: coded(array) for name, array in named(names, arrays).items()}
-    return {"outputs": outputs, "seconds": time.perf_counter() - started}
 
 
 def _placement(session: ort.InferenceSession) -> dict[str, dict[str, int]]:

@@ -10,15 +10,15 @@ import pytest
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU
 from onnx_conformance.checks import certificate as certifying
-from onnx_conformance.checks import required
+from onnx_conformance.checks import registry
 from onnx_conformance.checks.certificate import BUDGET, holds_certificate, issue_certificate
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS, Check
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.results import CheckResult, undecided
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.session import cache_keys
@@ -51,7 +51,7 @@ class Checks:
 
     def registered(self):
         return {
-            name: Check(name, self.run(name), "none", ordinary=name not in (BEYOND, EDGE))
+            name: Check(name, self.run(name), "none", deployed=name not in (BEYOND, EDGE))
             for name in self.outcomes
         }
 
@@ -60,7 +60,7 @@ class Checks:
 def checks(monkeypatch):
     def use(**outcomes):
         made = Checks(**outcomes)
-        monkeypatch.setattr(required, "CHECKS", made.registered())
+        monkeypatch.setattr(registry, "CHECKS", made.registered())
         return made
 
     return use
@@ -107,7 +107,7 @@ def test_every_check_that_is_required_is_run(monkeypatch, store):
     ]
     made = Checks(**dict.fromkeys((check.name for check in registered), "passed"))
     fakes = {c.name: replace(c, function=made.run(c.name)) for c in registered}
-    monkeypatch.setattr(required, "CHECKS", fakes)
+    monkeypatch.setattr(registry, "CHECKS", fakes)
     judge(store)
     assert set(made.ran) == set(required_tests)
     assert made.ran.count(BUDGET) > 1  # on every pinned inputs
@@ -130,13 +130,13 @@ def test_a_red_check_raises_and_is_not_cached(checks, store, name):
 def test_a_pass_that_compared_nothing_is_red(checks, store, monkeypatch):
     checks()
     empty = Check("checker", lambda subject: CheckResult("checker", "passed", "nothing", 0), "none")
-    monkeypatch.setattr(required, "CHECKS", {"checker": empty})
+    monkeypatch.setattr(registry, "CHECKS", {"checker": empty})
     with pytest.raises(ConformanceFailure):
         judge(store)
 
 
 def test_no_check_is_no_proof(store, monkeypatch):
-    monkeypatch.setattr(required, "CHECKS", {})
+    monkeypatch.setattr(registry, "CHECKS", {})
     assert not judge(store).proof
 
 
@@ -149,9 +149,9 @@ def test_a_check_that_looked_and_cannot_tell_forbids_a_certificate(checks, store
     made = checks()
     result = undecided("checker", "too few samples", compared=5)
     registered = {**made.registered(), "checker": Check("checker", lambda subject: result, "none")}
-    monkeypatch.setattr(required, "CHECKS", registered)
+    monkeypatch.setattr(registry, "CHECKS", registered)
     found = judge(store)
-    assert not found.ordinary
+    assert not found.may_be_timed
     assert found.known == ("checker: too few samples",)
 
 
@@ -170,7 +170,7 @@ def test_a_known_failure_is_no_proof_and_is_named(checks, store, tmp_path):
     checks(checker="failed")
     found = judge(store, known=known_failure(tmp_path, "it is wrong here"))
     assert not found.proof
-    assert not found.ordinary
+    assert not found.may_be_timed
     assert "it was once wrong here" in found.known[0]
 
 
@@ -180,7 +180,7 @@ def test_what_is_known_beyond_ordinary_inputs_does_not_pass_and_may_be_timed(
     checks(**{BEYOND: "failed"})
     found = judge(store, known=known_failure(tmp_path, "it is wrong here", BEYOND))
     assert not found.proof
-    assert found.ordinary
+    assert found.may_be_timed
     assert "known failure beyond ordinary inputs: it was once wrong here" in str(found)
     assert judge(store, known=known_failure(tmp_path, "it is wrong here", BEYOND)) == found
 
@@ -210,7 +210,7 @@ def test_an_edge_finding_is_red_where_that_is_asked_for(checks, store):
 def test_an_edge_finding_alone_is_no_proof(checks, store, monkeypatch):
     made = checks(**{EDGE: "failed"})
     only = {EDGE: made.registered()[EDGE]}
-    monkeypatch.setattr(required, "CHECKS", only)
+    monkeypatch.setattr(registry, "CHECKS", only)
     assert not judge(store).proof
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnx_conformance.core.causes import LONGEST, cause_of, informative_lines
+from onnx_conformance.core.text import LONGEST, cause_of, informative_lines
 from onnx_conformance.workers.custom_operators import MissingTranslation, translation_errors
 
 EXPORT = (
@@ -19,6 +19,13 @@ CONVERT = (
     "ConversionError: Failed to convert the exported program to an ONNX model. This is step 3/3 of "
     "it. Next steps:\n- Implement it.\n\n## Exception summary\n\n<class 'a.b.DispatchError'>: No "
     "ONNX function found for op.\n⬆️\n<class 'a.b.ConversionError'>: Error when translating node."
+)
+FIXED = (
+    "TorchExportError: Failed to export the model with torch.export. This is step 1/3 of it.\n\n"
+    "## Exception summary\n\n<class 'ValueError'>: Found the following conflicts between "
+    "user-specified ranges and inferred ranges from model tracing:\n- Received user-specified dim "
+    "hint Dim.DYNAMIC(min=None, max=None), but tracing inferred a static shape of 5 for dimension "
+    "inputs[0].shape[1].\n\n(Refer to the full stack trace above for more information.)"
 )
 KERAS = (
     "ValueError: Exception encountered when calling Attend.call().\n\n\x1b[1mDimensions must be "
@@ -43,6 +50,11 @@ AUTOGRAPH = (
             CONVERT,
             "DispatchError: No ONNX function found for op. "
             "[ConversionError: Failed to convert the exported program to an ONNX model]",
+        ),
+        (
+            FIXED,
+            "ValueError: tracing inferred a static shape of 5 for dimension inputs[0].shape[1]. "
+            "[TorchExportError: Failed to export the model with torch.export]",
         ),
         (KERAS, "ValueError: Dimensions must be equal, but are 3 and 4 (in Attend.call())"),
         (AUTOGRAPH, "ValueError: a shape is wrong"),

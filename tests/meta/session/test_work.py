@@ -12,9 +12,9 @@ from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.session_profile import read_profile
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.plugin.state import conformance_session
-from onnx_conformance.session.isolation import RUNS, WARM, measure_workload, weighed_on
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.probe import probe_request, write_probe_model
+from onnx_conformance.session.runtime_failures import RUNS, WARM, measure_workload, weighed_on
 from onnx_conformance.session.subject import SessionInfo, Work
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 from tests.meta.running import run_suite

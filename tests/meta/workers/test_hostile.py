@@ -13,8 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from onnx_conformance.core.errors import StageFailure, UsageError
-from onnx_conformance.core.limits import load_limits, shipped_limits
-from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.settings import Settings, load_limits, shipped_limits
 from onnx_conformance.core.text import one_line
 from onnx_conformance.session.external_artifacts import external_cases, read_external_artifact
 from onnx_conformance.session.worker_queue import Clock, WorkerQueues
@@ -52,7 +51,7 @@ def judged(tmp_path_factory, cache, right):
     before = {*folder.rglob("*"), *listing(ROOT)}
     reports = tmp_path_factory.mktemp("judged")
     options = (f"--artifact={folder}", "--first-finding", "--call-limit=20", cache)
-    run = run_suite(reports, *JUDGE, *options)
+    run = run_suite(reports, *JUDGE, *options, page=True)
     return SimpleNamespace(
         status=run.status,
         text=run.text,

@@ -1,0 +1,114 @@
+"""Requests to ONNX Runtime's worker and its answers, and how arrays travel between processes.
+
+Execnet's channels carry builtin types only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class SessionRequest(TypedDict):
+    """Everything that makes a session; a worker that never saw it can open it.
+
+    ``sha256`` are the digests of ``files``; empty where the caller knows none. ``memory``: bytes
+    that a call may use beside what the process holds; 0, no limit, for files of the suite's own.
+    """
+
+    files: list[str]
+    sha256: list[str]
+    provider: str
+    provider_options: dict[str, str]
+    graph_level: str
+    allow_cpu_fallback: bool
+    memory: NotRequired[int]
+    custom_op_libraries: NotRequired[list[str]]
+    library: NotRequired[str]  # of a plugin provider
+
+
+class SessionTensor(TypedDict):
+    """An input or output as a session describes it; ``type`` in ONNX Runtime's words."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+class OpenedSession(TypedDict):
+    """What a session that was opened says of itself; ``seconds`` are what opening took."""
+
+    sha256: list[str]
+    providers: list[str]
+    placement: dict[str, dict[str, int]]
+    inputs: list[SessionTensor]
+    outputs: list[SessionTensor]
+    seconds: float
+
+
+class RunResult(TypedDict, total=False):
+    """One run: ``outputs`` by name and its ``seconds``, or the text of its ``error``.
+
+    ``died``: it ended the process. ``missing``: why nobody ran it, of recorded answers.
+    """
+
+    outputs: dict[str, NDArray[Any]]
+    seconds: float
+    error: str
+    died: bool
+    missing: str
+
+
+class RuntimeVersions(TypedDict):
+    """ONNX Runtime's version, the providers that were compiled in, and what made it so."""
+
+    onnxruntime: str
+    compiled_in: list[str]
+    packages: list[str]
+    environment: dict[str, str]  # the variables that may override a provider's precision
+    machine: str  # its devices with driver and firmware, and its system
+
+
+class PluginDevice(TypedDict):
+    """A device that a plugin's library offers; ``device`` is its kind, such as ``GPU``."""
+
+    provider: str
+    vendor: str
+    device: str
+    version: str
+
+
+# -- arrays on their way ---------------------------------------------------------------------------
+
+_ARRAY = "__ndarray__"
+
+
+def pack(value: Any) -> Any:
+    """Replace arrays, at any depth of dicts, lists and tuples, by plain builtins.
+
+    Raises:
+        TypeError: an array whose dtype its string does not tell (objects, records, bfloat16).
+    """
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject or np.dtype(value.dtype.str) != value.dtype:
+            raise TypeError(f"an array of dtype {value.dtype} cannot travel between processes")
+        return (_ARRAY, value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())
+    if isinstance(value, dict):
+        return {key: pack(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(pack(item) for item in value)
+    return value
+
+
+def unpack(value: Any) -> Any:
+    """The inverse of :func:`pack`; the arrays are read-only views of the message."""
+    if isinstance(value, tuple) and value and isinstance(value[0], str) and value[0] == _ARRAY:
+        _, dtype, shape, data = value
+        return np.frombuffer(data, dtype=dtype).reshape(shape)
+    if isinstance(value, dict):
+        return {key: unpack(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(unpack(item) for item in value)
+    return value
