@@ -249,7 +249,8 @@ def test_sabotage_is_told_by_its_sentence(answered, tmp_path, name):
     copy = Copy(answered.answers, tmp_path)
     spoil(copy)
     client = AnswersClient(copy.folder, seed=0)
-    wanted = RecordedAnswers(copy.folder).kit["sessions"][copy.records[copy.answers[0]]["session"]]
+    kit = json.loads((copy.folder / "kit.json").read_text())
+    wanted = kit["sessions"][copy.records[copy.answers[0]]["session"]]
     with pytest.raises(AnswersRefusedError, match=sentence):
         client.call("open", LIMIT, session=request(wanted))
 
