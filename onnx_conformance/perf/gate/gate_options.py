@@ -55,8 +55,9 @@ def add_gate_options(group: Any) -> None:
         metavar="LABEL=SPEC",
         action="append",
         default=[],
-        help="run on the provider of another environment too, such as openvino=popen//python=PATH "
-        "(docs/providers.md); baseline=SPEC is the gate's (repeatable)",
+        help="run on the provider of another environment or host too, such as "
+        "openvino=popen//python=PATH (docs/providers.md) or edge:cuda=ssh=HOST//python=PATH "
+        "(docs/other-machines.md); baseline=SPEC is the gate's (repeatable)",
     )
     group.addoption(
         "--gate-threshold",
