@@ -131,7 +131,8 @@ class ProcessWorkerClient:
         }
 
     def _started(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
+        if self._spec.startswith("popen"):  # else the number means nothing on this host
+            self._process = psutil.Process(pid)
 
     def call(self, method: str, limit: float, **arguments: Any) -> Any:
         self.start(limit)

@@ -166,6 +166,20 @@ def test_a_hung_host_is_told_within_the_limit(mortal):
             worker.call("versions", 2.0)
 
 
+def test_a_host_is_reached_by_ssh(tmp_path, monkeypatch, session):
+    ssh = tmp_path / "ssh"  # which runs the command here
+    ssh.write_text('#!/bin/sh\nshift 2\nexec sh -c "$1"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with contextlib.closing(
+        worker_at("onnxruntime", f"ssh=far//python={sys.executable}//env:SHELTERED=1")
+    ) as worker:
+        (found,) = worker.call("run", LIMIT, session=session, input_sets=inputs())
+    assert found["outputs"]["y"].shape == (3, 5)
+    assert [*tmp_path.glob(".cache/onnx-conformance/packages/*/onnx_conformance")]
+
+
 def test_no_such_host_is_bad_input(tmp_path):
     file = perceptron(tmp_path / "file.onnx")
     words = [f"--artifact={file}", f"--against={file}", "--engine=far=socket=127.0.0.1:1"]
