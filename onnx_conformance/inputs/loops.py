@@ -26,11 +26,17 @@ CALLS = 8
 LEAST_CALLS = 2
 LOOP_SEED = 300  # after those of other recipes
 SAMPLES = 3
+CALL = " (call "
 
 
 def of_call(name: str, call: int) -> str:
     """What an input or output of one of the calls is called: ``logits (call 3)``."""
-    return f"{name} (call {call + 1})"
+    return f"{name}{CALL}{call + 1})"
+
+
+def without_call(name: str) -> str:
+    """The inverse, of any output's name."""
+    return name.rpartition(CALL)[0] or name
 
 
 class Loop(Inputs):
@@ -82,7 +88,9 @@ def loops(model: ModelSpec, seed: int) -> dict[str, Loop]:
         "from an empty state": _loop(model, first, _start(model, 0), empty=True),
         "from a state in use": _loop(model, later, _start(model, CALLS), empty=False),
     }
-    return {words: loop for words, loop in made.items() if len(loop.calls) >= LEAST_CALLS}
+    return {
+        description: loop for description, loop in made.items() if len(loop.calls) >= LEAST_CALLS
+    }
 
 
 def _start(model: ModelSpec, calls: int) -> dict[str, int]:

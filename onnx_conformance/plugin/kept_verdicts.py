@@ -150,8 +150,8 @@ class KeptVerdicts:
         def write(directory: Path) -> dict[str, Any]:
             text = json.dumps(found.reports).encode()
             (directory / REPORTS).write_bytes(gzip.compress(text, 6, mtime=0))
-            told = {"case": case.id, "started": self._started}
-            return {**told, "files": files, "probe": _timeless(probe)}
+            record = {"case": case.id, "started": self._started}
+            return {**record, "files": files, "probe": _timeless(probe)}
 
         self._session.store.get_or_build(KIND, found.key, write)
 
