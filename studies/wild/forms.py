@@ -300,7 +300,9 @@ def caches_in_self():
 
         def positions(self, length):
             if self.table is None or self.table.shape[0] < length:
-                self.table = torch.sin(torch.arange(length).float()[:, None] / torch.arange(1, 9.0))
+                self.table = torch.sin(
+                    torch.arange(length).float()[:, None] / torch.arange(1.0, 9.0)
+                )
             return self.table[:length]
 
         def forward(self, x):

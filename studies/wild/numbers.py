@@ -98,8 +98,8 @@ def double_inside():
     return Net()
 
 
-@register_model("whole_by_floating", inputs=[TensorSpec("x", ("batch", "time", 8))])
-def whole_by_floating():
+@register_model("range_of_both", inputs=[TensorSpec("x", ("batch", "time", 8))])
+def range_of_both():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
