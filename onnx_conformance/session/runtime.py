@@ -83,13 +83,13 @@ class RuntimeSide:
         queue = self._queues.get(name, "onnxruntime", spec=record.process())
 
         def weighed(info: SessionInfo) -> SessionInfo:
-            if info.share_of_work is not None:
+            if info.placement and info.share_of_work is not None:
                 return info
             ready, level = artifact.result(), level_of(case, self._settings)
             sample = weighed_on(resolve_model(case.model), self._settings.seed)
             inputs = file_layout(resolve_model(case.model), ready.facts).calls(sample)[0]
             work = measure_workload(queue, case.id, self._request(case, ready, level), inputs)
-            return replace(info, work=work)
+            return replace(info, work=work, placement=info.placement or work.placement)
 
         return queue.after(opened, weighed)
 
@@ -316,6 +316,8 @@ def answer_of_calls(
 
 
 def _as_answer(model: ModelSpec, result: RunResult) -> Answer:
+    if "missing" in result:
+        return Answer(None, missing=result["missing"])
     if "error" in result:
         return Answer(None, result["error"], died="died" in result)
     return Answer(_in_width(model, result["outputs"]))
