@@ -42,7 +42,7 @@ class Certificate:
             not pass then.
         beyond: reasons of those on edge cases alone; the case did not pass either, but may be
             timed.
-        edge: findings on edge cases, as ``check: reason``; they are reported and decide nothing.
+        edge: findings on edge cases, as ``check: reason``; they do not affect the verdict.
     """
 
     checks: int
@@ -68,7 +68,7 @@ class Certificate:
         return "; ".join(
             [
                 told,
-                *(f"known failure beyond ordinary inputs: {b}" for b in self.beyond),
+                *(f"known failure on edge cases: {b}" for b in self.beyond),
                 *(f"edge finding in {finding}" for finding in self.edge),
             ]
         )

@@ -1,7 +1,7 @@
 """What a file gives for no samples by ONNX's own definition, where ONNX Runtime refuses them.
 
-Some of its kernels lose an axis of what they reduce among no elements, and a later node then
-refuses: the file is right, and the runtime says so aloud instead of answering wrongly.
+Some of its kernels lose an axis when they reduce no elements, and a later node then refuses. The
+file is right, and the runtime raises an error instead of answering wrongly.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The check overflow: the first tensor that leaves float16's range inside the network.
 
-An infinity inside a network need not reach its outputs: a clip or a sigmoid makes a number of it,
-though not native's. A provider that computes a float32 file in half precision shows no tensor
-of its own; there the result says what would overflow, and the error budget judges what comes out.
+An infinity inside a network may not reach its outputs: a clip or a sigmoid turns it into a number,
+though not native's. A provider that computes a float32 file in half precision does not show its
+tensors; there the result says what would overflow, and the error budget judges the outputs.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ def check_overflow(subject: Subject) -> CheckResult:
     if spoilt is not None:
         lost, dtype = spoilt.record["nonfinite"], spoilt.record["dtype"]
         words = f"{spoilt.node} overflows {dtype}: {lost} elements of its output are not finite"
-        return failed("overflow", f"{words}, though what goes in is")
+        return failed("overflow", f"{words}, though its inputs are")
     half = [one for one in made if one.record["dtype"] == FLOAT16]
     if not half and PROVIDERS[subject.case.provider].precision == FLOAT16:
         return _told_of_the_provider(subject, made)
     if not half:
         return failed(
             "overflow",
-            "no tensor of the file is in float16, and it would be judged as if it were; judge it "
+            "no tensor of the file is in float16, so float16's budget would be too wide; judge it "
             "as float32 (without --precision float16)",
         )
     largest = max(half, key=lambda one: one.size)

@@ -93,7 +93,7 @@ def check_sqnr(subject: Subject) -> CheckResult:
     if not _is_quantised(subject):
         return failed(
             "sqnr",
-            "nothing in the file is quantised, and it would be judged as if it were; judge it as "
+            "nothing in the file is quantised, so int8's rules would be too loose; judge it as "
             "float32 (without --precision int8)",
         )
     input_sets = typical_inputs(subject.model, subject.seed)
@@ -114,7 +114,7 @@ def check_sqnr(subject: Subject) -> CheckResult:
         "inputs": f"{found[worst].samples} typical samples",
     }
     if bound < rule["least_db"]:
-        reason = f"output '{worst}': {told}, wanted {rule['least_db']:g} dB ({rule.origin})"
+        reason = f"output '{worst}': {told}, {rule['least_db']:g} dB required ({rule.origin})"
         return failed("sqnr", reason, **result)
     return passed("sqnr", f"output '{worst}': {told}", compared=found[worst].samples, **result)
 
@@ -186,7 +186,7 @@ def check_composition(subject: Subject) -> CheckResult:
     statistics = {"share_of_noise": shares}
     compared = sum(array.size for array in together.runtime.values())
     if PER_BATCH in subject.artifact.facts["nodes"]:
-        reason = f"{told}; it measures activations batch by batch, so that is reported only"
+        reason = f"{told}; allowed, because the file measures activations batch by batch"
         return passed("composition", reason, compared=compared, statistics=statistics)
     if shares[worst] > rule["share_of_noise"]:
         reason = f"{told}, allowed {rule['share_of_noise']:g} ({rule.origin})"

@@ -25,9 +25,9 @@ def why_inputs_cannot_judge(subject: Subject, report: AuditReport) -> str:
     Only in float32: coarser answers see too little of a weight.
     """
     if subject.case.precision != FLOAT32 or not subject.model.oracle:
-        return "without a float32 case and a float64 oracle inputs do not judge weights"
+        return "inputs judge weights only in a float32 case with a float64 oracle"
     if {finding.status for finding in report.failures} != {"untraced"}:
-        return "not all of them could have gone into something else"
+        return "not all of them can have been merged into another tensor"
     rule = subject.tolerances.rule(RULE, subject.case)
     input_sets = _input_sets(subject)
     names = [finding.native for finding in report.failures]
@@ -45,14 +45,14 @@ def _unseen(subject: Subject, names: list[str], input_sets: dict[str, Inputs], r
     try:
         shares = subject.influence(names, list(input_sets.values()), rule["least_effect"])
     except StageFailure as failure:
-        return f"what the outputs depend on cannot be told ({failure.reason[:120]})"
+        return f"what the outputs depend on is not known ({failure.reason[:120]})"
     name = min(names, key=lambda one: shares.get(one, 0.0))
     share = shares.get(name, 0.0)
     if share >= rule["seen_share"]:
         return ""
     return (
         f"on {len(input_sets)} inputs the outputs depend on {share:.0%} of the elements of "
-        f"'{name}', at least {rule['seen_share']:.0%} wanted ({rule.origin})"
+        f"'{name}'; at least {rule['seen_share']:.0%} is required ({rule.origin})"
     )
 
 
@@ -67,7 +67,7 @@ def _wrong(subject: Subject, input_sets: dict[str, Inputs], rule: Rule) -> str:
             return f"the answer to {label} is wrong: {result.reason}"
         if share > rule["margin"]:
             return (
-                f"the answer to {label} takes {share:.0%} of the error budget, at most "
-                f"{rule['margin']:.0%} wanted ({rule.origin})"
+                f"the answer to {label} takes {share:.0%} of the error budget; at most "
+                f"{rule['margin']:.0%} is allowed ({rule.origin})"
             )
     return ""

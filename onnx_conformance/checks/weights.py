@@ -124,8 +124,8 @@ def _hint(subject: Subject, report: AuditReport) -> str:
     if not rounded or not external or subject.case.precision != FLOAT32:
         return ""
     return (
-        f": {len(rounded)} are rounded to float16; if the file is meant to compute in half "
-        "precision, judge it so: --precision=float16"
+        f": {len(rounded)} are rounded to float16; if the file is meant to be in half precision, "
+        "judge it with --precision=float16"
     )
 
 
@@ -140,8 +140,8 @@ def _by_inputs(report: AuditReport) -> CheckResult:
     more = f" and {len(names) - SHOWN_FINDINGS} more" * (len(names) > SHOWN_FINDINGS)
     return passed(
         "initializers",
-        f"{report.summary().partition('; first failure')[0]}; {shown}{more} could not be traced "
-        "into the file and are judged by inputs alone",
+        f"{report.summary().partition('; first failure')[0]}; {shown}{more} could not be found in "
+        "the file and are judged by inputs alone",
         compared=max(report.elements, len(report.findings)),
         details=tuple(str(finding) for finding in report.failures[:SHOWN_FINDINGS]),
         statistics={"untraced": names},
@@ -166,8 +166,8 @@ def check_initializers(subject: Subject) -> CheckResult:
     if found.unread:
         return skipped(
             "initializers",
-            f"weights in eight bits are read by {', '.join(found.unread)}, whose scales nobody "
-            "here knows: what the file decides is judged, its weights are not",
+            f"weights in eight bits are read by {', '.join(found.unread)}, whose scales this check "
+            "cannot read: the file's decisions are judged, its weights are not",
         )
     report = audited(subject, model, found)
     reason = why_inputs_cannot_judge(subject, report) if _only_untraced(report) else ""

@@ -1,8 +1,9 @@
 """Constants that no output depends on, beside live ones that hold the same numbers in pieces.
 
-A rewrite that splits a tensor often leaves the whole behind. The whole tells what pieces too small
-to be known are, provided that all of them agree with it: a whole that is right excuses no piece
-that is wrong.
+A rewrite that splits a tensor often leaves the whole tensor behind. The whole identifies pieces
+that
+are too small to be recognised, provided that all of them agree with it: a correct whole does not
+excuse a wrong piece.
 """
 
 from __future__ import annotations

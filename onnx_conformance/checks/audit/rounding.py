@@ -1,8 +1,9 @@
-"""The tolerance of a weight: how far rounding may set a value in a file off from native's.
+"""The tolerance of a weight: how far rounding may move a value in a file from native's.
 
-A file in float32 holds copies bit by bit. One in half precision holds each value rounded: a copy
-is one of the two numbers beside the value, a fold is off by what its arithmetic errs in that type.
-One in eight bits holds multiples of a step: each value is off by half of it at most.
+A file in float32 holds exact copies. One in half precision holds rounded values: a copy is one of
+the two numbers next to the value, a fold is off by the rounding error of its arithmetic in that
+type.
+One in eight bits holds multiples of a step: each value is off by at most half a step.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights that could not be traced into the file: when inputs may judge them, and when not."""
+"""Weights that could not be found into the file: when inputs may judge them, and when not."""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -72,7 +72,7 @@ def judge(tmp_path, monkeypatch):
 def test_inputs_that_see_every_element_and_are_answered_rightly_may_judge(judge):
     result = judge()
     assert result.passed
-    assert "'a.weight', 'b.weight' could not be traced" in result.reason
+    assert "'a.weight', 'b.weight' could not be found" in result.reason
     assert "judged by inputs alone" in result.reason
     assert result.statistics == {"untraced": ["a.weight", "b.weight"]}
 

@@ -50,7 +50,7 @@ def test_the_shipped_file_is_valid_and_each_entry_is_narrow():
 
 def test_what_is_told():
     told = str(upstream_faults.UpstreamFault("it is wrong", "do it otherwise", issue="https://x"))
-    assert told == "known upstream: it is wrong (https://x); way round: do it otherwise"
+    assert told == "known upstream: it is wrong (https://x); workaround: do it otherwise"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_an_entry_is_of_the_versions_in_which_it_was_seen(load, wanted, explaine
         ({"unknown": 1}, "unknown key 'unknown' in an entry; known: fault"),
         ({"fault": "bad"}, "'fault' must have 20 characters"),
         ({"operators": "Div"}, "'operators' must be a list"),
-        ({"operators": [], "says": ""}, "'says' or 'operators' must say which"),
+        ({"operators": [], "says": ""}, "give 'says' or 'operators'"),
         ({"checks": ["weather"]}, "unknown check 'weather'"),
         ({"says": "("}, "'says' must be a regular expression"),
         ({"opset": "16"}, "'opset' must be a specifier, such as '<16'"),
@@ -108,7 +108,7 @@ def test_the_line_stands_in_the_message_and_on_the_pages(load, monkeypatch):
     told = explanations(CASE, "error_budget", TEXT, {"Div": 1, "Floor": 1}, 14)
     assert told == (
         "known upstream: the exporter loses the negative numbers (https://example.org/1); "
-        "way round: export at opset 16 or above instead",
+        "workaround: export at opset 16 or above instead",
     )
     message = failure_message(CASE, StageFailure("export", "it", "no"), "pytest x", None, told)
     assert f"  {told[0]}\n  reproduce: pytest x" in message

@@ -58,7 +58,7 @@ def test_a_route_of_the_suite_keeps_what_it_promised(x, y, words):
 def test_what_a_given_file_fixes_is_a_note_or_red_where_dynamic_axes_are_expected(x, y):
     note = check_batch_axis(subject(x, [], y, given=True))
     assert note.passed
-    assert "the file fixes what the model leaves open" in note.reason
+    assert "the file fixes sizes that the model leaves open" in note.reason
     strict = check_batch_axis(subject(x, [], y, given=True, expect_dynamic=True))
     assert strict.outcome == "failed"
 

@@ -84,11 +84,13 @@ def test_without_a_task_it_is_said_to_be_of_latency_alone(cases):
     case = cases["simple_net", "int8_static"]
     assert case["verdict"] == "passed"
     assert not case["complete"]
-    assert "accuracy is judged on efficientnet_lite0, digits_cnn" in reasons(case, "task")
+    assert "accuracy is judged for efficientnet_lite0, digits_cnn" in reasons(case, "task")
 
 
 def test_the_company_of_dynamic_scales_is_reported(cases):
-    assert "that is reported only" in reasons(cases["digits_cnn", "int8_dynamic"], "composition")
+    assert "measures activations batch by batch" in reasons(
+        cases["digits_cnn", "int8_dynamic"], "composition"
+    )
 
 
 # -- on figures alone: a judge that is asked a hundred times -------------------------------------
