@@ -27,7 +27,7 @@ from onnx_conformance.perf.latency.latency_table import milliseconds
 from onnx_conformance.perf.run import PerfRun
 
 TRAINED = "efficientnet_lite0"
-APART = "models of two frameworks have weights of their own: each agrees with its own file alone"
+APART = "the two models have different weights, so each is compared only with its own file"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def _main(arguments: list[str]) -> int:
     chosen, suite = _parser().parse_known_args(arguments)
     image = Path(chosen.image)
     if not image.is_file():
-        raise UsageError(f"IMAGE: {image} is no file")
+        raise UsageError(f"IMAGE: there is no file {image}")
     read_photograph(image)
     with progress(console, f"reading {chosen.model}"):
         run = _run(chosen.model, chosen.artifact, suite)
@@ -97,7 +97,9 @@ def _make(ready: ToolContext, contender: Contender) -> None:
 
 def _absent(ready: ToolContext) -> list[str]:
     probes = ready.conformance_session.known_probes()
-    return [f"not here: {name}: {p['reason']}" for name, p in probes.items() if not p["usable"]]
+    return [
+        f"not available: {name}: {p['reason']}" for name, p in probes.items() if not p["usable"]
+    ]
 
 
 def _parser() -> Arguments:
@@ -132,7 +134,7 @@ def _cases(ready: ToolContext, model: ModelSpec) -> tuple[Case, ...]:
     usable = [name for name, probe in probes.items() if probe.usable]
     if not usable:
         told = "; ".join(f"{name}: {probe.reason}" for name, probe in probes.items())
-        raise UsageError(f"no provider that was asked for works here ({told})")
+        raise UsageError(f"none of the providers that were asked for works here ({told})")
     given = [case for case in ready.run.cases if isinstance(case, ExternalCase)]
     if given:
         if len({case.path for case in given}) > 1:
@@ -145,7 +147,7 @@ def _cases(ready: ToolContext, model: ModelSpec) -> tuple[Case, ...]:
 
 
 def _right(scene: Scene, cases: tuple[Case, ...]) -> list[Case]:
-    """The cases whose answer is right: a fast wrong one is no result."""
+    """The cases whose answer is right; a wrong answer is not timed."""
     verdicts = [
         prediction.verdict for prediction in scene.predictions if prediction.verdict is not None
     ]
@@ -177,8 +179,8 @@ def _assumed(model: ModelSpec) -> str:
     how = seeing(model).preprocessing
     assert how is not None
     return (
-        f"assumed preprocessing, as the model names none: resize {how.resize}, crop {how.crop}, "
-        f"mean {how.mean}, std {how.std}"
+        f"assumed preprocessing, because the model names none: resize {how.resize}, "
+        f"crop {how.crop}, mean {how.mean}, std {how.std}"
     )
 
 

@@ -76,7 +76,7 @@ def gpus() -> list[str]:
     try:
         told = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return [f"nvidia-smi does not answer: {' '.join(str(error).split())}"]
+        return [f"nvidia-smi does not respond: {' '.join(str(error).split())}"]
     if told.returncode:
         return [f"nvidia-smi fails: {' '.join((told.stderr or told.stdout).split())}"]
     return [line.strip() for line in told.stdout.splitlines() if line.strip()]

@@ -54,7 +54,7 @@ def run_suite(arguments: Sequence[str], target: Path) -> dict[str, Any]:
         raise UsageError("these options select no test")
     if ran.returncode not in DONE or not fresh:
         raise ConformanceError(
-            f"pytest ended with status {ran.returncode}; what it said stands above"
+            f"pytest ended with status {ran.returncode}; its output above says why"
         )
     document: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
     return document
@@ -66,7 +66,7 @@ def _written(target: Path) -> int | None:
 
 
 def complaint(said: str) -> str:
-    r"""What pytest holds against the command line, out of all that it said.
+    r"""pytest's complaint about the command line, out of its whole output.
 
     >>> complaint("ERROR: usage: x [options]\nx: error: unrecognized arguments: --nope\n")
     'unrecognized arguments: --nope'
@@ -76,7 +76,7 @@ def complaint(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     exact = [line.partition("error: ")[2] for line in lines if ": error: " in line]
     plain = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return next(iter([*exact, *plain, *lines]), "pytest refused its options and said nothing")
+    return next(iter([*exact, *plain, *lines]), "pytest refused its options without a message")
 
 
 def around(timed: dict[str, Any]) -> dict[str, Any]:

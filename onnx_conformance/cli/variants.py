@@ -43,8 +43,8 @@ NAME = "variants"
 NEWEST_FIRST = ("torch_dynamo", "tf2onnx_function")  # the routes to be fast on
 OPSET = 18
 RED = 1
-WIDE = 400  # at most: a table that is cut says nothing
-MARK = "* : no variant that passes is both faster and more exact"
+WIDE = 400  # columns at most, so that no cell is cut
+MARK = "*: no other variant that passes is both faster and more exact"
 NOTHING = "proved nothing"
 STYLES = {"passed": "green", "latency only": "yellow", "incomplete": "yellow"}
 

@@ -36,12 +36,12 @@ NAME = "versions"
 HERE = "cpu"
 BATCH = 1
 BUILDS = ("onnxruntime-gpu", "onnxruntime")  # which of them is here
-WIDE = 400  # at most: a table that is cut says nothing
+WIDE = 400  # columns at most, so that no cell is cut
 COLOURS = {PROVED: "green", IN_PART: "yellow", KNOWN: "yellow", FAILED: "bold red"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build, certify, time, tell: 1 where anything is red, 5 where a place is not answered for."""
+    """Build, certify, time and report: 1 where anything failed, 5 where a place has no answer."""
     chosen, rest = _parser().parse_known_args(arguments)
     wanted = list(dict.fromkeys(chosen.wanted))
     workers = [environments.option(each, environments.folder()) for each in wanted]
@@ -102,9 +102,9 @@ def _document(
 def meaning(found: Comparison, build: str) -> str:
     """What the second line of a cell says."""
     return (
-        f"verdict and worst score / budget; then how many times as fast as {found.here} here "
-        f"({build}), paired by rounds, with the 95 % interval; above 1 is faster "
-        "there, = holds 1: no difference shown"
+        f"verdict and worst score ≤ budget; below, how many times as fast as {found.here} here "
+        f"({build}), paired by rounds, with the 95 % interval; above 1 is faster there; "
+        "=: the interval contains 1, so no difference is shown"
     )
 
 
@@ -115,7 +115,7 @@ def _tell(console: Console, found: Comparison, document: dict[str, Any]) -> None
         sys.stdout.write(f"{line.rstrip()}\n")
     for heading, lines in (
         ("verdicts that differ:", document["unlike"]),
-        ("not passed, there as here:", document["alike"]),
+        ("not passed, neither there nor here:", document["alike"]),
         ("", document["untimed"]),
         ("", document["problems"]),
     ):
@@ -133,7 +133,7 @@ def _tell(console: Console, found: Comparison, document: dict[str, Any]) -> None
 def unanswered(document: dict[str, Any]) -> str:
     """The places of which the table cannot answer."""
     names = ", ".join(document["unanswered"])
-    return f"not answered: {names}: nothing was judged there, or nothing was timed"
+    return f"no answer for {names}: nothing was judged there, or nothing was timed"
 
 
 def table(found: Comparison) -> Table:

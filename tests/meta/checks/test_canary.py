@@ -130,7 +130,7 @@ def test_weights_of_branches_that_nobody_chose_accuse_nobody(judge):
 def test_no_weights_at_all(judge):
     result = judge([helper.make_node("Relu", ["x"], ["y"])], {})
     assert result.passed
-    assert "the sign of its output moved" in result.reason
+    assert "the sign of its output changed" in result.reason
     assert judge([helper.make_node("Relu", ["x"], ["y"])], {}, deaf=True).outcome == "failed"
 
 
@@ -155,10 +155,10 @@ def test_answers_that_are_no_numbers_show_nothing(judge):
     nodes = [helper.make_node("Sub", ["x", "x"], ["z"]), helper.make_node("Div", ["z", "z"], ["y"])]
     result = judge(nodes, {})
     assert result.outcome == "skipped"
-    assert "could not be shown" in result.reason
+    assert "nothing shows that the file" in result.reason
     numbers = judge(nodes, {}, deaf=True)  # where native has some
     assert numbers.outcome == "failed"
-    assert "and native's do" in numbers.reason
+    assert "; native's do" in numbers.reason
 
 
 def test_a_copy_that_cannot_be_opened_is_no_accusation_by_itself(judge):

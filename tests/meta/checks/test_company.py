@@ -51,7 +51,7 @@ def apart_from_four_on(x):
 @pytest.mark.parametrize(
     ("native", "runtime", "words"),
     [
-        (apart, apart, "the same at batch"),
+        (apart, apart, "the same answer at batch"),
         (coupled, coupled, "as native answers the same batch at batch"),
     ],
 )

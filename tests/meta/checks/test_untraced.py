@@ -97,7 +97,7 @@ def test_nor_do_coarse_answers_nor_models_without_oracle_nor_frameworks_without_
     assert judge(oracle=False).outcome == "failed"
     result = judge(seen=StageFailure("native", "m", "no gradient"))
     assert result.outcome == "failed"
-    assert "cannot be told (no gradient)" in result.reason
+    assert "is not known (no gradient)" in result.reason
 
 
 def test_a_harmed_copy_beside_them_is_red_whatever_inputs_say(judge):

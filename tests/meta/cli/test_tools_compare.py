@@ -89,7 +89,7 @@ def test_a_right_export_agrees_and_a_wrong_file_does_not(cache, tmp_path, capsys
     ("arguments", "words"),
     [
         (["README.md"], "no image that Pillow can read"),
-        (["absent.jpg"], "is no file"),
+        (["absent.jpg"], "there is no file"),
         ([str(PHOTOGRAPH), "--model=nonsense"], "unknown model 'nonsense'"),
         ([str(PHOTOGRAPH), "--model=simple_net"], "takes no photographs"),
         ([str(PHOTOGRAPH), "--artifact=absent.onnx"], "no such file"),
@@ -126,7 +126,7 @@ def test_untrained_weights_are_told(name, weights, trained):
 def test_weights_of_ones_own_need_imagenets_classes(tiny):
     assert "never trained" in told_apart(tiny, "calibrated")
     own = replace(tiny, trained=True)
-    assert "unless its classes are ImageNet's" in told_apart(own, "calibrated")
+    assert "only if its classes are ImageNet's" in told_apart(own, "calibrated")
     assert told_apart(replace(own, labels=True), "calibrated") == ""
 
 
@@ -200,7 +200,7 @@ def test_the_fastest_comes_first_with_what_the_others_take():
 def test_a_difference_that_is_not_shown_is_said():
     noise = np.array([1.0, 1.1, 0.9, 1.2, 0.8, 1.0, 1.05, 0.95, 1.15, 0.85])
     found = ranked(interleaved(one=noise, other=noise[::-1]))
-    assert "no difference shown from" in Race(found, ()).winner
+    assert "not shown to differ" in Race(found, ()).winner
 
 
 def test_nothing_timed_is_said():
