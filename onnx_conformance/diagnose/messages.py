@@ -35,7 +35,7 @@ LAST_WORDS = 8  # lines of a worker's traceback or log
 
 
 def header(run: Run, profile: str) -> list[str]:
-    """What shapes this run, in the lines above its tests."""
+    """The settings of this run, for pytest's header."""
     settings, packages = run.settings, environment()["versions"]
     versions = ", ".join(f"{name} {packages[name]}" for name in JUDGED if name in packages)
     models = len({case.model for case in run.cases})
@@ -49,7 +49,7 @@ def header(run: Run, profile: str) -> list[str]:
 
 
 def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
-    """The command that runs this one test again, with every option that shaped it."""
+    """The command that repeats this one test, with every option that affects it."""
     words = ["onnx-conformance", "run", nodeid] if INSTALLED else ["pytest", nodeid]
     words += [f"--against={run.against}"] if run.against else ["--model", case.model]
     words += [f"--models-from={given}" for given in run.models_from]
@@ -107,7 +107,7 @@ def failure_message(
     bundle: Path | None,
     upstream: tuple[str, ...] = (),
 ) -> str:
-    """A message that stands alone.
+    """A complete message, which needs no context.
 
     Args:
         upstream: lines on known faults upstream that explain it.

@@ -1,4 +1,4 @@
-"""No-op nodes, which give one of their inputs as it is: harmless, or left by a lost operator."""
+"""No-op nodes, which return one of their inputs: harmless, or what is left of a lost operator."""
 
 from __future__ import annotations
 

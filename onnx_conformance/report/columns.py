@@ -13,7 +13,7 @@ class Column:
     """One column.
 
     Args:
-        text: what stands there of a case; a row shows each different text of its cases once.
+        text: the cell's text for a case; a row shows each different text of its cases once.
         key: cases that differ in it have rows of their own.
     """
 
@@ -22,7 +22,7 @@ class Column:
     key: bool = False
 
     def of_row(self, cases: Iterable[CaseEntry]) -> str:
-        """What stands there in a row of several cases."""
+        """The cell's text in a row of several cases."""
         return " / ".join(dict.fromkeys(text for text in map(self.text, cases) if text))
 
 

@@ -55,8 +55,8 @@ def _save(case: CaseEntry, folder: Path, name: str) -> dict[str, str]:
         saved[target] = hashlib.sha256(data).hexdigest()
         if file == files[0] and saved[target] != case["artifact_sha256"]:
             raise UsageError(
-                f"{OPTION}: {home / file} changed since it was judged; run again, and change no "
-                "file meanwhile"
+                f"{OPTION}: {home / file} changed since it was judged; run again, and leave the "
+                "cache alone meanwhile"
             )
         write_whole(folder / target, data, OPTION)
     return saved

@@ -71,7 +71,7 @@ def only_the_checks_that_pass(suite: Suite) -> SuiteRun:
     return suite(STRUCTURE, *model, "-k", "checker or interface", plugin="bad_exporters")
 
 
-@whole_run("This run proved nothing")
+@whole_run("Nothing was shown")
 def every_case_skipped(suite: Suite) -> SuiteRun:
     """The provider is absent, so every test skips."""
     model = ("--model=simple_net", "--exporter=torch_torchscript", "--opset=14")
@@ -85,7 +85,7 @@ def a_required_provider_that_skips(suite: Suite) -> SuiteRun:
     return suite(STRUCTURE, *CASE, *more, plugin="fake_gpus")
 
 
-@whole_run("This run proved nothing")
+@whole_run("Nothing was shown")
 def a_report_from_an_earlier_run(suite: Suite) -> SuiteRun:
     """Yesterday's results.json says passed; today's run sets fixtures up and tests nothing."""
     results = suite.folder / "results.json"

@@ -221,5 +221,5 @@ def full_run(*, failing=False):
             red["checks"][0] |= {"outcome": "error", "reason": words, "message": words}
             cases[place] = red
     if failing:
-        return make_document(cases, "red", "3 of 38 cases are red.")
+        return make_document(cases, "red", "3 of 38 cases failed.")
     return make_document(cases)

@@ -73,14 +73,14 @@ class Baseline:
         case = self.cases.get(case_id)
         if case is None:
             raise UsageError(
-                f"{OPTION}: {self.folder} has no case '{case_id}': it is new, or was renamed; "
+                f"{OPTION}: {self.folder} has no case '{case_id}', which is new or was renamed; "
                 f"{AGAIN}"
             )
         if not case.proved:
             how = "incomplete" if case.verdict == "passed" else f"as {case.verdict}"
             raise UnprovedBaseline(
-                f"{OPTION}: the baseline of {case_id} was judged {how}: a fast wrong answer is no "
-                f"measure; {AGAIN} from a run in which it passes"
+                f"{OPTION}: the baseline of {case_id} was judged {how}, so nothing is compared "
+                f"with it; {AGAIN} from a run in which it passes"
             )
         return case
 
@@ -105,27 +105,27 @@ def _manifest(root: Path) -> dict[str, Any]:
     if root.is_file():
         raise UsageError(_about_a_file(root))
     if not root.is_dir():
-        raise UsageError(f"{OPTION}: there is no {root}; {KEPT}")
+        raise UsageError(f"{OPTION}: there is no folder {root}; {KEPT}")
     path = root / MANIFEST
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise UsageError(f"{OPTION}: {root} holds no {MANIFEST}; {KEPT}") from error
+        raise UsageError(f"{OPTION}: {root} has no {MANIFEST}; {KEPT}") from error
     except OSError as error:
         raise UsageError(f"{OPTION}: cannot read {path} ({error.strerror}); {AGAIN}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{OPTION}: {path} is no JSON ({error}); {AGAIN}") from error
+        raise UsageError(f"{OPTION}: {path} is not JSON ({error}); {AGAIN}") from error
     if not isinstance(found, dict) or type(found.get("schema")) is not int:
-        raise UsageError(f"{OPTION}: {path} has no schema: an older or another tool's; {AGAIN}")
+        raise UsageError(f"{OPTION}: {path} has no schema, so another tool wrote it; {AGAIN}")
     if found["schema"] != SCHEMA:
         raise UsageError(
-            f"{OPTION}: {path} has schema {found['schema']}, and this suite reads {SCHEMA}; {AGAIN}"
+            f"{OPTION}: {path} has schema {found['schema']}, this suite reads {SCHEMA}; {AGAIN}"
         )
     cases = found.get("cases")
     if not isinstance(cases, dict):
         raise UsageError(f"{OPTION}: {path} has no mapping 'cases'; {AGAIN}")
     if not cases:
-        raise UsageError(f"{OPTION}: {path} names no case: nothing can be gated by it; {AGAIN}")
+        raise UsageError(f"{OPTION}: {path} lists no case, so it has nothing to compare; {AGAIN}")
     return cases
 
 
@@ -136,8 +136,8 @@ def _about_a_file(path: Path) -> str:
         found = None
     if isinstance(found, dict) and "benchmarks" in found:
         return (
-            f"{OPTION}: {path} holds the absolute numbers of another run: numbers of two runs "
-            f"cannot be compared; {KEPT}"
+            f"{OPTION}: {path} holds times of another run, and times of two runs cannot be "
+            f"compared; {KEPT}"
         )
     return f"{OPTION}: {path} is a file; {KEPT}"
 
@@ -145,7 +145,7 @@ def _about_a_file(path: Path) -> str:
 def _case(root: Path, name: str, entry: Any) -> BaselineCase:
     where = f"{OPTION}: {root / MANIFEST}, case '{name}'"
     if not isinstance(entry, dict):
-        raise UsageError(f"{where}: is no mapping; {AGAIN}")
+        raise UsageError(f"{where}: the entry is not a mapping; {AGAIN}")
     for key, kinds in FIELDS.items():
         if key not in entry:
             raise UsageError(f"{where}: '{key}' is missing; {AGAIN}")
@@ -154,7 +154,7 @@ def _case(root: Path, name: str, entry: Any) -> BaselineCase:
     files, sha256 = entry["files"], entry["sha256"]
     texts = [*files, *sha256, *entry["versions"].values()]
     if not files or len(files) != len(sha256) or not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"{where}: 'files' and 'sha256' must name one digest a file; {AGAIN}")
+        raise UsageError(f"{where}: 'sha256' must have one digest for each of 'files'; {AGAIN}")
     if files[0] != entry["file"] or len(set(files)) < len(files):
         raise UsageError(f"{where}: 'files' must begin with 'file' and name none twice; {AGAIN}")
     return BaselineCase(

@@ -118,7 +118,7 @@ class Gate:
         if isinstance(found, Gated):
             return found
         if key in self._told:
-            raise CapabilityMissing(f"not compared, as told above: {found}")
+            raise CapabilityMissing(f"not compared, for the reason above: {found}")
         self._told.add(key)
         raise found
 
@@ -131,7 +131,7 @@ class Gate:
         """What passed in the baseline and this machine cannot run is no skip."""
         if self.baseline is None or case.id not in self.baseline.cases:
             return lack
-        return Worse(f"{case.id}: the baseline has it, and it cannot run here: {lack}")
+        return Worse(f"{case.id}: the baseline has this case, but it cannot run here: {lack}")
 
     def _judge(self, case: Case, batch: int) -> Gated:
         conformance_session, certificates = self._needs()
@@ -208,8 +208,8 @@ def check_placed(case: Case, baseline: dict[str, Any], candidate: dict[str, Any]
     if sum(now.values()) > sum(before.values()):
         told = ", ".join(f"{number} {name}" for name, number in now.items())
         raise Worse(
-            f"{case.id}: placed elsewhere than its baseline: {sum(now.values())} nodes off "
-            f"{wanted} ({told}), the baseline's were {sum(before.values())}"
+            f"{case.id}: {sum(now.values())} nodes do not run on {wanted} ({told}); in the "
+            f"baseline it was {sum(before.values())}"
         )
 
 

@@ -76,12 +76,12 @@ class WholeGate:
         missing = sorted(kept - ids)
         if not kept & ids:
             raise Worse(
-                f"no case of this run stands in the baseline {self.baseline.folder}; it has "
+                f"no case of this run is in the baseline {self.baseline.folder}, which has "
                 f"{', '.join(missing[:5])}"
             )
         if missing and self.run.selection.full:
             raise Worse(
                 f"{len(missing)} cases of the baseline have no candidate: "
-                f"{', '.join(missing[:5])}; they were renamed or removed: keep the baseline anew "
-                "with --save-onnx"
+                f"{', '.join(missing[:5])}; if they were renamed or removed, keep the baseline "
+                "anew with --save-onnx"
             )

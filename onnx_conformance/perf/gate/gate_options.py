@@ -16,7 +16,7 @@ TESTS = "test_gate.py"
 HARMFUL = {
     "benchmark_disable": "turns timings off",
     "benchmark_skip": "leaves timings out",
-    "benchmark_only": "leaves out what is no row of pytest-benchmark's",
+    "benchmark_only": "leaves out every test that pytest-benchmark does not time",
 }
 
 
@@ -47,8 +47,8 @@ def add_gate_options(group: Any) -> None:
     group.addoption(
         "--gate",
         metavar="BASELINE",
-        help="is the candidate worse than this folder of artifacts, kept by --save-onnx? "
-        "Runs the gate alone",
+        help="compare with the artifacts in this folder, kept by --save-onnx, and fail where the "
+        "candidate is worse; runs only the gate",
     )
     group.addoption(
         "--engine",
@@ -56,7 +56,7 @@ def add_gate_options(group: Any) -> None:
         action="append",
         default=[],
         help="run on the provider of another environment too, such as openvino=popen//python=PATH "
-        "(docs/providers.md); baseline=SPEC is the gate's (repeatable)",
+        "(docs/providers.md); baseline=SPEC runs the gate's baseline there (repeatable)",
     )
     group.addoption(
         "--gate-threshold",
@@ -68,13 +68,13 @@ def add_gate_options(group: Any) -> None:
         "--gate-seconds",
         metavar="SECONDS",
         type=float,
-        help="draw pairs of a case for no longer than this (default: from the rules)",
+        help="measure each case for no longer than this (default: from the rules)",
     )
-    group.addoption("--gate-strict", action="store_true", help="a case that stays undecided is red")
+    group.addoption("--gate-strict", action="store_true", help="fail where a case stays undecided")
     group.addoption(
         "--gate-rules",
         metavar="FILE",
-        help="what the gate lets pass (default: onnx_conformance/perf/gate/rules.yaml)",
+        help="file of the gate's rules (default: onnx_conformance/perf/gate/rules.yaml)",
     )
 
 
@@ -101,12 +101,12 @@ def read_gate(option: Any, named: list[str]) -> GateOptions | None:
             )
         return None
     if option("numprocesses", None) or option("dist", "no") != "no":
-        raise UsageError("the gate times one case after the other: leave -n and --dist out")
+        raise UsageError("the gate times one case after the other: leave out -n and --dist")
     for name, harm in HARMFUL.items():
         if option(name, None):
             raise UsageError(f"--{name.replace('_', '-')} {harm}: the gate would compare nothing")
     if option("in_process"):
-        raise UsageError("the gate needs workers in processes of their own: without --in-process")
+        raise UsageError("the gate needs workers in separate processes: leave out --in-process")
     seconds = option("gate_seconds")
     if seconds is not None and not 0 < seconds < 86400:
         raise UsageError(f"--gate-seconds {seconds:g}: must be above 0 and below a day")
@@ -146,8 +146,8 @@ def _checked(word: str, spec: str) -> str:
         raise UsageError(f"--engine {word}: execnet cannot read the spec: {error}") from error
     if not parsed.popen:
         raise UsageError(
-            f"--engine {word}: give popen//python=PATH; both sides are timed on this machine, "
-            "since times of two machines cannot be compared"
+            f"--engine {word}: give popen//python=PATH: both sides must be timed on this machine, "
+            "because times of two machines cannot be compared"
         )
     python = parsed.python
     if python and "/" in python and not Path(python).expanduser().is_file():

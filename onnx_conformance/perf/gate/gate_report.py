@@ -30,8 +30,7 @@ HEADINGS = {
 }
 WIDTH = 170  # at least: a table that is cut says nothing, and logs have no edge
 NOTHING = (
-    "the gate compared nothing: no case reached a verdict on its speed, so nothing is known of "
-    "the candidate"
+    "the gate compared nothing: no case reached a verdict on its speed; the lines above say why"
 )
 
 
@@ -122,7 +121,7 @@ class GateReport:
             terminalreporter.write_line(f"not compared: {reason}")
         if left := self._left_out():
             terminalreporter.write_line(
-                f"not compared: {len(left)} of the baseline's cases, which this run leaves out: "
+                f"not compared: {len(left)} cases of the baseline that this run leaves out: "
                 f"{', '.join(left[:5])}{', ...' if len(left) > 5 else ''}"
             )
         bad = self._nothing or self._red()
@@ -178,7 +177,7 @@ class GateReport:
         plan = self._gate.plan
         return (
             f"{counts['slower']} slower, {counts['not slower']} not slower, "
-            f"{counts['undecided']} undecided; {red} other figures red; threshold "
+            f"{counts['undecided']} undecided; {red} other figures failed; threshold "
             f"{plan.delta:.0%}, error rates {plan.alpha:.0%} and {plan.beta:.0%}"
         )
 

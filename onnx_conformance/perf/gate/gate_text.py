@@ -17,7 +17,7 @@ def speed_text(plan: GatePlan, found: Gated) -> str:
     what = {
         "slower": "slower than its baseline",
         "not slower": f"not slower than its baseline by {plan.delta:.0%}",
-        "undecided": "undecided whether it is slower than its baseline",
+        "undecided": "not decided whether it is slower than its baseline",
     }[decision.verdict]
     words = (
         f"{found.case.id} at batch {found.batch}: {what}: {ratio_text(found)} times its time, "

@@ -87,7 +87,7 @@ def _worst_score(entry: GateEntry, timed_session: TimedSession, subject: LiveSub
         about = f"{subject.case.id}: the {entry.name} on inputs '{name}'"
         refused = [answer["error"] for answer in found if "error" in answer]
         if refused:
-            raise Worse(f"{about} is refused: {refused[0]}")
+            raise Worse(f"{about} refuses to run: {refused[0]}")
         named = [timed_session.layout.names.to_model(answer["outputs"]) for answer in found]
         outputs = layout.rows(inputs, named)
         judged = judge_outputs(subject.reference(inputs), outputs, subject.model.judged, limits)

@@ -113,7 +113,7 @@ def _unmeasured(
     figure: float | None,
 ) -> MetricVerdict:
     told = "is missing" if figure is None else f"is {figure}"
-    sentence = f"{what} {told}: what was not measured is no pass"
+    sentence = f"{what} {told}; a figure that was not measured does not pass"
     return MetricVerdict(rule.name, "not measured", baseline, candidate, sentence)
 
 
@@ -146,7 +146,7 @@ def _timing(node: Node) -> TimingRules:
     if looks[0] < needed:
         found["looks"].fail(
             f"the first of {len(looks)} looks must come at {needed} pairs or later: "
-            f"{looks[0]} cannot decide at these error rates"
+            f"{looks[0]} pairs cannot decide at these error rates"
         )
     processes = found["processes"].whole(1, MOST_PROCESSES)
     return TimingRules(**figures, looks=looks, processes=processes)

@@ -24,7 +24,7 @@ from onnx_conformance.session.cache_keys import environment
 SCHEMA = 1
 OPTION = "--latency-json"
 TIMED_NOTHING = 5  # as a run that reached no verdict
-NOTHING = "timed nothing: timings were asked for, and no row has one"
+NOTHING = "timed nothing: timings were asked for, but no row has one"
 BOX = (5, 25, 50, 75, 95)  # percentiles of the calls, in the order of ``box_seconds``
 JUDGED = ("torch", "tensorflow", "tensorflow-cpu", "keras", "onnxruntime", "onnxruntime-gpu")
 
@@ -135,7 +135,7 @@ def beyond(rows: Iterable[Mapping[str, Any]]) -> list[str]:
         for reason in row.get("beyond", ()):
             found.setdefault(reason, {})[row["label"]] = None
     return [
-        f"timed, and fails beyond ordinary inputs: {', '.join(labels)}: {reason}"
+        f"timed, but fails on edge cases: {', '.join(labels)}: {reason}"
         for reason, labels in found.items()
     ]
 
@@ -155,8 +155,8 @@ def sentence(document: Mapping[str, Any]) -> str:
     judged = ", ".join(f"{name} {versions[name]}" for name in JUDGED if name in versions)
     cpus = ", ".join(map(str, settings["affinity"])) or "any"
     return (
-        f"{len(rows)} rows timed, {red} red; {shown} of {found.total()} speed-ups of ONNX Runtime "
-        f"over native eager shown ({found['faster']} faster, {found['slower']} slower); "
+        f"{len(rows)} rows timed, {red} failed; ONNX Runtime against native eager: "
+        f"{shown} of {found.total()} differ ({found['faster']} faster, {found['slower']} slower); "
         f"{settings['threads']} thread(s) on processor {cpus}, graph level "
         f"{settings['graph_level']}, {judged}"
     )

@@ -70,9 +70,9 @@ def _headline(document: dict[str, Any]) -> tuple[str, str]:
         return "failed", "Timed nothing"
     found = Counter(verdict_on(row["speedup"]) for row in rows if row["case"])
     words = f"ONNX Runtime: {found['faster']} faster, {found['slower']} slower"
-    words += f", {found['open']} without a difference shown" if found["open"] else ""
+    words += f", {found['open']} not shown to differ" if found["open"] else ""
     if document["exit_status"]:
-        return "failed", f"✗ The run is red. {words}"
+        return "failed", f"✗ The run failed. {words}"
     return "passed", words
 
 

@@ -75,5 +75,6 @@ def minimum_speedup_of(
         if minimum_speedup.fits(case, batch):
             return minimum_speedup
     raise UsageError(
-        f"--require-speedup: no entry fits {case} at batch {batch}; add one, or leave the case out"
+        f"--require-speedup: no entry matches {case} at batch {batch}; add one, or leave the case "
+        "out"
     )

@@ -72,7 +72,7 @@ def add_timing_options(group: Any) -> None:
         metavar="SECONDS",
         type=float,
         default=Timing.seconds,
-        help=f"for the rounds of one model and batch size (default: {Timing.seconds:g})",
+        help=f"time for the rounds of one model and batch size (default: {Timing.seconds:g})",
     )
     group.addoption(
         "--affinity",
@@ -83,7 +83,7 @@ def add_timing_options(group: Any) -> None:
     group.addoption(
         "--graph-level",
         choices=tuple(LEVELS),
-        help="ONNX Runtime's graph optimization level (default: all); several are an axis",
+        help="ONNX Runtime's graph optimization level (default: all; repeatable)",
         **several,
     )
     group.addoption(
@@ -92,20 +92,20 @@ def add_timing_options(group: Any) -> None:
         nargs="?",
         const="shipped",
         default="",
-        help="fail where ONNX Runtime is shown to be slower than FILE asks "
+        help="fail where ONNX Runtime is shown to be slower than FILE requires "
         "(default file: onnx_conformance/perf/latency/minimum_speedups.yaml)",
     )
     group.addoption(
         "--latency-json",
         metavar="FILE",
         default=str(project().outputs / Timing.json),
-        help="timings as data (default: .conformance/latency.json)",
+        help="write timings as data (default: .conformance/latency.json)",
     )
     group.addoption(
         "--latency-html",
         metavar="FILE",
         default=str(project().outputs / Timing.html),
-        help="timings as a page (default: .conformance/latency.html)",
+        help="write timings as a page (default: .conformance/latency.html)",
     )
 
 

@@ -99,7 +99,7 @@ def judge_timed(call: CallSpec, outputs: Outputs, tolerances: Tolerances) -> Jud
         limits = Limits("decibels", tolerances.rule("sqnr", call.case))
     found = judge_outputs(call.reference, outputs, call.model.judged, limits)
     if not found.right:
-        raise NoResult(f"{call.who}: a wrong answer is no result, however fast: {found}")
+        raise NoResult(f"{call.who}: the timed call gave a wrong answer: {found}")
     return found
 
 
@@ -239,7 +239,7 @@ def open_timed_session(
     provider = PROVIDERS[case.provider].ort_name
     if not info["placement"].get(provider):
         worker.close()
-        raise NoResult(f"{case.id}: {provider} took no node, so nothing of it would be timed")
+        raise NoResult(f"{case.id}: {provider} runs no node, so the time would not be its own")
     layout = file_layout(resolve_model(case.model), artifact.facts)
     facts = {
         "memory_before_mib": before,

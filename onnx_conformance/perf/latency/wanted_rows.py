@@ -110,7 +110,7 @@ def required_rows(run: PerfRun) -> Iterator[tuple[Wanted, MinimumSpeedup]]:
     minimum_speedups = load_minimum_speedups(path)
     found = [wanted for wanted in wanted_rows(run) if wanted.contender.case is not None]
     if not found:
-        raise UsageError("--require-speedup: no case is timed, so nothing would be required")
+        raise UsageError("--require-speedup: no case is timed, so there is nothing to require")
     for wanted in found:
         assert wanted.contender.case is not None
         yield wanted, minimum_speedup_of(minimum_speedups, wanted.contender.case.id, wanted.batch)

@@ -38,7 +38,7 @@ def answer(found: Comparison, place: str) -> str:
     """How many cases pass every check there as here, and how fast they are beside those here."""
     if not found.judged(place):
         told = absence(found, place)
-        return f"{place}: nothing was judged there, so nothing is known of it: {told}"
+        return f"{place}: nothing was judged there: {told}"
     here = [line for line, cell in found.cells(found.here) if cell.kind == PROVED]
     both = sum(line.cells[place].kind == PROVED for line in here)
     proved = (
@@ -164,11 +164,11 @@ def headline(found: Comparison, status: int) -> str:
     if status == OK:
         lost = worse(found)
         return (
-            f"Nothing is red, but {'; '.join(lost)}"
+            f"Nothing failed, but {'; '.join(lost)}"
             if lost
-            else "Nothing is red or shown to be slower"
+            else "Nothing failed, and nothing is shown to be slower"
         )
-    return "✗ Something is red" if status == RED else "Not answered"
+    return "✗ Something failed" if status == RED else "Not answered"
 
 
 def worse(found: Comparison) -> list[str]:

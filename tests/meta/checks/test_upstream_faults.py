@@ -115,7 +115,7 @@ def test_the_line_stands_in_the_message_and_on_the_pages(load, monkeypatch):
     case = fail(make_case("m", "torch_torchscript", 14), "error_budget", 41.3)
     for check in case["checks"]:
         check["upstream"] = list(told)
-    document = make_document([case], "red", "1 of 1 cases are red.")
+    document = make_document([case], "red", "1 of 1 cases failed.")
     assert "the exporter loses the negative numbers" in html.render(document)
     assert "the exporter loses the negative numbers" in markdown.render(document)
     assert html.render(document).count("✗ Red") > 0

@@ -88,7 +88,7 @@ def test_a_right_export_agrees_and_a_wrong_file_does_not(cache, tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["README.md"], "no image that Pillow can read"),
+        (["README.md"], "Pillow cannot read"),
         (["absent.jpg"], "there is no file"),
         ([str(PHOTOGRAPH), "--model=nonsense"], "unknown model 'nonsense'"),
         ([str(PHOTOGRAPH), "--model=simple_net"], "takes no photographs"),

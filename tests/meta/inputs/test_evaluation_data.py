@@ -74,9 +74,9 @@ def arrays(**changed):
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ([arrays(labels=np.arange(4))], "'labels' is int64[4], wanted whole numbers [3]"),
-        ([arrays(labels=np.ones(3, np.float32))], "'labels' is float32[3], wanted whole numbers"),
-        ([arrays(), arrays(labels=None)], "1 of 2 files have 'labels': all or none"),
+        ([arrays(labels=np.arange(4))], "'labels' is int64[4], expected integers [3]"),
+        ([arrays(labels=np.ones(3, np.float32))], "'labels' is float32[3], expected integers"),
+        ([arrays(), arrays(labels=None)], "1 of 2 files have 'labels'"),
         ([arrays(input=np.zeros((0, 1, 8, 8), np.float32))], "its inputs have [0] samples"),
         ([b"no archive"], "cannot read 0.npz"),
         ([arrays(label=np.arange(3))], "'label' is neither an input (input) nor 'labels'"),

@@ -88,7 +88,7 @@ def test_entries_are_read(written):
         ("- {recipe: {distribution: ones}, reason: a b c, link: here}", "'link' must be"),
         ("- {recipe: {distribution: ones}, reason: a b c, reason: d e f}", "stands twice"),
         (2 * "- {recipe: {distribution: ones}, reason: a b c}\n", "line 2: ones(scale=1, batch=1"),
-        (GOOD + GOOD.replace("batch: 2", "batch: 3"), "another entry is called 'found_bright'"),
+        (GOOD + GOOD.replace("batch: 2", "batch: 3"), "two entries have the name 'found_bright'"),
         ("- [", "is no YAML"),
     ],
 )

@@ -136,7 +136,7 @@ def test_the_first_entry_that_fits_decides(written):
 
 @pytest.mark.parametrize(("case", "batch"), [("mobilenet_v2-a-cpu", 4), ("resnet18-a-cpu", 8)])
 def test_a_case_that_no_entry_fits_is_an_error(written, case, batch):
-    with pytest.raises(UsageError, match=f"no entry fits {case} at batch {batch}"):
+    with pytest.raises(UsageError, match=f"no entry matches {case} at batch {batch}"):
         minimum_speedup_of(load_minimum_speedups(written(GOOD)), case, batch)
 
 

@@ -115,7 +115,7 @@ def test_the_command_in_a_failure_repeats_it(judged, tmp_path, cache):
     options = lines[0].split("' ")[1].split()
     again = run_suite(tmp_path, test, *options, cache)
     assert again.status == 1
-    assert "1 of 1 cases are red" in again.text
+    assert "1 of 1 cases failed" in again.text
 
 
 def test_the_command_in_a_failure_repeats_the_precision(judged, tmp_path, cache):

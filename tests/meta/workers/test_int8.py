@@ -245,7 +245,7 @@ def test_calibration_data_are_read(tmp_path):
     [
         (None, "a folder with .npz files (an array for each input: input) or photographs"),
         ({"labels": np.zeros(1, np.int64)}, "'input' is missing (found: labels)"),
-        ({"input": np.zeros((1, 1, 8, 8))}, "'input' is float64[1, 1, 8, 8], wanted float32"),
+        ({"input": np.zeros((1, 1, 8, 8))}, "'input' is float64[1, 1, 8, 8], expected float32"),
         ({"input": np.zeros((1, 8, 8), np.float32)}, "'input' is float32[1, 8, 8], wanted"),
     ],
 )
