@@ -163,16 +163,10 @@ class RuntimeSide:
 
         with self._telling(case):
             results = run_isolated(run, input_sets, queue.worker.reset)
-        return [
-            Answer(
-                None,
-                answered(result["error"]) if isinstance(case, ExternalCase) else result["error"],
-                died="died" in result,
-            )
-            if "error" in result
-            else Answer(_in_width(model, result["outputs"]))
-            for result in results
-        ]
+        found = [_as_answer(model, result) for result in results]
+        if not isinstance(case, ExternalCase):
+            return found
+        return [replace(one, error=answered(one.error)) if one.error else one for one in found]
 
     def _request(self, case: Case, artifact: Artifact, level: str) -> SessionRequest:
         """A session with what the user named for it, and for an external artifact with a limit."""
@@ -303,6 +297,19 @@ def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1
         "allow_cpu_fallback": True,
     }
     return {**request, "library": provider.library} if provider.library else request
+
+
+def answer_of_calls(
+    model: ModelSpec, layout: Layout, inputs: Inputs, results: list[RunResult]
+) -> Answer:
+    """The answer to a set of inputs, from the results of the calls that ``layout`` makes of it."""
+    return _as_answer(model, _joined(layout, inputs, results))
+
+
+def _as_answer(model: ModelSpec, result: RunResult) -> Answer:
+    if "error" in result:
+        return Answer(None, result["error"], died="died" in result)
+    return Answer(_in_width(model, result["outputs"]))
 
 
 def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:

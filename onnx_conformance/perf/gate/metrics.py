@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import islice
 
-from onnx_conformance.checks.verdict import limits_for
-from onnx_conformance.core.judgement import judge_outputs
-from onnx_conformance.inputs.families import materialise, replayed
+from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.checks.function import check_error_budget
+from onnx_conformance.checks.quantisation import check_sqnr
+from onnx_conformance.core.budget import ULP
+from onnx_conformance.core.results import UNJUDGED, CheckResult
+from onnx_conformance.core.tolerances import INT8
+from onnx_conformance.inputs.families import replayed
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import Layout, native_layout
 from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun
 from onnx_conformance.perf.gate.outcomes import Worse
 from onnx_conformance.perf.latency.timed_sessions import TimedSession
 from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.session.runtime import answer_of_calls
+from onnx_conformance.session.subject import Answer, SessionInfo, Subject
 
 OPENINGS = 5  # of which the quickest counts, because noise only adds
 MIB = 2**20
 
-Figures = dict[str, float]
+Figures = dict[str, float | None]
 
 
 def figures(
@@ -43,7 +46,7 @@ def figures(
         ]
         for place, (entry, timed_session) in enumerate(zip(entries, timed_sessions, strict=True)):
             found[place]["session_creation"] = min(row[place] for row in openings)
-            found[place]["score"] = _worst_score(entry, timed_session, subject)
+            found[place]["score"] = score(_SideSubject(subject, entry, timed_session), entry.name)
     return found
 
 
@@ -66,41 +69,53 @@ def _opening(timed_session: TimedSession) -> float:
     return float(timed_session.worker.call("reopen", session=timed_session.what["session"]))
 
 
-def _worst_score(entry: GateEntry, timed_session: TimedSession, subject: LiveSubject) -> float:
-    """The worst error of a side on every pinned inputs, in float32 noise floors.
+class _SideSubject(LiveSubject):
+    """A side as checks see it: its file, and what its own environment answers."""
+
+    def __init__(self, subject: LiveSubject, entry: GateEntry, timed_session: TimedSession) -> None:
+        super().__init__(
+            subject.case, subject.conformance_session, subject.tolerances, entry.artifact
+        )
+        self._timed_session = timed_session
+
+    @property
+    def session(self) -> SessionInfo:
+        provider, placement = PROVIDERS[self.case.provider], self._timed_session.facts["placement"]
+        return SessionInfo(provider.ort_name, self.artifact.sha256, placement, (), (), 0.0)
+
+    def run(self, inputs: Inputs, repeat: int = 0) -> Answer:
+        calls, session = self.layout.calls(inputs), self._timed_session
+        found = session.worker.call("run", input_sets=calls, **session.what)
+        return self._fitted_answer(inputs, answer_of_calls(self.model, self.layout, inputs, found))
+
+
+def score(subject: Subject, who: str) -> float | None:
+    """The worst error on the pinned inputs, in noise floors of the case's class of precision.
+
+    Of int8, which has no budget: the quantisation noise of the noisiest output on typical inputs,
+    over its signal, in float32 epsilons (2⁻²³).
+
+    Args:
+        who: the side's name in a message.
+
+    Returns:
+        None where no inputs could be judged.
 
     Raises:
-        Worse: it refuses inputs, or an answer is not within the error budget.
+        Worse: an answer that the check of the same question does not allow.
     """
-    limits = limits_for(subject)
-    input_sets = {
-        name: materialise(recipe, subject.model)
-        for name, recipe in replayed(subject.model.name, subject.seed).items()
-    }
-    layout = native_layout(subject.model)
-    calls = {name: list(_calls(layout, inputs)) for name, inputs in input_sets.items()}
-    fed = [timed_session.inputs(call) for of_feed in calls.values() for call in of_feed]
-    answers = iter(timed_session.worker.call("run", input_sets=fed, **timed_session.what))
-    worst = 0.0
-    for name, inputs in input_sets.items():
-        found = list(islice(answers, len(calls[name])))
-        about = f"{subject.case.id}: the {entry.name} on inputs '{name}'"
-        refused = [answer["error"] for answer in found if "error" in answer]
-        if refused:
-            raise Worse(f"{about} refuses to run: {refused[0]}")
-        named = [timed_session.layout.names.to_model(answer["outputs"]) for answer in found]
-        outputs = layout.rows(inputs, named)
-        judged = judge_outputs(subject.reference(inputs), outputs, subject.model.judged, limits)
-        if not judged.right:
-            raise Worse(f"{about} is wrong: {judged}")
-        worst = max(worst, judged.score.value if judged.score else 0.0)
-    return worst
+    if subject.case.precision == INT8:
+        result = _allowed(subject, who, check_sqnr(subject))
+        decibels = [found["estimate"] for found in result.statistics.values()]
+        return float(10 ** (-min(decibels) / 20) / ULP)
+    recipes = replayed(subject.model.name, subject.seed).values()
+    results = [_allowed(subject, who, check_error_budget(subject, recipe)) for recipe in recipes]
+    return max((result.score or 0.0 for result in results if result.passed), default=None)
 
 
-def _calls(layout: Layout, inputs: Inputs) -> Iterator[Inputs]:
-    """The samples of each call, as a set of inputs of its own."""
-    if layout.plain:
-        yield inputs
-        return
-    for rows, _ in layout.groups(inputs):
-        yield Inputs((name, array[rows]) for name, array in inputs.items())
+def _allowed(subject: Subject, who: str, result: CheckResult) -> CheckResult:
+    if not result.passed and result.outcome not in UNJUDGED:
+        on = f" on {result.inputs}" if result.inputs else ""
+        told = "; ".join((result.reason, *result.details))
+        raise Worse(f"{subject.case.id}: the {who} is wrong{on}: {told}")
+    return result

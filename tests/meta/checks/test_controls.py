@@ -7,9 +7,14 @@ import pytest
 from onnx import helper
 
 from onnx_conformance.checks.controls import CONTROLS, Altered, edited
+from onnx_conformance.checks.overflow import HALF
+from onnx_conformance.checks.quantisation import CLASSIFIER
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE, register_check
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.perf.gate.metrics import score
+from onnx_conformance.perf.gate.outcomes import Worse
+from onnx_conformance.perf.gate.rules import judge_metric, load_rules
 from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Answer
@@ -178,3 +183,26 @@ def test_an_output_that_alone_is_still_is_the_models_own(right):
         )
 
     assert [verdict(kept).outcome for kept in (5, 1, 0)] == ["passed", "passed", "failed"]
+
+
+@pytest.mark.parametrize("case", [PLAIN_CASE, HALF, CLASSIFIER], ids=lambda case: case.precision)
+def test_the_gate_scores_each_class_of_precision_by_its_own_check(right_of, case):
+    right, rule = right_of(case), load_rules().metrics["score"]
+
+    def erring(times):
+        """The same file with ``times`` its own error."""
+
+        def run(inputs, repeat):
+            float32 = case.precision == "float32"
+            exact = right.reference(inputs).oracle if float32 else right.native(inputs)
+            found = right.run(inputs).outputs
+            wide = {name: exact[name] + times * (found[name] - exact[name]) for name in exact}
+            return Answer({name: array.astype(np.float32) for name, array in wide.items()})
+
+        return Altered(right, run=run)
+
+    before = score(right, "baseline")
+    assert not judge_metric(rule, before, score(right, "candidate")).red
+    assert judge_metric(rule, before, score(erring(4), "candidate")).red
+    with pytest.raises(Worse, match=f"{case.id}: the candidate is wrong"):
+        score(erring(100), "candidate")

@@ -181,9 +181,7 @@ def test_a_provider_that_the_baseline_had(gate, baseline):
 def test_what_a_narrowed_run_leaves_out_is_told(gate, baseline, tmp_path):
     edit(baseline, lambda manifest, entry: manifest["cases"].update({"gone-cpu": entry}))
     run = gate(baseline)
-    assert (
-        "not compared: 1 cases of the baseline that this run leaves out: gone-cpu" in run.text
-    )
+    assert "not compared: 1 cases of the baseline that this run leaves out: gone-cpu" in run.text
     assert json.loads((tmp_path / "gate.json").read_text())["left_out"] == ["gone-cpu"]
 
 
@@ -320,7 +318,7 @@ def made_gate(reason, cases):
 
 def test_what_cannot_run_is_red_where_the_baseline_has_it():
     gated = made_gate(CapabilityMissing("cpu: gone"), {CASE.id: None})
-    with pytest.raises(Worse, match="the baseline has this case, but it cannot run here: cpu: gone"):
+    with pytest.raises(Worse, match="it cannot run here: cpu: gone"):
         gated.check_speed()
 
 
