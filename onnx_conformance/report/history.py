@@ -1,4 +1,4 @@
-"""Runs over time: ``--history DIR`` keeps each, and draws what changed between them."""
+"""Runs over time: ``--history DIR`` keeps each run, and draws what changed between them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_whole
 from onnx_conformance.report.document import cell_of, kind_of
+from onnx_conformance.report.history_plot import Mark, trend
 from onnx_conformance.report.pages import page
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 OPTION = "--history"
 SCHEMA = 1
@@ -29,9 +33,9 @@ class Point:
     """One case in one run.
 
     Args:
-        kind: its verdict, where a pass of only some checks is ``incomplete``.
-        text: the mark and the score, as the matrix words them.
-        score: over what is allowed; None where nothing was scored.
+        kind: its verdict; ``incomplete`` where only some of the required checks passed.
+        text: the mark and the score, as in the matrix.
+        score: the worst score over what is allowed; None where nothing was scored.
         speed: time over the baseline's with its interval, where a gate ran; else None.
     """
 
@@ -58,8 +62,8 @@ def keep(document: ResultsDocument, folder: Path) -> None:
         document: the results document.
 
     Raises:
-        UsageError: the folder cannot be written or holds a file that is no run, or the page needs
-            a package that is absent.
+        UsageError: the folder cannot be written, it contains a file that is not a kept run, or
+            the page needs a package that is absent.
     """
     cases = {case["id"]: _point(case) for case in document["cases"] if case["verdict"] != "skipped"}
     run = document["run"]
@@ -67,7 +71,7 @@ def keep(document: ResultsDocument, folder: Path) -> None:
 
 
 def keep_gate(document: dict[str, Any], folder: Path) -> None:
-    """Add what a gate measured at the smallest batch of each case.
+    """Add what a gate measured for each case at its smallest batch.
 
     Args:
         document: what ``--gate-json`` holds.
@@ -106,7 +110,7 @@ def _add(
 
 
 def refuse_unusable(folder: Path) -> None:
-    """Find out before a long run, not after it.
+    """Check before a long run that the folder can be used.
 
     Raises:
         UsageError: as of :func:`keep`.
@@ -137,7 +141,7 @@ def read(folder: Path) -> list[Kept]:
     """The runs of a folder.
 
     Raises:
-        UsageError: a file is no run of this schema.
+        UsageError: a file is not a run of this schema.
     """
     runs = []
     for path in sorted(folder.glob("*.json")):
@@ -145,7 +149,7 @@ def read(folder: Path) -> list[Kept]:
             runs.append(_kept(json.loads(path.read_text(encoding="utf-8"))))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(
-                f"{OPTION}: {path} is no run that was kept there; name a folder of its own"
+                f"{OPTION}: {path} is not a run that {OPTION} kept; name a folder for runs alone"
             ) from error
     return runs
 
@@ -168,6 +172,7 @@ def render(runs: list[Kept]) -> str:
     context = {
         "runs": heads[::-1],  # the newest first
         "rows": [{"name": name, "cells": cells(shown, name)[::-1]} for name in names],
+        "plot": _plot(shown, list(names), [each["changes"] for each in heads]),
         "total": len(runs),
         "last": shown[-1] if shown else None,
         "changed": CHANGED,
@@ -175,8 +180,27 @@ def render(runs: list[Kept]) -> str:
     return page("history.html.j2", context)
 
 
+def _plot(runs: list[Kept], names: list[str], changed: list[Any]) -> Markup | None:
+    """Score and speed from run to run; None for a single run."""
+    if len(runs) < 2:
+        return None
+    lines = [(name, _marks(cells(runs, name))) for name in names]
+    return trend(lines, [run.started[5:10] for run in runs], changed)
+
+
+def _marks(row: list[dict[str, Any] | None]) -> list[Mark]:
+    found = []
+    for place, cell in enumerate(row):
+        if cell is not None:
+            point: Point = cell["point"]
+            ends = None if point.speed is None else (point.speed[0], point.speed[1], point.speed[2])
+            failed = point.kind == "failed"
+            found.append(Mark(place, point.score, ends, failed, cell["changed"]))
+    return found
+
+
 def changes(old: Kept | None, new: Kept) -> list[str]:
-    """Which versions are other than in the run before."""
+    """The versions that differ from the run before."""
     if old is None:
         return [f"{name} {version}" for name, version in new.versions.items()]
     names = dict.fromkeys([*old.versions, *new.versions])
@@ -202,7 +226,7 @@ def cells(runs: list[Kept], name: str) -> list[dict[str, Any] | None]:
 
 
 def differs(old: Point, new: Point) -> bool:
-    """Whether the verdict, or the score by much, is another; or the speed is shown to be."""
+    """Whether the verdict changed, the score changed much, or the speed is shown to differ."""
     if old.kind != new.kind:
         return True
     if new.speed is not None and not new.speed[1] <= 1.0 <= new.speed[2]:
