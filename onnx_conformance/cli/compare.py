@@ -203,7 +203,7 @@ def _predictions(scene: Scene) -> Table:
 def _latencies(timed: Race) -> Table:
     table = Table(title="one photograph, interleaved", title_justify="left")
     table.add_column("who", no_wrap=True)
-    for heading in ("median", "95 % interval", "times the fastest's"):
+    for heading in ("median", "95 % interval", "slower than the fastest by"):
         table.add_column(heading, justify="right")
     for each in timed.latencies:
         interval = f"{milliseconds(each.low)} – {milliseconds(each.high)}"
