@@ -101,7 +101,7 @@ def library_problem(reference: str) -> str | None:
         if Path(reference).is_file():
             return None
         return (
-            f"the custom-operator library {reference} is not there; build it, or give its whole "
+            f"there is no custom-operator library {reference}; build it, or give its full "
             'path: str(Path(__file__).with_name("library.so"))'
         )
     package = reference.partition(":")[0].partition(".")[0]

@@ -70,7 +70,7 @@ def _tree(dim: str) -> ast.expr:
 
 def _told(dim: str) -> str:
     return (
-        f"the size '{dim}' is no sum, difference, product or floor division of axes and whole "
+        f"the size '{dim}' is not a sum, difference, product or floor division of axes and whole "
         'numbers; write it like "past+1", "past+sequence", "2*height" or "height//8"'
     )
 

@@ -205,11 +205,11 @@ def read_yaml(path: Path) -> Node:
     """The whole of a file.
 
     Raises:
-        UsageError: it cannot be read, or is no YAML.
+        UsageError: it cannot be read, or is not YAML.
     """
     try:
         return Node(path, yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error

@@ -120,7 +120,7 @@ def failure_message(
         lines.append(f"  check: {error.result.name}, {error.result.compared} elements compared")
     elif error.details:
         tail = telling_lines(error.details, LAST_WORDS)
-        lines += ["  last words of the worker:", *(f"    {line}" for line in tail)]
+        lines += ["  last output of the worker:", *(f"    {line}" for line in tail)]
     lines += [f"  {line}" for line in upstream]
     lines.append(f"  reproduce: {command}")
     if bundle is not None:

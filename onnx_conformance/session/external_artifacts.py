@@ -161,7 +161,7 @@ def read_external_artifact(case: ExternalCase, queues: WorkerQueues) -> Artifact
         worker queues: the session's, whose settings say what the file may ask for.
 
     Raises:
-        StageFailure: the file, or one that it names, cannot be read, is no ONNX model, or asks
+        StageFailure: the file, or one that it names, cannot be read, is not an ONNX model, or asks
             for more than the limits allow.
     """
     path, settings = Path(case.path).absolute(), queues.settings

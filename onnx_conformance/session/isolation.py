@@ -82,7 +82,7 @@ def _ended(failure: StageFailure) -> bool:
 
 def _words(failure: StageFailure) -> str:
     last = failure.details.strip().splitlines()
-    return f"{failure.reason}; its last words: {last[-1]}" if last else failure.reason
+    return f"{failure.reason}; its last output: {last[-1]}" if last else failure.reason
 
 
 WARM, RUNS = 2, 5

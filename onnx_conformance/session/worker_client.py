@@ -160,7 +160,7 @@ class ProcessWorkerClient:
         except channel.TimeoutError as error:
             words = self.standard_error()
             self._discard()
-            message = f"'{method}' gave no answer within {limit:g} s and was killed"
+            message = f"'{method}' did not answer within {limit:g} s and was killed"
             raise WorkerDied(f"{self.kind} worker hung", message, words) from error
 
     def _died(self, method: str) -> WorkerDied:

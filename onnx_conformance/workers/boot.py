@@ -41,7 +41,7 @@ def _adopt(package: str) -> None:
         "onnx_conformance", place, submodule_search_locations=[package]
     )
     if spec is None or spec.loader is None:
-        raise ImportError(f"{place} is no Python file")
+        raise ImportError(f"{place} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules["onnx_conformance"] = module
     spec.loader.exec_module(module)

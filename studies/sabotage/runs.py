@@ -103,7 +103,7 @@ def an_artifact_folder_that_is_empty(suite: Suite) -> SuiteRun:
     return suite(STRUCTURE, "--model=simple_net", f"--artifact={empty}")
 
 
-@whole_run("is no ONNX model")
+@whole_run("is not an ONNX model")
 def an_artifact_that_is_no_model(suite: Suite) -> SuiteRun:
     """The download saved an error page under the model's name."""
     page = suite.folder / "page.onnx"

@@ -46,7 +46,7 @@ def nvidia() -> str:
     try:
         cuda = ctypes.CDLL(driver)
     except OSError:
-        return f"no NVIDIA driver is here ({driver})"
+        return f"no NVIDIA driver was found ({driver})"
     count = ctypes.c_int(0)
     status = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
     if status:
@@ -60,7 +60,7 @@ def qualcomm() -> str:
         platform.system() == "Windows" and "ARM" in platform.machine().upper()
     ):
         return ""
-    return f"no Qualcomm NPU is here ({platform.machine()} processor)"
+    return f"no Qualcomm NPU was found ({platform.machine()} processor)"
 
 
 def openvino() -> str:
@@ -73,7 +73,7 @@ def openvino_gpu() -> str:
     found = _openvino_devices()
     if any(name.startswith("GPU") for name in found):
         return ""
-    return f"OpenVINO finds no Intel GPU here, only {', '.join(found) or 'nothing'}"
+    return f"OpenVINO finds no Intel GPU, only {', '.join(found) or 'nothing'}"
 
 
 def _openvino_devices() -> list[str]:

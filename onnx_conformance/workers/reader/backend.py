@@ -61,13 +61,13 @@ def _parsed(path: Path) -> onnx.ModelProto:
     except DecodeError as error:
         if TOO_DEEP in str(error):
             raise Refused(
-                "is no ONNX model that can be read: its graphs are nested deeper than protobuf "
+                "is not a readable ONNX model: its graphs are nested deeper than protobuf "
                 "allows; write it flatter"
             ) from error
-        raise Refused(f"is no ONNX model: {what_it_is(path)}; {AGAIN}") from error
+        raise Refused(f"is not an ONNX model: {what_it_is(path)}; {AGAIN}") from error
     if not model.HasField("graph") or not model.graph.output:
         cause = "its graph names none" if model.HasField("graph") else what_it_is(path)
-        raise Refused(f"is no ONNX model with outputs: {cause}; {AGAIN}")
+        raise Refused(f"is not an ONNX model with outputs: {cause}; {AGAIN}")
     return model
 
 

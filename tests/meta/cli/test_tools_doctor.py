@@ -72,7 +72,7 @@ def test_the_entries_have_all_keys(tmp_path):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("numpy>=2", "a needs numpy >=2, and 1.26 is installed"),
+        ("numpy>=2", "a needs numpy >=2, but 1.26 is installed"),
         ("numpy", None),
         ("absent", "a needs absent, which is not installed"),
         ("absent; extra == 'more'", None),

@@ -230,7 +230,7 @@ MALFORMED = {
     "number for provider": ([entry(provider=1)], "line 4: 'provider' must be a text, not 1"),
     "no end for operators": ([entry(operators=["Relu"])], "'versions' must end it"),
     "text for operators": ([entry(operators="Relu")], "line 4: 'operators' must be a list"),
-    "no YAML": ("- [", "is no YAML: "),
+    "no YAML": ("- [", "is not YAML: "),
 }
 
 

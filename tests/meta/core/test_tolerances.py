@@ -297,11 +297,11 @@ def test_slip_is_named_by_file_line_and_key(load, tmp_path, old, new, at, words)
     [
         ("", "the file must be a mapping"),
         ("- 1", "line 1: the file must be a mapping"),
-        ("schema: [1", "is no YAML: .*line 1"),
-        ("schema: 1\n\tdefaults: 2", "is no YAML: .*line 2"),
-        (GOOD + "---\n" + GOOD, "is no YAML: .*single document"),
-        (b"schema: \xff\xfe", "is no YAML"),
-        (b"schema: \x01", "is no YAML"),
+        ("schema: [1", "is not YAML: .*line 1"),
+        ("schema: 1\n\tdefaults: 2", "is not YAML: .*line 2"),
+        (GOOD + "---\n" + GOOD, "is not YAML: .*single document"),
+        (b"schema: \xff\xfe", "is not YAML"),
+        (b"schema: \x01", "is not YAML"),
     ],
 )
 def test_what_is_no_yaml_is_told_in_one_line(load, tmp_path, text, words):

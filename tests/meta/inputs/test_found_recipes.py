@@ -89,7 +89,7 @@ def test_entries_are_read(written):
         ("- {recipe: {distribution: ones}, reason: a b c, reason: d e f}", "stands twice"),
         (2 * "- {recipe: {distribution: ones}, reason: a b c}\n", "line 2: ones(scale=1, batch=1"),
         (GOOD + GOOD.replace("batch: 2", "batch: 3"), "two entries have the name 'found_bright'"),
-        ("- [", "is no YAML"),
+        ("- [", "is not YAML"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(written, text, words):

@@ -260,8 +260,8 @@ def test_a_baselines_file_is_read(read_in_a_session, graph):
 @pytest.mark.parametrize(
     ("limits", "settings", "words"),
     [
-        (("nodes=2",), {}, "has 3 nodes, and 2 are allowed"),
-        ((), {"limit": 0.01}, "gave no answer within 0.01 s"),
+        (("nodes=2",), {}, "has 3 nodes, but only 2 are allowed"),
+        ((), {"limit": 0.01}, "did not answer within 0.01 s"),
     ],
     ids=["artifact limit", "call limit"],
 )

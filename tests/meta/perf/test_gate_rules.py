@@ -54,7 +54,7 @@ def test_the_shipped_file_is_valid():
         ),
         ("least_placement: 0.95", "", "'least_placement' is missing in the file"),
         ("metrics:", "metrics: 3\nothers:", "unknown key 'others' in the file"),
-        ("timing:", "timing: [", "is no YAML"),
+        ("timing:", "timing: [", "is not YAML"),
     ],
 )
 def test_a_slip_is_named(tmp_path, old, new, words):

@@ -147,8 +147,8 @@ def test_a_case_that_no_entry_fits_is_an_error(written, case, batch):
         (GOOD, "[]", "must be a list of minimum speed-ups"),
         (GOOD, "cases: '*'", "line 1: the file must be a list of entries"),
         (GOOD, "- just words", "line 1: an entry must be a mapping"),
-        (GOOD, "- [", "is no YAML"),
-        (GOOD, b"\xff\xfe\xfa", "is no YAML"),
+        (GOOD, "- [", "is not YAML"),
+        (GOOD, b"\xff\xfe\xfa", "is not YAML"),
         ("  minimum_speedup: 1.2\n", "", "line 1: 'minimum_speedup' is missing"),
         ("minimum_speedup: 1.2", "minimum_spedup: 1.2", "line 3: unknown key 'minimum_spedup'"),
         (

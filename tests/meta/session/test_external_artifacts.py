@@ -91,10 +91,10 @@ def test_a_right_file_is_proved_and_the_others_are_red(judged):
     [
         ("renamed", "output is named 'scores', expected 'output'"),
         ("wrong", "of 4 native weights are not intact"),
-        ("broken/cut", "is no ONNX model"),
-        ("broken/empty", "is no ONNX model with outputs"),
-        ("broken/text", "is no ONNX model"),
-        ("broken/zeros", "is no ONNX model"),
+        ("broken/cut", "is not an ONNX model"),
+        ("broken/empty", "is not an ONNX model with outputs"),
+        ("broken/text", "is not an ONNX model"),
+        ("broken/zeros", "is not an ONNX model"),
     ],
 )
 def test_a_finding_is_one_clear_line(judged, case, words):

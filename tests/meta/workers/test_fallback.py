@@ -226,7 +226,7 @@ def test_a_provider_that_falls_costs_its_own_rows_only(fallen):
     ("provider", "words"),
     [
         ("aborting", "worker died: in 'run', exit status -6"),
-        ("hanging", "worker hung: 'run' gave no answer within 10 s and was killed"),
+        ("hanging", "worker hung: 'run' did not answer within 10 s and was killed"),
         ("losing", "the session failed on the inputs: EPFail: the device was lost"),
         ("stillborn", "worker died: in 'run', exit status -6"),
     ],
