@@ -94,10 +94,10 @@ class CaseVerdict:
         worst = "" if self.score is None else f", worst {self.score:.2f} noise floors"
         if self.verdict == "passed" and self.score is None:
             worst = ", by allclose alone, without a float64 oracle"
-        told = [f"{self.case.id}: {MARKS[self.verdict]} ({self.compared:,} compared{worst})"]
+        lines = [f"{self.case.id}: {MARKS[self.verdict]} ({self.compared:,} compared{worst})"]
         if self.edge:
-            told[0] = f"{told[0]} ◇"
-            told += [f"  ◇ edge finding in {one.name}: {one.reason}" for one in self.edge]
+            lines[0] = f"{lines[0]} ◇"
+            lines += [f"  ◇ edge finding in {one.name}: {one.reason}" for one in self.edge]
         quiet = ("passed", "known_failure", "edge", "not_applicable")
         shown = [r for r in self.results if r.outcome not in quiet]
         alike = Counter((result.reason, result.details) for result in shown)
@@ -105,9 +105,9 @@ class CaseVerdict:
             more = alike.pop((result.reason, result.details), 0) - 1
             if more >= 0:
                 tail = f" and {more} more" if more else ""
-                told.append(f"  {result.name}{tail}: {result.reason}")
-                told += [f"    {d}" for d in result.details]
-        return "\n".join(told)
+                lines.append(f"  {result.name}{tail}: {result.reason}")
+                lines += [f"    {d}" for d in result.details]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -242,9 +242,9 @@ def certify(
         return Certification(tuple(verdicts), notes)
 
 
-def _several(given: Any) -> Iterable[Any]:
+def _several(argument: Any) -> Iterable[Any]:
     """The values that the caller gave, whether one or several."""
-    return (given,) if isinstance(given, (str, int, Path)) else given
+    return (argument,) if isinstance(argument, (str, int, Path)) else argument
 
 
 def _spec_of(
@@ -314,7 +314,7 @@ def _judged(
     probe = conformance_session.probe(case.provider)
     if not probe.usable:
         verdict = failed if probe.broken else skipped
-        return CaseVerdict(case, (verdict("placement", f"{case.provider}: {probe.words}"),))
+        return CaseVerdict(case, (verdict("placement", f"{case.provider}: {probe.sentence}"),))
     subject = LiveSubject(case, conformance_session, rules)
     results: list[CheckResult] = []
     examples = conformance_session.settings.examples

@@ -60,7 +60,7 @@ class Trial:
     seconds: float
     nodes: int = 0
     alone: bool | None = None
-    words: str = ""
+    text: str = ""
 
 
 def sites_of(draft: Draft, count: int, seed: int, only: str) -> list[tuple[Fault, Site]]:
@@ -93,7 +93,7 @@ def failing_feed(subject: LiveSubject) -> Inputs | None:
 
 def try_one(right: LiveSubject, path: Path, fault: Fault, site: Site, folder: Path) -> Trial:
     """Localise one mutant, and run its subgraph alone."""
-    told = (fault.name, fault.family, site.place, site.root_cause)
+    place = (fault.name, fault.family, site.place, site.root_cause)
     try:
         files = (path, *external_files(path, load_model(path, weights=False)))
         digests = tuple(file_digest(file) for file in files)
@@ -102,15 +102,15 @@ def try_one(right: LiveSubject, path: Path, fault: Fault, site: Site, folder: Pa
         started = time.perf_counter()
         found = localise(subject, inputs) if inputs is not None else None
     except ConformanceError as error:
-        return Trial(*told, "", False, 0.0, words=f"{type(error).__name__}: {error}"[:300])
+        return Trial(*place, "", False, 0.0, text=f"{type(error).__name__}: {error}"[:300])
     seconds = time.perf_counter() - started
     if inputs is None:
-        return Trial(*told, "", None, seconds)
+        return Trial(*place, "", None, seconds)
     if found is None:
-        return Trial(*told, "", False, seconds)
+        return Trial(*place, "", False, seconds)
     named, nodes = found.node, len(found.subgraph.nodes) if found.subgraph else 0
     alone = fails_alone(found, folder)
-    return Trial(*told, named, named in site.root_cause, seconds, nodes, alone, found.words)
+    return Trial(*place, named, named in site.root_cause, seconds, nodes, alone, found.text)
 
 
 def fails_alone(found: Divergence, folder: Path) -> bool | None:
@@ -180,7 +180,7 @@ def main() -> None:
                 print(f"{mark:<6}{trial.seconds:5.1f} s  {trial.fault} at {trial.place}")
                 if trial.right is False or trial.alone is False:
                     print(f"       named '{trial.named}', to blame: {', '.join(trial.root_cause)}")
-                    print(f"       {trial.words}; {trial.nodes} nodes fail alone: {trial.alone}")
+                    print(f"       {trial.text}; {trial.nodes} nodes fail alone: {trial.alone}")
     finally:
         bench.close()
     print(f"{case.id}\n" + "\n".join(summary(done)))

@@ -71,8 +71,10 @@ class Provider:
         ``opened_with(threads=2)`` is ``{…, "num_of_threads": "2"}`` on OpenVINO, and the plain
         options for providers whose threads ONNX Runtime's session sets.
         """
-        own = {self.knobs[word]: str(value) for word, value in knobs.items() if word in self.knobs}
-        return {**self.options, **own}
+        named = {
+            self.knobs[word]: str(value) for word, value in knobs.items() if word in self.knobs
+        }
+        return {**self.options, **named}
 
     def overridden(self, environment: Mapping[str, str]) -> list[str]:
         """Which variable of ``environment`` overrides this precision; empty if none does."""

@@ -71,7 +71,7 @@ def check_canary(subject: Subject) -> CheckResult:
     weights = weights_to_move(attempt.graph, subject.artifact.path.parent)[:ATTEMPTS]
     for place, weight in enumerate([*weights, *weights[:HASTE]]):
         if place == HASTE:
-            attempt.feed_more()
+            attempt.use_more_samples()
         result = attempt.try_weight(weight)
         if result is not None:
             return result
@@ -88,15 +88,15 @@ class _Attempt:
         self._rule = subject.tolerances.rule(NAME, subject.case)
         self._tried: dict[str, str] = {}
         self._before: Outputs = {}
-        self._feed_with(pinned(subject.seed)[ORDINARY])
+        self._set_inputs(pinned(subject.seed)[ORDINARY])
         if not self.refusal and not any(array.any() for array in self._before.values()):
-            self._feed_with(pinned(subject.seed)[SEVERAL])  # one may be zeros, as after a Relu
+            self._set_inputs(pinned(subject.seed)[SEVERAL])  # one may be zeros, as after a Relu
 
-    def feed_more(self) -> None:
+    def use_more_samples(self) -> None:
         """Several samples: to one alone, an expert that it did not choose does not matter."""
-        self._feed_with(Recipe("normal", batch=SAMPLES, seed=self._subject.seed))
+        self._set_inputs(Recipe("normal", batch=SAMPLES, seed=self._subject.seed))
 
-    def _feed_with(self, recipe: Recipe) -> None:
+    def _set_inputs(self, recipe: Recipe) -> None:
         inputs = materialise(recipe, self._subject.model)
         try:
             answer = self._subject.run(inputs)
@@ -132,10 +132,10 @@ class _Attempt:
         output = movable_output(self.graph, self._before)
         tried = [f"{what} ({moved})" for what, moved in self._tried.items()]
         if output is None:
-            told = "no output holds a finite number, so nothing shows that the file is computed"
+            reason = "no output holds a finite number, so nothing shows that the file is computed"
             native = self._subject.native(self._inputs).values()
             finite = any(np.isfinite(a).any() for a in native if a.dtype.kind in "biuf")
-            return self.failed(f"{told}; native's do") if finite else skipped(NAME, told)
+            return self.failed(f"{reason}; native's do") if finite else skipped(NAME, reason)
         names = [value.name for value in self.graph.graph.output]
         answered = list(self._before.values())[names.index(output)]
         with copy_with(
@@ -147,8 +147,8 @@ class _Attempt:
                 DEAF, f"moved, in a copy of the file: {', '.join([*tried, APPENDED])}"
             )
         if result.passed and tried:
-            told = f"{result.reason}; weights without effect on {self._label}: {', '.join(tried)}"
-            return replace(result, reason=told)
+            reason = f"{result.reason}; weights without effect on {self._label}: {', '.join(tried)}"
+            return replace(result, reason=reason)
         return result
 
     def accuse(self) -> CheckResult | None:
@@ -168,12 +168,12 @@ class _Attempt:
                     continue
             moved = 0.0 if after is None else largest_move(before or {}, after)
             if moved >= self._rule["least_move"]:
-                told = (
+                message = (
                     f"with {weight} changed, they change by {moved:.3g} when the CPU runs the copy"
                 )
                 return self.failed(
                     DEAF,
-                    told,
+                    message,
                     f"moved, in a copy of the file: {', '.join(self._tried)}",
                     f"outputs must change by {self._rule['least_move']:g} of their largest value "
                     f"({self._rule.origin})",
@@ -199,8 +199,8 @@ class _Attempt:
         if moved < self._rule["least_move"]:
             self._tried[what] = f"{moved:.2g}"
             return None
-        told = f"with {what} changed, outputs change by {moved:.3g} of their largest value"
-        return passed(NAME, told, compared=self._compared, statistics={"moved": moved})
+        reason = f"with {what} changed, outputs change by {moved:.3g} of their largest value"
+        return passed(NAME, reason, compared=self._compared, statistics={"moved": moved})
 
 
 def largest_move(before: Outputs, after: Outputs) -> float:

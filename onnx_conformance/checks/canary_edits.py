@@ -104,7 +104,7 @@ def _moving(output: str, answered: Array) -> Iterator[onnx.NodeProto]:
     if answered.dtype == np.bool_:
         yield helper.make_node("Not", [BEFORE], [output])
         return
-    own = helper.np_dtype_to_tensor_dtype(answered.dtype)
+    element_type = helper.np_dtype_to_tensor_dtype(answered.dtype)
     wide = TensorProto.FLOAT if answered.dtype.kind == "f" else TensorProto.INT64
     yield helper.make_node("Cast", [BEFORE], ["canary_wide"], to=wide)
     if np.any(answered):
@@ -113,7 +113,7 @@ def _moving(output: str, answered: Array) -> Iterator[onnx.NodeProto]:
         one = numpy_helper.from_array(np.ones((), helper.tensor_dtype_to_np_dtype(wide)))
         yield helper.make_node("Constant", [], ["canary_one"], value=one)
         yield helper.make_node("Add", ["canary_wide", "canary_one"], ["canary_moved"])
-    yield helper.make_node("Cast", ["canary_moved"], [output], to=own)
+    yield helper.make_node("Cast", ["canary_moved"], [output], to=element_type)
 
 
 def _worth_moving(tensor: onnx.TensorProto, folder: Path) -> bool:

@@ -63,11 +63,13 @@ class Certificate:
         return not self.known and self.compared > 0
 
     def __str__(self) -> str:
-        told = f"{self.checks} checks passed"
-        told += f", worst {self.score:.2f} noise floors" if self.score else ""  # int8 has no budget
+        summary = f"{self.checks} checks passed"
+        summary += (
+            f", worst {self.score:.2f} noise floors" if self.score else ""
+        )  # int8 has no budget
         return "; ".join(
             [
-                told,
+                summary,
                 *(f"known failure on edge cases: {b}" for b in self.beyond),
                 *(f"edge finding in {finding}" for finding in self.edge),
             ]

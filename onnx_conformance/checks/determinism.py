@@ -51,9 +51,9 @@ def check_determinism(subject: Subject) -> CheckResult:
         return _unsteady(inputs, second.outputs, f"in the second of two runs, {problem}")
     spread = spread_of(first.outputs, second.outputs)
     if not spread.differing:
-        words = "two runs, the same bits"
+        reason = "two runs, the same bits"
         return passed(
-            "determinism", words, compared=spread.elements, statistics=asdict(spread), inputs=LABEL
+            "determinism", reason, compared=spread.elements, statistics=asdict(spread), inputs=LABEL
         )
     if PROVIDERS[subject.case.provider].deterministic:
         promise = f"{subject.case.provider} promises the same bits"
@@ -86,19 +86,19 @@ def _largest(one: Array, other: Array) -> float:
     return float(np.where(np.isnan(apart), np.inf, apart).max(initial=0.0))
 
 
-def _unsteady(inputs: Inputs, second: Outputs, words: str) -> CheckResult:
+def _unsteady(inputs: Inputs, second: Outputs, reason: str) -> CheckResult:
     return failed(
-        "determinism", words, inputs=LABEL, reproduction=reproduction.unsteady(inputs, second)
+        "determinism", reason, inputs=LABEL, reproduction=reproduction.unsteady(inputs, second)
     )
 
 
 def _unpromised(subject: Subject, inputs: Inputs, spread: Spread) -> CheckResult:
     """Reported, if the second answer is right too: a first run may spoil the session."""
-    words = f"two runs differ in {spread}; {subject.case.provider} promises no determinism"
+    reason = f"two runs differ in {spread}; {subject.case.provider} promises no determinism"
     if subject.case.precision in FAITHFUL:
         second = judge(subject, "determinism", inputs, LABEL, repeat=1)
         if second.outcome == "failed":
             return replace(second, reason=f"the second of two runs is wrong: {second.reason}")
     return passed(
-        "determinism", words, compared=spread.elements, statistics=asdict(spread), inputs=LABEL
+        "determinism", reason, compared=spread.elements, statistics=asdict(spread), inputs=LABEL
     )

@@ -28,18 +28,18 @@ def by_definition(subject: Subject, inputs: Inputs, error: str) -> tuple[str, Ou
     None where the runtime stopped at no node of the file, where the definition fails too, and
     for given files, which are computed in no process without limits.
     """
-    told = IN_A_NODE.search(error)
-    if told is None or isinstance(subject.case, ExternalCase):
+    named = IN_A_NODE.search(error)
+    if named is None or isinstance(subject.case, ExternalCase):
         return None
     model = load_model(subject.artifact.path)
-    if told["name"] not in {node.name for node in model.graph.node}:
+    if named["name"] not in {node.name for node in model.graph.node}:
         return None
     names = Names.of(subject.model, subject.artifact.facts)
-    given = dict(names.to_file(inputs))
+    file_inputs = dict(names.to_file(inputs))
     try:
-        arrays: Any = ReferenceEvaluator(model).run(None, given)
+        arrays: Any = ReferenceEvaluator(model).run(None, file_inputs)
     except Exception:  # noqa: BLE001 - whatever its operators raise: the definition refuses too
         return None
     outputs = [output.name for output in model.graph.output]
     found = names.to_model(dict(zip(outputs, arrays, strict=True)))
-    return f"{told['operator']} '{told['name']}'", found
+    return f"{named['operator']} '{named['name']}'", found

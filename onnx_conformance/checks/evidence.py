@@ -105,8 +105,8 @@ def _cause(failure: ConformanceError) -> str | None:
     if not isinstance(failure, ConformanceFailure):
         return None
     name, reason = failure.result.name, failure.result.reason
-    told = UNANSWERED.search(reason) if name in CHECKS and CHECKS[name].ordinary else None
-    return re.sub(r"\d+", "#", reason[told.start() :]) if told else None
+    match = UNANSWERED.search(reason) if name in CHECKS and CHECKS[name].ordinary else None
+    return re.sub(r"\d+", "#", reason[match.start() :]) if match else None
 
 
 def edge_finding(
@@ -124,8 +124,8 @@ def edge_finding(
     """
     if edge_cases == "fail" or not isinstance(failure, ConformanceFailure):
         return None
-    told = failure.result.name == check and CHECKS[check].edge
-    return as_edge(failure.result, known) if told else None
+    is_edge = failure.result.name == check and CHECKS[check].edge
+    return as_edge(failure.result, known) if is_edge else None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import STATIC_BATCH, Case, ExportOptions, ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
-from onnx_conformance.inputs.recipes import Inputs, RawFeed, Recipe
+from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe
 from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.session.subject import Subject
 
@@ -37,13 +37,13 @@ def _pair_plan(model: ModelSpec, seed: int) -> InputPlan:
 
 
 def _other_batches_plan(model: ModelSpec, seed: int) -> InputPlan:
-    input_sets = (_as_given(model, pair(seed, batch)) for batch in OTHER_BATCHES)
+    input_sets = (_one_call(model, pair(seed, batch)) for batch in OTHER_BATCHES)
     return InputPlan(runtime=tuple(input_sets))
 
 
-def _as_given(model: ModelSpec, recipe: Recipe) -> RawFeed:
+def _one_call(model: ModelSpec, recipe: Recipe) -> RawInputs:
     """A recipe's samples in one call, whatever number the file takes."""
-    return RawFeed(native_layout(model).calls(materialise(recipe, model))[0])
+    return RawInputs(native_layout(model).calls(materialise(recipe, model))[0])
 
 
 FAMILIES.register("pair", _pair_plan)
@@ -100,7 +100,7 @@ def check_static_batch(subject: Subject) -> CheckResult:
             return failed("static_batch", f"{reason}, not {STATIC_BATCH}")
     for batch in OTHER_BATCHES:
         recipe = pair(subject.seed, batch)
-        inputs = _as_given(subject.model, recipe)
+        inputs = _one_call(subject.model, recipe)
         answer = subject.run(inputs)
         if answer.error is None:
             return failed(
@@ -146,7 +146,7 @@ def check_weight_inputs(subject: Subject) -> CheckResult:
             reproduction=reproduction.accepted(input_set, alone.outputs),
         )
     label = f"{recipe} and the native weights"
-    return judge(subject, name, input_set, label, given=Inputs({**input_set, **weights}))
+    return judge(subject, name, input_set, label, session_inputs=Inputs({**input_set, **weights}))
 
 
 def _float_weights(subject: Subject) -> dict[str, Array]:

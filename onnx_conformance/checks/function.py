@@ -21,8 +21,8 @@ from onnx_conformance.inputs.families import (
     ORDINARY,
     PINNED_NAMES,
     UNLIKE,
+    batch_mates,
     chosen,
-    company,
     denormal,
     many,
     materialise,
@@ -139,7 +139,7 @@ def check_batch_invariance(subject: Subject) -> CheckResult:
     statistics, a softmax over the batch), its answer to the same batch is the right one.
     """
     rule = subject.tolerances.rule("batch_invariance", subject.case)
-    input_sets, sizes = company(subject.model, subject.seed)
+    input_sets, sizes = batch_mates(subject.model, subject.seed)
     fixed = fixed_batch(subject.model, subject.artifact.facts)
     if fixed:
         input_sets = input_sets[: len(BATCH_MATES)]
@@ -148,28 +148,28 @@ def check_batch_invariance(subject: Subject) -> CheckResult:
         _stacked(subject.model, [subject.reference(inputs) for inputs in input_sets]),
     )
     worst, compared, coupled = 0.0, 0, alone is None
-    for rows, label in _companies(fixed, sizes):
+    for rows, label in _batches(fixed, sizes):
         inputs = Inputs((name, array[rows]) for name, array in whole.items())
         taken = subject.reference(inputs) if coupled or alone is None else alone.chosen(rows)
-        one = _Company(inputs, label, f"at a fixed batch of {fixed}" if fixed else "")
-        result = _judge_company(subject, one, taken, whole=coupled)
+        one = _Batch(inputs, label, f"at a fixed batch of {fixed}" if fixed else "")
+        result = _judge_batch(subject, one, taken, whole=coupled)
         if result.outcome == "failed" and not coupled and len(rows) > 1:
-            in_company = _judge_company(subject, one, subject.reference(inputs), whole=True)
-            if in_company.passed:
-                result, coupled = in_company, True
+            whole_batch = _judge_batch(subject, one, subject.reference(inputs), whole=True)
+            if whole_batch.passed:
+                result, coupled = whole_batch, True
         if not result.passed:
             return result
         worst, compared = max(worst, result.score or 0.0), compared + result.compared
     return passed(
         "batch_invariance",
-        _told(fixed, sizes, coupled=coupled),
+        _passed_reason(fixed, sizes, coupled=coupled),
         compared=compared,
         **({"score": worst, "budget": rule["factor"]} if subject.model.oracle else {}),
     )
 
 
 @dataclass(frozen=True)
-class _Company:
+class _Batch:
     """Samples that are run together, the words that describe them, and where the batch is fixed."""
 
     inputs: Inputs
@@ -181,16 +181,16 @@ class _Company:
         return self.fixed or f"at batch {len(next(iter(self.inputs.values())))}"
 
 
-def _told(fixed: int, sizes: Sequence[int], *, coupled: bool) -> str:
-    told = "as native answers the same batch" if coupled else "the same answer"
+def _passed_reason(fixed: int, sizes: Sequence[int], *, coupled: bool) -> str:
+    same = "as native answers the same batch" if coupled else "the same answer"
     if fixed == 1:
-        return f"{told} for each of several samples, one by one: the file fixes a batch of 1"
+        return f"{same} for each of several samples, one by one: the file fixes a batch of 1"
     if fixed:
-        return f"{told} in each of the {fixed} slots of a batch that the file fixes"
-    return f"{told} at batch {', '.join(map(str, sizes))}"
+        return f"{same} in each of the {fixed} slots of a batch that the file fixes"
+    return f"{same} at batch {', '.join(map(str, sizes))}"
 
 
-def _companies(fixed: int, sizes: Sequence[int]) -> Iterator[tuple[list[int], str]]:
+def _batches(fixed: int, sizes: Sequence[int]) -> Iterator[tuple[list[int], str]]:
     """Which samples are run together, with the words that describe them.
 
     Of a fixed batch as many as it holds, so often that each unlike sample stands in each slot.
@@ -227,9 +227,7 @@ def _with_batch(model: ModelSpec) -> list[TensorSpec]:
     return [spec for spec in model.judged if spec.name in model.of_a_sample]
 
 
-def _judge_company(
-    subject: Subject, one: _Company, wanted: Reference, *, whole: bool
-) -> CheckResult:
+def _judge_batch(subject: Subject, one: _Batch, wanted: Reference, *, whole: bool) -> CheckResult:
     """The answer to a batch, beside what each of its samples should get.
 
     Args:

@@ -24,7 +24,7 @@ from onnx_conformance.session.subject import Subject
 
 FLOAT16 = "float16"
 LARGEST = float(np.finfo(np.float16).max)
-FEEDS = ("large_normal", "image")  # of the pinned ones, those whose values are largest
+RECIPES = ("large_normal", "image")  # of the pinned ones, those whose values are largest
 SAMPLES = 2
 HALF = DerivedCase("simple_net", "torch_torchscript", 14, "cpu", variant="fp16", precision=FLOAT16)
 
@@ -42,7 +42,7 @@ class _Made:
         return bool(self.record["nonfinite"]) and self.inputs_finite
 
     @property
-    def beyond(self) -> bool:
+    def exceeds_float16(self) -> bool:
         """Whether it would overflow in float16."""
         return self.record["dtype"] == FLOAT32 and self.size > LARGEST
 
@@ -56,17 +56,17 @@ def check_overflow(subject: Subject) -> CheckResult:
     """No tensor of the file leaves float16's range on ordinary inputs."""
     made = [
         one
-        for inputs in chosen(FEEDS, subject.model, subject.seed)
+        for inputs in chosen(RECIPES, subject.model, subject.seed)
         for one in _tensors(subject, subject.ranges(cut(inputs, 0, SAMPLES)))
     ]
     spoilt = next((one for one in made if one.overflows), None)
     if spoilt is not None:
         lost, dtype = spoilt.record["nonfinite"], spoilt.record["dtype"]
-        words = f"{spoilt.node} overflows {dtype}: {lost} elements of its output are not finite"
-        return failed("overflow", f"{words}, though its inputs are")
+        reason = f"{spoilt.node} overflows {dtype}: {lost} elements of its output are not finite"
+        return failed("overflow", f"{reason}, though its inputs are")
     half = [one for one in made if one.record["dtype"] == FLOAT16]
     if not half and PROVIDERS[subject.case.provider].precision == FLOAT16:
-        return _told_of_the_provider(subject, made)
+        return _of_provider(subject, made)
     if not half:
         return failed(
             "overflow",
@@ -75,22 +75,22 @@ def check_overflow(subject: Subject) -> CheckResult:
         )
     largest = max(half, key=lambda one: one.size)
     share = largest.size / LARGEST
-    told = f"the largest number is {largest.size:.4g} at {largest.node}, {share:.2%} of float16's"
+    reason = f"the largest number is {largest.size:.4g} at {largest.node}, {share:.2%} of float16's"
     statistics = {"largest": largest.size, "node": largest.node}
-    return passed("overflow", told, compared=len(half), statistics=statistics)
+    return passed("overflow", reason, compared=len(half), statistics=statistics)
 
 
-def _told_of_the_provider(subject: Subject, made: list[_Made]) -> CheckResult:
-    provider, beyond = subject.case.provider, [one for one in made if one.beyond]
-    told = f"all {len(made)} tensors stay within float16's range"
-    if beyond:
-        told = (
-            f"{len(beyond)} of {len(made)} tensors leave float16's range, the first at "
-            f"{beyond[0].node} ({beyond[0].size:.4g}); right only where {provider} keeps them in "
+def _of_provider(subject: Subject, made: list[_Made]) -> CheckResult:
+    provider, outside = subject.case.provider, [one for one in made if one.exceeds_float16]
+    reason = f"all {len(made)} tensors stay within float16's range"
+    if outside:
+        reason = (
+            f"{len(outside)} of {len(made)} tensors leave float16's range, the first at "
+            f"{outside[0].node} ({outside[0].size:.4g}); right only where {provider} keeps them in "
             "float32, which the error budget judges"
         )
-    statistics = {"beyond": len(beyond), "node": beyond[0].node if beyond else ""}
-    return passed("overflow", told, compared=len(made), statistics=statistics)
+    statistics = {"beyond": len(outside), "node": outside[0].node if outside else ""}
+    return passed("overflow", reason, compared=len(made), statistics=statistics)
 
 
 def _tensors(subject: Subject, traced: dict[str, Traced]) -> Iterator[_Made]:

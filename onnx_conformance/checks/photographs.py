@@ -84,7 +84,7 @@ def _ranked(
     wrong, ties = rank_problem(reference, outputs, spec.name, 0, tie)
     native = leading_classes(reference.native[spec.name][0], labels, spec.scale)
     runtime = leading_classes(outputs[spec.name][0], labels, spec.scale)
-    told = ", ".join(f"{label} {percent:.1f} %" for label, percent in runtime)
+    leading = ", ".join(f"{label} {percent:.1f} %" for label, percent in runtime)
     statistics = {
         **verdict.statistics,
         "photograph": photograph.name,
@@ -93,13 +93,13 @@ def _ranked(
         "ties": ties,
         "preprocess_levels": levels,
     }
-    result = replace(verdict, reason=told, statistics=statistics)
+    result = replace(verdict, reason=leading, statistics=statistics)
     if wrong:
         trace = reproduction.misranked(inputs, reference, outputs, spec.name, [tie])
         result = replace(result, reason=f"{wrong} (ties are closer than {tie:.3g})")
         return replace(result, outcome="failed", reproduction=trace)
     if photograph.answers and not {label for label, _ in runtime} & set(photograph.answers):
-        missing = f"none of {', '.join(photograph.answers)} is among {told}"
+        missing = f"none of {', '.join(photograph.answers)} is among {leading}"
         return replace(result, outcome="failed", reason=missing)
     return result
 

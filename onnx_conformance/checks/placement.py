@@ -34,12 +34,12 @@ def check_placement(subject: Subject) -> CheckResult:
     overrides = provider.overridden(os.environ)
     if overrides:
         return failed("placement", "; ".join(overrides), compared=nodes)
-    told, share = describe_placement(subject), session.share_of_nodes
+    placement, share = describe_placement(subject), session.share_of_nodes
     if share < subject.min_placement:
         asked = f"at least {100 * subject.min_placement:.3g} % are required (--min-placement)"
-        words = f"{provider.ort_name} ran {_percent(share)} of the nodes, and {asked}: {told}"
-        return failed("placement", words, compared=nodes)
-    return passed("placement", told, compared=nodes)
+        reason = f"{provider.ort_name} ran {_percent(share)} of the nodes, and {asked}: {placement}"
+        return failed("placement", reason, compared=nodes)
+    return passed("placement", placement, compared=nodes)
 
 
 def describe_placement(subject: Subject) -> str:
@@ -59,12 +59,12 @@ def _shares(session: SessionInfo) -> str:
     """What the provider runs of a session that it shares with others; nothing of a whole one."""
     if session.share_of_nodes == 1.0:
         return ""
-    told, work = [_percent(session.share_of_nodes)], session.share_of_work
+    parts, work = [_percent(session.share_of_nodes)], session.share_of_work
     if work is not None:
-        told.append(f"{_percent(work)} of the time")
+        parts.append(f"{_percent(work)} of the time")
     elif session.work is not None:
-        told.append(f"time not measured: {session.work.unknown}")
-    return f" ({', '.join(told)})"
+        parts.append(f"time not measured: {session.work.unknown}")
+    return f" ({', '.join(parts)})"
 
 
 def _operators(operators: dict[str, int]) -> str:

@@ -108,15 +108,15 @@ def check_sqnr(subject: Subject) -> CheckResult:
     except (Unanswered, ValueError) as problem:
         return failed("sqnr", str(problem))
     worst = min(found, key=lambda name: found[name].low)
-    bound, told = found[worst].low, _decibels(found[worst])
+    bound, decibels = found[worst].low, _decibels(found[worst])
     result: dict[str, Any] = {
         "statistics": {name: asdict(interval) for name, interval in found.items()},
         "inputs": f"{found[worst].samples} typical samples",
     }
     if bound < rule["least_db"]:
-        reason = f"output '{worst}': {told}, {rule['least_db']:g} dB required ({rule.origin})"
+        reason = f"output '{worst}': {decibels}, {rule['least_db']:g} dB required ({rule.origin})"
         return failed("sqnr", reason, **result)
-    return passed("sqnr", f"output '{worst}': {told}", compared=found[worst].samples, **result)
+    return passed("sqnr", f"output '{worst}': {decibels}", compared=found[worst].samples, **result)
 
 
 def _is_quantised(subject: Subject) -> bool:
@@ -181,17 +181,19 @@ def check_composition(subject: Subject) -> CheckResult:
         if spec.floating
     }
     worst = max(shares, key=lambda name: shares[name])
-    told = f"alone and among {len(alone(inputs))} samples it differs by {shares[worst]:.2g} of the"
-    told = f"{told} quantisation noise (output '{worst}')"
+    finding = (
+        f"alone and among {len(alone(inputs))} samples it differs by {shares[worst]:.2g} of the"
+    )
+    finding = f"{finding} quantisation noise (output '{worst}')"
     statistics = {"share_of_noise": shares}
     compared = sum(array.size for array in together.runtime.values())
     if PER_BATCH in subject.artifact.facts["nodes"]:
-        reason = f"{told}; allowed, because the file measures activations batch by batch"
+        reason = f"{finding}; allowed, because the file measures activations batch by batch"
         return passed("composition", reason, compared=compared, statistics=statistics)
     if shares[worst] > rule["share_of_noise"]:
-        reason = f"{told}, allowed {rule['share_of_noise']:g} ({rule.origin})"
+        reason = f"{finding}, allowed {rule['share_of_noise']:g} ({rule.origin})"
         return failed("composition", reason, statistics=statistics)
-    return passed("composition", told, compared=compared, statistics=statistics)
+    return passed("composition", finding, compared=compared, statistics=statistics)
 
 
 def _share(together: Array, apart: Array, native: Array, native_apart: Array) -> float:
@@ -200,8 +202,8 @@ def _share(together: Array, apart: Array, native: Array, native_apart: Array) ->
     What it moves in native itself (a BatchNorm without statistics) is right. Of the two distances
     from native the smaller: an error that batch mates add is no noise.
     """
-    own = native.astype(np.float64) - native_apart
-    moved = _rms(together.astype(np.float64) - apart - own)
+    native_move = native.astype(np.float64) - native_apart
+    moved = _rms(together.astype(np.float64) - apart - native_move)
     noise = min(
         _rms(side.astype(np.float64) - right)
         for side, right in ((together, native), (apart, native_apart))

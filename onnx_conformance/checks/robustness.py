@@ -23,15 +23,15 @@ from onnx_conformance.core.results import CheckResult, failed, not_applicable, p
 from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.inputs.families import (
-    POISONS,
+    NON_FINITE,
     NamedInputs,
     empty,
     fixed_axis,
     malformed,
     non_finite,
-    poisonable,
+    non_finite_specs,
 )
-from onnx_conformance.inputs.recipes import Inputs, RawFeed
+from onnx_conformance.inputs.recipes import Inputs, RawInputs
 from onnx_conformance.inputs.sample_arrays import fixed_batch
 from onnx_conformance.session.subject import Subject
 
@@ -44,15 +44,15 @@ NO_SUCH_FLAW = {
 UNDEFINED_RESHAPE = re.compile(r"Input shape:\{0,[^}]*\}, requested shape:\{0,[^}]*-1")
 
 
-def _may_be_poisoned(model: ModelSpec) -> bool:
+def _takes_non_finite(model: ModelSpec) -> bool:
     """Whether a sample may be given NaN and infinities."""
-    return bool(poisonable(model))
+    return bool(non_finite_specs(model))
 
 
 @register_check(
     control="nan_replaced",
     input_sets=("non_finite",),
-    where=_may_be_poisoned,
+    where=_takes_non_finite,
     precisions=FAITHFUL,
     edge=True,
 )
@@ -83,24 +83,24 @@ def _flooded(subject: Subject) -> NamedInputs:
     """Samples of nothing but NaN, +inf and -inf, and the clean one."""
     base = non_finite(subject.model, subject.seed)
     inputs = Inputs((name, array.copy()) for name, array in base.inputs.items())
-    for spec in poisonable(subject.model):
-        for sample, value in enumerate(POISONS):
+    for spec in non_finite_specs(subject.model):
+        for sample, value in enumerate(NON_FINITE):
             inputs[spec.name][sample] = value
     return NamedInputs("whole samples of NaN, of +inf and of -inf, and a normal one", inputs)
 
 
 def _judge_non_finite(subject: Subject, named: NamedInputs) -> CheckResult:
-    rule, clean = subject.tolerances.rule("allclose", subject.case), len(POISONS)
+    rule, clean = subject.tolerances.rule("allclose", subject.case), len(NON_FINITE)
     answer, native = subject.run(named.inputs), subject.native(named.inputs)
     if answer.outputs is None:
         return not_answered("nonfinite", answer, named.inputs, named.label)
     problem = structure_problem(native, answer.outputs) or _lost(native, answer.outputs)
     if problem is None:
-        own = subject.model.of_a_sample
+        of_a_sample = subject.model.of_a_sample
         wrong = allclose_mismatch(
             *_finite_in_native(
-                {name: array for name, array in native.items() if name in own},
-                {name: array for name, array in answer.outputs.items() if name in own},
+                {name: array for name, array in native.items() if name in of_a_sample},
+                {name: array for name, array in answer.outputs.items() if name in of_a_sample},
                 clean,
             ),
             rule["rtol"],
@@ -166,10 +166,10 @@ def _lost(native: Outputs, got: Outputs) -> str | None:
     wanted, found = _beyond_measure(native), _beyond_measure(got)
     for name, array in wanted.items():
         if np.issubdtype(array.dtype, np.floating):
-            non_finite_ones = slice(0, len(POISONS))
-            own, theirs = array[non_finite_ones], found[name][non_finite_ones]
-            spread = np.isfinite(own) & ~np.isfinite(theirs)
-            theirs[spread] = own[spread]
+            non_finite_ones = slice(0, len(NON_FINITE))
+            ours, theirs = array[non_finite_ones], found[name][non_finite_ones]
+            spread = np.isfinite(ours) & ~np.isfinite(theirs)
+            theirs[spread] = ours[spread]
     return nonfinite_problem(wanted, found)
 
 
@@ -182,7 +182,7 @@ def _beyond_measure(outputs: Outputs) -> Outputs:
     tamed = {name: np.array(array) for name, array in outputs.items()}
     for array in tamed.values():
         if np.issubdtype(array.dtype, np.floating):
-            infinite = array[1 : len(POISONS)]
+            infinite = array[1 : len(NON_FINITE)]
             huge = min(HUGE, float(np.sqrt(float(np.finfo(array.dtype).max))))
             infinite[~(np.abs(infinite) < huge)] = np.nan
     return tamed
@@ -202,10 +202,10 @@ def check_empty_batch(subject: Subject) -> CheckResult:
     """
     named = empty(subject.model)
     fixed = fixed_batch(subject.model, subject.artifact.facts)
-    answer = subject.run(RawFeed(named.inputs) if fixed else named.inputs)
+    answer = subject.run(RawInputs(named.inputs) if fixed else named.inputs)
     if answer.error is not None and fixed and not answer.died:
-        told = f"refused, as by a batch fixed at {fixed}"
-        return passed("empty_batch", told, compared=1, inputs=named.label)
+        reason = f"refused, as by a batch fixed at {fixed}"
+        return passed("empty_batch", reason, compared=1, inputs=named.label)
     if answer.died:
         return failed("empty_batch", f"no samples: {unanswered(answer)}", inputs=named.label)
     if answer.outputs is None:
@@ -215,14 +215,14 @@ def check_empty_batch(subject: Subject) -> CheckResult:
                 "empty_batch", f"native refuses an empty batch too: {refusal}", compared=1
             )
         if UNDEFINED_RESHAPE.search(answer.error or ""):
-            told = "refused: ONNX's Reshape cannot find an open size (-1) without elements"
-            return passed("empty_batch", told, compared=1, inputs=named.label)
+            reason = "refused: ONNX's Reshape cannot find an open size (-1) without elements"
+            return passed("empty_batch", reason, compared=1, inputs=named.label)
         defined = by_definition(subject, named.inputs, answer.error or "")
         if defined is None or structure_problem(_none_of(subject, defined[1]), defined[1]):
             reason = f"no samples: {unanswered(answer)}"
             return failed("empty_batch", reason, inputs=named.label)
-        told = f"right by ONNX's definition; ONNX Runtime refuses an empty batch at {defined[0]}"
-        return passed("empty_batch", told, compared=len(defined[1]), inputs=named.label)
+        reason = f"right by ONNX's definition; ONNX Runtime refuses an empty batch at {defined[0]}"
+        return passed("empty_batch", reason, compared=len(defined[1]), inputs=named.label)
     wanted = _none_of(subject, answer.outputs)
     problem = structure_problem(wanted, answer.outputs)
     if problem:

@@ -32,14 +32,14 @@ def check_checker(subject: Subject) -> CheckResult:
     What it says of the reference artifact as well was not brought in by what is judged.
     """
     nodes = sum(subject.artifact.facts["nodes"].values())
-    words = complaint_of(subject.artifact.path)
-    if not words:
+    complaint = complaint_of(subject.artifact.path)
+    if not complaint:
         return passed("checker", f"{nodes} nodes valid, shapes inferred strictly", compared=nodes)
-    if words == subject.weights.complaint:
+    if complaint == subject.weights.complaint:
         return passed(
-            "checker", f"onnx.checker says the same of the reference file: {words}", compared=nodes
+            "checker", f"onnx.checker says so of the reference too: {complaint}", compared=nodes
         )
-    return failed("checker", f"{words}; export it again", compared=nodes)
+    return failed("checker", f"{complaint}; export it again", compared=nodes)
 
 
 @register_check(control="output_renamed")
@@ -57,8 +57,8 @@ def check_interface(subject: Subject) -> CheckResult:
     for side, specs, found, promised in sides:
         if len(specs) != len(found):
             names = [tensor["name"] for tensor in found]
-            told = f"{len(found)} {side}s {names}, expected {len(specs)}"
-            return failed("interface", told + _of_maps(names))
+            reason = f"{len(found)} {side}s {names}, expected {len(specs)}"
+            return failed("interface", reason + _of_maps(names))
         for spec, tensor in zip(specs, found, strict=True):
             named = promised or not _may_be_named(subject, spec, tensor)
             expected = _expected(subject, spec, tensor) if side == "output" else spec
@@ -181,10 +181,10 @@ def check_batch_axis(subject: Subject) -> CheckResult:
         elif problem:
             return failed("batch_axis", problem)
         compared += 1
-    told = "as asked on every input and output"
+    reason = "as asked on every input and output"
     if notes:
-        told = f"the file fixes sizes that the model leaves open: {'; '.join(notes)}"
-    return passed("batch_axis", told, compared=compared)
+        reason = f"the file fixes sizes that the model leaves open: {'; '.join(notes)}"
+    return passed("batch_axis", reason, compared=compared)
 
 
 def _batch_problem(subject: Subject, spec: TensorSpec, shape: list[Any]) -> str | None:
@@ -247,11 +247,13 @@ def check_inference_mode(subject: Subject) -> CheckResult:
             return failed("inference_mode", f"Dropout '{node.name}' is in training mode")
     if not training:
         return passed("inference_mode", "no node in training mode", compared=len(nodes))
-    own = subject.weights.batch_statistics
-    if len(training) > own:
+    expected = subject.weights.batch_statistics
+    if len(training) > expected:
         reason = f"BatchNormalization '{training[0]}' is in training mode"
         reason += f" with {len(training) - 1} more" if len(training) > 1 else ""
-        reason += f", and native takes statistics from the batch {own} times" if own else ""
+        reason += (
+            f", and native takes statistics from the batch {expected} times" if expected else ""
+        )
         return failed("inference_mode", reason)
     return passed(
         "inference_mode",

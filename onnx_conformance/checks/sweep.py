@@ -48,10 +48,10 @@ class Worst:
     """How far inputs are off, in shares of what is allowed, and where."""
 
     ratio: float
-    words: str = ""
+    description: str = ""
 
 
-def sizes_of_feed(recipe: Recipe) -> str:
+def sizes_text(recipe: Recipe) -> str:
     """The sizes of a recipe: ``seq=8``, ``batch=17``."""
     named = [f"{axis}={size}" for axis, size in recipe.sizes]
     return ", ".join(named) if named else f"batch={recipe.batch}"
@@ -99,7 +99,7 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
     answers = subject.runs(input_sets)
     references = subject.references(input_sets)
     refused = [
-        f"{sizes_of_feed(recipe)}: {reference}"
+        f"{sizes_text(recipe)}: {reference}"
         for recipe, reference in zip(chosen, references, strict=True)
         if isinstance(reference, str)
     ]
@@ -131,9 +131,9 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
             f"{untold:.0%} of the samples ({rule.origin}), which therefore prove nothing",
         )
     rows = sum(len(next(iter(one.inputs.values()))) for one in judged)
-    told = f"within budget on {rows} samples of {len(judged)} inputs"
-    told += f"; native itself refuses {len(refused)} of them ({refused[0]})" if refused else ""
-    return passed(name, told, compared=compared, score=score, budget=rule["factor"])
+    reason = f"within budget on {rows} samples of {len(judged)} inputs"
+    reason += f"; native itself refuses {len(refused)} of them ({refused[0]})" if refused else ""
+    return passed(name, reason, compared=compared, score=score, budget=rule["factor"])
 
 
 def _unanswered(subject: Subject, name: str, judged: Sequence[Judged]) -> CheckResult | None:
@@ -168,8 +168,8 @@ def _by_allclose(
         found = judge_outputs(one.reference, one.got, subject.model.judged, limits_for(subject))
         if not found.right:
             return worded(subject, name, str(one.recipe), one.inputs, found)
-    told = f"no float64 oracle: {len(judged)} inputs are close to native by allclose"
-    return passed(name, told, compared=compared)
+    reason = f"no float64 oracle: {len(judged)} inputs are close to native by allclose"
+    return passed(name, reason, compared=compared)
 
 
 # -- how far ------------------------------------------------------------------------------------
@@ -184,14 +184,16 @@ def _worst(
     """
     groups = [list(range(len(judged)))] if together else [[place] for place in range(len(judged))]
     found, untold, rule = [Worst(0.0)] * len(judged), 0.0, _rule(subject, strays=not together)
-    told: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+    judged_rows: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for group in groups:
         pairs = [(judged[place].reference, judged[place].got) for place in group]
         for scores in pooled_scores(pairs, subject.model.judged, rule):
             for number, place in enumerate(group):
                 found[place] = max(found[place], _of_scores(scores, number), key=_ratio)
-            told.setdefault((scores.output, scores.norm, scores.view), []).append(scores.told)
-    for counts in told.values():
+            judged_rows.setdefault((scores.output, scores.norm, scores.view), []).append(
+                scores.judged_rows
+            )
+    for counts in judged_rows.values():
         samples = sum(count for _, count in counts)
         known = sum(count for count, _ in counts)
         untold = max(untold, 1.0 - known / samples if samples else 0.0)
@@ -274,12 +276,12 @@ def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
             continue
         for place, (places, _) in enumerate(parts):
             if places.any():
-                words = (
+                description = (
                     f"'{spec.name}' differs from native in {wrong} of {total} places; at most "
                     f"{allowed:g} may differ by rounding; first at "
                     f"{[int(i) for i in np.argwhere(places)[0]]}"
                 )
-                found[place] = Worst(np.inf, words)
+                found[place] = Worst(np.inf, description)
     return found
 
 
@@ -307,7 +309,7 @@ def _red(
         budget=rule["factor"],
         inputs=str(one.recipe),
         details=(
-            worst[first].words,
+            worst[first].description,
             f"allowed: {rule['factor']:g}x float32's own error in the sweep ({rule.origin}; "
             f"{sweep.origin})",
             *_replay_lines(subject, one.recipe),
@@ -321,7 +323,7 @@ def _places(wrong: Sequence[Judged], count: int) -> str:
     """``3 of 64 inputs: seq=8, seq=16, seq=48``; a recipe in full where it names no size."""
     names = [
         str(one.recipe) if one.recipe.batch > LARGEST_BATCH or one.recipe.distribution == EVERY
-        else sizes_of_feed(one.recipe)
+        else sizes_text(one.recipe)
         for one in wrong
     ]  # fmt: skip
     names = list(dict.fromkeys(names))

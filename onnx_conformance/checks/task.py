@@ -35,7 +35,7 @@ class _Question:
     """
 
     key: str
-    words: str
+    label: str
     ask: Callable[[Array, Array, Any, Rule], Interval]
     at_least: bool = False
     labelled: bool = False
@@ -115,20 +115,20 @@ def _judged(subject: Subject, samples: Samples, rule: Rule, confidence: float) -
     except (Unanswered, ValueError) as problem:
         return failed("task", str(problem))
     wrong = [one for one in asked if not _holds(one, found[one.key], rule)]
-    told = "; ".join(_told(one, found[one.key]) for one in wrong or asked)
+    reason = "; ".join(_figure(one, found[one.key]) for one in wrong or asked)
     allowed = ", ".join(f"{one.key} {rule[one.key]:g}" for one in wrong)
     evidence: dict[str, Any] = {
         "statistics": {key: asdict(interval) for key, interval in found.items()},
         "inputs": TASKS[model.task].story,
     }
     if not wrong:
-        told = f"{told}; {_basis(native, samples.labels)}"
-        return passed("task", told, compared=len(samples), **evidence)
-    told = f"{told}; allowed: {allowed} ({rule.origin})"
+        reason = f"{reason}; {_basis(native, samples.labels)}"
+        return passed("task", reason, compared=len(samples), **evidence)
+    reason = f"{reason}; allowed: {allowed} ({rule.origin})"
     if any(not _within(one, found[one.key].estimate, rule) for one in wrong):
-        return failed("task", told, compared=len(samples), **evidence)
-    told = f"{len(samples)} samples are too few to tell: {told}; give more (--evaluation-data=DIR)"
-    return undecided("task", told, compared=len(samples), **evidence)
+        return failed("task", reason, compared=len(samples), **evidence)
+    reason = f"{len(samples)} samples are too few: {reason}; give more (--evaluation-data=DIR)"
+    return undecided("task", reason, compared=len(samples), **evidence)
 
 
 def _refuse_vacuous(native: Array, labels: Array | None, rule: Rule) -> None:
@@ -181,9 +181,9 @@ def _within(one: _Question, value: float, rule: Rule) -> bool:
     return value >= rule[one.key] if one.at_least else value <= rule[one.key]
 
 
-def _told(one: _Question, found: Interval) -> str:
+def _figure(one: _Question, found: Interval) -> str:
     side = f"at least {found.low:.4g}" if one.at_least else f"at most {found.high:.4g}"
     return (
-        f"{one.words} {found.estimate:.4g} ({side} at {found.confidence:.0%}, "
+        f"{one.label} {found.estimate:.4g} ({side} at {found.confidence:.0%}, "
         f"{found.samples} samples)"
     )

@@ -71,11 +71,11 @@ def _judged(subject: Subject, recipe: Recipe, answer: Answer) -> CheckResult:
     result = judge(subject, NAME, inputs, str(recipe), answer=answer)
     if result.outcome != "failed":
         return result
-    told = f"with ONNX Runtime's graph optimisation off (as the file is written): {result.reason}"
+    reason = f"with ONNX Runtime's graph optimisation off (as the file is written): {result.reason}"
     reproduction = result.reproduction and replace(
         result.reproduction, graph_level=LEVELS["disabled"]
     )
-    return replace(result, reason=told, reproduction=reproduction)
+    return replace(result, reason=reason, reproduction=reproduction)
 
 
 def _cannot(why: str) -> CheckResult:

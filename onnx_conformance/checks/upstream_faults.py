@@ -77,8 +77,8 @@ class UpstreamFault:
     def __str__(self) -> str:
         link = f" ({self.issue})" if self.issue else ""
         seen = ", ".join(f"{name} {wanted}" for name, wanted in self.versions.items())
-        told = f" [seen with {seen}]" if seen else ""
-        return f"known upstream: {self.fault}{link}{told}; workaround: {self.way_round}"
+        versions = f" [seen with {seen}]" if seen else ""
+        return f"known upstream: {self.fault}{link}{versions}; workaround: {self.way_round}"
 
 
 def explanations(
@@ -108,11 +108,11 @@ def load_upstream_faults(path: Path) -> tuple[UpstreamFault, ...]:
 
 def _entry(entry: Node) -> UpstreamFault:
     found = entry.keys(("fault", "way_round"), _MORE)
-    given: dict[str, Any] = {key: found[key].text(0) for key in _TEXTS if key in found}
-    given |= {key: found[key].texts() for key in _LISTS if key in found}
+    fields: dict[str, Any] = {key: found[key].text(0) for key in _TEXTS if key in found}
+    fields |= {key: found[key].texts() for key in _LISTS if key in found}
     if "versions" in found:
-        given["versions"] = found["versions"].specifiers()
-    fault = UpstreamFault(found["fault"].text(LEAST), found["way_round"].text(LEAST), **given)
+        fields["versions"] = found["versions"].specifiers()
+    fault = UpstreamFault(found["fault"].text(LEAST), found["way_round"].text(LEAST), **fields)
     if not (fault.says or fault.operators):
         entry.fail("give 'says' or 'operators', which say which failures the entry is about")
     for name in fault.checks:

@@ -27,7 +27,7 @@ def judge(
     inputs: Inputs,
     label: str,
     *,
-    given: Inputs | None = None,
+    session_inputs: Inputs | None = None,
     repeat: int = 0,
     answer: Answer | None = None,
 ) -> CheckResult:
@@ -39,7 +39,7 @@ def judge(
         repeat: which run of the inputs is judged.
         answer: what is judged, where not the session's answer.
     """
-    fed = inputs if given is None else given
+    fed = inputs if session_inputs is None else session_inputs
     answer = subject.run(fed, repeat) if answer is None else answer
     if answer.outputs is None:
         return not_answered(name, answer, fed, label)
@@ -90,8 +90,8 @@ def worded(subject: Subject, name: str, label: str, fed: Inputs, found: Judgemen
     if found.score is not None:
         figures |= {"score": found.score.value, "budget": rule["factor"]}
     if found.right:
-        told = f"within budget: {found.score}" if found.score else _close(numbers, rule)
-        return passed(name, told, **figures)
+        reason = f"within budget: {found.score}" if found.score else _close(numbers, rule)
+        return passed(name, reason, **figures)
     return failed(
         name,
         _reason(found, subject.model.framework),

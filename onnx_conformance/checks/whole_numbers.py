@@ -82,8 +82,10 @@ def _decisions_alone(subject: Subject, recipe: Recipe) -> CheckResult:
             return failed(NAME, f"output '{spec.name}' has another shape", inputs=str(recipe))
         wrong, left_open = wrong_decisions(reference, answer.outputs, spec)
         if int(wrong.sum()) > flips + 2 * left_open:
-            told = f"{int(wrong.sum())} of {wrong.size} elements of '{spec.name}' are not native's"
-            return failed(NAME, told, inputs=str(recipe))
+            reason = (
+                f"{int(wrong.sum())} of {wrong.size} elements of '{spec.name}' are not native's"
+            )
+            return failed(NAME, reason, inputs=str(recipe))
         compared += wrong.size
-    told = "no tensor before the decisions resembles one of native's; the decisions agree"
-    return passed(NAME, told, compared=compared)
+    reason = "no tensor before the decisions resembles one of native's; the decisions agree"
+    return passed(NAME, reason, compared=compared)

@@ -92,7 +92,7 @@ def _node(index: int, proto: onnx.NodeProto, alive: set[str]) -> Node:
     for attribute in proto.attribute:  # what a body reads from outside is an input too
         for body in [attribute.g, *attribute.graphs]:
             inputs += sorted(_outer_names(body))
-    told = [str(onnx.helper.printable_attribute(attribute)) for attribute in proto.attribute]
+    attributes = [str(onnx.helper.printable_attribute(attribute)) for attribute in proto.attribute]
     return Node(
         index,
         proto.name or f"{proto.op_type}_{index}",
@@ -101,14 +101,14 @@ def _node(index: int, proto: onnx.NodeProto, alive: set[str]) -> Node:
         tuple(name for name in proto.output if name),
         tuple(name for name in inputs if name in alive),
         tuple(name for name in inputs if name not in alive),
-        "; ".join(sorted(told)),
+        "; ".join(sorted(attributes)),
     )
 
 
 def _outer_names(body: onnx.GraphProto) -> set[str]:
-    own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+    local = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
     found: set[str] = set()
     for node in body.node:
-        found |= {name for name in node.input if name and name not in own}
-        own |= set(node.output)
+        found |= {name for name in node.input if name and name not in local}
+        local |= set(node.output)
     return found

@@ -49,14 +49,14 @@ def cause_of(message: str) -> str:
     """
     text = plain(message)
     found = _torch(text) or _keras(text) or _traceback(text) or text
-    words = _line(found)
-    if len(words) > LONGEST:
-        words = f"{words[:LONGEST].rstrip()} …"
-    advice = [_line(one[0]) for one in ADVICE.finditer(text) if _line(one[0]) not in words]
-    return "; ".join([words, *dict.fromkeys(advice)])
+    cause = _line(found)
+    if len(cause) > LONGEST:
+        cause = f"{cause[:LONGEST].rstrip()} …"
+    advice = [_line(one[0]) for one in ADVICE.finditer(text) if _line(one[0]) not in cause]
+    return "; ".join([cause, *dict.fromkeys(advice)])
 
 
-def telling_lines(details: str, most: int) -> list[str]:
+def informative_lines(details: str, most: int) -> list[str]:
     """The last lines of a worker's traceback or log that are neither empty nor boilerplate."""
     lines = [line for line in plain(details).splitlines() if line.strip()]
     return [line for line in lines if not ADVICE_OF_TORCH.match(line.strip())][-most:]
@@ -74,10 +74,10 @@ def _torch(text: str) -> str | None:
     at = RAISED_AT.search(summary)
     first = summary.partition(ARROW)[0].partition("The following call raised this error")[0]
     first = ADVICE_OF_TORCH.split(first, maxsplit=1)[0]
-    words = CLASS.sub(r"\1: ", _line(first))
+    cause = CLASS.sub(r"\1: ", _line(first))
     place = f" (raised by {at['code'].strip()}, {at['file']}:{at['line']})" if at else ""
     doing = _line(headline).partition(". ")[0]
-    return f"{words}{place} [{doing}]" if doing else f"{words}{place}"
+    return f"{cause}{place} [{doing}]" if doing else f"{cause}{place}"
 
 
 def _keras(text: str) -> str | None:

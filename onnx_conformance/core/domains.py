@@ -223,8 +223,10 @@ def as_data(domain: Domain) -> dict[str, Any]:
 
 def written(domain: Domain) -> str:
     """The domain as it is written in a registration: ``Integers(0, 9)``, ``Mask()``."""
-    own = [one for one in fields(domain) if getattr(domain, one.name) != one.default]  # type: ignore[arg-type] # all are dataclasses
-    return f"{type(domain).__name__}({', '.join(repr(getattr(domain, one.name)) for one in own)})"
+    changed = [one for one in fields(domain) if getattr(domain, one.name) != one.default]  # type: ignore[arg-type] # all are dataclasses
+    return (
+        f"{type(domain).__name__}({', '.join(repr(getattr(domain, one.name)) for one in changed)})"
+    )
 
 
 def from_data(data: Mapping[str, Any]) -> Domain:

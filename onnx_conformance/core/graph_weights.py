@@ -142,12 +142,12 @@ def dead_constants(model: onnx.ModelProto) -> set[str]:
 
 def settings_of(model: onnx.ModelProto) -> set[str]:
     """Names of what only says how an operator works, such as a Resize's scales: no weights."""
-    told, read = set[str](), set[str]()
+    settings, read = set[str](), set[str]()
     for graph in graphs(model):
         for node in graph.node:
             for place, name in enumerate(node.input):
-                (told if place in _SETTINGS.get(node.op_type, ()) else read).add(name)
-    return told - read
+                (settings if place in _SETTINGS.get(node.op_type, ()) else read).add(name)
+    return settings - read
 
 
 def constant_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:

@@ -28,8 +28,11 @@ def internal_error(error: Exception, check: str) -> str | None:
         return str(error)  # one line, with what to do
     if isinstance(error, HypothesisException) or not _ours(error):
         return None
-    words = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
-    return f"internal error in check {check}: {words}; this is a fault of the suite: please report"
+    description = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+    return (
+        f"internal error in check {check}: {description}; this is a fault of the suite: please "
+        "report"
+    )
 
 
 def where(error: Exception) -> list[str]:

@@ -67,7 +67,7 @@ class RowScores:
     strays: float = 0.0
 
     @property
-    def told(self) -> tuple[int, int]:
+    def judged_rows(self) -> tuple[int, int]:
         """Of how many samples float32 lets anything be said, and of how many there are."""
         known = sum(int(np.isfinite(allowed).sum()) for allowed in self.allowed)
         return known, sum(allowed.size for allowed in self.allowed)
@@ -96,11 +96,11 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
     both = list(zip(measured, pairs, strict=True))
     for kind in dict.fromkeys(key for found in measured for key in found):
         parts = [found.get(kind) or _nothing(len(got[spec.name])) for found, (_, got) in both]
-        own = np.concatenate([noise for _, noise, _ in parts])
+        noises = np.concatenate([noise for _, noise, _ in parts])
         size = np.concatenate([size for _, _, size in parts])
-        usable = np.isfinite(own) & (own <= rule.maximum_noise_floor * size)
+        usable = np.isfinite(noises) & (noises <= rule.maximum_noise_floor * size)
         usable &= (size > 0) | (kind[1] != UNMASKED)  # others have no such numbers
-        pool, share = _pool(own[usable], size[usable], rule.pool_share)
+        pool, share = _pool(noises[usable], size[usable], rule.pool_share)
         lone = 1.0 + (rule.lone - 1.0) / max(_numbers(pairs, spec), 1)
         allowed = [
             np.where(
@@ -116,7 +116,7 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
             tuple(error for error, _, _ in parts),
             tuple(allowed),
             tuple(size for _, _, size in parts),
-            rule.factor * float(np.max(own[usable], initial=0.0)),
+            rule.factor * float(np.max(noises[usable], initial=0.0)),
             rule.strays,
         )
 
@@ -132,12 +132,12 @@ def _nothing(samples: int) -> tuple[Rows, Rows, Rows]:
     return np.zeros(samples), np.zeros(samples), np.zeros(samples)
 
 
-def _pool(own: Rows, size: Rows, quantile: float) -> tuple[float, float]:
+def _pool(noises: Rows, size: Rows, quantile: float) -> tuple[float, float]:
     """P and R of the module's formula; 0 where there is no sample to take them from."""
-    if not own.size:
+    if not noises.size:
         return 0.0, 0.0
-    relative = own / np.maximum(size, np.finfo(np.float64).tiny)
-    return float(np.quantile(own, quantile)), float(np.quantile(relative, quantile))
+    relative = noises / np.maximum(size, np.finfo(np.float64).tiny)
+    return float(np.quantile(noises, quantile)), float(np.quantile(relative, quantile))
 
 
 def _measure(

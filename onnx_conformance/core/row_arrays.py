@@ -26,7 +26,10 @@ def filled_up(array: Array, sizes: Sequence[int]) -> Array:
     """Rows with zeros behind them, up to ``sizes``."""
     if list(array.shape[1:]) == list(sizes):
         return array
-    widths = [(0, 0), *((0, size - own) for size, own in zip(sizes, array.shape[1:], strict=True))]
+    widths = [
+        (0, 0),
+        *((0, size - width) for size, width in zip(sizes, array.shape[1:], strict=True)),
+    ]
     return np.pad(array, widths)
 
 

@@ -58,17 +58,17 @@ def _tree(dim: str) -> ast.expr:
     try:
         tree = ast.parse(dim.strip(), mode="eval").body
     except SyntaxError as error:
-        raise UsageError(_told(dim)) from error
+        raise UsageError(_unreadable(dim)) from error
     for node in ast.walk(tree):
         binary = isinstance(node, ast.BinOp) and type(node.op) in OPERATORS
         number = isinstance(node, ast.Constant) and type(node.value) is int
         plain = isinstance(node, (ast.Name, ast.Load, ast.operator))
         if not (binary or number or plain):
-            raise UsageError(_told(dim))
+            raise UsageError(_unreadable(dim))
     return tree
 
 
-def _told(dim: str) -> str:
+def _unreadable(dim: str) -> str:
     return (
         f"the size '{dim}' is not a sum, difference, product or floor division of axes and whole "
         'numbers; write it like "past+1", "past+sequence", "2*height" or "height//8"'

@@ -101,8 +101,8 @@ class TensorSpec:
     def __str__(self) -> str:
         """As it is written in a registration."""
         more = "" if self.dtype == "float32" else f', "{self.dtype}"'
-        own = default_domain(self.dtype) or Real()
-        more += "" if self.domain == own else f", domain={written(self.domain)}"
+        usual = default_domain(self.dtype) or Real()
+        more += "" if self.domain == usual else f", domain={written(self.domain)}"
         return f'TensorSpec("{self.name}", {_quoted(self.shape)}{more})'
 
     @property

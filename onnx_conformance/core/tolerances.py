@@ -170,11 +170,11 @@ class Tolerances:
             return Rule(dict(self.defaults[check]), f"{self.path.name}: defaults")
         figures, origin = self._resolve(check, case)
         if case.precision in ROUNDED:
-            of_class, told = self._resolve(case.precision, case)
+            of_class, source = self._resolve(case.precision, case)
             scaled, unit = IN_ROUNDOFFS.get(check), of_class["roundoff"]
             if scaled:
                 figures[scaled] *= unit
-                origin += f", {scaled} times {unit:g}, the roundoff of {case.precision} ({told})"
+                origin += f", {scaled} times {unit:g}, the roundoff of {case.precision} ({source})"
         return Rule(figures, f"{self.path.name}: {origin}")
 
     def _resolve(self, check: str, case: Case) -> tuple[dict[str, float], str]:
@@ -183,9 +183,9 @@ class Tolerances:
             of_class = self.defaults[case.precision]
             figures |= {key: of_class[key] for key in of_class if check in STAND_IN.get(key, ())}
         for override in self.overrides:
-            own = {key: value for key, value in override.figures.items() if key in figures}
-            if own and override.applies(check, case):
-                figures.update(own)
+            overridden = {key: value for key, value in override.figures.items() if key in figures}
+            if overridden and override.applies(check, case):
+                figures.update(overridden)
                 origin = f"override at line {override.line}: {override.reason}"
         return figures, origin
 

@@ -165,8 +165,8 @@ class Node:
     def specifiers(self, beside: Iterable[str] = ()) -> dict[str, str]:
         """Packages to specifiers of their versions, or to one of the words ``beside``."""
         value = self.value
-        words = "".join(f" or {word}" for word in beside)
-        wanted = f"{self.what} must map packages to specifiers, such as {{torch: '>=2.9'}}{words}"
+        others = "".join(f" or {word}" for word in beside)
+        wanted = f"{self.what} must map packages to specifiers, such as {{torch: '>=2.9'}}{others}"
         if not isinstance(value, dict):
             self.fail(f"{wanted}; it is {value!r}")
         for name, node in self.mapping().items():

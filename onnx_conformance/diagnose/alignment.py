@@ -124,12 +124,12 @@ class Aligner:
             compared = _compare(self.native, place, actual, self.rule)
             if compared is not None and compared[0].noise_floors <= self.rule["factor"]:
                 found.append(Match(place, compared[0], True, compared[1]))
-        own = self.native.records
+        records = self.native.records
         return sorted(
             found,
             key=lambda m: (
-                own[m.native]["derived"],
-                list(own[m.native]["shape"]) != record["shape"],
+                records[m.native]["derived"],
+                list(records[m.native]["shape"]) != record["shape"],
                 m.error.noise_floors,
             ),
         )

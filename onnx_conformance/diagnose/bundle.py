@@ -113,7 +113,7 @@ def _fill_from_check(
     message = failure_message(subject.case, error, command, None)
     _write_text(folder / "failure.txt", scrub(message, roots) + "\n")
     _write_json(folder / "versions.json", environment())
-    told: dict[str, Any] = {
+    record: dict[str, Any] = {
         "case": subject.case.id,
         "check": error.result.name,
         "reason": scrub(error.result.reason, roots),
@@ -126,17 +126,17 @@ def _fill_from_check(
     if artifact is not None:
         _link_files(artifact, folder)
         if replay is not None:
-            told |= _session_of(run, subject, artifact, replay.graph_level)
-            told |= {"judge": replay.judge}
-            told["sized"] = list(subject.model.sized)
-            told["calls"] = _layout(subject, artifact).plan(_samples(replay.inputs))
+            record |= _session_of(run, subject, artifact, replay.graph_level)
+            record |= {"judge": replay.judge}
+            record["sized"] = list(subject.model.sized)
+            record["calls"] = _layout(subject, artifact).plan(_samples(replay.inputs))
     if divergence is not None:
         write_subgraph(divergence, folder, libraries_of(subject.case, run.settings))
-    _write_json(folder / "case.json", told)
+    _write_json(folder / "case.json", record)
     shutil.copyfile(SCRIPT, folder / SCRIPT.name)
     if replay is not None:
         inputs = replay.inputs
-        if told.get("calls") and artifact is not None:
+        if record.get("calls") and artifact is not None:
             calls = _layout(subject, artifact).calls(_samples(inputs))
             inputs = {f"{n}/{name}": a for n, call in enumerate(calls) for name, a in call.items()}
         arrays = {"inputs": inputs, "expected": replay.expected, "got": replay.got}
@@ -229,10 +229,10 @@ def _roots(run: Run) -> dict[str, str]:
     ]
     with suppress(RuntimeError):  # an account without a home
         named.append((Path.home(), "~"))
-    absolute = [(Path(place).absolute(), word) for place, word in named]
+    absolute = [(Path(place).absolute(), name) for place, name in named]
     return {
-        str(form): word
-        for place, word in reversed(absolute)
+        str(form): name
+        for place, name in reversed(absolute)
         for form in (place, place.resolve())
         if len(form.parts) > 1  # not the root itself
     }

@@ -78,7 +78,7 @@ class Divergence:
         passed_on: how many later nodes pass the error on; ``readers`` are the next ones.
         others: further nodes that introduce an error of their own.
         why: what decided, where more than one node came into question.
-        words: one or two lines for a terminal.
+        text: one or two lines for a terminal.
     """
 
     kind: Kind
@@ -94,7 +94,7 @@ class Divergence:
     others: tuple[str, ...] = ()
     level: str = ""
     why: str = ""
-    words: str = ""
+    text: str = ""
     subgraph: Subgraph | None = field(default=None, compare=False, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,9 +105,9 @@ class Divergence:
         return plain | {"subgraph_nodes": list(self.subgraph.nodes) if self.subgraph else []}
 
 
-def worded(found: Divergence) -> Divergence:
+def with_text(found: Divergence) -> Divergence:
     """The same with its words."""
-    return replace(found, words="\n".join(_lines(found)))
+    return replace(found, text="\n".join(_lines(found)))
 
 
 def _lines(found: Divergence) -> list[str]:

@@ -14,10 +14,10 @@ LEVELS = ("enable_basic", "enable_extended", "enable_layout", "enable_all")
 
 def first_wrong(subject: LiveSubject, inputs: Inputs) -> str | None:
     """The lowest level at which the CPU provider's answer is over budget; None if none is."""
-    given = subject.layout.calls(inputs)[0]
+    call = subject.layout.calls(inputs)[0]
     for level in LEVELS:
         answer = subject.conformance_session.answer_at_level(
-            subject.case, subject.artifact, given, level
+            subject.case, subject.artifact, call, level
         )
         outputs = answer.get("outputs")
         ours = None if outputs is None else subject.layout.rows(inputs, [outputs])

@@ -64,7 +64,7 @@ def _in_the_runtime(
     if level is None:
         if subject.case.provider == "cpu":
             return None
-        return divergence.worded(
+        return divergence.with_text(
             Divergence(
                 "provider", "", "", -1, why=f"right on the CPU, wrong on {subject.case.provider}"
             )
@@ -79,7 +79,7 @@ def _in_the_runtime(
             found = None
     if found is None:
         found = Divergence("conversion", "", "", -1)
-    return divergence.worded(
+    return divergence.with_text(
         replace(found, kind="runtime optimisation", level=level, subgraph=None)
     )
 
@@ -94,10 +94,10 @@ class _Traced:
         self.graph = ArtifactGraph(path)
         names = [name for node in self.graph.data_nodes for name in node.outputs]
         bench = subject.conformance_session
-        given = subject.layout.calls(inputs)[0]
+        call = subject.layout.calls(inputs)[0]
         native = native_trace(subject.conformance_session, subject.model, inputs)
-        traced = bench.artifact_trace(subject.case, path, given, names, folder)
-        for place, (name, array) in enumerate(given.items()):
+        traced = bench.artifact_trace(subject.case, path, call, names, folder)
+        for place, (name, array) in enumerate(call.items()):
             traced[name] = save(folder, f"input-{place}.npy", array)
         self.aligner = Aligner(native, traced, folder, rule)
         self.aligner.align(self.graph)
@@ -117,10 +117,10 @@ class _Traced:
         if not suspects:
             return None
         first = suspects[0]
-        found = self._told(first, "conversion")
+        found = self._described(first, "conversion")
         others = tuple(suspect.node.name for suspect in suspects[1:])
         subgraph = cut_out(self, first, outputs)
-        return divergence.worded(replace(found, others=others, subgraph=subgraph))
+        return divergence.with_text(replace(found, others=others, subgraph=subgraph))
 
     def noisiest(self) -> Divergence | None:
         """On a right file: the explained node after which the error has grown most."""
@@ -128,9 +128,11 @@ class _Traced:
         if not explained:
             return None
         most = max(explained, key=self.root_cause.growth)
-        return divergence.worded(self._told(Suspect(most, self.root_cause.expected(most)), "none"))
+        return divergence.with_text(
+            self._described(Suspect(most, self.root_cause.expected(most)), "none")
+        )
 
-    def _told(self, suspect: Suspect, kind: str) -> Divergence:
+    def _described(self, suspect: Suspect, kind: str) -> Divergence:
         node, expected = suspect.node, suspect.expected
         before = self.root_cause.before(node)
         passed_on, readers = self.root_cause.following(node)
@@ -164,5 +166,5 @@ def _refusal(subject: LiveSubject, error: str) -> Divergence | None:
         node = by_name.get(name.strip())
         if node is not None:
             found = Divergence("refusal", node.name, node.operator, node.index, why=error)
-            return divergence.worded(found)
+            return divergence.with_text(found)
     return None

@@ -10,7 +10,7 @@ from typing import Any
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
-from onnx_conformance.core.causes import telling_lines
+from onnx_conformance.core.causes import informative_lines
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.files import INSTALLED
 from onnx_conformance.core.limits import shipped_limits
@@ -50,37 +50,37 @@ def header(run: Run, profile: str) -> list[str]:
 
 def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
     """The command that repeats this one test, with every option that affects it."""
-    words = ["onnx-conformance", "run", nodeid] if INSTALLED else ["pytest", nodeid]
-    words += [f"--against={run.against}"] if run.against else ["--model", case.model]
-    words += [f"--models-from={given}" for given in run.models_from]
-    words += [f"--artifact={given}" for given in run.selection.artifacts]
-    words += [f"--precision={run.selection.precision}"] if run.selection.precision else []
-    words += _about_files(run)
-    words += ["--variant", case.variant] if isinstance(case, DerivedCase) else []
-    words += _data(run.settings)
-    words += ["--exporter", case.exporter] if case.exporter in EXPORTERS else []
-    words += ["--opset", str(case.opset)] if case.opset is not None else []
-    words += ["--provider", case.provider]
+    command = ["onnx-conformance", "run", nodeid] if INSTALLED else ["pytest", nodeid]
+    command += [f"--against={run.against}"] if run.against else ["--model", case.model]
+    command += [f"--models-from={path}" for path in run.models_from]
+    command += [f"--artifact={path}" for path in run.selection.artifacts]
+    command += [f"--precision={run.selection.precision}"] if run.selection.precision else []
+    command += _about_files(run)
+    command += ["--variant", case.variant] if isinstance(case, DerivedCase) else []
+    command += _data(run.settings)
+    command += ["--exporter", case.exporter] if case.exporter in EXPORTERS else []
+    command += ["--opset", str(case.opset)] if case.opset is not None else []
+    command += ["--provider", case.provider]
     level = case.graph_level or run.settings.graph_level
-    words += ["--graph-level", level] if level != Settings.graph_level else []
+    command += ["--graph-level", level] if level != Settings.graph_level else []
     library = PROVIDERS[case.provider].library
-    words += [f"--provider-library={case.provider}={library}"] if library else []
+    command += [f"--provider-library={case.provider}={library}"] if library else []
     host, base = PROVIDERS[case.provider].host, PROVIDERS[case.provider].base
-    words += [f"--engine={case.provider}:{base}={host}"] if host else []
-    words += [] if run.settings.cpu_fallback else ["--no-cpu-fallback"]
-    words += ["--expect-dynamic"] if run.settings.expect_dynamic else []
+    command += [f"--engine={case.provider}:{base}={host}"] if host else []
+    command += [] if run.settings.cpu_fallback else ["--no-cpu-fallback"]
+    command += ["--expect-dynamic"] if run.settings.expect_dynamic else []
     least = run.settings.min_placement
-    words += [f"--min-placement={least:g}"] if least else []
-    words += ["--edge-cases=fail"] if run.settings.edge_cases == "fail" else []
+    command += [f"--min-placement={least:g}"] if least else []
+    command += ["--edge-cases=fail"] if run.settings.edge_cases == "fail" else []
     if run.settings.seed:
-        words += ["--seed", str(run.settings.seed)]
+        command += ["--seed", str(run.settings.seed)]
     if run.settings.threads != 1:
-        words += ["--threads", str(run.settings.threads)]
+        command += ["--threads", str(run.settings.threads)]
     if run.tolerances.path != project().tolerances:
-        words += [f"--tolerances={run.tolerances.path}"]
+        command += [f"--tolerances={run.tolerances.path}"]
     if run.settings.weights != "calibrated":
-        words += ["--weights", run.settings.weights]
-    return shlex.join(words)
+        command += ["--weights", run.settings.weights]
+    return shlex.join(command)
 
 
 def _data(settings: Settings) -> list[str]:
@@ -94,10 +94,10 @@ def _data(settings: Settings) -> list[str]:
 
 def _about_files(run: Run) -> list[str]:
     """How external artifacts are read and loaded, where it is not as usual."""
-    words = [f"--custom-op-library={path}" for path in run.settings.custom_op_libraries]
+    options = [f"--custom-op-library={path}" for path in run.settings.custom_op_libraries]
     shipped = shipped_limits().as_dict()
     limits = run.settings.limits.as_dict()
-    return words + [f"--artifact-limit={n}={v!r}" for n, v in limits.items() if v != shipped[n]]
+    return options + [f"--artifact-limit={n}={v!r}" for n, v in limits.items() if v != shipped[n]]
 
 
 def failure_message(
@@ -119,7 +119,7 @@ def failure_message(
             lines.append(f"  inputs: {error.result.inputs}")
         lines.append(f"  check: {error.result.name}, {error.result.compared} elements compared")
     elif error.details:
-        tail = telling_lines(error.details, LAST_WORDS)
+        tail = informative_lines(error.details, LAST_WORDS)
         lines += ["  last output of the worker:", *(f"    {line}" for line in tail)]
     lines += [f"  {line}" for line in upstream]
     lines.append(f"  reproduce: {command}")
@@ -131,12 +131,12 @@ def failure_message(
 def summary_line(message: str) -> str:
     """A failure message in one line: what differs, by how much, where first, how to repeat it."""
     first, *lines = message.splitlines() or [""]
-    told: dict[str, str] = {}
+    found: dict[str, str] = {}
     for line in lines:
         label, colon, rest = line.strip().partition(": ")
         if colon and label in IN_ONE_LINE:
-            told.setdefault(label, rest)
-    parts = [f"{label}: {told[label]}" for label in IN_ONE_LINE if label in told]
+            found.setdefault(label, rest)
+    parts = [f"{label}: {found[label]}" for label in IN_ONE_LINE if label in found]
     return "; ".join([first.strip(), *parts])
 
 

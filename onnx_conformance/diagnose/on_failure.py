@@ -42,8 +42,8 @@ class Explainer:
         assert replay is not None
         found = self._localise(subject, Inputs(replay.inputs))
         if found is not None:
-            told = tuple(f"localised: {line}" for line in found.words.splitlines())
-            details = (*failure.result.details, *told)
+            lines = tuple(f"localised: {line}" for line in found.text.splitlines())
+            details = (*failure.result.details, *lines)
             failure.result = replace(failure.result, details=details, divergence=found.as_dict())
         return found
 

@@ -34,12 +34,12 @@ class Peers:
                 if node.index in good:
                     self._acquitted[node.operator].append(node)
                 continue
-            own = [m.native for m in matches]
-            for place in own:
+            results = [m.native for m in matches]
+            for place in results:
                 self._operators[node.operator][self._native.records[place]["operator"]] += 1
             for name in node.data:
                 for match in aligner.matches(name):
-                    self._first[node.operator] |= self._first_steps(match.native, own)
+                    self._first[node.operator] |= self._first_steps(match.native, results)
 
     def _first_steps(self, start: int, ends: Collection[int]) -> set[str]:
         """The operators that native applies to ``start`` on its shortest ways to ``ends``."""
@@ -80,9 +80,9 @@ class Peers:
 
     def inputs_of_owner(self, node: Node) -> set[int]:
         """What those modules read from outside; empty where the node reads no known weight."""
-        own = set(self._of_owner(node))
+        made = set(self._of_owner(node))
         records = self._native.records
-        return {source for place in own for source in records[place]["inputs"]} - own
+        return {source for place in made for source in records[place]["inputs"]} - made
 
     def rest_of_owner(self, node: Node) -> tuple[int, ...]:
         """What the modules whose weights a node reads still do with weights to its result."""
@@ -138,7 +138,7 @@ class Peers:
         """Whether it is known how native begins what nodes of this kind do."""
         return bool(self._first.get(node.operator))
 
-    def beyond(self, name: str) -> list[int]:
+    def following(self, name: str) -> list[int]:
         """Native tensors that follow from those that explain this one, itself left out."""
         known = {match.native for match in self._aligner.matches(name)}
         records = self._native.records
@@ -168,10 +168,10 @@ class Peers:
 
     def candidates(self, node: Node) -> Iterator[list[int]]:
         """Native tensors that a node's output may be, the likeliest set first."""
-        own = self._of_owner(node)
+        made = self._of_owner(node)
         records = self._native.records
         votes = self._operators.get(node.operator, Counter())
-        yield [place for place in own if records[place]["operator"] in votes]
+        yield [place for place in made if records[place]["operator"] in votes]
         starts = [self._aligner.sources(name) for name in node.data]
         after = [self._after(places) for places in starts if places]
         near = [place for place in after[0] if all(place in o for o in after[1:])] if after else []

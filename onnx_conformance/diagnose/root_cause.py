@@ -70,7 +70,7 @@ class RootCause:
             return list(self._wrong_ends(outputs))
         found: dict[int, Suspect] = {}
         for node in first:
-            suspect = self._settle(node)
+            suspect = self._decide(node)
             found.setdefault(suspect.node.index, suspect)
         return list(found.values())
 
@@ -78,7 +78,7 @@ class RootCause:
         producers = [self.graph.producer.get(name) for name in node.data]
         return any(producer is not None and producer.index in bad for producer in producers)
 
-    def _settle(self, node: Node) -> Suspect:
+    def _decide(self, node: Node) -> Suspect:
         """Decide between a bad node and its neighbours."""
         missing, at = self._missing(node)
         if missing:
@@ -91,8 +91,8 @@ class RootCause:
                 )
         idle = None if self._peers.knows_first_step(node) else self._no_op_nodes.odd_before(node)
         if idle is not None:
-            beyond = self._peers.beyond(idle.outputs[0])
-            expected = self._as_expected(idle, beyond)
+            following = self._peers.following(idle.outputs[0])
+            expected = self._as_expected(idle, following)
             return Suspect(idle, expected, why="it does nothing, unlike other nodes of its kind")
         for name in node.data:
             short, rest = self._short_producer(node, name)
@@ -101,7 +101,7 @@ class RootCause:
                 return Suspect(short, expected, why="its layer continues from there")
         if missing:
             return Suspect(node, self.expected(node), missing)
-        later, why = self._beyond(node)
+        later, why = self._further(node)
         earlier = self._greater_jump(later) if later is node else None
         if earlier is not None:
             return Suspect(earlier, self.expected(earlier), why="the error grows most there")
@@ -111,11 +111,11 @@ class RootCause:
 
     def _missing(self, node: Node) -> tuple[tuple[int, ...], str]:
         """Native tensors between a node's input and its own operator, and that input."""
-        own = self._peers.inputs_of_owner(node)
+        expected = self._peers.inputs_of_owner(node)
         for name in node.data:
             places = [match.native for match in self.aligner.matches(name)]
-            if own and places:
-                gap = () if own & set(places) else tuple(sorted(own))
+            if expected and places:
+                gap = () if expected & set(places) else tuple(sorted(expected))
             else:
                 gap = self._peers.gap(node, places) or self._gap_of_sum(node, name, places)
             if gap:
@@ -172,7 +172,7 @@ class RootCause:
 
     # -- neighbours --------------------------------------------------------------------------
 
-    def _beyond(self, node: Node) -> tuple[Node, str]:
+    def _further(self, node: Node) -> tuple[Node, str]:
         """A later node, where this one is of a kind that native never shows."""
         here, chain = node, [node]
         while self._peers.never_explained(here):

@@ -147,9 +147,9 @@ class _Cutter:
         subject = self._traced.subject
         folder = self._traced.folder / "constants"
         folder.mkdir(exist_ok=True)
-        given = subject.layout.calls(self._traced.inputs)[0]
+        call = subject.layout.calls(self._traced.inputs)[0]
         found = subject.conformance_session.artifact_trace(
-            subject.case, self._traced.path, given, names, folder
+            subject.case, self._traced.path, call, names, folder
         )
         return [
             numpy_helper.from_array(

@@ -30,12 +30,12 @@ def write_subgraph(divergence: Divergence, folder: Path, libraries: Sequence[str
     (folder / "subgraph.onnx").write_bytes(found.model)
     _write_arrays(folder / "subgraph_inputs.npz", found.inputs)
     _write_arrays(folder / "subgraph_expected.npz", found.expected)
-    told = {
+    record = {
         **divergence.as_dict(),
         "limits": found.limits,
         "custom_op_libraries": list(libraries),
     }
-    text = json.dumps(told, indent=1) + "\n"
+    text = json.dumps(record, indent=1) + "\n"
     (folder / "subgraph.json").write_text(text, encoding="utf-8")
     shutil.copyfile(SCRIPT, folder / "subgraph.py")
     return True

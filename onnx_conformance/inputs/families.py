@@ -14,7 +14,7 @@ from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.row_arrays import stacked
 from onnx_conformance.core.spec import MIDDLE, Axes, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.inputs.found_recipes import found_recipes
-from onnx_conformance.inputs.recipes import Inputs, RawFeed, Recipe
+from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe
 from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.inputs.sweep_plan import extra_batches
 
@@ -124,7 +124,7 @@ BATCH_SIZES = (1, 2, 4, 8)
 COSTLY_SIZES = (1, 2, 5, 9)  # of models that get no other; 3 and 4 are drawn and pinned
 
 
-def company(model: ModelSpec, seed: int) -> tuple[list[Inputs], tuple[int, ...]]:
+def batch_mates(model: ModelSpec, seed: int) -> tuple[list[Inputs], tuple[int, ...]]:
     """Inputs whose samples, one after another, fill every batch size that is tried; and the sizes.
 
     Odd and large ones too, as far as the model's cost allows.
@@ -155,29 +155,29 @@ def chosen(names: tuple[str, ...], model: ModelSpec, seed: int) -> list[Inputs]:
     return [materialise(recipes[name], model) for name in names]
 
 
-POISONS = (np.nan, np.inf, -np.inf)
+NON_FINITE = (np.nan, np.inf, -np.inf)
 
 
 def non_finite(model: ModelSpec, seed: int) -> NamedInputs:
     """Four normal samples with one NaN, one +inf, one -inf, and nothing wrong in the last."""
-    base = materialise(Recipe("normal", batch=len(POISONS) + 1, seed=seed), model)
+    base = materialise(Recipe("normal", batch=len(NON_FINITE) + 1, seed=seed), model)
     inputs = Inputs((name, array.copy()) for name, array in base.items())
-    for spec in poisonable(model):
+    for spec in non_finite_specs(model):
         array = inputs[spec.name]
-        for sample, value in enumerate(POISONS):
+        for sample, value in enumerate(NON_FINITE):
             one = array[sample, ...]  # a view, of a rank-1 input too
             one.flat[one.size // 2] = value
     return NamedInputs(f"normal(batch=4, seed={seed}), samples 0 to 2 with NaN, +inf, -inf", inputs)
 
 
-def poisonable(model: ModelSpec) -> list[TensorSpec]:
+def non_finite_specs(model: ModelSpec) -> list[TensorSpec]:
     """The inputs that may be any number, and that every sample has of its own."""
-    own = [spec for spec in model.inputs if not (model.batched and spec.batch_axis is None)]
-    return [spec for spec in own if spec.real]
+    of_a_sample = [spec for spec in model.inputs if not (model.batched and spec.batch_axis is None)]
+    return [spec for spec in of_a_sample if spec.real]
 
 
 def _mates(model: ModelSpec, seed: int) -> list[Inputs]:
-    """The inputs whose samples are run in company; all have the same of what samples share."""
+    """The inputs whose samples are run together; what samples share is the same in all."""
     input_sets = chosen(BATCH_MATES, model, seed)
     shared = [spec.name for spec in model.inputs if model.batched and spec.batch_axis is None]
     if not shared:
@@ -193,7 +193,7 @@ def _mates(model: ModelSpec, seed: int) -> list[Inputs]:
 
 def repeated(model: ModelSpec, seed: int) -> Inputs:
     """What is run twice: a batch that the batch-invariance check runs too."""
-    return cut(stack_inputs(company(model, seed)[0]), 0, 2)
+    return cut(stack_inputs(batch_mates(model, seed)[0]), 0, 2)
 
 
 def denormal(seed: int) -> Recipe:
@@ -205,7 +205,7 @@ def empty(model: ModelSpec) -> NamedInputs:
     """A batch of no samples."""
     sizes = sizes_of(model.axes, MIDDLE)
     arrays = {spec.name: np.zeros(spec.concrete(0, sizes), spec.dtype) for spec in model.inputs}
-    kind = Inputs if native_layout(model).plain else RawFeed
+    kind = Inputs if native_layout(model).plain else RawInputs
     return NamedInputs("no sample (batch=0)", kind(arrays))
 
 
@@ -221,11 +221,11 @@ def malformed(model: ModelSpec, seed: int) -> dict[str, NamedInputs]:
     array, other = good[first], "float64" if model.inputs[0].dtype != "float64" else "float32"
 
     def instead(name: str, value: NDArray[Any]) -> Inputs:
-        return RawFeed({**good, name: value})
+        return RawInputs({**good, name: value})
 
     others = {name: value for name, value in good.items() if name != first}
     found = {
-        "name": NamedInputs("input renamed", RawFeed({**others, f"{first}_misspelt": array})),
+        "name": NamedInputs("input renamed", RawInputs({**others, f"{first}_misspelt": array})),
         "dtype": NamedInputs(
             f"{other} instead of {model.inputs[0].dtype}",
             instead(first, np.zeros(array.shape, other)),
@@ -279,7 +279,7 @@ def plan_of(family: str, model: ModelSpec, seed: int, examples: int | None = Non
 
 
 def _batch_plan(model: ModelSpec, seed: int) -> InputPlan:
-    input_sets, sizes = company(model, seed)
+    input_sets, sizes = batch_mates(model, seed)
     whole = stack_inputs(input_sets)
     runtime = tuple(cut(whole, 0, size) for size in sizes)
     return InputPlan(reference=tuple(input_sets), runtime=() if model.group else runtime)

@@ -108,8 +108,8 @@ def read_recipe(node: Node) -> Recipe:
         "sizes": _sizes,
         "full": Node.flag,
     }
-    given = {key: read(found[key]) for key, read in readers.items() if key in found}
-    return Recipe(found["distribution"].choice((*DISTRIBUTIONS, EVERY, COARSE)), **given)
+    fields = {key: read(found[key]) for key, read in readers.items() if key in found}
+    return Recipe(found["distribution"].choice((*DISTRIBUTIONS, EVERY, COARSE)), **fields)
 
 
 def _sizes(node: Node) -> tuple[tuple[str, int], ...]:

@@ -35,7 +35,7 @@ class Inputs(dict[str, NDArray[Any]]):
         return state.hexdigest()
 
 
-class RawFeed(Inputs):
+class RawInputs(Inputs):
     """Arrays as a worker takes them, in the layout of the model and not of samples."""
 
     @cached_property
@@ -122,8 +122,8 @@ class Recipe:
         size = "" if self.extent == MIDDLE else f", extent={self.extent:g}"
         size += "".join(f", {axis}={length}" for axis, length in self.sizes)
         size += ", full masks" if self.full else ""
-        words = f"scale={self.scale:g}, batch={self.batch}, seed={self.seed}{size}"
-        return f"{self.distribution}({words})"
+        fields = f"scale={self.scale:g}, batch={self.batch}, seed={self.seed}{size}"
+        return f"{self.distribution}({fields})"
 
     def inputs(self, inputs: tuple[TensorSpec, ...], axes: Axes = ()) -> Inputs:
         """The samples, a row each in every input: ``(batch, ...)``, of the input's dtype.

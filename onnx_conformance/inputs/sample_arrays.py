@@ -21,7 +21,7 @@ from onnx_conformance.core.row_arrays import fitted, stacked
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT, answered, in_rows
 from onnx_conformance.inputs.file_names import Names, pairs
-from onnx_conformance.inputs.recipes import Inputs, RawFeed
+from onnx_conformance.inputs.recipes import Inputs, RawInputs
 
 Places = dict[str, "int | None"]  # the batch axis by name; None where there is none
 
@@ -57,7 +57,7 @@ class Layout:
 
     def calls(self, inputs: Inputs) -> list[Inputs]:
         """The inputs as the worker takes it, call by call; a raw inputs as it is."""
-        if self.plain or isinstance(inputs, RawFeed):
+        if self.plain or isinstance(inputs, RawInputs):
             return [self.names.to_file(inputs)]
         return [self.names.to_file(self._call(inputs, rows)) for rows, _ in self.groups(inputs)]
 
@@ -74,7 +74,7 @@ class Layout:
 
     def first(self, inputs: Inputs) -> Inputs:
         """The samples of the first call alone."""
-        if self.plain or isinstance(inputs, RawFeed):
+        if self.plain or isinstance(inputs, RawInputs):
             return inputs
         rows, real = self.groups(inputs)[0]
         return Inputs(
@@ -87,7 +87,7 @@ class Layout:
 
         An answer of another size than its call stays as it came, so that its size is seen.
         """
-        if self.plain or isinstance(inputs, RawFeed):
+        if self.plain or isinstance(inputs, RawInputs):
             return self.names.to_model(answers[0])
         answers = [self.names.to_model(answer) for answer in answers]
         groups = self.groups(inputs)
@@ -131,7 +131,7 @@ class Layout:
 
         As plain data, for who has nothing of this project; empty where rows are what is given.
         """
-        if self.plain or isinstance(inputs, RawFeed):
+        if self.plain or isinstance(inputs, RawInputs):
             return []
         return [{"rows": rows[:real], "axes": self.outputs} for rows, real in self.groups(inputs)]
 

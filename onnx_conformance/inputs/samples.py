@@ -64,8 +64,8 @@ class Folder:
             f"input: {', '.join(spec.name for spec in model.inputs)}) or photographs"
         )
 
-    def _refused(self, words: str) -> UsageError:
-        return UsageError(f"{self.option} {self.path}: {words}")
+    def _refused(self, problem: str) -> UsageError:
+        return UsageError(f"{self.option} {self.path}: {problem}")
 
     def _from_arrays(self, model: ModelSpec, paths: Sequence[Path]) -> Samples:
         found = [self._npz(model, path) for path in paths]

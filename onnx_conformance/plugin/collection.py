@@ -78,8 +78,8 @@ def _cases(run: PerfRun, marker: pytest.Mark) -> list[Case]:
 
     ``where(model, weights)`` says to which models a test applies.
     """
-    own = map(run.selection.placed, marker.kwargs.get("cases", run.cases))
-    cases = [case for case in own if run.selection.admits(case)]
+    marked = map(run.selection.placed, marker.kwargs.get("cases", run.cases))
+    cases = [case for case in marked if run.selection.admits(case)]
     if marker.args[0] in CHECKS:
         check = CHECKS[marker.args[0]]
         cases = [case for case in cases if check.suits(resolve_model(case.model), case)]

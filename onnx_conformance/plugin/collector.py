@@ -50,7 +50,7 @@ class Collector:
         self.progress: Progress | None = None
         self._absent: set[str] = set()  # providers
         self._drawing: Thread | None = None
-        self.told: set[str] = set()  # reasons to skip, above the tests
+        self.reported: set[str] = set()  # reasons to skip, above the tests
         self.selected = False
         self.page = "no page"
         self.document: ResultsDocument | None = None
@@ -71,7 +71,7 @@ class Collector:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is None or not counts:
             return
-        self.progress = Progress(reporter, self.told)
+        self.progress = Progress(reporter, self.reported)
         self.progress.expect(counts)
         self.progress.leave_out(self._absent)
         self.clock.on_tick = self.progress.tick
@@ -125,8 +125,8 @@ class Collector:
             return
         row: CheckRow = {**found, "outcome": _outcome(report, found), "nodeid": report.nodeid}
         row["message"] = str(report.longrepr) if report.failed else ""
-        told = None if row["outcome"] == "edge" else getattr(report, "wasxfail", None)
-        row["reason"] = told or row["reason"] or _skip_reason(report)
+        xfail_reason = None if row["outcome"] == "edge" else getattr(report, "wasxfail", None)
+        row["reason"] = xfail_reason or row["reason"] or _skip_reason(report)
         case = Case.from_row(row.pop("case"))
         self.facts.setdefault(case.id, {}).update(row.pop("facts", CaseFacts()))
         self.probes.update(row.pop("probes", {}))
@@ -230,8 +230,10 @@ class Collector:
 
     def _why_absent(self, name: str) -> str:
         names = [n for n in PROVIDERS if PROVIDERS[n].gpu] if name == "gpu" else [name]
-        words = [f"{n}: {ProbeResult(**self.probes[n]).words}" for n in names if n in self.probes]
-        return "; ".join(words) or "none of its cases was selected"
+        reasons = [
+            f"{n}: {ProbeResult(**self.probes[n]).sentence}" for n in names if n in self.probes
+        ]
+        return "; ".join(reasons) or "none of its cases was selected"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the matrix and the closing sentence."""
@@ -245,7 +247,7 @@ class Collector:
             terminalreporter.write(
                 terminal.render(terminal.matrix(self.document), width=width, color=color)
             )
-        told = (
+        sections = (
             terminal.legend,
             terminal.bases,
             terminal.surveyed,
@@ -255,7 +257,7 @@ class Collector:
             terminal.absences,
             lambda document: terminal.stages(document["time"]),
         )
-        for line in (line for lines in told for line in lines(self.document)):
+        for line in (line for lines in sections for line in lines(self.document)):
             write(line)
         self._closing_lines(terminalreporter)
         # pytest cuts its last lines to the terminal's width, which a test's id alone may fill

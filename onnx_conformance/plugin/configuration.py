@@ -88,16 +88,18 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     judged = [case for case in cases if not left_out(run, resolve_model(case.model).framework)]
     names = dict.fromkeys(case.provider for case in judged)
     probes = {name: conformance_session(config).probe(name) for name in names}
-    collector_of(config).told.update(f"{name}: {probe.words}" for name, probe in probes.items())
+    collector_of(config).reported.update(
+        f"{name}: {probe.sentence}" for name, probe in probes.items()
+    )
     asked = run.selection.providers
-    told, absent = [], []
+    lines, absent = [], []
     for name, probe in probes.items():
         if probe.usable or probe.broken or name in asked:
-            told.append(f"provider {name}: {probe.words}")
+            lines.append(f"provider {name}: {probe.sentence}")
         else:
             absent.append(name)
     collector_of(config).leave_out(absent)
-    return told + ([f"providers {', '.join(absent)}: {NOT_HERE}"] if absent else [])
+    return lines + ([f"providers {', '.join(absent)}: {NOT_HERE}"] if absent else [])
 
 
 def profile_of(config: pytest.Config) -> str:

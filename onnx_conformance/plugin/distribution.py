@@ -70,6 +70,6 @@ def scope_of(nodeid: str, known: dict[str, str]) -> str:
 
 def group_of(nodeid: str, known: dict[str, str]) -> str:
     """The group of a conformance test; empty for any other."""
-    words = nodeid.partition("::")[2].partition("[")[2].removesuffix("]")
-    found = [start for start in known if f"{words}-".startswith(f"{start}-")]
+    parameters = nodeid.partition("::")[2].partition("[")[2].removesuffix("]")
+    found = [start for start in known if f"{parameters}-".startswith(f"{start}-")]
     return known[max(found, key=len)] if found else ""

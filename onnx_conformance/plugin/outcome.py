@@ -54,10 +54,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"{framework}: left out by --framework {' '.join(run.frameworks)}")
         probe = conformance_session(item.config).probe(case.provider)
         if not probe.usable:
-            told = f"{case.provider}: {probe.words}"
+            reason = f"{case.provider}: {probe.sentence}"
             if probe.broken:
-                raise Red(f"{case.id}: {told}", told)
-            pytest.skip(told)
+                raise Red(f"{case.id}: {reason}", reason)
+            pytest.skip(reason)
         red = item.config.stash[RED_CASES].get(case)
         if red is not None and run.settings.first_finding:
             pytest.skip(f"not run: {red} failed already (--first-finding)")
@@ -155,9 +155,11 @@ def _subject(item: pytest.Item) -> LiveSubject:
 def _explain(item: pytest.Function, failure: ConformanceError) -> tuple[str, ...]:
     """Known upstream causes of a failure, kept for its row too. They excuse nothing."""
     subject, check = _subject(item), check_of(item)
-    told = attempted(lambda: explanations_of(subject, check, failure), "explain a failure") or ()
-    item.stash[UPSTREAM] = told
-    return told
+    explanations = (
+        attempted(lambda: explanations_of(subject, check, failure), "explain a failure") or ()
+    )
+    item.stash[UPSTREAM] = explanations
+    return explanations
 
 
 def _timed_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:

@@ -20,14 +20,14 @@ class Progress:
     """Writes to pytest's terminal reporter, but not under xdist, where cases run out of order.
 
     Args:
-        told: reasons to skip that were printed already.
+        reported: reasons to skip that were printed already.
     """
 
-    def __init__(self, reporter: pytest.TerminalReporter, told: set[str]) -> None:
+    def __init__(self, reporter: pytest.TerminalReporter, reported: set[str]) -> None:
         self._reporter = reporter
         self._expected: dict[Case, int] = {}
         self._rows: dict[Case, list[CheckRow]] = {}
-        self._absent = told
+        self._absent = reported
         self._place = 0
         self._red = 0
         self._live = False
@@ -60,12 +60,12 @@ class Progress:
     def _position(self) -> str:
         """Cases done, failed cases, and the time left at the pace so far."""
         left = len(self._expected) - self._place
-        told = [f"{self._place} of {len(self._expected)} cases"]
-        told += [f"{self._red} red"] if self._red else []
+        parts = [f"{self._place} of {len(self._expected)} cases"]
+        parts += [f"{self._red} red"] if self._red else []
         if self._judged and left:
             seconds = (time.monotonic() - self._started) / self._place * left
-            told.append(f"about {_rounded(seconds)} left")
-        return ", ".join(told)
+            parts.append(f"about {_rounded(seconds)} left")
+        return ", ".join(parts)
 
     def add(self, case: Case, row: CheckRow) -> None:
         """A test of a case has ended."""

@@ -226,13 +226,16 @@ def without_itself(
     """
     external = [case for case in cases if isinstance(case, ExternalCase)]
     same = {path for path in {case.path for case in external} if _is(against, Path(path))}
-    own = [case for case in external if case.path in same and _is_reference(case, settings)]
-    kept = tuple(case for case in cases if case not in own)
-    if own and not kept:
+    reference_runs = [
+        case for case in external if case.path in same and _is_reference(case, settings)
+    ]
+    kept = tuple(case for case in cases if case not in reference_runs)
+    if reference_runs and not kept:
         raise UsageError(
-            f"--artifact {own[0].path} and --against {against} are the same file or have the same "
-            "bytes. With graph optimisation off on the cpu provider both sides are the same run, "
-            "which proves nothing; name another file, or compare with --graph-level all"
+            f"--artifact {reference_runs[0].path} and --against {against} are the same file or "
+            "have the same bytes. With graph optimisation off on the cpu provider both sides are "
+            "the same run, which proves nothing; name another file, or compare with --graph-level "
+            "all"
         )
     notes = [
         f"{case.path} is {against.name} itself: this judges what ONNX Runtime does to it at "
@@ -240,7 +243,9 @@ def without_itself(
         for case in external
         if case.path in same and case in kept
     ]
-    notes += [f"{case.id}: not judged, because it is the reference's own run" for case in own]
+    notes += [
+        f"{case.id}: not judged, because it is the reference's own run" for case in reference_runs
+    ]
     return kept, tuple(dict.fromkeys(notes))
 
 

@@ -69,8 +69,8 @@ def conformance_session(config: pytest.Config) -> ConformanceSession:
 def certificates(config: pytest.Config) -> Certificates:
     """The run's certificates, created when one is first needed."""
     if CERTIFICATES not in config.stash:
-        own = conformance_session(config)
-        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], own, own.store)
+        session = conformance_session(config)
+        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], session, session.store)
     return config.stash[CERTIFICATES]
 
 

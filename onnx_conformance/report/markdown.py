@@ -70,7 +70,7 @@ def _red_row(failure: Row) -> list[str]:
     case, checks = failure["case"], failure["checks"]
     first, others = checks[0], len(checks) - 1
     reason = prose(first["headline"], most=LONGEST_REASON)
-    divergence = (case.get("divergence") or {}).get("words")
+    divergence = (case.get("divergence") or {}).get("text")
     if divergence:
         reason += f"<br>{prose(divergence.splitlines()[0], most=LONGEST_REASON)}"
     for line in first.get("upstream") or ():

@@ -169,7 +169,7 @@ def surveyed(document: ResultsDocument) -> list[str]:
         f"{case['id']}: {line}"
         for case in document["cases"]
         if case["divergence"] and case["verdict"] == "passed"
-        for line in case["divergence"]["words"].splitlines()
+        for line in case["divergence"]["text"].splitlines()
     ]
 
 

@@ -152,29 +152,29 @@ class ConformanceSession:
         return [self._clock.wait(future, queue)[place] for future, place in parts]
 
     def unoptimised_of(
-        self, case: Case, given: Artifact, input_sets: Sequence[Inputs]
+        self, case: Case, file: Artifact, input_sets: Sequence[Inputs]
     ) -> list[Answer]:
         """The same of a file that this session did not export."""
         queue = self._runtime.queue(CPU.name)
         ran = queue.submit(
-            lambda: self._runtime.run_unoptimised(queue, case, given, list(input_sets))
+            lambda: self._runtime.run_unoptimised(queue, case, file, list(input_sets))
         )
         return self._clock.wait(ran, queue.name)
 
-    def session_of(self, case: Case, given: Artifact) -> SessionInfo:
+    def session_of(self, case: Case, file: Artifact) -> SessionInfo:
         """The session of a file that this session did not export."""
         queue = self._runtime.queue(case.provider)
-        opened = queue.submit(lambda: self._runtime.open(queue, case, given))
+        opened = queue.submit(lambda: self._runtime.open(queue, case, file))
         return self._clock.wait(opened, queue.name)
 
-    def answer_of(self, case: Case, given: Artifact, inputs: Inputs) -> Answer:
+    def answer_of(self, case: Case, file: Artifact, inputs: Inputs) -> Answer:
         """The answer of a file that this session did not export."""
-        return self.answers_of(case, given, [inputs])[0]
+        return self.answers_of(case, file, [inputs])[0]
 
-    def answers_of(self, case: Case, given: Artifact, input_sets: Sequence[Inputs]) -> list[Answer]:
+    def answers_of(self, case: Case, file: Artifact, input_sets: Sequence[Inputs]) -> list[Answer]:
         """Its answers to several inputs."""
         queue = self._runtime.queue(case.provider)
-        ran = queue.submit(lambda: self._runtime.run(queue, case, given, list(input_sets)))
+        ran = queue.submit(lambda: self._runtime.run(queue, case, file, list(input_sets)))
         return self._clock.wait(ran, queue.name)
 
     # -- traces, for localisation ------------------------------------------------------------

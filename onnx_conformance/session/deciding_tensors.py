@@ -61,9 +61,9 @@ def deciding_values(subject: LiveSubject, inputs: Inputs, rule: Rule) -> list[De
         return []
     native = native_trace(subject.conformance_session, subject.model, inputs)
     with scratch() as folder:
-        given = subject.layout.calls(inputs)[0]
+        call = subject.layout.calls(inputs)[0]
         traced = subject.conformance_session.artifact_trace(
-            subject.case, subject.artifact.path, given, wanted, folder
+            subject.case, subject.artifact.path, call, wanted, folder
         )
         arrays = {
             name: np.load(folder / record["file"])
@@ -91,13 +91,13 @@ def _before(
         return
     seen.add(node.index)
     for name in node.data:
-        maker = graph.producer.get(name)
-        if maker is None:
+        producer = graph.producer.get(name)
+        if producer is None:
             continue  # an input of the model
-        if types.get(name, 0) in FLOATS and maker.operator not in STEPS:
+        if types.get(name, 0) in FLOATS and producer.operator not in STEPS:
             yield name
         else:
-            yield from _before(graph, maker, types, seen)
+            yield from _before(graph, producer, types, seen)
 
 
 def _types(model: onnx.ModelProto) -> dict[str, int]:

@@ -77,8 +77,8 @@ def refuse_idle(calibration: str, evaluation: str, cases: Iterable[Case]) -> Non
 
 
 def _task(folder: str, model: ModelSpec, samples: Samples) -> Task:
-    told = "with labels" if samples.labels is not None else "without labels, against native"
-    told += f" ({samples.repeated} repeated ones left out)" if samples.repeated else ""
+    labels = "with labels" if samples.labels is not None else "without labels, against native"
+    labels += f" ({samples.repeated} repeated ones left out)" if samples.repeated else ""
 
     def evaluation(_: ModelSpec, seed: int) -> Samples:
         return samples
@@ -89,7 +89,7 @@ def _task(folder: str, model: ModelSpec, samples: Samples) -> Task:
     digest = _digest(samples)
     return Task(
         name=f"evaluation-data-{digest[:8]}",  # other samples are another task
-        story=f"{len(samples)} samples of {Path(folder).name}, {told}",
+        story=f"{len(samples)} samples of {Path(folder).name}, {labels}",
         evaluation=evaluation,
         calibration=calibration,
         digest=digest,

@@ -56,7 +56,7 @@ def external_cases(
     exporter = EXPORTERS[exporters[0]].name if exporters else EXTERNAL.name
     names = [PROVIDERS[name].name for name in providers or DEFAULT_PROVIDERS]
     found = labelled(artifacts)
-    _refuse_its_own(model, found)
+    _refuse_source_of(model, found)
     return [
         ExternalCase(
             model.name,
@@ -73,7 +73,7 @@ def external_cases(
     ]
 
 
-def _refuse_its_own(model: ModelSpec, found: dict[str, Path]) -> None:
+def _refuse_source_of(model: ModelSpec, found: dict[str, Path]) -> None:
     """A model that reads the judged file would be compared with itself.
 
     Raises:
@@ -99,17 +99,17 @@ def labelled(artifacts: tuple[str, ...]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for argument in artifacts:
-        given = Path(argument)
-        if given.is_dir():
-            files = sorted(_models_in(given))
+        path = Path(argument)
+        if path.is_dir():
+            files = sorted(_models_in(path))
             if not files:
                 raise UsageError(f"--artifact {argument}: the folder holds no .onnx file")
-        elif given.exists():
-            files = [given]
+        elif path.exists():
+            files = [path]
         else:
             raise UsageError(f"--artifact {argument}: no such file or folder")
         for file in files:
-            label = printable(str(file.relative_to(given) if given.is_dir() else file.name))
+            label = printable(str(file.relative_to(path) if path.is_dir() else file.name))
             label = label[: -len(SUFFIX)] if label.lower().endswith(SUFFIX) else label
             if found.setdefault(label, file) != file:
                 raise UsageError(

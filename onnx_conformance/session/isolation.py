@@ -57,7 +57,7 @@ def _one_by_one(
             deaths += 1
             if deaths > MOST_DEATHS or not _ended(failure):
                 raise
-            results.append({"error": _words(failure), "died": True})
+            results.append({"error": _last_line(failure), "died": True})
     return results
 
 
@@ -80,7 +80,7 @@ def _ended(failure: StageFailure) -> bool:
     return isinstance(cause, WorkerDied) and "exit status" in cause.message
 
 
-def _words(failure: StageFailure) -> str:
+def _last_line(failure: StageFailure) -> str:
     last = failure.details.strip().splitlines()
     return f"{failure.reason}; its last output: {last[-1]}" if last else failure.reason
 

@@ -163,7 +163,7 @@ def stale(
         rows: of each case, what its checks ended with.
         nodes: the operators of each case's file.
     """
-    told = []
+    problems = []
     for entry in known:
         if not entry.operators:
             continue
@@ -174,18 +174,18 @@ def stale(
             for row in rows[case]
             if row["name"] == entry.check
         ]
-        told_of = any(
+        edge_explained = any(
             row["name"] == entry.check and row["outcome"] == "edge" and str(entry) in row["reason"]
             for case in rows
             for row in rows[case]
         )
-        if "known_failure" not in ended and not told_of and "passed" in ended:
-            told.append(
+        if "known_failure" not in ended and not edge_explained and "passed" in ended:
+            problems.append(
                 f"A known failure explains nothing: {entry}; {ended.count('passed')} tests of "
                 f"'{entry.check}' passed where a file has {' or '.join(entry.operators)}: is it "
                 "fixed? Take the entry out, or narrow it."
             )
-    return told
+    return problems
 
 
 def find(

@@ -19,7 +19,7 @@ from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.core.traces import Traced
-from onnx_conformance.inputs.recipes import Inputs, RawFeed
+from onnx_conformance.inputs.recipes import Inputs, RawInputs
 from onnx_conformance.inputs.sample_arrays import (
     Layout,
     file_layout,
@@ -41,7 +41,7 @@ class LiveSubject:
         case: Case,
         conformance_session: ConformanceSession,
         tolerances: Tolerances,
-        given: Artifact | None = None,
+        artifact: Artifact | None = None,
     ) -> None:
         self.case = case
         self._model = resolve_model(case.model)
@@ -53,7 +53,7 @@ class LiveSubject:
         self.expect_dynamic = conformance_session.settings.expect_dynamic
         self.graph_level = level_of(case, conformance_session.settings)
         self.conformance_session = conformance_session
-        self._given = given
+        self._artifact = artifact
 
     @cached_property
     def model(self) -> ModelSpec:
@@ -68,7 +68,7 @@ class LiveSubject:
 
     @property
     def artifact(self) -> Artifact:
-        return self._given or self.conformance_session.artifact(self.case)
+        return self._artifact or self.conformance_session.artifact(self.case)
 
     @property
     def layout(self) -> Layout:
@@ -77,8 +77,8 @@ class LiveSubject:
 
     @property
     def session(self) -> SessionInfo:
-        if self._given is not None:
-            return self.conformance_session.session_of(self.case, self._given)
+        if self._artifact is not None:
+            return self.conformance_session.session_of(self.case, self._artifact)
         return self.conformance_session.session(self.case)
 
     @cached_property
@@ -170,15 +170,15 @@ class LiveSubject:
         return self.conformance_session.influence(self.model, names, input_sets, least)
 
     def run(self, inputs: Inputs, repeat: int = 0) -> Answer:
-        if self._given is not None:
-            answer = self.conformance_session.answer_of(self.case, self._given, inputs)
+        if self._artifact is not None:
+            answer = self.conformance_session.answer_of(self.case, self._artifact, inputs)
         else:
             answer = self.conformance_session.answer(self.case, inputs, repeat)
         return self._fitted_answer(inputs, answer)
 
     def _fitted_answer(self, inputs: Inputs, answer: Answer) -> Answer:
         """The answer in arrays of native's sizes, with tied rows in the oracle's order."""
-        if answer.outputs is None or not self.model.by_values or isinstance(inputs, RawFeed):
+        if answer.outputs is None or not self.model.by_values or isinstance(inputs, RawInputs):
             return answer
         (found,) = self.conformance_session.references(
             self.model, [inputs], noise_floor_of(self.case)
@@ -191,25 +191,25 @@ class LiveSubject:
         return replace(answer, outputs=self._ordered(known.oracle, compute_modes, fitted))
 
     def runs(self, input_sets: Sequence[Inputs]) -> list[Answer]:
-        if self._given is not None:
-            found = self.conformance_session.answers_of(self.case, self._given, input_sets)
+        if self._artifact is not None:
+            found = self.conformance_session.answers_of(self.case, self._artifact, input_sets)
         else:
             found = self.conformance_session.answers(self.case, input_sets)
         return [self._fitted_answer(*pair) for pair in zip(input_sets, found, strict=True)]
 
     def unoptimised(self, input_sets: Sequence[Inputs]) -> list[Answer]:
-        if self._given is not None:
-            found = self.conformance_session.unoptimised_of(self.case, self._given, input_sets)
+        if self._artifact is not None:
+            found = self.conformance_session.unoptimised_of(self.case, self._artifact, input_sets)
         else:
             found = self.conformance_session.unoptimised(self.case, input_sets)
         return [self._fitted_answer(*pair) for pair in zip(input_sets, found, strict=True)]
 
     def ranges(self, inputs: Inputs) -> dict[str, Traced]:
-        given = self.layout.calls(inputs)[0]
+        call = self.layout.calls(inputs)[0]
         made = [name for node in load_model(self.artifact.path).graph.node for name in node.output]
         with tempfile.TemporaryDirectory() as folder:
             return self.conformance_session.artifact_trace(
-                self.case, self.artifact.path, given, [name for name in made if name], Path(folder)
+                self.case, self.artifact.path, call, [name for name in made if name], Path(folder)
             )
 
     def deciding(self, inputs: Inputs) -> list[Deciding]:

@@ -213,8 +213,8 @@ def read_weights(entry: Entry) -> NativeWeights:
         )
         for record in facts.get("constants", [])
     )
-    told = {key: facts[key] for key in TOLD if key in facts}
-    return NativeWeights(arrays, facts["batch_norms"], unused, names, constants, **told)
+    optional = {key: facts[key] for key in TOLD if key in facts}
+    return NativeWeights(arrays, facts["batch_norms"], unused, names, constants, **optional)
 
 
 Item = TypeVar("Item")

@@ -98,8 +98,8 @@ def _only_moves(
     """Whether every number that comes out is whole, or is one that stands in input or weights."""
     stored = [np.asarray(array, np.float64).ravel() for array in weights.values()]
     for inputs, answer in zip(input_sets, answers, strict=True):
-        given = [np.asarray(array, np.float64).ravel() for array in inputs.values()]
-        known = np.unique(np.concatenate([*stored, *given, np.zeros(1)]))
+        fed = [np.asarray(array, np.float64).ravel() for array in inputs.values()]
+        known = np.unique(np.concatenate([*stored, *fed, np.zeros(1)]))
         for name in floating:
             array = answer[name]
             if not (np.isin(array, known) | (array == np.round(array))).all():

@@ -41,8 +41,8 @@ def source_digest(*modules: str) -> str:
     Raises:
         UsageError: a module has no source file, so changes to it would go unnoticed.
     """
-    own = __name__.partition(".")[0]
-    homes = sorted({_home(name) for name in modules if name.partition(".")[0] != own})
+    package = __name__.partition(".")[0]
+    homes = sorted({_home(name) for name in modules if name.partition(".")[0] != package})
     return _digest(
         [folder_digest(package_folder()), *(_files_digest(h, h.glob("*.py")) for h in homes)]
     )

@@ -42,10 +42,10 @@ class ProbeResult:
         return not self.usable and self.stage in BROKEN
 
     @property
-    def words(self) -> str:
+    def sentence(self) -> str:
         """The reason and what to do, for a skip."""
-        told = f"; to use it: {self.remedy}" if self.remedy and not self.usable else ""
-        return f"{self.reason}{told}"
+        remedy = f"; to use it: {self.remedy}" if self.remedy and not self.usable else ""
+        return f"{self.reason}{remedy}"
 
 
 # ONNX Runtime logs what its bridge could not load, and raises something else.
@@ -74,14 +74,14 @@ _BRING = {
 }
 
 
-def missing_library(words: str) -> str:
+def missing_library(message: str) -> str:
     """The library that a loader could not find; empty if it names none.
 
     >>> missing_library("libfoo.so: cannot open shared object file: No such file or directory")
     'libfoo.so'
     """
     for pattern in (_GLIBC, _WINDOWS, _MACOS):
-        found = pattern.search(words)
+        found = pattern.search(message)
         if found:
             return found.group(1)
     return ""
@@ -187,22 +187,22 @@ def _staged(provider: Provider, worker: WorkerClient, model: Path, limit: float)
 
 def _explain(provider: Provider, error: ConformanceError, log: str, limit: float) -> ProbeResult:
     """The first stage that explains why no session opened, and what to do about it."""
-    words = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     device = _no_device(provider, limit)
-    refused = refused_library(log) or refused_library(words)
-    library = missing_library(refused[1] if refused else words)
+    refused = refused_library(log) or refused_library(message)
+    library = missing_library(refused[1] if refused else message)
     if refused or library:
-        own, cause = refused or (library, "cannot open shared object file")
-        reason = f"{own} cannot be loaded: {cause}" + (f"; and {device}" if device else "")
+        file, cause = refused or (library, "cannot open shared object file")
+        reason = f"{file} cannot be loaded: {cause}" + (f"; and {device}" if device else "")
         # without a device, the library alone is of no use
         remedy = provider.remedy if device else bringer(library) or provider.remedy
         return ProbeResult(False, reason, "libraries", remedy)
     if device or isinstance(error, CapabilityMissing):
-        return ProbeResult(False, device or words, "device", provider.remedy)
-    if FELL_BACK in words:
+        return ProbeResult(False, device or message, "device", provider.remedy)
+    if FELL_BACK in message:
         return ProbeResult(False, f"{provider.ort_name} took no node: all fell back", "placement")
     stage = "engine" if isinstance(error, WorkerDied) else "session"
-    return ProbeResult(False, words[:300], stage, provider.remedy)
+    return ProbeResult(False, message[:300], stage, provider.remedy)
 
 
 def _no_device(provider: Provider, limit: float) -> str:

@@ -82,7 +82,7 @@ KNOWN_PACKAGES = (  # whose module has get_library_path()
 )
 
 
-def adopt_libraries(given: Iterable[str], limit: float) -> tuple[str, ...]:
+def adopt_libraries(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
     """Register each ``NAME=PATH``; the names.
 
     PATH may be the module of an installed plugin package, such as ``onnxruntime_ep_openvino``.
@@ -93,7 +93,7 @@ def adopt_libraries(given: Iterable[str], limit: float) -> tuple[str, ...]:
         UsageError: no name or no library is named, or the name is taken by another.
     """
     names = []
-    for each in given:
+    for each in arguments:
         name, library = _parsed(each)
         record = _described(name, library, limit)
         if name in PROVIDERS:
@@ -108,9 +108,9 @@ def adopt_libraries(given: Iterable[str], limit: float) -> tuple[str, ...]:
 
 
 @contextmanager
-def adopted(given: Iterable[str], limit: float) -> Iterator[tuple[str, ...]]:
+def adopted(arguments: Iterable[str], limit: float) -> Iterator[tuple[str, ...]]:
     """The same for a while."""
-    names = adopt_libraries(given, limit)
+    names = adopt_libraries(arguments, limit)
     try:
         yield names
     finally:
@@ -118,18 +118,18 @@ def adopted(given: Iterable[str], limit: float) -> Iterator[tuple[str, ...]]:
             PROVIDERS.forget(name)
 
 
-def _parsed(given: str) -> tuple[str, str]:
-    name, _, library = given.partition("=")
+def _parsed(argument: str) -> tuple[str, str]:
+    name, _, library = argument.partition("=")
     if not (name.isidentifier() and library):
         raise UsageError(
-            f"{LIBRARY_OPTION} {given}: NAME=PATH is wanted, PATH a plugin's library or the module "
-            f"of an installed plugin package ({', '.join(KNOWN_PACKAGES)}, …)"
+            f"{LIBRARY_OPTION} {argument}: NAME=PATH is wanted, PATH a plugin's library or the "
+            f"module of an installed plugin package ({', '.join(KNOWN_PACKAGES)}, …)"
         )
     path = Path(library)
     if path.is_file():
         return name, str(path.absolute())
     if not all(part.isidentifier() for part in library.split(".")):
-        raise UsageError(f"{LIBRARY_OPTION} {given}: no such file, and no module's name")
+        raise UsageError(f"{LIBRARY_OPTION} {argument}: no such file, and no module's name")
     return name, library
 
 
@@ -163,7 +163,7 @@ BASELINE = "baseline"  # the gate's label, which names no provider
 _LABEL = re.compile(r"[A-Za-z][\w.-]*")
 
 
-def adopt_engines(given: Iterable[str], limit: float) -> tuple[str, ...]:
+def adopt_engines(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
     """Make each ``LABEL=SPEC``, or ``LABEL:PROVIDER=SPEC``, a provider; the labels.
 
     SPEC is execnet's, such as ``popen//python=PATH``. LABEL alone is that provider in the other
@@ -174,7 +174,7 @@ def adopt_engines(given: Iterable[str], limit: float) -> tuple[str, ...]:
         UsageError: it is not LABEL=SPEC, or ONNX Runtime cannot be used in that environment.
     """
     names = []
-    for each in given:
+    for each in arguments:
         label, _, spec = each.partition("=")
         if label == BASELINE:
             continue
@@ -200,7 +200,7 @@ def _based(name: str, base: str) -> Provider:
     return PROVIDERS[base or name]
 
 
-def _versions(given: str, spec: str, limit: float) -> RuntimeVersions:
+def _versions(argument: str, spec: str, limit: float) -> RuntimeVersions:
     """ONNX Runtime's version there, and the packages that make its build.
 
     Raises:
@@ -211,10 +211,10 @@ def _versions(given: str, spec: str, limit: float) -> RuntimeVersions:
         found: RuntimeVersions = worker.call("versions", limit)
         return found
     except ConformanceError as error:
-        words = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         raise UsageError(
-            f"{ENGINE_OPTION} {given}: {words}; that environment needs onnxruntime, numpy, execnet "
-            "and psutil ('onnx-conformance environments' builds such)"
+            f"{ENGINE_OPTION} {argument}: {message}; that environment needs onnxruntime, numpy, "
+            "execnet and psutil ('onnx-conformance environments' builds such)"
         ) from error
     finally:
         worker.close()

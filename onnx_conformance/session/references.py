@@ -113,9 +113,9 @@ class NativeAnswers:
         plain = self._outputs(queue, model, weights, input_sets, precisions)
         if noise_floor == PLAIN or not model.oracle:
             return [_reference(row) for row in plain]
-        own = plain
+        in_class = plain
         if noise_floor.precision != PLAIN.precision:
-            own = self._outputs(queue, model, weights, input_sets, noise_floor.compute_modes)
+            in_class = self._outputs(queue, model, weights, input_sets, noise_floor.compute_modes)
         there = self._there(queue, model, weights, input_sets, noise_floor)
         unit = noise_floor.precision + (f" (on {noise_floor.device} too)" if there else "")
         return [
@@ -128,7 +128,7 @@ class NativeAnswers:
                 ],
                 unit,
             )
-            for place, (row, compute_modes) in enumerate(zip(plain, own, strict=True))
+            for place, (row, compute_modes) in enumerate(zip(plain, in_class, strict=True))
         ]
 
     def _there(
@@ -190,8 +190,8 @@ class NativeAnswers:
             return {"refusal": None}
 
         key = self._outputs_key(model, weights, inputs, ("attempt",))
-        words: str | None = self._store.get_or_build("attempts", key, build).facts["refusal"]
-        return words
+        reason: str | None = self._store.get_or_build("attempts", key, build).facts["refusal"]
+        return reason
 
     def _outputs_key(
         self, model: ModelSpec, weights: Entry, inputs: Inputs, precisions: tuple[str, ...]
@@ -299,7 +299,7 @@ class NativeAnswers:
         """Which share of each tensor's elements moves the outputs on these inputs."""
         queue, entry = self._native.queue(model), self._native.model(model)
 
-        def told() -> dict[str, float]:
+        def compute() -> dict[str, float]:
             shares: dict[str, float] = queue.call(
                 "native",
                 f"{model.name} (influence)",
@@ -314,7 +314,7 @@ class NativeAnswers:
             )
             return shares
 
-        return queue.submit(told)
+        return queue.submit(compute)
 
     def trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> Future[list[Any]]:
         """Every intermediate tensor in float64, with float32's own error, written to ``folder``."""

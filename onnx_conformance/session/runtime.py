@@ -86,7 +86,7 @@ class RuntimeSide:
     def open(self, queue: WorkerQueue, case: Case, artifact: Artifact) -> SessionInfo:
         """Open a session, in the worker queue's thread."""
         wanted = self._request(case, artifact, level_of(case, self._settings))
-        with self._telling(case):
+        with self._worded_failures(case):
             info = queue.call("runtime", case.id, "open", session=wanted)
         return SessionInfo(
             provider=PROVIDERS[case.provider].ort_name,
@@ -149,10 +149,10 @@ class RuntimeSide:
 
         def run(some: list[Inputs]) -> list[RunResult]:
             calls = [layout.calls(inputs) for inputs in some]
-            found = iter(run_calls([call for of_feed in calls for call in of_feed]))
+            found = iter(run_calls([call for of_one in calls for call in of_one]))
             return [
-                _joined(layout, inputs, list(islice(found, len(of_feed))))
-                for inputs, of_feed in zip(some, calls, strict=True)
+                _joined(layout, inputs, list(islice(found, len(of_one))))
+                for inputs, of_one in zip(some, calls, strict=True)
             ]
 
         def run_calls(some: list[Inputs]) -> list[RunResult]:
@@ -161,7 +161,7 @@ class RuntimeSide:
             )
             return results
 
-        with self._telling(case):
+        with self._worded_failures(case):
             results = run_isolated(run, input_sets, queue.worker.reset)
         found = [_as_answer(model, result) for result in results]
         if not isinstance(case, ExternalCase):
@@ -192,7 +192,7 @@ class RuntimeSide:
         return self._settings.limits.memory(files)
 
     @contextmanager
-    def _telling(self, case: Case) -> Iterator[None]:
+    def _worded_failures(self, case: Case) -> Iterator[None]:
         """An external artifact's failure in one sentence; one that ended its worker gets no other.
 
         Of our own exports, what a custom-operator library would fix; one that hung gets no other
@@ -212,10 +212,10 @@ class RuntimeSide:
                 if lack is None:
                     raise
                 raise StageFailure("runtime", case.id, lack, failure.details) from failure
-            told = StageFailure("runtime", case.id, sentence(failure))
+            worded = StageFailure("runtime", case.id, sentence(failure))
             if isinstance(failure.__cause__, WorkerDied):
-                self._deadly[case.id] = told
-            raise told from failure
+                self._deadly[case.id] = worded
+            raise worded from failure
 
     def trace(
         self, case: Case, path: Path, inputs: Inputs, names: list[str], folder: Path

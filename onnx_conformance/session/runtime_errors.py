@@ -42,10 +42,10 @@ def lacking(failure: StageFailure, model: str) -> str | None:
 
 def answered(message: str, prefix: str = "") -> str:
     """ONNX Runtime's own words for a refusal, with the remedy where memory is the cause."""
-    words = one_line(message)
+    text = one_line(message)
     if MEMORY.search(message):
         return (
-            f"{prefix}it takes more memory than is allowed ({words}); do not use it, or raise "
+            f"{prefix}it takes more memory than is allowed ({text}); do not use it, or raise "
             "--artifact-limit memory_mb=N"
         )
-    return f"{prefix}{words}; export it again" if prefix else words
+    return f"{prefix}{text}; export it again" if prefix else text

@@ -249,5 +249,5 @@ class Subject(Protocol):
 
 def libraries_of(case: Case, settings: Settings) -> list[str]:
     """The libraries that its model brings, and those that the user named for the run."""
-    own = MODELS[case.model].libraries if case.model in MODELS else ()
-    return list(dict.fromkeys((*own, *settings.custom_op_libraries)))
+    of_model = MODELS[case.model].libraries if case.model in MODELS else ()
+    return list(dict.fromkeys((*of_model, *settings.custom_op_libraries)))

@@ -158,18 +158,18 @@ class ProcessWorkerClient:
             message = f"in '{method}': {last}"
             raise WorkerDied(f"{self.kind} worker died", message, error.formatted) from error
         except channel.TimeoutError as error:
-            words = self.standard_error()
+            stderr = self.standard_error()
             self._discard()
             message = f"'{method}' did not answer within {limit:g} s and was killed"
-            raise WorkerDied(f"{self.kind} worker hung", message, words) from error
+            raise WorkerDied(f"{self.kind} worker hung", message, stderr) from error
 
     def _died(self, method: str) -> WorkerDied:
         status = self._exit_status()
-        words = self.standard_error()
+        stderr = self.standard_error()
         self._discard()
         hint = " (SIGKILL: often the system being out of memory)" if status == -9 else ""
         return WorkerDied(
-            f"{self.kind} worker died", f"in '{method}', exit status {status}{hint}", words
+            f"{self.kind} worker died", f"in '{method}', exit status {status}{hint}", stderr
         )
 
     def _open_channel(self) -> Any:

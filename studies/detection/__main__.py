@@ -21,7 +21,7 @@ from studies.detection.bases import FAMILIES_OF_SMALL, SMALL
 from studies.detection.document import figures, make_document
 from studies.detection.judging import ROOT
 from studies.detection.markdown import page
-from studies.detection.rules import NoiseFloor, load_yardstick
+from studies.detection.rules import NoiseFloor, load_rules
 from studies.detection.running import Choice, Judged, Measurement
 from studies.detection.tables import TextTable
 
@@ -43,7 +43,7 @@ def main() -> int:
         rules=not (options.no_rules or small),
         jobs=options.jobs,
     )
-    console, noise_floor, started = Console(), load_yardstick(), time.monotonic()
+    console, noise_floor, started = Console(), load_rules(), time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="conformance-detection-") as temporary:
             work = Path(options.keep or temporary).absolute()

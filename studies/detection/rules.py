@@ -63,7 +63,7 @@ class NoiseFloor:
         return self.places.get(model, self.places["default"])
 
 
-def load_yardstick(path: Path = RULES_FILE) -> NoiseFloor:
+def load_rules(path: Path = RULES_FILE) -> NoiseFloor:
     """Read the bars, the rules and the inputs that tell suspects.
 
     Raises:

@@ -114,7 +114,7 @@ class Measurement:
         progress: Progress,
     ) -> None:
         self._choice = choice
-        self._yardstick = noise_floor
+        self._noise_floor = noise_floor
         self._rules = noise_floor.rules if choice.rules else ()
         self._faults = choice.chosen_faults()
         self._work = work
@@ -154,7 +154,7 @@ class Measurement:
 
     def _judge(self, one: Prepared) -> Judged:
         started = time.monotonic()
-        places = self._choice.places or self._yardstick.places_of(one.model)
+        places = self._choice.places or self._noise_floor.places_of(one.model)
         trials = make_trials(
             one.bases.found,
             one.weights,
@@ -188,7 +188,7 @@ class Measurement:
         row["rules"] = found_by(runtime, trial.path, one.model, self._rules, one.native)
         if row["outcome"] == "missed":
             clean = next(base.clean for base in one.bases.found if base.name == trial.base)
-            row["suspect"] = is_suspect(runtime, one.model, clean, trial.path, self._yardstick)
+            row["suspect"] = is_suspect(runtime, one.model, clean, trial.path, self._noise_floor)
         return row
 
 

@@ -48,12 +48,12 @@ class FakeBackend:
     def unspeakable(self) -> Any:
         return object()
 
-    def exit(self, status: int, words: str) -> None:
-        print(words, file=sys.stderr, flush=True)
+    def exit(self, status: int, last_line: str) -> None:
+        print(last_line, file=sys.stderr, flush=True)
         os._exit(status)
 
-    def kill(self, number: int, words: str) -> None:
-        print(words, file=sys.stderr, flush=True)
+    def kill(self, number: int, last_line: str) -> None:
+        print(last_line, file=sys.stderr, flush=True)
         os.kill(os.getpid(), number)
         time.sleep(60)
 

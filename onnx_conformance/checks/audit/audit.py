@@ -17,7 +17,7 @@ from onnx_conformance.checks.audit.matches import WeightMatch
 from onnx_conformance.checks.audit.rearranged import find_rearranged
 from onnx_conformance.checks.audit.report import (
     FAILING,
-    LEFT_TO_FEEDS,
+    LEFT_TO_INPUTS,
     Array,
     AuditReport,
     Finding,
@@ -139,8 +139,8 @@ def _excused(
 ) -> Finding:
     """A missing tensor, unless its values stand elsewhere or it went into something else."""
     if elsewhere.get(finding.native) in disordered:
-        told = "its values are in another order, and the graph reads them by index"
-        return replace(finding, status="differs", initializer=elsewhere[finding.native], note=told)
+        note = "its values are in another order, and the graph reads them by index"
+        return replace(finding, status="differs", initializer=elsewhere[finding.native], note=note)
     if finding.native in elsewhere:
         return Finding(finding.native, "rearranged", elsewhere[finding.native], array.size)
     if array.size == max(array.shape, default=1) and array.size in absorbers:
@@ -153,16 +153,16 @@ def _present(
     native: str, array: Array, matches: Sequence[WeightMatch], placing: Placing, *, strict: bool
 ) -> Finding:
     """The finding on a tensor that initialisers hold: one damaged copy among good ones fails."""
-    left = [match_ for match_ in matches if strict and match_.status in LEFT_TO_FEEDS]
+    left = [match_ for match_ in matches if strict and match_.status in LEFT_TO_INPUTS]
     if left:
-        told = f"{left[0].status}, which inputs cannot judge at this precision"
-        return replace(left[0].finding(native, array), status="differs", note=told)
+        note = f"{left[0].status}, which inputs cannot judge at this precision"
+        return replace(left[0].finding(native, array), status="differs", note=note)
     harmed = [match_ for match_ in matches if match_.status in FAILING]
     if harmed:
         return max(harmed, key=lambda match_: match_.mismatched).finding(native, array)
     best = min(matches, key=lambda match_: _BEST_FIRST.index(match_.status)).finding(native, array)
-    note = placing.misplaced(native, array.size, matches)
-    return replace(best, status="differs", note=note) if note else best
+    misplaced = placing.misplaced(native, array.size, matches)
+    return replace(best, status="differs", note=misplaced) if misplaced else best
 
 
 class _Absent:
@@ -226,11 +226,11 @@ class _Absent:
             return None
         if value in (0, 1):
             return f"all elements are {value:g}, which changes nothing when added or multiplied"
-        told = any(
+        in_scalar = any(
             self._formats.of(name, found).held(array).flat[0] == found.flat[0]
             for name, found in self._scalars
         )
-        return f"all elements are {value:g}, kept in the file as a scalar" if told else None
+        return f"all elements are {value:g}, kept in the file as a scalar" if in_scalar else None
 
     def _dispensable_integers(self, array: Array) -> str | None:
         if array.size == 1:

@@ -152,9 +152,9 @@ class Constants:
         holder = next((one for n, one in self._held.items() if native in self._sources(n)), None)
         if not held:
             return None
-        told = f"computed into {wanted[0]}" + (f" and {len(wanted) - 1} more" * (len(wanted) > 1))
+        note = f"computed into {wanted[0]}" + (f" and {len(wanted) - 1} more" * (len(wanted) > 1))
         where = holder.initializer if holder else held[0].initializer
-        return Finding(native, "computed", where, array.size, note=told)
+        return Finding(native, "computed", where, array.size, note=note)
 
     def _sources(self, name: str) -> set[str]:
         """The native tensors that a constant was computed of."""

@@ -150,8 +150,8 @@ def _match(
     if measure.mismatched or coarse:
         narrow = coarse or narrower_format(form.held(aligned), pair.found)
         status = "rounded" if narrow else "differs"
-        told = f"rounded to {narrow}" if narrow else _where(pair, aligned, scaling.factor, limit)
-        note = f"{note} {told}".strip()
+        detail = f"rounded to {narrow}" if narrow else _where(pair, aligned, scaling.factor, limit)
+        note = f"{note} {detail}".strip()
         if not narrow and _is_permuted(aligned, scaling.factor, pair, limit * weight_tolerance.eps):
             return WeightMatch(
                 name, (native,), "rearranged", scaling.role, pair.layout, scaling.fold

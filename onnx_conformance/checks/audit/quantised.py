@@ -68,7 +68,7 @@ def _found(model: onnx.ModelProto, stored: Mapping[str, Array]) -> Iterator[Quan
         for node in graph.node:
             for found in _of(node):
                 fits = found.stored in stored and found.scale in stored
-                if fits and _told(stored[found.stored], stored[found.scale], found.axis):
+                if fits and _has_scale(stored[found.stored], stored[found.scale], found.axis):
                     yield found
 
 
@@ -89,7 +89,7 @@ def _of(node: onnx.NodeProto) -> Iterator[Quantised]:
         yield Quantised(inputs[1], base + SCALE, base + ZERO_POINT, axis)
 
 
-def _told(array: Array, scale: Array, axis: int) -> bool:
+def _has_scale(array: Array, scale: Array, axis: int) -> bool:
     """Whether the scale is one number, or one for each place along the axis."""
     if scale.size == 1:
         return True

@@ -55,15 +55,15 @@ class Remains:
         native, array = finding.native, self._missing[finding.native]
         for name, found in self._leftovers:
             if components(name) == components(native) and found.size == array.size:
-                told = f"'{name}' has its name, but does not resemble it"
-                return replace(finding, initializer=name, note=told)
+                note = f"'{name}' has its name, but does not resemble it"
+                return replace(finding, initializer=name, note=note)
             if self._moved(native, array, name, found):
-                told = "it holds most of the tensor's values, but not all"
-                return Finding(native, "differs", name, array.size, note=told)
+                note = "it holds most of the tensor's values, but not all"
+                return Finding(native, "differs", name, array.size, note=note)
         shown = ", ".join(f"'{name}'" for name, _ in self._leftovers[:_SHOWN])
         more = f" and {len(self._leftovers) - _SHOWN} more" * (len(self._leftovers) > _SHOWN)
-        told = f"no initialiser resembles it; {shown}{more} have no explanation"
-        return replace(finding, status="untraced", note=told)
+        note = f"no initialiser resembles it; {shown}{more} have no explanation"
+        return replace(finding, status="untraced", note=note)
 
     def _moved(self, native: str, array: Array, name: str, found: Array) -> bool:
         """Whether values of the native tensor, or of a fold of it, make up what was found."""
@@ -82,10 +82,10 @@ class Remains:
         if sample.size < _FEW:
             return False
         expected = expectations({native: array}, self._folds, form)
-        return any(_tells(one, sample) for one in expected)
+        return any(_identifies(one, sample) for one in expected)
 
 
-def _tells(one: Expectation, sample: Float64) -> bool:
+def _identifies(one: Expectation, sample: Float64) -> bool:
     """Whether the sample is made of these values, and its neighbours are not."""
     if one.values.size < _FEW or not one.knows(sample):
         return False

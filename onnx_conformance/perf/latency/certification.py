@@ -72,9 +72,9 @@ class Certificates:
     def _usable(self, case: Case) -> bool:
         probe = self._conformance_session.probe(case.provider)
         if probe.broken:
-            self._found[case] = StageFailure("probe", case.provider, probe.words)
+            self._found[case] = StageFailure("probe", case.provider, probe.sentence)
         elif not probe.usable:
-            self._found[case] = CapabilityMissing(f"{case.provider}: {probe.words}")
+            self._found[case] = CapabilityMissing(f"{case.provider}: {probe.sentence}")
         return probe.usable
 
     def _known(self, subject: LiveSubject) -> bool:

@@ -82,8 +82,8 @@ def test_a_channel_harmed_by_more_than_rounding_is_found(
 def test_a_channel_that_is_off_as_a_whole_is_named(weights: Arrays, folded: Arrays) -> None:
     found = half(folded)
     found[KERNEL][CHANNEL] *= np.float16(1.02)
-    told = str(audited(weights, found).failures[0])
-    assert f"all of channel {CHANNEL} is about 1.02 times what it should be" in told
+    text = str(audited(weights, found).failures[0])
+    assert f"all of channel {CHANNEL} is about 1.02 times what it should be" in text
 
 
 def test_what_float16_would_lose_may_be_lifted(weights: Arrays) -> None:
@@ -96,7 +96,7 @@ def test_what_float16_would_lose_may_be_lifted(weights: Arrays) -> None:
     assert not audited(native, found).failures
 
 
-def test_what_float16_cannot_hold_is_told(weights: Arrays) -> None:
+def test_what_float16_cannot_hold_is_reported(weights: Arrays) -> None:
     """Such a converter makes 1e4 of what is larger."""
     large = weights["fc.weight"].copy()
     large[0, 0] = 2e5
@@ -123,8 +123,8 @@ def test_joined_tensors_may_be_rounded(weights: Arrays) -> None:
 
 def strictly(weights: Arrays, initializers: Arrays):
     norms = [BATCH_NORM] if "bn.weight" in weights else []
-    given = {"fold_ulp": FOLD_ULP, "rounding": HALF, "strict": True}
-    return audit_initializers(weights, norms, initializers, **given)
+    options = {"fold_ulp": FOLD_ULP, "rounding": HALF, "strict": True}
+    return audit_initializers(weights, norms, initializers, **options)
 
 
 def gates(hidden: int = 64) -> Arrays:

@@ -64,8 +64,8 @@ def audited(weights: Arrays, model: onnx.ModelProto, stored: Arrays) -> AuditRep
     found = dequantised(model, stored)
     assert not found.unread
     rounding = Rounding(steps=found.steps, step_share=STEP_SHARE)
-    given = {"fold_ulp": FOLD_ULP, "rounding": rounding, "strict": True}
-    return audit_initializers(weights, [BATCH_NORM], found.arrays, **given)
+    options = {"fold_ulp": FOLD_ULP, "rounding": rounding, "strict": True}
+    return audit_initializers(weights, [BATCH_NORM], found.arrays, **options)
 
 
 @pytest.mark.parametrize("axis", [0, None], ids=["per channel", "per tensor"])
@@ -182,7 +182,7 @@ def test_weights_are_read_with_the_scale_of_their_operator(operator, inputs, axi
         ("DequantizeLinear", ["w_quantized", "wrong"], {"axis": 0}),
     ],
 )
-def test_weights_whose_scale_is_not_told_are_said_to_be_unread(operator, inputs, attributes):
+def test_weights_without_a_known_scale_are_reported_as_unread(operator, inputs, attributes):
     stored = {
         "w_quantized": np.ones((4, 6), np.int8),
         "blocks": np.ones((2, 6), np.float32),

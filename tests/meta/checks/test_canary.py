@@ -24,10 +24,10 @@ SQUARE = RNG.normal(size=(6, 6)).astype(np.float32)
 
 
 def graph_of(nodes, stored, kind=TensorProto.FLOAT):
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 6])
+    graph_input = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 6])
     taken = helper.make_tensor_value_info("y", kind, None)
     tensors = [numpy_helper.from_array(array, name) for name, array in stored.items()]
-    graph = helper.make_graph(nodes, "g", [given], [taken], tensors)
+    graph = helper.make_graph(nodes, "g", [graph_input], [taken], tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
 
 

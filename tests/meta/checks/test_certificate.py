@@ -100,7 +100,7 @@ def test_a_pass_is_cached(checks, store):
     assert len(made.ran) == ran
 
 
-def test_every_check_that_is_owed_is_run(monkeypatch, store):
+def test_every_check_that_is_required_is_run(monkeypatch, store):
     registered = list(CHECKS.values())
     required_tests = [
         check.name for check in registered if check.required_tests(resolve_model(CASE.model), CASE)
@@ -147,8 +147,8 @@ def test_only_skips_are_no_proof(checks, store):
 
 def test_a_check_that_looked_and_cannot_tell_forbids_a_certificate(checks, store, monkeypatch):
     made = checks()
-    told = undecided("checker", "too few samples", compared=5)
-    registered = {**made.registered(), "checker": Check("checker", lambda subject: told, "none")}
+    result = undecided("checker", "too few samples", compared=5)
+    registered = {**made.registered(), "checker": Check("checker", lambda subject: result, "none")}
     monkeypatch.setattr(required, "CHECKS", registered)
     found = judge(store)
     assert not found.ordinary
@@ -174,7 +174,9 @@ def test_a_known_failure_is_no_proof_and_is_named(checks, store, tmp_path):
     assert "it was once wrong here" in found.known[0]
 
 
-def test_what_is_known_beyond_ordinary_feeds_is_no_proof_and_may_be_timed(checks, store, tmp_path):
+def test_what_is_known_beyond_ordinary_inputs_does_not_pass_and_may_be_timed(
+    checks, store, tmp_path
+):
     checks(**{BEYOND: "failed"})
     found = judge(store, known=known_failure(tmp_path, "it is wrong here", BEYOND))
     assert not found.proof
@@ -183,13 +185,13 @@ def test_what_is_known_beyond_ordinary_feeds_is_no_proof_and_may_be_timed(checks
     assert judge(store, known=known_failure(tmp_path, "it is wrong here", BEYOND)) == found
 
 
-def test_what_fails_beyond_ordinary_feeds_and_is_not_known_is_red(checks, store):
+def test_what_fails_beyond_ordinary_inputs_and_is_not_known_is_red(checks, store):
     checks(**{BEYOND: "failed"})
     with pytest.raises(ConformanceFailure):
         judge(store)
 
 
-def test_an_edge_finding_is_told_and_forbids_nothing(checks, store):
+def test_an_edge_finding_is_reported_and_forbids_nothing(checks, store):
     checks(**{EDGE: "failed"})
     found = judge(store)
     assert found.proof

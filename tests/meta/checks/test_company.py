@@ -49,16 +49,16 @@ def apart_from_four_on(x):
 
 
 @pytest.mark.parametrize(
-    ("native", "runtime", "words"),
+    ("native", "runtime", "message"),
     [
         (apart, apart, "the same answer at batch"),
         (coupled, coupled, "as native answers the same batch at batch"),
     ],
 )
-def test_what_native_does_to_a_batch_is_right(native, runtime, words):
+def test_what_native_does_to_a_batch_is_right(native, runtime, message):
     result = check_batch_invariance(subject(native, runtime))
     assert result.passed, result
-    assert result.reason.startswith(words)
+    assert result.reason.startswith(message)
 
 
 @pytest.mark.parametrize(

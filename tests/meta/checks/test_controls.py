@@ -79,7 +79,7 @@ def test_native_judged_by_native_is_green(right, name):
     assert result.passed, result.reason
 
 
-def test_a_feed_on_which_float32_itself_errs_proves_nothing(right):
+def test_inputs_on_which_float32_itself_errs_prove_nothing(right):
     def noisy(inputs):
         exact = right.reference(inputs)
         replica = {name: array * np.float32(1.5) for name, array in exact.native.items()}
@@ -110,8 +110,8 @@ def test_a_check_whose_control_nobody_registered_is_refused():
 
 
 def test_a_control_must_say_how_the_check_tells_of_it():
-    words = "'nan_replaced' does not say which words of check 'weather' report it"
-    with pytest.raises(UsageError, match=words):
+    message = "'nan_replaced' does not say which words of check 'weather' report it"
+    with pytest.raises(UsageError, match=message):
         register_check(control="nan_replaced")(check_weather)
     assert "weather" not in CHECKS
 
@@ -139,7 +139,7 @@ def test_a_sweep_on_which_native_is_nan_proves_nothing(right, name):
     assert judge(CHECKS[name], Altered(right, reference=nan)).outcome != "passed"
 
 
-def test_what_native_refuses_is_told_and_not_judged(right):
+def test_what_native_refuses_is_reported_and_not_judged(right):
     def refusing(input_sets):
         return ["too odd" if len(f["input"]) % 2 else right.reference(f) for f in input_sets]
 

@@ -78,7 +78,7 @@ def test_only_the_processor_promises_it_by_itself():
     assert not PROVIDERS[UNPROMISED].deterministic
 
 
-def test_the_same_bits_are_told_with_their_figures(right):
+def test_the_same_bits_are_reported_with_their_figures(right):
     result = CHECKS["determinism"].function(right)
     assert result.passed
     assert result.statistics == {"differing": 0, "elements": result.compared, "largest": 0.0}
@@ -91,7 +91,7 @@ def test_a_last_bit_is_red_where_the_same_are_promised(right):
     assert "cpu promises the same bits" in result.reason
 
 
-def test_elsewhere_it_is_told_and_never_looks_like_none(right):
+def test_elsewhere_it_is_reported_and_never_looks_like_none(right):
     result = judged(right, last_bit, UNPROMISED)
     assert result.passed
     assert "two runs differ in 10 of 10 elements" in result.reason
@@ -101,17 +101,17 @@ def test_elsewhere_it_is_told_and_never_looks_like_none(right):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (lambda array: array * np.float32(1.1), "the second of two runs is wrong: output"),
         (lambda array: array[:1], "in the second of two runs, output 'output' has shape (1, 5)"),
         (lambda array: np.full_like(array, np.nan), "the second of two runs is wrong: output"),
     ],
 )
-def test_a_second_answer_that_is_wrong_is_red_everywhere(right, change, words):
+def test_a_second_answer_that_is_wrong_is_red_everywhere(right, change, message):
     result = judged(right, change, UNPROMISED)
     assert result.outcome == "failed"
-    assert words in result.reason
+    assert message in result.reason
 
 
 def test_a_second_run_that_is_refused_is_red_in_its_words(right):

@@ -99,7 +99,7 @@ def test_a_test_whose_check_does_not_apply_ends_there():
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "message"),
     [
         (Answer(None, "InvalidArgument: rank 3"), "the session refused the inputs: Invalid"),
         (Answer(None, "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : x"), "refused the inputs"),
@@ -108,8 +108,8 @@ def test_a_test_whose_check_does_not_apply_ends_there():
         (Answer(None, " "), "the session gave no outputs, and no reason"),
     ],
 )
-def test_only_a_refusal_is_called_one(answer, words):
-    assert words in unanswered(answer)
+def test_only_a_refusal_is_called_one(answer, message):
+    assert message in unanswered(answer)
 
 
 # -- inputs of low rank -----------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_the_rank_of_a_scalar_is_never_wrong():
     assert "rank" not in malformed(model_of(()), 0)
 
 
-def test_a_vector_is_poisoned_in_place():
+def test_a_vector_is_made_non_finite_in_place():
     found = non_finite(model_of(("batch",)), 0).inputs["x0"]
     assert np.isnan(found[0])
     assert np.isposinf(found[1])

@@ -40,7 +40,7 @@ def subject(tmp_path):
     return made
 
 
-def test_a_right_file_that_the_runtime_refuses_is_told_with_its_node(subject):
+def test_a_right_file_that_the_runtime_refuses_is_reported_with_its_node(subject):
     node, outputs = by_definition(subject([0, 2]), FEED, REFUSED)
     assert node == "Reshape 'last'"
     assert outputs["y"].shape == (0, 2)

@@ -34,7 +34,7 @@ def checked(path, complaint):
     return check_checker(SimpleNamespace(artifact=artifact, weights=weights))
 
 
-def test_the_same_complaint_as_of_the_reference_is_told_and_not_red(tmp_path):
+def test_the_same_complaint_as_of_the_reference_is_reported_and_not_red(tmp_path):
     wrong = saved(tmp_path, width=5)
     complaint = complaint_of(wrong)
     assert complaint
@@ -50,9 +50,9 @@ def test_another_complaint_than_the_references_is_red(tmp_path):
 
 def interface(framework, *, shape=("batch", 6), dtype="float32", declared=None):
     """The verdict on the declared output of a file beside a model of a framework."""
-    given = {"name": "x", "dtype": "float32", "shape": ["batch", 6]}
+    graph_input = {"name": "x", "dtype": "float32", "shape": ["batch", 6]}
     facts = {
-        "inputs": [given],
+        "inputs": [graph_input],
         "outputs": [{"name": "y", "dtype": dtype, "shape": list(shape)}],
         "producer": "",
     }

@@ -35,7 +35,7 @@ def judged(tmp_path):
     return judge
 
 
-def test_a_tensor_in_range_is_told(judged):
+def test_a_tensor_in_range_is_reported(judged):
     result = judged("cpu", "float16", 6.5504e3)
     assert result.passed
     assert "6550 at Relu 'first', 10.00% of float16's" in result.reason
@@ -61,10 +61,10 @@ def test_a_tensor_that_nobody_reads_makes_no_file_half_precision(judged):
 
 
 @pytest.mark.parametrize(
-    ("largest", "words"),
+    ("largest", "message"),
     [(10.0, "stay within float16's range"), (1e5, "leave float16's range, the first at Relu")],
 )
-def test_a_provider_in_half_precision_is_told_what_would_overflow(judged, largest, words):
+def test_a_provider_in_half_precision_reports_what_would_overflow(judged, largest, message):
     result = judged("tensorrt_fp16", "float32", largest)
     assert result.passed
-    assert words in result.reason
+    assert message in result.reason

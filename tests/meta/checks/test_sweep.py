@@ -12,7 +12,7 @@ from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.pooled_budget import PoolRule, pooled_scores, wrong_decisions
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
-from onnx_conformance.inputs.families import company
+from onnx_conformance.inputs.families import batch_mates
 from onnx_conformance.inputs.recipes import COARSE, EVERY
 from onnx_conformance.inputs.sweep_plan import (
     extra_batches,
@@ -104,7 +104,7 @@ def test_sizes_are_drawn_by_the_seed():
 
 def test_small_models_take_odd_and_large_batches():
     odd, deployed = {5, 6, 7, 17, 33}, {12, 16, 32, 64}
-    assert company(model(PLAIN), 0)[1] == tuple(sorted({1, 2, 4, 8} | odd | deployed))
+    assert batch_mates(model(PLAIN), 0)[1] == tuple(sorted({1, 2, 4, 8} | odd | deployed))
     assert set(extra_batches(model(PLAIN))) == odd | deployed
     assert {r.batch for r in size_recipes(model(PLAIN), 0)} == odd | deployed
     assert set(extra_batches(model(PLAIN, parameters=10**7))) == odd
@@ -132,7 +132,7 @@ def test_two_axes_are_fed_equal_and_at_either_parity():
 
 def test_images_take_an_odd_batch_above_8_and_no_sweep():
     assert extra_batches(MODELS["resnet50"]) == ()
-    assert company(MODELS["resnet50"], 0)[1] == (1, 2, 5, 9)
+    assert batch_mates(MODELS["resnet50"], 0)[1] == (1, 2, 5, 9)
     assert size_recipes(MODELS["resnet50"], 0) == row_recipes(MODELS["resnet50"], 0) == ()
 
 
@@ -243,10 +243,10 @@ def test_samples_in_which_float32_fails_are_counted():
     reference, got = made(np.random.default_rng(0), 64)
     reference.native["y"][:48] = np.nan
     scores = pooled_scores([(reference, {"y": got})], [OUT], RULE)
-    assert {score.told for score in scores} == {(16, 64)}
+    assert {score.judged_rows for score in scores} == {(16, 64)}
     reference.native["y"][:] = np.nan
     scores = pooled_scores([(reference, {"y": got})], [OUT], RULE)
-    assert {score.told for score in scores} == {(0, 64)}
+    assert {score.judged_rows for score in scores} == {(0, 64)}
 
 
 def test_one_stray_of_thousands_is_excused_and_no_more():

@@ -27,10 +27,12 @@ RIGHT = passed("initializers", "within budget", compared=5, score=0.8, budget=4.
 
 
 def written(path, nodes, stored):
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 6])
+    graph_input = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 6])
     taken = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 6])
     tensors = [numpy_helper.from_array(array, name) for name, array in stored.items()]
-    onnx.save(helper.make_model(helper.make_graph(nodes, "g", [given], [taken], tensors)), path)
+    onnx.save(
+        helper.make_model(helper.make_graph(nodes, "g", [graph_input], [taken], tensors)), path
+    )
 
 
 @pytest.fixture

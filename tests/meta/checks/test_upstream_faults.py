@@ -48,9 +48,9 @@ def test_the_shipped_file_is_valid_and_each_entry_is_narrow():
         assert not one.issue or one.issue.startswith("https://")
 
 
-def test_what_is_told():
-    told = str(upstream_faults.UpstreamFault("it is wrong", "do it otherwise", issue="https://x"))
-    assert told == "known upstream: it is wrong (https://x); workaround: do it otherwise"
+def test_what_is_reported():
+    text = str(upstream_faults.UpstreamFault("it is wrong", "do it otherwise", issue="https://x"))
+    assert text == "known upstream: it is wrong (https://x); workaround: do it otherwise"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_an_entry_is_of_the_versions_in_which_it_was_seen(load, wanted, explaine
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "expected_text"),
     [
         ({"unknown": 1}, "unknown key 'unknown' in an entry; known: fault"),
         ({"fault": "bad"}, "'fault' must have 20 characters"),
@@ -97,24 +97,24 @@ def test_an_entry_is_of_the_versions_in_which_it_was_seen(load, wanted, explaine
         ({"opset": "16"}, "'opset' must be a specifier, such as '<16'"),
     ],
 )
-def test_a_slip_is_named(load, changes, words):
+def test_a_slip_is_named(load, changes, expected_text):
     with pytest.raises(UsageError, match="faults.yaml, line ") as caught:
         load(**changes)
-    assert words in str(caught.value)
+    assert expected_text in str(caught.value)
 
 
 def test_the_line_stands_in_the_message_and_on_the_pages(load, monkeypatch):
     monkeypatch.setattr(upstream_faults, "shipped_faults", lambda: (load(),))
-    told = explanations(CASE, "error_budget", TEXT, {"Div": 1, "Floor": 1}, 14)
-    assert told == (
+    text = explanations(CASE, "error_budget", TEXT, {"Div": 1, "Floor": 1}, 14)
+    assert text == (
         "known upstream: the exporter loses the negative numbers (https://example.org/1); "
         "workaround: export at opset 16 or above instead",
     )
-    message = failure_message(CASE, StageFailure("export", "it", "no"), "pytest x", None, told)
-    assert f"  {told[0]}\n  reproduce: pytest x" in message
+    message = failure_message(CASE, StageFailure("export", "it", "no"), "pytest x", None, text)
+    assert f"  {text[0]}\n  reproduce: pytest x" in message
     case = fail(make_case("m", "torch_torchscript", 14), "error_budget", 41.3)
     for check in case["checks"]:
-        check["upstream"] = list(told)
+        check["upstream"] = list(text)
     document = make_document([case], "red", "1 of 1 cases failed.")
     assert "the exporter loses the negative numbers" in html.render(document)
     assert "the exporter loses the negative numbers" in markdown.render(document)

@@ -24,10 +24,10 @@ def judge(tmp_path):
     """The verdict on a file of these nodes and constants."""
 
     def verdict(nodes, stored, precision="float32"):
-        given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 8])
+        graph_input = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 8])
         taken = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 5])
         tensors = [numpy_helper.from_array(array, name) for name, array in stored.items()]
-        graph = helper.make_graph(nodes, "g", [given], [taken], tensors)
+        graph = helper.make_graph(nodes, "g", [graph_input], [taken], tensors)
         onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
         case = Case("m", "given", 18, "cpu", precision=precision, file_precision=precision)
         return check_initializers(
@@ -71,7 +71,7 @@ def split():
     return nodes, {name: array.copy() for name, array in parts.items()}
 
 
-def test_what_a_rewrite_split_into_bits_too_small_to_know_is_left_to_feeds(judge):
+def test_what_a_rewrite_split_into_bits_too_small_to_know_is_left_to_inputs(judge):
     nodes, parts = split()
     whole = {"w": KERNEL, "b": BIAS}  # which the rewrite left behind
     assert judge(nodes, {**parts, **whole}).passed

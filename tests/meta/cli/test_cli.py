@@ -32,8 +32,8 @@ def refusals(tmp_path_factory):
         folder = tmp_path_factory.mktemp("reports")
         file = tmp_path_factory.mktemp("inputs") / "file"
         file.write_text("- a mapping was wanted\n")
-        words = REFUSED[argument].format(file=file)
-        return words, run_suite(folder, argument.format(file=file)), folder
+        message = REFUSED[argument].format(file=file)
+        return message, run_suite(folder, argument.format(file=file)), folder
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(REFUSED, pool.map(refuse, REFUSED), strict=True))
@@ -41,15 +41,15 @@ def refusals(tmp_path_factory):
 
 @pytest.mark.parametrize("argument", REFUSED)
 def test_what_cannot_run_is_refused_in_one_line(refusals, argument):
-    words, run, folder = refusals[argument]
+    message, run, folder = refusals[argument]
     assert run.status == pytest.ExitCode.USAGE_ERROR, run.text
     [line] = run.text.strip().splitlines()
-    assert line.startswith(f"ERROR: {words}")
+    assert line.startswith(f"ERROR: {message}")
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["--help"], "tolerances file (default: the one"),
         (
@@ -59,13 +59,13 @@ def test_what_cannot_run_is_refused_in_one_line(refusals, argument):
     ],
     ids=["help", "collect"],
 )
-def test_asking_imports_no_framework_and_writes_no_file(tmp_path, monkeypatch, arguments, words):
+def test_asking_imports_no_framework_and_writes_no_file(tmp_path, monkeypatch, arguments, message):
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # each import tells its name on stderr
     started = time.perf_counter()
     run = run_suite(tmp_path, *arguments, "--capture=no")
     assert time.perf_counter() - started < SECONDS * SLACK
     assert run.status == 0, run.text
-    assert words in run.text
+    assert message in run.text
     imported = set(re.findall(r"^import time: .*\| +([\w.]+)$", run.text, re.MULTILINE))
     assert "onnx_conformance.session.selection" in imported
     assert not {name.partition(".")[0] for name in imported} & FRAMEWORKS

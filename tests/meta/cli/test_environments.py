@@ -22,7 +22,7 @@ HERE = f"popen//python={sys.executable}"
 def adopt():
     """Adopt, and leave the registry as it was."""
     before = {name: PROVIDERS[name] for name in PROVIDERS}
-    yield lambda *given: adopt_engines(given, LIMIT)
+    yield lambda *argument: adopt_engines(argument, LIMIT)
     for name in list(PROVIDERS):
         PROVIDERS.forget(name)
     for name, record in before.items():
@@ -54,7 +54,7 @@ def test_the_gates_own_engine_is_no_provider(adopt):
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("argument", "message"),
     [
         ("label", "give LABEL=SPEC"),
         (f"two words={HERE}", "give LABEL=SPEC"),
@@ -62,9 +62,9 @@ def test_the_gates_own_engine_is_no_provider(adopt):
         ("x=popen//python=/no/such/python", "that environment needs onnxruntime"),
     ],
 )
-def test_an_environment_that_is_none_is_told(adopt, given, words):
-    with pytest.raises(UsageError, match=words):
-        adopt(given)
+def test_an_environment_that_is_none_is_reported(adopt, argument, message):
+    with pytest.raises(UsageError, match=message):
+        adopt(argument)
 
 
 def test_another_environment_is_a_column(tmp_path):
@@ -101,12 +101,12 @@ def test_an_environment_is_built_once_and_again_when_it_changes(tmp_path, monkey
     monkeypatch.setattr(environments, "install", lambda python, packages: built.append(packages))
     monkeypatch.setattr(venv, "create", lambda home, **_: home.mkdir(exist_ok=True))
     for wanted in ("x=a==1", "x=a==1", "x=a==2"):
-        told = environments.option(wanted, tmp_path)
-        assert told.startswith(f"--engine=x=popen//python={tmp_path / 'x'}")
+        spec = environments.option(wanted, tmp_path)
+        assert spec.startswith(f"--engine=x=popen//python={tmp_path / 'x'}")
     assert [packages[0] for packages in built] == ["a==1", "a==2"]
 
 
-def test_what_pip_cannot_install_is_told(tmp_path, monkeypatch):
+def test_what_pip_cannot_install_is_reported(tmp_path, monkeypatch):
     failed = subprocess.CompletedProcess([], 1, "", "ERROR: trying\nERROR: No matching\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(ConformanceError, match="pip cannot install a==9: ERROR: No matching"):

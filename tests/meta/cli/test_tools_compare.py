@@ -67,10 +67,10 @@ def flip(path, target):
 def test_a_right_export_agrees_and_a_wrong_file_does_not(cache, tmp_path, capsys):
     target = tmp_path / "compare.html"
     assert run(cache, target) == 0
-    told = capsys.readouterr().out
-    assert told.startswith(f"{TINY}: the labels mean nothing")
-    assert "✓ ONNX Runtime, cpu agrees with PyTorch" in told
-    assert "fastest: " in told
+    output = capsys.readouterr().out
+    assert output.startswith(f"{TINY}: the labels mean nothing")
+    assert "✓ ONNX Runtime, cpu agrees with PyTorch" in output
+    assert "fastest: " in output
     text = target.read_text()
     assert "They agree" in text
     assert "data:image/jpeg;base64," in text
@@ -80,13 +80,13 @@ def test_a_right_export_agrees_and_a_wrong_file_does_not(cache, tmp_path, capsys
     assert convert.main([TINY, "--opset=14", "--no-validate", f"--out={out}", cache]) == 0
     flip(out, tmp_path / "wrong.onnx")
     assert run(cache, target, f"--artifact={tmp_path / 'wrong.onnx'}") == 1
-    told = capsys.readouterr().out
-    assert "✗ ONNX Runtime, cpu DISAGREES with PyTorch" in told
+    output = capsys.readouterr().out
+    assert "✗ ONNX Runtime, cpu DISAGREES with PyTorch" in output
     assert "They do not agree" in target.read_text()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["README.md"], "Pillow cannot read"),
         (["absent.jpg"], "there is no file"),
@@ -96,12 +96,12 @@ def test_a_right_export_agrees_and_a_wrong_file_does_not(cache, tmp_path, capsys
         ([str(PHOTOGRAPH), "--provider=none"], "unknown provider 'none'"),
     ],
 )
-def test_bad_input_is_one_line(arguments, words, tmp_path, capsys):
+def test_bad_input_is_one_line(arguments, message, tmp_path, capsys):
     options = [f"--cache-dir={tmp_path / 'cache'}", f"--html={tmp_path / 'compare_page.html'}"]
     assert compare.main([*arguments, *options]) == 2
-    told = capsys.readouterr().err
-    assert words in told
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert message in output
+    assert output.count("\n") == 1
 
 
 @pytest.mark.usefixtures("tiny")
@@ -119,7 +119,7 @@ def test_an_unreadable_artifact_is_one_line(cache, tmp_path, capsys):
         ("resnet18", "pretrained", True),
     ],
 )
-def test_untrained_weights_are_told(name, weights, trained):
+def test_untrained_weights_are_reported(name, weights, trained):
     assert (told_apart(resolve_model(name), weights) == "") is trained
 
 

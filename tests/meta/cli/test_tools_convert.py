@@ -79,15 +79,15 @@ def test_a_variant_is_kept_and_what_is_not_judged_is_said(cache, tmp_path, capsy
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (("--variant=nope",), "unknown variant 'nope'; known:"),
         (("--variant=fp16", "--external-data"), "variant fp16 is made of a plain export"),
     ],
 )
-def test_a_variant_that_cannot_be_made_is_told(cache, tmp_path, capsys, options, words):
+def test_a_variant_that_cannot_be_made_is_reported(cache, tmp_path, capsys, options, message):
     assert run(cache, tmp_path / "net.onnx", *options) == 2
-    assert words in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -119,7 +119,7 @@ def test_a_wrong_export_never_reaches_its_place(cache, tmp_path, older):
 
 @pytest.mark.usefixtures("bad_routes")
 @pytest.mark.parametrize("validate", [(), ("--no-validate",)])
-def test_an_export_that_fails_is_told(cache, tmp_path, validate):
+def test_an_export_that_fails_is_reported(cache, tmp_path, validate):
     out = tmp_path / "net.onnx"
     assert run(cache, out, "--exporter=silent", *validate) == 1
     assert "wrote no file" in report(out)["error"]
@@ -127,7 +127,7 @@ def test_an_export_that_fails_is_told(cache, tmp_path, validate):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["nonsense", "--out=x.onnx"], "unknown model 'nonsense'"),
         (["simple_net", "--opset=99", "--out=x.onnx"], "supports opsets"),
@@ -141,13 +141,13 @@ def test_an_export_that_fails_is_told(cache, tmp_path, validate):
         ([], "required: model"),
     ],
 )
-def test_bad_input_is_one_line(arguments, words, tmp_path, monkeypatch, capsys):
+def test_bad_input_is_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.onnx").mkdir()
     assert convert.main([*arguments, f"--cache-dir={tmp_path / 'cache'}"]) == 2
-    told = capsys.readouterr().err
-    assert words in told
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert message in output
+    assert output.count("\n") == 1
     assert not list(tmp_path.glob("*.json"))
 
 

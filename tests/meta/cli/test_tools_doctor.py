@@ -47,7 +47,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "words"),
+    ("key", "value", "message"),
     [
         ("packages", "{a: newest}", "must map packages to specifiers"),
         ("packages", "[a]", "must map packages to specifiers"),
@@ -57,11 +57,11 @@ GOOD = {
         ("stops", None, "line 1: 'stops' is missing"),
     ],
 )
-def test_a_malformed_entry_is_told(tmp_path, key, value, words):
+def test_a_malformed_entry_is_reported(tmp_path, key, value, message):
     entry = {name: text for name, text in {**GOOD, key: value}.items() if text is not None}
     path = tmp_path / "clashes.yaml"
     path.write_text("- " + "\n  ".join(f"{name}: {text}" for name, text in entry.items()))
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=message):
         load_incompatibilities(path)
 
 
@@ -79,7 +79,7 @@ def test_the_entries_have_all_keys(tmp_path):
         ("absent; python_version < '3'", None),
     ],
 )
-def test_requirements_that_are_not_met_are_told(line, problem):
+def test_requirements_that_are_not_met_are_reported(line, problem):
     installed = {"a": "1", "numpy": "1.26"}
     assert list(unmet(["a", "other"], installed.get, lambda package: [line])) == (
         [problem] if problem else []
@@ -102,9 +102,9 @@ def examine(monkeypatch, tmp_path):
 
 def test_a_healthy_machine(examine, capsys):
     assert examine() == 0
-    told = capsys.readouterr().out
-    assert told.startswith("Python ")
-    assert "✓ the default run can succeed here" in told
+    output = capsys.readouterr().out
+    assert output.startswith("Python ")
+    assert "✓ the default run can succeed here" in output
 
 
 STOPS = doctor.Finding("a clash", True)
@@ -128,8 +128,8 @@ WARNS = doctor.Finding("a clash", False)
 )
 def test_what_stops_the_default_run_is_red(examine, machine_, status, capsys):
     assert examine(**machine_) == status
-    told = capsys.readouterr().out
-    assert ("the default run cannot succeed here" in told) is bool(status)
+    output = capsys.readouterr().out
+    assert ("the default run cannot succeed here" in output) is bool(status)
 
 
 def test_a_cache_that_cannot_be_written_stops(examine, tmp_path, capsys):
@@ -138,7 +138,7 @@ def test_a_cache_that_cannot_be_written_stops(examine, tmp_path, capsys):
     assert "cannot write to the cache directory" in capsys.readouterr().out
 
 
-def test_an_engine_that_cannot_be_imported_is_told(monkeypatch):
+def test_an_engine_that_cannot_be_imported_is_reported(monkeypatch):
     kind = "tests.meta.doubles:BrokenBackend"
     monkeypatch.setattr(machine, "WORKERS", {kind: "json", "nothing": "no_such_module_here"})
     found = machine.imports(60.0)
@@ -157,15 +157,15 @@ def test_the_disk_is_measured(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "output"),
     [
         ("echo 'NVIDIA X, 80 GiB, 600'", ["NVIDIA X, 80 GiB, 600"]),
         ("echo no device >&2; exit 9", ["nvidia-smi fails: no device"]),
     ],
 )
-def test_the_driver_is_asked_for_its_devices(monkeypatch, tmp_path, script, told):
+def test_the_driver_is_asked_for_its_devices(monkeypatch, tmp_path, script, output):
     tool = tmp_path / "nvidia-smi"
     tool.write_text(f"#!/bin/sh\n{script}\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert gpus() == told
+    assert gpus() == output

@@ -81,13 +81,13 @@ def test_weights_are_listed_by_size_wherever_they_are_kept(model):
 
 def test_a_file_is_opened_on_what_works_here(path, capsys):
     assert inspect.main([str(path)]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith(str(path))
-    assert "opset: ai.onnx 21" in told
-    assert "output y: float32 ['size']" in told
-    assert "y axis 0 'size'" in told
-    assert "✓ cpu: opens it" in told
-    assert "– coreml: not available: this ONNX Runtime was built without" in told
+    output = capsys.readouterr().out
+    assert output.startswith(str(path))
+    assert "opset: ai.onnx 21" in output
+    assert "output y: float32 ['size']" in output
+    assert "y axis 0 'size'" in output
+    assert "✓ cpu: opens it" in output
+    assert "– coreml: not available: this ONNX Runtime was built without" in output
 
 
 @pytest.fixture
@@ -133,17 +133,17 @@ def test_a_file_without_a_kernel_is_red(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "message"),
     [
         ("bad.onnx", b"no ONNX file", "bad.onnx"),
         ("empty.onnx", b"", "empty.onnx"),
         ("absent.onnx", None, "there is no file"),
     ],
 )
-def test_no_onnx_file_is_one_line(name, content, words, tmp_path, capsys):
+def test_no_onnx_file_is_one_line(name, content, message, tmp_path, capsys):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     assert inspect.main([str(tmp_path / name)]) == 2
-    told = capsys.readouterr().err
-    assert words in told
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert message in output
+    assert output.count("\n") == 1

@@ -195,7 +195,7 @@ def test_logits_beside_masked_ones_are_judged(masked):
     assert not within_budget(ref, right, LINEAR)
 
 
-def test_masked_numbers_are_told():
+def test_masked_numbers_are_reported():
     assert masked_from(np.array([[-1e9, 1.0, 0.5, 0.0, 2.0, 3.0, -1e9]])) == 4.0
     assert masked_from(np.array([[-1e4 + 1, 1.0, 0.5, 0.2, 2.0, 3.0, -1e4 - 1]])) == 4.0
     others = ([-1e9, 1.0, 2.0, 3.0], [1e6, 2e6, 1.0, 1.0, 1.0, 1.0], [0.0] * 6, [1e300] * 6)
@@ -231,7 +231,7 @@ def test_no_output_to_compare_is_an_error(ref):
 # -- what a reference is ---------------------------------------------------------------------
 
 
-def test_yardstick_is_the_worst_of_float32s_ways(ref):
+def test_the_noise_floor_is_the_worst_of_float32s_compute_modes(ref):
     worse = {"output": ref.native["output"] * np.float32(1 + 1e-3)}
     lenient = replace(ref, replicas=(*ref.replicas, worse))
     actual = ref.native["output"] * np.float32(1 + 1e-3)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnx_conformance.core.causes import LONGEST, cause_of, telling_lines
+from onnx_conformance.core.causes import LONGEST, cause_of, informative_lines
 from onnx_conformance.workers.custom_operators import MissingTranslation, translation_errors
 
 EXPORT = (
@@ -62,7 +62,7 @@ def test_a_long_text_is_cut_and_keeps_its_advice():
 
 
 def test_of_last_words_the_empty_lines_and_the_boilerplate_are_left_out():
-    assert telling_lines(EXPORT, 2) == [
+    assert informative_lines(EXPORT, 2) == [
         '  File "net.py", line 9, in forward',
         "    if y.sum() > 0: return y",
     ]
@@ -73,7 +73,7 @@ class UnsupportedOperatorError(Exception):
 
 
 def test_an_operator_that_a_later_opset_has_needs_no_translation():
-    words = (
+    expected_text = (
         "Exporting the operator 'aten::grid_sampler' to ONNX opset version 14 is not supported. "
         "Support for this operator was added in version 16, try exporting with this version"
     )
@@ -81,4 +81,4 @@ def test_an_operator_that_a_later_opset_has_needs_no_translation():
         pytest.raises(MissingTranslation, match="from opset 16 on .* export at --opset 16 or abo"),
         translation_errors("torch_torchscript", "torchscript"),
     ):
-        raise UnsupportedOperatorError(words)
+        raise UnsupportedOperatorError(expected_text)

@@ -45,7 +45,7 @@ TEN = np.zeros(10, np.float32)
 
 
 @pytest.mark.parametrize(
-    ("expected", "actual", "words"),
+    ("expected", "actual", "message"),
     [
         ({"a": TEN, "b": TEN}, {"a": TEN}, "outputs are ['a'], expected ['a', 'b']"),
         ({"a": TEN}, {"a": TEN, "b": TEN}, "outputs are ['a', 'b'], expected ['a']"),
@@ -75,8 +75,8 @@ TEN = np.zeros(10, np.float32)
         ),
     ],
 )
-def test_other_structure_is_told_in_a_sentence(expected, actual, words):
-    assert structure_problem(expected, actual) == words
+def test_other_structure_is_reported_in_a_sentence(expected, actual, message):
+    assert structure_problem(expected, actual) == message
 
 
 def test_order_of_outputs_does_not_matter():
@@ -89,7 +89,7 @@ SPECIAL = f32(1, np.nan, np.inf, -np.inf)
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "words"),
+    ("place", "value", "message"),
     [
         (0, np.nan, "differs in NaN at [0]: expected 1.0, got nan (1 places)"),
         (0, np.inf, "differs in +inf at [0]: expected 1.0, got inf (1 places)"),
@@ -100,12 +100,12 @@ SPECIAL = f32(1, np.nan, np.inf, -np.inf)
         (3, 0, "differs in -inf at [3]: expected -inf, got 0.0 (1 places)"),
     ],
 )
-def test_what_is_not_finite_must_match_in_place_and_sign(place, value, words):
+def test_what_is_not_finite_must_match_in_place_and_sign(place, value, message):
     actual = SPECIAL.copy()
     actual[place] = value
     problem = nonfinite_problem({"a": SPECIAL}, {"a": actual})
     assert problem is not None
-    assert problem.startswith(f"output 'a' {words}")
+    assert problem.startswith(f"output 'a' {message}")
 
 
 def test_finite_values_are_not_its_business():

@@ -104,7 +104,7 @@ def test_the_bound_of_margins_holds_as_often_as_it_says(share):
 
 
 @pytest.mark.parametrize(
-    ("call", "words"),
+    ("call", "message"),
     [
         (lambda: agreement(LOGITS, LOGITS[:5], SURE), "no pairs"),
         (lambda: agreement(LOGITS[:0], LOGITS[:0], SURE), "no samples"),
@@ -117,6 +117,6 @@ def test_the_bound_of_margins_holds_as_often_as_it_says(share):
         (lambda: accuracy_loss(np.full(200, 9), LOGITS, LOGITS, SURE), "are not all of 4 classes"),
     ],
 )
-def test_what_cannot_be_judged_is_told(call, words):
-    with pytest.raises(ValueError, match=words):
+def test_what_cannot_be_judged_is_reported(call, message):
+    with pytest.raises(ValueError, match=message):
         call()

@@ -30,9 +30,9 @@ def raised(work):
 
 def test_what_the_suite_s_own_code_raises_is_an_internal_error():
     error = raised(lambda: structure_problem({"x": None}, {"x": np.zeros(1)}))
-    told = internal_error(error, "allclose")
-    assert told.startswith("internal error in check allclose: AttributeError: 'NoneType' object")
-    assert told.endswith("this is a fault of the suite: please report")
+    text = internal_error(error, "allclose")
+    assert text.startswith("internal error in check allclose: AttributeError: 'NoneType' object")
+    assert text.endswith("this is a fault of the suite: please report")
     assert any("comparison.py" in place for place in where(error))
 
 
@@ -41,7 +41,7 @@ def test_what_others_raise_is_not():
     assert internal_error(Unsatisfiable("0 inputs"), "allclose") is None
 
 
-def test_an_error_on_purpose_is_told_in_its_own_words():
+def test_an_error_on_purpose_is_reported_in_its_own_words():
     assert internal_error(UsageError("unknown model 'x'"), "allclose") == "unknown model 'x'"
     assert where(UsageError("x")) == []
 
@@ -79,14 +79,14 @@ def failure(check, reason):
 
 def test_one_cause_is_red_once_whatever_its_numbers():
     evidence = Evidence()
-    words = "the session failed on the inputs: Reshape of {%d,3}"
-    assert evidence.first_report(failure("error_budget", words % 4), CASE, "a") is None
-    assert evidence.first_report(failure("error_budget", words % 1), CASE, "b") == "a"
-    alone = failure("batch_invariance", f"at batch 8, {words % 8}")
+    message = "the session failed on the inputs: Reshape of {%d,3}"
+    assert evidence.first_report(failure("error_budget", message % 4), CASE, "a") is None
+    assert evidence.first_report(failure("error_budget", message % 1), CASE, "b") == "a"
+    alone = failure("batch_invariance", f"at batch 8, {message % 8}")
     assert evidence.first_report(alone, CASE, "c") == "a"
     other = failure("allclose", "the session failed on the inputs: Conv")
     assert evidence.first_report(other, CASE, "d") is None
-    assert evidence.first_report(failure("error_budget", words % 4), CASE, "a") is None
+    assert evidence.first_report(failure("error_budget", message % 4), CASE, "a") is None
 
 
 def test_a_stage_is_red_once_at_whichever_precision_it_failed():
@@ -106,7 +106,7 @@ def test_verdicts_on_answers_and_edge_cases_are_always_their_own():
 
 
 @pytest.mark.parametrize(
-    ("expected", "got", "words"),
+    ("expected", "got", "message"),
     [
         (2.0, 3.0, "rel 0.5"),
         (0.0, 1e-3, "rel meaningless: 0 is expected, up to rounding"),
@@ -114,12 +114,12 @@ def test_verdicts_on_answers_and_edge_cases_are_always_their_own():
         (-1e-4, 1e-4, "rel 2"),
     ],
 )
-def test_a_relative_error_is_a_number_that_means_something(expected, got, words):
-    assert _relative(expected, got, 5.0) == words
+def test_a_relative_error_is_a_number_that_means_something(expected, got, message):
+    assert _relative(expected, got, 5.0) == message
 
 
 @pytest.mark.parametrize(
-    ("norm", "value", "words"),
+    ("norm", "value", "message"),
     [
         (
             "share",
@@ -130,6 +130,6 @@ def test_a_relative_error_is_a_number_that_means_something(expected, got, words)
         ("rms", 12.5, "budget: error 12.5x the float32 noise floor, allowed 4x (rms norm of the"),
     ],
 )
-def test_a_budget_that_is_exceeded_is_told_in_numbers(norm, value, words):
+def test_a_budget_that_is_exceeded_is_reported_in_numbers(norm, value, message):
     score = Score(value, "output", 1, norm, "values", 0.25, 0.0)
-    assert _over(score, Rule({"factor": 4.0}, "tolerances.yaml: defaults")).startswith(words)
+    assert _over(score, Rule({"factor": 4.0}, "tolerances.yaml: defaults")).startswith(message)

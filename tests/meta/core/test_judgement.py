@@ -46,7 +46,7 @@ def test_a_right_answer_is_right_by_every_measure(measure):
 
 @pytest.mark.parametrize("measure", LIMITS)
 @pytest.mark.parametrize(
-    ("got", "words"),
+    ("got", "message"),
     [
         ({"y": answer()["y"]}, "outputs are ['y'], expected ['n', 'y']"),
         (answer(z=EXACT), "outputs are ['n', 'y', 'z'], expected ['n', 'y']"),
@@ -55,18 +55,18 @@ def test_a_right_answer_is_right_by_every_measure(measure):
         (with_nan(), "output 'y' differs in NaN at [1, 2]"),
     ],
 )
-def test_structure_comes_first_and_non_finite_values_second(got, words, measure):
+def test_structure_comes_first_and_non_finite_values_second(got, message, measure):
     found = judged(got, measure)
     assert not found.right
-    assert found.problem.startswith(words)
+    assert found.problem.startswith(message)
     assert str(found) == found.problem
     assert found.severity == np.inf
     assert found.elements == 0
-    assert found.comparable == ("NaN" in words)
+    assert found.comparable == ("NaN" in message)
 
 
 @pytest.mark.parametrize(
-    ("got", "measure", "words"),
+    ("got", "measure", "message"),
     [
         (answer(1.001), "score", "of 'y'"),
         (answer(n=3), "score", "of 'n'"),
@@ -76,10 +76,10 @@ def test_structure_comes_first_and_non_finite_values_second(got, words, measure)
         (answer(n=3), "decibels", "0.0 dB of signal to quantisation noise"),
     ],
 )
-def test_numbers_that_are_off_are_wrong(got, measure, words):
+def test_numbers_that_are_off_are_wrong(got, measure, message):
     found = judged(got, measure)
     assert not found.right
-    assert words in str(found)
+    assert message in str(found)
     assert not found.problem
     assert found.severity > judged(answer(), measure).severity
 

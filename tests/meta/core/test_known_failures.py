@@ -163,17 +163,17 @@ def test_an_entry_on_operators_that_explains_nothing_in_a_run_is_stale(load):
     other = replace(CASE, model="other")
     nodes = {CASE: {"Relu": 1}, other: {"Gemm": 1}}
 
-    def told(ours, theirs="passed"):
+    def stale_entries(ours, theirs="passed"):
         rows = {CASE: ours, other: theirs}
         ended = {c: [row("opset", outcome)] for c, outcome in rows.items()}
         return stale(known, ended, nodes)
 
-    [words] = told("passed")
-    assert "explains nothing: " in words
-    assert "1 tests of 'opset' passed where a file has Relu" in words
-    assert told("known_failure") == []
-    assert told("skipped") == []
-    assert told("failed") == []
+    [message] = stale_entries("passed")
+    assert "explains nothing: " in message
+    assert "1 tests of 'opset' passed where a file has Relu" in message
+    assert stale_entries("known_failure") == []
+    assert stale_entries("skipped") == []
+    assert stale_entries("failed") == []
     assert stale(known, {CASE: [row("allclose", "passed")]}, nodes) == []
 
 
@@ -234,11 +234,11 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize(("entries", "words"), MALFORMED.values(), ids=MALFORMED)
-def test_slip_is_named_by_file_and_line(load, tmp_path, entries, words):
+@pytest.mark.parametrize(("entries", "message"), MALFORMED.values(), ids=MALFORMED)
+def test_slip_is_named_by_file_and_line(load, tmp_path, entries, message):
     with pytest.raises(UsageError) as caught:
         load(entries)
-    assert words in str(caught.value)
+    assert message in str(caught.value)
     assert str(tmp_path / "known.yaml") in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -263,13 +263,13 @@ def test_an_edge_finding_that_an_entry_explains_keeps_it(load):
     known = [KnownFailure(**entry(cases="*", operators=("Relu",), versions={"runtime": "<99"}))]
     nodes = {CASE: {"Relu": 1}, replace(CASE, model="other"): {"Relu": 1}}
 
-    def told(reason):
+    def stale_entries(reason):
         edge = {"name": "opset", "outcome": "edge", "reason": reason}
         right = {"name": "opset", "outcome": "passed", "reason": ""}
         return stale(known, dict(zip(nodes, ([edge], [right]), strict=True)), nodes)
 
-    assert told(f"it is wrong (known upstream: {known[0]})") == []
-    assert "explains nothing" in told("it is wrong")[0]
+    assert stale_entries(f"it is wrong (known upstream: {known[0]})") == []
+    assert "explains nothing" in stale_entries("it is wrong")[0]
 
 
 def test_empty_file_knows_nothing(load):

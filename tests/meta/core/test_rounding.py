@@ -59,7 +59,7 @@ def test_tf32_has_eleven_bits():
         (Case("m", "e", 18, "tensorrt_tf32", precision="tf32"), NoiseFloor("tf32", "cuda")),
     ],
 )
-def test_a_case_has_the_yardstick_of_its_class_and_device(case, wanted):
+def test_a_case_has_the_noise_floor_of_its_class_and_device(case, wanted):
     assert noise_floor_of(case) == wanted
 
 
@@ -180,9 +180,9 @@ def test_what_an_operator_gives_is_rounded_in_place():
 
     constant, forward = _constant_model()
     with torch.inference_mode(), computing(compute_mode("float16")):
-        given = forward(torch.ones(3, 2))
+        output = forward(torch.ones(3, 2))
         written = constant.clone()
         written[:1].mul_(1 + 2.0**-12)
-    for each in (given, written):
+    for each in (output, written):
         assert torch.equal(each, each.half().float())
-    assert given[0, 0] == 1.0
+    assert output[0, 0] == 1.0

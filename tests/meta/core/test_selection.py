@@ -156,7 +156,7 @@ def test_only_an_unnarrowed_selection_is_full(axes, full):
 
 
 @pytest.mark.parametrize(
-    ("axes", "words"),
+    ("axes", "message"),
     [
         (
             {"models": ("resnet19",)},
@@ -197,15 +197,15 @@ def test_only_an_unnarrowed_selection_is_full(axes, full):
         ),
     ],
 )
-def test_what_cannot_be_served_is_told_in_one_line(axes, words):
+def test_what_cannot_be_served_is_reported_in_one_line(axes, message):
     with pytest.raises(UsageError) as caught:
         select(**axes)
-    assert str(caught.value).startswith(words)
+    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("case", "words"),
+    ("case", "message"),
     [
         (
             Case("simple_net", "torch_dynamo", 26, "cpu"),
@@ -217,6 +217,6 @@ def test_what_cannot_be_served_is_told_in_one_line(axes, words):
         ),
     ],
 )
-def test_case_that_its_route_does_not_serve_is_refused(case, words):
-    with pytest.raises(UsageError, match=words):
+def test_case_that_its_route_does_not_serve_is_refused(case, message):
+    with pytest.raises(UsageError, match=message):
         refuse_unserved(case)

@@ -32,12 +32,12 @@ def test_an_axis_of_unknown_size_gives_none():
 
 
 @pytest.mark.parametrize("written", ["past+", "past**2", "past/2", "f(past)", "past+1.5", "past-"])
-def test_another_form_is_told(written):
+def test_another_form_is_reported(written):
     with pytest.raises(UsageError, match="is no sum, difference, product or floor division"):
         names_in(written)
 
 
-def test_a_feed_has_the_sizes_that_follow():
+def test_inputs_have_the_sizes_that_follow():
     inputs = (TensorSpec("x", ("batch", "past")), TensorSpec("m", ("past+1", "batch", 2)))
     input_set = Recipe("normal", batch=2, extent=1.0).inputs(inputs, (("past", Axis(1, 7)),))
     assert {name: array.shape for name, array in input_set.items()} == {"x": (2, 7), "m": (2, 8, 2)}

@@ -283,17 +283,17 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize(("old", "new", "at", "words"), MALFORMED.values(), ids=MALFORMED)
-def test_slip_is_named_by_file_line_and_key(load, tmp_path, old, new, at, words):
+@pytest.mark.parametrize(("old", "new", "at", "message"), MALFORMED.values(), ids=MALFORMED)
+def test_slip_is_named_by_file_line_and_key(load, tmp_path, old, new, at, message):
     assert GOOD.count(old) == 1
-    where = f"^{tmp_path / 'mine.yaml'}, line {line_of(at)}: .*{words}"
+    where = f"^{tmp_path / 'mine.yaml'}, line {line_of(at)}: .*{message}"
     with pytest.raises(UsageError, match=where) as caught:
         load(GOOD.replace(old, new))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("", "the file must be a mapping"),
         ("- 1", "line 1: the file must be a mapping"),
@@ -304,16 +304,16 @@ def test_slip_is_named_by_file_line_and_key(load, tmp_path, old, new, at, words)
         (b"schema: \x01", "is not YAML"),
     ],
 )
-def test_what_is_no_yaml_is_told_in_one_line(load, tmp_path, text, words):
-    with pytest.raises(UsageError, match=words) as caught:
+def test_what_is_no_yaml_is_reported_in_one_line(load, tmp_path, text, message):
+    with pytest.raises(UsageError, match=message) as caught:
         load(text)
     assert str(tmp_path / "mine.yaml") in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "words"), [("none", "No such file"), (".", "Is a directory")])
-def test_file_that_cannot_be_read_is_named(tmp_path, name, words):
-    with pytest.raises(UsageError, match=f"cannot read {tmp_path / name}: {words}"):
+@pytest.mark.parametrize(("name", "message"), [("none", "No such file"), (".", "Is a directory")])
+def test_file_that_cannot_be_read_is_named(tmp_path, name, message):
+    with pytest.raises(UsageError, match=f"cannot read {tmp_path / name}: {message}"):
         load_tolerances(tmp_path / name)
 
 

@@ -47,7 +47,7 @@ def test_a_value_is_read_as_its_kind(node, read, text, value):
 
 
 @pytest.mark.parametrize(
-    ("read", "text", "words"),
+    ("read", "text", "message"),
     [
         (Node.text, "7", "'key' must be a text, not 7"),
         (
@@ -80,8 +80,8 @@ def test_a_value_is_read_as_its_kind(node, read, text, value):
         (lambda node: node.schema(1), "true", "'key' must be 1, not True"),
     ],
 )
-def test_a_mistake_is_told_with_its_line(node, read, text, words):
-    with pytest.raises(UsageError, match=f"it.yaml, line 2: {words}"):
+def test_a_mistake_is_reported_with_its_line(node, read, text, message):
+    with pytest.raises(UsageError, match=f"it.yaml, line 2: {message}"):
         read(node(text))
 
 

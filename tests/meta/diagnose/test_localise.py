@@ -97,11 +97,11 @@ def test_the_node_that_introduces_the_error_is_named(subject_of, case, edit, ope
     assert found.kind == "conversion"
     assert found.operator in operators
     assert found.after is None or found.after.noise_floors > RULE["factor"]
-    assert found.node in found.words
+    assert found.node in found.text
     assert json.dumps(found.as_dict())
 
 
-def test_native_module_and_operator_are_told(subject_of, tmp_path):
+def test_native_module_and_operator_are_reported(subject_of, tmp_path):
     found = localise(
         edited(subject_of(TORCH), tmp_path, one_weight_doubled), inputs_of(subject_of(TORCH)), RULE
     )
@@ -111,23 +111,23 @@ def test_native_module_and_operator_are_told(subject_of, tmp_path):
     assert found.readers
 
 
-def test_keras_layer_is_told(subject_of, tmp_path):
+def test_keras_layer_is_reported(subject_of, tmp_path):
     wrong = edited(subject_of(KERAS), tmp_path, one_weight_doubled)
     assert localise(wrong, inputs_of(wrong), RULE).native.module == "dense"
 
 
-def test_what_is_missing_is_told(subject_of, tmp_path):
+def test_what_is_missing_is_reported(subject_of, tmp_path):
     wrong = edited(subject_of(TORCH), tmp_path, relu_bypassed)
     found = localise(wrong, inputs_of(wrong), RULE)
     assert [place.operator for place in found.missing] == ["relu"]
-    assert "not found before it" in found.words
+    assert "not found before it" in found.text
 
 
 def test_a_right_file_has_no_divergence(subject_of):
     right = subject_of(TORCH)
     found = localise(right, inputs_of(right), RULE)
     assert found.kind == "none"
-    assert "no node leaves the budget" in found.words
+    assert "no node leaves the budget" in found.text
     assert found.subgraph is None
 
 
@@ -166,17 +166,17 @@ def test_a_mended_subgraph_no_longer_fails(subject_of, tmp_path):
     assert ran.returncode == 0, ran.stdout
 
 
-def test_optimisation_is_told_from_the_file(subject_of, tmp_path, monkeypatch):
+def test_optimisation_is_distinguished_from_the_file(subject_of, tmp_path, monkeypatch):
     """No level of ONNX Runtime errs here, so one is made to."""
     right = subject_of(TORCH)
     bench = right.conformance_session
     answer = bench.answer_at_level
 
     def skewed(case, artifact, inputs, level):
-        told = answer(case, artifact, inputs, level)
+        text = answer(case, artifact, inputs, level)
         if level in ("enable_extended", "enable_layout", "enable_all"):
-            told = {"outputs": {n: a * np.float32(1.01) for n, a in told["outputs"].items()}}
-        return told
+            text = {"outputs": {n: a * np.float32(1.01) for n, a in text["outputs"].items()}}
+        return text
 
     monkeypatch.setattr(bench, "answer_at_level", skewed)
     assert graph_levels.first_wrong(right, inputs_of(right)) == "enable_extended"
@@ -197,9 +197,9 @@ def native_of(folder, *tensors):
     records = []
     for place, (operator, inputs, array) in enumerate(tensors):
         record = save(folder, f"native-{place}.npy", array)
-        told = {"operator": operator, "module": "", "source": "", "inputs": inputs}
+        text = {"operator": operator, "module": "", "source": "", "inputs": inputs}
         flags = {"weighted": False, "derived": False}
-        records.append({**record, **told, **flags, "yard_rms": 0.0, "yard_max": 0.0})
+        records.append({**record, **text, **flags, "yard_rms": 0.0, "yard_max": 0.0})
     return NativeTrace(records, folder)
 
 
@@ -260,7 +260,7 @@ def test_nan_must_stand_in_place():
     assert relative_errors(exact, np.array([np.nan, np.nan, np.inf])) == (np.inf, np.inf)
 
 
-def test_yardsticks_are_the_worst_of_the_ways(tmp_path):
+def test_noise_floors_are_the_worst_of_the_compute_modes(tmp_path):
     x = np.ones((2, 3), np.float32)
     record = native_of(tmp_path, ("input", [], x)).records[0]
     measure_noise_floors(tmp_path, [record], [x * np.float32(1.5)])

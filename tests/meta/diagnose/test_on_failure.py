@@ -18,8 +18,8 @@ WRONG = ("--model=simple_net", "--exporter=lying", "--provider=cpu", "-k", "larg
 @pytest.fixture(scope="module")
 def red(tmp_path_factory, cache):
     folder = tmp_path_factory.mktemp("red")
-    told = (f"--junitxml={folder / 'junit.xml'}", f"--report-sarif={folder / 'red.sarif'}")
-    tests = ("tests/test_function.py", *WRONG, *told, cache)
+    text = (f"--junitxml={folder / 'junit.xml'}", f"--report-sarif={folder / 'red.sarif'}")
+    tests = ("tests/test_function.py", *WRONG, *text, cache)
     return run_suite(folder, *tests, plugin="bad_exporters")
 
 
@@ -27,15 +27,15 @@ def test_one_line_tells_cause_and_command_everywhere(red):
     """pytest's last lines, JUnit and SARIF, in the same words; no terminal's width cuts them."""
     last = red.text.split("short test summary info")[1].splitlines()
     (line, *_) = [line for line in last if line.startswith("FAILED") and "large_normal" in line]
-    told = line.split(" - ", 1)[1]
-    assert "differs from native torch; budget: error 3.22e+05x" in told
-    assert "localised: first wrong at Gemm '/0/Gemm'" in told
-    assert told.endswith("--provider cpu")
+    text = line.split(" - ", 1)[1]
+    assert "differs from native torch; budget: error 3.22e+05x" in text
+    assert "localised: first wrong at Gemm '/0/Gemm'" in text
+    assert text.endswith("--provider cpu")
     junit = ElementTree.parse(red.results.with_name("junit.xml"))
     messages = [failure.get("message", "") for failure in junit.iter("failure")]
-    assert any(message.startswith(told[:200]) for message in messages)
+    assert any(message.startswith(text[:200]) for message in messages)
     sarif = json.loads(red.results.with_name("red.sarif").read_text())
-    assert told in {result["message"]["text"] for result in sarif["runs"][0]["results"]}
+    assert text in {result["message"]["text"] for result in sarif["runs"][0]["results"]}
 
 
 def test_the_last_lines_say_what_to_type_next(red):

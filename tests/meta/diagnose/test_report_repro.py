@@ -52,14 +52,14 @@ COMMAND = "pytest 'tests/test_function.py::test_it[tiny-torch_dynamo-opset18-cpu
 
 def save_model(path, *, weight=WEIGHT, before=(), after=(), output=TensorProto.FLOAT, **names):
     """``y = x @ W + b``, with nodes before ("x" to "a") or after it ("z" to the output)."""
-    given, answer = names.get("input", "input"), names.get("output_name", "output")
+    input_name, answer = names.get("input", "input"), names.get("output_name", "output")
     gemm = helper.make_node(
-        "Gemm", ["a" if before else given, "w", "b"], ["z" if after else answer]
+        "Gemm", ["a" if before else input_name, "w", "b"], ["z" if after else answer]
     )
     graph = helper.make_graph(
         [*before, gemm, *after],
         "tiny",
-        [helper.make_tensor_value_info(given, TensorProto.FLOAT, ["batch_size", 8])],
+        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["batch_size", 8])],
         [helper.make_tensor_value_info(answer, output, ["batch_size", 6])],
         [
             numpy_helper.from_array(weight, "w"),
@@ -101,9 +101,12 @@ class FakeSubject:
         return self.reference(inputs).native
 
     def run(self, inputs, repeat=0):
-        given, (answer,) = self.artifact.facts["inputs"][0]["name"], self._evaluator.output_names
+        input_name, (answer,) = (
+            self.artifact.facts["inputs"][0]["name"],
+            self._evaluator.output_names,
+        )
         with np.errstate(invalid="ignore"):  # some inputs hold infinities
-            outputs = self._evaluator.run([answer], {given: inputs["input"]})
+            outputs = self._evaluator.run([answer], {input_name: inputs["input"]})
         return Answer({"output": outputs[0]})
 
 
@@ -231,7 +234,7 @@ def test_the_script_stands_alone_and_prints_the_mismatch(run, tmp_path):
     assert ", allowed " in done.stdout
 
 
-def test_a_check_without_a_feed_says_what_to_run(run, tmp_path):
+def test_a_check_without_inputs_says_what_to_run(run, tmp_path):
     subject = FakeSubject(save_model(tmp_path / "a" / "model.onnx"))
     subject.artifact.facts["opset"] = 17
     folder = bundle_of(run, subject, check_opset(subject))
@@ -252,7 +255,7 @@ def test_an_absent_provider_is_neither_red_nor_green(run, tmp_path):
     assert "has no DmlExecutionProvider" in done.stdout
 
 
-def test_a_refused_feed_is_reproduced(run, tmp_path):
+def test_refused_inputs_are_reproduced(run, tmp_path):
     subject = FakeSubject(save_model(tmp_path / "a" / "model.onnx"))
     inputs = {"input": np.zeros((1, 9), np.float32)}
     folder = bundle_of(
@@ -337,12 +340,12 @@ def test_other_errors_have_no_bundle(run):
 def test_no_path_of_this_machine_is_inside(run, tmp_path):
     path = save_model(tmp_path / "a" / "model.onnx")
     subject = FakeSubject(path)
-    words = (
+    message = (
         f"{path} {ROOT}/onnx_conformance/plugin/run.py {sys.prefix}/bin {Path.home()}/x "
         f"{run.settings.cache_dir}/y"
         f' {run.repro_dir} File "/opt/engine/site-packages/keras/a.py" File "/secret/b.py"'
     )
-    result = failed("it", f"{words} at /layer1/conv1/Conv", details=(words,))
+    result = failed("it", f"{message} at /layer1/conv1/Conv", details=(message,))
     folder = bundle_of(run, subject, result, command=f"pytest x --models-from {tmp_path}/my.py")
     for name in ("failure.txt", "case.json", "versions.json", "reproduce.py"):
         text = (folder / name).read_text()

@@ -50,7 +50,7 @@ def test_tried_in_order_and_all_simpler_with_no_more_samples(end):
 
 
 @pytest.mark.parametrize("end", ENDS, ids=str)
-def test_no_feed_is_tried_twice(end):
+def test_no_inputs_are_tried_twice(end):
     digests = [recipe.inputs(INPUTS).digest for recipe in simpler(end)]
     assert len(set(digests)) == len(digests)
 

@@ -24,8 +24,8 @@ def test_the_workflow_calls_targets_and_tests_every_python_that_is_served():
     jobs = read(".github/workflows/ci.yml")["jobs"]
     steps = [step for job in jobs.values() for step in job["steps"]]
     called = [step["run"].split() for step in steps if "run" in step]
-    assert {words[0] for words in called} == {"make"}
-    assert {words[1] for words in called} == {"lint", "quick", "test"} <= TARGETS
+    assert {parts[0] for parts in called} == {"make"}
+    assert {parts[1] for parts in called} == {"lint", "quick", "test"} <= TARGETS
     pythons = {
         step["with"]["python-version"] for step in steps if "setup-python" in step.get("uses", "")
     }

@@ -154,12 +154,12 @@ def test_figures_in_the_readme_are_those_of_their_file():
 def test_pictures_show_the_figures_of_their_files() -> None:
     detection = json.loads(page(Path("docs/figures/detection.json")))
     shown = page(Path("docs/images/detection.svg"))
-    told = "python docs/images/bars.py draws it anew"
-    assert all(f">{rule['told_apart']:.1f} %<" in shown for rule in detection["rules"]), told
+    sentence = "python docs/images/bars.py draws it anew"
+    assert all(f">{rule['told_apart']:.1f} %<" in shown for rule in detection["rules"]), sentence
     wild = json.loads(page(Path("docs/wild.json")))["figures"]
     shown = page(Path("docs/images/wild.svg"))
-    assert f"right files that passed: {wild['passed_rightly']}<" in shown, told
-    assert f"wrong verdicts: {wild['wrong_verdicts']}<" in shown, told
+    assert f"right files that passed: {wild['passed_rightly']}<" in shown, sentence
+    assert f"wrong verdicts: {wild['wrong_verdicts']}<" in shown, sentence
 
 
 def test_the_pages_are_there():

@@ -212,7 +212,7 @@ def test_the_summary_is_appended_also_of_a_red_run(place):
     assert whole == "an earlier step\n" + (place.out / "summary.md").read_text()
 
 
-def test_reports_of_an_earlier_run_are_not_told_again(place):
+def test_reports_of_an_earlier_run_are_not_reported_again(place):
     place.run("main")
     status, text = place.run("main", "bad input")
     assert status == 1
@@ -239,17 +239,17 @@ def test_the_script_parses_and_stops_at_errors():
 def test_every_variable_that_may_be_given_is_documented():
     text = SCRIPT.read_text()
     head, _, body = text.partition("set -euo pipefail")
-    given = set(re.findall(r"\$\{(\w+):-", body))
-    assert given >= {"BRANCH", "MAIN", "OUT", "BASELINE", "FIRST_RUN"}
-    assert not [name for name in given if not re.search(rf"^#  .*\b{name}\b", head, re.M)]
+    accepted = set(re.findall(r"\$\{(\w+):-", body))
+    assert accepted >= {"BRANCH", "MAIN", "OUT", "BASELINE", "FIRST_RUN"}
+    assert not [name for name in accepted if not re.search(rf"^#  .*\b{name}\b", head, re.M)]
 
 
 def test_every_make_target_that_is_named_exists():
     targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     called = set(re.findall(r"^ +make ([\w-]+)", SCRIPT.read_text(), re.MULTILINE))
     assert called == {"conformance", "gate"}
-    told = set(re.findall(r"`make ([\w-]+)", (EXAMPLES / "README.md").read_text()))
-    assert called | told <= targets
+    named = set(re.findall(r"`make ([\w-]+)", (EXAMPLES / "README.md").read_text()))
+    assert called | named <= targets
 
 
 def steps_of(name):

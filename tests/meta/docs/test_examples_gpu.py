@@ -32,8 +32,8 @@ def test_without_a_gpu_nothing_is_proved(tmp_path):
     ran = checked(tmp_path, Path(sys.executable).parents[1])
     assert ran.returncode == 5, ran.stdout + ran.stderr
     summary = (tmp_path / "summary.md").read_text()
-    for words in ("NOTHING WAS PROVED", "## probe: exit status 1, red", "onnxruntime"):
-        assert words in summary
+    for message in ("NOTHING WAS PROVED", "## probe: exit status 1, red", "onnxruntime"):
+        assert message in summary
     assert "NOTHING WAS PROVED" in ran.stdout
     assert "## parity" not in summary
     assert (tmp_path / "other.md").read_text() == "kept"

@@ -215,9 +215,9 @@ def test_an_lstm_with_two_gates_swapped_is_red(dynamo_run, tmp_path):
     gates = numpy_helper.to_array(weight).reshape(1, 4, 16, -1)[:, [1, 0, 2, 3]]
     weight.CopyFrom(numpy_helper.from_array(gates.reshape(weight.dims).copy(), weight.name))
     onnx.save(model, tmp_path / "gates.onnx")
-    given = ("--model=lstm_guarded", f"--artifact={tmp_path / 'gates.onnx'}", "--no-localize")
-    given += ("-k", "initializers or pinned or allclose", "--bundles=0")
-    run = run_suite(tmp_path, *COMMON, *models_from("lstm"), *given)
+    arguments = ("--model=lstm_guarded", f"--artifact={tmp_path / 'gates.onnx'}", "--no-localize")
+    arguments += ("-k", "initializers or pinned or allclose", "--bundles=0")
+    run = run_suite(tmp_path, *COMMON, *models_from("lstm"), *arguments)
     assert {row["name"] for row in case_of(run, "gates")["checks"]} >= {"initializers"}
     assert {"error_budget", "allclose"} <= red_checks(run, "gates")
     assert "initializers" not in red_checks(run, "gates")

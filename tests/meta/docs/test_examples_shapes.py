@@ -47,12 +47,12 @@ def test_an_axis_that_runs_backwards_is_red_by_its_values(run):
         assert red & OF_VALUES, (name, red)
 
 
-def test_a_fixed_batch_is_proved_as_a_given_file_too(run, tmp_path):
+def test_a_fixed_batch_is_proved_as_an_external_file_too(run, tmp_path):
     models, _, folder = run
     if "static_2" not in models:
         return
-    given = f"--artifact={folder / 'static_2-torch_torchscript-opset18.onnx'}"
-    options = (f"--models-from={FILE}", "--model=static_2", given, "--provider=cpu")
+    option = f"--artifact={folder / 'static_2-torch_torchscript-opset18.onnx'}"
+    options = (f"--models-from={FILE}", "--model=static_2", option, "--provider=cpu")
     ran = run_suite(tmp_path, "tests", "--ignore=tests/meta", *options)
     (case,) = ran.document["cases"]
     assert (ran.status, case["verdict"], case["complete"]) == (0, "passed", True), ran.text

@@ -28,7 +28,7 @@ class Hostile:
 
     name: str
     write: Writer
-    words: str
+    message: str
     file: str
 
     @property
@@ -44,13 +44,13 @@ class Hostile:
 CORPUS: dict[str, Hostile] = {}
 
 
-def hostile(words: str, file: str = "model.onnx") -> Callable[[Writer], Writer]:
+def hostile(message: str, file: str = "model.onnx") -> Callable[[Writer], Writer]:
     """Register an entry under the function's name."""
 
     def register(write: Writer) -> Writer:
         name = write.__name__
         assert name not in CORPUS, name
-        CORPUS[name] = Hostile(name, write, words, file)
+        CORPUS[name] = Hostile(name, write, message, file)
         return write
 
     return register

@@ -20,12 +20,12 @@ MODEL = ModelSpec(
 RIGHT = (["time", "batch", 6], [], ["time", "batch"])
 
 
-def subject(x, limit, y, *, given=False, expect_dynamic=False):
+def subject(x, limit, y, *, external=False, expect_dynamic=False):
     facts = {
         "inputs": [{"name": "x", "shape": x}, {"name": "limit", "shape": limit}],
         "outputs": [{"name": "y", "shape": y}],
     }
-    exporter = EXTERNAL if given else EXPORTERS["torch_dynamo"]
+    exporter = EXTERNAL if external else EXPORTERS["torch_dynamo"]
     return SimpleNamespace(
         model=MODEL,
         artifact=SimpleNamespace(facts=facts),
@@ -40,7 +40,7 @@ def test_a_batch_on_axis_1_is_as_asked():
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "words"),
+    ("x", "y", "message"),
     [
         (["time", 2, 6], ["time", 2], "the batch axis of 'x' is 2, not symbolic"),
         (["time", "n", 6], ["time", "n"], "'x' names its batch axis 'n', not 'batch'"),
@@ -48,18 +48,18 @@ def test_a_batch_on_axis_1_is_as_asked():
         (["time", "batch", 6], ["time", 2], "the batch axis of 'y' is 2, not symbolic"),
     ],
 )
-def test_a_route_of_the_suite_keeps_what_it_promised(x, y, words):
+def test_a_route_of_the_suite_keeps_what_it_promised(x, y, message):
     result = check_batch_axis(subject(x, [], y))
     assert result.outcome == "failed"
-    assert words in result.reason
+    assert message in result.reason
 
 
 @pytest.mark.parametrize(("x", "y"), [(["time", 2, 6], ["time", 2]), ([5, "n", 6], [5, "n"])])
-def test_what_a_given_file_fixes_is_a_note_or_red_where_dynamic_axes_are_expected(x, y):
-    note = check_batch_axis(subject(x, [], y, given=True))
+def test_what_an_external_file_fixes_is_a_note_or_red_where_dynamic_axes_are_expected(x, y):
+    note = check_batch_axis(subject(x, [], y, external=True))
     assert note.passed
     assert "the file fixes sizes that the model leaves open" in note.reason
-    strict = check_batch_axis(subject(x, [], y, given=True, expect_dynamic=True))
+    strict = check_batch_axis(subject(x, [], y, external=True, expect_dynamic=True))
     assert strict.outcome == "failed"
 
 
@@ -73,7 +73,7 @@ def test_what_a_given_file_fixes_is_a_note_or_red_where_dynamic_axes_are_expecte
         (("batch", 4), 1, set()),
     ],
 )
-def test_only_a_model_with_a_batch_owes_the_checks_of_one(shape, group, required_tests):
+def test_only_a_model_with_a_batch_requires_the_checks_of_one(shape, group, required_tests):
     axes = (("time", Axis(1, 9)),) if "time" in shape else ()
     spec = TensorSpec("x", shape)
     model = ModelSpec("m", "torch", (spec,), (spec,), "m:m", axes=axes, group=group)

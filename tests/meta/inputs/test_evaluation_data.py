@@ -72,7 +72,7 @@ def arrays(**changed):
 
 
 @pytest.mark.parametrize(
-    ("files", "words"),
+    ("files", "message"),
     [
         ([arrays(labels=np.arange(4))], "'labels' is int64[4], expected integers [3]"),
         ([arrays(labels=np.ones(3, np.float32))], "'labels' is float32[3], expected integers"),
@@ -85,17 +85,17 @@ def arrays(**changed):
     ],
     ids=["length", "dtype", "some", "empty", "broken", "strange", "NaN", "nothing"],
 )
-def test_a_folder_that_does_not_fit_is_refused(tmp_path, files, words):
+def test_a_folder_that_does_not_fit_is_refused(tmp_path, files, message):
     for place, content in enumerate(files):
         path = tmp_path / f"{place}.npz"
         if isinstance(content, bytes):
             path.write_bytes(content)
         else:
             np.savez(path, **content)
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         Folder("--evaluation-data", tmp_path).samples(resolve_model(MODEL))
-    assert words in str(told.value)
-    assert str(told.value).startswith("--evaluation-data")
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("--evaluation-data")
 
 
 def test_inputs_outside_the_models_domain_are_refused(tmp_path):
@@ -124,7 +124,7 @@ def a_member(name):
     [a_lone_array, lambda path: path.write_bytes(b""), a_member("input"), a_member("input.npy")],
     ids=["npy", "empty", "no npy member", "broken member"],
 )
-def test_what_is_no_archive_of_arrays_is_told(tmp_path, write):
+def test_what_is_no_archive_of_arrays_is_reported(tmp_path, write):
     write(tmp_path / "a.npz")
     with pytest.raises(UsageError, match=r"a\.npz"):
         Folder("--evaluation-data", tmp_path).samples(resolve_model(MODEL))
@@ -179,14 +179,14 @@ def test_samples_of_no_single_model_are_refused(evaluation, models, adopt):
 
 
 @pytest.mark.parametrize(
-    ("folders", "case", "words"),
+    ("folders", "case", "message"),
     [
         (("folder", ""), replace(INT8_CASE, variant="int8_dynamic"), "calibrated variants alone"),
         (("", "folder"), replace(INT8_CASE, precision="float32"), "judges int8 alone"),
     ],
 )
-def test_a_folder_that_shapes_nothing_is_refused(folders, case, words):
-    with pytest.raises(UsageError, match=words):
+def test_a_folder_that_shapes_nothing_is_refused(folders, case, message):
+    with pytest.raises(UsageError, match=message):
         refuse_idle(*folders, [case])  # type: ignore[call-arg]
 
 
@@ -254,7 +254,7 @@ def test_samples_on_which_one_class_for_all_would_pass_prove_nothing(
     assert f"native names class 3 for {1 - others / 500:.1%} of 500 samples" in result.reason
 
 
-def test_too_few_samples_are_told_from_a_bad_file(tmp_path, digits, adopt):
+def test_too_few_samples_are_distinguished_from_a_bad_file(tmp_path, digits, adopt):
     images, labels = digits
     np.savez(tmp_path / "a.npz", input=images[:50], labels=labels[:50])
     adopt(str(tmp_path), "", (MODEL,))
@@ -291,8 +291,8 @@ def test_the_command_in_a_failure_repeats_the_folders(tmp_path, evaluation, digi
 
 def test_a_run_is_judged_on_the_folder(tmp_path, evaluation):
     chosen = (f"--model={MODEL}", "--exporter=torch_torchscript", "--opset=14", "--provider=cpu")
-    given = ("--variant=int8_static", f"--evaluation-data={evaluation}", "-k", "task or sqnr")
-    ran = run_suite(tmp_path, "tests/test_quantised.py", *chosen, *given)
+    arguments = ("--variant=int8_static", f"--evaluation-data={evaluation}", "-k", "task or sqnr")
+    ran = run_suite(tmp_path, "tests/test_quantised.py", *chosen, *arguments)
     rows = [row for case in ran.document["cases"] for row in case["checks"]]
     [task] = [row for row in rows if row["name"] == "task" and row["outcome"] == "passed"]
     assert "500 samples" in task["reason"]

@@ -5,7 +5,7 @@ import pytest
 
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.file_names import Names
-from onnx_conformance.inputs.recipes import Inputs, RawFeed
+from onnx_conformance.inputs.recipes import Inputs, RawInputs
 from onnx_conformance.inputs.sample_arrays import file_layout
 
 A, B = TensorSpec("a", ("batch", 2)), TensorSpec("b", ("batch", 2))
@@ -32,11 +32,11 @@ def test_names_are_the_same_or_go_by_order(theirs, names):
     assert Names.of(MODEL, facts(*theirs)).inputs == names
 
 
-@pytest.mark.parametrize("kind", [Inputs, RawFeed])
+@pytest.mark.parametrize("kind", [Inputs, RawInputs])
 def test_inputs_go_to_the_file_and_outputs_come_back(kind):
     layout = file_layout(MODEL, facts("x", "a", outputs=("z",)))
-    given = kind(a=np.zeros((3, 2)), b=np.ones((3, 2)), misspelt=np.ones(3))
-    (call,) = layout.calls(given)
+    fed = kind(a=np.zeros((3, 2)), b=np.ones((3, 2)), misspelt=np.ones(3))
+    (call,) = layout.calls(fed)
     assert type(call) is kind
     assert {name: array.max() for name, array in call.items()} == {"x": 0, "a": 1, "misspelt": 1}
-    assert list(layout.rows(given, [{"z": np.ones(3)}])) == ["y"]
+    assert list(layout.rows(fed, [{"z": np.ones(3)}])) == ["y"]

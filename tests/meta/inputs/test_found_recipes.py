@@ -57,7 +57,7 @@ def test_entries_are_read(written):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("a: 1", "line 1: the file must be a list"),
         ("- 3", "line 1: an entry must be a mapping"),
@@ -92,16 +92,16 @@ def test_entries_are_read(written):
         ("- [", "is not YAML"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(written, text, words):
+def test_what_is_wrong_is_reported_with_its_line(written, text, message):
     path = written(text)
     with pytest.raises(UsageError) as error:
         load_found_recipes(path)
-    assert words in str(error.value)
+    assert message in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(UsageError, match="cannot read"):
         load_found_recipes(tmp_path / "none.yaml")
 

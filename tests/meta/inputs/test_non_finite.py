@@ -39,5 +39,5 @@ def test_infinity_may_come_out_as_nan_or_as_the_largest_number(sample, values):
         (3, [NAN, 2.0]),  # the clean sample
     ],
 )
-def test_a_poison_that_came_out_as_a_number_is_told(sample, values):
+def test_a_non_finite_value_that_came_out_as_a_number_is_reported(sample, values):
     assert f"at [{sample}, " in _lost(NATIVE, answer(sample, values))

@@ -39,7 +39,7 @@ def inputs(array, name="x"):
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("batch", [0, 1, 3])
-def test_feed_has_the_shapes_and_dtypes_of_the_inputs(distribution, batch):
+def test_arrays_have_the_shapes_and_dtypes_of_the_inputs(distribution, batch):
     made = Recipe(distribution, scale=10.0, batch=batch).inputs(INPUTS)
     assert {name: (array.shape, str(array.dtype)) for name, array in made.items()} == {
         "image": ((batch, 3, 16, 16), "float32"),
@@ -58,7 +58,7 @@ def test_every_rank_can_be_fed(distribution, shape):
 
 
 @pytest.mark.parametrize("distribution", [d for d in DISTRIBUTIONS if d not in CONSTANT])
-def test_seed_changes_the_feed_and_samples_differ(distribution):
+def test_seed_changes_the_inputs_and_samples_differ(distribution):
     first, second = (
         Recipe(distribution, batch=3, seed=seed).inputs(INPUTS)["image"] for seed in (0, 1)
     )
@@ -100,7 +100,7 @@ def test_image_is_smoother_than_noise():
     assert step("image") < 0.4 * step("normal")
 
 
-def test_feed_is_the_same_in_every_process():
+def test_inputs_are_the_same_in_every_process():
     code = (
         "from onnx_conformance.inputs.recipes import *\n"
         "spec = (TensorSpec('x', ('batch', 3, 16, 16)),)\n"
@@ -169,7 +169,7 @@ def test_digest_does_not_depend_on_memory_layout_or_order():
         "none",
     ],
 )
-def test_digest_tells_feeds_apart(other):
+def test_digest_tells_inputs_apart(other):
     assert other.digest != inputs(ARRAY).digest
 
 

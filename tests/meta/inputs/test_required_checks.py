@@ -53,7 +53,7 @@ def test_pytest_collects_the_same():
 
 
 @pytest.mark.parametrize("model", [*MODELS])
-def test_a_case_owes_no_less(model):
+def test_a_case_requires_no_less(model):
     case = Case(model, "torch_torchscript", 14, "cpu")
     wanted = required_tests(case, ordinary=True)
     wanted["error_budget"] -= 1
@@ -66,6 +66,6 @@ def test_what_a_model_cannot_be_asked_it_does_not_owe():
     assert left_out["refusal"] == 1  # no axis has one size that could be wrong
 
 
-def test_drawn_feeds_come_on_top():
+def test_drawn_inputs_come_on_top():
     model = resolve_model("simple_net")
     assert len(list(required_checks(model, ORDINARY, 0, drawn=True))) > sum(names(model).values())

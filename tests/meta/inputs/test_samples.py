@@ -7,8 +7,8 @@ from onnx_conformance.core.budget import Reference, of_sizes_of
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 from onnx_conformance.core.ties import in_rows
-from onnx_conformance.inputs.families import company, malformed, non_finite
-from onnx_conformance.inputs.recipes import Inputs, RawFeed, Recipe
+from onnx_conformance.inputs.families import batch_mates, malformed, non_finite
+from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe
 from onnx_conformance.inputs.sample_arrays import (
     fitted_to,
     fixed_batch,
@@ -34,7 +34,7 @@ def through(inputs, outputs, group, input_set, answer):
     return calls, layout.rows(input_set, [answer(call) for call in calls])
 
 
-def test_a_plain_model_is_given_the_very_feed():
+def test_a_plain_model_is_given_the_very_inputs():
     (spec,) = spec_of(("batch", 3))
     inputs = Recipe("normal", batch=4).inputs((spec,))
     layout = layout_of((spec,), (spec,), 0)
@@ -136,14 +136,14 @@ def test_an_answer_of_another_size_is_seen(wrong):
     assert rows["y"].shape != (2, 2)
 
 
-def test_a_raw_feed_is_given_as_it_is():
+def test_raw_inputs_are_given_as_they_are():
     (spec,) = spec_of((2, "batch"))
-    raw = RawFeed({"t0": np.zeros((9, 9))})
+    raw = RawInputs({"t0": np.zeros((9, 9))})
     assert layout_of((spec,), (), 0).calls(raw) == [raw]
     assert raw.digest != Inputs(raw).digest
 
 
-def test_a_malformed_feed_is_in_the_layout_of_the_model():
+def test_malformed_inputs_are_in_the_layout_of_the_model():
     good = malformed(model_of([(3, "batch", 4)]), 0)
     assert good["dtype"].inputs["t0"].shape == (3, 2, 4)
     assert good["rank"].inputs["t0"].shape == (2, 4)
@@ -152,16 +152,16 @@ def test_a_malformed_feed_is_in_the_layout_of_the_model():
     assert scalar["rank"].inputs["t1"].shape == (4,)
 
 
-def test_only_what_a_sample_has_of_its_own_is_poisoned():
+def test_only_what_a_sample_has_of_its_own_is_made_non_finite():
     inputs = non_finite(model_of([(3, "batch"), ()]), 0).inputs
     assert np.isfinite(inputs["t1"]).all()
     assert np.isnan(inputs["t0"][0]).any()
     assert np.isfinite(inputs["t0"][3]).all()
 
 
-def test_company_shares_what_samples_share():
+def test_batch_mates_share_what_samples_share():
     shared = np.concatenate(
-        [inputs["t1"] for inputs in company(model_of([("batch", 2), ()]), 0)[0]]
+        [inputs["t1"] for inputs in batch_mates(model_of([("batch", 2), ()]), 0)[0]]
     )
     assert len(set(shared.tolist())) == 1
 

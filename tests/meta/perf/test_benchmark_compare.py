@@ -57,7 +57,7 @@ def test_nothing_timed_is_red():
     assert "compared nothing" in badly(set(), {"t[a]"}, {"keyword": ["a"]})
 
 
-def test_another_setting_is_told_figure_by_figure():
+def test_another_setting_is_reported_figure_by_figure():
     here = Setting({"threads": 1, "affinity": [0]})
     assert Setting({"threads": 2, "affinity": [0]}).differences(here) == ["threads 2, now 1"]
     assert Setting({}).differences(here) == [
@@ -129,13 +129,13 @@ def test_a_renamed_benchmark_turns_the_run_red(stored, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [(more_threads, "threads 64, now 1"), (other_processor, "a processor of elsewhere")],
 )
-def test_a_stored_run_of_another_setting_gets_no_verdict(stored, tmp_path, change, words):
+def test_a_stored_run_of_another_setting_gets_no_verdict(stored, tmp_path, change, message):
     run = compare(stored, FAIL, file=changed(stored, tmp_path, change))
     assert run.status == pytest.ExitCode.USAGE_ERROR, run.text
-    assert words in run.text
+    assert message in run.text
     assert "there is no verdict" in run.text
 
 
@@ -147,17 +147,17 @@ def test_plain_compare_works_and_says_that_it_gates_nothing(stored, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("argument", "words"),
+    ("argument", "message"),
     [
         ("--benchmark-disable", "--benchmark-disable times nothing"),
         ("--benchmark-skip", "--benchmark-skip times nothing"),
         ("-n1", "pytest-xdist disables benchmarks"),
     ],
 )
-def test_disabled_benchmarks_are_refused(stored, argument, words):
+def test_disabled_benchmarks_are_refused(stored, argument, message):
     run = compare(stored, FAIL, argument)
     assert run.status == pytest.ExitCode.USAGE_ERROR, run.text
-    assert words in run.text
+    assert message in run.text
 
 
 def test_plain_compare_without_a_stored_run_says_that_nothing_was_compared(tmp_path):

@@ -80,11 +80,11 @@ def test_opsets_that_were_asked_for_are_all_timed():
     assert timed_cases(cases, (14, 23)) == list(cases)
 
 
-def test_given_artifacts_are_all_timed():
-    given = tuple(
+def test_external_artifacts_are_all_timed():
+    artifacts = tuple(
         Case("resnet18", "", None, "cpu").external(f"/{name}.onnx", name) for name in "ab"
     )
-    assert timed_cases(given, ()) == list(given)
+    assert timed_cases(artifacts, ()) == list(artifacts)
 
 
 def test_on_a_gpu_copies_stand_apart():
@@ -130,7 +130,7 @@ def made_run(frameworks=()):
     )
 
 
-def test_ids_of_rows_are_unique_and_each_batch_size_has_its_rivals():
+def test_ids_of_rows_are_unique_and_each_batch_size_has_its_contenders():
     rows = list(wanted_rows(made_run()))
     ids = [row.id for row in rows]
     assert len(ids) == len(set(ids))

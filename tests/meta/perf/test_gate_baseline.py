@@ -86,7 +86,7 @@ def test_a_relative_folder_gives_absolute_files(kept, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"verdict": "failed"}, "judged as failed"),
         ({"verdict": "skipped"}, "judged as skipped"),
@@ -94,12 +94,12 @@ def test_a_relative_folder_gives_absolute_files(kept, monkeypatch):
         ({"complete": False}, "incomplete"),
     ],
 )
-def test_an_unproved_case_is_refused_when_asked_for(tmp_path, changes, words):
+def test_an_unproved_case_is_refused_when_asked_for(tmp_path, changes, message):
     other = made_case(tmp_path / "other", id="other-cpu")
     save(tmp_path / "kept", made_case(tmp_path / "made", **changes), other)
     baseline = read_baseline(tmp_path / "kept")
     assert baseline.proved("other-cpu").verdict == "passed"
-    with pytest.raises(UnprovedBaseline, match=words):
+    with pytest.raises(UnprovedBaseline, match=message):
         baseline.proved(ID)
 
 
@@ -109,7 +109,7 @@ def test_whether_an_export_option_brought_it_is_kept(tmp_path, option):
     assert read_baseline(tmp_path / "kept").proved(ID).option is option
 
 
-def test_a_case_that_is_not_there_is_told(kept):
+def test_a_case_that_is_not_there_is_reported(kept):
     with pytest.raises(UsageError, match="has no case 'renamed-cpu'"):
         read_baseline(kept).proved("renamed-cpu")
 
@@ -138,7 +138,7 @@ def test_no_folder_of_artifacts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         (b"", "is not JSON"),
         (b"\xff\xfe\xfa", "is not JSON"),
@@ -154,13 +154,13 @@ def test_no_folder_of_artifacts(tmp_path):
         (b'{"schema": 1, "cases": {"a": 1}}', "case 'a': the entry is not a mapping"),
     ],
 )
-def test_a_manifest_that_is_none(tmp_path, text, words):
+def test_a_manifest_that_is_none(tmp_path, text, message):
     (tmp_path / "manifest.json").write_bytes(text)
-    assert words in refusal(tmp_path)
+    assert message in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "words"),
+    ("key", "value", "message"),
     [
         ("file", 3, "'file' must not be 3"),
         ("files", "model.onnx", "'files' must not be"),
@@ -177,9 +177,9 @@ def test_a_manifest_that_is_none(tmp_path, text, words):
         ("versions", None, "'versions' must not be None"),
     ],
 )
-def test_an_entry_that_makes_no_sense(kept, key, value, words):
+def test_an_entry_that_makes_no_sense(kept, key, value, message):
     edit(kept, lambda _, case: case.update({key: value}))
-    assert words in refusal(kept)
+    assert message in refusal(kept)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_a_baselines_file_is_read(read_in_a_session, graph):
 
 
 @pytest.mark.parametrize(
-    ("limits", "settings", "words"),
+    ("limits", "settings", "message"),
     [
         (("nodes=2",), {}, "has 3 nodes, but only 2 are allowed"),
         ((), {"limit": 0.01}, "did not answer within 0.01 s"),
@@ -266,9 +266,9 @@ def test_a_baselines_file_is_read(read_in_a_session, graph):
     ids=["artifact limit", "call limit"],
 )
 def test_a_baselines_file_is_read_under_the_limits_of_the_session(
-    read_in_a_session, limits, settings, words
+    read_in_a_session, limits, settings, message
 ):
-    with pytest.raises(StageFailure, match=words):
+    with pytest.raises(StageFailure, match=message):
         read_in_a_session(*limits, **settings)
 
 

@@ -135,7 +135,7 @@ def test_no_verdict_on_ratios_that_are_none(ratios):
 
 
 @pytest.mark.parametrize(
-    ("baseline", "candidate", "words"),
+    ("baseline", "candidate", "message"),
     [
         ([], [], "nothing was timed"),
         ([1.0], [1.0, 2.0], "make no pairs"),
@@ -147,8 +147,8 @@ def test_no_verdict_on_ratios_that_are_none(ratios):
         ([1.0, 2.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0], "2 of 4 timings of the baseline are equal"),
     ],
 )
-def test_timings_that_are_none(baseline, candidate, words):
-    with pytest.raises(UnusableTimings, match=words):
+def test_timings_that_are_none(baseline, candidate, message):
+    with pytest.raises(UnusableTimings, match=message):
         paired_log_ratios(plan_for(TIMING), baseline, candidate)
 
 

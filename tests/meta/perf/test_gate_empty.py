@@ -60,9 +60,9 @@ def gate(kept, tmp_path):
     return run
 
 
-def red(run, words):
+def red(run, message):
     assert run.status != 0, run.text
-    assert words in " ".join(run.text.split()), run.text
+    assert message in " ".join(run.text.split()), run.text
 
 
 def edit(baseline, change):
@@ -178,7 +178,7 @@ def test_a_provider_that_the_baseline_had(gate, baseline):
     red(run, "the baseline has this case, but it cannot run here: absentgpu")
 
 
-def test_what_a_narrowed_run_leaves_out_is_told(gate, baseline, tmp_path):
+def test_what_a_narrowed_run_leaves_out_is_reported(gate, baseline, tmp_path):
     edit(baseline, lambda manifest, entry: manifest["cases"].update({"gone-cpu": entry}))
     run = gate(baseline)
     assert "not compared: 1 cases of the baseline that this run leaves out: gone-cpu" in run.text
@@ -264,7 +264,7 @@ def asked(**changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"benchmark_skip": True}, "--benchmark-skip leaves timings out"),
         ({"benchmark_only": True}, "--benchmark-only leaves out"),
@@ -279,16 +279,16 @@ def asked(**changes):
         ({"engine": ["baseline=python=python3"]}, "times of two machines"),
     ],
 )
-def test_options_that_make_no_gate(changes, words):
-    with pytest.raises(UsageError, match=words):
+def test_options_that_make_no_gate(changes, message):
+    with pytest.raises(UsageError, match=message):
         asked(**changes)
 
 
 @pytest.mark.parametrize(
-    ("threshold", "words"), [(0.0, "give a share above 0"), (1e-9, "is less than twice the bias")]
+    ("threshold", "message"), [(0.0, "give a share above 0"), (1e-9, "is less than twice the bias")]
 )
-def test_a_threshold_that_is_none(threshold, words):
-    with pytest.raises(UsageError, match=words):
+def test_a_threshold_that_is_none(threshold, message):
+    with pytest.raises(UsageError, match=message):
         plan_for(load_rules().timing, threshold)
 
 
@@ -327,7 +327,7 @@ def test_what_cannot_run_is_a_skip_where_the_baseline_has_it_not():
         made_gate(CapabilityMissing("cpu: gone"), {}).check_speed()
 
 
-def test_a_case_without_comparison_is_told_once():
+def test_a_case_without_comparison_is_reported_once():
     gated = made_gate(Worse("wrong"), {CASE.id: None})
     with pytest.raises(Worse, match="wrong"):
         gated.check_speed()

@@ -21,7 +21,7 @@ def test_the_shipped_file_is_valid():
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "message"),
     [
         ("schema: 1", "schema: 2", "line 2: 'schema' must be 1"),
         ("schema: 1", "schema: true", "'schema' must be 1"),
@@ -57,11 +57,11 @@ def test_the_shipped_file_is_valid():
         ("timing:", "timing: [", "is not YAML"),
     ],
 )
-def test_a_slip_is_named(tmp_path, old, new, words):
+def test_a_slip_is_named(tmp_path, old, new, message):
     assert old in GOOD
     path = tmp_path / "rules.yaml"
     path.write_text(GOOD.replace(old, new, 1))
-    with pytest.raises(UsageError, match=words) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         load_rules(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -77,7 +77,7 @@ def test_a_metric_needs_a_reason(tmp_path, reason):
         load_rules(path)
 
 
-def test_no_file_is_told(tmp_path):
+def test_no_file_is_reported(tmp_path):
     with pytest.raises(UsageError, match="cannot read"):
         load_rules(tmp_path / "rules.yaml")
 

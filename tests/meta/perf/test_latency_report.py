@@ -85,7 +85,7 @@ def test_the_sentence_counts_what_was_shown():
     assert " 0 of 1 speed-ups" in sentence(make_document(make_group(1.0)))
 
 
-def test_each_reason_is_told_once_and_red_ones_first():
+def test_each_reason_is_reported_once_and_red_ones_first():
     group = Group(
         failures={
             EAGER: CapabilityMissing("no device"),
@@ -102,7 +102,7 @@ def test_each_reason_is_told_once_and_red_ones_first():
     assert sentence(make_document(group)).startswith("timed nothing")
 
 
-def test_what_is_known_to_fail_beyond_a_timed_call_is_told_once():
+def test_what_is_known_to_fail_beyond_a_timed_call_is_reported_once():
     rows = [{"label": "a-openvino", "beyond": ["of NaN"]}, {"label": "a-cpu"}]
     told_of = "timed, but fails on edge cases: a-openvino: of NaN"
     assert beyond([*rows, *rows]) == [told_of]
@@ -163,7 +163,7 @@ def test_a_run_that_timed_nothing_is_red_and_leaves_no_old_page(timed, tmp_path)
     assert "Timed nothing" in (tmp_path / "l.html").read_text()
 
 
-def test_a_page_that_cannot_be_written_is_told_before_the_run(timed):
+def test_a_page_that_cannot_be_written_is_reported_before_the_run(timed):
     run = timed("--provider=cpu", "--latency-html=/dev/null/l.html")
     assert run.status == pytest.ExitCode.USAGE_ERROR, run.text
     assert "--latency-html: cannot write" in run.text

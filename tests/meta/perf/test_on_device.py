@@ -68,10 +68,10 @@ def test_a_timed_form_waits_for_its_device(native, form, switch):
     """Its first call, which the host's clock reads, and those that no event ends."""
     before = native.ask("waited")
     native.ask("seen")
-    told = native.ask("rehearse", label=form, form=form, inputs=FEED, **native.what)
+    rehearsed = native.ask("rehearse", label=form, form=form, inputs=FEED, **native.what)
     assert native.ask("waited") == before + 1
     assert native.ask("seen") == [(switch,) * 3]
-    assert all(array.dtype == np.float32 for array in told["outputs"].values())
+    assert all(array.dtype == np.float32 for array in rehearsed["outputs"].values())
     assert (native.ask("time", label=form, discard=2, calls=3) > 0).all()
     assert native.ask("waited") == before + 3
 

@@ -59,7 +59,7 @@ def test_repeated_sizes_are_timed_once():
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"batch_size": [0]}, "--batch-size 0: must be at least 1"),
         ({"batch_size": [4, -1]}, "--batch-size -1"),
@@ -71,8 +71,8 @@ def test_repeated_sizes_are_timed_once():
         ({"affinity": "-1"}, "--affinity -1"),
     ],
 )
-def test_a_slip_is_told(changes, words):
-    with pytest.raises(UsageError, match=words) as caught:
+def test_a_slip_is_reported(changes, message):
+    with pytest.raises(UsageError, match=message) as caught:
         asked(**changes)
     assert "\n" not in str(caught.value)
 
@@ -91,7 +91,7 @@ def test_processors_are_those_asked_for_or_the_last():
     assert asked(affinity=f"{last[0]}, {last[0]}").cpus == tuple(last)
 
 
-def test_an_unknown_native_form_is_told():
+def test_an_unknown_native_form_is_reported():
     with pytest.raises(UsageError, match="--native-form jit: no such form; known: .*eager"):
         native_contenders("resnet18", "torch", ("jit",))
 
@@ -141,7 +141,7 @@ def test_a_case_that_no_entry_fits_is_an_error(written, case, batch):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "message"),
     [
         (GOOD, "", "must be a list of minimum speed-ups"),
         (GOOD, "[]", "must be a list of minimum speed-ups"),
@@ -165,10 +165,10 @@ def test_a_case_that_no_entry_fits_is_an_error(written, case, batch):
         ("reason: it was measured so", "reason: ''", "needs a 'reason'"),
     ],
 )
-def test_malformed_entries(written, old, new, words):
+def test_malformed_entries(written, old, new, message):
     text = new if old == GOOD else GOOD.replace(old, new, 1)
     assert text != GOOD
-    with pytest.raises(UsageError, match=words) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         load_minimum_speedups(written(text))
     assert "\n" not in str(caught.value)
     assert "minimum_speedups.yaml" in str(caught.value)

@@ -42,7 +42,7 @@ def orders(log):
     return [tuple(labels[start : start + 3]) for start in range(0, len(labels), 3)]
 
 
-def test_every_rival_has_one_turn_a_round_in_an_order_drawn_anew(blocks, log):
+def test_every_contender_has_one_block_a_round_in_an_order_drawn_anew(blocks, log):
     interleave(blocks, seconds=0, least=30, most=30, seed=0)
     found = orders(log)
     assert len(found) == 30
@@ -58,7 +58,7 @@ def test_a_seed_repeats_the_order(blocks, log):
     assert first == second != other
 
 
-def test_rounds_pair_the_rivals_by_index(blocks, log):
+def test_rounds_pair_the_contenders_by_index(blocks, log):
     found = interleave(blocks, seconds=0, least=5, most=5, seed=0)
     for label in LABELS:
         places = [place for place, (own, _, _) in enumerate(log, start=1) if own == label]

@@ -40,7 +40,7 @@ def test_the_same_timings_give_the_same_interval():
 
 
 @pytest.mark.parametrize(
-    ("numerator", "denominator", "words"),
+    ("numerator", "denominator", "message"),
     [
         ([1.0, 2.0], [1.0], "do not pair"),
         ([], [], "at least 2"),
@@ -54,8 +54,8 @@ def test_the_same_timings_give_the_same_interval():
         ([0.2, 0.4], [0.1, 0.2], "too coarse"),
     ],
 )
-def test_timings_that_give_no_ratio(numerator, denominator, words):
-    with pytest.raises(ValueError, match=words):
+def test_timings_that_give_no_ratio(numerator, denominator, message):
+    with pytest.raises(ValueError, match=message):
         paired_ratio(np.array(numerator), np.array(denominator))
 
 

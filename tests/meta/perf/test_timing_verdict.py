@@ -65,7 +65,7 @@ def test_a_wrong_answer_is_no_result(reference, outputs):
 
 
 @pytest.mark.parametrize("batch", [1, 4, 16])
-def test_the_reference_is_that_of_the_very_feed(batch):
+def test_the_reference_is_that_of_the_very_inputs(batch):
     asked = []
 
     def answers(model, inputs, noise_floor):
@@ -78,9 +78,9 @@ def test_the_reference_is_that_of_the_very_feed(batch):
     (values,) = inputs.values()
     assert len(values) == batch
     assert np.array_equal(known.native["output"], values.sum(axis=1, keepdims=True))
-    assert all(len(next(iter(given.values()))) < 16 for given in asked)  # no oracle at batch 16
+    assert all(len(next(iter(fed.values()))) < 16 for fed in asked)  # no oracle at batch 16
 
 
-def test_a_feed_is_the_same_in_every_run():
+def test_inputs_are_the_same_in_every_run():
     one, other = timed_inputs(MODEL, 0, 8), timed_inputs(MODEL, 0, 8)
     assert one.digest == other.digest != timed_inputs(MODEL, 1, 8).digest

@@ -78,18 +78,18 @@ def test_the_front_holds_no_red_and_no_beaten_one(variants):
     assert [one.name for one in front(variants, 1)] == ["unjudged", "fast", PLAIN]
 
 
-def test_verdicts_are_told_with_reasons(variants):
-    told = {one.name: (one.verdict, one.reason) for one in variants}
-    assert told["wrong"] == ("failed", "differs")
-    assert told["unjudged"] == ("latency only", "no data are known")
-    assert told["half"] == ("incomplete", "no float64 oracle")
-    assert told[PLAIN] == ("passed", "")
+def test_verdicts_are_reported_with_reasons(variants):
+    verdicts_of = {one.name: (one.verdict, one.reason) for one in variants}
+    assert verdicts_of["wrong"] == ("failed", "differs")
+    assert verdicts_of["unjudged"] == ("latency only", "no data are known")
+    assert verdicts_of["half"] == ("incomplete", "no float64 oracle")
+    assert verdicts_of[PLAIN] == ("passed", "")
 
 
-def test_a_score_names_the_class_whose_yardstick_it_counts_in(variants):
-    told = {one.name: one.told for one in variants}
-    assert told["half"] == "1× ≤ 4× (float16)"
-    assert told["fast"] == "1× ≤ 4×"
+def test_a_score_names_the_class_whose_noise_floor_it_counts_in(variants):
+    verdicts_of = {one.name: one.told for one in variants}
+    assert verdicts_of["half"] == "1× ≤ 4× (float16)"
+    assert verdicts_of["fast"] == "1× ≤ 4×"
 
 
 def test_an_export_option_is_no_variant(variants):
@@ -123,20 +123,20 @@ def test_what_the_fastest_is_not_shown_to_beat_is_named(variants):
 
 
 @pytest.mark.parametrize(
-    ("statistics", "words"),
+    ("statistics", "message"),
     [
         ({"accuracy_loss": {"high": 0.0066, "samples": 797}}, "loses at most 0.7% of 797"),
         ({"agreement": {"low": 0.985, "samples": 400}}, "agrees on 98.5% of 400, or more"),
     ],
 )
-def test_what_int8_loses_stands_in_the_table(statistics, words):
+def test_what_int8_loses_stands_in_the_table(statistics, message):
     judged = case("~int8_static")
     judged["checks"].append(
         {"name": "task", "outcome": "passed", "reason": "", "statistics": statistics}
     )
     [one] = join({"cases": [judged]}, {"rows": []})  # type: ignore[typeddict-item]
-    assert one.decides == words
-    assert words in [cell for column in table("m", [1], [one]).columns for cell in column.cells]
+    assert one.decides == message
+    assert message in [cell for column in table("m", [1], [one]).columns for cell in column.cells]
 
 
 def test_nothing_timed_is_no_answer(variants):
@@ -183,7 +183,7 @@ def test_a_run_that_is_red_without_a_red_variant_is_no_success(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("nope",), "unknown model 'nope'"),
         (("simple_net", "--variant=nope"), "unknown variant 'nope'; known:"),
@@ -195,7 +195,7 @@ def test_a_run_that_is_red_without_a_red_variant_is_no_success(
         (("simple_net", "--variant=fp16", "--batch-size=0"), "--batch-size 0: must be at least 1"),
     ],
 )
-def test_bad_input_is_one_line(capsys, arguments, words):
+def test_bad_input_is_one_line(capsys, arguments, message):
     assert guarded("variants", lambda: main(arguments)) == 2
     [line] = capsys.readouterr().err.strip().splitlines()
-    assert words in line
+    assert message in line

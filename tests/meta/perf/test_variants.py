@@ -62,7 +62,7 @@ def test_verdicts(run):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "message",
     [
         "the variant wrote no file",
         "no_such_module is not installed: pip install no_such_module",
@@ -70,8 +70,8 @@ def test_verdicts(run):
         "--variant negated",
     ],
 )
-def test_what_is_told(run, words):
-    assert words in run.text
+def test_what_is_reported(run, message):
+    assert message in run.text
 
 
 def test_the_file_is_the_variant_and_not_its_source(run):
@@ -95,8 +95,8 @@ def test_a_class_is_proved_by_its_own_checks(run):
     }
     assert required_tests <= half
     assert not half & {"denormals", "allclose"}
-    told = [row["reason"] for row in cases["fp16"]["checks"] if row["name"] == "error_budget"]
-    assert all("x the float16 noise floor" in reason for reason in told)
+    reasons = [row["reason"] for row in cases["fp16"]["checks"] if row["name"] == "error_budget"]
+    assert all("x the float16 noise floor" in reason for reason in reasons)
 
 
 def test_what_float16_errs_by_itself_hides_no_wrong_weight(run):
@@ -106,32 +106,32 @@ def test_what_float16_errs_by_itself_hides_no_wrong_weight(run):
     assert red == {"initializers": "1 of 4 native weights are not intact"}
 
 
-def test_a_given_file_in_half_precision_is_told_how_to_be_judged(run, tmp_path):
+def test_an_external_file_in_half_precision_says_how_to_be_judged(run, tmp_path):
     [path] = [c["artifact"] for c in run.document["cases"] if c["exporter"].endswith("~fp16")]
-    given = ("--model=simple_net", "--provider=cpu", "--opset=14", f"--artifact={path}")
-    ran = run_suite(tmp_path, "tests/test_structure.py", *given, "-k", "initializers")
+    arguments = ("--model=simple_net", "--provider=cpu", "--opset=14", f"--artifact={path}")
+    ran = run_suite(tmp_path, "tests/test_structure.py", *arguments, "-k", "initializers")
     assert ran.status == 1
     assert "4 are rounded to float16; if the file is meant to be in half" in ran.text
 
 
 @pytest.mark.parametrize("precision", ["int4", "tf32"])  # tf32 is no class of a file
-def test_an_unknown_precision_is_told(precision):
-    words = f"has precision '{precision}', for which there is no budget"
-    with pytest.raises(UsageError, match=words):
+def test_an_unknown_precision_is_reported(precision):
+    message = f"has precision '{precision}', for which there is no budget"
+    with pytest.raises(UsageError, match=message):
         register_variant("tiny", story="of no class", precision=precision)(print)
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (("--variant=nope",), "unknown variant 'nope'; known:"),
         (("--variant=ort_basic", "--artifact=README.md"), "--artifact is judged as it is"),
     ],
 )
-def test_bad_input_is_told(tmp_path, options, words):
+def test_bad_input_is_reported(tmp_path, options, message):
     ran = run_suite(tmp_path, *ONE, *options)
     assert ran.status == 4
-    assert words in ran.text
+    assert message in ran.text
 
 
 def test_options_that_are_no_default_are_not_varied():

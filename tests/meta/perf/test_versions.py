@@ -101,7 +101,7 @@ def test_rounds_pair_by_their_index(good):
     assert ratio.value == pytest.approx(0.8, abs=0.02)
 
 
-def test_red_only_there_is_told_by_name(good):
+def test_red_only_there_is_reported_by_name(good):
     cases, rows = good
     bad = case("b", NEW, "failed", reason="output differs")
     cases = [bad if one["id"] == bad["id"] else one for one in cases]
@@ -110,8 +110,8 @@ def test_red_only_there_is_told_by_name(good):
         "1 of 2 cases passed as here, 1 verdict differs: b route opset 18 (red)"
         in (answers(found)[2])
     )
-    [told], _ = verdicts(found)
-    assert told == "b route opset 18: passed on cpu, ort-1; red on ort-2 (output differs)"
+    [text], _ = verdicts(found)
+    assert text == "b route opset 18: passed on cpu, ort-1; red on ort-2 (output differs)"
     assert not found.lines[1].cells[NEW].ratios  # however fast, it is no result
     assert status_of(found, red=False) == 1
 
@@ -245,7 +245,7 @@ def test_a_version_that_does_not_exist_is_one_line(capsys, monkeypatch, tmp_path
     assert line == "versions: pip cannot install onnxruntime==9.9.9"
 
 
-def test_bad_options_are_told_in_pytests_words(tmp_path):
+def test_bad_options_are_reported_in_pytests_words(tmp_path):
     with pytest.raises(UsageError, match="^unknown model 'nope'"):
         suite.run_checks(tmp_path, ["--model=nope"])
 

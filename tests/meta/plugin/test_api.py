@@ -172,8 +172,8 @@ print(json.dumps([[one.proved for one in found], [str(one) for one in found]]))
 
 
 def test_another_file_and_an_edited_one_are_looked_at_anew(tmp_path):
-    proved, told = script(tmp_path, TWICE)
-    assert proved == [True, False, False], told
+    proved, shown = script(tmp_path, TWICE)
+    assert proved == [True, False, False], shown
 
 
 def test_an_absent_provider_is_no_proof():
@@ -183,7 +183,7 @@ def test_an_absent_provider_is_no_proof():
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("asked", "message"),
     [
         ({"model": "no_such"}, "unknown model 'no_such'"),
         ({"model": "simple_net", "exporters": ["nope"]}, "unknown exporter 'nope'"),
@@ -197,8 +197,8 @@ def test_an_absent_provider_is_no_proof():
         ({"model": "simple_net", "exporters": "nope"}, "unknown exporter 'nope'"),
     ],
 )
-def test_bad_input_is_told(asked, words):
-    with pytest.raises(UsageError, match=words):
+def test_bad_input_is_reported(asked, message):
+    with pytest.raises(UsageError, match=message):
         certify(**asked)
 
 

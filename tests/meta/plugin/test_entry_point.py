@@ -40,7 +40,7 @@ def test_the_entry_point_is_called_as_its_module():
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("arguments", "expected"),
     [
         (["my.py"], ["--models-from=my.py"]),
         (["--no-cache", "my.py", "-v"], ["--no-cache", "--models-from=my.py", "-v"]),
@@ -52,15 +52,15 @@ def test_the_entry_point_is_called_as_its_module():
         (["my.py:net"], ["--model=my.py:net"]),
     ],
 )
-def test_words_of_the_command_line(words, expected):
-    found = run.pytest_arguments(words)
+def test_words_of_the_command_line(arguments, expected):
+    found = run.pytest_arguments(arguments)
     assert found[-len(expected) :] == expected
     assert str(run.TESTS) in found
 
 
 def test_a_test_id_is_found_by_its_file(tmp_path):
-    words = ["test_function.py::test_liveness[net-cpu]", "my.py"]
-    found = run.pytest_arguments(words)
+    arguments = ["test_function.py::test_liveness[net-cpu]", "my.py"]
+    found = run.pytest_arguments(arguments)
     assert f"{run.TESTS}/test_function.py::test_liveness[net-cpu]" in found
     assert str(run.TESTS) not in found
 

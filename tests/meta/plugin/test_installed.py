@@ -38,14 +38,14 @@ class Installed:
         self.packages = next(home.glob("lib/python*/site-packages"))
 
     def run(
-        self, *words: str, folder: Path | None = None, path: Path | None = None
+        self, *arguments: str, folder: Path | None = None, path: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """A command of that environment, in the project's folder."""
         hidden = ("PYTHON", "PYTEST_", "CI", "BUILD_NUMBER", "COV_")
         environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
         environment |= {"PYTHONPATH": str(path)} if path else {}
         return subprocess.run(
-            [self.home / "bin" / words[0], *words[1:]],
+            [self.home / "bin" / arguments[0], *arguments[1:]],
             cwd=folder or self.project, env=environment,
             capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
@@ -141,18 +141,18 @@ def test_one_wrong_weight_is_red_and_the_message_stands_alone(installed, wrong):
     ran = installed.run("python", "-m", "pytest", "-q", "tests/test_wrong.py", "-k", "served")
     test.unlink()
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    told = [line[1:].strip() for line in ran.stdout.splitlines() if line.startswith("E ")]
-    assert told[0].startswith("AssertionError: model-wrong-cpu: RED (")
-    assert "1 of 9 native weights are not intact" in told[1]
-    assert "'last.weight' differs in 'last.weight'; 1 of 320 elements; worst at [0, 0]" in told[2]
-    assert told[-1].startswith("to do: ")
+    output = [line[1:].strip() for line in ran.stdout.splitlines() if line.startswith("E ")]
+    assert output[0].startswith("AssertionError: model-wrong-cpu: RED (")
+    assert "1 of 9 native weights are not intact" in output[1]
+    assert "'last.weight' differs in 'last.weight'; 1 of 320 elements; worst at [0, 0]" in output[2]
+    assert output[-1].startswith("to do: ")
     assert "onnx_conformance/api.py" not in ran.stdout  # no line of the library's
 
 
 def test_the_console_script_certifies_and_leaves_its_outputs_in_the_project(installed):
     before = installed.files()
-    words = ("--provider=cpu", "--exporter=torch_torchscript", "--opset", "17")
-    ran = installed.run("onnx-conformance", "run", "conformance_models.py", *words)
+    arguments = ("--provider=cpu", "--exporter=torch_torchscript", "--opset", "17")
+    ran = installed.run("onnx-conformance", "run", "conformance_models.py", *arguments)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     outputs = installed.project / ".conformance"
     assert json.loads((outputs / "results.json").read_text())["run"]["verdict"] == "passed"
@@ -161,8 +161,8 @@ def test_the_console_script_certifies_and_leaves_its_outputs_in_the_project(inst
 
 
 def test_two_files_are_compared(installed, wrong):
-    words = ("--against", "digits.onnx", wrong.name, "--no-cache", "--no-localize")
-    ran = installed.run("onnx-conformance", "run", *words, "-k", "initializers or pinned")
+    arguments = ("--against", "digits.onnx", wrong.name, "--no-cache", "--no-localize")
+    ran = installed.run("onnx-conformance", "run", *arguments, "-k", "initializers or pinned")
     assert ran.returncode == 1, ran.stdout + ran.stderr
     again = "reproduce: onnx-conformance run 'test_structure.py::test_initializers["
     assert again in ran.stdout
@@ -184,24 +184,24 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Absent
 
 def test_without_extras_a_run_keeps_terminal_json_and_markdown(installed, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_EXTRAS)
-    words = ("--provider=cpu", "--exporter=torch_torchscript", "--opset=17", "--report-md=r.md")
+    arguments = ("--provider=cpu", "--exporter=torch_torchscript", "--opset=17", "--report-md=r.md")
     run = ("onnx-conformance", "run", "conformance_models.py")
-    ran = installed.run(*run, *words, "-p", "no:benchmark", path=tmp_path)
+    ran = installed.run(*run, *arguments, "-p", "no:benchmark", path=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     extra = "pip install 'onnx-conformance[report]'"
     assert f"no page: jinja2 is not installed; {extra}   data: " in ran.stdout
     assert "digits_net" in (installed.project / "r.md").read_text()
     assert not (installed.project / ".conformance" / "report.html").exists()
-    timed = installed.run("onnx-conformance", "bench", run[2], *words[:3], path=tmp_path)
+    timed = installed.run("onnx-conformance", "bench", run[2], *arguments[:3], path=tmp_path)
     assert timed.returncode == 4
     assert "scipy is not installed; pip install 'onnx-conformance[timing]'" in timed.stderr
-    pictured = installed.run(*run, *words[:3], "--image=digits.onnx", path=tmp_path)
+    pictured = installed.run(*run, *arguments[:3], "--image=digits.onnx", path=tmp_path)
     assert pictured.returncode == 4
     assert "PIL is not installed; pip install 'onnx-conformance[photographs]'" in pictured.stderr
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "told"),
+    ("arguments", "status", "output"),
     [
         (("run",), 4, "no model to certify: name a Python file"),
         (("run", "nowhere.py"), 4, "--models-from nowhere.py: no such file"),
@@ -212,10 +212,10 @@ def test_without_extras_a_run_keeps_terminal_json_and_markdown(installed, tmp_pa
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
-def test_the_other_commands(installed, words, status, told):
-    ran = installed.run("onnx-conformance", *words)
+def test_the_other_commands(installed, arguments, status, output):
+    ran = installed.run("onnx-conformance", *arguments)
     assert ran.returncode == status, ran.stdout + ran.stderr
-    assert told in ran.stdout + ran.stderr
+    assert output in ran.stdout + ran.stderr
 
 
 STRANGERS_CONFTEST = """
@@ -251,8 +251,8 @@ def test_theirs(subject, evidence, pytestconfig):
 def test_other_tests_of_a_user_are_left_in_peace(installed, tmp_path):
     (tmp_path / "conftest.py").write_text(STRANGERS_CONFTEST)
     (tmp_path / "test_theirs.py").write_text(STRANGERS_TEST)
-    words = ("-q", "--strict-markers", "--strict-config")
-    ran = installed.run("python", "-m", "pytest", *words, folder=tmp_path)
+    arguments = ("-q", "--strict-markers", "--strict-config")
+    ran = installed.run("python", "-m", "pytest", *arguments, folder=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     listed = installed.run("python", "-m", "pytest", "--help", folder=tmp_path).stdout
     assert "plugins: " not in listed

@@ -83,15 +83,15 @@ def test_a_route_that_goes_wrong_is_red_and_the_run_goes_on(bad_routes):
 
 
 @pytest.mark.parametrize(
-    ("exporter", "words"),
+    ("exporter", "message"),
     [
         ("dying", "the exporter's last words"),
         ("silent", "the route wrote no file"),
         ("patching", "the route changed the native side"),
     ],
 )
-def test_a_failed_export_is_told(bad_routes, exporter, words):
-    assert words in row_of(bad_routes, exporter, "test_checker")["message"]
+def test_a_failed_export_is_reported(bad_routes, exporter, message):
+    assert message in row_of(bad_routes, exporter, "test_checker")["message"]
 
 
 def test_a_wrong_weight_is_red_and_its_bundle_repeats_it(bad_routes):
@@ -157,8 +157,8 @@ def test_a_required_provider_that_is_absent_is_red(tmp_path, cache):
         plugin="fake_gpus",
     )
     assert run.status == 1
-    told = "--require absentgpu: no case passed every check on it (absentgpu: this ONNX"
-    assert run.text.count(told) == 1
+    shown = "--require absentgpu: no case passed every check on it (absentgpu: this ONNX"
+    assert run.text.count(shown) == 1
     assert "skipped       absentgpu" not in run.text  # it stands above the tests
 
 
@@ -194,7 +194,7 @@ def test_artifacts_are_kept_under_readable_names(tmp_path, cache):
     assert names == {"simple_net-torch_torchscript-opset14.onnx", "manifest.json"}
 
 
-def test_a_report_that_cannot_be_written_is_told(tmp_path, cache):
+def test_a_report_that_cannot_be_written_is_reported(tmp_path, cache):
     (tmp_path / "file").touch()
     run = run_suite(tmp_path, *ONE, cache, f"--report-json={tmp_path}/file/results.json")
     assert run.status == 4

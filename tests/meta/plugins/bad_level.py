@@ -3,7 +3,7 @@
 from onnx_conformance.session import worker_queue
 
 _worker = worker_queue.WorkerQueues._worker
-BACKEND = "tests.meta.plugins.bad_level_servant:Backend"
+BACKEND = "tests.meta.plugins.bad_level_backend:Backend"
 
 
 def _optimising(self, kind, spec):

@@ -6,7 +6,7 @@ from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.session import worker_queue
 
 _worker = worker_queue.WorkerQueues._worker
-BACKEND = "tests.meta.plugins.falling_servant:Backend"
+BACKEND = "tests.meta.plugins.falling_backend:Backend"
 
 for name in ("aborting", "hanging", "losing", "stillborn"):
     PROVIDERS.register(name, replace(CPU, name=name, environment={"FALLS_BY": name}))

@@ -3,7 +3,7 @@
 from onnx_conformance.session import worker_queue
 
 _worker = worker_queue.WorkerQueues._worker
-BACKEND = "tests.meta.plugins.float32_servant:Backend"
+BACKEND = "tests.meta.plugins.float32_backend:Backend"
 
 
 def _float32(self, kind, spec):

@@ -3,7 +3,7 @@
 from onnx_conformance.session import worker_queue
 
 _worker = worker_queue.WorkerQueues._worker
-BACKEND = "tests.meta.plugins.partial_placement_servant:Backend"
+BACKEND = "tests.meta.plugins.partial_placement_backend:Backend"
 
 
 def _partial(self, kind, spec):

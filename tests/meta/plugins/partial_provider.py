@@ -4,7 +4,7 @@ from onnx_conformance.catalog.providers import PROVIDERS, Provider
 from onnx_conformance.session import worker_queue
 
 _worker = worker_queue.WorkerQueues._worker
-BACKEND = "tests.meta.plugins.partial_provider_servant:Backend"
+BACKEND = "tests.meta.plugins.partial_provider_backend:Backend"
 
 for name, measured in (("partial", "1"), ("unmeasured", "0")):
     environment = {"PARTIAL_MEASURED": measured}

@@ -6,7 +6,7 @@ from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.session import worker_queue
 
 _worker = worker_queue.WorkerQueues._worker
-BACKEND = "tests.meta.plugins.unsteady_servant:Backend"
+BACKEND = "tests.meta.plugins.unsteady_backend:Backend"
 UNSTEADY = {"UNSTEADY": "1"}
 
 for name, promised in (("promising", True), ("honest", False)):

@@ -8,12 +8,12 @@ from onnx_conformance.report import code_hosts
 from tests.meta.sample_document import full_run, make_document
 
 
-def test_github_is_told_each_failure_in_one_line(monkeypatch):
+def test_github_gets_each_failure_in_one_line(monkeypatch):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    told = code_hosts.github(full_run(failing=True))
-    assert told
-    assert all(line.startswith("::error file=") and "\n" not in line for line in told)
-    assert any("reproduce: pytest" in line and "budget: error 41.3x" in line for line in told)
+    lines = code_hosts.github(full_run(failing=True))
+    assert lines
+    assert all(line.startswith("::error file=") and "\n" not in line for line in lines)
+    assert any("reproduce: pytest" in line and "budget: error 41.3x" in line for line in lines)
     assert code_hosts.github(full_run()) == []
 
 
@@ -57,7 +57,7 @@ def test_a_green_run_has_no_finding(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text()) == []
 
 
-def test_gitlab_is_told_where_and_how_bad(tmp_path):
+def test_gitlab_gets_where_and_how_bad(tmp_path):
     code_hosts.write_code_quality(full_run(failing=True), tmp_path / "a.json")
     (first, *_) = json.loads((tmp_path / "a.json").read_text())
     assert {"description", "check_name", "fingerprint", "severity", "location"} == set(first)

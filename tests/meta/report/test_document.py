@@ -48,13 +48,13 @@ def test_a_skipped_test_is_not_run():
     assert not is_complete(CASE, rows, ordinary=True)
 
 
-def test_an_option_owes_a_comparison_too():
+def test_an_option_requires_a_comparison_too():
     assert is_complete(STATIC, rows_of(Counter(["static_batch", "error_budget"])), ordinary=False)
     assert not is_complete(STATIC, rows_of(Counter(["static_batch"])), ordinary=False)
 
 
 @pytest.mark.parametrize(
-    ("cases", "status", "verdict", "words"),
+    ("cases", "status", "verdict", "message"),
     [
         ([case_of("passed")], 0, "passed", "1 of 1 cases passed every check"),
         ([case_of("passed", score=None)], 0, "passed", "(1 of them by allclose alone"),
@@ -68,7 +68,12 @@ def test_an_option_owes_a_comparison_too():
             "passed",
             "2 of 2 cases passed every check, 1 with edge findings (◇ nonfinite, empty",
         ),
-        ([case_of("failed", edge=["nonfinite"])], 1, "red", "failed, 1 with edge findings (◇ nonfini"),
+        (
+            [case_of("failed", edge=["nonfinite"])],
+            1,
+            "red",
+            "failed, 1 with edge findings (◇ nonfini",
+        ),
         ([case_of("passed", option=True)], 0, "incomplete", "0 of 0 cases passed every check"),
         ([case_of("failed"), case_of("passed")], 1, "red", "1 of 2 cases failed"),
         ([case_of("passed")], 1, "red", "The run failed, though no case did"),
@@ -77,16 +82,16 @@ def test_an_option_owes_a_comparison_too():
         ([case_of("skipped")], 5, "proved nothing", "Nothing was shown"),
     ],
 )
-def test_verdict_and_sentence(cases, status, verdict, words):
+def test_verdict_and_sentence(cases, status, verdict, message):
     numbers = totals(cases)
     assert verdict_of(numbers, status) == verdict
-    assert words in sentence(verdict, numbers, status)
+    assert message in sentence(verdict, numbers, status)
 
 
 def test_what_an_incomplete_case_lacks_is_named_with_its_reason():
     cases = [case_of("passed"), case_of("passed", complete=False), case_of("failed")]
-    told = "1 of 3 cases are incomplete: not run or not decided: allclose, top5 (float32 itself"
-    assert missing_words(cases).startswith(told)
+    text = "1 of 3 cases are incomplete: not run or not decided: allclose, top5 (float32 itself"
+    assert missing_words(cases).startswith(text)
     assert missing_words([case_of("passed"), case_of("known_failure", complete=False)]) == ""
 
 

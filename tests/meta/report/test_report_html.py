@@ -31,11 +31,11 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.elements, self.open, self.words, self.scripts = [], [], [], []
+        self.elements, self.open, self.texts, self.scripts = [], [], [], []
         self.feed(text)
         self.close()
         assert not self.open, f"never closed: {self.open}"
-        self.text = re.sub(r"\s+", " ", "".join(self.words))
+        self.text = re.sub(r"\s+", " ", "".join(self.texts))
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
@@ -44,7 +44,7 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
-        self.words.append("" if tag in self.INLINE else " ")
+        self.texts.append("" if tag in self.INLINE else " ")
 
     def handle_startendtag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
@@ -53,7 +53,7 @@ class Page(HTMLParser):
         if "script" in self.open:
             self.scripts.append(data)
         elif "style" not in self.open:
-            self.words.append(data)
+            self.texts.append(data)
 
     def having(self, word):
         return [tag for tag, attrs in self.elements if word in (attrs.get("class") or "").split()]
@@ -266,7 +266,7 @@ def test_absent_values_are_no_error():
 
 def test_a_case_shows_what_was_delivered():
     page = page_of(make_case("m", "torch_dynamo", 14) | {"opset": 18})
-    for words in (
+    for texts in (
         "requested 14, delivered 18",
         "→ opset 18",
         "102 MB (102,161,234 bytes); 108 initializers of 25,530,472 elements",
@@ -275,7 +275,7 @@ def test_a_case_shows_what_was_delivered():
         "CPUExecutionProvider: Conv 53",
         "83213450ed3f186bece68f9b953e9eba1e193d610a6fadcc05a6943e07407112",
     ):
-        assert words in page.text, words
+        assert texts in page.text, texts
 
 
 def test_the_page_is_self_contained(red):

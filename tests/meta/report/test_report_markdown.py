@@ -63,9 +63,9 @@ def test_a_run_without_red_cases_has_no_table_of_them():
     assert "Failed cases" not in markdown.render(full_run())
 
 
-def test_the_node_that_introduces_the_error_is_told():
-    words = "first wrong at Gemm '/0/Gemm' (node 0)\n2 nodes pass it on"
-    text = markdown.render(make_document([red_case("differs", divergence={"words": words})]))
+def test_the_node_that_introduces_the_error_is_reported():
+    message = "first wrong at Gemm '/0/Gemm' (node 0)\n2 nodes pass it on"
+    text = markdown.render(make_document([red_case("differs", divergence={"text": message})]))
     assert "| differs<br>first wrong at Gemm '/0/Gemm' (node 0) |" in text
 
 
@@ -105,7 +105,7 @@ def test_known_failures_absent_providers_and_skips_have_their_reasons():
     assert "1 case: no | such thing" in page.text
 
 
-def test_versions_are_told():
+def test_versions_are_reported():
     text = shown(full_run()).text
     assert "Python 3.11.7, torch 2.15.0, onnx 1.23.2, onnxruntime-gpu 1.31.1" in text
     assert "pytest tests --ignore=tests/meta" in text
@@ -122,8 +122,8 @@ def test_hostile_text_stays_text(hostile):
         tags = {tag for tag, _ in page.elements}
         assert tags <= {"h2", "h3", "p", "table", "thead", "tbody", "tr", "th", "td", "code",
                         "br", "ul", "li", "span", "a", "details", "summary"}  # fmt: skip
-        told = " ".join(pages.clean(hostile).split())
-        assert told in page.text
+        reported = " ".join(pages.clean(hostile).split())
+        assert reported in page.text
 
 
 def test_a_sign_before_a_name_calls_nobody():
@@ -165,7 +165,7 @@ def test_a_run_writes_its_summary_whole_over_an_old_one(tmp_path):
     assert text.startswith("## ◐ Incomplete")
 
 
-def test_a_place_that_cannot_be_written_is_told_before_anything_starts(tmp_path):
+def test_a_place_that_cannot_be_written_is_reported_before_anything_starts(tmp_path):
     (tmp_path / "file").write_text("")
     summary = tmp_path / "file" / "summary.md"
     run = run_suite(

@@ -49,15 +49,15 @@ def test_no_line_is_longer_than_100(providers):
 
 
 @pytest.mark.parametrize(
-    ("score", "words"),
+    ("score", "expected_text"),
     [(0.857, "0.86× ≤ 4×"), (41.3, "41× > 4×"), (321_987.0, "320,000× > 4×"), ("inf", "∞× > 4×")],
 )
-def test_a_score_says_whether_it_is_within(score, words):
+def test_a_score_says_whether_it_is_within(score, expected_text):
     case = make_case("m", "torch_dynamo", 18, worst_score=score, **EXTRA)
-    assert cell_of(case)[1] == words
+    assert cell_of(case)[1] == expected_text
 
 
-def test_absent_providers_are_one_line_and_other_reasons_are_told():
+def test_absent_providers_are_one_line_and_other_reasons_are_reported():
     document = full_run()
     document["totals"]["judged"] = 19
     (line,) = terminal.absences(document)
@@ -92,5 +92,5 @@ def test_the_next_step_repeats_the_first_failure():
 
 def test_the_next_step_of_an_incomplete_run_runs_the_rest():
     case = make_case("m", "torch_dynamo", 18, **EXTRA | {"complete": False})
-    told = next_step(judged([case | {"missing": {"rows": ""}}], "incomplete"))
-    assert " m   (all checks" in told
+    shown = next_step(judged([case | {"missing": {"rows": ""}}], "incomplete"))
+    assert " m   (all checks" in shown

@@ -78,7 +78,7 @@ def test_the_message_names_the_node_and_the_command(run):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (("--against=nowhere.onnx", "--artifact=x.onnx"), "--against nowhere.onnx: no such file"),
         (("--against=README.md", "--artifact=x.onnx"), "must be an .onnx file"),
@@ -86,10 +86,10 @@ def test_the_message_names_the_node_and_the_command(run):
         (("--against=b.onnx", "--artifact=b.onnx", "--model=resnet18"), "and no --model"),
     ],
 )
-def test_bad_input_is_told(tmp_path, options, words):
+def test_bad_input_is_reported(tmp_path, options, message):
     ran = run_suite(tmp_path, *ORDINARY, *options)
     assert ran.status == 4
-    assert words in ran.text
+    assert message in ran.text
 
 
 def cases_of(artifact, *levels, provider="cpu"):

@@ -87,7 +87,7 @@ def test_a_right_file_is_proved_and_the_others_are_red(judged):
 
 
 @pytest.mark.parametrize(
-    ("case", "words"),
+    ("case", "message"),
     [
         ("renamed", "output is named 'scores', expected 'output'"),
         ("wrong", "of 4 native weights are not intact"),
@@ -97,11 +97,11 @@ def test_a_right_file_is_proved_and_the_others_are_red(judged):
         ("broken/zeros", "is not an ONNX model"),
     ],
 )
-def test_a_finding_is_one_clear_line(judged, case, words):
+def test_a_finding_is_one_clear_line(judged, case, message):
     (found,) = [c for c in judged.document["cases"] if c["id"] == f"simple_net-{case}-cpu"]
     red = [row for row in found["checks"] if row["outcome"] in ("failed", "error")]
     assert len(red) == 1
-    assert words in red[0]["reason"]
+    assert message in red[0]["reason"]
     assert "\n" not in red[0]["reason"]
 
 
@@ -127,17 +127,17 @@ def test_the_command_in_a_failure_repeats_the_precision(judged, tmp_path, cache)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("--artifact=nowhere.onnx", "--model=simple_net"), "no such file or folder"),
         (("--artifact=docs", "--model=simple_net"), "the folder holds no .onnx file"),
         (("--artifact=docs",), "--artifact needs the one model"),
     ],
 )
-def test_a_wrong_argument_is_told_in_one_line(tmp_path, arguments, words):
+def test_a_wrong_argument_is_reported_in_one_line(tmp_path, arguments, message):
     run = run_suite(tmp_path, "tests/test_structure.py", *arguments)
     assert run.status == 4
-    assert words in run.text
+    assert message in run.text
 
 
 def test_no_file_is_left_out_in_silence(tmp_path):
@@ -220,15 +220,15 @@ def with_weights_in(location):
 
 
 @pytest.mark.parametrize(
-    ("location", "words"),
+    ("location", "message"),
     [("../secret", "outside its own folder"), ("absent", "which is not beside it")],
 )
-def test_weights_come_from_beside_the_file_only(tmp_path, location, words):
+def test_weights_come_from_beside_the_file_only(tmp_path, location, message):
     (tmp_path / "secret").write_bytes(bytes(16))
     home = tmp_path / "home"
     home.mkdir()
     path = home / "model.onnx"
     path.write_bytes(with_weights_in(location).SerializeToString())
     (case,) = external_cases((str(path),), ("simple_net",), (), (), ("cpu",))
-    with pytest.raises(StageFailure, match=words):
+    with pytest.raises(StageFailure, match=message):
         read(case)

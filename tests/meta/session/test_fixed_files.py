@@ -47,15 +47,15 @@ def perceptron(path, batch, *, slots="", producer=""):
 def judged(folder, batch, *options):
     """The cases of files of fixed batch, against one of batch ``batch``."""
     before = perceptron(folder / "before.onnx", batch)
-    given = folder / "given"
-    given.mkdir()
-    perceptron(given / "one.onnx", 1, producer="an optimiser")
-    perceptron(given / "two.onnx", 2, producer="an optimiser")
+    artifact = folder / "given"
+    artifact.mkdir()
+    perceptron(artifact / "one.onnx", 1, producer="an optimiser")
+    perceptron(artifact / "two.onnx", 2, producer="an optimiser")
     for slots in ("zero", "swapped", "first"):
-        perceptron(given / f"{slots}.onnx", 2, slots=slots)
+        perceptron(artifact / f"{slots}.onnx", 2, slots=slots)
     if batch == 2:
-        (given / "one.onnx").unlink()
-    arguments = (f"--against={before}", f"--artifact={given}", "--provider=cpu", "--no-localize")
+        (artifact / "one.onnx").unlink()
+    arguments = (f"--against={before}", f"--artifact={artifact}", "--provider=cpu", "--no-localize")
     return run_suite(folder, *ORDINARY, *arguments, *options)
 
 
@@ -90,10 +90,10 @@ def test_slots_are_judged_by_the_batch_check(run):
         for row in case["checks"]
         if row["name"] == "batch_invariance"
     ]
-    told = {name: (outcome, reason) for name, outcome, reason in rows}
-    assert told["two"][0] == "passed"
-    assert "each of the 2 slots" in told["two"][1]
-    assert {told[name][0] for name in ("zero", "swapped", "first")} == {"failed"}
+    by_name = {name: (outcome, reason) for name, outcome, reason in rows}
+    assert by_name["two"][0] == "passed"
+    assert "each of the 2 slots" in by_name["two"][1]
+    assert {by_name[name][0] for name in ("zero", "swapped", "first")} == {"failed"}
 
 
 def test_what_the_file_fixes_is_a_note_unless_dynamic_axes_are_expected(run, tmp_path):

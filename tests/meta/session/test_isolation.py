@@ -36,8 +36,8 @@ def kept():
 class Gpu:
     """A process whose GPU is lost to some inputs, and answers nothing until it is renewed."""
 
-    def __init__(self, deadly, words=LOST):
-        self.deadly, self.words, self.lost, self.renewed = deadly, words, False, 0
+    def __init__(self, deadly, message=LOST):
+        self.deadly, self.message, self.lost, self.renewed = deadly, message, False, 0
 
     def renew(self):
         self.lost, self.renewed = False, self.renewed + 1
@@ -47,7 +47,7 @@ class Gpu:
 
     def answer(self, value):
         self.lost = self.lost or value in self.deadly
-        return {"error": self.words} if self.lost else {"outputs": value}
+        return {"error": self.message} if self.lost else {"outputs": value}
 
 
 def runner(deadly, error=DEATH):
@@ -64,13 +64,13 @@ def runner(deadly, error=DEATH):
     return run, calls
 
 
-def test_feeds_that_end_nothing_run_together():
+def test_inputs_that_end_nothing_run_together():
     run, calls = runner(set())
     assert [result["outputs"] for result in run_isolated(run, FEEDS, kept)] == [0, 1, 2, 3, 4]
     assert calls == [[0, 1, 2, 3, 4]]
 
 
-def test_the_deadly_feed_alone_has_no_answer():
+def test_the_deadly_inputs_alone_have_no_answer():
     results = run_isolated(runner({3})[0], FEEDS, kept)
     assert [result.get("outputs") for result in results] == [0, 1, 2, None, 4]
     assert results[3]["died"]
@@ -91,19 +91,19 @@ def test_only_what_was_killed_at_its_limit_hung():
     assert not hung(failure(RAISED))
 
 
-def test_a_file_that_ends_the_process_on_most_feeds_fails_as_one():
+def test_a_file_that_ends_the_process_on_most_inputs_fails_as_one():
     run, calls = runner(set(range(5)))
     with pytest.raises(StageFailure):
         run_isolated(run, FEEDS, kept)
     assert len(calls) == 1 + MOST_DEATHS + 1
 
 
-def test_one_feed_that_ends_the_process_when_fed_alone_fails():
+def test_one_set_of_inputs_that_ends_the_process_alone_fails():
     with pytest.raises(StageFailure):
         run_isolated(runner({0})[0], FEEDS[:1], kept)
 
 
-def test_a_feed_that_costs_the_gpu_costs_no_other_its_answer():
+def test_inputs_that_cost_the_gpu_cost_no_others_their_answer():
     gpu = Gpu({2})
     results = run_isolated(gpu.run, FEEDS, gpu.renew)
     assert [result.get("outputs") for result in results] == [0, 1, None, 3, 4]
@@ -111,15 +111,15 @@ def test_a_feed_that_costs_the_gpu_costs_no_other_its_answer():
     assert not gpu.lost
 
 
-def test_one_feed_that_costs_the_gpu_leaves_a_fresh_process():
+def test_one_set_of_inputs_that_costs_the_gpu_leaves_a_fresh_process():
     gpu = Gpu({2})
     assert run_isolated(gpu.run, FEEDS[2:3], gpu.renew) == [{"error": LOST}]
     assert gpu.renewed == 1
 
 
-@pytest.mark.parametrize("words", ["CUDA failure 2: out of memory ; GPU=0", "INVALID_ARGUMENT"])
-def test_other_errors_renew_nothing(words):
-    assert len(run_isolated(Gpu({2}, words).run, FEEDS, kept)) == len(FEEDS)
+@pytest.mark.parametrize("message", ["CUDA failure 2: out of memory ; GPU=0", "INVALID_ARGUMENT"])
+def test_other_errors_renew_nothing(message):
+    assert len(run_isolated(Gpu({2}, message).run, FEEDS, kept)) == len(FEEDS)
 
 
 def dead(inputs, repeat=0):

@@ -14,14 +14,18 @@ from onnx_conformance.session.subject import NativeWeights
 X, Y = TensorSpec("x", ("batch", 6)), TensorSpec("y", ("batch", 5))
 
 
-def interface(given=("batch", 6), answered=("batch", 5), kind="float32"):
+def interface(input_shape=("batch", 6), answered=("batch", 5), kind="float32"):
     """The check's verdict on a file that declares these shapes, and this type of its output."""
 
     def tensor(name, shape):
         dtype = kind if name == "y" else "float32"
         return {"name": name, "dtype": dtype, "shape": None if shape is None else list(shape)}
 
-    facts = {"inputs": [tensor("x", given)], "outputs": [tensor("y", answered)], "producer": ""}
+    facts = {
+        "inputs": [tensor("x", input_shape)],
+        "outputs": [tensor("y", answered)],
+        "producer": "",
+    }
     subject = SimpleNamespace(
         case=Case("m", "torch_torchscript", 18, "cpu"),
         model=ModelSpec("m", "torch", (X,), (Y,), ""),
@@ -39,13 +43,13 @@ def test_an_output_size_that_the_file_leaves_open_is_judged_where_it_comes_out(a
 
 @pytest.mark.parametrize(
     "shapes",
-    [{"answered": ("batch", 4)}, {"answered": ("batch", "n", 5)}, {"given": ("batch", "n")}],
+    [{"answered": ("batch", 4)}, {"answered": ("batch", "n", 5)}, {"input_shape": ("batch", "n")}],
 )
 def test_another_size_another_rank_and_an_open_input_are_wrong(shapes):
     assert interface(**shapes).outcome == "failed"
 
 
-def test_an_output_that_is_no_tensor_is_told_with_the_remedy():
+def test_an_output_that_is_no_tensor_is_reported_with_the_remedy():
     assert "'y' is a sequence, not a tensor" in interface(kind="?").reason
 
 

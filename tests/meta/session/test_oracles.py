@@ -58,7 +58,7 @@ def test_weights_that_are_looked_up_are_no_disguise_and_numbers_made_of_them_are
     assert "float32" in problem(rounded, inputs=(IDS,), weights={"table": TABLE})
 
 
-def test_an_output_of_another_dtype_is_told():
+def test_an_output_of_another_dtype_is_reported():
     model = ModelSpec("m", "torch", (X,), (TensorSpec("y", ("batch", 6)),), "")
     input_sets = [Recipe("normal").inputs((X,))]
     found = oracle_problem(

@@ -28,7 +28,7 @@ def conformance_session(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("works", "wanted"), [(True, {PLAIN, TF32}), (False, {PLAIN})])
-def test_a_gpus_yardstick_is_planned_where_its_provider_works(
+def test_a_gpus_noise_floor_is_planned_where_its_provider_works(
     conformance_session, monkeypatch, works, wanted
 ):
     submitted, probed = {}, Future()

@@ -70,19 +70,19 @@ def write(path, cities=CITIES, kinds=KINDS, keys=KINDS):
 def run(request, tmp_path_factory):
     """Right, with two categories swapped, and with two words swapped."""
     folder = tmp_path_factory.mktemp("text")
-    given = folder / "given"
-    given.mkdir()
-    write(given / "right.onnx")
-    write(given / "cities.onnx", cities=(CITIES[1], CITIES[0], CITIES[2]))
-    write(given / "words.onnx", kinds=(KINDS[0], KINDS[2], KINDS[1]))
-    write(given / "keys.onnx", keys=(KINDS[1], KINDS[0], KINDS[2]))
-    write(given / "renamed.onnx", keys=(KINDS[0], KINDS[1], "moderate"))
+    artifact = folder / "given"
+    artifact.mkdir()
+    write(artifact / "right.onnx")
+    write(artifact / "cities.onnx", cities=(CITIES[1], CITIES[0], CITIES[2]))
+    write(artifact / "words.onnx", kinds=(KINDS[0], KINDS[2], KINDS[1]))
+    write(artifact / "keys.onnx", keys=(KINDS[1], KINDS[0], KINDS[2]))
+    write(artifact / "renamed.onnx", keys=(KINDS[0], KINDS[1], "moderate"))
     models = folder / "models.py"
     models.write_text(NATIVE.format(cities=CITIES, kinds=KINDS, weights=WEIGHTS.tolist()))
     native = (f"--models-from={models}", "--model=prices")
     if request.param == "file":
         native = (f"--against={write(folder / 'before.onnx')}",)
-    options = (f"--artifact={given}", "--provider=cpu", "--no-localize")
+    options = (f"--artifact={artifact}", "--provider=cpu", "--no-localize")
     return run_suite(folder, "tests", "--ignore=tests/meta", *native, *options)
 
 

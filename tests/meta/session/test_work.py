@@ -151,19 +151,19 @@ def test_it_is_measured_on_one_typical_sample(right):
 
 
 @pytest.mark.parametrize(
-    ("work", "words"),
+    ("work", "message"),
     [
         (Work(1.0, {"OtherExecutionProvider": 0.0079}), "3 nodes (75 %, 99.2 % of the time), Oth"),
         (Work(unknown="worker hung"), "3 nodes (75 %, time not measured: worker hung), Other"),
         (None, "3 nodes (75 %), OtherExecutionProvider 1 nodes (Shape 1)"),
     ],
 )
-def test_the_sentence_says_what_fell_back_and_what_it_costs(right, work, words):
+def test_the_sentence_says_what_fell_back_and_what_it_costs(right, work, message):
     placement = {CPU: {"Gemm": 3}, "OtherExecutionProvider": {"Shape": 1}}
     session = replace(right.session, placement=placement, work=work)
     result = CHECKS["placement"].function(Altered(right, session=session))
     assert result.passed
-    assert words in result.reason
+    assert message in result.reason
 
 
 def test_a_session_on_one_provider_costs_no_profile(right):
@@ -185,8 +185,8 @@ def test_the_share_of_the_work_is_in_the_sentence_and_in_the_results(shared):
     case = next(case for case in shared.document["cases"] if case["provider"] == "partial")
     assert case["verdict"] == "passed", shared.text
     assert case["placed"] == {"nodes": pytest.approx(2 / 3), "work": 0.875, "work_unknown": ""}
-    told = "PartialExecutionProvider 2 nodes (66.6 %, 87.5 % of the time), "
-    assert case["checks"][0]["reason"] == f"{told}CPUExecutionProvider 1 nodes (Relu 1)"
+    text = "PartialExecutionProvider 2 nodes (66.6 %, 87.5 % of the time), "
+    assert case["checks"][0]["reason"] == f"{text}CPUExecutionProvider 1 nodes (Relu 1)"
 
 
 def test_a_share_that_cannot_be_measured_is_no_failure_and_no_share(shared):

@@ -59,7 +59,7 @@ def test_after_hands_the_result_on(queue, other):
     assert other.after(first, lambda number: number + 1).result(LIMIT) == 21
 
 
-def test_after_works_in_its_own_lane_on_what_is_long_done(queue):
+def test_after_works_in_its_own_queue_on_what_is_long_done(queue):
     assert queue.after(done(1), lambda number: number + 1).result(LIMIT) == 2
 
 
@@ -69,7 +69,7 @@ def done(value):
     return future
 
 
-def test_lane_serves_others_while_a_dependency_is_missing(queue):
+def test_queue_serves_others_while_a_dependency_is_missing(queue):
     missing = Future()
     waiting = queue.after(missing, lambda text: f"{text} came")
     assert queue.submit(lambda: "served").result(LIMIT) == "served"
@@ -181,7 +181,7 @@ def test_a_failed_call_is_counted_too(queue, clock):
     assert clock.activities() == {}
 
 
-def test_activities_tell_what_each_lane_does_now(queue, other, clock, gate):
+def test_activities_tell_what_each_queue_does_now(queue, other, clock, gate):
     def work():
         with clock.busy("torch", "export", "resnet18"):
             gate.wait(LIMIT)
@@ -193,7 +193,7 @@ def test_activities_tell_what_each_lane_does_now(queue, other, clock, gate):
 
 
 @pytest.mark.parametrize("seconds", [0.03, 0.25])  # less than a tick, and several
-def test_waiting_counts_for_the_stage_that_the_lane_is_in(queue, clock, seconds):
+def test_waiting_counts_for_the_stage_that_the_queue_is_in(queue, clock, seconds):
     clock.wait(
         queue.submit(lambda: queue.call("oracle", "net", "nap", seconds=seconds)), queue.name
     )
@@ -201,7 +201,7 @@ def test_waiting_counts_for_the_stage_that_the_lane_is_in(queue, clock, seconds)
     assert waited["oracle"] >= 0.7 * max(seconds, sum(waited.values()))
 
 
-def test_waiting_for_an_idle_lane_counts_for_what_another_does(queue, other, clock):
+def test_waiting_for_an_idle_queue_counts_for_what_another_does(queue, other, clock):
     """The runtime waits for an export: the time is the export's."""
     export = queue.submit(lambda: queue.call("export", "net", "nap", seconds=0.25))
     clock.wait(other.after(export, lambda _: None), other.name)

@@ -33,16 +33,16 @@ def test_why_nothing_was_judged_is_kept():
 
 
 def test_the_worst_decides(scores):
-    told, status = verdict(scores)
+    text, status = verdict(scores)
     assert status == 0
-    assert told.startswith("worst 2 of 4 allowed")
+    assert text.startswith("worst 2 of 4 allowed")
 
 
 def test_a_clean_export_over_the_budget_is_red(scores):
     scores["small"].found.append(4.5)
-    told, status = verdict(scores)
+    text, status = verdict(scores)
     assert status == RED
-    assert told.startswith("RED: worst 4.5 of 4")
+    assert text.startswith("RED: worst 4.5 of 4")
 
 
 def test_every_model_has_a_row(scores):

@@ -67,8 +67,8 @@ class Runner:
             "graph_level": "enable_basic",
             "allow_cpu_fallback": True,
         }
-        given = [{"input": inputs} for inputs in input_sets(graph)]
-        results = self.worker.call("run", LIMIT, session=request, input_sets=given)
+        fed = [{"input": inputs} for inputs in input_sets(graph)]
+        results = self.worker.call("run", LIMIT, session=request, input_sets=fed)
         if any("error" in result for result in results):
             raise WorkerError("run", str(results), "")
         return [array for result in results for array in result["outputs"].values()]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from studies.detection.document import make_document
-from studies.detection.rules import load_yardstick
+from studies.detection.rules import load_rules
 from studies.detection.running import Choice, Measurement
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def quiet(model, stage, done, total):
 @pytest.fixture(scope="module")
 def slices(pytestconfig, tmp_path_factory):
     """The slices' documents to be, both measured at the same time."""
-    cache, noise_floor = Path(pytestconfig.getoption("cache_dir")), load_yardstick()
+    cache, noise_floor = Path(pytestconfig.getoption("cache_dir")), load_rules()
 
     def measure(choice):
         work = tmp_path_factory.mktemp("detection")
@@ -58,10 +58,10 @@ def slices(pytestconfig, tmp_path_factory):
 def test_a_slice_meets_the_bars(slices, name):
     document = slices[name].result()
     wanting = [row for row in document["rows"] if row["outcome"] not in ("found", "quiet", "edge")]
-    told = [
+    trials = [
         f"{row['outcome']}: {row['path']} at {row['place']}: {row['reason']}" for row in wanting
     ]
-    assert not [*told, *document["shortfalls"]]
+    assert not [*trials, *document["shortfalls"]]
 
 
 @pytest.mark.parametrize("name", SLICES)

@@ -8,7 +8,7 @@ from studies.detection.document import figures, percent, rule_numbers, shortfall
 from studies.detection.judging import Verdict, read_verdicts
 from studies.detection.markdown import page
 from studies.detection.mutants import Trial
-from studies.detection.rules import COMPARISONS, load_yardstick
+from studies.detection.rules import COMPARISONS, load_rules
 from studies.detection.running import Choice, outcome_of
 from studies.detection.suspects import within_noise
 
@@ -79,7 +79,7 @@ def test_sites_are_only_looked_for_where_they_are_wanted():
     assert deal([lambda: ["a"], never], 1) == [(0, "a")]
 
 
-@pytest.mark.parametrize("rule", load_yardstick().rules, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", load_rules().rules, ids=lambda rule: rule.name)
 def test_a_rule_accepts_the_same_and_refuses_another(rule):
     assert rule.accepts([ONE], [ONE])
     assert not rule.accepts([ONE + 0.5], [ONE])
@@ -136,8 +136,8 @@ def test_only_a_red_verdict_finds(trial_of, kind, word, outcome):
 
 
 def test_what_an_edge_finding_alone_tells_counts_apart(trial_of):
-    told = outcome_of(trial_of("wrong"), Verdict("passed", edge=("nonfinite",)))
-    assert (told["outcome"], told["edge"]) == ("edge", ["nonfinite"])
+    message = outcome_of(trial_of("wrong"), Verdict("passed", edge=("nonfinite",)))
+    assert (message["outcome"], message["edge"]) == ("edge", ["nonfinite"])
     red = outcome_of(trial_of("wrong"), Verdict("failed", edge=("nonfinite",)))
     assert red["outcome"] == "found"
     rows = [{"verdict": "wrong", "outcome": outcome} for outcome in ("found", "edge", "missed")]
@@ -175,7 +175,7 @@ def test_a_false_alarm_and_a_file_without_verdict_fall_short(document_of):
 
 
 def test_a_rule_that_fails_clean_exports_too_tells_nothing_apart():
-    rule = load_yardstick().rules[0]
+    rule = load_rules().rules[0]
 
     def row(base, verdict, failed):
         return {"model": "m", "base": base, "verdict": verdict, "rules": {rule.name: failed}}

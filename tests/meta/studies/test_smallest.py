@@ -17,8 +17,8 @@ def study(pytestconfig):
     """Runs a study's command, and gives what it printed; ``kept`` names the cache of this run."""
     kept = f"--cache-dir={pytestconfig.getoption('cache_dir')}"
 
-    def run(name, *words, status=(0,)):
-        arguments = [str(kept if word == "kept" else word) for word in words]
+    def run(name, *message, status=(0,)):
+        arguments = [str(kept if word == "kept" else word) for word in message]
         ran = subprocess.run(
             [sys.executable, "-m", name, *arguments],
             cwd=ROOT, capture_output=True, text=True, timeout=180, check=False,
@@ -67,14 +67,14 @@ def test_int8_is_judged_on_samples_of_a_seed(study):
 
 
 def test_the_suite_is_held_against_a_bare_script(study):
-    told = study("studies.overhead", "simple_net", "torch_torchscript")
-    assert "suite, cold" in told
-    assert "suite, caches filled" in told
+    output = study("studies.overhead", "simple_net", "torch_torchscript")
+    assert "suite, cold" in output
+    assert "suite, caches filled" in output
 
 
 def test_faults_are_shrunk(study):
-    told = study("studies.shrinking", "simple_net", "--places=1", "--seeds=1", "kept")
-    assert "faults found" in told
+    output = study("studies.shrinking", "simple_net", "--places=1", "--seeds=1", "kept")
+    assert "faults found" in output
 
 
 def test_workers_are_timed_alone(study, tmp_path):

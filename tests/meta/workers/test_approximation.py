@@ -128,13 +128,18 @@ def without(request, tmp_path_factory, worker_of):
     inputs = Recipe("normal", batch=3).inputs(model.inputs)
 
     def run(**liberties):
-        given = {"model": asked, "weights": str(path), "precision": REPLICA, "input_sets": [inputs]}
-        return worker.call("run", LIMIT, **given, **liberties)[0]["output"]
+        arguments = {
+            "model": asked,
+            "weights": str(path),
+            "precision": REPLICA,
+            "input_sets": [inputs],
+        }
+        return worker.call("run", LIMIT, **arguments, **liberties)[0]["output"]
 
     return run
 
 
-def test_other_models_keep_their_yardstick_bit_for_bit(without):
+def test_other_models_keep_their_noise_floor_bit_for_bit(without):
     assert (without() == without(approximation=shipped_approximation())).all()
 
 
@@ -188,7 +193,7 @@ def far_out(rows):
     return max(row["score"] or 0.0 for row in rows) > FAR
 
 
-def test_a_clean_export_of_approximated_functions_is_green_on_all_feeds(torch_run, keras_run):
+def test_a_clean_export_of_approximated_functions_is_green_on_all_inputs(torch_run, keras_run):
     assert all_green(torch_run["torch_torchscript"]), torch_run
     assert all_green(keras_run["tf2onnx_function"]), keras_run
 

@@ -8,7 +8,7 @@ import pytest
 from onnx_conformance.checks.robustness import check_empty_batch, check_nonfinite
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.inputs.families import POISONS
+from onnx_conformance.inputs.families import NON_FINITE
 from onnx_conformance.session.subject import Answer, SessionInfo
 from tests.meta.running import ROOT
 
@@ -38,7 +38,7 @@ def replacing_pool(x):
 
 def one_sample_wrong(x):
     out = dropping_pool(x)["output"]
-    out[len(POISONS)] *= np.float32(1.1)
+    out[len(NON_FINITE)] *= np.float32(1.1)
     return {"output": out}
 
 
@@ -85,11 +85,11 @@ def test_a_number_for_every_nan_and_a_spoilt_sample_stay_red(function):
     assert check_nonfinite(subject(function, "MaxPool")).outcome == "failed"
 
 
-def refused(requested, given="{0,768,14,14}"):
+def refused(requested, shape="{0,768,14,14}"):
     """ONNX Runtime's words."""
     return (
         "FAIL : Non-zero status code returned while running Reshape node. The input tensor cannot "
-        f"be reshaped to the requested shape. Input shape:{given}, requested shape:{requested}"
+        f"be reshaped to the requested shape. Input shape:{shape}, requested shape:{requested}"
     )
 
 
@@ -98,13 +98,13 @@ def test_reshape_that_cannot_find_a_size_among_nothing_is_no_alarm():
 
 
 @pytest.mark.parametrize(
-    "words",
+    "message",
     [
         refused("{2,768,196}"),
         refused("{1,768,-1}"),
-        refused("{0,768,196}", given="{1,768,14,14}"),
+        refused("{0,768,196}", shape="{1,768,14,14}"),
         "INVALID_ARGUMENT : Got invalid dimensions for input: input index: 0 Got: 0 Expected: 1",
     ],
 )
-def test_other_refusals_of_an_empty_batch_stay_red(words):
-    assert check_empty_batch(subject(pool, refusal=words)).outcome == "failed"
+def test_other_refusals_of_an_empty_batch_stay_red(message):
+    assert check_empty_batch(subject(pool, refusal=message)).outcome == "failed"

@@ -18,7 +18,7 @@ def one(input): ...
 
 
 @pytest.mark.parametrize(
-    ("function", "names", "given"),
+    ("function", "names", "fed"),
     [
         (in_order, ("x", "y"), ((1, 2), {})),
         (in_order, ("a", "b"), ((1, 2), {})),
@@ -33,10 +33,10 @@ def one(input): ...
         (functools.partial(in_order, y=5), ("x",), ((1,), {})),
     ],
 )
-def test_each_input_reaches_its_parameter(function, names, given):
+def test_each_input_reaches_its_parameter(function, names, fed):
     call = call_of(function, names)
     assert call.problem == ""
-    assert call(lambda *args, **named: (args, named), range(1, len(names) + 1)) == given
+    assert call(lambda *args, **named: (args, named), range(1, len(names) + 1)) == fed
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def test_a_call_in_order_needs_no_help(function, names):
 
 
 @pytest.mark.parametrize(
-    ("function", "names", "words"),
+    ("function", "names", "message"),
     [
         (one, ("x", "y"), "takes 1 inputs (input), its spec names 2: x, y; if it takes them as"),
         (in_order, ("x",), "takes 2 inputs (x, y), its spec names 1: x"),
         (keyword_only, ("x",), "takes 2 to 3 inputs (x, y, flag), its spec names 1: x"),
     ],
 )
-def test_too_many_or_too_few_inputs_are_told(function, names, words):
-    assert call_of(function, names).problem.startswith(words)
+def test_too_many_or_too_few_inputs_are_reported(function, names, message):
+    assert call_of(function, names).problem.startswith(message)

@@ -21,13 +21,13 @@ def cases(tmp_path_factory, cache):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_every_check_that_the_class_owes_is_passed(cases, name):
+def test_every_check_that_the_class_requires_is_passed(cases, name):
     assert cases[name]["verdict"] == "passed"
     assert cases[name]["complete"]
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_the_score_counts_in_the_yardstick_of_the_class(cases, name):
+def test_the_score_counts_in_the_noise_floor_of_the_class(cases, name):
     assert cases[name]["worst_score"] < 0.01  # float32's error, in noise floors of 11 bits
-    told = [row["reason"] for row in cases[name]["checks"] if row["name"] == "error_budget"]
-    assert all(f"x the {name} noise floor" in reason for reason in told)
+    reasons = [row["reason"] for row in cases[name]["checks"] if row["name"] == "error_budget"]
+    assert all(f"x the {name} noise floor" in reason for reason in reasons)

@@ -57,13 +57,13 @@ def red_messages(run, model, check):
     return "\n".join(row["message"] for row in rows if row["outcome"] in ("failed", "error"))
 
 
-def told(run, words):
+def red_with(run, message):
     """The lines of failures that hold these words."""
     lines = run.text.splitlines()
     return [
         line
         for line in lines
-        if words in line and not line.startswith(("  ", "E ", "FAILED", "reason"))
+        if message in line and not line.startswith(("  ", "E ", "FAILED", "reason"))
     ]
 
 
@@ -184,8 +184,8 @@ def test_what_has_a_translation_is_proved_at_both_opsets_of_its_route(torch_run)
 def test_what_has_none_is_red_in_one_line(torch_run, route, operator, argument):
     run, _ = torch_run
     assert run.status == 1
-    lines = [line for line in told(run, f"{route} has no translation") if "opset18" in line]
-    lines += [line for line in told(run, f"{route} has no translation") if "opset14" in line]
+    lines = [line for line in red_with(run, f"{route} has no translation") if "opset18" in line]
+    lines += [line for line in red_with(run, f"{route} has no translation") if "opset14" in line]
     assert len(lines) == 1, run.text
     assert f"of the operator {operator}; give it one" in lines[0]
     assert f'@custom_operators({argument}={{"{operator}": function}})' in lines[0]
@@ -224,7 +224,7 @@ def test_variants_of_a_file_with_a_library_are_proved(tmp_path):
     assert {case["verdict"] for case in run.document["cases"]} == {"passed"}
 
 
-def test_a_given_file_is_loaded_with_the_libraries_of_its_model(torch_run, tmp_path):
+def test_an_external_file_is_loaded_with_the_libraries_of_its_model(torch_run, tmp_path):
     path = torch_run[1] / "neg_pos_net-torch_dynamo-opset18.onnx"
     run = run_suite(tmp_path, *COMMON, *examples("library"), f"--artifact={path}")
     assert run.status == 0, run.text
@@ -260,12 +260,12 @@ def test_a_symbolic_function_serves_its_model_alone(torchscript_run):
 
 
 def test_an_operator_that_tf2onnx_left_in_the_file_is_red_in_one_line(keras_run):
-    (line,) = told(keras_run, "has no translation of the operator Xlogy; give it one")
+    (line,) = red_with(keras_run, "has no translation of the operator Xlogy; give it one")
     assert '@custom_operators(tf2onnx={"Xlogy": function})' in line
 
 
-def test_a_translation_of_an_operator_that_torch_has_not_is_told(dynamo_run):
-    (line,) = told(dynamo_run, 'torch has no operator "isro::isro"; define it with')
+def test_a_translation_of_an_operator_that_torch_has_not_is_reported(dynamo_run):
+    (line,) = red_with(dynamo_run, 'torch has no operator "isro::isro"; define it with')
 
 
 LACKING = {
@@ -282,18 +282,18 @@ LACKING = {
 
 
 @pytest.mark.parametrize("before", LACKING)
-def test_a_library_that_is_not_there_is_told_before_anything_is_exported(tmp_path, before):
-    after, words = LACKING[before]
+def test_a_library_that_is_not_there_is_reported_before_anything_is_exported(tmp_path, before):
+    after, message = LACKING[before]
     path = copied(tmp_path, "lacking", "library", before, after)
     run = run_suite(tmp_path, *COMMON, *models_from(path), *DYNAMO)
     assert run.status == 4, run.text
-    assert f"model 'lacking': {words}" in run.text
+    assert f"model 'lacking': {message}" in run.text
     assert len(run.text.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("label", REFUSED)
 def test_a_library_that_does_not_serve_is_red_in_one_line(dynamo_run, label):
-    (line,) = told(dynamo_run, REFUSED[label][1])
+    (line,) = red_with(dynamo_run, REFUSED[label][1])
     assert f"model '{label}': " in line
 
 

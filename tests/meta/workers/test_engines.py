@@ -118,7 +118,7 @@ def test_answers_cannot_be_written_to(either):
         answer[0] = 1.0
 
 
-def test_threads_reach_the_servant_and_its_libraries(mortal):
+def test_threads_reach_the_backend_and_its_libraries(mortal):
     assert mortal.call("settings", LIMIT) == (1, "1")
 
 
@@ -150,7 +150,7 @@ def test_missing_capability_crosses_as_itself(either):
 
 
 @pytest.mark.parametrize(
-    ("method", "words"),
+    ("method", "message"),
     [
         ("_secret", "AttributeError: '_secret' is not a public method"),
         ("__init__", "AttributeError: '__init__' is not a public method"),
@@ -159,9 +159,9 @@ def test_missing_capability_crosses_as_itself(either):
         ("unspeakable", "DumpError: can't serialize <class 'object'>"),
     ],
 )
-def test_call_that_cannot_be_served_is_an_error(worker, method, words):
+def test_call_that_cannot_be_served_is_an_error(worker, method, message):
     before = worker.call("pid", LIMIT)
-    with pytest.raises(WorkerError, match=words) as caught:
+    with pytest.raises(WorkerError, match=message) as caught:
         worker.call(method, LIMIT)
     assert not isinstance(caught.value, WorkerDied)
     assert worker.call("pid", LIMIT) == before
@@ -185,15 +185,15 @@ def test_out_of_memory_is_a_clear_error(mortal):
         ("kill", {"number": int(signal.SIGSEGV)}, "exit status -11"),
     ],
 )
-def test_death_is_told_with_status_and_last_words(mortal, method, argument, status):
+def test_death_is_reported_with_status_and_last_words(mortal, method, argument, status):
     before = mortal.call("pid", LIMIT)
     with pytest.raises(WorkerDied, match=f"in '{method}', {status}") as caught:
-        mortal.call(method, LIMIT, **argument, words="the disk is on fire")
+        mortal.call(method, LIMIT, **argument, last_line="the disk is on fire")
     assert caught.value.details.strip().endswith("the disk is on fire")
     assert mortal.call("pid", LIMIT) != before
 
 
-def test_death_between_two_calls_is_told_by_the_next(mortal):
+def test_death_between_two_calls_is_reported_by_the_next(mortal):
     before = mortal.call("pid", LIMIT)
     mortal.process.kill()
     mortal.process.wait(LIMIT)

@@ -70,7 +70,7 @@ def test_a_plugin_that_takes_no_node_is_red(idle, tmp_path, cache):
     assert "IdleExecutionProvider took no node" in run.text
 
 
-def test_a_plugin_that_takes_no_node_is_told_by_the_probe(idle):
+def test_a_plugin_that_takes_no_node_is_reported_by_the_probe(idle):
     with adopted([f"idle={idle}"], LIMIT) as names:
         assert PROVIDERS["idle"].ort_name == "IdleExecutionProvider"
         found = survey(names, LIMIT)["idle"]
@@ -140,8 +140,8 @@ def test_a_variable_that_overrides_precision_is_red(tmp_path, cache, monkeypatch
     monkeypatch.setenv("FAKE_OVERRIDE", value)
     run = run_suite(tmp_path, *ONE, "--provider=fakemode", cache, plugin="fake_modes")
     assert run.status == status, run.text
-    told = "FAKE_OVERRIDE=1 overrides the precision of fakemode (float32); unset it"
-    assert (told in run.text) is (status == 1)
+    text = "FAKE_OVERRIDE=1 overrides the precision of fakemode (float32); unset it"
+    assert (text in run.text) is (status == 1)
 
 
 # -- placement -------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_a_device_lost_in_a_run_is_an_error_and_no_answer(tmp_path, fallback):
     write_probe_model(model)
     session = probe_request(PROVIDERS["cpu"], model)
     input_sets = [{"x": np.array([[1.0, 2.0]], dtype=np.float32)}]
-    worker = ProcessWorkerClient("tests.meta.falling_servant:FallingBackend")
+    worker = ProcessWorkerClient("tests.meta.falling_backend:FallingBackend")
     try:
         answer = worker.call(
             "fall", LIMIT, session=session, input_sets=input_sets, fallback=fallback
@@ -223,7 +223,7 @@ def test_a_provider_that_falls_costs_its_own_rows_only(fallen):
 
 
 @pytest.mark.parametrize(
-    ("provider", "words"),
+    ("provider", "message"),
     [
         ("aborting", "worker died: in 'run', exit status -6"),
         ("hanging", "worker hung: 'run' did not answer within 10 s and was killed"),
@@ -231,11 +231,11 @@ def test_a_provider_that_falls_costs_its_own_rows_only(fallen):
         ("stillborn", "worker died: in 'run', exit status -6"),
     ],
 )
-def test_what_it_fell_of_is_told_in_its_red_rows(fallen, provider, words):
+def test_what_it_fell_of_is_reported_in_its_red_rows(fallen, provider, message):
     (case,) = cases_of(fallen[0], provider)
     red = [row["reason"] for row in case["checks"] if row["outcome"] in ("failed", "error")]
     assert red
-    assert any(words in reason for reason in red), red
+    assert any(message in reason for reason in red), red
 
 
 def test_a_provider_that_hangs_costs_its_limit_once(fallen):

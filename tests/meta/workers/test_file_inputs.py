@@ -92,7 +92,7 @@ def test_what_is_compared_with_numbers(tmp_path):
     assert compared(8000, 16000).domain == Choice((8000.0, 16000.0, 16001.0))
 
 
-def test_what_nothing_bounds_is_assumed_and_told(tmp_path):
+def test_what_nothing_bounds_is_assumed_and_reported(tmp_path):
     nodes = [helper.make_node("Cast", ["x"], ["y"], to=FLOAT)]
     path = saved(tmp_path / "m.onnx", nodes, [("x", INT32, [-1, 3])])
     looked = look_at_file(path, 1)
@@ -124,7 +124,7 @@ def test_minus_one_is_symbolic_in_the_facts_of_a_file(tmp_path):
     assert inspect(path)["inputs"][0]["shape"] == ["?", 3, "?"]
 
 
-def test_a_size_of_zero_is_told():
+def test_a_size_of_zero_is_reported():
     with pytest.raises(UsageError, match="size of 0 on axis 0"):
         shape_of("x", [0, 3])
 

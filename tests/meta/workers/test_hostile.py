@@ -81,7 +81,7 @@ def test_a_right_file_among_them_is_proved(judged):
 def test_one_sentence_says_the_cause(judged, entry):
     rows = case_of(judged, entry.label)["checks"]
     (red,) = [row for row in rows if row["outcome"] in ("failed", "error")]
-    assert entry.words in red["reason"]
+    assert entry.message in red["reason"]
     assert len(red["reason"]) < LONGEST
     assert not any(unicodedata.category(c) == "Cc" for c in red["reason"])
     assert "Traceback" not in red["message"]
@@ -123,7 +123,7 @@ def written(tmp_path, right):
 
 
 @pytest.mark.parametrize(
-    ("limit", "words"),
+    ("limit", "message"),
     [
         ("file_mb=0.0005", "MB, but only 0.0005 are allowed"),
         ("nodes=2", "has 3 nodes, but only 2 are allowed"),
@@ -131,16 +131,16 @@ def written(tmp_path, right):
         ("seconds=0.01", "did not answer within 0.01 s"),
     ],
 )
-def test_a_limit_that_is_lowered_refuses_a_right_file(written, limit, words):
+def test_a_limit_that_is_lowered_refuses_a_right_file(written, limit, message):
     def elsewhere(model, path):
         (path.parent / "weights").write_bytes(keep(model, "weights"))
         save(model, path)
 
-    with pytest.raises(StageFailure, match=words):
+    with pytest.raises(StageFailure, match=message):
         read(written(elsewhere), limit)
 
 
-def test_a_file_that_fills_the_reader_is_told(written):
+def test_a_file_that_fills_the_reader_is_reported(written):
     def heavy(model, path):
         weight = numpy_helper.from_array(np.zeros(10**7, np.float32), "unused")
         model.graph.initializer.append(weight)
@@ -195,7 +195,7 @@ def test_a_named_library_answers_for_unknown_domains(written):
     assert read(written(unknown_domain), custom_op_libraries=("ops.so",)).facts["opset"]
 
 
-def test_a_file_that_is_no_library_is_told(tmp_path, cache, right):
+def test_a_file_that_is_no_library_is_reported(tmp_path, cache, right):
     path = tmp_path / "model.onnx"
     onnx.save(right, path)
     options = ("--first-finding", f"--artifact={path}", f"--custom-op-library={path}", cache)
@@ -230,7 +230,7 @@ def test_the_options_reach_the_reader(tmp_path, cache, written):
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "text"),
     [
         (
             "[ONNXRuntimeError] : 1 : FAIL : /onnxruntime_src/onnxruntime/core/framework/"
@@ -241,5 +241,5 @@ def test_the_options_reach_the_reader(tmp_path, cache, written):
         ("\x1b[1;31mred\x1b[0m\tand\x07 loud", "red and\\x07 loud"),
     ],
 )
-def test_a_framework_s_words_become_one_line(said, told):
-    assert one_line(said) == told
+def test_a_framework_s_words_become_one_line(said, text):
+    assert one_line(said) == text

@@ -65,19 +65,19 @@ def test_clean_conversions_are_proved_where_a_task_judges_them(cases):
 
 
 @pytest.mark.parametrize(
-    ("variant", "check", "words"),
+    ("variant", "check", "message"),
     [
         ("int8_shifted", "sqnr", "dB of signal to quantisation noise"),
         ("int8_saturated", "task", "accuracy lost"),
         ("int8_claimed", "error_budget", "differs from native torch"),
     ],
 )
-def test_spoiled_conversions_are_red(cases, variant, check, words):
+def test_spoiled_conversions_are_red(cases, variant, check, message):
     case = cases["digits_cnn", variant]
     failed = {row["name"] for row in case["checks"] if row["outcome"] == "failed"}
     assert case["verdict"] == "failed"
     assert check in failed
-    assert words in reasons(case, check)
+    assert message in reasons(case, check)
 
 
 def test_without_a_task_it_is_said_to_be_of_latency_alone(cases):
@@ -87,7 +87,7 @@ def test_without_a_task_it_is_said_to_be_of_latency_alone(cases):
     assert "accuracy is judged for efficientnet_lite0, digits_cnn" in reasons(case, "task")
 
 
-def test_the_company_of_dynamic_scales_is_reported(cases):
+def test_the_effect_of_batch_mates_on_dynamic_scales_is_reported(cases):
     assert "measures activations batch by batch" in reasons(
         cases["digits_cnn", "int8_dynamic"], "composition"
     )
@@ -241,7 +241,7 @@ def test_calibration_data_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "words"),
+    ("arrays", "message"),
     [
         (None, "a folder with .npz files (an array for each input: input) or photographs"),
         ({"labels": np.zeros(1, np.int64)}, "'input' is missing (found: labels)"),
@@ -249,18 +249,18 @@ def test_calibration_data_are_read(tmp_path):
         ({"input": np.zeros((1, 8, 8), np.float32)}, "'input' is float32[1, 8, 8], wanted"),
     ],
 )
-def test_calibration_data_that_do_not_fit_are_told(tmp_path, arrays, words):
+def test_calibration_data_that_do_not_fit_are_reported(tmp_path, arrays, message):
     if arrays is not None:
         np.savez(tmp_path / "one.npz", **arrays)
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         user_inputs(MODEL, tmp_path)
-    assert words in str(told.value)
+    assert message in str(caught.value)
 
 
-def test_a_given_file_is_judged_by_the_precision_that_is_named(tmp_path, run, cases):
+def test_an_external_file_is_judged_by_the_precision_that_is_named(tmp_path, run, cases):
     path = cases["digits_cnn", "int8_static"]["artifact"]
-    given = ("--model=digits_cnn", "--provider=cpu", f"--artifact={path}", "--precision=int8")
-    ran = run_suite(tmp_path, *JUDGED, *given, "--opset=14")
+    arguments = ("--model=digits_cnn", "--provider=cpu", f"--artifact={path}", "--precision=int8")
+    ran = run_suite(tmp_path, *JUDGED, *arguments, "--opset=14")
     [case] = ran.document["cases"]
     assert case["verdict"] == "passed", ran.text
     assert "accuracy lost" in reasons(case, "task")
@@ -269,8 +269,8 @@ def test_a_given_file_is_judged_by_the_precision_that_is_named(tmp_path, run, ca
 def test_no_file_is_in_a_precision_that_only_providers_compute_in(tmp_path, cases):
     """Else a wrong float32 file had the budget of TF32, on a processor that knows none."""
     path = cases["digits_cnn", "int8_static"]["artifact"]
-    given = ("--model=digits_cnn", "--provider=cpu", f"--artifact={path}", "--precision=tf32")
-    ran = run_suite(tmp_path, *JUDGED, *given)
+    arguments = ("--model=digits_cnn", "--provider=cpu", f"--artifact={path}", "--precision=tf32")
+    ran = run_suite(tmp_path, *JUDGED, *arguments)
     assert ran.status == 4
     assert "--precision: invalid choice: 'tf32'" in ran.text
 
@@ -281,7 +281,7 @@ def test_precision_without_a_file_is_refused(tmp_path):
     assert "--precision says what given files compute in; it needs --artifact" in ran.text
 
 
-def test_calibration_data_that_are_not_there_are_told(tmp_path):
+def test_calibration_data_that_are_not_there_are_reported(tmp_path):
     chosen = (*ONE, "--model=digits_cnn", "--variant=int8_static", "--calibration-data=/nowhere")
     ran = run_suite(tmp_path, "tests/test_quantised.py", *chosen)
     assert ran.status == 4

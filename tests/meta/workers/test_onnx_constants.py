@@ -25,10 +25,10 @@ def model():
         helper.make_node("Mul", ["m", "two"], ["w"]),
         helper.make_node("MatMul", ["x", "w"], ["y"]),
     ]
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])
+    graph_input = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])
     taken = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 6])
     stored = [numpy_helper.from_array(a, n) for n, a in (("v", FACTOR), ("g", GAIN))]
-    graph = helper.make_graph(nodes, "g", [given], [taken], stored)
+    graph = helper.make_graph(nodes, "g", [graph_input], [taken], stored)
     opsets = [helper.make_opsetid("", 18)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
 

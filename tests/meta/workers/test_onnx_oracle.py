@@ -197,7 +197,7 @@ def test_small_sigmoids_are_off_by_the_approximation_and_no_other_function():
     assert find_oracle(model, [inputs], 1).by_runtime == frozenset()
 
 
-def test_small_sigmoids_within_a_subgraph_too_and_what_differs_there_is_told(monkeypatch):
+def test_small_sigmoids_within_a_subgraph_too_and_what_differs_there_is_reported(monkeypatch):
     def branching(operator, **attributes):
         inner = helper.make_node(operator, ["x"], ["s"], **attributes)
         body = helper.make_graph(
@@ -311,7 +311,7 @@ def test_an_operator_is_run_by_onnx_runtime_in_the_dtype_of_its_inputs():
     assert 0 < np.abs(found - narrow).max() < 1e-6
 
 
-def test_normalisations_and_dead_weights_are_told_to_the_audit():
+def test_normalisations_and_dead_weights_reach_the_audit():
     weights = {"g": C, "b": C, "m": C, "v": positive(3), "dead": noise(4), "w": noise(4, 5)}
     nodes = [
         helper.make_node("BatchNormalization", ["x", "g", "b", "m", "v"], ["n"], epsilon=0.5),

@@ -144,10 +144,10 @@ def test_switches_of_tensorrt_are_in_the_words_that_its_binding_takes():
         ("cpu", {"NVIDIA_TF32_OVERRIDE": "1"}, False),
     ],
 )
-def test_an_environment_against_the_precision_is_told(name, environment, overrides):
-    told = PROVIDERS[name].overridden(environment)
-    assert bool(told) is overrides
-    assert all(f"overrides the precision of {name}" in words for words in told)
+def test_an_environment_against_the_precision_is_reported(name, environment, overrides):
+    text = PROVIDERS[name].overridden(environment)
+    assert bool(text) is overrides
+    assert all(f"overrides the precision of {name}" in message for message in text)
 
 
 def test_knobs_are_set_in_the_providers_own_words():
@@ -171,7 +171,7 @@ def test_a_mode_set_by_the_environment_has_it_in_its_process(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("worker", "stage", "words"),
+    ("worker", "stage", "message"),
     [
         (WorkerClient(), READY, "ran a node and was right"),
         (WorkerClient(versions={"compiled_in": []}), "compiled_in", "was built without XExecution"),
@@ -193,21 +193,21 @@ def test_a_mode_set_by_the_environment_has_it_in_its_process(tmp_path):
         (WorkerClient(run=WRONG), "numbers", "wrongly"),
     ],
 )
-def test_a_probe_says_how_far_it_got(worker, stage, words, tmp_path):
+def test_a_probe_says_how_far_it_got(worker, stage, message, tmp_path):
     result = probe(X, worker, tmp_path / "probe.onnx", LIMIT)
     assert result.stage == stage
-    assert words in result.reason
+    assert message in result.reason
     assert result.usable is (stage == READY)
     assert stage in (*STAGES, READY)
 
 
-def test_a_missing_device_is_told_beside_a_missing_library(tmp_path, monkeypatch):
+def test_a_missing_device_is_reported_beside_a_missing_library(tmp_path, monkeypatch):
     monkeypatch.setattr("onnx_conformance.session.probe._no_device", lambda *_: "no GPU is here")
     worker = WorkerClient(LOG, open=WorkerError("Fail", "x"))
     result = probe(replace(X, device="nvidia"), worker, tmp_path / "probe.onnx", LIMIT)
     assert result.stage == "libraries"
     assert result.reason.endswith("No such file or directory; and no GPU is here")
-    assert result.words.endswith("; to use it: install x")
+    assert result.sentence.endswith("; to use it: install x")
 
 
 def test_a_device_that_is_missing_is_asked_for_in_another_process(tmp_path, monkeypatch):
@@ -234,7 +234,7 @@ def test_what_is_here_and_wrong_is_no_absence(stage):
 
 
 @pytest.mark.parametrize(
-    ("words", "library", "how"),
+    ("message", "library", "how"),
     [
         ("libcurand.so.10: cannot open shared object file: No such", "libcurand.so.10", "curand"),
         ("libnvinfer.so.10: cannot open shared object file", "libnvinfer.so.10", "cu13<11"),
@@ -244,8 +244,8 @@ def test_what_is_here_and_wrong_is_no_absence(stage):
         ("invalid ELF header", "", ""),
     ],
 )
-def test_a_loaders_words_name_the_library(words, library, how):
-    assert missing_library(words) == library
+def test_a_loaders_words_name_the_library(message, library, how):
+    assert missing_library(message) == library
     assert how in bringer(library)
 
 
@@ -278,7 +278,7 @@ def test_what_the_bridge_logged_last_counts():
 
 
 @pytest.mark.parametrize(
-    ("flags", "kind", "words"),
+    ("flags", "kind", "message"),
     [
         ("fpu amx_bf16", "bfloat16", ""),
         ("fpu avx512f", "bfloat16", "this processor has no bfloat16 (avx512_bf16, amx_bf16)"),
@@ -286,32 +286,32 @@ def test_what_the_bridge_logged_last_counts():
         (None, "float16", "nothing tells whether this processor has float16"),
     ],
 )
-def test_arithmetic_of_the_processor_is_looked_up(monkeypatch, tmp_path, flags, kind, words):
+def test_arithmetic_of_the_processor_is_looked_up(monkeypatch, tmp_path, flags, kind, message):
     from onnx_conformance.workers.onnxruntime import probe
 
     path = tmp_path / "cpuinfo"
     if flags is not None:
         path.write_text(f"flags : {flags}\n")
     monkeypatch.setattr(probe, "CPUINFO", path)
-    told = probe.absence(asdict(DEVICES[kind]))
-    assert told.startswith(words)
-    assert bool(told) == bool(words)
+    text = probe.absence(asdict(DEVICES[kind]))
+    assert text.startswith(message)
+    assert bool(text) == bool(message)
 
 
 @pytest.mark.parametrize(
-    ("device", "words"),
+    ("device", "message"),
     [
         (Device("x", "no x is here", paths=("/no/such/*",)), "no x is here (/no/such/*)"),
         (Device("x", "no x is here", paths=("/no/such/*", "/")), ""),
         (Device("x", "this is not BeOS", systems=("BeOS",)), "this is not BeOS, but "),
     ],
 )
-def test_a_device_that_its_record_describes_is_looked_for(device, words):
+def test_a_device_that_its_record_describes_is_looked_for(device, message):
     from onnx_conformance.workers.onnxruntime import probe
 
-    told = probe.absence(asdict(device))
-    assert told.startswith(words)
-    assert bool(told) == bool(words)
+    text = probe.absence(asdict(device))
+    assert text.startswith(message)
+    assert bool(text) == bool(message)
 
 
 # -- many of them --------------------------------------------------------------------------
@@ -323,7 +323,7 @@ def test_probing_all_providers_takes_seconds():
     assert time.perf_counter() - started < 20.0  # 3 alone; tests share the processors
     assert list(found) == list(PROVIDERS)
     assert found["cpu"].usable
-    assert all(each.stage in STAGES and each.words for each in found.values() if not each.usable)
+    assert all(each.stage in STAGES and each.sentence for each in found.values() if not each.usable)
 
 
 @pytest.mark.parametrize(("stage", "tried"), [("device", 2), ("session", 3)])
@@ -353,7 +353,7 @@ def test_the_probe_model_is_right_to_the_bit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("argument", "message"),
     [
         ("cpu=some_package", "there is a provider 'cpu'"),
         ("only_a_name", "NAME=PATH is wanted"),
@@ -361,9 +361,9 @@ def test_the_probe_model_is_right_to_the_bit(tmp_path):
         ("x=/no/such/file.so", "no such file, and no module's name"),
     ],
 )
-def test_a_plugin_that_is_not_told_whole_is_refused(given, words):
-    with pytest.raises(UsageError, match=words):
-        adopt_libraries([given], LIMIT)
+def test_a_malformed_plugin_option_is_refused(argument, message):
+    with pytest.raises(UsageError, match=message):
+        adopt_libraries([argument], LIMIT)
 
 
 # -- the tool --------------------------------------------------------------------------------
@@ -382,16 +382,16 @@ def found(monkeypatch):
 def test_the_table_says_what_to_do(found, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     assert tool.main(["--provider=cpu", "--provider=cuda"]) == 0
-    told = capsys.readouterr().out
-    for words in ("no GPU [here]", "buy one", "device", "work here: cpu"):
-        assert words in told
+    text = capsys.readouterr().out
+    for message in ("no GPU [here]", "buy one", "device", "work here: cpu"):
+        assert message in text
 
 
 def test_as_data(found, capsys):
     assert tool.main(["--provider=cpu", "--provider=cuda", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["cuda"]["stage"] == "device"
-    assert told["cuda"]["record"]["options"] == {"use_tf32": "0"}
+    text = json.loads(capsys.readouterr().out)
+    assert text["cuda"]["stage"] == "device"
+    assert text["cuda"]["record"]["options"] == {"use_tf32": "0"}
 
 
 @pytest.mark.parametrize(("name", "status"), [("cpu", 0), ("cuda", 1)])

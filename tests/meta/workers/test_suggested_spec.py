@@ -82,10 +82,10 @@ BATCHES = [
 ]
 
 
-@pytest.mark.parametrize(("function", "specs", "axes", "told"), BATCHES)
-def test_the_spec_that_would_be_is_shown(function, specs, axes, told):
+@pytest.mark.parametrize(("function", "specs", "axes", "text"), BATCHES)
+def test_the_spec_that_would_be_is_shown(function, specs, axes, text):
     names = [spec.name for spec in specs]
-    assert suggestion(looked(function, *names), tuple(specs), axes, WORDS) == told
+    assert suggestion(looked(function, *names), tuple(specs), axes, WORDS) == text
 
 
 def floats(*shape):
@@ -93,7 +93,7 @@ def floats(*shape):
 
 
 @pytest.mark.parametrize(
-    ("function", "names", "examples", "told"),
+    ("function", "names", "examples", "text"),
     [
         (recurrent, ("x",), floats(2, 3, 4), 'inputs=[TensorSpec("x", ("batch_size", 3, 4))]'),
         (
@@ -128,8 +128,8 @@ def floats(*shape):
     ],
     ids=["one", "recurrent", "past", "steps", "graph"],
 )
-def test_examples_of_several_sizes_show_which_axes_vary(function, names, examples, told):
-    assert str(understand("net", examples, looked(function, *names))) == told
+def test_examples_of_several_sizes_show_which_axes_vary(function, names, examples, text):
+    assert str(understand("net", examples, looked(function, *names))) == text
 
 
 def test_examples_of_unlike_ranks_are_refused():

@@ -41,7 +41,7 @@ def test_a_rehearsal_answers(backend):
     assert backend.outputs("a")["output"].tolist() == [0, 2, 4]
 
 
-def test_what_is_timed_keeps_its_own_feed(backend):
+def test_what_is_timed_keeps_its_own_inputs(backend):
     inputs = {"input": np.ones(3, np.float32)}
     backend.rehearse("a", "plain", inputs)
     inputs["input"].fill(7)

@@ -39,7 +39,7 @@ def compute(worker, tmp_path):
         )
 
         def run(compute_mode, input_set):
-            given = {
+            request = {
                 "model": model,
                 "weights": path,
                 "precision": compute_mode,
@@ -48,7 +48,7 @@ def compute(worker, tmp_path):
             liberties = (
                 {"approximation": shipped_approximation()} if compute_mode in REPLICAS else {}
             )
-            return worker.call("run", LIMIT, **given, **liberties)[0]
+            return worker.call("run", LIMIT, **request, **liberties)[0]
 
         return run
 

@@ -299,12 +299,12 @@ def test_models_that_a_loop_registers_are_each_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_is_wrong_is_told_in_one_sentence(describe, what):
-    body, words = WRONG[what]
-    with pytest.raises(WorkerError, match=words) as told:
+def test_what_is_wrong_is_reported_in_one_sentence(describe, what):
+    body, message = WRONG[what]
+    with pytest.raises(WorkerError, match=message) as caught:
         describe(body)
-    assert told.value.kind == "UsageError"
-    assert "\n" not in told.value.message
+    assert caught.value.kind == "UsageError"
+    assert "\n" not in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_adopted_models_are_registered_and_chosen(tmp_path, monkeypatch):
     assert adopt([], [f"{path}:net"]) == ("models.py:net",)
 
 
-def test_a_name_that_the_file_does_not_register_is_told_with_those_that_it_does(
+def test_a_name_that_the_file_does_not_register_is_reported_with_those_that_it_does(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
@@ -482,7 +482,7 @@ def test_two_modules_of_one_name_are_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("files", "words"),
+    ("files", "message"),
     [
         (["nowhere.py"], "no such file in /.*; from elsewhere, give its whole path"),
         (["/nowhere.py"], r"/nowhere.py: no such file \('.*onnx[-_]conformance new-model"),
@@ -491,8 +491,8 @@ def test_two_modules_of_one_name_are_refused(tmp_path, monkeypatch):
         (["no.such.module"], "cannot be imported"),
     ],
 )
-def test_a_file_that_is_not_there(files, words):
-    with pytest.raises(UsageError, match=words):
+def test_a_file_that_is_not_there(files, message):
+    with pytest.raises(UsageError, match=message):
         adopt(files, [])
 
 
@@ -509,13 +509,15 @@ def test_a_new_model_goes_into_a_python_file(tmp_path):
 def test_make_hands_on_a_path_with_spaces_and_several_paths(tmp_path, target):
     path = tmp_path / "with space.py"
     path.touch()
-    for given, words in (
+    for argument, message in (
         (path, f"'--models-from={path}'"),
         ("a b", "--models-from=a --models-from=b"),
     ):
-        told = ["make", "-n", target, "BASELINE=kept", f"MODELS_FROM={given}"]
-        ran = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-        assert words in ran.stdout
+        caught = ["make", "-n", target, "BASELINE=kept", f"MODELS_FROM={argument}"]
+        ran = subprocess.run(
+            caught, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        )
+        assert message in ran.stdout
 
 
 SOME_REFUSED = """

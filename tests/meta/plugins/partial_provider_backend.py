@@ -12,10 +12,10 @@ class Backend(OnnxRuntimeBackend):
         return {**super().versions(), "compiled_in": [CPU, PARTIAL]}
 
     def open(self, session):
-        told = super().open(_on_the_cpu(session))
-        nodes = dict(told["placement"][CPU])
+        opened = super().open(_on_the_cpu(session))
+        nodes = dict(opened["placement"][CPU])
         left = {name: nodes.pop(name) for name in ("Relu",) if name in nodes}
-        return {**told, "placement": {PARTIAL: nodes, CPU: left}}
+        return {**opened, "placement": {PARTIAL: nodes, CPU: left}}
 
     def run(self, session, input_sets):
         return super().run(_on_the_cpu(session), input_sets)

@@ -5,5 +5,8 @@ from onnx_conformance.workers.onnxruntime.backend import OnnxRuntimeBackend
 
 class Backend(OnnxRuntimeBackend):
     def open(self, session):
-        told = super().open(session)
-        return {**told, "placement": {**told["placement"], "OtherExecutionProvider": {"Shape": 1}}}
+        opened = super().open(session)
+        return {
+            **opened,
+            "placement": {**opened["placement"], "OtherExecutionProvider": {"Shape": 1}},
+        }
