@@ -1,4 +1,4 @@
-"""Edge cases are judged and told; they decide nothing, unless that is asked for."""
+"""Edge cases are judged and reported; they affect the verdict only where that is asked for."""
 
 from types import SimpleNamespace
 
