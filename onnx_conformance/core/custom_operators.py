@@ -49,8 +49,8 @@ class CustomOperators:
             for name in getattr(self, route):
                 if not isinstance(name, str) or "::" not in name:
                     raise UsageError(
-                        f"custom_operators({route}=...): {name!r} names no operator; write it as "
-                        '"namespace::name", as torch.library.custom_op has it'
+                        f"custom_operators({route}=...): {name!r} is not an operator's name; write "
+                        '"namespace::name", as in torch.library.custom_op'
                     )
 
 

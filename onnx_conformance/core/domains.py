@@ -99,7 +99,7 @@ class Integers:
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise UsageError(f"{self}: high is not reached, so low must lie below it")
+            raise UsageError(f"{self}: low must lie below high, which is excluded")
 
     @property
     def real(self) -> bool:

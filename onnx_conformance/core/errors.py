@@ -34,7 +34,7 @@ class CapabilityMissing(ConformanceError):
 
 
 class WorkerError(ConformanceError):
-    """a worker answered with an exception; ``details`` holds the remote traceback."""
+    """A worker answered with an exception; ``details`` has the remote traceback."""
 
     def __init__(self, kind: str, message: str, details: str = "") -> None:
         super().__init__(f"{kind}: {message}" if message else kind)
@@ -44,7 +44,7 @@ class WorkerError(ConformanceError):
 
 
 class WorkerDied(WorkerError):
-    """a worker's process ended, or was killed at its time limit, in mid-call."""
+    """A worker's process ended, or was killed at its time limit, during a call."""
 
 
 class Refused(UsageError):

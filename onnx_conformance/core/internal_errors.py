@@ -1,4 +1,4 @@
-"""Errors of the suite's own: told as such, red, and the run goes on."""
+"""Errors of the suite itself: reported as such, as a failure, and the run goes on."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Limits:
             name, _, figure = text.partition("=")
             if name not in known:
                 raise UsageError(
-                    f"--artifact-limit {text}: write NAME=NUMBER with one of "
+                    f"--artifact-limit {text}: write NAME=NUMBER, where NAME is one of "
                     f"{', '.join(sorted(known))}"
                 )
             figures[name] = _positive(figure, f"--artifact-limit {text}")

@@ -66,7 +66,7 @@ def arrays_of(value: Any) -> list[NDArray[Any]]:
         return [as_text(np.asarray(value))]
     keys = sorted(value[0])
     if any(sorted(one) != keys for one in value):
-        raise ValueError("an output's maps have unlike keys, so that they have no columns")
+        raise ValueError("an output's maps have different keys, so they have no common columns")
     rows = np.array([[one[key] for key in keys] for one in value])
     kept = rows.astype(np.float32) if rows.dtype == np.float64 else rows
     return [kept, np.array([keys] * len(value))]

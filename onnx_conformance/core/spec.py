@@ -33,7 +33,7 @@ class Axis:
 
     def __post_init__(self) -> None:
         if not (1 <= self.low <= self.high and self.step >= 1):
-            raise UsageError(f"{self}: 1 ≤ low ≤ high and step ≥ 1 are wanted")
+            raise UsageError(f"{self}: must have 1 ≤ low ≤ high and step ≥ 1")
 
     def size(self, extent: float) -> int:
         """The size at a share ``extent`` (0 to 1) between ``low`` and ``high``."""
@@ -92,7 +92,7 @@ class TensorSpec:
             np.dtype(self.dtype)
         except TypeError as error:
             raise UsageError(
-                f"'{self.name}' is {self.dtype}, which NumPy has not; wrap the model in one that "
+                f"'{self.name}' is {self.dtype}, which NumPy lacks; wrap the model in one that "
                 f'casts it, and write TensorSpec("{self.name}", {self.shape}, "float32")'
             ) from error
         if not self.floating and self.domain == Real():

@@ -231,7 +231,7 @@ def _override(node: Node) -> Override:
     found = node.keys(("match", "set", "reason"))
     match = found["match"].keys((), optional=MATCHERS)
     if not match:
-        found["match"].fail("an override needs a 'match'; the defaults are for all cases")
+        found["match"].fail("an override needs a 'match'; for all cases, change the defaults")
     patterns = {key: value.text() for key, value in match.items()}
     cases = [check for check in KEYS if check not in OF_THE_YARDSTICK]
     checks = [check for check in cases if fnmatchcase(check, patterns.get("check", "*"))]

@@ -62,7 +62,7 @@ class Node:
         for key, value in self.raw.value:
             name = str(key.value)
             if name in found:
-                Node(self.path, key).fail(f"'{name}' stands twice in {self.what}")
+                Node(self.path, key).fail(f"'{name}' occurs twice in {self.what}")
             found[name] = Node(self.path, value, f"'{name}'", self.what)
         return found
 
@@ -110,7 +110,7 @@ class Node:
         """A text of some words: why an entry is as it is."""
         text = str(self.value or "").strip()
         if len(text.split()) < WORDS_OF_A_REASON:
-            self.fail(f"{self.within} needs a 'reason' in some words")
+            self.fail(f"{self.within} needs a 'reason' of several words")
         return text
 
     def link(self) -> str:

@@ -51,7 +51,7 @@ def external_cases(
         )
     for axis, chosen in (("exporter", exporters), ("opset", opsets)):
         if len(chosen) > 1:
-            raise UsageError(f"--artifact takes one --{axis} at most: the one that was asked for")
+            raise UsageError(f"--artifact takes at most one --{axis}: the one of the export")
     model = resolve_model(models[0])
     exporter = EXPORTERS[exporters[0]].name if exporters else EXTERNAL.name
     names = [PROVIDERS[name].name for name in providers or DEFAULT_PROVIDERS]
@@ -86,7 +86,7 @@ def _refuse_source_of(model: ModelSpec, found: dict[str, Path]) -> None:
             if digest in known:
                 raise UsageError(
                     f"--artifact {printable(str(path))}: model '{model.name}' itself reads this "
-                    f"file ({known[digest]}), which would be compared with itself; give the model "
+                    f"file ({known[digest]}), so it would be compared with itself; give the model "
                     "that the file was exported from, or compare two files: --against=OTHER.onnx"
                 )
 
@@ -103,7 +103,7 @@ def labelled(artifacts: tuple[str, ...]) -> dict[str, Path]:
         if path.is_dir():
             files = sorted(_models_in(path))
             if not files:
-                raise UsageError(f"--artifact {argument}: the folder holds no .onnx file")
+                raise UsageError(f"--artifact {argument}: the folder has no .onnx file")
         elif path.exists():
             files = [path]
         else:
@@ -191,7 +191,7 @@ def _problem(error: BaseException | None) -> str:
         return f"cannot be read: {one_line(error.message)}"
     if error.kind == "MemoryError":
         return (
-            "takes more memory to read than is allowed; do not use it, or raise "
+            "needs more memory to read than is allowed; do not use it, or raise "
             "--artifact-limit memory_mb=N"
         )
     return f"cannot be read ({error.kind}: {one_line(error.message)}); export it again"

@@ -124,7 +124,7 @@ def _entry(entry: Node, checks: tuple[str, ...]) -> KnownFailure:
         )
     if failure.operators and "<" not in failure.versions.get(RUNTIME, ""):
         found["versions"].fail(
-            f"with 'operators' no case is strict, so 'versions' must end it: {{{RUNTIME}: '<=…'}}"
+            f"an entry with 'operators' must end with a version: versions: {{{RUNTIME}: '<=…'}}"
         )
     return failure
 
@@ -182,8 +182,8 @@ def stale(
         if "known_failure" not in ended and not edge_explained and "passed" in ended:
             problems.append(
                 f"A known failure explains nothing: {entry}; {ended.count('passed')} tests of "
-                f"'{entry.check}' passed where a file has {' or '.join(entry.operators)}: is it "
-                "fixed? Take the entry out, or narrow it."
+                f"'{entry.check}' passed where a file has {' or '.join(entry.operators)}. If it is "
+                "fixed, remove the entry; else narrow it."
             )
     return problems
 

@@ -49,8 +49,8 @@ def oracle_problem(
     if _only_moves(input_sets, answers, floating, weights()):
         return None
     return (
-        "every output is float32 in a float64 array; let the model's code take the dtype from its "
-        "inputs, or register it with oracle=False: verdicts then rest on allclose"
+        "every output has float32 values in a float64 array; let the model's code take the dtype "
+        "from its inputs, or register it with oracle=False: verdicts then rest on allclose"
     )
 
 

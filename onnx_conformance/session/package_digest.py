@@ -58,8 +58,8 @@ def folder_digest(folder: Path) -> str:
     files = list(_code_in(folder))
     if not files:
         raise UsageError(
-            f"{folder} holds no source file ({', '.join(SUFFIXES)}), so results cannot be kept by "
-            "the code that made them; install the package with its source, unpacked"
+            f"{folder} has no source file ({', '.join(SUFFIXES)}), so results cannot be cached by "
+            "a digest of the code; install the package with its source, unpacked"
         )
     return _files_digest(folder, files)
 
@@ -95,5 +95,5 @@ def _home(module: str) -> Path:
     except (ImportError, ValueError):
         spec = None
     if spec is None or not spec.has_location or spec.origin is None:
-        raise UsageError(f"module '{module}' has no source file; name one that has")
+        raise UsageError(f"module '{module}' has no source file; name a module that has one")
     return Path(spec.origin).resolve().parent

@@ -178,11 +178,11 @@ def _staged(provider: Provider, worker: WorkerClient, model: Path, limit: float)
         reason = f"{name} opened but cannot run: {answer['error']}"
         return ProbeResult(False, reason, "numbers", provider.remedy)
     if not placement.get(name):
-        return ProbeResult(False, f"{name} opened but took no node", "placement")
+        return ProbeResult(False, f"{name} opened but ran no node", "placement")
     if answer["outputs"]["y"].item() != ANSWER:
         return ProbeResult(False, f"{name} computes 1·3 + 2·5 + 7 wrongly", "numbers")
     of = f" of ONNX Runtime {provider.runtime}" if provider.host else ""
-    return ProbeResult(True, f"{name}{of} ran a node and was right", READY)
+    return ProbeResult(True, f"{name}{of} ran a node correctly", READY)
 
 
 def _explain(provider: Provider, error: ConformanceError, log: str, limit: float) -> ProbeResult:
@@ -200,7 +200,9 @@ def _explain(provider: Provider, error: ConformanceError, log: str, limit: float
     if device or isinstance(error, CapabilityMissing):
         return ProbeResult(False, device or message, "device", provider.remedy)
     if FELL_BACK in message:
-        return ProbeResult(False, f"{provider.ort_name} took no node: all fell back", "placement")
+        return ProbeResult(
+            False, f"{provider.ort_name} ran no node: all fell back to the CPU", "placement"
+        )
     stage = "engine" if isinstance(error, WorkerDied) else "session"
     return ProbeResult(False, message[:300], stage, provider.remedy)
 
@@ -213,7 +215,7 @@ def _no_device(provider: Provider, limit: float) -> str:
     try:
         missing: str = worker.call("device", limit, device=asdict(DEVICES[provider.device]))
     except ConformanceError as error:  # a driver that ends the process that asks it
-        return f"asking for a device failed: {' '.join(str(error).split())[:200]}"
+        return f"looking for a device failed: {' '.join(str(error).split())[:200]}"
     finally:
         worker.close()
     return missing

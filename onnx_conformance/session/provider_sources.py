@@ -99,7 +99,7 @@ def adopt_libraries(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
         if name in PROVIDERS:
             if PROVIDERS[name].library != library:
                 raise UsageError(
-                    f"{LIBRARY_OPTION} {each}: there is a provider '{name}'; choose a name"
+                    f"{LIBRARY_OPTION} {each}: a provider '{name}' exists; choose another name"
                 )
             PROVIDERS.forget(name)  # named again, as by a second run in this process
         PROVIDERS.register(name, record)
@@ -122,14 +122,14 @@ def _parsed(argument: str) -> tuple[str, str]:
     name, _, library = argument.partition("=")
     if not (name.isidentifier() and library):
         raise UsageError(
-            f"{LIBRARY_OPTION} {argument}: NAME=PATH is wanted, PATH a plugin's library or the "
-            f"module of an installed plugin package ({', '.join(KNOWN_PACKAGES)}, …)"
+            f"{LIBRARY_OPTION} {argument}: give NAME=PATH, where PATH is a plugin's library "
+            f"or the module of an installed plugin package ({', '.join(KNOWN_PACKAGES)}, …)"
         )
     path = Path(library)
     if path.is_file():
         return name, str(path.absolute())
     if not all(part.isidentifier() for part in library.split(".")):
-        raise UsageError(f"{LIBRARY_OPTION} {argument}: no such file, and no module's name")
+        raise UsageError(f"{LIBRARY_OPTION} {argument}: there is no such file or module")
     return name, library
 
 
@@ -214,7 +214,7 @@ def _versions(argument: str, spec: str, limit: float) -> RuntimeVersions:
         message = " ".join(str(error).split())[:300]
         raise UsageError(
             f"{ENGINE_OPTION} {argument}: {message}; that environment needs onnxruntime, numpy, "
-            "execnet and psutil ('onnx-conformance environments' builds such)"
+            "execnet and psutil ('onnx-conformance environments' builds one)"
         ) from error
     finally:
         worker.close()

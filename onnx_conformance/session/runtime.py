@@ -334,5 +334,5 @@ def _joined(layout: Layout, inputs: Inputs, results: list[RunResult]) -> RunResu
 def _forbidden(case: Case) -> str:
     return (
         f"{PROVIDERS[case.provider].ort_name} leaves nodes to the CPU, which --no-cpu-fallback "
-        "forbids; without it the check placement names them"
+        "forbids; leave the option out to see these nodes in the check placement"
     )

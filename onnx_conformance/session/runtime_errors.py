@@ -34,8 +34,8 @@ def lacking(failure: StageFailure, model: str) -> str | None:
     if unknown is None:
         return None
     return (
-        f"model '{model}': no library that it names has the operator {unknown['domain']}::"
-        f"{unknown['op']}; name the one that has, @custom_operators(library=...) or "
+        f"model '{model}': none of its libraries has the operator {unknown['domain']}::"
+        f"{unknown['op']}; name one that does, @custom_operators(library=...) or "
         f"--custom-op-library=PATH ({PAGE})"
     )
 

@@ -121,7 +121,7 @@ def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str])
     """A name that is neither ours nor in the user's files, which the error lists."""
     if names and declared:
         raise UsageError(
-            f"unknown model '{names[0]}'; in {', '.join(files)}: {', '.join(declared)}; "
+            f"unknown model '{names[0]}'; known in {', '.join(files)}: {', '.join(declared)}; "
             f"of the suite: {', '.join(sorted(set(MODELS) - set(declared)))}"
         )
 
@@ -179,7 +179,7 @@ def _described(
         refused: dict[str, str] = worker.call("refused", limit)
     except WorkerDied as error:
         what = ", ".join([*files, *(pointer.name for pointer in pointers)])
-        raise UsageError(f"looking at {what}: {error}") from error
+        raise UsageError(f"while reading {what}: {error}") from error
     except WorkerError as error:
         said = error.message if error.kind == UsageError.__name__ else str(error)
         raise UsageError(" ".join(said.split())) from error
@@ -207,7 +207,7 @@ def refuse_edited(model: str) -> None:
     """
     for path, digest in _SEEN.get(model, {}).items():
         if _digest(path) != digest:
-            reason = f"{path} was edited during the run: run it again"
+            reason = f"{path} was edited during the run; run again"
             raise StageFailure("build", model, reason)
 
 

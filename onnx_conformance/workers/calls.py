@@ -120,6 +120,6 @@ def _unlike(
     takes = f"{least}" if least == len(unique) else f"{least} to {len(unique)}"
     hint = "; if it takes them as one dict, annotate that parameter with dict"
     return (
-        f"takes {takes} inputs ({', '.join(unique) or 'unnamed'}), its spec names {len(names)}: "
+        f"takes {takes} inputs ({', '.join(unique) or 'unnamed'}), but its spec has {len(names)}: "
         f"{', '.join(names)}{hint if len(unique) == 1 and len(names) > 1 else ''}"
     )

@@ -139,7 +139,7 @@ def refuse_change(before: list[Arrays], after: list[Arrays]) -> None:
         for name, array in old.items():
             if array.tobytes() != new[name].tobytes():
                 raise NativeChanged(
-                    f"the route changed the native side: '{name}' differs after the export"
+                    f"the export changed the native model: '{name}' differs after it"
                 )
 
 

@@ -95,7 +95,7 @@ def a_report_from_an_earlier_run(suite: Suite) -> SuiteRun:
     return run
 
 
-@whole_run("the folder holds no .onnx file")
+@whole_run("the folder has no .onnx file")
 def an_artifact_folder_that_is_empty(suite: Suite) -> SuiteRun:
     """The export step wrote nothing, and the judging step is green over no file."""
     empty = suite.folder / "empty"
@@ -114,7 +114,7 @@ def an_artifact_that_is_no_model(suite: Suite) -> SuiteRun:
 # -- what was compared is not what was asked -----------------------------------------------------
 
 
-@whole_run("every output is float32 in a float64 array")
+@whole_run("every output has float32 values")
 def an_oracle_that_is_secretly_float32(suite: Suite) -> SuiteRun:
     """The float64 clone computes in float32 and casts its answer."""
     cache = f"--cache-dir={suite.folder / 'cache'}"  # oracles in the shared one are right
@@ -192,7 +192,7 @@ def an_override_that_matches_nothing(suite: Suite) -> SuiteRun:
     return suite("tests", "--ignore=tests/meta", tolerances(suite, "overrides: []", wrong))
 
 
-@whole_run("an override needs a 'reason' in some words")
+@whole_run("an override needs a 'reason' of several words")
 def a_budget_loosened_without_a_reason(suite: Suite) -> SuiteRun:
     """An override that makes a red row green and says nothing."""
     wrong = OVERRIDE.format("simple_net", "''")

@@ -111,7 +111,7 @@ def _look_at_torch(torch: Any, module: Any, threads: int | None) -> Looked:
         found = flat(result)
         if not found:
             raise UsageError(
-                f"the model returns a {type(result).__name__}, in which torch finds no tensor; "
+                f"the model returns a {type(result).__name__}, which has no tensor in it; "
                 "return a tensor, or tuples, lists and dicts of tensors"
             )
         return _named([_as_array(tensor) for tensor in found], _labels(result))
@@ -139,7 +139,7 @@ def _as_array(tensor: Any) -> Any:
         return tensor.numpy()
     except TypeError as error:  # bfloat16
         raise UsageError(
-            f"the model answers in {tensor.dtype}, which NumPy does not know; cast it to float32"
+            f"the model returns {tensor.dtype}, which NumPy lacks; cast it to float32"
         ) from error
 
 

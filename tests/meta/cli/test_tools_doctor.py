@@ -13,7 +13,7 @@ from onnx_conformance.session.probe import ProbeResult
 WORKS, BROKEN = Imported(True, 1.0), Imported(True, 0.0, "ImportError: libbroken.so.1")
 ABSENT = Imported(False, 0.0, "not installed")
 HEALTHY = {"torch": WORKS, "keras": WORKS, "onnxruntime": WORKS}
-RIGHT = ProbeResult(True, "ran a node and was right")
+RIGHT = ProbeResult(True, "ran a node correctly")
 
 
 @pytest.mark.parametrize(

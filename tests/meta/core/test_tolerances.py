@@ -175,13 +175,13 @@ MALFORMED = {
         "    minimum:",
         "    minimum: 1.0\n    minimum:",
         "  allclose",
-        "'minimum' stands twice",
+        "'minimum' occurs twice",
     ),
     "duplicate check": (
         "  liveness:",
         "  error_budget:",
         "  liveness:",
-        "'error_budget' stands twice",
+        "'error_budget' occurs twice",
     ),
     "text": ("1000.0", "many", "    minimum", "'minimum' must be a number .* not 'many'"),
     "quoted": (
@@ -229,7 +229,7 @@ MALFORMED = {
         "- match",
         "'reason' is missing in an override",
     ),
-    "a reason of a word": ("it is older", "'.'", "  reason: it", "a 'reason' in some words"),
+    "a reason of a word": ("it is older", "'.'", "  reason: it", "a 'reason' of several words"),
     "beyond all limits": (
         "factor: 9.0",
         "factor: 1000.0",

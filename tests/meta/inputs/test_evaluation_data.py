@@ -174,7 +174,7 @@ def test_a_sample_that_is_calibrated_on_is_refused(tmp_path, evaluation, digits,
 
 @pytest.mark.parametrize("models", [(), (MODEL, "simple_net")])
 def test_samples_of_no_single_model_are_refused(evaluation, models, adopt):
-    with pytest.raises(UsageError, match="needs the one model that decides"):
+    with pytest.raises(UsageError, match="needs exactly one model"):
         adopt(str(evaluation), "", models)
 
 

@@ -87,7 +87,7 @@ def test_a_route_that_goes_wrong_is_red_and_the_run_goes_on(bad_routes):
     [
         ("dying", "the exporter's last words"),
         ("silent", "the route wrote no file"),
-        ("patching", "the route changed the native side"),
+        ("patching", "the export changed the native model"),
     ],
 )
 def test_a_failed_export_is_reported(bad_routes, exporter, message):

@@ -130,7 +130,7 @@ def test_the_command_in_a_failure_repeats_the_precision(judged, tmp_path, cache)
     ("arguments", "message"),
     [
         (("--artifact=nowhere.onnx", "--model=simple_net"), "no such file or folder"),
-        (("--artifact=docs", "--model=simple_net"), "the folder holds no .onnx file"),
+        (("--artifact=docs", "--model=simple_net"), "the folder has no .onnx file"),
         (("--artifact=docs",), "--artifact needs the one model"),
     ],
 )

@@ -249,7 +249,7 @@ def test_no_other_provider_is_probed(tmp_path, cache):
     run = run_suite(tmp_path, *ONE, "--provider=cpu", cache, plugin="fake_modes")
     assert run.status == 5, run.text  # the other checks were not asked for
     assert set(run.document["environment"]["providers"]) == {"cpu"}
-    assert "provider cpu: CPUExecutionProvider ran a node and was right" in run.text
+    assert "provider cpu: CPUExecutionProvider ran a node correctly" in run.text
 
 
 # -- wherever a provider is asked for ----------------------------------------------------------

@@ -146,7 +146,7 @@ def test_a_file_that_fills_the_reader_is_reported(written):
         model.graph.initializer.append(weight)
         save(model, path)
 
-    with pytest.raises(StageFailure, match="takes more memory to read than is allowed"):
+    with pytest.raises(StageFailure, match="needs more memory to read than is allowed"):
         read(written(heavy), "memory_mb=1", "memory_per_mb=0.1")
 
 

@@ -278,7 +278,7 @@ def test_no_file_is_in_a_precision_that_only_providers_compute_in(tmp_path, case
 def test_precision_without_a_file_is_refused(tmp_path):
     ran = run_suite(tmp_path, *JUDGED, "--model=simple_net", "--precision=int8")
     assert ran.status == 4
-    assert "--precision says what given files compute in; it needs --artifact" in ran.text
+    assert "--precision is for files that exist already" in ran.text
 
 
 def test_calibration_data_that_are_not_there_are_reported(tmp_path):
