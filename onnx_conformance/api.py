@@ -13,11 +13,15 @@ from typing import Any
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
 from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
-from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.checks.required import families_of, required_checks
+from onnx_conformance.checks.registry import CHECKS, families_of, required_checks
 from onnx_conformance.core.custom_operators import CustomOperators
-from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, UsageError
-from onnx_conformance.core.internal_errors import internal_error, where
+from onnx_conformance.core.errors import (
+    CapabilityMissing,
+    ConformanceError,
+    UsageError,
+    internal_error,
+    where,
+)
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED, CheckResult, failed, skipped
 from onnx_conformance.core.settings import EdgeCases, Settings

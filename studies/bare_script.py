@@ -22,7 +22,7 @@ from onnx_conformance.core.native_request import PRECISIONS
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ExportOptions
 from onnx_conformance.inputs.families import FAMILIES
-from onnx_conformance.plugin.profiles import register_profiles
+from onnx_conformance.plugin.configuration import register_profiles
 from onnx_conformance.session.cache_keys import model_request
 from onnx_conformance.workers.server import make_backend
 

@@ -28,7 +28,7 @@ from onnx_conformance.diagnose.simplest_inputs import MOST_EXAMPLES, Simplest, s
 from onnx_conformance.inputs.families import pinned
 from onnx_conformance.inputs.recipes import CONSTANT, DISTRIBUTIONS, SCALES, Recipe
 from onnx_conformance.inputs.strategies import foresee, recipes
-from onnx_conformance.plugin.profiles import PROFILES
+from onnx_conformance.plugin.configuration import PROFILES
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Subject

@@ -3,14 +3,13 @@
 import pytest
 from hypothesis import assume, given, settings
 
-from onnx_conformance.checks.closeness import check_allclose
+from onnx_conformance.checks.closeness import check_allclose, check_top5
 from onnx_conformance.checks.determinism import check_determinism
 from onnx_conformance.checks.function import (
     check_batch_invariance,
     check_error_budget,
     check_liveness,
 )
-from onnx_conformance.checks.ranking import check_top5
 from onnx_conformance.checks.sweep import check_rows, check_sizes
 from onnx_conformance.checks.unoptimised import check_unoptimised
 from onnx_conformance.checks.whole_numbers import check_deciding_values

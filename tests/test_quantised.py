@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnx_conformance.checks.quantisation import check_composition, check_sqnr
+from onnx_conformance.checks.precision import check_composition, check_sqnr
 from onnx_conformance.checks.task import check_task
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from onnx_conformance.checks.function import check_denormals
-from onnx_conformance.checks.overflow import check_overflow
+from onnx_conformance.checks.precision import check_overflow
 from onnx_conformance.checks.robustness import check_empty_batch, check_nonfinite, check_refusal
 from onnx_conformance.inputs.families import denormal
 

@@ -28,7 +28,7 @@ class Variant:
         needs: an optional module that it requires; empty for none.
         precision: the class of precision that the file computes in: it selects checks and budget.
         calibrated: it is made with inputs on which activations are measured
-            (:mod:`onnx_conformance.inputs.typical`).
+            (:mod:`onnx_conformance.inputs.samples`).
     """
 
     name: str

@@ -23,8 +23,8 @@ from onnx_conformance.checks.canary_edits import (
     move_weight,
     weights_to_move,
 )
-from onnx_conformance.checks.refusals import unanswered
 from onnx_conformance.checks.registry import register_check
+from onnx_conformance.checks.verdict import unanswered
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.onnx_file import load_model

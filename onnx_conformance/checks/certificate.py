@@ -13,8 +13,7 @@ from typing import Any
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
-from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.checks.required import required_checks
+from onnx_conformance.checks.registry import CHECKS, required_checks
 from onnx_conformance.core.custom_operators import library_digest
 from onnx_conformance.core.results import SKIPPED, UNJUDGED
 from onnx_conformance.core.settings import EdgeCases, Settings, level_of
@@ -23,8 +22,8 @@ from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.inputs.sweep_plan import FILE as FIGURES_OF_SWEEPS
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.session import cache_keys
+from onnx_conformance.session.cache_keys import source_digest
 from onnx_conformance.session.known_failures import KnownFailure
-from onnx_conformance.session.package_digest import source_digest
 from onnx_conformance.session.subject import Subject, libraries_of
 
 BUDGET = "error_budget"

@@ -8,9 +8,8 @@ import numpy as np
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks import reproduction
-from onnx_conformance.checks.refusals import not_answered
 from onnx_conformance.checks.registry import FAITHFUL, register_check
-from onnx_conformance.checks.verdict import judge
+from onnx_conformance.checks.verdict import judge, not_answered
 from onnx_conformance.core.comparison import Array, Outputs, structure_problem
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.inputs.families import UNLIKE, repeated

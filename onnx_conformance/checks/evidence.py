@@ -7,8 +7,8 @@ import unittest
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from onnx_conformance.checks.refusals import UNANSWERED
 from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.checks.verdict import UNANSWERED
 from onnx_conformance.core.documents import CheckRow
 from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED, CheckResult, as_edge

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnx_conformance.checks.refusals import not_answered, unless_refused
 from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register_check
-from onnx_conformance.checks.verdict import judge, limits_for, worded
+from onnx_conformance.checks.verdict import judge, limits_for, not_answered, unless_refused, worded
 from onnx_conformance.core.budget import Reference, movements, stack
 from onnx_conformance.core.judgement import judge_outputs
 from onnx_conformance.core.plain_outputs import is_keys
@@ -29,8 +28,7 @@ from onnx_conformance.inputs.families import (
     pinned,
     stack_inputs,
 )
-from onnx_conformance.inputs.found_recipes import found_recipes
-from onnx_conformance.inputs.recipes import Inputs, Recipe, suited
+from onnx_conformance.inputs.recipes import Inputs, Recipe, found_recipes, suited
 from onnx_conformance.inputs.sample_arrays import fixed_batch
 from onnx_conformance.session.subject import Subject
 

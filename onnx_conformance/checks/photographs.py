@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from onnx_conformance.checks import reproduction
-from onnx_conformance.checks.ranking import absolute_error, rank_problem
+from onnx_conformance.checks.closeness import absolute_error, rank_problem
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.comparison import Array

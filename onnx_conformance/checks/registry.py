@@ -2,13 +2,14 @@
 
 Registering a check takes the name of its negative control: a wrong conversion that it must
 turn red, in words that the control names (:mod:`onnx_conformance.checks.controls`).
-``tests/meta/checks/test_controls.py`` runs them all.
+``tests/meta/checks/test_controls.py`` runs them all. :func:`required_checks` lists the tests that
+a case must pass, for runs and the API; ``test_required_checks.py`` holds pytest's to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from onnx_conformance.checks.controls import CONTROLS
@@ -17,6 +18,9 @@ from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.results import CheckResult
 from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32, PRECISIONS, ROUNDED
+from onnx_conformance.inputs.families import DRAWN, fixed_axis, replayed
+from onnx_conformance.inputs.strategies import foresee
+from onnx_conformance.session.subject import Subject
 
 CheckFunction = Callable[..., CheckResult]
 Example = Callable[[int], dict[str, Any]]
@@ -87,7 +91,7 @@ class Check:
 # In the order in which a case's tests run: what costs least and says most comes first.
 _MODULES = (
     "structure", "weights", "placement", "function", "sweep", "whole_numbers", "unoptimised",
-    "determinism", "closeness", "ranking", "robustness", "overflow", "quantisation", "task",
+    "determinism", "closeness", "robustness", "precision", "task",
     "export_options", "photographs", "canary",
 )  # fmt: skip
 CHECKS: Registry[Check] = Registry(
@@ -130,3 +134,52 @@ def register_check(
         return check
 
     return decorate
+
+
+# -- what a case requires --------------------------------------------------------------------------
+
+FLAWS = ("name", "dtype", "rank", "size")
+
+
+@dataclass(frozen=True)
+class RequiredCheck:
+    """One test that a case requires: a call of a check; ``label`` tells it from its others."""
+
+    check: Check
+    label: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, subject: Subject) -> CheckResult:
+        """The verdict on ``subject``."""
+        return self.check.function(subject, **self.arguments)
+
+
+def required_checks(
+    model: ModelSpec, case: Case, seed: int, *, drawn: bool = True, examples: int | None = None
+) -> Iterator[RequiredCheck]:
+    """The tests that a case of a model requires, in the order of the checks.
+
+    Args:
+        drawn: the inputs that Hypothesis draws too.
+        examples: how many recipes are drawn; None for as many as the profile in force says.
+    """
+    for check in CHECKS.values():
+        if not check.required_tests(model, case):
+            continue
+        if check.name == "error_budget":
+            for label, recipe in replayed(model.name, seed).items():
+                yield RequiredCheck(check, label, {"recipe": recipe})
+            for recipe in foresee(seed, examples) if drawn else ():
+                yield RequiredCheck(check, str(recipe), {"recipe": recipe})
+        elif check.name == "refusal":
+            flaws = [flaw for flaw in FLAWS if flaw != "size" or fixed_axis(model)]
+            yield from (RequiredCheck(check, flaw, {"flaw": flaw}) for flaw in flaws)
+        else:
+            yield RequiredCheck(check, "", check.example(seed))
+
+
+def families_of(model: ModelSpec, case: Case) -> set[str]:
+    """The input families that a case's required tests run, the drawn ones among them."""
+    checks = [check for check in CHECKS.values() if check.required_tests(model, case)]
+    drawn = {DRAWN for check in checks if check.name == "error_budget"}
+    return drawn.union(*(check.input_sets for check in checks))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
+from onnx.reference import ReferenceEvaluator
 
 from onnx_conformance.checks import reproduction
-from onnx_conformance.checks.empty_batch import by_definition
-from onnx_conformance.checks.refusals import not_answered, unanswered, unless_refused
 from onnx_conformance.checks.registry import FAITHFUL, register_check
-from onnx_conformance.checks.verdict import evidence_lines
+from onnx_conformance.checks.verdict import evidence_lines, not_answered, unanswered, unless_refused
 from onnx_conformance.core.budget import largest_noise_floor
 from onnx_conformance.core.comparison import (
     Array,
@@ -19,8 +19,16 @@ from onnx_conformance.core.comparison import (
     nonfinite_problem,
     structure_problem,
 )
+from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
-from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, ModelSpec, TensorSpec, sizes_of
+from onnx_conformance.core.spec import (
+    BATCH_NAMES,
+    MIDDLE,
+    ExternalCase,
+    ModelSpec,
+    TensorSpec,
+    sizes_of,
+)
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.inputs.families import (
     NON_FINITE,
@@ -32,7 +40,7 @@ from onnx_conformance.inputs.families import (
     non_finite_specs,
 )
 from onnx_conformance.inputs.recipes import Inputs, RawInputs
-from onnx_conformance.inputs.sample_arrays import fixed_batch
+from onnx_conformance.inputs.sample_arrays import Names, fixed_batch
 from onnx_conformance.session.subject import Subject
 
 HUGE = float(np.sqrt(np.finfo(np.float32).max))  # products of two such numbers overflow
@@ -284,3 +292,32 @@ def check_refusal(subject: Subject, flaw: str) -> CheckResult:
     if not answer.error.strip():
         return failed("refusal", f"{named.label}: refused without a message", inputs=named.label)
     return passed("refusal", f"{named.label}: {answer.error[:200]}", compared=1, inputs=named.label)
+
+
+# -- an empty batch by ONNX's definition -----------------------------------------------------------
+
+# ONNX Runtime's words for a node that failed while it ran; a set of inputs is refused in others.
+IN_A_NODE = re.compile(r"while running (?P<operator>\w+) node\. Name:'(?P<name>[^']*)'")
+
+
+def by_definition(subject: Subject, inputs: Inputs, error: str) -> tuple[str, Outputs] | None:
+    """The node at which ONNX Runtime stopped, and what ``onnx.reference`` gives in its place.
+
+    None where the runtime stopped at no node of the file, where the definition fails too, and
+    for given files, which are computed in no process without limits.
+    """
+    named = IN_A_NODE.search(error)
+    if named is None or isinstance(subject.case, ExternalCase):
+        return None
+    model = load_model(subject.artifact.path)
+    if named["name"] not in {node.name for node in model.graph.node}:
+        return None
+    names = Names.of(subject.model, subject.artifact.facts)
+    file_inputs = dict(names.to_file(inputs))
+    try:
+        arrays: Any = ReferenceEvaluator(model).run(None, file_inputs)
+    except Exception:  # noqa: BLE001 - whatever its operators raise: the definition refuses too
+        return None
+    outputs = [output.name for output in model.graph.output]
+    found = names.to_model(dict(zip(outputs, arrays, strict=True)))
+    return f"{named['operator']} '{named['name']}'", found

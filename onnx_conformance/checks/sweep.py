@@ -17,8 +17,7 @@ from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scor
 from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
-from onnx_conformance.inputs.found_recipes import LARGEST_BATCH, entry
-from onnx_conformance.inputs.recipes import CONSTANT, EVERY, Inputs, Recipe
+from onnx_conformance.inputs.recipes import CONSTANT, EVERY, LARGEST_BATCH, Inputs, Recipe, entry
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
 from onnx_conformance.session.subject import Answer, Subject
 

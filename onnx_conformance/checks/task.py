@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnx_conformance.catalog.models import MODELS
-from onnx_conformance.checks.quantisation import CLASSIFIER, Unanswered, answers_to, signal
+from onnx_conformance.checks.precision import CLASSIFIER, Unanswered, answers_to, signal
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped, undecided
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import INT8, Rule
+from onnx_conformance.inputs.samples import task_samples
 from onnx_conformance.inputs.tasks import TASKS, Samples
-from onnx_conformance.inputs.typical import task_samples
 from onnx_conformance.session.subject import Subject
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from onnx_conformance.core.spec import Case, ModelSpec
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.inputs.families import ORDINARY, chosen
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.typical import typical_inputs
+from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.known_failures import EXPORT, find
 from onnx_conformance.session.live_subject import LiveSubject

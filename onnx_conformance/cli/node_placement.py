@@ -65,8 +65,6 @@ def _placement(artifact: Artifact, name: str, settings: Settings, level: str) ->
     own = replace(settings, graph_level=level)
     conformance_session = ConformanceSession(own, Store(own.cache_dir), Clock())
     try:
-        return conformance_session.session_of(
-            external_case(artifact.path, name), artifact
-        ).placement
+        return conformance_session.session(external_case(artifact.path, name), artifact).placement
     finally:
         conformance_session.close()

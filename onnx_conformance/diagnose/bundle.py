@@ -31,10 +31,9 @@ from onnx_conformance.core.files import PACKAGE
 from onnx_conformance.core.project import project
 from onnx_conformance.diagnose.divergence import Divergence
 from onnx_conformance.diagnose.messages import failure_message
-from onnx_conformance.diagnose.subgraph_bundle import write_subgraph
-from onnx_conformance.inputs.file_names import Names
+from onnx_conformance.diagnose.subgraph import write_subgraph
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import Layout, file_layout
+from onnx_conformance.inputs.sample_arrays import Layout, Names, file_layout
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.run import Run
 from onnx_conformance.session.runtime import session_request

@@ -1,27 +1,93 @@
-"""Whether a failure is the file's or that of ONNX Runtime's optimisation, level by level."""
+"""Which outputs of a file are wrong, and at which of ONNX Runtime's graph levels they become so."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
+from onnx_conformance.checks.verdict import limits_for
+from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.comparison import Outputs, structure_problem
 from onnx_conformance.core.errors import StageFailure
-from onnx_conformance.diagnose.wrong_outputs import wrong_outputs
+from onnx_conformance.core.judgement import Judgement, judge_outputs
+from onnx_conformance.inputs.families import cut
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.live_subject import LiveSubject
+
+SAMPLES = 2  # more make a trace larger and no clearer
+
+
+def failing_samples(subject: LiveSubject, inputs: Inputs) -> Inputs:
+    """One sample of the inputs that fails alone, or else a few that fail together.
+
+    A fault of the batch axis needs more than one sample to show.
+    """
+    batch = min(len(array) for array in inputs.values())
+    if batch <= 1:
+        return inputs
+    inputs = subject.layout.first(inputs)
+    batch = min(len(array) for array in inputs.values())
+    answer = subject.run(inputs)
+    if answer.outputs is None:
+        return inputs
+    order = _worst_first(subject, inputs, answer.outputs, batch)
+    tries = [cut(inputs, place, place + 1) for place in order[:1]]
+    if batch > SAMPLES:
+        tries.append(_chosen(inputs, sorted(order[:SAMPLES])))
+    for chosen in tries:
+        if wrong_outputs(subject, chosen, subject.run(chosen).outputs):
+            return chosen
+    return inputs
+
+
+def _chosen(inputs: Inputs, places: list[int]) -> Inputs:
+    return Inputs((name, np.ascontiguousarray(array[places])) for name, array in inputs.items())
+
+
+def _worst_first(subject: LiveSubject, inputs: Inputs, got: Outputs, batch: int) -> list[int]:
+    reference = subject.reference(inputs)
+    if structure_problem(reference.native, got):
+        return list(range(batch))
+
+    def severity(place: int) -> float:
+        sample = {name: array[place : place + 1] for name, array in got.items()}
+        found = _differing(subject, reference.rows(place, place + 1), sample)
+        return max((judged.severity for _, judged in found), default=0.0)
+
+    return sorted(range(batch), key=severity, reverse=True)
+
+
+def wrong_outputs(subject: LiveSubject, inputs: Inputs, got: Outputs | None) -> list[str]:
+    """The spec's outputs that are over the error budget, or of another shape or type."""
+    reference = subject.reference(inputs)
+    if got is None or structure_problem(reference.native, got):
+        return [spec.name for spec in subject.model.judged]
+    return [name for name, judged in _differing(subject, reference, got) if not judged.right]
+
+
+def _differing(
+    subject: LiveSubject, reference: Reference, got: Outputs
+) -> Iterator[tuple[str, Judgement]]:
+    """The judgement of each output that is not native's to the bit."""
+    limits = limits_for(subject)
+    for spec in subject.model.judged:
+        native, answer = reference.native[spec.name], got[spec.name]
+        if answer.size and not np.array_equal(native, answer, equal_nan=True):
+            yield spec.name, judge_outputs(reference, got, [spec], limits)
+
 
 LEVELS = ("enable_basic", "enable_extended", "enable_layout", "enable_all")
 
 
 def first_wrong(subject: LiveSubject, inputs: Inputs) -> str | None:
     """The lowest level at which the CPU provider's answer is over budget; None if none is."""
-    call = subject.layout.calls(inputs)[0]
     for level in LEVELS:
-        answer = subject.conformance_session.answer_at_level(
-            subject.case, subject.artifact, call, level
+        (answer,) = subject.conformance_session.answers(
+            subject.case, [inputs], artifact=subject.artifact, level=level
         )
-        outputs = answer.get("outputs")
-        ours = None if outputs is None else subject.layout.rows(inputs, [outputs])
-        if wrong_outputs(subject, inputs, ours):
+        if wrong_outputs(subject, inputs, answer.outputs):
             return level
     return None
 

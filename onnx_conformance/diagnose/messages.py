@@ -10,13 +10,12 @@ from typing import Any
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
-from onnx_conformance.core.causes import informative_lines
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.files import INSTALLED
-from onnx_conformance.core.limits import shipped_limits
 from onnx_conformance.core.project import project
-from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.settings import Settings, shipped_limits
 from onnx_conformance.core.spec import Case, DerivedCase
+from onnx_conformance.core.text import informative_lines
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.run import Run
 

@@ -16,8 +16,7 @@ from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.results import CheckResult
 from onnx_conformance.core.spec import MIDDLE
 from onnx_conformance.inputs.families import replayed
-from onnx_conformance.inputs.found_recipes import entry
-from onnx_conformance.inputs.recipes import CONSTANT, DISTRIBUTIONS, SCALES, Recipe, suited
+from onnx_conformance.inputs.recipes import CONSTANT, DISTRIBUTIONS, SCALES, Recipe, entry, suited
 from onnx_conformance.inputs.strategies import EXTENTS
 from onnx_conformance.session.subject import Subject
 

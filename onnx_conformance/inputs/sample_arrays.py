@@ -9,7 +9,7 @@ come back, they become rows again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,11 +17,58 @@ import numpy as np
 
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.documents import FileFacts
-from onnx_conformance.core.row_arrays import fitted, stacked
+from onnx_conformance.core.rows import fitted, stacked
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT, answered, in_rows
-from onnx_conformance.inputs.file_names import Names, pairs
 from onnx_conformance.inputs.recipes import Inputs, RawInputs
+
+
+@dataclass(frozen=True)
+class Names:
+    """The spec's names of inputs and outputs, each with the file's; what is not there is the same.
+
+    Routes that cannot set names choose their own; the check ``interface`` judges those of routes
+    that can.
+    """
+
+    inputs: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(model: ModelSpec, facts: Mapping[str, Any]) -> Names:
+        """Those of a file.
+
+        Args:
+            facts: what :func:`onnx_conformance.core.onnx_file.inspect` found in the file.
+        """
+        sides = ((model.inputs, facts["inputs"]), (model.outputs, facts["outputs"]))
+        return Names(*({spec.name: one["name"] for spec, one in pairs(*side)} for side in sides))
+
+    def to_file(self, inputs: Inputs) -> Inputs:
+        """Inputs under the file's names; raw ones stay raw, and the very ones if names agree."""
+        if all(self.inputs.get(name, name) == name for name in inputs):
+            return inputs
+        kind = type(inputs)
+        return kind((self.inputs.get(name, name), array) for name, array in inputs.items())
+
+    def to_model(self, outputs: Outputs) -> dict[str, Array]:
+        """Outputs under the spec's names."""
+        ours = {theirs: name for name, theirs in self.outputs.items()}
+        return {ours.get(name, name): array for name, array in outputs.items()}
+
+
+def pairs(
+    specs: Sequence[TensorSpec], tensors: Sequence[Mapping[str, Any]]
+) -> list[tuple[TensorSpec, Mapping[str, Any]]]:
+    """Specs and a file's tensors: by name if they are the same set, else in order.
+
+    Where they are not as many, only those of the same name.
+    """
+    found = {tensor["name"]: tensor for tensor in tensors}
+    if len(specs) == len(tensors) and {spec.name for spec in specs} != found.keys():
+        return list(zip(specs, tensors, strict=True))
+    return [(spec, found[spec.name]) for spec in specs if spec.name in found]
+
 
 Places = dict[str, "int | None"]  # the batch axis by name; None where there is none
 

@@ -1,4 +1,9 @@
-"""Samples in a user's folder: .npz files with an array for each input, or photographs."""
+"""Samples in a user's folder, and typical inputs, to calibrate int8 on and to judge it on.
+
+A folder holds .npz files with an array for each input, or photographs. Typical inputs are those of
+the model's task if it has one, else recipes of ordinary inputs; calibration and judgement never
+share a sample.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +21,10 @@ from numpy.typing import NDArray
 from onnx_conformance.core.domains import Bounded, Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
+from onnx_conformance.inputs.families import FAMILIES, InputPlan, alone, materialise
 from onnx_conformance.inputs.photographs import normalised, read_photograph, resize_and_crop
-from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.tasks import Samples, in_batches
+from onnx_conformance.inputs.recipes import Inputs, Recipe
+from onnx_conformance.inputs.tasks import BATCH, TASKS, Samples, in_batches
 
 PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 LABELS = "labels"  # the array of right classes in an .npz file
@@ -208,3 +215,54 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
     return len(shape) == len(wanted) and all(
         isinstance(dim, str) or size == dim for size, dim in zip(shape, wanted, strict=True)
     )
+
+
+# -- typical inputs --------------------------------------------------------------------------------
+
+ORDINARY = ("normal", "uniform", "image")
+CALIBRATION_SEEDS, JUDGEMENT_SEEDS = (1000, 1001), (2000, 2001, 2002)  # after the run's own
+
+
+def calibration_inputs(model: ModelSpec, seed: int) -> list[Inputs]:
+    """Inputs to calibrate on, in batches."""
+    if model.task:
+        return list(TASKS[model.task].calibration(model, seed).input_sets)
+    return _ordinary(model, [seed + offset for offset in CALIBRATION_SEEDS])
+
+
+def typical_inputs(model: ModelSpec, seed: int) -> list[Inputs]:
+    """Inputs to judge on, in batches: of a task, all its evaluation samples in order."""
+    if model.task:
+        return list(task_samples(model, seed).input_sets)
+    return _ordinary(model, [seed + offset for offset in JUDGEMENT_SEEDS])
+
+
+@lru_cache(maxsize=4)
+def task_samples(model: ModelSpec, seed: int) -> Samples:
+    """The evaluation samples of the model's task."""
+    return TASKS[model.task].evaluation(model, seed)
+
+
+def _ordinary(model: ModelSpec, seeds: list[int]) -> list[Inputs]:
+    return [
+        materialise(Recipe(family, batch=BATCH, seed=seed), model)
+        for seed in seeds
+        for family in ORDINARY
+    ]
+
+
+def user_inputs(model: ModelSpec, folder: Path) -> list[Inputs]:
+    """A user's calibration data.
+
+    Raises:
+        UsageError: no such folder, nothing in it, or a file that does not fit the model.
+    """
+    return list(Folder("--calibration-data", folder).samples(model).input_sets)
+
+
+def _typical_plan(model: ModelSpec, seed: int) -> InputPlan:
+    input_sets = typical_inputs(model, seed)
+    return InputPlan(native=tuple(input_sets), runtime=tuple(alone(input_sets[0])))
+
+
+FAMILIES.register("typical", _typical_plan)

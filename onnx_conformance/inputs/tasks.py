@@ -84,7 +84,7 @@ class Task:
     further: Draw | None = None
 
 
-TASKS: Registry[Task] = Registry("task", ("onnx_conformance.inputs.photograph_views",))
+TASKS: Registry[Task] = Registry("task", ("onnx_conformance.inputs.photographs",))
 
 
 def register_task(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Verbosity, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
@@ -14,12 +16,12 @@ from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.project import project
 from onnx_conformance.core.registry import registering
+from onnx_conformance.diagnose.localisation import Explainer
 from onnx_conformance.diagnose.messages import NOT_HERE, header
-from onnx_conformance.diagnose.on_failure import Explainer
-from onnx_conformance.inputs.found_recipes import found_recipes
+from onnx_conformance.inputs.recipes import found_recipes
+from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.plugin import options as conformance_options
-from onnx_conformance.plugin import profiles
 from onnx_conformance.plugin.collection import case_of, left_out
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.run import adopt_records, make_run
@@ -55,8 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     try:
         project().load()
-        profiles.register_profiles(Path(config.getoption("cache_dir")))
-        profiles.load_profile(profile_of(config))
+        register_profiles(Path(config.getoption("cache_dir")))
+        load_profile(profile_of(config))
         registries = (PROVIDERS, MODELS, TASKS)
         records, take_back = registering(lambda: adopt_records(config), *registries)
         config.add_cleanup(take_back)
@@ -114,4 +116,41 @@ def _refuse_no_model(config: pytest.Config) -> None:
             f"no model to certify: name a Python file with @register_model functions, such as "
             f"my_models.py ('{PROGRAM} new-model my_net' writes one), or modules that register "
             "some in [tool.onnx-conformance] register of pyproject.toml"
+        )
+
+
+# -- Hypothesis profiles ---------------------------------------------------------------------------
+
+PROFILES = {"default": DEFAULT_EXAMPLES, "ci": 20, "thorough": 300}  # examples of a drawn test
+
+
+def load_profile(name: str) -> None:
+    """Choose a Hypothesis profile.
+
+    Raises:
+        UsageError: there is no such profile.
+    """
+    if name not in PROFILES:
+        known = ", ".join(PROFILES)
+        raise UsageError(f"--hypothesis-profile {name}: no such profile; known: {known}")
+    settings.load_profile(name)
+
+
+def register_profiles(cache_dir: Path) -> None:
+    """Hypothesis profiles; the example database lives with the cache."""
+    database = DirectoryBasedExampleDatabase(cache_dir / "examples")
+    for name, examples in PROFILES.items():
+        if examples < 1:
+            raise UsageError(
+                f"profile {name} has max_examples={examples}; drawn tests need at least 1"
+            )
+        settings.register_profile(
+            name,
+            max_examples=examples,
+            database=database,
+            # workers compute in seconds what Hypothesis expects in milliseconds
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+            print_blob=True,
+            verbosity=Verbosity.normal,
         )

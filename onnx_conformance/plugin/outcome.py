@@ -16,8 +16,14 @@ from onnx_conformance.checks.evidence import (
     excuse_of,
 )
 from onnx_conformance.checks.upstream_faults import explanations_of
-from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, StageFailure
-from onnx_conformance.core.internal_errors import attempted, internal_error, where
+from onnx_conformance.core.errors import (
+    CapabilityMissing,
+    ConformanceError,
+    StageFailure,
+    attempted,
+    internal_error,
+    where,
+)
 from onnx_conformance.core.spec import Case
 from onnx_conformance.diagnose.bundle import write_bundle
 from onnx_conformance.diagnose.messages import failure_message, reproduce_command, summary_line

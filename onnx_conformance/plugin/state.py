@@ -12,7 +12,7 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import Evidence
 from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
-from onnx_conformance.diagnose.on_failure import Explainer
+from onnx_conformance.diagnose.localisation import Explainer
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.collector import Collector

@@ -1,4 +1,4 @@
-"""The conformance suite as a pytest plugin, module by module.
+"""The conformance suite as a pytest plugin: its modules, and what a conformance test asks for.
 
 Only the suite's own conftest.py loads it, no entry point does: it adds no options, hooks or
 fixtures to the tests of other projects.
@@ -6,11 +6,29 @@ fixtures to the tests of other projects.
 
 from __future__ import annotations
 
+import pytest
+
+from onnx_conformance.checks.evidence import Evidence
+from onnx_conformance.plugin.state import EVIDENCE, RUN, conformance_session
+from onnx_conformance.session.live_subject import LiveSubject
+
 pytest_plugins = (
     "onnx_conformance.plugin.configuration",
     "onnx_conformance.plugin.collection",
     "onnx_conformance.plugin.outcome",
-    "onnx_conformance.plugin.case_fixtures",
     "onnx_conformance.plugin.latency",
     "onnx_conformance.plugin.gate",
 )
+
+
+@pytest.fixture(scope="session")
+def subject(request: pytest.FixtureRequest) -> LiveSubject:
+    """The case of this test, in the run's ConformanceSession."""
+    tolerances = request.config.stash[RUN].tolerances
+    return LiveSubject(request.param, conformance_session(request.config), tolerances)
+
+
+@pytest.fixture(scope="session")
+def evidence(request: pytest.FixtureRequest) -> Evidence:
+    """Where a test hands in its result: ``evidence(subject, check_...(subject))``."""
+    return request.config.stash[EVIDENCE]

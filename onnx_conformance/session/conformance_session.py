@@ -19,8 +19,7 @@ from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.documents import CaseFacts
-from onnx_conformance.core.session_request import RunResult
-from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.settings import LEVELS, Settings
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec, Preprocessing
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.traces import Traced
@@ -71,9 +70,9 @@ class ConformanceSession:
         """The exported file."""
         return self._clock.wait(self._native.artifact(case), resolve_model(case.model).framework)
 
-    def session(self, case: Case) -> SessionInfo:
-        """What the case's session says of itself."""
-        found = self._runtime.session(case, self._native.artifact(case))
+    def session(self, case: Case, artifact: Artifact | None = None) -> SessionInfo:
+        """What the case's session says of itself, or one of another file."""
+        found = self._runtime.session(case, artifact or self._native.artifact(case))
         return self._clock.wait(found, self._runtime.queue(case.provider).name)
 
     def weights(self, model: ModelSpec) -> NativeWeights:
@@ -122,13 +121,6 @@ class ConformanceSession:
         sample: Array = np.load(entry.path / SAMPLE)
         return sample
 
-    def answer(self, case: Case, inputs: Inputs, repeat: int = 0) -> Answer:
-        """The runtime's answer to inputs; ``repeat`` counts runs of the same inputs."""
-        artifact = self._native.artifact(case)
-        self._runtime.submit_answers(case, artifact, [inputs], repeat)
-        future, place = self._runtime.answers[(case.id, inputs.digest, repeat)]
-        return self._clock.wait(future, self._runtime.queue(case.provider).name)[place]
-
     def read(self, case: ExternalCase) -> Artifact:
         """The external artifact of a case, read anew under this session's limits.
 
@@ -137,45 +129,27 @@ class ConformanceSession:
         """
         return read_external_artifact(case, self._queues)
 
-    def answers(self, case: Case, input_sets: Sequence[Inputs]) -> list[Answer]:
-        """The runtime's answers to several inputs, asked for together."""
-        self._runtime.submit_answers(case, self._native.artifact(case), input_sets)
-        queue = self._runtime.queue(case.provider).name
-        parts = [self._runtime.answers[(case.id, inputs.digest, 0)] for inputs in input_sets]
-        return [self._clock.wait(future, queue)[place] for future, place in parts]
-
-    def unoptimised(self, case: Case, input_sets: Sequence[Inputs]) -> list[Answer]:
-        """What the CPU provider answers with its graph optimisation off."""
-        self._runtime.submit_unoptimised(case, self._native.artifact(case), input_sets)
-        queue = self._runtime.queue(CPU.name).name
-        parts = [self._runtime.plain_answers[(case.id, inputs.digest)] for inputs in input_sets]
-        return [self._clock.wait(future, queue)[place] for future, place in parts]
-
-    def unoptimised_of(
-        self, case: Case, file: Artifact, input_sets: Sequence[Inputs]
+    def answers(
+        self,
+        case: Case,
+        input_sets: Sequence[Inputs],
+        *,
+        artifact: Artifact | None = None,
+        repeat: int = 0,
+        level: str = "",
     ) -> list[Answer]:
-        """The same of a file that this session did not export."""
-        queue = self._runtime.queue(CPU.name)
-        ran = queue.submit(
-            lambda: self._runtime.run_unoptimised(queue, case, file, list(input_sets))
-        )
-        return self._clock.wait(ran, queue.name)
+        """The runtime's answers to inputs, asked for together.
 
-    def session_of(self, case: Case, file: Artifact) -> SessionInfo:
-        """The session of a file that this session did not export."""
-        queue = self._runtime.queue(case.provider)
-        opened = queue.submit(lambda: self._runtime.open(queue, case, file))
-        return self._clock.wait(opened, queue.name)
-
-    def answer_of(self, case: Case, file: Artifact, inputs: Inputs) -> Answer:
-        """The answer of a file that this session did not export."""
-        return self.answers_of(case, file, [inputs])[0]
-
-    def answers_of(self, case: Case, file: Artifact, input_sets: Sequence[Inputs]) -> list[Answer]:
-        """Its answers to several inputs."""
-        queue = self._runtime.queue(case.provider)
-        ran = queue.submit(lambda: self._runtime.run(queue, case, file, list(input_sets)))
-        return self._clock.wait(ran, queue.name)
+        Args:
+            artifact: another file than the case's own.
+            repeat: counts runs of the same inputs.
+            level: a graph optimization level, at which the CPU provider answers; empty for the
+                case's own session.
+        """
+        file = artifact or self._native.artifact(case)
+        parts = self._runtime.submit(case, file, input_sets, repeat=repeat, level=level)
+        queue = self._runtime.queue(CPU.name if level else case.provider).name
+        return [self._clock.wait(future, queue)[place] for future, place in parts]
 
     # -- traces, for localisation ------------------------------------------------------------
 
@@ -189,13 +163,6 @@ class ConformanceSession:
         """Tensors of a file by name, unoptimised: :class:`onnx_conformance.core.traces.Traced`."""
         traced = self._runtime.trace(case, path, inputs, names, folder)
         return self._clock.wait(traced, self._runtime.queue("cpu").name)
-
-    def answer_at_level(
-        self, case: Case, artifact: Artifact, inputs: Inputs, level: str
-    ) -> RunResult:
-        """``outputs`` or ``error`` of a file at one of ONNX Runtime's graph levels."""
-        ran = self._runtime.at_level(case, artifact, inputs, level)
-        return self._clock.wait(ran, self._runtime.queue("cpu").name)[0]
 
     def optimise(self, case: Case, path: Path, level: str, target: Path) -> None:
         """Write a file as ONNX Runtime rewrites it at a graph level."""
@@ -307,11 +274,11 @@ class ConformanceSession:
             for plan in plans
             for inputs in (*plan.reference, *plan.native, *plan.sweep, *plan.runtime)
         ]
-        runtime.submit_answers(case, artifact, input_sets)
+        runtime.submit(case, artifact, input_sets)
         repeats = [inputs for plan in plans for inputs in plan.repeats]
-        runtime.submit_answers(case, artifact, repeats, repeat=1)
+        runtime.submit(case, artifact, repeats, repeat=1)
         plain = [inputs for plan in plans for inputs in plan.unoptimised]
-        runtime.submit_unoptimised(case, artifact, plain)
+        runtime.submit(case, artifact, plain, level=LEVELS["disabled"])
 
 
 def _planned(cases: Iterable[Case]) -> list[NoiseFloor]:

@@ -12,9 +12,8 @@ from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Case, DerivedCase, ModelSpec
 from onnx_conformance.core.tolerances import INT8
-from onnx_conformance.inputs.samples import Folder, row_digests
+from onnx_conformance.inputs.samples import Folder, calibration_inputs, row_digests
 from onnx_conformance.inputs.tasks import TASKS, Samples, Task
-from onnx_conformance.inputs.typical import calibration_inputs
 
 OPTION = "--evaluation-data"
 CALIBRATION = "--calibration-data"

@@ -14,8 +14,8 @@ from onnx_conformance.core.budget import Reference, of_sizes_of, stack
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.core.row_order import in_order_of
-from onnx_conformance.core.settings import level_of
+from onnx_conformance.core.rows import in_order_of
+from onnx_conformance.core.settings import LEVELS, level_of
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.core.traces import Traced
@@ -77,9 +77,7 @@ class LiveSubject:
 
     @property
     def session(self) -> SessionInfo:
-        if self._artifact is not None:
-            return self.conformance_session.session_of(self.case, self._artifact)
-        return self.conformance_session.session(self.case)
+        return self.conformance_session.session(self.case, self._artifact)
 
     @cached_property
     def weights(self) -> NativeWeights:
@@ -170,11 +168,10 @@ class LiveSubject:
         return self.conformance_session.influence(self.model, names, input_sets, least)
 
     def run(self, inputs: Inputs, repeat: int = 0) -> Answer:
-        if self._artifact is not None:
-            answer = self.conformance_session.answer_of(self.case, self._artifact, inputs)
-        else:
-            answer = self.conformance_session.answer(self.case, inputs, repeat)
-        return self._fitted_answer(inputs, answer)
+        answers = self.conformance_session.answers(
+            self.case, [inputs], artifact=self._artifact, repeat=repeat
+        )
+        return self._fitted_answer(inputs, answers[0])
 
     def _fitted_answer(self, inputs: Inputs, answer: Answer) -> Answer:
         """The answer in arrays of native's sizes, with tied rows in the oracle's order."""
@@ -190,19 +187,14 @@ class LiveSubject:
         compute_modes = (known.native, *known.replicas)
         return replace(answer, outputs=self._ordered(known.oracle, compute_modes, fitted))
 
-    def runs(self, input_sets: Sequence[Inputs]) -> list[Answer]:
-        if self._artifact is not None:
-            found = self.conformance_session.answers_of(self.case, self._artifact, input_sets)
-        else:
-            found = self.conformance_session.answers(self.case, input_sets)
+    def runs(self, input_sets: Sequence[Inputs], level: str = "") -> list[Answer]:
+        found = self.conformance_session.answers(
+            self.case, input_sets, artifact=self._artifact, level=level
+        )
         return [self._fitted_answer(*pair) for pair in zip(input_sets, found, strict=True)]
 
     def unoptimised(self, input_sets: Sequence[Inputs]) -> list[Answer]:
-        if self._artifact is not None:
-            found = self.conformance_session.unoptimised_of(self.case, self._artifact, input_sets)
-        else:
-            found = self.conformance_session.unoptimised(self.case, input_sets)
-        return [self._fitted_answer(*pair) for pair in zip(input_sets, found, strict=True)]
+        return self.runs(input_sets, LEVELS["disabled"])
 
     def ranges(self, inputs: Inputs) -> dict[str, Traced]:
         call = self.layout.calls(inputs)[0]

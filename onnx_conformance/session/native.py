@@ -29,7 +29,7 @@ from onnx_conformance.core.spec import Case, DerivedCase, ExternalCase, ModelSpe
 from onnx_conformance.core.store import Entry, Store, file_digest
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import file_layout
-from onnx_conformance.inputs.typical import calibration_inputs, user_inputs
+from onnx_conformance.inputs.samples import calibration_inputs, user_inputs
 from onnx_conformance.session import cache_keys
 from onnx_conformance.session.external_artifacts import read_external_artifact
 from onnx_conformance.session.subject import Artifact, NativeWeights, libraries_of

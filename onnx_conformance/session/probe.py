@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx_conformance.catalog.devices import DEVICES
 from onnx_conformance.catalog.providers import Provider
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, WorkerDied
-from onnx_conformance.core.session_request import SessionRequest
+from onnx_conformance.core.worker_messages import SessionRequest
 from onnx_conformance.session.worker_client import ProcessWorkerClient, WorkerClient
 
 # In the order in which a provider passes them; `ready` is behind the last.

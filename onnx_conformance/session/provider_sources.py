@@ -13,7 +13,7 @@ from typing import Any
 
 from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
 from onnx_conformance.core.errors import ConformanceError, UsageError
-from onnx_conformance.core.session_request import RuntimeVersions
+from onnx_conformance.core.worker_messages import RuntimeVersions
 from onnx_conformance.session.probe import BACKEND, ProbeResult, absent, probe, write_probe_model
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 

@@ -6,7 +6,7 @@ Each provider has a worker of its own. Its answers are never cached: they are wh
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,15 +20,22 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import StageFailure, WorkerDied
-from onnx_conformance.core.session_request import RunResult, SessionRequest
-from onnx_conformance.core.settings import LEVELS, Settings, level_of
+from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
+from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
-from onnx_conformance.session.isolation import hung, measure_workload, run_isolated, weighed_on
-from onnx_conformance.session.native import Memo
+from onnx_conformance.session.native import Memo, Part
 from onnx_conformance.session.probe import FELL_BACK, ProbeResult, probe, write_probe_model
-from onnx_conformance.session.runtime_errors import answered, lacking, sentence
+from onnx_conformance.session.runtime_failures import (
+    Isolation,
+    answered,
+    hung,
+    lacking,
+    measure_workload,
+    sentence,
+    weighed_on,
+)
 from onnx_conformance.session.subject import Answer, Artifact, SessionInfo, libraries_of
 from onnx_conformance.session.worker_queue import Clock, WorkerQueue, WorkerQueues
 
@@ -38,9 +45,8 @@ class RuntimeSide:
 
     def __init__(self, queues: WorkerQueues, clock: Clock, settings: Settings) -> None:
         self.sessions: dict[str, Future[SessionInfo]] = {}
-        self.answers: Memo[Answer] = Memo()
-        self.plain_answers: Memo[Answer] = Memo()  # without graph optimisation
         self.probes: dict[str, Future[ProbeResult]] = {}
+        self._answers: Memo[Answer] = Memo()
         self._queues = queues
         self._clock = clock
         self._settings = settings
@@ -51,11 +57,13 @@ class RuntimeSide:
         process = PROVIDERS[provider].process()
         return self._queues.get(f"onnxruntime-{provider}", "onnxruntime", spec=process)
 
-    def session(self, case: Case, artifact: Future[Artifact]) -> Future[SessionInfo]:
-        """What the case's session says of itself."""
+    def session(self, case: Case, artifact: Future[Artifact] | Artifact) -> Future[SessionInfo]:
+        """What the session of a case says of itself: of its own artifact, or of another file."""
+        queue = self.queue(case.provider)
+        if isinstance(artifact, Artifact):
+            return queue.submit(lambda: self._open(queue, case, artifact))
         if case.id not in self.sessions:
-            queue = self.queue(case.provider)
-            opened = queue.after(artifact, lambda ready: self.open(queue, case, ready))
+            opened = queue.after(artifact, lambda ready: self._open(queue, case, ready))
             self.sessions[case.id] = self._weighed(case, artifact, opened)
         return self.sessions[case.id]
 
@@ -83,7 +91,7 @@ class RuntimeSide:
 
         return queue.after(opened, weighed)
 
-    def open(self, queue: WorkerQueue, case: Case, artifact: Artifact) -> SessionInfo:
+    def _open(self, queue: WorkerQueue, case: Case, artifact: Artifact) -> SessionInfo:
         """Open a session, in the worker queue's thread."""
         wanted = self._request(case, artifact, level_of(case, self._settings))
         with self._worded_failures(case):
@@ -97,76 +105,71 @@ class RuntimeSide:
             seconds=info["seconds"],
         )
 
-    def submit_answers(
-        self, case: Case, artifact: Future[Artifact], input_sets: Iterable[Inputs], repeat: int = 0
-    ) -> None:
-        """The case's answers to inputs; ``repeat`` counts runs of the same inputs."""
-        queue = self.queue(case.provider)
+    def submit(
+        self,
+        case: Case,
+        artifact: Future[Artifact] | Artifact,
+        input_sets: Sequence[Inputs],
+        *,
+        repeat: int = 0,
+        level: str = "",
+    ) -> list[Part[Answer]]:
+        """Ask for answers, together: of each the future of a list, and its place there.
+
+        Args:
+            artifact: the case's own, whose answers are asked for once, or another file.
+            repeat: counts runs of the same inputs.
+            level: a graph optimization level, at which the CPU provider answers; empty for the
+                case's own session.
+        """
+        queue = self.queue(CPU.name if level else case.provider)
+        if isinstance(artifact, Artifact):
+            ran = queue.submit(lambda: self._run(queue, case, artifact, input_sets, level))
+            return [(ran, place) for place in range(len(input_sets))]
 
         def work(chosen: list[Inputs]) -> Future[list[Answer]]:
-            return queue.after(artifact, lambda ready: self.run(queue, case, ready, chosen))
+            return queue.after(artifact, lambda ready: self._run(queue, case, ready, chosen, level))
 
-        self.answers.add({(case.id, inputs.digest, repeat): inputs for inputs in input_sets}, work)
-
-    def run(
-        self, queue: WorkerQueue, case: Case, artifact: Artifact, input_sets: list[Inputs]
-    ) -> list[Answer]:
-        """Run inputs, in the queue's thread; names are the artifact's there and the spec's here."""
-        session = self._request(case, artifact, level_of(case, self._settings))
-        return self._run(queue, case, artifact, session, input_sets)
-
-    def submit_unoptimised(
-        self, case: Case, artifact: Future[Artifact], input_sets: Iterable[Inputs]
-    ) -> None:
-        """What the CPU provider answers with its graph optimisation off."""
-        queue = self.queue(CPU.name)
-
-        def work(chosen: list[Inputs]) -> Future[list[Answer]]:
-            return queue.after(
-                artifact, lambda ready: self.run_unoptimised(queue, case, ready, chosen)
-            )
-
-        self.plain_answers.add({(case.id, inputs.digest): inputs for inputs in input_sets}, work)
-
-    def run_unoptimised(
-        self, queue: WorkerQueue, case: Case, artifact: Artifact, input_sets: list[Inputs]
-    ) -> list[Answer]:
-        """Run inputs so, in the CPU provider's worker queue."""
-        session = self._request(replace(case, provider=CPU.name), artifact, LEVELS["disabled"])
-        return self._run(queue, case, artifact, session, input_sets)
+        keys = [(case.id, inputs.digest, repeat, level) for inputs in input_sets]
+        self._answers.add(dict(zip(keys, input_sets, strict=True)), work)
+        return [self._answers[key] for key in keys]
 
     def _run(
         self,
         queue: WorkerQueue,
         case: Case,
         artifact: Artifact,
-        session: SessionRequest,
-        input_sets: list[Inputs],
+        input_sets: Sequence[Inputs],
+        level: str,
     ) -> list[Answer]:
-        """Of each set of inputs a row for each sample, under the spec's names."""
+        """Run inputs, in the queue's thread: a row for each sample, under the spec's names."""
         model = resolve_model(case.model)
         layout = file_layout(model, artifact.facts)
-
-        def run(some: list[Inputs]) -> list[RunResult]:
-            calls = [layout.calls(inputs) for inputs in some]
-            found = iter(run_calls([call for of_one in calls for call in of_one]))
-            return [
-                _joined(layout, inputs, list(islice(found, len(of_one))))
-                for inputs, of_one in zip(some, calls, strict=True)
-            ]
-
-        def run_calls(some: list[Inputs]) -> list[RunResult]:
-            results: list[RunResult] = queue.call(
-                "runtime", case.id, "run", session=session, input_sets=some
-            )
-            return results
-
+        opened = replace(case, provider=CPU.name) if level else case
+        session = self._request(opened, artifact, level or level_of(case, self._settings))
+        isolation = Isolation(input_sets, queue.worker.reset)
         with self._worded_failures(case):
-            results = run_isolated(run, input_sets, queue.worker.reset)
-        found = [_as_answer(model, result) for result in results]
+            for some in isolation:
+                calls = [layout.calls(inputs) for inputs in some]
+                flat = [call for of_one in calls for call in of_one]
+                try:
+                    results = queue.call(
+                        "runtime", case.id, "run", session=session, input_sets=flat
+                    )
+                except StageFailure as failure:
+                    isolation.failed(failure)
+                    continue
+                found = iter(results)
+                isolation.ran(
+                    [
+                        _joined(layout, inputs, list(islice(found, len(of_one))))
+                        for inputs, of_one in zip(some, calls, strict=True)
+                    ]
+                )
+        answers = [_as_answer(model, result) for result in isolation.results]
         if not isinstance(case, ExternalCase):
-            return found
-        return [replace(one, error=answered(one.error)) if one.error else one for one in found]
+            return answers
+        return [replace(one, error=answered(one.error)) if one.error else one for one in answers]
 
     def _request(self, case: Case, artifact: Artifact, level: str) -> SessionRequest:
         """A session with what the user named for it, and for an external artifact with a limit."""
@@ -237,18 +240,6 @@ class RuntimeSide:
                 folder=str(folder),
                 memory=self._memory(case, (path,)),
                 libraries=libraries_of(case, self._settings),
-            )
-        )
-
-    def at_level(
-        self, case: Case, artifact: Artifact, inputs: Inputs, level: str
-    ) -> Future[list[RunResult]]:
-        """What the CPU provider answers at a level of graph optimisation, in the file's names."""
-        queue = self.queue("cpu")
-        session = self._request(replace(case, provider="cpu"), artifact, level)
-        return queue.submit(
-            lambda: queue.call(
-                "runtime", f"{case.id} ({level})", "run", session=session, input_sets=[inputs]
             )
         )
 

@@ -23,7 +23,7 @@ from onnx_conformance.core.errors import (
 )
 from onnx_conformance.core.files import PACKAGE
 from onnx_conformance.core.project import project
-from onnx_conformance.core.wire import pack, unpack
+from onnx_conformance.core.worker_messages import pack, unpack
 
 _BOOT = (PACKAGE / "workers" / "boot.py").read_text(encoding="utf-8")
 

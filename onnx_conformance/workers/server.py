@@ -13,7 +13,7 @@ import psutil
 from onnx_conformance.catalog.models import REGISTERED
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.extras import EXTRAS, remedy
-from onnx_conformance.core.wire import pack, unpack
+from onnx_conformance.core.worker_messages import pack, unpack
 from onnx_conformance.workers.backends import backend_of
 
 

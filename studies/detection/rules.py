@@ -10,8 +10,7 @@ import numpy as np
 
 from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.yaml_reader import Node, read_yaml
-from onnx_conformance.inputs.found_recipes import read_recipe
-from onnx_conformance.inputs.recipes import Recipe
+from onnx_conformance.inputs.recipes import Recipe, read_recipe
 
 RULES_FILE = Path(__file__).with_name("rules.yaml")
 MOST = 10_000

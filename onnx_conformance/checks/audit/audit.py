@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from onnx_conformance.checks.audit.constants import Constants
-from onnx_conformance.checks.audit.folds import Fold, folds_of
+from onnx_conformance.checks.audit.deviation import EXACT, Formats, Rounding
 from onnx_conformance.checks.audit.labels import Names, Placing
 from onnx_conformance.checks.audit.layouts import find_blocks, is_gathered
 from onnx_conformance.checks.audit.matcher import WeightMatcher, indexed_of, is_float
-from onnx_conformance.checks.audit.matches import WeightMatch
+from onnx_conformance.checks.audit.matches import Fold, WeightMatch, folds_of
 from onnx_conformance.checks.audit.rearranged import find_rearranged
 from onnx_conformance.checks.audit.report import (
     FAILING,
@@ -22,7 +22,6 @@ from onnx_conformance.checks.audit.report import (
     AuditReport,
     Finding,
 )
-from onnx_conformance.checks.audit.rounding import EXACT, Formats, Rounding
 from onnx_conformance.checks.audit.unexplained import Remains
 from onnx_conformance.core.graph_weights import Use
 from onnx_conformance.core.native_constants import Constant

@@ -16,11 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import measure_terms
+from onnx_conformance.checks.audit.deviation import Format, Formats, measure_terms
 from onnx_conformance.checks.audit.layouts import Layout, layouts, native_index, take
 from onnx_conformance.checks.audit.matches import WeightMatch
 from onnx_conformance.checks.audit.report import Array, Finding, Worst
-from onnx_conformance.checks.audit.rounding import Format, Formats
 from onnx_conformance.core.native_constants import Constant
 
 # Resemblance, not verdicts: how alike two tensors must be to be taken for one another.

@@ -8,13 +8,17 @@ from math import prod
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import Float64, deviations, measure_scaled
-from onnx_conformance.checks.audit.folds import Fold
+from onnx_conformance.checks.audit.deviation import Float64, Format, deviations, measure_scaled
 from onnx_conformance.checks.audit.layouts import Layout, Shape, align, layouts, take
-from onnx_conformance.checks.audit.matches import Role, WeightMatch, coarser_format, narrower_format
+from onnx_conformance.checks.audit.matches import (
+    Fold,
+    Role,
+    WeightMatch,
+    coarser_format,
+    narrower_format,
+)
 from onnx_conformance.checks.audit.rearranged import permuted
 from onnx_conformance.checks.audit.report import Array, Status
-from onnx_conformance.checks.audit.rounding import Format
 
 # Resemblance, not verdicts: how alike two tensors must be to be taken for one another. What is
 # alike is then compared in full.

@@ -16,8 +16,8 @@ from operator import mul
 import numpy as np
 import onnx
 
+from onnx_conformance.checks.audit.deviation import Formats
 from onnx_conformance.checks.audit.report import Array
-from onnx_conformance.checks.audit.rounding import Formats
 
 Layout = tuple[int, ...]
 Shape = tuple[int, ...]

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from onnx_conformance.checks.audit.constants import Constants
-from onnx_conformance.checks.audit.folds import Fold
+from onnx_conformance.checks.audit.deviation import Format, Formats
 from onnx_conformance.checks.audit.kernels import explain_kernel
 from onnx_conformance.checks.audit.labels import Names, labels_of
 from onnx_conformance.checks.audit.layouts import equal_layout, fingerprint
-from onnx_conformance.checks.audit.matches import WeightMatch
+from onnx_conformance.checks.audit.matches import Fold, WeightMatch
 from onnx_conformance.checks.audit.report import Array
-from onnx_conformance.checks.audit.rounding import Format, Formats
 from onnx_conformance.checks.audit.vectors import Hypotheses, explain_vector, hypotheses
 from onnx_conformance.core.graph_weights import Use
 

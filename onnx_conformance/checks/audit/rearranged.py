@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import Float64
-from onnx_conformance.checks.audit.folds import Fold
+from onnx_conformance.checks.audit.deviation import Float64, Format, Formats
+from onnx_conformance.checks.audit.matches import Fold
 from onnx_conformance.checks.audit.report import Array
-from onnx_conformance.checks.audit.rounding import Format, Formats
 
 _SAMPLE = 64  # values that tell whether two tensors have to do with each other
 _MOST = 0.9

@@ -4,22 +4,24 @@ An exporter may have merged such a tensor into another by arithmetic that is not
 then inputs can judge it. They cannot judge a copy that was moved and damaged in a few elements,
 because one wrong sign among millions hardly changes an output. So an initialiser that still
 resembles a tensor, or has its name, counts as a damaged copy of it.
+
+Constants that no output depends on may hold in one piece what live ones hold in several, too small
+to be known: they tell what the pieces are, provided that all of them agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import Float64
-from onnx_conformance.checks.audit.folds import Fold
+from onnx_conformance.checks.audit.deviation import Float64, Formats
 from onnx_conformance.checks.audit.labels import Names, components
 from onnx_conformance.checks.audit.layouts import bits
+from onnx_conformance.checks.audit.matches import Fold
 from onnx_conformance.checks.audit.rearranged import Expectation, expectations
 from onnx_conformance.checks.audit.report import Array, Finding
-from onnx_conformance.checks.audit.rounding import Formats
 from onnx_conformance.core.graph_weights import Use
 
 # Resemblance, not verdicts.
@@ -95,3 +97,43 @@ def _identifies(one: Expectation, sample: Float64) -> bool:
 def _could_hold(array: Array) -> bool:
     """Whether trained numbers may be in it: a mask or a fill has one or two."""
     return array.size >= 2 and np.unique(array.reshape(-1)[:4096]).size > 2
+
+
+# -- dead constants --------------------------------------------------------------------------------
+
+
+def agreeing(
+    dead: Mapping[str, Array], live: Mapping[str, Array], unexplained: Collection[str]
+) -> dict[str, Array]:
+    """The dead constants all of whose values stand in live ones that hold nothing else.
+
+    Args:
+        unexplained: those of the live ones that resemble no native tensor.
+    """
+    pieces = {name: _values(live[name]) for name in unexplained if live[name].size}
+    wholes = {name: _values(array) for name, array in dead.items() if array.dtype.kind == "f"}
+    while True:
+        known = _union(wholes.values())
+        sound = {n: v for n, v in pieces.items() if np.isin(v, known, assume_unique=True).all()}
+        odd = _union(v for n, v in pieces.items() if n not in sound)
+        held = _union(sound.values())
+        kept = {
+            name: values
+            for name, values in wholes.items()
+            if values.size
+            and np.isin(values, held, assume_unique=True).all()
+            and not np.isin(values, odd, assume_unique=True).any()
+        }
+        if len(kept) == len(wholes):
+            return {name: dead[name] for name in kept}
+        wholes = kept
+
+
+def _values(array: Array) -> Array:
+    """The bit patterns of what is not zero, each once."""
+    return np.unique(bits(array[array != 0]))
+
+
+def _union(values: Iterable[Array]) -> Array:
+    parts = list(values)
+    return np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.uint32)

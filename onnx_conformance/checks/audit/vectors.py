@@ -7,12 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import Float64, deviations, measure_terms
-from onnx_conformance.checks.audit.folds import Fold
-from onnx_conformance.checks.audit.matches import Role, WeightMatch, coarser_format, narrower_format
+from onnx_conformance.checks.audit.deviation import (
+    Float64,
+    Format,
+    WeightTolerance,
+    deviations,
+    measure_terms,
+)
+from onnx_conformance.checks.audit.matches import (
+    Fold,
+    Role,
+    WeightMatch,
+    coarser_format,
+    narrower_format,
+)
 from onnx_conformance.checks.audit.rearranged import permuted
 from onnx_conformance.checks.audit.report import Array, Status
-from onnx_conformance.checks.audit.rounding import Format, WeightTolerance
 
 # Resemblance, not verdicts: the share of elements that must be near, and how near.
 _NEAR = 2.0**-6  # relative to the terms' magnitude

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.function import check_error_budget
-from onnx_conformance.checks.quantisation import check_sqnr
+from onnx_conformance.checks.precision import check_sqnr
 from onnx_conformance.core.budget import ULP
 from onnx_conformance.core.results import UNJUDGED, CheckResult
 from onnx_conformance.core.tolerances import INT8

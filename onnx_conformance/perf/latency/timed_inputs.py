@@ -8,7 +8,7 @@ from onnx_conformance.core.budget import Reference, stack
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.families import chosen, cut, stack_inputs
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.typical import typical_inputs
+from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
 
 SAMPLES = ("image",)  # of the pinned inputs; its samples one after the other

@@ -127,8 +127,8 @@ def _refuse_narrow(name: str, parts: dict[str, Any]) -> None:
     narrow = [label for label, kind in kinds.items() if kind.is_floating and kind != tf.float64]
     if narrow:
         raise ValueError(
-            f"the float64 oracle of '{name}' is not float64 in {narrow}: its layers fix their "
-            "own dtype; let the builder leave it to Keras' dtype policy"
+            f"the float64 oracle of '{name}' is not float64 in {narrow}, because its layers set "
+            "their own dtype; let the builder leave it to Keras' dtype policy"
         )
 
 

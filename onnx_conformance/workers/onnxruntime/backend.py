@@ -16,7 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from onnx_conformance.core.plain_outputs import coded, named
-from onnx_conformance.core.session_request import (
+from onnx_conformance.core.worker_messages import (
     OpenedSession,
     RunResult,
     RuntimeVersions,
@@ -74,8 +74,18 @@ class OnnxRuntimeBackend(Stopwatch):
         self.open(session)
         opened = self._sessions[repr(sorted(session.items()))]
         names = [output.name for output in opened.get_outputs()]
+        results: list[RunResult] = []
         with limited_memory(session.get("memory", 0)):
-            return [_run_one(opened, names, inputs) for inputs in input_sets]
+            for inputs in input_sets:
+                started = time.perf_counter()
+                try:
+                    arrays = opened.run(names, {n: np.array(a) for n, a in inputs.items()})
+                except Exception as error:  # noqa: BLE001 - of many kinds; the text is the answer
+                    results.append({"error": f"{type(error).__name__}: {error}"})
+                    continue
+                outputs = {name: coded(array) for name, array in named(names, arrays).items()}
+                results.append({"outputs": outputs, "seconds": time.perf_counter() - started})
+        return results
 
     def timed_call(self, form: str, inputs: Arrays, *, session: SessionRequest) -> TimedCall:
         """A session's inference to be timed: see :mod:`.timing`."""
@@ -173,16 +183,6 @@ class OnnxRuntimeBackend(Stopwatch):
             "outputs": _describe(opened.get_outputs()),
             "seconds": seconds,
         }
-
-
-def _run_one(session: ort.InferenceSession, names: list[str], inputs: Arrays) -> RunResult:
-    started = time.perf_counter()
-    try:
-        arrays = session.run(names, {name: np.array(array) for name, array in inputs.items()})
-    except Exception as error:  # noqa: BLE001 - onnxruntime raises many kinds; the text is the answer
-        return {"error": f"{type(error).__name__}: {error}"}
-    outputs = {name: coded(array) for name, array in named(names, arrays).items()}
-    return {"outputs": outputs, "seconds": time.perf_counter() - started}
 
 
 def _placement(session: ort.InferenceSession) -> dict[str, dict[str, int]]:

@@ -9,8 +9,8 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from onnx_conformance.core.errors import Refused
-from onnx_conformance.core.limits import Limits
 from onnx_conformance.core.onnx_file import facts_of
+from onnx_conformance.core.settings import Limits
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.workers.reader.external_data import refuse_data
 from onnx_conformance.workers.reader.file_format import AGAIN, refuse_file, what_it_is

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import onnx
 
 from onnx_conformance.core.errors import Refused
-from onnx_conformance.core.limits import MB, Limits
 from onnx_conformance.core.onnx_file import every_tensor
+from onnx_conformance.core.settings import MB, Limits
 from onnx_conformance.core.text import quoted
 from onnx_conformance.workers.reader.sizes import declared_bytes
 

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from onnx_conformance.core.errors import Refused
-from onnx_conformance.core.limits import MB, Limits
+from onnx_conformance.core.settings import MB, Limits
 from onnx_conformance.core.text import hidden
 
 AGAIN = "export or copy it again"

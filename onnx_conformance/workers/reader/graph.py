@@ -11,8 +11,8 @@ from collections.abc import Container, Iterator
 import onnx
 
 from onnx_conformance.core.errors import Refused
-from onnx_conformance.core.limits import Limits
 from onnx_conformance.core.onnx_file import default_opset, every_graph, every_tensor
+from onnx_conformance.core.settings import Limits
 from onnx_conformance.core.text import hidden, quoted
 
 AGAIN = "export it again"

@@ -8,8 +8,8 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from onnx_conformance.core.errors import Refused
-from onnx_conformance.core.limits import Limits
 from onnx_conformance.core.onnx_file import every_graph, every_tensor
+from onnx_conformance.core.settings import Limits
 from onnx_conformance.core.text import quoted
 
 AGAIN = "export it again"

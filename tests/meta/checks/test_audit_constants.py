@@ -10,7 +10,7 @@ import pytest
 from onnx import helper
 
 from onnx_conformance.checks.audit.audit import audit_initializers
-from onnx_conformance.checks.audit.dead_constants import agreeing
+from onnx_conformance.checks.audit.unexplained import agreeing
 from onnx_conformance.core.graph_weights import collect_uses
 from onnx_conformance.core.native_constants import Constant
 from tests.meta.checks.test_audit import FOLD_ULP, audit, failing, fold, harmed, statuses, weights  # noqa: F401

@@ -10,7 +10,7 @@ import pytest
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU
 from onnx_conformance.checks import certificate as certifying
-from onnx_conformance.checks import required
+from onnx_conformance.checks import registry
 from onnx_conformance.checks.certificate import BUDGET, holds_certificate, issue_certificate
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS, Check
@@ -60,7 +60,7 @@ class Checks:
 def checks(monkeypatch):
     def use(**outcomes):
         made = Checks(**outcomes)
-        monkeypatch.setattr(required, "CHECKS", made.registered())
+        monkeypatch.setattr(registry, "CHECKS", made.registered())
         return made
 
     return use
@@ -107,7 +107,7 @@ def test_every_check_that_is_required_is_run(monkeypatch, store):
     ]
     made = Checks(**dict.fromkeys((check.name for check in registered), "passed"))
     fakes = {c.name: replace(c, function=made.run(c.name)) for c in registered}
-    monkeypatch.setattr(required, "CHECKS", fakes)
+    monkeypatch.setattr(registry, "CHECKS", fakes)
     judge(store)
     assert set(made.ran) == set(required_tests)
     assert made.ran.count(BUDGET) > 1  # on every pinned inputs
@@ -130,13 +130,13 @@ def test_a_red_check_raises_and_is_not_cached(checks, store, name):
 def test_a_pass_that_compared_nothing_is_red(checks, store, monkeypatch):
     checks()
     empty = Check("checker", lambda subject: CheckResult("checker", "passed", "nothing", 0), "none")
-    monkeypatch.setattr(required, "CHECKS", {"checker": empty})
+    monkeypatch.setattr(registry, "CHECKS", {"checker": empty})
     with pytest.raises(ConformanceFailure):
         judge(store)
 
 
 def test_no_check_is_no_proof(store, monkeypatch):
-    monkeypatch.setattr(required, "CHECKS", {})
+    monkeypatch.setattr(registry, "CHECKS", {})
     assert not judge(store).proof
 
 
@@ -149,7 +149,7 @@ def test_a_check_that_looked_and_cannot_tell_forbids_a_certificate(checks, store
     made = checks()
     result = undecided("checker", "too few samples", compared=5)
     registered = {**made.registered(), "checker": Check("checker", lambda subject: result, "none")}
-    monkeypatch.setattr(required, "CHECKS", registered)
+    monkeypatch.setattr(registry, "CHECKS", registered)
     found = judge(store)
     assert not found.ordinary
     assert found.known == ("checker: too few samples",)
@@ -210,7 +210,7 @@ def test_an_edge_finding_is_red_where_that_is_asked_for(checks, store):
 def test_an_edge_finding_alone_is_no_proof(checks, store, monkeypatch):
     made = checks(**{EDGE: "failed"})
     only = {EDGE: made.registered()[EDGE]}
-    monkeypatch.setattr(required, "CHECKS", only)
+    monkeypatch.setattr(registry, "CHECKS", only)
     assert not judge(store).proof
 
 

@@ -7,8 +7,7 @@ import pytest
 from onnx import helper
 
 from onnx_conformance.checks.controls import CONTROLS, Altered, edited
-from onnx_conformance.checks.overflow import HALF
-from onnx_conformance.checks.quantisation import CLASSIFIER
+from onnx_conformance.checks.precision import CLASSIFIER, HALF
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE, register_check
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.tolerances import load_tolerances

@@ -13,8 +13,8 @@ from onnx_conformance.checks.evidence import (
     Inconclusive,
     edge_finding,
 )
-from onnx_conformance.checks.refusals import unanswered, unless_refused
 from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.checks.verdict import unanswered, unless_refused
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.results import as_edge, failed, not_applicable, passed
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec

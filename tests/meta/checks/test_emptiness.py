@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_conformance.checks.empty_batch import by_definition
+from onnx_conformance.checks.robustness import by_definition
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs

@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.checks.overflow import check_overflow
+from onnx_conformance.checks.precision import check_overflow
 from onnx_conformance.core.spec import Case
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_conformance.checks import untraced_weights
+from onnx_conformance.checks import weights
 from onnx_conformance.checks.structure import check_inference_mode
 from onnx_conformance.checks.weights import check_initializers
 from onnx_conformance.core.errors import StageFailure
@@ -54,7 +54,7 @@ def judge(tmp_path, monkeypatch):
                 raise seen
             return dict.fromkeys(names, 1.0) | {names[-1]: seen}
 
-        monkeypatch.setattr(untraced_weights, "judge", lambda *_: answer)
+        monkeypatch.setattr(weights, "judge", lambda *_: answer)
         spec = TensorSpec("x", ("batch", 6))
         return check_initializers(
             SimpleNamespace(

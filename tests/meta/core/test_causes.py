@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnx_conformance.core.causes import LONGEST, cause_of, informative_lines
+from onnx_conformance.core.text import LONGEST, cause_of, informative_lines
 from onnx_conformance.workers.custom_operators import MissingTranslation, translation_errors
 
 EXPORT = (

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -17,8 +18,8 @@ from onnx_conformance.core.traces import measure_noise_floors, relative_errors, 
 from onnx_conformance.diagnose import graph_levels
 from onnx_conformance.diagnose.alignment import Aligner
 from onnx_conformance.diagnose.localisation import localise
-from onnx_conformance.diagnose.ownership import module_of
-from onnx_conformance.diagnose.subgraph_bundle import write_subgraph
+from onnx_conformance.diagnose.peers import module_of
+from onnx_conformance.diagnose.subgraph import write_subgraph
 from onnx_conformance.inputs.families import materialise
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.plugin.state import conformance_session
@@ -169,16 +170,19 @@ def test_a_mended_subgraph_no_longer_fails(subject_of, tmp_path):
 def test_optimisation_is_distinguished_from_the_file(subject_of, tmp_path, monkeypatch):
     """No level of ONNX Runtime errs here, so one is made to."""
     right = subject_of(TORCH)
-    bench = right.conformance_session
-    answer = bench.answer_at_level
+    session = right.conformance_session
+    answers = session.answers
 
-    def skewed(case, artifact, inputs, level):
-        text = answer(case, artifact, inputs, level)
-        if level in ("enable_extended", "enable_layout", "enable_all"):
-            text = {"outputs": {n: a * np.float32(1.01) for n, a in text["outputs"].items()}}
-        return text
+    def skewed(case, input_sets, *, level="", **arguments):
+        found = answers(case, input_sets, level=level, **arguments)
+        if level not in ("enable_extended", "enable_layout", "enable_all"):
+            return found
+        factor = np.float32(1.01)
+        return [
+            replace(one, outputs={n: a * factor for n, a in one.outputs.items()}) for one in found
+        ]
 
-    monkeypatch.setattr(bench, "answer_at_level", skewed)
+    monkeypatch.setattr(session, "answers", skewed)
     assert graph_levels.first_wrong(right, inputs_of(right)) == "enable_extended"
     path = graph_levels.optimised_file(right, "enable_extended", tmp_path)
     assert ArtifactGraph(path).data_nodes

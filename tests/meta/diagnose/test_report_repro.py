@@ -16,11 +16,10 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.checks import reproduction
-from onnx_conformance.checks.closeness import check_allclose
+from onnx_conformance.checks.closeness import check_allclose, check_top5
 from onnx_conformance.checks.determinism import check_determinism
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.function import check_batch_invariance, check_error_budget
-from onnx_conformance.checks.ranking import check_top5
 from onnx_conformance.checks.robustness import check_empty_batch, check_nonfinite
 from onnx_conformance.checks.structure import check_opset
 from onnx_conformance.core.budget import Reference

@@ -11,6 +11,8 @@ from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.reproduce import over_limits
 from tests.meta.running import ROOT
 
+pytestmark = pytest.mark.slow  # the script imports ONNX Runtime
+
 
 @pytest.mark.parametrize("masked", [-1e9, -np.inf])
 @pytest.mark.parametrize("factor", [1.0, 1.001])

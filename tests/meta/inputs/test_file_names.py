@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.inputs.file_names import Names
 from onnx_conformance.inputs.recipes import Inputs, RawInputs
-from onnx_conformance.inputs.sample_arrays import file_layout
+from onnx_conformance.inputs.sample_arrays import Names, file_layout
 
 A, B = TensorSpec("a", ("batch", 2)), TensorSpec("b", ("batch", 2))
 MODEL = ModelSpec("m", "torch", (A, B), (TensorSpec("y", ("batch",)),), "")

@@ -7,10 +7,9 @@ from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import Case
-from onnx_conformance.inputs import found_recipes
+from onnx_conformance.inputs import recipes
 from onnx_conformance.inputs.families import FAMILIES, PINNED_NAMES, materialise, replayed
-from onnx_conformance.inputs.found_recipes import entry, load_found_recipes
-from onnx_conformance.inputs.recipes import Recipe
+from onnx_conformance.inputs.recipes import Recipe, entry, load_found_recipes
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow
@@ -117,7 +116,7 @@ def test_the_printed_entry_can_be_pasted(written, recipe):
 
 
 def test_replayed_on_the_models_that_match_and_planned_ahead(written, monkeypatch):
-    monkeypatch.setattr(found_recipes, "FOUND", written(GOOD))
+    monkeypatch.setattr(recipes, "FOUND", written(GOOD))
     assert list(replayed("simple_net", 0)) == [*PINNED_NAMES, "found_bright", "found_2"]
     assert list(replayed("resnet18", 0)) == [*PINNED_NAMES, "found_2"]
     model = MODELS["simple_net"]

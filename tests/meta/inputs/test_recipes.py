@@ -22,7 +22,7 @@ from onnx_conformance.inputs.recipes import (
     calibration_batch,
 )
 from onnx_conformance.inputs.strategies import LARGEST_BATCH, foresee, new_recipes, recipes
-from onnx_conformance.plugin.profiles import PROFILES
+from onnx_conformance.plugin.configuration import PROFILES
 from tests.meta.running import ROOT
 
 pytestmark = pytest.mark.slow

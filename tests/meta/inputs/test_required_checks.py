@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
-from onnx_conformance.checks.required import required_checks
+from onnx_conformance.checks.registry import required_checks
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
 from onnx_conformance.report.document import required_tests

@@ -6,8 +6,7 @@ import pytest
 from onnx_conformance.core.domains import AtMost, Integers, Lengths, Mask
 from onnx_conformance.core.spec import Axis, Case, TensorSpec
 from onnx_conformance.diagnose.simplest_inputs import plainer_sizes, search, simplicity
-from onnx_conformance.inputs.found_recipes import entry, load_found_recipes
-from onnx_conformance.inputs.recipes import EVERY, Recipe, suited
+from onnx_conformance.inputs.recipes import EVERY, Recipe, entry, load_found_recipes, suited
 from onnx_conformance.inputs.strategies import EXTENTS, foresee
 
 AXES = (("seq", Axis(1, 64)), ("wide", Axis(8, 32, 8)))

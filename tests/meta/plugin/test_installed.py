@@ -267,7 +267,7 @@ class Probe:
         pass
 
     def folders(self):
-        import onnx_conformance.core.wire
+        import onnx_conformance.core.worker_messages
         return sys.path + [onnx_conformance.__file__]
 """
 ASKED = """

@@ -5,7 +5,7 @@ import onnx
 from onnx import numpy_helper
 
 from onnx_conformance.catalog.variants import register_variant
-from onnx_conformance.checks.controls_of_precision import saturate, shift_zero_points
+from onnx_conformance.checks.controls_of_answers import saturate, shift_zero_points
 from onnx_conformance.workers.variants.half import fp16
 from onnx_conformance.workers.variants.int8 import int8_static
 

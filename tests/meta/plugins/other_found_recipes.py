@@ -3,6 +3,6 @@
 import os
 from pathlib import Path
 
-from onnx_conformance.inputs import found_recipes
+from onnx_conformance.inputs import recipes
 
-found_recipes.FOUND = Path(os.environ["FOUND_RECIPES"])
+recipes.FOUND = Path(os.environ["FOUND_RECIPES"])

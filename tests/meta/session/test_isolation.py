@@ -9,10 +9,10 @@ from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.robustness import check_empty_batch, check_refusal
 from onnx_conformance.core.errors import StageFailure, WorkerDied, WorkerError
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.isolation import MOST_DEATHS, hung, run_isolated
+from onnx_conformance.session.runtime_failures import MOST_DEATHS, Isolation, hung
 from onnx_conformance.session.subject import Answer
 
-FEEDS = [Inputs(x=np.full(1, value)) for value in range(5)]
+INPUT_SETS = [Inputs(x=np.full(1, value)) for value in range(5)]
 
 
 def failure(error):
@@ -27,6 +27,19 @@ RAISED = WorkerError("RuntimeError", "no")
 
 
 LOST = "Fail: CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=h"
+
+
+def run_isolated(run, input_sets, renew):
+    """The results of inputs that ``run`` answers, or fails on."""
+    isolation = Isolation(input_sets, renew)
+    for some in isolation:
+        try:
+            results = run(some)
+        except StageFailure as error:
+            isolation.failed(error)
+        else:
+            isolation.ran(results)
+    return isolation.results
 
 
 def kept():
@@ -66,12 +79,12 @@ def runner(deadly, error=DEATH):
 
 def test_inputs_that_end_nothing_run_together():
     run, calls = runner(set())
-    assert [result["outputs"] for result in run_isolated(run, FEEDS, kept)] == [0, 1, 2, 3, 4]
+    assert [result["outputs"] for result in run_isolated(run, INPUT_SETS, kept)] == [0, 1, 2, 3, 4]
     assert calls == [[0, 1, 2, 3, 4]]
 
 
 def test_the_deadly_inputs_alone_have_no_answer():
-    results = run_isolated(runner({3})[0], FEEDS, kept)
+    results = run_isolated(runner({3})[0], INPUT_SETS, kept)
     assert [result.get("outputs") for result in results] == [0, 1, 2, None, 4]
     assert results[3]["died"]
     assert "exit status -6; its last output: the last word" in results[3]["error"]
@@ -81,7 +94,7 @@ def test_the_deadly_inputs_alone_have_no_answer():
 def test_what_did_not_end_by_itself_is_not_tried_again(error):
     run, calls = runner({3}, error)
     with pytest.raises(StageFailure):
-        run_isolated(run, FEEDS, kept)
+        run_isolated(run, INPUT_SETS, kept)
     assert len(calls) == 1
 
 
@@ -94,18 +107,18 @@ def test_only_what_was_killed_at_its_limit_hung():
 def test_a_file_that_ends_the_process_on_most_inputs_fails_as_one():
     run, calls = runner(set(range(5)))
     with pytest.raises(StageFailure):
-        run_isolated(run, FEEDS, kept)
+        run_isolated(run, INPUT_SETS, kept)
     assert len(calls) == 1 + MOST_DEATHS + 1
 
 
 def test_one_set_of_inputs_that_ends_the_process_alone_fails():
     with pytest.raises(StageFailure):
-        run_isolated(runner({0})[0], FEEDS[:1], kept)
+        run_isolated(runner({0})[0], INPUT_SETS[:1], kept)
 
 
 def test_inputs_that_cost_the_gpu_cost_no_others_their_answer():
     gpu = Gpu({2})
-    results = run_isolated(gpu.run, FEEDS, gpu.renew)
+    results = run_isolated(gpu.run, INPUT_SETS, gpu.renew)
     assert [result.get("outputs") for result in results] == [0, 1, None, 3, 4]
     assert "illegal memory access" in results[2]["error"]
     assert not gpu.lost
@@ -113,13 +126,13 @@ def test_inputs_that_cost_the_gpu_cost_no_others_their_answer():
 
 def test_one_set_of_inputs_that_costs_the_gpu_leaves_a_fresh_process():
     gpu = Gpu({2})
-    assert run_isolated(gpu.run, FEEDS[2:3], gpu.renew) == [{"error": LOST}]
+    assert run_isolated(gpu.run, INPUT_SETS[2:3], gpu.renew) == [{"error": LOST}]
     assert gpu.renewed == 1
 
 
 @pytest.mark.parametrize("message", ["CUDA failure 2: out of memory ; GPU=0", "INVALID_ARGUMENT"])
 def test_other_errors_renew_nothing(message):
-    assert len(run_isolated(Gpu({2}, message).run, FEEDS, kept)) == len(FEEDS)
+    assert len(run_isolated(Gpu({2}, message).run, INPUT_SETS, kept)) == len(INPUT_SETS)
 
 
 def dead(inputs, repeat=0):

@@ -14,8 +14,8 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Case, Preprocessing
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.session import cache_keys, package_digest
-from onnx_conformance.session.package_digest import folder_digest, package_folder, source_digest
+from onnx_conformance.session import cache_keys
+from onnx_conformance.session.cache_keys import folder_digest, package_folder, source_digest
 
 CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
 OUTSIDE = "outside_of_the_package"
@@ -87,7 +87,7 @@ def test_a_package_without_source_is_refused(tmp_path):
 
 
 def test_the_package_is_the_one_that_runs():
-    assert package_folder() == Path(package_digest.__file__).resolve().parents[1]
+    assert package_folder() == Path(cache_keys.__file__).resolve().parents[1]
 
 
 def key_functions():
@@ -115,7 +115,7 @@ def key_functions():
 @pytest.mark.parametrize("name", key_functions())
 def test_every_key_changes_with_the_package(monkeypatch, folder, name):
     key = key_functions()[name]
-    monkeypatch.setattr(package_digest, "package_folder", lambda: folder)
+    monkeypatch.setattr(cache_keys, "package_folder", lambda: folder)
     before = key()
     (folder / "deep" / "deeper" / "module.py").write_text("one = 2\n")
     source_digest.cache_clear()

@@ -11,9 +11,9 @@ from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.plugin.state import conformance_session
-from onnx_conformance.session.isolation import RUNS, WARM, measure_workload, weighed_on
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.probe import probe_request, write_probe_model
+from onnx_conformance.session.runtime_failures import RUNS, WARM, measure_workload, weighed_on
 from onnx_conformance.session.subject import SessionInfo, Work
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.onnxruntime.profile import read_profile

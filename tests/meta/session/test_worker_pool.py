@@ -5,8 +5,7 @@ import time
 import pytest
 
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.session.worker_pool import WorkerPool
-from onnx_conformance.session.worker_queue import Clock, WorkerQueues
+from onnx_conformance.session.worker_queue import Clock, WorkerPool, WorkerQueues
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from onnx_conformance.core.errors import CapabilityMissing, WorkerDied, WorkerError
-from onnx_conformance.core.wire import pack, unpack
+from onnx_conformance.core.worker_messages import pack, unpack
 from onnx_conformance.session.worker_client import InProcessWorkerClient, ProcessWorkerClient
 
 pytestmark = pytest.mark.slow

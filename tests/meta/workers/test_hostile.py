@@ -13,8 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from onnx_conformance.core.errors import StageFailure, UsageError
-from onnx_conformance.core.limits import load_limits, shipped_limits
-from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.settings import Settings, load_limits, shipped_limits
 from onnx_conformance.core.text import one_line
 from onnx_conformance.session.external_artifacts import external_cases, read_external_artifact
 from onnx_conformance.session.worker_queue import Clock, WorkerQueues

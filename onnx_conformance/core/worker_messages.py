@@ -1,9 +1,13 @@
-"""Requests to ONNX Runtime's worker, and what it answers: records of both processes."""
+"""Requests to ONNX Runtime's worker and its answers, and how arrays travel between processes.
+
+Execnet's channels carry builtin types only.
+"""
 
 from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
+import numpy as np
 from numpy.typing import NDArray
 
 
@@ -62,3 +66,37 @@ class RuntimeVersions(TypedDict):
     onnxruntime: str
     compiled_in: list[str]
     packages: list[str]
+
+
+# -- arrays on their way ---------------------------------------------------------------------------
+
+_ARRAY = "__ndarray__"
+
+
+def pack(value: Any) -> Any:
+    """Replace arrays, at any depth of dicts, lists and tuples, by plain builtins.
+
+    Raises:
+        TypeError: an array whose dtype its string does not tell (objects, records, bfloat16).
+    """
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject or np.dtype(value.dtype.str) != value.dtype:
+            raise TypeError(f"an array of dtype {value.dtype} cannot travel between processes")
+        return (_ARRAY, value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())
+    if isinstance(value, dict):
+        return {key: pack(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(pack(item) for item in value)
+    return value
+
+
+def unpack(value: Any) -> Any:
+    """The inverse of :func:`pack`; the arrays are read-only views of the message."""
+    if isinstance(value, tuple) and value and isinstance(value[0], str) and value[0] == _ARRAY:
+        _, dtype, shape, data = value
+        return np.frombuffer(data, dtype=dtype).reshape(shape)
+    if isinstance(value, dict):
+        return {key: unpack(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(unpack(item) for item in value)
+    return value
