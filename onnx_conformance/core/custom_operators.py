@@ -62,7 +62,7 @@ def custom_operators(
     library: str | Path | Iterable[str | Path] = (),
     domains: Mapping[str, int] | None = None,
 ) -> Callable[[B], B]:
-    """Give the decorated builder of a model what its own operators need.
+    """Give the decorated builder of a model the translations and libraries of its own operators.
 
     It stands beside ``@register_model``. Arguments: see :class:`CustomOperators`; ``library`` is
     one reference or several.
@@ -120,7 +120,7 @@ def is_file(reference: str) -> bool:
 
 
 def library_digest(reference: str) -> str:
-    """What tells one state of a library from another: the file's SHA-256, the package's version."""
+    """The identity of a library: the file's SHA-256, or the package's version."""
     if is_file(reference):
         path = Path(reference)
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

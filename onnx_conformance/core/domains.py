@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Draw:
-    """What a domain draws from.
+    """The random numbers and sizes from which a domain draws.
 
     Args:
         distribution: of the recipe (:data:`onnx_conformance.inputs.recipes.DISTRIBUTIONS`).
@@ -39,7 +39,7 @@ class Draw:
 
 
 class Domain(Protocol):
-    """What an input may be."""
+    """The values that an input may take."""
 
     @property
     def real(self) -> bool:

@@ -42,7 +42,7 @@ def coded(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def keys_of(name: str) -> str:
-    """What the keys of an output of maps are called among the outputs."""
+    """The name of the keys of an output of maps among the outputs."""
     return f"{name}{KEYS}"
 
 

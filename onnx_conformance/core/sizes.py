@@ -21,7 +21,7 @@ OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
 
 
 def is_expression(dim: object) -> bool:
-    """Whether a dimension is written as an expression, and no plain axis name."""
+    """Whether a dimension is an expression, not a plain axis name."""
     return isinstance(dim, str) and any(sign in dim for sign in "+-*/()")
 
 

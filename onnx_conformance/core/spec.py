@@ -175,7 +175,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model to certify: how it is built and what goes in and comes out.
+    """A model to certify: how it is built, its inputs and its outputs.
 
     Args:
         builder: ``module:function``; called in the worker's process as
@@ -322,7 +322,7 @@ def spec_from_data(data: Mapping[str, Any]) -> ModelSpec:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What a case may vary in an export. The defaults are what people ship.
+    """The options of an export that a case may vary. The defaults are what people ship.
 
     Args:
         export_params: keep the weights in the file.
@@ -425,7 +425,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class DerivedCase(Case):
-    """What is made of an exported file before it is served.
+    """A variant: an exported file after a further conversion.
 
     Args:
         variant: the name of its record in :mod:`onnx_conformance.catalog.variants`.
@@ -446,7 +446,7 @@ class DerivedCase(Case):
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalCase(Case):
-    """A file that exists already, whoever made it.
+    """A file that exists already, made by any exporter.
 
     Args:
         path: where it is.

@@ -145,7 +145,7 @@ class Rule:
         return self.figures[key]
 
     def get(self, key: str, default: float) -> float:
-        """The figure, or ``default`` where the case's class of precision has none."""
+        """The figure, or ``default`` where the case's class of precision does not have one."""
         return self.figures.get(key, default)
 
 

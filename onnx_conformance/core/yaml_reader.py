@@ -1,4 +1,4 @@
-"""Reads the project's YAML files: a mistake is told by file, line and key, and what to write."""
+"""Reads the project's YAML files; an error names file, line and key, and what to write."""
 
 from __future__ import annotations
 

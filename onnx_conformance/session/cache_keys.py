@@ -1,4 +1,4 @@
-"""What shapes a result, gathered into content keys without importing a framework.
+"""Content keys of results, made from everything that affects them, without importing a framework.
 
 The package's code counts as a whole: which of its files shape a result is not decided by hand, so a
 change to any of them makes every earlier result void.
@@ -60,7 +60,7 @@ def processor() -> str:
 
 
 def model_request(model: ModelSpec, settings: Settings) -> ModelRequest:
-    """The model as its worker is asked for it."""
+    """The request by which a worker is given the model."""
     return {
         "name": model.name,
         "builder": model.builder,
@@ -139,7 +139,7 @@ def outputs_key(
     threads: int,
     approximation: dict[str, float],
 ) -> str:
-    """Content key of what native answers to inputs: ``model`` is its model_key."""
+    """Content key of native's answers to inputs: ``model`` is its model_key."""
     return key_of(
         model=model,
         weights=weights,

@@ -1,4 +1,4 @@
-"""A user's own samples to judge int8 on: the task of the one model that was chosen."""
+"""A user's own samples to judge int8 on, as the task of the chosen model."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def adopt_evaluation(folder: str, calibration: str, models: tuple[str, ...]) -> 
 
 
 def refuse_idle(calibration: str, evaluation: str, cases: Iterable[Case]) -> None:
-    """Refuse the user's folders where they would shape nothing, or do not fit.
+    """Refuse the user's folders where they would have no effect, or do not fit.
 
     Raises:
         UsageError: no case that is calibrated, or none of int8; or what is wrong with a file.

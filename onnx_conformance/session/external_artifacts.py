@@ -33,7 +33,7 @@ def external_cases(
     providers: tuple[str, ...],
     precision: str = "",
 ) -> list[ExternalCase]:
-    """One case a file and provider. None is parsed: one that cannot be read is a red case.
+    """One case for each file and provider; files are parsed later, and fail then.
 
     Args:
         precision: the class that the files compute in; empty for float32.
@@ -74,7 +74,7 @@ def external_cases(
 
 
 def _refuse_source_of(model: ModelSpec, found: dict[str, Path]) -> None:
-    """A model that reads the judged file would be compared with itself.
+    """Refuse a model that reads the judged file, which would be compared with itself.
 
     Raises:
         UsageError: the builder of the model, or its calls, open one of the files.
@@ -92,7 +92,7 @@ def _refuse_source_of(model: ModelSpec, found: dict[str, Path]) -> None:
 
 
 def labelled(artifacts: tuple[str, ...]) -> dict[str, Path]:
-    """The files by the name that stands in their case's id; those of a folder, sorted.
+    """The files by the name in their case's id; those of a folder, sorted.
 
     Raises:
         UsageError: a path that is not there, a folder without ONNX files, or two equal names.
@@ -120,7 +120,7 @@ def labelled(artifacts: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _models_in(folder: Path) -> Iterator[Path]:
-    """Its ONNX files at any depth, in linked folders too: none may be left out in silence.
+    """The ONNX files of a folder at any depth, in linked folders too: none is silently left out.
 
     A folder that is called like a file and holds none is one of them, which cannot be read. A
     folder that is reached by several links is walked once: links may form circles.
@@ -139,7 +139,7 @@ def _models_in(folder: Path) -> Iterator[Path]:
 
 
 def asked_opset(path: Path, label: str) -> int | None:
-    """The opset that a saved artifact's manifest, or its label, says was asked for, if one does."""
+    """The opset that was asked for by a saved artifact's manifest or label, if either names one."""
     try:
         entries = json.loads((path.parent / MANIFEST).read_text())
         cases = entries["cases"] if "schema" in entries else entries  # older ones have no schema
@@ -178,7 +178,7 @@ def read_external_artifact(case: ExternalCase, queues: WorkerQueues) -> Artifact
 
 
 def _problem(error: BaseException | None) -> str:
-    """What follows the file's name: the cause, and what to do."""
+    """The message after the file's name: the cause, and what to do."""
     if isinstance(error, WorkerDied):
         return (
             f"cannot be read: its reader ended ({one_line(error.message)}); do not use it, or "
@@ -205,7 +205,7 @@ MADE_UP = {
 
 
 def chosen_by_exporter(tensor: TensorFacts, producer: str, native: Collection[str]) -> bool:
-    """Whether a name was the exporter's own choice, and so no promise that was broken.
+    """Whether the exporter chose a name, so that another name breaks no promise.
 
     Args:
         tensor: an input or output as :func:`onnx_conformance.core.onnx_file.inspect` describes it.

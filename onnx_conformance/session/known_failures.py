@@ -53,7 +53,7 @@ class KnownFailure:
         return self.covers(case) and self.check in (check, EXPORT)
 
     def explains(self, failure: ConformanceError) -> bool:
-        """Whether this failure is the known one, and not another in its place."""
+        """Whether this failure is the known one, not another."""
         in_export = isinstance(failure, StageFailure) and failure.stage == EXPORT
         return self.says in str(failure) and in_export == (self.check == EXPORT)
 
@@ -130,7 +130,7 @@ def _entry(entry: Node, checks: tuple[str, ...]) -> KnownFailure:
 
 
 def takes_everything(glob: str) -> bool:
-    """Whether a glob on case ids takes any model by any exporter, if perhaps one opset or provider.
+    """Whether a glob on case ids matches any model by any exporter.
 
     It is tried on cases whose models and exporters have names that nobody gives.
     """
@@ -144,7 +144,7 @@ def takes_everything(glob: str) -> bool:
 
 
 def operators_of(subject: Subject) -> Mapping[str, int]:
-    """Those of a case's file; none where it could not be made."""
+    """The operators of a case's file; none where the file could not be made."""
     try:
         found: Mapping[str, int] = subject.artifact.facts.get("nodes", {})
     except ConformanceError:
@@ -157,7 +157,7 @@ def stale(
     rows: Mapping[Case, Sequence[CheckRow]],
     nodes: Mapping[Case, Container[str]],
 ) -> list[str]:
-    """Entries on operators that explained nothing, though cases that have these were judged.
+    """Entries on operators that explained no failure in cases with these operators.
 
     Args:
         rows: of each case, what its checks ended with.

@@ -21,7 +21,7 @@ BROKEN = ("engine", "placement", "numbers")
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Whether a provider runs a model here, or the words that say why not.
+    """Whether a provider runs a model here, or the reason why not.
 
     Args:
         reason: what happened, in one line.
@@ -38,7 +38,7 @@ class ProbeResult:
 
     @property
     def broken(self) -> bool:
-        """It is here and wrong, which is no absence: its cases are red, not skipped."""
+        """Whether it is installed but wrong: then its cases fail, and are not skipped."""
         return not self.usable and self.stage in BROKEN
 
     @property
@@ -75,7 +75,7 @@ _BRING = {
 
 
 def missing_library(message: str) -> str:
-    """The library that a loader could not find; empty if it names none.
+    """The library that a loader did not find; empty if its message names none.
 
     >>> missing_library("libfoo.so: cannot open shared object file: No such file or directory")
     'libfoo.so'
@@ -94,7 +94,7 @@ def refused_library(log: str) -> tuple[str, str] | None:
 
 
 def bringer(library: str) -> str:
-    """What brings a library; empty if that is not known."""
+    """What to install for a library; empty if that is not known."""
     return next((how for start, how in _BRING.items() if library.startswith(start)), "")
 
 
@@ -141,14 +141,14 @@ def probe(provider: Provider, worker: WorkerClient, model: Path, limit: float) -
 
 
 def absent(provider: Provider) -> ProbeResult:
-    """Of a provider that this ONNX Runtime does not have."""
+    """The result for a provider that this ONNX Runtime does not have."""
     which = f"ONNX Runtime {provider.runtime} there" if provider.host else "this ONNX Runtime"
     reason = f"{which} was built without {provider.ort_name}"
     return ProbeResult(False, reason, "compiled_in", provider.remedy)
 
 
 def probe_request(provider: Provider, model: Path) -> SessionRequest:
-    """The probe's session, as the runtime worker is asked for it."""
+    """The request for the probe's session."""
     request: SessionRequest = {
         "files": [str(model)],
         "sha256": [],
@@ -208,7 +208,7 @@ def _explain(provider: Provider, error: ConformanceError, log: str, limit: float
 
 
 def _no_device(provider: Provider, limit: float) -> str:
-    """Why there is no device for it; empty if there is one, or none is needed."""
+    """Why there is no device for a provider; empty if there is one, or none is needed."""
     if not provider.device:
         return ""
     worker = ProcessWorkerClient(BACKEND, spec=provider.process())

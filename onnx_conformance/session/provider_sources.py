@@ -46,7 +46,7 @@ def survey(names: Iterable[str], limit: float) -> dict[str, ProbeResult]:
 
 
 def _modes(group: list[Provider], model: Path, limit: float) -> dict[str, ProbeResult]:
-    """The modes of one provider: what one lacks of libraries and devices, all lack."""
+    """The results of a provider's modes; a library or device that one lacks, all lack."""
     found: dict[str, ProbeResult] = {}
     for each in group:
         lack = next((result for result in found.values() if result.stage in SHARED), None)
@@ -83,7 +83,7 @@ KNOWN_PACKAGES = (  # whose module has get_library_path()
 
 
 def adopt_libraries(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
-    """Register each ``NAME=PATH``; the names.
+    """Register the provider of each ``NAME=PATH`` and return the names.
 
     PATH may be the module of an installed plugin package, such as ``onnxruntime_ep_openvino``.
     The library is loaded in a process of its own, which says what its provider is called. One
@@ -109,7 +109,7 @@ def adopt_libraries(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
 
 @contextmanager
 def adopted(arguments: Iterable[str], limit: float) -> Iterator[tuple[str, ...]]:
-    """The same for a while."""
+    """Register the providers for the duration of the block."""
     names = adopt_libraries(arguments, limit)
     try:
         yield names
@@ -134,7 +134,7 @@ def _parsed(argument: str) -> tuple[str, str]:
 
 
 def _described(name: str, library: str, limit: float) -> Provider:
-    """The record of a plugin, by the word of its library."""
+    """The record of a plugin's provider, as its library describes it."""
     offered = _offered(library, limit)
     kinds = {each["device"] for each in offered}
     return Provider(
@@ -147,7 +147,7 @@ def _described(name: str, library: str, limit: float) -> Provider:
 
 
 def _offered(library: str, limit: float) -> list[dict[str, Any]]:
-    """The devices of a plugin; none where it cannot even be loaded: the probe says why."""
+    """The devices of a plugin; none where it cannot be loaded: the probe says why."""
     worker = ProcessWorkerClient(BACKEND)
     try:
         devices: list[dict[str, Any]] = worker.call("plugin", limit, library=library)
@@ -164,7 +164,7 @@ _LABEL = re.compile(r"[A-Za-z][\w.-]*")
 
 
 def adopt_engines(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
-    """Make each ``LABEL=SPEC``, or ``LABEL:PROVIDER=SPEC``, a provider; the labels.
+    """Register a provider for each ``LABEL=SPEC`` or ``LABEL:PROVIDER=SPEC``; the labels.
 
     SPEC is execnet's, such as ``popen//python=PATH``. LABEL alone is that provider in the other
     environment if there is one of the name (``openvino``), else the CPU provider there
@@ -201,7 +201,7 @@ def _based(name: str, base: str) -> Provider:
 
 
 def _versions(argument: str, spec: str, limit: float) -> RuntimeVersions:
-    """ONNX Runtime's version there, and the packages that make its build.
+    """ONNX Runtime's version in another environment, and the packages that determine its build.
 
     Raises:
         UsageError: the environment lacks what a worker needs.

@@ -69,7 +69,7 @@ class NativeAnswers:
     def submit_sweep(
         self, model: ModelSpec, input_sets: Iterable[Inputs], noise_floor: NoiseFloor = PLAIN
     ) -> None:
-        """The same for inputs of which native may refuse some: for those why, in its words."""
+        """The references of inputs of which native may refuse some; for those, its reason."""
         queue, entry = self._native.queue(model), self._native.model(model)
 
         def work(chosen: list[Inputs]) -> Future[list[Reference | str]]:
@@ -139,7 +139,7 @@ class NativeAnswers:
         input_sets: list[Inputs],
         noise_floor: NoiseFloor,
     ) -> list[Arrays]:
-        """Native on the noise floor's device; nothing where its worker has no such device.
+        """Native on the noise floor's device; empty where its worker has no such device.
 
         Never cached: a key would have to know the device, its driver and its libraries.
         """
@@ -210,7 +210,7 @@ class NativeAnswers:
         input_sets: Sequence[Inputs],
         precisions: tuple[str, ...],
     ) -> list[ByPrecision]:
-        """What native answers to inputs at each precision; from the store where it can be.
+        """Native's answers to inputs in each compute mode, from the store where possible.
 
         Of several processes that lack the same answers, such as workers of pytest-xdist, one
         computes them and the others wait for it.
@@ -274,7 +274,7 @@ class NativeAnswers:
         precision: str,
         input_sets: list[Inputs],
     ) -> list[Arrays]:
-        """A row for each sample, whatever the model's own layout is."""
+        """The answers as a row for each sample, whatever the model's own layout."""
         layout = native_layout(model)
         calls = [layout.calls(inputs) for inputs in input_sets]
         answers: list[Arrays] = queue.call(
@@ -335,7 +335,7 @@ class NativeAnswers:
 
 
 def _reference(row: ByPrecision) -> Reference:
-    """Without an oracle native stands in its place, and nothing is known of float32's error."""
+    """The reference without an oracle: native takes its place, and float32's error is unknown."""
     if FLOAT64 not in row:
         return _made(row[FLOAT32], row[FLOAT32], [])
     return _made(row[FLOAT64], row[FLOAT32], [row[name] for name in REPLICAS])

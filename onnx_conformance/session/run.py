@@ -14,7 +14,7 @@ from onnx_conformance.session.selection import Selection
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that is decided before the first test."""
+    """The settings, cases and rules of a run, fixed before the first test."""
 
     settings: Settings
     selection: Selection

@@ -97,7 +97,7 @@ WARM, RUNS = 2, 5
 
 
 def weighed_on(model: ModelSpec, seed: int) -> Inputs:
-    """What the work is measured on: one typical sample."""
+    """The inputs on which the work is measured: one typical sample."""
     return alone(typical_inputs(model, seed)[0])[0]
 
 
@@ -142,7 +142,7 @@ def sentence(failure: StageFailure) -> str:
 
 
 def lacking(failure: StageFailure, model: str) -> str | None:
-    """What an export's session lacks of custom operators, and where to name it; None if nothing."""
+    """Which custom operators an export's session lacks, and where to name them; None if none."""
     if failure.reason.startswith(LIBRARY):
         return f"model '{model}': {one_line(failure.reason.removeprefix(LIBRARY))}"
     unknown = UNKNOWN.search(failure.reason)
@@ -156,7 +156,7 @@ def lacking(failure: StageFailure, model: str) -> str | None:
 
 
 def answered(message: str, prefix: str = "") -> str:
-    """ONNX Runtime's own words for a refusal, with the remedy where memory is the cause."""
+    """ONNX Runtime's message of a refusal, with the remedy where memory is the cause."""
     text = one_line(message)
     if MEMORY.search(message):
         return (

@@ -1,4 +1,4 @@
-"""Which cases a run holds: models × exporters × opsets × providers, as asked for or by default."""
+"""The cases of a run: models × exporters × opsets × providers, as asked for or by default."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _cases(selection: Selection) -> list[Case]:
 
 
 def _varied(case: Case, variants: list[str]) -> Iterator[Case]:
-    """The variants of a plain export; options that are no default are judged by themselves."""
+    """The variants of a plain export; exports with other options have none."""
     if case.options == ExportOptions():
         yield from (varied(case, name) for name in variants)
 
@@ -156,7 +156,7 @@ def _once(names: Iterable[str]) -> list[str]:
 
 
 def possible_cases() -> Iterator[Case]:
-    """Every plain case of a registered model: all opsets that its routes serve, all providers."""
+    """Every plain case of a registered model: all opsets that its routes support, all providers."""
     for model in MODELS.values():
         for exporter in EXPORTERS.values():
             if exporter.framework == model.framework:

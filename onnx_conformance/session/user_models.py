@@ -32,7 +32,7 @@ def adopt(
     limit: float = 300.0,
     refused: dict[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """Register what files of users' register and what pointers among ``models`` name.
+    """Register the models of users' files, and those that pointers among ``models`` name.
 
     Args:
         files: Python files or modules with ``@register_model`` functions.
@@ -118,7 +118,7 @@ def _source(file: str) -> str:
 
 
 def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str]) -> None:
-    """A name that is neither ours nor in the user's files, which the error lists."""
+    """Refuse a name that is neither this suite's nor in the user's files; the error lists those."""
     if names and declared:
         raise UsageError(
             f"unknown model '{names[0]}'; known in {', '.join(files)}: {', '.join(declared)}; "
@@ -129,7 +129,7 @@ def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str])
 def _refuse_namesakes(
     imported: dict[tuple[str, str], str], frameworks: set[str], modules: dict[str, str]
 ) -> None:
-    """Refuse modules of one name from several files: a worker would have the first for both.
+    """Refuse modules of the same name from several files: a worker would use the first for both.
 
     Args:
         imported: files by framework and module, of the models before; these are added.
@@ -195,7 +195,7 @@ _SEEN: dict[str, dict[Path, str]] = {}
 
 
 def remember(model: str, sources: Iterable[str]) -> None:
-    """Note the content of the files behind a model."""
+    """Record the content of the files behind a model."""
     _SEEN[model] = {path: _digest(path) for path in map(Path, sources)}
 
 

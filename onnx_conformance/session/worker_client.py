@@ -29,10 +29,10 @@ _BOOT = (PACKAGE / "workers" / "boot.py").read_text(encoding="utf-8")
 
 
 class WorkerClient(Protocol):
-    """What the pipeline needs of a worker, wherever it lives."""
+    """The interface of a worker's client, wherever the worker runs."""
 
     def start(self, limit: float) -> None:
-        """Import the framework, within ``limit`` seconds; harmless when already started."""
+        """Import the framework within ``limit`` seconds; does nothing when already started."""
 
     def call(self, method: str, limit: float, **arguments: Any) -> Any:
         """Call the backend's ``method``; arrays travel both ways.
@@ -206,7 +206,7 @@ class ProcessWorkerClient:
 
 
 class InProcessWorkerClient:
-    """The same interface in the judge's own process, for a debugger. It limits nothing."""
+    """The same interface in the judge's own process, for a debugger, without limits."""
 
     def __init__(self, kind: str, *, threads: int = 1) -> None:
         self.kind = kind
