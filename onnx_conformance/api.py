@@ -14,6 +14,7 @@ from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
 from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
 from onnx_conformance.checks.registry import CHECKS, families_of, required_checks
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.custom_operators import CustomOperators
 from onnx_conformance.core.errors import (
     CapabilityMissing,
@@ -25,7 +26,7 @@ from onnx_conformance.core.errors import (
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED, CheckResult, failed, skipped
 from onnx_conformance.core.settings import EdgeCases, Settings
-from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import Tolerances, load_tolerances
 from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES

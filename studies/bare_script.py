@@ -18,9 +18,9 @@ from hypothesis import settings
 
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.native_request import PRECISIONS
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import ExportOptions
 from onnx_conformance.inputs.families import FAMILIES
 from onnx_conformance.plugin.configuration import register_profiles
 from onnx_conformance.session.cache_keys import model_request

@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.gate.baseline import Baseline, BaselineCase

@@ -21,8 +21,8 @@ from onnx_conformance.checks.controls_of_answers import saturate, shift_zero_poi
 from onnx_conformance.checks.precision import CLASSIFIER, check_composition, check_sqnr
 from onnx_conformance.checks.task import check_task
 from onnx_conformance.cli.context import context, read_run
+from onnx_conformance.core.case import DerivedCase
 from onnx_conformance.core.onnx_file import inspect
-from onnx_conformance.core.spec import DerivedCase
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.samples import calibration_inputs
 from onnx_conformance.session.subject import Artifact

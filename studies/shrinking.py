@@ -19,9 +19,9 @@ from pathlib import Path
 from hypothesis import Phase, given, seed, settings
 
 from onnx_conformance.checks.function import check_error_budget
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.simplest_inputs import MOST_EXAMPLES, Simplest, search, simplicity

@@ -28,9 +28,9 @@ from scipy import stats
 
 from onnx_conformance.catalog.frameworks import EAGER
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.latency.bench import WARM_SECONDS, Bench

@@ -13,7 +13,7 @@ from onnx_conformance.checks.export_options import (
     pair,
 )
 from onnx_conformance.checks.function import check_error_budget
-from onnx_conformance.core.spec import Case, ExportOptions
+from onnx_conformance.core.case import Case, ExportOptions
 
 TORCHSCRIPT = ("torch_torchscript", 14, "cpu")
 KERAS = ("tf2onnx_function", "tf2onnx_saved_model", "keras_export")

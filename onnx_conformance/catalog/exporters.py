@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.registry import Registry
-from onnx_conformance.core.spec import Case, ExportOptions
 
 
 @dataclass(frozen=True)

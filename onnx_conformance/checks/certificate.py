@@ -39,7 +39,7 @@ class Certificate:
         score: the worst error, in float32 noise floors (:mod:`onnx_conformance.core.budget`).
         known: reasons of known upstream failures, or of checks that could not tell; the case did
             not pass then.
-        beyond: reasons of those on edge cases alone; the case did not pass either, but may be
+        known_edge: reasons of those on edge cases alone; the case did not pass either, but may be
             timed.
         edge: findings on edge cases, as ``check: reason``; they do not affect the verdict.
     """
@@ -48,16 +48,16 @@ class Certificate:
     compared: int
     score: float
     known: tuple[str, ...] = ()
-    beyond: tuple[str, ...] = ()
+    known_edge: tuple[str, ...] = ()
     edge: tuple[str, ...] = ()
 
     @property
     def proof(self) -> bool:
         """Whether every required check was passed."""
-        return self.ordinary and not self.beyond
+        return self.may_be_timed and not self.known_edge
 
     @property
-    def ordinary(self) -> bool:
+    def may_be_timed(self) -> bool:
         """Whether every required check was passed but for edge cases."""
         return not self.known and self.compared > 0
 
@@ -69,7 +69,7 @@ class Certificate:
         return "; ".join(
             [
                 summary,
-                *(f"known failure on edge cases: {b}" for b in self.beyond),
+                *(f"known failure on edge cases: {b}" for b in self.known_edge),
                 *(f"edge finding in {finding}" for finding in self.edge),
             ]
         )
@@ -95,7 +95,7 @@ def issue_certificate(
         facts["compared"],
         facts["score"],
         tuple(facts["known"]),
-        tuple(facts["beyond"]),
+        tuple(facts["known_edge"]),
         tuple(facts["edge"]),
     )
 
@@ -110,12 +110,12 @@ def holds_certificate(
 def _judge(subject: Subject, known: tuple[KnownFailure, ...], edge_cases: EdgeCases) -> Certificate:
     checks, compared, score = 0, 0, 0.0
     findings: dict[str, None] = {}
-    reasons: dict[bool, dict[str, None]] = {True: {}, False: {}}  # by whether inputs are ordinary
+    reasons: dict[bool, dict[str, None]] = {True: {}, False: {}}  # by Check.deployed
     for test in required_checks(subject.model, subject.case, subject.seed, drawn=False):
         check, result = test.check, test.run(subject)
         failure = None if result.passed else ConformanceFailure(subject, result)
         if result.outcome == SKIPPED and result.compared:  # looked, and could not tell
-            reasons[check.ordinary][f"{check.name}: {result.reason}"] = None
+            reasons[check.deployed][f"{check.name}: {result.reason}"] = None
         if result.outcome in UNJUDGED:
             continue
         if failure is not None:
@@ -123,7 +123,7 @@ def _judge(subject: Subject, known: tuple[KnownFailure, ...], edge_cases: EdgeCa
             if excuse.edge is not None:
                 findings[f"{check.name}: {excuse.edge.reason}"] = None
             elif excuse.known:
-                reasons[check.ordinary][excuse.known] = None
+                reasons[check.deployed][excuse.known] = None
             else:
                 raise failure
             continue

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.verdict import UNANSWERED
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import CheckRow
 from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED, CheckResult, as_edge
 from onnx_conformance.core.settings import EdgeCases
-from onnx_conformance.core.spec import Case
 from onnx_conformance.session.known_failures import KnownFailure, find, operators_of
 from onnx_conformance.session.subject import Subject
 
@@ -105,7 +105,7 @@ def _cause(failure: ConformanceError) -> str | None:
     if not isinstance(failure, ConformanceFailure):
         return None
     name, reason = failure.result.name, failure.result.reason
-    match = UNANSWERED.search(reason) if name in CHECKS and CHECKS[name].ordinary else None
+    match = UNANSWERED.search(reason) if name in CHECKS and CHECKS[name].deployed else None
     return re.sub(r"\d+", "#", reason[match.start() :]) if match else None
 
 

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import unanswered
+from onnx_conformance.core.case import DerivedCase
 from onnx_conformance.core.comparison import Array, Outputs, structure_problem
 from onnx_conformance.core.onnx_file import answering_nodes, load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
-from onnx_conformance.core.spec import DerivedCase, ModelSpec, TensorSpec
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
+from onnx_conformance.core.statistics import Interval, class_sqnr, sqnr
 from onnx_conformance.core.tolerances import FLOAT32, INT8
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.families import alone, chosen, cut
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.session.subject import Subject
-
-if TYPE_CHECKING:
-    from onnx_conformance.core.statistics import Interval
 
 FLOAT16 = "float16"
 LARGEST = float(np.finfo(np.float16).max)
@@ -221,8 +220,6 @@ def _is_quantised(subject: Subject) -> bool:
 
 
 def _noise(spec: TensorSpec, native: Array, runtime: Array, confidence: float) -> Interval:
-    from onnx_conformance.core.statistics import class_sqnr, sqnr
-
     if not spec.floating:
         return class_sqnr(native, runtime, confidence)
     signals = (signal(spec, side) for side in (native, runtime))

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from onnx_conformance.checks.controls import CONTROLS
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.results import CheckResult
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32, PRECISIONS, ROUNDED
 from onnx_conformance.inputs.families import DRAWN, fixed_axis, replayed
 from onnx_conformance.inputs.strategies import foresee
@@ -57,7 +58,7 @@ class Check:
         where: which models it is for; the others do not require it.
         precisions: which classes of precision require it.
         providers: which providers' cases require it; empty for all.
-        ordinary: its inputs are such as a deployed model is fed. A known failure of another check
+        deployed: its inputs are such as a deployed model is fed. A known failure of another check
             is reported of a timing and does not forbid it.
         edge: its inputs are edge cases (no samples, NaN and infinity, denormals), which an export
             cannot fix: a failure is reported and does not affect the verdict, unless
@@ -75,7 +76,7 @@ class Check:
     where: Callable[[ModelSpec], bool] = _every_model
     precisions: tuple[str, ...] = PRECISIONS
     providers: tuple[str, ...] = ()
-    ordinary: bool = True
+    deployed: bool = True
     edge: bool = False
 
     def suits(self, model: ModelSpec, case: Case) -> bool:
@@ -110,7 +111,7 @@ def register_check(
     where: Callable[[ModelSpec], bool] = _every_model,
     precisions: tuple[str, ...] = PRECISIONS,
     providers: tuple[str, ...] = (),
-    ordinary: bool = True,
+    deployed: bool = True,
     edge: bool = False,
 ) -> Callable[[F], F]:
     """Register ``check_<name>``; ``control`` names the wrong conversion it must turn red.
@@ -128,7 +129,7 @@ def register_check(
             )
         record = Check(
             name, check, control, input_sets, example, case, tests, more, where, precisions,
-            providers, ordinary and not edge, edge,
+            providers, deployed and not edge, edge,
         )  # fmt: skip
         CHECKS.register(name, record)
         return check

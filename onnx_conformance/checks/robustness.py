@@ -12,6 +12,7 @@ from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, not_answered, unanswered, unless_refused
 from onnx_conformance.core.budget import largest_noise_floor
+from onnx_conformance.core.case import ExternalCase
 from onnx_conformance.core.comparison import (
     Array,
     Outputs,
@@ -21,14 +22,7 @@ from onnx_conformance.core.comparison import (
 )
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
-from onnx_conformance.core.spec import (
-    BATCH_NAMES,
-    MIDDLE,
-    ExternalCase,
-    ModelSpec,
-    TensorSpec,
-    sizes_of,
-)
+from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.inputs.families import (
     NON_FINITE,
@@ -269,7 +263,7 @@ def _no_samples(spec: TensorSpec, model: ModelSpec, got: Array | None) -> Array:
     control="accepts_anything",
     input_sets=("malformed",),
     example=lambda seed: {"flaw": "dtype"},
-    ordinary=False,
+    deployed=False,
     tests=4,
     more=lambda model: 0 if fixed_axis(model) else -1,
 )

@@ -22,7 +22,7 @@ from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
 from onnx_conformance.session.subject import Answer, Subject
 
 BYTES = ("uint8", "int8")
-TOLD = 6  # sizes or recipes that a message names
+MOST_NAMED = 6  # sizes or recipes that a message names
 LARGEST = 1e300  # JSON knows no infinity
 
 
@@ -326,8 +326,8 @@ def _places(wrong: Sequence[Judged], count: int) -> str:
         for one in wrong
     ]  # fmt: skip
     names = list(dict.fromkeys(names))
-    more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
-    return f"{len(wrong)} of {count} inputs: {', '.join(names[:TOLD])}{more}"
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{len(wrong)} of {count} inputs: {', '.join(names[:MOST_NAMED])}{more}"
 
 
 def _replay_lines(subject: Subject, recipe: Recipe) -> tuple[str, ...]:

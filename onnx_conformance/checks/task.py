@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +17,19 @@ from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped, undecided
 from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.core.statistics import (
+    Interval,
+    accuracy,
+    accuracy_loss,
+    agreement,
+    bold_flips,
+    divergence,
+    margin_lost,
+)
 from onnx_conformance.core.tolerances import INT8, Rule
 from onnx_conformance.inputs.samples import task_samples
 from onnx_conformance.inputs.tasks import TASKS, Samples
 from onnx_conformance.session.subject import Subject
-
-if TYPE_CHECKING:
-    from onnx_conformance.core.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -31,52 +37,31 @@ class _Question:
     """One figure of a task's verdict.
 
     Args:
-        key: of the tolerance; ``at_least``: the bound that counts is the lower one.
+        key: of the tolerance.
+        at_least: the bound that counts is the lower one.
+        labelled: it takes the labels too.
+        figures: further figures of the tolerance that it takes.
     """
 
     key: str
     label: str
-    ask: Callable[[Array, Array, Any, Rule], Interval]
+    ask: Callable[..., Interval]
     at_least: bool = False
     labelled: bool = False
+    figures: tuple[str, ...] = ()
 
-
-def _agreement(native: Array, runtime: Array, labels: Any, rule: Rule) -> Interval:
-    from onnx_conformance.core.statistics import agreement
-
-    return agreement(native, runtime, rule["confidence"])
-
-
-def _bold(native: Array, runtime: Array, labels: Any, rule: Rule) -> Interval:
-    from onnx_conformance.core.statistics import bold_flips
-
-    return bold_flips(native, runtime, rule["bold_margin"], rule["confidence"])
-
-
-def _margin(native: Array, runtime: Array, labels: Any, rule: Rule) -> Interval:
-    from onnx_conformance.core.statistics import margin_lost
-
-    return margin_lost(native, runtime, rule["confidence"])
-
-
-def _divergence(native: Array, runtime: Array, labels: Any, rule: Rule) -> Interval:
-    from onnx_conformance.core.statistics import divergence
-
-    return divergence(native, runtime, rule["confidence"])
-
-
-def _accuracy(native: Array, runtime: Array, labels: Any, rule: Rule) -> Interval:
-    from onnx_conformance.core.statistics import accuracy_loss
-
-    return accuracy_loss(labels, native, runtime, rule["confidence"])
+    def answer(self, native: Array, runtime: Array, labels: Array | None, rule: Rule) -> Interval:
+        """The figure on these logits ``(samples, classes)``."""
+        arrays = (labels, native, runtime) if self.labelled else (native, runtime)
+        return self.ask(*arrays, *(rule[key] for key in self.figures), rule["confidence"])
 
 
 QUESTIONS = (
-    _Question("accuracy_loss", "accuracy lost", _accuracy, labelled=True),
-    _Question("agreement", "the same class", _agreement, at_least=True),
-    _Question("bold_flips", "clear decisions flipped", _bold),
-    _Question("margin_lost", "margin lost", _margin),
-    _Question("divergence", "divergence in nats", _divergence),
+    _Question("accuracy_loss", "accuracy lost", accuracy_loss, labelled=True),
+    _Question("agreement", "the same class", agreement, at_least=True),
+    _Question("bold_flips", "clear decisions flipped", bold_flips, figures=("bold_margin",)),
+    _Question("margin_lost", "margin lost", margin_lost),
+    _Question("divergence", "divergence in nats", divergence),
 )
 
 
@@ -111,7 +96,7 @@ def _judged(subject: Subject, samples: Samples, rule: Rule, confidence: float) -
         native, runtime = (_logits(model, side) for side in (both.native, both.runtime))
         _refuse_vacuous(native, samples.labels, rule)
         asked = [one for one in QUESTIONS if samples.labels is not None or not one.labelled]
-        found = {one.key: one.ask(native, runtime, samples.labels, rule) for one in asked}
+        found = {one.key: one.answer(native, runtime, samples.labels, rule) for one in asked}
     except (Unanswered, ValueError) as problem:
         return failed("task", str(problem))
     wrong = [one for one in asked if not _holds(one, found[one.key], rule)]
@@ -137,8 +122,6 @@ def _refuse_vacuous(native: Array, labels: Array | None, rule: Rule) -> None:
     Raises:
         Unanswered: naming one class for all would be enough, or native does hardly better.
     """
-    from onnx_conformance.core.statistics import accuracy
-
     decided = native.argmax(axis=1)
     counts = np.bincount(decided)
     share = counts.max() / len(decided)

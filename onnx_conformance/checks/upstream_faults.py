@@ -15,8 +15,8 @@ from packaging.specifiers import SpecifierSet
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import ConformanceError
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.yaml_reader import Node, is_specifier, read_yaml
 from onnx_conformance.session.cache_keys import version
 from onnx_conformance.session.known_failures import RUNTIME, operators_of, runtime_of

@@ -21,6 +21,7 @@ from onnx_conformance.checks.audit.report import AuditReport
 from onnx_conformance.checks.audit.unexplained import agreeing
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import judge
+from onnx_conformance.core.case import ExternalCase
 from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.graph_weights import (
@@ -30,7 +31,7 @@ from onnx_conformance.core.graph_weights import (
 )
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
-from onnx_conformance.core.spec import ExternalCase, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32, INT8, Rule
 from onnx_conformance.inputs.families import ORDINARY, chosen, materialise
 from onnx_conformance.inputs.recipes import Inputs, Recipe

@@ -18,10 +18,11 @@ from onnx_conformance.cli.default_route import case_of
 from onnx_conformance.cli.image_latency import Race, Track
 from onnx_conformance.cli.predictions import Scene, counterpart, look, seeing, told_apart
 from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say, told_pages
+from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.project import project
-from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
 from onnx_conformance.perf.run import PerfRun

@@ -14,8 +14,9 @@ from typing import Any
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.certificate import Certificate, holds_certificate, issue_certificate
 from onnx_conformance.cli.terminal import Arguments, Tick
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import ConformanceError
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.perf.latency.certification import FAMILIES
 from onnx_conformance.perf.run import PerfRun

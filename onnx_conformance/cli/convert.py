@@ -17,9 +17,9 @@ from onnx_conformance.cli.context import context, named_model, read_run
 from onnx_conformance.cli.conversion import ConversionRequest, convert, weights_of
 from onnx_conformance.cli.default_route import case_of
 from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
+from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_whole
-from onnx_conformance.core.spec import ExportOptions
 from onnx_conformance.perf.run import PerfRun
 
 REPORT = "conversion_report.json"

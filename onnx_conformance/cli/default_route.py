@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from onnx_conformance.catalog.exporters import EXPORTERS, Exporter, refuse_unserved
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
+from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case, ExportOptions, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.session.selection import varied
 
 OPSET = 18  # what the dynamo exporter writes itself, and the newest that tf2onnx does

@@ -10,9 +10,10 @@ from pathlib import Path
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.cli.context import ToolContext, reason_of
 from onnx_conformance.cli.predictions import inputs_of
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.extras import optional
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.perf.latency.contenders import (
     Contender,
     native_contenders,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.case import ExternalCase
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import ExternalCase
 from onnx_conformance.core.store import Store
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.probe import ProbeResult

@@ -56,6 +56,54 @@ class Placed(TypedDict):
     work_unknown: str
 
 
+class ErrorFacts(TypedDict):
+    """An error against native in float64, relative and in noise floors."""
+
+    relative: float
+    noise_floors: float
+
+
+class NativeFacts(TypedDict):
+    """An operator of the native model, its module and source line; empty where not known."""
+
+    operator: str
+    module: str
+    source: str
+
+
+class DivergenceFacts(TypedDict):
+    """The node that introduces an error: :class:`onnx_conformance.diagnose.divergence.Divergence`.
+
+    ``text`` is what messages say of it, ``subgraph_nodes`` are those that fail alone.
+    """
+
+    kind: str
+    node: str
+    operator: str
+    index: int
+    before: ErrorFacts | None
+    after: ErrorFacts | None
+    native: NativeFacts | None
+    missing: list[NativeFacts]
+    passed_on: int
+    readers: list[str]
+    others: list[str]
+    level: str
+    why: str
+    text: str
+    subgraph_nodes: list[str]
+
+
+class ProbeFacts(TypedDict):
+    """What the probe of a provider found (:class:`onnx_conformance.session.probe.ProbeResult`)."""
+
+    usable: bool
+    reason: str
+    stage: str
+    remedy: str
+    seconds: float
+
+
 class CaseFacts(TypedDict, total=False):
     """Facts on a case's artifact and session."""
 
@@ -65,7 +113,7 @@ class CaseFacts(TypedDict, total=False):
     sha256: str
     placement: Placement
     placed: Placed
-    divergence: dict[str, Any] | None
+    divergence: DivergenceFacts | None
 
 
 class CheckRow(TypedDict):
@@ -84,7 +132,7 @@ class CheckRow(TypedDict):
     details: list[str]
     statistics: dict[str, Any]
     inputs: str | None
-    divergence: dict[str, Any] | None
+    divergence: DivergenceFacts | None
     seconds: NotRequired[float]
     nodeid: NotRequired[str]
     message: NotRequired[str]
@@ -92,7 +140,7 @@ class CheckRow(TypedDict):
     upstream: NotRequired[list[str]]
     case: NotRequired[dict[str, Any]]
     facts: NotRequired[CaseFacts]
-    probes: NotRequired[dict[str, dict[str, Any]]]
+    probes: NotRequired[dict[str, ProbeFacts]]
 
 
 class CaseEntry(TypedDict):
@@ -129,7 +177,7 @@ class CaseEntry(TypedDict):
     outputs: list[TensorFacts]
     dynamic_axes: dict[str, dict[str, str]]
     initializers: InitializerFacts | dict[str, int]
-    divergence: dict[str, Any] | None
+    divergence: DivergenceFacts | None
     checks: list[CheckRow]
 
 
@@ -167,7 +215,7 @@ class Environment(TypedDict):
     platform: str
     processor: str
     versions: dict[str, str]
-    providers: NotRequired[dict[str, dict[str, Any]]]
+    providers: NotRequired[dict[str, ProbeFacts]]
 
 
 class AboutRun(TypedDict):

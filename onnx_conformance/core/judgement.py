@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from onnx_conformance.core.budget import Reference, Score, worst_score
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import (
     Mismatch,
     Outputs,
@@ -20,7 +21,7 @@ from onnx_conformance.core.comparison import (
     nonfinite_problem,
     structure_problem,
 )
-from onnx_conformance.core.spec import Case, TensorSpec
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.ties import settled
 from onnx_conformance.core.tolerances import Rule, Tolerances
 

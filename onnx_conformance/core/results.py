@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, cast
 
 from onnx_conformance.core.comparison import Outputs
-from onnx_conformance.core.documents import CheckRow
+from onnx_conformance.core.documents import CheckRow, DivergenceFacts
 
 Outcome = Literal["passed", "failed", "skipped", "not_applicable", "edge", "known_failure", "error"]
 SKIPPED, NOT_APPLICABLE = "skipped", "not_applicable"
@@ -57,7 +57,7 @@ class CheckResult:
     details: tuple[str, ...] = ()
     statistics: dict[str, Any] = field(default_factory=dict)
     inputs: str | None = None
-    divergence: dict[str, Any] | None = None
+    divergence: DivergenceFacts | None = None
     reproduction: Reproduction | None = field(default=None, repr=False, compare=False)
 
     @property

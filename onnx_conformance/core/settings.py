@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import shipped_approximation
 from onnx_conformance.core.yaml_reader import read_yaml
 

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.files import TOLERANCES
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.yaml_reader import Node, read_yaml
 
 # Every key that a tolerances file must give, by check.
@@ -64,7 +64,7 @@ STAND_IN = {
     "largest_scale": ("error_budget",),
 }
 # These shape the noise floor, which all cases of a model share: no override can change them.
-OF_THE_YARDSTICK = ("approximation", "oracle")
+OF_THE_NOISE_FLOOR = ("approximation", "oracle")
 # What no honest figure lies outside of; a file that needs more has another problem.
 LIMITS: dict[str, tuple[float, float]] = {
     "factor": (0.0, 100.0),
@@ -233,7 +233,7 @@ def _override(node: Node) -> Override:
     if not match:
         found["match"].fail("an override needs a 'match'; for all cases, change the defaults")
     patterns = {key: value.text() for key, value in match.items()}
-    cases = [check for check in KEYS if check not in OF_THE_YARDSTICK]
+    cases = [check for check in KEYS if check not in OF_THE_NOISE_FLOOR]
     checks = [check for check in cases if fnmatchcase(check, patterns.get("check", "*"))]
     known = {key for check in checks for key in KEYS[check]}
     figures = found["set"].mapping()

@@ -68,6 +68,15 @@ class RuntimeVersions(TypedDict):
     packages: list[str]
 
 
+class PluginDevice(TypedDict):
+    """A device that a plugin's library offers; ``device`` is its kind, such as ``GPU``."""
+
+    provider: str
+    vendor: str
+    device: str
+    version: str
+
+
 # -- arrays on their way ---------------------------------------------------------------------------
 
 _ARRAY = "__ndarray__"

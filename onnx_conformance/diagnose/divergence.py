@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from numpy.typing import NDArray
+
+from onnx_conformance.core.documents import DivergenceFacts
 
 Array = NDArray[Any]
 Kind = Literal["conversion", "runtime optimisation", "provider", "refusal", "none"]
@@ -17,7 +19,7 @@ class Error:
 
     Args:
         relative: ‖artifact - native‖ / ‖native‖ in the rms norm.
-        noise floors: the worse of the rms and the max norm, over float32's own error there.
+        noise_floors: the worse of the rms and the max norm, over float32's own error there.
     """
 
     relative: float
@@ -97,12 +99,12 @@ class Divergence:
     text: str = ""
     subgraph: Subgraph | None = field(default=None, compare=False, repr=False)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Everything but the subgraph, as plain data."""
-        fields = {name: value for name, value in vars(self).items() if name != "subgraph"}
-        plain = asdict(Divergence(**fields))
+    def as_dict(self) -> DivergenceFacts:
+        """Everything but the subgraph's arrays, as plain data."""
+        plain = asdict(replace(self, subgraph=None))
         del plain["subgraph"]
-        return plain | {"subgraph_nodes": list(self.subgraph.nodes) if self.subgraph else []}
+        nodes = list(self.subgraph.nodes) if self.subgraph else []
+        return cast("DivergenceFacts", plain | {"subgraph_nodes": nodes})
 
 
 def with_text(found: Divergence) -> Divergence:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.core.artifact_graph import ArtifactGraph
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Localizing
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.core.traces import save
 from onnx_conformance.diagnose import divergence, graph_levels

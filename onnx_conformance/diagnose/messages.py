@@ -10,11 +10,11 @@ from typing import Any
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
+from onnx_conformance.core.case import Case, DerivedCase
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.files import INSTALLED
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings, shipped_limits
-from onnx_conformance.core.spec import Case, DerivedCase
 from onnx_conformance.core.text import informative_lines
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.run import Run
@@ -30,7 +30,7 @@ NOT_HERE = (
     + " says what is missing"
 )
 IN_ONE_LINE = ("budget", "localised", "reproduce")  # labels of a message's lines
-LAST_WORDS = 8  # lines of a worker's traceback or log
+LAST_LINES = 8  # lines of a worker's traceback or log
 
 
 def header(run: Run, profile: str) -> list[str]:
@@ -118,7 +118,7 @@ def failure_message(
             lines.append(f"  inputs: {error.result.inputs}")
         lines.append(f"  check: {error.result.name}, {error.result.compared} elements compared")
     elif error.details:
-        tail = informative_lines(error.details, LAST_WORDS)
+        tail = informative_lines(error.details, LAST_LINES)
         lines += ["  last output of the worker:", *(f"    {line}" for line in tail)]
     lines += [f"  {line}" for line in upstream]
     lines.append(f"  reproduce: {command}")

@@ -21,9 +21,10 @@ import yaml
 from numpy.typing import NDArray
 
 from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.domains import Draw, Lengths, Mask
 from onnx_conformance.core.project import project
-from onnx_conformance.core.spec import MIDDLE, Axes, Case, TensorSpec, sizes_of
+from onnx_conformance.core.spec import MIDDLE, Axes, TensorSpec, sizes_of
 from onnx_conformance.core.yaml_reader import Node, read_yaml
 
 Array = NDArray[np.float32]

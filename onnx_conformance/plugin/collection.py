@@ -12,8 +12,8 @@ from _pytest.mark import ParameterSet
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, UsageError, attempted
-from onnx_conformance.core.spec import Case
 from onnx_conformance.inputs.families import replayed
 from onnx_conformance.inputs.photographs import photographs
 from onnx_conformance.perf.run import PerfRun

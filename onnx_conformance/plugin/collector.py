@@ -14,12 +14,12 @@ from typing import Any, cast
 import pytest
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.core.documents import CaseFacts, CheckRow, ResultsDocument
+from onnx_conformance.core.case import Case
+from onnx_conformance.core.documents import CaseFacts, CheckRow, ProbeFacts, ResultsDocument
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import refuse_unwritable
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.text import count_of
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.progress import Progress
@@ -44,7 +44,7 @@ class Collector:
         self.clock = clock
         self.rows: dict[Case, list[CheckRow]] = {}
         self.facts: dict[str, CaseFacts] = {}
-        self.probes: dict[str, dict[str, Any]] = {}
+        self.probes: dict[str, ProbeFacts] = {}
         self.problems: list[str] = []
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.progress: Progress | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from xdist.scheduler import LoadScopeScheduling
 
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.case import Case
 
 
 class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no types

@@ -16,6 +16,7 @@ from onnx_conformance.checks.evidence import (
     excuse_of,
 )
 from onnx_conformance.checks.upstream_faults import explanations_of
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import (
     CapabilityMissing,
     ConformanceError,
@@ -24,7 +25,6 @@ from onnx_conformance.core.errors import (
     internal_error,
     where,
 )
-from onnx_conformance.core.spec import Case
 from onnx_conformance.diagnose.bundle import write_bundle
 from onnx_conformance.diagnose.messages import failure_message, reproduce_command, summary_line
 from onnx_conformance.perf.gate.outcomes import Undecided

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import CheckRow
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.text import count_of
 from onnx_conformance.report.document import RED, case_verdict
 

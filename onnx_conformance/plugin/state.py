@@ -10,7 +10,7 @@ import pytest
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import Evidence
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.diagnose.localisation import Explainer
 from onnx_conformance.perf.latency.certification import Certificates

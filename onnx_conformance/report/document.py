@@ -12,11 +12,13 @@ from typing import Any
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.export_options import OWED
 from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.documents import (
     AboutRun,
     CaseEntry,
     CaseFacts,
     CheckRow,
+    DivergenceFacts,
     Environment,
     ResultsDocument,
     TimeTable,
@@ -25,7 +27,6 @@ from onnx_conformance.core.documents import (
 from onnx_conformance.core.files import write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED
-from onnx_conformance.core.spec import Case, ExternalCase
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.session.run import Run
 
@@ -146,7 +147,7 @@ def _same_bits(rows: list[CheckRow]) -> bool | None:
     return None if not differing or None in differing else not any(differing)
 
 
-def _divergence(rows: list[CheckRow], facts: CaseFacts) -> dict[str, Any] | None:
+def _divergence(rows: list[CheckRow], facts: CaseFacts) -> DivergenceFacts | None:
     """The node that introduces the error or, of a right case that was surveyed, adds the most."""
     localised = [row["divergence"] for row in rows if row["divergence"]]
     return next(iter([*localised, facts.get("divergence")]), None)

@@ -20,6 +20,7 @@ from pathlib import Path
 from onnx_conformance.catalog.exporters import Exporter
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.variants import Variant
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.custom_operators import library_digest
 from onnx_conformance.core.documents import Environment
@@ -27,7 +28,7 @@ from onnx_conformance.core.domains import as_data
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.native_request import ModelRequest
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case, ModelSpec, Preprocessing
+from onnx_conformance.core.spec import ModelSpec, Preprocessing
 from onnx_conformance.core.store import key_of
 
 

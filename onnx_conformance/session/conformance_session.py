@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,12 +16,13 @@ import numpy as np
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.documents import CaseFacts
+from onnx_conformance.core.documents import CaseFacts, ProbeFacts
 from onnx_conformance.core.settings import LEVELS, Settings
-from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec, Preprocessing
+from onnx_conformance.core.spec import ModelSpec, Preprocessing
 from onnx_conformance.core.store import Store
-from onnx_conformance.core.traces import Traced
+from onnx_conformance.core.traces import NativeTraced, Traced
 from onnx_conformance.inputs.families import InputPlan, plan_of
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session import cache_keys
@@ -153,8 +153,8 @@ class ConformanceSession:
 
     # -- traces, for localisation ------------------------------------------------------------
 
-    def native_trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> list[dict[str, Any]]:
-        """Every intermediate tensor of native: :class:`NativeTraced` of ``core.traces``."""
+    def native_trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> list[NativeTraced]:
+        """Every intermediate tensor of native."""
         return self._clock.wait(self._answers.trace(model, inputs, folder), model.framework)
 
     def artifact_trace(
@@ -193,10 +193,10 @@ class ConformanceSession:
             }
         return facts
 
-    def known_probes(self) -> dict[str, dict[str, Any]]:
+    def known_probes(self) -> dict[str, ProbeFacts]:
         """The probes that have been made so far."""
         found = {name: _ready(future) for name, future in self._runtime.probes.items()}
-        return {name: asdict(result) for name, result in found.items() if result is not None}
+        return {name: result.as_facts() for name, result in found.items() if result is not None}
 
     def native_request(self, model: ModelSpec) -> dict[str, Any]:
         """The native model as a request to another worker: ``model`` and ``weights``."""

@@ -18,11 +18,12 @@ from onnx_conformance.core.budget import ULP
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.core.traces import TINY, Array, relative_errors, rms
 from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.sample_arrays import file_layout
 from onnx_conformance.session.native_traces import NativeTrace, layouts, native_trace, scratch
-from onnx_conformance.session.subject import Deciding
+from onnx_conformance.session.subject import Deciding, Subject
 
 if TYPE_CHECKING:
-    from onnx_conformance.session.live_subject import LiveSubject
+    from onnx_conformance.session.conformance_session import ConformanceSession
 
 # What gives floating numbers that are decisions themselves.
 STEPS = ("Round", "Floor", "Ceil", "Sign", "Identity", "Cast")
@@ -43,7 +44,9 @@ FLOATS = (
 )
 
 
-def deciding_values(subject: LiveSubject, inputs: Inputs, rule: Rule) -> list[Deciding]:
+def deciding_values(
+    session: ConformanceSession, subject: Subject, inputs: Inputs, rule: Rule
+) -> list[Deciding]:
     """Each floating tensor of the file that decides an output, and the nearest of native's.
 
     Of a model of floating outputs alone, the outputs themselves. Those that resemble nothing of
@@ -56,15 +59,13 @@ def deciding_values(subject: LiveSubject, inputs: Inputs, rule: Rule) -> list[De
         StageFailure: native or the file cannot be traced.
     """
     graph = ArtifactGraph(subject.artifact.path)
-    wanted = list(dict.fromkeys(_frontier(subject, graph)))
+    wanted = list(dict.fromkeys(_frontier(graph)))
     if not wanted:
         return []
-    native = native_trace(subject.conformance_session, subject.model, inputs)
+    native = native_trace(session, subject.model, inputs)
     with scratch() as folder:
-        call = subject.layout.calls(inputs)[0]
-        traced = subject.conformance_session.artifact_trace(
-            subject.case, subject.artifact.path, call, wanted, folder
-        )
+        call = file_layout(subject.model, subject.artifact.facts).calls(inputs)[0]
+        traced = session.artifact_trace(subject.case, subject.artifact.path, call, wanted, folder)
         arrays = {
             name: np.load(folder / record["file"])
             for name, record in traced.items()
@@ -74,7 +75,7 @@ def deciding_values(subject: LiveSubject, inputs: Inputs, rule: Rule) -> list[De
     return [one for one in found if one is not None]
 
 
-def _frontier(subject: LiveSubject, graph: ArtifactGraph) -> Iterator[str]:
+def _frontier(graph: ArtifactGraph) -> Iterator[str]:
     """The last floating tensors on the way to outputs that are not floating."""
     types = _types(graph.model)
     whole = [name for name in graph.outputs if types.get(name, 0) not in FLOATS]
@@ -141,10 +142,10 @@ def _nearest(
             if error > rule["near"] or error >= usual:
                 continue
             usual, node = error, graph.producer[name]
-            measured = [(error, record["yard_rms"] + floor)]
+            measured = [(error, record["noise_rms"] + floor)]
             if not _holds_decisions(native, place):
                 most = relative_errors(wanted, array)[1]
-                measured.append((most, record["yard_max"] + floor))
+                measured.append((most, record["noise_max"] + floor))
             worst, noise_floor = max(measured, key=lambda pair: pair[0] / pair[1])
             best = Deciding(
                 name, f"{node.operator} '{node.name}'", record["operator"], worst, noise_floor,

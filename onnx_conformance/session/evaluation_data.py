@@ -9,8 +9,9 @@ from pathlib import Path
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.variants import VARIANTS
+from onnx_conformance.core.case import Case, DerivedCase
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case, DerivedCase, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.inputs.samples import Folder, calibration_inputs, row_digests
 from onnx_conformance.inputs.tasks import TASKS, Samples, Task

@@ -12,9 +12,10 @@ from pathlib import Path
 from onnx_conformance.catalog.exporters import EXPORTERS, EXTERNAL
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
+from onnx_conformance.core.case import ExternalCase
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.errors import StageFailure, UsageError, WorkerDied, WorkerError
-from onnx_conformance.core.spec import ExternalCase, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.text import one_line, printable
 from onnx_conformance.core.tolerances import FLOAT32

@@ -11,9 +11,9 @@ from string import ascii_lowercase
 from packaging.specifiers import SpecifierSet
 
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import CheckRow
 from onnx_conformance.core.errors import ConformanceError, StageFailure
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.yaml_reader import Node, read_yaml
 from onnx_conformance.session.cache_keys import version
 from onnx_conformance.session.subject import Subject

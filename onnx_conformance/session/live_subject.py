@@ -11,12 +11,13 @@ from pathlib import Path
 from onnx_conformance.catalog.exporters import exporter_of
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.budget import Reference, of_sizes_of, stack
+from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.rows import in_order_of
 from onnx_conformance.core.settings import LEVELS, level_of
-from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.recipes import Inputs, RawInputs
@@ -205,7 +206,8 @@ class LiveSubject:
             )
 
     def deciding(self, inputs: Inputs) -> list[Deciding]:
-        return deciding_values(self, inputs, self.tolerances.rule("deciding_values", self.case))
+        rule = self.tolerances.rule("deciding_values", self.case)
+        return deciding_values(self.conformance_session, self, inputs, rule)
 
     def preprocess(self, photograph: Path) -> Array:
         if self.model.preprocessing is None:

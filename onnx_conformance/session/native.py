@@ -19,13 +19,14 @@ from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.variants import VARIANTS
+from onnx_conformance.core.case import Case, DerivedCase, ExternalCase
 from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.extras import require_modules
 from onnx_conformance.core.native_constants import Constant, read_constants
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case, DerivedCase, ExternalCase, ModelSpec, Preprocessing
+from onnx_conformance.core.spec import ModelSpec, Preprocessing
 from onnx_conformance.core.store import Entry, Store, file_digest
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import file_layout
@@ -36,9 +37,9 @@ from onnx_conformance.session.subject import Artifact, NativeWeights, libraries_
 from onnx_conformance.session.user_models import refuse_edited
 from onnx_conformance.session.worker_queue import WorkerQueue, WorkerQueues
 
-MAKER = "onnx_conformance.workers.variants.backend:VariantBackend"
+VARIANT_BACKEND = "onnx_conformance.workers.variants.backend:VariantBackend"
 WEIGHTS = "weights.npz"
-TOLD = ("batch_statistics", "declared", "complaint")  # by some frameworks' descriptions
+OPTIONAL_FACTS = ("batch_statistics", "declared", "complaint")  # by some frameworks' descriptions
 MODEL_FILE = "model.onnx"
 SAMPLE = "sample.npy"
 
@@ -96,7 +97,7 @@ class NativeSide:
             )
         if isinstance(case, DerivedCase) and case.artifact_id not in self.artifacts:
             plain = self.artifact(case.exported)
-            queue = self._queues.get("variants", MAKER)
+            queue = self._queues.get("variants", VARIANT_BACKEND)
             self.artifacts[case.artifact_id] = queue.after(plain, partial(self._vary, queue, case))
         if case.artifact_id not in self.artifacts:
             model = resolve_model(case.model)
@@ -213,7 +214,7 @@ def read_weights(entry: Entry) -> NativeWeights:
         )
         for record in facts.get("constants", [])
     )
-    optional = {key: facts[key] for key in TOLD if key in facts}
+    optional = {key: facts[key] for key in OPTIONAL_FACTS if key in facts}
     return NativeWeights(arrays, facts["batch_norms"], unused, names, constants, **optional)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -64,7 +63,7 @@ class NativeTrace:
         """float32's own error of the tensor, in the rms and in the max norm."""
         record = self.records[place]
         floor = rule["floor_ulp"] * ULP
-        return record["yard_rms"] + floor, record["yard_max"] + floor
+        return record["noise_rms"] + floor, record["noise_max"] + floor
 
 
 def layouts(wanted: Array, shape: tuple[int, ...]) -> Iterator[tuple[Array, bool]]:
@@ -104,7 +103,7 @@ def native_trace(session: ConformanceSession, model: ModelSpec, inputs: Inputs) 
     if key not in kept:
         folder = tempfile.TemporaryDirectory(prefix="conformance-trace-")
         try:
-            records: Any = session.native_trace(model, inputs, Path(folder.name))
+            records = session.native_trace(model, inputs, Path(folder.name))
         except ConformanceError:  # a worker that traces nothing
             folder.cleanup()
             raise

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from onnx_conformance.catalog.devices import DEVICES
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode, compute_modes_of
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import ROUNDED
 
 

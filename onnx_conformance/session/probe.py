@@ -6,9 +6,11 @@ import re
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from onnx_conformance.catalog.devices import DEVICES
 from onnx_conformance.catalog.providers import Provider
+from onnx_conformance.core.documents import ProbeFacts
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, WorkerDied
 from onnx_conformance.core.worker_messages import SessionRequest
 from onnx_conformance.session.worker_client import ProcessWorkerClient, WorkerClient
@@ -35,6 +37,10 @@ class ProbeResult:
     stage: str = ""
     remedy: str = ""
     seconds: float = 0.0
+
+    def as_facts(self) -> ProbeFacts:
+        """As plain data, for rows that cross processes."""
+        return cast("ProbeFacts", asdict(self))
 
     @property
     def broken(self) -> bool:

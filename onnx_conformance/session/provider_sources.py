@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
 from onnx_conformance.core.errors import ConformanceError, UsageError
-from onnx_conformance.core.worker_messages import RuntimeVersions
+from onnx_conformance.core.worker_messages import PluginDevice, RuntimeVersions
 from onnx_conformance.session.probe import BACKEND, ProbeResult, absent, probe, write_probe_model
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
@@ -146,11 +145,11 @@ def _described(name: str, library: str, limit: float) -> Provider:
     )
 
 
-def _offered(library: str, limit: float) -> list[dict[str, Any]]:
-    """The devices of a plugin; none where it cannot be loaded: the probe says why."""
+def _offered(library: str, limit: float) -> list[PluginDevice]:
+    """The devices of a plugin; none where it cannot even be loaded: the probe says why."""
     worker = ProcessWorkerClient(BACKEND)
     try:
-        devices: list[dict[str, Any]] = worker.call("plugin", limit, library=library)
+        devices: list[PluginDevice] = worker.call("plugin", limit, library=library)
     except ConformanceError:
         return []
     finally:

@@ -5,12 +5,13 @@ Each answer is computed once, in the worker queue of the model's framework, or r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Entry, Store, key_of
 from onnx_conformance.core.ties import answered, choices_in
+from onnx_conformance.core.traces import NativeTraced
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.session import cache_keys
@@ -35,6 +37,58 @@ from onnx_conformance.session.worker_queue import WorkerQueue
 OUTPUTS = "outputs.npz"
 
 ByPrecision = dict[str, Arrays]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Native:
+    """A native model whose weights are there, and the queue of the worker that computes it."""
+
+    queue: WorkerQueue
+    model: ModelSpec
+    weights: Entry
+    settings: Settings
+
+    def call(self, stage: str, what: str, method: str, **arguments: Any) -> Any:
+        """Call the worker on this model, in the queue's thread."""
+        return self.queue.call(
+            stage,
+            f"{self.model.name} ({what})",
+            method,
+            model=cache_keys.model_request(self.model, self.settings),
+            weights=str(self.weights.path / WEIGHTS),
+            **arguments,
+        )
+
+    def key(self, inputs: Inputs, precisions: tuple[str, ...]) -> str:
+        """The content key of its outputs on inputs."""
+        return cache_keys.outputs_key(
+            cache_keys.model_key(self.model, self.settings),
+            self.weights.facts["digest"],
+            inputs.digest,
+            precisions,
+            self.settings.threads,
+            self.settings.approximation,
+        )
+
+    def run(self, precision: str, input_sets: list[Inputs]) -> list[Arrays]:
+        """The answers as a row for each sample, whatever the model's own layout."""
+        layout = native_layout(self.model)
+        calls = [layout.calls(inputs) for inputs in input_sets]
+        found: Iterator[Arrays] = iter(
+            self.call(
+                "native" if precision == FLOAT32 else "oracle",
+                precision,
+                "run",
+                precision=precision,
+                input_sets=[call for of_one in calls for call in of_one],
+                approximation=self.settings.approximation,
+            )
+        )
+        return [
+            _in_half(self.model, precision, layout.rows(inputs, list(islice(found, len(of_one)))))
+            for inputs, of_one in zip(input_sets, calls, strict=True)
+        ]
 
 
 class NativeAnswers:
@@ -51,77 +105,113 @@ class NativeAnswers:
         self._refusals: dict[tuple[str, str], Future[str | None]] = {}
         self._elsewhere: set[str] = set()  # frameworks that compute on the processor alone
 
+    def _submit(self, model: ModelSpec, work: Callable[[_Native], T]) -> Future[T]:
+        """Do ``work`` in the queue of the model's worker, once the model is prepared."""
+        queue, entry = self._native.queue(model), self._native.model(model)
+        return queue.submit(lambda: work(_Native(queue, model, entry.result(), self._settings)))
+
     def submit_references(
         self, model: ModelSpec, input_sets: Iterable[Inputs], noise_floor: NoiseFloor = PLAIN
     ) -> None:
         """Oracle and native on each of the inputs, in the compute modes of a class of precision."""
-        queue, entry = self._native.queue(model), self._native.model(model)
-
-        def work(chosen: list[Inputs]) -> Future[list[Reference]]:
-            return queue.submit(
-                lambda: self._references(queue, model, entry.result(), chosen, noise_floor)
-            )
-
         self.references.add(
-            {(model.name, inputs.digest, noise_floor): inputs for inputs in input_sets}, work
+            {(model.name, inputs.digest, noise_floor): inputs for inputs in input_sets},
+            lambda new: self._submit(
+                model, lambda native: self._references(native, new, noise_floor)
+            ),
         )
 
     def submit_sweep(
         self, model: ModelSpec, input_sets: Iterable[Inputs], noise_floor: NoiseFloor = PLAIN
     ) -> None:
         """The references of inputs of which native may refuse some; for those, its reason."""
-        queue, entry = self._native.queue(model), self._native.model(model)
-
-        def work(chosen: list[Inputs]) -> Future[list[Reference | str]]:
-            return queue.submit(
-                lambda: self._sweep(queue, model, entry.result(), chosen, noise_floor)
-            )
-
         self.sweeps.add(
-            {(model.name, inputs.digest, noise_floor): inputs for inputs in input_sets}, work
+            {(model.name, inputs.digest, noise_floor): inputs for inputs in input_sets},
+            lambda new: self._submit(model, lambda native: self._sweep(native, new, noise_floor)),
         )
 
+    def submit_answers(self, model: ModelSpec, input_sets: Iterable[Inputs]) -> None:
+        """Native in float32 alone on each of the inputs."""
+
+        def work(native: _Native, new: list[Inputs]) -> list[Outputs]:
+            return [answered(row[FLOAT32]) for row in self._outputs(native, new, (FLOAT32,))]
+
+        self.answers.add(
+            {(model.name, inputs.digest): inputs for inputs in input_sets},
+            lambda new: self._submit(model, lambda native: work(native, new)),
+        )
+
+    def refusal(self, model: ModelSpec, inputs: Inputs) -> Future[str | None]:
+        """Why native refuses inputs, or None if it answers."""
+        key = (model.name, inputs.digest)
+        if key not in self._refusals:
+            self._refusals[key] = self._submit(model, lambda native: self._attempt(native, inputs))
+        return self._refusals[key]
+
+    def influence(
+        self, model: ModelSpec, names: list[str], input_sets: list[Inputs], least: float
+    ) -> Future[dict[str, float]]:
+        """Which share of each tensor's elements moves the outputs on these inputs."""
+        calls = [call for inputs in input_sets for call in native_layout(model).calls(inputs)]
+
+        def work(native: _Native) -> dict[str, float]:
+            shares: dict[str, float] = native.call(
+                "native", "influence", "influence", names=names, input_sets=calls, least=least
+            )
+            return shares
+
+        return self._submit(model, work)
+
+    def trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> Future[list[NativeTraced]]:
+        """Every intermediate tensor in float64, with float32's own error, written to ``folder``."""
+
+        def work(native: _Native) -> list[NativeTraced]:
+            records: list[NativeTraced] = native.call(
+                "oracle",
+                "trace",
+                "trace",
+                precisions=[FLOAT64, FLOAT32, REPLICAS[0]],
+                inputs=native_layout(model).calls(inputs)[0],
+                folder=str(folder),
+                approximation=self._settings.approximation,
+            )
+            return records
+
+        return self._submit(model, work)
+
+    # -- in the queue's thread -----------------------------------------------------------------
+
     def _sweep(
-        self,
-        queue: WorkerQueue,
-        model: ModelSpec,
-        weights: Entry,
-        input_sets: list[Inputs],
-        noise_floor: NoiseFloor,
+        self, native: _Native, input_sets: list[Inputs], noise_floor: NoiseFloor
     ) -> list[Reference | str]:
         try:
-            return list(self._references(queue, model, weights, input_sets, noise_floor))
+            return list(self._references(native, input_sets, noise_floor))
         except StageFailure as failure:
             if isinstance(failure.__cause__, WorkerDied):
                 raise
-            refusals = [self._attempt(queue, model, weights, inputs) for inputs in input_sets]
+            refusals = [self._attempt(native, inputs) for inputs in input_sets]
             if not any(refusals):
                 raise
         taken = [inputs for inputs, why in zip(input_sets, refusals, strict=True) if why is None]
-        found = iter(self._references(queue, model, weights, taken, noise_floor))
+        found = iter(self._references(native, taken, noise_floor))
         return [next(found) if why is None else why for why in refusals]
 
     def _references(
-        self,
-        queue: WorkerQueue,
-        model: ModelSpec,
-        weights: Entry,
-        input_sets: list[Inputs],
-        noise_floor: NoiseFloor,
+        self, native: _Native, input_sets: list[Inputs], noise_floor: NoiseFloor
     ) -> list[Reference]:
-        precisions = PRECISIONS if model.oracle else PRECISIONS[:1]
-        plain = self._outputs(queue, model, weights, input_sets, precisions)
-        if noise_floor == PLAIN or not model.oracle:
+        oracle = native.model.oracle
+        plain = self._outputs(native, input_sets, PRECISIONS if oracle else PRECISIONS[:1])
+        if noise_floor == PLAIN or not oracle:
             return [_reference(row) for row in plain]
         in_class = plain
         if noise_floor.precision != PLAIN.precision:
-            in_class = self._outputs(queue, model, weights, input_sets, noise_floor.compute_modes)
-        there = self._there(queue, model, weights, input_sets, noise_floor)
+            in_class = self._outputs(native, input_sets, noise_floor.compute_modes)
+        there = self._there(native, input_sets, noise_floor)
         unit = noise_floor.precision + (f" (on {noise_floor.device} too)" if there else "")
         return [
             _made(
-                row["float64"],
-                row["float32"],
+                row[FLOAT64],
+                row[FLOAT32],
                 [
                     *(compute_modes[name] for name in noise_floor.compute_modes),
                     *there[place : place + 1],
@@ -132,95 +222,51 @@ class NativeAnswers:
         ]
 
     def _there(
-        self,
-        queue: WorkerQueue,
-        model: ModelSpec,
-        weights: Entry,
-        input_sets: list[Inputs],
-        noise_floor: NoiseFloor,
+        self, native: _Native, input_sets: list[Inputs], noise_floor: NoiseFloor
     ) -> list[Arrays]:
         """Native on the noise floor's device; empty where its worker has no such device.
 
         Never cached: a key would have to know the device, its driver and its libraries.
         """
-        if not noise_floor.there or model.framework in self._elsewhere:
+        framework = native.model.framework
+        if not noise_floor.there or framework in self._elsewhere:
             return []
         try:
-            rows = self._compute(queue, model, weights, input_sets, (noise_floor.there,))
+            rows = self._compute(native, input_sets, (noise_floor.there,))
         except CapabilityMissing:
-            self._elsewhere.add(model.framework)
+            self._elsewhere.add(framework)
             return []
         return [row[noise_floor.there] for row in rows]
 
-    def submit_answers(self, model: ModelSpec, input_sets: Iterable[Inputs]) -> None:
-        """Native in float32 alone on each of the inputs."""
-        queue, entry = self._native.queue(model), self._native.model(model)
-
-        def work(chosen: list[Inputs]) -> Future[list[Outputs]]:
-            return queue.submit(
-                lambda: [
-                    answered(row["float32"])
-                    for row in self._outputs(queue, model, entry.result(), chosen, ("float32",))
-                ]
-            )
-
-        self.answers.add({(model.name, inputs.digest): inputs for inputs in input_sets}, work)
-
-    def refusal(self, model: ModelSpec, inputs: Inputs) -> Future[str | None]:
-        """Why native refuses inputs, or None if it answers."""
-        key = (model.name, inputs.digest)
-        if key not in self._refusals:
-            queue, entry = self._native.queue(model), self._native.model(model)
-            self._refusals[key] = queue.submit(
-                lambda: self._attempt(queue, model, entry.result(), inputs)
-            )
-        return self._refusals[key]
-
-    def _attempt(
-        self, queue: WorkerQueue, model: ModelSpec, weights: Entry, inputs: Inputs
-    ) -> str | None:
+    def _attempt(self, native: _Native, inputs: Inputs) -> str | None:
         def build(directory: Path) -> dict[str, Any]:
             try:
-                self._compute(queue, model, weights, [inputs], ("float32",))
+                self._compute(native, [inputs], (FLOAT32,))
             except StageFailure as refusal:
                 if isinstance(refusal.__cause__, WorkerDied):
                     raise  # a crash is no refusal
-                refuse_edited(model.name)  # nor is that
+                refuse_edited(native.model.name)  # nor is that
                 return {"refusal": refusal.reason}
             return {"refusal": None}
 
-        key = self._outputs_key(model, weights, inputs, ("attempt",))
+        key = native.key(inputs, ("attempt",))
         reason: str | None = self._store.get_or_build("attempts", key, build).facts["refusal"]
         return reason
 
-    def _outputs_key(
-        self, model: ModelSpec, weights: Entry, inputs: Inputs, precisions: tuple[str, ...]
-    ) -> str:
-        key, digest = cache_keys.model_key(model, self._settings), weights.facts["digest"]
-        threads, approximation = self._settings.threads, self._settings.approximation
-        return cache_keys.outputs_key(
-            key, digest, inputs.digest, precisions, threads, approximation
-        )
-
     def _outputs(
-        self,
-        queue: WorkerQueue,
-        model: ModelSpec,
-        weights: Entry,
-        input_sets: Sequence[Inputs],
-        precisions: tuple[str, ...],
+        self, native: _Native, input_sets: Sequence[Inputs], precisions: tuple[str, ...]
     ) -> list[ByPrecision]:
         """Native's answers to inputs in each compute mode, from the store where possible.
 
         Of several processes that lack the same answers, such as workers of pytest-xdist, one
         computes them and the others wait for it.
         """
-        wanted = {
-            self._outputs_key(model, weights, inputs, precisions): inputs for inputs in input_sets
-        }
+        keys = [native.key(inputs, precisions) for inputs in input_sets]
+        wanted = dict(zip(keys, input_sets, strict=True))
         found = {key: self._store.peek("outputs", key) for key in wanted}
         if None in found.values():
-            work = key_of(model=cache_keys.model_key(model, self._settings), precisions=precisions)
+            model_key = cache_keys.model_key(native.model, self._settings)
+            work = key_of(model=model_key, precisions=precisions)
             with self._store.exclusive("outputs", work):
                 found |= {
                     key: self._store.peek("outputs", key)
@@ -229,109 +275,35 @@ class NativeAnswers:
                 }
                 missing = [key for key, entry in found.items() if entry is None]
                 lacking = [wanted[key] for key in missing]
-                fresh = self._compute(queue, model, weights, lacking, precisions)
+                fresh = self._compute(native, lacking, precisions)
                 found |= {
                     key: self._store.get_or_build("outputs", key, partial(_write_outputs, row))
                     for key, row in zip(missing, fresh, strict=True)
                 }
         rows = {key: _read_outputs(entry) for key, entry in found.items() if entry is not None}
-        return [
-            rows[self._outputs_key(model, weights, inputs, precisions)] for inputs in input_sets
-        ]
+        return [rows[key] for key in keys]
 
     def _compute(
-        self,
-        queue: WorkerQueue,
-        model: ModelSpec,
-        weights: Entry,
-        input_sets: list[Inputs],
-        precisions: tuple[str, ...],
+        self, native: _Native, input_sets: list[Inputs], precisions: tuple[str, ...]
     ) -> list[ByPrecision]:
         if not input_sets:
             return []
         columns = {}
         for precision in precisions:
             self.oracle_runs += len(input_sets) if precision == FLOAT64 else 0
-            columns[precision] = self._run(queue, model, weights, precision, input_sets)
-        refuse_edited(model.name)
+            columns[precision] = native.run(precision, input_sets)
+        refuse_edited(native.model.name)
         if FLOAT64 in columns:
             problem = oracle_problem(
-                model,
+                native.model,
                 input_sets,
                 columns[FLOAT64],
-                lambda: read_weights(weights).arrays,
-                lambda inputs: self._run(queue, model, weights, FLOAT64, [inputs])[0],
+                lambda: read_weights(native.weights).arrays,
+                lambda inputs: native.run(FLOAT64, [inputs])[0],
             )
             if problem:
-                raise StageFailure("oracle", model.name, problem)
+                raise StageFailure("oracle", native.model.name, problem)
         return [{p: columns[p][place] for p in precisions} for place in range(len(input_sets))]
-
-    def _run(
-        self,
-        queue: WorkerQueue,
-        model: ModelSpec,
-        weights: Entry,
-        precision: str,
-        input_sets: list[Inputs],
-    ) -> list[Arrays]:
-        """The answers as a row for each sample, whatever the model's own layout."""
-        layout = native_layout(model)
-        calls = [layout.calls(inputs) for inputs in input_sets]
-        answers: list[Arrays] = queue.call(
-            "native" if precision == FLOAT32 else "oracle",
-            f"{model.name} ({precision})",
-            "run",
-            model=cache_keys.model_request(model, self._settings),
-            weights=str(weights.path / WEIGHTS),
-            precision=precision,
-            input_sets=[call for of_one in calls for call in of_one],
-            approximation=self._settings.approximation,
-        )
-        found = iter(answers)
-        return [
-            _in_half(model, precision, layout.rows(inputs, list(islice(found, len(of_one)))))
-            for inputs, of_one in zip(input_sets, calls, strict=True)
-        ]
-
-    def influence(
-        self, model: ModelSpec, names: list[str], input_sets: list[Inputs], least: float
-    ) -> Future[dict[str, float]]:
-        """Which share of each tensor's elements moves the outputs on these inputs."""
-        queue, entry = self._native.queue(model), self._native.model(model)
-
-        def compute() -> dict[str, float]:
-            shares: dict[str, float] = queue.call(
-                "native",
-                f"{model.name} (influence)",
-                "influence",
-                model=cache_keys.model_request(model, self._settings),
-                weights=str(entry.result().path / WEIGHTS),
-                names=names,
-                input_sets=[
-                    call for inputs in input_sets for call in native_layout(model).calls(inputs)
-                ],
-                least=least,
-            )
-            return shares
-
-        return queue.submit(compute)
-
-    def trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> Future[list[Any]]:
-        """Every intermediate tensor in float64, with float32's own error, written to ``folder``."""
-        queue, entry = self._native.queue(model), self._native.model(model)
-        return queue.submit(
-            lambda: queue.call(
-                "oracle",
-                f"{model.name} (trace)",
-                "trace",
-                model=cache_keys.model_request(model, self._settings),
-                weights=str(entry.result().path / WEIGHTS),
-                precisions=["float64", "float32", REPLICAS[0]],
-                inputs=native_layout(model).calls(inputs)[0],
-                folder=str(folder),
-                approximation=self._settings.approximation,
-            )
-        )
 
 
 def _reference(row: ByPrecision) -> Reference:

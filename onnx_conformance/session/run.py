@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.settings import Localizing, Settings
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.session.known_failures import KnownFailure
 from onnx_conformance.session.selection import Selection

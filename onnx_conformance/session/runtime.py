@@ -18,10 +18,11 @@ import numpy as np
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
+from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import StageFailure, WorkerDied
 from onnx_conformance.core.settings import Settings, level_of
-from onnx_conformance.core.spec import Case, ExternalCase, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout

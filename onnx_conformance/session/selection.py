@@ -10,8 +10,9 @@ from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
 from onnx_conformance.catalog.variants import VARIANTS
+from onnx_conformance.core.case import Case, ExportOptions, ExternalCase
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case, ExportOptions, ExternalCase, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.session.external_artifacts import external_cases
 
 

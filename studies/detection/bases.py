@@ -10,9 +10,9 @@ from pathlib import Path
 
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.models import MODELS, resolve_model
+from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.core.store import Store
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.selection import Selection, select_cases

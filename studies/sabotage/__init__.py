@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.registry import Registry
-from onnx_conformance.core.spec import Case
 from onnx_conformance.session.subject import Subject
 from tests.meta.running import SuiteRun, run_suite
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import (
     CapabilityMissing,
     ConformanceError,
     StageFailure,
     WorkerError,
 )
-from onnx_conformance.core.spec import Case
 from onnx_conformance.perf.gate.baseline import read_baseline
 from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun, baseline_artifact
 from onnx_conformance.perf.gate.metrics import figures

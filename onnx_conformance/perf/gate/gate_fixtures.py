@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.core.spec import Case
 from onnx_conformance.perf.gate.baseline import Baseline
 from onnx_conformance.perf.gate.gate import Gate, Gated
 from onnx_conformance.perf.gate.gate_text import speed_text

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, WorkerError
 from onnx_conformance.core.settings import level_of
-from onnx_conformance.core.spec import Case
 from onnx_conformance.perf.gate.baseline import BaselineCase
 from onnx_conformance.perf.gate.outcomes import Worse
 from onnx_conformance.perf.latency.interleave import Block

@@ -102,7 +102,7 @@ class Bench:
         if contender.case is not None:
             certificate = self._certificates.of(contender.case)
             edge = [f"edge finding in {finding}" for finding in certificate.edge]
-            told = {"certificate": str(certificate), "beyond": [*certificate.beyond, *edge]}
+            told = {"certificate": str(certificate), "beyond": [*certificate.known_edge, *edge]}
         timed_session = self._timed_sessions.of(model, contender)
         call = self._call(model, contender, batch)
         timed_session.worker.call("memory", reset=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from onnx_conformance.catalog.frameworks import EAGER, FRAMEWORKS, ON_CUDA
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.case import Case, DerivedCase, ExternalCase
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case, DerivedCase, ExternalCase
 from onnx_conformance.core.tolerances import FLOAT32
 
 

@@ -13,11 +13,12 @@ from onnx_conformance.catalog.frameworks import ON_CUDA
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
 from onnx_conformance.core.settings import level_of
-from onnx_conformance.core.spec import Case, ModelSpec
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import INT8, Tolerances
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout, native_layout

@@ -105,8 +105,8 @@ def _describe(
                 "inputs": sorted(_sources(operation, places)),
                 "weighted": not given and _is_weighted(operation, places),
                 "derived": False,
-                "yard_rms": 0.0,
-                "yard_max": 0.0,
+                "noise_rms": 0.0,
+                "noise_max": 0.0,
             }
         )
         places[tensor.name] = [place]

@@ -70,8 +70,8 @@ def _describe(
                 "inputs": sorted({places[one] for one in read if one in places}),
                 "weighted": any(one in weights for one in read),
                 "derived": False,
-                "yard_rms": 0.0,
-                "yard_max": 0.0,
+                "noise_rms": 0.0,
+                "noise_max": 0.0,
             }
         )
     return records

@@ -10,6 +10,7 @@ from typing import Any
 
 import onnxruntime as ort
 
+from onnx_conformance.core.worker_messages import PluginDevice
 from onnx_conformance.workers.server import load_object
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -25,7 +26,7 @@ class ProbeBackend:
         """Why there is no such device; empty if there is one."""
         return absence(device)
 
-    def plugin(self, library: str) -> list[dict[str, Any]]:
+    def plugin(self, library: str) -> list[PluginDevice]:
         """The devices that a plugin's library offers: each one's provider, vendor and kind."""
         from onnx_conformance.workers.onnxruntime.open_session import register
 

@@ -181,8 +181,8 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
                 "inputs": sorted(set(sources)),
                 "weighted": weighted,
                 "derived": self._derived > 0,
-                "yard_rms": 0.0,
-                "yard_max": 0.0,
+                "noise_rms": 0.0,
+                "noise_max": 0.0,
             }
             self.records.append(record)
             self._places[tensor] = [place]

@@ -11,9 +11,10 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx_conformance.checks.canary import check_canary
 from onnx_conformance.checks.canary_edits import weights_to_move
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.errors import StageFailure
-from onnx_conformance.core.spec import Case, TensorSpec
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.session.subject import Answer, Artifact

@@ -14,11 +14,11 @@ from onnx_conformance.checks import registry
 from onnx_conformance.checks.certificate import BUDGET, holds_certificate, issue_certificate
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS, Check
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.results import CheckResult, undecided
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.session import cache_keys
@@ -51,7 +51,7 @@ class Checks:
 
     def registered(self):
         return {
-            name: Check(name, self.run(name), "none", ordinary=name not in (BEYOND, EDGE))
+            name: Check(name, self.run(name), "none", deployed=name not in (BEYOND, EDGE))
             for name in self.outcomes
         }
 
@@ -151,7 +151,7 @@ def test_a_check_that_looked_and_cannot_tell_forbids_a_certificate(checks, store
     registered = {**made.registered(), "checker": Check("checker", lambda subject: result, "none")}
     monkeypatch.setattr(registry, "CHECKS", registered)
     found = judge(store)
-    assert not found.ordinary
+    assert not found.may_be_timed
     assert found.known == ("checker: too few samples",)
 
 
@@ -170,7 +170,7 @@ def test_a_known_failure_is_no_proof_and_is_named(checks, store, tmp_path):
     checks(checker="failed")
     found = judge(store, known=known_failure(tmp_path, "it is wrong here"))
     assert not found.proof
-    assert not found.ordinary
+    assert not found.may_be_timed
     assert "it was once wrong here" in found.known[0]
 
 
@@ -180,7 +180,7 @@ def test_what_is_known_beyond_ordinary_inputs_does_not_pass_and_may_be_timed(
     checks(**{BEYOND: "failed"})
     found = judge(store, known=known_failure(tmp_path, "it is wrong here", BEYOND))
     assert not found.proof
-    assert found.ordinary
+    assert found.may_be_timed
     assert "known failure on edge cases: it was once wrong here" in str(found)
     assert judge(store, known=known_failure(tmp_path, "it is wrong here", BEYOND)) == found
 

@@ -7,7 +7,8 @@ import pytest
 
 from onnx_conformance.checks.function import check_batch_invariance
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
+from onnx_conformance.core.case import Case
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.session.subject import Answer
 from tests.meta.running import ROOT

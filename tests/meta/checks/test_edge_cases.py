@@ -15,9 +15,10 @@ from onnx_conformance.checks.evidence import (
 )
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.verdict import unanswered, unless_refused
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.results import as_edge, failed, not_applicable, passed
-from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.families import malformed, non_finite
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.report import html, markdown, terminal
@@ -45,7 +46,7 @@ def failure_of(check):
 
 def test_the_edge_checks_are_these_and_no_others():
     assert {check.name for check in CHECKS.values() if check.edge} == set(EDGE)
-    assert not any(check.ordinary for check in CHECKS.values() if check.edge)
+    assert not any(check.deployed for check in CHECKS.values() if check.edge)
 
 
 @pytest.mark.parametrize("name", list(CHECKS))

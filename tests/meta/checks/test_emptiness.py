@@ -8,8 +8,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_conformance.checks.robustness import by_definition
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.onnx_file import inspect
-from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Artifact
 

@@ -8,8 +8,9 @@ from onnx import TensorProto, helper
 
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.checks.structure import check_checker, check_interface
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.onnx_file import complaint_of
-from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.session.subject import NativeWeights
 
 X, Y = TensorSpec("x", ("batch", 6)), TensorSpec("y", ("batch", 6))

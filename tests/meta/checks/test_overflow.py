@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.precision import check_overflow
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.case import Case
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_conformance.checks import weights
 from onnx_conformance.checks.structure import check_inference_mode
 from onnx_conformance.checks.weights import check_initializers
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.results import failed, not_applicable, passed, skipped
-from onnx_conformance.core.spec import Case, TensorSpec
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.report.document import case_verdict, is_complete
 from onnx_conformance.session.subject import NativeWeights

@@ -11,8 +11,8 @@ from onnx_conformance.checks.upstream_faults import (
     load_upstream_faults,
     shipped_faults,
 )
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure, UsageError
-from onnx_conformance.core.spec import Case
 from onnx_conformance.diagnose.messages import failure_message
 from onnx_conformance.report import html, markdown
 from tests.meta.sample_document import fail, make_case, make_document

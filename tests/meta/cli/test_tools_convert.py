@@ -14,9 +14,9 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.cli import conversion, convert
 from onnx_conformance.cli.default_route import case_of
 from onnx_conformance.cli.staged_file import Unplaced, staged
+from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.onnx_file import inspect
-from onnx_conformance.core.spec import ExportOptions
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.session.subject import Artifact
 
@@ -152,7 +152,7 @@ def test_bad_input_is_one_line(arguments, message, tmp_path, monkeypatch, capsys
 
 
 def test_a_known_failure_is_no_proof(tmp_path, monkeypatch):
-    certificate = SimpleNamespace(proof=False, known=("delivered another opset",), beyond=())
+    certificate = SimpleNamespace(proof=False, known=("delivered another opset",), known_edge=())
     monkeypatch.setattr(conversion, "_difference", lambda _: conversion.Difference(0.0, 0.0))
     context = SimpleNamespace(subject=lambda *_: None, certificate=lambda _: certificate)
     request = conversion.ConversionRequest(

@@ -9,10 +9,10 @@ from hypothesis.errors import Unsatisfiable
 from onnx_conformance.checks.evidence import ConformanceFailure, Evidence
 from onnx_conformance.checks.verdict import _over, _relative
 from onnx_conformance.core.budget import Score
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import structure_problem
 from onnx_conformance.core.errors import StageFailure, UsageError, attempted, internal_error, where
 from onnx_conformance.core.results import failed
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import Rule
 from tests.meta.running import run_suite
 

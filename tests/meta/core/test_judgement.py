@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.judgement import Limits, judge_outputs, limits_of
-from onnx_conformance.core.spec import Case, TensorSpec
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 
 SPECS = (TensorSpec("y", ("batch", 4)), TensorSpec("n", ("batch",), "int64"))

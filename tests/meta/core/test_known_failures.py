@@ -7,10 +7,10 @@ import yaml
 
 from onnx_conformance.catalog.providers import CPU
 from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import ConformanceError, StageFailure, UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import CheckResult
-from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.session import known_failures
 from onnx_conformance.session.known_failures import (
     EXPORT,

@@ -6,6 +6,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.compute_modes import (
     EPSILONS,
     REPLICAS,
@@ -15,7 +16,6 @@ from onnx_conformance.core.compute_modes import (
 )
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session.cache_keys import model_request
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of

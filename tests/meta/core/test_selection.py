@@ -7,8 +7,8 @@ import pytest
 from onnx_conformance.catalog.exporters import EXPORTERS, FURTHER_CASES, refuse_unserved
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
+from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.session.selection import Selection, select_cases
 
 DEFAULT = select_cases(Selection())

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case, ExportOptions
 from onnx_conformance.core.tolerances import KEYS, load_tolerances
 from tests.meta.running import ROOT
 

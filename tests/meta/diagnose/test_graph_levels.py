@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from onnx_conformance.core.spec import Case, ExportOptions
+from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.session.selection import Selection, select_cases
 from tests.meta.running import run_suite
 

@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from onnx_conformance.checks.controls import edited
 from onnx_conformance.core.artifact_graph import ArtifactGraph
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.tolerances import Rule, load_tolerances
 from onnx_conformance.core.traces import measure_noise_floors, relative_errors, save
 from onnx_conformance.diagnose import graph_levels
@@ -203,7 +203,7 @@ def native_of(folder, *tensors):
         record = save(folder, f"native-{place}.npy", array)
         text = {"operator": operator, "module": "", "source": "", "inputs": inputs}
         flags = {"weighted": False, "derived": False}
-        records.append({**record, **text, **flags, "yard_rms": 0.0, "yard_max": 0.0})
+        records.append({**record, **text, **flags, "noise_rms": 0.0, "noise_max": 0.0})
     return NativeTrace(records, folder)
 
 
@@ -269,7 +269,7 @@ def test_noise_floors_are_the_worst_of_the_compute_modes(tmp_path):
     record = native_of(tmp_path, ("input", [], x)).records[0]
     measure_noise_floors(tmp_path, [record], [x * np.float32(1.5)])
     measure_noise_floors(tmp_path, [record], [x * np.float32(1.25)])
-    assert record["yard_rms"] == record["yard_max"] == 0.5
+    assert record["noise_rms"] == record["noise_max"] == 0.5
 
 
 def test_layouts_keep_the_number_of_elements():

@@ -23,11 +23,12 @@ from onnx_conformance.checks.function import check_batch_invariance, check_error
 from onnx_conformance.checks.robustness import check_empty_batch, check_nonfinite
 from onnx_conformance.checks.structure import check_opset
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.results import failed
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.bundle import scrub, write_bundle
 from onnx_conformance.inputs.families import pinned

@@ -7,7 +7,8 @@ import pytest
 from onnx_conformance.catalog.exporters import EXPORTERS, EXTERNAL
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.structure import check_batch_axis
-from onnx_conformance.core.spec import Axis, Case, ModelSpec, TensorSpec
+from onnx_conformance.core.case import Case
+from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 
 MODEL = ModelSpec(
     "m",

@@ -13,9 +13,9 @@ from fixtures.models.digits_data import dealt_digits
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.checks.task import check_task
 from onnx_conformance.cli.context import read_run
+from onnx_conformance.core.case import DerivedCase
 from onnx_conformance.core.domains import Bounded
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import DerivedCase
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.messages import reproduce_command
 from onnx_conformance.inputs.samples import Folder

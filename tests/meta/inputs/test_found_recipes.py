@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
-from onnx_conformance.core.spec import Case
 from onnx_conformance.inputs import recipes
 from onnx_conformance.inputs.families import FAMILIES, PINNED_NAMES, materialise, replayed
 from onnx_conformance.inputs.recipes import Recipe, entry, load_found_recipes

@@ -9,8 +9,9 @@ from PIL import Image
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.photographs import check_photographs, leading_classes
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case, TensorSpec
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.photographs import (
     BUNDLED,

@@ -9,8 +9,9 @@ import pytest
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.checks.registry import required_checks
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.domains import Integers
-from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.report.document import required_tests
 from tests.meta.running import ROOT
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.domains import AtMost, Integers, Lengths, Mask
-from onnx_conformance.core.spec import Axis, Case, TensorSpec
+from onnx_conformance.core.spec import Axis, TensorSpec
 from onnx_conformance.diagnose.simplest_inputs import plainer_sizes, search, simplicity
 from onnx_conformance.inputs.recipes import EVERY, Recipe, entry, load_found_recipes, suited
 from onnx_conformance.inputs.strategies import EXTENTS, foresee

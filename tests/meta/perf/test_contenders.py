@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from onnx_conformance.core.spec import Case, ExportOptions
+from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.perf.latency.contenders import (
     Contender,
     native_contenders,

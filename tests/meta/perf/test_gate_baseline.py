@@ -8,9 +8,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.settings import Settings, shipped_limits
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store, file_digest
 from onnx_conformance.perf.gate.baseline import UnprovedBaseline, read_baseline
 from onnx_conformance.perf.gate.gate_run import baseline_artifact

@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
-from onnx_conformance.core.spec import Case
 from onnx_conformance.perf.gate.baseline import Baseline, BaselineCase
 from onnx_conformance.perf.gate.gate import Gate, check_placed
 from onnx_conformance.perf.gate.gate_fixtures import GatedCase, WholeGate

@@ -5,8 +5,8 @@ import pytest
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.files import TOLERANCES
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import settings
 
 from onnx_conformance.api import CaseVerdict, Certification, certify
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.results import failed, passed, skipped
-from onnx_conformance.core.spec import Case
 from onnx_conformance.session.worker_queue import WorkerQueue
 from tests.meta.running import ROOT, run_suite
 

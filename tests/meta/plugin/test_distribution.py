@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.case import Case
 from onnx_conformance.plugin.collection import pytest_xdist_make_scheduler
 from onnx_conformance.plugin.collector import MEASURED, Collector
 from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, scope_of

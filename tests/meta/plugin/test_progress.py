@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.case import Case
 from onnx_conformance.plugin.progress import Progress
 
 CASES = [Case("m", "torch_dynamo", opset, "cpu") for opset in (18, 19, 20, 21)]

@@ -11,8 +11,9 @@ from onnx_conformance.catalog.models import register_model
 from onnx_conformance.catalog.providers import PROVIDERS, Provider
 from onnx_conformance.checks.controls import Altered, register_control
 from onnx_conformance.checks.registry import register_check
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.results import failed, passed
-from onnx_conformance.core.spec import Case, TensorSpec
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.report.columns import COLUMNS, Column
 
 # -- a framework: one record, and the module that it names ----------------------------------------

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from onnx_conformance.core.spec import Case, ExportOptions
+from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.report.document import (
     is_complete,
     missing,

@@ -7,7 +7,8 @@ import pytest
 
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.checks.structure import check_interface
-from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
+from onnx_conformance.core.case import Case
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.families import malformed
 from onnx_conformance.session.subject import NativeWeights
 

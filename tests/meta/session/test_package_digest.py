@@ -10,9 +10,10 @@ import pytest
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.variants import VARIANTS
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case, Preprocessing
+from onnx_conformance.core.spec import Preprocessing
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session import cache_keys
 from onnx_conformance.session.cache_keys import folder_digest, package_folder, source_digest

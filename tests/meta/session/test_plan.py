@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.plugin import collection, outcome
 from onnx_conformance.plugin.state import RED_CASES, RUN

@@ -7,7 +7,7 @@ import pytest
 
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.core.spec import Case
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject

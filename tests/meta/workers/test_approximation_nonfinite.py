@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from onnx_conformance.checks.robustness import check_empty_batch, check_nonfinite
-from onnx_conformance.core.spec import Case, ModelSpec, TensorSpec
+from onnx_conformance.core.case import Case
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.families import NON_FINITE
 from onnx_conformance.session.subject import Answer, SessionInfo

@@ -11,9 +11,10 @@ from onnx import helper
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.precision import check_composition, check_sqnr
 from onnx_conformance.checks.task import check_task
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Case, TensorSpec
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import (
