@@ -146,7 +146,7 @@ def _described(name: str, library: str, limit: float) -> Provider:
 
 
 def _offered(library: str, limit: float) -> list[PluginDevice]:
-    """The devices of a plugin; none where it cannot even be loaded: the probe says why."""
+    """The devices of a plugin; none where it cannot be loaded: the probe says why."""
     worker = ProcessWorkerClient(BACKEND)
     try:
         devices: list[PluginDevice] = worker.call("plugin", limit, library=library)
