@@ -204,7 +204,7 @@ def _predictions(scene: Scene) -> Table:
 def _latencies(timed: Race) -> Table:
     table = Table(title="one photograph, interleaved", title_justify="left")
     table.add_column("who", no_wrap=True)
-    for heading in ("median", "95 % interval", "slower than the fastest by"):
+    for heading in ("median", "95 % interval", "time over the fastest"):
         table.add_column(heading, justify="right")
     for each in timed.latencies:
         interval = f"{milliseconds(each.low)} – {milliseconds(each.high)}"
