@@ -151,7 +151,7 @@ class NativeAnswers:
     def influence(
         self, model: ModelSpec, names: list[str], input_sets: list[Inputs], least: float
     ) -> Future[dict[str, float]]:
-        """Which share of each tensor's elements moves the outputs on these inputs."""
+        """The share of each tensor's elements that affects the outputs on these inputs."""
         calls = [call for inputs in input_sets for call in native_layout(model).calls(inputs)]
 
         def work(native: _Native) -> dict[str, float]:

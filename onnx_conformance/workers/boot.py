@@ -31,7 +31,7 @@ def _boot(channel: Any, package: str, folder: str, kind: str, threads: int, log:
 
 
 def _adopt(package: str) -> None:
-    """Import the judge's own package by its place.
+    """Import the judge's own package from its path.
 
     Its parent is not put on the path: installed, that is the folder of every package of the
     judge's environment, and the worker may run in another one, to judge what is installed there.

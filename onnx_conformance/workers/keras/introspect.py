@@ -89,14 +89,14 @@ def tensor_specs(model: ModelRequest, batch: int | None, dtype: str | None = Non
 
 
 def _open(dim: Any, group: int) -> int | None:
-    """A dimension as TensorFlow writes it; a batch that the model fixes is its size."""
+    """A dimension in TensorFlow's form; a batch that the model fixes is its size."""
     if dim in BATCH_NAMES and group:
         return group
     return None if isinstance(dim, str) else int(dim)
 
 
 def build_float32(request: ModelRequest) -> Native:
-    """The model as it is."""
+    """The model itself."""
     return _build(request, "float32")
 
 
@@ -194,7 +194,7 @@ def batch_norms(model: Any, variables: dict[str, Any]) -> list[BatchNormRecord]:
 
 
 def public_names(model: Any) -> list[str]:
-    """What Keras calls the model, its layers, its inputs and its outputs."""
+    """The names of the model, its layers, its inputs and its outputs in Keras."""
     sides = (getattr(model, "inputs", None) or []) + (getattr(model, "outputs", None) or [])
     parts = [model, *layers_of(model), *sides]
     return sorted({part.name for part in parts})

@@ -48,7 +48,7 @@ def _function(model: Any, request: ModelRequest, input_set: Arrays) -> Callable[
 
 
 def _predict_on_batch(model: Any, request: ModelRequest, inputs: Arrays) -> Callable[[], Any]:
-    """Arrays in, arrays out, as most users call it."""
+    """Takes and returns arrays, as most users call it."""
     arrays = [inputs[name] for name, _, _ in request["inputs"]]
     batch = arrays[0] if len(arrays) == 1 else arrays
 

@@ -1,4 +1,4 @@
-"""The reader of external artifacts, in a process that hostile bytes may crash or fill."""
+"""The reader of external artifacts, in a process that a malicious file may crash or fill."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _parsed(path: Path) -> onnx.ModelProto:
 
 
 def _check(path: Path) -> None:
-    """Run the checker for what it does to the process; what it says is the checks' business."""
+    """Run the checker, because it may crash the process; its findings are left to the checks."""
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except MemoryError:

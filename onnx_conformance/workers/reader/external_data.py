@@ -1,4 +1,4 @@
-"""External data: read from beside the file alone, and as much as it declares."""
+"""External data, read only from beside the file, and only as much as it declares."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OURS = "conformance-canary-*"  # folders in which the canary links files for as 
 
 
 def refuse_data(path: Path, model: onnx.ModelProto, limits: Limits) -> None:
-    """Look at what the file keeps elsewhere; nothing of it is opened.
+    """Check the file's external data without opening them.
 
     Raises:
         Refused: data outside the file's folder, behind a link, too short or too large.

@@ -32,7 +32,7 @@ ORTM_AT = 4  # flatbuffers keep their mark behind the first offset
 
 
 def refuse_file(path: Path, limits: Limits) -> None:
-    """Look at the file without reading it.
+    """Check the file without reading it.
 
     Raises:
         Refused: it is no regular file, is empty or too large, or has a name that cannot be shown.
@@ -53,7 +53,7 @@ def refuse_file(path: Path, limits: Limits) -> None:
 
 
 def what_it_is(path: Path) -> str:
-    """Why a file that no parser takes for a model may be none, as far as its head tells."""
+    """Why a file that no parser accepts may not be a model, judged by its first bytes."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     if not head.strip(b"\0"):

@@ -30,7 +30,7 @@ COUNTED = 10**12  # nodes; more of them are as many
 
 
 def refuse_graph(model: onnx.ModelProto, limits: Limits, *, libraries: bool) -> None:
-    """Everything that makes a file senseless before its numbers are looked at.
+    """Refuse a file that makes no sense, before its numbers are read.
 
     Args:
         libraries: the user named custom-operator libraries, whose domains nobody knows.
@@ -131,7 +131,7 @@ def _refuse_domains(model: onnx.ModelProto, libraries: bool) -> None:
 
 
 def _refuse_recursion(model: onnx.ModelProto, limits: Limits) -> None:
-    """Functions call each other in no circle, and do not multiply beyond the nodes allowed."""
+    """Refuse functions that call each other in a cycle, or expand beyond the nodes allowed."""
     bodies: dict[tuple[str, str], Graph] = {(f.domain, f.name): f for f in model.functions}
     sizes: dict[tuple[str, str], int] = {}
     under_way: set[tuple[str, str]] = set()
@@ -185,7 +185,7 @@ def _below(node: onnx.NodeProto) -> list[Graph]:
 
 
 def _refuse_values(graph: Graph, outer: set[str]) -> None:
-    """Every value has one producer, and is made before it is read. Its depth is bounded by now."""
+    """Refuse values without exactly one producer, or read before they are made."""
     inner = _given(graph)
     made_later = {name for node in graph.node for name in node.output}
     for node in graph.node:
