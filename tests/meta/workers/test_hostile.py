@@ -84,7 +84,7 @@ def test_one_sentence_says_the_cause(judged, entry):
     assert len(red["reason"]) < LONGEST
     assert not any(unicodedata.category(c) == "Cc" for c in red["reason"])
     assert "Traceback" not in red["message"]
-    assert "last words" not in red["message"]
+    assert "last output" not in red["message"]
 
 
 def test_nothing_was_written(judged):
