@@ -91,7 +91,7 @@ def test_a_right_export_agrees_and_a_wrong_file_does_not(cache, tmp_path, capsys
         (["README.md"], "Pillow cannot read"),
         (["absent.jpg"], "there is no file"),
         ([str(PHOTOGRAPH), "--model=nonsense"], "unknown model 'nonsense'"),
-        ([str(PHOTOGRAPH), "--model=simple_net"], "takes no photographs"),
+        ([str(PHOTOGRAPH), "--model=simple_net"], "does not take photographs"),
         ([str(PHOTOGRAPH), "--artifact=absent.onnx"], "no such file"),
         ([str(PHOTOGRAPH), "--provider=none"], "unknown provider 'none'"),
     ],

@@ -189,7 +189,7 @@ def test_only_an_unnarrowed_selection_is_full(axes, full):
         ),
         (
             {"models": ("simple_net", "resnet18"), "exporters": ("keras_export",)},
-            "no case is left: keras_export export none of simple_net, resnet18 (torch models have ",
+            "no case is left: keras_export cannot export simple_net, resnet18 (torch models need ",
         ),
         (
             {"models": ("keras_sequential",), "exporters": ("torch_dynamo",)},

@@ -45,12 +45,12 @@ def cut_in_the_middle(right: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
 
 
-@hostile("cut short or damaged")
+@hostile("is cut short or is damaged")
 def cut_by_one_byte(right: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(right.SerializeToString()[:-1])
 
 
-@hostile("says no opset")
+@hostile("declares no opset")
 def cut_behind_its_graph(right: onnx.ModelProto, path: Path) -> None:
     right.ClearField("opset_import")  # it stands last
     path.write_bytes(right.SerializeToString())

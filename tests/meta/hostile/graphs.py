@@ -84,7 +84,7 @@ def opset_from_the_future(right: onnx.ModelProto, path: Path) -> None:
     save(right, path)
 
 
-@hostile("says no opset")
+@hostile("declares no opset")
 def opset_zero(right: onnx.ModelProto, path: Path) -> None:
     right.opset_import[0].version = 0
     save(right, path)

@@ -181,8 +181,8 @@ def test_samples_of_no_single_model_are_refused(evaluation, models, adopt):
 @pytest.mark.parametrize(
     ("folders", "case", "message"),
     [
-        (("folder", ""), replace(INT8_CASE, variant="int8_dynamic"), "calibrated variants alone"),
-        (("", "folder"), replace(INT8_CASE, precision="float32"), "judges int8 alone"),
+        (("folder", ""), replace(INT8_CASE, variant="int8_dynamic"), "only calibrated variants"),
+        (("", "folder"), replace(INT8_CASE, precision="float32"), "is for int8 only"),
     ],
 )
 def test_a_folder_that_shapes_nothing_is_refused(folders, case, message):
@@ -260,7 +260,7 @@ def test_too_few_samples_are_distinguished_from_a_bad_file(tmp_path, digits, ado
     adopt(str(tmp_path), "", (MODEL,))
     result = judged(mostly(labels[:50]))
     assert (result.outcome, result.compared) == ("skipped", 50)  # incomplete, and not red
-    assert result.reason.startswith("too few samples (50) to tell: accuracy lost 0 ")
+    assert result.reason.startswith("50 samples are too few: accuracy lost 0 ")
 
 
 def test_a_verdict_that_hangs_on_too_few_samples_draws_more(tmp_path, digits, adopt):

@@ -149,7 +149,7 @@ def test_no_folder_of_artifacts(tmp_path):
         (b'{"schema": 2, "cases": {}}', "has schema 2, this suite reads 1"),
         (b'{"schema": 1}', "no mapping 'cases'"),
         (b'{"schema": 1, "cases": []}', "no mapping 'cases'"),
-        (b'{"schema": 1, "cases": {}}', "names no case"),
+        (b'{"schema": 1, "cases": {}}', "lists no case"),
         (b'{"schema": 1, "cases": {"a": 1}}', "case 'a': the entry is not a mapping"),
     ],
 )

@@ -270,7 +270,7 @@ def asked(**changes):
         ({"benchmark_only": True}, "--benchmark-only leaves out"),
         ({"benchmark_disable": True}, "--benchmark-disable turns timings off"),
         ({"dist": "load"}, "leave out -n and --dist"),
-        ({"in_process": True}, "without --in-process"),
+        ({"in_process": True}, "leave out --in-process"),
         ({"gate_seconds": 0.0}, "--gate-seconds 0: must be above 0"),
         ({"gate_seconds": float("nan")}, "--gate-seconds nan"),
         ({"gate": None, "gate_strict": True}, "--gate-strict needs --gate BASELINE"),

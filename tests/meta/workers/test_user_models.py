@@ -176,7 +176,7 @@ WRONG = {
     "wrong output": (
         '@register_model("net", inputs=[X], outputs=[TensorSpec("a", ("batch", 3))])\n'
         "def net(): return nn.Linear(4, 2)",
-        r"output 'a' is float32 \['batch', 2\], its spec says float32 \['batch', 3\]",
+        r"output 'a' is float32 \['batch', 2\], but its spec says float32 \['batch', 3\]",
     ),
     "trains in eval": (
         '@register_model("net", inputs=[X])\n'
@@ -232,7 +232,7 @@ WRONG = {
     "a size that cannot be": (
         '@register_model("net", inputs=[TensorSpec("x", ("batch", "past+"))])\n'
         "def net(): return nn.Linear(4, 2)",
-        "the size 'past\\+' is no sum",
+        "the size 'past\\+' is not a sum",
     ),
     "a size of the batch": (
         '@register_model("net", inputs=[TensorSpec("x", ("2*batch", 4))])\n'
