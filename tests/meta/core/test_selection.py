@@ -193,7 +193,7 @@ def test_only_an_unnarrowed_selection_is_full(axes, full):
         ),
         (
             {"models": ("keras_sequential",), "exporters": ("torch_dynamo",)},
-            "no case is left: torch_dynamo export none of keras_sequential",
+            "no case is left: torch_dynamo cannot export keras_sequential",
         ),
     ],
 )

@@ -67,7 +67,7 @@ def broken(tmp_path):
 def test_a_plugin_that_takes_no_node_is_red(idle, tmp_path, cache):
     run = run_suite(tmp_path, *ONE, "--provider=idle", f"--provider-library=idle={idle}", cache)
     assert run.status == 1, run.text
-    assert "IdleExecutionProvider took no node" in run.text
+    assert "IdleExecutionProvider ran no node" in run.text
 
 
 def test_a_plugin_that_takes_no_node_is_reported_by_the_probe(idle):
