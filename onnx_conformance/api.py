@@ -166,6 +166,7 @@ def certify(
     axes: Mapping[str, Sizes] | None = None,
     oracle: bool = True,
     operators: CustomOperators | None = None,
+    carries: Mapping[str, str] | None = None,
     exporters: str | Iterable[str] = (),
     opsets: int | Iterable[int] = (),
     providers: str | Iterable[str] = ("cpu",),
@@ -190,6 +191,8 @@ def certify(
         axes: sizes of symbolic axes other than the batch: ``{"sequence": (1, 128)}``.
         oracle: False for a model that cannot be computed in float64.
         operators: translations of a torch model's own operators, and libraries that run them.
+        carries: outputs that are inputs of the next call: ``{"present_key": "past_key"}``. Default:
+            what names that pair up tell.
         exporters, opsets, providers: one or several. Default: every route of the framework at two
             opsets each, on the CPU.
         artifacts: ONNX files to judge instead of an export.
@@ -211,7 +214,10 @@ def certify(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = cache_dir or scratch
         before = tuple(MODELS)
-        found = _spec_of(model, spec, name, axes, oracle, operators, seed, scratch)
+        found = _spec_of(
+            model, spec, name, axes, oracle,
+            operators=operators, carries=carries, seed=seed, scratch=scratch,
+        )  # fmt: skip
         # another call may mean another model by the same name
         if found.name in MODELS and found.name not in before:
             stack.callback(MODELS.forget, found.name)
@@ -258,13 +264,15 @@ def _spec_of(
     name: str,
     axes: Mapping[str, Sizes] | None,
     oracle: bool,
+    *,
     operators: CustomOperators | None,
+    carries: Mapping[str, str] | None,
     seed: int,
     scratch: Path,
 ) -> ModelSpec:
     if isinstance(model, str):
-        if spec is not None or operators is not None:
-            what = "spec" if spec is not None else "operators"
+        own = {"spec": spec, "operators": operators, "carries": carries}
+        for what in (what for what, given in own.items() if given is not None):
             raise UsageError(
                 f"certify('{model}'): a named model has its own {what}; leave the argument out"
             )
@@ -289,6 +297,7 @@ def _spec_of(
         examples=examples,
         axes=axes_from(axes),
         oracle=oracle,
+        carries=None if carries is None else tuple(carries.items()),
     )
     return MODELS.register(name, describe_live(model, one, seed, scratch, operators))
 

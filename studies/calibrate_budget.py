@@ -78,9 +78,11 @@ def verdict(scores: dict[str, Scores]) -> tuple[str, int]:
     worst = max(scores.values(), key=lambda one: one.worst / one.allowed)
     share = worst.worst / worst.allowed
     needed = HEADROOM * share
-    told = f"worst {worst.worst:.3g} of {worst.allowed:g} allowed; with the headroom of the study "
-    told += f"({HEADROOM:.2f}) the factor would be {needed:.2f} times what it is"
-    return (f"RED: {told}", RED) if share > 1 else (told, 0)
+    sentence = (
+        f"worst {worst.worst:.3g} of {worst.allowed:g} allowed; with the headroom of the study "
+    )
+    sentence += f"({HEADROOM:.2f}) the factor would be {needed:.2f} times what it is"
+    return (f"RED: {sentence}", RED) if share > 1 else (sentence, 0)
 
 
 def main(arguments: list[str]) -> int:
@@ -104,8 +106,8 @@ def main(arguments: list[str]) -> int:
         print(f"{provider}: nothing was judged: {'; '.join(sorted(absent)) or 'no case'}")
         return ABSENT
     Console().print(table(provider, scores))
-    told, status = verdict(scores)
-    print(f"{told}; seeds {' '.join(map(str, seeds))}")
+    sentence, status = verdict(scores)
+    print(f"{sentence}; seeds {' '.join(map(str, seeds))}")
     return status
 
 

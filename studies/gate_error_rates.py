@@ -149,8 +149,8 @@ def _trial(
     try:
         found = gate.gated(case, 1)
     except ConformanceError as reason:
-        words = {"error": str(reason)}
-        return Trial(kind, threshold, case.id, "error", 0.0, 0, 0.0, _since(started), words)
+        result = {"error": str(reason)}
+        return Trial(kind, threshold, case.id, "error", 0.0, 0, 0.0, _since(started), result)
     red = {name: v.sentence for name, v in found.metrics.items() if v.red}
     decision = found.decision
     return Trial(
@@ -198,13 +198,13 @@ def _document(trials: list[Trial]) -> dict[str, Any]:
 def _summary(trials: list[Trial]) -> list[str]:
     lines = [f"{'':16} {'this gate red':>28} {'mean:5% red':>28} {'min:5% red':>28}"]
     for kind, threshold in dict.fromkeys((t.kind, t.threshold) for t in trials):
-        own = [t for t in trials if (t.kind, t.threshold) == (kind, threshold)]
-        slower = sum(t.verdict == "slower" for t in own)
-        counts = (slower, sum(t.mean_red for t in own), sum(t.min_red for t in own))
-        cells = " ".join(f"{_rate(count, len(own)):>28}" for count in counts)
+        chosen = [t for t in trials if (t.kind, t.threshold) == (kind, threshold)]
+        slower = sum(t.verdict == "slower" for t in chosen)
+        counts = (slower, sum(t.mean_red for t in chosen), sum(t.min_red for t in chosen))
+        cells = " ".join(f"{_rate(count, len(chosen)):>28}" for count in counts)
         lines += [
             f"{kind + f' at {threshold:.0%}':16} {cells}",
-            f"    {_told(kind, threshold, own)}",
+            f"    {_row(kind, threshold, chosen)}",
         ]
     return lines
 
@@ -215,16 +215,16 @@ def _rate(count: int, of: int) -> str:
     return f"{count}/{of} ({interval.low:.1%} to {interval.high:.1%})"
 
 
-def _told(kind: str, threshold: float, own: list[Trial]) -> str:
-    share = sum(t.verdict == "slower" for t in own) / len(own)
+def _row(kind: str, threshold: float, trials: list[Trial]) -> str:
+    share = sum(t.verdict == "slower" for t in trials) / len(trials)
     bar = BARS.get((kind, threshold))
     verdict = "no bar"
     if bar is not None:
         missed = share > bar if kind == "same" else share < bar
         verdict = f"bar {bar:.0%} {'MISSED' if missed else 'met'}"
-    spent = np.array([t.seconds for t in own])
-    verdicts = dict(Counter(t.verdict for t in own))
-    figures = dict(Counter(name for t in own for name in t.figures))
+    spent = np.array([t.seconds for t in trials])
+    verdicts = dict(Counter(t.verdict for t in trials))
+    figures = dict(Counter(name for t in trials for name in t.figures))
     return (
         f"{verdicts}; other figures red {figures}; a case {np.median(spent):.1f} s, longest "
         f"{spent.max():.1f} s; {verdict}"
@@ -243,9 +243,9 @@ def _parse() -> argparse.Namespace:
     return asked
 
 
-def _asked(word: str) -> tuple[str, float, int]:
+def _asked(argument: str) -> tuple[str, float, int]:
     """``slow5@0.05=150``: the kind, the threshold and how many."""
-    what, _, number = word.partition("=")
+    what, _, number = argument.partition("=")
     kind, _, threshold = what.partition("@")
     if kind not in FORMS:
         raise argparse.ArgumentTypeError(f"{kind}: known are {', '.join(FORMS)}")

@@ -167,6 +167,66 @@ def step():
     return Step()
 
 
+class Attention(nn.Module):
+    """Rotary positions; new tokens see the past and what comes before them."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(16, 16) for _ in range(3))
+        self.norm = nn.LayerNorm(16)
+        self.register_buffer("frequencies", 100.0 ** -(torch.arange(8) / 8))
+
+    def turned(self, x, places):
+        angles = places.to(x.dtype)[:, None] * self.frequencies
+        one, other = x.chunk(2, -1)
+        sin, cos = angles.sin(), angles.cos()
+        return torch.cat([one * cos - other * sin, one * sin + other * cos], -1)
+
+    def forward(self, x, key, value, places, new, mask):
+        h = self.norm(x)
+        key = torch.cat([key, self.turned(self.key(h), new)], 1)
+        value = torch.cat([value, self.value(h)], 1)
+        seen = (places <= new[:, None]) & (mask[:, None] != 0)
+        scores = self.turned(self.query(h), new) @ key.transpose(1, 2) / 4
+        return x + scores.masked_fill(~seen, -1e9).softmax(-1) @ value, key, value
+
+
+class Decoder(nn.Module):
+    """Two layers; one or several new tokens a call."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(60, 16), nn.Linear(16, 20)
+        self.layers = nn.ModuleList(Attention() for _ in range(2))
+
+    def forward(self, token, past_key_0, past_value_0, past_key_1, past_value_1, mask):
+        places = torch.arange(mask.shape[1], device=mask.device)
+        new = places[past_key_0.shape[1] :]
+        x, found = self.embed(token), {}
+        past = ((past_key_0, past_value_0), (past_key_1, past_value_1))
+        for number, (layer, (key, value)) in enumerate(zip(self.layers, past, strict=True)):
+            x, key, value = layer(x, key, value, places, new, mask)
+            found |= {f"present_key_{number}": key, f"present_value_{number}": value}
+        return {"logits": self.head(x), **found}
+
+
+@register_model(
+    "decoder",
+    inputs=[
+        TensorSpec("token", ("batch", "new"), "int64", domain=Integers(0, 60)),
+        *(
+            TensorSpec(f"past_{kind}_{layer}", ("batch", "past", 16))
+            for layer in range(2)
+            for kind in ("key", "value")
+        ),
+        TensorSpec("mask", ("batch", "past+new"), "int64", domain=Mask()),
+    ],
+    axes={"past": (0, 24), "new": (1, 4)},
+)
+def decoder():
+    return Decoder()
+
+
 class Three(nn.Module):
     """It takes exactly three images."""
 

@@ -92,7 +92,7 @@ class Agreement:
         return not all(ratio.high <= WIDEST * ratio.low for ratio in both)
 
     @property
-    def told(self) -> str:
+    def sentence(self) -> str:
         """In a word."""
         if self.agrees:
             return "[green]agrees[/]"
@@ -203,7 +203,7 @@ def _table(found: list[Agreement]) -> Table:
             str(agreement.interleaved).replace("[", r"\["),
             str(agreement.alone).replace("[", r"\["),
             f"{agreement.apart:.1%}",
-            agreement.told,
+            agreement.sentence,
         )
     return table
 

@@ -16,15 +16,21 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
 
+from studies.wild_files import NotHere, edited, exported, fetched
 from studies.wild_table import DOCS, write_table
 
 HERE = Path(__file__).with_name("wild")
 TORCH_ROUTES = ("torch_dynamo", "torch_torchscript")
+ROUTES = {  # of an entry that names no exporter, by its origin
+    "torch": TORCH_ROUTES,
+    "hf_tiny": TORCH_ROUTES,
+    "keras": ("tf2onnx_function", "keras_export"),
+}
 LIMIT = 900  # seconds of one run
 WANTED = ("passed", "red", "refused")
 
@@ -37,7 +43,10 @@ class Entry:
         id: the registered model, a zoo's pointer, or a name for two files.
         models: the file in ``studies/wild`` that registers it.
         against, artifact: two ONNX files, or one twice.
-        exporter: the route; an entry without one stands for both routes of torch.
+        wheel, file: instead of two files: one out of a wheel, as ``silero_vad==6.2.3``.
+        edit: what is made of that file, one of ``studies.wild_files.EDITS``; without, itself.
+        exported: whether ``export(id, path)`` of the models file writes the artifact.
+        exporter: the route; an entry of a model without one stands for each of its origin's.
         want: what is right: passed, red or refused.
         why: what is wrong with the conversion, where it is not passed.
         issue: the upstream issue of it.
@@ -49,6 +58,10 @@ class Entry:
     models: str = ""
     against: str = ""
     artifact: str = ""
+    wheel: str = ""
+    file: str = ""
+    edit: str = ""
+    exported: bool = False
     exporter: str = ""
     args: tuple[str, ...] = ()
     why: str = ""
@@ -83,8 +96,9 @@ def read_entries(folder: Path = HERE) -> list[Entry]:
             entry = Entry(**{**row, **lists, "origin": path.stem})
             if entry.want not in WANTED:
                 raise ValueError(f"{path}: {entry.id} wants '{entry.want}', not one of {WANTED}")
-            routes = TORCH_ROUTES if entry.models and not entry.exporter else (entry.exporter,)
-            found += [Entry(**{**asdict(entry), "exporter": route}) for route in routes]
+            native = not (entry.wheel or entry.against or entry.exporter)
+            routes = ROUTES.get(entry.origin, ("",)) if native else (entry.exporter,)
+            found += [replace(entry, exporter=route) for route in routes]
     return found
 
 
@@ -92,7 +106,8 @@ def runs(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     """The entries that one run judges: of one models file, or one alone."""
     files: dict[tuple[str, str, tuple[str, ...]], list[Entry]] = defaultdict(list)
     for number, entry in enumerate(entries):
-        files[entry.models or str(number), entry.exporter, entry.args].append(entry)
+        alone = entry.exported or not entry.models
+        files[str(number) if alone else entry.models, entry.exporter, entry.args].append(entry)
     yield from files.values()
 
 
@@ -114,7 +129,12 @@ def command(entries: Sequence[Entry], report: Path) -> list[str]:
 
 
 def judge(entries: Sequence[Entry]) -> list[Judged]:
-    """What one run says of each of its entries."""
+    """What one run says of each of its entries.
+
+    Raises:
+        NotHere: the wheel of an entry cannot be fetched.
+    """
+    entries = [with_files(entry) for entry in entries]
     with tempfile.TemporaryDirectory() as folder:
         report, started = Path(folder) / "results.json", time.perf_counter()
         try:
@@ -127,6 +147,20 @@ def judge(entries: Sequence[Entry]) -> list[Judged]:
         written = json.loads(report.read_text()) if report.exists() else None
     said = ran.stdout + ran.stderr
     return [judged(entry, ran.returncode, said, written, seconds) for entry in entries]
+
+
+def with_files(entry: Entry) -> Entry:
+    """The entry with the files that its wheel, or its models file, gives.
+
+    Raises:
+        NotHere: the wheel cannot be fetched.
+    """
+    if entry.exported:
+        return replace(entry, artifact=str(exported(HERE / f"{entry.models}.py", entry.id)))
+    if not entry.wheel:
+        return entry
+    source = fetched(entry.wheel, entry.file)
+    return replace(entry, against=str(source), artifact=str(edited(source, entry.edit)))
 
 
 def judged(entry: Entry, status: int, said: str, written: dict | None, seconds: float) -> Judged:
@@ -143,8 +177,7 @@ def judged(entry: Entry, status: int, said: str, written: dict | None, seconds: 
         return Judged(entry, got, seconds, words=(words or said.splitlines() or [""])[-1])
     cases = [case for case in written["cases"] if not case["option"]]
     if entry.models:
-        wanted = (entry.id, entry.exporter)
-        cases = [case for case in cases if (case["model"], case["exporter"]) == wanted]
+        cases = [case for case in cases if case["model"] == entry.id]
     rows = [row for case in cases for row in case["checks"]]
     red = [row for row in rows if row["outcome"] in ("failed", "error")]
     names = tuple(dict.fromkeys(row["name"] for row in red))
@@ -187,15 +220,20 @@ def main() -> int:
     groups = [[entry] for entry in entries] if chosen.alone else list(runs(entries))
     done: list[Judged] = []
     for group in groups:
-        for one in judge(group):
+        try:
+            found = judge(group)
+        except NotHere as why:
+            print(f"skipped {group[0].id}: {why}")
+            continue
+        for one in found:
             done.append(one)
             mark = "ok   " if one.right else "WRONG"
             name = f"{one.entry.id} {one.entry.exporter}".strip()
             told = f"{' '.join(one.red)}  {one.words[:160]}" if not one.right else ""
             print(f"{mark} {name:50} {one.got:10} {one.seconds:5.0f} s  {told}", flush=True)
+        write_table(known, done, chosen.json)
     right = sum(one.right for one in done)
     print(f"{right} of {len(done)} as they should be")
-    write_table(known, done, chosen.json)
     return int(right < len(done))
 
 

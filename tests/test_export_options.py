@@ -60,7 +60,7 @@ def test_static_batch(subject, evidence):
 
 
 @pytest.mark.check(
-    "error_budget", input_sets=("pair",), cases=[*EXTERNAL_DATA, *UNFOLDED, *STATIC_BATCH]
+    "error_budget", families=("pair",), cases=[*EXTERNAL_DATA, *UNFOLDED, *STATIC_BATCH]
 )
 def test_same_function(subject, evidence):
     evidence(subject, check_error_budget(subject, pair(subject.seed)))

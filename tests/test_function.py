@@ -10,6 +10,7 @@ from onnx_conformance.checks.function import (
     check_error_budget,
     check_liveness,
 )
+from onnx_conformance.checks.steps import check_one_pass, check_steps
 from onnx_conformance.checks.sweep import check_rows, check_sizes
 from onnx_conformance.checks.unoptimised import check_unoptimised
 from onnx_conformance.checks.whole_numbers import check_deciding_values
@@ -23,19 +24,29 @@ def test_liveness(subject, evidence):
     evidence(subject, check_liveness(subject))
 
 
-@pytest.mark.check("error_budget", input_sets=("pinned",))
+@pytest.mark.check("error_budget", families=("pinned",))
 def test_pinned_inputs(subject, evidence, pinned_name):
     recipe = replayed(subject.model.name, subject.seed)[pinned_name]
     evidence(subject, explained(check_error_budget, subject, recipe))
 
 
-@pytest.mark.check("error_budget", input_sets=("drawn",))
+@pytest.mark.check("error_budget", families=("drawn",))
 @settings(phases=PHASES)
 @given(recipe=new_recipes())
 def test_drawn_inputs(subject, evidence, recipe):
     result = shrunk(check_error_budget, subject, recipe)
     assume(result.outcome != "not_applicable")  # nothing can be asked of these: others are drawn
     evidence(subject, result)
+
+
+@pytest.mark.check("steps")
+def test_steps(subject, evidence):
+    evidence(subject, check_steps(subject))
+
+
+@pytest.mark.check("one_pass")
+def test_one_pass(subject, evidence):
+    evidence(subject, check_one_pass(subject))
 
 
 @pytest.mark.check("sizes")

@@ -32,6 +32,7 @@ class Declaration:
     Args:
         examples: arrays from which the inputs' specs are inferred, by name or in order.
         oracle: None to find out whether the model works in float64.
+        carries: None where the names tell.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Declaration:
     labels: bool = False
     preprocessing: Preprocessing | None = None
     task: str = ""
+    carries: tuple[tuple[str, str], ...] | None = None
 
 
 # In a builder's reference, before the name under which a user's file registers it.
@@ -79,6 +81,7 @@ def register_model(
     packages: tuple[str, ...] = (),
     task: str = "",
     on_request: bool = False,
+    carries: Mapping[str, str] | None = None,
 ) -> Callable[[B], B]:
     """Register the decorated function as the builder of model ``name``.
 
@@ -94,6 +97,8 @@ def register_model(
         calibrate: replace the weights of a user's model by random ones that keep its outputs alive.
         oracle: False for a model that cannot be computed in float64; verdicts then rest on
             allclose, and say so.
+        carries: outputs that are inputs of the next call: ``{"present_key": "past_key"}``. Left
+            out, names that pair up tell; ``{}`` for none.
         trained, packages, labels, preprocessing, task, on_request: see
         :class:`onnx_conformance.core.spec.ModelSpec`.
 
@@ -102,12 +107,13 @@ def register_model(
     """
     known = axes_from(axes)
     declared, delivered = tuple(inputs), tuple(outputs)
+    pairs = None if carries is None else tuple(carries.items())
 
     def decorate(builder: B) -> B:
         if _DECLARED:
             found = Declaration(
                 name, builder, framework, declared, delivered, examples, known, calibrate, oracle,
-                labels, preprocessing, task,
+                labels, preprocessing, task, pairs,
             )  # fmt: skip
             _DECLARED[-1].append(found)
             return builder
@@ -130,6 +136,7 @@ def register_model(
             task=task,
             libraries=operators_of(builder).libraries,
             on_request=on_request,
+            carries=pairs or (),
         )
         MODELS.register(name, spec)
         return builder
@@ -167,7 +174,7 @@ def resolve_model(name: str) -> ModelSpec:
         known = ", ".join(sorted(MODELS))
         raise UsageError(
             f"unknown model '{name}'; known: {known}, or torchvision:NAME, timm:NAME, keras:NAME, "
-            "module:function, file.py:function"
+            "hf-tiny:CLASS, hf:FOLDER, module:function, file.py:function"
         )
     return MODELS[name]
 
@@ -192,9 +199,12 @@ class Zoo:
     calibrate: bool = True
 
 
+_TRANSFORMERS = "onnx_conformance.workers.torch.transformers_models"
 _TASKS = "onnx_conformance.workers.torch.zoo_of_tasks"
 ZOOS = (
     Zoo("timm", "onnx_conformance.workers.torch.zoo:timm_classifier"),
+    Zoo("hf-tiny", f"{_TRANSFORMERS}:tiny_model", calibrate=False),
+    Zoo("hf", f"{_TRANSFORMERS}:stored_model", calibrate=False),
     Zoo("keras", "onnx_conformance.workers.keras.zoo:keras_application"),
     Zoo("torchvision", f"{_TASKS}:segmentation_model", r"(fcn|deeplabv3|lraspp)_\w+"),
     Zoo("torchvision", f"{_TASKS}:video_model", r"(r3d|mc3|r2plus1d|s3d|mvit|swin3d)\w*"),
@@ -239,6 +249,8 @@ def read_pointer(text: str) -> Pointer | None:
         return None
     if pool.endswith(".py"):
         return Pointer(f"{Path(pool).name}:{member}", str(Path(pool).absolute()), member)
+    if pool == "hf" and Path(member.partition(",")[0]).is_dir():
+        return Pointer(f"hf:{Path(member).name}", pool, str(Path(member).absolute()))
     return Pointer(text, pool, member)
 
 

@@ -57,7 +57,7 @@ def _plan(model: ModelSpec, seed: int) -> InputPlan:
 FAMILIES.register("canary", _plan)
 
 
-@register_check(control="another_file_answers", input_sets=("canary",))
+@register_check(control="another_file_answers", families=("canary",))
 def check_canary(subject: Subject) -> CheckResult:
     """The session computes with this very file: an edited copy of the file gives other answers.
 

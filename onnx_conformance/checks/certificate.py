@@ -14,9 +14,11 @@ from typing import Any
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
 from onnx_conformance.checks.registry import CHECKS, required_checks
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.custom_operators import library_digest
 from onnx_conformance.core.results import SKIPPED, UNJUDGED
 from onnx_conformance.core.settings import EdgeCases, Settings, level_of
+from onnx_conformance.core.spec import ModelSpec, spec_as_data
 from onnx_conformance.core.store import Store, file_digest, key_of
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.inputs.sweep_plan import FILE as FIGURES_OF_SWEEPS
@@ -137,32 +139,43 @@ def _judge(subject: Subject, known: tuple[KnownFailure, ...], edge_cases: EdgeCa
 
 def _key(subject: Subject, settings: Settings, known: tuple[KnownFailure, ...]) -> str:
     """Content key of a verdict: the file, the case, the rules, the code and the versions."""
-    case = subject.case
+    basis = basis_of(subject.case, subject.model, subject.tolerances, settings, known)
+    return key_of(artifact=subject.artifact.sha256, **basis)
+
+
+def basis_of(
+    case: Case,
+    model: ModelSpec,
+    tolerances: Tolerances,
+    settings: Settings,
+    known: tuple[KnownFailure, ...],
+) -> dict[str, Any]:
+    """What a case's verdict rests on beside its artifact, as parts of a content key."""
     provider = PROVIDERS[case.provider]
     library = Path(provider.library)
-    return key_of(
-        artifact=subject.artifact.sha256,
-        model=cache_keys.model_key(subject.model, settings),
-        case=subject.case.id,
-        opset=case.opset,
-        precision=[case.precision, case.file_precision],  # an external artifact's id has neither
-        provider=asdict(provider),
-        library=file_digest(library) if library.is_file() else None,
-        task=subject.model.task and TASKS[subject.model.task].digest,
-        custom=[(name, library_digest(name)) for name in libraries_of(case, settings)],
-        overrides=provider.overridden(os.environ),
-        min_placement=settings.min_placement,
-        edge_cases=settings.edge_cases,
-        expect_dynamic=settings.expect_dynamic,
-        cpu_fallback=settings.cpu_fallback,
-        threads=settings.threads,
-        graph_level=level_of(case, settings),
-        approximation=settings.approximation,
-        rules=[_rules(subject.tolerances), FIGURES_OF_SWEEPS.read_text()],
-        known=[asdict(entry) for entry in known],
-        code=source_digest(*_judges()),
-        environment=json.dumps(cache_keys.environment(), sort_keys=True),
-    )
+    return {
+        "model": cache_keys.model_key(model, settings),
+        "spec": spec_as_data(model),
+        "case": case.id,
+        "opset": case.opset,
+        "precision": [case.precision, case.file_precision],  # an external artifact's id has neither
+        "provider": asdict(provider),
+        "library": file_digest(library) if library.is_file() else None,
+        "task": model.task and TASKS[model.task].digest,
+        "custom": [(name, library_digest(name)) for name in libraries_of(case, settings)],
+        "overrides": provider.overridden(os.environ),
+        "min_placement": settings.min_placement,
+        "edge_cases": settings.edge_cases,
+        "expect_dynamic": settings.expect_dynamic,
+        "cpu_fallback": settings.cpu_fallback,
+        "threads": settings.threads,
+        "graph_level": level_of(case, settings),
+        "approximation": settings.approximation,
+        "rules": [_rules(tolerances), FIGURES_OF_SWEEPS.read_text()],
+        "known": [asdict(entry) for entry in known],
+        "code": source_digest(*_judges()),
+        "environment": json.dumps(cache_keys.environment(), sort_keys=True),
+    }
 
 
 def _judges() -> tuple[str, ...]:

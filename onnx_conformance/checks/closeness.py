@@ -26,7 +26,7 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Subject
 
 
-@register_check(control="scaled_by_a_tenth", input_sets=("pinned",), precisions=FLOAT32_WEIGHTS)
+@register_check(control="scaled_by_a_tenth", families=("pinned",), precisions=FLOAT32_WEIGHTS)
 def check_allclose(subject: Subject) -> CheckResult:
     """``allclose`` with atol in units of the output's rms; reports PyTorch's tutorial rule too."""
     rule = subject.tolerances.rule("allclose", subject.case)
@@ -105,7 +105,7 @@ def _ranks_classes(model: ModelSpec) -> bool:
 
 
 @register_check(
-    control="classes_swapped", input_sets=("pinned",), where=_ranks_classes, precisions=FAITHFUL
+    control="classes_swapped", families=("pinned",), where=_ranks_classes, precisions=FAITHFUL
 )
 def check_top5(subject: Subject) -> CheckResult:
     """The five leading classes, in order; a tie within float32's own error is no disagreement."""

@@ -54,7 +54,7 @@ CONTROLS: Registry[NegativeControl] = Registry(
     (
         "onnx_conformance.checks.controls_of_answers",
         "onnx_conformance.checks.controls_of_files",
-        "onnx_conformance.checks.controls_of_answers",
+        "onnx_conformance.checks.controls_of_memory",
     ),
 )
 Edit = Callable[[onnx.ModelProto], None]

@@ -175,7 +175,7 @@ def accepts_anything(subject: Subject, folder: Path) -> Subject:
     """Malformed inputs get numbers, too, and no error."""
 
     def run(inputs: Inputs, repeat: int) -> Answer:
-        arrays = [np.zeros(spec.concrete(1), spec.dtype) for spec in subject.model.outputs]
+        arrays = [np.zeros(spec.concrete(1), spec.held) for spec in subject.model.outputs]
         names = [spec.name for spec in subject.model.outputs]
         return Answer(dict(zip(names, arrays, strict=True)))
 

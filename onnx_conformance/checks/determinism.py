@@ -33,7 +33,7 @@ class Spread:
         )
 
 
-@register_check(control="not_repeatable", input_sets=("repeat",))
+@register_check(control="not_repeatable", families=("repeat",))
 def check_determinism(subject: Subject) -> CheckResult:
     """Two runs of the same inputs give the same bits, where the provider promises it.
 

@@ -86,7 +86,7 @@ def check_folding(subject: Subject) -> CheckResult:
 
 @register_check(
     control="batch_axis_freed",
-    input_sets=("other_batches",),
+    families=("other_batches",),
     case=_plain(dynamic_batch=False),
     tests=0,
 )
@@ -120,7 +120,7 @@ def check_static_batch(subject: Subject) -> CheckResult:
 
 @register_check(
     control="weight_inputs_reordered",
-    input_sets=("pair",),
+    families=("pair",),
     case=_plain(export_params=False),
     tests=0,
 )

@@ -31,7 +31,7 @@ LEADING = 5
 
 @register_check(
     control="classes_swapped",
-    input_sets=("photographs",),
+    families=("photographs",),
     example=lambda seed: {"photograph": photographs()[0]},
     case=Case("efficientnet_lite0", "torch_torchscript", 14, "cpu"),
     tests=0,

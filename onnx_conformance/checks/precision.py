@@ -58,7 +58,7 @@ class _Made:
         return max(abs(self.record["low"]), abs(self.record["high"]))
 
 
-@register_check(control="half_overflows", input_sets=("pinned",), case=HALF, precisions=(FLOAT16,))
+@register_check(control="half_overflows", families=("pinned",), case=HALF, precisions=(FLOAT16,))
 def check_overflow(subject: Subject) -> CheckResult:
     """No tensor of the file leaves float16's range on ordinary inputs."""
     made = [
@@ -174,7 +174,7 @@ ROUNDING = ("Quantize", "Integer", "QLinear", "QGemm", "QAttention")
 
 
 @register_check(
-    control="zero_points_wrong", input_sets=("typical",), case=CLASSIFIER, precisions=(INT8,)
+    control="zero_points_wrong", families=("typical",), case=CLASSIFIER, precisions=(INT8,)
 )
 def check_sqnr(subject: Subject) -> CheckResult:
     """Signal to quantisation noise of each output, in dB.
@@ -246,7 +246,7 @@ def _gives_numbers(model: ModelSpec) -> bool:
 
 @register_check(
     control="follows_the_batch",
-    input_sets=("typical",),
+    families=("typical",),
     case=CLASSIFIER,
     where=_gives_numbers,
     precisions=(INT8,),

@@ -49,7 +49,7 @@ class Check:
 
     Args:
         control: the negative control's name.
-        inputs: the input families that it runs.
+        families: the input families that it runs.
         example: for a check with arguments, those of one call, given the seed.
         case: the case on which the control is tried.
         tests: how many tests of it every case requires to be complete; 0 for a check
@@ -68,7 +68,7 @@ class Check:
     name: str
     function: CheckFunction
     control: str
-    input_sets: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
     example: Example = _no_arguments
     case: Case = PLAIN_CASE
     tests: int = 1
@@ -91,8 +91,8 @@ class Check:
 
 # In the order in which a case's tests run: what costs least and says most comes first.
 _MODULES = (
-    "structure", "weights", "placement", "function", "sweep", "whole_numbers", "unoptimised",
-    "determinism", "closeness", "robustness", "precision", "task",
+    "structure", "weights", "placement", "function", "steps", "sweep", "whole_numbers",
+    "unoptimised", "determinism", "closeness", "robustness", "precision", "task",
     "export_options", "photographs", "canary",
 )  # fmt: skip
 CHECKS: Registry[Check] = Registry(
@@ -103,7 +103,7 @@ CHECKS: Registry[Check] = Registry(
 def register_check(
     *,
     control: str,
-    input_sets: tuple[str, ...] = (),
+    families: tuple[str, ...] = (),
     example: Example = _no_arguments,
     case: Case = PLAIN_CASE,
     tests: int = 1,
@@ -128,7 +128,7 @@ def register_check(
                 f"it; add {name}='…' to its decorator"
             )
         record = Check(
-            name, check, control, input_sets, example, case, tests, more, where, precisions,
+            name, check, control, families, example, case, tests, more, where, precisions,
             providers, deployed and not edge, edge,
         )  # fmt: skip
         CHECKS.register(name, record)
@@ -183,4 +183,4 @@ def families_of(model: ModelSpec, case: Case) -> set[str]:
     """The input families that a case's required tests run, the drawn ones among them."""
     checks = [check for check in CHECKS.values() if check.required_tests(model, case)]
     drawn = {DRAWN for check in checks if check.name == "error_budget"}
-    return drawn.union(*(check.input_sets for check in checks))
+    return drawn.union(*(check.families for check in checks))

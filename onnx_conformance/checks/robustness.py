@@ -53,7 +53,7 @@ def _takes_non_finite(model: ModelSpec) -> bool:
 
 @register_check(
     control="nan_replaced",
-    input_sets=("non_finite",),
+    families=("non_finite",),
     where=_takes_non_finite,
     precisions=FAITHFUL,
     edge=True,
@@ -194,7 +194,7 @@ def _takes_any_batch(model: ModelSpec) -> bool:
     return model.open_batch
 
 
-@register_check(control="refuses_empty", input_sets=("empty",), where=_takes_any_batch, edge=True)
+@register_check(control="refuses_empty", families=("empty",), where=_takes_any_batch, edge=True)
 def check_empty_batch(subject: Subject) -> CheckResult:
     """A batch of no samples gives no samples, in the specified shape and dtype.
 
@@ -256,12 +256,12 @@ def _no_samples(spec: TensorSpec, model: ModelSpec, got: Array | None) -> Array:
             for dim, size in zip(spec.shape, got.shape, strict=True)
             if isinstance(dim, str) and dim not in known
         }
-    return np.zeros(spec.concrete(0, sizes), spec.dtype)
+    return np.zeros(spec.concrete(0, sizes), spec.held)
 
 
 @register_check(
     control="accepts_anything",
-    input_sets=("malformed",),
+    families=("malformed",),
     example=lambda seed: {"flaw": "dtype"},
     deployed=False,
     tests=4,

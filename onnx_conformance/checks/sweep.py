@@ -11,11 +11,19 @@ from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, limits_for, worded
 from onnx_conformance.core.budget import Reference, worst_score
-from onnx_conformance.core.comparison import Outputs, structure_problem
-from onnx_conformance.core.judgement import judge_outputs
+from onnx_conformance.core.comparison import (
+    Outputs,
+    nearest,
+    open_rows,
+    rows_apart,
+    structure_problem,
+)
+from onnx_conformance.core.domains import default_domain
+from onnx_conformance.core.judgement import Judgement, judge_outputs
 from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scores, wrong_decisions
 from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
 from onnx_conformance.inputs.recipes import CONSTANT, EVERY, LARGEST_BATCH, Inputs, Recipe, entry
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
@@ -58,7 +66,7 @@ def sizes_text(recipe: Recipe) -> str:
 
 @register_check(
     control="wrong_at_batch_17",
-    input_sets=("sizes",),
+    families=("sizes",),
     where=lambda model: bool(size_recipes(model, 0)),
     precisions=FAITHFUL,
 )
@@ -69,7 +77,7 @@ def check_sizes(subject: Subject) -> CheckResult:
 
 @register_check(
     control="wrong_in_a_narrow_band",
-    input_sets=("rows",),
+    families=("rows",),
     where=lambda model: bool(row_recipes(model, 0)),
     precisions=FAITHFUL,
 )
@@ -162,13 +170,42 @@ def _unanswered(subject: Subject, name: str, judged: Sequence[Judged]) -> CheckR
 def _by_allclose(
     subject: Subject, name: str, judged: Sequence[Judged], compared: int
 ) -> CheckResult:
-    """Without an oracle each set of inputs must be close to native."""
-    for one in judged:
-        found = judge_outputs(one.reference, one.got, subject.model.judged, limits_for(subject))
-        if not found.right:
-            return worded(subject, name, str(one.recipe), one.inputs, found)
+    """Without an oracle each set of inputs must be close to native.
+
+    Of thousands of rows a few may lie otherwise where decisions hang on a float32 ulp of the
+    inputs: as many as ``flips``, and twice those on which native's own answers differ by it.
+    """
+    specs, limits = subject.model.judged, limits_for(subject)
+    found = [judge_outputs(one.reference, one.got, specs, limits) for one in judged]
+    parts = list(zip((one.reference for one in judged), found, strict=True))
+    wrong = next((place for place, how in enumerate(found) if not how.right), None)
+    sweep = subject.tolerances.rule("sweep", subject.case)
+    if wrong is not None and not (name == "rows" and hangs_on_an_ulp(parts, sweep)):
+        one = judged[wrong]
+        return worded(subject, name, str(one.recipe), one.inputs, found[wrong])
     reason = f"no float64 oracle: {len(judged)} inputs are close to native by allclose"
+    reason += " but for decisions that hang on an ulp" * (wrong is not None)
     return passed(name, reason, compared=compared)
+
+
+def hangs_on_an_ulp(parts: Sequence[tuple[Reference, Judgement]], sweep: Rule) -> bool:
+    """Whether so few samples are not close as native's own answers leave open.
+
+    Args:
+        parts: the reference of each set of inputs, and what was found of the answer.
+        sweep: the figures ``flips`` and ``open_share``.
+    """
+    if any(how.problem for _, how in parts):
+        return False
+    far = left_open = rows = 0
+    for reference, how in parts:
+        rule, others = how.limits.rule, reference.alternatives
+        near = nearest(how.native, others, how.outputs)
+        far += int(rows_apart(near, how.outputs, rule["rtol"], rule["atol_rms"]).sum())
+        left_open += open_rows(how.native, others, rule["rtol"], rule["atol_rms"])
+        rows += len(next(iter(how.native.values())))
+    few = 0 < left_open <= sweep["open_share"] * rows
+    return few and far <= sweep["flips"] + 2 * left_open
 
 
 # -- how far ------------------------------------------------------------------------------------
@@ -250,9 +287,14 @@ def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
 def takes_quantities(model: ModelSpec) -> bool:
     """Whether an input is a quantity, on which arithmetic rounds: floating numbers, pixels' bytes.
 
-    Of token ids and categories each is looked up, and every decision on one of them counts.
+    Of token ids and categories each is looked up, and every decision on one of them counts: those
+    are bytes too if not every byte may come.
     """
-    return any(spec.floating or spec.dtype in BYTES for spec in model.inputs)
+    return any(
+        spec.floating
+        or (spec.dtype in BYTES and (spec.domain.real or spec.domain == default_domain(spec.dtype)))
+        for spec in model.inputs
+    )
 
 
 def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:

@@ -39,7 +39,7 @@ FAMILIES.register(NAME, _plan)
 
 @register_check(
     control="right_after_optimisation",
-    input_sets=(NAME,),
+    families=(NAME,),
     precisions=(FLOAT32,),
     providers=("cpu",),
 )

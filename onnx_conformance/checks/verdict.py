@@ -95,7 +95,7 @@ def judge(
 
     Args:
         label: the words that describe the inputs.
-        given: the session's inputs, where they are more than native's.
+        session_inputs: the session's inputs, where they are more than native's.
         repeat: which run of the inputs is judged.
         answer: what is judged, where not the session's answer.
     """
@@ -118,9 +118,10 @@ def judge(
             )
             return skipped(name, reason)
     if found.right and _nothing_finite(found.native):
-        return skipped(
-            name, f"native gives only infinity or NaN on {label}, so comparing it proves nothing"
-        )
+        words = f"native answers infinity or NaN alone on {label}"
+        if not any(np.any(array) for array in fed.values()):
+            return not_applicable(name, f"{words}, which is 0 throughout, and so does the file")
+        return skipped(name, f"{words}: it proves nothing")
     return worded(subject, name, label, fed, found)
 
 

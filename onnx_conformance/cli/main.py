@@ -29,6 +29,9 @@ COMMANDS = {
     "run": Command("run", "certify models: run my_models.py; run --against a.onnx b.onnx"),
     "bench": Command("run", "time native beside ONNX Runtime: bench my_models.py"),
     "gate": Command("run", "is today's conversion worse than a kept one? gate --gate=BASELINE"),
+    "merge": Command(
+        "merge", "join the results of all shards: merge A.json B.json (run --shard=K/N)"
+    ),
     "convert": Command("convert", "export a model, check the file, keep it if it passes"),
     "inspect": Command("inspect", "what is in an ONNX file, and which provider runs its nodes"),
     "compare": Command("compare", "a photograph through the native model and ONNX Runtime"),

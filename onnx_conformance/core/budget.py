@@ -37,6 +37,8 @@ class Reference:
         replicas: the other compute modes of the case's class of precision, in float32 arrays.
         unit: that class, and where else it was computed, in words.
         choices: of outputs that are positions, what they were chosen from.
+        alternatives: without an oracle, native's answers to inputs that are off by a float32 ulp:
+            where its decisions hang on that, either is right.
     """
 
     oracle: Outputs
@@ -44,6 +46,7 @@ class Reference:
     replicas: tuple[Outputs, ...]
     unit: str = "float32"
     choices: Mapping[str, Choice] = field(default_factory=dict)
+    alternatives: tuple[Outputs, ...] = ()
 
     def settled(self, got: Outputs, factor: float) -> Outputs:
         """``got`` with the oracle's positions wherever both choose numbers that tie.
@@ -61,7 +64,8 @@ class Reference:
 
         replicas = tuple(cut(replica) for replica in self.replicas)
         choices = {name: choice.rows(start, stop) for name, choice in self.choices.items()}
-        return Reference(cut(self.oracle), cut(self.native), replicas, self.unit, choices)
+        others = tuple(cut(other) for other in self.alternatives)
+        return Reference(cut(self.oracle), cut(self.native), replicas, self.unit, choices, others)
 
     def chosen(self, samples: Sequence[int]) -> Reference:
         """The reference of samples in another order; one may come several times."""
@@ -71,7 +75,8 @@ class Reference:
 
         replicas = tuple(take(replica) for replica in self.replicas)
         choices = {name: choice.chosen(samples) for name, choice in self.choices.items()}
-        return Reference(take(self.oracle), take(self.native), replicas, self.unit, choices)
+        others = tuple(take(other) for other in self.alternatives)
+        return Reference(take(self.oracle), take(self.native), replicas, self.unit, choices, others)
 
 
 def stack(references: Sequence[Reference]) -> Reference:
@@ -253,7 +258,10 @@ def compute_modes_disagree(reference: Reference, outputs: Sequence[TensorSpec]) 
 
 
 def _rms(rows: Rows) -> Rows:
-    result: Rows = np.sqrt(np.mean(rows**2, axis=1)) if rows.size else np.zeros(len(rows))
+    if not rows.size:
+        return np.zeros(len(rows))
+    with np.errstate(over="ignore"):  # of numbers beyond float32, which the oracle knows
+        result: Rows = np.sqrt(np.mean(rows**2, axis=1))
     return result
 
 

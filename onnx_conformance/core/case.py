@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 
@@ -71,7 +72,7 @@ class Case:
         """How the file was made, in a word: the exporter with changed options."""
         return f"{self.exporter}{self.options.suffix}"
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Readable name of the case: ``resnet50-torch_dynamo-opset18-cpu``."""
         return f"{self.artifact_id}-{self.place}"

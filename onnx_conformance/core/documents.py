@@ -119,6 +119,7 @@ class CaseFacts(TypedDict, total=False):
 class CheckRow(TypedDict):
     """What one test of a check found (:class:`onnx_conformance.core.results.CheckResult`).
 
+    ``resumed``: of a verdict that ``--resume`` took, when the run began that judged it.
     ``case``, ``facts`` and ``probes`` travel with the row from a test to the collector alone.
     Where a document was read back, an infinite ``score`` is a text.
     """
@@ -138,6 +139,7 @@ class CheckRow(TypedDict):
     message: NotRequired[str]
     bundle: NotRequired[str]
     upstream: NotRequired[list[str]]
+    resumed: NotRequired[str]
     case: NotRequired[dict[str, Any]]
     facts: NotRequired[CaseFacts]
     probes: NotRequired[dict[str, ProbeFacts]]
@@ -161,6 +163,7 @@ class CaseEntry(TypedDict):
     missing: dict[str, str]
     edge: list[str]
     option: bool
+    resumed: str | None
     worst_score: float | None
     budget: float | None
     decibels: float | None
@@ -218,6 +221,22 @@ class Environment(TypedDict):
     providers: NotRequired[dict[str, ProbeFacts]]
 
 
+class ShardRecord(TypedDict):
+    """Of a run of ``--shard K/N``: what joining the N results needs.
+
+    ``cases``: ids of all cases of the run, in their order. ``basis``: digests of what must be the
+    same in all shards, by what messages call it. ``explains``: known failure -> why it seems fixed,
+    or nothing where it explained a failure.
+    """
+
+    place: int
+    count: int
+    cases: list[str]
+    required: list[str]
+    basis: dict[str, str]
+    explains: dict[str, str]
+
+
 class AboutRun(TypedDict):
     """What pytest knows of a run."""
 
@@ -227,6 +246,7 @@ class AboutRun(TypedDict):
     exit_status: int
     problems: list[str]
     models_from: list[str]
+    shard: NotRequired[ShardRecord]
 
 
 class RunEntry(AboutRun):

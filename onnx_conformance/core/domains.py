@@ -27,7 +27,7 @@ class Draw:
         rng: for domains that the numbers do not serve.
         sizes: the symbolic axes' sizes.
         inputs: the inputs drawn before this one.
-        turn: of the distribution ``every``, which inputs this is of those that share a range.
+        block: of the distribution ``every``, which inputs this is of those that share a range.
     """
 
     distribution: str
@@ -163,9 +163,16 @@ class Mask:
 
     Args:
         lengths: the input that says how many ones each sample has; drawn without it.
+        side: where the zeros are: ``right``, or ``left`` as decoders are fed in batches, where the
+            last place is always one.
     """
 
     lengths: str = ""
+    side: str = "right"
+
+    def __post_init__(self) -> None:
+        if self.side not in ("left", "right"):
+            raise UsageError(f"Mask(side='{self.side}'): left or right is wanted")
 
     @property
     def real(self) -> bool:
@@ -182,10 +189,12 @@ class Mask:
         if self.lengths:
             counts = draw.inputs[self.lengths].reshape((*shape[:1], *[1] * (len(shape) - 1)))
         else:
-            counts = draw.rng.integers(1, shape[-1] + 1, size=(*shape[:-1], 1))
+            counts = draw.rng.integers(min(1, shape[-1]), shape[-1] + 1, size=(*shape[:-1], 1))
             if draw.distribution in ("zeros", "ones"):
                 counts[:] = shape[-1] if draw.distribution == "ones" else 1
-        return np.broadcast_to(np.arange(shape[-1]) < counts, shape)
+        places = np.arange(shape[-1])
+        places = places[::-1] if self.side == "left" else places
+        return np.broadcast_to(places < counts, shape)
 
 
 @dataclass(frozen=True)

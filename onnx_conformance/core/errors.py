@@ -42,7 +42,7 @@ class CapabilityMissing(ConformanceError):
 
 
 class WorkerError(ConformanceError):
-    """A worker answered with an exception; ``details`` has the remote traceback."""
+    """A worker answered with an exception; ``details`` holds the remote traceback."""
 
     def __init__(self, kind: str, message: str, details: str = "") -> None:
         super().__init__(f"{kind}: {message}" if message else kind)
@@ -52,7 +52,7 @@ class WorkerError(ConformanceError):
 
 
 class WorkerDied(WorkerError):
-    """A worker's process ended, or was killed at its time limit, during a call."""
+    """A worker's process ended, or was killed at its time limit, in mid-call."""
 
 
 class Refused(UsageError):

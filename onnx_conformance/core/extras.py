@@ -11,7 +11,7 @@ from types import ModuleType
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.files import INSTALLED
 
-EXTRAS = ("torch", "keras", "onnxruntime", "report", "photographs", "quantisation", "timing")
+EXTRAS = ("torch", "keras", "hf", "onnxruntime", "report", "photographs", "quantisation", "timing")
 REPORT = "report"  # the extra of every page
 FRAMEWORKS = ("torch", "keras")
 

@@ -18,6 +18,7 @@ from onnx_conformance.core.comparison import (
     Mismatch,
     Outputs,
     allclose_mismatch,
+    nearest,
     nonfinite_problem,
     structure_problem,
 )
@@ -154,7 +155,8 @@ def judge_outputs(
         return replace(judged, decibels=signal_to_noise(native, got, specs))
     if limits.measure == "allclose":
         outputs: Outputs = settled(reference.choices, native, got, limits.tie_factor)
-        wrong = allclose_mismatch(native, outputs, rule["rtol"], rule["atol_rms"], scale_atol=True)
+        near = nearest(native, reference.alternatives, outputs)
+        wrong = allclose_mismatch(near, outputs, rule["rtol"], rule["atol_rms"], scale_atol=True)
         return replace(judged, outputs=outputs, mismatch=wrong)
     outputs = reference.settled(got, limits.tie_factor)
     score = worst_score(reference, outputs, specs, rule["floor_ulp"])

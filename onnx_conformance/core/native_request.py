@@ -29,10 +29,12 @@ class ModelRequest(TypedDict):
     domains: list[dict[str, Any]]
     axes: list[tuple[str, int, int, int]]
     group: int
+    carries: list[tuple[str, str]]
     weights: str
     trained: bool
     seed: int
     kernels: NotRequired[list[str]]
+    computes: NotRequired[str]
 
 
 class BatchNormRecord(TypedDict):
@@ -50,6 +52,7 @@ class Description(TypedDict):
 
     ``constants``: what it computes of them alone; their values stand beside the weights.
     ``batch_statistics``: how many of its normalisations take their statistics from the batch.
+    ``constant_outputs``: those that no number of an input reaches.
     ``declared``: of an ONNX file, the shapes that it declares for its outputs, by name.
     ``complaint``: of an ONNX file, what ``onnx.checker`` says of it.
     """
@@ -60,6 +63,7 @@ class Description(TypedDict):
     names: list[str]
     constants: NotRequired[list[ConstantRecord]]
     batch_statistics: NotRequired[int]
+    constant_outputs: NotRequired[list[str]]
     declared: NotRequired[dict[str, list[int | str] | None]]
     complaint: NotRequired[str]
 

@@ -11,7 +11,13 @@ from google.protobuf.message import DecodeError
 
 from onnx_conformance.core.documents import FileFacts, TensorFacts
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.plain_outputs import TEXT, keys_of
+from onnx_conformance.core.plain_outputs import TEXT, keys_of, part_of
+
+JOIN = "SequenceConstruct"  # of as many tensors as it has inputs
+
+# What ONNX Runtime's optimiser writes in ONNX's domain at any opset, and registers there itself.
+WRITTEN_BY_OPTIMISER = ("LayerNormalization", "SimplifiedLayerNormalization")
+OPTIMISERS = "onnxruntime.optimiser"  # a domain of which onnx.checker knows no operator
 
 
 def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:
@@ -125,6 +131,38 @@ def complaint_of(path: Path) -> str:
     return ""
 
 
+def complaint_beside_own(path: Path) -> tuple[str, tuple[str, ...]]:
+    """:func:`complaint_of` without operators that ONNX Runtime alone has in ONNX's domain.
+
+    Its optimiser writes them into files of opsets that have no such operator.
+
+    Returns:
+        What is left of the complaint, and the operators.
+    """
+    model = load_model(path)
+    opset = default_opset(model)
+    own = [node for node in model.graph.node if _is_runtimes_own(node, opset)]
+    for node in own:
+        node.domain = OPTIMISERS
+    model.opset_import.append(onnx.helper.make_opsetid(OPTIMISERS, 1))
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        ValueError,  # a file of more than 2 GB
+    ) as error:
+        return " ".join(str(error).split())[:500], ()
+    return "", tuple(sorted({node.op_type for node in own}))
+
+
+def _is_runtimes_own(node: onnx.NodeProto, opset: int) -> bool:
+    """Whether ONNX has no such operator at this opset and ONNX Runtime registers one."""
+    if node.domain not in ("", "ai.onnx") or node.op_type not in WRITTEN_BY_OPTIMISER:
+        return False
+    return not onnx.defs.has(node.op_type, opset)
+
+
 def inspect(path: Path) -> FileFacts:
     """Facts on an artifact: opset, inputs, outputs, symbolic axes, operators, weights, size.
 
@@ -145,12 +183,12 @@ def facts_of(path: Path, model: onnx.ModelProto) -> FileFacts:
 def _facts(path: Path, model: onnx.ModelProto) -> FileFacts:
     graph = model.graph
     stored = {tensor.name for tensor in graph.initializer}
-    makers = {value: node.name for node in graph.node for value in node.output}
+    makers = {value: node for node in graph.node for value in node.output}
     inputs = [_tensor(value) for value in graph.input if value.name not in stored]
     outputs: list[TensorFacts] = [
-        {**tensor, "node": makers.get(value.name, "")}
+        {**tensor, "node": makers[value.name].name if value.name in makers else ""}
         for value in graph.output
-        for tensor in _tensors(value)
+        for tensor in _tensors(value, makers.get(value.name))
     ]
     files = [path, *external_files(path, model)]
     return {
@@ -199,9 +237,18 @@ def _elements(dims: list[int]) -> int:
     return count
 
 
-def _tensors(value: onnx.ValueInfoProto) -> list[TensorFacts]:
-    """An output, or the values and keys of one that is a sequence of maps."""
-    maps = value.type.sequence_type.elem_type.map_type
+def _tensors(value: onnx.ValueInfoProto, maker: onnx.NodeProto | None) -> list[TensorFacts]:
+    """An output; of maps their values and keys; of a sequence that a node joins, its parts."""
+    optional = value.type.optional_type.elem_type
+    if optional.HasField("tensor_type"):
+        return [_tensor(onnx.ValueInfoProto(name=value.name, type=optional))]
+    part = value.type.sequence_type.elem_type
+    if part.HasField("tensor_type") and maker is not None and maker.op_type == JOIN:
+        return [
+            _tensor(onnx.ValueInfoProto(name=part_of(value.name, place), type=part))
+            for place in range(len(maker.input))
+        ]
+    maps = part.map_type
     if not maps.key_type:
         return [_tensor(value)]
     kinds = (maps.value_type.tensor_type.elem_type, maps.key_type)

@@ -1,4 +1,4 @@
-"""Outputs of text, and of maps, as arrays of numbers, which is what checks compare.
+"""Outputs of text, of maps and of sequences as arrays of numbers, which is what checks compare.
 
 A text is a code of whole numbers. A list of maps, as a classifier's ZipMap makes it, is two arrays:
 its values, a column for each key in the order of the keys, and the keys.
@@ -46,6 +46,11 @@ def keys_of(name: str) -> str:
     return f"{name}{KEYS}"
 
 
+def part_of(name: str, place: int) -> str:
+    """What a tensor of an output that is a sequence is called among the outputs."""
+    return f"{name}[{place}]"
+
+
 def is_keys(name: str) -> bool:
     """Whether an output is the keys of maps, which are the same on all inputs."""
     return name.endswith(KEYS)
@@ -73,9 +78,12 @@ def arrays_of(value: Any) -> list[NDArray[Any]]:
 
 
 def named(names: Sequence[str], values: Iterable[Any]) -> dict[str, NDArray[Any]]:
-    """Outputs by name; the keys of maps stand behind their values."""
+    """Outputs by name; the keys of maps stand behind their values, a sequence's parts in order."""
     found: dict[str, NDArray[Any]] = {}
     for name, value in zip(names, values, strict=True):
+        if isinstance(value, list) and value and all(isinstance(one, np.ndarray) for one in value):
+            found |= {part_of(name, place): as_text(one) for place, one in enumerate(value)}
+            continue
         parts = arrays_of(value)
         found |= dict(zip((name, keys_of(name)), parts, strict=False))
     return found

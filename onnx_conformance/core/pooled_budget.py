@@ -143,7 +143,7 @@ def _pool(noises: Rows, size: Rows, quantile: float) -> tuple[float, float]:
 def _measure(
     reference: Reference, got: Outputs, spec: TensorSpec, floor_ulp: float
 ) -> dict[tuple[str, str], tuple[Rows, Rows, Rows]]:
-    """(norm, view) to errors, float32's own errors and sizes of one set of inputs's samples."""
+    """(norm, view) to errors, float32's own errors and sizes of a set's samples."""
     exact = reference.oracle[spec.name]
     compute_modes = [reference.native, *reference.replicas]
     by_way = [

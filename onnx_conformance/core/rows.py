@@ -63,7 +63,7 @@ def in_order_of(
 
     Args:
         anchor: the oracle; all arrays are of its sizes, and sizes stand beside them.
-        ways: float32's own, whose error says what a tie is.
+        compute_modes: float32's own, whose error says what a tie is.
         tie_factor: how many of those errors two tied scores may be apart.
     """
     found = {name: np.array(array) for name, array in outputs.items()}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from onnx_conformance.core import bfloat16
 from onnx_conformance.core.domains import Domain, Real, as_data, default_domain, from_data, written
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import SPELLINGS, TEXT
@@ -24,7 +25,8 @@ STATIC_BATCH = 2  # of the example that routes trace, and of an artifact without
 class Axis:
     """The sizes of a symbolic axis: ``low``, ``low + step``, … up to ``high``.
 
-    ``low`` is at least 1. A U-Net that halves its image four times has ``step=16``.
+    A U-Net that halves its image four times has ``step=16``. ``low`` is 0 of a past that begins
+    empty, else at least 1.
     """
 
     low: int = 1
@@ -32,8 +34,8 @@ class Axis:
     step: int = 1
 
     def __post_init__(self) -> None:
-        if not (1 <= self.low <= self.high and self.step >= 1):
-            raise UsageError(f"{self}: must have 1 ≤ low ≤ high and step ≥ 1")
+        if not (0 <= self.low <= self.high and self.high >= 1 and self.step >= 1):
+            raise UsageError(f"{self}: 0 ≤ low ≤ high, high ≥ 1 and step ≥ 1 are wanted")
 
     def size(self, extent: float) -> int:
         """The size at a share ``extent`` (0 to 1) between ``low`` and ``high``."""
@@ -69,7 +71,8 @@ class TensorSpec:
         shape: sizes; a string is a symbolic dimension. The one called ``batch`` (or
             ``batch_size``) is the batch, wherever it stands; without it samples share the input.
             A size may follow from others: ``"past+1"``, ``"2*height"``, ``"height//8"``.
-        dtype: a NumPy dtype name; ``str`` of text, whose ``domain`` is a ``Choice`` of texts.
+        dtype: a NumPy dtype name, or ``bfloat16``; ``str`` of text, whose ``domain`` is a
+            ``Choice`` of texts.
         scale: ``"linear"``, or ``"probabilities"`` for an output that is a softmax; such an
             output is judged in the log domain as well, because a flat softmax hides errors.
             ``"unit"`` for an output whose natural size is 1 and that may be near 0 throughout:
@@ -89,7 +92,7 @@ class TensorSpec:
         if self.dtype in SPELLINGS:
             object.__setattr__(self, "dtype", TEXT)
         try:
-            np.dtype(self.dtype)
+            np.dtype(self.held)
         except TypeError as error:
             raise UsageError(
                 f"'{self.name}' is {self.dtype}, which NumPy lacks; wrap the model in one that "
@@ -108,7 +111,12 @@ class TensorSpec:
     @property
     def floating(self) -> bool:
         """Whether it holds floating numbers; others are compared exactly."""
-        return bool(np.issubdtype(np.dtype(self.dtype), np.floating))
+        return bool(np.issubdtype(np.dtype(self.held), np.floating))
+
+    @property
+    def held(self) -> str:
+        """The NumPy dtype of its arrays: bfloat16 is held in float32."""
+        return bfloat16.held_in(self.dtype)
 
     @property
     def real(self) -> bool:
@@ -197,6 +205,7 @@ class ModelSpec:
         by_values: names of the outputs whose size the values decide: boxes that are kept.
         unnamed: names of the outputs that were made up because neither spec nor model names them; a
             file that somebody else made may call them otherwise.
+        computes: the class of precision that its own code multiplies in.
         fingerprint: of a model from elsewhere, a digest of its code and of the weights it was
             built with; else its module's source tells.
         reads: of a model from elsewhere, the data files that its builder and its calls open, with
@@ -207,6 +216,7 @@ class ModelSpec:
         notes: what a reader should know of its inputs, a line each.
         parameters: how many numbers its weights hold, without tables that are read by index, which
             tells what a run costs; 0 if unknown.
+        carries: its memory: pairs of an output and the input that gets it at the next call.
     """
 
     name: str
@@ -233,6 +243,8 @@ class ModelSpec:
     group: int = 0
     by_values: tuple[str, ...] = ()
     unnamed: tuple[str, ...] = ()
+    carries: tuple[tuple[str, str], ...] = ()
+    computes: str = "float32"
 
     @property
     def sized(self) -> tuple[str, ...]:
@@ -270,8 +282,10 @@ class ModelSpec:
 
     @property
     def precision(self) -> str:
-        """The class of precision that the model itself asks for: that of its least exact output."""
-        return "float16" if any(spec.dtype == "float16" for spec in self.outputs) else "float32"
+        """The class of precision that the model asks for: of its outputs and of its products."""
+        narrow = ("float16", "bfloat16")
+        given = [spec.dtype for spec in self.outputs if spec.dtype in narrow]
+        return max(["float32", *given, self.computes], key=("float32", *narrow).index)
 
     @property
     def batched(self) -> bool:
@@ -294,7 +308,7 @@ class ModelSpec:
 
 
 def size_of(name: str) -> str:
-    """What the sizes of an output are called among a set of inputs's answers."""
+    """What the sizes of an output are called among the answers."""
     return f"{name} (size)"
 
 
@@ -302,7 +316,8 @@ def spec_as_data(spec: ModelSpec) -> dict[str, Any]:
     """A model's spec as plain data."""
     sides = {side: [one.as_data() for one in getattr(spec, side)] for side in ("inputs", "outputs")}
     axes = [[name, axis.low, axis.high, axis.step] for name, axis in spec.axes]
-    return {**asdict(spec), **sides, "axes": axes, "reads": [list(pair) for pair in spec.reads]}
+    pairs = {key: [list(pair) for pair in getattr(spec, key)] for key in ("reads", "carries")}
+    return {**asdict(spec), **sides, **pairs, "axes": axes}
 
 
 def spec_from_data(data: Mapping[str, Any]) -> ModelSpec:
@@ -315,6 +330,5 @@ def spec_from_data(data: Mapping[str, Any]) -> ModelSpec:
     steps = data["preprocessing"]
     known = Preprocessing(**steps) if steps else None
     tuples = {key: tuple(data[key]) for key in OF_TEXTS}
-    reads = tuple((path, digest) for path, digest in data["reads"])
-    made = {**data, **sides, **tuples, "axes": axes, "preprocessing": known, "reads": reads}
-    return ModelSpec(**made)
+    pairs = {key: tuple((one, other) for one, other in data[key]) for key in ("reads", "carries")}
+    return ModelSpec(**{**data, **sides, **tuples, **pairs, "axes": axes, "preprocessing": known})

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
+import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from onnx_conformance.core.errors import UsageError
 
 MANIFEST = "manifest.json"
+RUNS = "runs"  # of the processes that use a store: a file each, locked while it lives
 
 
 class CorruptEntryWarning(UserWarning):
@@ -54,6 +58,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _used_at(place: Path) -> int | None:
+    with suppress(FileNotFoundError):
+        return (place / MANIFEST).stat().st_mtime_ns
+    return None
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def _differs(path: Path, digest: str) -> bool:
     return not path.is_file() or file_digest(path) != digest
 
@@ -63,6 +77,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._using: FileLock | None = None
         try:
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=root):
@@ -75,6 +90,7 @@ class Store:
 
     def get_or_build(self, kind: str, key: str, build: Callable[[Path], dict[str, Any]]) -> Entry:
         """The entry, built by ``build(directory) -> facts`` if it is absent or corrupt."""
+        self._use()
         place = self.root / kind / key
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{place}.lock"):
@@ -97,6 +113,7 @@ class Store:
         place = self.root / kind / key
         if not place.is_dir():
             return None
+        self._use()
         with FileLock(f"{place}.lock"):
             return self.read(place)
 
@@ -113,11 +130,60 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             wrong = [f"{MANIFEST} ({error})"]
         if not wrong:
+            os.utime(place / MANIFEST)  # when it was last used
             return Entry(place, facts, digests)
         shutil.rmtree(place)  # first: under pytest's filters a warning may be an exception
         message = f"cache entry {place} is corrupt ({', '.join(wrong)}); building it anew"
         warnings.warn(CorruptEntryWarning(message), stacklevel=3)
         return None
+
+    def _use(self) -> None:
+        """From now on, until it is released, what is used here is not pruned by others."""
+        if self._using is None:
+            folder = self.root / RUNS
+            folder.mkdir(exist_ok=True)
+            path = folder / f"{time.time_ns()}-{uuid.uuid4().hex}.lock"
+            self._using = FileLock(path, thread_local=False)
+            self._using.acquire()
+
+    def release(self) -> None:
+        """Use no entry any more that was had until now."""
+        if self._using is not None:
+            self._using.release()
+            self._using = None
+
+    def prune(self, limit: int) -> int:
+        """Remove the entries that were not used for longest, down to ``limit`` bytes.
+
+        What a living process has used since it began stays, whatever it takes.
+
+        Returns:
+            How many bytes were removed.
+        """
+        began = min(self._began(), default=time.time_ns())
+        used = {path.parent: path.stat().st_mtime_ns for path in self.root.glob(f"*/*/{MANIFEST}")}
+        sizes = {place: _size(place) for place in used}
+        whole = left = sum(sizes.values())
+        for place in sorted(used, key=used.__getitem__):
+            if left <= limit or used[place] >= began:
+                break
+            with FileLock(f"{place}.lock"):
+                if _used_at(place) == used[place]:  # nobody took it meanwhile
+                    gone = place.with_name(f"{place.name}.partial")
+                    shutil.rmtree(gone, ignore_errors=True)
+                    place.rename(gone)
+                    shutil.rmtree(gone)
+                    left -= sizes[place]
+        return whole - left
+
+    def _began(self) -> Iterator[int]:
+        """When each living process began to use the store, in ns; files of ended ones go."""
+        for path in (self.root / RUNS).glob("*.lock"):
+            try:
+                with FileLock(path, timeout=0):
+                    path.unlink(missing_ok=True)
+            except Timeout:
+                yield int(path.name.partition("-")[0])
 
     def _write(self, place: Path, build: Callable[[Path], dict[str, Any]]) -> Entry:
         partial = place.with_name(f"{place.name}.partial")

@@ -30,6 +30,7 @@ class InputPlan:
         attempts: whether native accepts them at all.
         sweep: as ``reference``, where native may refuse some.
         unoptimised: the runtime with its graph optimisation off.
+        native_sweep: as ``sweep`` without the runtime, each by itself.
     """
 
     reference: tuple[Inputs, ...] = ()
@@ -39,6 +40,7 @@ class InputPlan:
     attempts: tuple[Inputs, ...] = ()
     sweep: tuple[Inputs, ...] = ()
     unoptimised: tuple[Inputs, ...] = ()
+    native_sweep: tuple[Inputs, ...] = ()
 
 
 Family = Callable[[ModelSpec, int], InputPlan]
@@ -203,7 +205,7 @@ def denormal(seed: int) -> Recipe:
 def empty(model: ModelSpec) -> NamedInputs:
     """A batch of no samples."""
     sizes = sizes_of(model.axes, MIDDLE)
-    arrays = {spec.name: np.zeros(spec.concrete(0, sizes), spec.dtype) for spec in model.inputs}
+    arrays = {spec.name: np.zeros(spec.concrete(0, sizes), spec.held) for spec in model.inputs}
     kind = Inputs if native_layout(model).plain else RawInputs
     return NamedInputs("no sample (batch=0)", kind(arrays))
 

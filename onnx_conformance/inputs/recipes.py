@@ -21,6 +21,7 @@ import yaml
 from numpy.typing import NDArray
 
 from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.core import bfloat16
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.domains import Draw, Lengths, Mask
 from onnx_conformance.core.project import project
@@ -176,9 +177,11 @@ def _coarse(
 def _cast(drawn: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     """The numbers in the input's dtype; those beyond it are its largest, and no infinity."""
     if spec.floating and np.issubdtype(drawn.dtype, np.floating):
-        largest = float(np.finfo(spec.dtype).max)
+        coarse = spec.dtype == bfloat16.NAME
+        largest = bfloat16.LARGEST if coarse else float(np.finfo(spec.dtype).max)
         drawn = np.clip(drawn, -largest, largest)
-    return drawn.astype(spec.dtype)
+        return bfloat16.rounded(drawn) if coarse else drawn.astype(spec.dtype)
+    return drawn.astype(spec.held)
 
 
 def suited(recipe: Recipe, axes: Axes) -> Recipe:

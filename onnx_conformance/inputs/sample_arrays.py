@@ -51,6 +51,10 @@ class Names:
         kind = type(inputs)
         return kind((self.inputs.get(name, name), array) for name, array in inputs.items())
 
+    def carried(self, carries: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Outputs and the inputs that get them, under the file's names."""
+        return [(self.outputs.get(new, new), self.inputs.get(old, old)) for new, old in carries]
+
     def to_model(self, outputs: Outputs) -> dict[str, Array]:
         """Outputs under the spec's names."""
         ours = {theirs: name for name, theirs in self.outputs.items()}

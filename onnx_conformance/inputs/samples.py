@@ -97,7 +97,7 @@ class Folder:
         for spec in model.inputs:
             array = found.get(spec.name)
             rows = None if array is None else _as_rows(spec, array)
-            if array is None or rows is None or array.dtype != spec.dtype:
+            if array is None or rows is None or array.dtype != spec.held:
                 seen = (
                     f"missing (found: {', '.join(found) or 'nothing'})"
                     if array is None

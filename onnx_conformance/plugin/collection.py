@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +19,7 @@ from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.state import (
     PENDING,
     RUN,
+    VERDICTS,
     KnownRed,
     collector_of,
     conformance_session,
@@ -32,6 +32,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrise a conformance test with the cases that it applies to."""
     marker = metafunc.definition.get_closest_marker("check")
     if marker is None:
+        return
+    if not _named(metafunc):
         return
     run = metafunc.config.stash[RUN]
     if "pinned_name" in metafunc.fixturenames:  # found recipes are for some models
@@ -64,6 +66,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("photograph", _photographs(run))
 
 
+def _named(metafunc: pytest.Metafunc) -> bool:
+    """Whether the command line selects the test, or at least does not select others of its file.
+
+    pytest makes every test of a file, and drops those that were not named: of thousands of cases
+    that takes a minute.
+    """
+    named = [str(place).partition("[")[0].split("::") for place in metafunc.config.args]
+    own = {metafunc.definition.originalname, getattr(metafunc.cls, "__name__", None)}
+    return any(len(parts) == 1 or own & {*parts[1:]} for parts in named)
+
+
 def _photographs(run: PerfRun) -> list[ParameterSet]:
     """The photographs to run; a single skipped one where the bundled ones are not installed."""
     try:
@@ -79,6 +92,8 @@ def _cases(run: PerfRun, marker: pytest.Mark) -> list[Case]:
     """
     marked = map(run.selection.placed, marker.kwargs.get("cases", run.cases))
     cases = [case for case in marked if run.selection.admits(case)]
+    if run.shard is not None:
+        cases = [case for case in cases if run.shard.admits(case)]
     if marker.args[0] in CHECKS:
         check = CHECKS[marker.args[0]]
         cases = [case for case in cases if check.suits(resolve_model(case.model), case)]
@@ -168,22 +183,23 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     needs: dict[Case, set[str]] = {}
-    counts: Counter[Case] = Counter()
+    tests: dict[Case, list[pytest.Item]] = {}
     for item in session.items:
         case, marker = case_of(item), item.get_closest_marker("check")
         if case is not None and marker is not None:
-            families = marker.kwargs.get("input_sets", CHECKS[marker.args[0]].input_sets)
+            families = marker.kwargs.get("families", CHECKS[marker.args[0]].families)
             needs.setdefault(case, set()).update(families)
-            counts[case] += 1
+            tests.setdefault(case, []).append(item)
     try:
-        collector_of(session.config).begin(counts)
+        collector_of(session.config).begin({case: len(items) for case, items in tests.items()})
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     run = session.config.stash[RUN]
+    taken = _taken(session.config, tests)
     wanted = {
         case: families
         for case, families in needs.items()
-        if not left_out(run, resolve_model(case.model).framework)
+        if case not in taken and not left_out(run, resolve_model(case.model).framework)
     }
     if not (wanted and run.settings.ahead):
         return
@@ -192,6 +208,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     else:
         # what cannot be computed ahead fails again in the test that needs it, which reports it
         attempted(lambda: conformance_session(session.config).plan(wanted), "compute ahead")
+
+
+def _taken(config: pytest.Config, tests: dict[Case, list[pytest.Item]]) -> set[Case]:
+    """The cases whose verdicts ``--resume`` takes from earlier runs."""
+    if not tests or config.stash[RUN].temporary_cache:
+        return set()
+    return config.stash[VERDICTS].expect(conformance_session(config), tests)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -13,9 +13,16 @@ from typing import Any, cast
 
 import pytest
 
-from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.documents import CaseFacts, CheckRow, ProbeFacts, ResultsDocument
+from onnx_conformance.core.documents import (
+    AboutRun,
+    CaseEntry,
+    CaseFacts,
+    CheckRow,
+    ProbeFacts,
+    ResultsDocument,
+    ShardRecord,
+)
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.files import refuse_unwritable
@@ -24,12 +31,17 @@ from onnx_conformance.core.text import count_of
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.progress import Progress
 from onnx_conformance.report import code_hosts, history, terminal
-from onnx_conformance.report.document import PROVED_NOTHING, RED, make_document, proved, write_json
+from onnx_conformance.report.document import (
+    absent_requirements,
+    make_cases,
+    make_document,
+    status_of,
+    write_json,
+)
 from onnx_conformance.report.next_step import next_step
 from onnx_conformance.report.saved_artifacts import save_artifacts
 from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.known_failures import stale
-from onnx_conformance.session.probe import ProbeResult
+from onnx_conformance.session.known_failures import explanations
 from onnx_conformance.session.worker_queue import Clock
 
 MEASURED = "conformance_time"  # in what a worker of xdist hands over at its end
@@ -38,10 +50,17 @@ MEASURED = "conformance_time"  # in what a worker of xdist hands over at its end
 class Collector:
     """A pytest plugin; ``rows`` holds, by case, one entry a conformance test."""
 
-    def __init__(self, config: pytest.Config, run: PerfRun, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        run: PerfRun,
+        clock: Clock,
+        shard: ShardRecord | None = None,
+    ) -> None:
         self.config = config
         self.run = run
         self.clock = clock
+        self.shard = shard
         self.rows: dict[Case, list[CheckRow]] = {}
         self.facts: dict[str, CaseFacts] = {}
         self.probes: dict[str, ProbeFacts] = {}
@@ -59,15 +78,8 @@ class Collector:
 
     def begin(self, counts: dict[Case, int]) -> None:
         """Count the selected tests of each case, and remove the reports of an earlier run."""
-        self.selected = bool(counts)
         if counts and not hasattr(self.config, "workerinput"):
-            for option, path in self._reports().items():
-                refuse_unwritable(path, option)
-                path.unlink(missing_ok=True)
-            if self.run.history is not None:
-                history.refuse_unusable(self.run.history)
-            if self.run.save_onnx is not None:
-                refuse_unwritable(self.run.save_onnx / "any", "--save-onnx")
+            self._clear()
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is None or not counts:
             return
@@ -77,9 +89,20 @@ class Collector:
         self.clock.on_tick = self.progress.tick
         reporter.showfspath = self.config.option.verbose > 0
         # what draws the page takes half a second to import: meanwhile the workers start
-        if find_spec("matplotlib") is not None:
+        if self.run.report_html is not None and find_spec("matplotlib") is not None:
             self._drawing = Thread(target=import_module, args=("matplotlib.figure",), daemon=True)
             self._drawing.start()
+
+    def _clear(self) -> None:
+        """Take an earlier run's reports away, or find out that none can be written."""
+        self.selected = True
+        for option, path in self._reports().items():
+            refuse_unwritable(path, option)
+            path.unlink(missing_ok=True)
+        if self.run.history is not None:
+            history.refuse_unusable(self.run.history)
+        if self.run.save_onnx is not None:
+            refuse_unwritable(self.run.save_onnx / "any", "--save-onnx")
 
     def _reports(self) -> dict[str, Path]:
         """The files that the run writes, by option."""
@@ -123,6 +146,11 @@ class Collector:
         found = _row_of(report)
         if found is None:
             return
+        if not self.selected and not hasattr(self.config, "workerinput"):
+            try:  # the workers of xdist selected the tests: here this is the first that is known
+                self._clear()
+            except UsageError as error:
+                raise pytest.UsageError(str(error)) from error
         row: CheckRow = {**found, "outcome": _outcome(report, found), "nodeid": report.nodeid}
         row["message"] = str(report.longrepr) if report.failed else ""
         xfail_reason = None if row["outcome"] == "edge" else getattr(report, "wasxfail", None)
@@ -150,16 +178,16 @@ class Collector:
             return
         if not (self.rows or self.selected):
             return
-        outcomes = [row["outcome"] for rows in self.rows.values() for row in rows]
-        reached = any(outcome in ("passed", "edge", *RED) for outcome in outcomes)
-        self.document = self._make_document(int(session.exitstatus))
-        self.problems += [*self.run.refused, *self._absent_requirements()]
-        self.problems += stale(self.run.known_failures, self.rows, self._operators())
-        if session.exitstatus == pytest.ExitCode.OK and self.problems:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        elif session.exitstatus == pytest.ExitCode.OK and not (reached and self._complete()):
-            session.exitstatus = PROVED_NOTHING
-        self.document = self._make_document(int(session.exitstatus))
+        cases = make_cases(self.run, self.rows, self.facts)
+        explained = explanations(self.run.known_failures, self.rows, self._operators())
+        self.problems += self.run.refused
+        if self.shard is None:
+            self.problems += absent_requirements(self.run.required, cases, self.probes)
+            self.problems += filter(None, explained.values())
+        else:  # whoever joins the shards decides
+            self.shard["explains"] = explained
+        session.exitstatus = status_of(int(session.exitstatus), cases, self.problems)
+        self.document = self._make_document(cases, int(session.exitstatus))
         try:
             self._write_reports(self.document)
         except UsageError as error:
@@ -174,11 +202,12 @@ class Collector:
         """
         run = self.run
         write_json(document, run.report_json)
-        try:
-            page_module("onnx_conformance.report.html").write(document, run.report_html)
-            self.page = f"page: {run.report_html}"
-        except CapabilityMissing as missing:
-            self.page = f"no page: {missing}"
+        if run.report_html is not None:
+            try:
+                page_module("onnx_conformance.report.html").write(document, run.report_html)
+                self.page = f"page: {run.report_html}"
+            except CapabilityMissing as missing:
+                self.page = f"no page: {missing}"
         if run.report_md is not None:
             import_module("onnx_conformance.report.markdown").write(document, run.report_md)
         if run.report_sarif is not None:
@@ -190,50 +219,29 @@ class Collector:
         if run.save_onnx is not None:
             save_artifacts(document, run.save_onnx)
 
-    def _complete(self) -> bool:
-        """Whether every check that a case lacks is explained by a known failure."""
-        assert self.document is not None
-        return not self.document["totals"]["incomplete"]
-
     def _operators(self) -> dict[Case, dict[str, int]]:
         """Those of each case's file, as far as it was made."""
         made = {case: self.facts.get(case.id, {}).get("artifact", {}) for case in self.rows}
         return {case: facts.get("nodes", {}) for case, facts in made.items()}
 
-    def _make_document(self, exit_status: int) -> ResultsDocument:
+    def _make_document(self, cases: list[CaseEntry], exit_status: int) -> ResultsDocument:
+        about: AboutRun = {
+            "profile": self.config.getoption("hypothesis_profile", None) or "default",
+            "command": f"pytest {shlex.join(self.config.invocation_params.args)}",
+            "started": self.started,
+            "exit_status": exit_status,
+            "problems": self.problems,
+            "models_from": list(self.run.models_from),
+        }
+        if self.shard is not None:
+            about["shard"] = self.shard
         return make_document(
             self.run,
-            self.rows,
-            self.facts,
+            cases,
             environment={**environment(), "providers": self.probes},
-            about={
-                "profile": self.config.getoption("hypothesis_profile", None) or "default",
-                "command": f"pytest {shlex.join(self.config.invocation_params.args)}",
-                "started": self.started,
-                "exit_status": exit_status,
-                "problems": self.problems,
-                "models_from": list(self.run.models_from),
-            },
+            about=about,
             time=self.clock.table(),
         )
-
-    def _absent_requirements(self) -> list[str]:
-        """A message for each provider of ``--require`` on which no case passed every check."""
-        assert self.document is not None
-        passed = {case["provider"] for case in self.document["cases"] if proved(case)}
-        passed |= {"gpu" for name in passed if PROVIDERS[name].gpu}
-        return [
-            f"--require {name}: no case passed every check on it ({self._why_absent(name)})"
-            for name in self.run.required
-            if name not in passed
-        ]
-
-    def _why_absent(self, name: str) -> str:
-        names = [n for n in PROVIDERS if PROVIDERS[n].gpu] if name == "gpu" else [name]
-        reasons = [
-            f"{n}: {ProbeResult(**self.probes[n]).sentence}" for n in names if n in self.probes
-        ]
-        return "; ".join(reasons) or "none of its cases was selected"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the matrix and the closing sentence."""

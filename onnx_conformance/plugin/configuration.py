@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Verbosity, settings
@@ -12,24 +13,31 @@ from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import Evidence
 from onnx_conformance.checks.upstream_faults import shipped_faults
+from onnx_conformance.core.documents import ShardRecord
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.project import project
 from onnx_conformance.core.registry import registering
+from onnx_conformance.core.store import Store
 from onnx_conformance.diagnose.localisation import Explainer
 from onnx_conformance.diagnose.messages import NOT_HERE, header
 from onnx_conformance.inputs.recipes import found_recipes
 from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.inputs.tasks import TASKS
+from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin import options as conformance_options
 from onnx_conformance.plugin.collection import case_of, left_out
 from onnx_conformance.plugin.collector import Collector
-from onnx_conformance.plugin.run import adopt_records, make_run
+from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
+from onnx_conformance.plugin.run import SHARED, adopt_records, make_run, shared_records
+from onnx_conformance.plugin.run_basis import chosen_tests, run_basis
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
+    RECORDS,
     RED_CASES,
     RUN,
+    VERDICTS,
     collector_of,
     conformance_session,
 )
@@ -62,18 +70,45 @@ def pytest_configure(config: pytest.Config) -> None:
         registries = (PROVIDERS, MODELS, TASKS)
         records, take_back = registering(lambda: adopt_records(config), *registries)
         config.add_cleanup(take_back)
+        config.stash[RECORDS] = records
         config.stash[RUN] = make_run(config, records)
         found_recipes("")  # a malformed file is told before anything starts
         shipped_faults()
         _refuse_no_model(config)
     except (CapabilityMissing, UsageError) as error:
         raise pytest.UsageError(str(error)) from error
+    run = config.stash[RUN]
     config.stash[EVIDENCE] = Evidence()
     config.stash[RED_CASES] = {}
-    config.stash[EXPLAINER] = Explainer(config.stash[RUN].localize)
+    config.stash[EXPLAINER] = Explainer(run.localize)
+    config.add_cleanup(lambda: _prune(config, run))  # after all others, which are added later
     clock = Clock()
-    collector = Collector(config, config.stash[RUN], clock)
+    collector = Collector(config, run, clock, _shard_record(config, run))
     config.pluginmanager.register(collector, "conformance-report")
+    config.stash[VERDICTS] = KeptVerdicts(config, run, collector.started)
+    config.pluginmanager.register(config.stash[VERDICTS], "conformance-verdicts")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker of xdist is given what this process has looked at."""
+    if not node.config.getoption("evaluation_data"):  # of which a task is made
+        node.workerinput[SHARED] = shared_records(node.config.stash[RECORDS])
+
+
+def _prune(config: pytest.Config, run: PerfRun) -> None:
+    if not (run.cache_limit is None or config.option.collectonly or hasattr(config, "workerinput")):
+        Store(run.settings.cache_dir).prune(run.cache_limit)
+
+
+def _shard_record(config: pytest.Config, run: PerfRun) -> ShardRecord | None:
+    """What joins the results of this shard with the others', by the code that is there now."""
+    if run.shard is None:
+        return None
+    tests, folders = chosen_tests(config)
+    return run.shard.record(
+        {**run_basis(config, run, folders), "chosen tests": tests}, run.required
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

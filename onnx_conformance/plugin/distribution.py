@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
 from xdist.scheduler import LoadScopeScheduling
 
+from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core.case import Case
 
 
@@ -15,8 +16,9 @@ class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist 
     """``--dist load`` for conformance tests.
 
     The cases of a model share its float64 oracle, so they go to one worker. Where there are fewer
-    models than workers, each case goes to one worker, because its tests share a session. Other
-    tests are distributed by file, or one by one, as usual, in runs without conformance tests.
+    models than workers, each case goes to one worker, because its tests share a session. A worker
+    that has started a framework, which takes seconds to import, gets more cases of it. Other tests
+    are distributed by file, or one by one, as usual, in runs without conformance tests.
 
     Args:
         cases: the cases of the run.
@@ -24,7 +26,10 @@ class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist 
 
     def __init__(self, config: Any, log: Any, cases: Iterable[Case]) -> None:
         super().__init__(config, log)
-        self._groups = groups(cases, self.numnodes)
+        known = list(cases)
+        self._groups = groups(known, self.numnodes)
+        self._frameworks = frameworks(known)
+        self._begun: dict[Any, set[str]] = {}  # by worker
 
     @cached_property
     def _has_conformance_tests(self) -> bool:
@@ -32,6 +37,34 @@ class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist 
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid, self._groups) if self._has_conformance_tests else nodeid
+
+    def add_node_collection(self, node: Any, collection: Sequence[str]) -> None:
+        """Note what a worker collected; where a test stands in it is asked of every test."""
+        super().add_node_collection(node, collection)
+        if node in self.registered_collections:
+            self.registered_collections[node] = Places(self.registered_collections[node])
+
+    def _assign_work_unit(self, node: Any) -> None:
+        scope = self._next(node)
+        self._begun.setdefault(node, set()).add(self._frameworks.get(scope, ""))
+        self.workqueue.move_to_end(scope, last=False)
+        super()._assign_work_unit(node)
+
+    def _next(self, node: Any) -> str:
+        """The next group of a worker: of a framework that it has begun, or that no other has."""
+        own = self._begun.get(node, set())
+        others = {name for other, names in self._begun.items() if other != node for name in names}
+        of: dict[str, str] = {scope: self._frameworks.get(scope, "") for scope in self.workqueue}
+        mine = (scope for scope, framework in of.items() if framework in own)
+        new = (scope for scope, framework in of.items() if framework not in others)
+        return next(mine, None) or next(new, None) or next(iter(of))
+
+    def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+        """Note that a test ended; a group that ended is looked at no more."""
+        scope = self._split_scope(self.registered_collections[node][item_index])
+        super().mark_test_complete(node, item_index, duration)
+        if all(self.assigned_work[node].get(scope, {}).values()):
+            self.assigned_work[node].pop(scope, None)
 
     def remove_node(self, node: Any) -> str | None:
         """Take back what a worker that ended did not run; the test that ended it is returned.
@@ -49,6 +82,27 @@ class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist 
         unit[crashed] = True
         super().remove_node(node)
         return crashed
+
+
+class Places(list[str]):
+    """Ids of tests; where one stands is known without a search."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        super().__init__(ids)
+        self._places = {name: place for place, name in enumerate(self)}
+
+    def index(self, name: str, *_: Any) -> int:
+        """The place of a test."""
+        return self._places[name]
+
+
+def frameworks(cases: Iterable[Case]) -> dict[str, str]:
+    """Group -> the framework that its native side needs; none of models that are not known."""
+    found: dict[str, str] = {}
+    for case in cases:
+        framework = MODELS[case.model].framework if case.model in MODELS else ""
+        found |= {case.model: framework, case.id: framework}
+    return found
 
 
 def groups(cases: Iterable[Case], workers: int) -> dict[str, str]:
@@ -70,6 +124,9 @@ def scope_of(nodeid: str, known: dict[str, str]) -> str:
 
 def group_of(nodeid: str, known: dict[str, str]) -> str:
     """The group of a conformance test; empty for any other."""
-    parameters = nodeid.partition("::")[2].partition("[")[2].removesuffix("]")
-    found = [start for start in known if f"{parameters}-".startswith(f"{start}-")]
-    return known[max(found, key=len)] if found else ""
+    start = nodeid.partition("::")[2].partition("[")[2].removesuffix("]")
+    while start:
+        if start in known:
+            return known[start]
+        start = start.rpartition("-")[0]
+    return ""

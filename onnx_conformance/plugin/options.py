@@ -162,13 +162,7 @@ def add_options(group: Any) -> None:
         default=str(project().known_failures or ""),
         help="file of known upstream failures (default: what [tool.onnx-conformance] names)",
     )
-    group.addoption(
-        "--cache-dir",
-        metavar="DIR",
-        default=str(project().outputs / "cache"),
-        help="folder for artifacts, weights and oracle results (default: .conformance/cache)",
-    )
-    group.addoption("--no-cache", action="store_true", help="compute everything anew")
+    _add_many_cases(group)
     group.addoption(
         "--localize",
         dest="localize",
@@ -199,7 +193,7 @@ def add_options(group: Any) -> None:
         "--report-html",
         metavar="FILE",
         default=str(project().outputs / "report.html"),
-        help="results as a page (default: .conformance/report.html)",
+        help="results as a page; empty: none (default: .conformance/report.html)",
     )
     group.addoption(
         "--report-md", metavar="FILE", help="results as Markdown, for a CI job's summary"
@@ -246,4 +240,40 @@ def add_options(group: Any) -> None:
         "--in-process",
         action="store_true",
         help="host workers in pytest's own process, for a debugger (one framework at a time)",
+    )
+
+
+def _add_many_cases(group: Any) -> None:
+    """What is kept between runs, taken from them, and divided among machines."""
+    group.addoption(
+        "--cache-dir",
+        metavar="DIR",
+        default=str(project().outputs / "cache"),
+        help="folder for artifacts, weights and oracle results (default: .conformance/cache)",
+    )
+    group.addoption(
+        "--cache-limit",
+        metavar="SIZE",
+        default="",
+        help="at the end of a run, remove what was not used for longest from the cache, down to so "
+        "much, such as 20G (default: nothing is removed)",
+    )
+    group.addoption("--no-cache", action="store_true", help="compute everything anew")
+    group.addoption(
+        "--resume",
+        action="store_true",
+        help="take what earlier runs kept of cases that passed, where code, options, versions, "
+        "provider and files are as they were, and run the rest",
+    )
+    group.addoption(
+        "--shard",
+        metavar="K/N",
+        default="",
+        help="judge the K-th of N parts of the cases; 'onnx-conformance merge' joins the results",
+    )
+    group.addoption(
+        "--shard-durations",
+        metavar="FILE",
+        default="",
+        help="divide by what the cases took in this results.json, the same for all shards",
     )

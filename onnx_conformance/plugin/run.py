@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
+from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, Provider
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.errors import UsageError
@@ -24,8 +25,10 @@ from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_id
 from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
 from onnx_conformance.session.provider_sources import adopt_engines, adopt_libraries
 from onnx_conformance.session.selection import Selection, possible_cases, select_cases
-from onnx_conformance.session.user_models import adopt
+from onnx_conformance.session.shards import read_shard, refuse_timings
+from onnx_conformance.session.user_models import adopt, adopt_data, adopted_data
 
+SHARED = "conformance_records"  # in what a worker of pytest-xdist is given
 MOST_SEEDS = 2**31  # recipes add small numbers to a seed, and TensorFlow accepts 32 bits
 
 
@@ -44,12 +47,33 @@ class RunRecords:
     refused: dict[str, str]
 
 
+def shared_records(records: RunRecords) -> dict[str, Any]:
+    """What a worker of pytest-xdist need not look at again: models are built to be looked at."""
+    return {
+        **asdict(records),
+        "records_of_plugins": [asdict(PROVIDERS[name]) for name in records.plugins],
+        "records_of_models": adopted_data(),
+    }
+
+
+def _adopt_shared(shared: dict[str, Any]) -> RunRecords:
+    for record in shared["records_of_plugins"]:
+        if record["name"] in PROVIDERS:
+            PROVIDERS.forget(record["name"])
+        PROVIDERS.register(record["name"], Provider(**record))
+    adopt_data(shared["records_of_models"])
+    return RunRecords(shared["plugins"], shared["models"], shared["refused"])
+
+
 def adopt_records(config: Any) -> RunRecords:
     """Register what pytest's options name from elsewhere.
 
     Raises:
         UsageError: the first thing that is wrong, in one line.
     """
+    shared = getattr(config, "workerinput", {}).get(SHARED)
+    if shared is not None:
+        return _adopt_shared(shared)
     option = config.getoption
     _refuse_numbers(option("seed"), option("threads"), option("call_limit"))
     plugins = (
@@ -99,6 +123,8 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         _refuse_unused(tolerances, known, cases)
     gate = read_gate(option, [str(name) for name in config.args])
     cache_dir = Path(option("cache_dir")).absolute()
+    if option("resume") and option("no_cache"):
+        raise UsageError("--resume takes verdicts from the cache: leave out --no-cache")
     if not (option("no_cache") or config.option.collectonly or config.option.help):
         Store(cache_dir)  # raises at once if it cannot be written
     settings = Settings(
@@ -124,6 +150,8 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
     notes: tuple[str, ...] = ()
     if option("against"):
         cases, notes = without_itself(Path(option("against")), cases, settings)
+    timing = read_timing(option, [str(name) for name in config.args])
+    refuse_timings(option("shard"), timed=timing.wanted or gate is not None)
     return PerfRun(
         settings=settings,
         selection=selection,
@@ -140,20 +168,23 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         frameworks=tuple(option("framework")),
         images=images,
         temporary_cache=option("no_cache"),
+        resume=option("resume"),
+        cache_limit=_size(option("cache_limit")),
         report_json=Path(option("report_json")),
-        report_html=Path(option("report_html")),
+        report_html=Path(option("report_html")) if option("report_html") else None,
         report_md=Path(option("report_md")) if option("report_md") else None,
         report_sarif=Path(option("report_sarif")) if option("report_sarif") else None,
         report_codequality=Path(found) if (found := option("report_codequality")) else None,
         history=Path(option("history")) if option("history") else None,
         save_onnx=Path(option("save_onnx")) if option("save_onnx") else None,
         repro_dir=project().outputs / "repro",
+        shard=read_shard(option("shard"), option("shard_durations"), cases),
         bundles=option("bundles"),
         localize=option("localize"),
         gate=gate,
         gate_json=Path(option("gate_json")),
         gate_html=Path(option("gate_html")),
-        timing=read_timing(option, [str(name) for name in config.args]),
+        timing=timing,
     )
 
 
@@ -192,6 +223,16 @@ def _known_failures(file: str) -> list[KnownFailure]:
 def _providers(named: tuple[str, ...], plugins: tuple[str, ...]) -> tuple[str, ...]:
     """The providers that were named; else the default ones and the plugins."""
     return named or ((*DEFAULT_PROVIDERS, *plugins) if plugins else ())
+
+
+def _size(asked: str) -> int | None:
+    """Bytes of ``20G``; None where nothing was asked for."""
+    if not asked:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", asked.strip().upper())
+    if not found:
+        raise UsageError(f"--cache-limit {asked}: a size is wanted, such as 500M or 20G")
+    return int(float(found[1]) * 1000 ** " KMGT".index(found[2] or " "))
 
 
 def _least_placement(asked: float | None, gate: GateOptions | None) -> float:

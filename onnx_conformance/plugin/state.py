@@ -16,6 +16,8 @@ from onnx_conformance.diagnose.localisation import Explainer
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.run import PerfRun
 from onnx_conformance.plugin.collector import Collector
+from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
+from onnx_conformance.plugin.run import RunRecords
 from onnx_conformance.session.conformance_session import ConformanceSession
 
 RUN = pytest.StashKey[PerfRun]()
@@ -26,6 +28,8 @@ EXPLAINER = pytest.StashKey[Explainer]()
 CERTIFICATES = pytest.StashKey[Certificates]()
 PENDING = pytest.StashKey[dict[Case, set[str]]]()  # in a worker of xdist: to plan, by case
 UPSTREAM = pytest.StashKey[tuple[str, ...]]()
+RECORDS = pytest.StashKey[RunRecords]()
+VERDICTS = pytest.StashKey[KeptVerdicts]()
 RED_CASES = pytest.StashKey[dict[Case, str]]()
 
 
@@ -59,9 +63,9 @@ def conformance_session(config: pytest.Config) -> ConformanceSession:
         if run.temporary_cache:
             root = Path(tempfile.mkdtemp(prefix="conformance-"))
             config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
-        config.stash[BENCH] = ConformanceSession(
-            run.settings, Store(root), collector_of(config).clock
-        )
+        store = Store(root)
+        config.add_cleanup(store.release)
+        config.stash[BENCH] = ConformanceSession(run.settings, store, collector_of(config).clock)
         config.add_cleanup(config.stash[BENCH].close)
     return config.stash[BENCH]
 

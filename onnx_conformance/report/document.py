@@ -7,9 +7,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.export_options import OWED
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.case import Case, ExternalCase
@@ -21,6 +22,7 @@ from onnx_conformance.core.documents import (
     DivergenceFacts,
     Environment,
     ResultsDocument,
+    RunEntry,
     TimeTable,
     Totals,
 )
@@ -28,6 +30,7 @@ from onnx_conformance.core.files import write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED
 from onnx_conformance.core.tolerances import INT8
+from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.run import Run
 
 SCHEMA = 2  # 1 said proved and in part in run.verdict, and feed in a check's row
@@ -109,6 +112,7 @@ def make_case(case: Case, rows: list[CheckRow], facts: CaseFacts, *, ordinary: b
         "missing": missing(case, rows, ordinary=ordinary),
         "edge": edge_checks(rows),
         "option": not ordinary,
+        "resumed": next((row["resumed"] for row in rows if row.get("resumed")), None),
         "worst_score": worst["score"] if worst else None,
         "budget": worst["budget"] if worst else None,
         "decibels": _decibels(rows),
@@ -252,52 +256,125 @@ def sentence(verdict: str, numbers: Totals, exit_status: int) -> str:
     return text if exit_status != 1 else f"The run failed, though no case did: {text}"
 
 
+def resumed(cases: list[CaseEntry]) -> list[str]:
+    """How many verdicts are of earlier runs, and of when."""
+    found = sorted(case["resumed"] for case in cases if case["resumed"])
+    if not found:
+        return []
+    since = found[0] if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
+    return [f"{len(found)} of {len(cases)} verdicts are of earlier runs ({since}), by --resume."]
+
+
 def loosened(run: Run) -> list[str]:
     """A warning where a run used other tolerances than the suite's own."""
     same = run.tolerances.path.resolve() == project().tolerances.resolve()
     return [] if same else [f"Judged under the tolerances of {run.tolerances.path}."]
 
 
+def make_cases(
+    run: Run, rows: Mapping[Case, list[CheckRow]], facts: Mapping[str, CaseFacts]
+) -> list[CaseEntry]:
+    """The entries of the judged cases: those of the run, then those that tests brought."""
+    own = set(run.cases)
+    ordered = [case for case in run.cases if case in rows]
+    ordered += [case for case in rows if case not in own]
+    return [
+        make_case(case, rows[case], facts.get(case.id, {}), ordinary=case in own)
+        for case in ordered
+    ]
+
+
 def make_document(
     run: Run,
-    rows: Mapping[Case, list[CheckRow]],
-    facts: Mapping[str, CaseFacts],
+    cases: list[CaseEntry],
     *,
     environment: Environment,
     about: AboutRun,
     time: TimeTable,
 ) -> ResultsDocument:
     """Everything a reader or a machine may want to know of a run."""
-    ordinary = [case for case in run.cases if case in rows]
-    others = [case for case in rows if case not in set(ordinary)]
-    cases = [
-        make_case(case, rows[case], facts.get(case.id, {}), ordinary=case in set(ordinary))
-        for case in (*ordinary, *others)
-    ]
+    entry = {
+        "seed": run.settings.seed,
+        "weights": run.settings.weights,
+        "tolerances": str(run.tolerances.path),
+        **about,
+    }
+    more = [*loosened(run), *_part(about)]
+    return concluded(cases, cast("RunEntry", entry), environment, time, more)
+
+
+def _part(about: AboutRun) -> list[str]:
+    """That a shard's results are not those of a whole run."""
+    if "shard" not in about:
+        return []
+    place, count = about["shard"]["place"], about["shard"]["count"]
+    return [f"This is shard {place} of {count}: join the results with 'onnx-conformance merge'."]
+
+
+def concluded(
+    cases: list[CaseEntry],
+    run: RunEntry,
+    environment: Environment,
+    time: TimeTable,
+    more: list[str],
+) -> ResultsDocument:
+    """The document of judged cases.
+
+    Args:
+        run: without its verdict and sentence.
+        more: sentences for the end of that.
+    """
     numbers = totals(cases)
-    verdict = verdict_of(numbers, about["exit_status"])
+    verdict = verdict_of(numbers, run["exit_status"])
+    told = [
+        sentence(verdict, numbers, run["exit_status"]),
+        *([missing_words(cases)] if numbers["incomplete"] else []),
+        *run["problems"],
+        *resumed(cases),
+        *more,
+    ]
     return {
         "schema": SCHEMA,
         "environment": environment,
-        "run": {
-            "seed": run.settings.seed,
-            "weights": run.settings.weights,
-            "tolerances": str(run.tolerances.path),
-            **about,
-            "verdict": verdict,
-            "sentence": " ".join(
-                [
-                    sentence(verdict, numbers, about["exit_status"]),
-                    *([missing_words(cases)] if numbers["incomplete"] else []),
-                    *about["problems"],
-                    *loosened(run),
-                ]
-            ),
-        },
+        "run": {**run, "verdict": verdict, "sentence": " ".join(told)},
         "time": time,
         "totals": numbers,
         "cases": cases,
     }
+
+
+def status_of(ended: int, cases: list[CaseEntry], problems: list[str]) -> int:
+    """The exit status of a run whose tests ended with ``ended``."""
+    outcomes = {row["outcome"] for case in cases for row in case["checks"]}
+    if ended == 0 and problems:
+        return 1
+    reached = outcomes & {"passed", "edge", *RED}
+    if ended == 0 and not (reached and not any(map(incomplete, cases))):
+        return PROVED_NOTHING
+    return ended
+
+
+def absent_requirements(
+    required: Iterable[str], cases: list[CaseEntry], probes: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """``--require``: providers on which a case must pass every check, and none does.
+
+    Args:
+        probes: what the probe of each provider found.
+    """
+    passed = {case["provider"] for case in cases if proved(case)}
+    passed |= {"gpu" for name in passed if name in PROVIDERS and PROVIDERS[name].gpu}
+    return [
+        f"--require {name}: no case passed every check on it ({_why_absent(name, probes)})"
+        for name in required
+        if name not in passed
+    ]
+
+
+def _why_absent(name: str, probes: Mapping[str, Mapping[str, Any]]) -> str:
+    names = [n for n in PROVIDERS if PROVIDERS[n].gpu] if name == "gpu" else [name]
+    words = [f"{n}: {ProbeResult(**probes[n]).sentence}" for n in names if n in probes]
+    return "; ".join(words) or "none of its cases was selected"
 
 
 def write_json(document: ResultsDocument, path: Path) -> None:

@@ -72,6 +72,8 @@ def model_request(model: ModelSpec, settings: Settings) -> ModelRequest:
         "domains": [as_data(spec.domain) for spec in model.inputs],
         "axes": [(name, axis.low, axis.high, axis.step) for name, axis in model.axes],
         "group": model.group,
+        "carries": list(model.carries),
+        "computes": model.precision,
         "weights": settings.weights,
         "trained": model.trained,
         "seed": settings.seed,

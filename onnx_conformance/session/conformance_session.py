@@ -193,6 +193,16 @@ class ConformanceSession:
             }
         return facts
 
+    def known_files(self, case: Case) -> dict[str, str]:
+        """Path -> SHA-256 of its artifact and of its model's weights; empty until it is made."""
+        artifact = _ready(self._native.artifacts.get(case.artifact_id))
+        entry = _ready(self._native.models.get(case.model))
+        if artifact is None or entry is None:
+            return {}
+        digests = zip(artifact.files, artifact.sha256, strict=True)
+        found = {str(path): digest for path, digest in digests}
+        return {**found, str(entry.path / WEIGHTS): entry.digests[WEIGHTS]}
+
     def known_probes(self) -> dict[str, ProbeFacts]:
         """The probes that have been made so far."""
         found = {name: _ready(future) for name, future in self._runtime.probes.items()}
@@ -260,6 +270,8 @@ class ConformanceSession:
             native.submit_references(model, input_sets, noise_floor)
             sweep = [inputs for plan in plans for inputs in plan.sweep]
             native.submit_sweep(model, sweep, noise_floor)
+            for inputs in (inputs for plan in plans for inputs in plan.native_sweep):
+                native.submit_sweep(model, [inputs], noise_floor)
         native.submit_answers(model, [inputs for plan in plans for inputs in plan.native])
         for inputs in (inputs for plan in plans for inputs in plan.attempts):
             native.refusal(model, inputs)

@@ -18,7 +18,6 @@ from onnx_conformance.core.errors import StageFailure, UsageError, WorkerDied, W
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.text import one_line, printable
-from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.session.subject import Artifact, libraries_of
 from onnx_conformance.session.worker_queue import WorkerQueues
 
@@ -56,6 +55,7 @@ def external_cases(
     model = resolve_model(models[0])
     exporter = EXPORTERS[exporters[0]].name if exporters else EXTERNAL.name
     names = [PROVIDERS[name].name for name in providers or DEFAULT_PROVIDERS]
+    asked = precision or model.computes
     found = labelled(artifacts)
     _refuse_source_of(model, found)
     return [
@@ -64,8 +64,8 @@ def external_cases(
             exporter,
             opsets[0] if opsets else asked_opset(path, label),
             provider,
-            precision=coarser(precision or FLOAT32, PROVIDERS[provider].precision),
-            file_precision=precision or FLOAT32,
+            precision=coarser(asked, PROVIDERS[provider].precision),
+            file_precision=asked,
             path=printable(str(path)),  # one that cannot be shown is a red case of no file
             label=label,
         )

@@ -36,7 +36,7 @@ class KnownFailure:
     ``provider`` is what ONNX Runtime calls the one that fails; a column may have any name.
     ``operators`` are those that fail: of files without any of them nothing is known. Whether one
     of a file's is met depends on the model, so such an entry is strict over a run and not over a
-    case (:func:`stale`).
+    case (:func:`explanations`).
     """
 
     cases: str
@@ -152,18 +152,20 @@ def operators_of(subject: Subject) -> Mapping[str, int]:
     return found
 
 
-def stale(
+def explanations(
     known: Iterable[KnownFailure],
     rows: Mapping[Case, Sequence[CheckRow]],
     nodes: Mapping[Case, Container[str]],
-) -> list[str]:
-    """Entries on operators that explained no failure in cases with these operators.
+) -> dict[str, str]:
+    """Entries on operators: nothing of one that explained a failure.
+
+    Of one that explained none, though cases that have its operators were judged, the problem.
 
     Args:
         rows: of each case, what its checks ended with.
         nodes: the operators of each case's file.
     """
-    problems = []
+    problems = {}
     for entry in known:
         if not entry.operators:
             continue
@@ -179,8 +181,10 @@ def stale(
             for case in rows
             for row in rows[case]
         )
-        if "known_failure" not in ended and not edge_explained and "passed" in ended:
-            problems.append(
+        if "known_failure" in ended or edge_explained:
+            problems[str(entry)] = ""
+        elif "passed" in ended:
+            problems[str(entry)] = (
                 f"A known failure explains nothing: {entry}; {ended.count('passed')} tests of "
                 f"'{entry.check}' passed where a file has {' or '.join(entry.operators)}. If it is "
                 "fixed, remove the entry; else narrow it."

@@ -39,7 +39,8 @@ from onnx_conformance.session.worker_queue import WorkerQueue, WorkerQueues
 
 VARIANT_BACKEND = "onnx_conformance.workers.variants.backend:VariantBackend"
 WEIGHTS = "weights.npz"
-OPTIONAL_FACTS = ("batch_statistics", "declared", "complaint")  # by some frameworks' descriptions
+# of some frameworks' descriptions
+OPTIONAL_FACTS = ("batch_statistics", "constant_outputs", "declared", "complaint")
 MODEL_FILE = "model.onnx"
 SAMPLE = "sample.npy"
 
@@ -52,7 +53,7 @@ class NativeSide:
         self._settings = settings
         self._store = store
         self._queues = queues
-        self._models: dict[str, Future[Entry]] = {}
+        self.models: dict[str, Future[Entry]] = {}
         self._samples: dict[str, Future[Entry]] = {}
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
 
@@ -68,10 +69,10 @@ class NativeSide:
 
     def model(self, model: ModelSpec) -> Future[Entry]:
         """The model's entry: its weights and their description."""
-        if model.name not in self._models:
+        if model.name not in self.models:
             queue = self.queue(model)
-            self._models[model.name] = queue.submit(lambda: self._prepare(queue, model))
-        return self._models[model.name]
+            self.models[model.name] = queue.submit(lambda: self._prepare(queue, model))
+        return self.models[model.name]
 
     def _prepare(self, queue: WorkerQueue, model: ModelSpec) -> Entry:
         module = FRAMEWORKS[model.framework].module

@@ -26,7 +26,7 @@ def survey(names: Iterable[str], limit: float) -> dict[str, ProbeResult]:
     A provider that was not compiled in costs nothing beyond one question to ONNX Runtime.
 
     Raises:
-        EngineError: ONNX Runtime cannot be imported.
+        WorkerError: ONNX Runtime cannot be imported.
     """
     records = [PROVIDERS[name] for name in names]
     compiled = _compiled_in(limit)

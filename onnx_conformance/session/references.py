@@ -5,9 +5,9 @@ Each answer is computed once, in the worker queue of the model's framework, or r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -25,8 +25,9 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Entry, Store, key_of
 from onnx_conformance.core.ties import answered, choices_in
 from onnx_conformance.core.traces import NativeTraced
+from onnx_conformance.inputs.loops import Loop
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import native_layout
+from onnx_conformance.inputs.sample_arrays import Layout, native_layout
 from onnx_conformance.session import cache_keys
 from onnx_conformance.session.native import WEIGHTS, Memo, NativeSide, read_weights
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
@@ -74,21 +75,30 @@ class _Native:
     def run(self, precision: str, input_sets: list[Inputs]) -> list[Arrays]:
         """The answers as a row for each sample, whatever the model's own layout."""
         layout = native_layout(self.model)
-        calls = [layout.calls(inputs) for inputs in input_sets]
-        found: Iterator[Arrays] = iter(
-            self.call(
-                "native" if precision == FLOAT32 else "oracle",
-                precision,
-                "run",
-                precision=precision,
-                input_sets=[call for of_one in calls for call in of_one],
-                approximation=self.settings.approximation,
-            )
-        )
+        single = [inputs for inputs in input_sets if not isinstance(inputs, Loop)]
+        calls = [call for inputs in single for call in layout.calls(inputs)]
+        found = iter(self._answers("run", precision, input_sets=calls) if calls else ())
         return [
-            _in_half(self.model, precision, layout.rows(inputs, list(islice(found, len(of_one)))))
-            for inputs, of_one in zip(input_sets, calls, strict=True)
+            self._loop(precision, layout, inputs)
+            if isinstance(inputs, Loop)
+            else layout.rows(inputs, list(islice(found, len(layout.calls(inputs)))))
+            for inputs in input_sets
         ]
+
+    def _loop(self, precision: str, layout: Layout, loop: Loop) -> Arrays:
+        answers = [self._answers("loop", precision, calls=calls) for calls in loop.groups(layout)]
+        return loop.rows(layout, answers)
+
+    def _answers(self, method: str, precision: str, **given: Any) -> list[Arrays]:
+        answers: list[Arrays] = self.call(
+            "native" if precision == FLOAT32 else "oracle",
+            precision,
+            method,
+            precision=precision,
+            approximation=self.settings.approximation,
+            **given,
+        )
+        return [_in_half(self.model, precision, answer) for answer in answers]
 
 
 class NativeAnswers:
@@ -200,7 +210,10 @@ class NativeAnswers:
         self, native: _Native, input_sets: list[Inputs], noise_floor: NoiseFloor
     ) -> list[Reference]:
         oracle = native.model.oracle
-        plain = self._outputs(native, input_sets, PRECISIONS if oracle else PRECISIONS[:1])
+        precisions: tuple[str, ...] = PRECISIONS if oracle else PRECISIONS[:1]
+        if native.model.framework == "python":
+            precisions = (FLOAT32, *REPLICAS)
+        plain = self._outputs(native, input_sets, precisions)
         if noise_floor == PLAIN or not oracle:
             return [_reference(row) for row in plain]
         in_class = plain
@@ -293,11 +306,12 @@ class NativeAnswers:
             self.oracle_runs += len(input_sets) if precision == FLOAT64 else 0
             columns[precision] = native.run(precision, input_sets)
         refuse_edited(native.model.name)
-        if FLOAT64 in columns:
+        single = [n for n, inputs in enumerate(input_sets) if not isinstance(inputs, Loop)]
+        if FLOAT64 in columns and single:
             problem = oracle_problem(
                 native.model,
-                input_sets,
-                columns[FLOAT64],
+                [input_sets[place] for place in single],
+                [columns[FLOAT64][place] for place in single],
                 lambda: read_weights(native.weights).arrays,
                 lambda inputs: native.run(FLOAT64, [inputs])[0],
             )
@@ -309,7 +323,8 @@ class NativeAnswers:
 def _reference(row: ByPrecision) -> Reference:
     """The reference without an oracle: native takes its place, and float32's error is unknown."""
     if FLOAT64 not in row:
-        return _made(row[FLOAT32], row[FLOAT32], [])
+        others = tuple(answered(row[name]) for name in REPLICAS if name in row)
+        return replace(_made(row[FLOAT32], row[FLOAT32], []), alternatives=others)
     return _made(row[FLOAT64], row[FLOAT32], [row[name] for name in REPLICAS])
 
 

@@ -10,6 +10,7 @@ from onnx_conformance.core.settings import Localizing, Settings
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.session.known_failures import KnownFailure
 from onnx_conformance.session.selection import Selection
+from onnx_conformance.session.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,16 @@ class Run:
     frameworks: tuple[str, ...]
     images: tuple[Path, ...]
     temporary_cache: bool
+    resume: bool
+    cache_limit: int | None
     report_json: Path
-    report_html: Path
+    report_html: Path | None
     report_md: Path | None
     report_sarif: Path | None
     report_codequality: Path | None
     history: Path | None
     save_onnx: Path | None
     repro_dir: Path
+    shard: Shard | None
     bundles: int
     localize: Localizing

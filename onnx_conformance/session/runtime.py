@@ -24,6 +24,7 @@ from onnx_conformance.core.errors import StageFailure, WorkerDied
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
+from onnx_conformance.inputs.loops import Loop
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.session.native import Memo, Part
@@ -151,26 +152,42 @@ class RuntimeSide:
         isolation = Isolation(input_sets, queue.worker.reset)
         with self._worded_failures(case):
             for some in isolation:
-                calls = [layout.calls(inputs) for inputs in some]
-                flat = [call for of_one in calls for call in of_one]
+                single = [inputs for inputs in some if not isinstance(inputs, Loop)]
+                calls = [call for inputs in single for call in layout.calls(inputs)]
                 try:
-                    results = queue.call(
-                        "runtime", case.id, "run", session=session, input_sets=flat
+                    found = iter(
+                        queue.call("runtime", case.id, "run", session=session, input_sets=calls)
                     )
+                    results = [
+                        self._loop(queue, case, session, layout, inputs)
+                        if isinstance(inputs, Loop)
+                        else _joined(layout, inputs, list(islice(found, len(layout.calls(inputs)))))
+                        for inputs in some
+                    ]
                 except StageFailure as failure:
                     isolation.failed(failure)
                     continue
-                found = iter(results)
-                isolation.ran(
-                    [
-                        _joined(layout, inputs, list(islice(found, len(of_one))))
-                        for inputs, of_one in zip(some, calls, strict=True)
-                    ]
-                )
+                isolation.ran(results)
         answers = [_as_answer(model, result) for result in isolation.results]
         if not isinstance(case, ExternalCase):
             return answers
         return [replace(one, error=answered(one.error)) if one.error else one for one in answers]
+
+    def _loop(
+        self, queue: WorkerQueue, case: Case, session: SessionRequest, layout: Layout, loop: Loop
+    ) -> RunResult:
+        """The result of a loop as one: rows that say their call, or the first error."""
+        carries = layout.names.carried(resolve_model(case.model).carries)
+        groups: list[list[Outputs]] = []
+        for calls in loop.groups(layout):
+            results: list[RunResult] = queue.call(
+                "runtime", case.id, "loop", session=session, calls=calls, carries=carries
+            )
+            if "outputs" not in results[-1]:
+                last = results[-1]
+                return {**last, "error": f"call {len(results)} of {len(calls)}: {last['error']}"}
+            groups.append([result["outputs"] for result in results])
+        return {"outputs": loop.rows(layout, groups)}
 
     def _request(self, case: Case, artifact: Artifact, level: str) -> SessionRequest:
         """The request for a session, with the user's libraries and an external artifact's limit."""
@@ -316,7 +333,7 @@ def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:
 
 
 def _joined(layout: Layout, inputs: Inputs, results: list[RunResult]) -> RunResult:
-    """The results of all calls for a set of inputs: a row for each sample, or the first error."""
+    """The results of a set's calls as one: a row for each sample, or the first error."""
     refused = next((result for result in results if "outputs" not in result), None)
     if refused is not None:
         return refused

@@ -59,16 +59,23 @@ class Selection:
         return replace(case, graph_level=self.graph_levels[0])
 
 
+def _as_its_model_asks(case: Case) -> Case:
+    """In the class of precision that the model itself computes in, where that is less exact."""
+    model = resolve_model(case.model)
+    return replace(
+        case,
+        precision=coarser(case.precision, model.precision),
+        file_precision=coarser(case.file_precision, model.computes),
+    )
+
+
 def select_cases(selection: Selection) -> list[Case]:
     """The cases of a run, model by model, each at every graph level where several are asked for.
 
     Raises:
         UsageError: an unknown name, or an opset that no chosen route serves.
     """
-    cases = [
-        replace(case, precision=coarser(case.precision, resolve_model(case.model).precision))
-        for case in _cases(selection)
-    ]
+    cases = [_as_its_model_asks(case) for case in _cases(selection)]
     levels = selection.graph_levels
     return [replace(case, graph_level=level) for case in cases for level in levels or ("",)]
 

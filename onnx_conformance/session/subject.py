@@ -101,6 +101,7 @@ class NativeWeights:
         names: what the native model calls its inputs, outputs and layers, where it does.
         constants: what it computes of the tensors alone.
         batch_statistics: how many of its normalisations take their statistics from the batch.
+        constant_outputs: which outputs no number of an input reaches, such as a table of anchors.
         declared: of a reference artifact, the shapes that it declares for its outputs.
         complaint: of a reference artifact, what ``onnx.checker`` says of it; empty if nothing.
     """
@@ -111,6 +112,7 @@ class NativeWeights:
     names: tuple[str, ...] = ()
     constants: tuple[Constant, ...] = ()
     batch_statistics: int = 0
+    constant_outputs: Sequence[str] = ()
     declared: Mapping[str, Any] = field(default_factory=dict)
     complaint: str = ""
 

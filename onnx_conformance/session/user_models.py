@@ -15,7 +15,7 @@ from onnx_conformance.core.errors import (
     WorkerError,
 )
 from onnx_conformance.core.files import PROGRAM
-from onnx_conformance.core.spec import ModelSpec, spec_from_data
+from onnx_conformance.core.spec import ModelSpec, spec_as_data, spec_from_data
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
@@ -97,6 +97,7 @@ def _reference_file(against: str, weights: str, seed: int, limit: float) -> str:
     if not path.name.endswith(".onnx"):
         raise UsageError(f"--against {against}: must be an .onnx file")
     specs, _, _, _ = _described([], [pointer], [], weights, seed, limit)
+    remember(specs[0].name, [])
     return _registered(specs[0]).name
 
 
@@ -192,6 +193,22 @@ def _described(
 
 
 _SEEN: dict[str, dict[Path, str]] = {}
+
+
+def adopted_data() -> list[dict[str, Any]]:
+    """The models that were adopted here, as another process can register them without a look."""
+    return [
+        {"spec": spec_as_data(MODELS[name]), "sources": {str(p): d for p, d in seen.items()}}
+        for name, seen in _SEEN.items()
+        if name in MODELS
+    ]
+
+
+def adopt_data(models: Iterable[dict[str, Any]]) -> None:
+    """Register what another process has looked at: its :func:`adopted_data`."""
+    for model in models:
+        spec = _registered(spec_from_data(model["spec"]))
+        _SEEN[spec.name] = {Path(path): digest for path, digest in model["sources"].items()}
 
 
 def remember(model: str, sources: Iterable[str]) -> None:

@@ -39,8 +39,8 @@ class WorkerClient(Protocol):
 
         Raises:
             CapabilityMissing: the worker says that this machine lacks something.
-            EngineDied: the process ended, or exceeded ``limit`` seconds and was killed.
-            EngineError: the backend raised; the worker lives on.
+            WorkerDied: the process ended, or exceeded ``limit`` seconds and was killed.
+            WorkerError: the backend raised; the worker lives on.
         """
 
     def reset(self) -> None:

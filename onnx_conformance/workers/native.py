@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.core.compute_modes import EPSILONS, REPLICAS, compute_mode
+from onnx_conformance.core.compute_modes import EPSILONS, FLOAT64, REPLICAS, compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import (
     Arrays,
@@ -66,6 +66,29 @@ class NativeBackend(Stopwatch, ABC):
         Raises:
             CapabilityMissing: a device is named that this framework has not here.
         """
+
+    def loop(
+        self,
+        model: ModelRequest,
+        weights: str,
+        precision: str,
+        calls: list[Arrays],
+        approximation: Approximation | None = None,
+    ) -> list[Arrays]:
+        """The outputs of calls in a row, as :meth:`run` gives them.
+
+        What the model carries, each call gets as the one before gave it; the first has it already.
+        """
+        dtypes = {name: dtype for name, _, dtype in model["inputs"]}
+        state: Arrays = {}
+        found: list[Arrays] = []
+        for call in calls:
+            answer = self.run(model, weights, precision, [{**call, **state}], approximation)[0]
+            state = {old: answer[new] for new, old in model["carries"]}
+            if precision != FLOAT64:  # a state in half precision is handed over as float32
+                state = {old: array.astype(dtypes[old]) for old, array in state.items()}
+            found.append(answer)
+        return found
 
     @abstractmethod
     def timed_call(

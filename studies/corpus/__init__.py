@@ -29,8 +29,8 @@ class Site:
     Args:
         place: the node, initialiser or output that is hit, in words that are unique to the fault.
         strike: edits a mutant, a copy of the draft that is the fault's alone.
-        blame: nodes of the mutant that may be named as the ones that introduce the error; empty
-            where the fault is of the file as a whole (a renamed output, a frozen axis).
+        root_cause: nodes of the mutant that may be named as the ones that introduce the error;
+            empty where the fault is of the file as a whole (a renamed output, a frozen axis).
     """
 
     place: str

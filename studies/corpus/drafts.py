@@ -117,8 +117,8 @@ class Draft(Graph):
     def is_constant(self, name: str) -> bool:
         if name in self.arrays:
             return True
-        maker = self._makers.get(name)
-        return maker is not None and maker.op_type == "Constant" and super().is_constant(name)
+        producer = self._makers.get(name)
+        return producer is not None and producer.op_type == "Constant" and super().is_constant(name)
 
     def share_weights(self, folder: Path, name: str = "weights.bin") -> None:
         """Write the large initialisers once to ``folder``; mutants made from now on refer there."""

@@ -125,13 +125,13 @@ def reshape_made_flatten(draft: Draft) -> Iterator[Site]:
 
 def _reduced_from_the_end(draft: Draft, value: str) -> bool:
     """Whether a value is a reduction over axes that are negative, or that are not written down."""
-    maker = draft.producer(value)
-    if maker is None or not maker.op_type.startswith("Reduce"):
+    reducer = draft.producer(value)
+    if reducer is None or not reducer.op_type.startswith("Reduce"):
         return False
-    given = len(maker.input) > 1
-    if given and not draft.is_constant(maker.input[1]):
+    has_axes = len(reducer.input) > 1
+    if has_axes and not draft.is_constant(reducer.input[1]):
         return True
-    axes = draft.array(maker.input[1]) if given else attribute(maker, "axes", [])
+    axes = draft.array(reducer.input[1]) if has_axes else attribute(reducer, "axes", [])
     return any(axis < 0 for axis in axes)
 
 

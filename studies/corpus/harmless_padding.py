@@ -32,9 +32,14 @@ def pad_node_fused(draft: Draft) -> Iterator[Site]:
         plain = attribute(node, "mode", b"constant") == b"constant" and len(node.input) in (2, 3)
         if reader is None or not zero or not plain or not draft.is_constant(node.input[1]):
             continue
-        pads, own = draft.array(node.input[1]).tolist(), explicit_pads(reader)
-        if own is not None and len(pads) == 8 and not any(pads[:2] + pads[4:6]) and min(pads) >= 0:
-            total = [a + b for a, b in zip(pads[2:4] + pads[6:8], own, strict=True)]
+        pads, inner = draft.array(node.input[1]).tolist(), explicit_pads(reader)
+        if (
+            inner is not None
+            and len(pads) == 8
+            and not any(pads[:2] + pads[4:6])
+            and min(pads) >= 0
+        ):
+            total = [a + b for a, b in zip(pads[2:4] + pads[6:8], inner, strict=True)]
             yield Site(node.name, partial(_fuse_pads, pad=node.name, conv=reader.name, pads=total))
 
 

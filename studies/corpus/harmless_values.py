@@ -225,11 +225,11 @@ def _write_defaults(mutant: Mutant, *, node: str, names: tuple[str, ...]) -> Non
 
 def _spare(node: onnx.NodeProto) -> Iterator[str]:
     defaults = WRITTEN_DEFAULTS[node.op_type]
-    for given in node.attribute:
-        if given.name in defaults:
-            value = onnx.helper.get_attribute_value(given)
-            if list(np.ravel(value)) == list(np.ravel(defaults[given.name])):
-                yield given.name
+    for attribute in node.attribute:
+        if attribute.name in defaults:
+            value = onnx.helper.get_attribute_value(attribute)
+            if list(np.ravel(value)) == list(np.ravel(defaults[attribute.name])):
+                yield attribute.name
 
 
 def _leave_out(mutant: Mutant, *, node: str, names: tuple[str, ...]) -> None:

@@ -26,7 +26,7 @@ class Made:
 
     Args:
         file: its name, in the folder of the list.
-        blame: nodes that may be named as introducing the error.
+        root_cause: nodes that may be named as introducing the error.
     """
 
     file: str

@@ -60,7 +60,7 @@ class Norm:
         place: the node that does it: BatchNormalization, or the Conv (or Mul) that it went into.
         form: ``node``; ``folded`` into a Conv's weight and bias; ``affine``, as a Mul and an Add.
         statistics: of the native layer, or of the node.
-        blame: the nodes whose constants hold it.
+        root_cause: the nodes whose constants hold it.
         bias: the convolution's own bias, in front of the normalisation.
     """
 
@@ -145,9 +145,9 @@ def _folded(draft: Draft, layer: Layer, known: list[Statistics]) -> Norm | None:
     found = None if ratio is None else _matching(known, ratio)
     if found is None:
         return None
-    own = (draft.array(node.input[2]) - found.shift) / found.scale
-    own = np.where(np.abs(own * found.scale) > CLOSE * _rms(found.gamma), own, 0.0)
-    return Norm(layer.name, "folded", found, (layer.name,), own)
+    bias = (draft.array(node.input[2]) - found.shift) / found.scale
+    bias = np.where(np.abs(bias * found.scale) > CLOSE * _rms(found.gamma), bias, 0.0)
+    return Norm(layer.name, "folded", found, (layer.name,), bias)
 
 
 def _affine(draft: Draft, layer: Layer, known: list[Statistics]) -> Norm | None:

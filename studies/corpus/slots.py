@@ -71,7 +71,7 @@ class Cache:
     new: str
 
 
-def _caches(draft: Draft) -> Iterator[Cache]:
+def pasts(draft: Draft) -> Iterator[Cache]:
     joins = [node for node in draft.nodes("Concat") if draft.opset >= MODERN]
     outputs = [value.name for value in draft.graph.output]
     for value in draft.inputs:
@@ -237,13 +237,13 @@ def empty_state_skipped(draft: Draft) -> Iterator[Site]:
 
 @fault(FAMILY, story="the past comes out in reverse")
 def cache_reversed(draft: Draft) -> Iterator[Site]:
-    for cache in _caches(draft):
+    for cache in pasts(draft):
         yield detour_site(cache.new, partial(turned_over, axis=1))
 
 
 @fault(FAMILY, story="the last place of the past is repeated instead of the new one")
 def cache_repeats_its_last(draft: Draft) -> Iterator[Site]:
-    for cache in _caches(draft):
+    for cache in pasts(draft):
 
         def build(patch: Patch, value: str, cache: Cache = cache) -> str:
             last = sliced(patch, cache.old, -1, END, 1)
@@ -254,7 +254,7 @@ def cache_repeats_its_last(draft: Draft) -> Iterator[Site]:
 
 @fault(FAMILY, story="the past of the sample before comes out")
 def cache_of_another_sample(draft: Draft) -> Iterator[Site]:
-    for cache in _caches(draft):
+    for cache in pasts(draft):
         yield detour_site(cache.new, partial(one_late, axis=0))
 
 

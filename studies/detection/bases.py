@@ -21,8 +21,22 @@ from onnx_conformance.session.worker_queue import Clock
 
 CLEAN = "clean.onnx"
 SMALL_MODELS = Path(__file__).parents[1] / "small_models.py"
-SMALL = ("tokens", "maps", "labels", "scores", "masked", "pairs", "voice", "step", "three", "boxes")
-FAMILIES_OF_SMALL = ("sizes", "slots and state", "harmless: slots and state")
+SMALL = (
+    "tokens",
+    "maps",
+    "labels",
+    "scores",
+    "masked",
+    "pairs",
+    "voice",
+    "step",
+    "decoder",
+    "three",
+    "boxes",
+)
+FAMILIES_OF_SMALL = (
+    "sizes", "slots and state", "cache and positions", "harmless: slots and state"
+)  # fmt: skip
 
 
 def adopt_small_models(names: Iterable[str]) -> None:

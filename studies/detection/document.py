@@ -98,7 +98,7 @@ def figures(document: dict[str, Any]) -> dict[str, Any]:
 
 def shortfalls(document: dict[str, Any]) -> list[str]:
     """What keeps the measurement below its bars, one sentence each; empty if nothing does."""
-    bars, told = document["bars"], []
+    bars, problems = document["bars"], []
     sides = {name: facts for name, facts in document["models"].items() if facts["images"]}
     own = {
         family: (document["families"][family], share)
@@ -116,18 +116,18 @@ def shortfalls(document: dict[str, Any]) -> list[str]:
     for name, numbers, share in due:
         if numbers["found"] < share * numbers["wrong"]:
             found = percent(numbers["found"], numbers["wrong"])
-            told.append(f"{name}: {found} of the wrong conversions found, {share:.0%} due")
+            problems.append(f"{name}: {found} of the wrong conversions found, {share:.0%} due")
     overall = document["overall"]
     for kind in ("clean", "harmless"):
         if overall[f"{kind}_alarms"] > bars["alarms"]:
-            told.append(f"{overall[f'{kind}_alarms']} false alarms on {kind} files")
+            problems.append(f"{overall[f'{kind}_alarms']} false alarms on {kind} files")
     if overall["unjudged"]:
-        told.append(f"{overall['unjudged']} right conversions reached no verdict")
+        problems.append(f"{overall['unjudged']} right conversions reached no verdict")
     for facts in document["models"].values():
-        told += [f"the corpus is broken: {defect}" for defect in facts["defects"]]
+        problems += [f"the corpus is broken: {defect}" for defect in facts["defects"]]
     if not overall["wrong"]:
-        told.append("no wrong conversion was made: this measures nothing")
-    return told
+        problems.append("no wrong conversion was made: this measures nothing")
+    return problems
 
 
 def _without(
@@ -175,14 +175,14 @@ def rule_numbers(rule: Rule, rows: list[Row]) -> dict[str, Any]:
     strict = {(row["model"], row["base"]) for row in failed if row["verdict"] == "clean"}
     counts = Counter(row["verdict"] for row in failed)
     wrong = [r for r in failed if r["verdict"] == "wrong" and r.get("outcome") != "edge"]
-    told = Counter(row["model"] for row in wrong if (row["model"], row["base"]) not in strict)
+    by_model = Counter(row["model"] for row in wrong if (row["model"], row["base"]) not in strict)
     return {
         "name": rule.name,
         "who": rule.who,
         "link": rule.link,
         "found": len(wrong),
-        "told": told.total(),
+        "told": by_model.total(),
         "clean_alarms": counts["clean"],
         "harmless_alarms": counts["harmless"],
-        "models": {model: told[model] for model in dict.fromkeys(row["model"] for row in rows)},
+        "models": {model: by_model[model] for model in dict.fromkeys(row["model"] for row in rows)},
     }

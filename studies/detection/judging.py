@@ -25,7 +25,7 @@ class Verdict:
     """What the suite said of a file.
 
     Args:
-        word: ``passed``, ``failed``, ``known_failure``, ``skipped`` or, where the report has no
+        outcome: ``passed``, ``failed``, ``known_failure``, ``skipped`` or, where the report has no
             such case, ``absent``.
         complete: every check that it owes was run.
         checks: those that were red.
@@ -33,7 +33,7 @@ class Verdict:
         edge: the checks with an edge finding, which decides nothing.
     """
 
-    word: str
+    outcome: str
     complete: bool = False
     checks: tuple[str, ...] = ()
     reason: str = ""
@@ -98,8 +98,8 @@ def read_verdicts(document: dict[str, Any]) -> dict[Path, Verdict]:
 def _verdict(case: dict[str, Any]) -> Verdict:
     red = [row for row in case["checks"] if row["outcome"] in RED]
     names = tuple(dict.fromkeys(row["name"] for row in red))
-    told = red or [row for row in case["checks"] if row["outcome"] == "skipped"]
-    reason = str(told[0]["reason"]) if told else ""
+    rows = red or [row for row in case["checks"] if row["outcome"] == "skipped"]
+    reason = str(rows[0]["reason"]) if rows else ""
     edge = tuple(case.get("edge", ()))
     return Verdict(case["verdict"], case["complete"], names, reason, case["worst_score"], edge)
 

@@ -65,8 +65,8 @@ def make_trials(
         try:
             trials.made += _strike(fault, bases, drafts, places)
         except Exception as error:  # noqa: BLE001 - a fault may raise anything; the table tells it
-            told = f"{type(error).__name__}: {error}"
-            trials.defects.append(f"{fault.name} cannot strike {bases[0].model}: {told}")
+            message = f"{type(error).__name__}: {error}"
+            trials.defects.append(f"{fault.name} cannot strike {bases[0].model}: {message}")
     for base in bases:
         _write_manifest(base, [trial for trial in trials.made if trial.base == base.name])
     return trials

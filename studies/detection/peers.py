@@ -43,8 +43,8 @@ class Runtime:
             EngineError: the file does not load.
         """
         names = self.input_names(path)
-        given = [dict(zip(names, inputs.values(), strict=False)) for inputs in input_sets]
-        rows = self._worker.call("run", LIMIT, session=_request(path), input_sets=given)
+        fed = [dict(zip(names, inputs.values(), strict=False)) for inputs in input_sets]
+        rows = self._worker.call("run", LIMIT, session=_request(path), input_sets=fed)
         return [list(row["outputs"].values()) if "outputs" in row else None for row in rows]
 
 

@@ -196,14 +196,14 @@ def outcome_of(trial: Trial, verdict: Verdict) -> dict[str, Any]:
     """``found``, ``edge`` or ``missed`` for what is wrong; ``alarm``, ``quiet`` or ``unjudged``
     else. ``edge``: an edge finding tells of it, which decides nothing.
     """
-    words = {"failed": "alarm", "known_failure": "alarm", "passed": "quiet"}
-    outcome = words.get(verdict.word, "unjudged")
+    outcomes = {"failed": "alarm", "known_failure": "alarm", "passed": "quiet"}
+    outcome = outcomes.get(verdict.outcome, "unjudged")
     if trial.verdict == "wrong":
         outcome = "edge" if verdict.edge else "missed"
-        outcome = "found" if verdict.word == "failed" else outcome
+        outcome = "found" if verdict.outcome == "failed" else outcome
     return {
         "outcome": outcome,
-        "suite": verdict.word,
+        "suite": verdict.outcome,
         "complete": verdict.complete,
         "checks": list(verdict.checks),
         "edge": list(verdict.edge),

@@ -43,7 +43,7 @@ class Scenario:
     """One way to pass without evidence.
 
     Args:
-        words: what the message must hold, so that it names the cause.
+        message: what the message must hold, so that it names the cause.
         act: ``(right_of, folder) -> Subject`` for an answer, ``(suite) -> SuiteRun`` for a run.
         check: for an answer, the one check to ask, where not all that a case owes.
     """
@@ -51,7 +51,7 @@ class Scenario:
     name: str
     kind: Literal["answer", "run"]
     story: str
-    words: str
+    message: str
     act: Callable[..., Any]
     check: str = ""
 
@@ -61,28 +61,28 @@ SCENARIOS: Registry[Scenario] = Registry("scenario")
 
 
 def _register(
-    kind: Literal["answer", "run"], act: Callable[..., Any], words: str, **more: Any
+    kind: Literal["answer", "run"], act: Callable[..., Any], message: str, **more: Any
 ) -> None:
     story = " ".join((act.__doc__ or "").split())
     name = act.__name__.strip("_").replace("_", " ")
-    SCENARIOS.register(name, Scenario(name, kind, story, words, act, **more))
+    SCENARIOS.register(name, Scenario(name, kind, story, message, act, **more))
 
 
-def answer(words: str, *, check: str = "") -> Callable[[Betray], Betray]:
+def answer(message: str, *, check: str = "") -> Callable[[Betray], Betray]:
     """Register a betrayed subject."""
 
     def decorate(act: Betray) -> Betray:
-        _register("answer", act, words, check=check)
+        _register("answer", act, message, check=check)
         return act
 
     return decorate
 
 
-def whole_run(words: str) -> Callable[[Play], Play]:
+def whole_run(message: str) -> Callable[[Play], Play]:
     """Register a run of the suite."""
 
     def decorate(act: Play) -> Play:
-        _register("run", act, words)
+        _register("run", act, message)
         return act
 
     return decorate

@@ -89,8 +89,8 @@ def in_parts(subject: Subject, parts: Parts) -> Subject:
     axis = whole.shape[0]
     sizes = {name: columns.stop - columns.start for name, columns in parts.items()}
     tensor = subject.artifact.facts["outputs"][0]
-    told = [{**tensor, "name": n, "shape": [axis, size]} for n, size in sizes.items()]
-    facts = {**subject.artifact.facts, "outputs": told}
+    tensors = [{**tensor, "name": n, "shape": [axis, size]} for n, size in sizes.items()]
+    facts = {**subject.artifact.facts, "outputs": tensors}
     return Altered(
         subject,
         artifact=replace(subject.artifact, facts=facts),
@@ -109,8 +109,10 @@ def told_otherwise(subject: Subject, names: list[str]) -> Subject:
     facts = subject.artifact.facts
     known = {tensor["name"]: tensor for tensor in facts["outputs"]}
     spare = facts["outputs"][0]
-    told: list[TensorFacts] = [{**known.get(name, spare), "name": name} for name in names]
-    other = Altered(subject, artifact=replace(subject.artifact, facts={**facts, "outputs": told}))
+    tensors: list[TensorFacts] = [{**known.get(name, spare), "name": name} for name in names]
+    other = Altered(
+        subject, artifact=replace(subject.artifact, facts={**facts, "outputs": tensors})
+    )
 
     def pick(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
         first = next(iter(outputs.values()))

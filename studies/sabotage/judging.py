@@ -49,7 +49,7 @@ def judge(scenario: Scenario, right_of: RightOf, folder: Path, cache: Path) -> O
 
 def _judge_answer(scenario: Scenario, subject: Subject) -> Outcome:
     lines = list(red_lines(subject, scenario.check))
-    translation_errors = [line for _, line in lines if scenario.words in line]
+    translation_errors = [line for _, line in lines if scenario.message in line]
     where = list(dict.fromkeys(name for name, _ in lines))
     says = translation_errors[0] if translation_errors else " | ".join(line for _, line in lines)
     return Outcome(
@@ -103,7 +103,7 @@ def _plain_verdict(subject: Subject, name: str) -> str:
 
 def _judge_run(scenario: Scenario, suite: Suite) -> Outcome:
     run = scenario.act(suite)
-    lines = [line.strip() for line in run.text.splitlines() if scenario.words in line]
+    lines = [line.strip() for line in run.text.splitlines() if scenario.message in line]
     says = lines[0] if lines else run.text[-2000:]
     return Outcome(
         scenario, run.status != 0, bool(lines), f"exit status {run.status}", says, NOT_ASKED

@@ -45,7 +45,7 @@ def _shown(outcome: Outcome) -> str:
     """The telling line without what differs from run to run, cut around the telling words."""
     line = re.sub(r"\S*/conformance-sabotage-\w+/\d+/", "", outcome.says)
     if len(line) > SHOWN:
-        start = max(0, line.find(outcome.scenario.words) - SHOWN // 4)
+        start = max(0, line.find(outcome.scenario.message) - SHOWN // 4)
         line = ("…" if start else "") + line[start : start + SHOWN] + "…"
     return f"`{line}`"
 

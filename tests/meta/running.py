@@ -40,8 +40,12 @@ class SuiteRun:
         return found
 
 
-def run_suite(folder: Path, *arguments: str, plugin: str | None = None) -> SuiteRun:
-    """``python -m pytest`` on ``arguments``; reports are in ``folder``.
+def run_suite(
+    folder: Path, *arguments: str, plugin: str | None = None, page: bool = False
+) -> SuiteRun:
+    """``python -m pytest`` on ``arguments``; ``results.json`` is in ``folder``.
+
+    A page, ``report.html``, takes a processor second to draw: ``page`` asks for one.
 
     All runs of a session of these tests share one cache, so that a model that several of them
     certify is exported once. A run with a plugin, which may falsify what is cached, has one of its
@@ -50,7 +54,10 @@ def run_suite(folder: Path, *arguments: str, plugin: str | None = None) -> Suite
     results = folder / "results.json"
     command = [sys.executable, "-m", "pytest"]
     command += ["-p", f"tests.meta.plugins.{plugin}"] if plugin else []
-    options = [f"--report-json={results}", f"--report-html={folder / 'report.html'}"]
+    options = [
+        f"--report-json={results}",
+        f"--report-html={folder / 'report.html' if page else ''}",
+    ]
     if not any(argument.startswith(("--cache-dir", "--no-cache")) for argument in arguments):
         shared = None if plugin else os.environ.get(CACHE)
         options.append(f"--cache-dir={shared or folder / 'cache'}")

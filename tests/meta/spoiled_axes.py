@@ -9,5 +9,7 @@ BACKWARDS = {
     "sequence_first": ("output_0", 0),
     "images_by_texts": ("output", 1),
     "step_of_a_decoder": ("past_key", 1),
+    "decoder_with_cache": ("past_key", 1),
+    "streaming_voice": ("stateN", 1),  # the state of another sample
     "graph_network": ("edges", 0),  # from where to where
 }

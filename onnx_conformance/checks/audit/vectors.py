@@ -54,8 +54,9 @@ class Hypotheses:
 
     Args:
         expected, magnitude: (hypotheses, channels).
-        grains: what is granted to each.
-        limits, eps: the same, (hypotheses, 1); tiny: (hypotheses, channels).
+        weight_tolerances: what is granted to each.
+        limits, eps: the same, (hypotheses, 1).
+        tiny: (hypotheses, channels).
     """
 
     items: tuple[Hypothesis, ...]

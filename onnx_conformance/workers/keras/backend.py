@@ -78,7 +78,7 @@ class KerasBackend(NativeBackend):
             "constants": records,
             "digest": digest_arrays(arrays),
             "batch_norms": norms,
-            "unused": [],
+            "unused": _unread(native),
             "names": public_names(native.model),
         }
 
@@ -199,6 +199,12 @@ def _graph_as_written() -> Iterator[None]:
         yield
     finally:
         tf.config.optimizer.set_experimental_options({key: before})
+
+
+def _unread(native: Native) -> list[str]:
+    """Variables that the forward pass does not read: what only training needs."""
+    read = {variable.ref() for variable in native.forward.get_concrete_function().variables}
+    return [name for name, own in native.variables.items() if own.value.ref() not in read]
 
 
 def _constants(

@@ -11,7 +11,7 @@ import runpy
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onnx_conformance.core.spec import STATIC_BATCH
 from onnx_conformance.workers.custom_operators import (
@@ -20,6 +20,10 @@ from onnx_conformance.workers.custom_operators import (
     refuse_handlers,
     refuse_unknown,
 )
+from onnx_conformance.workers.native import input_names
+
+if TYPE_CHECKING:
+    from onnx_conformance.workers.keras.calls import KerasCall
 
 
 def _flat_signature(request: Any, options: dict[str, bool]) -> list[Any]:
@@ -29,13 +33,22 @@ def _flat_signature(request: Any, options: dict[str, bool]) -> list[Any]:
     return tensor_specs(request, None if options["dynamic_batch"] else STATIC_BATCH)
 
 
-def _model_signature(request: Any, options: dict[str, bool]) -> list[Any]:
-    """The signature of the model itself, which takes several inputs as one list."""
+def _called(model: Any, example: Any, request: Any) -> KerasCall:
+    """How the model takes its inputs, which one call shows."""
+    from onnx_conformance.workers.keras.calls import KerasCall
+
+    call = KerasCall(model, input_names(request))
+    call(example)
+    return call
+
+
+def _model_signature(model: Any, example: Any, request: Any, options: dict[str, bool]) -> list[Any]:
+    """The signature of the model itself: as many arguments as it takes."""
     specs = _flat_signature(request, options)
-    return specs if len(specs) == 1 else [specs]
+    return _called(model, example, request).arguments(specs)
 
 
-def _functional(model: Any, request: Any) -> Any:
+def _functional(model: Any, example: Any, request: Any) -> Any:
     """``model`` called inside a functional ``keras.Model`` with inputs of its own."""
     import keras
 
@@ -44,7 +57,7 @@ def _functional(model: Any, request: Any) -> Any:
         for _, shape, dtype in request["inputs"]
     ]
     whole = inputs[0] if len(inputs) == 1 else inputs
-    return keras.Model(whole, model(whole))
+    return keras.Model(whole, model(*_called(model, example, request).arguments(inputs)))
 
 
 def tf2onnx_keras(
@@ -53,9 +66,14 @@ def tf2onnx_keras(
     """``tf2onnx.convert.from_keras``. Outputs get the names of the model's last layers."""
     import tf2onnx
 
+    if options["functional"]:
+        model, specs = _functional(model, example, request), _flat_signature(request, options)
+        signature = specs if len(specs) == 1 else [specs]
+    else:
+        signature = _model_signature(model, example, request, options)
     tf2onnx.convert.from_keras(
-        _functional(model, request) if options["functional"] else model,
-        input_signature=_model_signature(request, options),
+        model,
+        input_signature=signature,
         opset=opset,
         output_path=str(path),
         **handlers(operators_in(request)),
@@ -66,7 +84,11 @@ def tf2onnx_keras(
 def tf2onnx_function(
     model: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
 ) -> None:
-    """``tf2onnx.convert.from_function`` on a ``tf.function`` that names the outputs."""
+    """``tf2onnx.convert.from_function`` on a ``tf.function`` that names the outputs.
+
+    It names them by a dict, whose keys TensorFlow sorts; the file has them in the model's order.
+    """
+    import onnx
     import tensorflow as tf
     import tf2onnx
 
@@ -74,17 +96,23 @@ def tf2onnx_function(
 
     signature = _flat_signature(request, options)
 
+    call = _called(model, example, request)
+
     def forward(*inputs: Any) -> dict[str, Any]:
-        results = call_model(model, list(inputs), request["outputs"])
+        results = call_model(call, inputs, request["outputs"])
         return dict(zip(request["outputs"], results, strict=True))
 
-    tf2onnx.convert.from_function(
+    made, _ = tf2onnx.convert.from_function(
         tf.function(forward, input_signature=signature),
         input_signature=signature,
         opset=opset,
-        output_path=str(path),
         **handlers(operators_in(request)),
     )
+    by_name = {output.name: output for output in made.graph.output}
+    if set(by_name) == set(request["outputs"]):
+        del made.graph.output[:]
+        made.graph.output.extend(by_name[name] for name in request["outputs"])
+    onnx.save(made, path)
     refuse_unknown(path, "tf2onnx_function")
 
 
@@ -98,7 +126,7 @@ def tf2onnx_saved_model(
     ``output_1``, which the command line renames in that order.
     """
     refuse_handlers(request, "tf2onnx_saved_model")
-    signature = _model_signature(request, options)
+    signature = _model_signature(model, example, request, options)
     with tempfile.TemporaryDirectory() as folder:
         model.export(folder, format="tf_saved_model", verbose=False, input_signature=signature)
         arguments = ["--saved-model", folder, "--output", str(path), "--opset", str(opset)]
@@ -129,6 +157,6 @@ def keras_export(
         format="onnx",
         verbose=False,
         opset_version=opset,
-        input_signature=_model_signature(request, options),
+        input_signature=_model_signature(model, example, request, options),
     )
     refuse_unknown(path, "keras_export")

@@ -1,4 +1,4 @@
-"""The float64 oracle of a Keras model with operators that TensorFlow has no float64 kernel of."""
+"""The float64 oracle of a Keras model: operators without a kernel, code that names float32."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from onnx_conformance.workers.keras.precision import Change, copied, rebuilt
+from onnx_conformance.workers.keras.rebuild import (
+    Change,
+    copied,
+    created,
+    operations_in,
+    rebuilt,
+)
+
+_NARROW = (tf.float16, tf.bfloat16, tf.float32)
+_TYPES = frozenset(kind.as_datatype_enum for kind in _NARROW)
+_WIDER = dict.fromkeys(_TYPES, tf.float64.as_datatype_enum)
 
 
 def with_kernels(forward: Any) -> Any:
@@ -15,8 +25,7 @@ def with_kernels(forward: Any) -> Any:
     Args:
         forward: a ``tf.function`` with one input signature, whose outputs are a flat list.
     """
-    operations = forward.get_concrete_function().graph.get_operations()
-    if not any(_lacks_kernel(operation) for operation in operations):
+    if not any(map(_lacks_kernel, operations_in(forward.get_concrete_function().graph))):
         return forward
 
     def changes() -> Change:
@@ -27,7 +36,62 @@ def with_kernels(forward: Any) -> Any:
 
         return change
 
-    return rebuilt(forward, changes)
+    return rebuilt(forward, changes, _lacks_kernel)
+
+
+def widened(forward: Any) -> Any:
+    """``forward``, a float32 one, with every floating tensor in float64.
+
+    Of a model that cannot be built in float64: its code casts to float32, or names it. Weights are
+    read as they are, and cast. It shares the variables of ``forward``.
+    """
+    replayed = rebuilt(forward, lambda: _wide, _is_narrow).python_function
+    signature = [
+        tf.TensorSpec(spec.shape, _wider(spec.dtype), name=spec.name)
+        for spec in forward.input_signature
+    ]
+    return tf.function(replayed, input_signature=signature, autograph=False)
+
+
+def _wider(kind: Any) -> Any:
+    return tf.float64 if kind in _NARROW else kind
+
+
+def _widened(tensor: Any) -> Any:
+    return tf.cast(tensor, tf.float64) if tensor.dtype in _NARROW else tensor
+
+
+def _is_narrow(operation: Any) -> bool:
+    """Whether the operator names a narrow floating type: for what it takes, gives or keeps."""
+    values = operation.node_def.attr.values()
+    return any(a.type in _TYPES or _TYPES.intersection(a.list.type) for a in values)
+
+
+def _wide(operation: Any, inputs: list[Any]) -> list[Any]:
+    inputs = [_widened(tensor) for tensor in inputs]  # of tensors that the model keeps
+    if operation.type == "Const" and operation.outputs[0].dtype in _NARROW:
+        value = tf.make_ndarray(operation.get_attr("value"))
+        return [tf.constant(value.astype("float64"))]
+    if operation.type in WRITTEN_OUT:
+        return [WRITTEN_OUT[operation.type](operation, inputs)]
+    if operation.type == "ResourceGather":
+        handle, indices = inputs
+        table = tf.raw_ops.ReadVariableOp(resource=handle, dtype=operation.get_attr("dtype"))
+        batch = operation.get_attr("batch_dims")
+        return [tf.gather(_widened(table), indices, batch_dims=batch)]
+    if operation.type in ("ReadVariableOp", "VarHandleOp"):
+        return [_widened(tensor) for tensor in copied(operation, inputs)]
+    attributes = {}
+    for key, value in operation.node_def.attr.items():
+        if key.startswith("_"):
+            continue
+        attributes[key] = other = type(value)()
+        other.CopyFrom(value)
+        if value.type in _TYPES:
+            other.type = _WIDER[value.type]
+        for place, kind in enumerate(value.list.type):
+            other.list.type[place] = _WIDER.get(kind, kind)
+    return [_widened(tensor) for tensor in created(operation, inputs, attributes)]
 
 
 def _lacks_kernel(operation: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +17,12 @@ from onnx_conformance.core.native_request import (
     axes_of,
     specs_of,
 )
-from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, sizes_of
-from onnx_conformance.workers.keras.float64 import with_kernels
-from onnx_conformance.workers.keras.private import layers_of
-from onnx_conformance.workers.native import Approximation, build
+from onnx_conformance.core.plain_outputs import TEXT
+from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, TensorSpec, sizes_of
+from onnx_conformance.workers.keras.calls import KerasCall
+from onnx_conformance.workers.keras.float64 import widened, with_kernels
+from onnx_conformance.workers.keras.private import every_policy_in_float64, layers_of
+from onnx_conformance.workers.native import Approximation, build, input_names
 
 
 @dataclass
@@ -58,13 +61,15 @@ class Native:
         return self.forward
 
 
-def call_model(model: Any, inputs: list[Any], names: list[str]) -> list[Any]:
+def call_model(call: KerasCall, inputs: Sequence[Any], names: list[str]) -> list[Any]:
     """The model's outputs in inference mode, in the order of ``names``.
 
-    Several inputs go in as one list, in the order of the model's spec. Outputs that the model
-    returns in a dict are picked by name.
+    Outputs that the model returns in a dict are picked by name.
+
+    Args:
+        inputs: in the order of the model's spec.
     """
-    result = model(inputs[0] if len(inputs) == 1 else inputs, training=False)
+    result = call(inputs)
     if isinstance(result, dict):
         return [result[name] for name in names]
     return list(keras.tree.flatten(result))
@@ -80,12 +85,21 @@ def tensor_specs(model: ModelRequest, batch: int | None, dtype: str | None = Non
     sizes = sizes_of(axes_of(model), MIDDLE)
     return [
         tf.TensorSpec(
-            spec.concrete(batch, sizes) if batch else [_open(dim, model["group"]) for dim in shape],
-            dtype if dtype and tf.as_dtype(kind).is_floating else kind,
-            name=name,
+            spec.concrete(batch, sizes)
+            if batch
+            else [_open(d, model["group"]) for d in spec.shape],
+            _kind(spec, dtype),
+            name=spec.name,
         )
-        for spec, (name, shape, kind) in zip(specs_of(model), model["inputs"], strict=True)
+        for spec in specs_of(model)
     ]
+
+
+def _kind(spec: TensorSpec, dtype: str | None) -> str:
+    """What TensorFlow calls an input's dtype."""
+    if spec.dtype == TEXT:
+        return "string"
+    return dtype if dtype and spec.floating else spec.dtype
 
 
 def _open(dim: Any, group: int) -> int | None:
@@ -103,6 +117,24 @@ def build_float32(request: ModelRequest) -> Native:
 def build_float64(request: ModelRequest) -> Native:
     """The oracle: the model built anew, since Keras fixes a layer's precision at its creation.
 
+    A model whose code casts to float32, or names it, is no such twin: then the graph of the float32
+    model is rebuilt in float64.
+    """
+    try:
+        return _twin(request)
+    except Exception as error:  # noqa: BLE001 - whatever the model's code raises
+        try:
+            native = build_float32(request)
+            native.forward = with_kernels(widened(native.forward))
+            native.forward.get_concrete_function()
+        except Exception:  # noqa: BLE001 - then the first reason is the one to tell
+            raise error from None
+        return native
+
+
+def _twin(request: ModelRequest) -> Native:
+    """The model built with every layer in float64.
+
     The policy decides the layers' precision, floatx that of the model's inputs and of the
     constants in a forward pass, so it holds until the pass is traced.
     """
@@ -110,7 +142,8 @@ def build_float64(request: ModelRequest) -> Native:
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     try:
-        native = _build(request, "float64")
+        with every_policy_in_float64():
+            native = _build(request, "float64")
         native.forward = with_kernels(native.forward)
         traced = native.forward.get_concrete_function()
     finally:
@@ -135,16 +168,19 @@ def _refuse_narrow(name: str, parts: dict[str, Any]) -> None:
 def _build(request: ModelRequest, dtype: str) -> Native:
     keras.utils.clear_session()  # else layer names count on, and the weights' keys with them
     keras.utils.set_random_seed(request["seed"])
+    policy = keras.config.dtype_policy()
     model = build(request)
+    keras.config.set_dtype_policy(policy)  # which a builder may have left another
+    call = KerasCall(model, input_names(request))
     if not model.built:
         zeros = [
             tf.zeros(spec.shape, spec.dtype)
             for spec in tensor_specs(request, request["group"] or 1, dtype)
         ]
-        call_model(model, zeros, request["outputs"])
+        call_model(call, zeros, request["outputs"])
 
     def forward(*inputs: Any) -> list[Any]:
-        return call_model(model, list(inputs), request["outputs"])
+        return call_model(call, inputs, request["outputs"])
 
     traced = tf.function(forward, input_signature=tensor_specs(request, None, dtype))
     return Native(model, traced, _named_variables(model))

@@ -6,9 +6,12 @@ A version of Keras that keeps one of these otherwise is named when the worker st
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras.src import dtype_policies as policies
 
 from onnx_conformance.core.errors import ConformanceError
 
@@ -23,6 +26,28 @@ def sources_of(operation: Any) -> list[Any]:
     return [parent.operation for node in operation._inbound_nodes for parent in node.parent_nodes]
 
 
+def inputs_structure(model: Any) -> Any:
+    """How a functional model takes its inputs: a tensor, a list or a dict; None of any other."""
+    return getattr(model, "_inputs_struct", None)
+
+
+@contextlib.contextmanager
+def every_policy_in_float64() -> Iterator[None]:
+    """Layers that are made meanwhile compute in float64, also those that name another dtype."""
+    known = policies.get
+
+    def get(identifier: Any) -> Any:
+        policy = known(identifier)
+        narrow = str(policy.compute_dtype) in ("float16", "bfloat16", "float32")
+        return keras.dtype_policies.DTypePolicy("float64") if narrow else policy
+
+    policies.get = get
+    try:
+        yield
+    finally:
+        policies.get = known
+
+
 def self_test() -> None:
     """Use each of them once, to find out whether it still works.
 
@@ -35,6 +60,9 @@ def self_test() -> None:
     model = keras.Model(inputs, keras.layers.Activation("linear")(second(inputs)))
     try:
         kept = first in layers_of(model) and sources_of(model.layers[-1]) == [second]
+        kept = kept and inputs_structure(model) is not None
+        with every_policy_in_float64():
+            kept = kept and keras.layers.Dense(1, dtype="float32").compute_dtype == "float64"
     except (AttributeError, TypeError):
         kept = False
     if not kept:

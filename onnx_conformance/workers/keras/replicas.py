@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from onnx_conformance.workers.keras.precision import Change, copied, rebuilt
+from onnx_conformance.workers.keras.rebuild import Change, copied, operations_in, rebuilt
 from onnx_conformance.workers.liberties import LANES, Liberties, mean_in_order, sum_in_lanes
 from onnx_conformance.workers.native import Approximation
 
@@ -22,8 +22,7 @@ def with_liberties(forward: Any, approximation: Approximation, replica: str) -> 
         A ``tf.function`` that shares the variables of ``forward``; ``forward`` itself where it
         has no such operator.
     """
-    operations = forward.get_concrete_function().graph.get_operations()
-    if not any(_is_free(operation) for operation in operations):
+    if not any(map(_is_free, operations_in(forward.get_concrete_function().graph))):
         return forward
 
     def changes() -> Change:
@@ -36,11 +35,15 @@ def with_liberties(forward: Any, approximation: Approximation, replica: str) -> 
 
         return change
 
-    return rebuilt(forward, changes)
+    return rebuilt(forward, changes, _is_free)
 
 
 def _is_free(operation: Any) -> bool:
-    if operation.type not in FREE or operation.outputs[0].dtype != tf.float32:
+    if (
+        operation.type not in FREE
+        or not operation.outputs
+        or operation.outputs[0].dtype != tf.float32
+    ):
         return False
     return operation.type != "Softmax" or not _short(operation.inputs[0])
 

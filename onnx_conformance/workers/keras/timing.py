@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import Arrays, ModelRequest
+from onnx_conformance.workers.keras.calls import KerasCall
 from onnx_conformance.workers.keras.introspect import call_model
-from onnx_conformance.workers.native import named_outputs
+from onnx_conformance.workers.native import input_names, named_outputs
 from onnx_conformance.workers.timing import TimedCall
 
 Make = Callable[[Any, ModelRequest, Arrays], Callable[[], Any]]
@@ -33,16 +35,18 @@ def make_timed_call(form: str, model: Any, request: ModelRequest, inputs: Arrays
 
 def _eager(model: Any, request: ModelRequest, input_set: Arrays) -> Callable[[], Any]:
     inputs = [tf.constant(input_set[name]) for name, _, _ in request["inputs"]]
-    return lambda: call_model(model, inputs, request["outputs"])
+    called = KerasCall(model, input_names(request))
+    return lambda: call_model(called, inputs, request["outputs"])
 
 
 def _function(model: Any, request: ModelRequest, input_set: Arrays) -> Callable[[], Any]:
     """Traced at this batch size, and optimised by TensorFlow as in any deployment."""
     inputs = [tf.constant(input_set[name]) for name, _, _ in request["inputs"]]
+    called = KerasCall(model, input_names(request))
 
     @tf.function(reduce_retracing=False)  # type: ignore[untyped-decorator] # TensorFlow has no types
     def forward(*tensors: Any) -> Any:
-        return call_model(model, list(tensors), request["outputs"])
+        return call_model(called, tensors, request["outputs"])
 
     return lambda: forward(*inputs)
 
@@ -50,7 +54,11 @@ def _function(model: Any, request: ModelRequest, input_set: Arrays) -> Callable[
 def _predict_on_batch(model: Any, request: ModelRequest, inputs: Arrays) -> Callable[[], Any]:
     """Takes and returns arrays, as most users call it."""
     arrays = [inputs[name] for name, _, _ in request["inputs"]]
-    batch = arrays[0] if len(arrays) == 1 else arrays
+    called = KerasCall(model, list(inputs))
+    called([tf.constant(array) for array in arrays])
+    batch, *more = called.arguments(arrays)
+    if more:
+        raise CapabilityMissing("predict_on_batch takes one argument, this model several")
 
     def call() -> list[Any]:
         result = model.predict_on_batch(batch)

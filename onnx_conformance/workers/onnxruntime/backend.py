@@ -23,6 +23,7 @@ from onnx_conformance.core.worker_messages import (
     SessionRequest,
     SessionTensor,
 )
+from onnx_conformance.workers.onnxruntime.bfloat16_call import call
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
 from onnx_conformance.workers.onnxruntime.profile import Profile, read_profile
 from onnx_conformance.workers.server import limited_memory
@@ -79,13 +80,30 @@ class OnnxRuntimeBackend(Stopwatch):
             for inputs in input_sets:
                 started = time.perf_counter()
                 try:
-                    arrays = opened.run(names, {n: np.array(a) for n, a in inputs.items()})
+                    arrays = call(opened, names, {n: np.array(a) for n, a in inputs.items()})
                 except Exception as error:  # noqa: BLE001 - of many kinds; the text is the answer
                     results.append({"error": f"{type(error).__name__}: {error}"})
                     continue
                 outputs = {name: coded(array) for name, array in named(names, arrays).items()}
                 results.append({"outputs": outputs, "seconds": time.perf_counter() - started})
         return results
+
+    def loop(
+        self, session: SessionRequest, calls: list[Arrays], carries: list[tuple[str, str]]
+    ) -> list[RunResult]:
+        """Run calls in a row, up to the first that is refused.
+
+        Args:
+            carries: outputs, each with the input that gets it at the next call.
+        """
+        state: Arrays = {}
+        found: list[RunResult] = []
+        for inputs in calls:
+            found += self.run(session, [{**inputs, **state}])
+            if "error" in found[-1]:
+                break
+            state = {old: found[-1]["outputs"][new] for new, old in carries}
+        return found
 
     def timed_call(self, form: str, inputs: Arrays, *, session: SessionRequest) -> TimedCall:
         """A session's inference to be timed: see :mod:`.timing`."""

@@ -42,9 +42,16 @@ from onnx_conformance.workers.server import load_object
 from onnx_conformance.workers.timing import TimedCall
 from onnx_conformance.workers.torch.calls import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
-from onnx_conformance.workers.torch.float64 import in_float64
+from onnx_conformance.workers.torch.float64 import in_float64, without_gradients
 from onnx_conformance.workers.torch.introspect import flat, unused_tensors
-from onnx_conformance.workers.torch.modes import called_eagerly, copied, eagerly
+from onnx_conformance.workers.torch.modes import (
+    AsBuilt,
+    called_eagerly,
+    copied,
+    eagerly,
+    evaluated,
+    plain_parts,
+)
 from onnx_conformance.workers.torch.positions import Choosing, whole
 from onnx_conformance.workers.torch.precision import (
     array_of,
@@ -52,6 +59,9 @@ from onnx_conformance.workers.torch.precision import (
     narrowed,
     narrowed_input,
     require,
+    tensor_of,
+    weight_array,
+    weight_like,
 )
 from onnx_conformance.workers.torch.private import self_test
 
@@ -77,20 +87,24 @@ class TorchBackend(NativeBackend):
         torch.set_num_threads(threads)
         self._key: tuple[str, str] | None = None
         self._variants: dict[str, torch.nn.Module] = {}
+        self._as_built: AsBuilt | None = None  # of the float32 variant
         self._choosing: set[str] = set()  # models that may answer positions
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
         """Also what the module computes of its parameters alone, and which of them idle."""
         torch.manual_seed(model["seed"])
-        module = checked(build(model)).eval()
+        module = evaluated(checked(build(model)))
         names = list(inspect.signature(module.forward).parameters)
         in_order(module, input_names(model))
         if must_calibrate(model):
             from onnx_conformance.workers.torch.calibrate import calibrate
 
             calibrate(module, model["inputs"][0][1], model["seed"])
-        arrays = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-        np.savez(path, **arrays)
+        self._as_built = AsBuilt(module)
+        arrays: Arrays = {
+            name: weight_array(tensor) for name, tensor in module.state_dict().items()
+        }
+        np.savez(path, allow_pickle=False, **arrays)
         self._key, self._variants = (model["name"], path), {"float32": module}
         found = _constants(module, model)
         unused = unused_tensors(module, as_tensors(model, example(model))) if found is None else []
@@ -103,6 +117,9 @@ class TorchBackend(NativeBackend):
             "names": names,
             "constants": list(found.records),
             "batch_statistics": found.batch_statistics,
+            "constant_outputs": [
+                name for n, name in enumerate(model["outputs"]) if n in found.constant_outputs
+            ],
         }
 
     def run(
@@ -121,7 +138,7 @@ class TorchBackend(NativeBackend):
         module, known = self._variant(model, weights, precision), compute_mode(precision)
 
         def answer(inputs: Arrays) -> Arrays:
-            with torch.inference_mode(), _computing(known, approximation):
+            with without_gradients(known.precision), _computing(model, known, approximation):
                 return self._forward(module, model, inputs, known)
 
         return [called_eagerly(functools.partial(answer, inputs)) for inputs in input_sets]
@@ -190,10 +207,11 @@ class TorchBackend(NativeBackend):
 
         def modules() -> Iterator[torch.nn.Module]:
             for precision in precisions:  # each in its compute mode while it is run
-                with eagerly(), _computing(compute_mode(precision), approximation):
+                with eagerly(), _computing(model, compute_mode(precision), approximation):
                     yield self._variant(model, weights, precision)
 
-        return trace(modules(), inputs, input_names(model), Path(folder))
+        tensors = as_tensors(model, inputs)
+        return trace(modules(), dict(zip(input_names(model), tensors, strict=True)), Path(folder))
 
     def _variant(self, model: ModelRequest, weights: str, precision: str) -> torch.nn.Module:
         if self._key != (model["name"], weights):
@@ -206,7 +224,9 @@ class TorchBackend(NativeBackend):
 
     def _make(self, model: ModelRequest, weights: str, precision: str) -> torch.nn.Module:
         if precision == "float32":
-            return _built(model, weights)
+            module = _built(model, weights)
+            self._as_built = AsBuilt(module)
+            return module
         known = compute_mode(precision)
         if known.device:
             require(known.device)
@@ -216,8 +236,11 @@ class TorchBackend(NativeBackend):
             return module.double()
         if known.device:
             return module.to(known.device)
-        state = native.state_dict().items()
-        _load(module, {name: perturbed(name, tensor.numpy(), precision) for name, tensor in state})
+        state = {n: weight_array(t) for n, t in native.state_dict().items()}
+        _load(
+            module,
+            {name: perturbed(name, array, precision) for name, array in state.items()},
+        )
         return narrowed(module, known.precision) if known.precision in STORED else module
 
     def _copied(self, model: ModelRequest, weights: str) -> torch.nn.Module:
@@ -225,8 +248,11 @@ class TorchBackend(NativeBackend):
 
         A copy, or built anew where it has parts that cannot be copied: a lock, an open file.
         """
+        native = self._variant(model, weights, "float32")
+        if len(plain_parts(native)) < sum(1 for _ in native.modules()):
+            return _built(model, weights)  # a copy of TorchScript's loses what its parameters are
         try:
-            return copied(self._variant(model, weights, "float32"))
+            return in_order(copied(native, self._as_built), input_names(model))
         except (TypeError, RuntimeError, NotImplementedError):
             return _built(model, weights)
 
@@ -254,20 +280,22 @@ class TorchBackend(NativeBackend):
 def _built(model: ModelRequest, weights: str) -> torch.nn.Module:
     """The float32 model with the weights that ``prepare`` wrote."""
     torch.manual_seed(model["seed"])
-    module = in_order(checked(build(model)).eval(), input_names(model))
+    module = in_order(evaluated(checked(build(model))), input_names(model))
     with np.load(weights) as arrays:
         _load(module, {name: arrays[name] for name in arrays.files})
     return module
 
 
 @contextlib.contextmanager
-def _computing(known: ComputeMode, approximation: Approximation | None) -> Iterator[None]:
+def _computing(
+    model: ModelRequest, known: ComputeMode, approximation: Approximation | None
+) -> Iterator[None]:
     """Within it, modules compute as the way says."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(computing(known))
         stack.enter_context(_liberties(known, approximation))
         if known.precision == FLOAT64:
-            stack.enter_context(in_float64())
+            stack.enter_context(in_float64(model.get("computes", FLOAT32)))
         yield
 
 
@@ -290,7 +318,7 @@ def _load(module: torch.nn.Module, arrays: Arrays) -> None:
             f"the weights are of another model: {sorted(state.keys() ^ arrays.keys())}"
         )
     for name in state:
-        state[name] = torch.from_numpy(arrays[name])
+        state[name] = weight_like(arrays[name], state[name])
     module.load_state_dict(state)
 
 
@@ -303,7 +331,7 @@ def checked(module: Any) -> torch.nn.Module:
 
 def as_tensors(model: ModelRequest, inputs: Arrays) -> tuple[torch.Tensor, ...]:
     """The inputs in the order of the model's inputs."""
-    return tuple(torch.from_numpy(np.array(inputs[name])) for name in input_names(model))
+    return tuple(tensor_of(inputs[name], dtype) for name, _, dtype in model["inputs"])
 
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnx_conformance.core.native_constants import ConstantRecord, Values
+from onnx_conformance.workers.torch.modes import plain_parts
 from onnx_conformance.workers.torch.private import (
     arguments_of,
     decomposition_table,
@@ -56,12 +57,14 @@ class Constants:
         idle: native tensors from which nothing led to an output: read in training alone, or for
             a result that is discarded (BERT's pooler, where the hidden states are asked for).
         batch_statistics: how many normalisations took their statistics from the batch.
+        constant_outputs: places of the outputs that no number of an input reaches.
     """
 
     records: tuple[ConstantRecord, ...]
     values: dict[str, Values]
     idle: frozenset[str]
     batch_statistics: int
+    constant_outputs: tuple[int, ...] = ()
 
 
 def constants_of(
@@ -89,12 +92,15 @@ def constants_of(
     if first is None:
         return Constants((), {}, frozenset(), 0)
     records, values = first.records()
-    return Constants(records, values, frozenset(idle or ()), first.batch_statistics)
+    return Constants(
+        records, values, frozenset(idle or ()), first.batch_statistics, first.constant_outputs
+    )
 
 
 def _trained(module: torch.nn.Module, name: str) -> bool:
     """Whether a tensor may hold trained numbers: a counter does not."""
-    return bool(module.state_dict()[name].is_floating_point())
+    tensor = module.state_dict()[name]
+    return bool(tensor.is_floating_point() or tensor.is_complex())
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
@@ -107,6 +113,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
     def __init__(self, module: torch.nn.Module, *, keep: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # of the base
         self.batch_statistics = 0
+        self.constant_outputs: tuple[int, ...] = ()
+        self._numbers_taken = False  # of what depends on an input: what they lead to is not seen
         self._keep = keep
         self._nodes: list[_Node] = []
         self._natives: dict[str, int] = {}
@@ -135,7 +143,10 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
             torch.backends.mha.set_fastpath_enabled(fast)
         outputs = _tensors(tree_leaves(result))
         self._use(outputs)
+        reached = [t in self._made_by or self._places.get(t) == _FED for t in outputs]
         known = any(tensor in self._made_by for tensor in outputs)
+        if known and not self._numbers_taken:
+            self.constant_outputs = tuple(n for n, fed in enumerate(reached) if not fed)
         # an output in a container that torch does not know: whatever was made may lead to it
         self._use_what_leads_to(outputs if known else list(self._made_by))
 
@@ -178,6 +189,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         if fed:
             name = func.overloadpacket.__name__
             if name in _NUMBERS or not made:  # from here on it is a number of the code's
+                self._numbers_taken = True
                 self._use_what_leads_to(given)
                 self._use(given)
             for written in self._sharing(_written(func, args, kwargs)):
@@ -193,7 +205,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
     def _following(self, module: torch.nn.Module) -> Iterator[None]:
         """Keep the path of the module that runs."""
         hooks = []
-        for path, part in module.named_modules():
+        for path, part in plain_parts(module).items():
             enter = part.register_forward_pre_hook(
                 lambda *_, path=path: self._modules.append(path), prepend=True
             )

@@ -24,9 +24,9 @@ def influence(
         RuntimeError: an operator has no gradient.
     """
     state = module.state_dict(keep_vars=True)
-    tensors = {name: state[name] for name in names if state[name].is_floating_point()}
+    tensors = {n: state[n] for n in names if state[n].is_floating_point() or state[n].is_complex()}
     before = {name: tensor.requires_grad for name, tensor in tensors.items()}
-    total = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    total = {name: torch.zeros_like(tensor).abs() for name, tensor in tensors.items()}
     signs = torch.Generator().manual_seed(0)
     try:
         for tensor in tensors.values():
@@ -39,7 +39,7 @@ def influence(
             grads = torch.autograd.grad(mixed, list(tensors.values()), allow_unused=True)
             for name, grad in zip(tensors, grads, strict=True):
                 if grad is not None:
-                    total[name] += grad.nan_to_num(0.0, 0.0, 0.0).abs()
+                    total[name] += grad.abs().nan_to_num(0.0, 0.0, 0.0)
     finally:
         for name, tensor in tensors.items():
             tensor.requires_grad_(before[name])

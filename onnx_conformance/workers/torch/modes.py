@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
+import types
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -107,15 +108,109 @@ def _compiler_loaded() -> bool:
     return "torch._dynamo" in sys.modules
 
 
-def copied(module: torch.nn.Module) -> torch.nn.Module:
+def evaluated(module: torch.nn.Module) -> torch.nn.Module:
+    """The module in eval mode; what torch.export made stays in the mode that it was made in."""
+    with contextlib.suppress(NotImplementedError):
+        module.eval()
+    return module
+
+
+class AsBuilt:
+    """What the parts of a module held before it was first called, beside its parameters.
+
+    Many keep what they computed of a first input (tables of positions, masks): an export of a
+    module that was called before would have those of that input's size.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._held = [(part, _attributes(part)) for part in plain_parts(module).values()]
+
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[None]:
+        """Within it, the parts hold that again."""
+        later = [(part, _attributes(part)) for part, _ in self._held]
+        _hold(self._held)
+        try:
+            yield
+        finally:
+            _hold(later)
+
+
+def plain_parts(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """The parts by path, without what is compiled by TorchScript, which takes no hooks."""
+    named = module.named_modules()
+    return {path: part for path, part in named if not isinstance(part, torch.jit.ScriptModule)}
+
+
+def _attributes(part: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    return dict(vars(part)), dict(part._buffers)
+
+
+def _hold(held: list[tuple[torch.nn.Module, tuple[dict[str, Any], dict[str, Any]]]]) -> None:
+    for part, (attributes, buffers) in held:
+        vars(part).clear()
+        vars(part).update(attributes)
+        part._buffers.clear()
+        part._buffers.update(buffers)
+
+
+def copied(module: torch.nn.Module, built: AsBuilt | None = None) -> torch.nn.Module:
     """A deep copy, also of a module that keeps tensors which it computed.
 
     torch copies no tensor that has a history, such as the ``weight`` that
     ``torch.nn.utils.weight_norm`` keeps as a plain attribute; its value is copied instead.
+
+    Args:
+        built: with what the module held then, not with what its calls left.
     """
-    memo: dict[int, Any] = {}
-    for part in module.modules():
-        for leaf in tree_leaves(list(vars(part).values())):
-            if isinstance(leaf, torch.Tensor) and not leaf.is_leaf:
-                memo[id(leaf)] = leaf.detach().clone()
-    return copy.deepcopy(module, memo)
+    with built.restored() if built else contextlib.nullcontext():
+        memo: dict[int, Any] = {}
+        for part in module.modules():
+            for leaf in tree_leaves(list(vars(part).values())):
+                if isinstance(leaf, torch.Tensor) and not leaf.is_leaf:
+                    memo[id(leaf)] = leaf.detach().clone()
+        made = copy.deepcopy(module, memo)
+    for part in plain_parts(made).values():
+        _rebind(vars(part), memo)
+    return made
+
+
+def _rebind(attributes: dict[Any, Any], memo: dict[int, Any]) -> None:
+    """Have a copy's functions (a replaced ``forward``, hooks) refer to the copy.
+
+    ``deepcopy`` leaves functions as they are, so those that close over a part of the module or
+    over a dict of its own would read and write the original's.
+    """
+    for name, value in list(attributes.items()):
+        if isinstance(value, types.FunctionType):
+            attributes[name] = _rebound(value, memo)
+        elif isinstance(value, dict) and str(name).endswith("_hooks"):
+            _rebind(value, memo)
+
+
+def _rebound(function: types.FunctionType, memo: dict[int, Any]) -> types.FunctionType:
+    cells = [_of_copy(cell, memo) for cell in function.__closure__ or ()]
+    if all(new is old for new, old in zip(cells, function.__closure__ or (), strict=True)):
+        return function
+    made = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__,
+        function.__defaults__, tuple(cells),
+    )  # fmt: skip
+    made.__kwdefaults__ = function.__kwdefaults__
+    vars(made).update(vars(function))
+    return made
+
+
+def _of_copy(cell: types.CellType, memo: dict[int, Any]) -> types.CellType:
+    try:
+        value = cell.cell_contents
+    except ValueError:  # an empty cell
+        return cell
+    if isinstance(value, types.FunctionType):
+        other: Any = _rebound(value, memo)
+    elif isinstance(value, types.MethodType):
+        owner = memo.get(id(value.__self__), value.__self__)
+        other = value if owner is value.__self__ else types.MethodType(value.__func__, owner)
+    else:
+        other = memo.get(id(value), value)
+    return cell if other is value else types.CellType(other)

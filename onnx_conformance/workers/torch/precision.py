@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onnx_conformance.core.compute_modes import ComputeMode
+from onnx_conformance.core import bfloat16
+from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.workers.liberties import STORED, TF32, eleven_bits
-from onnx_conformance.workers.torch.modes import OperatorMode
+from onnx_conformance.workers.torch.modes import OperatorMode, eagerly
 from onnx_conformance.workers.torch.private import tree_leaves, tree_map, writes
 
 CUDA = "cuda"
@@ -106,6 +108,30 @@ def _one_by_one() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
+class Narrowest(OperatorMode):  # type: ignore[no-untyped-call] # of the base
+    """Within it, the least exact type that is multiplied in is written down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.precision = FLOAT32
+
+    def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func.overloadpacket.__name__ in PRODUCTS:
+            kinds = {leaf.dtype for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor)}
+            for name in STORED:
+                if TYPES[name] in kinds and self.precision != STORED[-1]:
+                    self.precision = name
+        return func(*args, **kwargs)
+
+
+def precision_of(call: Callable[[], Any]) -> str:
+    """The class of precision that a module's call multiplies in, as far as it can be watched."""
+    seen = Narrowest()
+    with contextlib.suppress(Exception), eagerly(), seen:
+        call()
+    return seen.precision
+
+
 class TorchRounding(OperatorMode):  # type: ignore[no-untyped-call] # of the base
     """Within it, float32 operators compute in a class of less precision."""
 
@@ -138,9 +164,32 @@ def narrowed_input(tensor: torch.Tensor, precision: str) -> torch.Tensor:
 
 def array_of(tensor: torch.Tensor) -> NDArray[Any]:
     """The tensor on the host; the narrow types, which mixed precision leaves, as float32."""
-    here = tensor.float() if tensor.dtype in TYPES.values() else tensor
-    found: NDArray[Any] = here.cpu().numpy()
+    return weight_array(tensor.float() if tensor.dtype in TYPES.values() else tensor)
+
+
+def weight_array(tensor: torch.Tensor) -> NDArray[Any]:
+    """The tensor on the host: a sparse one with its zeros, bfloat16 as float32.
+
+    Complex numbers are pairs, real and imaginary part, along a last axis: files have them so.
+    """
+    here = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+    dense = here if here.layout == torch.strided else here.to_dense()
+    dense = torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
+    found: NDArray[Any] = dense.detach().cpu().numpy()
     return found
+
+
+def weight_like(array: NDArray[Any], tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor that :func:`weight_array` made the array of, to be copied into one like it."""
+    found = torch.from_numpy(np.array(array))
+    found = torch.view_as_complex(found) if tensor.is_complex() else found
+    return found if tensor.layout == torch.strided else found.to_sparse()
+
+
+def tensor_of(array: NDArray[Any], dtype: str = "") -> torch.Tensor:
+    """A copy of the array as a tensor; one of bfloat16 comes in float32."""
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.bfloat16() if dtype == bfloat16.NAME else tensor
 
 
 def _each(given: Any, change: Any) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from onnx_conformance.core.traces import Array, NativeTraced, measure_noise_floors, save, short_path
-from onnx_conformance.workers.torch.modes import OperatorMode, call_higher_order
+from onnx_conformance.core.traces import NativeTraced, measure_noise_floors, save, short_path
+from onnx_conformance.workers.torch.modes import OperatorMode, call_higher_order, plain_parts
+from onnx_conformance.workers.torch.precision import array_of
 from onnx_conformance.workers.torch.private import (
     HigherOrderOperator,
     decomposition_table,
@@ -31,16 +31,16 @@ _VIEWS = {"detach", "clone", "t", "transpose", "permute", "expand"}
 
 
 def trace(
-    modules: Iterable[torch.nn.Module], input_set: dict[str, Array], names: list[str], folder: Path
+    modules: Iterable[torch.nn.Module], input_set: dict[str, torch.Tensor], folder: Path
 ) -> list[NativeTraced]:
     """The tensors of the first module, a float64 one; the others are float32 and noise floors.
 
     Args:
         modules: made one after another, so that only one is held beside native.
-        names: of the inputs, in the model's order.
+        input_set: by name, in the model's order.
         folder: where the tensors are written.
     """
-    inputs = [torch.from_numpy(np.array(input_set[name])) for name in names]
+    names, inputs = list(input_set), list(input_set.values())
     records: list[NativeTraced] = []
     for place, module in enumerate(modules):
         if place == 0:
@@ -100,7 +100,7 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
     def follow(self, module: torch.nn.Module) -> Iterator[None]:
         """Keep the path of the module that runs."""
         hooks = []
-        for path, part in module.named_modules():
+        for path, part in plain_parts(module).items():
             enter = part.register_forward_pre_hook(lambda *_, path=path: self._modules.append(path))
             leave = part.register_forward_hook(lambda *_: self._leave(), always_call=True)
             hooks += [enter, leave]
@@ -172,7 +172,7 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
                 self._places[tensor] = sources  # what follows from it comes from them
                 continue
             place = len(self.records)
-            array = tensor.detach().numpy()
+            array = array_of(tensor)
             record: Any = {
                 **self._keep(place, array),
                 "operator": operator,

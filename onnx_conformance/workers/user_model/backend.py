@@ -62,6 +62,9 @@ class UserModelBackend:
             except UsageError as error:
                 self._refused[one.name] = str(error)
                 continue
+            except Exception as error:  # noqa: BLE001 - the other models of the file are judged
+                self._refused[one.name] = _internal_error(one.name, error)
+                continue
             specs.append(spec_as_data(spec))
         if self._refused and not specs:
             raise UsageError(next(iter(self._refused.values())))
@@ -78,6 +81,11 @@ class UserModelBackend:
     def modules(self) -> dict[str, str]:
         """The files of the user's modules that were imported, by the modules' names."""
         return {name: str(path) for name, path in user_modules().items()}
+
+
+def _internal_error(name: str, error: Exception) -> str:
+    words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return f"model '{name}': internal error: {words}; this is a fault of the suite: please report"
 
 
 def _refuse_twice(names: list[str]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,9 @@ class Looked:
         oracle: of an ONNX file, how it is computed in float64 (an ``onnx_agreement.Oracle``).
         weights: how many numbers its weights hold, without tables that are read by index; 0 where
             nobody knows.
+        computes: the class of precision in which its first call multiplied, or its layers ask to;
+            empty before that call, and for float32.
+        bfloat16: places of the outputs that its calls so far gave in bfloat16.
     """
 
     framework: str
@@ -58,6 +61,8 @@ class Looked:
     notes: tuple[str, ...] = ()
     oracle: Callable[[Sequence[Inputs]], Any] | None = None
     weights: int = 0
+    computes: Sequence[str] = ()
+    bfloat16: Collection[int] = ()
 
 
 def look(name: str, model: Any, threads: int | None, declared: Sequence[TensorSpec] = ()) -> Looked:
@@ -71,7 +76,7 @@ def look(name: str, model: Any, threads: int | None, declared: Sequence[TensorSp
     """
     torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
     if torch is not None and isinstance(model, torch.nn.Module):
-        return _look_at_torch(torch, model, threads)
+        return _look_at_torch(torch, name, model, threads, declared)
     if keras is not None and isinstance(model, keras.Model):
         return _look_at_keras(keras, model)
     if isinstance(model, Path):
@@ -87,40 +92,56 @@ def look(name: str, model: Any, threads: int | None, declared: Sequence[TensorSp
     )
 
 
-def _look_at_torch(torch: Any, module: Any, threads: int | None) -> Looked:
+def _look_at_torch(
+    torch: Any, name: str, module: Any, threads: int | None, declared: Sequence[TensorSpec]
+) -> Looked:
     from onnx_conformance.workers.torch.backend import widened
     from onnx_conformance.workers.torch.float64 import in_float64
     from onnx_conformance.workers.torch.introspect import flat
-    from onnx_conformance.workers.torch.modes import called_eagerly, copied, eagerly
+    from onnx_conformance.workers.torch.modes import (
+        AsBuilt,
+        called_eagerly,
+        copied,
+        eagerly,
+        evaluated,
+    )
+    from onnx_conformance.workers.torch.precision import precision_of, tensor_of, weight_array
 
     if threads is not None:
         torch.set_num_threads(threads)
-    module.eval()
+    _refuse_quantised(torch, name, module)
+    built = AsBuilt(evaluated(module))
+    dtypes = {spec.name: spec.dtype for spec in declared}
+    seen: list[str] = []
+    in_bfloat16: set[int] = set()
     names, least, most = _signature(module.forward)
-    before = _torch_digest(module)
+    before, trained = _torch_digest(module), _torch_digest(module, counters=False)
 
     forward = module.forward
 
     def run(input_set: Inputs) -> Answer:
         def call() -> Any:
-            tensors = [torch.from_numpy(np.array(array)) for array in input_set.values()]
+            tensors = [tensor_of(array, dtypes.get(n, "")) for n, array in input_set.items()]
             with torch.inference_mode():
                 return call_of(forward, list(input_set))(module, tensors)
 
         result = called_eagerly(call)
+        if not seen:
+            seen.append(precision_of(call))
         found = flat(result)
         if not found:
             raise UsageError(
                 f"the model returns a {type(result).__name__}, which has no tensor in it; "
                 "return a tensor, or tuples, lists and dicts of tensors"
             )
-        return _named([_as_array(tensor) for tensor in found], _labels(result))
+        in_bfloat16.update(n for n, tensor in enumerate(found) if tensor.dtype == torch.bfloat16)
+        return _named([weight_array(tensor) for tensor in found], _labels(result))
 
     def float64_problem(input_set: Inputs) -> str | None:
         wide = [widened(torch.from_numpy(np.array(array))) for array in input_set.values()]
         try:
-            twin: Any = copied(module).double()
-            with torch.inference_mode(), eagerly(), in_float64():
+            twin: Any = copied(module, built).double()
+            with torch.no_grad(), eagerly(), in_float64(*seen):
                 tensors = flat(call_of(twin.forward, list(input_set))(twin, wide))
         except (RuntimeError, TypeError) as error:
             return " ".join(str(error).split())[:200]
@@ -128,19 +149,23 @@ def _look_at_torch(torch: Any, module: Any, threads: int | None) -> Looked:
 
     return Looked(
         "torch", names, (least, most), (), before, run,
-        lambda: _torch_digest(module) != before, float64_problem,
+        lambda: _torch_digest(module, counters=False) != trained, float64_problem,
         lambda inputs: call_of(forward, inputs).problem,
-        weights=_torch_weights(torch, module),
+        weights=_torch_weights(torch, module), computes=seen, bfloat16=in_bfloat16,
     )  # fmt: skip
 
 
-def _as_array(tensor: Any) -> Any:
-    try:
-        return tensor.numpy()
-    except TypeError as error:  # bfloat16
+def _refuse_quantised(torch: Any, name: str, module: Any) -> None:
+    """Refuse weights of eight bits: packed ones are no tensors, and nothing widens them."""
+    state = module.state_dict().values()
+    plain = all(isinstance(one, torch.Tensor) and not one.is_quantized for one in state)
+    if not plain:
         raise UsageError(
-            f"the model returns {tensor.dtype}, which NumPy lacks; cast it to float32"
-        ) from error
+            f"model '{name}' holds weights that torch.ao.quantization packed, of which torch's "
+            "exporters write some operators and no oracle computes; hand in the model as it was "
+            "before convert(), and make the int8 file from its export (make variants), or judge "
+            "two files (--against)"
+        )
 
 
 def _torch_weights(torch: Any, module: Any) -> int:
@@ -155,9 +180,13 @@ def _torch_weights(torch: Any, module: Any) -> int:
     return int(held - sum(table.numel() for table in tables - others))
 
 
-def _torch_digest(module: Any) -> str:
-    state = module.state_dict()
-    return digest_arrays({name: _as_array(t.detach().cpu()) for name, t in state.items()})
+def _torch_digest(module: Any, *, counters: bool = True) -> str:
+    """Of its tensors; without ``counters`` of the floating ones, which alone are trained."""
+    from onnx_conformance.workers.torch.precision import weight_array
+
+    tensors = {n: t.detach().cpu() for n, t in module.state_dict().items()}
+    kept = {n: t for n, t in tensors.items() if counters or t.is_floating_point()}
+    return digest_arrays({name: weight_array(tensor) for name, tensor in kept.items()})
 
 
 def _narrow(dtypes: list[str]) -> str | None:
@@ -166,6 +195,8 @@ def _narrow(dtypes: list[str]) -> str | None:
 
 
 def _look_at_keras(keras: Any, model: Any) -> Looked:
+    from onnx_conformance.workers.keras.calls import KerasCall
+
     names = tuple(getattr(model, "output_names", None) or ())
     known = tuple(getattr(model, "inputs", None) or ())
     inputs = tuple(_keras_spec(place, tensor, len(known)) for place, tensor in enumerate(known))
@@ -177,7 +208,7 @@ def _look_at_keras(keras: Any, model: Any) -> Looked:
 
     def run(input_set: Inputs) -> Answer:
         arrays = [np.array(array) for array in input_set.values()]
-        result = model(arrays[0] if len(arrays) == 1 else arrays, training=False)
+        result = KerasCall(model, list(input_set))(arrays)
         if isinstance(result, dict):
             # in TensorFlow's order, which is that of the names in any exported file
             return {name: np.asarray(result[name]) for name in sorted(result)}
@@ -189,7 +220,16 @@ def _look_at_keras(keras: Any, model: Any) -> Looked:
         "keras", tuple(spec.name for spec in inputs), (least, most), inputs, before, run,
         lambda: bool(before) and digest() != before, lambda input_set: None,
         weights=_keras_weights(keras, model) if model.built else 0,
+        computes=_compute_dtypes(model),
     )  # fmt: skip
+
+
+def _compute_dtypes(model: Any) -> Sequence[str]:
+    """The least exact class in which a layer of a Keras model computes; none for float32."""
+    from onnx_conformance.workers.keras.private import layers_of
+
+    asked = {str(layer.compute_dtype) for layer in layers_of(model)}
+    return [name for name in ("bfloat16", "float16") if name in asked][:1]
 
 
 def _keras_weights(keras: Any, model: Any) -> int:
@@ -205,11 +245,9 @@ def _keras_spec(place: int, tensor: Any, count: int) -> TensorSpec:
     plain = own if own and not own.startswith("keras_tensor") else "input"
     name = plain if count == 1 or plain != "input" else f"input_{place}"
     dims = [f"{name}_dim_{axis}" if dim is None else dim for axis, dim in enumerate(tensor.shape)]
-    dtype = str(tensor.dtype)
     first = tensor.shape[0] if tensor.shape else None
-    return TensorSpec(
-        name, (first or BATCH, *dims[1:]), dtype, domain=default_domain(dtype) or Real()
-    )
+    spec = TensorSpec(name, (first or BATCH, *dims[1:]), str(tensor.dtype))
+    return replace(spec, domain=default_domain(spec.dtype) or Real())
 
 
 def _look_at_python(function: Any) -> Looked:

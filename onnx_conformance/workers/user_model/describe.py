@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.models import Declaration
+from onnx_conformance.core import bfloat16
 from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.compute_modes import FLOAT32
 from onnx_conformance.core.custom_operators import library_problem, operators_of
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.native_request import digest_arrays
@@ -20,6 +22,7 @@ from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.workers.native import call_builder
 from onnx_conformance.workers.user_model.build import Looked, look, unnamed
+from onnx_conformance.workers.user_model.carried import carrying
 from onnx_conformance.workers.user_model.examples import Understood
 from onnx_conformance.workers.user_model.fixed_batch import grouped, with_batch
 from onnx_conformance.workers.user_model.import_code import user_sources
@@ -101,6 +104,10 @@ def _specified(
     calls = tuple(call for run in (runs[0], *valued) for call in run.calls)
     outputs = checked_outputs(one, inputs, [replace(runs[0], calls=calls), *runs[1:]])
     outputs = with_batch(outputs) if group else outputs
+    outputs = tuple(
+        replace(spec, dtype=bfloat16.NAME) if place in looked.bfloat16 else spec
+        for place, spec in enumerate(outputs)
+    )
     check_steady(one.name, looked, inputs, axes, runs[0].calls[0], group)
     first = layout_of(inputs, (), group).calls(RUNS[0].inputs(inputs, axes))[0]
     oracle = one.oracle and looked.framework != "python"
@@ -134,12 +141,15 @@ def _specified(
         group=group,
         unnamed=() if one.outputs else unnamed([spec.name for spec in outputs]),
         by_values=sized_by_values([spec.name for spec in outputs], calls),
+        computes=next(iter(looked.computes), FLOAT32),
     )
+    spec = carrying(spec, one, looked)
     return spec, _fingerprint(looked, [run.rows for run in runs])
 
 
 def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int) -> Any:
     _seed(seed)
+    policy = _keras_policy()
     try:
         built = call_builder(one.builder, list(arguments), weights == "pretrained")
     except UsageError:
@@ -148,6 +158,7 @@ def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int
         raise UsageError(
             f"model '{one.name}' cannot be built: {type(error).__name__}: {error}{_lost(error)}"
         ) from error
+    _restore(policy)
     return built if isinstance(built, tuple) else (built, one.examples)
 
 
@@ -165,6 +176,18 @@ def _seed(seed: int) -> None:
         sys.modules["torch"].manual_seed(seed)
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(seed)
+
+
+def _keras_policy() -> Any:
+    keras = sys.modules.get("keras")
+    return None if keras is None else keras.config.dtype_policy()
+
+
+def _restore(policy: Any) -> None:
+    """Keras' policy as it was: what a builder leaves is not the next one's."""
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        keras.config.set_dtype_policy(policy or keras.config.floatx())
 
 
 def _fingerprint(looked: Looked, answers: Sequence[Outputs]) -> Any:

@@ -18,9 +18,7 @@ from onnx_conformance.core.spec import Axes, Axis, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.user_model.build import Looked
 from onnx_conformance.workers.user_model.fixed_batch import Arrays, Place, are_samples
-from onnx_conformance.workers.user_model.infer_spec import BATCH
-
-FURTHER = 8  # the longest difference between two axes that is read as "axis+N"
+from onnx_conformance.workers.user_model.infer_spec import BATCH, FURTHER
 
 Sizes = tuple[int, ...]  # of one axis, in each of the examples
 

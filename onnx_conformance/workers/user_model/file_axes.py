@@ -317,7 +317,7 @@ def inputs_of(
     for spec in inputs:
         shape = spec.concrete(batch, sizes)
         drawn = spec.domain.draw(Draw(kind, draw(shape), rng, sizes, input_set))
-        input_set[spec.name] = np.asarray(drawn).astype(spec.dtype)
+        input_set[spec.name] = np.asarray(drawn).astype(spec.held)
     return input_set
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from onnx_conformance.core.sizes import evaluate, is_expression, names_in
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Axis, Shape, TensorSpec
 
 BATCH = BATCH_NAMES[1]
+FURTHER = 8  # the longest difference between two axes that is read as "axis+N"
 
 
 def with_axes(inputs: Sequence[TensorSpec], axes: Axes) -> Axes:
@@ -110,10 +112,17 @@ def _follows(
 ) -> int | str:
     if len(set(series)) == 1:
         return series[0]
-    for dim in dims:
+    for dim in (*dims, *_sums(dims)):
         if series == [evaluate(dim, run.sizes) for run in runs]:
             return dim
     return f"{name}_dim_{place}"
+
+
+def _sums(dims: Sequence[str]) -> Iterator[str]:
+    """Sizes that follow from two axes, or from one and a few more: a past and what comes to it."""
+    axes = [dim for dim in dims if not is_expression(dim) and dim not in BATCH_NAMES]
+    yield from (f"{axis}+{more}" for axis in axes for more in range(1, FURTHER + 1))
+    yield from (f"{one}+{other}" for one, other in combinations(axes, 2))
 
 
 def _dtype(name: str, arrays: list[np.ndarray[Any, Any]]) -> str:

@@ -16,7 +16,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.workers.user_model.describe import specify
 
-_HELD: dict[str, Any] = {}
+_HELD: dict[str, tuple[Any, Any]] = {}  # models, and what torch's held when they came
 _OPERATORS: dict[str, CustomOperators] = {}
 _NUMBERS = itertools.count(1)
 
@@ -45,7 +45,7 @@ def describe_live(
         token = str(folder / f"live-{uuid.uuid4().hex}.keras")
         model.save(token)
     else:
-        _HELD[token] = model
+        _HELD[token] = model, _as_built(model)
     builder = keras_file if is_keras(model) else twin
     reference = f"{__name__}:{builder.__name__}"
     found = specify(
@@ -63,12 +63,22 @@ def is_keras(model: Any) -> bool:
 
 def twin(token: str) -> Any:
     """A copy of a held model."""
-    held, torch = _HELD[token], sys.modules.get("torch")
-    if torch is not None and isinstance(held, torch.nn.Module):
-        from onnx_conformance.workers.torch.modes import copied
+    held, built = _HELD[token]
+    if built is None:
+        return copy.deepcopy(held)
+    from onnx_conformance.workers.torch.modes import copied
 
-        return copied(held)
-    return copy.deepcopy(held)
+    return copied(held, built)
+
+
+def _as_built(model: Any) -> Any:
+    """What a torch module holds now (an ``AsBuilt``); None of other models."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(model, torch.nn.Module):
+        return None
+    from onnx_conformance.workers.torch.modes import AsBuilt
+
+    return AsBuilt(model)
 
 
 setattr(twin, ATTRIBUTE, _OPERATORS.get)

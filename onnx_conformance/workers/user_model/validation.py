@@ -34,6 +34,8 @@ def understood(one: Declaration, examples: Any, looked: Looked) -> Understood:
 
     From what its function returns beside the model, specs or examples, or from the model itself.
     """
+    if isinstance(examples, Understood):
+        return examples
     if isinstance(examples, list) and all(isinstance(part, TensorSpec) for part in examples):
         return Understood(tuple(examples), ())
     if examples is not None:
@@ -244,8 +246,9 @@ def check_steady(
     for (label, one), other in zip(first.items(), again.values(), strict=True):
         if one.tobytes() != other.tobytes():
             raise UsageError(
-                f"model '{name}' gives two answers to the same input ('{label}'): a layer is in "
-                "training mode or draws random numbers (Dropout?); make it deterministic"
+                f"model '{name}' answers the same input twice differently ('{label}'): it trains "
+                "in eval mode, draws random numbers (Dropout?) or keeps a state between calls "
+                "(stateful=True?); make it deterministic, its state an input and an output"
             )
 
 

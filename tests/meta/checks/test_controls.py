@@ -9,6 +9,7 @@ from onnx import helper
 from onnx_conformance.checks.controls import CONTROLS, Altered, edited
 from onnx_conformance.checks.precision import CLASSIFIER, HALF
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE, register_check
+from onnx_conformance.checks.steps import WITH_MEMORY
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.gate.metrics import score
@@ -17,13 +18,17 @@ from onnx_conformance.perf.gate.rules import judge_metric, load_rules
 from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Answer
+from onnx_conformance.session.user_models import adopt
+from tests.meta.running import ROOT
 
 pytestmark = pytest.mark.slow
+MEMORY = ROOT / "examples" / "models" / "memory.py"
 
 
 @pytest.fixture(scope="session")
 def right_of(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
+    adopt([str(MEMORY)], [WITH_MEMORY.model])
     return lambda case: LiveSubject(case, conformance_session(request.config), tolerances)
 
 
@@ -182,6 +187,32 @@ def test_an_output_that_alone_is_still_is_the_models_own(right):
         )
 
     assert [verdict(kept).outcome for kept in (5, 1, 0)] == ["passed", "passed", "failed"]
+
+
+def test_trained_weights_that_hardly_move_leave_a_case_incomplete(right):
+    """Some 100 float32 errors show little; a model that does not move at all is red."""
+
+    def faint(inputs, share):
+        exact = right.reference(inputs)
+
+        def flattened(outputs):
+            return {name: 1.0 + share * array for name, array in outputs.items()}
+
+        replicas = tuple(flattened(compute_mode) for compute_mode in exact.replicas)
+        return replace(
+            exact, oracle=flattened(exact.oracle), native=flattened(exact.native), replicas=replicas
+        )
+
+    def outcome(share, trained):
+        subject = Altered(
+            right,
+            reference=lambda inputs: faint(inputs, share),
+            model=replace(right.model, trained=trained),
+        )
+        return judge(CHECKS["liveness"], subject).outcome
+
+    assert [outcome(1e-5, trained=True), outcome(0.0, trained=True)] == ["skipped", "failed"]
+    assert outcome(1e-5, trained=False) == "failed"
 
 
 @pytest.mark.parametrize("case", [PLAIN_CASE, HALF, CLASSIFIER], ids=lambda case: case.precision)

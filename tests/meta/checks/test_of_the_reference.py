@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from onnx_conformance.catalog.exporters import EXPORTERS
+from onnx_conformance.catalog.exporters import EXPORTERS, EXTERNAL
 from onnx_conformance.checks.structure import check_checker, check_interface
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.onnx_file import complaint_of
@@ -16,23 +16,25 @@ from onnx_conformance.session.subject import NativeWeights
 X, Y = TensorSpec("x", ("batch", 6)), TensorSpec("y", ("batch", 6))
 
 
-def saved(folder, *, operator="Relu", width=6):
+def saved(folder, *, operator="Relu", width=6, opset=18):
     """A file of one node whose output's declared width may be wrong."""
     tensors = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
         for name, size in (("x", 6), ("y", width))
     ]
-    node = helper.make_node(operator, ["x"], ["y"])
-    graph = helper.make_graph([node], "graph", tensors[:1], tensors[1:])
+    scale = helper.make_tensor("scale", TensorProto.FLOAT, [6], [1.5] * 6)
+    names = ["x", "scale"] if "Normalization" in operator else ["x"]
+    node = helper.make_node(operator, names, ["y"])
+    graph = helper.make_graph([node], "graph", tensors[:1], tensors[1:], [scale])
     path = folder / f"{operator}{width}.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]), path)
     return path
 
 
-def checked(path, complaint):
+def checked(path, complaint, exporter=EXTERNAL):
     artifact = SimpleNamespace(path=path, facts={"nodes": {"Relu": 1}})
     weights = NativeWeights({}, [], complaint=complaint)
-    return check_checker(SimpleNamespace(artifact=artifact, weights=weights))
+    return check_checker(SimpleNamespace(artifact=artifact, weights=weights, exporter=exporter))
 
 
 def test_the_same_complaint_as_of_the_reference_is_reported_and_not_red(tmp_path):
@@ -47,6 +49,15 @@ def test_another_complaint_than_the_references_is_red(tmp_path):
     complaint = complaint_of(saved(tmp_path, width=5))
     assert checked(saved(tmp_path, operator="NoSuch"), complaint).outcome == "failed"
     assert checked(saved(tmp_path, width=5), "").outcome == "failed"
+
+
+@pytest.mark.parametrize("operator", ["LayerNormalization", "SimplifiedLayerNormalization"])
+def test_what_the_optimiser_writes_is_valid_of_external_artifacts_alone(tmp_path, operator):
+    path = saved(tmp_path, operator=operator, opset=12)
+    found = checked(path, "")
+    assert found.passed
+    assert f"but for {operator}" in found.reason
+    assert checked(path, "", EXPORTERS["torch_dynamo"]).outcome == "failed"
 
 
 def interface(framework, *, shape=("batch", 6), dtype="float32", declared=None):

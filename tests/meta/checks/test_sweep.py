@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from onnx_conformance.catalog.models import MODELS
-from onnx_conformance.checks.sweep import takes_quantities
+from onnx_conformance.checks.sweep import hangs_on_an_ulp, takes_quantities
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.judgement import Limits, judge_outputs
 from onnx_conformance.core.pooled_budget import PoolRule, pooled_scores, wrong_decisions
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 from onnx_conformance.inputs.families import batch_mates
@@ -27,6 +28,7 @@ IDS = TensorSpec("ids", ("batch", "seq"), "int64", domain=Integers(0, 300))
 PLAIN = TensorSpec("x", ("batch", 16))
 IMAGE = TensorSpec("image", ("batch", 3, "height", "width"))
 PIXELS = TensorSpec("image", ("batch", 3, 8, 8), "uint8")
+BYTE_IDS = TensorSpec("ids", ("batch", 8), "uint8", domain=Integers(0, 200))
 OUT = TensorSpec("y", ("batch", 5))
 RULE = PoolRule(4.0, 2.0, 0.1, 0.9, 8.0)
 
@@ -290,6 +292,43 @@ def test_rows_of_decisions_hold_no_ties():
     assert "sparse" not in {r.distribution for r in row_recipes(spec, 0)}
 
 
-@pytest.mark.parametrize(("spec", "quantity"), [(PLAIN, True), (PIXELS, True), (IDS, False)])
+@pytest.mark.parametrize(
+    ("spec", "quantity"), [(PLAIN, True), (PIXELS, True), (IDS, False), (BYTE_IDS, False)]
+)
 def test_a_few_decisions_may_round_where_an_input_is_a_quantity(spec, quantity):
     assert takes_quantities(model(spec)) is quantity
+
+
+CLOSE = Limits("allclose", {"rtol": 1e-5, "atol_rms": 1e-5}, 4.0)
+SWEEP = {"flips": 3.0, "open_share": 0.01}
+
+
+def callables_rows(*, otherwise, left_open, rows=4000):
+    """What a plain callable's reference says of rows of which some were answered otherwise."""
+    native = np.tile([0.25, 0.75], (rows, 1))
+    other, got = native.copy(), native.copy()
+    other[:left_open] = other[:left_open, ::-1]
+    got[rows - otherwise :] = got[rows - otherwise :, ::-1]
+    y = TensorSpec("y", ("batch", 2))
+    reference = Reference({"y": native}, {"y": native}, (), alternatives=({"y": other},))
+    return reference, judge_outputs(reference, {"y": got}, [y], CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "left_open", "right"),
+    [(1, 1, True), (5, 1, True), (6, 1, False), (1, 0, False), (1, 41, False)],
+)
+def test_rows_of_a_callable_may_hang_on_an_ulp_as_often_as_its_own(otherwise, left_open, right):
+    reference, found = callables_rows(otherwise=otherwise, left_open=left_open)
+    assert not found.right
+    assert hangs_on_an_ulp([(reference, found)], SWEEP) == right
+
+
+def test_what_a_callable_answers_an_ulp_away_is_right_and_nothing_else():
+    reference, _ = callables_rows(otherwise=0, left_open=1)
+    y = [TensorSpec("y", ("batch", 2))]
+    got = reference.native["y"].copy()
+    got[0] = got[0, ::-1]
+    assert judge_outputs(reference, {"y": got}, y, CLOSE).right
+    got[0] = 0.5
+    assert not judge_outputs(reference, {"y": got}, y, CLOSE).right

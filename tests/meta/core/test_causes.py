@@ -20,6 +20,13 @@ CONVERT = (
     "it. Next steps:\n- Implement it.\n\n## Exception summary\n\n<class 'a.b.DispatchError'>: No "
     "ONNX function found for op.\n⬆️\n<class 'a.b.ConversionError'>: Error when translating node."
 )
+FIXED = (
+    "TorchExportError: Failed to export the model with torch.export. This is step 1/3 of it.\n\n"
+    "## Exception summary\n\n<class 'ValueError'>: Found the following conflicts between "
+    "user-specified ranges and inferred ranges from model tracing:\n- Received user-specified dim "
+    "hint Dim.DYNAMIC(min=None, max=None), but tracing inferred a static shape of 5 for dimension "
+    "inputs[0].shape[1].\n\n(Refer to the full stack trace above for more information.)"
+)
 KERAS = (
     "ValueError: Exception encountered when calling Attend.call().\n\n\x1b[1mDimensions must be "
     "equal, but are 3 and 4\x1b[0m\n\nArguments received by Attend.call():\n  • x=tf.Tensor(…)"
@@ -43,6 +50,11 @@ AUTOGRAPH = (
             CONVERT,
             "DispatchError: No ONNX function found for op. "
             "[ConversionError: Failed to convert the exported program to an ONNX model]",
+        ),
+        (
+            FIXED,
+            "ValueError: tracing inferred a static shape of 5 for dimension inputs[0].shape[1]. "
+            "[TorchExportError: Failed to export the model with torch.export]",
         ),
         (KERAS, "ValueError: Dimensions must be equal, but are 3 and 4 (in Attend.call())"),
         (AUTOGRAPH, "ValueError: a shape is wrong"),

@@ -9,6 +9,7 @@ from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
 from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.session.selection import Selection, select_cases
 
 DEFAULT = select_cases(Selection())
@@ -34,6 +35,15 @@ def test_every_model_by_every_exporter_of_its_framework_at_both_opsets():
         for route in routes:
             assert (model.name, route.name, route.conservative) in plain
             assert (model.name, route.name, route.newest) in plain
+
+
+def test_a_model_that_computes_in_half_precision_is_judged_in_it(monkeypatch):
+    x = TensorSpec("x", ("batch", 4))
+    for computes in ("float32", "float16"):
+        half = ModelSpec("half", "keras", (x,), (x,), "a:b", computes=computes)
+        monkeypatch.setitem(MODELS._records, "half", half)
+        [case] = select(models=("half",), exporters=("keras_export",), opsets=(18,))[:1]
+        assert (case.precision, case.file_precision) == (computes, computes)
 
 
 def test_every_form_stands_on_every_default_provider():

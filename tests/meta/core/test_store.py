@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,6 +22,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "cache")
+
+
+FILES = ("data/more.bin", "manifest.json", "model.onnx")
 
 
 def build(directory):
@@ -230,3 +234,57 @@ def test_unwritable_directory_is_one_line(tmp_path, below):
 
 def test_opening_a_store_leaves_no_file(store):
     assert list(store.root.iterdir()) == []
+
+
+def aged(store, *ages):
+    """Entries that were last used so many seconds ago, and the bytes of each."""
+    now = time.time()
+    for age in ages:
+        entry = store.get_or_build("kind", f"aged{age}", build)
+        os.utime(entry.path / "manifest.json", (now - age, now - age))
+    store.release()
+    return sum(path.stat().st_size for path in entry.path.rglob("*") if path.is_file())
+
+
+def kept(store):
+    return {path.name for path in (store.root / "kind").iterdir() if path.is_dir()}
+
+
+def test_what_was_not_used_for_longest_is_pruned(store):
+    size = aged(store, 10, 30, 20)
+    assert store.prune(2 * size) == size
+    assert kept(store) == {"aged10", "aged20"}
+    assert left_over(store) == [f"kind/{n}/{f}" for n in sorted(kept(store)) for f in FILES]
+
+
+def test_a_read_counts_as_use(store):
+    size = aged(store, 10, 30)
+    assert store.peek("kind", "aged30") is not None
+    store.release()
+    store.prune(size)
+    assert kept(store) == {"aged30"}
+
+
+def test_what_a_living_run_has_used_is_not_pruned(store):
+    """Its path may be in use where no lock is held: by a worker that opens the model."""
+    aged(store, 10, 30)
+    other = Store(store.root)
+    assert other.peek("kind", "aged30") is not None
+    assert store.prune(0) > 0
+    assert kept(store) == {"aged30"}
+    assert store.prune(0) == 0  # asking does not end the protection
+    other.release()
+    store.prune(0)
+    assert kept(store) == set()
+
+
+def test_a_killed_run_protects_nothing(store):
+    aged(store, 10)
+    with other_process(store, "return {}") as process:
+        assert store.prune(0) > 0
+        process.kill()
+        process.wait()
+    aged(store, 20)
+    assert store.prune(0) > 0
+    assert kept(store) == {"key.partial"}  # of the killed writer; the next one takes its place
+    assert not list((store.root / "runs").glob("*"))

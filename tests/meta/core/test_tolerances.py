@@ -37,6 +37,7 @@ defaults:
     lone: 8.0
     strays: 1.0
     flips: 3.0
+    open_share: 0.01
     untold: 0.5
   deciding_values:
     factor: 8.0
@@ -45,6 +46,8 @@ defaults:
     share: 0.9
   top5:
     tie_factor: 8.0
+  one_pass:
+    same: 1.0e-6
   initializers:
     fold_ulp: 8.0
     copy_ulp: 1.0

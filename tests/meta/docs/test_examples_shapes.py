@@ -1,4 +1,4 @@
-"""The worked examples of shapes: each is proved, and with one wrong edit red."""
+"""The worked examples of shapes and of memory: each is proved, and with one wrong edit red."""
 
 import pytest
 
@@ -7,8 +7,9 @@ from tests.meta.spoiled_axes import BACKWARDS
 
 pytestmark = pytest.mark.slow
 
-FILE = ROOT / "examples" / "models" / "shapes.py"
-BY_TORCH_EXPORT = ("images_by_texts", "step_of_a_decoder", "graph_network")
+EXAMPLES = ROOT / "examples" / "models"
+FILES = [f"--models-from={EXAMPLES / name}.py" for name in ("shapes", "memory")]
+BY_TORCH_EXPORT = ("images_by_texts", "step_of_a_decoder", "graph_network", "decoder_with_cache")
 BY_TRACING = tuple(name for name in BACKWARDS if name not in BY_TORCH_EXPORT)
 OF_VALUES = {"error_budget", "allclose"}
 
@@ -20,7 +21,7 @@ def run(request, tmp_path_factory):
     """Every example by one route, right and with an axis that runs backwards."""
     route, models = request.param
     folder = tmp_path_factory.mktemp(route)
-    options = (f"--models-from={FILE}", f"--save-onnx={folder / 'files'}", "--no-localize")
+    options = (*FILES, f"--save-onnx={folder / 'files'}", "--no-localize")
     routes = (f"--exporter=torch_{route}", f"--exporter=spoiled_{route}", "--opset=18")
     chosen = [f"--model={name}" for name in models]
     plain = ("--ignore=tests/meta", "--ignore=tests/test_export_options.py", "--provider=cpu")
@@ -51,8 +52,8 @@ def test_a_fixed_batch_is_proved_as_an_external_file_too(run, tmp_path):
     models, _, folder = run
     if "static_2" not in models:
         return
-    option = f"--artifact={folder / 'static_2-torch_torchscript-opset18.onnx'}"
-    options = (f"--models-from={FILE}", "--model=static_2", option, "--provider=cpu")
+    given = f"--artifact={folder / 'static_2-torch_torchscript-opset18.onnx'}"
+    options = (*FILES, "--model=static_2", given, "--provider=cpu")
     ran = run_suite(tmp_path, "tests", "--ignore=tests/meta", *options)
     (case,) = ran.document["cases"]
     assert (ran.status, case["verdict"], case["complete"]) == (0, "passed", True), ran.text

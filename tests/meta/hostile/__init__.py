@@ -22,7 +22,7 @@ class Hostile:
     """One entry of the corpus.
 
     Args:
-        words: what the sentence about it must say, beside a remedy.
+        message: what the sentence about it must say, beside a remedy.
         file: the name that the file gets.
     """
 

@@ -17,7 +17,9 @@ def run(tmp_path_factory):
     suite = [f"tests/test_{name}.py" for name in names]
     where = (*suite, TOYS, CONTROLS, "-k", "toy", "-rp")
     summary = f"--report-md={folder / 'report.md'}"
-    return run_suite(folder, *where, "--model=toy_net", *providers, summary, plugin="toys")
+    return run_suite(
+        folder, *where, "--model=toy_net", *providers, summary, plugin="toys", page=True
+    )
 
 
 @pytest.fixture(scope="module")

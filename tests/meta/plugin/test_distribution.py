@@ -1,14 +1,21 @@
 """Under pytest-xdist what shares work stays in one worker, and what they measured is added up."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import execnet
 import pytest
 
+from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.core.case import Case
+from onnx_conformance.core.registry import registering
+from onnx_conformance.plugin import distribution
 from onnx_conformance.plugin.collection import pytest_xdist_make_scheduler
 from onnx_conformance.plugin.collector import MEASURED, Collector
 from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, scope_of
+from onnx_conformance.plugin.run import SHARED, RunRecords, adopt_records, shared_records
 from onnx_conformance.plugin.state import RUN
+from onnx_conformance.session import user_models
 from onnx_conformance.session.worker_queue import STAGES, Clock
 from tests.meta.running import run_suite
 
@@ -47,13 +54,13 @@ def test_other_tests_go_by_file(workers, name):
     assert scope_of(f"tests/other.py::{name}", groups(NETS, workers)) == "tests/other.py"
 
 
-def scheduling_of(workers, tests):
+def scheduling_of(workers, tests, cases=(*NETS, OTHER)):
     """What the hook makes for ``-n N``, with every worker's collection."""
     config = SimpleNamespace(
         getvalue=lambda name: ["popen"] * len(workers),
         option=SimpleNamespace(loadscopereorder=True),
     )
-    scheduling = ConformanceScheduling(config, None, [*NETS, OTHER])
+    scheduling = ConformanceScheduling(config, None, cases)
     for worker in workers:
         scheduling.add_node(worker)
         scheduling.add_node_collection(worker, tests)
@@ -68,7 +75,7 @@ class Worker:
 
     def __init__(self, name, tests):
         self.gateway = SimpleNamespace(id=name)
-        self.tests, self.asked = tests, []
+        self.tests, self.asked, self.ended = tests, [], []
 
     def send_runtest_some(self, places):
         self.asked += [self.tests[place] for place in places]
@@ -102,6 +109,41 @@ def test_where_there_is_no_conformance_test_they_go_one_by_one():
     workers = [Worker(name, beside) for name in ("first", "second")]
     scheduling_of(workers, beside)
     assert [worker.asked for worker in workers] == [tests, [id_of(OTHER)]]
+
+
+def test_a_worker_goes_on_with_the_framework_that_it_has_begun(monkeypatch):
+    cases = [Case(name, "route", 18, "cpu") for name in ("t1", "t2", "k1", "t3", "k2")]
+    of = {name: "torch" if name[0] == "t" else "keras" for case in cases for name in ids(case)}
+    monkeypatch.setattr(distribution, "frameworks", lambda _: of)
+    tests = [id_of(case, tail) for case in cases for tail in ("-a", "-b", "-c")]
+    workers = [Worker(name, tests) for name in ("first", "second")]
+    scheduling = scheduling_of(workers, tests, cases)
+    while any(scheduling.workqueue):
+        for worker in workers:
+            for test in worker.asked[len(worker.ended) :]:
+                worker.ended.append(test)
+                scheduling.mark_test_complete(worker, tests.index(test))
+    kinds = [{test.partition("[")[2][0] for test in worker.asked} for worker in workers]
+    assert kinds == [{"t"}, {"k"}]
+    assert sorted(workers[0].asked + workers[1].asked) == sorted(tests)
+
+
+def ids(case):
+    return case.model, case.id
+
+
+def test_a_worker_registers_what_the_run_has_looked_at_and_looks_at_nothing():
+    spec = replace(resolve_model("simple_net"), name="theirs", fingerprint="of its code")
+    records = RunRecords((), ("theirs",), {"other": "it cannot be built"})
+    _, take_back = registering(lambda: MODELS.register("theirs", spec), MODELS)
+    user_models.remember("theirs", [__file__])
+    shared = execnet.loads(execnet.dumps(shared_records(records)))
+    take_back()
+    assert "theirs" not in MODELS
+    config = SimpleNamespace(workerinput={SHARED: shared})  # which has no option to look at
+    found, take_back = registering(lambda: adopt_records(config), MODELS)
+    assert (found, MODELS["theirs"]) == (records, spec)
+    take_back()
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_what_the_scenarios_start_from_is_green(right_of):
 
 def test_there_are_enough_scenarios_each_with_a_story():
     assert len(SCENARIOS.values()) >= LEAST
-    assert all(scenario.story and scenario.words for scenario in SCENARIOS.values())
+    assert all(scenario.story and scenario.message for scenario in SCENARIOS.values())
 
 
 def test_the_table_lists_every_scenario():

@@ -20,11 +20,12 @@ pytestmark = pytest.mark.slow
 
 load_corpus()
 BASES = ("tokens", "maps", "labels", "scores", "masked", "pairs")
-WITH_STATE = ("voice", "step", "three", "boxes")
+WITH_STATE = ("voice", "step", "decoder", "three", "boxes")
 SIZES = [fault for fault in FAULTS.values() if fault.family == "sizes"]
+CACHES = [fault for fault in FAULTS.values() if fault.family == "cache and positions"]
 SLOTS = [fault for fault in FAULTS.values() if "slots and state" in fault.family]
 INSIDE = [FAULTS[name] for name in ("gelu_by_tanh",)]  # small errors before whole numbers
-SWEEPS = ("error_budget", "sizes", "rows", "batch_invariance", "deciding_values")
+SWEEPS = ("error_budget", "steps", "sizes", "rows", "batch_invariance", "deciding_values")
 LEAST_KINDS = 15
 # What passes, and should not: the labels of few samples show no small error.
 MISSED = {("wrong_at_batch_16", "labels"), ("band_of_large_values_clamped", "labels")}
@@ -85,6 +86,13 @@ def test_slots_state_and_boxes_are_judged(right_of, fault, tmp_path):
             found = [result.outcome for result in verdicts(other)]
             assert found[-1] == wanted, f"{place} of {base}: {found}"
     assert struck
+
+
+@pytest.mark.parametrize("fault", CACHES, ids=lambda fault: fault.name)
+def test_caches_and_positions_are_judged(right_of, fault, tmp_path):
+    for place, other in mutants(right_of("decoder"), tmp_path, [fault], places=1):
+        found = [result.outcome for result in verdicts(other)]
+        assert found[-1] == "failed", f"{place}: {found}"
 
 
 def test_the_family_is_large_enough():

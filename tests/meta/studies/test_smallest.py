@@ -11,6 +11,8 @@ from tests.meta.running import ROOT
 
 pytestmark = pytest.mark.slow
 
+IN_SMALL = "small0000-torch_torchscript-opset18-cpu"
+
 
 @pytest.fixture
 def study(pytestconfig):
@@ -70,6 +72,21 @@ def test_the_suite_is_held_against_a_bare_script(study):
     output = study("studies.overhead", "simple_net", "torch_torchscript")
     assert "suite, cold" in output
     assert "suite, caches filled" in output
+
+
+def test_many_models_are_collected_and_two_runs_share_a_cache(study, tmp_path):
+    found = tmp_path / "found.json"
+    study("studies.growth", "--models=2", "--together=1", "--json", found)
+    growth = json.loads(found.read_text())
+    assert growth["collected"]["cases"] == 80
+    shared = growth["together"]
+    assert shared["entries"] == {
+        "models": 1,
+        "artifacts": 1,
+        "outputs": shared["entries"]["outputs"],
+    }
+    assert min(shared["export"]) == 0.0 < max(shared["export"])  # one exported, the other waited
+    assert shared["verdicts"][0] == shared["verdicts"][1] == {IN_SMALL: "passed"}
 
 
 def test_faults_are_shrunk(study):

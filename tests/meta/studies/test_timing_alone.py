@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 def test_agreement(interleaved, alone, agrees):
     found = Agreement("model", Ratio(*interleaved), Ratio(*alone), (), ())
     assert found.agrees is agrees
-    assert ("agrees" in found.told) is agrees
+    assert ("agrees" in found.sentence) is agrees
 
 
 def test_the_ratio_of_engines_alone():

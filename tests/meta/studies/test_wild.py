@@ -1,11 +1,17 @@
 """The study of models that nobody here chose: its entries, and how a run is read."""
 
 import json
+import zipfile
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
-from studies.wild import HERE, Entry, judged, read_entries, runs
+from studies import wild_files
+from studies.wild import HERE, Entry, judged, read_entries, runs, with_files
 from studies.wild_table import key_of, read_rows, write_table
 
 PLAIN = Entry("m", models="blocks", exporter="torch_dynamo", origin="torch")
@@ -66,3 +72,36 @@ def test_rows_of_what_was_not_judged_now_are_kept(tmp_path):
     page = target.with_suffix(".md").read_text()
     assert "| m | torch_dynamo | passed | yes |" in page
     assert "**no**: red" in page
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """A wheel with one file: a product with a matrix, and a Relu."""
+    rows = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
+    kinds = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 8]) for n in "xy"]
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+    graph = helper.make_graph(
+        nodes, "g", kinds[:1], kinds[1:], [onnx.numpy_helper.from_array(rows, "w")]
+    )
+    monkeypatch.setattr(wild_files, "FOLDER", tmp_path)
+    with zipfile.ZipFile(tmp_path / "some_pkg-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("some_pkg/m.onnx", helper.make_model(graph).SerializeToString())
+    wild_files.fetched.cache_clear()
+    return Entry("m@scaled", wheel="some_pkg==1.0", file="some_pkg/m.onnx", edit="scaled")
+
+
+def test_a_file_of_a_wheel_is_judged_against_its_edit(wheel):
+    found = with_files(wheel)
+    before, after = (onnx.load(path).graph for path in (found.against, found.artifact))
+    ratio = onnx.numpy_helper.to_array(after.initializer[0]) / onnx.numpy_helper.to_array(
+        before.initializer[0]
+    )
+    assert ratio == pytest.approx(1.01)
+    bypassed = with_files(replace(wheel, edit="bypassed"))
+    assert [n.op_type for n in onnx.load(bypassed.artifact).graph.node] == ["MatMul", "Identity"]
+    assert with_files(replace(wheel, edit="")).artifact == found.against
+
+
+def test_what_is_not_in_a_wheel_is_told_by_name(wheel):
+    with pytest.raises(wild_files.NotHere, match=r"some_pkg==1.0 has no other\.onnx"):
+        with_files(replace(wheel, file="other.onnx"))

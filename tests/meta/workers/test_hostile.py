@@ -51,7 +51,7 @@ def judged(tmp_path_factory, cache, right):
     before = {*folder.rglob("*"), *listing(ROOT)}
     reports = tmp_path_factory.mktemp("judged")
     options = (f"--artifact={folder}", "--first-finding", "--call-limit=20", cache)
-    run = run_suite(reports, *JUDGE, *options)
+    run = run_suite(reports, *JUDGE, *options, page=True)
     return SimpleNamespace(
         status=run.status,
         text=run.text,

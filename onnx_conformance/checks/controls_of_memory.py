@@ -1,0 +1,79 @@
+"""Negative controls of models with memory: each call is right, and the state goes astray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from onnx_conformance.checks.controls import Altered, register_control
+from onnx_conformance.core.comparison import Array
+from onnx_conformance.inputs.loops import Loop, of_call
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.session.subject import Answer, Subject
+
+States = list[dict[str, Array]]  # what each call so far got of its predecessor
+
+
+def misfed(subject: Subject, change: Callable[[States], dict[str, Array]]) -> Subject:
+    """The subject whose loops are fed ``change(states)`` instead of the last of ``states``.
+
+    Args:
+        change: is given the states that there were, the first call's own among them.
+    """
+
+    def run(inputs: Inputs, repeat: int) -> Answer:
+        if not isinstance(inputs, Loop):
+            return subject.run(inputs, repeat)
+        carries = subject.model.carries
+        found: dict[str, Array] = {}
+        states: States = [{old: inputs.calls[0][old] for _, old in carries}]
+        for place, call in enumerate(inputs.calls):
+            state = change(states) if place else states[0]
+            answer = subject.run(Inputs({**call, **state}))
+            if answer.outputs is None:
+                return answer
+            states.append({old: answer.outputs[new] for new, old in carries})
+            found |= {of_call(name, place): array for name, array in answer.outputs.items()}
+        return Answer(found)
+
+    return Altered(subject, run=run, again=lambda other: misfed(other, change))
+
+
+@register_control(steps="call 2 of 8 calls in a row from an empty state")
+def state_is_stale(subject: Subject, folder: Path) -> Subject:
+    """What a call adds to the state is lost: zeros stand where its keys and values belong."""
+
+    def stale(states: States) -> dict[str, Array]:
+        before, last = states[-2], states[-1]
+        return {name: _kept(before[name], array) for name, array in last.items()}
+
+    def _kept(before: Array, now: Array) -> Array:
+        kept = np.zeros_like(now)
+        kept[tuple(slice(0, size) for size in before.shape)] = before
+        return kept
+
+    return misfed(subject, stale)
+
+
+@register_control(steps="call 2 of 8 calls in a row from an empty state")
+def state_of_another_sample(subject: Subject, folder: Path) -> Subject:
+    """Each sample goes on with the state of the one before it in the batch."""
+    return misfed(
+        subject, lambda states: {name: np.roll(a, 1, axis=0) for name, a in states[-1].items()}
+    )
+
+
+@register_control(
+    steps="call 3 of 8 calls in a row from an empty state",
+    one_pass="8 calls in a row from an empty state differ from one call with all of it",
+)
+def positions_off_by_one(subject: Subject, folder: Path) -> Subject:
+    """From the third call on the past is read one place late, as by a counter that starts at 1."""
+    return misfed(
+        subject,
+        lambda states: {
+            name: np.roll(a, 1, axis=1) if len(states) > 2 else a for name, a in states[-1].items()
+        },
+    )

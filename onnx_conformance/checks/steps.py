@@ -1,0 +1,222 @@
+"""The check of models with memory: calls in a row, each with the state that the one before gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnx_conformance.checks.registry import FAITHFUL, register_check
+from onnx_conformance.checks.verdict import evidence_lines, judge, limits_for, worded
+from onnx_conformance.core.budget import Reference, largest_noise_floor
+from onnx_conformance.core.carries import flow_axis
+from onnx_conformance.core.case import Case
+from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.judgement import Judgement, judge_outputs
+from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
+from onnx_conformance.inputs.families import FAMILIES, InputPlan
+from onnx_conformance.inputs.loops import Loop, joined_along, judged_at, loops, of_call, whole_of
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.session.subject import Answer, Subject
+
+WITH_MEMORY = Case("decoder_with_cache", "torch_dynamo", 18, "cpu")  # examples/models/memory.py
+GROWS = 2.0  # times its error at the first wrong call, above which an error is called growing
+
+
+def _loops_plan(model: ModelSpec, seed: int) -> InputPlan:
+    return InputPlan(sweep=tuple(loops(model, seed).values()))
+
+
+def _one_pass_plan(model: ModelSpec, seed: int) -> InputPlan:
+    first = next(iter(loops(model, seed).values()))
+    return InputPlan(native_sweep=(whole_of(model, first),))
+
+
+FAMILIES.register("loops", _loops_plan)
+FAMILIES.register("one_pass", _one_pass_plan)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One loop, native's side and the runtime's; ``words`` say how it begins."""
+
+    words: str
+    loop: Loop
+    reference: Reference
+    answer: Answer
+
+    @property
+    def label(self) -> str:
+        """As messages call it."""
+        return f"{len(self.loop.calls)} calls in a row {self.words}"
+
+
+@register_check(
+    control="state_is_stale",
+    families=("loops",),
+    case=WITH_MEMORY,
+    where=lambda model: bool(loops(model, 0)),
+    precisions=FAITHFUL,
+)
+def check_steps(subject: Subject) -> CheckResult:
+    """Calls in a row, on each side with its own state, give what native's calls give.
+
+    The noise floor is that of the loop: the oracle, native and its replicas run it each on their
+    own.
+    """
+    chosen = loops(subject.model, subject.seed)
+    references = subject.references(list(chosen.values()))
+    ran, refused = [], []
+    for (words, loop), reference in zip(chosen.items(), references, strict=True):
+        if isinstance(reference, str):
+            refused.append(f"{words}: {reference}")
+        else:
+            ran.append(Ran(words, loop, reference, subject.run(loop)))
+    if not ran:
+        return skipped("steps", f"native itself refuses calls in a row ({refused[0]})")
+    results = [_judge(subject, one) for one in ran]
+    wrong = next((result for result in results if not result.passed), None)
+    if wrong is not None:
+        return wrong
+    worst = max(results, key=lambda result: result.score or 0.0)
+    text = "; ".join(
+        f"{one.label}: {result.reason}" for one, result in zip(ran, results, strict=True)
+    )
+    text += f"; native itself refuses them {refused[0]}" if refused else ""
+    compared = sum(result.compared for result in results)
+    return passed("steps", text, compared=compared, score=worst.score, budget=worst.budget)
+
+
+@register_check(
+    control="positions_off_by_one",
+    families=("loops", "one_pass"),
+    case=WITH_MEMORY,
+    where=lambda model: bool(flow_axis(model) and loops(model, 0)),
+    precisions=FAITHFUL,
+)
+def check_one_pass(subject: Subject) -> CheckResult:
+    """Calls in a row give what one call that takes all at once gives, where native's own do."""
+    words, loop = next(iter(loops(subject.model, subject.seed).items()))
+    reference, whole = subject.references([loop, whole_of(subject.model, loop)])
+    if isinstance(reference, str) or isinstance(whole, str):
+        why = reference if isinstance(reference, str) else whole
+        return not_applicable("one_pass", f"native does not take all at once ({why})")
+    ran = Ran(words, loop, reference, subject.run(loop))
+    if ran.answer.outputs is None:
+        return failed("one_pass", f"{ran.label}: the session refused {ran.answer.error}")
+    calls = len(loop.calls)
+    oracle, native, *replicas = (
+        joined_along(subject.model, outputs, calls)
+        for outputs in (reference.oracle, reference.native, *reference.replicas)
+    )
+    same = subject.tolerances.rule("one_pass", subject.case)["same"]
+    specs = [spec for spec in subject.model.outputs if _alike(whole.oracle, oracle, spec, same)]
+    if not specs:
+        return not_applicable(
+            "one_pass", "native's own calls in a row give something else than one call with all"
+        )
+    joined = Reference(whole.oracle, native, tuple(replicas), reference.unit)
+    got = joined_along(subject.model, ran.answer.outputs, calls)
+    judged = {spec.name: got[spec.name] for spec in specs}
+    found = judge_outputs(joined, judged, specs, limits_for(subject))
+    result = worded(subject, "one_pass", ran.label, loop, found)
+    if result.passed:
+        return result
+    reason = f"{ran.label} differ from one call with all of it: {result.reason}"
+    return replace(result, reason=reason, reproduction=None)
+
+
+def _alike(one: Outputs, other: Outputs, spec: TensorSpec, same: float) -> bool:
+    """Whether native's two ways to an output agree, relative to its largest element."""
+    left, right = one[spec.name], other[spec.name]
+    if left.shape != right.shape or not left.size:
+        return False
+    largest = float(np.abs(np.asarray(left, np.float64)).max())
+    return bool(np.abs(np.asarray(left, np.float64) - right).max() <= same * largest)
+
+
+def _judge(subject: Subject, ran: Ran) -> CheckResult:
+    if ran.answer.outputs is None:
+        return failed(
+            "steps",
+            f"{ran.label}: the session refused {ran.answer.error}",
+            inputs=ran.label,
+            details=evidence_lines(subject),
+        )
+    found = list(_judged_calls(subject, ran))
+    if not found:
+        floor = largest_noise_floor(ran.reference, judged_at(subject.model, 0))
+        return skipped(
+            "steps",
+            f"{ran.reference.unit} itself errs by {floor:.2g} of the output at the first of "
+            f"{ran.label}: they prove nothing",
+        )
+    first = next((place for place, one in enumerate(found) if not one.right), None)
+    if first is not None:
+        return _red(subject, ran, found, first)
+    worst = max(found, key=lambda one: one.severity)
+    few = f"; after call {len(found)} float32's own error says nothing"
+    return passed(
+        "steps",
+        f"within budget at each: {worst}{few if len(found) < len(ran.loop.calls) else ''}",
+        compared=sum(one.elements for one in found),
+        score=worst.score.value if worst.score else None,
+        budget=worst.limits.rule["factor"] if worst.score else None,
+    )
+
+
+def _judged_calls(subject: Subject, ran: Ran) -> Iterator[Judgement]:
+    """Each call's verdict, up to the first at which float32's own error leaves nothing to say."""
+    limits, outputs = limits_for(subject), ran.answer.outputs
+    assert outputs is not None
+    for place in range(len(ran.loop.calls)):
+        specs = judged_at(subject.model, place)
+        if limits.measure == "score":
+            most = limits.rule["maximum_noise_floor"]
+            if largest_noise_floor(ran.reference, specs) > most:
+                return
+        yield judge_outputs(ran.reference, outputs, specs, limits)
+
+
+def _red(subject: Subject, ran: Ran, found: Sequence[Judgement], first: int) -> CheckResult:
+    """The first wrong call, whether the error grows after it, and whether its state is to blame."""
+    result = worded(subject, "steps", ran.label, ran.loop, found[first])
+    alone = judge(subject, "steps", _with_native_state(subject.model, ran, first), ran.label)
+    if alone.outcome == "failed":
+        blame = "this call alone, given native's state, is wrong too"
+    else:
+        blame = "this call alone, given native's state, is right: wrong is the state it was given"
+    return replace(
+        result,
+        reason=f"call {first + 1} of {ran.label}: {result.reason}",
+        details=(_grown(found, first), blame, *result.details),
+        compared=sum(one.elements for one in found),
+        reproduction=alone.reproduction,
+    )
+
+
+def _grown(found: Sequence[Judgement], first: int) -> str:
+    """How the error goes on after the first wrong call."""
+    scores = [one.score for one in found[first:]]
+    if first + 1 == len(found):
+        return f"right up to call {first}; the last call is wrong" if first else "its only call"
+    if scores[0] is None or scores[-1] is None or not scores[0].error:
+        wrong = sum(not one.right for one in found)
+        return f"{wrong} of {len(found)} calls are wrong, the first is call {first + 1}"
+    ratio = scores[-1].error / scores[0].error
+    way = "grows" if ratio > GROWS else "fades" if ratio * GROWS < 1 else "stays as large"
+    return (
+        f"the error begins at call {first + 1} and {way}: {scores[0].error:.3g} there, "
+        f"{scores[-1].error:.3g} at call {len(found)}"
+    )
+
+
+def _with_native_state(model: ModelSpec, ran: Ran, place: int) -> Inputs:
+    """The inputs of one call of the loop by themselves, with the state that native has there."""
+    inputs = dict(ran.loop.calls[place])
+    if place:
+        native = ran.reference.native
+        inputs |= {old: native[of_call(new, place - 1)] for new, old in model.carries}
+    return Inputs((spec.name, inputs[spec.name]) for spec in model.inputs)

@@ -1,0 +1,133 @@
+"""Memory of a model: outputs that the next call gets as inputs.
+
+A model says so by ``carries={"present_key": "past_key"}``, or its names do: ``present.0.key`` and
+``past_key_values.0.key``, ``hn`` and ``h``, ``stateN`` and ``state``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from onnx_conformance.core.sizes import evaluate, is_expression, names_in
+from onnx_conformance.core.spec import BATCH_NAMES, ModelSpec, TensorSpec
+
+Carries = tuple[tuple[str, str], ...]  # pairs of an output and an input
+NEW = {
+    "new",
+    "next",
+    "out",
+    "output",
+    "updated",
+    "n",
+}  # words that tell a new value from an old one
+OLD = {"old", "prev", "previous", "last", "in", "input", "init", "initial"}
+STATES = {"state", "states", "past", "hidden", "cell", "memory", "cache", "carry", "h", "c"}
+SPELLINGS = (
+    (re.compile(r"past_key_values|present_key_values|present"), "past"),
+    (re.compile(r"^([hc])_?0$"), r"\1_in"),  # as torch documents its recurrent layers
+    (re.compile(r"^([hc])n$"), r"\1_n"),
+    (re.compile(r"(?<=[a-z])N$"), "_n"),
+)
+
+
+def _stem(name: str, marks: set[str]) -> tuple[str, ...]:
+    """The words of a state's name, without what tells its old value from its new one."""
+    for pattern, plain in SPELLINGS:
+        name = pattern.sub(plain, name)
+    words = [word for word in re.split(r"[._/:]+", name.lower()) if word]
+    found = tuple(word for word in words if word not in marks)
+    return found if STATES & set(found) else ()
+
+
+def inferred_carries(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Carries:
+    """The outputs and inputs that pair up by name, of which each pair has one shape.
+
+    Names of a state, the same but for what says "old" or "new" in them.
+    """
+    taken = {_stem(spec.name, OLD): spec for spec in inputs}
+    found = []
+    for spec in outputs:
+        stem = _stem(spec.name, NEW)
+        other = taken.get(stem) if stem else None
+        if other is not None and not carry_problem(inputs, outputs, ((spec.name, other.name),)):
+            found.append((spec.name, other.name))
+    once = [name for _, name in found]
+    return tuple(pair for pair in found if once.count(pair[1]) == 1)
+
+
+def carry_problem(
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], carries: Carries
+) -> str:
+    """Why outputs cannot be inputs of the next call, in one sentence; empty if they can."""
+    given, taken = ({spec.name: spec for spec in side} for side in (outputs, inputs))
+    axes = {axis for spec in inputs for dim in spec.shape for axis in _axes_of(dim)}
+    for new, old in carries:
+        for name, side, kind in ((new, given, "output"), (old, taken, "input")):
+            if name not in side:
+                return f"carries names {kind} '{name}'; there are: {', '.join(side)}"
+        if [name for _, name in carries].count(old) > 1:
+            return f"carries gives input '{old}' more than one output; one is wanted"
+        one, other = given[new], taken[old]
+        if one.dtype != other.dtype or len(one.shape) != len(other.shape):
+            return _unlike(one, other)
+        for dim, before in zip(one.shape, other.shape, strict=True):
+            if dim == before or {dim, before} <= set(BATCH_NAMES):
+                continue
+            if isinstance(dim, int) or isinstance(before, int) or before in BATCH_NAMES:
+                return _unlike(one, other)
+            if is_expression(before) or not set(names_in(dim)) <= axes:
+                return (
+                    f"state '{old}' grows from call to call ({before} becomes {dim}), and no axis "
+                    f"says by how much; name the axes it grows by in the inputs' shapes, such as "
+                    f'("batch", "past+sequence") of a mask, or leave it out of carries'
+                )
+    return ""
+
+
+def _axes_of(dim: int | str) -> tuple[str, ...]:
+    return () if isinstance(dim, int) or dim in BATCH_NAMES else names_in(dim)
+
+
+def _unlike(one: TensorSpec, other: TensorSpec) -> str:
+    return (
+        f"output '{one.name}' is {one.dtype} {list(one.shape)} and cannot be carried to input "
+        f"'{other.name}', which is {other.dtype} {list(other.shape)}; carry what has its shape, "
+        "or fix the spec"
+    )
+
+
+def growth(model: ModelSpec) -> dict[str, str]:
+    """The axes that grow from call to call, each with its size at the next: ``past: past+1``."""
+    return dict(_growing(model))
+
+
+def _growing(model: ModelSpec) -> Iterator[tuple[str, str]]:
+    outputs = {spec.name: spec.shape for spec in model.outputs}
+    inputs = {spec.name: spec.shape for spec in model.inputs}
+    for new, old in model.carries:
+        for dim, before in zip(outputs[new], inputs[old], strict=True):
+            if dim != before and before not in BATCH_NAMES:
+                yield str(before), str(dim)
+
+
+def flow_axis(model: ModelSpec) -> str:
+    """The axis along which one call may take what several take in turn; empty for none.
+
+    New tokens by which a past grows, or the time of a sequence that is fed with a state.
+    """
+    grown = growth(model)
+    states = {old for _, old in model.carries}
+    if grown:
+        found = {axis for dim in grown.values() for axis in names_in(dim)} - set(grown)
+    else:
+        fed = (spec for spec in model.inputs if spec.name not in states)
+        found = {axis for spec in fed for dim in spec.shape for axis in _axes_of(dim)}
+    carried = {dim for spec in model.inputs if spec.name in states for dim in spec.shape}
+    return found.pop() if len(found) == 1 and not found & carried else ""
+
+
+def next_sizes(model: ModelSpec, sizes: Mapping[str, int]) -> dict[str, int]:
+    """The sizes of the symbolic axes at the next call, where the state has grown."""
+    grown = {axis: evaluate(dim, sizes) for axis, dim in growth(model).items()}
+    return {**sizes, **{axis: size for axis, size in grown.items() if size is not None}}

@@ -1,0 +1,171 @@
+"""Calls in a row of a model with memory: what is fed to each, and what all of them answer.
+
+The state goes in at the first call; from then on each call gets what the one before gave, on either
+side its own. A loop is one set of inputs, and what it answers one set of outputs, whose names say
+which call they are of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from onnx_conformance.core.carries import flow_axis, growth, next_sizes
+from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.domains import Bounded, Choice, Integers
+from onnx_conformance.core.sizes import names_in
+from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec
+from onnx_conformance.core.ties import CANDIDATES, LAYOUT
+from onnx_conformance.inputs.recipes import Inputs, Recipe
+from onnx_conformance.inputs.sample_arrays import Layout
+
+CALLS = 8
+LEAST_CALLS = 2
+LOOP_SEED = 300  # after those of other recipes
+SAMPLES = 3
+
+
+def of_call(name: str, call: int) -> str:
+    """What an input or output of one of the calls is called: ``logits (call 3)``."""
+    return f"{name} (call {call + 1})"
+
+
+class Loop(Inputs):
+    """The inputs of calls in a row; those of a state are in the first alone.
+
+    Args:
+        calls: the inputs of each.
+    """
+
+    def __init__(self, calls: Sequence[Inputs]) -> None:
+        super().__init__(
+            (of_call(name, place), array)
+            for place, call in enumerate(calls)
+            for name, array in call.items()
+        )
+        self.calls = tuple(calls)
+
+    def groups(self, layout: Layout) -> list[list[Inputs]]:
+        """The calls as a worker takes them, in order, for each group of samples of a call."""
+        return [list(calls) for calls in zip(*map(layout.calls, self.calls), strict=True)]
+
+    def rows(self, layout: Layout, groups: Sequence[Sequence[Outputs]]) -> dict[str, Array]:
+        """What the groups' calls answered, a row for each sample, under names that say the call."""
+        found: dict[str, Array] = {}
+        for place, answers in enumerate(zip(*groups, strict=True)):
+            for name, array in layout.rows(self.calls[place], answers).items():
+                suffix = next((one for one in (CANDIDATES, LAYOUT) if name.endswith(one)), "")
+                found[of_call(name.removesuffix(suffix), place) + suffix] = array
+        return found
+
+
+def judged_at(model: ModelSpec, call: int) -> tuple[TensorSpec, ...]:
+    """The specs of what one of the calls answers."""
+    return tuple(replace(spec, name=of_call(spec.name, call)) for spec in model.judged)
+
+
+@lru_cache(maxsize=16)
+def loops(model: ModelSpec, seed: int) -> dict[str, Loop]:
+    """The loops that a model with memory is fed, in words; none of one without.
+
+    One begins as a deployed model does, with a state of zeros or a past of its smallest size, and
+    all of each mask; the other with a state that is drawn, near the largest past.
+    """
+    if not model.carries or model.by_values:
+        return {}
+    first = Recipe("normal", batch=SAMPLES, seed=seed + LOOP_SEED, full=True)
+    later = Recipe("normal", batch=SAMPLES, seed=seed + 2 * LOOP_SEED)
+    made = {
+        "from an empty state": _loop(model, first, _start(model, 0), empty=True),
+        "from a state in use": _loop(model, later, _start(model, CALLS), empty=False),
+    }
+    return {words: loop for words, loop in made.items() if len(loop.calls) >= LEAST_CALLS}
+
+
+def _start(model: ModelSpec, calls: int) -> dict[str, int]:
+    """Sizes of the growing axes: the smallest, or such that so many calls reach the largest."""
+    axes, found = dict(model.axes), {}
+    for axis in growth(model):
+        low = {name: one.low for name, one in model.axes}
+        step = next_sizes(model, low)[axis] - low[axis]
+        found[axis] = max(low[axis], axes[axis].high - step * (calls - 1)) if calls else low[axis]
+    return found
+
+
+def _loop(model: ModelSpec, recipe: Recipe, start: dict[str, int], *, empty: bool) -> Loop:
+    """Calls until there are enough, or a growing axis is longer than it may be."""
+    axes, grown = dict(model.axes), dict(start)
+    calls: list[Inputs] = []
+    states = {old for _, old in model.carries}
+    steady = _steady(model, set(start))
+    for place in range(CALLS):
+        if any(size > axes[axis].high for axis, size in grown.items()):
+            break
+        extent = 0.0 if place else MIDDLE  # a first call may take much at once
+        sizes = {**{name: axis.size(extent) for name, axis in model.axes}, **grown}
+        one = replace(recipe, seed=recipe.seed + place, sizes=tuple(sizes.items()))
+        inputs = one.inputs(model.inputs, model.axes)
+        for spec in model.inputs:
+            if spec.name in states and empty and not place and _begins_with_zeros(spec, start):
+                inputs[spec.name] = np.zeros_like(inputs[spec.name])
+            elif spec.name in states and place:
+                del inputs[spec.name]
+            elif spec.name in steady and place:
+                inputs[spec.name] = calls[0][spec.name]
+        calls.append(Inputs(inputs))
+        after = next_sizes(model, sizes)
+        grown = {axis: after[axis] for axis in grown}
+    return Loop(calls)
+
+
+def _steady(model: ModelSpec, grown: set[str]) -> set[str]:
+    """The inputs that stay as they are from call to call: what samples share, and conditions.
+
+    Beside an axis along which a sequence goes on, what has neither that axis nor one that grows is
+    no part of the sequence, such as what an encoder said.
+    """
+    shared = {s.name for s in model.inputs if model.batched and s.batch_axis is None}
+    flow = flow_axis(model)
+    moving = grown | {flow}
+    still = {
+        spec.name
+        for spec in model.inputs
+        if not any(isinstance(dim, str) and moving & set(names_in(dim)) for dim in spec.sample)
+    }
+    return shared | (still if flow else set())
+
+
+def whole_of(model: ModelSpec, loop: Loop) -> Inputs:
+    """One call that takes what the calls of a loop take in turn, along the flow axis."""
+    flow, inputs = flow_axis(model), Inputs()
+    for spec in model.inputs:
+        parts = [call[spec.name] for call in loop.calls if spec.name in call]
+        last = spec.name in loop.calls[-1]
+        axis = 1 + spec.sample.index(flow) if flow in spec.sample else None
+        inputs[spec.name] = parts[-1] if axis is None and last else np.concatenate(parts, axis or 0)
+    return Inputs(inputs)
+
+
+def joined_along(model: ModelSpec, outputs: Outputs, calls: int) -> dict[str, Array]:
+    """What a loop answered as one call would: joined along the flow axis, or of the last call."""
+    flow, found = flow_axis(model), {}
+    for spec in model.outputs:
+        parts = [outputs[of_call(spec.name, place)] for place in range(calls)]
+        along = flow in spec.sample
+        found[spec.name] = (
+            np.concatenate(parts, 1 + spec.sample.index(flow)) if along else parts[-1]
+        )
+    return found
+
+
+def _begins_with_zeros(spec: TensorSpec, grown: dict[str, int]) -> bool:
+    """Whether a state is of one size, and zeros are in its domain."""
+    domain = spec.domain
+    if any(dim in grown for dim in spec.shape):
+        return False
+    if isinstance(domain, Choice):
+        return 0 in domain.values
+    return not isinstance(domain, (Bounded, Integers)) or domain.low <= 0 <= domain.high

@@ -1,0 +1,41 @@
+"""A session's call where an input or output is bfloat16, which its arrays cannot be."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from onnx_conformance.core import bfloat16
+
+Arrays = dict[str, NDArray[Any]]
+TYPE = "tensor(bfloat16)"
+
+
+def call(session: ort.InferenceSession, names: list[str], inputs: Arrays) -> list[Any]:
+    """What ``session.run`` gives; of bfloat16, float32 arrays of its numbers go in and come out."""
+    in_bfloat16 = {each.name for each in session.get_inputs() if each.type == TYPE}
+    if not in_bfloat16 and all(each.type != TYPE for each in session.get_outputs()):
+        return list(session.run(names, inputs))
+    feed = {n: _value(a) if n in in_bfloat16 else ort.OrtValue.ortvalue_from_numpy(a)
+            for n, a in inputs.items()}  # fmt: skip
+    return [_array(value) for value in session.run_with_ort_values(names, feed)]
+
+
+def _value(array: NDArray[Any]) -> ort.OrtValue:
+    bits = bfloat16.to_bits(array)
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, TensorProto.BFLOAT16)
+
+
+def _array(value: ort.OrtValue) -> NDArray[Any]:
+    if value.data_type() != TYPE:
+        return np.asarray(value.numpy())
+    shape = tuple(value.shape())
+    held = ctypes.cast(value.data_ptr(), ctypes.POINTER(ctypes.c_uint16))
+    count = int(np.prod(shape))
+    bits = np.ctypeslib.as_array(held, (count,)).copy() if count else np.zeros(0, np.uint16)
+    return bfloat16.from_bits(bits).reshape(shape)

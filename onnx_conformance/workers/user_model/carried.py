@@ -1,0 +1,62 @@
+"""What a user model carries from call to call: declared, or read from names, and tried."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from onnx_conformance.catalog.models import Declaration
+from onnx_conformance.core.carries import carry_problem, inferred_carries
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.native_request import Arrays
+from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.inputs.loops import loops
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.sample_arrays import native_layout
+from onnx_conformance.workers.user_model.build import Looked
+
+
+def carrying(spec: ModelSpec, one: Declaration, looked: Looked) -> ModelSpec:
+    """The spec with its memory. What only names suggest is left out where calls in a row fail.
+
+    Raises:
+        UsageError: what is declared cannot be carried, or the model refuses its own state.
+    """
+    declared = one.carries is not None
+    carries = one.carries or () if declared else inferred_carries(spec.inputs, spec.outputs)
+    if not carries:
+        return spec
+    problem = carry_problem(spec.inputs, spec.outputs, carries)
+    found = replace(spec, carries=carries)
+    problem = problem or _refusal(found, looked)
+    if problem and declared:
+        raise UsageError(f"model '{one.name}': {problem}")
+    if problem:
+        return spec
+    notes = [] if declared else [f"its names say that it carries {dict(carries)} (carries=)"]
+    if not loops(found, 0):
+        notes.append(
+            "its memory is not tried over several calls: the values decide the size of an output, "
+            "or axes= leaves its past no room to grow"
+        )
+    return replace(found, notes=(*spec.notes, *notes))
+
+
+def _refusal(spec: ModelSpec, looked: Looked) -> str:
+    """What the model says to calls in a row; empty where it answers them all."""
+    for words, loop in loops(spec, 0).items():
+        for calls in loop.groups(native_layout(spec)):
+            state: Arrays = {}
+            for place, call in enumerate(calls):
+                given = {**call, **state}
+                try:
+                    answer = looked.run(Inputs((one.name, given[one.name]) for one in spec.inputs))
+                except Exception as error:  # noqa: BLE001 - whatever a user's model raises
+                    said = " ".join(str(error).split())[:200]
+                    return (
+                        f"it refuses call {place + 1} of {len(calls)} in a row {words}, with the "
+                        f"state that the one before gave: {type(error).__name__}: {said}; fix "
+                        "carries=, axes= or domain="
+                    )
+                named = dict(zip((one.name for one in spec.outputs), answer.values(), strict=True))
+                state = {old: named[new] for new, old in spec.carries}
+    return ""

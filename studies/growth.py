@@ -1,0 +1,197 @@
+"""What a run of many small models costs: collection, a case as their number grows, a shared cache.
+
+    python -m studies.growth                     # 500 models, 20,000 cases: collection alone
+    python -m studies.growth --judge 5 10 20     # processor seconds of a case, by how many models
+    python -m studies.growth --together 5        # two runs at once on one cache, beside one
+
+The models are perceptrons of 4 numbers; each has 40 cases (two exporters, five opsets, four
+providers) where it is collected, and one where it is judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SUBREAPER = 36  # of Linux's prctl
+ROOT = Path(__file__).resolve().parents[1]
+MODULE = """
+from onnx_conformance.catalog.models import register_model
+from onnx_conformance.core.spec import TensorSpec
+
+
+def build(*, pretrained):
+    from torch import nn
+
+    return nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+
+
+for number in range({count}):
+    register_model(
+        f"small{{number:04}}",
+        framework="torch",
+        inputs=(TensorSpec("input", ("batch", 4)),),
+        outputs=(TensorSpec("output", ("batch", 2)),),
+    )(build)
+"""
+EACH = (  # of a model: 2 exporters × 5 opsets × 4 providers
+    *(f"--exporter={name}" for name in ("torch_torchscript", "torch_dynamo")),
+    *(f"--opset={opset}" for opset in range(18, 23)),
+    *(f"--provider={name}" for name in ("cpu", "cuda", "tensorrt", "openvino")),
+)
+ONE = ("--exporter=torch_torchscript", "--opset=18", "--provider=cpu", "--no-localize")
+TESTS = tuple(str(ROOT / "tests" / f"test_{part}.py") for part in ("structure", "function"))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took.
+
+    Args:
+        seconds: of a processor, user and system, of the command and all that it started.
+        megabytes: the most that one process held.
+    """
+
+    wall: float
+    seconds: float
+    megabytes: float
+    text: str
+
+
+class Project:
+    """A folder with so many models, and runs in it."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder = folder
+        (folder / "pyproject.toml").write_text(
+            '[tool.onnx-conformance]\nregister = ["many_small_models"]\n'
+        )
+        (folder / "many_small_models.py").write_text(MODULE.format(count=count))
+
+    def start(self, name: str, words: Sequence[str]) -> subprocess.Popen[str]:
+        """pytest on the conformance tests, without waiting."""
+        target = self.folder / name
+        reports = [f"--report-json={target}.json", f"--report-html={target}.html"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-qq", *reports, *words],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, name: str, *words: str) -> Cost:
+        """The same, with what it took; a run that is not green ends the study."""
+        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        process = self.start(name, words)
+        text, _ = process.communicate()
+        if process.returncode not in (0, 5):
+            raise SystemExit(text[-3000:])
+        _reap()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return Cost(time.perf_counter() - started, used, after.ru_maxrss / 1024, text)
+
+    def results(self, name: str) -> dict[str, Any]:
+        """The results document of a run."""
+        found: dict[str, Any] = json.loads((self.folder / f"{name}.json").read_text())
+        return found
+
+
+def _adopt() -> None:
+    """Become the parent of what a run leaves behind: time is counted when a process is reaped."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
+def collected(count: int, check: str, shards: int) -> dict[str, Any]:
+    """Collection of the cases of ``count`` models, or of one of their shards."""
+    tests = [f"{TESTS[1]}::test_{check}"] if check else [*TESTS]
+    part = [f"--shard=1/{shards}"] if shards > 1 else []
+    with tempfile.TemporaryDirectory() as folder:
+        cost = Project(Path(folder), count).run("r", *tests, *EACH, *part, "--collect-only")
+    told = {"models": count, "cases": count * 40, "shards": shards, "check": check or "all"}
+    return told | {"seconds": cost.seconds, "megabytes": cost.megabytes}
+
+
+def judged(counts: Sequence[int]) -> list[dict[str, Any]]:
+    """Processor seconds of a case, cold, by how many models a run has."""
+    found = []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            cost = Project(Path(folder), count).run("r", *TESTS, *ONE)
+        found.append({"models": count, "seconds": cost.seconds, "of_a_case": cost.seconds / count})
+    return found
+
+
+def together(count: int) -> dict[str, Any]:
+    """Two runs at once on one cache: what both computed of the native side, and their verdicts."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = Project(Path(folder), count)
+        words = [*TESTS, *ONE, "-k", "checker or allclose"]
+        both = [project.start(name, words) for name in ("first", "second")]
+        for process in both:
+            text, _ = process.communicate()
+            if process.returncode not in (0, 5):
+                raise SystemExit(text[-3000:])
+        documents = [project.results(name) for name in ("first", "second")]
+        kinds = ("models", "artifacts", "outputs")
+        cache = Path(folder) / ".conformance" / "cache"
+        entries = {kind: len(list((cache / kind).glob("*/manifest.json"))) for kind in kinds}
+        verdicts = [{case["id"]: case["verdict"] for case in d["cases"]} for d in documents]
+        exports = [document["time"]["engine"]["export"] for document in documents]
+    return {"models": count, "entries": entries, "export": exports, "verdicts": verdicts}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; ``--json`` keeps the figures."""
+    parser = argparse.ArgumentParser(prog="studies.growth", description=__doc__)
+    parser.add_argument("--models", type=int, default=500, help="to collect; 0 for none")
+    parser.add_argument("--check", default="allclose", help="to collect tests of; empty for all")
+    parser.add_argument("--shards", type=int, default=1, help="collect one of so many")
+    parser.add_argument("--judge", type=int, nargs="*", default=[], metavar="N")
+    parser.add_argument("--together", type=int, default=0, metavar="N")
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args(arguments)
+    found: dict[str, Any] = {}
+    _adopt()
+    if chosen.models:
+        cost = found["collected"] = collected(chosen.models, chosen.check, chosen.shards)
+        print(
+            f"{cost['models']} models, {cost['cases']:,} cases, a shard of {cost['shards']}, "
+            f"tests of {cost['check']}: "
+            f"{cost['seconds']:.1f} processor seconds, {cost['megabytes']:.0f} MB"
+        )
+    if chosen.judge:
+        found["judged"] = judged(chosen.judge)
+        for row in found["judged"]:
+            print(f"{row['models']:4} models: {row['of_a_case']:.2f} processor seconds a case")
+    if chosen.together:
+        both = found["together"] = together(chosen.together)
+        print(f"two runs of {both['models']} models at once left {both['entries']} in one cache")
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Calls in a row: how a failure tells where it begins and whether it grows."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from onnx_conformance.checks.registry import CHECKS
+from onnx_conformance.checks.steps import _grown
+from onnx_conformance.core.case import Case
+from onnx_conformance.inputs.loops import joined_along, loops, of_call, whole_of
+from tests.meta.core.test_carries import decoder
+
+
+def calls(*errors):
+    return [
+        SimpleNamespace(right=error == 0, score=SimpleNamespace(error=error)) for error in errors
+    ]
+
+
+@pytest.mark.parametrize(
+    ("errors", "first", "words"),
+    [
+        ((0, 1e-4, 1e-3, 1e-2), 1, "begins at call 2 and grows: 0.0001 there, 0.01 at call 4"),
+        ((0, 1e-2, 1e-3, 1e-4), 1, "begins at call 2 and fades"),
+        ((1e-2, 1.1e-2), 0, "begins at call 1 and stays as large"),
+        ((0, 0, 1e-2), 2, "right up to call 2; the last call is wrong"),
+    ],
+)
+def test_an_error_that_grows_is_told_as_growing(errors, first, words):
+    assert words in _grown(calls(*errors), first)
+
+
+def test_models_with_memory_alone_require_it():
+    case = Case("d", "torch_dynamo", 18, "cpu")
+    plain = decoder()
+    object.__setattr__(plain, "carries", ())
+    for name in ("steps", "one_pass"):
+        assert CHECKS[name].required_tests(decoder(), case) == 1
+        assert CHECKS[name].required_tests(plain, case) == 0
+
+
+def test_one_call_takes_what_the_calls_take_in_turn():
+    loop = next(iter(loops(decoder(), 0).values()))
+    whole = whole_of(decoder(), loop)
+    assert np.array_equal(whole["ids"], np.concatenate([c["ids"] for c in loop.calls], axis=1))
+    assert whole["past_key"].shape[2] == 0
+    outputs = {
+        of_call(name, place): np.full((3, call["ids"].shape[1], 9), place)
+        for place, call in enumerate(loop.calls)
+        for name in ("logits", "present_key")
+    }
+    joined = joined_along(decoder(), outputs, len(loop.calls))
+    assert joined["logits"].shape == (3, whole["ids"].shape[1], 9)
+    assert (joined["present_key"] == len(loop.calls) - 1).all()

@@ -1,0 +1,149 @@
+"""Keras models of every kind: how they are given their inputs, their oracle, their replicas."""
+
+import contextlib
+import importlib
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def keras():
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")  # aborts the process if it comes after TensorFlow
+
+    return pytest.importorskip("keras")
+
+
+LEFT, RIGHT = np.full((2, 4), 1.0, np.float32), np.full((2, 4), 3.0, np.float32)
+
+
+def functional(keras, structure):
+    left, right = keras.Input((4,), name="left"), keras.Input((4,), name="right")
+    return keras.Model(structure(left, right), left - 2 * right)
+
+
+def subclassed(keras, call):
+    return type("Written", (keras.Model,), {"call": call})()
+
+
+def in_list(self, inputs):
+    left, right = inputs
+    return left - 2 * right
+
+
+def in_dict(self, inputs):
+    return inputs["left"] - 2 * inputs["right"]
+
+
+def own_arguments(self, left, right, training=False, mask=None):
+    return left - 2 * right
+
+
+MODELS = {
+    "functional, a list": lambda keras: functional(keras, lambda a, b: [a, b]),
+    "functional, a dict": lambda keras: functional(keras, lambda a, b: {"left": a, "right": b}),
+    "subclassed, a list": lambda keras: subclassed(keras, in_list),
+    "subclassed, a dict": lambda keras: subclassed(keras, in_dict),
+    "subclassed, arguments": lambda keras: subclassed(keras, own_arguments),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_inputs_reach_the_model_by_name_in_any_order(keras, kind):
+    from onnx_conformance.workers.keras.calls import KerasCall
+
+    model = MODELS[kind](keras)
+    assert (np.asarray(KerasCall(model, ["left", "right"])([LEFT, RIGHT])) == -5).all()
+    if kind != "subclassed, a list":  # which has no names
+        assert (np.asarray(KerasCall(model, ["right", "left"])([RIGHT, LEFT])) == -5).all()
+
+
+def test_what_no_way_fits_is_told_in_the_models_own_words(keras):
+    from onnx_conformance.workers.keras.calls import KerasCall
+
+    def broken(self, inputs):
+        return inputs["up"]
+
+    with pytest.raises(TypeError, match="list indices"):
+        KerasCall(subclassed(keras, broken), ["left", "right"])([LEFT, RIGHT])
+
+
+ROWS = np.linspace(-2, 2, 60, dtype=np.float32).reshape(2, 5, 6)
+
+
+def recurrent(keras):
+    layers = keras.layers
+    return keras.Sequential(
+        [keras.Input((5, 6)), layers.LSTM(4, return_sequences=True), layers.GRU(3)]
+    )
+
+
+def branching(keras):
+    dense, ops = keras.layers.Dense(3), keras.ops
+    dense.build((None, 5, 6))
+
+    def call(self, x):
+        return ops.cond(
+            ops.sum(x) > -1.0,
+            lambda: ops.cast(dense(x), "float32") * 0.1,
+            lambda: ops.cast(x[..., :3], "float32"),
+        )
+
+    return subclassed(keras, call)
+
+
+def traced(model):
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((None, 5, 6), "float32")]
+    model(ROWS)
+    return tf.function(lambda x: [model(x, training=False)], input_signature=signature)
+
+
+@pytest.mark.parametrize("make", [recurrent, branching])
+def test_a_float32_graph_is_rebuilt_in_float64_also_inside_loops_and_branches(keras, make):
+    import tensorflow as tf
+
+    from onnx_conformance.workers.keras.float64 import widened
+
+    forward = traced(make(keras))
+    [found] = widened(forward)(tf.constant(ROWS, tf.float64))
+    assert found.dtype == tf.float64
+    gap = np.abs(found.numpy() - forward(tf.constant(ROWS))[0].numpy()).max()
+    assert 0 < gap < 1e-6
+    narrow = found.numpy().astype(np.float32).astype(np.float64)
+    assert (narrow != found.numpy()).any()
+
+
+def test_gates_inside_the_loop_of_a_recurrent_layer_are_approximated_by_replicas(keras):
+    import tensorflow as tf
+
+    from onnx_conformance.workers.keras.replicas import with_liberties
+
+    forward, rows = traced(recurrent(keras)), tf.constant(ROWS)
+    replica = with_liberties(forward, {"sigmoid": 1.5, "tanh": 2.75}, "replica-1")
+    gap = np.abs(replica(rows)[0].numpy() - forward(rows)[0].numpy()).max()
+    assert 1e-9 < gap < 1e-5
+
+
+def test_layers_that_name_a_dtype_compute_in_float64_in_the_twin_alone(keras):
+    from onnx_conformance.workers.keras.private import every_policy_in_float64
+
+    dense = keras.layers.Dense
+    with every_policy_in_float64():
+        kinds = [dense(1, dtype=name).compute_dtype for name in ("float32", "mixed_float16", None)]
+        assert keras.layers.Rescaling(1, dtype="int32").compute_dtype == "int32"
+    assert kinds == ["float64"] * 3
+    assert dense(1, dtype="mixed_float16").compute_dtype == "float16"
+
+
+def test_a_model_that_itself_computes_in_half_precision_is_not_rounded_further(keras):
+    from onnx_conformance.workers.keras.precision import rounded
+
+    for dtype in ("mixed_float16", "float32"):
+        layers = [keras.layers.Flatten(), keras.layers.Dense(3, dtype=dtype)]
+        forward = traced(keras.Sequential([keras.Input((5, 6)), *layers]))
+        assert (rounded(forward, "float16") is forward) == (dtype == "mixed_float16")

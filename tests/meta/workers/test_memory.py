@@ -1,0 +1,105 @@
+"""Models with memory: what their names say, what is refused, and how a worker loops."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnx_conformance.catalog.models import Declaration
+from onnx_conformance.core.domains import Bounded
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import Axis, TensorSpec
+from onnx_conformance.workers.native import NativeBackend
+from onnx_conformance.workers.user_model.describe import specify
+
+X, STATE = TensorSpec("x", ("batch", 3)), TensorSpec("state", ("batch", 3))
+
+
+def spec_of(function, *inputs, carries=None, axes=()):
+    one = Declaration("m", lambda: function, inputs=inputs, carries=carries, axes=axes)
+    return specify(one, "a:b", (), "calibrated", 0, threads=None)
+
+
+def total(x, state):
+    return {"mean": x.mean(1), "new_state": (state + x).astype(np.float32)}
+
+
+def test_names_tell_and_the_run_says_so():
+    spec = spec_of(total, X, STATE)
+    assert spec.carries == (("new_state", "state"),)
+    assert "its names say that it carries {'new_state': 'state'}" in spec.notes[-1]
+
+
+def test_a_registration_may_say_that_there_is_none():
+    assert spec_of(total, X, STATE, carries=()).carries == ()
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "words"),
+    [
+        (total, ("batch", 3), r"output 'mean' is float32 \['batch'\] and cannot be carried"),
+        (
+            lambda x, state: {"mean": np.concatenate([state, state], 1), "y": x},
+            ("batch", "past", 2),
+            r"grows from call to call \(past becomes mean_dim_1\), and no axis says by how much",
+        ),
+    ],
+    ids=["two shapes", "grows without an axis"],
+)
+def test_what_cannot_be_carried_is_refused_in_one_sentence(function, shape, words):
+    inputs = (X, TensorSpec("state", shape))
+    with pytest.raises(UsageError) as refused:
+        spec_of(function, *inputs, carries=(("mean", "state"),))
+    assert re.search(words, str(refused.value))
+    assert "\n" not in str(refused.value)
+
+
+def picky(x, state):
+    if np.abs(state).max() > 1.0:
+        raise ValueError("out of range")
+    return {"y": x, "new_state": state + 2.0}
+
+
+def test_a_model_that_refuses_its_own_state_has_no_memory_or_is_told_so():
+    state = TensorSpec("state", ("batch", 3), domain=Bounded(-1, 1))
+    assert spec_of(picky, X, state).carries == ()
+    words = "refuses call 2 of 8 in a row from an empty state.*ValueError: out of range"
+    with pytest.raises(UsageError, match=words):
+        spec_of(picky, X, state, carries=(("new_state", "state"),))
+
+
+def test_a_past_that_grows_by_one_needs_no_mask_to_say_so():
+    def step(x, past_key):
+        return {"y": x, "present_key": np.concatenate([past_key, x[:, None]], 1)}
+
+    spec = spec_of(
+        step, X, TensorSpec("past_key", ("batch", "past", 3)), axes=(("past", Axis(0, 9)),)
+    )
+    assert spec.outputs[1].shape == ("batch", "past+1", 3)
+    assert spec.carries == (("present_key", "past_key"),)
+
+
+class Adding(NativeBackend):
+    """Its state is a sum; in float64 it keeps more of it than float32 has."""
+
+    def prepare(self, model, path):
+        raise NotImplementedError
+
+    def timed_call(self, form, inputs, *, model, weights):
+        raise NotImplementedError
+
+    def run(self, model, weights, precision, input_sets, approximation=None):
+        kind = np.float64 if precision == "float64" else np.float32
+        return [{"sum": (i["state"] + i["x"]).astype(kind)} for i in input_sets]
+
+
+@pytest.mark.parametrize(("precision", "exact"), [("float32", False), ("float64", True)])
+def test_each_compute_mode_goes_on_with_its_own_state(precision, exact):
+    tensors = [("x", (1,), "float32"), ("state", (1,), "float32")]
+    request: Any = {"inputs": tensors, "carries": [("sum", "state")]}
+    calls = [{"x": np.ones(1)} for _ in range(3)]
+    calls[0]["state"] = np.full(1, 2.0**30 + 1.0)
+    found = Adding().loop(request, "", precision, calls)
+    assert len(found) == 3
+    assert (float(found[-1]["sum"][0]) == 2.0**30 + 4.0) is exact

@@ -1,0 +1,95 @@
+"""Models of transformers by pointer: what they take and give, and what is refused."""
+
+import json
+
+import pytest
+
+from onnx_conformance.catalog.models import Declaration, read_pointer
+from onnx_conformance.core.errors import UsageError
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("transformers")
+HOME = "onnx_conformance.workers.torch.transformers_models"
+
+
+def spec_of(member, function="tiny_model"):
+    from onnx_conformance.workers.torch import transformers_models
+    from onnx_conformance.workers.user_model.describe import specify
+
+    one = Declaration(f"hf-tiny:{member}", getattr(transformers_models, function))
+    return specify(one, f"{HOME}:{function}", (member,), "calibrated", 0, threads=None)
+
+
+def shapes(specs):
+    return {spec.name: spec.shape for spec in specs}
+
+
+def test_a_decoder_takes_new_tokens_and_the_past_of_each_layer():
+    spec = spec_of("LlamaForCausalLM")
+    past, present = ("batch", 2, "past", 8), ("batch", 2, "past+new", 8)
+    pasts = {f"past_key_values.{n}.{kind}": past for n in range(2) for kind in ("key", "value")}
+    mask = {"attention_mask": ("batch", "past+new")}
+    assert shapes(spec.inputs) == {"input_ids": ("batch", "new"), **mask, **pasts}
+    assert shapes(spec.outputs)["present.1.value"] == present
+    assert spec.carries[0] == ("present.0.key", "past_key_values.0.key")
+    assert len(spec.carries) == 4
+    assert dict(spec.axes)["past"].low == 0
+
+
+def test_without_a_cache_it_has_no_memory():
+    spec = spec_of("LlamaForCausalLM,use_cache=False")
+    assert shapes(spec.inputs) == dict.fromkeys(
+        ("input_ids", "attention_mask"), ("batch", "sequence")
+    )
+    assert not spec.carries
+
+
+def test_a_decoder_beside_an_encoder_keeps_what_that_said():
+    spec = spec_of("T5ForConditionalGeneration,part=decoder")
+    assert shapes(spec.inputs)["encoder_hidden_states"] == ("batch", "source", 32)
+    assert len(spec.carries) == 4
+
+
+def test_texts_beside_images_have_a_batch_of_their_own():
+    inputs = shapes(spec_of("CLIPModel").inputs)
+    assert inputs["input_ids"][0] == "texts"
+    assert inputs["pixel_values"] == ("images", 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        ("BertModle", "transformers has no model class 'BertModle'; close: .*BertModel"),
+        ("BertModel,hidden=3", "BertConfig has no 'hidden'; it has: "),
+        ("BertModel,hidden_size", "'hidden_size' is no field=value"),
+        ("BertModel,part=head", "part=head; one of encoder, decoder is wanted"),
+        ("BertModel,part=decoder", "BertModel has no decoder beside an encoder"),
+    ],
+)
+def test_what_cannot_be_made_is_told_in_one_sentence(member, words):
+    with pytest.raises(UsageError, match=words):
+        spec_of(member)
+
+
+def test_a_checkpoint_that_needs_code_of_its_own_is_refused(tmp_path):
+    config = {
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "auto_map": {"AutoModel": "own.Model"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="names code of its own"):
+        spec_of(str(tmp_path), "stored_model")
+
+
+def test_a_stored_checkpoint_keeps_its_weights(tmp_path):
+    from onnx_conformance.workers.torch.transformers_models import stored_model, tiny_model
+
+    model, _ = tiny_model("BertModel", pretrained=False)
+    model.model.save_pretrained(tmp_path)
+    again, found = stored_model(str(tmp_path), pretrained=False)
+    mine, theirs = model.state_dict(), again.state_dict()
+    assert all((mine[name] == theirs[name]).all() for name in theirs)
+    assert [spec.name for spec in found.inputs] == ["input_ids", "attention_mask", "token_type_ids"]
+    pointer = read_pointer(f"hf:{tmp_path}")
+    assert pointer.name == f"hf:{tmp_path.name}"
