@@ -246,9 +246,9 @@ def check_steady(
     for (label, one), other in zip(first.items(), again.values(), strict=True):
         if one.tobytes() != other.tobytes():
             raise UsageError(
-                f"model '{name}' answers the same input twice differently ('{label}'): it trains "
-                "in eval mode, draws random numbers (Dropout?) or keeps a state between calls "
-                "(stateful=True?); make it deterministic, its state an input and an output"
+                f"model '{name}' gives two answers to the same input ('{label}'): a layer is in "
+                "training mode, draws random numbers (Dropout?) or keeps a state between calls "
+                "(stateful=True?); make it deterministic, and its state an input and an output"
             )
 
 
