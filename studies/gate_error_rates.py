@@ -35,12 +35,11 @@ from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.perf.gate.baseline import Baseline, BaselineCase
 from onnx_conformance.perf.gate.gate import BASELINE, CANDIDATE, Gate
-from onnx_conformance.perf.gate.gate_options import GateOptions
 from onnx_conformance.perf.latency.certification import Certificates
-from onnx_conformance.perf.latency.options import Timing
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
+from onnx_conformance.perf.options import GateOptions, Timing
+from onnx_conformance.report.saved_artifacts import Baseline, BaselineCase
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.worker_queue import Clock
@@ -149,9 +148,9 @@ def _trial(
     try:
         found = gate.gated(case, 1)
     except ConformanceError as reason:
-        result = {"error": str(reason)}
-        return Trial(kind, threshold, case.id, "error", 0.0, 0, 0.0, _since(started), result)
-    red = {name: v.sentence for name, v in found.metrics.items() if v.red}
+        words = {"error": str(reason)}
+        return Trial(kind, threshold, case.id, "error", 0.0, 0, 0.0, _since(started), words)
+    red = {name: v.sentence for name, v in found.figures.items() if v.red}
     decision = found.decision
     return Trial(
         kind, threshold, case.id, decision.verdict, decision.ratio, decision.pairs,

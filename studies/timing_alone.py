@@ -36,11 +36,11 @@ from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.latency.bench import WARM_SECONDS, Bench
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.contenders import Contender
-from onnx_conformance.perf.latency.options import Timing
 from onnx_conformance.perf.latency.ratios import CONFIDENCE, Ratio
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
-from onnx_conformance.perf.latency.timed_inputs import timed_inputs
+from onnx_conformance.perf.latency.timed_call import timed_inputs
 from onnx_conformance.perf.latency.timed_sessions import TimedSessions
+from onnx_conformance.perf.options import Timing
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.worker_queue import Clock
@@ -163,8 +163,10 @@ def _alone(
     try:
         timed_session = timed_sessions.of(model, contender)
         inputs = timed_session.inputs(timed_inputs(model, run.settings.seed, 1))
-        timed_session.worker.rehearse(contender.label, contender.form, inputs, **timed_session.what)
-        warmup = timed_session.worker.call("warm", label=contender.label, seconds=WARM_SECONDS)
+        worker, label = timed_session.worker, contender.label
+        form, request = contender.form, timed_session.request
+        worker.call("rehearse", label=label, form=form, inputs=inputs, **request)
+        warmup = worker.call("warm", label=label, seconds=WARM_SECONDS)
         calls = max(LEAST_CALLS, int(seconds / warmup["seconds"]))
         found = timed_session.worker.time(
             contender.label, discard=1, calls=calls

@@ -16,4 +16,4 @@ def test_latency(timed, benchmark):
 
 @pytest.mark.latency
 def test_required_speedup(required):
-    required.check()
+    required.check_speedup()

@@ -10,6 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnx_conformance.checks.controls import edited, register_control
+from onnx_conformance.core.comparison import Array
 from onnx_conformance.session.subject import Subject
 
 
@@ -56,11 +57,13 @@ def opset_relabelled(subject: Subject, folder: Path) -> Subject:
     return edited(subject, folder, edit)
 
 
-def _output_before(graph: onnx.GraphProto, name: str) -> None:
-    """What gives the first output gives ``name`` instead; a node of the control's comes after."""
-    output = graph.output[0].name
+def _append(model: onnx.ModelProto, operator: str, **tensors: Array) -> None:
+    """Append a node that gives the first output, of what gave it so far and of ``tensors``."""
+    graph, output = model.graph, model.graph.output[0].name
     last = next(node for node in graph.node if output in node.output)
-    last.output[list(last.output).index(output)] = name
+    last.output[list(last.output).index(output)] = "before_control"
+    graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in tensors.items())
+    graph.node.append(helper.make_node(operator, ["before_control", *tensors], [output]))
 
 
 @register_control(inference_mode="is in training mode")
@@ -68,13 +71,7 @@ def training_mode(subject: Subject, folder: Path) -> Subject:
     """A Dropout that still drops."""
 
     def edit(model: onnx.ModelProto) -> None:
-        graph, output = model.graph, model.graph.output[0]
-        _output_before(graph, "before_dropout")
-        flag = numpy_helper.from_array(np.array(True), "training")
-        ratio = numpy_helper.from_array(np.array(0.5, np.float32), "ratio")
-        graph.initializer.extend([ratio, flag])
-        inputs = ["before_dropout", "ratio", "training"]
-        graph.node.append(helper.make_node("Dropout", inputs, [output.name]))
+        _append(model, "Dropout", ratio=np.array(0.5, np.float32), training=np.array(True))
 
     return edited(subject, folder, edit)
 
@@ -99,12 +96,7 @@ def slightly_too_large(subject: Subject, folder: Path) -> Subject:
     """What comes out is a ten-thousandth too large: too little to turn most decisions."""
 
     def edit(model: onnx.ModelProto) -> None:
-        output = model.graph.output[0].name
-        _output_before(model.graph, "before_scale")
-        scale = numpy_helper.from_array(np.array(1.0001, np.float32), "scale_of_control")
-        model.graph.initializer.append(scale)
-        inputs = ["before_scale", "scale_of_control"]
-        model.graph.node.append(helper.make_node("Mul", inputs, [output]))
+        _append(model, "Mul", scale_of_control=np.array(1.0001, np.float32))
 
     return edited(subject, folder, edit)
 
@@ -112,13 +104,7 @@ def slightly_too_large(subject: Subject, folder: Path) -> Subject:
 @register_control(operators="'Gemm Relu Gemm Identity', expected 'Gemm Relu Gemm'")
 def identity_appended(subject: Subject, folder: Path) -> Subject:
     """A node more than the model has layers, which changes no number."""
-
-    def edit(model: onnx.ModelProto) -> None:
-        output = model.graph.output[0].name
-        _output_before(model.graph, "before_identity")
-        model.graph.node.append(helper.make_node("Identity", ["before_identity"], [output]))
-
-    return edited(subject, folder, edit)
+    return edited(subject, folder, lambda model: _append(model, "Identity"))
 
 
 @register_control(folding="1 BatchNormalization nodes for the native model's 0")
@@ -126,15 +112,10 @@ def batch_norm_appended(subject: Subject, folder: Path) -> Subject:
     """A BatchNormalization that should have been folded into the layer before it."""
 
     def edit(model: onnx.ModelProto) -> None:
-        graph, output = model.graph, model.graph.output[0]
-        _output_before(graph, "before_norm")
-        channels = output.type.tensor_type.shape.dim[1].dim_value
+        channels = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
         values = {"gamma": 1.0, "beta": 0.0, "mean": 0.0, "variance": 1.0}
-        for name, value in values.items():
-            array = np.full(channels, value, np.float32)
-            graph.initializer.append(numpy_helper.from_array(array, name))
-        inputs = ["before_norm", *values]
-        graph.node.append(helper.make_node("BatchNormalization", inputs, [output.name]))
+        tensors = {name: np.full(channels, value, np.float32) for name, value in values.items()}
+        _append(model, "BatchNormalization", **tensors)
 
     return edited(subject, folder, edit)
 

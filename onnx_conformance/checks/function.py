@@ -42,8 +42,9 @@ def takes_any_number(model: ModelSpec) -> bool:
 def check_liveness(subject: Subject) -> CheckResult:
     """The native model's outputs depend on its inputs; otherwise no comparison shows anything.
 
-    Red where nothing in the model moves. An output that alone stays as it is, such as tags that
-    trained weights never give, is the model's own: the case is then incomplete, and says so. So it
+    It fails where no output changes. A single output that never changes, such as tags that trained
+    weights never give, is a property of the model: the case is then incomplete, with the reason. So
+    it
     is where trained weights hardly move on random inputs: a detector of text that sees none.
     """
     rule = subject.tolerances.rule("liveness", subject.case)

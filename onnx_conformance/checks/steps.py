@@ -42,7 +42,7 @@ FAMILIES.register("one_pass", _one_pass_plan)
 class Ran:
     """One loop, native's side and the runtime's; ``words`` say how it begins."""
 
-    words: str
+    description: str
     loop: Loop
     reference: Reference
     answer: Answer
@@ -50,7 +50,7 @@ class Ran:
     @property
     def label(self) -> str:
         """As messages call it."""
-        return f"{len(self.loop.calls)} calls in a row {self.words}"
+        return f"{len(self.loop.calls)} calls in a row {self.description}"
 
 
 @register_check(
@@ -69,11 +69,11 @@ def check_steps(subject: Subject) -> CheckResult:
     chosen = loops(subject.model, subject.seed)
     references = subject.references(list(chosen.values()))
     ran, refused = [], []
-    for (words, loop), reference in zip(chosen.items(), references, strict=True):
+    for (description, loop), reference in zip(chosen.items(), references, strict=True):
         if isinstance(reference, str):
-            refused.append(f"{words}: {reference}")
+            refused.append(f"{description}: {reference}")
         else:
-            ran.append(Ran(words, loop, reference, subject.run(loop)))
+            ran.append(Ran(description, loop, reference, subject.run(loop)))
     if not ran:
         return skipped("steps", f"native itself refuses calls in a row ({refused[0]})")
     results = [_judge(subject, one) for one in ran]
@@ -98,12 +98,12 @@ def check_steps(subject: Subject) -> CheckResult:
 )
 def check_one_pass(subject: Subject) -> CheckResult:
     """Calls in a row give what one call that takes all at once gives, where native's own do."""
-    words, loop = next(iter(loops(subject.model, subject.seed).items()))
+    description, loop = next(iter(loops(subject.model, subject.seed).items()))
     reference, whole = subject.references([loop, whole_of(subject.model, loop)])
     if isinstance(reference, str) or isinstance(whole, str):
         why = reference if isinstance(reference, str) else whole
         return not_applicable("one_pass", f"native does not take all at once ({why})")
-    ran = Ran(words, loop, reference, subject.run(loop))
+    ran = Ran(description, loop, reference, subject.run(loop))
     if ran.answer.outputs is None:
         return failed("one_pass", f"{ran.label}: the session refused {ran.answer.error}")
     calls = len(loop.calls)

@@ -5,7 +5,9 @@ Exit status: 0 they agree, 1 they do not, 2 bad input.
 
 from __future__ import annotations
 
-import sys
+import base64
+import io
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +15,27 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from onnx_conformance.cli.context import ToolContext, context, named_model, read_run
-from onnx_conformance.cli.default_route import case_of
-from onnx_conformance.cli.image_latency import Race, Track
-from onnx_conformance.cli.predictions import Scene, counterpart, look, seeing, told_apart
-from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say, told_pages
+from onnx_conformance.cli.context import ToolContext, case_of, context, named_model, read_run
+from onnx_conformance.cli.image_latency import PhotographBench, PhotographTimings
+from onnx_conformance.cli.predictions import (
+    ModelPredictions,
+    counterpart,
+    label_warning,
+    predict,
+    with_preprocessing,
+)
+from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.extras import page_module
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
+from onnx_conformance.report.pages import page, write_page
+from onnx_conformance.session.cache_keys import environment
 
+WIDEST = 640  # pixels of the photograph on the page
 TRAINED = "efficientnet_lite0"
 APART = "the two models have different weights, so each is compared only with its own file"
 
@@ -39,12 +48,8 @@ class Contender:
     cases: tuple[Case, ...]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the tool; returns its exit status."""
-    return guarded("compare", lambda: _main(sys.argv[1:] if arguments is None else arguments))
-
-
-def _main(arguments: list[str]) -> int:
     console = Console()
     chosen, suite = _parser().parse_known_args(arguments)
     image = Path(chosen.image)
@@ -57,32 +62,30 @@ def _main(arguments: list[str]) -> int:
     other = None if chosen.artifact else counterpart(models[0].name)
     models += [named_model(other)] if other else []
     for model in models:
-        warning = told_apart(model, run.settings.weights)
+        warning = label_warning(model, run.settings.weights)
         if warning:
             say(console, warning, "bold yellow")
     say(console, f"{image.name} through {', '.join(model.name for model in models)}")
     with ExitStack() as stack:
-        tick = stack.enter_context(progress(console, "looking"))
+        tick = stack.enter_context(progress(console, "predicting"))
         ready = stack.enter_context(context(run, tick))
         contenders = [Contender(model, _cases(ready, model)) for model in models]
-        track = Track(ready)
-        stack.callback(track.close)
+        bench = PhotographBench(ready)
+        stack.callback(bench.close)
         for each in contenders:
             _make(ready, each)
-            track.start(each.model, each.cases)
-        scenes = [look(ready, each.model, list(each.cases), image) for each in contenders]
-        pairs = zip(scenes, contenders, strict=True)
-        timed = track.race([(scene.model, _right(scene, own.cases)) for scene, own in pairs], image)
+            bench.start(each.model, each.cases)
+        answers = [predict(ready, each.model, list(each.cases), image) for each in contenders]
+        pairs = zip(answers, contenders, strict=True)
+        timed = bench.time([(a.model, _right(a, each.cases)) for a, each in pairs], image)
         absent = _absent(ready)
-    _tell(console, scenes, timed)
+    _print(console, answers, timed)
     for line in absent:
         say(console, line, "dim")
     target = Path(chosen.html)
-    with told_pages():
-        page = page_module("onnx_conformance.cli.compare_page")
-        page.write(image, scenes, timed, run, target)
-        say(console, f"page: {target}", "dim")
-    return OK if all(scene.agree for scene in scenes) else RED
+    shown = (image, answers, timed, run)
+    say(console, write_page("onnx_conformance.cli.compare", target, "--html", *shown), "dim")
+    return OK if all(model_answers.agree for model_answers in answers) else RED
 
 
 def _make(ready: ToolContext, contender: Contender) -> None:
@@ -120,8 +123,8 @@ def _parser() -> Arguments:
 
 
 def _run(model: str, artifact: str, suite: list[str]) -> PerfRun:
-    given = [f"--artifact={artifact}"] if artifact else []
-    return read_run(["--model", model, "--first-finding", *given, *suite])
+    external = [f"--artifact={artifact}"] if artifact else []
+    return read_run(["--model", model, "--first-finding", *external, *suite])
 
 
 def _cases(ready: ToolContext, model: ModelSpec) -> tuple[Case, ...]:
@@ -134,41 +137,41 @@ def _cases(ready: ToolContext, model: ModelSpec) -> tuple[Case, ...]:
     probes = {name: ready.conformance_session.probe(name) for name in providers}
     usable = [name for name, probe in probes.items() if probe.usable]
     if not usable:
-        told = "; ".join(f"{name}: {probe.reason}" for name, probe in probes.items())
-        raise UsageError(f"none of the providers that were asked for works here ({told})")
-    given = [case for case in ready.run.cases if isinstance(case, ExternalCase)]
-    if given:
-        if len({case.path for case in given}) > 1:
+        reason = "; ".join(f"{name}: {probe.reason}" for name, probe in probes.items())
+        raise UsageError(f"no provider that was asked for works here ({reason})")
+    external = [case for case in ready.run.cases if isinstance(case, ExternalCase)]
+    if external:
+        if len({case.path for case in external}) > 1:
             raise UsageError("ARTIFACT names a folder of several files; name one file")
-        return tuple(case for case in given if case.provider in usable)
+        return tuple(case for case in external if case.provider in usable)
     chosen = ready.run.selection
     exporter = next(iter(chosen.exporters), "")
     opset = next(iter(chosen.opsets), None)
     return tuple(case_of(model, exporter, opset, provider=name) for name in usable)
 
 
-def _right(scene: Scene, cases: tuple[Case, ...]) -> list[Case]:
+def _right(answers: ModelPredictions, cases: tuple[Case, ...]) -> list[Case]:
     """The cases whose answer is right; a wrong answer is not timed."""
     verdicts = [
-        prediction.verdict for prediction in scene.predictions if prediction.verdict is not None
+        prediction.verdict for prediction in answers.predictions if prediction.verdict is not None
     ]
     return [case for case, verdict in zip(cases, verdicts, strict=True) if verdict.passed]
 
 
-def _tell(console: Console, scenes: list[Scene], timed: Race) -> None:
-    for scene in scenes:
-        console.print(_predictions(scene))
-        if scene.assumed:
-            say(console, _assumed(scene.model), "dim")
-        for prediction in scene.predictions:
+def _print(console: Console, answers: list[ModelPredictions], timed: PhotographTimings) -> None:
+    for model_answers in answers:
+        console.print(_predictions(model_answers))
+        if model_answers.assumed:
+            say(console, _assumed(model_answers.model), "dim")
+        for prediction in model_answers.predictions:
             if prediction.verdict is not None:
                 passed = prediction.verdict.passed
                 words = "agrees with" if passed else "DISAGREES with"
-                told = "" if passed else f": {prediction.verdict.reason}"
+                reason = "" if passed else f": {prediction.verdict.reason}"
                 mark = "✓" if passed else "✗"
-                line = f"{mark} {prediction.who} {words} {scene.predictions[0].who}{told}"
+                line = f"{mark} {prediction.who} {words} {model_answers.predictions[0].who}{reason}"
                 say(console, line, "green" if passed else "bold red")
-    if len(scenes) > 1:
+    if len(answers) > 1:
         say(console, APART, "dim")
     console.print(_latencies(timed))
     for line in timed.absent:
@@ -177,7 +180,7 @@ def _tell(console: Console, scenes: list[Scene], timed: Race) -> None:
 
 
 def _assumed(model: ModelSpec) -> str:
-    how = seeing(model).preprocessing
+    how = with_preprocessing(model).preprocessing
     assert how is not None
     return (
         f"assumed preprocessing, because the model names none: resize {how.resize}, "
@@ -185,23 +188,23 @@ def _assumed(model: ModelSpec) -> str:
     )
 
 
-def _predictions(scene: Scene) -> Table:
-    table = Table(title=f"{scene.model.name}: top 5", title_justify="left")
+def _predictions(model_answers: ModelPredictions) -> Table:
+    table = Table(title=f"{model_answers.model.name}: top 5", title_justify="left")
     table.add_column("")
-    for prediction in scene.predictions:
+    for prediction in model_answers.predictions:
         table.add_column(prediction.who)
-    for place in range(max(len(prediction.top) for prediction in scene.predictions)):
+    for place in range(max(len(prediction.top) for prediction in model_answers.predictions)):
         cells = [
             f"{prediction.top[place][0]} {prediction.top[place][1]:.1f} %"
             if prediction.top
             else "no answer"
-            for prediction in scene.predictions
+            for prediction in model_answers.predictions
         ]
         table.add_row(str(place + 1), *cells)
     return table
 
 
-def _latencies(timed: Race) -> Table:
+def _latencies(timed: PhotographTimings) -> Table:
     table = Table(title="one photograph, interleaved", title_justify="left")
     table.add_column("who", no_wrap=True)
     for heading in ("median", "95 % interval", "time over the fastest"):
@@ -213,5 +216,35 @@ def _latencies(timed: Race) -> Table:
     return table
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def render(
+    image: Path, answers: list[ModelPredictions], timed: PhotographTimings, run: PerfRun
+) -> str:
+    """The page."""
+    agree = all(one.agree for one in answers)
+    slowest = max((each.high for each in timed.latencies), default=1.0)
+    context = {
+        "verdict": "passed" if agree else "failed",
+        "headline": "They agree" if agree else "They do not agree",
+        "warnings": [label_warning(one.model, run.settings.weights) for one in answers],
+        "name": image.name,
+        "photograph": _data_uri(image),
+        "answers": answers,
+        "timed": timed,
+        "threads": run.settings.threads,
+        "environment": environment(),
+    }
+    return page(
+        "compare.html.j2",
+        context,
+        milliseconds=milliseconds,
+        share=lambda seconds: round(100 * seconds / slowest, 2),
+    )
+
+
+def _data_uri(image: Path) -> str:
+    """The photograph, upright and small, inside the page."""
+    small = read_photograph(image)
+    small.thumbnail((WIDEST, WIDEST))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""What every tool works with: the suite's options, its session, and its verdicts."""
+"""What every tool works with: the suite's options, its session, its verdicts, the default route."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from onnx_conformance.catalog.exporters import EXPORTERS, Exporter, refuse_unserved
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.certificate import Certificate, holds_certificate, issue_certificate
 from onnx_conformance.cli.terminal import Arguments, Tick
-from onnx_conformance.core.case import Case
-from onnx_conformance.core.errors import ConformanceError
+from onnx_conformance.core.case import Case, ExportOptions
+from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.perf.latency.certification import FAMILIES
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.options import add_options
 from onnx_conformance.plugin.run import adopt_records, make_run
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.session.selection import varied
 from onnx_conformance.session.subject import Artifact
 from onnx_conformance.session.user_models import adopt
 from onnx_conformance.session.worker_queue import Clock
@@ -108,3 +111,46 @@ def reason_of(error: ConformanceError) -> str:
     result = getattr(error, "result", None)  # of a check's verdict
     words = str(error) if result is None else f"{result.name}: {result.reason}"
     return " ".join(words.split())
+
+
+OPSET = 18  # what the dynamo exporter writes itself, and the newest that tf2onnx does
+
+
+def case_of(
+    model: ModelSpec,
+    exporter: str = "",
+    opset: int | None = None,
+    *,
+    provider: str = "cpu",
+    options: ExportOptions | None = None,
+    variant: str = "",
+) -> Case:
+    """The case of a model by a route, with defaults for what is left out.
+
+    Below the opset that the preferred route writes natively, another route is chosen, because the
+    preferred one would convert down, which may silently deliver another opset.
+
+    Raises:
+        UsageError: an unknown exporter, one of another framework, an opset that it does not
+            support, an unknown variant, or a variant with options that are not default.
+    """
+    route = EXPORTERS[exporter] if exporter else _preferred(model, opset)
+    if route.framework != model.framework:
+        own = [each.name for each in EXPORTERS.values() if each.framework == model.framework]
+        raise UsageError(
+            f"exporter {route.name} exports {route.framework} models, but {model.name} is a "
+            f"{model.framework} model; its routes: {', '.join(own) or 'none'}"
+        )
+    if opset is None:
+        opset = OPSET if route.conservative <= OPSET <= route.newest else route.newest
+    case = Case(model.name, route.name, opset, provider, options or ExportOptions())
+    refuse_unserved(case)
+    return varied(case, variant) if variant else case
+
+
+def _preferred(model: ModelSpec, opset: int | None) -> Exporter:
+    routes = [EXPORTERS[name] for name in FRAMEWORKS[model.framework].routes]
+    if not routes:
+        raise UsageError(f"{model.name} is a {model.framework} model, which no route exports")
+    wanted = OPSET if opset is None else opset
+    return next((route for route in routes if route.conservative <= wanted), routes[-1])

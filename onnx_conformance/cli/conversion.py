@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from onnx_conformance.cli.context import ToolContext, named_model, reason_of
 from onnx_conformance.cli.staged_file import Staged, Unplaced, staged
@@ -46,30 +45,84 @@ class Difference:
     mean: float
 
 
-def convert(context: ToolContext, request: ConversionRequest) -> dict[str, Any]:
-    """Do it; returns the conversion's report as plain data.
+@dataclass(frozen=True)
+class OpsetVersion:
+    """The opset that was asked for, and the one that the file has."""
 
-    ``validation_passed`` is None where nothing was validated, and ``output_path`` None where
-    nothing was written.
+    asked: int | None
+    delivered: int | None = None
+
+
+@dataclass
+class AboutConversion:
+    """Whence a file comes, and on what its verdict rests.
+
+    Args:
+        differences: between what, and on which inputs.
+        files, sha256: of what was written; the graph first, then its data.
+        evidence: the certificate in words; None where nothing was judged.
+        not_judged: what the certificate leaves open.
+    """
+
+    model: str
+    exporter: str
+    provider: str
+    weights: str
+    differences: str
+    files: list[str] | None = None
+    sha256: list[str] | None = None
+    evidence: str | None = None
+    not_judged: list[str] = field(default_factory=list)
+
+
+@dataclass
+class ConversionReport:
+    """What ``conversion_report.json`` holds; what was not reached is None.
+
+    Args:
+        output_path: None where nothing was written.
+        file_size_mb: of the file with its data, in MiB.
+        max_difference, mean_difference: see :class:`Difference`.
+        validation_passed: None where nothing was validated.
+        error: why it is not valid, and what lies at OUT now.
+    """
+
+    about: AboutConversion
+    opset_version: OpsetVersion
+    versions: dict[str, str]
+    output_path: str | None = None
+    file_size_mb: float | None = None
+    nodes: int | None = None
+    inputs: list[TensorFacts] | None = None
+    outputs: list[TensorFacts] | None = None
+    max_difference: float | None = None
+    mean_difference: float | None = None
+    validation_passed: bool | None = None
+    error: str | None = None
+    seconds: float | None = None
+    schema: int = SCHEMA
+
+
+def convert(context: ToolContext, request: ConversionRequest) -> ConversionReport:
+    """Export, judge and place a file.
 
     Raises:
         Unplaced: OUT cannot be written.
         CapabilityMissing: the framework is not installed.
     """
-    started = time.perf_counter()
-    report = _blank(context, request)
+    started, report = time.perf_counter(), _begin(context, request)
     try:
         artifact = context.conformance_session.artifact(request.case)
         with staged(artifact, request.out) as ready:
-            report.update(_facts(request.case, ready.artifact))
+            _describe(report, ready.artifact)
             _judge(context, request, ready, report)
     except (CapabilityMissing, Unplaced):
         raise
     except ConformanceError as failure:
         if request.validate:
-            report["validation_passed"] = False
-        report["error"] = _told(context, request, failure)
-    report["seconds"] = round(time.perf_counter() - started, 3)
+            report.validation_passed = False
+        report.error = _error(context, request, failure)
+    report.seconds = round(time.perf_counter() - started, 3)
     return report
 
 
@@ -83,30 +136,29 @@ def weights_of(model: ModelSpec, settings: Settings) -> str:
 
 
 def _judge(
-    context: ToolContext, request: ConversionRequest, ready: Staged, report: dict[str, Any]
+    context: ToolContext, request: ConversionRequest, ready: Staged, report: ConversionReport
 ) -> None:
     """Place what is valid, and say what was found.
 
     Raises:
         ConformanceError: why it is not valid.
     """
-    subject = context.subject(request.case, ready.artifact)
+    subject, about = context.subject(request.case, ready.artifact), report.about
     if request.validate:
         certificate = context.certificate(subject)
         difference = _difference(subject)
-        report["max_difference"], report["mean_difference"] = difference.most, difference.mean
+        report.max_difference, report.mean_difference = difference.most, difference.mean
         if not certificate.proof:
             reasons = (
                 "; ".join([*certificate.known, *certificate.known_edge]) or "nothing was compared"
             )
             raise NotValid(f"did not pass every check: {reasons}")
-        report["validation_passed"] = True
-        report["about"]["evidence"] = str(certificate)
-        report["about"]["not_judged"] = _not_judged(subject)
+        report.validation_passed = True
+        about.evidence, about.not_judged = str(certificate), _not_judged(subject)
     ready.place()
-    report["output_path"] = str(request.out)
-    report["about"]["files"] = [file.name for file in ready.artifact.files]
-    report["about"]["sha256"] = list(ready.artifact.sha256)
+    report.output_path = str(request.out)
+    about.files = [file.name for file in ready.artifact.files]
+    about.sha256 = list(ready.artifact.sha256)
 
 
 def _not_judged(subject: LiveSubject) -> list[str]:
@@ -145,7 +197,7 @@ def _measured(subject: LiveSubject) -> list[Inputs]:
     return chosen(ORDINARY, subject.model, subject.seed)
 
 
-def _told(context: ToolContext, request: ConversionRequest, failure: ConformanceError) -> str:
+def _error(context: ToolContext, request: ConversionRequest, failure: ConformanceError) -> str:
     """Why it is not valid, and what lies at OUT now."""
     known = find(list(context.run.known_failures), request.case, EXPORT)
     reason = reason_of(failure)
@@ -155,49 +207,23 @@ def _told(context: ToolContext, request: ConversionRequest, failure: Conformance
     return f"{reason}; nothing was written to {request.out}: {left}"
 
 
-def _blank(context: ToolContext, request: ConversionRequest) -> dict[str, Any]:
-    settings = context.run.settings
-    return {
-        "schema": SCHEMA,
-        "output_path": None,
-        "file_size_mb": None,
-        "opset_version": {"asked": request.case.opset, "delivered": None},
-        "nodes": None,
-        "inputs": None,
-        "outputs": None,
-        "max_difference": None,
-        "mean_difference": None,
-        "validation_passed": None,
-        "error": None,
-        "seconds": None,
-        "about": {
-            "model": request.case.model,
-            "exporter": request.case.route,
-            "provider": request.case.provider,
-            "weights": weights_of(named_model(request.case.model), settings),
-            "differences": f"absolute, from native float32, on {_input_sets(request.case)}",
-            "files": None,
-            "sha256": None,
-            "evidence": None,
-            "not_judged": [],
-        },
-        "versions": environment()["versions"],
-    }
+def _begin(context: ToolContext, request: ConversionRequest) -> ConversionReport:
+    case = request.case
+    weights = weights_of(named_model(case.model), context.run.settings)
+    measured = f"the inputs {', '.join(ORDINARY)}"
+    on = "typical inputs" if case.precision == INT8 else measured
+    differences = f"absolute, from native float32, on {on}"
+    about = AboutConversion(case.model, case.route, case.provider, weights, differences)
+    return ConversionReport(about, OpsetVersion(case.opset), environment()["versions"])
 
 
-def _input_sets(case: Case) -> str:
-    return "typical inputs" if case.precision == INT8 else f"the inputs {', '.join(ORDINARY)}"
-
-
-def _facts(case: Case, artifact: Artifact) -> dict[str, Any]:
+def _describe(report: ConversionReport, artifact: Artifact) -> None:
     facts = artifact.facts
-    return {
-        "file_size_mb": round(facts["bytes"] / MEBIBYTE, 3),
-        "opset_version": {"asked": case.opset, "delivered": facts["opset"]},
-        "nodes": sum(facts["nodes"].values()),
-        "inputs": [_tensor(tensor) for tensor in facts["inputs"]],
-        "outputs": [_tensor(tensor) for tensor in facts["outputs"]],
-    }
+    report.file_size_mb = round(facts["bytes"] / MEBIBYTE, 3)
+    report.opset_version = replace(report.opset_version, delivered=facts["opset"])
+    report.nodes = sum(facts["nodes"].values())
+    report.inputs = [_tensor(tensor) for tensor in facts["inputs"]]
+    report.outputs = [_tensor(tensor) for tensor in facts["outputs"]]
 
 
 def _tensor(tensor: TensorFacts) -> TensorFacts:

@@ -6,32 +6,26 @@ Exit status: 0 valid (or not validated, as asked), 1 invalid and nothing written
 from __future__ import annotations
 
 import argparse
-import json
-import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from onnx_conformance.cli.context import context, named_model, read_run
-from onnx_conformance.cli.conversion import ConversionRequest, convert, weights_of
-from onnx_conformance.cli.default_route import case_of
-from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
+from onnx_conformance.cli.context import case_of, context, named_model, read_run
+from onnx_conformance.cli.conversion import ConversionReport, ConversionRequest, convert, weights_of
+from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import refuse_unwritable, write_whole
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.core.files import refuse_unwritable, write_json
+from onnx_conformance.perf.options import PerfRun
 
 REPORT = "conversion_report.json"
 SUFFIX = ".onnx"
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the tool; returns its exit status."""
-    return guarded("convert", lambda: _main(sys.argv[1:] if arguments is None else arguments))
-
-
-def _main(arguments: list[str]) -> int:
     console = Console()
     chosen, suite = _parser().parse_known_args(arguments)
     say(console, f"converting {chosen.model}", "bold")
@@ -46,9 +40,9 @@ def _main(arguments: list[str]) -> int:
     with progress(console, "converting") as tick, context(run, tick) as ready:
         report = convert(ready, ConversionRequest(case, out, chosen.validate))
     path = out.with_name(REPORT)
-    write_whole(path, (json.dumps(report, indent=1) + "\n").encode(), "OUT")
-    _tell(console, report, path)
-    return OK if report["output_path"] else RED
+    write_json(path, asdict(report), "OUT")
+    _print(console, report, path)
+    return OK if report.output_path else RED
 
 
 def _parser() -> Arguments:
@@ -97,35 +91,27 @@ def _plain(name: str) -> str:
     return "".join(char if char.isalnum() or char in "-_." else "_" for char in name)
 
 
-def _tell(console: Console, report: dict[str, Any], path: Path) -> None:
-    opset = report["opset_version"]
-    if report["nodes"] is not None:
+def _print(console: Console, report: ConversionReport, path: Path) -> None:
+    opset, about = report.opset_version, report.about
+    if report.nodes is not None:
+        size = f"{report.file_size_mb:g} MiB, {report.nodes} nodes"
+        say(console, f"{size}, opset {opset.delivered} ({opset.asked} asked)")
+    for kind, tensors in (("input", report.inputs), ("output", report.outputs)):
+        for tensor in tensors or ():
+            say(console, f"{kind} {tensor['name']}: {tensor['dtype']} {tensor['shape']}")
+    if report.max_difference is not None:
         say(
             console,
-            f"{report['file_size_mb']:g} MiB, {report['nodes']} nodes, opset "
-            f"{opset['delivered']} ({opset['asked']} asked)",
+            f"from native: {report.max_difference:.3g} at most, "
+            f"{report.mean_difference:.3g} on average ({about.differences})",
         )
-    for kind in ("inputs", "outputs"):
-        for tensor in report[kind] or ():
-            say(console, f"{kind[:-1]} {tensor['name']}: {tensor['dtype']} {tensor['shape']}")
-    if report["max_difference"] is not None:
-        say(
-            console,
-            f"difference from native: {report['max_difference']:.3g} at most, "
-            f"{report['mean_difference']:.3g} on average ({report['about']['differences']})",
-        )
-    passed = report["validation_passed"]
-    if passed:
-        say(console, f"✓ valid: {report['about']['evidence']}", "bold green")
-        for note in report["about"]["not_judged"]:
+    if report.validation_passed:
+        say(console, f"✓ valid: {about.evidence}", "bold green")
+        for note in about.not_judged:
             say(console, f"warning: {note}", "bold yellow")
-    elif report["error"]:
-        say(console, f"✗ {report['error']}", "bold red")
+    elif report.error:
+        say(console, f"✗ {report.error}", "bold red")
     else:
         say(console, "warning: VALIDATE=no: this file was not checked", "bold yellow")
-    written = f"{report['output_path']} and {path}" if report["output_path"] else str(path)
-    say(console, f"{report['seconds']:.1f} s; written: {written}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    written = f"{report.output_path} and {path}" if report.output_path else str(path)
+    say(console, f"{report.seconds:.1f} s; written: {written}")

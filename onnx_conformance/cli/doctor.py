@@ -5,27 +5,39 @@ Exit status: 0 the default run can succeed, 1 something prevents it, 2 bad input
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 
 from onnx_conformance.catalog.frameworks import exported_frameworks
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS
 from onnx_conformance.cli.clashes import load_incompatibilities, unmet
-from onnx_conformance.cli.machine import GIBIBYTE, Imported, disk, gpus, hardware, imports
-from onnx_conformance.cli.node_placement import probe_all
-from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
-from onnx_conformance.core.errors import UsageError, WorkerError
+from onnx_conformance.cli.inspect import probe_all
+from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
+from onnx_conformance.core.errors import ConformanceError, UsageError, WorkerError
 from onnx_conformance.core.extras import remedy
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.session.cache_keys import environment, version
 from onnx_conformance.session.probe import ProbeResult
+from onnx_conformance.session.worker_client import ProcessWorkerClient
 
+WORKERS = {  # their modules
+    **{framework.name: framework.module for framework in exported_frameworks()},
+    "onnxruntime": "onnxruntime",
+}
+GIBIBYTE = 2**30
 OLDEST, NEWEST = (3, 11), (3, 13)
 ROOMY = 2 * GIBIBYTE  # free bytes that a cold run needs for its cache
 FRAMEWORKS = tuple(framework.name for framework in exported_frameworks())
@@ -39,12 +51,8 @@ class Finding:
     stops: bool
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the tool; returns its exit status."""
-    return guarded("doctor", lambda: _main(sys.argv[1:] if arguments is None else arguments))
-
-
-def _main(arguments: list[str]) -> int:
     console = Console()
     parser = Arguments(prog="doctor", description="What works here, what is missing or clashes.")
     parser.add_argument("--cache-dir", default=str(project().outputs / "cache"))
@@ -63,10 +71,10 @@ def _main(arguments: list[str]) -> int:
     say(console, f"cache: {cache}, {used / GIBIBYTE:.2f} GiB; {free / GIBIBYTE:.1f} GiB free")
     with progress(console, "starting the workers"):
         workers = imports(chosen.limit)
-    _tell_workers(console, workers)
+    _print_workers(console, workers)
     with progress(console, "trying the providers"):
         providers = _providers(workers, chosen.limit)
-    _tell_providers(console, providers)
+    _print_providers(console, providers)
     found = [
         *of_python(sys.version_info[:2]),
         *of_cache(cache, free),
@@ -132,7 +140,7 @@ def _providers(workers: dict[str, Imported], limit: float) -> dict[str, ProbeRes
         return {"cpu": ProbeResult(False, " ".join(str(error).split()))}
 
 
-def _tell_workers(console: Console, workers: dict[str, Imported]) -> None:
+def _print_workers(console: Console, workers: dict[str, Imported]) -> None:
     for kind, worker in workers.items():
         if worker.usable:
             say(console, f"✓ {kind}: starts in {worker.seconds:.1f} s", "green")
@@ -140,7 +148,7 @@ def _tell_workers(console: Console, workers: dict[str, Imported]) -> None:
             say(console, f"✗ {kind}: {worker.error}", "bold red")
 
 
-def _tell_providers(console: Console, providers: dict[str, ProbeResult]) -> None:
+def _print_providers(console: Console, providers: dict[str, ProbeResult]) -> None:
     missing: dict[tuple[str, str], list[str]] = {}  # modes of a provider lack the same
     for name, found in providers.items():
         if found.usable:
@@ -167,5 +175,69 @@ def _conclude(console: Console, found: list[Finding]) -> int:
     return OK
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@dataclass(frozen=True)
+class Imported:
+    """Whether a worker starts: seconds, or the words that say why not."""
+
+    installed: bool
+    seconds: float
+    error: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is there and can be imported."""
+        return self.installed and not self.error
+
+
+def imports(limit: float) -> dict[str, Imported]:
+    """Start each worker in a process of its own."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return dict(zip(WORKERS, pool.map(lambda kind: _import(kind, limit), WORKERS), strict=True))
+
+
+def _import(kind: str, limit: float) -> Imported:
+    if importlib.util.find_spec(WORKERS[kind]) is None:
+        return Imported(False, 0.0, "not installed")
+    worker, started = ProcessWorkerClient(kind), time.perf_counter()
+    try:
+        worker.start(limit)
+    except ConformanceError as error:
+        return Imported(True, 0.0, " ".join(str(error).split()))
+    finally:
+        worker.close()
+    return Imported(True, time.perf_counter() - started)
+
+
+def hardware() -> str:
+    """Processors and memory."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = psutil.virtual_memory()
+    return (
+        f"{os.cpu_count()} processors, {allowed} for this process; "
+        f"{memory.total / GIBIBYTE:.1f} GiB of memory, {memory.available / GIBIBYTE:.1f} available"
+    )
+
+
+def gpus() -> list[str]:
+    """NVIDIA's devices as their driver tells, one line each; empty without a driver."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        ran = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return [f"nvidia-smi does not respond: {' '.join(str(error).split())}"]
+    if ran.returncode:
+        return [f"nvidia-smi fails: {' '.join((ran.stderr or ran.stdout).split())}"]
+    return [line.strip() for line in ran.stdout.splitlines() if line.strip()]
+
+
+def disk(folder: Path) -> tuple[int, int]:
+    """Bytes that files under a folder take, and that are free where it is or would be."""
+    used = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            used += (Path(place) / name).lstat().st_size
+    there = next(each for each in (folder, *folder.parents) if each.is_dir())
+    return used, shutil.disk_usage(there).free

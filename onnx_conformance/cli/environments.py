@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from onnx_conformance.cli.terminal import Arguments, guarded
+from onnx_conformance.cli.terminal import Arguments
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.project import project
 
@@ -96,21 +96,17 @@ def install(python: Path, packages: list[str]) -> None:
         raise CapabilityMissing(refusal(packages, ran.stderr))
 
 
-def refusal(packages: Sequence[str], said: str) -> str:
+def refusal(packages: Sequence[str], error_text: str) -> str:
     """Why pip cannot install: the versions that there are, or else its last line.
 
     >>> refusal(["onnxruntime==9", "numpy==2"], "ERROR: … (from versions: 1.2, 1.3, 1.4.dev1)")
     'pip finds no onnxruntime==9 for this Python; the newest that it finds: 1.2, 1.3'
     """
-    found = re.search(r"\(from versions: (.*)\)", said)
+    found = re.search(r"\(from versions: (.*)\)", error_text)
     listed = found[1].split(", ") if found else []
     released = [one for one in listed if PLAIN_VERSION.fullmatch(one)]
     if released:
         newest = ", ".join(released[-NEWEST:])
         return f"pip finds no {packages[0]} for this Python; the newest that it finds: {newest}"
-    told = (said.strip().splitlines() or ["no words"])[-1]
-    return f"pip cannot install {' '.join(packages)}: {told}"
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(NAME, main))
+    last_line = (error_text.strip().splitlines() or ["no words"])[-1]
+    return f"pip cannot install {' '.join(packages)}: {last_line}"

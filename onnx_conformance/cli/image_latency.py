@@ -26,11 +26,8 @@ from onnx_conformance.perf.latency.interleave import (
     interleave,
 )
 from onnx_conformance.perf.latency.ratios import CONFIDENCE, Ratio, paired_ratio
-from onnx_conformance.perf.latency.timed_sessions import (
-    CallSpec,
-    TimedSessions,
-    noise_floor_of_timed,
-)
+from onnx_conformance.perf.latency.timed_call import CallSpec, noise_floor_of_timed
+from onnx_conformance.perf.latency.timed_sessions import TimedSessions
 
 WARM_SECONDS = 0.5
 ROUND_SECONDS = 2.0  # of all rounds together
@@ -54,7 +51,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Race:
+class PhotographTimings:
     """Latencies, the fastest first, and why others have none."""
 
     latencies: tuple[Latency, ...]
@@ -74,8 +71,8 @@ class Race:
         return f"fastest: {first.who}, {others[0].behind} times as fast as {others[0].who}"
 
 
-class Track:
-    """Times workers, which start in the background while others still predict.
+class PhotographBench:
+    """Where workers are timed; they start in the background, while others still look.
 
     A worker's answer in the very call that is timed must be within the error budget; otherwise it
     has no time.
@@ -93,7 +90,9 @@ class Track:
                 self._timed_sessions.of, model, contender
             )  # what fails here fails again below
 
-    def race(self, entries: Sequence[tuple[ModelSpec, Sequence[Case]]], image: Path) -> Race:
+    def time(
+        self, entries: Sequence[tuple[ModelSpec, Sequence[Case]]], image: Path
+    ) -> PhotographTimings:
         """Time native and each case on a photograph, side by side."""
         self._pool.submit(lambda: None).result()
         absent: list[str] = []
@@ -102,7 +101,7 @@ class Track:
             for contender in _contenders(model, cases):
                 who = _who(model, contender, len(entries) > 1)
                 try:
-                    blocks[who] = self._enter(model, contender, who, image)
+                    blocks[who] = self._warm(model, contender, who, image)
                 except ConformanceError as error:
                     absent.append(f"{who}: {reason_of(error)}")
         self._context.conformance_session.quiesce()
@@ -113,22 +112,22 @@ class Track:
             most=MOST_ROUNDS,
             seed=self._context.run.settings.seed,
         )
-        return Race(ranked(found), tuple(absent))
+        return PhotographTimings(ranked(found), tuple(absent))
 
     def close(self) -> None:
         """End every worker."""
         self._pool.shutdown(cancel_futures=True)
         self._timed_sessions.close()
 
-    def _enter(self, model: ModelSpec, contender: Contender, who: str, image: Path) -> Block:
+    def _warm(self, model: ModelSpec, contender: Contender, who: str, image: Path) -> Block:
         """Open a contender, judge what it answers, and warm it.
 
         Raises:
             ConformanceError: why it has no time.
         """
         timed_session, case = self._timed_sessions.of(model, contender), contender.judged_as
-        inputs, of = inputs_of(model, image), self._context.conformance_session.reference
-        reference = of(model, inputs, noise_floor_of_timed(case))
+        inputs, reference_of = inputs_of(model, image), self._context.conformance_session.reference
+        reference = reference_of(model, inputs, noise_floor_of_timed(case))
         call = CallSpec(model, who, who, contender.form, inputs, reference, case)
         timed_session.rehearse(call, self._context.run.tolerances)
         return timed_session.warm(who, WARM_SECONDS).block

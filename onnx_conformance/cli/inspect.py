@@ -5,24 +5,29 @@ Exit status: 0 a provider opens it, 1 none does, 2 it is not an ONNX file.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.cli.context import read_run
 from onnx_conformance.cli.file_contents import Weight, operators, weights
-from onnx_conformance.cli.node_placement import Taken, external_case, probe_all, take_all
-from onnx_conformance.cli.terminal import OK, RED, Arguments, guarded, progress, say
+from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
+from onnx_conformance.core.case import ExternalCase
 from onnx_conformance.core.documents import TensorFacts
-from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.store import Store
+from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.external_artifacts import read_external_artifact
 from onnx_conformance.session.probe import ProbeResult
+from onnx_conformance.session.provider_sources import survey
 from onnx_conformance.session.subject import Artifact
 from onnx_conformance.session.worker_queue import Clock, WorkerQueues
 
@@ -30,12 +35,8 @@ LARGEST = 10  # weights that are listed
 MEBIBYTE = 2**20
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the tool; returns its exit status."""
-    return guarded("inspect", lambda: _main(sys.argv[1:] if arguments is None else arguments))
-
-
-def _main(arguments: list[str]) -> int:
     console = Console()
     parser = Arguments(
         prog="inspect",
@@ -52,18 +53,18 @@ def _main(arguments: list[str]) -> int:
     settings = read_run(suite).settings
     artifact = read(path, settings)
     model = load_model(artifact.path, weights=False)
-    _tell_facts(console, artifact)
+    _print_facts(console, artifact)
     stored = weights(model)
-    _tell_weights(console, stored)
+    _print_weights(console, stored)
     with progress(console, "opening it on each provider"):
         probes = probe_all(settings.limit)
         usable = [name for name, found in probes.items() if found.usable]
-        taken = take_all(artifact, usable, settings)
+        placements = placements_of(artifact, usable, settings)
     found = operators(model)
     say(console, f"operators: {sum(found.values())} nodes, and how many each provider runs")
-    console.print(_nodes(found, taken))
-    _tell_sessions(console, probes, taken)
-    return OK if any(not each.error for each in taken.values()) else RED
+    console.print(_nodes(found, placements))
+    _print_sessions(console, probes, placements)
+    return OK if any(not each.error for each in placements.values()) else RED
 
 
 def read(path: Path, settings: Settings) -> Artifact:
@@ -79,7 +80,7 @@ def read(path: Path, settings: Settings) -> Artifact:
         queues.close()
 
 
-def _tell_facts(console: Console, artifact: Artifact) -> None:
+def _print_facts(console: Console, artifact: Artifact) -> None:
     facts = artifact.facts
     opsets = ", ".join(f"{domain} {version}" for domain, version in facts["domains"].items())
     size = f"{facts['bytes'] / MEBIBYTE:.3g} MiB in {len(facts['files'])} file(s)"
@@ -89,12 +90,12 @@ def _tell_facts(console: Console, artifact: Artifact) -> None:
         for tensor in tensors:
             say(console, f"{kind} {tensor['name']}: {tensor['dtype']} {_shape(tensor)}")
     dynamic = {name: axes for name, axes in facts["dynamic_axes"].items() if axes}
-    told = [
+    named_axes = [
         f"{name} axis {axis} '{dim}'"
         for name, axes in dynamic.items()
         for axis, dim in axes.items()
     ]
-    say(console, f"dynamic axes: {', '.join(told) or 'none: every size is fixed'}")
+    say(console, f"dynamic axes: {', '.join(named_axes) or 'none: every size is fixed'}")
     others = facts["files"][1:]
     say(console, f"external data: {', '.join(others) or 'none'}")
 
@@ -103,7 +104,7 @@ def _shape(tensor: TensorFacts) -> str:
     return "of unknown rank" if tensor["shape"] is None else str(tensor["shape"])
 
 
-def _tell_weights(console: Console, stored: list[Weight]) -> None:
+def _print_weights(console: Console, stored: list[Weight]) -> None:
     total = sum(weight.bytes for weight in stored)
     say(console, f"weights: {len(stored)} tensors, {total / MEBIBYTE:.3g} MiB")
     table = Table()
@@ -125,33 +126,33 @@ def _tell_weights(console: Console, stored: list[Weight]) -> None:
     console.print(table)
 
 
-def _nodes(found: Counter[str], taken: dict[str, Taken]) -> Table:
+def _nodes(found: Counter[str], placements: dict[str, FilePlacement]) -> Table:
     """Operators as they stand in the file, and how many of each a provider's session takes."""
     table = Table()
     table.add_column("operator")
     table.add_column("nodes", justify="right")
-    for name in taken:
+    for name in placements:
         table.add_column(name, justify="right")
     for operator, count in found.most_common():
-        cells = [_cell(taken[name], name, operator) for name in taken]
+        cells = [_cell(placements[name], name, operator) for name in placements]
         table.add_row(_safe(operator), str(count), *cells)
     return table
 
 
-def _cell(taken: Taken, provider: str, operator: str) -> str:
-    if taken.written is None:
+def _cell(placement: FilePlacement, provider: str, operator: str) -> str:
+    if placement.written is None:
         return "?"
-    own = taken.written.get(PROVIDERS[provider].ort_name, {})
+    own = placement.written.get(PROVIDERS[provider].ort_name, {})
     _, _, plain = operator.rpartition("::")
-    placed = sum(of.get(plain, 0) for of in taken.written.values())
+    placed = sum(of.get(plain, 0) for of in placement.written.values())
     return str(own.get(plain, 0)) if placed else "–"
 
 
-def _tell_sessions(
-    console: Console, probes: dict[str, ProbeResult], taken: dict[str, Taken]
+def _print_sessions(
+    console: Console, probes: dict[str, ProbeResult], placements: dict[str, FilePlacement]
 ) -> None:
     say(console, "–: no such node is left in the session (folded constants, inlined functions)")
-    for name, found in taken.items():
+    for name, found in placements.items():
         if found.run is None:
             say(console, f"✗ {name}: cannot open it: {found.error}", "bold red")
             continue
@@ -169,5 +170,55 @@ def _safe(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text).replace("[", r"\[")
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+LEVELS = ("disabled", "all")  # of graph optimisation: nodes as they are written, and as they run
+Placement = dict[str, dict[str, int]]  # provider -> operator -> nodes
+
+
+@dataclass(frozen=True)
+class FilePlacement:
+    """What a provider's session of a file says.
+
+    Args:
+        written: placement of the nodes as they stand in the file; None where it cannot be opened.
+        run: placement after ONNX Runtime's own optimisation.
+        error: why it cannot be opened; empty if it can.
+    """
+
+    written: Placement | None
+    run: Placement | None
+    error: str = ""
+
+
+def probe_all(limit: float) -> dict[str, ProbeResult]:
+    """Whether each provider runs a node here, each tried in a process of its own."""
+    return survey(PROVIDERS, limit)
+
+
+def placements_of(
+    artifact: Artifact, names: Iterable[str], settings: Settings
+) -> dict[str, FilePlacement]:
+    """The nodes of a file that each provider runs, from sessions that were opened."""
+    return {name: _placement_on(artifact, name, settings) for name in names}
+
+
+def external_case(path: Path, provider: str = "cpu") -> ExternalCase:
+    """A file of no model that is known here, on a provider."""
+    return ExternalCase("", EXTERNAL.name, None, provider, path=str(path), label=path.name)
+
+
+def _placement_on(artifact: Artifact, name: str, settings: Settings) -> FilePlacement:
+    try:
+        written, run = (_placement(artifact, name, settings, level) for level in LEVELS)
+    except ConformanceError as error:
+        return FilePlacement(None, None, " ".join(str(error).split()))
+    return FilePlacement(written, run)
+
+
+def _placement(artifact: Artifact, name: str, settings: Settings, level: str) -> Placement:
+    """The nodes that a session places, opened as the suite opens external artifacts."""
+    own = replace(settings, graph_level=level)
+    conformance_session = ConformanceSession(own, Store(own.cache_dir), Clock())
+    try:
+        return conformance_session.session(external_case(artifact.path, name), artifact).placement
+    finally:
+        conformance_session.close()

@@ -15,15 +15,16 @@ from typing import cast
 
 from rich.console import Console
 
-from onnx_conformance.cli.terminal import Arguments, say, told_pages
+from onnx_conformance.cli.terminal import Arguments, say
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.extras import page_module
+from onnx_conformance.core.files import write_json, write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.text import count_of
 from onnx_conformance.report import terminal
-from onnx_conformance.report.document import SCHEMA, write_json
+from onnx_conformance.report.document import SCHEMA
 from onnx_conformance.report.merged_document import merged
+from onnx_conformance.report.pages import write_page
 
 STYLES = {"passed": "bold green", "incomplete": "bold yellow"}
 
@@ -42,15 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in chosen.files:  # one that is named twice is a shard that is given twice
         shards[f"{name} again" if name in shards else name] = read_shard_results(Path(name))
     document = merged(shards, f"onnx-conformance merge {shlex.join(words)}")
-    write_json(document, Path(chosen.report_json))
+    write_json(Path(chosen.report_json), document, "--report-json")
     if chosen.report_html:
-        with told_pages(Path(chosen.report_json)):
-            page = page_module("onnx_conformance.report.html")
-            page.write(dict(document), Path(chosen.report_html))
+        page = "onnx_conformance.report.html"
+        shown = write_page(page, Path(chosen.report_html), "--report-html", document)
+        say(Console(), shown)
     if chosen.report_md:
         from onnx_conformance.report import markdown
 
-        markdown.write(dict(document), Path(chosen.report_md))
+        text = markdown.render(dict(document))
+        write_whole(Path(chosen.report_md), text.encode(), "--report-md")
     _tell(document, chosen.report_json)
     return int(document["run"]["exit_status"])
 
@@ -84,7 +86,3 @@ def _tell(document: ResultsDocument, data: str) -> None:
     words = f"{verdict.upper()}: {document['run']['sentence']}"
     say(console, words, STYLES.get(verdict, "bold red"))
     say(console, f"data: {data}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -44,7 +44,3 @@ def _problem(name: str, path: Path) -> str | None:
     if not path.parent.is_dir():
         return f"there is no folder {path.parent}; make it first"
     return None
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -44,7 +44,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ModelPredictions:
     """A model's native side and its sessions, one photograph before them all.
 
     Args:
@@ -64,7 +64,7 @@ class Scene:
         return bool(verdicts) and all(verdict.passed for verdict in verdicts)
 
 
-def seeing(model: ModelSpec) -> ModelSpec:
+def with_preprocessing(model: ModelSpec) -> ModelSpec:
     """The model with the preprocessing of its photographs, an assumed one where it has none.
 
     Raises:
@@ -74,8 +74,8 @@ def seeing(model: ModelSpec) -> ModelSpec:
     fits = len(model.inputs) == 1 and len(model.inputs[0].shape) == 4
     side = _side(model) if fits else None
     if side is None:
-        told = ", ".join(f"'{spec.name}' {list(spec.shape)}" for spec in model.inputs)
-        raise UsageError(f"{model.name} does not take photographs: its inputs are {told}")
+        shapes = ", ".join(f"'{spec.name}' {list(spec.shape)}" for spec in model.inputs)
+        raise UsageError(f"{model.name} does not take photographs: its inputs are {shapes}")
     if len(model.outputs) != 1 or model.outputs[0].shape[1:] != (classes,):
         raise UsageError(
             f"{model.name} does not have ImageNet's {classes} classes: its outputs are "
@@ -104,9 +104,9 @@ def counterpart(name: str) -> str | None:
     return other if other in MODELS else None
 
 
-def told_apart(model: ModelSpec, weights: str) -> str:
+def label_warning(model: ModelSpec, weights: str) -> str:
     """The warning that labels mean nothing; empty where they do."""
-    if takes_photographs(seeing(model), weights):
+    if takes_photographs(with_preprocessing(model), weights):
         return ""
     if model.labels or not model.trained:
         return (
@@ -119,13 +119,15 @@ def told_apart(model: ModelSpec, weights: str) -> str:
     )
 
 
-def look(context: ToolContext, model: ModelSpec, cases: list[Case], image: Path) -> Scene:
+def predict(
+    context: ToolContext, model: ModelSpec, cases: list[Case], image: Path
+) -> ModelPredictions:
     """What native and each case's session see on an image; red verdicts are in the scene.
 
     Raises:
         ConformanceError: native, or the export, fails.
     """
-    prepared = seeing(model)
+    prepared = with_preprocessing(model)
     subjects = [_subject(context, prepared, case) for case in cases]
     verdicts = [_verdict(subject, image) for subject in subjects]
     inputs = inputs_of(prepared, image)
@@ -135,7 +137,7 @@ def look(context: ToolContext, model: ModelSpec, cases: list[Case], image: Path)
         answer = subject.run(inputs).outputs if verdict.name != LOAD else None
         who = f"ONNX Runtime, {subject.case.provider}"
         predictions.append(Prediction(who, _top(prepared, answer) if answer else (), verdict))
-    return Scene(prepared, tuple(predictions), assumed=model.preprocessing is None)
+    return ModelPredictions(prepared, tuple(predictions), assumed=model.preprocessing is None)
 
 
 def inputs_of(model: ModelSpec, image: Path) -> Inputs:

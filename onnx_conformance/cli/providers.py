@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -12,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.cli.terminal import Arguments, guarded, say
+from onnx_conformance.cli.terminal import Arguments, say
 from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.provider_sources import (
     LIBRARY_OPTION,
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.json:
         print(json.dumps(as_data(found), indent=2))
     else:
-        _tell(Console(), found)
+        _print(Console(), found)
     unmet = [name for name in chosen.require if not _met(name, found)]
     for name in unmet:
         say(Console(stderr=True), f"--require {name}: it does not work here", "bold red")
@@ -101,12 +100,8 @@ def _met(name: str, found: dict[str, ProbeResult]) -> bool:
     return any(found[each].usable for each in _required(name))
 
 
-def _tell(console: Console, found: dict[str, ProbeResult]) -> None:
+def _print(console: Console, found: dict[str, ProbeResult]) -> None:
     console.print(table(found))
     seconds = sum(result.seconds for result in found.values())
     working = ", ".join(name for name, result in found.items() if result.usable) or "none"
     console.print(f"available: {working} (probed in {seconds:.1f} s)")
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(NAME, main))

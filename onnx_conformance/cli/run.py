@@ -27,43 +27,14 @@ FILES = {"run": (), "bench": ("test_latency.py",), "gate": ("test_gate.py",)}
 BAD_INPUT = 4  # pytest's own status of it
 OPTIONS = {"run": (), "bench": ("--benchmark-only",), "gate": ()}
 # pytest's own options, and its plugins', whose value may be the next word.
-VALUED_ELSEWHERE = frozenset(
-    [
-        "-k",
-        "-m",
-        "-n",
-        "-p",
-        "-o",
-        "-r",
-        "-W",
-        "-c",
-        "--tb",
-        "--maxfail",
-        "--deselect",
-        "--durations",
-        "--dist",
-        "--rootdir",
-        "--junitxml",
-        "--junit-xml",
-        "--log-file",
-        "--log-level",
-        "--basetemp",
-        "--override-ini",
-        "--pythonwarnings",
-        "--tx",
-        "--hypothesis-profile",
-        "--hypothesis-seed",
-        "--numprocesses",
-        "--color",
-        "--capture",
-        "--ignore",
-        "--verbosity",
-        "--benchmark-json",
-        "--benchmark-storage",
-        "--benchmark-name",
-        "--benchmark-sort",
-    ]
-)
+VALUED_ELSEWHERE = frozenset((
+    "-k", "-m", "-n", "-p", "-o", "-r", "-W", "-c", "--tb", "--maxfail", "--deselect",
+    "--durations", "--dist", "--rootdir", "--junitxml", "--junit-xml", "--log-file",
+    "--log-level", "--basetemp", "--override-ini", "--pythonwarnings", "--tx",
+    "--hypothesis-profile", "--hypothesis-seed", "--numprocesses", "--color", "--capture",
+    "--ignore", "--verbosity", "--benchmark-json", "--benchmark-storage", "--benchmark-name",
+    "--benchmark-sort",
+))  # fmt: skip
 
 
 @dataclass

@@ -12,6 +12,7 @@ from typing import Any, cast
 from onnx_conformance.cli.run import pytest_arguments
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.errors import ConformanceError, UsageError
+from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.report.document import PROVED_NOTHING
 
 DONE = (0, 1, PROVED_NOTHING)  # after which the documents say what happened
@@ -21,23 +22,29 @@ BAD_INPUT = 4  # pytest's own
 def run_checks(folder: Path, options: Sequence[str]) -> ResultsDocument:
     """The results document of a certification; it and its page are left in ``folder``."""
     pages = _pages(folder, "report", "report.html", "results.json")
-    found = run_suite(pytest_arguments([*pages, *options]), folder / "results.json")
-    return cast("ResultsDocument", found)
+    run_suite(pytest_arguments([*pages, *options]), folder / "results.json")
+    return cast("ResultsDocument", _read(folder / "results.json"))
 
 
-def time(folder: Path, options: Sequence[str]) -> dict[str, Any]:
+def time(folder: Path, options: Sequence[str]) -> LatencyDocument:
     """The latency document of what ``options`` select; it and its page are left in ``folder``."""
     pages = _pages(folder, "latency", "latency.html", "latency.json")
     words = ["--benchmark-only", *pages, *options]
-    return run_suite(pytest_arguments(words, ["test_latency.py"]), folder / "latency.json")
+    run_suite(pytest_arguments(words, ["test_latency.py"]), folder / "latency.json")
+    return LatencyDocument.from_json(_read(folder / "latency.json"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
 
 
 def _pages(folder: Path, name: str, page: str, data: str) -> list[str]:
     return [f"--{name}-html={folder / page}", f"--{name}-json={folder / data}"]
 
 
-def run_suite(arguments: Sequence[str], target: Path) -> dict[str, Any]:
-    """Run pytest and read the document that it writes to ``target``.
+def run_suite(arguments: Sequence[str], target: Path) -> None:
+    """Run pytest, which writes a document to ``target``.
 
     Raises:
         UsageError: pytest refuses an option, in its words, or they select nothing.
@@ -56,8 +63,6 @@ def run_suite(arguments: Sequence[str], target: Path) -> dict[str, Any]:
         raise ConformanceError(
             f"pytest ended with status {ran.returncode}; its output above says why"
         )
-    document: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
-    return document
 
 
 def _written(target: Path) -> int | None:
@@ -65,7 +70,7 @@ def _written(target: Path) -> int | None:
     return target.stat().st_mtime_ns if target.is_file() else None
 
 
-def complaint(said: str) -> str:
+def complaint(error_text: str) -> str:
     r"""pytest's complaint about the command line, out of its whole output.
 
     >>> complaint("ERROR: usage: x [options]\nx: error: unrecognized arguments: --nope\n")
@@ -73,18 +78,7 @@ def complaint(said: str) -> str:
     >>> complaint("ERROR: unknown model 'nope'\n\n")
     "unknown model 'nope'"
     """
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in error_text.splitlines() if line.strip()]
     exact = [line.partition("error: ")[2] for line in lines if ": error: " in line]
     plain = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return next(iter([*exact, *plain, *lines]), "pytest refused its options without a message")
-
-
-def around(timed: dict[str, Any]) -> dict[str, Any]:
-    """What timings were taken with and on, for a page's last line."""
-    settings = timed["settings"]
-    return {
-        "threads": settings["threads"],
-        "affinity": settings["affinity"],
-        "processor": timed["environment"]["processor"],
-        "versions": timed["environment"]["versions"],
-    }

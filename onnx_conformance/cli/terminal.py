@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from onnx_conformance.core.errors import (
     CapabilityMissing,
@@ -18,9 +19,11 @@ from onnx_conformance.core.errors import (
     UsageError,
 )
 from onnx_conformance.core.project import project
+from onnx_conformance.report.terminal import render
 
 OK, RED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 READ = "read"  # the stage in which an external artifact is read
+WIDE = 400  # columns that a table may take
 Tick = Callable[[dict[str, str]], None]
 
 
@@ -67,14 +70,10 @@ def say(console: Console, words: str, style: str = "") -> None:
     console.print(words, style=style or None, markup=False, highlight=False, soft_wrap=True)
 
 
-@contextmanager
-def told_pages(data: Path | None = None) -> Iterator[None]:
-    """Write a page in this block; without what draws it, one line says so and the tool goes on."""
-    try:
-        yield
-    except CapabilityMissing as missing:
-        tail = "" if data is None else f"   data: {data}"
-        say(Console(), f"no page: {missing}{tail}")
+def print_table(table: Table, console: Console) -> None:
+    """A table whole, however narrow the terminal is: one that is cut says nothing."""
+    for line in render(table, width=WIDE, color=console.is_terminal).splitlines():
+        sys.stdout.write(f"{line.rstrip()}\n")
 
 
 @contextmanager

@@ -7,12 +7,8 @@ table, one page (``.conformance/variants.html``) and data (``variants.json``).
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,28 +18,28 @@ from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.cli import suite
 from onnx_conformance.cli.context import named_model
-from onnx_conformance.cli.terminal import Arguments, guarded, say, told_pages
-from onnx_conformance.core.extras import page_module
-from onnx_conformance.core.files import PROGRAM, write_whole
+from onnx_conformance.cli.terminal import Arguments, print_table, say
+from onnx_conformance.core.files import PROGRAM, write_json
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.perf.variants.choice import (
+from onnx_conformance.perf.variant_choice import (
     PLAIN,
     Timed,
     Variant,
+    VariantsDocument,
     answer,
     front,
     join,
     slower,
 )
-from onnx_conformance.report.document import IN_PART, PROVED_NOTHING
-from onnx_conformance.report.terminal import render as drawn
+from onnx_conformance.report.columns import INCOMPLETE, RED
+from onnx_conformance.report.document import PROVED_NOTHING
+from onnx_conformance.report.pages import write_page
 
 NAME = "variants"
 NEWEST_FIRST = ("torch_dynamo", "tf2onnx_function")  # the routes to be fast on
 OPSET = 18
-RED = 1
-WIDE = 400  # columns at most, so that no cell is cut
+STATUS_RED = 1
 MARK = "*: no other variant that passes is both faster and more exact"
 NOTHING = "proved nothing"
 STYLES = {"passed": "green", "latency only": "yellow", "incomplete": "yellow"}
@@ -71,22 +67,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = project().outputs / NAME  # the reports of the two runs
     judged = suite.run_checks(runs, options)
     timed = suite.time(runs, options)
-    variants = join(judged, timed)
-    document = {
-        "title": f"{chosen.model}, {exporter}, opset {chosen.opset}",
-        "keep": _keeping(chosen, exporter),
-        **suite.around(timed),
-        "batches": sorted({row["batch"] for row in timed["rows"]}),
-    }
-    _tell(Console(), document, variants)
-    _write(document, variants)
-    ended = (judged["run"]["exit_status"], timed["exit_status"])
+    variants = join(judged, timed.rows)
+    document = VariantsDocument(
+        title=f"{chosen.model}, {exporter}, opset {chosen.opset}",
+        keep=_keeping(chosen, exporter),
+        around=timed.around,
+        batches=tuple(sorted({row.batch for row in timed.rows})),
+        variants=tuple(variants),
+    )
+    _print(Console(), document)
+    page, data = project().outputs / "variants.html", project().outputs / "variants.json"
+    write_json(data, document.to_json(), NAME)
+    drawn = write_page("onnx_conformance.perf.variants_page", page, NAME, document)
+    say(Console(), f"{drawn}   data: {data}")
+    ended = (judged["run"]["exit_status"], timed.exit_status)
     # not all that is red is a variant's: a requirement that was not met, a timed answer
-    if RED in ended or any(one.verdict in ("failed", "error") for one in variants):
-        return RED
+    if STATUS_RED in ended or any(one.verdict in RED for one in variants):
+        return STATUS_RED
     # "latency only" leaves a case incomplete, and is an answer of this table
-    nothing = judged["run"]["verdict"] == NOTHING or timed["exit_status"] == PROVED_NOTHING
-    return PROVED_NOTHING if nothing or any(one.verdict == IN_PART for one in variants) else 0
+    nothing = judged["run"]["verdict"] == NOTHING or timed.exit_status == PROVED_NOTHING
+    return PROVED_NOTHING if nothing or any(one.verdict == INCOMPLETE for one in variants) else 0
 
 
 def _keeping(chosen: argparse.Namespace, exporter: str) -> str:
@@ -102,17 +102,16 @@ def _default_exporter(model: ModelSpec) -> str:
     return known[0] if known else NEWEST_FIRST[0]
 
 
-def _tell(console: Console, document: dict[str, Any], variants: list[Variant]) -> None:
-    shown = table(document["title"], document["batches"], variants)
-    for line in drawn(shown, width=WIDE, color=console.is_terminal).splitlines():
-        sys.stdout.write(f"{line.rstrip()}\n")
+def _print(console: Console, document: VariantsDocument) -> None:
+    variants = document.variants
+    print_table(table(document.title, document.batches, variants), console)
     for one in variants:
         if one.reason:
             say(console, f"{one.name}: {one.verdict}: {one.reason}")
     say(console, MARK)
-    for batch in document["batches"]:
+    for batch in document.batches:
         say(console, answer(variants, batch), "bold")
-    say(console, f"to keep a file: {document['keep']}")
+    say(console, f"to keep a file: {document.keep}")
 
 
 def table(title: str, batches: Sequence[int], variants: Sequence[Variant]) -> Table:
@@ -121,13 +120,13 @@ def table(title: str, batches: Sequence[int], variants: Sequence[Variant]) -> Ta
     Several batch sizes stand below each other, so that the table stays as narrow as with one.
     """
     several = len(batches) > 1
-    lay = Table(title=f"variants of {title}", title_justify="left", show_lines=several)
-    lay.add_column("variant", no_wrap=True)
-    lay.add_column("verdict", no_wrap=True)
+    drawn = Table(title=f"variants of {title}", title_justify="left", show_lines=several)
+    drawn.add_column("variant", no_wrap=True)
+    drawn.add_column("verdict", no_wrap=True)
     decided = any(one.decides for one in variants)
     for heading in ("error", *(["decisions"] if decided else []), "MB", "opens in", "MiB peak"):
-        lay.add_column(heading, justify="right", no_wrap=True)
-    lay.add_column(
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    drawn.add_column(
         "over native" + "".join(f", batch {batch}" for batch in batches if not several),
         no_wrap=True,
     )
@@ -138,18 +137,18 @@ def table(title: str, batches: Sequence[int], variants: Sequence[Variant]) -> Ta
             for batch in batches
             if (cell := _cell(one, batch, one.name in fronts[batch]))
         ]
-        style = STYLES.get(one.verdict, "red" if one.verdict in ("failed", "error") else "dim")
-        lay.add_row(
+        style = STYLES.get(one.verdict, "red" if one.verdict in RED else "dim")
+        drawn.add_row(
             escape(one.name),
             f"[{style}]{one.verdict}[/]",
-            one.told,
+            one.error,
             *([one.decides] if decided else []),
             "" if one.bytes is None else f"{one.bytes / 1e6:.1f}",
             "" if one.load_seconds is None else f"{1e3 * one.load_seconds:.0f} ms",
             "" if one.memory_mib is None else f"{one.memory_mib:,.0f}",
             "\n".join(cells),
         )
-    return lay
+    return drawn
 
 
 def _cell(one: Variant, batch: int, best: bool) -> str:
@@ -171,17 +170,6 @@ def _warning(at: Timed) -> str:
     return f" [yellow]slower than {PLAIN}: {at.over_plain.value:.3g}x[/]"
 
 
-def _write(document: dict[str, Any], variants: list[Variant]) -> None:
-    folder = project().outputs
-    plain = {**document, "variants": [asdict(one) for one in variants]}
-    page, data = folder / "variants.html", folder / "variants.json"
-    write_whole(data, json.dumps(plain, indent=1).encode(), NAME)
-    with told_pages(data):
-        module = page_module("onnx_conformance.perf.variants.variants_page")
-        write_whole(page, module.render(document, variants).encode(), NAME)
-        say(Console(), f"page: {page}   data: {data}")
-
-
 def _parser() -> Arguments:
     parser = Arguments(prog="variants", description=__doc__, allow_abbrev=False)
     parser.add_argument("model", help="a model as --model takes it")
@@ -198,7 +186,3 @@ def _parser() -> Arguments:
         "--models-from", action="append", default=[], metavar="FILE", help="(repeatable)"
     )
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(NAME, main))

@@ -35,8 +35,8 @@ def _stem(name: str, marks: set[str]) -> tuple[str, ...]:
     """The words of a state's name, without what tells its old value from its new one."""
     for pattern, plain in SPELLINGS:
         name = pattern.sub(plain, name)
-    words = [word for word in re.split(r"[._/:]+", name.lower()) if word]
-    found = tuple(word for word in words if word not in marks)
+    parts = [word for word in re.split(r"[._/:]+", name.lower()) if word]
+    found = tuple(word for word in parts if word not in marks)
     return found if STATES & set(found) else ()
 
 
@@ -60,15 +60,15 @@ def carry_problem(
     inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], carries: Carries
 ) -> str:
     """Why outputs cannot be inputs of the next call, in one sentence; empty if they can."""
-    given, taken = ({spec.name: spec for spec in side} for side in (outputs, inputs))
+    made, taken = ({spec.name: spec for spec in side} for side in (outputs, inputs))
     axes = {axis for spec in inputs for dim in spec.shape for axis in _axes_of(dim)}
     for new, old in carries:
-        for name, side, kind in ((new, given, "output"), (old, taken, "input")):
+        for name, side, kind in ((new, made, "output"), (old, taken, "input")):
             if name not in side:
                 return f"carries names {kind} '{name}'; there are: {', '.join(side)}"
         if [name for _, name in carries].count(old) > 1:
             return f"carries gives input '{old}' more than one output; one is wanted"
-        one, other = given[new], taken[old]
+        one, other = made[new], taken[old]
         if one.dtype != other.dtype or len(one.shape) != len(other.shape):
             return _unlike(one, other)
         for dim, before in zip(one.shape, other.shape, strict=True):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from onnx_conformance.core.errors import UsageError
 
@@ -51,3 +55,24 @@ def write_whole(path: Path, data: bytes, option: str) -> None:
         raise UsageError(
             f"{option}: cannot write {path} ({reason}); name a place that can be written"
         ) from error
+
+
+def write_json(path: Path, document: Any, option: str) -> None:
+    """Write plain data as JSON, whole or not at all; NaN and infinity as text.
+
+    Raises:
+        UsageError: as :func:`write_whole`.
+    """
+    text = json.dumps(_finite(document), indent=1, allow_nan=False)
+    write_whole(path, text.encode(), option)
+
+
+def _finite(value: Any) -> Any:
+    """The data with NaN and infinity as text: JSON has no word for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

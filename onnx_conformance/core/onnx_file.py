@@ -183,12 +183,12 @@ def facts_of(path: Path, model: onnx.ModelProto) -> FileFacts:
 def _facts(path: Path, model: onnx.ModelProto) -> FileFacts:
     graph = model.graph
     stored = {tensor.name for tensor in graph.initializer}
-    makers = {value: node for node in graph.node for value in node.output}
+    node_of = {value: node for node in graph.node for value in node.output}
     inputs = [_tensor(value) for value in graph.input if value.name not in stored]
     outputs: list[TensorFacts] = [
-        {**tensor, "node": makers[value.name].name if value.name in makers else ""}
+        {**tensor, "node": node_of[value.name].name if value.name in node_of else ""}
         for value in graph.output
-        for tensor in _tensors(value, makers.get(value.name))
+        for tensor in _tensors(value, node_of.get(value.name))
     ]
     files = [path, *external_files(path, model)]
     return {
@@ -237,16 +237,16 @@ def _elements(dims: list[int]) -> int:
     return count
 
 
-def _tensors(value: onnx.ValueInfoProto, maker: onnx.NodeProto | None) -> list[TensorFacts]:
+def _tensors(value: onnx.ValueInfoProto, made_by: onnx.NodeProto | None) -> list[TensorFacts]:
     """An output; of maps their values and keys; of a sequence that a node joins, its parts."""
     optional = value.type.optional_type.elem_type
     if optional.HasField("tensor_type"):
         return [_tensor(onnx.ValueInfoProto(name=value.name, type=optional))]
     part = value.type.sequence_type.elem_type
-    if part.HasField("tensor_type") and maker is not None and maker.op_type == JOIN:
+    if part.HasField("tensor_type") and made_by is not None and made_by.op_type == JOIN:
         return [
             _tensor(onnx.ValueInfoProto(name=part_of(value.name, place), type=part))
-            for place in range(len(maker.input))
+            for place in range(len(made_by.input))
         ]
     maps = part.map_type
     if not maps.key_type:

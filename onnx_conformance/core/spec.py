@@ -284,8 +284,8 @@ class ModelSpec:
     def precision(self) -> str:
         """The class of precision that the model asks for: of its outputs and of its products."""
         narrow = ("float16", "bfloat16")
-        given = [spec.dtype for spec in self.outputs if spec.dtype in narrow]
-        return max(["float32", *given, self.computes], key=("float32", *narrow).index)
+        floating = [spec.dtype for spec in self.outputs if spec.dtype in narrow]
+        return max(["float32", *floating, self.computes], key=("float32", *narrow).index)
 
     @property
     def batched(self) -> bool:

@@ -82,7 +82,9 @@ def loops(model: ModelSpec, seed: int) -> dict[str, Loop]:
         "from an empty state": _loop(model, first, _start(model, 0), empty=True),
         "from a state in use": _loop(model, later, _start(model, CALLS), empty=False),
     }
-    return {words: loop for words, loop in made.items() if len(loop.calls) >= LEAST_CALLS}
+    return {
+        description: loop for description, loop in made.items() if len(loop.calls) >= LEAST_CALLS
+    }
 
 
 def _start(model: ModelSpec, calls: int) -> dict[str, int]:

@@ -15,7 +15,7 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, UsageError, attempted
 from onnx_conformance.inputs.families import replayed
 from onnx_conformance.inputs.photographs import photographs
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.state import (
     PENDING,
     RUN,

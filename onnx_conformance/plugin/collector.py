@@ -23,12 +23,11 @@ from onnx_conformance.core.documents import (
     ResultsDocument,
     ShardRecord,
 )
-from onnx_conformance.core.errors import CapabilityMissing, UsageError
-from onnx_conformance.core.extras import page_module
-from onnx_conformance.core.files import refuse_unwritable
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import refuse_unwritable, write_json, write_whole
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
 from onnx_conformance.core.text import count_of
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.progress import Progress
 from onnx_conformance.report import code_hosts, history, terminal
 from onnx_conformance.report.document import (
@@ -36,9 +35,9 @@ from onnx_conformance.report.document import (
     make_cases,
     make_document,
     status_of,
-    write_json,
 )
 from onnx_conformance.report.next_step import next_step
+from onnx_conformance.report.pages import write_page
 from onnx_conformance.report.saved_artifacts import save_artifacts
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.known_failures import explanations
@@ -176,7 +175,8 @@ class Collector:
         if hasattr(self.config, "workerinput"):
             getattr(self.config, "workeroutput")[MEASURED] = self.clock.table()  # noqa: B009
             return
-        if not (self.rows or self.selected):
+        empty = self.shard is not None and not self.config.option.collectonly  # to be joined, too
+        if not (self.rows or self.selected or empty):
             return
         cases = make_cases(self.run, self.rows, self.facts)
         explained = explanations(self.run.known_failures, self.rows, self._operators())
@@ -201,15 +201,13 @@ class Collector:
             UsageError: a file cannot be written.
         """
         run = self.run
-        write_json(document, run.report_json)
+        write_json(run.report_json, document, "--report-json")
         if run.report_html is not None:
-            try:
-                page_module("onnx_conformance.report.html").write(document, run.report_html)
-                self.page = f"page: {run.report_html}"
-            except CapabilityMissing as missing:
-                self.page = f"no page: {missing}"
+            page = "onnx_conformance.report.html"
+            self.page = write_page(page, run.report_html, "--report-html", document)
         if run.report_md is not None:
-            import_module("onnx_conformance.report.markdown").write(document, run.report_md)
+            text = import_module("onnx_conformance.report.markdown").render(document)
+            write_whole(run.report_md, text.encode(), "--report-md")
         if run.report_sarif is not None:
             code_hosts.write_sarif(document, run.report_sarif)
         if run.report_codequality is not None:

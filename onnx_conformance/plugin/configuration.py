@@ -24,7 +24,7 @@ from onnx_conformance.diagnose.messages import NOT_HERE, header
 from onnx_conformance.inputs.recipes import found_recipes
 from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.inputs.tasks import TASKS
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin import options as conformance_options
 from onnx_conformance.plugin.collection import case_of, left_out
 from onnx_conformance.plugin.collector import Collector

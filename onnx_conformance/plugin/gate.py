@@ -14,12 +14,11 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.extras import require_modules
 from onnx_conformance.perf.gate.rules import METRICS
-from onnx_conformance.perf.latency.timed_inputs import sizes_of_calls
+from onnx_conformance.perf.latency.timed_call import sizes_of_calls
 from onnx_conformance.plugin.state import RUN, certificates, conformance_session, gpu_mark
 
 if TYPE_CHECKING:
-    from onnx_conformance.perf.gate.gate import Gate
-    from onnx_conformance.perf.gate.gate_fixtures import GatedCase, WholeGate
+    from onnx_conformance.perf.gate.gate import Gate, GatedCase, WholeGate
 
 GATE: pytest.StashKey[Gate] = pytest.StashKey()
 
@@ -80,7 +79,7 @@ def _order(item: pytest.Item) -> tuple[int, str]:
 @pytest.fixture
 def gated(request: pytest.FixtureRequest) -> GatedCase:
     """A case and its baseline, in the run's gate."""
-    from onnx_conformance.perf.gate.gate_fixtures import GatedCase
+    from onnx_conformance.perf.gate.gate import GatedCase
 
     case, batch = request.param
     run = request.config.stash[RUN]
@@ -91,6 +90,6 @@ def gated(request: pytest.FixtureRequest) -> GatedCase:
 @pytest.fixture
 def gate(request: pytest.FixtureRequest) -> WholeGate:
     """The whole run and its baseline."""
-    from onnx_conformance.perf.gate.gate_fixtures import WholeGate
+    from onnx_conformance.perf.gate.gate import WholeGate
 
     return WholeGate(request.config.stash[RUN], request.config.stash[GATE].baseline)

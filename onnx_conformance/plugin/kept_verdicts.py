@@ -21,7 +21,7 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import ProbeFacts
 from onnx_conformance.core.errors import attempted
 from onnx_conformance.core.store import file_digest, key_of
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.run_basis import machine_basis, run_basis
 from onnx_conformance.session.conformance_session import ConformanceSession
 
@@ -150,8 +150,8 @@ class KeptVerdicts:
         def write(directory: Path) -> dict[str, Any]:
             text = json.dumps(found.reports).encode()
             (directory / REPORTS).write_bytes(gzip.compress(text, 6, mtime=0))
-            told = {"case": case.id, "started": self._started}
-            return {**told, "files": files, "probe": _timeless(probe)}
+            record = {"case": case.id, "started": self._started}
+            return {**record, "files": files, "probe": _timeless(probe)}
 
         self._session.store.get_or_build(KIND, found.key, write)
 

@@ -8,19 +8,17 @@ from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.extras import require_modules
 from onnx_conformance.perf.latency.bench import Bench
 from onnx_conformance.perf.latency.latency_report import LatencyReport
-from onnx_conformance.perf.latency.minimum_speedups import MinimumSpeedup
 from onnx_conformance.perf.latency.pytest_benchmark import CompareGuard
-from onnx_conformance.perf.latency.wanted_rows import (
-    Required,
-    Timed,
-    Wanted,
+from onnx_conformance.perf.latency.row_requests import (
+    RowRequest,
+    TimedRow,
+    requested_rows,
     required_rows,
-    wanted_rows,
 )
 from onnx_conformance.plugin.state import RUN, certificates, conformance_session
 
-ROWS = pytest.StashKey[list[Wanted]]()
-MINIMUM_SPEEDUPS = pytest.StashKey[list[tuple[Wanted, MinimumSpeedup]]]()
+ROWS = pytest.StashKey[list[RowRequest]]()
+REQUIRED = pytest.StashKey[list[RowRequest]]()
 TIMING = pytest.StashKey[Bench]()
 
 
@@ -30,8 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         if run.timing.wanted:
             require_modules("timing", "pytest_benchmark", "scipy")
-        config.stash[ROWS] = list(wanted_rows(run)) if run.timing.wanted else []
-        config.stash[MINIMUM_SPEEDUPS] = list(required_rows(run)) if run.timing.wanted else []
+        config.stash[ROWS] = list(requested_rows(run)) if run.timing.wanted else []
+        config.stash[REQUIRED] = list(required_rows(run)) if run.timing.wanted else []
     except (CapabilityMissing, UsageError) as error:
         raise pytest.UsageError(str(error)) from error
     if not config.pluginmanager.has_plugin("benchmark"):
@@ -50,12 +48,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each row of the table."""
     if not metafunc.definition.get_closest_marker("latency"):
         return
-    if "timed" in metafunc.fixturenames:
-        rows = metafunc.config.stash[ROWS]
-        metafunc.parametrize("timed", rows, ids=lambda row: row.id, indirect=True)
-    else:
-        required = metafunc.config.stash[MINIMUM_SPEEDUPS]
-        metafunc.parametrize("required", required, ids=lambda pair: pair[0].id, indirect=True)
+    name, key = ("timed", ROWS) if "timed" in metafunc.fixturenames else ("required", REQUIRED)
+    rows = metafunc.config.stash[key]
+    metafunc.parametrize(name, rows, ids=lambda row: row.id, indirect=True)
 
 
 def bench(config: pytest.Config) -> Bench:
@@ -69,13 +64,12 @@ def bench(config: pytest.Config) -> Bench:
 
 
 @pytest.fixture
-def timed(request: pytest.FixtureRequest) -> Timed:
+def timed(request: pytest.FixtureRequest) -> TimedRow:
     """A row to time, on the run's bench."""
-    return Timed(request.param, bench(request.config))
+    return TimedRow(request.param, bench(request.config))
 
 
 @pytest.fixture
-def required(request: pytest.FixtureRequest) -> Required:
+def required(request: pytest.FixtureRequest) -> TimedRow:
     """A row whose speed-up must reach a minimum."""
-    wanted, minimum = request.param
-    return Required(Timed(wanted, bench(request.config)), minimum)
+    return TimedRow(request.param, bench(request.config))

@@ -7,8 +7,7 @@ from typing import Any
 from onnx_conformance.catalog.frameworks import exported_frameworks
 from onnx_conformance.core.project import project
 from onnx_conformance.core.tolerances import OF_FILES
-from onnx_conformance.perf.gate.gate_options import add_gate_options
-from onnx_conformance.perf.latency.options import add_timing_options
+from onnx_conformance.perf.options import add_gate_options, add_timing_options
 
 
 def add_options(group: Any) -> None:

@@ -27,7 +27,7 @@ from onnx_conformance.core.errors import (
 )
 from onnx_conformance.diagnose.bundle import write_bundle
 from onnx_conformance.diagnose.messages import failure_message, reproduce_command, summary_line
-from onnx_conformance.perf.gate.outcomes import Undecided
+from onnx_conformance.perf.gate.rules import Undecided
 from onnx_conformance.perf.latency.certification import NotProved
 from onnx_conformance.plugin.collection import case_of, check_of, left_out
 from onnx_conformance.plugin.state import (

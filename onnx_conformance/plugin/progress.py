@@ -11,7 +11,8 @@ import pytest
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import CheckRow
 from onnx_conformance.core.text import count_of
-from onnx_conformance.report.document import RED, case_verdict
+from onnx_conformance.report.columns import RED
+from onnx_conformance.report.document import case_verdict
 
 WORDS = {"failed": "RED", "passed": "passed", "known_failure": "known failure"}
 

@@ -17,10 +17,8 @@ from onnx_conformance.core.settings import Settings, shipped_limits
 from onnx_conformance.core.store import Store, file_digest
 from onnx_conformance.core.tolerances import Tolerances, load_tolerances
 from onnx_conformance.inputs.photographs import read_photograph
-from onnx_conformance.perf.gate.gate_options import GateOptions, read_gate
 from onnx_conformance.perf.gate.rules import RULES, load_rules
-from onnx_conformance.perf.latency.options import read_timing
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import GateOptions, PerfRun, read_gate, read_timing
 from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_idle
 from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
 from onnx_conformance.session.provider_sources import adopt_engines, adopt_libraries

@@ -18,12 +18,13 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.cache_keys import source_digest
 
 # Settings that shape no verdict which is kept: where things are, and how long they may take.
 IDLE = ("cache_dir", "limit", "ahead", "in_process", "native_in_process")
 NAMED = ("calibration_data", "evaluation_data", "custom_op_libraries")  # by contents, below
+DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/sys/module/amdgpu/version"))
 # Variables that the libraries which compute, or those that load them, read.
 READ = (
     "CUDA", "DNNL", "KERAS", "KMP", "LD_", "MIGRAPHX", "MKL", "NVIDIA", "OMP", "ONEDNN", "OPENBLAS",
@@ -42,9 +43,15 @@ def run_basis(config: pytest.Config, run: PerfRun, folders: Iterable[Path]) -> d
     data = [settings[name] and _contents(Path(settings[name]), "**/*") for name in NAMED[:2]]
     libraries = [file_digest(Path(name)) for name in run.settings.custom_op_libraries]
     profile = config.getoption("hypothesis_profile", None)
-    told = [run.localize, run.bundles > 0]
+    explained = [run.localize, run.bundles > 0]
     return {
-        "options": [kept, profile, told, list(run.frameworks), list(map(file_digest, run.images))],
+        "options": [
+            kept,
+            profile,
+            explained,
+            list(run.frameworks),
+            list(map(file_digest, run.images)),
+        ],
         "data": [*data, *libraries],
         "models": [(m.name, m.fingerprint, sorted(d for _, d in m.reads)) for m in _models(run)],
         "tolerances": run.tolerances.path.read_text(),
@@ -62,6 +69,7 @@ def machine_basis() -> dict[str, Any]:
     return {
         "python": [sys.version, list(sys.flags)],
         "runtime": list(_libraries()),
+        "drivers": [path.read_text() for path in DRIVERS if path.is_file()],
         "variables": {name: v for name, v in sorted(os.environ.items()) if name.startswith(READ)},
     }
 
@@ -75,11 +83,11 @@ def chosen_tests(config: pytest.Config) -> tuple[list[str], set[Path]]:
 
     Paths are relative to pytest's root, which may lie elsewhere on another machine.
     """
-    words = [getattr(config.option, name, None) for name in ("keyword", "markexpr", "deselect")]
+    filters = [getattr(config.option, name, None) for name in ("keyword", "markexpr", "deselect")]
     places = [os.path.relpath(name, config.rootpath) for name in map(str, config.args)]
     paths = [config.rootpath / place.partition("::")[0] for place in places]
     folders = {path if path.is_dir() else path.parent for path in paths}
-    return [*places, *(str(word or "") for word in words)], folders
+    return [*places, *(str(word or "") for word in filters)], folders
 
 
 def _plugins(config: pytest.Config) -> Iterator[tuple[str, str]]:

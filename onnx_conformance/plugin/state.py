@@ -14,7 +14,7 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.store import Store
 from onnx_conformance.diagnose.localisation import Explainer
 from onnx_conformance.perf.latency.certification import Certificates
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
 from onnx_conformance.plugin.run import RunRecords

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.core.documents import ResultsDocument
-from onnx_conformance.core.files import write_whole
+from onnx_conformance.core.files import write_json
 from onnx_conformance.diagnose.messages import summary_line
-from onnx_conformance.report.document import RED
+from onnx_conformance.report.columns import RED
 
 SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 MOST_ANNOTATIONS = 10  # that GitHub shows of a step
@@ -92,7 +91,7 @@ def write_sarif(document: ResultsDocument, path: Path) -> None:
         "version": "2.1.0",
         "runs": [{"tool": {"driver": driver}, "results": [_result(f) for f in found]}],
     }
-    write_whole(path, json.dumps(log, indent=1).encode(), "--report-sarif")
+    write_json(path, log, "--report-sarif")
 
 
 def _result(found: Finding) -> dict[str, Any]:
@@ -112,7 +111,7 @@ def write_code_quality(document: ResultsDocument, path: Path) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    told = [
+    entries = [
         {
             "description": found.text,
             "check_name": found.check,
@@ -122,7 +121,7 @@ def write_code_quality(document: ResultsDocument, path: Path) -> None:
         }
         for found in findings(document)
     ]
-    write_whole(path, json.dumps(told, indent=1).encode(), "--report-codequality")
+    write_json(path, entries, "--report-codequality")
 
 
 def _fingerprint(found: Finding) -> str:

@@ -1,11 +1,19 @@
-"""The columns before the verdicts in the matrix: terminal, Markdown and page read this one list."""
+"""The matrix in words, for terminal, Markdown and pages: its columns, and the verdict on a case."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from onnx_conformance.core.documents import CaseEntry
+
+PROVED, INCOMPLETE, FAILED = "passed", "incomplete", "failed"
+KNOWN, SKIPPED = "known_failure", "skipped"
+EDGE = "◇"  # beside the mark of a case with edge findings
+MARKS = {PROVED: "✓", INCOMPLETE: "incomplete", FAILED: "✗", KNOWN: "known failure", SKIPPED: "–"}
+RED = ("failed", "error")  # outcomes of checks
+MOST_DIGITS = 1e7  # above, a score is written with an exponent
 
 
 @dataclass(frozen=True)
@@ -55,3 +63,76 @@ def rows_of(
         rows.setdefault(tuple(column.text(case) for column in keys), []).append(case)
     texts = [[column.of_row(found) for column in columns] for found in rows.values()]
     return [column.heading for column in columns], list(zip(texts, rows.values(), strict=True))
+
+
+def proved(case: CaseEntry) -> bool:
+    """Whether the case passed every required check."""
+    return bool(case["verdict"] == "passed" and case["complete"])
+
+
+def incomplete(case: CaseEntry) -> bool:
+    """Whether the case is not red and lacks checks, without a known failure that says why."""
+    return bool(case["verdict"] == "passed" and not case["complete"])
+
+
+def kind_of(case: CaseEntry) -> str:
+    """Its verdict, where a pass of only some of the checks is incomplete."""
+    if case["verdict"] != "passed":
+        return str(case["verdict"])
+    return PROVED if proved(case) else INCOMPLETE
+
+
+def score_of(case: CaseEntry) -> str:
+    """``16 dB``, ``0.84× ≤ 4×``, ``41× > 4×``, else ``allclose`` if all was passed, or nothing.
+
+    The unit is what the precision itself errs on the same inputs: the noise floor.
+    """
+    # of a document that was read, infinity is text
+    decibels = case.get("decibels")
+    if decibels is not None:
+        return f"{float(decibels):.0f} dB"
+    if case["worst_score"] is None or case["budget"] is None:
+        whole = case["verdict"] == "passed" and case.get("complete", True)
+        return "allclose" if whole else ""  # there was no oracle
+    score, budget = float(case["worst_score"]), float(case["budget"])
+    sign = "≤" if score <= budget else ">"
+    return f"{_times(score)}× {sign} {budget:g}×"
+
+
+def _times(score: float) -> str:
+    """Two digits: ``0.84``, ``320,000``, ``∞``."""
+    if math.isinf(score):
+        return "∞"
+    return f"{float(f'{score:.2g}'):,.0f}" if 100 <= score < MOST_DIGITS else f"{score:.2g}"
+
+
+def cell_of(case: CaseEntry) -> tuple[str, str]:
+    """``✓`` and ``0.84× ≤ 4×``, as the matrix words it.
+
+    ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
+    """
+    differs = "~" if case.get("same_bits") is False else ""
+    signs = [score_of(case), differs, EDGE if edge_of(case) else ""]
+    return MARKS[kind_of(case)], " ".join(filter(None, signs))
+
+
+def edge_of(case: CaseEntry) -> list[str]:
+    """Its edge findings, each as ``check: reason``."""
+    found = (row for row in case["checks"] if row["outcome"] == "edge")
+    return list(dict.fromkeys(f"{row['name']}: {row['reason']}" for row in found))
+
+
+def why(case: CaseEntry) -> str:
+    """Why it did not pass every check; empty if it did."""
+    kind, checks = kind_of(case), case["checks"]
+    if kind == PROVED:
+        return ""
+    skipped = dict.fromkeys(row["reason"] for row in checks if row["outcome"] == "skipped")
+    if kind == INCOMPLETE:
+        absent = [name for name, reason in case.get("missing", {}).items() if not reason]
+        left = [f"checks not run: {', '.join(absent)}"] if absent else []
+        return "; ".join([*skipped, *left]) or "some of the required checks were not run"
+    red = RED if kind == FAILED else (KNOWN,)
+    reasons = [row["reason"] for row in checks if row["outcome"] in red]
+    more = f"; {len(reasons) - 1} more red" if kind == FAILED and len(reasons) > 1 else ""
+    return (next(iter([*reasons, *skipped]), "") or "no reason was given") + more

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from onnx_conformance.catalog.models import resolve_model
@@ -26,10 +23,10 @@ from onnx_conformance.core.documents import (
     TimeTable,
     Totals,
 )
-from onnx_conformance.core.files import write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED
 from onnx_conformance.core.tolerances import INT8
+from onnx_conformance.report.columns import RED, incomplete, proved
 from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.run import Run
 
@@ -37,8 +34,6 @@ SCHEMA = 2  # 1 said proved and in part in run.verdict, and feed in a check's ro
 PROVED_NOTHING = 5  # also of a run some of whose cases are incomplete
 MOST_MISSING = 8  # checks that the closing sentence names
 LONGEST_REASON = 160
-MOST_DIGITS = 1e7  # above, a score is written with an exponent
-RED = ("failed", "error")
 
 
 def case_verdict(outcomes: Iterable[str]) -> str:
@@ -141,8 +136,10 @@ def edge_checks(rows: list[CheckRow]) -> list[str]:
 
 def _decibels(rows: list[CheckRow]) -> float | None:
     """The least bound of an output's signal to quantisation noise; None where none was taken."""
-    taken = [row["statistics"] for row in rows if row["name"] == "sqnr"]
-    return min((output["low"] for outputs in taken for output in outputs.values()), default=None)
+    outputs_of = [row["statistics"] for row in rows if row["name"] == "sqnr"]
+    return min(
+        (output["low"] for outputs in outputs_of for output in outputs.values()), default=None
+    )
 
 
 def _same_bits(rows: list[CheckRow]) -> bool | None:
@@ -184,16 +181,6 @@ def totals(cases: list[CaseEntry]) -> Totals:
     }
 
 
-def proved(case: CaseEntry) -> bool:
-    """Whether the case passed every required check."""
-    return bool(case["verdict"] == "passed" and case["complete"])
-
-
-def incomplete(case: CaseEntry) -> bool:
-    """Whether the case is not red and lacks checks, without a known failure that says why."""
-    return bool(case["verdict"] == "passed" and not case["complete"])
-
-
 def missing_words(cases: list[CaseEntry]) -> str:
     """Which checks the incomplete cases lack, in one sentence; empty where none is incomplete."""
     found = [case for case in cases if incomplete(case)]
@@ -203,12 +190,12 @@ def missing_words(cases: list[CaseEntry]) -> str:
     names: dict[str, str] = {}
     for case in found:
         names |= {name: reason for name, reason in case["missing"].items() if not names.get(name)}
-    told = [f"{n} ({_cut(reason)})" if reason else n for n, reason in names.items()]
-    more = f" and {len(told) - MOST_MISSING} more" if len(told) > MOST_MISSING else ""
+    named = [f"{n} ({_cut(reason)})" if reason else n for n, reason in names.items()]
+    more = f" and {len(named) - MOST_MISSING} more" if len(named) > MOST_MISSING else ""
     verb = "case is" if judged == 1 else "cases are"
     return (
         f"{len(found)} of {judged} {verb} incomplete: not run or not decided: "
-        f"{', '.join(told[:MOST_MISSING])}{more}."
+        f"{', '.join(named[:MOST_MISSING])}{more}."
     )
 
 
@@ -375,93 +362,3 @@ def _why_absent(name: str, probes: Mapping[str, Mapping[str, Any]]) -> str:
     names = [n for n in PROVIDERS if PROVIDERS[n].gpu] if name == "gpu" else [name]
     words = [f"{n}: {ProbeResult(**probes[n]).sentence}" for n in names if n in probes]
     return "; ".join(words) or "none of its cases was selected"
-
-
-def write_json(document: ResultsDocument, path: Path) -> None:
-    """Write the document, whole or not at all.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    text = json.dumps(_plain(document), indent=1, allow_nan=False)
-    write_whole(path, text.encode(), "--report-json")
-
-
-def _plain(value: Any) -> Any:
-    """NaN and infinity as text: JSON has no word for them."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
-PROVED, IN_PART, FAILED = "passed", "incomplete", "failed"
-KNOWN, SKIPPED = "known_failure", "skipped"
-EDGE = "◇"  # beside the mark of a case with edge findings
-MARKS = {PROVED: "✓", IN_PART: "incomplete", FAILED: "✗", KNOWN: "known failure", SKIPPED: "–"}
-
-
-def kind_of(case: CaseEntry) -> str:
-    """Its verdict, where a pass of only some of the checks is incomplete."""
-    if case["verdict"] != "passed":
-        return str(case["verdict"])
-    return PROVED if proved(case) else IN_PART
-
-
-def score_of(case: CaseEntry) -> str:
-    """``16 dB``, ``0.84× ≤ 4×``, ``41× > 4×``, else ``allclose`` if all was passed, or nothing.
-
-    The unit is what the precision itself errs on the same inputs: the noise floor.
-    """
-    # of a document that was read, infinity is text
-    decibels = case.get("decibels")
-    if decibels is not None:
-        return f"{float(decibels):.0f} dB"
-    if case["worst_score"] is None or case["budget"] is None:
-        whole = case["verdict"] == "passed" and case.get("complete", True)
-        return "allclose" if whole else ""  # there was no oracle
-    score, budget = float(case["worst_score"]), float(case["budget"])
-    sign = "≤" if score <= budget else ">"
-    return f"{_times(score)}× {sign} {budget:g}×"
-
-
-def _times(score: float) -> str:
-    """Two digits: ``0.84``, ``320,000``, ``∞``."""
-    if math.isinf(score):
-        return "∞"
-    return f"{float(f'{score:.2g}'):,.0f}" if 100 <= score < MOST_DIGITS else f"{score:.2g}"
-
-
-def cell_of(case: CaseEntry) -> tuple[str, str]:
-    """``✓`` and ``0.84× ≤ 4×``, as the matrix words it.
-
-    ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
-    """
-    differs = "~" if case.get("same_bits") is False else ""
-    signs = [score_of(case), differs, EDGE if edge_of(case) else ""]
-    return MARKS[kind_of(case)], " ".join(filter(None, signs))
-
-
-def edge_of(case: CaseEntry) -> list[str]:
-    """Its edge findings, each as ``check: reason``."""
-    found = (row for row in case["checks"] if row["outcome"] == "edge")
-    return list(dict.fromkeys(f"{row['name']}: {row['reason']}" for row in found))
-
-
-def why(case: CaseEntry) -> str:
-    """Why it did not pass every check; empty if it did."""
-    kind, checks = kind_of(case), case["checks"]
-    if kind == PROVED:
-        return ""
-    skipped = dict.fromkeys(row["reason"] for row in checks if row["outcome"] == "skipped")
-    if kind == IN_PART:
-        absent = [name for name, reason in case.get("missing", {}).items() if not reason]
-        left = [f"checks not run: {', '.join(absent)}"] if absent else []
-        return "; ".join([*skipped, *left]) or "some of the required checks were not run"
-    red = RED if kind == FAILED else (KNOWN,)
-    told = [row["reason"] for row in checks if row["outcome"] in red]
-    more = f"; {len(told) - 1} more failed" if kind == FAILED and len(told) > 1 else ""
-    return (next(iter([*told, *skipped]), "") or "no reason was given") + more

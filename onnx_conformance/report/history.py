@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
-from onnx_conformance.core.files import refuse_unwritable, write_whole
-from onnx_conformance.report.document import cell_of, kind_of
+from onnx_conformance.core.files import refuse_unwritable, write_json, write_whole
+from onnx_conformance.report.columns import cell_of, kind_of
 from onnx_conformance.report.history_plot import Mark, trend
 from onnx_conformance.report.pages import page
 
@@ -36,76 +38,71 @@ class Point:
         kind: its verdict; ``incomplete`` where only some of the required checks passed.
         text: the mark and the score, as in the matrix.
         score: the worst score over what is allowed; None where nothing was scored.
-        speed: time over the baseline's with its interval, where a gate ran; else None.
+        speed: time over the baseline's with the ends of its interval, where a gate ran.
     """
 
     kind: str
     text: str
     score: float | None
-    speed: list[float] | None = None
+    speed: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A run that was kept."""
+class KeptRun:
+    """A run that was kept.
+
+    Args:
+        started: as ISO 8601 in UTC.
+        verdict: of the run as a whole.
+        versions: of the packages that are judged or make what is.
+        cases: by id.
+    """
 
     started: str
     verdict: str
     versions: dict[str, str]
     cases: dict[str, Point]
 
+    def to_json(self) -> dict[str, Any]:
+        """A file of the folder."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> KeptRun:
+        """Raises KeyError, TypeError or AttributeError where it is no such file."""
+        if data["schema"] != SCHEMA:
+            raise KeyError("schema")
+        cases = {name: Point(**point) for name, point in data["cases"].items()}
+        return cls(data["started"], data["verdict"], data["versions"], cases)
+
+
+def now() -> str:
+    """The time as ``started`` has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
 
 def keep(document: ResultsDocument, folder: Path) -> None:
-    """Add a run to the folder and draw its page anew: ``index.html``.
+    """Add the run of a results document; raises as :func:`add`."""
+    run, versions = document["run"], document["environment"]["versions"]
+    cases = {case["id"]: _point(case) for case in document["cases"] if case["verdict"] != "skipped"}
+    add(KeptRun(run["started"], run["verdict"], versions, cases), folder)
 
-    Args:
-        document: the results document.
+
+def add(run: KeptRun, folder: Path) -> None:
+    """Add a run to the folder and draw its page anew: ``index.html``.
 
     Raises:
         UsageError: the folder cannot be written, it contains a file that is not a kept run, or
             the page needs a package that is absent.
     """
-    cases = {case["id"]: _point(case) for case in document["cases"] if case["verdict"] != "skipped"}
-    run = document["run"]
-    _add(folder, run["started"], run["verdict"], document["environment"]["versions"], cases)
-
-
-def keep_gate(document: dict[str, Any], folder: Path) -> None:
-    """Add what a gate measured for each case at its smallest batch.
-
-    Args:
-        document: what ``--gate-json`` holds.
-
-    Raises:
-        UsageError: as of :func:`keep`.
-    """
-    cases = {}
-    for case in sorted(document["cases"], key=lambda case: -case["batch"]):
-        kind = "failed" if case["verdict"] == "slower" else "passed"
-        speed = [case["ratio"], case["low"], case["high"]]
-        point = {"kind": kind, "text": case["verdict"], "score": None}
-        cases[case["case"]] = point | {"speed": None if None in speed else speed}
-    verdict = "red" if document["exit_status"] else "passed"
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    _add(folder, started, verdict, document["environment"]["versions"], cases)
-
-
-def _add(
-    folder: Path, started: str, verdict: str, versions: dict[str, str], cases: dict[str, Any]
-) -> None:
-    data = {
-        "schema": SCHEMA,
-        "started": started,
-        "verdict": verdict,
-        "versions": {name: version for name, version in versions.items() if of_run(name)},
-        "cases": cases,
-    }
+    versions = {name: version for name, version in run.versions.items() if of_run(name)}
+    run = replace(run, versions=versions)
     try:
-        text = render([*read(folder), _kept(data)])
+        text = render([*read(folder), run])
     except CapabilityMissing as missing:
         raise UsageError(f"{OPTION}: {missing}") from missing
-    name = re.sub(r"[^0-9T]", "", started.partition("+")[0])
-    write_whole(folder / f"{name}.json", json.dumps(data, indent=1).encode(), OPTION)
+    name = re.sub(r"[^0-9T]", "", run.started.partition("+")[0])
+    write_json(folder / f"{name}.json", run.to_json(), OPTION)
     write_whole(folder / "index.html", text.encode(), OPTION)
 
 
@@ -124,20 +121,15 @@ def of_run(package: str) -> bool:
     return package in JUDGED or RUNTIMES.fullmatch(package) is not None
 
 
-def _point(case: CaseEntry) -> dict[str, Any]:
+def _point(case: CaseEntry) -> Point:
     mark, score = cell_of(case)
-    share = None
+    share = inf
     if case["worst_score"] is not None and case["budget"]:
         share = float(case["worst_score"]) / float(case["budget"])
-    finite = share is not None and share < float("inf")
-    return {
-        "kind": kind_of(case),
-        "text": f"{mark} {score}".strip(),
-        "score": share if finite else None,
-    }
+    return Point(kind_of(case), f"{mark} {score}".strip(), share if share < inf else None)
 
 
-def read(folder: Path) -> list[Kept]:
+def read(folder: Path) -> list[KeptRun]:
     """The runs of a folder.
 
     Raises:
@@ -146,7 +138,7 @@ def read(folder: Path) -> list[Kept]:
     runs = []
     for path in sorted(folder.glob("*.json")):
         try:
-            runs.append(_kept(json.loads(path.read_text(encoding="utf-8"))))
+            runs.append(KeptRun.from_json(json.loads(path.read_text(encoding="utf-8"))))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"{OPTION}: {path} is not a run that {OPTION} kept; name a folder for runs alone"
@@ -154,25 +146,18 @@ def read(folder: Path) -> list[Kept]:
     return runs
 
 
-def _kept(data: dict[str, Any]) -> Kept:
-    if data["schema"] != SCHEMA:
-        raise KeyError("schema")
-    cases = {name: Point(**point) for name, point in data["cases"].items()}
-    return Kept(data["started"], data["verdict"], data["versions"], cases)
-
-
-def render(runs: list[Kept]) -> str:
+def render(runs: list[KeptRun]) -> str:
     """The page of the latest runs."""
     shown = sorted(runs, key=lambda run: run.started)[-SHOWN:]
     names = dict.fromkeys(name for run in shown for name in run.cases)
-    before: Iterable[Kept | None] = [None, *shown[:-1]]
+    before: Iterable[KeptRun | None] = [None, *shown[:-1]]
     heads = [
         {"run": run, "changes": changes(old, run)} for old, run in zip(before, shown, strict=True)
     ]
     context = {
         "runs": heads[::-1],  # the newest first
         "rows": [{"name": name, "cells": cells(shown, name)[::-1]} for name in names],
-        "plot": _plot(shown, list(names), [each["changes"] for each in heads]),
+        "plot": _plot(shown, list(names)),
         "total": len(runs),
         "last": shown[-1] if shown else None,
         "changed": CHANGED,
@@ -180,26 +165,24 @@ def render(runs: list[Kept]) -> str:
     return page("history.html.j2", context)
 
 
-def _plot(runs: list[Kept], names: list[str], changed: list[Any]) -> Markup | None:
+def _plot(runs: list[KeptRun], names: list[str]) -> Markup | None:
     """Score and speed from run to run; None for a single run."""
     if len(runs) < 2:
         return None
     lines = [(name, _marks(cells(runs, name))) for name in names]
+    changed = [[], *(changes(old, new) for old, new in pairwise(runs))]
     return trend(lines, [run.started[5:10] for run in runs], changed)
 
 
-def _marks(row: list[dict[str, Any] | None]) -> list[Mark]:
-    found = []
-    for place, cell in enumerate(row):
-        if cell is not None:
-            point: Point = cell["point"]
-            ends = None if point.speed is None else (point.speed[0], point.speed[1], point.speed[2])
-            failed = point.kind == "failed"
-            found.append(Mark(place, point.score, ends, failed, cell["changed"]))
-    return found
+def _marks(row: list[Cell | None]) -> list[Mark]:
+    return [
+        Mark(place, cell.point.score, cell.point.speed, cell.point.kind == "failed", cell.changed)
+        for place, cell in enumerate(row)
+        if cell is not None
+    ]
 
 
-def changes(old: Kept | None, new: Kept) -> list[str]:
+def changes(old: KeptRun | None, new: KeptRun) -> list[str]:
     """The versions that differ from the run before."""
     if old is None:
         return [f"{name} {version}" for name, version in new.versions.items()]
@@ -211,17 +194,23 @@ def changes(old: Kept | None, new: Kept) -> list[str]:
     ]
 
 
-def cells(runs: list[Kept], name: str) -> list[dict[str, Any] | None]:
-    """A case run by run; a cell is marked where it differs from the last one that was judged."""
-    found: list[dict[str, Any] | None] = []
+@dataclass(frozen=True)
+class Cell:
+    """A case in one run of the page, and whether it differs from the last run that judged it."""
+
+    point: Point
+    changed: bool
+
+
+def cells(runs: list[KeptRun], name: str) -> list[Cell | None]:
+    """A case run by run; None where it was not judged."""
+    found: list[Cell | None] = []
     before: Point | None = None
     for run in runs:
         point = run.cases.get(name)
-        if point is None:
-            found.append(None)
-            continue
-        found.append({"point": point, "changed": before is not None and differs(before, point)})
-        before = point
+        changed = point is not None and before is not None and differs(before, point)
+        found.append(None if point is None else Cell(point, changed))
+        before = point or before
     return found
 
 

@@ -11,12 +11,13 @@ from onnx_conformance.report.plots import (
     ACCENT,
     BAD,
     INK,
-    LINE,
     OK,
     SOFT,
     WARN,
     WIDTH,
-    look,
+    bare,
+    page_style,
+    shortened,
     svg,
 )
 
@@ -53,7 +54,7 @@ class Mark:
 Line = tuple[str, Sequence[Mark]]  # a case's id, and its marks in order
 
 
-@look()
+@page_style()
 def trend(lines: Sequence[Line], dates: Sequence[str], changes: Sequence[list[str]]) -> Markup:
     """Scores and, where a gate ran, speeds: a line for each case, the oldest run on the left.
 
@@ -98,11 +99,7 @@ def _frame(axes: Axes, dates: Sequence[str], changes: Sequence[str], *, last: bo
     for place, change in enumerate(changes):
         if place and change:
             axes.axvline(place, color=SOFT, linewidth=1.0, linestyle="--", alpha=0.7)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.patch.set_alpha(0.0)
-    axes.grid(axis="y", color=LINE, linewidth=0.6, alpha=0.6)
-    axes.set_axisbelow(True)
+    bare(axes, "y")
 
 
 def _below(change: str) -> str:
@@ -163,7 +160,7 @@ def _draw(
             alpha=0.5 if place is None else 1.0,
             marker="o",
             markersize=3 if place is None else 4,
-            label=None if place is None else _short(name),
+            label=None if place is None else shortened(name, LABEL_LIMIT),
         )
         for mark, found in points:
             if mark.failed:
@@ -172,8 +169,3 @@ def _draw(
                 axes.plot(
                     [mark.run], [found], color=color, marker="o", markersize=9, fillstyle="none"
                 )
-
-
-def _short(name: str) -> str:
-    text = f"{name[: LABEL_LIMIT - 1]}…" if len(name) > LABEL_LIMIT else name
-    return text.replace("$", r"\$")  # no mathematics

@@ -8,15 +8,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from dataclasses import dataclass, field
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from onnx_conformance.core.files import write_whole
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report import plots
-from onnx_conformance.report.columns import OPSET, rows_of
-from onnx_conformance.report.document import EDGE, edge_of, score_of
+from onnx_conformance.report.columns import EDGE, OPSET, edge_of, rows_of, score_of
 from onnx_conformance.report.next_step import case_command, command_of
 from onnx_conformance.report.pages import clean, page
 
@@ -31,6 +29,58 @@ class Mark(NamedTuple):
 
     symbol: str
     word: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case with its red checks, each with its message as a headline and a body."""
+
+    case: Row
+    checks: list[Row]
+
+
+@dataclass
+class Note:
+    """A reason beside the matrix: how many cases it covers, and which checks of theirs."""
+
+    number: int
+    outcome: str
+    reason: str
+    cases: int = 0
+    checks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class MatrixCell:
+    """A case in the matrix, and the numbers of its notes."""
+
+    case: Mapping[str, Any]
+    notes: list[int]
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """A row of the matrix.
+
+    Args:
+        texts: of the first columns.
+        span: over how many rows the first of them reaches; 0 where it stands above.
+        cells: of the further columns.
+    """
+
+    texts: list[str]
+    span: int
+    cells: list[MatrixCell | None]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Verdicts by route and opset or provider: ``columns`` head texts, ``headings`` the cells."""
+
+    columns: list[str]
+    headings: list[str]
+    rows: list[MatrixRow]
+    notes: list[Note]
 
 
 MARKS = {
@@ -50,15 +100,6 @@ MOST_WHOLE = 100  # cases whose details stand in the page as they are; of more t
 CHUNK = 50  # cases that are packed together
 MOST_MATRIX = 80  # rows of a matrix that is not folded
 FIRST_CHECKS = 3  # failures of a case that are listed before the fold
-
-
-def write(document: Row, path: Path) -> None:
-    """Write the page, whole or not at all.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    write_whole(path, render(document).encode(), "--report-html")
 
 
 def render(document: Row) -> str:
@@ -174,11 +215,11 @@ def _scored(cases: list[Row]) -> list[tuple[str, str, float, float | None]]:
 # -- failures ----------------------------------------------------------------------------------
 
 
-def _failures(cases: list[Row]) -> list[Row]:
+def _failures(cases: list[Row]) -> list[Failure]:
     """Cases with failures; the first of each of the first few is unfolded."""
     red = [case for case in cases if any(check["outcome"] in RED for check in case["checks"])]
     return [
-        {"case": case, "checks": _red_checks(case, unfold=place < OPEN_FAILURES)}
+        Failure(case, _red_checks(case, unfold=place < OPEN_FAILURES))
         for place, case in enumerate(red)
     ]
 
@@ -212,7 +253,7 @@ def _worded(case: Row, check: Row) -> Row:
 # -- matrix ------------------------------------------------------------------------------------
 
 
-def matrix(cases: list[Row]) -> Row:
+def matrix(cases: list[Row]) -> Matrix:
     """Rows of the keys of ``COLUMNS``, a column for each opset, and numbered notes.
 
     With several providers, these are the columns and the opset is part of the row: routes share few
@@ -221,32 +262,25 @@ def matrix(cases: list[Row]) -> Row:
     providers = list(dict.fromkeys(place_of(case) for case in cases))
     opsets = sorted({_opset(case) for case in cases})
     wide = len(providers) > 1
-    notes: dict[tuple[str, str], Row] = {}
+    notes: dict[tuple[str, str], Note] = {}
     models = list(dict.fromkeys(case["model"] for case in cases))
     by_model = sorted(cases, key=lambda case: models.index(case["model"]))
     columns, rows = rows_of(cast("list[CaseEntry]", by_model), without=None if wide else OPSET)
     spans = Counter(texts[0] for texts, _ in rows)
-    listed: list[Row] = []
+    listed: list[MatrixRow] = []
     for texts, found in rows:
-        cells = {place_of(case) if wide else _opset(case): _cell(case, notes) for case in found}
-        span = 0 if listed and listed[-1]["texts"][0] == texts[0] else spans[texts[0]]
+        cells = {
+            place_of(case) if wide else _opset(case): MatrixCell(
+                case, [_note(notes, *key, case) for key in _note_keys(case)]
+            )
+            for case in found
+        }
+        span = 0 if listed and listed[-1].texts[0] == texts[0] else spans[texts[0]]
         listed.append(
-            {
-                "texts": texts,
-                "span": span,
-                "cells": [cells.get(key) for key in (providers if wide else opsets)],
-            }
+            MatrixRow(texts, span, [cells.get(key) for key in (providers if wide else opsets)])
         )
-    return {
-        "columns": columns,
-        "headings": providers if wide else [f"opset {opset or '?'}" for opset in opsets],
-        "rows": listed,
-        "notes": list(notes.values()),
-    }
-
-
-def _cell(case: Mapping[str, Any], notes: dict[tuple[str, str], Row]) -> Row:
-    return {"case": case, "notes": [_note(notes, reason, case) for reason in _note_keys(case)]}
+    headings = providers if wide else [f"opset {opset or '?'}" for opset in opsets]
+    return Matrix(columns, headings, listed, list(notes.values()))
 
 
 def _opset(case: Mapping[str, Any]) -> int:
@@ -265,17 +299,15 @@ def _note_keys(case: Mapping[str, Any]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(keys))
 
 
-def _note(notes: dict[tuple[str, str], Row], key: tuple[str, str], case: Mapping[str, Any]) -> int:
+def _note(
+    notes: dict[tuple[str, str], Note], outcome: str, reason: str, case: Mapping[str, Any]
+) -> int:
     """The number of a note; the same reason is noted once, with what it covers."""
-    outcome, reason = key
-    note = notes.setdefault(
-        key,
-        {"number": len(notes) + 1, "outcome": outcome, "reason": reason, "cases": 0, "checks": []},
-    )
-    note["cases"] += 1
-    names = (c["name"] for c in case["checks"] if (c["outcome"], c["reason"]) == key)
-    note["checks"] = list(dict.fromkeys([*note["checks"], *names]))
-    return int(note["number"])
+    note = notes.setdefault((outcome, reason), Note(len(notes) + 1, outcome, reason))
+    note.cases += 1
+    names = (c["name"] for c in case["checks"] if (c["outcome"], c["reason"]) == (outcome, reason))
+    note.checks = list(dict.fromkeys([*note.checks, *names]))
+    return note.number
 
 
 def _pack(bodies: list[str]) -> str:

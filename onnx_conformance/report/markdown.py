@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from onnx_conformance.core.files import write_whole
 from onnx_conformance.report import html
-from onnx_conformance.report.document import EDGE, score_of
+from onnx_conformance.report.columns import EDGE
 from onnx_conformance.report.pages import LINK, clean
 
 Row = dict[str, Any]
@@ -26,27 +24,18 @@ SPECIAL = re.compile(rf"[\\`*~\[\]<>&|#@!$%]|(?<!{INNER})_|_(?!{INNER})")
 REFERENCE = re.compile(r"(?<!\w)[@#!~%$&](?=\w)")  # a person, an issue, a merge request, a label
 
 
-def write(document: Row, path: Path) -> None:
-    """Write the summary, whole or not at all.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    write_whole(path, render(document).encode(), "--report-md")
-
-
 def render(document: Row) -> str:
     """The summary of a results document (:mod:`onnx_conformance.report.document`)."""
     seen = html.view(document)
-    look = html.MARKS[seen["verdict"]]
+    mark, notes = html.MARKS[seen["verdict"]], seen["matrix"].notes
     sections = [
-        f"## {look.symbol} {prose(seen['headline'])}",
+        f"## {mark.symbol} {prose(seen['headline'])}",
         prose(document["run"]["sentence"]),
         *_red(seen["failures"]),
         *_matrix(seen["matrix"]),
-        *_notes("Edge findings, not part of the verdict", "edge", seen["matrix"]["notes"]),
-        *_notes("Known failures", "known_failure", seen["matrix"]["notes"]),
-        *_notes("Not run", "skipped", seen["matrix"]["notes"]),
+        *_notes("Edge findings, which decide nothing", "edge", notes),
+        *_notes("Known failures", "known_failure", notes),
+        *_notes("Not run", "skipped", notes),
         *_absent(seen["absent"]),
         *_environment(document),
     ]
@@ -56,18 +45,18 @@ def render(document: Row) -> str:
 # -- sections ----------------------------------------------------------------------------------
 
 
-def _red(failures: list[Row]) -> list[str]:
+def _red(failures: list[html.Failure]) -> list[str]:
     """One row for each failed case: the first failure, and the command that repeats it."""
     if not failures:
         return []
     rows = [_red_row(failure) for failure in failures[:MOST_RED]]
     left = len(failures) - len(rows)
     more = [f"… and {left} more failed cases: see the page."] if left else []
-    return ["### Failed cases", _table(("case", "check", "reason", "repeat"), rows), *more]
+    return ["### Red cases", table(("case", "check", "reason", "again"), rows), *more]
 
 
-def _red_row(failure: Row) -> list[str]:
-    case, checks = failure["case"], failure["checks"]
+def _red_row(failure: html.Failure) -> list[str]:
+    case, checks = failure.case, failure.checks
     first, others = checks[0], len(checks) - 1
     reason = prose(first["headline"], most=LONGEST_REASON)
     divergence = (case.get("divergence") or {}).get("text")
@@ -82,58 +71,58 @@ def _red_row(failure: Row) -> list[str]:
     return [code(case["id"]), code(first["name"]), reason, again]
 
 
-def _matrix(matrix: Row) -> list[str]:
+def _matrix(matrix: html.Matrix) -> list[str]:
     """The matrix: rows that did not pass are visible, those that passed every check are folded."""
-    if not matrix["rows"]:
+    if not matrix.rows:
         return ["No case reached a verdict."]
-    headings = [*map(prose, matrix["columns"]), *map(prose, matrix["headings"])]
-    folded = [row for row in matrix["rows"] if _all_passed(row)]
-    open_rows = [row for row in matrix["rows"] if not _all_passed(row)]
+    headings = [*map(prose, matrix.columns), *map(prose, matrix.headings)]
+    folded = [row for row in matrix.rows if _all_passed(row)]
+    open_rows = [row for row in matrix.rows if not _all_passed(row)]
     sections = ["### Verdict, worst score and what is allowed"]
     if open_rows:
         sections += _rows(headings, open_rows)
     if folded:
-        summary = f"{len(folded)} of {len(matrix['rows'])} rows passed every check"
+        summary = f"{len(folded)} of {len(matrix.rows)} rows passed every check"
         sections += [f"<details><summary>{summary}</summary>"]
         sections += [*_rows(headings, folded), "</details>"]
     return sections
 
 
-def _rows(headings: Iterable[str], rows: list[Row]) -> list[str]:
-    told = [
-        [*map(code, row["texts"][:2]), *map(prose, row["texts"][2:]), *map(_cell, row["cells"])]
+def _rows(headings: Iterable[str], rows: list[html.MatrixRow]) -> list[str]:
+    cells = [
+        [*map(code, row.texts[:2]), *map(prose, row.texts[2:]), *map(_cell, row.cells)]
         for row in rows[:MOST_ROWS]
     ]
-    left = len(rows) - len(told)
-    return [_table(headings, told), *([f"… and {left} more rows: see the page."] if left else [])]
+    left = len(rows) - len(cells)
+    return [table(headings, cells), *([f"… and {left} more rows: see the page."] if left else [])]
 
 
-def _all_passed(row: Row) -> bool:
-    return all(cell is None or cell["case"]["verdict"] == "passed" for cell in row["cells"])
+def _all_passed(row: html.MatrixRow) -> bool:
+    return all(cell is None or cell.case["verdict"] == "passed" for cell in row.cells)
 
 
-def _cell(cell: Row | None) -> str:
+def _cell(cell: html.MatrixCell | None) -> str:
     if cell is None:
         return ""
-    case = cell["case"]
-    look = html.MARKS[case["verdict"]]
-    word = look.symbol if case["verdict"] == "passed" else f"{look.symbol} {look.word}"
+    case = cell.case
+    mark = html.MARKS[case["verdict"]]
+    word = mark.symbol if case["verdict"] == "passed" else f"{mark.symbol} {mark.word}"
     edge = EDGE if case["edge_findings"] else ""
-    return prose(" ".join(filter(None, (word, score_of(case), edge))))
+    return prose(" ".join(filter(None, (word, case["figure"], edge))))
 
 
-def _notes(heading: str, outcome: str, notes: list[Row]) -> list[str]:
+def _notes(heading: str, outcome: str, notes: list[html.Note]) -> list[str]:
     lines = [
-        f"- {_cases(note['cases'])}{_where(note)}: {prose(note['reason'], most=LONGEST_REASON)}"
+        f"- {_cases(note.cases)}{_where(note)}: {prose(note.reason, most=LONGEST_REASON)}"
         for note in notes
-        if note["outcome"] == outcome
+        if note.outcome == outcome
     ]
     return _listed(heading, lines)
 
 
-def _where(note: Row) -> str:
+def _where(note: html.Note) -> str:
     """The checks that an edge finding is of."""
-    return f" ({', '.join(note['checks'])})" if note["outcome"] == "edge" else ""
+    return f" ({', '.join(note.checks)})" if note.outcome == "edge" else ""
 
 
 def _absent(providers: list[Row]) -> list[str]:
@@ -171,7 +160,8 @@ def _cases(number: int) -> str:
 # -- text that stays text ----------------------------------------------------------------------
 
 
-def _table(headings: Iterable[str], rows: list[list[str]]) -> str:
+def table(headings: Iterable[str], rows: list[list[str]]) -> str:
+    """A table of cells that are Markdown already."""
     head = list(headings)
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

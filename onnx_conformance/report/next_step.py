@@ -9,7 +9,7 @@ from typing import Any
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.files import INSTALLED
-from onnx_conformance.report.document import RED, incomplete
+from onnx_conformance.report.columns import RED, incomplete
 
 RUN = "onnx-conformance run" if INSTALLED else "python -m onnx_conformance run"
 TOOL = "onnx-conformance {}" if INSTALLED else "make {}"

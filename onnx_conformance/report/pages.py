@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnx_conformance.core.extras import REPORT, optional
+from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.extras import REPORT, optional, page_module
+from onnx_conformance.core.files import write_whole
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -36,6 +38,23 @@ def page(template: str, context: dict[str, Any], **filters: Callable[..., Any]) 
     )
     environment.filters.update(prose=prose, **filters)
     return environment.get_template(template).render(context)
+
+
+def write_page(module: str, path: Path, option: str, *shown: Any) -> str:
+    """Write the page that ``render(*shown)`` of a module draws, whole or not at all.
+
+    Returns:
+        ``page: PATH``, or why there is none: the extra ``report`` is not installed.
+
+    Raises:
+        UsageError: the file cannot be written; ``option`` is what the user gave its name by.
+    """
+    try:
+        text = page_module(module).render(*shown)
+    except CapabilityMissing as missing:
+        return f"no page: {missing}"
+    write_whole(path, text.encode(), option)
+    return f"page: {path}"
 
 
 def clean(text: str) -> str:

@@ -14,8 +14,7 @@ from rich.table import Table
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument, TimeTable
 from onnx_conformance.core.text import count_of
 from onnx_conformance.diagnose.messages import NOT_HERE, place_of
-from onnx_conformance.report.columns import MODEL, rows_of
-from onnx_conformance.report.document import EDGE, cell_of, edge_of, proved, score_of
+from onnx_conformance.report.columns import EDGE, MODEL, cell_of, edge_of, proved, rows_of, score_of
 
 WIDTH = 100  # columns that the matrix may take
 MOST_ROWS = 80
@@ -86,8 +85,8 @@ def _wide(
         row = [*map(escape, texts), *(cells.get(place, "") for place in places)]
         found.setdefault(texts[0], []).append(row)
     for model, counts in passed.items():
-        told = [f"[green]✓[/] {counts[place]} passed" if counts[place] else "" for place in places]
-        row = [escape(model), "export options", *[""] * (width - 2), *told]
+        text = [f"[green]✓[/] {counts[place]} passed" if counts[place] else "" for place in places]
+        row = [escape(model), "export options", *[""] * (width - 2), *text]
         found.setdefault(model, []).append(row)
     return [row for model in found.values() for row in model]
 
@@ -158,8 +157,8 @@ def absences(document: ResultsDocument) -> list[str]:
                 counts[reason] = counts.get(reason, 0) + 1
     lines = [f"not run: {count_of(count, 'case')}: {reason}" for reason, count in counts.items()]
     if providers:
-        told = ", ".join(f"{name} ({count_of(n, 'case')})" for name, n in providers.items())
-        lines.append(f"not run: {told}: {NOT_HERE}")
+        text = ", ".join(f"{name} ({count_of(n, 'case')})" for name, n in providers.items())
+        lines.append(f"not run: {text}: {NOT_HERE}")
     return lines
 
 
@@ -193,16 +192,16 @@ def edges(document: ResultsDocument) -> list[str]:
     cases: dict[str, list[str]] = {}
     known: dict[str, dict[str, None]] = {}
     for case in document["cases"]:
-        for told in edge_of(case):
-            cases.setdefault(told, []).append(case["id"])
+        for text in edge_of(case):
+            cases.setdefault(text, []).append(case["id"])
         for row in case["checks"]:
             if row["outcome"] == "edge":
                 lines_of = known.setdefault(f"{row['name']}: {row['reason']}", {})
                 lines_of.update(dict.fromkeys(row.get("upstream") or ()))
     lines = []
-    for told, names in cases.items():
-        lines.append(f"{EDGE} {names[0]}{_more(names)}: edge finding in {told}")
-        lines += [f"  {line}" for line in known.get(told, {})]
+    for text, names in cases.items():
+        lines.append(f"{EDGE} {names[0]}{_more(names)}: edge finding in {text}")
+        lines += [f"  {line}" for line in known.get(text, {})]
     note = "edge findings do not affect the verdict; --edge-cases=fail makes them failures"
     return [*lines, *([f"{EDGE} {note}"] if lines else [])]
 

@@ -89,14 +89,14 @@ class _Native:
         answers = [self._answers("loop", precision, calls=calls) for calls in loop.groups(layout)]
         return loop.rows(layout, answers)
 
-    def _answers(self, method: str, precision: str, **given: Any) -> list[Arrays]:
+    def _answers(self, method: str, precision: str, **arguments: Any) -> list[Arrays]:
         answers: list[Arrays] = self.call(
             "native" if precision == FLOAT32 else "oracle",
             precision,
             method,
             precision=precision,
             approximation=self.settings.approximation,
-            **given,
+            **arguments,
         )
         return [_in_half(self.model, precision, answer) for answer in answers]
 

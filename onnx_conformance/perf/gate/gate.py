@@ -1,29 +1,37 @@
-"""The gate: each candidate beside its baseline, measured in one session."""
+"""The gate: each candidate beside its baseline, measured in one session, and its tests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 
+from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.case import Case
+from onnx_conformance.core.documents import Placement
 from onnx_conformance.core.errors import (
     CapabilityMissing,
     ConformanceError,
     StageFailure,
     WorkerError,
 )
-from onnx_conformance.perf.gate.baseline import read_baseline
-from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun, baseline_artifact
-from onnx_conformance.perf.gate.metrics import figures
-from onnx_conformance.perf.gate.outcomes import Worse
-from onnx_conformance.perf.gate.rules import RULES, MetricVerdict, judge_metric, load_rules
-from onnx_conformance.perf.gate.sequential_test import Decision, PairedSamples, draw, plan_for
+from onnx_conformance.perf.gate.gate_document import GateResult
+from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun, baseline_artifact, figures
+from onnx_conformance.perf.gate.rules import (
+    RULES,
+    Undecided,
+    Worse,
+    judge_metric,
+    load_rules,
+)
+from onnx_conformance.perf.gate.sequential_test import (
+    draw,
+)
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.interleave import Block
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
+from onnx_conformance.report.saved_artifacts import Baseline, read_baseline
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Artifact
@@ -34,37 +42,12 @@ PLAIN = {BASELINE: "plain", CANDIDATE: "plain"}
 
 
 @dataclass
-class Playing:
+class OpenSides:
     """Both sides while their pairs are drawn: blocks, placement and versions by side."""
 
     blocks: dict[str, list[Block]]
-    placement: dict[str, Any]
+    placement: dict[str, Placement]
     runtimes: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Gated:
-    """What the gate found of one case at one batch size.
-
-    Args:
-        placement: side -> provider -> operator -> nodes.
-        runtimes: side -> version of ONNX Runtime.
-        metrics: verdicts on the figures beside speed, by name.
-        same_file: whether both sides are the very same bytes.
-    """
-
-    case: Case
-    batch: int
-    samples: PairedSamples
-    metrics: dict[str, MetricVerdict]
-    placement: dict[str, Any] = field(default_factory=dict)
-    runtimes: dict[str, str] = field(default_factory=dict)
-    same_file: bool = False
-
-    @property
-    def decision(self) -> Decision:
-        """On speed."""
-        return self.samples.decision
 
 
 class Gate:
@@ -94,11 +77,11 @@ class Gate:
         self._options = run.gate
         self._rules = load_rules(run.gate.rules or RULES)
         self.baseline = read_baseline(run.gate.folder) if run.gate.folder else None
-        self.plan = plan_for(self._rules.timing, run.gate.threshold)
-        self.found: dict[tuple[Case, int], Gated | ConformanceError] = {}
-        self._told: set[tuple[Case, int]] = set()
+        self.timing = self._rules.timing.with_threshold(run.gate.threshold)
+        self.found: dict[tuple[Case, int], GateResult | ConformanceError] = {}
+        self._raised: set[tuple[Case, int]] = set()
 
-    def gated(self, case: Case, batch: int) -> Gated:
+    def gated(self, case: Case, batch: int) -> GateResult:
         """The case beside its baseline.
 
         Raises:
@@ -115,11 +98,11 @@ class Gate:
             except ConformanceError as reason:
                 self.found[key] = reason
         found = self.found[key]
-        if isinstance(found, Gated):
+        if isinstance(found, GateResult):
             return found
-        if key in self._told:
+        if key in self._raised:
             raise CapabilityMissing(f"not compared, for the reason above: {found}")
-        self._told.add(key)
+        self._raised.add(key)
         raise found
 
     @property
@@ -133,7 +116,7 @@ class Gate:
             return lack
         return Worse(f"{case.id}: the baseline has this case, but it cannot run here: {lack}")
 
-    def _judge(self, case: Case, batch: int) -> Gated:
+    def _judge(self, case: Case, batch: int) -> GateResult:
         conformance_session, certificates = self._needs()
         artifact = _proved(case, conformance_session, certificates)
         kept = artifact
@@ -143,29 +126,29 @@ class Gate:
         old, new = self._side(BASELINE, kept), self._side(CANDIDATE, artifact)
         gate_run = GateRun(self._run, subject, batch)
         conformance_session.quiesce()
-        with self._playing(gate_run, old, new) as playing:
-            check_placed(case, playing.placement[BASELINE], playing.placement[CANDIDATE])
+        with self._opened(gate_run, old, new) as sides:
+            check_placed(case, sides.placement[BASELINE], sides.placement[CANDIDATE])
             samples = draw(
-                playing.blocks[BASELINE],
-                playing.blocks[CANDIDATE],
-                self.plan,
-                seconds=self._options.seconds or self._rules.timing.seconds,
+                sides.blocks[BASELINE],
+                sides.blocks[CANDIDATE],
+                self.timing,
+                seconds=self._options.seconds or self.timing.seconds,
                 seed=self._run.settings.seed,
             )
         of_old, of_new = figures(gate_run, subject, (old, new))
-        metrics = {
+        judged = {
             name: judge_metric(rule, of_old.get(name), of_new.get(name))
             for name, rule in self._rules.metrics.items()
         }
         same = kept.sha256 == artifact.sha256
-        return Gated(case, batch, samples, metrics, playing.placement, playing.runtimes, same)
+        return GateResult(case, batch, samples, judged, sides.placement, sides.runtimes, same)
 
     def _side(self, name: str, artifact: Artifact) -> GateEntry:
         spec = self._options.spec if name == BASELINE else None
         return GateEntry(name, artifact, self._worker, spec, self._forms[name])
 
     @contextmanager
-    def _playing(self, gate_run: GateRun, old: GateEntry, new: GateEntry) -> Iterator[Playing]:
+    def _opened(self, gate_run: GateRun, old: GateEntry, new: GateEntry) -> Iterator[OpenSides]:
         """Both sides, warm, until their pairs are drawn.
 
         Two processes that run the same file differ for good by one or two percent, two sessions
@@ -174,16 +157,16 @@ class Gate:
         """
         with ExitStack() as stack:
             shared = old.spec == new.spec
-            playing = Playing({old.name: [], new.name: []}, {}, {})
-            for _ in range(1 if shared else self._rules.timing.processes):
-                common = stack.enter_context(gate_run.worker(old))
-                other = common if shared else stack.enter_context(gate_run.worker(new))
+            sides = OpenSides({old.name: [], new.name: []}, {}, {})
+            for _ in range(1 if shared else self.timing.processes):
+                common = stack.enter_context(closing(gate_run.worker(old)))
+                other = common if shared else stack.enter_context(closing(gate_run.worker(new)))
                 for entry, worker in ((old, common), (new, other)):
                     block, timed_session = gate_run.block(worker, entry)
-                    playing.blocks[entry.name].append(block)
-                    playing.placement[entry.name] = timed_session.facts["placement"]
-                    playing.runtimes[entry.name] = worker.call("versions")["onnxruntime"]
-            yield playing
+                    sides.blocks[entry.name].append(block)
+                    sides.placement[entry.name] = timed_session.opened.nodes
+                    sides.runtimes[entry.name] = worker.call("versions")["onnxruntime"]
+            yield sides
 
 
 def _proved(
@@ -194,7 +177,7 @@ def _proved(
     return conformance_session.artifact(case)
 
 
-def check_placed(case: Case, baseline: dict[str, Any], candidate: dict[str, Any]) -> None:
+def check_placed(case: Case, baseline: Placement, candidate: Placement) -> None:
     """More of the candidate's nodes than of the baseline's run off the case's provider.
 
     Args:
@@ -206,14 +189,14 @@ def check_placed(case: Case, baseline: dict[str, Any], candidate: dict[str, Any]
     wanted = PROVIDERS[case.provider].ort_name
     before, now = _elsewhere(baseline, wanted), _elsewhere(candidate, wanted)
     if sum(now.values()) > sum(before.values()):
-        told = ", ".join(f"{number} {name}" for name, number in now.items())
+        listed = ", ".join(f"{number} {name}" for name, number in now.items())
         raise Worse(
-            f"{case.id}: {sum(now.values())} nodes do not run on {wanted} ({told}); in the "
+            f"{case.id}: {sum(now.values())} nodes do not run on {wanted} ({listed}); in the "
             f"baseline it was {sum(before.values())}"
         )
 
 
-def _elsewhere(placement: dict[str, Any], wanted: str) -> dict[str, int]:
+def _elsewhere(placement: Placement, wanted: str) -> dict[str, int]:
     """``Conv on CPUExecutionProvider`` -> nodes."""
     return {
         f"{operator} on {provider}": number
@@ -221,3 +204,76 @@ def _elsewhere(placement: dict[str, Any], wanted: str) -> dict[str, int]:
         if provider != wanted
         for operator, number in operators.items()
     }
+
+
+@dataclass(frozen=True)
+class GatedCase:
+    """A case at a batch size, on the session's gate."""
+
+    gate: Gate
+    case: Case
+    batch: int
+    strict: bool
+
+    def check_speed(self) -> str:
+        """The verdict on speed in words.
+
+        Raises:
+            Worse: it is slower; Undecided: neither is shown.
+        """
+        found = self._found()
+        words = found.sentence(self.gate.timing)
+        if found.decision.verdict == "slower":
+            raise Worse(words)
+        if found.decision.verdict == "undecided":
+            raise Worse(words) if self.strict else Undecided(words)
+        return words
+
+    def check_figure(self, metric: str) -> str:
+        """The verdict on another figure in words.
+
+        Raises:
+            Worse: it is red by its rule, or was not measured.
+        """
+        verdict = self._found().figures[metric]
+        if verdict.red:
+            raise Worse(verdict.sentence)
+        return verdict.sentence
+
+    def _found(self) -> GateResult:
+        """Raises CapabilityMissing where the run leaves its framework out, and as ``gated``."""
+        chosen, own = self.gate.frameworks, resolve_model(self.case.model).framework
+        if chosen and own not in chosen:
+            raise CapabilityMissing(f"{own}: left out by --framework {' '.join(chosen)}")
+        return self.gate.gated(self.case, self.batch)
+
+
+@dataclass(frozen=True)
+class WholeGate:
+    """The run as a whole against its baseline."""
+
+    run: PerfRun
+    baseline: Baseline | None
+
+    def check_covered(self) -> None:
+        """Every case of the baseline is gated, unless the run was narrowed by name.
+
+        Raises:
+            Worse: a case of the baseline has no candidate, or none of them has.
+        """
+        if self.baseline is None:
+            return
+        ids = {case.id for case in self.run.cases}
+        kept = {name for name, case in self.baseline.cases.items() if not case.option}
+        missing = sorted(kept - ids)
+        if not kept & ids:
+            raise Worse(
+                f"no case of this run is in the baseline {self.baseline.folder}, which has "
+                f"{', '.join(missing[:5])}"
+            )
+        if missing and self.run.selection.full:
+            raise Worse(
+                f"{len(missing)} cases of the baseline have no candidate: "
+                f"{', '.join(missing[:5])}; if they were renamed or removed, keep the baseline "
+                "anew with --save-onnx"
+            )

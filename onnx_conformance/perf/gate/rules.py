@@ -1,12 +1,13 @@
-"""Load and validate the gate's rules file; judge single figures by it."""
+"""The gate's rules: the file of them, the verdict on a single figure, and what is raised."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.yaml_reader import Node, read_yaml
 
 RULES = Path(__file__).with_name("rules.yaml")
@@ -32,7 +33,18 @@ Outcome = Literal["ok", "red", "not measured"]
 
 @dataclass(frozen=True)
 class TimingRules:
-    """The sequential test's figures; see :class:`GatePlan` in ``sequential_test``."""
+    """The effect that the sequential test looks for, and its error rates.
+
+    Args:
+        threshold: the smallest slowdown that must be caught, as a share: 0.1 is 10 %.
+        seconds: for which pairs of a case may be drawn.
+        alpha: the largest probability to prove "slower" where the ratio is at most 1 + bias.
+        beta: the largest probability to prove "not slower" where it is at least 1 + threshold.
+        bias: how far two processes that run the same code may differ for good, as a share.
+        repeated: the share of pairs with the very same value from which the clock is in doubt.
+        looks: after how many pairs it is decided, rising.
+        processes: of each side, where their environments differ.
+    """
 
     threshold: float
     seconds: float
@@ -42,6 +54,31 @@ class TimingRules:
     repeated: float
     looks: tuple[int, ...]
     processes: int
+
+    @property
+    def middle(self) -> float:
+        """The log ratio half-way to the threshold: an estimate leans to one side of it."""
+        return math.log1p(self.threshold) / 2
+
+    def with_threshold(self, threshold: float | None) -> TimingRules:
+        """The rules with another threshold (``--gate-threshold``, a share); None keeps it.
+
+        Raises:
+            UsageError: a threshold that is no share, or too near to the bias of two processes.
+        """
+        found = self if threshold is None else replace(self, threshold=threshold)
+        if not 0 < found.threshold < 10:
+            raise UsageError(
+                f"--gate-threshold {threshold:g}: give a share above 0 and below 10, such as 0.1 "
+                "for 10 %"
+            )
+        if found.threshold < 2 * self.bias:
+            raise UsageError(
+                f"--gate-threshold {found.threshold:g} is less than twice the bias of "
+                f"{self.bias:g} by which two processes of the same code may differ; give at least "
+                f"{2 * self.bias:g}, or measure a smaller 'bias' and write it into the rules file"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -85,6 +122,11 @@ class MetricVerdict:
         """What was not measured is no pass."""
         return self.outcome != "ok"
 
+    def to_json(self) -> dict[str, str | float | None]:
+        """One of ``figures`` of ``--gate-json``, in the unit of its rule."""
+        shown = ("outcome", "baseline", "candidate", "sentence")
+        return {name: getattr(self, name) for name in shown}
+
 
 def judge_metric(
     rule: MetricRule, baseline: float | None, candidate: float | None
@@ -99,8 +141,8 @@ def judge_metric(
     by = f" ({candidate / baseline:.3g} times)" if baseline else ""
     allowed = max(rule.factor * baseline, baseline + rule.slack)
     sentence = (
-        f"{label}: {_told(baseline)} -> {_told(candidate)} {rule.unit}{by}; "
-        f"allowed are {_told(allowed)}"
+        f"{label}: {_figure(baseline)} -> {_figure(candidate)} {rule.unit}{by}; "
+        f"allowed are {_figure(allowed)}"
     )
     return MetricVerdict(rule.name, "red" if worse else "ok", baseline, candidate, sentence)
 
@@ -112,8 +154,8 @@ def _unmeasured(
     what: str,
     figure: float | None,
 ) -> MetricVerdict:
-    told = "is missing" if figure is None else f"is {figure}"
-    sentence = f"{what} {told}; a figure that was not measured does not pass"
+    problem = "is missing" if figure is None else f"is {figure}"
+    sentence = f"{what} {problem}: what was not measured is no pass"
     return MetricVerdict(rule.name, "not measured", baseline, candidate, sentence)
 
 
@@ -121,7 +163,7 @@ def _is_measured(rule: MetricRule, figure: float) -> bool:
     return math.isfinite(figure) and (figure > 0 or (figure == 0 and rule.may_be_zero))
 
 
-def _told(figure: float) -> str:
+def _figure(figure: float) -> str:
     return f"{figure:.0f}" if figure >= 1000 else f"{figure:.4g}"
 
 
@@ -174,3 +216,11 @@ def _metric(node: Node, name: str) -> MetricRule:
         may_be_zero=found["may_be_zero"].flag() if "may_be_zero" in found else False,
         reason=found["reason"].reason(),
     )
+
+
+class Worse(ConformanceError):
+    """The candidate is worse than the baseline, or one of them proves nothing."""
+
+
+class Undecided(Worse):
+    """Neither verdict on speed was reached; red under ``--gate-strict``, and never green."""

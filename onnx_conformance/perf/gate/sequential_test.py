@@ -1,4 +1,4 @@
-"""A sequential test of "ratio <= 1" against "ratio >= 1 + delta" on paired timings.
+"""A sequential test of "ratio <= 1" against "ratio >= 1 + threshold" on paired timings.
 
 A pair is one timing of the baseline and one of the candidate, drawn next to each other in one
 session, in an order drawn at random; d = log(candidate / baseline). Were both the same function of
@@ -8,16 +8,17 @@ order-statistic interval of the median of d (``scipy.stats.quantile_test``). It 
 noise's shape; Wilcoxon's signed ranks would ask for symmetry about a true slowdown too, and needed
 more pairs where 5 to 10 % of the timings are spikes.
 
-At each of K looks (``GatePlan.looks``) the lower bound is proved at level alpha / K and the upper
-one at beta / K; the union bound makes the error rates of all looks together at most alpha and beta.
-The time that a case may take can end it between two looks: that count of pairs depends on sums of
-both sides, which swapping leaves alone, so it is one more look in place of those not reached.
+At each of K looks (``TimingRules.looks``) the lower bound is proved at level alpha / K and the
+upper one at beta / K; the union bound makes the error rates of all looks together at most alpha and
+beta. The time that a case may take can end it between two looks: that count of pairs depends on
+sums of both sides, which swapping leaves alone, so it is one more look in place of those not
+reached.
 
 Simulated with 1 to 3 % of lognormal noise, 5 to 10 % of spikes by up to three times, and bursts
 (tests/meta/perf/test_gate_decision.py; 3000 gates a row): identical code with a lasting bias of up
-to
-2 % was called slower in at most 0.1 % at a delta of 10 %, and 0.5 % at 5 %; a slowdown of delta was
-found in at least 99.9 %. Ten to 33 pairs (the 95th percentile) decide at 10 %, 22 to 168 at 5 %.
+to 2 % was called slower in at most 0.1 % at a threshold of 10 %, and 0.5 % at 5 %; a slowdown that
+large was found in at least 99.9 %. Ten to 33 pairs (the 95th percentile) decide at 10 %, 22 to 168
+at 5 %.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -34,7 +35,7 @@ import numpy as np
 from scipy import stats
 from scipy.stats import quantile_test
 
-from onnx_conformance.core.errors import ConformanceError, UsageError
+from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.perf.gate.rules import TimingRules
 from onnx_conformance.perf.latency.interleave import Block
 
@@ -45,32 +46,6 @@ LARGEST = 300.0  # log ratios beyond it are no timings, and their exponentials m
 
 class UnusableTimings(ConformanceError):
     """Timings that no verdict may rest on: none, not finite, not positive, of a stuck clock."""
-
-
-@dataclass(frozen=True)
-class GatePlan:
-    """The effect that is tested for, and the error rates.
-
-    Args:
-        delta: the smallest slowdown that must be caught, as a share: 0.1 is 10 %.
-        alpha: the largest probability to prove "slower" where the ratio is at most 1 + bias.
-        beta: the largest probability to prove "not slower" where it is at least 1 + delta.
-        bias: how far two processes that run the same code may differ for good, as a share.
-        repeated: the share of pairs with the very same value from which the clock is in doubt.
-        looks: after how many pairs it is decided, rising.
-    """
-
-    delta: float
-    alpha: float
-    beta: float
-    bias: float
-    repeated: float
-    looks: tuple[int, ...]
-
-    @property
-    def middle(self) -> float:
-        """The log ratio half-way between 1 and 1 + delta: an estimate leans to one side of it."""
-        return math.log1p(self.delta) / 2
 
 
 @dataclass(frozen=True)
@@ -95,34 +70,25 @@ class Decision:
     smallest_effect: float
     reason: str = ""
 
+    @property
+    def power(self) -> str:
+        """The smallest slowdown that these pairs would have shown, in words."""
+        if math.isinf(self.smallest_effect):
+            return "no slowdown could have been shown"
+        return f"a slowdown of {self.smallest_effect - 1:.1%} would have been shown"
 
-def plan_for(timing: TimingRules, threshold: float | None = None) -> GatePlan:
-    """The plan under a rules file; ``threshold`` (``--gate-threshold``, a share) overrides its own.
-
-    Raises:
-        UsageError: a threshold that is no share, or too near to the bias of two processes.
-    """
-    delta = timing.threshold if threshold is None else threshold
-    if not 0 < delta < 10:
-        raise UsageError(
-            f"--gate-threshold {delta:g}: give a share above 0 and below 10, such as 0.1 for 10 %"
-        )
-    if delta < 2 * timing.bias:
-        raise UsageError(
-            f"--gate-threshold {delta:g} is less than twice the bias of {timing.bias:g} by which "
-            f"two processes of the same code may differ; give at least {2 * timing.bias:g}, or "
-            "measure a smaller 'bias' and write it into the rules file"
-        )
-    return GatePlan(delta, timing.alpha, timing.beta, timing.bias, timing.repeated, timing.looks)
+    def __str__(self) -> str:
+        """``1.003 [0.991, 1.014]``."""
+        return f"{self.ratio:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def next_look(plan: GatePlan, pairs: int) -> int | None:
+def next_look(rules: TimingRules, pairs: int) -> int | None:
     """How many pairs to have before the next decision; None after the last look."""
-    return next((look for look in plan.looks if look > pairs), None)
+    return next((look for look in rules.looks if look > pairs), None)
 
 
 def paired_log_ratios(
-    plan: GatePlan, baseline: Sequence[float], candidate: Sequence[float]
+    rules: TimingRules, baseline: Sequence[float], candidate: Sequence[float]
 ) -> list[float]:
     """log(candidate / baseline) of each pair of durations, in any one unit of time.
 
@@ -141,7 +107,7 @@ def paired_log_ratios(
                 raise UnusableTimings(
                     f"timing {place + 1} of the {entry} is {duration}, which no working clock gives"
                 )
-        if most := _repeats(plan, durations):
+        if most := _repeats(rules, durations):
             raise UnusableTimings(
                 f"{most} of {len(durations)} timings of the {entry} are equal: the clock has "
                 "stopped or is too coarse; time several calls as one"
@@ -151,7 +117,7 @@ def paired_log_ratios(
     return [math.log(new) - math.log(old) for old, new in zip(baseline, candidate, strict=True)]
 
 
-def decide(plan: GatePlan, log_ratios: Sequence[float]) -> Decision:
+def decide(rules: TimingRules, log_ratios: Sequence[float]) -> Decision:
     """The verdict at a look, or when the time of the case is over.
 
     "Slower": the lower bound lies above 1 + bias, and the median above the middle. "Not slower":
@@ -167,12 +133,12 @@ def decide(plan: GatePlan, log_ratios: Sequence[float]) -> Decision:
     values = np.sort(np.asarray(log_ratios, dtype=np.float64))
     if values.ndim != 1 or not (np.abs(values) <= LARGEST).all():
         raise UnusableTimings("a pair has no finite ratio, so the clock does not work")
-    pairs, looks = len(values), len(plan.looks)
+    pairs, looks = len(values), len(rules.looks)
     estimate = float(np.median(values))
-    low = _bound(values, plan.alpha / looks, "greater")
-    high = _bound(values, plan.beta / looks, "less")
-    effect = max(math.log1p(plan.bias) + estimate - low, plan.middle)
-    verdict, reason = _verdict(plan, values, estimate, low, high)
+    low = _bound(values, rules.alpha / looks, "greater")
+    high = _bound(values, rules.beta / looks, "less")
+    effect = max(math.log1p(rules.bias) + estimate - low, rules.middle)
+    verdict, reason = _verdict(rules, values, estimate, low, high)
     return Decision(
         verdict,
         ratio=math.exp(estimate),
@@ -185,25 +151,25 @@ def decide(plan: GatePlan, log_ratios: Sequence[float]) -> Decision:
 
 
 def _verdict(
-    plan: GatePlan, values: np.ndarray, estimate: float, low: float, high: float
+    rules: TimingRules, values: np.ndarray, estimate: float, low: float, high: float
 ) -> tuple[Verdict, str]:
     pairs = len(values)
-    if most := _repeats(plan, values.tolist()):
+    if most := _repeats(rules, values.tolist()):
         return "undecided", (
             f"{most} of {pairs} pairs have the same ratio: the clock has stopped or is too coarse; "
             "time several calls as one"
         )
-    if low > math.log1p(plan.bias) and estimate > plan.middle:
+    if low > math.log1p(rules.bias) and estimate > rules.middle:
         return "slower", ""
-    if high < math.log1p(plan.delta) and estimate <= plan.middle:
+    if high < math.log1p(rules.threshold) and estimate <= rules.middle:
         return "not slower", ""
     if math.isinf(low) or math.isinf(high):
         return "undecided", (
-            f"{pairs} pairs are too few: a verdict needs {plan.looks[0]}; give the case more time"
+            f"{pairs} pairs are too few: a verdict needs {rules.looks[0]}; give the case more time"
         )
     return "undecided", (
-        f"after {pairs} pairs the ratio may still be {1 + plan.bias:g} or {1 + plan.delta:g}; give "
-        "the case more time (--gate-seconds) or a quieter machine"
+        f"after {pairs} pairs the ratio may still be {1 + rules.bias:g} or "
+        f"{1 + rules.threshold:g}; give the case more time (--gate-seconds) or a quieter machine"
     )
 
 
@@ -224,10 +190,10 @@ def _rank(pairs: int, level: float, alternative: GateEntry) -> int | None:
     return None if math.isnan(rank) else int(rank)
 
 
-def _repeats(plan: GatePlan, values: Sequence[float]) -> int:
+def _repeats(rules: TimingRules, values: Sequence[float]) -> int:
     """How often the commonest value stands, where that puts the clock in doubt; else 0."""
     most = max(Counter(values).values(), default=0)
-    return most if most > 1 and most >= plan.repeated * len(values) else 0
+    return most if most > 1 and most >= rules.repeated * len(values) else 0
 
 
 TRIMMED = 0.25  # of a block's calls, at either end: what is left is the interquartile mean
@@ -250,11 +216,10 @@ class PairedSamples:
 def draw(
     baseline: Sequence[Block],
     candidate: Sequence[Block],
-    plan: GatePlan,
+    rules: TimingRules,
     *,
     seconds: float,
     seed: int,
-    progress: Callable[[Decision], None] | None = None,
 ) -> PairedSamples:
     """Pairs of blocks, in an order drawn anew for each pair: the test's validity rests on it.
 
@@ -271,15 +236,13 @@ def draw(
     calls: tuple[list[float], list[float]] = ([], [])
     started = time.monotonic()
     while True:
-        look = next_look(plan, len(before))
+        look = next_look(rules, len(before))
         while look is not None and len(before) < look and _left(started, seconds):
             old = baseline[int(rng.integers(len(baseline)))]
             new = candidate[int(rng.integers(len(candidate)))]
             _pair((old, before, calls[0]), (new, after, calls[1]), first=bool(rng.integers(2)))
-        decision = decide(plan, paired_log_ratios(plan, before, after))
-        if progress is not None:
-            progress(decision)
-        over = look is None or next_look(plan, len(before)) is None or not _left(started, seconds)
+        decision = decide(rules, paired_log_ratios(rules, before, after))
+        over = look is None or next_look(rules, len(before)) is None or not _left(started, seconds)
         if decision.verdict != "undecided" or over:
             spent = time.monotonic() - started
             kept = tuple(calls[0]), tuple(calls[1])
@@ -296,6 +259,6 @@ SideTimings = tuple[Block, list[float], list[float]]
 def _pair(baseline: SideTimings, candidate: SideTimings, *, first: bool) -> None:
     """One block of either side: its trimmed mean, and every call of it."""
     for block, found, calls in (baseline, candidate) if first else (candidate, baseline):
-        taken = block.seconds()
-        found.append(float(stats.trim_mean(taken, TRIMMED)))
-        calls.extend(float(seconds) for seconds in taken)
+        block_seconds = block.seconds()
+        found.append(float(stats.trim_mean(block_seconds, TRIMMED)))
+        calls.extend(float(seconds) for seconds in block_seconds)

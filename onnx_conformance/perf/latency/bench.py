@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.core.budget import Reference, worst_score
+from onnx_conformance.core.budget import worst_score
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError, StageFailure, WorkerError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.contenders import Contender
-from onnx_conformance.perf.latency.interleave import Block, interleave
-from onnx_conformance.perf.latency.rows import Row, make_row
-from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
-from onnx_conformance.perf.latency.timed_sessions import (
-    CallSpec,
-    TimedSession,
-    TimedSessions,
-    noise_floor_of_timed,
-)
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.latency.interleave import interleave
+from onnx_conformance.perf.latency.ratios import paired_ratio
+from onnx_conformance.perf.latency.rows import CallFacts, Row
+from onnx_conformance.perf.latency.timed_call import CallSpec, pinned_call, timed_reference
+from onnx_conformance.perf.latency.timed_sessions import TimedSession, TimedSessions
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
 
 WARM_SECONDS = 2.0  # a call that has not settled by then is timed as it is, and the row says so
 LEAST_ROUNDS, MOST_ROUNDS = 7, 60
@@ -36,7 +30,7 @@ class ReadyContender:
 
     contender: Contender
     timed_session: TimedSession
-    facts: dict[str, Any]
+    facts: CallFacts
 
 
 @dataclass
@@ -98,71 +92,80 @@ class Bench:
 
     def _enter(self, model: ModelSpec, contender: Contender, batch: int) -> ReadyContender:
         """Open a contender and call it once; its answer must be right."""
-        told: dict[str, Any] = {}
-        if contender.case is not None:
-            certificate = self._certificates.of(contender.case)
-            edge = [f"edge finding in {finding}" for finding in certificate.edge]
-            told = {"certificate": str(certificate), "beyond": [*certificate.known_edge, *edge]}
+        case = contender.case
+        certificate = self._certificates.of(case) if case is not None else None
         timed_session = self._timed_sessions.of(model, contender)
+        worker, opened = timed_session.worker, timed_session.opened
         call = self._call(model, contender, batch)
-        timed_session.worker.call("memory", reset=True)
-        rehearsed = timed_session.rehearse(call, self._run.tolerances)
-        facts = {
-            "score": self._score(call, batch, rehearsed.outputs),
-            "compared": rehearsed.compared,
-            "load_seconds": rehearsed.load_seconds,
-            **timed_session.facts,
-            **told,
-            "first_seconds": rehearsed.first_seconds,
-            "memory_after_mib": timed_session.worker.call("memory")["resident"],
-            "threads": timed_session.worker.threads,
-            "affinity": timed_session.worker.affinity,
-        }
+        worker.call("memory", reset=True)
+        first = timed_session.rehearse(call, self._run.tolerances)
+        loaded = first.load_seconds if opened.load_seconds is None else opened.load_seconds
+        facts = CallFacts(
+            score=self._score(call, batch, first.outputs),
+            compared=first.compared,
+            load_seconds=loaded,
+            first_seconds=first.first_seconds,
+            memory_before_mib=opened.memory_before_mib,
+            memory_after_mib=worker.call("memory")["resident"],
+            placement=opened.placement,
+            threads=worker.threads,
+            affinity=worker.affinity,
+            artifact_bytes=opened.artifact_bytes,
+        )
+        if case is not None and certificate is not None:
+            edge = (f"edge finding in {finding}" for finding in certificate.edge)
+            facts = replace(
+                facts,
+                certificate=str(certificate),
+                beyond=(*certificate.known_edge, *edge),
+                graph_level=case.graph_level or self._run.settings.graph_level,
+            )
         return ReadyContender(contender, timed_session, facts)
 
     def _call(self, model: ModelSpec, contender: Contender, batch: int) -> CallSpec:
-        reference = self._reference(model, batch, noise_floor_of_timed(contender.judged_as))
-        inputs = timed_inputs(model, self._run.settings.seed, batch)
-        label, case = contender.label, contender.judged_as
-        return CallSpec(model, label, label, contender.form, inputs, reference, case)
-
-    def _reference(self, model: ModelSpec, batch: int, noise_floor: NoiseFloor) -> Reference:
-        of = self._conformance_session.reference
-        return timed_reference(model, self._run.settings.seed, batch, of, noise_floor)
+        return pinned_call(
+            model,
+            contender.judged_as,
+            self._conformance_session.reference,
+            label=contender.label,
+            who=contender.label,
+            form=contender.form,
+            batch=batch,
+            seed=self._run.settings.seed,
+        )
 
     def _score(self, call: CallSpec, batch: int, outputs: Outputs) -> float:
         """How far the answer is off, in float32's noise floors whatever its class of precision."""
         floor = self._run.tolerances.defaults["error_budget"]["floor_ulp"]
-        reference = self._reference(call.model, batch, PLAIN)
+        of, seed = self._conformance_session.reference, self._run.settings.seed
+        reference = timed_reference(call.model, seed, batch, of)
         return worst_score(reference, outputs, call.model.outputs, floor).value
 
     def _time(self, group: Group, ready_contenders: Sequence[ReadyContender], batch: int) -> None:
-        blocks = [self._warm(ready_contender) for ready_contender in ready_contenders]
-        found = interleave(
-            blocks,
+        warm = [
+            one.timed_session.warm(one.contender.label, WARM_SECONDS) for one in ready_contenders
+        ]
+        times = interleave(
+            [call.block for call in warm],
             seconds=self._run.timing.seconds,
             least=LEAST_ROUNDS,
             most=MOST_ROUNDS,
             seed=self._run.settings.seed,
         )
-        timed = {ready_contender.contender for ready_contender in ready_contenders}
-        for ready_contender in ready_contenders:
-            memory = ready_contender.timed_session.worker.call("memory")
-            facts = {
-                **ready_contender.facts,
-                "memory_peak_mib": memory["peak"],
-                "gpu_mib": memory["gpu"],
-            }
-            over = ready_contender.contender.compared_with
-            reference = over.label if over in timed else None
-            group.rows[ready_contender.contender] = make_row(
-                ready_contender.contender, batch, found, reference, facts
+        for one, call in zip(ready_contenders, warm, strict=True):
+            worker, contender = one.timed_session.worker, one.contender
+            memory = worker.call("memory")
+            facts = replace(
+                one.facts,
+                warmup_calls=call.calls,
+                settled=call.settled,
+                memory_peak_mib=memory["peak"],
+                gpu_mib=memory["gpu"],
             )
-            ready_contender.timed_session.worker.call(
-                "forget", label=ready_contender.contender.label
-            )
-
-    def _warm(self, ready_contender: ReadyContender) -> Block:
-        warm = ready_contender.timed_session.warm(ready_contender.contender.label, WARM_SECONDS)
-        ready_contender.facts.update(warmup_calls=warm.calls, settled=warm.settled)
-        return warm.block
+            calls, rounds = times.calls[contender.label], times.rounds[contender.label]
+            over = times.rounds.get(contender.compared_with.label)
+            speedup = None
+            if over is not None and contender != contender.compared_with:
+                speedup = paired_ratio(over, rounds)
+            group.rows[contender] = Row(contender, batch, calls, rounds, speedup, facts)
+            worker.call("forget", label=contender.label)

@@ -8,7 +8,7 @@ from onnx_conformance.checks.certificate import Certificate, holds_certificate, 
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, StageFailure
 from onnx_conformance.core.store import Store
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.known_failures import EXPORT, find
 from onnx_conformance.session.live_subject import LiveSubject

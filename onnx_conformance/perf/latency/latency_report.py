@@ -10,22 +10,23 @@ from typing import Any
 
 import pytest
 
-from onnx_conformance.core.errors import CapabilityMissing, UsageError
-from onnx_conformance.core.extras import page_module
-from onnx_conformance.core.files import refuse_unwritable
-from onnx_conformance.perf.latency import latency_document as documents
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import refuse_unwritable, write_json
 from onnx_conformance.perf.latency.latency_document import (
-    OPTION,
-    TIMED_NOTHING,
     Groups,
-    group_absences,
-    group_rows,
+    LatencyDocument,
+    TimingSettings,
+    absences_of,
+    rows_of,
 )
-from onnx_conformance.perf.latency.latency_table import LEGEND, milliseconds, table, told
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.latency.latency_table import LEGEND, milliseconds, ratio_text, table
+from onnx_conformance.perf.options import PerfRun
+from onnx_conformance.report.pages import write_page
 from onnx_conformance.report.terminal import render
+from onnx_conformance.session.cache_keys import environment
 
-PAGE_OPTION = "--latency-html"
+OPTION, PAGE_OPTION = "--latency-json", "--latency-html"
+TIMED_NOTHING = 5  # as a run that reached no verdict
 WIDTH = 400  # at most: a table that is cut says nothing, and logs have no edge
 
 
@@ -39,10 +40,10 @@ class LatencyReport:
     def __init__(self, groups: Callable[[], Groups], run: PerfRun) -> None:
         self._groups = groups
         self._run = run
-        self._told: set[tuple[str, int]] = set()
+        self._shown: set[tuple[str, int]] = set()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._reporter: Any = None
-        self._document: dict[str, Any] | None = None
+        self._document: LatencyDocument | None = None
         self._problem = ""
         self._page = "no page"
 
@@ -69,7 +70,7 @@ class LatencyReport:
         wanted = getattr(getattr(item, "callspec", None), "params", {}).get("timed")
         if wanted is None or self._reporter is None or not self._reporter.isatty:
             return
-        if (wanted.contender.model, wanted.batch) not in self._told:
+        if (wanted.contender.model, wanted.batch) not in self._shown:
             text = f"  … certifying and timing {wanted.contender.model} batch {wanted.batch}"
             self._reporter.rewrite(text, erase=True)
 
@@ -90,8 +91,8 @@ class LatencyReport:
         if self._reporter is None or report.when != "call" or not _of_latency(report):
             return
         groups = self._groups()
-        for key in [key for key in groups if key not in self._told]:
-            self._told.add(key)
+        for key in [key for key in groups if key not in self._shown]:
+            self._shown.add(key)
             if self._reporter.isatty:
                 self._reporter.rewrite("", erase=True)
             self._reporter.write_line(_line(key, groups))
@@ -104,31 +105,25 @@ class LatencyReport:
         config = session.config
         if config.option.collectonly or hasattr(config, "workerinput"):
             return
-        timed = any(group.rows for group in self._groups().values())
-        if not timed and session.exitstatus == pytest.ExitCode.OK:
+        rows, run = rows_of(self._groups()), self._run
+        if not rows and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = TIMED_NOTHING
-        self._document = documents.make_document(
-            self._run,
-            self._groups(),
+        self._document = LatencyDocument(
             command=f"pytest {shlex.join(config.invocation_params.args)}",
             started=self._started,
             exit_status=int(session.exitstatus),
+            environment=environment(),
+            settings=TimingSettings.of(run),
+            rows=rows,
+            absent=absences_of(self._groups()),
         )
         try:
-            documents.write_json(self._document, self._run.timing.json)
-            self._write_page(self._document)
+            write_json(run.timing.json, self._document.to_json(), OPTION)
+            module = "onnx_conformance.perf.latency.latency_page"
+            self._page = write_page(module, run.timing.html, PAGE_OPTION, self._document)
         except UsageError as error:
             self._problem = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-
-    def _write_page(self, document: dict[str, Any]) -> None:
-        """Write the page, or note why there is none."""
-        target = self._run.timing.html
-        try:
-            page_module("onnx_conformance.perf.latency.latency_page").write(document, target)
-            self._page = f"page: {target}"
-        except CapabilityMissing as missing:
-            self._page = f"no page: {missing}"
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None]:
@@ -139,22 +134,22 @@ class LatencyReport:
             if self._document is not None:
                 self._summary(terminalreporter, self._document)
 
-    def _summary(self, reporter: pytest.TerminalReporter, document: dict[str, Any]) -> None:
+    def _summary(self, reporter: pytest.TerminalReporter, document: LatencyDocument) -> None:
         reporter.section("latency")
-        if document["rows"]:
-            drawn = table(document["rows"])
+        if document.rows:
+            drawn = table(document.rows)
             reporter.write(render(drawn, width=WIDTH, color=reporter.hasmarkup))
             reporter.write_line(LEGEND)
-        for words in documents.beyond(document["rows"]):
-            reporter.write_line(words)
-        for outcome, reason, count in documents.reasons(document["absent"]):
+        for line in document.beyond:
+            reporter.write_line(line)
+        for outcome, reason, count in document.reasons:
             tail = f" ({count} rows)" if count > 1 else ""
             red = outcome == "red"
             reporter.write_line(f"{outcome}: {reason}{tail}", red=red, bold=red)
         if self._problem:
             reporter.write_line(self._problem, red=True, bold=True)
-        bad = bool(document["exit_status"] or self._problem)
-        reporter.write_line(document["sentence"], bold=True, red=bad, green=not bad)
+        bad = bool(document.exit_status or self._problem)
+        reporter.write_line(document.sentence, bold=True, red=bad, green=not bad)
         reporter.write_line(f"{self._page}   data: {self._run.timing.json}")
 
 
@@ -164,11 +159,11 @@ def _of_latency(report: pytest.TestReport) -> bool:
 
 def _line(key: tuple[str, int], groups: Groups) -> str:
     """``resnet18 batch 4: native-eager 98.1 ms; torch_dynamo-opset25-cpu 1.45x [1.43, 1.47]``."""
-    group = groups[key]
+    group = {key: groups[key]}
     parts = [
-        f"{row['label']} {told(row['speedup']) or milliseconds(row['p50'])}"
-        for row in group_rows(group)
+        f"{row.label} {ratio_text(row.speedup) or milliseconds(row.times.p50)}"
+        for row in rows_of(group)
     ]
-    counts = Counter(entry["outcome"] for entry in group_absences(key[1], group))
+    counts = Counter(entry.outcome for entry in absences_of(group))
     parts += [f"{count} {outcome}" for outcome, count in counts.items()]
     return f"{key[0]} batch {key[1]}: {'; '.join(parts)}"

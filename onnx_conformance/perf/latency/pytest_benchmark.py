@@ -7,7 +7,7 @@ contenders; its times are played back to it one by one through its public option
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
@@ -15,7 +15,7 @@ import pytest
 
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.perf.latency.rows import Row
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.cache_keys import environment
 
 
@@ -82,19 +82,8 @@ NARROWING = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Where and how a run was timed; absolute times of two settings cannot be compared."""
-
-    figures: dict[str, Any]
-
-    def differences(self, now: Setting) -> list[str]:
-        """``threads 2, now 1`` for each figure that is another."""
-        return [
-            f"{name} {self.figures.get(name, 'not told')}, now {value}"
-            for name, value in now.figures.items()
-            if self.figures.get(name) != value
-        ]
+# Where and how a run was timed; absolute times of two settings cannot be compared.
+Setting = Mapping[str, str | int | list[int]]
 
 
 @dataclass(frozen=True)
@@ -110,6 +99,14 @@ class Stored:
     names: frozenset[str]
     setting: Setting
     selection: dict[str, list[str]] | None
+
+    def differences(self, now: Setting) -> str:
+        """``threads 2, now 1; …``: the figures of its setting that are others now."""
+        return "; ".join(
+            f"{name} {self.setting.get(name, 'not told')}, now {value}"
+            for name, value in now.items()
+            if self.setting.get(name) != value
+        )
 
 
 def read_stored(data: dict[str, Any]) -> Stored:
@@ -127,7 +124,7 @@ def read_stored(data: dict[str, Any]) -> Stored:
     return Stored(
         when=str(data.get("datetime", "unknown date"))[:19],
         names=frozenset(bench["fullname"] for bench in benchmarks),
-        setting=Setting(figures),
+        setting=figures,
         selection=data.get(KEY, {}).get("selection"),
     )
 
@@ -135,15 +132,13 @@ def read_stored(data: dict[str, Any]) -> Stored:
 def setting_of(run: PerfRun) -> Setting:
     """The setting of this run."""
     around = environment()
-    return Setting(
-        {
-            "processor": around["processor"],
-            "Python": around["python"],
-            "threads": run.settings.threads,
-            "affinity": list(run.timing.cpus),
-            "graph_level": run.settings.graph_level,
-        }
-    )
+    return {
+        "processor": around["processor"],
+        "Python": around["python"],
+        "threads": run.settings.threads,
+        "affinity": list(run.timing.cpus),
+        "graph_level": run.settings.graph_level,
+    }
 
 
 def selection_of(config: pytest.Config) -> dict[str, list[str]]:
@@ -201,7 +196,7 @@ class CompareGuard:
         self._fail = bool(config.getoption("benchmark_compare_fail", None))
         self._compare = bool(config.getoption("benchmark_compare", None))
         self._stored: list[Stored] = []
-        self._theirs: Any = None  # pytest-benchmark's session
+        self._benchmark_session: Any = None  # pytest-benchmark's session
         self._problems: list[str] = []
         for action, message in FILTERS:
             warnings.filterwarnings(action, message)  # while pytest is configured
@@ -212,7 +207,7 @@ class CompareGuard:
         self, benchmarksession: Any, compared_benchmark: dict[str, Any]
     ) -> None:
         """Called for each stored run that was found."""
-        self._theirs = benchmarksession
+        self._benchmark_session = benchmarksession
         self._stored.append(read_stored(compared_benchmark))
 
     @pytest.hookimpl(optionalhook=True)
@@ -232,13 +227,13 @@ class CompareGuard:
         """Red where something was not compared, or has regressed."""
         if not (self._fail and self._stored) or session.config.option.collectonly:
             return
-        benchmarks = self._theirs.benchmarks
+        benchmarks = self._benchmark_session.benchmarks
         timed = {str(bench.fullname) for bench in benchmarks if bench and not bench.has_error}
         selected = {str(item.nodeid) for item in session.items}
         selection = selection_of(self._config)
         for stored in self._stored:
             self._problems += compared_badly(stored, timed, selected, selection)
-        red = bool(self._problems or self._theirs.performance_regressions)
+        red = bool(self._problems or self._benchmark_session.performance_regressions)
         if red and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -248,18 +243,17 @@ class CompareGuard:
         try:
             yield
         finally:
-            self._tell(terminalreporter)
+            self._print(terminalreporter)
 
-    def _tell(self, reporter: pytest.TerminalReporter) -> None:
+    def _print(self, reporter: pytest.TerminalReporter) -> None:
         if not (self._compare or self._fail):
             return
         now = setting_of(self._run)
         for stored in self._stored:
-            other = stored.setting.differences(now)
-            if other:
+            if other := stored.differences(now):
                 reporter.write_line(
-                    f"warning: the stored run of {stored.when} has another setting "
-                    f"({'; '.join(other)}), so its times cannot be compared with these",
+                    f"warning: the stored run of {stored.when} has another setting ({other}), so "
+                    "its times cannot be compared with these",
                     yellow=True,
                 )
         if not self._stored:
@@ -284,10 +278,9 @@ class CompareGuard:
             return "no stored run was found to compare with; store one with --benchmark-autosave"
         now = setting_of(self._run)
         for stored in self._stored:
-            other = stored.setting.differences(now)
-            if other:
+            if other := stored.differences(now):
                 return (
-                    f"the stored run of {stored.when} has another setting ({'; '.join(other)}); "
+                    f"the stored run of {stored.when} has another setting ({other}); "
                     "times of two settings cannot be compared, so there is no verdict. "
                     "Use --gate, which measures both sides here"
                 )

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from onnx_conformance.core.comparison import Array
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 
@@ -53,24 +51,9 @@ class SuspendedWorker:
         seconds: NDArray[np.float64] = self.call("time", label=label, discard=discard, calls=calls)
         return seconds
 
-    def rehearse(self, label: str, form: str, inputs: dict[str, Array], **what: Any) -> Any:
-        """:meth:`onnx_conformance.workers.timing.Stopwatch.rehearse`."""
-        return self.call("rehearse", label=label, form=form, inputs=inputs, **what)
-
     def close(self) -> None:
         """End the worker; killing works on a suspended one too."""
         self._worker.close()
-
-    def __enter__(self) -> SuspendedWorker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _call(self, method: str, **arguments: Any) -> Any:
         process = self._worker.process
@@ -79,13 +62,10 @@ class SuspendedWorker:
         try:
             return self._worker.call(method, self._limit, **arguments)
         finally:
-            self._suspend()
-
-    def _suspend(self) -> None:
-        process = self._worker.process
-        if process is not None:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.suspend()
+            process = self._worker.process  # started by that call, where none was there
+            if process is not None:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.suspend()
 
 
 def chosen_cpus(asked: Sequence[int], threads: int) -> list[int]:

@@ -6,55 +6,31 @@ worker of its own, so that its memory is its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from onnx_conformance.catalog.frameworks import ON_CUDA
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.errors import ConformanceError
-from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
+from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.documents import Placement
+from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.core.tolerances import INT8, Tolerances
+from onnx_conformance.core.tolerances import Tolerances
+from onnx_conformance.core.worker_messages import RunResult
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout, native_layout
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import Block, plan_block
+from onnx_conformance.perf.latency.rows import NodePlacement
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
-from onnx_conformance.perf.run import PerfRun
+from onnx_conformance.perf.latency.timed_call import CallSpec, NoResult, judge_timed
+from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
-from onnx_conformance.session.runtime import session_request
+from onnx_conformance.session.runtime import answer_of_calls, session_request
 from onnx_conformance.session.subject import Artifact, libraries_of
-
-
-class NoResult(ConformanceError):
-    """A time that counts for nothing, because what was timed is not the model."""
-
-
-@dataclass(frozen=True)
-class CallSpec:
-    """A call to be timed, and what its answer must be.
-
-    Args:
-        label: what the worker calls it; ``who``: what messages call it.
-        form: how it is called: of native see the workers' ``timing`` modules, of a session
-            ``plain``, ``io_binding`` or ``copies``.
-        reference: of the inputs, by :func:`noise_floor_of_timed`.
-        case: by whose limits it is judged; None for native in float32.
-    """
-
-    model: ModelSpec
-    label: str
-    who: str
-    form: str
-    inputs: Inputs
-    reference: Reference
-    case: Case | None
 
 
 @dataclass(frozen=True)
@@ -82,26 +58,25 @@ class WarmCall:
     settled: bool
 
 
-def noise_floor_of_timed(case: Case | None) -> NoiseFloor:
-    """What a timed call is measured by; ``case`` as of :class:`CallSpec`."""
-    return PLAIN if case is None else noise_floor_of(case)
+@dataclass(frozen=True)
+class OpeningFacts:
+    """What is known of a timed session before its first call.
 
-
-def judge_timed(call: CallSpec, outputs: Outputs, tolerances: Tolerances) -> Judgement:
-    """Judge the outputs of the very call that is timed.
-
-    By decibels for int8, which has no error budget.
-
-    Raises:
-        NoResult: they are off by too much; a fast wrong answer is no result.
+    Args:
+        memory_before_mib: of its process, before it was opened.
+        load_seconds: to open it; None of native, which is loaded with its first call.
+        artifact_bytes: of its file with all data; None of native.
     """
-    limits = limits_of(tolerances, call.case, oracle=call.model.oracle)
-    if call.case is not None and call.case.precision == INT8:
-        limits = Limits("decibels", tolerances.rule("sqnr", call.case))
-    found = judge_outputs(call.reference, outputs, call.model.judged, limits)
-    if not found.right:
-        raise NoResult(f"{call.who}: the timed call gave a wrong answer: {found}")
-    return found
+
+    memory_before_mib: float
+    placement: NodePlacement
+    load_seconds: float | None = None
+    artifact_bytes: int | None = None
+
+    @property
+    def nodes(self) -> Placement:
+        """Of a session's graph: provider -> operator -> how many."""
+        return {name: dict(of) for name, of in self.placement.items() if not isinstance(of, str)}
 
 
 @dataclass(frozen=True)
@@ -109,32 +84,38 @@ class TimedSession:
     """A worker, and how the contender is asked for there.
 
     Args:
-        what: the arguments of the worker's ``rehearse`` beside form and inputs.
+        request: the arguments of the worker's ``rehearse`` beside form and inputs.
         layout: how the contender takes samples, and what it calls inputs and outputs.
-        facts: what is known before the first call: memory, placement, seconds to open.
     """
 
     worker: SuspendedWorker
-    what: dict[str, Any]
+    request: dict[str, Any]
     layout: Layout
-    facts: dict[str, Any] = field(default_factory=dict)
+    opened: OpeningFacts
 
     def inputs(self, inputs: Inputs) -> Inputs:
         """One call's arrays, as the contender takes them."""
         return self.layout.calls(inputs)[0]
-
-    def answered(self, model: ModelSpec, inputs: Inputs, outputs: Outputs) -> dict[str, Array]:
-        """What the contender answers to a set of inputs under our names, a row for each sample."""
-        return native_layout(model).rows(inputs, [self.layout.names.to_model(outputs)])
 
     def rehearse(self, call: CallSpec, tolerances: Tolerances) -> FirstCall:
         """Call it once; what it answers must be right.
 
         Raises:
             NoResult: it is not.
+            CapabilityMissing: its file takes another number of samples a call.
         """
-        found = self.worker.rehearse(call.label, call.form, self.inputs(call.inputs), **self.what)
-        outputs = self.answered(call.model, call.inputs, found["outputs"])
+        group, samples = self.layout.group, len(next(iter(call.inputs.values())))
+        if group not in (0, samples):
+            raise CapabilityMissing(
+                f"{call.who}: its file takes {group} sample(s) a call and not {samples}; time it "
+                f"with --batch-size {group}"
+            )
+        inputs = self.inputs(call.inputs)
+        found = self.worker.call(
+            "rehearse", label=call.label, form=call.form, inputs=inputs, **self.request
+        )
+        ran: list[RunResult] = [{"outputs": found["outputs"]}]
+        outputs = answer_of_calls(call.model, self.layout, call.inputs, ran).outputs or {}
         judged = judge_timed(call, outputs, tolerances)
         return FirstCall(outputs, judged.elements, found["prepare_seconds"], found["first_seconds"])
 
@@ -183,14 +164,12 @@ class TimedSessions:
         worker = self._native[model.framework]
         memory = worker.call("memory", reset=True)
         device = "cuda" if form in ON_CUDA.values() else "cpu"
+        placement = {f"{model.framework} on {device}": "the whole model"}
         return TimedSession(
             worker,
             self._conformance_session.native_request(model),
             native_layout(model),
-            facts={
-                "memory_before_mib": memory["resident"],
-                "placement": {f"{model.framework} on {device}": "the whole model"},
-            },
+            OpeningFacts(memory["resident"], placement),
         )
 
     def _runtime_timed_session(self, case: Case) -> TimedSession:
@@ -198,11 +177,7 @@ class TimedSessions:
         settings = self._run.settings
         worker = timed_worker(self._run, "onnxruntime", PROVIDERS[case.provider].process())
         libraries = libraries_of(case, settings)
-        timed_session = open_timed_session(
-            worker, case, artifact, level_of(case, settings), libraries
-        )
-        timed_session.facts["graph_level"] = case.graph_level or settings.graph_level
-        return timed_session
+        return open_timed_session(worker, case, artifact, level_of(case, settings), libraries)
 
 
 def timed_worker(run: PerfRun, kind: str, spec: str | None = None) -> SuspendedWorker:
@@ -242,10 +217,5 @@ def open_timed_session(
         worker.close()
         raise NoResult(f"{case.id}: {provider} runs no node, so the time would not be its own")
     layout = file_layout(resolve_model(case.model), artifact.facts)
-    facts = {
-        "memory_before_mib": before,
-        "load_seconds": info["seconds"],
-        "placement": info["placement"],
-        "artifact_bytes": artifact.facts["bytes"],
-    }
-    return TimedSession(worker, {"session": session}, layout, facts)
+    opened = OpeningFacts(before, info["placement"], info["seconds"], artifact.facts["bytes"])
+    return TimedSession(worker, {"session": session}, layout, opened)

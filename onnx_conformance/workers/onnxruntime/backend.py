@@ -23,7 +23,7 @@ from onnx_conformance.core.worker_messages import (
     SessionRequest,
     SessionTensor,
 )
-from onnx_conformance.workers.onnxruntime.bfloat16_call import call
+from onnx_conformance.workers.onnxruntime.bfloat16_call import run_bfloat16, takes_bfloat16
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
 from onnx_conformance.workers.onnxruntime.profile import Profile, read_profile
 from onnx_conformance.workers.server import limited_memory
@@ -75,12 +75,14 @@ class OnnxRuntimeBackend(Stopwatch):
         self.open(session)
         opened = self._sessions[repr(sorted(session.items()))]
         names = [output.name for output in opened.get_outputs()]
+        narrow = takes_bfloat16(opened)
         results: list[RunResult] = []
         with limited_memory(session.get("memory", 0)):
             for inputs in input_sets:
                 started = time.perf_counter()
                 try:
-                    arrays = call(opened, names, {n: np.array(a) for n, a in inputs.items()})
+                    fed = {name: np.array(array) for name, array in inputs.items()}
+                    arrays = run_bfloat16(opened, names, fed) if narrow else opened.run(names, fed)
                 except Exception as error:  # noqa: BLE001 - of many kinds; the text is the answer
                     results.append({"error": f"{type(error).__name__}: {error}"})
                     continue

@@ -16,14 +16,19 @@ Arrays = dict[str, NDArray[Any]]
 TYPE = "tensor(bfloat16)"
 
 
-def call(session: ort.InferenceSession, names: list[str], inputs: Arrays) -> list[Any]:
-    """What ``session.run`` gives; of bfloat16, float32 arrays of its numbers go in and come out."""
+def takes_bfloat16(session: ort.InferenceSession) -> bool:
+    """Whether an input or output is bfloat16."""
+    return any(each.type == TYPE for each in (*session.get_inputs(), *session.get_outputs()))
+
+
+def run_bfloat16(session: ort.InferenceSession, names: list[str], inputs: Arrays) -> list[Any]:
+    """What such a session gives: float32 arrays of its numbers go in and come out."""
     in_bfloat16 = {each.name for each in session.get_inputs() if each.type == TYPE}
-    if not in_bfloat16 and all(each.type != TYPE for each in session.get_outputs()):
-        return list(session.run(names, inputs))
-    feed = {n: _value(a) if n in in_bfloat16 else ort.OrtValue.ortvalue_from_numpy(a)
-            for n, a in inputs.items()}  # fmt: skip
-    return [_array(value) for value in session.run_with_ort_values(names, feed)]
+    fed = {
+        name: _value(array) if name in in_bfloat16 else ort.OrtValue.ortvalue_from_numpy(array)
+        for name, array in inputs.items()
+    }
+    return [_array(value) for value in session.run_with_ort_values(names, fed)]
 
 
 def _value(array: NDArray[Any]) -> ort.OrtValue:

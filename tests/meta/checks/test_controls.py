@@ -12,9 +12,8 @@ from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE, register_check
 from onnx_conformance.checks.steps import WITH_MEMORY
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.perf.gate.metrics import score
-from onnx_conformance.perf.gate.outcomes import Worse
-from onnx_conformance.perf.gate.rules import judge_metric, load_rules
+from onnx_conformance.perf.gate.gate_run import score
+from onnx_conformance.perf.gate.rules import Worse, judge_metric, load_rules
 from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Answer

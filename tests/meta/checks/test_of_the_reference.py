@@ -75,13 +75,13 @@ def interface(framework, *, shape=("batch", 6), dtype="float32", declared=None):
         artifact=SimpleNamespace(facts=facts),
         weights=NativeWeights({}, [], declared={} if declared is None else {"y": list(declared)}),
     )
-    return check_interface(subject).outcome
+    return check_interface(subject)
 
 
 def test_a_shape_is_wrong_unless_the_reference_declares_it_too():
-    assert interface("onnx", shape=("batch", 5)) == "failed"
-    assert interface("onnx", shape=("batch", 5), declared=("batch", 5)) == "passed"
-    assert interface("onnx", shape=("batch", 4), declared=("batch", 5)) == "failed"
+    assert interface("onnx", shape=("batch", 5)).outcome == "failed"
+    assert interface("onnx", shape=("batch", 5), declared=("batch", 5)).outcome == "passed"
+    assert interface("onnx", shape=("batch", 4), declared=("batch", 5)).outcome == "failed"
 
 
 @pytest.mark.parametrize(
@@ -93,4 +93,9 @@ def test_a_shape_is_wrong_unless_the_reference_declares_it_too():
     ],
 )
 def test_another_width_is_right_of_plain_callables_alone(framework, dtype, outcome):
-    assert interface(framework, dtype=dtype) == outcome
+    assert interface(framework, dtype=dtype).outcome == outcome
+
+
+def test_a_column_where_a_row_is_wanted_is_told_with_what_to_write():
+    assert "reshape(-1, 1)" in interface("python", shape=("batch", 6, 1)).reason
+    assert "reshape" not in interface("python", shape=("batch", 6, 2)).reason

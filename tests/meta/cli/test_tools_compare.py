@@ -10,10 +10,17 @@ import pytest
 from onnx import numpy_helper
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
-from onnx_conformance.cli import compare, compare_page, convert, image_latency, predictions
+from onnx_conformance.cli import compare, image_latency, predictions
 from onnx_conformance.cli.context import read_run
-from onnx_conformance.cli.image_latency import Latency, Race, ranked
-from onnx_conformance.cli.predictions import Prediction, Scene, counterpart, seeing, told_apart
+from onnx_conformance.cli.image_latency import Latency, PhotographTimings, ranked
+from onnx_conformance.cli.main import main
+from onnx_conformance.cli.predictions import (
+    ModelPredictions,
+    Prediction,
+    counterpart,
+    label_warning,
+    with_preprocessing,
+)
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.results import failed, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
@@ -52,7 +59,7 @@ def tiny(monkeypatch):
 
 def run(cache, target, *arguments):
     options = [f"--model={TINY}", "--provider=cpu", "--opset=14", f"--html={target}", cache]
-    return compare.main([str(PHOTOGRAPH), *options, *arguments])
+    return main(["compare", str(PHOTOGRAPH), *options, *arguments])
 
 
 def flip(path, target):
@@ -77,7 +84,7 @@ def test_a_right_export_agrees_and_a_wrong_file_does_not(cache, tmp_path, capsys
     assert "the labels mean nothing" in text
 
     out = tmp_path / "tiny.onnx"
-    assert convert.main([TINY, "--opset=14", "--no-validate", f"--out={out}", cache]) == 0
+    assert main(["convert", TINY, "--opset=14", "--no-validate", f"--out={out}", cache]) == 0
     flip(out, tmp_path / "wrong.onnx")
     assert run(cache, target, f"--artifact={tmp_path / 'wrong.onnx'}") == 1
     output = capsys.readouterr().out
@@ -97,8 +104,8 @@ def test_a_right_export_agrees_and_a_wrong_file_does_not(cache, tmp_path, capsys
     ],
 )
 def test_bad_input_is_one_line(arguments, message, tmp_path, capsys):
-    options = [f"--cache-dir={tmp_path / 'cache'}", f"--html={tmp_path / 'compare_page.html'}"]
-    assert compare.main([*arguments, *options]) == 2
+    options = [f"--cache-dir={tmp_path / 'cache'}", f"--html={tmp_path / 'compare.html'}"]
+    assert main(["compare", *arguments, *options]) == 2
     output = capsys.readouterr().err
     assert message in output
     assert output.count("\n") == 1
@@ -120,30 +127,31 @@ def test_an_unreadable_artifact_is_one_line(cache, tmp_path, capsys):
     ],
 )
 def test_untrained_weights_are_reported(name, weights, trained):
-    assert (told_apart(resolve_model(name), weights) == "") is trained
+    assert (label_warning(resolve_model(name), weights) == "") is trained
 
 
 def test_weights_of_ones_own_need_imagenets_classes(tiny):
-    assert "never trained" in told_apart(tiny, "calibrated")
+    assert "never trained" in label_warning(tiny, "calibrated")
     own = replace(tiny, trained=True)
-    assert "only if its classes are ImageNet's" in told_apart(own, "calibrated")
-    assert told_apart(replace(own, labels=True), "calibrated") == ""
+    assert "only if its classes are ImageNet's" in label_warning(own, "calibrated")
+    assert label_warning(replace(own, labels=True), "calibrated") == ""
 
 
 def test_an_assumed_preprocessing_is_the_frameworks_usual_one():
     torch, keras = (
-        seeing(resolve_model(n)).preprocessing for n in ("resnet18", "keras_mobilenet_v2")
+        with_preprocessing(resolve_model(n)).preprocessing
+        for n in ("resnet18", "keras_mobilenet_v2")
     )
     assert (torch.resize, torch.crop, torch.mean[0]) == (256, 224, 0.485)
     assert (keras.resize, keras.crop, keras.mean[0]) == (256, 224, 0.5)
     declared = resolve_model("efficientnet_lite0")
-    assert seeing(declared) is declared
+    assert with_preprocessing(declared) is declared
 
 
 def test_other_classes_than_imagenets_are_refused(tiny):
     few = replace(tiny, outputs=(TensorSpec("output", ("batch_size", 10)),))
     with pytest.raises(UsageError, match="ImageNet's 1000 classes"):
-        seeing(few)
+        with_preprocessing(few)
 
 
 def test_the_other_frameworks_model_is_found():
@@ -154,7 +162,7 @@ def test_the_other_frameworks_model_is_found():
 
 def scene(verdict):
     sights_of = (Prediction("PyTorch", TOP), Prediction("ONNX Runtime, cpu", TOP, verdict))
-    return Scene(resolve_model("efficientnet_lite0"), sights_of, assumed=False)
+    return ModelPredictions(resolve_model("efficientnet_lite0"), sights_of, assumed=False)
 
 
 GOOD = passed("photographs", "tiger cat", compared=1000, score=0.5, budget=4.0)
@@ -164,15 +172,17 @@ BAD = failed("photographs", "output <b>differs</b>")
 def test_no_verdict_is_no_agreement():
     assert scene(GOOD).agree
     assert not scene(BAD).agree
-    assert not Scene(resolve_model("resnet18"), (Prediction("PyTorch", TOP),), assumed=False).agree
+    assert not ModelPredictions(
+        resolve_model("resnet18"), (Prediction("PyTorch", TOP),), assumed=False
+    ).agree
 
 
 @pytest.mark.parametrize(
     ("verdict", "headline"), [(GOOD, "They agree"), (BAD, "They do not agree")]
 )
 def test_the_page_says_whether_they_agree(verdict, headline):
-    race = Race((Latency("PyTorch, eager", 0.02, 0.019, 0.021, None),), ())
-    text = compare_page.render(
+    race = PhotographTimings((Latency("PyTorch, eager", 0.02, 0.019, 0.021, None),), ())
+    text = compare.render(
         Path(PHOTOGRAPH), [scene(verdict)], race, read_run(["--model=simple_net"])
     )
     assert headline in text
@@ -194,17 +204,17 @@ def test_the_fastest_comes_first_with_what_the_others_take():
     assert found[0].behind is None
     assert found[1].behind.value == pytest.approx(2, rel=0.03)
     assert found[0].low <= found[0].median <= found[0].high
-    assert Race(found, ()).winner.startswith("fastest: fast, 2.0")
+    assert PhotographTimings(found, ()).winner.startswith("fastest: fast, 2.0")
 
 
 def test_a_difference_that_is_not_shown_is_said():
     noise = np.array([1.0, 1.1, 0.9, 1.2, 0.8, 1.0, 1.05, 0.95, 1.15, 0.85])
     found = ranked(interleaved(one=noise, other=noise[::-1]))
-    assert "not shown to differ" in Race(found, ()).winner
+    assert "not shown to differ" in PhotographTimings(found, ()).winner
 
 
 def test_nothing_timed_is_said():
-    assert Race((), ("PyTorch: absent",)).winner == "nothing was timed"
+    assert PhotographTimings((), ("PyTorch: absent",)).winner == "nothing was timed"
 
 
 def test_labels_are_kept_in_order():

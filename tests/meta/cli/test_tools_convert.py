@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.cli import conversion, convert
-from onnx_conformance.cli.default_route import case_of
+from onnx_conformance.cli.context import case_of
+from onnx_conformance.cli.main import main
 from onnx_conformance.cli.staged_file import Unplaced, staged
 from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.errors import StageFailure, UsageError
@@ -42,7 +43,7 @@ def bad_routes(monkeypatch):
 
 
 def run(cache, out, *arguments, model="simple_net"):
-    return convert.main([model, "--opset=14", f"--out={out}", cache, *arguments])
+    return main(["convert", model, "--opset=14", f"--out={out}", cache, *arguments])
 
 
 def report(out):
@@ -144,7 +145,7 @@ def test_an_export_that_fails_is_reported(cache, tmp_path, validate):
 def test_bad_input_is_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.onnx").mkdir()
-    assert convert.main([*arguments, f"--cache-dir={tmp_path / 'cache'}"]) == 2
+    assert main(["convert", *arguments, f"--cache-dir={tmp_path / 'cache'}"]) == 2
     output = capsys.readouterr().err
     assert message in output
     assert output.count("\n") == 1
@@ -160,7 +161,7 @@ def test_a_known_failure_is_no_proof(tmp_path, monkeypatch):
     )
     ready = SimpleNamespace(artifact=None, place=lambda: pytest.fail("it was placed"))
     with pytest.raises(conversion.NotValid, match="delivered another opset"):
-        conversion._judge(context, request, ready, {})
+        conversion._judge(context, request, ready, SimpleNamespace(about=None))
 
 
 @pytest.mark.parametrize(

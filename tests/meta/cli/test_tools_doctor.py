@@ -4,9 +4,11 @@ import sys
 
 import pytest
 
-from onnx_conformance.cli import doctor, machine
+from onnx_conformance.cli import doctor
+from onnx_conformance.cli import doctor as machine
 from onnx_conformance.cli.clashes import KEYS, load_incompatibilities, unmet
-from onnx_conformance.cli.machine import Imported, disk, gpus
+from onnx_conformance.cli.doctor import Imported, disk, gpus
+from onnx_conformance.cli.main import main
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.session.probe import ProbeResult
 
@@ -95,7 +97,7 @@ def examine(monkeypatch, tmp_path):
         monkeypatch.setattr(doctor, "probe_all", lambda limit: {"cpu": cpu})
         monkeypatch.setattr(doctor, "of_packages", lambda versions: iter(packages))
         monkeypatch.setattr(sys, "version_info", (*running, 0))
-        return doctor.main([f"--cache-dir={tmp_path / 'cache'}"])
+        return main(["doctor", f"--cache-dir={tmp_path / 'cache'}"])
 
     return look
 

@@ -8,7 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.cli import inspect
 from onnx_conformance.cli.file_contents import operators, weights
-from onnx_conformance.cli.node_placement import Taken
+from onnx_conformance.cli.inspect import FilePlacement
+from onnx_conformance.cli.main import main
 from onnx_conformance.session.probe import ProbeResult
 
 pytestmark = pytest.mark.slow
@@ -80,7 +81,7 @@ def test_weights_are_listed_by_size_wherever_they_are_kept(model):
 
 
 def test_a_file_is_opened_on_what_works_here(path, capsys):
-    assert inspect.main([str(path)]) == 0
+    assert main(["inspect", str(path)]) == 0
     output = capsys.readouterr().out
     assert output.startswith(str(path))
     assert "opset: ai.onnx 21" in output
@@ -97,7 +98,7 @@ def workers(monkeypatch):
     def use(**taken):
         usable = {name: ProbeResult(name in taken, "no device") for name in PROVIDERS}
         monkeypatch.setattr(inspect, "probe_all", lambda limit: usable)
-        monkeypatch.setattr(inspect, "take_all", lambda artifact, names, settings: taken)
+        monkeypatch.setattr(inspect, "placements_of", lambda artifact, names, settings: taken)
 
     return use
 
@@ -105,8 +106,11 @@ def workers(monkeypatch):
 def test_what_a_provider_leaves_to_another_is_shown(path, workers, capsys):
     cuda = PROVIDERS["cuda"].ort_name
     placed = {cuda: {"Relu": 1}, CPU: {"If": 1}}
-    workers(cpu=Taken({CPU: {"If": 1, "Relu": 1}}, {CPU: {"If": 1}}), cuda=Taken(placed, placed))
-    assert inspect.main([str(path)]) == 0
+    workers(
+        cpu=FilePlacement({CPU: {"If": 1, "Relu": 1}}, {CPU: {"If": 1}}),
+        cuda=FilePlacement(placed, placed),
+    )
+    assert main(["inspect", str(path)]) == 0
     rows = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
     assert ["Relu", "1", "1", "1"] in rows
     assert ["If", "1", "1", "0"] in rows
@@ -114,8 +118,8 @@ def test_what_a_provider_leaves_to_another_is_shown(path, workers, capsys):
 
 
 def test_a_file_that_nothing_opens_is_red(path, workers, capsys):
-    workers(cpu=Taken(None, None, "Fail: no such operator"))
-    assert inspect.main([str(path)]) == 1
+    workers(cpu=FilePlacement(None, None, "Fail: no such operator"))
+    assert main(["inspect", str(path)]) == 1
     assert "✗ cpu: cannot open it: Fail: no such operator" in capsys.readouterr().out
 
 
@@ -128,7 +132,7 @@ def test_a_file_without_a_kernel_is_red(tmp_path, capsys):
     graph = helper.make_graph([node], "g", [wide["x"]], [wide["y"]])
     opsets = [helper.make_opsetid("", 18)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "a.onnx")
-    assert inspect.main([str(tmp_path / "a.onnx")]) == 1
+    assert main(["inspect", str(tmp_path / "a.onnx")]) == 1
     assert "✗ cpu: cannot open it" in capsys.readouterr().out
 
 
@@ -143,7 +147,7 @@ def test_a_file_without_a_kernel_is_red(tmp_path, capsys):
 def test_no_onnx_file_is_one_line(name, content, message, tmp_path, capsys):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    assert inspect.main([str(tmp_path / name)]) == 2
+    assert main(["inspect", str(tmp_path / name)]) == 2
     output = capsys.readouterr().err
     assert message in output
     assert output.count("\n") == 1

@@ -11,8 +11,8 @@ from onnx_conformance.perf.latency.contenders import (
     runtime_contenders,
     timed_cases,
 )
-from onnx_conformance.perf.latency.options import Timing
-from onnx_conformance.perf.latency.wanted_rows import wanted_rows
+from onnx_conformance.perf.latency.row_requests import requested_rows
+from onnx_conformance.perf.options import Timing
 from onnx_conformance.session.selection import Selection, select_cases
 
 DYNAMO = Case("resnet18", "torch_dynamo", 18, "cpu")
@@ -131,7 +131,7 @@ def made_run(frameworks=()):
 
 
 def test_ids_of_rows_are_unique_and_each_batch_size_has_its_contenders():
-    rows = list(wanted_rows(made_run()))
+    rows = list(requested_rows(made_run()))
     ids = [row.id for row in rows]
     assert len(ids) == len(set(ids))
     assert "simple_net-b4-native-eager" in ids
@@ -142,5 +142,5 @@ def test_ids_of_rows_are_unique_and_each_batch_size_has_its_contenders():
 
 
 def test_a_framework_that_is_left_out_is_not_timed():
-    rows = list(wanted_rows(made_run(frameworks=("keras",))))
+    rows = list(requested_rows(made_run(frameworks=("keras",))))
     assert {row.contender.model for row in rows} == {"keras_sequential"}

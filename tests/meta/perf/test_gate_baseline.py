@@ -12,10 +12,9 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.settings import Settings, shipped_limits
 from onnx_conformance.core.store import Store, file_digest
-from onnx_conformance.perf.gate.baseline import UnprovedBaseline, read_baseline
 from onnx_conformance.perf.gate.gate_run import baseline_artifact
-from onnx_conformance.perf.gate.outcomes import Worse
-from onnx_conformance.report.saved_artifacts import save_artifacts
+from onnx_conformance.perf.gate.rules import Worse
+from onnx_conformance.report.saved_artifacts import UnprovedBaseline, read_baseline, save_artifacts
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.external_artifacts import asked_opset
 from onnx_conformance.session.worker_queue import Clock

@@ -12,7 +12,6 @@ from onnx_conformance.perf.gate.sequential_test import (
     decide,
     next_look,
     paired_log_ratios,
-    plan_for,
 )
 
 TIMING = load_rules().timing
@@ -46,7 +45,7 @@ def gate(plan, rng, ratio, noise):
 
 def gates(delta, ratio, noise, number=GATES):
     rng = np.random.default_rng(20)
-    plan = plan_for(TIMING, delta)
+    plan = TIMING.with_threshold(delta)
     return [gate(plan, rng, ratio, noise) for _ in range(number)]
 
 
@@ -88,7 +87,7 @@ def test_the_interval_holds_the_true_ratio_at_every_look():
 
 def test_the_smallest_effect_would_have_been_proved():
     rng = np.random.default_rng(1)
-    plan = plan_for(TIMING, 0.1)
+    plan = TIMING.with_threshold(0.1)
     old, new = log_durations(rng, 50, **LOUD)
     seen = decide(plan, new - old)
     shift = math.log(seen.smallest_effect) - math.log(seen.ratio)
@@ -97,14 +96,14 @@ def test_the_smallest_effect_would_have_been_proved():
 
 
 def test_both_proved_go_to_the_nearer():
-    plan = plan_for(TIMING, 0.2)
+    plan = TIMING.with_threshold(0.2)
     spread = np.linspace(-0.001, 0.001, 50)
     assert decide(plan, spread + math.log(1.08)).verdict == "not slower"
     assert decide(plan, spread + math.log(1.12)).verdict == "slower"
 
 
 def test_too_few_pairs_decide_nothing():
-    plan = plan_for(TIMING)
+    plan = TIMING
     few = decide(plan, np.linspace(0.5, 0.6, plan.looks[0] - 1))
     assert few.verdict == "undecided"
     assert "too few" in few.reason
@@ -114,14 +113,14 @@ def test_too_few_pairs_decide_nothing():
 
 
 def test_what_lies_between_is_undecided_with_a_reason():
-    found = decide(plan_for(TIMING), np.linspace(-0.2, 0.3, 50))
+    found = decide(TIMING, np.linspace(-0.2, 0.3, 50))
     assert found.verdict == "undecided"
     assert "may still be" in found.reason
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.5, -0.5])
 def test_a_clock_that_repeats_itself_decides_nothing(ratio):
-    found = decide(plan_for(TIMING), [ratio] * 30 + [0.01, 0.02])
+    found = decide(TIMING, [ratio] * 30 + [0.01, 0.02])
     assert found.verdict == "undecided"
     assert "same ratio" in found.reason
 
@@ -131,7 +130,7 @@ def test_a_clock_that_repeats_itself_decides_nothing(ratio):
 )
 def test_no_verdict_on_ratios_that_are_none(ratios):
     with pytest.raises(UnusableTimings):
-        decide(plan_for(TIMING), ratios)
+        decide(TIMING, ratios)
 
 
 @pytest.mark.parametrize(
@@ -149,16 +148,16 @@ def test_no_verdict_on_ratios_that_are_none(ratios):
 )
 def test_timings_that_are_none(baseline, candidate, message):
     with pytest.raises(UnusableTimings, match=message):
-        paired_log_ratios(plan_for(TIMING), baseline, candidate)
+        paired_log_ratios(TIMING, baseline, candidate)
 
 
 def test_ratios_of_timings():
-    found = paired_log_ratios(plan_for(TIMING), [1.0, 2.0, 4.0], [2.0, 1.0, 5.0])
+    found = paired_log_ratios(TIMING, [1.0, 2.0, 4.0], [2.0, 1.0, 5.0])
     assert np.exp(found) == pytest.approx([2.0, 0.5, 1.25])
 
 
 def test_looks_end():
-    plan = plan_for(TIMING)
+    plan = TIMING
     assert next_look(plan, 0) == plan.looks[0]
     assert next_look(plan, plan.looks[0]) == plan.looks[1]
     assert next_look(plan, plan.looks[-1]) is None
@@ -167,4 +166,4 @@ def test_looks_end():
 @pytest.mark.parametrize("threshold", [0.0, -0.1, 10.0, math.nan, 0.039])
 def test_thresholds_without_known_error_rates_are_refused(threshold):
     with pytest.raises(UsageError, match="--gate-threshold"):
-        plan_for(TIMING, threshold)
+        TIMING.with_threshold(threshold)

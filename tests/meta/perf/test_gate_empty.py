@@ -13,14 +13,11 @@ from onnx import numpy_helper
 
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
-from onnx_conformance.perf.gate.baseline import Baseline, BaselineCase
-from onnx_conformance.perf.gate.gate import Gate, check_placed
-from onnx_conformance.perf.gate.gate_fixtures import GatedCase, WholeGate
-from onnx_conformance.perf.gate.gate_options import read_gate
-from onnx_conformance.perf.gate.outcomes import Worse
-from onnx_conformance.perf.gate.rules import RULES, load_rules
-from onnx_conformance.perf.gate.sequential_test import UnusableTimings, draw, plan_for
-from onnx_conformance.report.saved_artifacts import MANIFEST
+from onnx_conformance.perf.gate.gate import Gate, GatedCase, WholeGate, check_placed
+from onnx_conformance.perf.gate.rules import RULES, Worse, load_rules
+from onnx_conformance.perf.gate.sequential_test import UnusableTimings, draw
+from onnx_conformance.perf.options import read_gate
+from onnx_conformance.report.saved_artifacts import MANIFEST, Baseline, BaselineCase
 from onnx_conformance.session.selection import Selection
 from tests.meta.running import run_suite
 
@@ -215,7 +212,7 @@ def test_a_clock_that_stands_still(gate, kept):
 def test_times_that_are_none(seconds):
     block = SimpleNamespace(seconds=lambda: [seconds] * 4)
     with pytest.raises(UnusableTimings, match="clock"):
-        draw([block], [block], plan_for(load_rules().timing), seconds=5, seed=0)
+        draw([block], [block], load_rules().timing, seconds=5, seed=0)
 
 
 # -- options ---------------------------------------------------------------------------------
@@ -289,7 +286,7 @@ def test_options_that_make_no_gate(changes, message):
 )
 def test_a_threshold_that_is_none(threshold, message):
     with pytest.raises(UsageError, match=message):
-        plan_for(load_rules().timing, threshold)
+        load_rules().timing.with_threshold(threshold)
 
 
 def test_options_of_a_gate():
@@ -305,7 +302,7 @@ def test_options_of_a_gate():
 def made_gate(reason, cases):
     """A gate that cannot compare, for ``reason``."""
     gate = Gate.__new__(Gate)
-    gate.found, gate._told = {}, set()
+    gate.found, gate._raised = {}, set()
     gate.baseline = Baseline(None, cases)
     gate._run = SimpleNamespace(frameworks=())
 

@@ -1,88 +1,77 @@
 """The report of timings: what was timed, what was not and why, and that nothing is red."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.perf.latency.bench import Group
 from onnx_conformance.perf.latency.certification import NotProved
 from onnx_conformance.perf.latency.contenders import Contender
-from onnx_conformance.perf.latency.latency_document import (
-    beyond,
-    group_absences,
-    group_rows,
-    reasons,
-    sentence,
-    verdict_on,
-)
+from onnx_conformance.perf.latency.latency_document import LatencyDocument, absences_of, rows_of
 from onnx_conformance.perf.latency.latency_page import render
-from onnx_conformance.perf.latency.latency_table import milliseconds, placement, told
+from onnx_conformance.perf.latency.latency_table import milliseconds, placement, ratio_text
 from onnx_conformance.perf.latency.ratios import paired_ratio
 from onnx_conformance.perf.latency.rows import Row
-from onnx_conformance.perf.latency.timed_sessions import NoResult
+from onnx_conformance.perf.latency.timed_call import NoResult
+from tests.meta.perf.latency_rows import FACTS, document_of, row_of
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow
 
 EAGER, LAST = Contender("net", "eager"), Contender("net", "channels_last")
-FACTS = {"model": "net", "case": None, "placement": {"torch on cpu": "the whole model"}}
-FACTS |= {"memory_peak_mib": 10.0, "first_seconds": 0.1}
-
-
-class Session(Contender):
-    label = "<b>route</b>"
+OWN = Contender("net", "plain", Case("net", "<b>route</b>", 18, "cpu"))
 
 
 def make_group(factor):
     """Eager at about 1 s, channels_last at 0.9 of it, and a session ``factor`` times as fast."""
     noise = np.random.default_rng(0).uniform(0.95, 1.05, (3, 20))
     eager, last, session = np.array([[1.0], [0.9], [1.0 / factor]]) * noise
-    own = Session("net", "plain", case="a case")
     rows = {
         EAGER: Row(EAGER, 4, eager, eager, None, FACTS),
         LAST: Row(LAST, 4, last, last, paired_ratio(eager, last), FACTS),
-        own: Row(own, 4, session, session, paired_ratio(eager, session), {**FACTS, "case": "c"}),
+        OWN: Row(OWN, 4, session, session, paired_ratio(eager, session), FACTS),
     }
     return Group(rows)
 
 
 def make_document(group, exit_status=0):
-    return {
-        "command": "pytest",
-        "started": "now",
-        "exit_status": exit_status,
-        "environment": {"versions": {}, "python": "3", "platform": "p", "processor": "q"},
-        "settings": {
-            "threads": 1, "affinity": [0], "graph_level": "all", "seconds_a_group": 1.0,
-            "seed": 0, "weights": "calibrated",
-        },
-        "rows": group_rows(group),
-        "absent": group_absences(4, group),
-        "sentence": "a sentence",
-    }  # fmt: skip
+    groups = {("net", 4): group}
+    return document_of(rows_of(groups), absences_of(groups), exit_status)
 
 
 def test_a_session_is_compared_with_the_fastest_native_form():
-    row = group_rows(make_group(2.0))[-1]
-    assert row["fastest_native"] == "channels_last"
-    assert row["speedup"]["ratio"] == pytest.approx(2.0, rel=0.1)
-    assert row["over_fastest"]["ratio"] == pytest.approx(1.8, rel=0.1)
+    row = make_document(make_group(2.0)).rows[-1]
+    assert row.fastest_native == "channels_last"
+    assert row.speedup.value == pytest.approx(2.0, rel=0.1)
+    assert row.over_fastest.value == pytest.approx(1.8, rel=0.1)
 
 
 @pytest.mark.parametrize(("factor", "word"), [(2.0, "faster"), (0.5, "slower"), (1.0, "open")])
 def test_a_speedup_is_shown_only_where_its_interval_leaves_1(factor, word):
-    speedup = group_rows(make_group(factor))[-1]["speedup"]
-    assert verdict_on(speedup) == word
-    assert told(speedup).endswith(" =") == (word == "open")
+    speedup = make_document(make_group(factor)).rows[-1].speedup
+    assert speedup.verdict == word
+    assert ratio_text(speedup).endswith(" =") == (word == "open")
 
 
 def test_the_sentence_counts_what_was_shown():
-    assert sentence(make_document(make_group(2.0))).startswith(
-        "3 rows timed, 0 failed; ONNX Runtime against native eager: 1 of 1 differ"
+    assert make_document(make_group(2.0)).sentence.startswith(
+        "3 rows timed, 0 red; 1 of 1 speed-ups of ONNX Runtime over native eager shown"
     )
-    assert " 0 of 1 speed-ups" in sentence(make_document(make_group(1.0)))
+    assert " 0 of 1 speed-ups" in make_document(make_group(1.0)).sentence
+
+
+def test_what_is_written_is_read_back():
+    document = make_document(make_group(2.0))
+    written = json.loads(json.dumps(document.to_json(), allow_nan=False))
+    assert LatencyDocument.from_json(written).to_json() == written
+    native, own = written["rows"][0], written["rows"][-1]
+    assert native["label"] == "native-eager"
+    assert own["speedup"].keys() == {"ratio", "low", "high", "holds_1"}
+    assert {"graph_level", "certificate"} <= own.keys() - native.keys()
 
 
 def test_each_reason_is_reported_once_and_red_ones_first():
@@ -94,18 +83,19 @@ def test_each_reason_is_reported_once_and_red_ones_first():
             Contender("net", "cuda"): NotProved("known"),
         }
     )
-    assert reasons(group_absences(1, group)) == [
+    document = make_document(group)
+    assert document.reasons == [
         ("red", "wrong", 1),
         ("skipped", "no device", 2),
         ("known failure", "known", 1),
     ]
-    assert sentence(make_document(group)).startswith("timed nothing")
+    assert document.sentence.startswith("timed nothing")
 
 
 def test_what_is_known_to_fail_beyond_a_timed_call_is_reported_once():
-    rows = [{"label": "a-openvino", "beyond": ["of NaN"]}, {"label": "a-cpu"}]
+    openvino = replace(row_of("a-openvino"), facts=replace(FACTS, beyond=("of NaN",)))
     told_of = "timed, but fails on edge cases: a-openvino: of NaN"
-    assert beyond([*rows, *rows]) == [told_of]
+    assert document_of([openvino, row_of("a-cpu"), openvino]).beyond == [told_of]
 
 
 def test_figures_have_units_and_no_exponents():

@@ -4,15 +4,15 @@ import pytest
 
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.perf.latency.contenders import native_contenders
-from onnx_conformance.perf.latency.minimum_speedups import (
+from onnx_conformance.perf.latency.ratios import Ratio
+from onnx_conformance.perf.latency.row_requests import (
     SHIPPED,
     MinimumSpeedup,
     load_minimum_speedups,
     minimum_speedup_of,
 )
-from onnx_conformance.perf.latency.options import BATCH_SIZES, read_timing
-from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
+from onnx_conformance.perf.options import BATCH_SIZES, read_timing
 
 EXTERNAL = {
     "batch_size": [], "native_form": [], "bench_seconds": 6.0, "affinity": "", "threads": 1,

@@ -11,6 +11,7 @@ from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.pytest_benchmark import CLOCK
 from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.latency.rows import Row
+from tests.meta.perf.latency_rows import FACTS
 from tests.meta.running import ROOT, environment_of_a_run
 
 pytestmark = pytest.mark.slow
@@ -22,7 +23,7 @@ ROW = Row(
     seconds=np.array(SECONDS),
     rounds=np.array([0.25, 0.5]),
     speedup=Ratio(1.5, 1.4, 1.6),
-    facts={"placement": {"torch on cpu": "the whole model"}},
+    facts=FACTS,
 )
 SAMPLE = """
 import pytest

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio, summary
+from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
+from onnx_conformance.perf.latency.rows import CallTimes
 
 
 def test_a_known_ratio():
@@ -66,22 +67,20 @@ def test_timings_that_give_no_ratio(numerator, denominator, message):
 def test_an_interval_that_holds_1_is_marked(low, high, undecided):
     ratio = Ratio((low + high) / 2, low, high)
     assert ratio.undecided is undecided
-    assert ratio.as_dict()["holds_1"] is undecided
+    assert ratio.to_json()["holds_1"] is undecided
     assert str(Ratio(1.234, 1.1, 1.4)) == "1.23 [1.10, 1.40]"
 
 
-def test_a_summary():
+def test_the_figures_of_calls():
     seconds = np.arange(1, 101) / 1000
-    found = summary(np.random.default_rng(0).permutation(seconds), batch=4)
-    assert found["calls"] == 100
-    assert (found["min"], found["max"]) == (0.001, 0.1)
-    assert found["mean"] == pytest.approx(0.0505)
-    assert found["stddev"] == pytest.approx(seconds.std(ddof=1))
-    assert [found[key] for key in ("p50", "p95", "p99")] == pytest.approx(
-        [0.0505, 0.09505, 0.09901]
-    )
-    assert found["samples_per_second"] == pytest.approx(4 / 0.0505)
+    found = CallTimes.of(np.random.default_rng(0).permutation(seconds), batch=4)
+    assert found.calls == 100
+    assert (found.min, found.max) == (0.001, 0.1)
+    assert found.mean == pytest.approx(0.0505)
+    assert found.stddev == pytest.approx(seconds.std(ddof=1))
+    assert [found.p50, found.p95, found.p99] == pytest.approx([0.0505, 0.09505, 0.09901])
+    assert found.samples_per_second == pytest.approx(4 / 0.0505)
 
 
 def test_one_call_has_no_deviation():
-    assert summary(np.array([0.5]), batch=1)["stddev"] is None
+    assert CallTimes.of(np.array([0.5]), batch=1).stddev is None

@@ -1,16 +1,27 @@
 """A fast wrong answer is no result."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
+from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.perf.latency.timed_inputs import timed_inputs, timed_reference
-from onnx_conformance.perf.latency.timed_sessions import CallSpec, NoResult, judge_timed
+from onnx_conformance.inputs.sample_arrays import native_layout
+from onnx_conformance.perf.latency.timed_call import (
+    CallSpec,
+    NoResult,
+    judge_timed,
+    timed_inputs,
+    timed_reference,
+)
+from onnx_conformance.perf.latency.timed_sessions import OpeningFacts, TimedSession
 
 MODEL = resolve_model("simple_net")
 CASE = Case("simple_net", "torch_dynamo", 18, "cpu")
@@ -84,3 +95,32 @@ def test_the_reference_is_that_of_the_very_inputs(batch):
 def test_inputs_are_the_same_in_every_run():
     one, other = timed_inputs(MODEL, 0, 8), timed_inputs(MODEL, 0, 8)
     assert one.digest == other.digest != timed_inputs(MODEL, 1, 8).digest
+
+
+def test_an_output_of_the_whole_call_is_asked_of_the_very_inputs():
+    (spec,) = MODEL.outputs
+    mean = replace(spec, name="mean", shape=())
+    model = replace(MODEL, outputs=(spec, mean))
+
+    def answers(model, inputs, noise_floor):
+        values = next(iter(inputs.values()))
+        found = {"output": values[:, :5], "mean": values.mean()}
+        return Reference(found, found, (found,))
+
+    (values,) = timed_inputs(model, 0, 1).values()
+    assert timed_reference(model, 0, 1, answers).native["mean"] == values.mean()
+
+
+@pytest.mark.parametrize("group", [0, 1, 4])
+def test_a_file_of_another_batch_is_no_wrong_answer(reference, group):
+    inputs = Inputs({"input": np.zeros((4, 10), np.float32)})
+    layout = replace(native_layout(MODEL), group=group)
+    found = {"outputs": rounded(5), "prepare_seconds": 0.0, "first_seconds": 0.0}
+    worker = SimpleNamespace(call=lambda *_, **__: found)
+    session = TimedSession(worker, {}, layout, OpeningFacts(0.0, {}))
+    call = CallSpec(MODEL, "cpu", "simple_net-cpu", "plain", inputs, reference, CASE)
+    if group == 1:
+        with pytest.raises(CapabilityMissing, match="takes 1 sample.* with --batch-size 1"):
+            session.rehearse(call, TOLERATED)
+    else:
+        assert session.rehearse(call, TOLERATED).compared == EXACT.size

@@ -1,5 +1,6 @@
 """Which variant to ship: red ones are never an answer, and what is slower says so."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,16 @@ from onnx_conformance.cli.terminal import guarded
 from onnx_conformance.cli.variants import main, table
 from onnx_conformance.core.project import Project
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.variants.choice import PLAIN, answer, front, join, slower
-from onnx_conformance.perf.variants.variants_page import render
+from onnx_conformance.perf.variant_choice import (
+    PLAIN,
+    VariantsDocument,
+    answer,
+    front,
+    join,
+    slower,
+)
+from onnx_conformance.perf.variants_page import render
+from tests.meta.perf.latency_rows import document_of, row_of
 
 ROUNDS = [1.0, 1.1, 1.2, 0.9]
 
@@ -37,16 +46,9 @@ def case(name, verdict="passed", *, complete=True, reason=""):
 
 
 def row(name, speed, error):
-    return {
-        "case": f"m-route{name}-opset18-cpu",
-        "batch": 1,
-        "p50": 1 / speed,
-        "score": error,
-        "speedup": {"ratio": speed, "low": 0.9 * speed, "high": 1.1 * speed, "holds_1": False},
-        "round_seconds": [(1 + 0.01 * place) / speed * one for place, one in enumerate(ROUNDS)],
-        "load_seconds": 0.1,
-        "memory_peak_mib": 100.0,
-    }
+    rounds = [(1 + 0.01 * place) / speed * one for place, one in enumerate(ROUNDS)]
+    speedup = Ratio(speed, 0.9 * speed, 1.1 * speed)
+    return row_of(f"m-route{name}-opset18-cpu", 1 / speed, rounds, speedup, error)
 
 
 @pytest.fixture
@@ -70,8 +72,7 @@ def variants():
         row("~unjudged", 6.0, 100.0),
         row("~half", 7.0, 0.1),
     ]
-    rows.append({**row("", 1.0, 0.0), "case": None, "speedup": None})
-    return join(results, {"rows": rows})
+    return join(results, [*rows, row_of(None)])
 
 
 def test_the_front_holds_no_red_and_no_beaten_one(variants):
@@ -87,7 +88,7 @@ def test_verdicts_are_reported_with_reasons(variants):
 
 
 def test_a_score_names_the_class_whose_noise_floor_it_counts_in(variants):
-    verdicts_of = {one.name: one.told for one in variants}
+    verdicts_of = {one.name: one.error for one in variants}
     assert verdicts_of["half"] == "1× ≤ 4× (float16)"
     assert verdicts_of["fast"] == "1× ≤ 4×"
 
@@ -134,7 +135,7 @@ def test_what_int8_loses_stands_in_the_table(statistics, message):
     judged["checks"].append(
         {"name": "task", "outcome": "passed", "reason": "", "statistics": statistics}
     )
-    [one] = join({"cases": [judged]}, {"rows": []})  # type: ignore[typeddict-item]
+    [one] = join({"cases": [judged]}, [])  # type: ignore[typeddict-item]
     assert one.decides == message
     assert message in [cell for column in table("m", [1], [one]).columns for cell in column.cells]
 
@@ -155,8 +156,9 @@ def test_the_table_holds_every_variant_and_grows_downwards_with_batch_sizes(vari
 
 
 def test_the_page_shows_every_variant_and_draws_the_sound_ones(variants):
-    around = {"threads": 1, "processor": "a processor", "versions": {"onnx": "1"}}
-    page = render({"title": "m", "batches": [1], **around}, variants)
+    document = VariantsDocument("m", "", document_of().around, (1,), tuple(variants))
+    page = render(document)
+    assert json.loads(json.dumps(document.to_json()))["variants"][0]["told"] == variants[0].error
     assert all(f"<td>{one.name}</td>" in page for one in variants)
     assert page.count("<svg") == 1
     assert "slower than fp32" in page
@@ -173,9 +175,7 @@ def test_a_run_that_is_red_without_a_red_variant_is_no_success(
     """``--require cuda`` and ``--require-speedup`` make a run red, and no case."""
     verdict = "proved nothing" if certified == 5 else "passed"
     judged = {"cases": [case("")], "run": {"exit_status": certified, "verdict": verdict}}
-    around = {"settings": {"threads": 1, "affinity": None}}
-    around["environment"] = {"processor": "a processor", "versions": {}}
-    latency = {"rows": [row("", 2.0, 1.0)], "exit_status": timed, **around}
+    latency = document_of([row("", 2.0, 1.0)], exit_status=timed)
     monkeypatch.setattr(suite, "run_checks", lambda folder, options: judged)
     monkeypatch.setattr(suite, "time", lambda folder, options: latency)
     monkeypatch.setattr(tool, "project", lambda: Project(tmp_path))

@@ -1,6 +1,8 @@
 """May we bump? What was not judged or not timed never reads as 'the same'."""
 
+import json
 import venv
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,16 +12,19 @@ from onnx_conformance.cli.terminal import guarded
 from onnx_conformance.cli.versions import main, table
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.project import Project
-from onnx_conformance.perf.versions.version_answer import (
+from onnx_conformance.perf.latency.latency_document import Absence
+from onnx_conformance.perf.version_answer import (
     answers,
     headline,
+    make_document,
     status_of,
     unanswered,
     untimed,
     verdicts,
 )
-from onnx_conformance.perf.versions.version_comparison import join
-from onnx_conformance.perf.versions.versions_page import render
+from onnx_conformance.perf.version_comparison import join
+from onnx_conformance.perf.versions_page import render
+from tests.meta.perf.latency_rows import document_of, row_of
 from tests.meta.running import ROOT
 
 pytestmark = pytest.mark.slow
@@ -51,24 +56,18 @@ def case(name, place, verdict="passed", *, complete=True, reason=""):
 
 def row(name, place, speed, *, rounds=30):
     noise = NOISE[int(place != HERE)][:rounds]
-    return {
-        "case": f"{name}-route-opset18-{place}",
-        "form": "plain",
-        "batch": 1,
-        "p50": 0.01 / speed,
-        "round_seconds": (0.01 / speed * noise).tolist(),
-    }
+    seconds = (0.01 / speed * noise).tolist()
+    return row_of(f"{name}-route-opset18-{place}", 0.01 / speed, seconds)
 
 
 def absence(name, place, reason):
-    return {"model": name, "label": f"route-opset18-{place}", "batch": 1, "reason": reason}
+    return Absence(name, 1, f"route-opset18-{place}", "red", reason)
 
 
 def joined(cases, rows=(), absent=(), batches=(1,), others=(OLD, NEW)):
     places = {place: {"reason": "a probe's words"} for place in (HERE, *others)}
     results = {"cases": cases, "environment": {"providers": places}}
-    latency = {"rows": list(rows), "absent": list(absent)}
-    return join(results, latency, here=HERE, others=others, batches=batches)
+    return join(results, document_of(rows, absent), here=HERE, others=others, batches=batches)
 
 
 @pytest.fixture
@@ -95,7 +94,7 @@ def test_rounds_pair_by_their_index(good):
     """What the machine does in a round hits all places alike, so a ratio does not see it."""
     cases, rows = good
     shaken = np.linspace(1, 5, 30)
-    rows = [one | {"round_seconds": (one["round_seconds"] * shaken).tolist()} for one in rows]
+    rows = [replace(one, round_seconds=(one.round_seconds * shaken).tolist()) for one in rows]
     ratio = joined(cases, rows).lines[0].cells[OLD].ratios[1]
     assert ratio.high - ratio.low < 0.05
     assert ratio.value == pytest.approx(0.8, abs=0.02)
@@ -142,7 +141,7 @@ def test_a_place_that_is_known_to_fail_is_answered_for_where_it_was_timed(good):
     known = [case(n, NEW, "known_failure", reason="of NaN") for n in "ab"]
     there = [one for one in cases if one["provider"] != NEW] + known
     assert unanswered(joined(there, rows)) == []
-    untimed_there = [one for one in rows if not one["case"].endswith(NEW)]
+    untimed_there = [one for one in rows if not one.case.endswith(NEW)]
     assert unanswered(joined(there, untimed_there)) == [NEW]
 
 
@@ -152,7 +151,7 @@ def test_the_headline_tells_what_is_lost_short_of_red(good):
     part = case("b", NEW, complete=False)
     cases = [part if one["id"] == part["id"] else one for one in cases]
     assert headline(joined(cases, rows), 0).endswith("slower on 1; ort-2 is not passing on 1")
-    faster = [one for one in rows if not one["case"].endswith(OLD)]
+    faster = [one for one in rows if not one.case.endswith(OLD)]
     assert (
         headline(joined(good[0], faster, others=(NEW,)), 0)
         == "Nothing failed, and nothing is shown to be slower"
@@ -182,7 +181,7 @@ def test_a_place_that_judged_nothing_is_not_the_same(good, there):
 
 def test_a_place_that_timed_nothing_is_not_the_same(good):
     cases, rows = good
-    rows = [one for one in rows if not one["case"].endswith(NEW)]
+    rows = [one for one in rows if not one.case.endswith(NEW)]
     found = joined(cases, rows, [absence("a", NEW, "an upstream failure")])
     said = answers(found)[2]
     assert "2 of 2 cases passed as here; at batch 1 no speed was compared: not timed there" in said
@@ -221,12 +220,10 @@ def test_the_table_and_the_page_show_every_case(good):
     bad = case("b", NEW, "failed", reason="output differs")
     found = joined([bad if one["id"] == bad["id"] else one for one in cases], rows)
     assert table(found).row_count == 2
-    document = {
-        "exit_status": 1, "meaning": "what it means", "answers": answers(found),
-        "unlike": verdicts(found)[0], "alike": [], "untimed": untimed(found), "unanswered": [],
-        "problems": [], "around": None,
-    }  # fmt: skip
-    page = render(document, found)
+    results = {"environment": {"versions": {}}, "run": {"problems": []}}
+    document = make_document(found, results, document_of(), 1)
+    json.dumps(asdict(document), allow_nan=False)
+    page = render(document)
     assert page.count("<svg") == 1
     assert "<td>a</td>" in page
     assert "red on ort-2 (output differs)" in page

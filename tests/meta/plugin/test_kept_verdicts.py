@@ -109,6 +109,9 @@ def test_another_package_variable_or_build_is_another_key(run, monkeypatch):
         patch.setattr(basis, "_libraries", lambda: iter([("libonnxruntime.so", 1, 2)]))
         assert key(run) != before
     with monkeypatch.context() as patch:
+        patch.setattr(basis, "DRIVERS", (run.tolerances.path,))
+        assert key(run) != before
+    with monkeypatch.context() as patch:
         one = SimpleNamespace(name="onnxruntime", version="0.1")
         patch.setattr(metadata, "distributions", lambda: [one])
         assert key(run) != before

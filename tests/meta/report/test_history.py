@@ -6,7 +6,6 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.report import history
 from tests.meta.sample_document import fail, make_case, make_document
 
-ENVIRONMENT = {"versions": {"onnxruntime": "1.31.1"}}
 EXTRA = {"complete": True, "decibels": None, "missing": {}, "edge": [], "precision": "float32"}
 
 
@@ -29,7 +28,7 @@ def test_runs_are_read_in_their_order_with_what_changed(tmp_path):
     assert [run.started[8:10] for run in runs] == ["01", "02", "03"]
     assert history.changes(runs[1], runs[2]) == ["onnxruntime-gpu 1.30.0 → 1.31.1"]
     (name,) = runs[0].cases
-    assert [cell["changed"] for cell in history.cells(runs, name)] == [False, False, True]
+    assert [cell.changed for cell in history.cells(runs, name)] == [False, False, True]
     page = (tmp_path / "index.html").read_text()
     assert "1.30.0 → 1.31.1" in page
     assert page.count('class="changed"') == 1
@@ -48,13 +47,12 @@ def test_another_verdict_is_a_change(tmp_path):
 )
 def test_a_speed_is_marked_where_its_interval_leaves_one(tmp_path, low, high, marked):
     case = case_of()
-    ratio = {"case": case["id"], "batch": 1, "ratio": 1.0, "low": low, "high": high}
-    open_end = ratio | {"batch": 8, "high": None}
-    cases = [one | {"verdict": "not slower"} for one in (ratio, open_end)]
     history.keep(run_of(1, case), tmp_path)
-    history.keep_gate({"cases": cases, "exit_status": 0, "environment": ENVIRONMENT}, tmp_path)
+    gated = history.Point("passed", "not slower", None, (1.0, low, high))
+    gate = history.KeptRun(history.now(), "passed", {"onnxruntime": "1"}, {case["id"]: gated})
+    history.add(gate, tmp_path)
     runs = history.read(tmp_path)
-    assert [cell["changed"] for cell in history.cells(runs, case["id"])] == [False, marked]
+    assert [cell.changed for cell in history.cells(runs, case["id"])] == [False, marked]
 
 
 def test_a_folder_of_other_files_is_refused(tmp_path):
@@ -76,9 +74,8 @@ def test_the_page_draws_what_changed_from_run_to_run(tmp_path):
     history.keep(run_of(1, case_of(1.0), calm), tmp_path)
     assert "<svg" not in (tmp_path / "index.html").read_text()
     history.keep(run_of(2, failed, calm, runtime="1.31.1", verdict="red"), tmp_path)
-    ratio = {"case": failed["id"], "batch": 1, "ratio": 1.2, "low": 1.1, "high": 1.3}
-    timed = {"cases": [ratio | {"verdict": "slower"}], "exit_status": 1}
-    history.keep_gate(timed | {"environment": ENVIRONMENT}, tmp_path)
+    gated = history.Point("failed", "slower", None, (1.2, 1.1, 1.3))
+    history.add(history.KeptRun(history.now(), "red", {}, {failed["id"]: gated}), tmp_path)
     page = (tmp_path / "index.html").read_text()
     drawing = page[page.index("<svg") : page.index("</svg>")]
     assert failed["id"] in drawing

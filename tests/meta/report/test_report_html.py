@@ -162,8 +162,8 @@ def test_a_skipped_case_has_its_reason():
 
 def rows_of(*cases):
     found = html.matrix(html.view(make_document(list(cases)))["shown"])
-    return [*found["columns"], *found["headings"]], [
-        (row["span"], *row["texts"], [c is not None for c in row["cells"]]) for row in found["rows"]
+    return [*found.columns, *found.headings], [
+        (row.span, *row.texts, [c is not None for c in row.cells]) for row in found.rows
     ]
 
 
@@ -319,10 +319,14 @@ def test_a_document_read_from_json_renders_the_same():
     assert html.render(json.loads(json.dumps(document))) == html.render(document)
 
 
+def write(document, path):
+    return pages.write_page("onnx_conformance.report.html", path, "--report-html", document)
+
+
 def test_write_makes_the_folder_and_nothing_else(tmp_path):
     path = tmp_path / "deep" / "report.html"
-    html.write(make_document([]), path)
-    html.write(make_document([make_case("m", "e", 18)]), path)
+    write(make_document([]), path)
+    assert write(make_document([make_case("m", "e", 18)]), path) == f"page: {path}"
     assert "m-e-opset18-cpu" in path.read_text(encoding="utf-8")
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
 
@@ -356,7 +360,7 @@ def test_a_write_that_fails_leaves_no_file_and_says_which_option(tmp_path, monke
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(UsageError, match="^--report-html: cannot write .*No space left on device"):
-        html.write(make_document([]), path)
+        write(make_document([]), path)
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
     assert path.read_text() == "the page of the last run"
 
@@ -364,6 +368,6 @@ def test_a_write_that_fails_leaves_no_file_and_says_which_option(tmp_path, monke
 def test_a_folder_in_the_way_is_one_clear_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="--report-html: cannot write .*File exists"):
-        html.write(make_document([]), tmp_path / "file" / "report.html")
+        write(make_document([]), tmp_path / "file" / "report.html")
     with pytest.raises(UsageError, match="--report-html: cannot write .*Is a directory"):
-        html.write(make_document([]), tmp_path)
+        write(make_document([]), tmp_path)

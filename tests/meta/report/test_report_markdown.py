@@ -5,7 +5,6 @@ import copy
 import pytest
 from markdown_it import MarkdownIt
 
-from onnx_conformance.core.errors import UsageError
 from onnx_conformance.report import markdown, pages
 from tests.meta.report.test_report_html import Page
 from tests.meta.running import run_suite
@@ -139,13 +138,6 @@ def test_what_is_long_is_cut_and_counted():
     text = markdown.render(make_document(cases, verdict="red"))
     assert len(text.encode()) < 2**20  # GitHub refuses a longer summary
     assert "… and 250 more failed cases" in text
-
-
-def test_a_write_that_fails_says_which_option(tmp_path):
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(UsageError, match="--report-md: cannot write .*Is a directory"):
-        markdown.write(full_run(), tmp_path / "folder")
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_a_run_writes_its_summary_whole_over_an_old_one(tmp_path):

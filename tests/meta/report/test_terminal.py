@@ -5,7 +5,7 @@ from rich.console import Console
 
 from onnx_conformance.diagnose.messages import summary_line
 from onnx_conformance.report import terminal
-from onnx_conformance.report.document import cell_of
+from onnx_conformance.report.columns import cell_of
 from onnx_conformance.report.next_step import next_step
 from tests.meta.sample_document import fail, full_run, make_case, make_document
 

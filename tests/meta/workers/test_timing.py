@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import numpy as np
 import psutil
@@ -126,7 +127,7 @@ def test_the_peak_is_of_what_came_since(backend):
 
 @pytest.fixture
 def host():
-    with SuspendedWorker(KIND, threads=1, cpus=CPUS, limit=20.0) as made:
+    with closing(SuspendedWorker(KIND, threads=1, cpus=CPUS, limit=20.0)) as made:
         yield made
 
 
@@ -178,7 +179,7 @@ def test_a_suspended_engine_is_killed_when_it_is_closed():
 
 
 def test_a_hang_is_killed_at_the_limit():
-    with SuspendedWorker(KIND, threads=1, cpus=CPUS, limit=1.0) as host:
+    with closing(SuspendedWorker(KIND, threads=1, cpus=CPUS, limit=1.0)) as host:
         process = psutil.Process(host.call("pid"))
         with pytest.raises(WorkerDied, match="did not answer within 1 s"):
             host.call("nap", seconds=60.0)
@@ -194,6 +195,6 @@ def test_it_stays_on_its_processors(host):
 
 
 def test_times_come_through(host):
-    found = host.rehearse("a", "plain", FEED, seconds=[0.5, 0.25])
+    found = host.call("rehearse", label="a", form="plain", inputs=FEED, seconds=[0.5, 0.25])
     assert found["outputs"]["output"].tolist() == [0, 2, 4]
     assert host.time("a", discard=1, calls=4).tolist() == [0.5, 0.25, 0.5, 0.25]

@@ -15,7 +15,7 @@ from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core import bfloat16
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.workers.onnxruntime.bfloat16_call import call
+from onnx_conformance.workers.onnxruntime.bfloat16_call import run_bfloat16
 from onnx_conformance.workers.torch.float64 import in_float64
 from onnx_conformance.workers.torch.influence import influence
 from onnx_conformance.workers.torch.introspect import unused_tensors
@@ -236,7 +236,7 @@ def test_a_session_takes_and_gives_bfloat16():
     onnx.checker.check_model(model)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = bfloat16.rounded(np.linspace(-2, 2, 6).reshape(2, 3))
-    (found,) = call(session, ["y"], {"x": x})
+    (found,) = run_bfloat16(session, ["y"], {"x": x})
     np.testing.assert_array_equal(found, bfloat16.rounded(x * x))
-    (none,) = call(session, ["y"], {"x": x[:0]})
+    (none,) = run_bfloat16(session, ["y"], {"x": x[:0]})
     assert none.shape == (0, 3)

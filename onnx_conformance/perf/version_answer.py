@@ -4,23 +4,84 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from onnx_conformance.perf.latency.latency_document import verdict_on
+from onnx_conformance.core.documents import ResultsDocument
+from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.versions.version_comparison import ABSENT, Comparison, Line
-from onnx_conformance.report.document import FAILED, IN_PART, KNOWN, PROVED, PROVED_NOTHING, SKIPPED
+from onnx_conformance.perf.version_comparison import ABSENT, Comparison, Line
+from onnx_conformance.report.columns import FAILED, INCOMPLETE, KNOWN, PROVED, SKIPPED
+from onnx_conformance.report.document import PROVED_NOTHING
 
 OK, RED = 0, 1
 MOST_NAMED = 3  # cases in a sentence; below the table they all are
 WORDS = {
     PROVED: "passed",
-    IN_PART: "incomplete",
+    INCOMPLETE: "incomplete",
     FAILED: "red",
     KNOWN: "known to fail",
     SKIPPED: "skipped",
     ABSENT: "not selected",
 }
 Speed = tuple[Line, Ratio]
+BUILDS = ("onnxruntime-gpu", "onnxruntime")  # which of them is here
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class VersionsDocument:
+    """The answer to "may we bump?", as terminal, page and ``versions.json`` have it.
+
+    Args:
+        meaning: what the second line of a table's cell says.
+        answers: a sentence for this environment, then one for each other place.
+        unlike, alike: verdicts that differ between places, and others that are no pass.
+        untimed: why lines have no speed.
+        unanswered: the places of which a question stays open.
+        problems: of the run that certified.
+        around: what timings were taken with and on; None where nothing was timed.
+    """
+
+    exit_status: int
+    headline: str
+    meaning: str
+    answers: list[str]
+    unlike: list[str]
+    alike: list[str]
+    untimed: list[str]
+    unanswered: list[str]
+    problems: list[str]
+    around: dict[str, Any] | None
+    comparison: Comparison
+    schema: int = SCHEMA
+
+
+def make_document(
+    found: Comparison, results: ResultsDocument, timed: LatencyDocument | None, status: int
+) -> VersionsDocument:
+    """The document of a comparison, ``results`` and ``timed`` being what it was joined from."""
+    unlike, alike = verdicts(found)
+    packages = results["environment"]["versions"]
+    installed = [f"{name} {packages[name]}" for name in BUILDS if name in packages]
+    build = next(iter(installed), "another build of ONNX Runtime")
+    return VersionsDocument(
+        exit_status=status,
+        headline=headline(found, status),
+        meaning=(
+            f"verdict and worst score ≤ budget; below, how many times as fast as {found.here} here "
+            f"({build}), paired by rounds, with the 95 % interval; above 1 is faster there; "
+            "=: the interval contains 1, so no difference is shown"
+        ),
+        answers=answers(found),
+        unlike=unlike,
+        alike=alike,
+        untimed=untimed(found),
+        unanswered=unanswered(found),
+        problems=results["run"]["problems"],
+        around=timed.around if timed else None,
+        comparison=found,
+    )
 
 
 def answers(found: Comparison) -> list[str]:
@@ -37,8 +98,8 @@ def _here(found: Comparison) -> str:
 def answer(found: Comparison, place: str) -> str:
     """How many cases pass every check there as here, and how fast they are beside those here."""
     if not found.judged(place):
-        told = absence(found, place)
-        return f"{place}: nothing was judged there: {told}"
+        reason = absence(found, place)
+        return f"{place}: nothing was judged there: {reason}"
     here = [line for line, cell in found.cells(found.here) if cell.kind == PROVED]
     both = sum(line.cells[place].kind == PROVED for line in here)
     proved = (
@@ -64,8 +125,8 @@ def _unlike(found: Comparison, place: str) -> str:
 
 def absence(found: Comparison, place: str) -> str:
     """Why nothing was judged there."""
-    told = (cell.reason for _, cell in found.cells(place) if cell.reason)
-    return next(told, "no case was selected").removeprefix(f"{place}: ")
+    reasons = (cell.reason for _, cell in found.cells(place) if cell.reason)
+    return next(reasons, "no case was selected").removeprefix(f"{place}: ")
 
 
 def compared(found: Comparison, place: str, batch: int) -> list[Speed]:
@@ -76,8 +137,8 @@ def compared(found: Comparison, place: str, batch: int) -> list[Speed]:
 def _speeds(found: Comparison, place: str, batch: int) -> str:
     speeds = compared(found, place, batch)
     if not speeds:
-        told = dict.fromkeys(cell.untimed.get(batch, "") for _, cell in found.cells(place))
-        reasons = ", ".join(reason for reason in told if reason)
+        found_there = dict.fromkeys(cell.untimed.get(batch) for _, cell in found.cells(place))
+        reasons = ", ".join(reason for reason in found_there if reason)
         return f"at batch {batch} no speed was compared: {reasons}"
     shown = {word: _shown(speeds, word) for word in ("faster", "slower", "open")}
     parts = [
@@ -91,7 +152,7 @@ def _speeds(found: Comparison, place: str, batch: int) -> str:
 
 
 def _shown(speeds: Iterable[Speed], word: str) -> list[Speed]:
-    return [(line, ratio) for line, ratio in speeds if verdict_on(ratio.as_dict()) == word]
+    return [(line, ratio) for line, ratio in speeds if ratio.verdict == word]
 
 
 def _extreme(speeds: Sequence[Speed], word: str, place: int) -> str:
@@ -115,19 +176,19 @@ def verdicts(found: Comparison) -> tuple[list[str], list[str]]:
     unlike: dict[str, list[str]] = {}
     alike: dict[str, list[str]] = {}
     for line in found.lines:
-        told = _told(line, places)
+        verdict = _verdict(line, places)
         if any(differs(found, line, place) for place in places):
-            unlike.setdefault(told, []).append(line.name)
+            unlike.setdefault(verdict, []).append(line.name)
         elif line.cells[found.here].kind != PROVED:
-            alike.setdefault(told, []).append(line.name)
+            alike.setdefault(verdict, []).append(line.name)
     return _named(unlike), _named(alike)
 
 
 def _named(groups: Mapping[str, list[str]]) -> list[str]:
-    return [f"{', '.join(names)}: {told}" for told, names in groups.items()]
+    return [f"{', '.join(names)}: {verdict}" for verdict, names in groups.items()]
 
 
-def _told(line: Line, places: Sequence[str]) -> str:
+def _verdict(line: Line, places: Sequence[str]) -> str:
     """``passed on cpu; red on openvino (…)``."""
     groups: dict[tuple[str, str], list[str]] = {}
     for place in places:
@@ -173,15 +234,15 @@ def headline(found: Comparison, status: int) -> str:
 
 def worse(found: Comparison) -> list[str]:
     """What is lost by going to each other place, short of red: passes and speed, counted."""
-    told = []
+    words = []
     for place in found.others:
         here = [line for line, cell in found.cells(found.here) if cell.kind == PROVED]
         unproved = sum(line.cells[place].kind != PROVED for line in here)
         slower = sum(len(_shown(compared(found, place, b), "slower")) for b in found.batches)
         counts = {"not passing": unproved, "slower": slower}
         lost = " and ".join(f"{word} on {number}" for word, number in counts.items() if number)
-        told += [f"{place} is {lost}"] if lost else []
-    return told
+        words += [f"{place} is {lost}"] if lost else []
+    return words
 
 
 def worth_timing(found: Comparison, place: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.tolerances import ROUNDED
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
-from onnx_conformance.report.document import IN_PART, PROVED, kind_of, score_of, why
+from onnx_conformance.perf.latency.rows import LatencyRow
+from onnx_conformance.report.columns import INCOMPLETE, PROVED, kind_of, score_of, why
 
 PLAIN = "fp32"  # the exported file itself
 LATENCY_ONLY = "latency only"
@@ -43,7 +44,7 @@ class Variant:
         verdict: ``passed``, ``latency only`` (int8 whose accuracy nothing judges), ``incomplete``,
             or what the matrix says of one that is not passed.
         reason: why it is not simply passed; empty if it is.
-        told: its error as the matrix shows it.
+        error: as the matrix shows it.
         decides: of int8, what it loses in decisions, as a bound; empty where no data are known.
         bytes: of the file and its data.
         load_seconds, memory_mib: opening its session, and the most memory of its process; None
@@ -53,7 +54,7 @@ class Variant:
     name: str
     verdict: str
     reason: str
-    told: str
+    error: str
     decides: str
     bytes: int | None
     load_seconds: float | None
@@ -70,40 +71,62 @@ class Variant:
         return next((one for one in self.timed if one.batch == batch), None)
 
 
-def join(results: ResultsDocument, latency: Mapping[str, Any]) -> list[Variant]:
-    """The variants of one export, from the documents of a certification and of timings.
+@dataclass(frozen=True)
+class VariantsDocument:
+    """The variants of a file, as terminal, page and ``variants.json`` have them.
 
     Args:
-        results, latency: ``results.json`` and ``latency.json`` as plain data.
+        keep: the command that writes one of the files.
+        around: ``threads``, ``affinity``, ``processor`` and ``versions`` of the timings.
+        batches: the batch sizes that were timed.
     """
-    rows: dict[str, list[Mapping[str, Any]]] = {}
-    for row in latency["rows"]:
-        rows.setdefault(row["case"] or "", []).append(row)
+
+    title: str
+    keep: str
+    around: Mapping[str, Any]
+    batches: tuple[int, ...]
+    variants: tuple[Variant, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the file has it; ``told`` is the error once more."""
+        return {
+            "title": self.title,
+            "keep": self.keep,
+            **self.around,
+            "batches": list(self.batches),
+            "variants": [{**asdict(one), "told": one.error} for one in self.variants],
+        }
+
+
+def join(results: ResultsDocument, rows: Iterable[LatencyRow]) -> list[Variant]:
+    """The variants of one export, from what certified them and the rows of their timings."""
+    timed: dict[str, list[LatencyRow]] = {}
+    for row in rows:
+        timed.setdefault(row.case or "", []).append(row)
     cases = [case for case in results["cases"] if not case["option"]]
     plain = next((case["id"] for case in cases if "~" not in case["exporter"]), "")
-    plain_rows = {row["batch"]: row for row in rows.get(plain, ())}
-    return [_variant(case, rows.get(case["id"], []), plain_rows) for case in cases]
+    plain_rows = {row.batch: row for row in timed.get(plain, ())}
+    return [_variant(case, timed.get(case["id"], []), plain_rows) for case in cases]
 
 
 def _variant(
-    case: CaseEntry, rows: Sequence[Mapping[str, Any]], plain: Mapping[int, Any]
+    case: CaseEntry, rows: Sequence[LatencyRow], plain: Mapping[int, LatencyRow]
 ) -> Variant:
     verdict, reason = _verdict(case)
-    timed = tuple(_timed(row, plain.get(row["batch"])) for row in rows if row["speedup"])
     return Variant(
         name=case["exporter"].partition("~")[2] or PLAIN,
         verdict=verdict,
         reason=reason,
-        told=_told(case),
+        error=_error(case),
         decides=_decides(case),
         bytes=case["artifact_bytes"],
-        load_seconds=min((row["load_seconds"] for row in rows), default=None),
-        memory_mib=max((row["memory_peak_mib"] for row in rows), default=None),
-        timed=timed,
+        load_seconds=min((row.facts.load_seconds for row in rows), default=None),
+        memory_mib=max((row.facts.memory_peak_mib for row in rows), default=None),
+        timed=tuple(_timed(row, plain.get(row.batch), row.speedup) for row in rows if row.speedup),
     )
 
 
-def _told(case: CaseEntry) -> str:
+def _error(case: CaseEntry) -> str:
     """Its score, with the class of precision whose noise floor it counts in, if not float32's."""
     score, precision = score_of(case), case["precision"]
     return f"{score} ({precision})" if score and precision in ROUNDED else score
@@ -111,8 +134,8 @@ def _told(case: CaseEntry) -> str:
 
 def _decides(case: CaseEntry) -> str:
     """The bound of the accuracy that is lost, or of the agreement where no labels are known."""
-    taken = (row.get("statistics") for row in case["checks"] if row["name"] == "task")
-    found: dict[str, Any] = next((figures for figures in taken if figures), {})
+    statistics = (row.get("statistics") for row in case["checks"] if row["name"] == "task")
+    found: dict[str, Any] = next((figures for figures in statistics if figures), {})
     if "accuracy_loss" in found:
         lost = found["accuracy_loss"]
         return f"loses at most {lost['high']:.1%} of {lost['samples']}"
@@ -122,23 +145,21 @@ def _decides(case: CaseEntry) -> str:
     return ""
 
 
-def _timed(row: Mapping[str, Any], plain: Mapping[str, Any] | None) -> Timed:
+def _timed(row: LatencyRow, plain: LatencyRow | None, speedup: Ratio) -> Timed:
     over_plain = None
-    if plain is not None and plain["case"] != row["case"]:
-        over_plain = paired_ratio(np.array(plain["round_seconds"]), np.array(row["round_seconds"]))
-    ratio = row["speedup"]
-    over_native = Ratio(ratio["ratio"], ratio["low"], ratio["high"])
-    return Timed(row["batch"], row["p50"], over_native, over_plain, row["score"])
+    if plain is not None and plain.case != row.case:
+        over_plain = paired_ratio(np.array(plain.round_seconds), np.array(row.round_seconds))
+    return Timed(row.batch, row.times.p50, speedup, over_plain, row.facts.score)
 
 
 def _verdict(case: CaseEntry) -> tuple[str, str]:
     """The verdict in the table's words, and why it is not simply passed."""
     kind = kind_of(case)
-    if kind != IN_PART:
+    if kind != INCOMPLETE:
         return (PASSED, "") if kind == PROVED else (kind, why(case))
     tasks = [row["reason"] for row in case["checks"] if row["name"] == "task"]
-    told = next((reason for reason in tasks if reason.startswith(LATENCY_ONLY)), "")
-    return (LATENCY_ONLY, told.removeprefix(f"{LATENCY_ONLY}: ")) if told else (kind, why(case))
+    reason = next((reason for reason in tasks if reason.startswith(LATENCY_ONLY)), "")
+    return (LATENCY_ONLY, reason.removeprefix(f"{LATENCY_ONLY}: ")) if reason else (kind, why(case))
 
 
 def front(variants: Iterable[Variant], batch: int) -> list[Variant]:
@@ -164,14 +185,14 @@ def answer(variants: Sequence[Variant], batch: int) -> str:
     proved = front([one for one in variants if one.verdict == PASSED], batch)
     if not best:
         return f"batch {batch}: no variant that passes was timed"
-    told = f"batch {batch}: no variant that was timed passed every check"
+    words = f"batch {batch}: nothing that was timed passed every check"
     if proved:
-        told = f"batch {batch}: {_shipped(proved, variants, batch)}"
+        words = f"batch {batch}: {_shipped(proved, variants, batch)}"
     if best[0].verdict == LATENCY_ONLY:
-        told += (
+        words += (
             f"; {best[0].name} is faster, {_speed(best[0], batch)}, but its accuracy is not judged"
         )
-    return told
+    return words
 
 
 def _shipped(proved: Sequence[Variant], variants: Sequence[Variant], batch: int) -> str:
@@ -182,10 +203,10 @@ def _shipped(proved: Sequence[Variant], variants: Sequence[Variant], batch: int)
     led = at is None or at.over_plain is None or at.over_plain.low > 1.0
     if not led and plain is not None and plain.at(batch) is not None:
         return f"{PLAIN}, {_speed(plain, batch)}; no variant that passed is shown to be faster"
-    told = f"{fastest.name} is the fastest that passed every check, {_speed(fastest, batch)}"
+    words = f"{fastest.name} is the fastest that passed every check, {_speed(fastest, batch)}"
     others = (one for one in variants if one is not fastest and one is not plain)
     level = [one.name for one in others if _level(one, fastest, batch)]
-    return told + (f"; not shown to be slower: {', '.join(level)}" if level else "")
+    return words + (f"; not shown to be slower: {', '.join(level)}" if level else "")
 
 
 def _level(one: Variant, fastest: Variant, batch: int) -> bool:
@@ -201,9 +222,9 @@ def _level(one: Variant, fastest: Variant, batch: int) -> bool:
 
 def _speed(one: Variant, batch: int) -> str:
     at = next(timed for timed in one.timed if timed.batch == batch)
-    told = f"{at.over_native} times native eager"
+    words = f"{at.over_native} times native eager"
     if at.over_plain is None:
-        return told
+        return words
     if at.over_plain.low <= 1.0 <= at.over_plain.high:
-        return f"{told}, not shown to differ from {PLAIN} ({at.over_plain})"
-    return f"{told}, {at.over_plain} times {PLAIN}"
+        return f"{words}, not shown to differ from {PLAIN} ({at.over_plain})"
+    return f"{words}, {at.over_plain} times {PLAIN}"

@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from onnx_conformance.perf.latency.latency_document import verdict_on
-from onnx_conformance.perf.latency.latency_table import milliseconds, told
+from onnx_conformance.perf.latency.latency_table import milliseconds, ratio_text
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.versions.version_answer import RED, WORDS, headline, worse
-from onnx_conformance.perf.versions.version_comparison import Cell, Comparison
-from onnx_conformance.report.document import FAILED, IN_PART, PROVED
+from onnx_conformance.perf.version_answer import RED, WORDS, VersionsDocument, worse
+from onnx_conformance.perf.version_comparison import Cell, Comparison
+from onnx_conformance.report.columns import FAILED, INCOMPLETE, PROVED
 from onnx_conformance.report.pages import page
-from onnx_conformance.report.plots import BAD, INK, LINE, OK, ROW, SOFT, WARN, WIDTH, look, svg
+from onnx_conformance.report.plots import (
+    BAD,
+    INK,
+    OK,
+    ROW,
+    SOFT,
+    WARN,
+    WIDTH,
+    bare,
+    page_style,
+    svg,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CLASSES = {PROVED: "passed", IN_PART: "partial"}  # of the page's style sheet
+CLASSES = {PROVED: "passed", INCOMPLETE: "partial"}  # of the page's style sheet
 LOOKS = {"faster": (OK, "o"), "slower": (WARN, "s"), "open": (SOFT, "o")}
 LABELS, MARGIN = 0.31, 0.55  # share of the width for names, inches above and below
 LEAST_SPAN = 0.05  # of the axis on either side of 1, so that noise does not fill it
 LEGIBLE = 8.0  # points
 
 
-def render(document: Mapping[str, Any], found: Comparison) -> str:
+def render(document: VersionsDocument) -> str:
     """The page, self-contained."""
-    shown = {
+    found = document.comparison
+    context = {
+        "answer": document,
         "found": found,
         "classes": CLASSES,
-        "headline": headline(found, document["exit_status"]),
-        "look": _look(found, document["exit_status"]),
+        "look": _look(found, document.exit_status),
         "plots": {batch: speeds(found, batch, f"p{batch}") for batch in found.batches},
     }
-    context = {**document, **shown}
-    return page("versions.html.j2", context, milliseconds=milliseconds, told=_told, shown=_shown)
+    return page("versions.html.j2", context, milliseconds=milliseconds, ratio=ratio_text)
 
 
 def _look(found: Comparison, status: int) -> str:
@@ -46,15 +56,7 @@ def _look(found: Comparison, status: int) -> str:
     return "failed" if status == RED else "skipped"
 
 
-def _told(ratio: Ratio) -> str:
-    return told(ratio.as_dict())
-
-
-def _shown(ratio: Ratio) -> str:
-    return verdict_on(ratio.as_dict())
-
-
-@look()
+@page_style()
 def speeds(found: Comparison, batch: int, prefix: str) -> Markup | None:
     """Times as fast as here, with intervals: a panel a place, a row a line; None without any."""
     from matplotlib.figure import Figure
@@ -94,11 +96,7 @@ def _frame(
     axes.set_xlim(*bounds)
     axes.set_title(place, color=INK, fontsize=9.0, parse_math=False)
     axes.axvline(1.0, color=INK, linewidth=1.0)
-    axes.grid(axis="x", color=LINE, linewidth=0.6, alpha=0.6)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.patch.set_alpha(0.0)
+    bare(axes, "x")
     axes.tick_params(axis="y", length=0)
     axes.set_yticks(range(len(names)) if names else [])
     if names:
@@ -118,6 +116,6 @@ def _mark(axes: Axes, row: int, cell: Cell, batch: int) -> None:
             color=color, fontsize=LEGIBLE,
         )  # fmt: skip
         return
-    color, marker = LOOKS[_shown(ratio)]
+    color, marker = LOOKS[ratio.verdict]
     axes.plot([ratio.low, ratio.high], [row, row], color=color, linewidth=2.0)
     axes.plot([ratio.value], [row], color=color, marker=marker, markersize=5)

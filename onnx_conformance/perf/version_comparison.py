@@ -7,20 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.diagnose.messages import place_of
+from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
-from onnx_conformance.report.document import IN_PART, KNOWN, PROVED, SKIPPED, cell_of, kind_of, why
+from onnx_conformance.perf.latency.rows import LatencyRow
+from onnx_conformance.report.columns import (
+    INCOMPLETE,
+    KNOWN,
+    PROVED,
+    SKIPPED,
+    cell_of,
+    kind_of,
+    why,
+)
 
 ABSENT = "absent"  # of a place that has no such case
-PASSED = (PROVED, IN_PART)
+PASSED = (PROVED, INCOMPLETE)
 PLAIN = "plain"  # the form that is compared; sessions on a GPU are timed in others too
 NEWEST_ONLY = "only the plain export of a route, at its newest opset, is; --opset times others"
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ class Comparison:
 
 def join(
     results: ResultsDocument,
-    latency: Mapping[str, Any] | None,
+    latency: LatencyDocument | None,
     *,
     here: str,
     others: Sequence[str],
@@ -108,8 +116,7 @@ def join(
     """The comparison, from the documents of a certification and of timings.
 
     Args:
-        results, latency: ``results.json`` and ``latency.json`` as plain data; no ``latency``
-            where nothing was worth timing.
+        latency: None where nothing was worth timing.
         others: the places that must be answered for, whether or not the documents know them.
     """
     timings = Timings(latency)
@@ -159,7 +166,7 @@ def _cell(case: CaseEntry | None, timings: Timings, batches: Sequence[int]) -> C
     if case is None:
         return Cell()
     rows = {batch: timings.row(case, batch) for batch in batches}
-    seconds = {batch: row["p50"] for batch, row in rows.items() if row is not None}
+    seconds = {batch: row.times.p50 for batch, row in rows.items() if row is not None}
     return Cell(kind_of(case), *cell_of(case), why(case), seconds)
 
 
@@ -179,7 +186,7 @@ def _speed(
             return f"did not pass every check {where}"
         if row is None:
             return f"not timed {where} ({timings.why(one, batch)})"
-        rounds.append(np.array(row["round_seconds"], dtype=np.float64))
+        rounds.append(np.array(row.round_seconds))
     try:
         return paired_ratio(rounds[0], rounds[1])
     except ValueError as error:
@@ -189,20 +196,17 @@ def _speed(
 class Timings:
     """The rows of a latency document by case and batch size, and why others have none."""
 
-    def __init__(self, latency: Mapping[str, Any] | None) -> None:
-        rows = latency["rows"] if latency else []
-        absent = latency["absent"] if latency else []
+    def __init__(self, latency: LatencyDocument | None) -> None:
+        rows, absent = (latency.rows, latency.absent) if latency else ((), ())
         self._default = NEWEST_ONLY if latency else "nothing was timed"
-        self._rows = {(row["case"], row["batch"]): row for row in rows if row["form"] == PLAIN}
-        self._absent = {
-            (entry["model"], entry["label"], entry["batch"]): entry["reason"] for entry in absent
-        }
+        self._rows = {(row.case, row.batch): row for row in rows if row.form == PLAIN}
+        self._absent = {(one.model, one.label, one.batch): one.reason for one in absent}
 
-    def row(self, case: CaseEntry, batch: int) -> Row | None:
+    def row(self, case: CaseEntry, batch: int) -> LatencyRow | None:
         """The timing of a case."""
         return self._rows.get((case["id"], batch))
 
     def why(self, case: CaseEntry, batch: int) -> str:
         """Why it has no timing."""
         label = str(case["id"]).removeprefix(f"{case['model']}-")
-        return str(self._absent.get((case["model"], label, batch), self._default))
+        return self._absent.get((case["model"], label, batch), self._default)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
 
-from onnx_conformance.perf.variants.choice import PLAIN, Variant, answer, front, slower
+from onnx_conformance.perf.variant_choice import (
+    PLAIN,
+    Variant,
+    VariantsDocument,
+    answer,
+    front,
+    slower,
+)
+from onnx_conformance.report.columns import RED
 from onnx_conformance.report.pages import page
-from onnx_conformance.report.plots import ACCENT, INK, SOFT, WIDTH, look, svg
+from onnx_conformance.report.plots import ACCENT, INK, SOFT, WIDTH, page_style, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,23 +31,23 @@ NEAR_DECADES, NEAR = 0.6, 0.07
 LEAST = 0.01  # noise floors: what is more exact is drawn there
 
 
-def render(document: dict[str, Any], variants: Sequence[Variant]) -> str:
+def render(document: VariantsDocument) -> str:
     """The page, self-contained."""
-    batches = document["batches"]
-    shown = {
-        "variants": variants,
+    batches, variants = document.batches, document.variants
+    context = {
+        "document": document,
         "plain": PLAIN,
         "decided": any(one.decides for one in variants),
         "slower": slower,
         "answers": [answer(variants, batch) for batch in batches],
         "fronts": {batch: {one.name for one in front(variants, batch)} for batch in batches},
         "plots": {batch: speed_by_error(variants, batch, f"p{batch}") for batch in batches},
-        "red": any(one.verdict in ("failed", "error") for one in variants),
+        "red": any(one.verdict in RED for one in variants),
     }
-    return page("variants.html.j2", {**document, **shown})
+    return page("variants.html.j2", context)
 
 
-@look()
+@page_style()
 def speed_by_error(variants: Sequence[Variant], batch: int, prefix: str) -> Markup | None:
     """Speed-up over native eager, with its interval, by error in float32 noise floors."""
     from matplotlib.figure import Figure

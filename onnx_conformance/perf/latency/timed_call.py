@@ -1,0 +1,132 @@
+"""A call to be timed: its inputs, their reference, and the judgement on its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from onnx_conformance.core.budget import Reference, stack
+from onnx_conformance.core.case import Case
+from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.errors import ConformanceError
+from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
+from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.core.tolerances import INT8, Tolerances
+from onnx_conformance.inputs.families import chosen, cut, stack_inputs
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.samples import typical_inputs
+from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
+
+
+class NoResult(ConformanceError):
+    """A time that counts for nothing, because what was timed is not the model."""
+
+
+@dataclass(frozen=True)
+class CallSpec:
+    """A call to be timed, and what its answer must be.
+
+    Args:
+        label: what the worker calls it; ``who``: what messages call it.
+        form: how it is called: of native see the workers' ``timing`` modules, of a session
+            ``plain``, ``io_binding`` or ``copies``.
+        reference: of the inputs, by :func:`noise_floor_of_timed`.
+        case: by whose limits it is judged; None for native in float32.
+    """
+
+    model: ModelSpec
+    label: str
+    who: str
+    form: str
+    inputs: Inputs
+    reference: Reference
+    case: Case | None
+
+
+def noise_floor_of_timed(case: Case | None) -> NoiseFloor:
+    """What a timed call is measured by; ``case`` as of :class:`CallSpec`."""
+    return PLAIN if case is None else noise_floor_of(case)
+
+
+def judge_timed(call: CallSpec, outputs: Outputs, tolerances: Tolerances) -> Judgement:
+    """Judge the outputs of the very call that is timed.
+
+    By decibels for int8, which has no error budget.
+
+    Raises:
+        NoResult: they are off by too much; a fast wrong answer is no result.
+    """
+    limits = limits_of(tolerances, call.case, oracle=call.model.oracle)
+    if call.case is not None and call.case.precision == INT8:
+        limits = Limits("decibels", tolerances.rule("sqnr", call.case))
+    found = judge_outputs(call.reference, outputs, call.model.judged, limits)
+    if not found.right:
+        raise NoResult(f"{call.who}: the timed call gave a wrong answer: {found}")
+    return found
+
+
+SAMPLES = ("image",)  # of the pinned inputs; its samples one after the other
+
+
+def timed_inputs(model: ModelSpec, seed: int, batch: int) -> Inputs:
+    """``batch`` samples of :func:`_known`, repeated, or as many as the model's calls take."""
+    batch = samples_of_a_call(model, batch)
+    input_sets = _known(model, seed)
+    return cut(stack_inputs(input_sets * _blocks(input_sets[0], batch)), 0, batch)
+
+
+def timed_reference(
+    model: ModelSpec,
+    seed: int,
+    batch: int,
+    reference: Callable[[ModelSpec, Inputs, NoiseFloor], Reference],
+    noise_floor: NoiseFloor = PLAIN,
+) -> Reference:
+    """The reference of :func:`timed_inputs`, put together from that of its samples.
+
+    Of a model with an output of a call as a whole, such as a mean over the batch, or with one whose
+    size the values decide, there is no such thing: native is asked for these very inputs.
+    """
+    if model.by_values or any(spec.name not in model.of_a_sample for spec in model.judged):
+        return reference(model, timed_inputs(model, seed, batch), noise_floor)
+    batch = samples_of_a_call(model, batch)
+    input_sets = _known(model, seed)
+    known = [reference(model, inputs, noise_floor) for inputs in input_sets]
+    return stack(known * _blocks(input_sets[0], batch)).rows(0, batch)
+
+
+def pinned_call(
+    model: ModelSpec,
+    case: Case | None,
+    reference: Callable[[ModelSpec, Inputs, NoiseFloor], Reference],
+    *,
+    label: str,
+    who: str,
+    form: str,
+    batch: int,
+    seed: int,
+) -> CallSpec:
+    """The call on :func:`timed_inputs`; ``case`` as of :class:`CallSpec`."""
+    inputs = timed_inputs(model, seed, batch)
+    known = timed_reference(model, seed, batch, reference, noise_floor_of_timed(case))
+    return CallSpec(model, label, who, form, inputs, known, case)
+
+
+def samples_of_a_call(model: ModelSpec, batch: int) -> int:
+    """How many samples one call of the model takes, where ``batch`` are asked for."""
+    return batch if model.open_batch else model.group or 1
+
+
+def sizes_of_calls(model: ModelSpec, batch_sizes: Iterable[int]) -> tuple[int, ...]:
+    """How many samples the model's calls take, of the numbers that are asked for; each once."""
+    return tuple(dict.fromkeys(samples_of_a_call(model, batch) for batch in batch_sizes))
+
+
+def _known(model: ModelSpec, seed: int) -> list[Inputs]:
+    """The pinned image inputs; of a model with a task its own samples, which int8 is made for."""
+    return typical_inputs(model, seed)[:1] if model.task else chosen(SAMPLES, model, seed)
+
+
+def _blocks(inputs: Inputs, batch: int) -> int:
+    samples = len(next(iter(inputs.values())))
+    return -(-batch // samples)

@@ -1,1 +1,0 @@
-"""Which variant of a file to ship: verdict, size and speed."""

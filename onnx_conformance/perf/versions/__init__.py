@@ -1,1 +1,0 @@
-"""One table of verdicts and speeds for several versions of ONNX Runtime."""
