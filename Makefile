@@ -48,6 +48,7 @@ help:
 	@echo "  make versions ORT=\"1.24.4 1.28.0\"   may we bump? verdicts and paired speeds of those versions"
 	@echo "  make openvino      the same for OpenVINO's build of ONNX Runtime"
 	@echo "  make gpu           all checks that need a GPU, within 15 minutes: docs/gpu.md"
+	@echo "  make kit MODEL=resnet18 OUT=kit.zip   what another machine needs to be judged here"
 	@echo "Time"
 	@echo "  make bench         native beside ONNX Runtime at batch 1, 4, 8, 16 (8 min)"
 	@echo "  make gate BASELINE=DIR   is today's conversion worse than the one kept by --save-onnx?"
@@ -189,7 +190,7 @@ clean:
 
 # Everyday tools. `given` is a variable's option, where it was given on the command line or in the
 # environment: the defaults above are of other targets.
-.PHONY: convert compare inspect doctor gpu providers openvino versions variants
+.PHONY: convert compare inspect kit doctor gpu providers openvino versions variants
 OUT ?=
 VALIDATE ?=
 WEIGHTS ?=
@@ -213,6 +214,10 @@ compare: $(STAMP)
 inspect: $(STAMP)
 	@test -n "$(ARTIFACT)" || { echo "make inspect ARTIFACT=model.onnx: the file to look into"; exit 2; }
 	@$(TOOL) inspect '$(ARTIFACT)' $(ARGS)
+
+# Everything that a run asks of ONNX Runtime, for a machine without a framework.
+kit: $(STAMP)
+	@$(TOOL) kit $(HALF) $(call given,--model,MODEL) $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(if $(OUT),'--out=$(OUT)') $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 
 doctor: $(STAMP)
 	@$(TOOL) doctor $(ARGS)

@@ -129,8 +129,8 @@ def collected(count: int, check: str, shards: int) -> dict[str, Any]:
     part = [f"--shard=1/{shards}"] if shards > 1 else []
     with tempfile.TemporaryDirectory() as folder:
         cost = Project(Path(folder), count).run("r", *tests, *EACH, *part, "--collect-only")
-    told = {"models": count, "cases": count * 40, "shards": shards, "check": check or "all"}
-    return told | {"seconds": cost.seconds, "megabytes": cost.megabytes}
+    figures = {"models": count, "cases": count * 40, "shards": shards, "check": check or "all"}
+    return figures | {"seconds": cost.seconds, "megabytes": cost.megabytes}
 
 
 def judged(counts: Sequence[int]) -> list[dict[str, Any]]:

@@ -5,10 +5,17 @@ Adding a device is one record here; a provider names it (``Provider.device``).
 
 from __future__ import annotations
 
+import platform
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from glob import glob
+from pathlib import Path
 
 from onnx_conformance.core.registry import Registry
 
+_NVIDIA, _XDNA = "/proc/driver/nvidia", "/sys/bus/pci/drivers/amdxdna"
 _ASKED = "onnx_conformance.workers.onnxruntime.probe"
 
 
@@ -27,6 +34,8 @@ class Device:
             the device is absent, or an empty text.
         native: the frameworks' name for it, where native is computed on it too; else empty.
         silent: without it a session still opens, and computes in another precision.
+        versions: of its model, driver and firmware: a word, the files that tell it (``*`` is a
+            wildcard), and a pattern whose group is it.
     """
 
     name: str
@@ -37,12 +46,37 @@ class Device:
     asks: str = ""
     native: str = ""
     silent: bool = False
+    versions: tuple[tuple[str, str, str], ...] = ()
 
 
 DEVICES: Registry[Device] = Registry("device")
 for _device in (
-    Device("nvidia", asks=f"{_ASKED}:nvidia", native="cuda"),
-    Device("amd", "no AMD GPU with ROCm's driver was found", paths=("/dev/kfd",)),
+    Device(
+        "nvidia",
+        asks=f"{_ASKED}:nvidia",
+        native="cuda",
+        versions=(
+            ("", f"{_NVIDIA}/gpus/*/information", r"Model:\s+(.+)"),
+            ("driver ", f"{_NVIDIA}/version", r"NVRM version:.*?\s(\d+\.\d[\d.]*)\s"),
+            ("firmware ", f"{_NVIDIA}/gpus/*/information", r"Video BIOS:\s+(\S+)"),
+        ),
+    ),
+    Device(
+        "amd",
+        "no AMD GPU with ROCm's driver was found",
+        paths=("/dev/kfd",),
+        versions=(("driver ", "/sys/module/amdgpu/version", r"(\S+)"),),
+    ),
+    Device(
+        "amd_npu",
+        asks=f"{_ASKED}:amd_npu",
+        versions=(
+            ("", f"{_XDNA}/*/vbnv", r"(.+)"),
+            ("driver ", "/sys/module/amdxdna/version", r"(\S+)"),
+            ("firmware ", f"{_XDNA}/*/fw_version", r"(\S+)"),
+        ),
+    ),
+    Device("vulkan", asks=f"{_ASKED}:vulkan"),
     Device("apple", "this is not macOS", systems=("Darwin",)),
     Device("windows", "this is not Windows", systems=("Windows",)),
     Device("qualcomm", asks=f"{_ASKED}:qualcomm"),
@@ -62,3 +96,37 @@ for _device in (
     ),
 ):
     DEVICES.register(_device.name, _device)
+
+_PROCESSOR = Device("processor", versions=(("", "/proc/cpuinfo", r"model name\s*:\s*(.+)"),))
+
+
+@lru_cache
+def drivers() -> dict[str, str]:
+    """Device -> its model, driver and firmware, of those whose driver tells them on this machine.
+
+    ``{"nvidia": "NVIDIA H200, driver 570.124.06, firmware 96.00.A5.00.01"}``.
+    """
+    told = {device.name: told_versions(device) for device in DEVICES.values()}
+    return {name: words for name, words in told.items() if words}
+
+
+def told_versions(device: Device) -> str:
+    """Its model, driver and firmware; empty where nothing tells them."""
+    return ", ".join(dict.fromkeys(_told(device)))
+
+
+def _told(device: Device) -> Iterator[str]:
+    for word, files, pattern in device.versions:
+        for path in sorted(glob(files)):
+            try:
+                found = re.search(pattern, Path(path).read_text(encoding="utf-8", errors="replace"))
+            except OSError:
+                continue
+            if found:
+                yield f"{word}{found.group(1).strip()}"
+
+
+def machine() -> str:
+    """This machine in a line: processor, devices with driver and firmware, and system."""
+    told = [told_versions(_PROCESSOR), *drivers().values(), platform.platform()]
+    return ", ".join(part for part in told if part)

@@ -36,7 +36,10 @@ class Provider:
         device: the name of the :class:`onnx_conformance.catalog.devices.Device` that it needs;
             empty for none.
         library: for a plugin, the file that ONNX Runtime must load, or the module that contains it.
-        host: execnet's specification of a process in another environment; empty for this one.
+        plugin: the module of the installed package that brings it as a plugin; empty for none.
+        host: execnet's specification of a process in another environment, or the folder of what
+            was recorded elsewhere; empty for this environment.
+        machine: what answers there: device, driver and system, as far as they are known.
         base: for another environment, the name of the record that it was derived from.
         runtime: ONNX Runtime's version in that environment.
         packages: the distributions there that determine the build of ONNX Runtime.
@@ -54,16 +57,23 @@ class Provider:
     deterministic: bool = False
     device: str = ""
     library: str = ""
+    plugin: str = ""
     host: str = ""
     base: str = ""
     runtime: str = ""
     packages: Names = ()
+    machine: str = ""
     remedy: str = ""
 
     @property
     def markers(self) -> Names:
         """The pytest markers of its cases."""
         return ("gpu",) if self.gpu else ()
+
+    @property
+    def here(self) -> bool:
+        """Whether its nodes run on this machine, so that its times can be compared with others."""
+        return not self.host or self.host.startswith("popen")
 
     def opened_with(self, **knobs: Any) -> dict[str, str]:
         """Its options, with those of ``knobs`` that it supports.
@@ -260,6 +270,37 @@ for _provider in (
         device="qualcomm",
         remedy="pip install onnxruntime-qnn on a machine with a Qualcomm NPU, in an environment "
         "of its own",
+    ),
+    Provider(
+        "webgpu",
+        "WebGpuExecutionProvider",
+        gpu=True,
+        device="vulkan",
+        plugin="onnxruntime_ep_webgpu",
+        remedy="pip install onnxruntime-webgpu in an environment of its own, or pip install "
+        "onnxruntime-ep-webgpu and --provider-library=webgpu=onnxruntime_ep_webgpu; on Linux, "
+        "Vulkan's loader (libvulkan1) and the GPU's driver for it",
+    ),
+    Provider(
+        "nv_tensorrt_rtx",
+        "NvTensorRTRTXExecutionProvider",
+        gpu=True,
+        knobs=_CUDA,
+        environment={_TF32: "0"},
+        banned=((_TF32, "1"),),
+        device="nvidia",
+        plugin="onnxruntime_ep_nv_tensorrt_rtx",
+        remedy="pip install onnxruntime-ep-nv-tensorrt-rtx and --provider-library="
+        "nv_tensorrt_rtx=onnxruntime_ep_nv_tensorrt_rtx, on a machine with an NVIDIA RTX GPU",
+    ),
+    Provider(
+        "vitisai",
+        "VitisAIExecutionProvider",
+        # The NPU has no float32: such models are compiled to bfloat16.
+        precision="bfloat16",
+        knobs={"cache_dir": "cache_dir"},
+        device="amd_npu",
+        remedy="AMD's Ryzen AI Software, whose ONNX Runtime has it, on a machine with an AMD NPU",
     ),
     Provider(
         "xnnpack",

@@ -26,7 +26,7 @@ from onnx_conformance.checks.canary_edits import (
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import unanswered
 from onnx_conformance.core.comparison import Outputs
-from onnx_conformance.core.errors import StageFailure
+from onnx_conformance.core.errors import StageFailure, is_lost
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
@@ -185,6 +185,8 @@ class _Attempt:
         try:
             after, loaded = edited.run(self._inputs), edited.session.sha256
         except StageFailure as failure:
+            if is_lost(failure):
+                raise
             self._tried[what] = f"not opened: {failure.reason[:80]}"
             return None
         if loaded != artifact.sha256:

@@ -90,21 +90,26 @@ def movable_output(model: onnx.ModelProto, outputs: Outputs) -> str | None:
 
 
 def move_output(model: onnx.ModelProto, output: str, answered: Array) -> None:
-    """Turn the sign of an output, add one where it is all zero; of a truth value, its opposite."""
+    """Turn the sign of an output, add one where it is all zero; of a truth value, its opposite.
+
+    The file's own dtype counts, which a plain callable's answers need not have.
+    """
+    declared = next(value for value in model.graph.output if value.name == output)
+    kind = declared.type.tensor_type.elem_type
     last = next(node for node in model.graph.node if output in node.output)
     last.output[list(last.output).index(output)] = BEFORE
     for node in model.graph.node:
         for place, name in enumerate(node.input):
             if name == output:
                 node.input[place] = BEFORE
-    model.graph.node.extend(_moving(output, answered))
+    model.graph.node.extend(_moving(output, answered, kind))
 
 
-def _moving(output: str, answered: Array) -> Iterator[onnx.NodeProto]:
+def _moving(output: str, answered: Array, declared: int) -> Iterator[onnx.NodeProto]:
     if answered.dtype == np.bool_:
         yield helper.make_node("Not", [BEFORE], [output])
         return
-    element_type = helper.np_dtype_to_tensor_dtype(answered.dtype)
+    element_type = declared or helper.np_dtype_to_tensor_dtype(answered.dtype)
     wide = TensorProto.FLOAT if answered.dtype.kind == "f" else TensorProto.INT64
     yield helper.make_node("Cast", [BEFORE], ["canary_wide"], to=wide)
     if np.any(answered):

@@ -143,7 +143,7 @@ def check_weight_inputs(subject: Subject) -> CheckResult:
         return failed(
             name,
             "the session answers without being fed the weights",
-            input_set=str(recipe),
+            inputs=str(recipe),
             reproduction=reproduction.accepted(input_set, alone.outputs),
         )
     label = f"{recipe} and the native weights"

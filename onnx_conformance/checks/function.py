@@ -179,11 +179,13 @@ def check_batch_invariance(subject: Subject) -> CheckResult:
         if not result.passed:
             return result
         worst, compared = max(worst, result.score or 0.0), compared + result.compared
+    oracle = subject.model.oracle
     return passed(
         "batch_invariance",
         _passed_reason(fixed, sizes, coupled=coupled),
         compared=compared,
-        **({"score": worst, "budget": rule["factor"]} if subject.model.oracle else {}),
+        score=worst if oracle else None,
+        budget=rule["factor"] if oracle else None,
     )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.precision import CLASSIFIER, Unanswered, answers_to, signal
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.results import CheckResult, failed, passed, skipped, undecided
+from onnx_conformance.core.results import CheckResult, Evidence, failed, passed, skipped, undecided
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.statistics import (
     Interval,
@@ -102,7 +101,7 @@ def _judged(subject: Subject, samples: Samples, rule: Rule, confidence: float) -
     wrong = [one for one in asked if not _holds(one, found[one.key], rule)]
     reason = "; ".join(_figure(one, found[one.key]) for one in wrong or asked)
     allowed = ", ".join(f"{one.key} {rule[one.key]:g}" for one in wrong)
-    evidence: dict[str, Any] = {
+    evidence: Evidence = {
         "statistics": {key: asdict(interval) for key, interval in found.items()},
         "inputs": TASKS[model.task].story,
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,14 @@ from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
 from onnx_conformance.core.comparison import Mismatch, Outputs, Statistics, statistics
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
-from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
+from onnx_conformance.core.results import (
+    CheckResult,
+    Evidence,
+    failed,
+    not_applicable,
+    passed,
+    skipped,
+)
 from onnx_conformance.core.text import plain
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.families import ORDINARY, chosen
@@ -144,22 +150,20 @@ def worded(subject: Subject, name: str, label: str, fed: Inputs, found: Judgemen
         fed: the session's inputs.
     """
     rule = found.limits.rule
-    figures: dict[str, Any] = {"inputs": label}
+    figures: Evidence = {"inputs": label}
+    compared = 0
     if not found.problem:
         numbers = statistics(found.native, found.outputs)
-        figures |= {"statistics": asdict(numbers), "compared": numbers.elements}
+        figures["statistics"], compared = asdict(numbers), numbers.elements
     if found.score is not None:
         figures |= {"score": found.score.value, "budget": rule["factor"]}
     if found.right:
         reason = f"within budget: {found.score}" if found.score else _close(numbers, rule)
-        return passed(name, reason, **figures)
-    return failed(
-        name,
-        _reason(found, subject.model.framework),
-        **figures,
-        details=(*_details(found), *evidence_lines(subject)),
-        reproduction=reproduction.misjudged(fed, found),
-    )
+        return passed(name, reason, compared=compared, **figures)
+    figures["details"] = (*_details(found), *evidence_lines(subject))
+    figures["reproduction"] = reproduction.misjudged(fed, found)
+    reason = _reason(found, subject.model.framework)
+    return failed(name, reason, compared=compared, **figures)
 
 
 def _reason(found: Judgement, framework: str) -> str:

@@ -37,6 +37,7 @@ COMMANDS = {
     "compare": Command("compare", "a photograph through the native model and ONNX Runtime"),
     "variants": Command("variants", "optimised, half precision, int8: which passes, how fast?"),
     "versions": Command("versions", "verdicts and speed on other versions of ONNX Runtime"),
+    "kit": Command("kit", "what another machine needs to be judged here: kit my_models.py"),
     "providers": Command("providers", "which execution providers work here"),
     "doctor": Command("doctor", "what works here, what is missing, what clashes"),
     "new-model": Command("new_model", "write a file with a model to start from"),

@@ -83,6 +83,6 @@ def _tell(document: ResultsDocument, data: str) -> None:
         )
     say(console, f"{count_of(numbers['judged'], 'case')} judged; {numbers['compared']:,} compared")
     verdict = document["run"]["verdict"]
-    words = f"{verdict.upper()}: {document['run']['sentence']}"
-    say(console, words, STYLES.get(verdict, "bold red"))
+    sentence = f"{verdict.upper()}: {document['run']['sentence']}"
+    say(console, sentence, STYLES.get(verdict, "bold red"))
     say(console, f"data: {data}")

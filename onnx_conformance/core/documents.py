@@ -217,6 +217,7 @@ class Environment(TypedDict):
     python: str
     platform: str
     processor: str
+    devices: NotRequired[dict[str, str]]
     versions: dict[str, str]
     providers: NotRequired[dict[str, ProbeFacts]]
 

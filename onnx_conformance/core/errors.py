@@ -55,6 +55,15 @@ class WorkerDied(WorkerError):
     """A worker's process ended, or was killed at its time limit, in mid-call."""
 
 
+class HostLost(WorkerDied):
+    """Where a provider runs, nothing answers any more; another file or a retry does not help."""
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error, or what it was raised from, is that a host is lost."""
+    return isinstance(error, HostLost) or (error.__cause__ is not None and is_lost(error.__cause__))
+
+
 class Refused(UsageError):
     """A file is not judged: the cause and the remedy, without the file's name."""
 

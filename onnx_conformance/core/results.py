@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypedDict, Unpack, cast
 
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.documents import CheckRow, DivergenceFacts
@@ -72,14 +72,27 @@ class CheckResult:
         return cast("CheckRow", row)
 
 
-def passed(name: str, reason: str, *, compared: int, **evidence: Any) -> CheckResult:
+class Evidence(TypedDict, total=False):
+    """What a result holds beside name, outcome, reason and count: see :class:`CheckResult`."""
+
+    score: float | None
+    budget: float | None
+    details: tuple[str, ...]
+    statistics: dict[str, Any]
+    inputs: str | None
+    reproduction: Reproduction | None
+
+
+def passed(name: str, reason: str, *, compared: int, **evidence: Unpack[Evidence]) -> CheckResult:
     """A pass; without anything compared it comes out as a failure."""
     if compared <= 0:
         return failed(name, f"nothing was compared ({reason})", **evidence)
     return CheckResult(name, "passed", reason, compared, **evidence)
 
 
-def failed(name: str, reason: str, *, compared: int = 0, **evidence: Any) -> CheckResult:
+def failed(
+    name: str, reason: str, *, compared: int = 0, **evidence: Unpack[Evidence]
+) -> CheckResult:
     """A failure, with the reason in one line."""
     return CheckResult(name, "failed", reason, compared, **evidence)
 
@@ -89,7 +102,9 @@ def skipped(name: str, reason: str) -> CheckResult:
     return CheckResult(name, "skipped", reason)
 
 
-def undecided(name: str, reason: str, *, compared: int, **evidence: Any) -> CheckResult:
+def undecided(
+    name: str, reason: str, *, compared: int, **evidence: Unpack[Evidence]
+) -> CheckResult:
     """A check that judged and cannot tell; its case is incomplete, and no certificate rests on it.
 
     Args:

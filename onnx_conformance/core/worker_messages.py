@@ -51,13 +51,14 @@ class OpenedSession(TypedDict):
 class RunResult(TypedDict, total=False):
     """One run: ``outputs`` by name and its ``seconds``, or the text of its ``error``.
 
-    ``died``: it ended the process.
+    ``died``: it ended the process. ``missing``: why nobody ran it, of recorded answers.
     """
 
     outputs: dict[str, NDArray[Any]]
     seconds: float
     error: str
     died: bool
+    missing: str
 
 
 class RuntimeVersions(TypedDict):
@@ -66,6 +67,8 @@ class RuntimeVersions(TypedDict):
     onnxruntime: str
     compiled_in: list[str]
     packages: list[str]
+    environment: dict[str, str]  # the variables that may override a provider's precision
+    machine: str  # its devices with driver and firmware, and its system
 
 
 class PluginDevice(TypedDict):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from onnx_conformance.catalog.devices import drivers
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
@@ -16,6 +17,7 @@ from onnx_conformance.core.files import INSTALLED
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings, shipped_limits
 from onnx_conformance.core.text import informative_lines
+from onnx_conformance.session.answers_client import ANSWERS
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.run import Run
 
@@ -42,6 +44,7 @@ def header(run: Run, profile: str) -> list[str]:
         f"conformance: {len(run.cases)} cases of {models} model(s); seed {settings.seed}, "
         f"{settings.weights} weights, profile {profile}, {settings.threads} thread(s) a worker",
         f"judged: {versions}",
+        *(f"device {name}: {told}" for name, told in drivers().items()),
         *run.refused,
         *run.notes,
     ]
@@ -64,8 +67,7 @@ def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
     command += ["--graph-level", level] if level != Settings.graph_level else []
     library = PROVIDERS[case.provider].library
     command += [f"--provider-library={case.provider}={library}"] if library else []
-    host, base = PROVIDERS[case.provider].host, PROVIDERS[case.provider].base
-    command += [f"--engine={case.provider}:{base}={host}"] if host else []
+    command += _host(case.provider)
     command += [] if run.settings.cpu_fallback else ["--no-cpu-fallback"]
     command += ["--expect-dynamic"] if run.settings.expect_dynamic else []
     least = run.settings.min_placement
@@ -80,6 +82,14 @@ def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
     if run.settings.weights != "calibrated":
         command += ["--weights", run.settings.weights]
     return shlex.join(command)
+
+
+def _host(provider: str) -> list[str]:
+    """Where a provider runs, if not in this environment."""
+    host, base = PROVIDERS[provider].host, PROVIDERS[provider].base
+    if host.startswith(ANSWERS):
+        return [f"--answers={provider}={host.removeprefix(ANSWERS)}"]
+    return [f"--engine={provider}:{base}={host}"] if host else []
 
 
 def _data(settings: Settings) -> list[str]:

@@ -26,11 +26,17 @@ CALLS = 8
 LEAST_CALLS = 2
 LOOP_SEED = 300  # after those of other recipes
 SAMPLES = 3
+CALL = " (call "
 
 
 def of_call(name: str, call: int) -> str:
     """What an input or output of one of the calls is called: ``logits (call 3)``."""
-    return f"{name} (call {call + 1})"
+    return f"{name}{CALL}{call + 1})"
+
+
+def without_call(name: str) -> str:
+    """The inverse, of any output's name."""
+    return name.rpartition(CALL)[0] or name
 
 
 class Loop(Inputs):

@@ -178,8 +178,9 @@ def add_gate_options(group: Any) -> None:
          "compare with the artifacts in this folder, kept by --save-onnx, and fail where the "
          "candidate is worse; runs only the gate", {}),
         ("--engine", "LABEL=SPEC",
-         "run on the provider of another environment too, such as openvino=popen//python=PATH "
-         "(docs/providers.md); baseline=SPEC runs the gate's baseline there (repeatable)",
+         "run on the provider of another environment or host too, such as "
+         "openvino=popen//python=PATH (docs/providers.md) or edge:cuda=ssh=HOST//python=PATH "
+         "(docs/other-machines.md); baseline=SPEC is the gate's baseline (repeatable)",
          {"action": "append", "default": []}),
         ("--gate-threshold", "SHARE",
          "the smallest slowdown that must be caught (default: 0.1, from the rules)",
@@ -251,21 +252,21 @@ def _workers(words: list[str]) -> dict[str, str]:
             raise UsageError(f"--engine {word}: give LABEL=SPEC, such as baseline=popen//python=…")
         if label in found:
             raise UsageError(f"--engine {word}: '{label}' was given already")
-        found[label] = _checked(word, spec)
+        found[label] = _checked(word, label, spec)
     return found
 
 
-def _checked(word: str, spec: str) -> str:
+def _checked(word: str, label: str, spec: str) -> str:
     try:
         parsed = execnet.XSpec(spec)
     except (AttributeError, ValueError) as error:
         raise UsageError(f"--engine {word}: execnet cannot read the spec: {error}") from error
-    if not parsed.popen:
+    if not parsed.popen and label == BASELINE:
         raise UsageError(
             f"--engine {word}: give popen//python=PATH: both sides must be timed on this machine, "
             "because times of two machines cannot be compared"
         )
-    python = parsed.python
+    python = parsed.python if parsed.popen else None
     if python and "/" in python and not Path(python).expanduser().is_file():
         raise UsageError(f"--engine {word}: there is no {python}")
     return spec

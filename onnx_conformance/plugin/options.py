@@ -48,6 +48,13 @@ def add_options(group: Any) -> None:
         **several,
     )
     group.addoption(
+        "--answers",
+        metavar="[LABEL=]DIR",
+        help="judge what run.py of a kit wrote on another machine (docs/other-machines.md; "
+        "repeatable)",
+        **several,
+    )
+    group.addoption(
         "--min-placement",
         metavar="SHARE",
         type=float,

@@ -83,8 +83,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     try:
         _subject(pyfuncitem).artifact  # noqa: B018 - without it no verdict is about it
         result = yield
-    except (CapabilityMissing, Inconclusive) as missing:
+    except CapabilityMissing as missing:
+        collected.begin()  # what it recorded before is no verdict on what is missing
         pytest.skip(str(missing))
+    except Inconclusive as open_question:
+        pytest.skip(str(open_question))
     except unittest.SkipTest as skip:  # Hypothesis' own word for a test of which it ran nothing
         raise Red(f"{case.id}: {skip}", str(skip)) from None
     except (ConformanceFailure, StageFailure) as failure:

@@ -21,7 +21,11 @@ from onnx_conformance.perf.gate.rules import RULES, load_rules
 from onnx_conformance.perf.options import GateOptions, PerfRun, read_gate, read_timing
 from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_idle
 from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
-from onnx_conformance.session.provider_sources import adopt_engines, adopt_libraries
+from onnx_conformance.session.provider_sources import (
+    adopt_answers,
+    adopt_engines,
+    adopt_libraries,
+)
 from onnx_conformance.session.selection import Selection, possible_cases, select_cases
 from onnx_conformance.session.shards import read_shard, refuse_timings
 from onnx_conformance.session.user_models import adopt, adopt_data, adopted_data
@@ -38,18 +42,22 @@ class RunRecords:
         plugins: providers of plugins and of other environments.
         models: the models that were asked for, those of files and functions included.
         refused: models that could not be loaded, with the reason.
+        answers: the recorded answers of other machines, as providers.
     """
 
     plugins: tuple[str, ...]
     models: tuple[str, ...]
     refused: dict[str, str]
+    answers: tuple[str, ...] = ()
 
 
 def shared_records(records: RunRecords) -> dict[str, Any]:
     """What a worker of pytest-xdist need not look at again: models are built to be looked at."""
     return {
         **asdict(records),
-        "records_of_plugins": [asdict(PROVIDERS[name]) for name in records.plugins],
+        "records_of_plugins": [
+            asdict(PROVIDERS[name]) for name in (*records.plugins, *records.answers)
+        ],
         "records_of_models": adopted_data(),
     }
 
@@ -60,7 +68,7 @@ def _adopt_shared(shared: dict[str, Any]) -> RunRecords:
             PROVIDERS.forget(record["name"])
         PROVIDERS.register(record["name"], Provider(**record))
     adopt_data(shared["records_of_models"])
-    return RunRecords(shared["plugins"], shared["models"], shared["refused"])
+    return RunRecords(shared["plugins"], shared["models"], shared["refused"], shared["answers"])
 
 
 def adopt_records(config: Any) -> RunRecords:
@@ -78,11 +86,12 @@ def adopt_records(config: Any) -> RunRecords:
         *adopt_libraries(option("provider_library"), option("call_limit")),
         *adopt_engines(option("engine"), option("call_limit")),
     )
+    answers = adopt_answers(option("answers"))
     refused: dict[str, str] = {}
     models = _models(config, refused)
     if option("evaluation_data"):
         adopt_evaluation(option("evaluation_data"), option("calibration_data") or "", models)
-    return RunRecords(plugins, models, refused)
+    return RunRecords(plugins, models, refused, answers)
 
 
 def make_run(config: Any, records: RunRecords) -> PerfRun:
@@ -98,7 +107,7 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         records.models,
         tuple(option("exporter")),
         tuple(option("opset")),
-        _providers(tuple(option("provider")), records.plugins),
+        _providers(tuple(option("provider")), records),
         tuple(option("artifact")),
         tuple(option("variant")),
         option("precision") or "",
@@ -145,6 +154,9 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         custom_op_libraries=_libraries(tuple(option("custom_op_library"))),
         edge_cases=option("edge_cases"),
     )
+    timing = read_timing(option, [str(name) for name in config.args])
+    if timing.wanted or gate is not None:
+        _refuse_elsewhere(cases)
     notes: tuple[str, ...] = ()
     if option("against"):
         cases, notes = without_itself(Path(option("against")), cases, settings)
@@ -218,9 +230,21 @@ def _known_failures(file: str) -> list[KnownFailure]:
     return load_known_failures(Path(file), CHECKS) if file else []
 
 
-def _providers(named: tuple[str, ...], plugins: tuple[str, ...]) -> tuple[str, ...]:
-    """The providers that were named; else the default ones and the plugins."""
-    return named or ((*DEFAULT_PROVIDERS, *plugins) if plugins else ())
+def _providers(named: tuple[str, ...], records: RunRecords) -> tuple[str, ...]:
+    """Those that were named, and recorded answers; without either the default ones and plugins."""
+    if named or records.answers:
+        return tuple(dict.fromkeys((*named, *records.answers)))
+    return (*DEFAULT_PROVIDERS, *records.plugins) if records.plugins else ()
+
+
+def _refuse_elsewhere(cases: tuple[Case, ...]) -> None:
+    """Times of two machines cannot be compared."""
+    for name in dict.fromkeys(case.provider for case in cases):
+        if not PROVIDERS[name].here:
+            raise UsageError(
+                f"'{name}' answers on another machine, whose times cannot be compared with this "
+                "one's: leave it out, or time on that machine"
+            )
 
 
 def _size(asked: str) -> int | None:

@@ -147,6 +147,7 @@ def _environment(document: Row) -> list[str]:
     lines = [
         f"- {prose(', '.join(versions))}",
         f"- {prose(around['processor'])}, {prose(around['platform'])}",
+        *(f"- {prose(name)}: {prose(told)}" for name, told in around.get("devices", {}).items()),
         f"- seed {run['seed']}, {prose(run['weights'])} weights, profile {prose(run['profile'])}",
         f"- {code(run['command'])}",
     ]

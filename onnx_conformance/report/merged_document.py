@@ -42,7 +42,7 @@ def merged(shards: Mapping[str, ResultsDocument], command: str) -> ResultsDocume
     problems = [
         *wrong,
         *_ended_early(shards),
-        *dict.fromkeys(words for d in documents for words in d["run"]["problems"]),
+        *dict.fromkeys(problem for d in documents for problem in d["run"]["problems"]),
         *absent_requirements(required, cases, probes),
         *_unexplained(records.values()),
     ]
@@ -77,7 +77,7 @@ def _cases(documents: Sequence[ResultsDocument]) -> tuple[list[CaseEntry], list[
 def _unequal(records: Mapping[str, ShardRecord]) -> list[str]:
     """Shards of other code, options or cases than the first."""
     (name, first), *others = records.items()
-    told = []
+    problems = []
     for other, record in others:
         parts = [
             part for part in first["basis"] if record["basis"].get(part) != first["basis"][part]
@@ -86,11 +86,11 @@ def _unequal(records: Mapping[str, ShardRecord]) -> list[str]:
         if record["count"] != first["count"]:
             parts.insert(0, f"the number of shards ({first['count']} and {record['count']})")
         if parts:
-            told.append(
+            problems.append(
                 f"{name} and {other} are no parts of one run: they differ in {', '.join(parts)}; "
                 "run all shards by one checkout with the same options and packages."
             )
-    return told
+    return problems
 
 
 def _lost_or_doubled(records: Mapping[str, ShardRecord]) -> list[str]:
@@ -98,8 +98,9 @@ def _lost_or_doubled(records: Mapping[str, ShardRecord]) -> list[str]:
     given = Counter(record["place"] for record in records.values())
     lost = [f"{place}/{count}" for place in range(1, count + 1) if not given[place]]
     twice = [f"{place}/{count}" for place, times in sorted(given.items()) if times > 1]
-    told = [f"No results of shard {', '.join(lost)} were given."] if lost else []
-    return told + ([f"Shard {', '.join(twice)} was given more than once."] if twice else [])
+    problems = [f"No results of shard {', '.join(lost)} were given."] if lost else []
+    problems += [f"Shard {', '.join(twice)} was given more than once."] if twice else []
+    return problems
 
 
 def _ended_early(shards: Mapping[str, ResultsDocument]) -> list[str]:
@@ -115,9 +116,9 @@ def _unexplained(records: Iterable[ShardRecord]) -> list[str]:
     """Known failures that explained nothing in any shard."""
     found: dict[str, list[str]] = {}
     for record in records:
-        for entry, words in record["explains"].items():
-            found.setdefault(entry, []).append(words)
-    return [told[0] for told in found.values() if all(told)]
+        for entry, problem in record["explains"].items():
+            found.setdefault(entry, []).append(problem)
+    return [problems[0] for problems in found.values() if all(problems)]
 
 
 def _time(documents: Sequence[ResultsDocument]) -> TimeTable:

@@ -17,6 +17,7 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from onnx_conformance.catalog.devices import drivers
 from onnx_conformance.catalog.exporters import Exporter
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.variants import Variant
@@ -174,6 +175,7 @@ def environment() -> Environment:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor(),
+        "devices": drivers(),
         "versions": versions(packages),
     }
 

@@ -19,6 +19,7 @@ from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.documents import CaseFacts, ProbeFacts
+from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.settings import LEVELS, Settings
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
 from onnx_conformance.core.store import Store
@@ -149,7 +150,7 @@ class ConformanceSession:
         file = artifact or self._native.artifact(case)
         parts = self._runtime.submit(case, file, input_sets, repeat=repeat, level=level)
         queue = self._runtime.queue(CPU.name if level else case.provider).name
-        return [self._clock.wait(future, queue)[place] for future, place in parts]
+        return [_given(self._clock.wait(future, queue)[place]) for future, place in parts]
 
     # -- traces, for localisation ------------------------------------------------------------
 
@@ -297,6 +298,13 @@ def _planned(cases: Iterable[Case]) -> list[NoiseFloor]:
     """The noise floors of the cases; those of a GPU wait for its probe."""
     known = [noise_floor_of(case) for case in cases if not PROVIDERS[case.provider].gpu]
     return list(dict.fromkeys(known))
+
+
+def _given(answer: Answer) -> Answer:
+    """The answer, unless nobody was asked for it: that is no verdict."""
+    if answer.missing:
+        raise CapabilityMissing(answer.missing)
+    return answer
 
 
 def _ready(future: Future[T] | None) -> T | None:

@@ -6,14 +6,15 @@ import re
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from onnx_conformance.catalog.devices import DEVICES
 from onnx_conformance.catalog.providers import Provider
 from onnx_conformance.core.documents import ProbeFacts
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, WorkerDied
 from onnx_conformance.core.worker_messages import SessionRequest
-from onnx_conformance.session.worker_client import ProcessWorkerClient, WorkerClient
+from onnx_conformance.session.worker_client import WorkerClient
+from onnx_conformance.session.worker_hosts import worker_at
 
 # In the order in which a provider passes them; `ready` is behind the last.
 STAGES = ("engine", "compiled_in", "libraries", "device", "session", "placement", "numbers")
@@ -183,12 +184,24 @@ def _staged(provider: Provider, worker: WorkerClient, model: Path, limit: float)
     if "error" in answer:
         reason = f"{name} opened but cannot run: {answer['error']}"
         return ProbeResult(False, reason, "numbers", provider.remedy)
-    if not placement.get(name):
+    if not (placement or _ran(worker, limit, session, input_sets[0])).get(name):
         return ProbeResult(False, f"{name} opened but ran no node", "placement")
     if answer["outputs"]["y"].item() != ANSWER:
         return ProbeResult(False, f"{name} computes 1·3 + 2·5 + 7 wrongly", "numbers")
     of = f" of ONNX Runtime {provider.runtime}" if provider.host else ""
+    of += f" on {provider.machine}" if provider.machine else ""
     return ProbeResult(True, f"{name}{of} ran a node correctly", READY)
+
+
+def _ran(
+    worker: WorkerClient, limit: float, session: SessionRequest, inputs: Any
+) -> dict[str, dict[str, int]]:
+    """The placement by the profile: the session itself reports nothing of WebGPU's nodes."""
+    try:
+        profile = worker.call("profile", limit, session=session, inputs=inputs, warm=0, runs=1)
+    except ConformanceError:
+        return {}
+    return dict(profile["placement"])
 
 
 def _explain(provider: Provider, error: ConformanceError, log: str, limit: float) -> ProbeResult:
@@ -217,7 +230,7 @@ def _no_device(provider: Provider, limit: float) -> str:
     """Why there is no device for a provider; empty if there is one, or none is needed."""
     if not provider.device:
         return ""
-    worker = ProcessWorkerClient(BACKEND, spec=provider.process())
+    worker = worker_at(BACKEND, provider.process())
     try:
         missing: str = worker.call("device", limit, device=asdict(DEVICES[provider.device]))
     except ConformanceError as error:  # a driver that ends the process that asks it

@@ -13,8 +13,12 @@ from pathlib import Path
 from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.worker_messages import PluginDevice, RuntimeVersions
+from onnx_conformance.session.answers_client import ANSWERS
+from onnx_conformance.session.kit import RECORDED_IN
 from onnx_conformance.session.probe import BACKEND, ProbeResult, absent, probe, write_probe_model
+from onnx_conformance.session.recorded_answers import FILES, AnswersRefusedError, RecordedAnswers
 from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.session.worker_hosts import worker_at
 
 KIND = "onnxruntime"
 SHARED = ("libraries", "device")  # stages at which a provider's modes fail alike
@@ -63,7 +67,7 @@ def _compiled_in(limit: float) -> list[str]:
 
 
 def _probed(provider: Provider, model: Path, limit: float) -> ProbeResult:
-    worker = ProcessWorkerClient(KIND, spec=provider.process())
+    worker = worker_at(KIND, provider.process())
     try:
         return probe(provider, worker, model, limit)
     finally:
@@ -96,10 +100,9 @@ def adopt_libraries(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
         name, library = _parsed(each)
         record = _described(name, library, limit)
         if name in PROVIDERS:
-            if PROVIDERS[name].library != library:
-                raise UsageError(
-                    f"{LIBRARY_OPTION} {each}: a provider '{name}' exists; choose another name"
-                )
+            known = PROVIDERS[name]
+            if known.library != library:
+                record = _as_plugin(each, known, record)
             PROVIDERS.forget(name)  # named again, as by a second run in this process
         PROVIDERS.register(name, record)
         names.append(name)
@@ -109,12 +112,15 @@ def adopt_libraries(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
 @contextmanager
 def adopted(arguments: Iterable[str], limit: float) -> Iterator[tuple[str, ...]]:
     """Register the providers for the duration of the block."""
+    before = {name: PROVIDERS[name] for name in PROVIDERS}
     names = adopt_libraries(arguments, limit)
     try:
         yield names
     finally:
         for name in names:
             PROVIDERS.forget(name)
+            if name in before:
+                PROVIDERS.register(name, before[name])
 
 
 def _parsed(argument: str) -> tuple[str, str]:
@@ -141,8 +147,23 @@ def _described(name: str, library: str, limit: float) -> Provider:
         offered[0]["provider"] if offered else name,
         gpu="GPU" in kinds and "CPU" not in kinds,
         library=library,
+        packages=tuple(dict.fromkeys(f"{library} {each['version']}" for each in offered)),
         remedy=f"a machine and an ONNX Runtime that {library} is built for",
     )
+
+
+def _as_plugin(argument: str, known: Provider, plugin: Provider) -> Provider:
+    """A provider of ours whose library is a plugin's: its options and precision stay.
+
+    Raises:
+        UsageError: the plugin is of another provider.
+    """
+    of_it = plugin.ort_name == known.ort_name or (known.plugin and plugin.library == known.plugin)
+    if known.library or known.host or not of_it:
+        raise UsageError(
+            f"{LIBRARY_OPTION} {argument}: a provider '{known.name}' exists; choose another name"
+        )
+    return replace(known, library=plugin.library, packages=plugin.packages)
 
 
 def _offered(library: str, limit: float) -> list[PluginDevice]:
@@ -188,7 +209,13 @@ def adopt_engines(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
             PROVIDERS.forget(name)
         hosted = replace(record, name=name, host=spec, base=record.base or record.name)
         runtime, packages = str(there["onnxruntime"]), tuple(there["packages"])
-        PROVIDERS.register(name, replace(hosted, runtime=runtime, packages=packages))
+        if overrides := hosted.overridden(there["environment"]):
+            raise UsageError(f"{ENGINE_OPTION} {each}: there, {'; '.join(overrides)}")
+        told = "" if hosted.here else there["machine"]
+        found = replace(hosted, runtime=runtime, packages=packages, machine=told)
+        if spec.startswith(RECORDED_IN):
+            found = replace(found, device="", library="", machine="")
+        PROVIDERS.register(name, found)
         names.append(name)
     return tuple(names)
 
@@ -205,7 +232,7 @@ def _versions(argument: str, spec: str, limit: float) -> RuntimeVersions:
     Raises:
         UsageError: the environment lacks what a worker needs.
     """
-    worker = ProcessWorkerClient("onnxruntime", spec=spec)
+    worker = worker_at(KIND, spec)
     try:
         found: RuntimeVersions = worker.call("versions", limit)
         return found
@@ -217,3 +244,58 @@ def _versions(argument: str, spec: str, limit: float) -> RuntimeVersions:
         ) from error
     finally:
         worker.close()
+
+
+ANSWERS_OPTION = "--answers"
+
+
+def adopt_answers(given: Iterable[str]) -> tuple[str, ...]:
+    """Make each ``DIR``, or ``LABEL=DIR``, that run.py of a kit wrote a provider; the labels.
+
+    Raises:
+        UsageError: there are no answers in it, or the label is another provider's name.
+    """
+    names = []
+    for each in given:
+        label, _, place = each.rpartition("=")
+        folder = Path(place).absolute()
+        name = label or folder.name
+        if not _LABEL.fullmatch(name) or (name in PROVIDERS and PROVIDERS[name].host == ""):
+            raise UsageError(
+                f"{ANSWERS_OPTION} {each}: '{name}' cannot be its name in the table; give one: "
+                f"{ANSWERS_OPTION} phone={place}"
+            )
+        record = _answered(each, folder)
+        if name in PROVIDERS:
+            PROVIDERS.forget(name)
+        PROVIDERS.register(name, replace(record, name=name, host=f"{ANSWERS}{folder}"))
+        names.append(name)
+    return tuple(names)
+
+
+def _answered(given: str, folder: Path) -> Provider:
+    """The record of the provider that answered there, with what it was."""
+    absent = [name for name in FILES if not (folder / name).is_file()]
+    if absent:
+        raise UsageError(
+            f"{ANSWERS_OPTION} {given}: no {absent[0]} is there; name the folder that run.py of a "
+            "kit wrote"
+        )
+    answers = RecordedAnswers(folder)
+    try:
+        header = answers.header
+    except AnswersRefusedError as error:
+        raise UsageError(f"{ANSWERS_OPTION} {given}: {error.message}") from error
+    base = header["provider"]
+    if base not in PROVIDERS:
+        raise UsageError(f"{ANSWERS_OPTION} {given}: there is no provider '{base}'")
+    told = [str(header.get(name) or "") for name in ("device", "driver", "system")]
+    return replace(
+        PROVIDERS[base],
+        base=base,
+        library="",
+        device="",
+        runtime=str(header["versions"]["onnxruntime"]),
+        machine=", ".join(part for part in told if part),
+        packages=(f"answers {answers.digest[:12]}",),
+    )

@@ -24,7 +24,7 @@ from onnx_conformance.core.errors import StageFailure, WorkerDied
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
-from onnx_conformance.inputs.loops import Loop
+from onnx_conformance.inputs.loops import Loop, without_call
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.session.native import Memo, Part
@@ -83,13 +83,13 @@ class RuntimeSide:
         queue = self._queues.get(name, "onnxruntime", spec=record.process())
 
         def weighed(info: SessionInfo) -> SessionInfo:
-            if info.share_of_work is not None:
+            if info.placement and info.share_of_work is not None:
                 return info
             ready, level = artifact.result(), level_of(case, self._settings)
             sample = weighed_on(resolve_model(case.model), self._settings.seed)
             inputs = file_layout(resolve_model(case.model), ready.facts).calls(sample)[0]
             work = measure_workload(queue, case.id, self._request(case, ready, level), inputs)
-            return replace(info, work=work)
+            return replace(info, work=work, placement=info.placement or work.placement)
 
         return queue.after(opened, weighed)
 
@@ -316,6 +316,8 @@ def answer_of_calls(
 
 
 def _as_answer(model: ModelSpec, result: RunResult) -> Answer:
+    if "missing" in result:
+        return Answer(None, missing=result["missing"])
     if "error" in result:
         return Answer(None, result["error"], died="died" in result)
     return Answer(_in_width(model, result["outputs"]))
@@ -324,9 +326,10 @@ def _as_answer(model: ModelSpec, result: RunResult) -> Answer:
 def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:
     """The outputs in the spec's dtypes, where an artifact may give another width."""
     kinds = {spec.name: np.dtype(spec.dtype) for spec in model.outputs if model.loosely_typed}
+    own = {name: kinds.get(without_call(name)) for name in outputs}
     return {
-        name: array.astype(kinds[name])
-        if name in kinds and array.dtype.kind == kinds[name].kind
+        name: array.astype(kind)
+        if (kind := own[name]) is not None and array.dtype.kind == kind.kind
         else array
         for name, array in outputs.items()
     }

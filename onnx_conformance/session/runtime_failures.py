@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from onnx_conformance.core.custom_operators import PAGE
-from onnx_conformance.core.errors import ConformanceError, StageFailure, WorkerDied
+from onnx_conformance.core.errors import ConformanceError, HostLost, StageFailure, WorkerDied
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.text import one_line
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
@@ -118,7 +118,7 @@ def measure_workload(
         return Work(unknown=" ".join(str(error).split()))
     finally:
         queue.worker.reset()
-    return Work(profile["run"], profile["nodes"])
+    return Work(profile["run"], profile["nodes"], profile["placement"])
 
 
 # -- a failure in one sentence ---------------------------------------------------------------------
@@ -131,6 +131,8 @@ MEMORY = re.compile("allocate memory|bad_alloc|MemoryError|exceeds the supported
 def sentence(failure: StageFailure) -> str:
     """Why ONNX Runtime could not work with the file, and what to do."""
     error = failure.__cause__
+    if isinstance(error, HostLost):
+        return one_line(str(error))
     if isinstance(error, WorkerDied):
         return (
             f"ONNX Runtime's process ended on this file ({one_line(error.message)}); do not use "

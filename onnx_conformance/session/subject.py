@@ -38,18 +38,20 @@ class Work:
     Args:
         run: seconds of a run.
         nodes: provider -> seconds of it in that provider's nodes.
+        placement: provider -> operator -> number of nodes that ran.
         unknown: why it could not be measured; empty where it was.
     """
 
     run: float = 0.0
     nodes: dict[str, float] = field(default_factory=dict)
+    placement: dict[str, dict[str, int]] = field(default_factory=dict)
     unknown: str = ""
 
     def share(self, provider: str) -> float | None:
         """What of a run is not spent in the nodes of others: None where it was not measured.
 
         A device that works on by itself counts so, and the waiting for it; see
-        :mod:`onnx_conformance.workers.onnxruntime.profile`.
+        :mod:`onnx_conformance.core.session_profile`.
         """
         others = sum(seconds for name, seconds in self.nodes.items() if name != provider)
         return max(0.0, 1.0 - others / self.run) if self.run else None
@@ -123,11 +125,13 @@ class Answer:
 
     Args:
         died: the error is that the inputs ended the runtime's process.
+        missing: why nobody ran the inputs, of recorded answers; else empty.
     """
 
     outputs: Outputs | None
     error: str | None = None
     died: bool = False
+    missing: str = ""
 
 
 @dataclass(frozen=True)

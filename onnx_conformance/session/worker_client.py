@@ -102,25 +102,13 @@ class ProcessWorkerClient:
         if self._closed:
             raise self._is_closed()
         try:
-            gateway = self._group.makegateway(self._spec)
-            self._channel = gateway.remote_exec(_BOOT)
-            self._channel.send(
-                {
-                    "package": str(PACKAGE),
-                    "folder": str(project().folder),
-                    # the worker knows of no framework that was registered here
-                    "kind": FRAMEWORKS[self.kind].backend if self.kind in FRAMEWORKS else self.kind,
-                    "threads": self._threads,
-                    "log": str(self._log),
-                }
-            )
+            self._channel = self._make_gateway(limit).remote_exec(_BOOT)
+            self._channel.send(self._boot_request(limit))
         except (OSError, EOFError, execnet.HostNotFound) as error:
             message = f"cannot start {self._spec}: {error}"
             raise WorkerDied(f"{self.kind} worker", message) from error
         try:
-            pid = self._receive("start", limit)
-            if gateway.spec.popen:  # else the number means nothing on this host
-                self._process = psutil.Process(pid)
+            self._started(self._receive("start", limit))
             self._receive("import", limit)
         except ConformanceError:
             self._discard()
@@ -128,6 +116,23 @@ class ProcessWorkerClient:
         if self._closed:  # by another thread, which may have come too early to kill it
             self._discard()
             raise self._is_closed()
+
+    def _make_gateway(self, limit: float) -> Any:
+        return self._group.makegateway(self._spec)
+
+    def _boot_request(self, limit: float) -> dict[str, Any]:
+        return {
+            "package": str(PACKAGE),
+            "folder": str(project().folder),
+            # the worker knows of no framework that was registered here
+            "kind": FRAMEWORKS[self.kind].backend if self.kind in FRAMEWORKS else self.kind,
+            "threads": self._threads,
+            "log": str(self._log),
+        }
+
+    def _started(self, pid: int) -> None:
+        if self._spec.startswith("popen"):  # else the number means nothing on this host
+            self._process = psutil.Process(pid)
 
     def call(self, method: str, limit: float, **arguments: Any) -> Any:
         self.start(limit)

@@ -25,6 +25,7 @@ from onnx_conformance.session.worker_client import (
     ProcessWorkerClient,
     WorkerClient,
 )
+from onnx_conformance.session.worker_hosts import is_process_here, worker_at
 
 # A framework's worker is not among them: it has run the user's code, which the next model's
 # verdict must not rest on. ONNX Runtime's and the reader's serve all cases of a run as well.
@@ -193,14 +194,18 @@ class WorkerQueues:
 
     def _lent(self, name: str, kind: str, spec: str | None) -> WorkerClient | None:
         """A worker of the pool, where there is one and it serves this kind."""
-        if self._pool is None or kind not in KINDS or self.settings.in_process:
+        own = self._pool is None or kind not in KINDS or self.settings.in_process
+        if own or (spec and not is_process_here(spec)):
             return None
+        assert self._pool is not None
         worker = self._pool.take(kind, spec or "", self.settings.threads)
         self._borrowed[name] = (kind, spec or "", worker)
         return worker
 
     def _worker(self, kind: str, spec: str | None) -> WorkerClient:
-        threads = self.settings.threads
+        threads, seed = self.settings.threads, self.settings.seed
+        if spec and not is_process_here(spec):
+            return worker_at(kind, spec, threads=threads, seed=seed)
         if kind == "reader":  # what it guards the judge from stays outside, whatever was asked
             return ProcessWorkerClient(kind, threads=threads)
         here = self.settings.native_in_process and kind != "onnxruntime"

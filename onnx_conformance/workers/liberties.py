@@ -88,7 +88,8 @@ def mean_in_order(
     """The mean over ``axes``, its float32 terms added one after the other."""
     terms = np.prod([array.shape[axis] for axis in axes])
     with np.errstate(all="ignore"):
-        return sum_in_order(array, axes, keepdims=keepdims) / np.float32(terms)
+        # of all elements too an array, and not the number that NumPy makes of one
+        return np.asarray(sum_in_order(array, axes, keepdims=keepdims) / np.float32(terms))
 
 
 def _rows(

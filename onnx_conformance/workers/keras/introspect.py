@@ -125,7 +125,7 @@ def build_float64(request: ModelRequest) -> Native:
     except Exception as error:  # noqa: BLE001 - whatever the model's code raises
         try:
             native = build_float32(request)
-            native.forward = with_kernels(widened(native.forward))
+            native.forward = widened(native.forward)
             native.forward.get_concrete_function()
         except Exception:  # noqa: BLE001 - then the first reason is the one to tell
             raise error from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 import time
 from collections import Counter
@@ -15,7 +16,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from onnx_conformance.catalog.devices import machine
+from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.plain_outputs import coded, named
+from onnx_conformance.core.session_profile import Profile, read_profile
 from onnx_conformance.core.worker_messages import (
     OpenedSession,
     RunResult,
@@ -25,12 +29,12 @@ from onnx_conformance.core.worker_messages import (
 )
 from onnx_conformance.workers.onnxruntime.bfloat16_call import run_bfloat16, takes_bfloat16
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
-from onnx_conformance.workers.onnxruntime.profile import Profile, read_profile
 from onnx_conformance.workers.server import limited_memory
 from onnx_conformance.workers.timing import Stopwatch, TimedCall
 
 Arrays = dict[str, NDArray[Any]]
 KEPT_SESSIONS = 2
+_BANNED = {name for provider in PROVIDERS.values() for name, _ in provider.banned}
 BUILDS = ("onnxruntime", "openvino", "tensorrt", "nvidia")  # what packages of builds begin with
 
 
@@ -57,6 +61,8 @@ class OnnxRuntimeBackend(Stopwatch):
             "onnxruntime": ort.__version__,
             "compiled_in": ort.get_available_providers(),
             "packages": _packages(),
+            "environment": {name: os.environ[name] for name in _BANNED if name in os.environ},
+            "machine": machine(),
         }
 
     def open(self, session: SessionRequest) -> OpenedSession:

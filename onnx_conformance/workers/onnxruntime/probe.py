@@ -64,6 +64,24 @@ def qualcomm() -> str:
     return f"no Qualcomm NPU was found ({platform.machine()} processor)"
 
 
+def amd_npu() -> str:
+    """A Ryzen AI: Windows, which tells no more without AMD's tools, or the driver on Linux."""
+    if platform.system() == "Windows" or glob("/sys/bus/pci/drivers/amdxdna/0*"):
+        return ""
+    return "no AMD NPU was found: no device of the driver amdxdna"
+
+
+def vulkan() -> str:
+    """On Linux, the loader that Dawn finds GPUs by; Direct3D and Metal come with their systems."""
+    if platform.system() != "Linux":
+        return ""
+    try:
+        ctypes.CDLL("libvulkan.so.1")
+    except OSError:
+        return "no Vulkan loader was found (libvulkan.so.1)"
+    return ""
+
+
 def openvino() -> str:
     """Why OpenVINO finds no device; empty if it finds one."""
     return "" if _openvino_devices() else "OpenVINO finds no device here"

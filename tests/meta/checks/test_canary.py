@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from onnx_conformance.checks.canary import check_canary
-from onnx_conformance.checks.canary_edits import weights_to_move
+from onnx_conformance.checks.canary_edits import move_output, weights_to_move
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.errors import StageFailure
@@ -192,3 +192,14 @@ def test_large_weights_come_before_small_ones_next_to_the_output_first():
     sizes = {"big": (6, 60), "small": (60,), "middle": (60, 6), "last": (6,)}
     stored = {name: RNG.normal(size=size).astype(np.float32) for name, size in sizes.items()}
     assert weights_to_move(graph_of(nodes, stored), None) == ["last", "middle", "big", "small"]
+
+
+@pytest.mark.parametrize("answered", [np.float64, np.float32])
+def test_an_output_is_moved_in_the_files_own_dtype(answered):
+    """A plain callable answers in float64 where its file gives float32."""
+    model = graph_of([helper.make_node("Relu", ["x"], ["y"])], {})
+    rows = np.ones((2, 6), np.float32)
+    move_output(model, "y", rows.astype(answered))
+    [moved] = ReferenceEvaluator(model).run(None, {"x": rows})
+    assert moved.dtype == np.float32
+    assert (moved == -1).all()

@@ -5,7 +5,7 @@ import pytest
 
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
-from onnx_conformance.inputs.loops import LEAST_CALLS, loops
+from onnx_conformance.inputs.loops import LEAST_CALLS, loops, of_call, without_call
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sample_arrays import native_layout
 from tests.meta.core.test_carries import decoder
@@ -56,6 +56,11 @@ def test_calls_are_in_the_models_layout_and_answers_are_rows():
     rows = loop.rows(native_layout(STREAM), [answers])
     assert rows["hn (call 8)"].shape == (3, 2, 4)
     assert (rows["hn (call 8)"] == 7).all()
+
+
+def test_a_name_and_its_call():
+    assert of_call("logits", 2) == "logits (call 3)"
+    assert [without_call(name) for name in ("logits (call 3)", "logits")] == ["logits"] * 2
 
 
 def test_a_model_without_memory_has_none():

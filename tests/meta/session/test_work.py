@@ -9,6 +9,7 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.controls import Altered
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
 from onnx_conformance.core.errors import StageFailure
+from onnx_conformance.core.session_profile import read_profile
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
@@ -16,7 +17,6 @@ from onnx_conformance.session.probe import probe_request, write_probe_model
 from onnx_conformance.session.runtime_failures import RUNS, WARM, measure_workload, weighed_on
 from onnx_conformance.session.subject import SessionInfo, Work
 from onnx_conformance.session.worker_client import ProcessWorkerClient
-from onnx_conformance.workers.onnxruntime.profile import read_profile
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow
@@ -109,6 +109,7 @@ def test_a_session_of_its_own_is_profiled_and_nothing_is_left(worker, tmp_path, 
     inputs = {"x": np.array([[1.0, 2.0]], dtype=np.float32)}
     found = worker.call("profile", LIMIT, session=session, inputs=inputs, warm=WARM, runs=RUNS)
     assert set(found["nodes"]) == {CPU}
+    assert found["placement"] == {CPU: {"Gemm": 1}}
     assert 0.0 < found["nodes"][CPU] <= found["run"]
     assert list((tmp_path / "tmp").rglob("*.json")) == []
 
@@ -132,8 +133,9 @@ def test_a_profile_that_fails_leaves_the_work_unknown():
     queue = WorkerQueue(StageFailure("runtime", "x (profile)", "worker hung"))
     assert "worker hung" in measure_workload(queue, "x", {}, {}).unknown  # type: ignore[typeddict-item]
     assert queue.ended == 1
-    queue = WorkerQueue({"run": 2.0, "nodes": {CPU: 1.0}})
-    assert measure_workload(queue, "x", {}, {}) == Work(2.0, {CPU: 1.0})  # type: ignore[typeddict-item]
+    placed = {CPU: {"Gemm": 1}}
+    queue = WorkerQueue({"run": 2.0, "nodes": {CPU: 1.0}, "placement": placed})
+    assert measure_workload(queue, "x", {}, {}) == Work(2.0, {CPU: 1.0}, placed)  # type: ignore[typeddict-item]
     assert queue.ended == 1
 
 

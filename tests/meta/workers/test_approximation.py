@@ -114,6 +114,12 @@ def test_a_mean_in_order_errs_where_all_terms_are_alike():
     assert 100 * ULP < abs(error[0]) < 12_544 * ULP
 
 
+def test_a_mean_of_all_elements_is_an_array_too():
+    found = mean_in_order(np.ones((4, 5), np.float32), (0, 1), keepdims=False)
+    assert isinstance(found, np.ndarray)  # torch makes a tensor of it, and of no number
+    assert found == 1
+
+
 def test_a_mean_of_no_sample_is_no_sample():
     assert mean_in_order(np.zeros((0, 3, 4), np.float32), (1, 2), keepdims=False).shape == (0,)
 

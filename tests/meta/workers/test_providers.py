@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from onnx_conformance.catalog.devices import DEVICES, Device
+from onnx_conformance.catalog.devices import DEVICES, Device, told_versions
 from onnx_conformance.catalog.providers import (
     COARSER,
     DEFAULT_PROVIDERS,
@@ -31,7 +31,7 @@ from onnx_conformance.session.probe import (
     refused_library,
     write_probe_model,
 )
-from onnx_conformance.session.provider_sources import adopt_libraries, survey
+from onnx_conformance.session.provider_sources import adopt_libraries, adopted, survey
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 pytestmark = pytest.mark.slow
@@ -281,8 +281,8 @@ def test_what_the_bridge_logged_last_counts():
     ("flags", "kind", "message"),
     [
         ("fpu amx_bf16", "bfloat16", ""),
-        ("fpu avx512f", "bfloat16", "this processor has no bfloat16 (avx512_bf16, amx_bf16)"),
-        ("fpu avx512_bf16", "float16", "this processor has no float16 (avx512_fp16, amx_fp16)"),
+        ("fpu avx512f", "bfloat16", "this processor has no bfloat16 instructions (avx512_bf16"),
+        ("fpu avx512_bf16", "float16", "this processor has no float16 instructions (avx512_fp16"),
         (None, "float16", "nothing tells whether this processor has float16"),
     ],
 )
@@ -312,6 +312,30 @@ def test_a_device_that_its_record_describes_is_looked_for(device, message):
     text = probe.absence(asdict(device))
     assert text.startswith(message)
     assert bool(text) == bool(message)
+
+
+def test_driver_and_firmware_are_read_from_the_drivers_own_files(tmp_path, monkeypatch):
+    (tmp_path / "gpus" / "0").mkdir(parents=True)
+    about = "Model: \t\t NVIDIA H200\nVideo BIOS: \t 96.00.A5.00.01\n"
+    (tmp_path / "gpus" / "0" / "information").write_text(about)
+    told = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.124.06  Release Build"
+    (tmp_path / "version").write_text(f"{told}  (user@host)\nGCC version:  gcc 12.2.0\n")
+    here = [
+        (word, files.replace("/proc/driver/nvidia", str(tmp_path)), pattern)
+        for word, files, pattern in DEVICES["nvidia"].versions
+    ]
+    found = told_versions(replace(DEVICES["nvidia"], versions=tuple(here)))
+    assert found == "NVIDIA H200, driver 570.124.06, firmware 96.00.A5.00.01"
+    assert told_versions(Device("x", versions=(("", "/no/such/*", "(.+)"),))) == ""
+
+
+def test_a_session_that_tells_of_no_node_is_asked_by_its_profile(tmp_path):
+    path = tmp_path / "probe.onnx"
+    write_probe_model(path)
+    placed = {"placement": {"XExecutionProvider": {"Gemm": 1}}}
+    silent = {"placement": {}}
+    assert probe(X, WorkerClient(open=silent, profile=placed), path, LIMIT).usable
+    assert probe(X, WorkerClient(open=silent, profile=silent), path, LIMIT).stage == "placement"
 
 
 # -- many of them --------------------------------------------------------------------------
@@ -364,6 +388,14 @@ def test_the_probe_model_is_right_to_the_bit(tmp_path):
 def test_a_malformed_plugin_option_is_refused(argument, message):
     with pytest.raises(UsageError, match=message):
         adopt_libraries([argument], LIMIT)
+
+
+def test_a_known_provider_may_come_as_its_plugin():
+    with adopted(["webgpu=onnxruntime_ep_webgpu"], LIMIT) as names:
+        assert names == ("webgpu",)
+        assert PROVIDERS["webgpu"].ort_name == "WebGpuExecutionProvider"
+        assert PROVIDERS["webgpu"].library == "onnxruntime_ep_webgpu"
+    assert PROVIDERS["webgpu"].library == ""
 
 
 # -- the tool --------------------------------------------------------------------------------
