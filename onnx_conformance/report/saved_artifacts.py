@@ -163,7 +163,7 @@ def _manifest(root: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise UsageError(f"{GATE}: {root} holds no {MANIFEST}; {KEPT}") from error
+        raise UsageError(f"{GATE}: {root} has no {MANIFEST}; {KEPT}") from error
     except OSError as error:
         raise UsageError(f"{GATE}: cannot read {path} ({error.strerror}); {AGAIN}") from error
     except (ValueError, RecursionError) as error:
@@ -172,7 +172,7 @@ def _manifest(root: Path) -> dict[str, Any]:
         raise UsageError(f"{GATE}: {path} has no schema, so another tool wrote it; {AGAIN}")
     if found["schema"] != SCHEMA:
         raise UsageError(
-            f"{GATE}: {path} has schema {found['schema']}, and this suite reads {SCHEMA}; {AGAIN}"
+            f"{GATE}: {path} has schema {found['schema']}, this suite reads {SCHEMA}; {AGAIN}"
         )
     cases = found.get("cases")
     if not isinstance(cases, dict):
