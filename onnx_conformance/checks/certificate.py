@@ -45,7 +45,7 @@ class Certificate:
             not pass then.
         known_edge: reasons of those on edge cases alone; the case did not pass either, but may be
             timed.
-        edge: findings on edge cases, as ``check: reason``; they are reported and decide nothing.
+        edge: findings on edge cases, as ``check: reason``; they do not affect the verdict.
     """
 
     checks: int
@@ -73,7 +73,7 @@ class Certificate:
         return "; ".join(
             [
                 summary,
-                *(f"known failure beyond ordinary inputs: {b}" for b in self.known_edge),
+                *(f"known failure on edge cases: {b}" for b in self.known_edge),
                 *(f"edge finding in {finding}" for finding in self.edge),
             ]
         )

@@ -28,7 +28,7 @@ from onnx_conformance.session.subject import Subject
 
 @register_check(control="scaled_by_a_tenth", families=("pinned",), precisions=FLOAT32_WEIGHTS)
 def check_allclose(subject: Subject) -> CheckResult:
-    """The check people know, with atol in units of the output's rms; the tutorial's beside it."""
+    """``allclose`` with atol in units of the output's rms; reports PyTorch's tutorial rule too."""
     rule = subject.tolerances.rule("allclose", subject.case)
     tutorial = subject.tolerances.rule("tutorial", subject.case)
     scaled, needed, verdicts, compared, noisy = 0.0, 0.0, [], 0, 0
@@ -57,13 +57,15 @@ def check_allclose(subject: Subject) -> CheckResult:
         scaled, compared = max(scaled, numbers.scaled), compared + numbers.elements
     if not verdicts:
         return skipped(
-            "allclose", "float32 itself errs beyond the tolerance on every set of inputs"
+            "allclose", "native float32 itself exceeds the tolerance on every set of inputs"
         )
-    left = f"; {noisy} inputs on which float32 errs as much are the budget's alone" if noisy else ""
+    left = (
+        f"; {noisy} inputs on which float32 errs more are judged by error_budget" if noisy else ""
+    )
     return passed(
         "allclose",
-        f"largest difference {scaled:.3g} of the output's rms; the tutorial's 1e-5 check "
-        f"passes {sum(verdicts)} of {len(verdicts)} inputs{left}",
+        f"largest difference {scaled:.3g} of the output's rms; PyTorch's tutorial, at 1e-5, would "
+        f"pass {sum(verdicts)} of {len(verdicts)} inputs{left}",
         compared=compared,
         statistics={
             "scaled": scaled,

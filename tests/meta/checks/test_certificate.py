@@ -201,7 +201,7 @@ def test_what_is_known_beyond_ordinary_inputs_does_not_pass_and_may_be_timed(
     found = judge(store, known=known_failure(tmp_path, "it is wrong here", BEYOND))
     assert not found.proof
     assert found.may_be_timed
-    assert "known failure beyond ordinary inputs: it was once wrong here" in str(found)
+    assert "known failure on edge cases: it was once wrong here" in str(found)
     assert judge(store, known=known_failure(tmp_path, "it is wrong here", BEYOND)) == found
 
 
