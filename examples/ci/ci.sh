@@ -54,6 +54,11 @@ reports() { # STEP: the options by which a step's reports get its name
     printf '%s ' "--report-md=$OUT/$1.md" "--report-json=$OUT/$1.json" "--report-html=$OUT/$1.html"
 }
 
+findings() { # the failures in the forms that GitHub and GitLab show beside the code, and as JUnit
+    printf '%s ' "--report-sarif=$OUT/conformance.sarif" "--junitxml=$OUT/junit.xml" \
+        "--report-codequality=$OUT/codequality.json"
+}
+
 include() { # STEP: its Markdown into the summary
     if [[ -f $OUT/$1.md ]]; then
         { cat "$OUT/$1.md" && echo; } >>"$SUMMARY"
@@ -68,6 +73,7 @@ prepare() {
     mkdir -p "$OUT"
     rm -rf "$CANDIDATE"
     rm -f "$SUMMARY" "$OUT"/{conformance,gate}.{md,json,html}
+    rm -f "$OUT"/{conformance.sarif,codequality.json,junit.xml}
     trap publish EXIT
 }
 
@@ -84,7 +90,7 @@ print(json.load(open(sys.argv[1]))["run"]["verdict"])' "$OUT/conformance.json"
 
 certify() {
     local status=0 found="no verdict"
-    make conformance ARGS="$(reports conformance)$(required)--save-onnx=$CANDIDATE $CONFORMANCE_ARGS" || status=$?
+    make conformance ARGS="$(reports conformance)$(findings)$(required)--save-onnx=$CANDIDATE $CONFORMANCE_ARGS" || status=$?
     include conformance
     if [[ -f $OUT/conformance.json ]]; then
         found=$(verdict)

@@ -2,7 +2,7 @@
 
 ONNX Runtime ends its own process when an LSTM is given no samples, and turns NaN into a number.
 The checks ``empty_batch`` and ``nonfinite`` find both and tell them of ``lstm`` as edge findings,
-which decide nothing; known_failures.yaml says why. ``lstm_guarded`` works around them.
+which do not affect the verdict; known_failures.yaml says why. ``lstm_guarded`` works around them.
 """
 
 import torch

@@ -42,7 +42,7 @@ SAMPLES = 16
 REFERRED = 1024  # bytes; a larger tensor stays where it is, in the file that was exported
 APPENDED = "the sign of its output"
 MOVED = "moved.onnx"
-DEAF = "the outputs do not depend on the file: what answers is not computed from it"
+DEAF = "the outputs do not depend on the file: the session computes them from something else"
 NAME = "canary"
 
 
@@ -59,11 +59,11 @@ FAMILIES.register("canary", _plan)
 
 @register_check(control="another_file_answers", families=("canary",))
 def check_canary(subject: Subject) -> CheckResult:
-    """What answers computes with this very file: an edited copy of it answers otherwise.
+    """The session computes with this very file: an edited copy of the file gives other answers.
 
-    One weight is multiplied by a ramp from 1 to 2. a worker that returns the reference, or that
-    never loads the file, does not notice. Where no weight that was moved shows on the inputs, not
-    even when the CPU runs the copy's own nodes, an output is moved by a node more.
+    One weight is multiplied by a ramp from 1 to 2. A worker that returns the reference, or that
+    never loads the file, gives the same answers as before. Where no changed weight shows on the
+    inputs, even when the CPU runs the copy's own nodes, a further node changes an output.
     """
     attempt = _Attempt(subject)
     if attempt.refusal:
@@ -132,10 +132,10 @@ class _Attempt:
         output = movable_output(self.graph, self._before)
         tried = [f"{what} ({moved})" for what, moved in self._tried.items()]
         if output is None:
-            reason = "no output holds a finite number: that the file is computed could not be shown"
+            reason = "no output holds a finite number, so nothing shows that the file is computed"
             native = self._subject.native(self._inputs).values()
             finite = any(np.isfinite(a).any() for a in native if a.dtype.kind in "biuf")
-            return self.failed(f"{reason}, and native's do") if finite else skipped(NAME, reason)
+            return self.failed(f"{reason}; native's do") if finite else skipped(NAME, reason)
         names = [value.name for value in self.graph.graph.output]
         answered = list(self._before.values())[names.index(output)]
         with copy_with(
@@ -147,9 +147,7 @@ class _Attempt:
                 DEAF, f"moved, in a copy of the file: {', '.join([*tried, APPENDED])}"
             )
         if result.passed and tried:
-            reason = (
-                f"{result.reason}; weights that do not show on {self._label}: {', '.join(tried)}"
-            )
+            reason = f"{result.reason}; weights without effect on {self._label}: {', '.join(tried)}"
             return replace(result, reason=reason)
         return result
 
@@ -171,13 +169,13 @@ class _Attempt:
             moved = 0.0 if after is None else largest_move(before or {}, after)
             if moved >= self._rule["least_move"]:
                 message = (
-                    f"with {weight} moved, they move by {moved:.3g} when the CPU runs that copy"
+                    f"with {weight} changed, they change by {moved:.3g} when the CPU runs the copy"
                 )
                 return self.failed(
                     DEAF,
                     message,
                     f"moved, in a copy of the file: {', '.join(self._tried)}",
-                    f"outputs must move by {self._rule['least_move']:g} of their largest "
+                    f"outputs must change by {self._rule['least_move']:g} of their largest value "
                     f"({self._rule.origin})",
                 )
         return None
@@ -194,7 +192,7 @@ class _Attempt:
         if loaded != artifact.sha256:
             digests = " and ".join(digest[:12] for digest in loaded)
             return self.failed(
-                f"given a copy with {what} moved, the session loaded other files ({digests})"
+                f"given a copy with {what} changed, the session loaded other files ({digests})"
             )
         if after.outputs is None:
             self._tried[what] = "refused"
@@ -203,7 +201,7 @@ class _Attempt:
         if moved < self._rule["least_move"]:
             self._tried[what] = f"{moved:.2g}"
             return None
-        reason = f"with {what} moved, outputs move by {moved:.3g} of their largest"
+        reason = f"with {what} changed, outputs change by {moved:.3g} of their largest value"
         return passed(NAME, reason, compared=self._compared, statistics={"moved": moved})
 
 

@@ -20,8 +20,8 @@ BEFORE = "before_canary"
 def weights_to_move(model: onnx.ModelProto, folder: Path) -> list[str]:
     """Names of floating constants worth moving: those next to an output, then the largest.
 
-    They inputs a node from which an output is reached, hold more than one element, and are not all
-    zero. Initialisers, and the values of Constant nodes.
+    Initialisers and values of Constant nodes that feed a node from which an output is reached, have
+    more than one element, and are not all zero.
     """
     stored, settings = constants_of(model), settings_of(model)
     reached = {output.name for output in model.graph.output}
@@ -50,9 +50,8 @@ def constants_of(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
 def array_of(tensor: onnx.TensorProto, folder: Path) -> Array:
     """The tensor's values; onnx would leave what it reads from a file in the tensor.
 
-    What :func:`onnx_conformance.checks.canary.light_graph` left in the exported file itself is read
-    here:
-    onnx takes a file with several hard links for an attack.
+    What :func:`onnx_conformance.checks.canary.light_graph` left in the exported file is read here,
+    because onnx refuses files with several hard links.
     """
     copy = onnx.TensorProto()
     copy.CopyFrom(tensor)

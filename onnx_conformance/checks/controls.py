@@ -1,8 +1,8 @@
 """Negative controls: wrong conversions, each of which a check must turn red.
 
-A control takes a right subject and a folder to write in, and gives back a wrong one. Those that
-change the file have it loaded and run; the others change what a worker said. Each names, check by
-check, words that the message of the failing check must hold.
+A control takes a correct subject and a folder to write in, and returns a wrong one. Some change the
+file, which is then loaded and run; the others change what a worker answered. Each names, for each
+of its checks, words that the message of the failing check must contain.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Evidence: where each conformance test hands in its results; without any it does not pass."""
+"""Evidence: collects the results of each conformance test, which cannot pass without one."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def check_static_batch(subject: Subject) -> CheckResult:
         if answer.error is None:
             return failed(
                 "static_batch",
-                f"a batch of {batch} was answered, though the axis says {STATIC_BATCH}",
+                f"the session answered a batch of {batch}, though the axis says {STATIC_BATCH}",
                 inputs=str(recipe),
                 reproduction=reproduction.accepted(inputs, answer.outputs),
             )
@@ -128,7 +128,7 @@ def check_weight_inputs(subject: Subject) -> CheckResult:
     """The file holds no weight: they are inputs, in native order, and with them it is the model."""
     name, facts = "weight_inputs", subject.artifact.facts
     if facts["initializers"]["elements"]:
-        return failed(name, f"the file holds {facts['initializers']['elements']} weights")
+        return failed(name, f"the file contains {facts['initializers']['elements']} weights")
     weights = _float_weights(subject)
     inputs = [(tensor["name"], tuple((tensor["shape"] or [])[1:])) for tensor in facts["inputs"]]
     wanted = [(spec.name, spec.shape[1:]) for spec in subject.model.inputs]
@@ -161,7 +161,7 @@ def check_external_data(subject: Subject) -> CheckResult:
     """Weights stand in a file beside the graph; the session loaded both as they were exported."""
     name, artifact = "external_data", subject.artifact
     if len(artifact.files) != 2:
-        return failed(name, f"{len(artifact.files)} files, expected a graph and its data")
+        return failed(name, f"the export has {len(artifact.files)} files, expected graph and data")
     graph = load_model(artifact.path, weights=False).graph
     outside = [tensor for tensor in graph.initializer if tensor.external_data]
     if not any(len(tensor.dims) > 1 for tensor in outside):
@@ -170,7 +170,7 @@ def check_external_data(subject: Subject) -> CheckResult:
     if now != artifact.sha256:  # asked before the session, which would refuse to load them
         exported = zip(artifact.files, artifact.sha256, strict=True)
         changed = ", ".join(path.name for path, sha256 in exported if sha256 not in now)
-        return failed(name, f"{changed} is not what was exported")
+        return failed(name, f"{changed} is not what was exported: it changed since")
     if subject.session.sha256 != artifact.sha256:
         return failed(name, "the session loaded other files than were exported")
     return passed(

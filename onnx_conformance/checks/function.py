@@ -40,10 +40,11 @@ def takes_any_number(model: ModelSpec) -> bool:
 
 @register_check(control="constant_output", families=("pinned",))
 def check_liveness(subject: Subject) -> CheckResult:
-    """The native model's outputs depend on its inputs; else no comparison would show anything.
+    """The native model's outputs depend on its inputs; otherwise no comparison shows anything.
 
-    Red where nothing in the model moves. An output that alone stays as it is, such as tags that
-    trained weights never give, is the model's own: the case is then incomplete, and says so. So it
+    It fails where no output changes. A single output that never changes, such as tags that trained
+    weights never give, is a property of the model: the case is then incomplete, with the reason. So
+    it
     is where trained weights hardly move on random inputs: a detector of text that sees none.
     """
     rule = subject.tolerances.rule("liveness", subject.case)
@@ -63,7 +64,7 @@ def check_liveness(subject: Subject) -> CheckResult:
         found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])
         moved = float(np.min(list(found.values())))
     compared = sum(array.size for ref in references for array in ref.oracle.values())
-    text = f"outputs move by {moved:.3g} float32 errors between inputs"
+    text = f"outputs change by {moved:.3g} float32 errors between inputs"
     if not moved >= rule["minimum"]:
         anywhere = movements(references, outputs, floor, 1.0, np.finfo(float).tiny)
         still = [name for name, far in found.items() if not far >= rule["minimum"]]
@@ -71,10 +72,10 @@ def check_liveness(subject: Subject) -> CheckResult:
             share = 1.0 - rule["dead_share"]
             return skipped(
                 "liveness",
-                f"of {', '.join(map(repr, still))} less than {share:.0%} moves by "
-                f"{rule['minimum']:g} float32 errors between ordinary inputs ({rule.origin}), in "
-                "the native model itself: what stays as it is proves nothing there; give inputs "
-                "(domain=) or weights on which it moves",
+                f"in the native model, less than {share:.0%} of {', '.join(map(repr, still))} "
+                f"changes by {rule['minimum']:g} float32 errors between ordinary inputs "
+                f"({rule.origin}), so comparing it proves nothing; give inputs (domain=) or "
+                "weights on which it changes",
             )
         if subject.model.trained and any(far > 1.0 for far in anywhere.values()):
             return skipped(
@@ -85,7 +86,7 @@ def check_liveness(subject: Subject) -> CheckResult:
             )
         return failed(
             "liveness",
-            f"{text}, at least {rule['minimum']:g} wanted ({rule.origin}); "
+            f"{text}, at least {rule['minimum']:g} is required ({rule.origin}); "
             "a model that barely depends on its input proves nothing: give it other weights",
             compared=compared,
         )
@@ -110,7 +111,7 @@ def _moves(references: Sequence[Reference], spec: TensorSpec) -> bool:
     precisions=FAITHFUL,
 )
 def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
-    """The verdict: the runtime errs at most a small multiple of what float32 itself errs."""
+    """The verdict: the runtime's error is at most a small multiple of float32's own error."""
     rule = subject.tolerances.rule("error_budget", subject.case)
     recipe = suited(recipe, subject.model.axes)
     # a class of a narrow range is asked nothing beyond it; above it, it may overflow
@@ -118,7 +119,7 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     inputs = materialise(recipe, subject.model)
     result = judge(subject, "error_budget", inputs, str(recipe))
     if result.outcome == "skipped" and abs(recipe.scale) > rule["ordinary_scale"]:
-        return not_applicable("error_budget", f"{result.reason}, nor could any file")
+        return not_applicable("error_budget", f"{result.reason}, and no file could")
     return result
 
 
@@ -202,7 +203,7 @@ class _Batch:
 
 
 def _passed_reason(fixed: int, sizes: Sequence[int], *, coupled: bool) -> str:
-    same = "native's own answer to the same batch" if coupled else "the same"
+    same = "as native answers the same batch" if coupled else "the same answer"
     if fixed == 1:
         return f"{same} for each of several samples, one by one: the file fixes a batch of 1"
     if fixed:

@@ -40,8 +40,8 @@ LEADING = 5
 def check_photographs(subject: Subject, photograph: Photograph) -> CheckResult:
     """Native and runtime name the same five classes, in order, and the budget is met.
 
-    The sample is made twice, by Pillow and by torchvision; a preprocessing that squashes, crops
-    elsewhere or swaps colours would inputs both sides alike and so never show in their outputs.
+    The sample is made twice, by Pillow and by torchvision: a preprocessing that squashes, crops
+    elsewhere or swaps colours would give both sides the same inputs, and so never show in outputs.
     """
     preprocessing = subject.model.preprocessing
     if preprocessing is None:

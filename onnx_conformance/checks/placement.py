@@ -14,8 +14,8 @@ from onnx_conformance.session.subject import SessionInfo, Subject
 def check_placement(subject: Subject) -> CheckResult:
     """The session loaded this very file, and the case's provider runs enough of its nodes.
 
-    Enough is one node, or the share that ``--min-placement`` asks for. An environment variable
-    that overrides the precision of the case is red: its numbers would be another case's.
+    Enough is one node, or the share that ``--min-placement`` requires. An environment variable that
+    overrides the precision of the case fails, because the session then computes another case.
     """
     session, provider = subject.session, PROVIDERS[subject.case.provider]
     if session.sha256 != subject.artifact.sha256:
@@ -37,7 +37,7 @@ def check_placement(subject: Subject) -> CheckResult:
         return failed("placement", "; ".join(overrides), compared=nodes)
     placement, share = describe_placement(subject), session.share_of_nodes
     if share < subject.min_placement:
-        asked = f"at least {100 * subject.min_placement:.3g} % are asked for (--min-placement)"
+        asked = f"at least {100 * subject.min_placement:.3g} % are required (--min-placement)"
         reason = f"{provider.ort_name} ran {_percent(share)} of the nodes, and {asked}: {placement}"
         return failed("placement", reason, compared=nodes)
     return passed("placement", placement, compared=nodes)

@@ -1,8 +1,8 @@
 """Checks of half precision (overflow) and of int8 (sqnr in decibels, composition).
 
-An infinity inside a network need not reach its outputs: a clip or a sigmoid makes a number of it,
-though not native's. A provider that computes a float32 file in half precision shows no tensor
-of its own; there the result says what would overflow, and the error budget judges what comes out.
+An infinity inside a network may not reach its outputs: a clip or a sigmoid turns it into a number,
+though not native's. A provider that computes a float32 file in half precision does not show its
+tensors; there the result says what would overflow, and the error budget judges the outputs.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ def check_overflow(subject: Subject) -> CheckResult:
     if spoilt is not None:
         lost, dtype = spoilt.record["nonfinite"], spoilt.record["dtype"]
         reason = f"{spoilt.node} overflows {dtype}: {lost} elements of its output are not finite"
-        return failed("overflow", f"{reason}, though what goes in is")
+        return failed("overflow", f"{reason}, though its inputs are")
     half = [one for one in made if one.record["dtype"] == FLOAT16]
     if not half and PROVIDERS[subject.case.provider].precision == FLOAT16:
         return _of_provider(subject, made)
     if not half:
         return failed(
             "overflow",
-            "no tensor of the file is in float16, and it would be judged as if it were; judge it "
+            "no tensor of the file is in float16, so float16's budget would be too wide; judge it "
             "as float32 (without --precision float16)",
         )
     largest = max(half, key=lambda one: one.size)
@@ -186,7 +186,7 @@ def check_sqnr(subject: Subject) -> CheckResult:
     if not _is_quantised(subject):
         return failed(
             "sqnr",
-            "nothing in the file is quantised, and it would be judged as if it were; judge it as "
+            "nothing in the file is quantised, so int8's rules would be too loose; judge it as "
             "float32 (without --precision int8)",
         )
     input_sets = typical_inputs(subject.model, subject.seed)
@@ -207,7 +207,7 @@ def check_sqnr(subject: Subject) -> CheckResult:
         "inputs": f"{found[worst].samples} typical samples",
     }
     if bound < rule["least_db"]:
-        reason = f"output '{worst}': {decibels}, wanted {rule['least_db']:g} dB ({rule.origin})"
+        reason = f"output '{worst}': {decibels}, {rule['least_db']:g} dB required ({rule.origin})"
         return failed("sqnr", reason, **result)
     return passed("sqnr", f"output '{worst}': {decibels}", compared=found[worst].samples, **result)
 
@@ -279,7 +279,7 @@ def check_composition(subject: Subject) -> CheckResult:
     statistics = {"share_of_noise": shares}
     compared = sum(array.size for array in together.runtime.values())
     if PER_BATCH in subject.artifact.facts["nodes"]:
-        reason = f"{finding}; it measures activations batch by batch, so that is reported only"
+        reason = f"{finding}; allowed, because the file measures activations batch by batch"
         return passed("composition", reason, compared=compared, statistics=statistics)
     if shares[worst] > rule["share_of_noise"]:
         reason = f"{finding}, allowed {rule['share_of_noise']:g} ({rule.origin})"

@@ -60,8 +60,8 @@ class Check:
         providers: which providers' cases require it; empty for all.
         deployed: its inputs are such as a deployed model is fed. A known failure of another check
             is reported of a timing and does not forbid it.
-        edge: its inputs are edge cases (no samples, NaN and infinity, denormals), which nobody
-            can fix in an export of their own: a failure is reported and decides nothing, unless
+        edge: its inputs are edge cases (no samples, NaN and infinity, denormals), which an export
+            cannot fix: a failure is reported and does not affect the verdict, unless
             ``--edge-cases=fail``.
     """
 
@@ -124,8 +124,8 @@ def register_check(
         name = check.__name__.removeprefix("check_")
         if name not in CONTROLS[control].says:
             raise UsageError(
-                f"negative control '{control}' does not say in which words check '{name}' tells "
-                f"of it; add {name}='…' to its decorator"
+                f"negative control '{control}' does not say which words of check '{name}' report "
+                f"it; add {name}='…' to its decorator"
             )
         record = Check(
             name, check, control, families, example, case, tests, more, where, precisions,

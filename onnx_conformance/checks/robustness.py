@@ -155,7 +155,7 @@ def _noise(subject: Subject, inputs: Inputs, clean: int) -> str | None:
         return None
     return (
         f"{reference.unit} itself errs by {noise:.2g} of the output on the clean sample, too much "
-        "to tell whether another sample's NaN spoils it"
+        "to tell whether another sample's NaN changes it"
     )
 
 
@@ -213,15 +213,17 @@ def check_empty_batch(subject: Subject) -> CheckResult:
     if answer.outputs is None:
         refusal = subject.native_refusal(named.inputs)
         if refusal is not None:
-            return passed("empty_batch", f"native refuses it too: {refusal}", compared=1)
+            return passed(
+                "empty_batch", f"native refuses an empty batch too: {refusal}", compared=1
+            )
         if UNDEFINED_RESHAPE.search(answer.error or ""):
-            reason = "refused: ONNX's Reshape finds no open size (-1) among no elements"
+            reason = "refused: ONNX's Reshape cannot find an open size (-1) without elements"
             return passed("empty_batch", reason, compared=1, inputs=named.label)
         defined = by_definition(subject, named.inputs, answer.error or "")
         if defined is None or structure_problem(_none_of(subject, defined[1]), defined[1]):
             reason = f"no samples: {unanswered(answer)}"
             return failed("empty_batch", reason, inputs=named.label)
-        reason = f"right by ONNX's definition; ONNX Runtime refuses no samples at {defined[0]}"
+        reason = f"right by ONNX's definition; ONNX Runtime refuses an empty batch at {defined[0]}"
         return passed("empty_batch", reason, compared=len(defined[1]), inputs=named.label)
     wanted = _none_of(subject, answer.outputs)
     problem = structure_problem(wanted, answer.outputs)
@@ -282,7 +284,7 @@ def check_refusal(subject: Subject, flaw: str) -> CheckResult:
     if answer.died:
         return failed("refusal", f"{named.label}: {unanswered(answer)}", inputs=named.label)
     if not answer.error.strip():
-        return failed("refusal", f"{named.label}: refused without a word", inputs=named.label)
+        return failed("refusal", f"{named.label}: refused without a message", inputs=named.label)
     return passed("refusal", f"{named.label}: {answer.error[:200]}", compared=1, inputs=named.label)
 
 

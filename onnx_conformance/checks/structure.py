@@ -38,7 +38,9 @@ def check_checker(subject: Subject) -> CheckResult:
     if not complaint:
         return passed("checker", f"{nodes} nodes valid, shapes inferred strictly", compared=nodes)
     if complaint == subject.weights.complaint:
-        return passed("checker", f"as of the file it is compared with: {complaint}", compared=nodes)
+        return passed(
+            "checker", f"onnx.checker says so of the reference too: {complaint}", compared=nodes
+        )
     if subject.exporter is EXTERNAL:
         complaint, own = complaint_beside_own(subject.artifact.path)
         valid = (
@@ -75,7 +77,7 @@ def check_interface(subject: Subject) -> CheckResult:
             if problem:
                 return failed("interface", f"{side} {problem}", compared=compared)
             if tensor["name"] != spec.name:
-                notes.append(f"'{tensor['name']}' is taken for {side} '{spec.name}'")
+                notes.append(f"'{tensor['name']}' is taken as {side} '{spec.name}'")
             compared += 2 + len(spec.shape)
     note = f"; by the exporter's choice: {', '.join(notes)}" if notes else ""
     return passed(
@@ -89,9 +91,9 @@ def _of_maps(names: list[str]) -> str:
     if not maps:
         return ""
     return (
-        f"; '{maps[0]}' is a sequence of maps, as ZipMap makes it: export the file without "
+        f"; '{maps[0]}' is a sequence of maps, made by ZipMap: export without ZipMap "
         "(options={'zipmap': False} in skl2onnx, zipmap=False in onnxmltools), or let the model "
-        "answer a list of dicts, too"
+        "return a list of dicts too"
     )
 
 
@@ -136,7 +138,7 @@ def _tensor_problem(
     if named and tensor["name"] != spec.name:
         return f"is named '{tensor['name']}', expected '{spec.name}'"
     if tensor["dtype"] == "?":
-        return f"'{spec.name}' is no tensor but a sequence; let the file end before it"
+        return f"'{spec.name}' is a sequence, not a tensor; remove the node that makes it"
     if tensor["dtype"] != spec.dtype:
         return f"'{spec.name}' has dtype {tensor['dtype']}, expected {spec.dtype}"
     shape = tensor["shape"]
@@ -192,7 +194,7 @@ def check_batch_axis(subject: Subject) -> CheckResult:
         compared += 1
     reason = "as asked on every input and output"
     if notes:
-        reason = f"the file fixes what the model leaves open: {'; '.join(notes)}"
+        reason = f"the file fixes sizes that the model leaves open: {'; '.join(notes)}"
     return passed("batch_axis", reason, compared=compared)
 
 
@@ -229,8 +231,8 @@ def check_opset(subject: Subject) -> CheckResult:
     if "ai.onnx" not in subject.artifact.facts["domains"]:
         return passed("opset", "no operator of ONNX's own opsets is imported", compared=1)
     if not 0 < delivered <= newest:
-        return failed("opset", f"the file says opset {delivered}; known are 1 to {newest}")
-    said = "as asked" if asked is not None else "by the file's own word (ask with --opset)"
+        return failed("opset", f"the file says opset {delivered}; known opsets: 1 to {newest}")
+    said = "as asked" if asked is not None else "as the file says (--opset asks for one)"
     return passed("opset", f"opset {delivered} {said}", compared=1)
 
 
@@ -266,7 +268,7 @@ def check_inference_mode(subject: Subject) -> CheckResult:
         return failed("inference_mode", reason)
     return passed(
         "inference_mode",
-        f"{len(training)} BatchNormalization take their statistics from the batch, as native does",
+        f"{len(training)} BatchNormalization nodes use the batch's statistics, as native does",
         compared=len(nodes),
     )
 

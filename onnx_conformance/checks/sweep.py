@@ -118,8 +118,8 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
         if isinstance(reference, Reference)
     ]
     if not judged:
-        why = refused[0] if refused else "no input fits this class of precision"
-        return skipped(name, f"native itself refuses all inputs of this check ({why})")
+        why = refused[0] if refused else "none fits this class of precision"
+        return skipped(name, f"native refuses all inputs of this check ({why})")
     unanswered = _unanswered(subject, name, judged)
     if unanswered is not None:
         return unanswered
@@ -135,7 +135,7 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
         return skipped(
             name,
             f"float32 itself errs by more than {rule['maximum_noise_floor']:g} of the output on "
-            f"{untold:.0%} of the samples ({rule.origin}): they prove nothing",
+            f"{untold:.0%} of the samples ({rule.origin}), which therefore prove nothing",
         )
     rows = sum(len(next(iter(one.inputs.values()))) for one in judged)
     reason = f"within budget on {rows} samples of {len(judged)} inputs"
@@ -318,8 +318,8 @@ def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
         for place, (places, _) in enumerate(parts):
             if places.any():
                 description = (
-                    f"'{spec.name}' is none of native's in {wrong} of {total} places, at most "
-                    f"{allowed:g} may differ by rounding; here first at "
+                    f"'{spec.name}' differs from native in {wrong} of {total} places; at most "
+                    f"{allowed:g} may differ by rounding; first at "
                     f"{[int(i) for i in np.argwhere(places)[0]]}"
                 )
                 found[place] = Worst(np.inf, description)

@@ -72,8 +72,8 @@ def check_task(subject: Subject) -> CheckResult:
         judged = ", ".join(name for name in MODELS if MODELS[name].task)
         return skipped(
             "task",
-            f"latency only: no data on which {model.name} decides are known (--evaluation-data "
-            f"gives yours); accuracy is judged on {judged}",
+            f"latency only: there are no data to judge {model.name}'s decisions on "
+            f"(--evaluation-data=DIR gives yours); accuracy is judged for {judged}",
         )
     rule = subject.tolerances.rule("task", subject.case)
     first = task_samples(model, subject.seed)
@@ -111,7 +111,7 @@ def _judged(subject: Subject, samples: Samples, rule: Rule, confidence: float) -
     reason = f"{reason}; allowed: {allowed} ({rule.origin})"
     if any(not _within(one, found[one.key].estimate, rule) for one in wrong):
         return failed("task", reason, compared=len(samples), **evidence)
-    reason = f"too few samples ({len(samples)}) to tell: {reason}; --evaluation-data=DIR gives more"
+    reason = f"{len(samples)} samples are too few: {reason}; give more (--evaluation-data=DIR)"
     return undecided("task", reason, compared=len(samples), **evidence)
 
 
@@ -126,9 +126,9 @@ def _refuse_vacuous(native: Array, labels: Array | None, rule: Rule) -> None:
     share = counts.max() / len(decided)
     if share >= rule["agreement"]:
         raise Unanswered(
-            f"native names class {counts.argmax()} for {share:.1%} of {len(decided)} samples, and "
-            f"a file that named it for all would pass (agreement {rule['agreement']:g}); give "
-            "samples of other classes, too"
+            f"native names class {counts.argmax()} for {share:.1%} of {len(decided)} samples, so a "
+            f"file that named it for all would pass (agreement {rule['agreement']:g}); add samples "
+            "of other classes"
         )
     if labels is None:
         return
@@ -137,8 +137,8 @@ def _refuse_vacuous(native: Array, labels: Array | None, rule: Rule) -> None:
     if right.low <= commonest:
         raise Unanswered(
             f"native is right on {right.estimate:.1%} of the samples (at least {right.low:.1%} at "
-            f"{right.confidence:.0%}), and naming one class for all would be on {commonest:.1%}; "
-            "do labels and preprocessing belong to the model, and are its weights trained ones?"
+            f"{right.confidence:.0%}), and naming one class for all would be right on "
+            f"{commonest:.1%}; check labels and preprocessing, and that the weights are trained"
         )
 
 

@@ -1,8 +1,7 @@
 """The check of the file as it is written: with ONNX Runtime's graph optimisation off.
 
-A fusion may fix a wrong file: a LayerNormalization written out with its division the wrong way
-round is fused into the right kernel. Another provider, or the next version, computes what is
-written.
+A fusion may hide a fault of the file: a LayerNormalization whose division is written the wrong way
+round is fused into the right kernel. Another provider, or the next version, computes it as written.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ NAME = "unoptimised"
 
 
 def recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
-    """Ordinary inputs that other checks inputs too; of large models one sample."""
+    """Ordinary inputs that other checks run too; one sample for large models."""
     known = pinned(seed)
     return (known["normal"], known["image"]) if extra_batches(model) else (known["normal"],)
 

@@ -78,7 +78,7 @@ class UpstreamFault:
         link = f" ({self.issue})" if self.issue else ""
         seen = ", ".join(f"{name} {wanted}" for name, wanted in self.versions.items())
         versions = f" [seen with {seen}]" if seen else ""
-        return f"known upstream: {self.fault}{link}{versions}; way round: {self.way_round}"
+        return f"known upstream: {self.fault}{link}{versions}; workaround: {self.way_round}"
 
 
 def explanations(
@@ -114,7 +114,7 @@ def _entry(entry: Node) -> UpstreamFault:
         fields["versions"] = found["versions"].specifiers()
     fault = UpstreamFault(found["fault"].text(LEAST), found["way_round"].text(LEAST), **fields)
     if not (fault.says or fault.operators):
-        entry.fail("'says' or 'operators' must say which failures the entry is about")
+        entry.fail("give 'says' or 'operators', which say which failures the entry is about")
     for name in fault.checks:
         if name not in CHECKS:
             found["checks"].fail(f"unknown check '{name}'; known: {', '.join(CHECKS)}")
@@ -123,7 +123,7 @@ def _entry(entry: Node) -> UpstreamFault:
     try:
         re.compile(fault.says)
     except re.error as error:
-        found["says"].fail(f"'says' must be a regular expression, and is none: {error}")
+        found["says"].fail(f"'says' must be a regular expression: {error}")
     return fault
 
 

@@ -119,8 +119,8 @@ def judge(
         )
         if not proves:
             reason = (
-                f"{reference.unit} itself errs by {noise:.2g} of the output on {label}: "
-                "it proves nothing"
+                f"{reference.unit} itself errs by {noise:.2g} of the output on {label}, "
+                "so comparing it proves nothing"
             )
             return skipped(name, reason)
     if found.right and _nothing_finite(found.native):
@@ -211,7 +211,7 @@ def _near_zero(subject: Subject, reference: Reference, share: float) -> bool:
 
 def _close(numbers: Statistics, rule: Rule) -> str:
     return (
-        f"no float64 oracle: close to native by allclose, largest difference {numbers.scaled:.3g} "
+        f"no float64 oracle; close to native by allclose, largest difference {numbers.scaled:.3g} "
         f"of the output's rms ({rule.origin})"
     )
 
@@ -250,7 +250,7 @@ def _relative(expected: float, got: float, largest: float) -> str:
         largest: of the sample's elements, in absolute value.
     """
     if abs(expected) <= np.finfo(np.float32).eps * largest or expected == 0:
-        return "rel without meaning: 0 is expected, but for rounding"
+        return "rel meaningless: 0 is expected, up to rounding"
     return f"rel {abs(got - expected) / abs(expected):.3g}"
 
 

@@ -133,8 +133,8 @@ def _hint(subject: Subject, report: AuditReport) -> str:
     if not rounded or not external or subject.case.precision != FLOAT32:
         return ""
     return (
-        f": {len(rounded)} are rounded to float16; if the file is meant to compute in half "
-        "precision, judge it so: --precision=float16"
+        f": {len(rounded)} are rounded to float16; if the file is meant to be in half precision, "
+        "judge it with --precision=float16"
     )
 
 
@@ -149,8 +149,8 @@ def _by_inputs(report: AuditReport) -> CheckResult:
     more = f" and {len(names) - SHOWN_FINDINGS} more" * (len(names) > SHOWN_FINDINGS)
     return passed(
         "initializers",
-        f"{report.summary().partition('; first failure')[0]}; {shown}{more} could not be traced "
-        "into the file and are judged by inputs alone",
+        f"{report.summary().partition('; first failure')[0]}; {shown}{more} could not be found in "
+        "the file and are judged by inputs alone",
         compared=max(report.elements, len(report.findings)),
         details=tuple(str(finding) for finding in report.failures[:SHOWN_FINDINGS]),
         statistics={"untraced": names},
@@ -175,8 +175,8 @@ def check_initializers(subject: Subject) -> CheckResult:
     if found.unread:
         return skipped(
             "initializers",
-            f"weights in eight bits are read by {', '.join(found.unread)}, whose scales nobody "
-            "here knows: what the file decides is judged, its weights are not",
+            f"weights in eight bits are read by {', '.join(found.unread)}, whose scales this check "
+            "cannot read: the file's decisions are judged, its weights are not",
         )
     report = audited(subject, model, found)
     reason = why_inputs_cannot_judge(subject, report) if _only_untraced(report) else ""
@@ -204,9 +204,9 @@ def why_inputs_cannot_judge(subject: Subject, report: AuditReport) -> str:
     Only in float32: coarser answers see too little of a weight.
     """
     if subject.case.precision != FLOAT32 or not subject.model.oracle:
-        return "without a float32 case and a float64 oracle inputs do not judge weights"
+        return "inputs judge weights only in a float32 case with a float64 oracle"
     if {finding.status for finding in report.failures} != {"untraced"}:
-        return "not all of them could have gone into something else"
+        return "not all of them can have been merged into another tensor"
     rule = subject.tolerances.rule(RULE, subject.case)
     input_sets = _input_sets(subject)
     names = [finding.native for finding in report.failures]
@@ -224,14 +224,14 @@ def _unseen(subject: Subject, names: list[str], input_sets: dict[str, Inputs], r
     try:
         shares = subject.influence(names, list(input_sets.values()), rule["least_effect"])
     except StageFailure as failure:
-        return f"what the outputs depend on cannot be told ({failure.reason[:120]})"
+        return f"what the outputs depend on is not known ({failure.reason[:120]})"
     name = min(names, key=lambda one: shares.get(one, 0.0))
     share = shares.get(name, 0.0)
     if share >= rule["seen_share"]:
         return ""
     return (
         f"on {len(input_sets)} inputs the outputs depend on {share:.0%} of the elements of "
-        f"'{name}', at least {rule['seen_share']:.0%} wanted ({rule.origin})"
+        f"'{name}'; at least {rule['seen_share']:.0%} is required ({rule.origin})"
     )
 
 
@@ -246,7 +246,7 @@ def _wrong(subject: Subject, input_sets: dict[str, Inputs], rule: Rule) -> str:
             return f"the answer to {label} is wrong: {result.reason}"
         if share > rule["margin"]:
             return (
-                f"the answer to {label} takes {share:.0%} of the error budget, at most "
-                f"{rule['margin']:.0%} wanted ({rule.origin})"
+                f"the answer to {label} takes {share:.0%} of the error budget; at most "
+                f"{rule['margin']:.0%} is allowed ({rule.origin})"
             )
     return ""

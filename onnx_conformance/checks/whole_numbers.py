@@ -52,9 +52,9 @@ def check_deciding_values(subject: Subject) -> CheckResult:
         worst = max(wrong, key=lambda one: one.error / one.noise_floor)
         return failed(
             NAME,
-            f"tensor '{worst.tensor}', from which outputs are decided, is {worst.error:.2g} off "
-            f"native's {worst.native}; float32 itself errs by {worst.noise_floor:.2g}, allowed "
-            f"{rule['factor']:g} times that ({rule.origin})",
+            f"tensor '{worst.tensor}', which decides outputs, is {worst.error:.2g} off native's "
+            f"{worst.native}; float32 itself errs by {worst.noise_floor:.2g}, and "
+            f"{rule['factor']:g} times that is allowed ({rule.origin})",
             compared=elements,
             score=worst.error / worst.noise_floor,
             budget=rule["factor"],
@@ -63,7 +63,7 @@ def check_deciding_values(subject: Subject) -> CheckResult:
         )
     if found:
         names = ", ".join(f"'{one.tensor}'" for one in found[:3])
-        return passed(NAME, f"what decides is native's: {names}", compared=elements)
+        return passed(NAME, f"the deciding tensors are native's: {names}", compared=elements)
     return _decisions_alone(subject, recipe)
 
 
@@ -87,5 +87,5 @@ def _decisions_alone(subject: Subject, recipe: Recipe) -> CheckResult:
             )
             return failed(NAME, reason, inputs=str(recipe))
         compared += wrong.size
-    reason = "no tensor before the decisions resembles one of native's; the decisions are native's"
+    reason = "no tensor before the decisions resembles one of native's; the decisions agree"
     return passed(NAME, reason, compared=compared)

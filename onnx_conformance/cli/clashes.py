@@ -1,4 +1,4 @@
-"""Installed packages that are known not to work together, and requirements that are not met."""
+"""Installed packages that are known to clash, and requirements that are not met."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def unmet(
     installed: Installed = version,
     requires: Callable[[str], list[str] | None] = metadata.requires,
 ) -> Iterator[str]:
-    """What installed packages ask for and do not find, as ``pip check`` tells it."""
+    """Requirements of installed packages that are not met, as ``pip check`` reports them."""
     for package in packages:
         if installed(package) is None:
             continue
@@ -94,4 +94,4 @@ def unmet(
             if found is None:
                 yield f"{package} needs {wanted.name}, which is not installed"
             elif not wanted.specifier.contains(found, prereleases=True):
-                yield f"{package} needs {wanted.name} {wanted.specifier}, and {found} is installed"
+                yield f"{package} needs {wanted.name} {wanted.specifier}, but {found} is installed"

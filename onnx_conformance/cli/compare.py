@@ -37,7 +37,7 @@ from onnx_conformance.session.cache_keys import environment
 
 WIDEST = 640  # pixels of the photograph on the page
 TRAINED = "efficientnet_lite0"
-APART = "models of two frameworks have weights of their own: each agrees with its own file alone"
+APART = "the two models have different weights, so each is compared only with its own file"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen, suite = _parser().parse_known_args(arguments)
     image = Path(chosen.image)
     if not image.is_file():
-        raise UsageError(f"IMAGE: {image} is no file")
+        raise UsageError(f"IMAGE: there is no file {image}")
     read_photograph(image)
     with progress(console, f"reading {chosen.model}"):
         run = _run(chosen.model, chosen.artifact, suite)
@@ -101,7 +101,9 @@ def _make(ready: ToolContext, contender: Contender) -> None:
 
 def _absent(ready: ToolContext) -> list[str]:
     probes = ready.conformance_session.known_probes()
-    return [f"not here: {name}: {p['reason']}" for name, p in probes.items() if not p["usable"]]
+    return [
+        f"not available: {name}: {p['reason']}" for name, p in probes.items() if not p["usable"]
+    ]
 
 
 def _parser() -> Arguments:
@@ -149,7 +151,7 @@ def _cases(ready: ToolContext, model: ModelSpec) -> tuple[Case, ...]:
 
 
 def _right(answers: ModelPredictions, cases: tuple[Case, ...]) -> list[Case]:
-    """The cases whose answer is right: a fast wrong one is no result."""
+    """The cases whose answer is right; a wrong answer is not timed."""
     verdicts = [
         prediction.verdict for prediction in answers.predictions if prediction.verdict is not None
     ]
@@ -181,8 +183,8 @@ def _assumed(model: ModelSpec) -> str:
     how = with_preprocessing(model).preprocessing
     assert how is not None
     return (
-        f"assumed preprocessing, as the model names none: resize {how.resize}, crop {how.crop}, "
-        f"mean {how.mean}, std {how.std}"
+        f"assumed preprocessing, because the model names none: resize {how.resize}, "
+        f"crop {how.crop}, mean {how.mean}, std {how.std}"
     )
 
 
@@ -205,7 +207,7 @@ def _predictions(model_answers: ModelPredictions) -> Table:
 def _latencies(timed: PhotographTimings) -> Table:
     table = Table(title="one photograph, interleaved", title_justify="left")
     table.add_column("who", no_wrap=True)
-    for heading in ("median", "95 % interval", "times the fastest's"):
+    for heading in ("median", "95 % interval", "time over the fastest"):
         table.add_column(heading, justify="right")
     for each in timed.latencies:
         interval = f"{milliseconds(each.low)} – {milliseconds(each.high)}"

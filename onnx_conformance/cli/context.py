@@ -125,20 +125,20 @@ def case_of(
     options: ExportOptions | None = None,
     variant: str = "",
 ) -> Case:
-    """The case of a model by a route; what is left out is chosen.
+    """The case of a model by a route, with defaults for what is left out.
 
-    Below the opset that the preferred route writes by itself, another one is taken: it would
-    convert down, which may deliver another opset in silence.
+    Below the opset that the preferred route writes natively, another route is chosen, because the
+    preferred one would convert down, which may silently deliver another opset.
 
     Raises:
-        UsageError: an unknown exporter, one of another framework, an opset it does not serve, an
-            unknown variant, or one with options that are not default.
+        UsageError: an unknown exporter, one of another framework, an opset that it does not
+            support, an unknown variant, or a variant with options that are not default.
     """
     route = EXPORTERS[exporter] if exporter else _preferred(model, opset)
     if route.framework != model.framework:
         own = [each.name for each in EXPORTERS.values() if each.framework == model.framework]
         raise UsageError(
-            f"exporter {route.name} exports {route.framework} models and {model.name} is a "
+            f"exporter {route.name} exports {route.framework} models, but {model.name} is a "
             f"{model.framework} model; its routes: {', '.join(own) or 'none'}"
         )
     if opset is None:
@@ -151,6 +151,6 @@ def case_of(
 def _preferred(model: ModelSpec, opset: int | None) -> Exporter:
     routes = [EXPORTERS[name] for name in FRAMEWORKS[model.framework].routes]
     if not routes:
-        raise UsageError(f"no route exports {model.framework} models, as {model.name} is one")
+        raise UsageError(f"{model.name} is a {model.framework} model, which no route exports")
     wanted = OPSET if opset is None else opset
     return next((route for route in routes if route.conservative <= wanted), routes[-1])

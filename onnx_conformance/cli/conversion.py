@@ -1,4 +1,4 @@
-"""A conversion: export, judge the very file that is kept, keep it if it passes."""
+"""A conversion: export, judge the file that is to be kept, and keep it if it passes."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _not_judged(subject: LiveSubject) -> list[str]:
     """What a certificate of an int8 file leaves open, where no data are known."""
     if subject.case.precision != INT8 or subject.model.task:
         return []
-    return ["what int8 does to the accuracy is not judged; --evaluation-data=DIR gives samples"]
+    return ["the accuracy of int8 is not judged without samples; --evaluation-data=DIR gives them"]
 
 
 class NotValid(ConformanceError):
@@ -203,7 +203,7 @@ def _error(context: ToolContext, request: ConversionRequest, failure: Conformanc
     reason = reason_of(failure)
     if known is not None and known.explains(failure):
         reason += f" (known: {known})"
-    left = "the older file there was left as it is" if request.out.exists() else "there is no file"
+    left = "the older file stays as it was" if request.out.exists() else "there is no file"
     return f"{reason}; nothing was written to {request.out}: {left}"
 
 

@@ -55,13 +55,13 @@ def _parser() -> Arguments:
     parser.add_argument("model", help="a registered model or a pointer: torchvision:NAME …")
     parser.add_argument("--exporter", default="", help="default: the framework's newest route")
     parser.add_argument("--opset", type=int, help="default: 18, or the route's newest")
-    parser.add_argument("--variant", default="", help="what is made of the export: int8_static …")
+    parser.add_argument("--variant", default="", help="convert the export further: int8_static …")
     parser.add_argument("--out", default="", help="default: models/MODEL.onnx")
     parser.add_argument(
         "--external-data", action="store_true", help="keep the weights in a file beside the graph"
     )
     parser.add_argument(
-        "--no-validate", dest="validate", action="store_false", help="keep it, whatever it computes"
+        "--no-validate", dest="validate", action="store_false", help="keep the file unchecked"
     )
     return parser
 
@@ -74,13 +74,13 @@ def _run(chosen: argparse.Namespace, suite: list[str]) -> PerfRun:
 
 
 def _refuse(out: Path) -> None:
-    """Find out before a long run what cannot be written.
+    """Check before a long run that the file can be written.
 
     Raises:
-        UsageError: OUT is no place for an ONNX file.
+        UsageError: OUT cannot be an ONNX file.
     """
     if out.suffix.lower() != SUFFIX:
-        raise UsageError(f"OUT: {out} does not end in {SUFFIX}; name the file to write")
+        raise UsageError(f"OUT: {out} does not end in {SUFFIX}; name an {SUFFIX} file to write")
     if out.is_dir():
         raise UsageError(f"OUT: {out} is a folder; name the file to write")
     refuse_unwritable(out, "OUT")
@@ -112,6 +112,6 @@ def _print(console: Console, report: ConversionReport, path: Path) -> None:
     elif report.error:
         say(console, f"✗ {report.error}", "bold red")
     else:
-        say(console, "warning: VALIDATE=no: nobody knows what this file computes", "bold yellow")
+        say(console, "warning: VALIDATE=no: this file was not checked", "bold yellow")
     written = f"{report.output_path} and {path}" if report.output_path else str(path)
     say(console, f"{report.seconds:.1f} s; written: {written}")

@@ -1,6 +1,6 @@
 """``onnx-conformance doctor``: what works here, what is missing, and what clashes.
 
-Exit status: 0 the default run can succeed, 1 something stops it, 2 bad input.
+Exit status: 0 the default run can succeed, 1 something prevents it, 2 bad input.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     around, cache = environment(), Path(chosen.cache_dir).absolute()
     say(console, f"Python {around['python']} on {around['platform']}", "bold")
-    say(console, f"{around['processor']}: {hardware()}; workers use 1 thread unless told otherwise")
+    say(console, f"{around['processor']}: {hardware()}; workers use 1 thread (--threads)")
     for line in gpus() or ["no NVIDIA driver here (nvidia-smi)"]:
         say(console, f"GPU: {line}")
     versions = ", ".join(f"{name} {number}" for name, number in around["versions"].items())
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def of_python(running: tuple[int, int]) -> Iterator[Finding]:
-    """Whether this Python is served."""
+    """Whether this Python version is supported."""
     if not OLDEST <= running <= NEWEST:
         span = " to ".join(".".join(map(str, each)) for each in (OLDEST, NEWEST))
         yield Finding(f"Python {'.'.join(map(str, running))}: {span} is needed", True)
@@ -100,7 +100,7 @@ def of_cache(cache: Path, free: int) -> Iterator[Finding]:
         yield Finding(str(error), True)
     if free < ROOMY:
         room = f"{free / GIBIBYTE:.1f} GiB"
-        yield Finding(f"{room} free for the cache, and a cold run needs {ROOMY // GIBIBYTE}", False)
+        yield Finding(f"{room} free for the cache; a first run needs {ROOMY // GIBIBYTE}", False)
 
 
 def of_workers(workers: dict[str, Imported]) -> Iterator[Finding]:
@@ -156,7 +156,7 @@ def _print_providers(console: Console, providers: dict[str, ProbeResult]) -> Non
         else:
             missing.setdefault((found.reason, found.remedy), []).append(name)
     for (reason, todo), names in missing.items():
-        asked = "" if {*names} & {*DEFAULT_PROVIDERS} else " (runs only where --provider asks)"
+        asked = "" if {*names} & {*DEFAULT_PROVIDERS} else " (runs only with --provider)"
         say(console, f"– provider {', '.join(names)}: {reason}{asked}", "dim")
         if todo:
             say(console, f"    to use it: {todo}", "dim")
@@ -227,7 +227,7 @@ def gpus() -> list[str]:
     try:
         ran = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return [f"nvidia-smi does not answer: {' '.join(str(error).split())}"]
+        return [f"nvidia-smi does not respond: {' '.join(str(error).split())}"]
     if ran.returncode:
         return [f"nvidia-smi fails: {' '.join((ran.stderr or ran.stdout).split())}"]
     return [line.strip() for line in ran.stdout.splitlines() if line.strip()]

@@ -1,7 +1,7 @@
-"""``onnx-conformance environments``: those with another ONNX Runtime, and their options.
+"""``onnx-conformance environments``: builds environments with another ONNX Runtime.
 
-Each holds what a runtime worker needs and no framework: exports and native results are made once,
-here. What is printed is the ``--engine`` options with which pytest runs in all of them.
+Each contains what a runtime worker needs and no framework, because exports and native results are
+made once, here. The command prints the ``--engine`` options with which pytest runs in all of them.
 """
 
 from __future__ import annotations

@@ -65,16 +65,16 @@ class PhotographTimings:
         first, *others = self.latencies
         level = [each.who for each in others if each.behind is not None and each.behind.undecided]
         if level:
-            return f"fastest: {first.who}, with no difference shown from {', '.join(level)}"
+            return f"fastest: {first.who}; not shown to differ: {', '.join(level)}"
         if not others:
-            return f"{first.who} alone was timed"
+            return f"only {first.who} was timed"
         return f"fastest: {first.who}, {others[0].behind} times as fast as {others[0].who}"
 
 
 class PhotographBench:
     """Where workers are timed; they start in the background, while others still look.
 
-    a worker's answer of the very call that is timed must be within the error budget; else it
+    A worker's answer in the very call that is timed must be within the error budget; otherwise it
     has no time.
     """
 

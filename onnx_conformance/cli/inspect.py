@@ -1,6 +1,6 @@
-"""``onnx-conformance inspect``: what is in an ONNX file, and which provider takes its nodes.
+"""``onnx-conformance inspect``: what is in an ONNX file, and which provider runs its nodes.
 
-Exit status: 0 a provider opens it, 1 none does, 2 no ONNX file.
+Exit status: 0 a provider opens it, 1 none does, 2 it is not an ONNX file.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Console()
     parser = Arguments(
         prog="inspect",
-        description="What is in an ONNX file, and which provider takes which of its nodes.",
+        description="What is in an ONNX file, and which provider runs which of its nodes.",
         epilog="Other options are the suite's: --artifact-limit nodes=N, --call-limit=SECONDS …",
         allow_abbrev=False,
     )
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen, suite = parser.parse_known_args(arguments)
     path = Path(chosen.artifact)
     if not path.is_file():
-        raise UsageError(f"ARTIFACT: {path} is no file")
+        raise UsageError(f"ARTIFACT: there is no file {path}")
     say(console, str(path), "bold")
     settings = read_run(suite).settings
     artifact = read(path, settings)
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         usable = [name for name, found in probes.items() if found.usable]
         placements = placements_of(artifact, usable, settings)
     found = operators(model)
-    say(console, f"operators: {sum(found.values())} nodes, and how many each provider takes")
+    say(console, f"operators: {sum(found.values())} nodes, and how many each provider runs")
     console.print(_nodes(found, placements))
     _print_sessions(console, probes, placements)
     return OK if any(not each.error for each in placements.values()) else RED
@@ -151,7 +151,7 @@ def _cell(placement: FilePlacement, provider: str, operator: str) -> str:
 def _print_sessions(
     console: Console, probes: dict[str, ProbeResult], placements: dict[str, FilePlacement]
 ) -> None:
-    say(console, "–: no node of its own left when a session opens (constants, inlined functions)")
+    say(console, "–: no such node is left in the session (folded constants, inlined functions)")
     for name, found in placements.items():
         if found.run is None:
             say(console, f"✗ {name}: cannot open it: {found.error}", "bold red")
@@ -162,7 +162,7 @@ def _print_sessions(
         say(console, f"✓ {name}: opens it; optimised, its nodes are {placed or 'none'}", "green")
     for name, probed in probes.items():
         if not probed.usable:
-            say(console, f"– {name}: not here: {probed.reason}", "dim")
+            say(console, f"– {name}: not available: {probed.reason}", "dim")
 
 
 def _safe(text: str) -> str:

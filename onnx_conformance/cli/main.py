@@ -28,12 +28,12 @@ class Command:
 COMMANDS = {
     "run": Command("run", "certify models: run my_models.py; run --against a.onnx b.onnx"),
     "bench": Command("run", "time native beside ONNX Runtime: bench my_models.py"),
-    "gate": Command("run", "is today's conversion worse than the one kept? gate --gate=BASELINE"),
+    "gate": Command("run", "is today's conversion worse than a kept one? gate --gate=BASELINE"),
     "merge": Command(
         "merge", "join the results of all shards: merge A.json B.json (run --shard=K/N)"
     ),
     "convert": Command("convert", "export a model, check the file, keep it if it passes"),
-    "inspect": Command("inspect", "what is in an ONNX file, and which provider takes its nodes"),
+    "inspect": Command("inspect", "what is in an ONNX file, and which provider runs its nodes"),
     "compare": Command("compare", "a photograph through the native model and ONNX Runtime"),
     "variants": Command("variants", "optimised, half precision, int8: which passes, how fast?"),
     "versions": Command("versions", "verdicts and speed on other versions of ONNX Runtime"),
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, *rest = words
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
-        print(f"{PROGRAM}: there is no command '{name}'; there are: {known}", file=sys.stderr)
+        print(f"{PROGRAM}: unknown command '{name}'; commands: {known}", file=sys.stderr)
         return BAD_INPUT
     module = importlib.import_module(f"onnx_conformance.cli.{COMMANDS[name].module}")
     if COMMANDS[name].module == "run":

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for key, value in (("NAME", asked.name), ("PATH", path.name), ("PROGRAM", PROGRAM)):
         text = text.replace(f"{{{{ {key} }}}}", value)
     path.write_text(text, encoding="utf-8")
-    print(f"{path} is a model that works: put yours in its place, then")
+    print(f"{path} has a model that works: replace it by yours, then")
     print(f"  {PROGRAM} run {shlex.quote(str(path))}")
     return 0
 
@@ -42,5 +42,5 @@ def _problem(name: str, path: Path) -> str | None:
     if path.exists():
         return f"{path} exists already; give another OUT"
     if not path.parent.is_dir():
-        return f"{path.parent} is no folder; make it first"
+        return f"there is no folder {path.parent}; make it first"
     return None

@@ -75,10 +75,10 @@ def with_preprocessing(model: ModelSpec) -> ModelSpec:
     side = _side(model) if fits else None
     if side is None:
         shapes = ", ".join(f"'{spec.name}' {list(spec.shape)}" for spec in model.inputs)
-        raise UsageError(f"{model.name} takes no photographs: its inputs are {shapes}")
+        raise UsageError(f"{model.name} does not take photographs: its inputs are {shapes}")
     if len(model.outputs) != 1 or model.outputs[0].shape[1:] != (classes,):
         raise UsageError(
-            f"{model.name} does not tell ImageNet's {classes} classes apart: its outputs are "
+            f"{model.name} does not have ImageNet's {classes} classes: its outputs are "
             + ", ".join(f"'{spec.name}' {list(spec.shape)}" for spec in model.outputs)
         )
     if model.preprocessing is not None:
@@ -110,11 +110,11 @@ def label_warning(model: ModelSpec, weights: str) -> str:
         return ""
     if model.labels or not model.trained:
         return (
-            f"{model.name}: the labels mean nothing, because its weights were never trained "
+            f"{model.name}: the labels mean nothing, because its weights are not trained "
             "(WEIGHTS=pretrained fetches trained ones)"
         )
     return (
-        f"{model.name}: the labels mean nothing, unless its classes are ImageNet's, which its spec "
+        f"{model.name}: the labels are right only if its classes are ImageNet's, which its spec "
         "does not say (labels=True)"
     )
 

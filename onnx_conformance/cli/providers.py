@@ -25,7 +25,7 @@ NAME = "providers"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Probe, tell, and fail where a provider that was required does not work."""
+    """Probe and report; fail where a required provider does not work."""
     chosen = _parser().parse_args(arguments)
     adopt_libraries(chosen.provider_library, chosen.limit)
     adopt_engines(chosen.engine, chosen.limit)
@@ -51,9 +51,9 @@ def as_data(found: dict[str, ProbeResult]) -> dict[str, dict[str, object]]:
 
 
 def table(found: dict[str, ProbeResult]) -> Table:
-    """Does each provider work, how far did it get, and what is to be done about it?
+    """A table: whether each provider works, the stage that failed, and what to do.
 
-    Modes of one provider that lack the same share a row.
+    Modes of one provider that fail for the same reason share a row.
     """
     rows: dict[ProbeResult, list[str]] = {}
     for name, result in found.items():
@@ -104,4 +104,4 @@ def _print(console: Console, found: dict[str, ProbeResult]) -> None:
     console.print(table(found))
     seconds = sum(result.seconds for result in found.values())
     working = ", ".join(name for name, result in found.items() if result.usable) or "none"
-    console.print(f"work here: {working} ({seconds:.1f} s of probing)")
+    console.print(f"available: {working} (probed in {seconds:.1f} s)")

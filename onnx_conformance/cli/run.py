@@ -1,7 +1,7 @@
 """``onnx-conformance run``, ``bench`` and ``gate``: pytest on the conformance tests.
 
-What stands alone is sorted: Python files with models, ONNX files and folders of them, test ids,
-names of models. Every option goes to pytest as it is.
+Arguments that are no options are recognised as Python files with models, ONNX files and folders of
+them, test ids, or names of models. Every option is passed to pytest.
 
 Exit status: pytest's, and 5 where nothing reached a verdict (README, "Exit status").
 """
@@ -39,7 +39,7 @@ VALUED_ELSEWHERE = frozenset((
 
 @dataclass
 class _Valued:
-    """Stands in for pytest's option group: which options take the word that follows them?"""
+    """Replaces pytest's option group, to find out which options take the word after them."""
 
     names: set[str] = field(default_factory=set)
 
@@ -102,7 +102,7 @@ def _valued() -> set[str]:
 
 
 def _settings() -> list[str]:
-    """Where the suite is installed, its own settings: those of a user's pytest are not for it."""
+    """The suite's own pytest settings where it is installed; the user's settings do not apply."""
     return ["-c", str(SETTINGS), f"--rootdir={TESTS}"] if INSTALLED else []
 
 

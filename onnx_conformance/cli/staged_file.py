@@ -18,7 +18,7 @@ from onnx_conformance.session.subject import Artifact
 
 
 class Unplaced(UsageError):
-    """The place that was named cannot be written: the user's to fix, and no verdict."""
+    """The place that the user named cannot be written, so there is no verdict."""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def run_suite(arguments: Sequence[str], target: Path) -> None:
         raise UsageError("these options select no test")
     if ran.returncode not in DONE or not fresh:
         raise ConformanceError(
-            f"pytest ended with status {ran.returncode}; what it said stands above"
+            f"pytest ended with status {ran.returncode}; its output above says why"
         )
 
 
@@ -71,7 +71,7 @@ def _written(target: Path) -> int | None:
 
 
 def complaint(error_text: str) -> str:
-    r"""What pytest holds against the command line, out of all that it said.
+    r"""pytest's complaint about the command line, out of its whole output.
 
     >>> complaint("ERROR: usage: x [options]\nx: error: unrecognized arguments: --nope\n")
     'unrecognized arguments: --nope'
@@ -81,4 +81,4 @@ def complaint(error_text: str) -> str:
     lines = [line.strip() for line in error_text.splitlines() if line.strip()]
     exact = [line.partition("error: ")[2] for line in lines if ": error: " in line]
     plain = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return next(iter([*exact, *plain, *lines]), "pytest refused its options and said nothing")
+    return next(iter([*exact, *plain, *lines]), "pytest refused its options without a message")

@@ -40,7 +40,7 @@ NAME = "variants"
 NEWEST_FIRST = ("torch_dynamo", "tf2onnx_function")  # the routes to be fast on
 OPSET = 18
 STATUS_RED = 1
-MARK = "* : no variant that passes is both faster and more exact"
+MARK = "*: no other variant that passes is both faster and more exact"
 NOTHING = "proved nothing"
 STYLES = {"passed": "green", "latency only": "yellow", "incomplete": "yellow"}
 

@@ -33,7 +33,7 @@ COLOURS = {PROVED: "green", INCOMPLETE: "yellow", KNOWN: "yellow", FAILED: "bold
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build, certify, time, tell: 1 where anything is red, 5 where a place is not answered for."""
+    """Build, certify, time and report: 1 where anything failed, 5 where a place has no answer."""
     chosen, rest = _parser().parse_known_args(arguments)
     wanted = list(dict.fromkeys(chosen.wanted))
     workers = [environments.option(each, environments.folder()) for each in wanted]
@@ -90,7 +90,7 @@ def _print(console: Console, document: version_answer.VersionsDocument) -> None:
         say(console, line, "bold")
     if document.unanswered:
         names = ", ".join(document.unanswered)
-        words = f"not answered: {names}: nothing was judged there, or nothing was timed"
+        words = f"no answer for {names}: nothing was judged there, or nothing was timed"
         say(console, words, "bold red")
     say(console, f"may we bump? {document.headline}", "bold")
 

@@ -1,4 +1,4 @@
-"""The artifact's graph for localisation: nodes that carry data, producers and consumers."""
+"""The artifact's graph for localisation: nodes that process data, producers and consumers."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class ArtifactGraph:
                     yield reader
 
     def descendants(self, node: Node) -> set[int]:
-        """Indices of all data nodes that follow from a node."""
+        """Indices of all data nodes that depend on a node."""
         found: set[int] = set()
         waiting = [node]
         while waiting:

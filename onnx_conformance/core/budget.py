@@ -1,4 +1,4 @@
-"""The error budget: how much of float32's own error a runtime may use.
+"""The error budget: how many times float32's own error a runtime may err.
 
 For each sample, output and view (the values; those beside masked ones by themselves; for
 probabilities their logarithms too), in both the rms norm and the max norm, with
@@ -29,7 +29,7 @@ ULP = 2.0**-23
 
 @dataclass(frozen=True)
 class Reference:
-    """What native says to inputs: the float64 oracle, and the same in fewer bits.
+    """Native's answers to inputs: the float64 oracle, and the same in fewer bits.
 
     Args:
         oracle: output names to float64 arrays ``(batch, ...)``.
@@ -96,7 +96,7 @@ def stack(references: Sequence[Reference]) -> Reference:
 
 
 def of_sizes_of(reference: Reference, actual: Outputs, model: ModelSpec) -> Reference:
-    """The reference by which samples are judged whose size float32's own ways disagree about.
+    """The reference for samples about whose size native and its replicas disagree.
 
     A score may lie so near a threshold that the oracle keeps a box which native drops. Where the
     runtime's sizes are those of another way than the oracle, that way is what its rows are
@@ -280,7 +280,7 @@ def movements(
     dead_share: float,
     moving_share: float,
 ) -> dict[str, float]:
-    """How far each output moves between inputs, in units of float32's own error.
+    """How much each output changes between inputs, in units of float32's own error.
 
     The standard deviation over samples that all but ``dead_share`` of an output's elements reach,
     over the largest absolute rms error of float32. Probabilities are judged by their logarithms: a

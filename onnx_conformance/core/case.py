@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What a case may vary in an export. The defaults are what people ship.
+    """The options of an export that a case may vary. The defaults are what people ship.
 
     Args:
         export_params: keep the weights in the file.
@@ -112,7 +112,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class DerivedCase(Case):
-    """What is made of an exported file before it is served.
+    """A variant: an exported file after a further conversion.
 
     Args:
         variant: the name of its record in :mod:`onnx_conformance.catalog.variants`.
@@ -133,7 +133,7 @@ class DerivedCase(Case):
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalCase(Case):
-    """A file that exists already, whoever made it.
+    """A file that exists already, made by any exporter.
 
     Args:
         path: where it is.

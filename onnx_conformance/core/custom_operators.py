@@ -49,8 +49,8 @@ class CustomOperators:
             for name in getattr(self, route):
                 if not isinstance(name, str) or "::" not in name:
                     raise UsageError(
-                        f"custom_operators({route}=...): {name!r} names no operator; write it as "
-                        '"namespace::name", as torch.library.custom_op has it'
+                        f"custom_operators({route}=...): {name!r} is not an operator's name; write "
+                        '"namespace::name", as in torch.library.custom_op'
                     )
 
 
@@ -62,7 +62,7 @@ def custom_operators(
     library: str | Path | Iterable[str | Path] = (),
     domains: Mapping[str, int] | None = None,
 ) -> Callable[[B], B]:
-    """Give the decorated builder of a model what its own operators need.
+    """Give the decorated builder of a model the translations and libraries of its own operators.
 
     It stands beside ``@register_model``. Arguments: see :class:`CustomOperators`; ``library`` is
     one reference or several.
@@ -101,7 +101,7 @@ def library_problem(reference: str) -> str | None:
         if Path(reference).is_file():
             return None
         return (
-            f"the custom-operator library {reference} is not there; build it, or give its whole "
+            f"there is no custom-operator library {reference}; build it, or give its full "
             'path: str(Path(__file__).with_name("library.so"))'
         )
     package = reference.partition(":")[0].partition(".")[0]
@@ -120,7 +120,7 @@ def is_file(reference: str) -> bool:
 
 
 def library_digest(reference: str) -> str:
-    """What tells one state of a library from another: the file's SHA-256, the package's version."""
+    """The identity of a library: the file's SHA-256, or the package's version."""
     if is_file(reference):
         path = Path(reference)
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

@@ -1,4 +1,4 @@
-"""Typed records of what crosses processes and lands in ``results.json``, as JSON has them."""
+"""Typed records of what crosses processes and is written to ``results.json``."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class ProbeFacts(TypedDict):
 
 
 class CaseFacts(TypedDict, total=False):
-    """What is known of a case's artifact and session."""
+    """Facts on a case's artifact and session."""
 
     cpu_fallback: bool
     artifact: FileFacts
@@ -251,7 +251,7 @@ class AboutRun(TypedDict):
 
 
 class RunEntry(AboutRun):
-    """What shaped a run, and what came of it in a word and a sentence."""
+    """What a run was made with, and its verdict as a word and a sentence."""
 
     seed: int
     weights: str

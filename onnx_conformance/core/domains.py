@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Draw:
-    """What a domain draws from.
+    """The random numbers and sizes from which a domain draws.
 
     Args:
         distribution: of the recipe (:data:`onnx_conformance.inputs.recipes.DISTRIBUTIONS`).
@@ -39,7 +39,7 @@ class Draw:
 
 
 class Domain(Protocol):
-    """What an input may be."""
+    """The values that an input may take."""
 
     @property
     def real(self) -> bool:
@@ -99,7 +99,7 @@ class Integers:
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise UsageError(f"{self}: high is not reached, so low must lie below it")
+            raise UsageError(f"{self}: low must lie below high, which is excluded")
 
     @property
     def real(self) -> bool:

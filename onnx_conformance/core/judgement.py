@@ -1,4 +1,4 @@
-"""Whether an answer is right: structure, then non-finite values, then how far it is off.
+"""Judges an answer: structure, then non-finite values, then the size of the error.
 
 Every comparison with native decides here: checks, timings, the gate, localisation. What is said of
 it is the caller's.
@@ -31,7 +31,7 @@ Measure = Literal["score", "allclose", "decibels"]
 
 @dataclass(frozen=True)
 class Limits:
-    """How far an answer may be off.
+    """How large an answer's error may be.
 
     Args:
         measure: ``score``, in noise floors of the float64 oracle (figures ``factor`` and
@@ -63,7 +63,7 @@ def limits_of(
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was found of an answer, with all that a message needs.
+    """The judgement of an answer, with everything that a message needs.
 
     Args:
         reference, specs, limits: what it was compared with, and how.
@@ -99,7 +99,7 @@ class Judgement:
 
     @property
     def severity(self) -> float:
-        """How bad it is, to rank answers of one model: 0 where nothing is off."""
+        """The size of the error, to rank answers of one model: 0 where there is none."""
         if self.problem:
             return np.inf
         if self.mismatch is not None:
@@ -114,7 +114,7 @@ class Judgement:
         return 0 if self.problem else sum(array.size for array in self.native.values())
 
     def __str__(self) -> str:
-        """What is wrong, or how far it is off, in a few words."""
+        """What is wrong, or how large the error is, in a few words."""
         rule, wrong = self.limits.rule, self.mismatch
         if self.problem:
             return self.problem

@@ -19,7 +19,7 @@ _NEIGHBOURS = 16  # elements of like size that tell of an error, where there are
 
 
 class ConstantRecord(TypedDict):
-    """One tensor that no input has a part in.
+    """A tensor that depends on no input.
 
     Args:
         name: what it is called here: ``0.parametrizations.weight: mul #3``.
@@ -57,7 +57,7 @@ class Constant:
 
     @cached_property
     def noise(self) -> Float64:
-        """How far float32 may be off in each element, absolute, flat.
+        """The error that float32 may have in each element, absolute, flat.
 
         Where values cancel, small ones are off by as much as large ones: an element is granted
         the largest error among those of its size and below.

@@ -18,7 +18,7 @@ PRECISIONS = (FLOAT32, "float64", *REPLICAS)
 
 
 class ModelRequest(TypedDict):
-    """What a native worker must know to have the model, whether or not it built it before."""
+    """What a native worker needs to have the model, whether or not it built it before."""
 
     name: str
     builder: str
@@ -69,7 +69,7 @@ class Description(TypedDict):
 
 
 class NativeChanged(RuntimeError):
-    """An export left the native side other than it found it."""
+    """An export changed the native model."""
 
 
 def specs_of(request: ModelRequest) -> tuple[TensorSpec, ...]:

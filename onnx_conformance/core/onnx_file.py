@@ -24,14 +24,14 @@ def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     """The file as a message.
 
     Raises:
-        UsageError: the file is no ONNX model.
+        UsageError: the file is not an ONNX model.
     """
     try:
         model = onnx.load(path, load_external_data=weights)
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise UsageError(f"{path} is no ONNX model ({error}); export it again") from error
+        raise UsageError(f"{path} is not an ONNX model ({error}); export it again") from error
     if not model.HasField("graph") or not model.graph.output:
-        raise UsageError(f"{path} is no ONNX model with outputs; export it again")
+        raise UsageError(f"{path} is not an ONNX model with outputs; export it again")
     return model
 
 

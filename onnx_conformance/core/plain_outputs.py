@@ -42,7 +42,7 @@ def coded(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def keys_of(name: str) -> str:
-    """What the keys of an output of maps are called among the outputs."""
+    """The name of the keys of an output of maps among the outputs."""
     return f"{name}{KEYS}"
 
 
@@ -78,7 +78,7 @@ def arrays_of(value: Any) -> list[NDArray[Any]]:
         return [as_text(np.asarray(value))]
     keys = sorted(value[0])
     if any(sorted(one) != keys for one in value):
-        raise ValueError("an output's maps have unlike keys, so that they have no columns")
+        raise ValueError("an output's maps have different keys, so they have no common columns")
     rows = np.array([[one[key] for key in keys] for one in value])
     kept = rows.astype(np.float32) if rows.dtype == np.float64 else rows
     return [kept, np.array([keys] * len(value))]

@@ -47,7 +47,7 @@ class PoolRule:
 
 @dataclass(frozen=True)
 class RowScores:
-    """What one output's norm says of every sample of every set of inputs.
+    """Errors of one output in one norm, for every sample of every set of inputs.
 
     Args:
         errors, allowed: absolute, an array for each call's inputs, a number a sample; ``allowed``

@@ -20,7 +20,7 @@ _PATHS = ("tolerances", "known-failures", "found-recipes")
 
 @dataclass(frozen=True)
 class Project:
-    """Where a project keeps what its runs start from; without a table, the library's defaults.
+    """The files and modules that a project's runs use; without a table, the library's defaults.
 
     Args:
         folder: the folder of pyproject.toml, or the working folder without one.
@@ -42,7 +42,7 @@ class Project:
         return self.folder / OUTPUTS
 
     def load(self) -> None:
-        """Import what registers the project's own records.
+        """Import the modules that register the project's records.
 
         Raises:
             UsageError: a module that cannot be imported.

@@ -57,7 +57,7 @@ class Registry(Generic[T]):
         return record
 
     def put(self, name: str, record: T) -> None:
-        """Register a record that is of one run only, in the place of another one if need be."""
+        """Register a record for one run only, replacing another one if need be."""
         self._records[name] = record
 
     def forget(self, name: str) -> None:

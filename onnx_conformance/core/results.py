@@ -34,7 +34,7 @@ class Reproduction:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The verdict of one check and what it rests on.
+    """The verdict of one check, with its evidence.
 
     Args:
         compared: how many elements (or facts) were compared; a pass with 0 is no pass.

@@ -19,7 +19,7 @@ MB = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """The most of each; ``_mb`` in MiB. What they are for stands in ``limits.yaml``."""
+    """The limits; ``_mb`` in MiB. ``limits.yaml`` says what each is for."""
 
     file_mb: float
     data_mb: float
@@ -51,7 +51,7 @@ class Limits:
             name, _, figure = text.partition("=")
             if name not in known:
                 raise UsageError(
-                    f"--artifact-limit {text}: write NAME=NUMBER with one of "
+                    f"--artifact-limit {text}: write NAME=NUMBER, where NAME is one of "
                     f"{', '.join(sorted(known))}"
                 )
             figures[name] = _positive(figure, f"--artifact-limit {text}")
@@ -84,7 +84,7 @@ def load_limits(path: Path = FILE) -> Limits:
 
 @cache
 def shipped_limits() -> Limits:
-    """Those of ``limits.yaml``."""
+    """The limits of ``limits.yaml``."""
     return load_limits()
 
 
@@ -102,7 +102,7 @@ EdgeCases = Literal["report", "fail"]
 
 @dataclass(frozen=True)
 class Settings:
-    """Options that shape results or resources; pytest's options become one of these.
+    """Options that affect results or resources, made from pytest's options.
 
     Args:
         approximation: how far runtimes may be off in functions that they approximate.

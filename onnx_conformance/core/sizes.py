@@ -21,7 +21,7 @@ OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
 
 
 def is_expression(dim: object) -> bool:
-    """Whether a dimension is written as an expression, and no plain axis name."""
+    """Whether a dimension is an expression, not a plain axis name."""
     return isinstance(dim, str) and any(sign in dim for sign in "+-*/()")
 
 
@@ -70,7 +70,7 @@ def _tree(dim: str) -> ast.expr:
 
 def _unreadable(dim: str) -> str:
     return (
-        f"the size '{dim}' is no sum, difference, product or floor division of axes and whole "
+        f"the size '{dim}' is not a sum, difference, product or floor division of axes and whole "
         'numbers; write it like "past+1", "past+sequence", "2*height" or "height//8"'
     )
 

@@ -95,7 +95,7 @@ class TensorSpec:
             np.dtype(self.held)
         except TypeError as error:
             raise UsageError(
-                f"'{self.name}' is {self.dtype}, which NumPy has not; wrap the model in one that "
+                f"'{self.name}' is {self.dtype}, which NumPy lacks; wrap the model in one that "
                 f'casts it, and write TensorSpec("{self.name}", {self.shape}, "float32")'
             ) from error
         if not self.floating and self.domain == Real():
@@ -183,7 +183,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model to certify: how it is built and what goes in and comes out.
+    """A model to certify: how it is built, its inputs and its outputs.
 
     Args:
         builder: ``module:function``; called in the worker's process as

@@ -21,7 +21,7 @@ ULP = 2.0**-23
 
 @dataclass(frozen=True)
 class Choice:
-    """What the positions of one output choose from.
+    """The numbers from which the positions of one output were chosen.
 
     Args:
         candidates: the numbers in float64, ``(batch, ..., count)``.

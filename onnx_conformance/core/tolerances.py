@@ -148,7 +148,7 @@ class Rule:
         return self.figures[key]
 
     def get(self, key: str, default: float) -> float:
-        """The figure, or ``default`` where the case's class of precision has none."""
+        """The figure, or ``default`` where the case's class of precision does not have one."""
         return self.figures.get(key, default)
 
 
@@ -234,7 +234,7 @@ def _override(node: Node) -> Override:
     found = node.keys(("match", "set", "reason"))
     match = found["match"].keys((), optional=MATCHERS)
     if not match:
-        found["match"].fail("an override needs a 'match'; the defaults are for all cases")
+        found["match"].fail("an override needs a 'match'; for all cases, change the defaults")
     patterns = {key: value.text() for key, value in match.items()}
     cases = [check for check in KEYS if check not in OF_THE_NOISE_FLOOR]
     checks = [check for check in cases if fnmatchcase(check, patterns.get("check", "*"))]

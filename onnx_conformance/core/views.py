@@ -1,4 +1,4 @@
-"""What of an output is compared: its values, those beside masked ones, logarithms.
+"""The views of an output that are compared: its values, those beside masked ones, logarithms.
 
 An error is measured in a norm over a sample. Logits beside masked ones of -1e9 would not be seen
 there, and are compared by themselves as well, relative to 1 or to their size where that is more.

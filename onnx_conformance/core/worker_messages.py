@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class SessionRequest(TypedDict):
-    """Everything that makes a session; a worker that never saw it can open it.
+    """Everything that a worker needs to open a session.
 
     ``sha256`` are the digests of ``files``; empty where the caller knows none. ``memory``: bytes
     that a call may use beside what the process holds; 0, no limit, for files of the suite's own.
@@ -38,7 +38,7 @@ class SessionTensor(TypedDict):
 
 
 class OpenedSession(TypedDict):
-    """What a session that was opened says of itself; ``seconds`` are what opening took."""
+    """What an opened session reports; ``seconds`` is the time that opening took."""
 
     sha256: list[str]
     providers: list[str]

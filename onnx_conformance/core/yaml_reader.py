@@ -1,4 +1,4 @@
-"""Reads the project's YAML files: a mistake is told by file, line and key, and what to write."""
+"""Reads the project's YAML files; an error names file, line and key, and what to write."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Node:
         for key, value in self.raw.value:
             name = str(key.value)
             if name in found:
-                Node(self.path, key).fail(f"'{name}' stands twice in {self.what}")
+                Node(self.path, key).fail(f"'{name}' occurs twice in {self.what}")
             found[name] = Node(self.path, value, f"'{name}'", self.what)
         return found
 
@@ -110,7 +110,7 @@ class Node:
         """A text of some words: why an entry is as it is."""
         text = str(self.value or "").strip()
         if len(text.split()) < WORDS_OF_A_REASON:
-            self.fail(f"{self.within} needs a 'reason' in some words")
+            self.fail(f"{self.within} needs a 'reason' of several words")
         return text
 
     def link(self) -> str:
@@ -205,11 +205,11 @@ def read_yaml(path: Path) -> Node:
     """The whole of a file.
 
     Raises:
-        UsageError: it cannot be read, or is no YAML.
+        UsageError: it cannot be read, or is not YAML.
     """
     try:
         return Node(path, yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error

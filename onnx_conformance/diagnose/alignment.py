@@ -85,7 +85,7 @@ class Aligner:
         """Go through the file in its order.
 
         A tensor is explained by what follows, in native, from the tensors that explain the inputs
-        of its node. Others are like it by chance: one branch is, where a sum lost the other.
+        of its node. Others resemble it by chance, such as one branch of a sum that lost the other.
         """
         everything = (1 << len(self.native.records)) - 1
         allowed = dict.fromkeys(graph.inputs, everything)

@@ -50,8 +50,8 @@ def write_bundle(
 
     With a divergence, the few nodes that fail alone are in it too.
 
-    None if the error is of another kind, or if the disk refuses: a verdict must not be lost
-    because its reproduction is.
+    None if the error is of another kind, or if the bundle cannot be written, which must not lose
+    the verdict.
     """
     fill: Callable[[Path], None]
     if isinstance(error, ConformanceFailure):
@@ -154,7 +154,7 @@ def _samples(inputs: Outputs) -> Inputs:
 
 
 def _session_of(run: Run, subject: Subject, artifact: Artifact, graph_level: str) -> dict[str, Any]:
-    """What ``reproduce.py`` must know to open and inputs the session as the suite did."""
+    """What ``reproduce.py`` needs to open the session and feed it as the suite did."""
     request = session_request(subject.case, artifact, graph_level or subject.graph_level)
     names = Names.of(subject.model, artifact.facts)
     return {
@@ -238,7 +238,7 @@ def _roots(run: Run) -> dict[str, str]:
 
 
 def scrub(text: str, roots: dict[str, str]) -> str:
-    """The text without this machine's paths: a bundle is made to be sent away.
+    """The text without this machine's paths, so that a bundle can be sent to others.
 
     Known directories become words; of other files in a traceback the tail stays. Nothing else
     that begins with a slash is touched, because ONNX nodes are called ``/layer1/conv1/Conv``.

@@ -131,14 +131,14 @@ def _lines(found: Divergence) -> list[str]:
 
 
 def _errors(found: Divergence) -> str:
-    after = str(found.after) if found.after else "nothing of its shape in native"
+    after = str(found.after) if found.after else "no tensor of its shape in native"
     return f"error {found.before} before it, {after} after" if found.before else after
 
 
 def _context(found: Divergence) -> list[str]:
     parts = [str(found.native)] if found.native else []
     if found.missing:
-        parts.append("not to be found before it: " + ", ".join(map(str, found.missing)))
+        parts.append("not found before it: " + ", ".join(map(str, found.missing)))
     if found.passed_on:
         nexts = f" (next: {', '.join(found.readers)})" if found.readers else ""
         plural = "node passes" if found.passed_on == 1 else "nodes pass"

@@ -36,7 +36,7 @@ LAST_LINES = 8  # lines of a worker's traceback or log
 
 
 def header(run: Run, profile: str) -> list[str]:
-    """What shapes this run, in the lines above its tests."""
+    """The settings of this run, for pytest's header."""
     settings, packages = run.settings, environment()["versions"]
     versions = ", ".join(f"{name} {packages[name]}" for name in JUDGED if name in packages)
     models = len({case.model for case in run.cases})
@@ -51,7 +51,7 @@ def header(run: Run, profile: str) -> list[str]:
 
 
 def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
-    """The command that runs this one test again, with every option that shaped it."""
+    """The command that repeats this one test, with every option that affects it."""
     command = ["onnx-conformance", "run", nodeid] if INSTALLED else ["pytest", nodeid]
     command += [f"--against={run.against}"] if run.against else ["--model", case.model]
     command += [f"--models-from={path}" for path in run.models_from]
@@ -116,7 +116,7 @@ def failure_message(
     bundle: Path | None,
     upstream: tuple[str, ...] = (),
 ) -> str:
-    """A message that stands alone.
+    """A complete message, which needs no context.
 
     Args:
         upstream: lines on known faults upstream that explain it.
@@ -129,7 +129,7 @@ def failure_message(
         lines.append(f"  check: {error.result.name}, {error.result.compared} elements compared")
     elif error.details:
         tail = informative_lines(error.details, LAST_LINES)
-        lines += ["  last words of the worker:", *(f"    {line}" for line in tail)]
+        lines += ["  last output of the worker:", *(f"    {line}" for line in tail)]
     lines += [f"  {line}" for line in upstream]
     lines.append(f"  reproduce: {command}")
     if bundle is not None:

@@ -140,12 +140,12 @@ class RootCause:
         if idle is not None:
             following = self._peers.following(idle.outputs[0])
             expected = self._as_expected(idle, following)
-            return Suspect(idle, expected, why="it does nothing, unlike its like")
+            return Suspect(idle, expected, why="it does nothing, unlike other nodes of its kind")
         for name in node.data:
             short, rest = self._short_producer(node, name)
             if short is not None:
                 expected = self._as_expected(short, rest)
-                return Suspect(short, expected, why="its layer goes on from there")
+                return Suspect(short, expected, why="its layer continues from there")
         if missing:
             return Suspect(node, self.expected(node), missing)
         later, why = self._further(node)
@@ -208,14 +208,14 @@ class RootCause:
         for name in outputs:
             node = self.graph.producer.get(name)
             if node is not None and self._peers.is_reshaped(name):
-                yield Suspect(node, why="its result has not the shape of native's")
+                yield Suspect(node, why="its result does not have the shape of native's")
             elif node is not None and self._peers.is_last(name):
                 before = self._unexplained_before(node)
                 most = before or self._most_growth()
                 why = f"'{node.name}' dampens it" if before else "the error grows most there"
                 yield Suspect(most, self.expected(most), why=why)
             elif node is not None:
-                yield Suspect(node, why="what it makes is native's, but not native's output")
+                yield Suspect(node, why="its result is a tensor of native's, but not its output")
 
     # -- neighbours --------------------------------------------------------------------------
 
@@ -235,7 +235,7 @@ class RootCause:
                 return link, "it reads a weight that differs from native's"
         odd = next((link for link in chain[:-1] if self._peers.is_odd(link)), None)
         if odd is not None:
-            return odd, "its attributes differ from those of its like"
+            return odd, "its attributes differ from those of other nodes of its kind"
         return here, f"native shows no result of the kind of '{node.name}' before it"
 
     def _greater_jump(self, node: Node) -> Node | None:

@@ -85,8 +85,8 @@ def _ordered(
 def search(fails: Callable[[Recipe], bool], found: Recipe) -> Simplest:
     """The simplest recipe that fails, where ``found`` is known to: its values, then its sizes.
 
-    a worker that dies on another recipe ends the search: it must not replace the verdict,
-    nor wait out its time limit again and again.
+    A worker that dies on another recipe ends the search: its death must not replace the verdict,
+    and its time limit must not be spent again and again.
     """
     best, tried = found, 1
     for candidates in (simpler, plainer_sizes):
@@ -107,8 +107,8 @@ _SEARCHED: WeakKeyDictionary[Subject, Simplest] = WeakKeyDictionary()
 def explained(check: Verdict, subject: Subject, recipe: Recipe) -> CheckResult:
     """The check's verdict on a recipe; a failure also tells the simplest recipe that fails.
 
-    A subject is searched once; its other failures get the same answer. In a run of first findings
-    none is.
+    The search is made once for each subject; its other failures get the same answer. With
+    ``--first-finding`` there is no search.
     """
     recipe = suited(recipe, subject.model.axes)
     result = check(subject, recipe)

@@ -50,7 +50,7 @@ DRAWN = "drawn"  # the one family whose size is a choice
 
 @dataclass(frozen=True)
 class NamedInputs:
-    """Inputs that no recipe makes, with the words that describe it."""
+    """Inputs that no recipe makes, with a description."""
 
     label: str
     inputs: Inputs = field(repr=False)
@@ -213,8 +213,8 @@ def empty(model: ModelSpec) -> NamedInputs:
 def malformed(model: ModelSpec, seed: int) -> dict[str, NamedInputs]:
     """Inputs that a session must refuse, by what is wrong with them.
 
-    A size is wrong only on an axis that has one size; without such an axis none is. A rank is
-    wrong on the first input that is no scalar: of scalars ONNX Runtime checks none.
+    A size can be wrong only on an axis of a fixed size. A wrong rank is given to the first input
+    that is not a scalar, because ONNX Runtime does not check the rank of scalars.
     """
     rows = materialise(Recipe("normal", batch=model.group or 2, seed=seed), model)
     good = native_layout(model).calls(rows)[0]

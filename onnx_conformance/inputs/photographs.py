@@ -86,7 +86,7 @@ def read_photograph(path: Path) -> Image.Image:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(
-            f"{path} is no image that Pillow can read ({cause}); give --image a PNG or JPEG file"
+            f"Pillow cannot read {path} as an image ({cause}); give --image a PNG or JPEG file"
         ) from error
 
 
@@ -143,7 +143,10 @@ def imagenet_labels() -> tuple[str, ...]:
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and _names(node) == ["_IMAGENET_CATEGORIES"]:
             return tuple(ast.literal_eval(node.value))
-    raise CapabilityMissing(f"{source} holds no _IMAGENET_CATEGORIES: no labels for photographs")
+    raise CapabilityMissing(
+        f"{source} has no _IMAGENET_CATEGORIES, so there are no labels for photographs; install "
+        "the torchvision of constraints.txt"
+    )
 
 
 def _names(node: ast.Assign) -> list[str]:

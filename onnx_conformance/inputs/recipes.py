@@ -261,9 +261,9 @@ def load_found_recipes(path: Path) -> tuple[FoundRecipe, ...]:
         entry = _entry(node, number)
         for other in found:
             if other.name == entry.name:
-                node.fail(f"another entry is called '{entry.name}' too")
+                node.fail(f"two entries have the name '{entry.name}'; rename one")
             if (other.recipe, other.model) == (entry.recipe, entry.model):
-                node.fail(f"{entry.recipe} for '{entry.model}' stands already as {other.name}")
+                node.fail(f"{entry.recipe} for '{entry.model}' is listed already, as {other.name}")
         found.append(entry)
     return tuple(found)
 

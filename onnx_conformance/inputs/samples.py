@@ -57,7 +57,7 @@ class Folder:
         arrays = [path for path in files if path.suffix.lower() == ".npz"]
         images = [path for path in files if path.suffix.lower() in PHOTOGRAPHS]
         if arrays and images:
-            raise self._refused("both .npz files and photographs; two folders are wanted")
+            raise self._refused("both .npz files and photographs; put them in two folders")
         if arrays:
             return self._from_arrays(model, arrays)
         if images:
@@ -67,8 +67,8 @@ class Folder:
 
     def _wanted(self, model: ModelSpec, found: str) -> UsageError:
         return UsageError(
-            f"{self.option} {self.path}: {found}; a folder with .npz files (an array for each "
-            f"input: {', '.join(spec.name for spec in model.inputs)}) or photographs is wanted"
+            f"{self.option} {self.path}: {found}; give a folder with .npz files (an array for each "
+            f"input: {', '.join(spec.name for spec in model.inputs)}) or photographs"
         )
 
     def _refused(self, problem: str) -> UsageError:
@@ -78,7 +78,9 @@ class Folder:
         found = [self._npz(model, path) for path in paths]
         labelled = sum(labels is not None for _, labels in found)
         if labelled not in (0, len(found)):
-            raise self._refused(f"{labelled} of {len(found)} files have '{LABELS}': all or none")
+            raise self._refused(
+                f"{labelled} of {len(found)} files have '{LABELS}'; give all files labels, or none"
+            )
         return _without_repetition(found)
 
     def _npz(self, model: ModelSpec, path: Path) -> tuple[Arrays, NDArray[np.int64] | None]:
@@ -102,7 +104,7 @@ class Folder:
                     else f"{array.dtype}{list(array.shape)}"
                 )
                 raise self._refused(
-                    f"{path.name}: '{spec.name}' is {seen}, wanted {spec.dtype}{list(spec.shape)}"
+                    f"{path.name}: '{spec.name}' is {seen}, expected {spec.dtype}{list(spec.shape)}"
                 )
             inputs[spec.name] = rows
         once = [
@@ -131,7 +133,7 @@ class Folder:
         except UNREADABLE as error:
             raise self._refused(f"cannot read {path.name}: {error}") from error
         if not all(isinstance(array, np.ndarray) for array in found.values()):
-            raise self._refused(f"cannot read {path.name}: it holds what is no array")
+            raise self._refused(f"cannot read {path.name}: it contains something other than arrays")
         return found
 
     def _refuse_outside(self, path: Path, spec: TensorSpec, array: NDArray[np.generic]) -> None:
@@ -142,8 +144,8 @@ class Folder:
             high = spec.domain.high - (1 if isinstance(spec.domain, Integers) else 0)
             if array.min() < low or array.max() > high:
                 raise self._refused(
-                    f"{path.name}: '{spec.name}' goes from {array.min():g} to {array.max():g}, the "
-                    f"model's spec says {low:g} to {high:g}; is it scaled as the model wants it?"
+                    f"{path.name}: '{spec.name}' goes from {array.min():g} to {array.max():g}, but "
+                    f"the model's spec says {low:g} to {high:g}; scale it as the model needs it"
                 )
 
     def _labels(
@@ -154,7 +156,7 @@ class Folder:
         if labels.shape == (count,) and labels.dtype.kind in "iu":
             return labels.astype(np.int64)
         raise self._refused(
-            f"{path.name}: '{LABELS}' is {labels.dtype}{list(labels.shape)}, wanted whole numbers "
+            f"{path.name}: '{LABELS}' is {labels.dtype}{list(labels.shape)}, expected integers "
             f"[{count}]: the right class of each sample"
         )
 

@@ -23,7 +23,7 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
 def recipes() -> st.SearchStrategy[Recipe]:
-    """Recipes that shrink toward zeros, scale 1, batch 1, seed 0, middling axes."""
+    """Recipes that shrink toward zeros, scale 1, batch 1, seed 0 and axes of middle size."""
     return st.builds(
         Recipe,
         distribution=_below(len(DISTRIBUTIONS)).map(list(DISTRIBUTIONS).__getitem__),

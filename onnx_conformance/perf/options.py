@@ -63,21 +63,21 @@ def add_timing_options(group: Any) -> None:
         ("--native-form", "NAME",
          "time native in this form beside eager (repeatable; default: all but compile)", several),
         ("--bench-seconds", "SECONDS",
-         f"for the rounds of one model and batch size (default: {Timing.seconds:g})",
+         f"time for the rounds of one model and batch size (default: {Timing.seconds:g})",
          {"type": float, "default": Timing.seconds}),
         ("--affinity", "CPUS",
          "keep timed workers on these processors, such as 0,1 (default: the last --threads)",
          {"default": ""}),
         ("--graph-level", None,
-         "ONNX Runtime's graph optimization level (default: all); several are an axis",
+         "ONNX Runtime's graph optimization level (default: all; repeatable)",
          {"choices": tuple(LEVELS), **several}),
         ("--require-speedup", "FILE",
-         "fail where ONNX Runtime is shown to be slower than FILE asks "
+         "fail where ONNX Runtime is shown to be slower than FILE requires "
          "(default file: onnx_conformance/perf/latency/minimum_speedups.yaml)",
          {"nargs": "?", "const": "shipped", "default": ""}),
-        ("--latency-json", "FILE", "timings as data (default: .conformance/latency.json)",
+        ("--latency-json", "FILE", "write timings as data (default: .conformance/latency.json)",
          {"default": str(project().outputs / Timing.json)}),
-        ("--latency-html", "FILE", "timings as a page (default: .conformance/latency.html)",
+        ("--latency-html", "FILE", "write timings as a page (default: .conformance/latency.html)",
          {"default": str(project().outputs / Timing.html)}),
     ):  # fmt: skip
         group.addoption(name, metavar=metavar, help=words, **settings)
@@ -145,7 +145,7 @@ TESTS = "test_gate.py"
 HARMFUL = {
     "benchmark_disable": "turns timings off",
     "benchmark_skip": "leaves timings out",
-    "benchmark_only": "leaves out what is no row of pytest-benchmark's",
+    "benchmark_only": "leaves out every test that pytest-benchmark does not time",
 }
 
 
@@ -175,24 +175,24 @@ def add_gate_options(group: Any) -> None:
     """Add the options of ``make gate`` to pytest's option group."""
     for name, metavar, words, settings in (
         ("--gate", "BASELINE",
-         "is the candidate worse than this folder of artifacts, kept by --save-onnx? "
-         "Runs the gate alone", {}),
+         "compare with the artifacts in this folder, kept by --save-onnx, and fail where the "
+         "candidate is worse; runs only the gate", {}),
         ("--engine", "LABEL=SPEC",
          "run on the provider of another environment or host too, such as "
          "openvino=popen//python=PATH (docs/providers.md) or edge:cuda=ssh=HOST//python=PATH "
-         "(docs/other-machines.md); baseline=SPEC is the gate's (repeatable)",
+         "(docs/other-machines.md); baseline=SPEC is the gate's baseline (repeatable)",
          {"action": "append", "default": []}),
         ("--gate-threshold", "SHARE",
          "the smallest slowdown that must be caught (default: 0.1, from the rules)",
          {"type": float}),
         ("--gate-seconds", "SECONDS",
-         "draw pairs of a case for no longer than this (default: from the rules)",
+         "measure each case for no longer than this (default: from the rules)",
          {"type": float}),
         ("--gate-rules", "FILE",
-         "what the gate lets pass (default: onnx_conformance/perf/gate/rules.yaml)", {}),
+         "file of the gate's rules (default: onnx_conformance/perf/gate/rules.yaml)", {}),
     ):  # fmt: skip
         group.addoption(name, metavar=metavar, help=words, **settings)
-    group.addoption("--gate-strict", action="store_true", help="a case that stays undecided is red")
+    group.addoption("--gate-strict", action="store_true", help="fail where a case stays undecided")
 
 
 def read_gate(option: Any, named: list[str]) -> GateOptions | None:
@@ -218,12 +218,12 @@ def read_gate(option: Any, named: list[str]) -> GateOptions | None:
             )
         return None
     if option("numprocesses", None) or option("dist", "no") != "no":
-        raise UsageError("the gate times one case after the other: leave -n and --dist out")
+        raise UsageError("the gate times one case after the other: leave out -n and --dist")
     for name, harm in HARMFUL.items():
         if option(name, None):
             raise UsageError(f"--{name.replace('_', '-')} {harm}: the gate would compare nothing")
     if option("in_process"):
-        raise UsageError("the gate needs workers in processes of their own: without --in-process")
+        raise UsageError("the gate needs workers in separate processes: leave out --in-process")
     seconds = option("gate_seconds")
     if seconds is not None and not 0 < seconds < 86400:
         raise UsageError(f"--gate-seconds {seconds:g}: must be above 0 and below a day")
@@ -263,8 +263,8 @@ def _checked(word: str, label: str, spec: str) -> str:
         raise UsageError(f"--engine {word}: execnet cannot read the spec: {error}") from error
     if not parsed.popen and label == BASELINE:
         raise UsageError(
-            f"--engine {word}: give popen//python=PATH; both sides are timed on this machine, "
-            "since times of two machines cannot be compared"
+            f"--engine {word}: give popen//python=PATH: both sides must be timed on this machine, "
+            "because times of two machines cannot be compared"
         )
     python = parsed.python if parsed.popen else None
     if python and "/" in python and not Path(python).expanduser().is_file():

@@ -184,12 +184,14 @@ def answer(variants: Sequence[Variant], batch: int) -> str:
     best = front(variants, batch)
     proved = front([one for one in variants if one.verdict == PASSED], batch)
     if not best:
-        return f"batch {batch}: nothing that passes was timed"
+        return f"batch {batch}: no variant that passes was timed"
     words = f"batch {batch}: nothing that was timed passed every check"
     if proved:
         words = f"batch {batch}: {_shipped(proved, variants, batch)}"
     if best[0].verdict == LATENCY_ONLY:
-        words += f"; {best[0].name} is faster, {_speed(best[0], batch)}, its accuracy not judged"
+        words += (
+            f"; {best[0].name} is faster, {_speed(best[0], batch)}, but its accuracy is not judged"
+        )
     return words
 
 
@@ -200,7 +202,7 @@ def _shipped(proved: Sequence[Variant], variants: Sequence[Variant], batch: int)
     plain = next((one for one in variants if one.name == PLAIN and one.verdict == PASSED), None)
     led = at is None or at.over_plain is None or at.over_plain.low > 1.0
     if not led and plain is not None and plain.at(batch) is not None:
-        return f"{PLAIN}, {_speed(plain, batch)}; nothing that passed is shown to be faster"
+        return f"{PLAIN}, {_speed(plain, batch)}; no variant that passed is shown to be faster"
     words = f"{fastest.name} is the fastest that passed every check, {_speed(fastest, batch)}"
     others = (one for one in variants if one is not fastest and one is not plain)
     level = [one.name for one in others if _level(one, fastest, batch)]

@@ -65,7 +65,7 @@ def speed_by_error(variants: Sequence[Variant], batch: int, prefix: str) -> Mark
     axes.axhline(1.0, color=INK, linewidth=1.0)
     axes.set_xscale("log")
     axes.set_xlabel("error of the timed answer, in float32 noise floors")
-    axes.set_ylabel("times native eager")
+    axes.set_ylabel("speed-up over native eager")
     axes.margins(x=0.15, y=0.15)
     axes.set_ylim(bottom=0.0)
     _name(axes, shown, batch)

@@ -69,9 +69,9 @@ def make_document(
         exit_status=status,
         headline=headline(found, status),
         meaning=(
-            f"verdict and worst score / budget; then how many times as fast as {found.here} here "
-            f"({build}), paired by rounds, with the 95 % interval; above 1 is faster "
-            "there, = holds 1: no difference shown"
+            f"verdict and worst score ≤ budget; below, how many times as fast as {found.here} here "
+            f"({build}), paired by rounds, with the 95 % interval; above 1 is faster there; "
+            "=: the interval contains 1, so no difference is shown"
         ),
         answers=answers(found),
         unlike=unlike,
@@ -99,7 +99,7 @@ def answer(found: Comparison, place: str) -> str:
     """How many cases pass every check there as here, and how fast they are beside those here."""
     if not found.judged(place):
         reason = absence(found, place)
-        return f"{place}: nothing was judged there, so nothing is known of it: {reason}"
+        return f"{place}: nothing was judged there: {reason}"
     here = [line for line, cell in found.cells(found.here) if cell.kind == PROVED]
     both = sum(line.cells[place].kind == PROVED for line in here)
     proved = (
@@ -225,11 +225,11 @@ def headline(found: Comparison, status: int) -> str:
     if status == OK:
         lost = worse(found)
         return (
-            f"Nothing is red, but {'; '.join(lost)}"
+            f"Nothing failed, but {'; '.join(lost)}"
             if lost
-            else "Nothing is red or shown to be slower"
+            else "Nothing failed, and nothing is shown to be slower"
         )
-    return "✗ Something is red" if status == RED else "Not answered"
+    return "✗ Something failed" if status == RED else "Not answered"
 
 
 def worse(found: Comparison) -> list[str]:

@@ -65,7 +65,7 @@ def bench(config: pytest.Config) -> Bench:
 
 @pytest.fixture
 def timed(request: pytest.FixtureRequest) -> TimedRow:
-    """A row to time, on the session's bench."""
+    """A row to time, on the run's bench."""
     return TimedRow(request.param, bench(request.config))
 
 

@@ -26,7 +26,7 @@ class Finding:
     Args:
         check, case: their names.
         text: one line: what differs, by how much, where first, and how to repeat it.
-        file: the path that a host shows it at.
+        file: the path at which a code host shows it.
     """
 
     check: str
@@ -52,7 +52,7 @@ def findings(document: ResultsDocument) -> Iterator[Finding]:
 
 
 def _relative(path: str) -> str:
-    """As seen from the working folder, where it lies in it: hosts know no other paths."""
+    """The path relative to the working folder, if it lies inside: hosts know no other paths."""
     whole = Path(path).absolute()
     here = Path.cwd()
     return whole.relative_to(here).as_posix() if whole.is_relative_to(here) else path

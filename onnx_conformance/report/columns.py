@@ -21,7 +21,7 @@ class Column:
     """One column.
 
     Args:
-        text: what stands there of a case; a row shows each different text of its cases once.
+        text: the cell's text for a case; a row shows each different text of its cases once.
         key: cases that differ in it have rows of their own.
     """
 
@@ -30,7 +30,7 @@ class Column:
     key: bool = False
 
     def of_row(self, cases: Iterable[CaseEntry]) -> str:
-        """What stands there in a row of several cases."""
+        """The cell's text in a row of several cases."""
         return " / ".join(dict.fromkeys(text for text in map(self.text, cases) if text))
 
 
@@ -131,7 +131,7 @@ def why(case: CaseEntry) -> str:
     if kind == INCOMPLETE:
         absent = [name for name, reason in case.get("missing", {}).items() if not reason]
         left = [f"checks not run: {', '.join(absent)}"] if absent else []
-        return "; ".join([*skipped, *left]) or "some of the checks that it needs were not run"
+        return "; ".join([*skipped, *left]) or "some of the required checks were not run"
     red = RED if kind == FAILED else (KNOWN,)
     reasons = [row["reason"] for row in checks if row["outcome"] in red]
     more = f"; {len(reasons) - 1} more red" if kind == FAILED and len(reasons) > 1 else ""

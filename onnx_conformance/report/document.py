@@ -37,9 +37,9 @@ LONGEST_REASON = 160
 
 
 def case_verdict(outcomes: Iterable[str]) -> str:
-    """One word for a case: red beats known failure beats green; without any of them it is a skip.
+    """One word for a case: failed before known failure before passed; without any of them skipped.
 
-    An edge finding is judged and decides nothing.
+    An edge finding does not affect the verdict.
 
     >>> case_verdict(["passed", "known_failure", "skipped"])
     'known_failure'
@@ -77,7 +77,7 @@ def is_complete(case: Case, rows: list[CheckRow], *, ordinary: bool) -> bool:
 
 
 def missing(case: Case, rows: list[CheckRow], *, ordinary: bool) -> dict[str, str]:
-    """The checks that the case lacks: by name why, or nothing where they were not selected."""
+    """The checks that the case lacks, each with the reason; empty where it was not selected."""
     ran = Counter(row["name"] for row in rows if row["outcome"] != "skipped")
     reasons = {row["name"]: row["reason"] for row in rows if row["outcome"] == "skipped"}
     wanted = required_tests(case, ordinary=ordinary)
@@ -217,9 +217,9 @@ def verdict_of(numbers: Totals, exit_status: int) -> str:
 def sentence(verdict: str, numbers: Totals, exit_status: int) -> str:
     """The verdict of a run in one sentence."""
     if verdict == "proved nothing" and numbers["judged"]:
-        return "This run proved nothing: every case that was judged has a known upstream failure."
+        return "Nothing was shown: every case that was judged has a known upstream failure."
     if verdict == "proved nothing":
-        return "This run proved nothing: cases were selected, and none reached a verdict."
+        return "Nothing was shown: no selected case reached a verdict."
     counts, judged = numbers["verdicts"], numbers["judged"] - numbers["options"]
     part = counts.get("passed", 0) - numbers["proved"] - numbers["options"]
     tails = {
@@ -231,16 +231,16 @@ def sentence(verdict: str, numbers: Totals, exit_status: int) -> str:
     }
     tail = "".join(f", {number} {words}" for words, number in tails.items() if number)
     if exit_status not in (0, 1, PROVED_NOTHING):
-        return f"The run ended early (status {exit_status}): {judged} cases were begun{tail}."
+        return f"The run ended early (status {exit_status}), after {judged} cases had begun{tail}."
     if counts.get("failed", 0):
-        return f"{counts['failed']} of {judged} cases are red{tail}."
+        return f"{counts['failed']} of {judged} cases failed{tail}."
     if exit_status and not numbers["judged"]:
-        return f"The run is red, and no case was judged{tail}."
+        return f"The run failed, and no case was judged{tail}."
     close, decided = numbers["without_oracle"], numbers["by_decisions"]
     weaker = f" ({close} of them by allclose alone, without a float64 oracle)" if close else ""
     weaker += f" ({decided} of them in int8, by what they decide)" if decided else ""
     text = f"{numbers['proved']} of {judged} cases passed every check{weaker}{tail}."
-    return text if exit_status != 1 else f"The run is red, though no case is: {text}"
+    return text if exit_status != 1 else f"The run failed, though no case did: {text}"
 
 
 def resumed(cases: list[CaseEntry]) -> list[str]:
@@ -253,7 +253,7 @@ def resumed(cases: list[CaseEntry]) -> list[str]:
 
 
 def loosened(run: Run) -> list[str]:
-    """A warning where other tolerances than the suite's own judged."""
+    """A warning where a run used other tolerances than the suite's own."""
     same = run.tolerances.path.resolve() == project().tolerances.resolve()
     return [] if same else [f"Judged under the tolerances of {run.tolerances.path}."]
 

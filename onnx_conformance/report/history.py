@@ -1,4 +1,4 @@
-"""Runs over time: ``--history DIR`` keeps each, and draws what changed between them."""
+"""Runs over time: ``--history DIR`` keeps each run, and draws what changed between them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_json, write_whole
 from onnx_conformance.report.columns import cell_of, kind_of
+from onnx_conformance.report.history_plot import Mark, trend
 from onnx_conformance.report.pages import page
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 OPTION = "--history"
 SCHEMA = 1
@@ -30,9 +35,9 @@ class Point:
     """One case in one run.
 
     Args:
-        kind: its verdict, where a pass of only some checks is ``incomplete``.
-        text: the mark and the score, as the matrix words them.
-        score: over what is allowed; None where nothing was scored.
+        kind: its verdict; ``incomplete`` where only some of the required checks passed.
+        text: the mark and the score, as in the matrix.
+        score: the worst score over what is allowed; None where nothing was scored.
         speed: time over the baseline's with the ends of its interval, where a gate ran.
     """
 
@@ -87,8 +92,8 @@ def add(run: KeptRun, folder: Path) -> None:
     """Add a run to the folder and draw its page anew: ``index.html``.
 
     Raises:
-        UsageError: the folder cannot be written or holds a file that is no run, or the page needs
-            a package that is absent.
+        UsageError: the folder cannot be written, it contains a file that is not a kept run, or
+            the page needs a package that is absent.
     """
     versions = {name: version for name, version in run.versions.items() if of_run(name)}
     run = replace(run, versions=versions)
@@ -102,7 +107,7 @@ def add(run: KeptRun, folder: Path) -> None:
 
 
 def refuse_unusable(folder: Path) -> None:
-    """Find out before a long run, not after it.
+    """Check before a long run that the folder can be used.
 
     Raises:
         UsageError: as of :func:`keep`.
@@ -128,7 +133,7 @@ def read(folder: Path) -> list[KeptRun]:
     """The runs of a folder.
 
     Raises:
-        UsageError: a file is no run of this schema.
+        UsageError: a file is not a run of this schema.
     """
     runs = []
     for path in sorted(folder.glob("*.json")):
@@ -136,7 +141,7 @@ def read(folder: Path) -> list[KeptRun]:
             runs.append(KeptRun.from_json(json.loads(path.read_text(encoding="utf-8"))))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(
-                f"{OPTION}: {path} is no run that was kept there; name a folder of its own"
+                f"{OPTION}: {path} is not a run that {OPTION} kept; name a folder for runs alone"
             ) from error
     return runs
 
@@ -152,6 +157,7 @@ def render(runs: list[KeptRun]) -> str:
     context = {
         "runs": heads[::-1],  # the newest first
         "rows": [{"name": name, "cells": cells(shown, name)[::-1]} for name in names],
+        "plot": _plot(shown, list(names)),
         "total": len(runs),
         "last": shown[-1] if shown else None,
         "changed": CHANGED,
@@ -159,8 +165,25 @@ def render(runs: list[KeptRun]) -> str:
     return page("history.html.j2", context)
 
 
+def _plot(runs: list[KeptRun], names: list[str]) -> Markup | None:
+    """Score and speed from run to run; None for a single run."""
+    if len(runs) < 2:
+        return None
+    lines = [(name, _marks(cells(runs, name))) for name in names]
+    changed = [[], *(changes(old, new) for old, new in pairwise(runs))]
+    return trend(lines, [run.started[5:10] for run in runs], changed)
+
+
+def _marks(row: list[Cell | None]) -> list[Mark]:
+    return [
+        Mark(place, cell.point.score, cell.point.speed, cell.point.kind == "failed", cell.changed)
+        for place, cell in enumerate(row)
+        if cell is not None
+    ]
+
+
 def changes(old: KeptRun | None, new: KeptRun) -> list[str]:
-    """Which versions are other than in the run before."""
+    """The versions that differ from the run before."""
     if old is None:
         return [f"{name} {version}" for name, version in new.versions.items()]
     names = dict.fromkeys([*old.versions, *new.versions])
@@ -192,7 +215,7 @@ def cells(runs: list[KeptRun], name: str) -> list[Cell | None]:
 
 
 def differs(old: Point, new: Point) -> bool:
-    """Whether the verdict, or the score by much, is another; or the speed is shown to be."""
+    """Whether the verdict changed, the score changed much, or the speed is shown to differ."""
     if old.kind != new.kind:
         return True
     if new.speed is not None and not new.speed[1] <= 1.0 <= new.speed[2]:

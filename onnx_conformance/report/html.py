@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 class Mark(NamedTuple):
-    """How an outcome looks: a symbol beside the colour, for those who cannot tell colours."""
+    """How an outcome looks: a symbol and a colour, so that no one depends on colour alone."""
 
     symbol: str
     word: str
@@ -172,7 +172,7 @@ def view(document: Row) -> Row:
 
 
 def _verdict(case: Row) -> str:
-    """The case's verdict; a pass of some of the checks is its own, because it proves nothing."""
+    """The case's verdict; a case that passed only some of its checks is incomplete."""
     in_part = case["verdict"] == "passed" and not case.get("complete", True)
     return "partial" if in_part else str(case["verdict"])
 
@@ -256,8 +256,8 @@ def _worded(case: Row, check: Row) -> Row:
 def matrix(cases: list[Row]) -> Matrix:
     """Rows of the keys of ``COLUMNS``, a column for each opset, and numbered notes.
 
-    Several providers make the columns and the opset joins the row: routes share few opsets, so
-    the other way round would be a wide table with little in it.
+    With several providers, these are the columns and the opset is part of the row: routes share few
+    opsets, so columns of opsets would make a wide table that is mostly empty.
     """
     providers = list(dict.fromkeys(place_of(case) for case in cases))
     opsets = sorted({_opset(case) for case in cases})

@@ -1,7 +1,7 @@
 """The results as Markdown: for a CI job's summary, or a note under a merge request.
 
-Both places cut or refuse long texts (GitHub's summary: 1 MiB a step), so of very many red cases
-and rows the first are listed and the rest counted; the page has them all.
+Both places cut or refuse long texts (GitHub's summary: 1 MiB for each step), so the first failed
+cases and rows are listed and the rest counted; the page has them all.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def render(document: Row) -> str:
 
 
 def _red(failures: list[html.Failure]) -> list[str]:
-    """One row a red case: what was found first, and the command that finds it again."""
+    """One row for each failed case: the first failure, and the command that repeats it."""
     if not failures:
         return []
     rows = [_red_row(failure) for failure in failures[:MOST_RED]]
     left = len(failures) - len(rows)
-    more = [f"… and {left} more red cases: the page has them."] if left else []
+    more = [f"… and {left} more failed cases: see the page."] if left else []
     return ["### Red cases", table(("case", "check", "reason", "again"), rows), *more]
 
 
@@ -65,14 +65,14 @@ def _red_row(failure: html.Failure) -> list[str]:
     for line in first.get("upstream") or ():
         reason += f"<br>{prose(line, most=LONGEST_REASON)}"
     if others:
-        reason += f"<br>and {others} more red {'check' if others == 1 else 'checks'}"
+        reason += f"<br>and {others} more failed {'check' if others == 1 else 'checks'}"
     command = first["reproduce"] or ""
     again = code(command) if len(command) <= LONGEST_COMMAND else "see the page"
     return [code(case["id"]), code(first["name"]), reason, again]
 
 
 def _matrix(matrix: html.Matrix) -> list[str]:
-    """What did not pass in sight, what passed every check folded away."""
+    """The matrix: rows that did not pass are visible, those that passed every check are folded."""
     if not matrix.rows:
         return ["No case reached a verdict."]
     headings = [*map(prose, matrix.columns), *map(prose, matrix.headings)]
@@ -195,7 +195,7 @@ def _line(text: Any) -> str:
 
 
 def _escape(text: str) -> str:
-    """Of what could call a person or an issue, the sign stands alone, which calls nobody."""
+    """Escape signs that would mention a person or an issue, so that none is notified."""
     parts, end = [], 0
     for found in REFERENCE.finditer(text):
         parts += [SPECIAL.sub(_entity, text[end : found.start()])]

@@ -64,4 +64,4 @@ def _of_incomplete(cases: list[CaseEntry]) -> str:
     if unselected:
         models = dict.fromkeys(case["model"] for case in unselected)
         return f"{RUN} {shlex.join(models)}   (all checks; without -k, -m or the name of a test)"
-    return "the reasons above say what a check needs to decide; docs/reading-a-failure.md"
+    return "the reasons above say what each check needs (docs/reading-a-failure.md)"

@@ -57,8 +57,8 @@ def _save(case: CaseEntry, folder: Path, name: str) -> dict[str, str]:
         saved[target] = hashlib.sha256(data).hexdigest()
         if file == files[0] and saved[target] != case["artifact_sha256"]:
             raise UsageError(
-                f"{OPTION}: {home / file} changed since it was judged; run again, and change no "
-                "file meanwhile"
+                f"{OPTION}: {home / file} changed since it was judged; run again, and leave the "
+                "cache alone meanwhile"
             )
         write_whole(folder / target, data, OPTION)
     return saved
@@ -126,13 +126,14 @@ class Baseline:
         case = self.cases.get(case_id)
         if case is None:
             raise UsageError(
-                f"{GATE}: {self.folder} has no case '{case_id}': it is new, or was renamed; {AGAIN}"
+                f"{GATE}: {self.folder} has no case '{case_id}', which is new or was renamed; "
+                f"{AGAIN}"
             )
         if not case.proved:
             how = "incomplete" if case.verdict == "passed" else f"as {case.verdict}"
             raise UnprovedBaseline(
-                f"{GATE}: the baseline of {case_id} was judged {how}: a fast wrong answer is no "
-                f"measure; {AGAIN} from a run in which it passes"
+                f"{GATE}: the baseline of {case_id} was judged {how}, so nothing is compared "
+                f"with it; {AGAIN} from a run in which it passes"
             )
         return case
 
@@ -162,22 +163,22 @@ def _manifest(root: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise UsageError(f"{GATE}: {root} holds no {MANIFEST}; {KEPT}") from error
+        raise UsageError(f"{GATE}: {root} has no {MANIFEST}; {KEPT}") from error
     except OSError as error:
         raise UsageError(f"{GATE}: cannot read {path} ({error.strerror}); {AGAIN}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{GATE}: {path} is no JSON ({error}); {AGAIN}") from error
+        raise UsageError(f"{GATE}: {path} is not JSON ({error}); {AGAIN}") from error
     if not isinstance(found, dict) or type(found.get("schema")) is not int:
-        raise UsageError(f"{GATE}: {path} has no schema: an older or another tool's; {AGAIN}")
+        raise UsageError(f"{GATE}: {path} has no schema, so another tool wrote it; {AGAIN}")
     if found["schema"] != SCHEMA:
         raise UsageError(
-            f"{GATE}: {path} has schema {found['schema']}, and this suite reads {SCHEMA}; {AGAIN}"
+            f"{GATE}: {path} has schema {found['schema']}, this suite reads {SCHEMA}; {AGAIN}"
         )
     cases = found.get("cases")
     if not isinstance(cases, dict):
         raise UsageError(f"{GATE}: {path} has no mapping 'cases'; {AGAIN}")
     if not cases:
-        raise UsageError(f"{GATE}: {path} names no case: nothing can be gated by it; {AGAIN}")
+        raise UsageError(f"{GATE}: {path} lists no case, so it has nothing to compare; {AGAIN}")
     return cases
 
 
@@ -188,8 +189,8 @@ def _about_a_file(path: Path) -> str:
         found = None
     if isinstance(found, dict) and "benchmarks" in found:
         return (
-            f"{GATE}: {path} holds the absolute numbers of another run: numbers of two runs "
-            f"cannot be compared; {KEPT}"
+            f"{GATE}: {path} holds times of another run, and times of two runs cannot be "
+            f"compared; {KEPT}"
         )
     return f"{GATE}: {path} is a file; {KEPT}"
 
@@ -197,7 +198,7 @@ def _about_a_file(path: Path) -> str:
 def _case(root: Path, name: str, entry: Any) -> BaselineCase:
     where = f"{GATE}: {root / MANIFEST}, case '{name}'"
     if not isinstance(entry, dict):
-        raise UsageError(f"{where}: is no mapping; {AGAIN}")
+        raise UsageError(f"{where}: the entry is not a mapping; {AGAIN}")
     for key, kinds in FIELDS.items():
         if key not in entry:
             raise UsageError(f"{where}: '{key}' is missing; {AGAIN}")
@@ -206,7 +207,7 @@ def _case(root: Path, name: str, entry: Any) -> BaselineCase:
     files, sha256 = entry["files"], entry["sha256"]
     texts = [*files, *sha256, *entry["versions"].values()]
     if not files or len(files) != len(sha256) or not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"{where}: 'files' and 'sha256' must name one digest a file; {AGAIN}")
+        raise UsageError(f"{where}: 'sha256' must have one digest for each of 'files'; {AGAIN}")
     if files[0] != entry["file"] or len(set(files)) < len(files):
         raise UsageError(f"{where}: 'files' must begin with 'file' and name none twice; {AGAIN}")
     return BaselineCase(

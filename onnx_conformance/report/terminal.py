@@ -108,8 +108,8 @@ def legend(document: ResultsDocument) -> list[str]:
     case = next((case for case in scored if proved(case)), scored[0])
     score, _, allowed = score_of(case).replace("×", "").split()
     return [
-        f"{score_of(case)}: the worst error is {score} times what {case['precision']} itself errs "
-        f"on that model and inputs; {allowed} times is allowed"
+        f"{score_of(case)}: the worst error is {score} times {case['precision']}'s own rounding "
+        f"error on that model and inputs; {allowed} times is allowed"
     ]
 
 
@@ -202,7 +202,7 @@ def edges(document: ResultsDocument) -> list[str]:
     for text, names in cases.items():
         lines.append(f"{EDGE} {names[0]}{_more(names)}: edge finding in {text}")
         lines += [f"  {line}" for line in known.get(text, {})]
-    note = "edge findings decide nothing; --edge-cases=fail makes them red"
+    note = "edge findings do not affect the verdict; --edge-cases=fail makes them failures"
     return [*lines, *([f"{EDGE} {note}"] if lines else [])]
 
 

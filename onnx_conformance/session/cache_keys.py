@@ -1,4 +1,4 @@
-"""What shapes a result, gathered into content keys without importing a framework.
+"""Content keys of results, made from everything that affects them, without importing a framework.
 
 The package's code counts as a whole: which of its files shape a result is not decided by hand, so a
 change to any of them makes every earlier result void.
@@ -62,7 +62,7 @@ def processor() -> str:
 
 
 def model_request(model: ModelSpec, settings: Settings) -> ModelRequest:
-    """The model as its worker is asked for it."""
+    """The request by which a worker is given the model."""
     return {
         "name": model.name,
         "builder": model.builder,
@@ -143,7 +143,7 @@ def outputs_key(
     threads: int,
     approximation: dict[str, float],
 ) -> str:
-    """Content key of what native answers to inputs: ``model`` is its model_key."""
+    """Content key of native's answers to inputs: ``model`` is its model_key."""
     return key_of(
         model=model,
         weights=weights,
@@ -224,8 +224,8 @@ def folder_digest(folder: Path) -> str:
     files = list(_code_in(folder))
     if not files:
         raise UsageError(
-            f"{folder} holds no source file ({', '.join(SUFFIXES)}), so results cannot be kept by "
-            "the code that made them; install the package with its source, unpacked"
+            f"{folder} has no source file ({', '.join(SUFFIXES)}), so results cannot be cached by "
+            "a digest of the code; install the package with its source, unpacked"
         )
     return _files_digest(folder, files)
 
@@ -261,5 +261,5 @@ def _home(module: str) -> Path:
     except (ImportError, ValueError):
         spec = None
     if spec is None or not spec.has_location or spec.origin is None:
-        raise UsageError(f"module '{module}' has no source file; name one that has")
+        raise UsageError(f"module '{module}' has no source file; name a module that has one")
     return Path(spec.origin).resolve().parent

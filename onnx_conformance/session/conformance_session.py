@@ -42,7 +42,7 @@ REFUSED = ("empty", "malformed")  # families that a session may refuse
 
 
 class ConformanceSession:
-    """One for a pytest session. Its methods wait; only ``plan`` and ``known_*`` do not."""
+    """Serves one pytest session. Its methods wait, except ``plan`` and ``known_*``."""
 
     def __init__(self, settings: Settings, store: Store, clock: Clock) -> None:
         self.settings = settings
@@ -64,7 +64,7 @@ class ConformanceSession:
         return self._answers.oracle_runs
 
     def probe(self, provider: str) -> ProbeResult:
-        """Whether a provider works here, and why not."""
+        """Whether a provider works here, and if not, why."""
         return self._clock.wait(self._runtime.probe(provider), self._runtime.queue(provider).name)
 
     def artifact(self, case: Case) -> Artifact:
@@ -72,7 +72,7 @@ class ConformanceSession:
         return self._clock.wait(self._native.artifact(case), resolve_model(case.model).framework)
 
     def session(self, case: Case, artifact: Artifact | None = None) -> SessionInfo:
-        """What the case's session says of itself, or one of another file."""
+        """Facts on the session of the case, or of another file."""
         found = self._runtime.session(case, artifact or self._native.artifact(case))
         return self._clock.wait(found, self._runtime.queue(case.provider).name)
 
@@ -91,14 +91,14 @@ class ConformanceSession:
     def references(
         self, model: ModelSpec, input_sets: Sequence[Inputs], noise_floor: NoiseFloor = PLAIN
     ) -> list[Reference | str]:
-        """The same on several inputs, computed together; why native refuses those that it does."""
+        """References of several inputs, computed together; the reason where native refuses."""
         self._answers.submit_sweep(model, input_sets, noise_floor)
         keys_of = [(model.name, inputs.digest, noise_floor) for inputs in input_sets]
         parts = [self._answers.sweeps[key] for key in keys_of]
         return [self._clock.wait(future, model.framework)[place] for future, place in parts]
 
     def native(self, model: ModelSpec, inputs: Inputs) -> Outputs:
-        """The native float32 answer to inputs."""
+        """Native's answer to inputs in float32."""
         if (model.name, inputs.digest, PLAIN) in self._answers.references:
             return self.reference(model, inputs).native
         self._answers.submit_answers(model, [inputs])
@@ -112,7 +112,7 @@ class ConformanceSession:
     def influence(
         self, model: ModelSpec, names: list[str], input_sets: list[Inputs], least: float
     ) -> dict[str, float]:
-        """Which share of each native tensor's elements moves native's outputs on these inputs."""
+        """The share of each native tensor's elements that affects the outputs on these inputs."""
         found = self._answers.influence(model, names, input_sets, least)
         return self._clock.wait(found, model.framework)
 
@@ -171,13 +171,13 @@ class ConformanceSession:
         self._clock.wait(written, self._runtime.queue("cpu").name)
 
     def quiesce(self) -> None:
-        """Wait until no worker works: what is measured then has the machine to itself."""
+        """Wait until every worker is idle, so that a measurement has the machine to itself."""
         self._queues.quiesce()
 
     # -- without waiting -----------------------------------------------------------------------
 
     def known_facts(self, case: Case) -> CaseFacts:
-        """What is known of a case's artifact and session by now."""
+        """The facts on a case's artifact and session that are known by now."""
         facts: CaseFacts = {"cpu_fallback": self.settings.cpu_fallback}
         artifact = _ready(self._native.artifacts.get(case.artifact_id))
         if artifact is not None:
@@ -205,12 +205,12 @@ class ConformanceSession:
         return {**found, str(entry.path / WEIGHTS): entry.digests[WEIGHTS]}
 
     def known_probes(self) -> dict[str, ProbeFacts]:
-        """The probes that were asked for by now."""
+        """The probes that have been made so far."""
         found = {name: _ready(future) for name, future in self._runtime.probes.items()}
         return {name: result.as_facts() for name, result in found.items() if result is not None}
 
     def native_request(self, model: ModelSpec) -> dict[str, Any]:
-        """The native model as another worker can be asked for it: ``model`` and ``weights``."""
+        """The native model as a request to another worker: ``model`` and ``weights``."""
         entry = self._clock.wait(self._native.model(model), model.framework)
         request = cache_keys.model_request(model, self.settings)
         return {"model": request, "weights": str(entry.path / WEIGHTS)}
@@ -295,7 +295,7 @@ class ConformanceSession:
 
 
 def _planned(cases: Iterable[Case]) -> list[NoiseFloor]:
-    """The noise floors of the cases; those of a GPU wait until it was probed."""
+    """The noise floors of the cases; those of a GPU wait for its probe."""
     known = [noise_floor_of(case) for case in cases if not PROVIDERS[case.provider].gpu]
     return list(dict.fromkeys(known))
 
@@ -315,5 +315,5 @@ def _ready(future: Future[T] | None) -> T | None:
 
 
 def _gentle_first(family: str) -> tuple[bool, str]:
-    """Inputs that a session may refuse come last: some providers answer wrongly after a refusal."""
+    """Put inputs that a session may refuse last: some providers answer wrongly afterwards."""
     return family in REFUSED, family

@@ -1,4 +1,4 @@
-"""The floating tensors that decide whole numbers and truth values, beside native's.
+"""The floating tensors that decide whole numbers and truth values, compared with native's.
 
 An argmax shows nothing of an error that turns no decision. What it is taken of does: the last
 floating tensors before an output of whole numbers are computed from the file's own nodes and
@@ -126,7 +126,7 @@ def _holds_decisions(native: NativeTrace, place: int) -> bool:
 def _nearest(
     native: NativeTrace, name: str, graph: ArtifactGraph, array: Array, rule: Rule
 ) -> Deciding | None:
-    """The native tensor from which most elements are least off.
+    """The native tensor to which most elements are closest.
 
     All elements count; of a native tensor that holds decisions only most.
     """

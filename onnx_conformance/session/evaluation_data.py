@@ -1,4 +1,4 @@
-"""A user's own samples to judge int8 on: the task of the one model that was chosen."""
+"""A user's own samples to judge int8 on, as the task of the chosen model."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ def adopt_evaluation(folder: str, calibration: str, models: tuple[str, ...]) -> 
         UsageError: not one model, a folder that does not fit it, or a sample that is calibrated on.
     """
     if len(models) != 1:
-        raise UsageError(f"{OPTION} needs the one model that decides on them: --model NAME")
+        raise UsageError(f"{OPTION} needs exactly one model: --model NAME")
     model = resolve_model(models[0])
     if len(model.outputs[0].sample) != 1:
         raise UsageError(
             f"{OPTION}: output '{model.outputs[0].name}' of {model.name} has shape "
-            f"{list(model.outputs[0].shape)}; one number for each class of a sample "
-            "is wanted"
+            f"{list(model.outputs[0].shape)}; it must have one number for each class of a sample"
         )
     if not model.trained:
         raise UsageError(
@@ -53,7 +52,7 @@ def adopt_evaluation(folder: str, calibration: str, models: tuple[str, ...]) -> 
 
 
 def refuse_idle(calibration: str, evaluation: str, cases: Iterable[Case]) -> None:
-    """Refuse the user's folders where they would shape nothing, or do not fit.
+    """Refuse the user's folders where they would have no effect, or do not fit.
 
     Raises:
         UsageError: no case that is calibrated, or none of int8; or what is wrong with a file.
@@ -65,11 +64,11 @@ def refuse_idle(calibration: str, evaluation: str, cases: Iterable[Case]) -> Non
         if isinstance(case, DerivedCase) and VARIANTS[case.variant].calibrated
     }
     if calibration and not calibrated:
-        raise UsageError(f"{CALIBRATION} shapes calibrated variants alone: --variant int8_static")
+        raise UsageError(f"{CALIBRATION} affects only calibrated variants: --variant int8_static")
     if evaluation and not any(case.precision == INT8 for case in chosen):
         raise UsageError(
-            f"{OPTION} judges int8 alone: --variant int8_static, or --artifact with --precision "
-            "int8"
+            f"{OPTION} is for int8 only: give --variant int8_static, or --artifact with "
+            "--precision int8"
         )
     if calibration:
         for name in sorted(calibrated):
@@ -103,7 +102,7 @@ def _refuse_labels(model: ModelSpec, samples: Samples) -> None:
     low, high = int(samples.labels.min()), int(samples.labels.max())
     if low < 0 or high >= classes:
         raise UsageError(
-            f"{OPTION}: labels go from {low} to {high}, and {model.name} has the classes 0 to "
+            f"{OPTION}: labels go from {low} to {high}, but {model.name} has the classes 0 to "
             f"{classes - 1}"
         )
 
@@ -113,8 +112,8 @@ def _refuse_common(samples: Samples, calibrated: Samples) -> None:
     common = sum(each in known for inputs in samples.input_sets for each in row_digests(inputs))
     if common:
         raise UsageError(
-            f"{OPTION}: {common} of {len(samples)} samples are in {CALIBRATION}, too; what a file "
-            "was calibrated on tells nothing of how it does elsewhere"
+            f"{OPTION}: {common} of {len(samples)} samples are in {CALIBRATION} too; give other "
+            "samples, because a file must not be judged on what it was calibrated on"
         )
 
 

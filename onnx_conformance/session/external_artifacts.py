@@ -33,7 +33,7 @@ def external_cases(
     providers: tuple[str, ...],
     precision: str = "",
 ) -> list[ExternalCase]:
-    """One case a file and provider. None is parsed: one that cannot be read is a red case.
+    """One case for each file and provider; files are parsed later, and fail then.
 
     Args:
         precision: the class that the files compute in; empty for float32.
@@ -51,7 +51,7 @@ def external_cases(
         )
     for axis, chosen in (("exporter", exporters), ("opset", opsets)):
         if len(chosen) > 1:
-            raise UsageError(f"--artifact takes one --{axis} at most: the one that was asked for")
+            raise UsageError(f"--artifact takes at most one --{axis}: the one of the export")
     model = resolve_model(models[0])
     exporter = EXPORTERS[exporters[0]].name if exporters else EXTERNAL.name
     names = [PROVIDERS[name].name for name in providers or DEFAULT_PROVIDERS]
@@ -75,7 +75,7 @@ def external_cases(
 
 
 def _refuse_source_of(model: ModelSpec, found: dict[str, Path]) -> None:
-    """A model that reads the judged file would be compared with itself.
+    """Refuse a model that reads the judged file, which would be compared with itself.
 
     Raises:
         UsageError: the builder of the model, or its calls, open one of the files.
@@ -87,13 +87,13 @@ def _refuse_source_of(model: ModelSpec, found: dict[str, Path]) -> None:
             if digest in known:
                 raise UsageError(
                     f"--artifact {printable(str(path))}: model '{model.name}' itself reads this "
-                    f"file ({known[digest]}), which would be compared with itself; give the model "
+                    f"file ({known[digest]}), so it would be compared with itself; give the model "
                     "that the file was exported from, or compare two files: --against=OTHER.onnx"
                 )
 
 
 def labelled(artifacts: tuple[str, ...]) -> dict[str, Path]:
-    """The files by the name that stands in their case's id; those of a folder, sorted.
+    """The files by the name in their case's id; those of a folder, sorted.
 
     Raises:
         UsageError: a path that is not there, a folder without ONNX files, or two equal names.
@@ -104,7 +104,7 @@ def labelled(artifacts: tuple[str, ...]) -> dict[str, Path]:
         if path.is_dir():
             files = sorted(_models_in(path))
             if not files:
-                raise UsageError(f"--artifact {argument}: the folder holds no .onnx file")
+                raise UsageError(f"--artifact {argument}: the folder has no .onnx file")
         elif path.exists():
             files = [path]
         else:
@@ -121,7 +121,7 @@ def labelled(artifacts: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _models_in(folder: Path) -> Iterator[Path]:
-    """Its ONNX files at any depth, in linked folders too: none may be left out in silence.
+    """The ONNX files of a folder at any depth, in linked folders too: none is silently left out.
 
     A folder that is called like a file and holds none is one of them, which cannot be read. A
     folder that is reached by several links is walked once: links may form circles.
@@ -140,7 +140,7 @@ def _models_in(folder: Path) -> Iterator[Path]:
 
 
 def asked_opset(path: Path, label: str) -> int | None:
-    """The opset that a saved artifact's manifest, or its label, says was asked for, if one does."""
+    """The opset that was asked for by a saved artifact's manifest or label, if either names one."""
     try:
         entries = json.loads((path.parent / MANIFEST).read_text())
         cases = entries["cases"] if "schema" in entries else entries  # older ones have no schema
@@ -162,7 +162,7 @@ def read_external_artifact(case: ExternalCase, queues: WorkerQueues) -> Artifact
         worker queues: the session's, whose settings say what the file may ask for.
 
     Raises:
-        StageFailure: the file, or one that it names, cannot be read, is no ONNX model, or asks
+        StageFailure: the file, or one that it names, cannot be read, is not an ONNX model, or asks
             for more than the limits allow.
     """
     path, settings = Path(case.path).absolute(), queues.settings
@@ -179,7 +179,7 @@ def read_external_artifact(case: ExternalCase, queues: WorkerQueues) -> Artifact
 
 
 def _problem(error: BaseException | None) -> str:
-    """What follows the file's name: the cause, and what to do."""
+    """The message after the file's name: the cause, and what to do."""
     if isinstance(error, WorkerDied):
         return (
             f"cannot be read: its reader ended ({one_line(error.message)}); do not use it, or "
@@ -192,7 +192,7 @@ def _problem(error: BaseException | None) -> str:
         return f"cannot be read: {one_line(error.message)}"
     if error.kind == "MemoryError":
         return (
-            "takes more memory to read than is allowed; do not use it, or raise "
+            "needs more memory to read than is allowed; do not use it, or raise "
             "--artifact-limit memory_mb=N"
         )
     return f"cannot be read ({error.kind}: {one_line(error.message)}); export it again"
@@ -206,7 +206,7 @@ MADE_UP = {
 
 
 def chosen_by_exporter(tensor: TensorFacts, producer: str, native: Collection[str]) -> bool:
-    """Whether a name was the exporter's own choice, and so no promise that was broken.
+    """Whether the exporter chose a name, so that another name breaks no promise.
 
     Args:
         tensor: an input or output as :func:`onnx_conformance.core.onnx_file.inspect` describes it.

@@ -53,7 +53,7 @@ class KnownFailure:
         return self.covers(case) and self.check in (check, EXPORT)
 
     def explains(self, failure: ConformanceError) -> bool:
-        """Whether this failure is the known one, and not another in its place."""
+        """Whether this failure is the known one, not another."""
         in_export = isinstance(failure, StageFailure) and failure.stage == EXPORT
         return self.says in str(failure) and in_export == (self.check == EXPORT)
 
@@ -124,13 +124,13 @@ def _entry(entry: Node, checks: tuple[str, ...]) -> KnownFailure:
         )
     if failure.operators and "<" not in failure.versions.get(RUNTIME, ""):
         found["versions"].fail(
-            f"with 'operators' no case is strict, so 'versions' must end it: {{{RUNTIME}: '<=…'}}"
+            f"an entry with 'operators' must end with a version: versions: {{{RUNTIME}: '<=…'}}"
         )
     return failure
 
 
 def takes_everything(glob: str) -> bool:
-    """Whether a glob on case ids takes any model by any exporter, if perhaps one opset or provider.
+    """Whether a glob on case ids matches any model by any exporter.
 
     It is tried on cases whose models and exporters have names that nobody gives.
     """
@@ -144,7 +144,7 @@ def takes_everything(glob: str) -> bool:
 
 
 def operators_of(subject: Subject) -> Mapping[str, int]:
-    """Those of a case's file; none where it could not be made."""
+    """The operators of a case's file; none where the file could not be made."""
     try:
         found: Mapping[str, int] = subject.artifact.facts.get("nodes", {})
     except ConformanceError:
@@ -186,8 +186,8 @@ def explanations(
         elif "passed" in ended:
             problems[str(entry)] = (
                 f"A known failure explains nothing: {entry}; {ended.count('passed')} tests of "
-                f"'{entry.check}' passed where a file has {' or '.join(entry.operators)}: is it "
-                "fixed? Take the entry out, or narrow it."
+                f"'{entry.check}' passed where a file has {' or '.join(entry.operators)}. If it is "
+                "fixed, remove the entry; else narrow it."
             )
     return problems
 

@@ -1,4 +1,4 @@
-"""The live subject: a case on the session, as checks see it."""
+"""The live subject: a case in a ConformanceSession, as checks see it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class LiveSubject:
 
     @cached_property
     def model(self) -> ModelSpec:
-        """The case's model; of a given file, with the sizes that the file fixes."""
+        """The case's model; for an external artifact, with the sizes that the file fixes."""
         if not isinstance(self.case, ExternalCase):
             return self._model
         try:
@@ -99,12 +99,12 @@ class LiveSubject:
 
     @cached_property
     def _of_groups(self) -> bool:
-        """Whether an output is of a call as a whole, and the file alone fixes a call's samples."""
+        """Whether an output belongs to a whole call, whose samples only the file fixes."""
         whole = any(spec.batch_axis is None for spec in self.model.outputs)
         return whole and self.model.open_batch and fixed_batch(self.model, self.artifact.facts) > 0
 
     def _in_groups(self, inputs: Inputs, of: Callable[[Inputs], Reference]) -> Reference:
-        """Native's answers on the groups in which the file takes its samples.
+        """Native's answers to the groups in which the file takes its samples.
 
         They matter to an output of a call as a whole, such as a mean over the batch: a file of
         fixed batch has another one for each of its calls.

@@ -46,7 +46,7 @@ SAMPLE = "sample.npy"
 
 
 class NativeSide:
-    """Each thing is made once, or read from the store."""
+    """Makes each thing once, or reads it from the store."""
 
     def __init__(self, settings: Settings, store: Store, queues: WorkerQueues) -> None:
         self.artifacts: dict[str, Future[Artifact]] = {}
@@ -62,7 +62,7 @@ class NativeSide:
         return self._queues.get(model.framework, model.framework)
 
     def close(self) -> None:
-        """Read no further file."""
+        """Close the weights' files."""
         self._reader.shutdown(wait=False, cancel_futures=True)
 
     # -- models and artifacts --------------------------------------------------------------
@@ -225,7 +225,7 @@ Part = tuple[Future[list[T]], int]
 
 
 class Memo(Generic[T]):
-    """Keys to places in futures of lists."""
+    """A memo of results computed as lists: key -> future of the list, and the place in it."""
 
     def __init__(self) -> None:
         self._parts: dict[Hashable, Part[T]] = {}
@@ -239,7 +239,7 @@ class Memo(Generic[T]):
     def add(
         self, items: Mapping[Hashable, Item], submit: Callable[[list[Item]], Future[list[T]]]
     ) -> None:
-        """Submit those of ``items`` that were never submitted, as one list."""
+        """Submit the ``items`` that were not submitted before, as one list."""
         new = {key: item for key, item in items.items() if key not in self._parts}
         if new:
             future = submit(list(new.values()))

@@ -39,7 +39,7 @@ class NativeTrace:
 
     @cached_property
     def following(self) -> list[int]:
-        """For each tensor a bit mask of those that follow from it, itself included."""
+        """For each tensor, a bit mask of the tensors that depend on it, itself included."""
         masks = [1 << place for place in range(len(self.records))]
         for place in reversed(range(len(self.records))):
             for later in self.consumers(place):
@@ -51,7 +51,7 @@ class NativeTrace:
         return self._folder / self.records[place]["file"]
 
     def array(self, place: int) -> Array:
-        """A tensor by its place."""
+        """The tensor at a place of the trace."""
         loaded: Array = np.load(self.path(place), mmap_mode="r")
         return loaded
 
@@ -60,14 +60,14 @@ class NativeTrace:
         return self._consumers.get(place, [])
 
     def allowance(self, place: int, rule: Rule) -> tuple[float, float]:
-        """What float32 may err there, in the rms and in the max norm."""
+        """float32's own error of the tensor, in the rms and in the max norm."""
         record = self.records[place]
         floor = rule["floor_ulp"] * ULP
         return record["noise_rms"] + floor, record["noise_max"] + floor
 
 
 def layouts(wanted: Array, shape: tuple[int, ...]) -> Iterator[tuple[Array, bool]]:
-    """The native tensor in the layouts that an exporter may give it, of that shape.
+    """The native tensor in every layout of that shape that an exporter may give it.
 
     As it is; with the channel axis first or last; flattened, or with axes of one. Only the
     tensor as it is may be flattened: with channels moved, that is a fault.
@@ -97,7 +97,7 @@ _KEPT: WeakKeyDictionary[ConformanceSession, _Kept] = WeakKeyDictionary()
 
 
 def native_trace(session: ConformanceSession, model: ModelSpec, inputs: Inputs) -> NativeTrace:
-    """Native's tensors on inputs, in float64; those of the last inputs are kept."""
+    """Native's tensors on inputs, in float64; those of the latest inputs are kept."""
     kept = _KEPT.setdefault(session, OrderedDict())
     key = (model.name, inputs.digest)
     if key not in kept:

@@ -26,7 +26,7 @@ def oracle_problem(
     weights: Callable[[], Arrays],
     answer_to: Callable[[Inputs], Arrays],
 ) -> str | None:
-    """Why the oracle's answers cannot be taken for float64's; None where they can.
+    """Why the oracle's answers are not computed in float64; None where they are.
 
     Outputs whose every number is a float32 number are no proof of a false oracle where the model
     only moves or chooses numbers (an embedding, a pooling's maximum, a clip). Then inputs that are
@@ -49,13 +49,13 @@ def oracle_problem(
     if _only_moves(input_sets, answers, floating, weights()):
         return None
     return (
-        "every output is float32 in a float64 array; let the model's code take the dtype from its "
-        "inputs, or register it with oracle=False: verdicts then rest on allclose"
+        "every output has float32 values in a float64 array; let the model's code take the dtype "
+        "from its inputs, or register it with oracle=False: verdicts then rest on allclose"
     )
 
 
 def _speaks(array: NDArray[Any]) -> bool:
-    """Whether a number in it is finite and not 0, so that its bits tell of its type."""
+    """Whether a number in it is finite and not 0, so that its bits show its type."""
     return bool(array[np.isfinite(array)].any())
 
 

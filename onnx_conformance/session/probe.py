@@ -24,7 +24,7 @@ BROKEN = ("engine", "placement", "numbers")
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Whether a provider runs a model here, or the words that say why not.
+    """Whether a provider runs a model here, or the reason why not.
 
     Args:
         reason: what happened, in one line.
@@ -45,7 +45,7 @@ class ProbeResult:
 
     @property
     def broken(self) -> bool:
-        """It is here and wrong, which is no absence: its cases are red, not skipped."""
+        """Whether it is installed but wrong: then its cases fail, and are not skipped."""
         return not self.usable and self.stage in BROKEN
 
     @property
@@ -82,7 +82,7 @@ _BRING = {
 
 
 def missing_library(message: str) -> str:
-    """The library that a loader could not find; empty if it names none.
+    """The library that a loader did not find; empty if its message names none.
 
     >>> missing_library("libfoo.so: cannot open shared object file: No such file or directory")
     'libfoo.so'
@@ -101,7 +101,7 @@ def refused_library(log: str) -> tuple[str, str] | None:
 
 
 def bringer(library: str) -> str:
-    """What brings a library; empty if that is not known."""
+    """What to install for a library; empty if that is not known."""
     return next((how for start, how in _BRING.items() if library.startswith(start)), "")
 
 
@@ -148,14 +148,14 @@ def probe(provider: Provider, worker: WorkerClient, model: Path, limit: float) -
 
 
 def absent(provider: Provider) -> ProbeResult:
-    """Of a provider that this ONNX Runtime does not have."""
+    """The result for a provider that this ONNX Runtime does not have."""
     which = f"ONNX Runtime {provider.runtime} there" if provider.host else "this ONNX Runtime"
     reason = f"{which} was built without {provider.ort_name}"
     return ProbeResult(False, reason, "compiled_in", provider.remedy)
 
 
 def probe_request(provider: Provider, model: Path) -> SessionRequest:
-    """The probe's session, as the runtime worker is asked for it."""
+    """The request for the probe's session."""
     request: SessionRequest = {
         "files": [str(model)],
         "sha256": [],
@@ -185,18 +185,18 @@ def _staged(provider: Provider, worker: WorkerClient, model: Path, limit: float)
         reason = f"{name} opened but cannot run: {answer['error']}"
         return ProbeResult(False, reason, "numbers", provider.remedy)
     if not (placement or _ran(worker, limit, session, input_sets[0])).get(name):
-        return ProbeResult(False, f"{name} opened but took no node", "placement")
+        return ProbeResult(False, f"{name} opened but ran no node", "placement")
     if answer["outputs"]["y"].item() != ANSWER:
         return ProbeResult(False, f"{name} computes 1·3 + 2·5 + 7 wrongly", "numbers")
     of = f" of ONNX Runtime {provider.runtime}" if provider.host else ""
     of += f" on {provider.machine}" if provider.machine else ""
-    return ProbeResult(True, f"{name}{of} ran a node and was right", READY)
+    return ProbeResult(True, f"{name}{of} ran a node correctly", READY)
 
 
 def _ran(
     worker: WorkerClient, limit: float, session: SessionRequest, inputs: Any
 ) -> dict[str, dict[str, int]]:
-    """The placement by the profile: of WebGPU's nodes the session itself tells nothing."""
+    """The placement by the profile: the session itself reports nothing of WebGPU's nodes."""
     try:
         profile = worker.call("profile", limit, session=session, inputs=inputs, warm=0, runs=1)
     except ConformanceError:
@@ -219,20 +219,22 @@ def _explain(provider: Provider, error: ConformanceError, log: str, limit: float
     if device or isinstance(error, CapabilityMissing):
         return ProbeResult(False, device or message, "device", provider.remedy)
     if FELL_BACK in message:
-        return ProbeResult(False, f"{provider.ort_name} took no node: all fell back", "placement")
+        return ProbeResult(
+            False, f"{provider.ort_name} ran no node: all fell back to the CPU", "placement"
+        )
     stage = "engine" if isinstance(error, WorkerDied) else "session"
     return ProbeResult(False, message[:300], stage, provider.remedy)
 
 
 def _no_device(provider: Provider, limit: float) -> str:
-    """Why there is no device for it; empty if there is one, or none is needed."""
+    """Why there is no device for a provider; empty if there is one, or none is needed."""
     if not provider.device:
         return ""
     worker = worker_at(BACKEND, provider.process())
     try:
         missing: str = worker.call("device", limit, device=asdict(DEVICES[provider.device]))
     except ConformanceError as error:  # a driver that ends the process that asks it
-        return f"asking for a device failed: {' '.join(str(error).split())[:200]}"
+        return f"looking for a device failed: {' '.join(str(error).split())[:200]}"
     finally:
         worker.close()
     return missing

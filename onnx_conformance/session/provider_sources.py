@@ -49,7 +49,7 @@ def survey(names: Iterable[str], limit: float) -> dict[str, ProbeResult]:
 
 
 def _modes(group: list[Provider], model: Path, limit: float) -> dict[str, ProbeResult]:
-    """The modes of one provider: what one lacks of libraries and devices, all lack."""
+    """The results of a provider's modes; a library or device that one lacks, all lack."""
     found: dict[str, ProbeResult] = {}
     for each in group:
         lack = next((result for result in found.values() if result.stage in SHARED), None)
@@ -86,7 +86,7 @@ KNOWN_PACKAGES = (  # whose module has get_library_path()
 
 
 def adopt_libraries(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
-    """Register each ``NAME=PATH``; the names.
+    """Register the provider of each ``NAME=PATH`` and return the names.
 
     PATH may be the module of an installed plugin package, such as ``onnxruntime_ep_openvino``.
     The library is loaded in a process of its own, which says what its provider is called. One
@@ -111,7 +111,7 @@ def adopt_libraries(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
 
 @contextmanager
 def adopted(arguments: Iterable[str], limit: float) -> Iterator[tuple[str, ...]]:
-    """The same for a while."""
+    """Register the providers for the duration of the block."""
     before = {name: PROVIDERS[name] for name in PROVIDERS}
     names = adopt_libraries(arguments, limit)
     try:
@@ -127,19 +127,19 @@ def _parsed(argument: str) -> tuple[str, str]:
     name, _, library = argument.partition("=")
     if not (name.isidentifier() and library):
         raise UsageError(
-            f"{LIBRARY_OPTION} {argument}: NAME=PATH is wanted, PATH a plugin's library or the "
-            f"module of an installed plugin package ({', '.join(KNOWN_PACKAGES)}, …)"
+            f"{LIBRARY_OPTION} {argument}: give NAME=PATH, where PATH is a plugin's library "
+            f"or the module of an installed plugin package ({', '.join(KNOWN_PACKAGES)}, …)"
         )
     path = Path(library)
     if path.is_file():
         return name, str(path.absolute())
     if not all(part.isidentifier() for part in library.split(".")):
-        raise UsageError(f"{LIBRARY_OPTION} {argument}: no such file, and no module's name")
+        raise UsageError(f"{LIBRARY_OPTION} {argument}: there is no such file or module")
     return name, library
 
 
 def _described(name: str, library: str, limit: float) -> Provider:
-    """The record of a plugin, by the word of its library."""
+    """The record of a plugin's provider, as its library describes it."""
     offered = _offered(library, limit)
     kinds = {each["device"] for each in offered}
     return Provider(
@@ -161,13 +161,13 @@ def _as_plugin(argument: str, known: Provider, plugin: Provider) -> Provider:
     of_it = plugin.ort_name == known.ort_name or (known.plugin and plugin.library == known.plugin)
     if known.library or known.host or not of_it:
         raise UsageError(
-            f"{LIBRARY_OPTION} {argument}: there is a provider '{known.name}'; choose a name"
+            f"{LIBRARY_OPTION} {argument}: a provider '{known.name}' exists; choose another name"
         )
     return replace(known, library=plugin.library, packages=plugin.packages)
 
 
 def _offered(library: str, limit: float) -> list[PluginDevice]:
-    """The devices of a plugin; none where it cannot even be loaded: the probe says why."""
+    """The devices of a plugin; none where it cannot be loaded: the probe says why."""
     worker = ProcessWorkerClient(BACKEND)
     try:
         devices: list[PluginDevice] = worker.call("plugin", limit, library=library)
@@ -184,7 +184,7 @@ _LABEL = re.compile(r"[A-Za-z][\w.-]*")
 
 
 def adopt_engines(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
-    """Make each ``LABEL=SPEC``, or ``LABEL:PROVIDER=SPEC``, a provider; the labels.
+    """Register a provider for each ``LABEL=SPEC`` or ``LABEL:PROVIDER=SPEC``; the labels.
 
     SPEC is execnet's, such as ``popen//python=PATH``. LABEL alone is that provider in the other
     environment if there is one of the name (``openvino``), else the CPU provider there
@@ -227,7 +227,7 @@ def _based(name: str, base: str) -> Provider:
 
 
 def _versions(argument: str, spec: str, limit: float) -> RuntimeVersions:
-    """ONNX Runtime's version there, and the packages that make its build.
+    """ONNX Runtime's version in another environment, and the packages that determine its build.
 
     Raises:
         UsageError: the environment lacks what a worker needs.
@@ -240,7 +240,7 @@ def _versions(argument: str, spec: str, limit: float) -> RuntimeVersions:
         message = " ".join(str(error).split())[:300]
         raise UsageError(
             f"{ENGINE_OPTION} {argument}: {message}; that environment needs onnxruntime, numpy, "
-            "execnet and psutil ('onnx-conformance environments' builds such)"
+            "execnet and psutil ('onnx-conformance environments' builds one)"
         ) from error
     finally:
         worker.close()

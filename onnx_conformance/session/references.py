@@ -73,7 +73,7 @@ class _Native:
         )
 
     def run(self, precision: str, input_sets: list[Inputs]) -> list[Arrays]:
-        """A row for each sample, whatever the model's own layout is."""
+        """The answers as a row for each sample, whatever the model's own layout."""
         layout = native_layout(self.model)
         single = [inputs for inputs in input_sets if not isinstance(inputs, Loop)]
         calls = [call for inputs in single for call in layout.calls(inputs)]
@@ -134,7 +134,7 @@ class NativeAnswers:
     def submit_sweep(
         self, model: ModelSpec, input_sets: Iterable[Inputs], noise_floor: NoiseFloor = PLAIN
     ) -> None:
-        """The same for inputs of which native may refuse some: for those why, in its words."""
+        """The references of inputs of which native may refuse some; for those, its reason."""
         self.sweeps.add(
             {(model.name, inputs.digest, noise_floor): inputs for inputs in input_sets},
             lambda new: self._submit(model, lambda native: self._sweep(native, new, noise_floor)),
@@ -161,7 +161,7 @@ class NativeAnswers:
     def influence(
         self, model: ModelSpec, names: list[str], input_sets: list[Inputs], least: float
     ) -> Future[dict[str, float]]:
-        """Which share of each tensor's elements moves the outputs on these inputs."""
+        """The share of each tensor's elements that affects the outputs on these inputs."""
         calls = [call for inputs in input_sets for call in native_layout(model).calls(inputs)]
 
         def work(native: _Native) -> dict[str, float]:
@@ -237,7 +237,7 @@ class NativeAnswers:
     def _there(
         self, native: _Native, input_sets: list[Inputs], noise_floor: NoiseFloor
     ) -> list[Arrays]:
-        """Native on the noise floor's device; nothing where its worker has no such device.
+        """Native on the noise floor's device; empty where its worker has no such device.
 
         Never cached: a key would have to know the device, its driver and its libraries.
         """
@@ -269,7 +269,7 @@ class NativeAnswers:
     def _outputs(
         self, native: _Native, input_sets: Sequence[Inputs], precisions: tuple[str, ...]
     ) -> list[ByPrecision]:
-        """What native answers to inputs at each precision; from the store where it can be.
+        """Native's answers to inputs in each compute mode, from the store where possible.
 
         Of several processes that lack the same answers, such as workers of pytest-xdist, one
         computes them and the others wait for it.
@@ -321,7 +321,7 @@ class NativeAnswers:
 
 
 def _reference(row: ByPrecision) -> Reference:
-    """Without an oracle native stands in its place, and nothing is known of float32's error."""
+    """The reference without an oracle: native takes its place, and float32's error is unknown."""
     if FLOAT64 not in row:
         others = tuple(answered(row[name]) for name in REPLICAS if name in row)
         return replace(_made(row[FLOAT32], row[FLOAT32], []), alternatives=others)

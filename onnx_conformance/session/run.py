@@ -15,7 +15,7 @@ from onnx_conformance.session.shards import Shard
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that is decided before the first test."""
+    """The settings, cases and rules of a run, fixed before the first test."""
 
     settings: Settings
     selection: Selection

@@ -72,7 +72,7 @@ class RuntimeSide:
     def _weighed(
         self, case: Case, artifact: Future[Artifact], opened: Future[SessionInfo]
     ) -> Future[SessionInfo]:
-        """The same with who does the work, where several providers run nodes of the session.
+        """The session's facts and, where several providers run its nodes, their shares of the work.
 
         It is measured in a process of its own: profiling must not touch what judges.
         """
@@ -190,7 +190,7 @@ class RuntimeSide:
         return {"outputs": loop.rows(layout, groups)}
 
     def _request(self, case: Case, artifact: Artifact, level: str) -> SessionRequest:
-        """A session with what the user named for it, and for an external artifact with a limit."""
+        """The request for a session, with the user's libraries and an external artifact's limit."""
         return {
             **session_request(case, artifact, level, self._settings.threads),
             "memory": self._memory(case, artifact.files),
@@ -199,7 +199,7 @@ class RuntimeSide:
         }
 
     def _may_fall_back(self, case: Case) -> bool:
-        """Whether nodes may be left to the CPU; that provider itself cannot be told not to."""
+        """Whether nodes may be left to the CPU provider; for that provider itself always."""
         return self._settings.cpu_fallback or PROVIDERS[case.provider].ort_name == CPU.ort_name
 
     def _memory(self, case: Case, files: tuple[Path, ...]) -> int:
@@ -241,7 +241,7 @@ class RuntimeSide:
     def trace(
         self, case: Case, path: Path, inputs: Inputs, names: list[str], folder: Path
     ) -> Future[dict[str, Any]]:
-        """Intermediate tensors of a file, its own nodes run on the CPU, written to ``folder``.
+        """Write a file's intermediate tensors to ``folder``; its own nodes run on the CPU.
 
         Args:
             inputs: under the file's own names.
@@ -295,7 +295,7 @@ class RuntimeSide:
 
 
 def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1) -> SessionRequest:
-    """The session of a case at a graph level, as the runtime worker is asked for it."""
+    """The request for a case's session at a graph level."""
     provider = PROVIDERS[case.provider]
     request: SessionRequest = {
         "files": [str(path) for path in artifact.files],
@@ -346,5 +346,5 @@ def _joined(layout: Layout, inputs: Inputs, results: list[RunResult]) -> RunResu
 def _forbidden(case: Case) -> str:
     return (
         f"{PROVIDERS[case.provider].ort_name} leaves nodes to the CPU, which --no-cpu-fallback "
-        "forbids; without it the check placement names them"
+        "forbids; leave the option out to see these nodes in the check placement"
     )

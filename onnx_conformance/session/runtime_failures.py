@@ -90,14 +90,14 @@ def _ended(failure: StageFailure) -> bool:
 
 def _last_line(failure: StageFailure) -> str:
     last = failure.details.strip().splitlines()
-    return f"{failure.reason}; its last words: {last[-1]}" if last else failure.reason
+    return f"{failure.reason}; its last output: {last[-1]}" if last else failure.reason
 
 
 WARM, RUNS = 2, 5
 
 
 def weighed_on(model: ModelSpec, seed: int) -> Inputs:
-    """What the work is measured on: one typical sample."""
+    """The inputs on which the work is measured: one typical sample."""
     return alone(typical_inputs(model, seed)[0])[0]
 
 
@@ -144,25 +144,25 @@ def sentence(failure: StageFailure) -> str:
 
 
 def lacking(failure: StageFailure, model: str) -> str | None:
-    """What an export's session lacks of custom operators, and where to name it; None if nothing."""
+    """Which custom operators an export's session lacks, and where to name them; None if none."""
     if failure.reason.startswith(LIBRARY):
         return f"model '{model}': {one_line(failure.reason.removeprefix(LIBRARY))}"
     unknown = UNKNOWN.search(failure.reason)
     if unknown is None:
         return None
     return (
-        f"model '{model}': no library that it names has the operator {unknown['domain']}::"
-        f"{unknown['op']}; name the one that has, @custom_operators(library=...) or "
+        f"model '{model}': none of its libraries has the operator {unknown['domain']}::"
+        f"{unknown['op']}; name one that does, @custom_operators(library=...) or "
         f"--custom-op-library=PATH ({PAGE})"
     )
 
 
 def answered(message: str, prefix: str = "") -> str:
-    """ONNX Runtime's own words for a refusal, with the remedy where memory is the cause."""
+    """ONNX Runtime's message of a refusal, with the remedy where memory is the cause."""
     text = one_line(message)
     if MEMORY.search(message):
         return (
-            f"{prefix}it takes more memory than is allowed ({text}); do not use it, or raise "
+            f"{prefix}it needs more memory than is allowed ({text}); do not use it, or raise "
             "--artifact-limit memory_mb=N"
         )
     return f"{prefix}{text}; export it again" if prefix else text

@@ -1,4 +1,4 @@
-"""Which cases a run holds: models × exporters × opsets × providers, as asked for or by default."""
+"""The cases of a run: models × exporters × opsets × providers, as asked for or by default."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def select_cases(selection: Selection) -> list[Case]:
 def _cases(selection: Selection) -> list[Case]:
     variants = [VARIANTS[name].name for name in _once(selection.variants)]
     if selection.artifacts and variants:
-        raise UsageError("--variant is made of an export; --artifact is judged as it is")
+        raise UsageError("--variant is for exports; a file of --artifact is judged as it is")
     if selection.artifacts:
         return [
             *external_cases(
@@ -96,7 +96,7 @@ def _cases(selection: Selection) -> list[Case]:
             )
         ]
     if selection.precision:
-        raise UsageError("--precision says what given files compute in; it needs --artifact")
+        raise UsageError("--precision is for files that exist already; give --artifact too")
     # none where a project registers no model: a run of one says so, a tool may need none
     usual = [model.name for model in MODELS.values() if not model.on_request]
     models = [resolve_model(name) for name in _once(selection.models or usual)]
@@ -125,14 +125,14 @@ def _cases(selection: Selection) -> list[Case]:
     callables = [m.name for m in models if not FRAMEWORKS[m.framework].routes]
     if callables:
         raise UsageError(
-            f"{callables[0]} is a plain callable, which no route exports; give the ONNX file that "
-            "it should equal: --artifact=FILE"
+            f"{callables[0]} is a plain callable, which no route exports; give the ONNX file to "
+            "compare with it: --artifact=FILE"
         )
     if not cases and models:
         routes = ", ".join(exporter.name for exporter in exporters)
         raise UsageError(
-            f"no case is left: {routes} export none of {', '.join(m.name for m in models)} "
-            "(torch models have torch's routes, Keras models Keras')"
+            f"no case is left: {routes} cannot export {', '.join(m.name for m in models)} (torch "
+            "models need a route of torch, Keras models one of Keras)"
         )
     for case in cases:
         refuse_unserved(case)
@@ -140,7 +140,7 @@ def _cases(selection: Selection) -> list[Case]:
 
 
 def _varied(case: Case, variants: list[str]) -> Iterator[Case]:
-    """The variants of a plain export; options that are no default are judged by themselves."""
+    """The variants of a plain export; exports with other options have none."""
     if case.options == ExportOptions():
         yield from (varied(case, name) for name in variants)
 
@@ -164,7 +164,7 @@ def _once(names: Iterable[str]) -> list[str]:
 
 
 def possible_cases() -> Iterator[Case]:
-    """Every plain case of a registered model: all opsets that its routes serve, all providers."""
+    """Every plain case of a registered model: all opsets that its routes support, all providers."""
     for model in MODELS.values():
         for exporter in EXPORTERS.values():
             if exporter.framework == model.framework:
@@ -201,4 +201,4 @@ def _refuse_unserved_opsets(opsets: tuple[int, ...], exporters: list[Exporter]) 
                 f"{exporter.name} {exporter.opsets.start}-{exporter.opsets.stop - 1}"
                 for exporter in exporters
             )
-            raise UsageError(f"no chosen exporter serves opset {opset}; served: {served}")
+            raise UsageError(f"no chosen exporter supports opset {opset}; supported: {served}")

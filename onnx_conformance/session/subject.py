@@ -23,7 +23,7 @@ from onnx_conformance.inputs.recipes import Inputs
 
 @dataclass(frozen=True)
 class Artifact:
-    """An exported file and what was read back from it (:func:`inspect` of ``core.onnx_file``)."""
+    """An exported file and the facts read back from it (:func:`inspect` of ``core.onnx_file``)."""
 
     path: Path
     files: tuple[Path, ...]
@@ -33,7 +33,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Work:
-    """Who does the work of a session, by ONNX Runtime's profiler.
+    """How the work of a session divides over providers, by ONNX Runtime's profiler.
 
     Args:
         run: seconds of a run.
@@ -59,7 +59,7 @@ class Work:
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """What an ONNX Runtime session says of itself.
+    """What ONNX Runtime reports about a session.
 
     Args:
         sha256: digests of the files that the session loaded, taken by the worker.
@@ -121,7 +121,7 @@ class NativeWeights:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the runtime said to inputs: outputs under the spec's names, or an error's text.
+    """The runtime's answer to inputs: outputs under the spec's names, or an error's text.
 
     Args:
         died: the error is that the inputs ended the runtime's process.
@@ -136,7 +136,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Deciding:
-    """A floating tensor of the file that decides whole numbers, beside the nearest of native's.
+    """A floating tensor of the file that decides whole numbers, and the nearest of native's.
 
     Args:
         tensor, node: of the file.
@@ -155,7 +155,7 @@ class Deciding:
 
 
 class Subject(Protocol):
-    """What a check may ask. Attributes are facts; methods may wait for a worker.
+    """The interface that a check sees. Attributes are facts; methods may wait for a worker.
 
     ``fail_fast``: a failure is wanted as it is, and not explained further.
     ``min_placement``: the least share of the nodes that the provider must run, 0 to 1.
@@ -201,7 +201,7 @@ class Subject(Protocol):
         ...
 
     def references(self, input_sets: Sequence[Inputs]) -> list[Reference | str]:
-        """Those of several inputs, computed together; native's words where it refuses one."""
+        """References of several inputs, computed together; native's reason where it refuses."""
         ...
 
     def native(self, inputs: Inputs) -> Outputs:
@@ -209,13 +209,13 @@ class Subject(Protocol):
         ...
 
     def native_refusal(self, inputs: Inputs) -> str | None:
-        """Why native refuses the inputs, in its own words; None if it answers."""
+        """Native's reason to refuse the inputs; None if it answers."""
         ...
 
     def influence(
         self, names: list[str], input_sets: list[Inputs], least: float
     ) -> dict[str, float]:
-        """Which share of each native tensor's elements moves native's outputs on these inputs.
+        """The share of each native tensor's elements that affects the outputs on these inputs.
 
         Args:
             least: the smallest effect that counts, in root mean squares of its tensor's effects.

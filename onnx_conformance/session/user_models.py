@@ -32,7 +32,7 @@ def adopt(
     limit: float = 300.0,
     refused: dict[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """Register what files of users' register and what pointers among ``models`` name.
+    """Register the models of users' files, and those that pointers among ``models`` name.
 
     Args:
         files: Python files or modules with ``@register_model`` functions.
@@ -119,10 +119,10 @@ def _source(file: str) -> str:
 
 
 def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str]) -> None:
-    """A name that is neither ours nor in the user's files, which the error lists."""
+    """Refuse a name that is neither this suite's nor in the user's files; the error lists those."""
     if names and declared:
         raise UsageError(
-            f"unknown model '{names[0]}'; in {', '.join(files)}: {', '.join(declared)}; "
+            f"unknown model '{names[0]}'; known in {', '.join(files)}: {', '.join(declared)}; "
             f"of the suite: {', '.join(sorted(set(MODELS) - set(declared)))}"
         )
 
@@ -130,7 +130,7 @@ def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str])
 def _refuse_namesakes(
     imported: dict[tuple[str, str], str], frameworks: set[str], modules: dict[str, str]
 ) -> None:
-    """Refuse modules of one name from several files: a worker would have the first for both.
+    """Refuse modules of the same name from several files: a worker would use the first for both.
 
     Args:
         imported: files by framework and module, of the models before; these are added.
@@ -180,7 +180,7 @@ def _described(
         refused: dict[str, str] = worker.call("refused", limit)
     except WorkerDied as error:
         what = ", ".join([*files, *(pointer.name for pointer in pointers)])
-        raise UsageError(f"looking at {what}: {error}") from error
+        raise UsageError(f"while reading {what}: {error}") from error
     except WorkerError as error:
         said = error.message if error.kind == UsageError.__name__ else str(error)
         raise UsageError(" ".join(said.split())) from error
@@ -212,7 +212,7 @@ def adopt_data(models: Iterable[dict[str, Any]]) -> None:
 
 
 def remember(model: str, sources: Iterable[str]) -> None:
-    """Note the content of the files behind a model."""
+    """Record the content of the files behind a model."""
     _SEEN[model] = {path: _digest(path) for path in map(Path, sources)}
 
 
@@ -224,7 +224,7 @@ def refuse_edited(model: str) -> None:
     """
     for path, digest in _SEEN.get(model, {}).items():
         if _digest(path) != digest:
-            reason = f"{path} was edited during the run: run it again"
+            reason = f"{path} was edited during the run; run again"
             raise StageFailure("build", model, reason)
 
 

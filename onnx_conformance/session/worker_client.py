@@ -29,10 +29,10 @@ _BOOT = (PACKAGE / "workers" / "boot.py").read_text(encoding="utf-8")
 
 
 class WorkerClient(Protocol):
-    """What the pipeline needs of a worker, wherever it lives."""
+    """The interface of a worker's client, wherever the worker runs."""
 
     def start(self, limit: float) -> None:
-        """Import the framework, within ``limit`` seconds; harmless when already started."""
+        """Import the framework within ``limit`` seconds; does nothing when already started."""
 
     def call(self, method: str, limit: float, **arguments: Any) -> Any:
         """Call the backend's ``method``; arrays travel both ways.
@@ -165,7 +165,7 @@ class ProcessWorkerClient:
         except channel.TimeoutError as error:
             stderr = self.standard_error()
             self._discard()
-            message = f"'{method}' gave no answer within {limit:g} s and was killed"
+            message = f"'{method}' did not answer within {limit:g} s and was killed"
             raise WorkerDied(f"{self.kind} worker hung", message, stderr) from error
 
     def _died(self, method: str) -> WorkerDied:
@@ -211,7 +211,7 @@ class ProcessWorkerClient:
 
 
 class InProcessWorkerClient:
-    """The same interface in the judge's own process, for a debugger. It limits nothing."""
+    """The same interface in the judge's own process, for a debugger, without limits."""
 
     def __init__(self, kind: str, *, threads: int = 1) -> None:
         self.kind = kind

@@ -35,7 +35,7 @@ _LENT: ContextVar[WorkerPool | None] = ContextVar("_LENT", default=None)
 
 
 class WorkerPool:
-    """Keeps workers that a session no longer needs, for the next session that needs the like."""
+    """Keeps workers that a session no longer needs, for the next one of the same kind."""
 
     def __init__(self) -> None:
         self._idle: dict[Key, list[ProcessWorkerClient]] = {}
@@ -102,7 +102,7 @@ class WorkerQueue:
         return self._executor.submit(work)
 
     def after(self, dependency: Future[D], work: Callable[[D], T]) -> Future[T]:
-        """Do ``work`` once ``dependency`` is there; the worker queue serves others until then."""
+        """Do ``work`` once ``dependency`` is done; until then the queue serves other work."""
         outer: Future[T] = Future()
 
         def forward(inner: Future[T]) -> None:
@@ -152,7 +152,7 @@ class WorkerQueue:
                 raise
 
     def release(self) -> bool:
-        """End the queue and not its worker; False, and nothing ended, while the worker works."""
+        """End the queue but not its worker; False, with nothing ended, while the worker is busy."""
         try:
             self.submit(lambda: None).result(timeout=RELEASE)
         except TimeoutError:
@@ -280,7 +280,7 @@ class Clock:
         return future.result()
 
     def _stage_of(self, queue: str, since: float) -> str:
-        """What the queue did since then; if it was idle, what the queue did that it waited for."""
+        """The queue's stage since then; if it was idle, that of the queue it waited for."""
         with self._lock:
             ended, stage = self._latest.get(queue, (0.0, ""))
             if ended < since:

@@ -31,7 +31,7 @@ def _boot(channel: Any, package: str, folder: str, kind: str, threads: int, log:
 
 
 def _adopt(package: str) -> None:
-    """Import the judge's own package by its place.
+    """Import the judge's own package from its path.
 
     Its parent is not put on the path: installed, that is the folder of every package of the
     judge's environment, and the worker may run in another one, to judge what is installed there.
@@ -41,7 +41,7 @@ def _adopt(package: str) -> None:
         "onnx_conformance", place, submodule_search_locations=[package]
     )
     if spec is None or spec.loader is None:
-        raise ImportError(f"{place} is no Python file")
+        raise ImportError(f"{place} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules["onnx_conformance"] = module
     spec.loader.exec_module(module)

@@ -13,7 +13,7 @@ _DICTS = ("dict", "mapping", "typeddict")
 
 @dataclass(frozen=True)
 class Call:
-    """Which input goes where.
+    """How inputs are passed to a function.
 
     Args:
         positional: places among the inputs of what is given by position, in order.
@@ -30,7 +30,7 @@ class Call:
     problem: str = ""
 
     def __call__(self, function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
-        """The function's result on the inputs, which stand in the order of the model's spec."""
+        """The function's result on the inputs, given in the order of the model's spec."""
         first = [inputs[place] for place in self.positional]
         if self.bundled:
             first.append({name: inputs[place] for name, place in self.bundled})
@@ -38,7 +38,7 @@ class Call:
 
 
 def call_of(function: Callable[..., Any], names: Sequence[str]) -> Call:
-    """How to give ``function`` inputs that are called ``names``.
+    """How to pass inputs of these ``names`` to ``function``.
 
     An input goes to the parameter of its name; those that no parameter is called take the other
     parameters in order. A function that takes its inputs as one dict says so by an annotation.
@@ -113,13 +113,13 @@ def _unlike(
     parameters: Sequence[inspect.Parameter],
     names: Sequence[str],
 ) -> str:
-    """As many inputs as the model takes are wanted."""
+    """Refuse a spec with more or fewer inputs than the model takes."""
     known = list(slots) + [p for p in parameters if p.kind is _KINDS.KEYWORD_ONLY]
     unique = list(dict.fromkeys(p.name for p in known))
     least = sum(p.default is _KINDS.empty for p in {p.name: p for p in known}.values())
     takes = f"{least}" if least == len(unique) else f"{least} to {len(unique)}"
     hint = "; if it takes them as one dict, annotate that parameter with dict"
     return (
-        f"takes {takes} inputs ({', '.join(unique) or 'unnamed'}), its spec names {len(names)}: "
+        f"takes {takes} inputs ({', '.join(unique) or 'unnamed'}), but its spec has {len(names)}: "
         f"{', '.join(names)}{hint if len(unique) == 1 and len(names) > 1 else ''}"
     )

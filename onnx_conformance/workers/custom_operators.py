@@ -22,7 +22,7 @@ TARGET = re.compile(r"op='(?P<space>\w+)\.(?P<name>\w+)', overload='(?P<overload
 
 
 class MissingTranslation(ConformanceError):
-    """A route met an operator that it cannot write; the message says which and what to give it."""
+    """A route met an operator that it cannot write; the message names it and what to add."""
 
 
 def operators_in(request: Mapping[str, Any]) -> CustomOperators:
@@ -55,7 +55,7 @@ def _overload(name: str) -> Any:
 
 @contextmanager
 def symbolics(operators: CustomOperators) -> Iterator[None]:
-    """Register symbolic functions meanwhile: the registry is the process's, other models' too."""
+    """Register symbolic functions in this block; the registry is shared by the whole process."""
     from torch.onnx import utils
 
     registered = []
@@ -71,7 +71,7 @@ def symbolics(operators: CustomOperators) -> Iterator[None]:
 
 @contextmanager
 def translation_errors(route: str, argument: str) -> Iterator[None]:
-    """Tell an operator that torch cannot translate in one line.
+    """Report an operator that torch cannot translate in one line.
 
     Raises:
         MissingTranslation: in place of torch's error, which is several pages long.
@@ -145,7 +145,7 @@ def handlers(operators: CustomOperators) -> dict[str, Any]:
 
 
 def refuse_handlers(request: Mapping[str, Any], route: str) -> None:
-    """Raise CapabilityMissing if the model needs handlers: ``route`` has no way to take them."""
+    """Raise CapabilityMissing if the model needs handlers, which ``route`` cannot take."""
     if operators_in(request).tf2onnx:
         raise CapabilityMissing(
             f"{route} takes no custom operator handlers; use tf2onnx_keras or tf2onnx_function"
@@ -153,7 +153,7 @@ def refuse_handlers(request: Mapping[str, Any], route: str) -> None:
 
 
 def refuse_unknown(path: Path, route: str) -> None:
-    """Raise MissingTranslation if the file has an operator that ONNX has not.
+    """Raise MissingTranslation if the file has an operator that ONNX lacks.
 
     tf2onnx logs what it cannot translate, leaves it in the file under TensorFlow's name, and
     calls that a success (https://github.com/onnx/tensorflow-onnx/issues/1981).

@@ -1,4 +1,4 @@
-"""Sums and approximations of replicas: how float32 results may lawfully differ from native's.
+"""Sums and approximations of replicas: how correct float32 results may differ from native's.
 
 Shared by the frameworks' replicas. Why a runtime is entitled to it: docs/numerics.md.
 """

@@ -1,4 +1,4 @@
-"""What a native worker answers, and what the native workers share."""
+"""The interface of a native worker, and what native workers share."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class NativeBackend(Stopwatch, ABC):
         input_sets: list[Arrays],
         least: float,
     ) -> dict[str, float]:
-        """Which share of each tensor's elements moves the outputs on these inputs.
+        """The share of each tensor's elements that affects the outputs on these inputs.
 
         Args:
             names: tensors of the weights.
@@ -162,19 +162,19 @@ def refuse_change(before: list[Arrays], after: list[Arrays]) -> None:
         for name, array in old.items():
             if array.tobytes() != new[name].tobytes():
                 raise NativeChanged(
-                    f"the route changed the native side: '{name}' differs after the export"
+                    f"the export changed the native model: '{name}' differs after it"
                 )
 
 
 def build(request: ModelRequest) -> Any:
-    """Call the model's builder; what it gives beside the model, such as examples, is dropped."""
+    """Call the model's builder; what it returns beside the model, such as examples, is dropped."""
     builder = load_object(request["builder"])
     model = call_builder(builder, request["arguments"], request["weights"] == "pretrained")
     return model[0] if isinstance(model, tuple) else model
 
 
 def call_builder(builder: Any, arguments: list[str], pretrained: bool) -> Any:
-    """Call a builder; one that knows no ``pretrained`` has the weights that it has."""
+    """Call a builder, with ``pretrained`` where it takes that argument."""
     if "pretrained" in inspect.signature(builder).parameters:
         return builder(*arguments, pretrained=pretrained)
     return builder(*arguments)
@@ -223,5 +223,5 @@ def named_outputs(request: ModelRequest, results: Iterable[NDArray[Any]]) -> Arr
 
 
 def input_names(model: ModelRequest) -> list[str]:
-    """What the spec calls the model's inputs, in order."""
+    """The spec's names of the model's inputs, in order."""
     return [name for name, _, _ in model["inputs"]]

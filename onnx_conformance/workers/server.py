@@ -53,7 +53,7 @@ def answer(backend: Any, method: str, arguments: dict[str, Any]) -> tuple[str, A
 
 
 def failure(error: BaseException) -> tuple[str, tuple[str, str, str]]:
-    """The answer that says that ``error`` is being handled; ours say all in their message."""
+    """The reply for ``error``; this library's own errors need only their message."""
     details = "" if isinstance(error, ConformanceError) else traceback.format_exc()
     return ("error", (type(error).__name__, str(error), details))
 
@@ -78,7 +78,7 @@ def serve(channel: Any, kind: str, threads: int) -> None:
 
 @contextmanager
 def limited_memory(most: int) -> Iterator[None]:
-    """Allow the block ``most`` bytes beside what the process holds already; 0: no limit.
+    """Allow the block ``most`` bytes in addition to what the process uses; 0: no limit.
 
     RLIMIT_DATA counts what is allocated, and neither code nor reserved addresses, of which the
     libraries of a GPU take many gigabytes. Only Linux keeps it; elsewhere nothing is limited.

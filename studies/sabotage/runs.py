@@ -71,7 +71,7 @@ def only_the_checks_that_pass(suite: Suite) -> SuiteRun:
     return suite(STRUCTURE, *model, "-k", "checker or interface", plugin="bad_exporters")
 
 
-@whole_run("This run proved nothing")
+@whole_run("Nothing was shown")
 def every_case_skipped(suite: Suite) -> SuiteRun:
     """The provider is absent, so every test skips."""
     model = ("--model=simple_net", "--exporter=torch_torchscript", "--opset=14")
@@ -85,7 +85,7 @@ def a_required_provider_that_skips(suite: Suite) -> SuiteRun:
     return suite(STRUCTURE, *CASE, *more, plugin="fake_gpus")
 
 
-@whole_run("This run proved nothing")
+@whole_run("Nothing was shown")
 def a_report_from_an_earlier_run(suite: Suite) -> SuiteRun:
     """Yesterday's results.json says passed; today's run sets fixtures up and tests nothing."""
     results = suite.folder / "results.json"
@@ -95,7 +95,7 @@ def a_report_from_an_earlier_run(suite: Suite) -> SuiteRun:
     return run
 
 
-@whole_run("the folder holds no .onnx file")
+@whole_run("the folder has no .onnx file")
 def an_artifact_folder_that_is_empty(suite: Suite) -> SuiteRun:
     """The export step wrote nothing, and the judging step is green over no file."""
     empty = suite.folder / "empty"
@@ -103,7 +103,7 @@ def an_artifact_folder_that_is_empty(suite: Suite) -> SuiteRun:
     return suite(STRUCTURE, "--model=simple_net", f"--artifact={empty}")
 
 
-@whole_run("is no ONNX model")
+@whole_run("is not an ONNX model")
 def an_artifact_that_is_no_model(suite: Suite) -> SuiteRun:
     """The download saved an error page under the model's name."""
     page = suite.folder / "page.onnx"
@@ -114,7 +114,7 @@ def an_artifact_that_is_no_model(suite: Suite) -> SuiteRun:
 # -- what was compared is not what was asked -----------------------------------------------------
 
 
-@whole_run("every output is float32 in a float64 array")
+@whole_run("every output has float32 values")
 def an_oracle_that_is_secretly_float32(suite: Suite) -> SuiteRun:
     """The float64 clone computes in float32 and casts its answer."""
     cache = f"--cache-dir={suite.folder / 'cache'}"  # oracles in the shared one are right
@@ -192,7 +192,7 @@ def an_override_that_matches_nothing(suite: Suite) -> SuiteRun:
     return suite("tests", "--ignore=tests/meta", tolerances(suite, "overrides: []", wrong))
 
 
-@whole_run("an override needs a 'reason' in some words")
+@whole_run("an override needs a 'reason' of several words")
 def a_budget_loosened_without_a_reason(suite: Suite) -> SuiteRun:
     """An override that makes a red row green and says nothing."""
     wrong = OVERRIDE.format("simple_net", "''")

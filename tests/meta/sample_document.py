@@ -161,7 +161,7 @@ def make_document(cases, verdict="passed", sentence="All cases passed every chec
             "processor": "AMD EPYC x86_64 fff8d890",
             "versions": {"torch": "2.15.0", "onnx": "1.23.2", "onnxruntime-gpu": "1.31.1"},
             "providers": {
-                "cpu": {"usable": True, "reason": "CPUExecutionProvider ran a node and was right"},
+                "cpu": {"usable": True, "reason": "CPUExecutionProvider ran a node correctly"},
                 "cuda": {"usable": False, "reason": ABSENT},
             },
         },
@@ -221,5 +221,5 @@ def full_run(*, failing=False):
             red["checks"][0] |= {"outcome": "error", "reason": message, "message": message}
             cases[place] = red
     if failing:
-        return make_document(cases, "red", "3 of 38 cases are red.")
+        return make_document(cases, "red", "3 of 38 cases failed.")
     return make_document(cases)

@@ -56,9 +56,9 @@ def audit_initializers(
             to them (``rescaled``, ``absorbed``, ``rearranged`` in any order) fails.
         uses: from ``collect_uses``; with them, tensors of equal shape that were swapped are
             noticed where the graph's names or operators tell.
-        unused: native tensors that the caller knows not to reach the outputs (an auxiliary
-            head that only training uses); they may be absent.
-        constants: what native computes of its tensors alone; a file may hold that instead.
+        unused: native tensors that are known not to reach the outputs (an auxiliary head that
+            only training uses); they may be absent.
+        constants: what native computes from its tensors alone; a file may hold that instead.
     """
     folds, formats = folds_of(weights, batch_norms), Formats(fold_ulp, rounding)
     names, known_uses = Names(weights), uses or {}
@@ -138,12 +138,12 @@ def _excused(
 ) -> Finding:
     """A missing tensor, unless its values stand elsewhere or it went into something else."""
     if elsewhere.get(finding.native) in disordered:
-        note = "its values stand in another order, which counts: the graph reads them by index"
+        note = "its values are in another order, and the graph reads them by index"
         return replace(finding, status="differs", initializer=elsewhere[finding.native], note=note)
     if finding.native in elsewhere:
         return Finding(finding.native, "rearranged", elsewhere[finding.native], array.size)
     if array.size == max(array.shape, default=1) and array.size in absorbers:
-        note = "no initialiser resembles it, and one of its size has no other explanation"
+        note = "no initialiser resembles it, but one of its size has no other explanation"
         return Finding(finding.native, "absorbed", absorbers[array.size], 0, note=note)
     return finding
 
@@ -151,10 +151,10 @@ def _excused(
 def _present(
     native: str, array: Array, matches: Sequence[WeightMatch], placing: Placing, *, strict: bool
 ) -> Finding:
-    """The finding of a tensor that initialisers hold. One harmed copy beside a good one fails."""
+    """The finding on a tensor that initialisers hold: one damaged copy among good ones fails."""
     left = [match_ for match_ in matches if strict and match_.status in LEFT_TO_INPUTS]
     if left:
-        note = f"{left[0].status}, which inputs at this precision cannot judge"
+        note = f"{left[0].status}, which inputs cannot judge at this precision"
         return replace(left[0].finding(native, array), status="differs", note=note)
     harmed = [match_ for match_ in matches if match_.status in FAILING]
     if harmed:
@@ -214,9 +214,9 @@ class _Absent:
         return Finding(native, "dropped", None, 0, note=reason)
 
     def _dispensable(self, array: Array) -> str | None:
-        """Why a tensor's absence cannot matter, if it cannot."""
+        """Why a tensor's absence does not matter; None if it may."""
         if array.size == 0:
-            return "it is empty"
+            return "it has no elements"
         if not is_float(array):
             return self._dispensable_integers(array)
         value = array.flat[0]
@@ -224,16 +224,16 @@ class _Absent:
         if not np.all(array == value) or any(f.size == array.size for _, f in self._leftovers):
             return None
         if value in (0, 1):
-            return f"all {value:g}: neutral where it is added or multiplied"
+            return f"all elements are {value:g}, which changes nothing when added or multiplied"
         in_scalar = any(
             self._formats.of(name, found).held(array).flat[0] == found.flat[0]
             for name, found in self._scalars
         )
-        return f"all {value:g}, which a scalar holds" if in_scalar else None
+        return f"all elements are {value:g}, kept in the file as a scalar" if in_scalar else None
 
     def _dispensable_integers(self, array: Array) -> str | None:
         if array.size == 1:
             return "an integer counter"
         if any(found.size % array.size == 0 for found in self._gathered):
-            return "the index of a table that was gathered"
+            return "the index of a table that was gathered already"
         return None

@@ -1,9 +1,10 @@
-"""Constants that native computes of its weights alone, looked for in the file that folded them.
+"""Constants that native computes from its weights alone, and that an exporter folded into the file.
 
 A standardised kernel, a product of two factors, a table of positions: the file holds the result in
 place of the parameters. Native's own result is known
 (:mod:`onnx_conformance.core.native_constants`), so
-every element is compared. It accounts for the parameters only if it is all that meets the inputs.
+every element is compared. A constant accounts for its parameters only if nothing else of them meets
+an input.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Deviation of a found tensor from the expected one, and the tolerance of a weight, in float64.
 
-A file in float32 holds copies bit by bit. One in half precision holds each value rounded: a copy
-is one of the two numbers beside the value, a fold is off by what its arithmetic errs in that type.
-One in eight bits holds multiples of a step: each value is off by half of it at most.
+A file in float32 holds exact copies. One in half precision holds rounded values: a copy is one of
+the two numbers next to the value, a fold is off by the rounding error of its arithmetic in that
+type.
+One in eight bits holds multiples of a step: each value is off by at most half a step.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ def _where(pair: _Pair, aligned: Array, factor: Float64, limit: float) -> str:
         return ""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.median(found[harmed] / expected[harmed])
-    return f"all of channel {channels[0]}, about {ratio:.4g} times what it should be"
+    return f"all of channel {channels[0]} is about {ratio:.4g} times what it should be"
 
 
 def _scaled(aligned: Array, factor: Float64, pair: _Pair) -> Float64:

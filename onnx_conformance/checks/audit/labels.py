@@ -122,7 +122,9 @@ class Placing:
         bears the tensor's name holds nothing of its module, or none that it is named after.
         """
         if all(self._misread(match_) for match_ in matches):
-            return f"misplaced: a BatchNorm's {matches[0].role}, which the graph uses otherwise"
+            return (
+                f"misplaced: a BatchNorm's {matches[0].role}, which the graph uses as another part"
+            )
         if not all(self._contradicted(match_.initializer) for match_ in matches):
             return None
         called = {native, *(alias for match_ in matches for alias in self._aliases(match_))}

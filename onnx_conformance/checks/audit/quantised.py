@@ -1,8 +1,8 @@
-"""Weights in eight bits: the numbers that they stand for, and the step between two of them.
+"""Weights in eight bits: the numbers that they represent, and the step between two of them.
 
     value = (stored - zero point) * scale                          (ONNX, DequantizeLinear)
 
-so a value that was rounded to the nearest is off by half a scale (one step) at most.
+so a value that was rounded to the nearest is off by at most half a scale (half a step).
 """
 
 from __future__ import annotations

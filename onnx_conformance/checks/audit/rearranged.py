@@ -1,8 +1,8 @@
 """Rearranged tensors: the same values, permuted, split, joined or padded by a rewrite.
 
-Such rewrites are equivalent only if all of them fit together, and whether they do is for the inputs
-to judge: a kernel whose channels are in the wrong order is wrong by far more than the error
-budget. The audit asks that no value was lost or changed.
+Such rewrites are equivalent only if all of them fit together, which is judged by running inputs: a
+kernel whose channels are in the wrong order is wrong by far more than the error budget. The audit
+asks only whether a value was lost or changed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Initialisers without a match, beside native tensors that nothing in the file resembles.
 
-An exporter may have merged such a tensor into something by arithmetic that nobody here recomputed;
-then inputs can judge it. They cannot judge a copy that was moved and harmed in a few elements: one
-wrong sign among millions changes no output by much. So what still resembles a tensor, or bears its
-name, is accused here.
+An exporter may have merged such a tensor into another by arithmetic that is not recomputed here;
+then inputs can judge it. They cannot judge a copy that was moved and damaged in a few elements,
+because one wrong sign among millions hardly changes an output. So an initialiser that still
+resembles a tensor, or has its name, counts as a damaged copy of it.
 
 Constants that no output depends on may hold in one piece what live ones hold in several, too small
 to be known: they tell what the pieces are, provided that all of them agree.
@@ -57,10 +57,10 @@ class Remains:
         native, array = finding.native, self._missing[finding.native]
         for name, found in self._leftovers:
             if components(name) == components(native) and found.size == array.size:
-                note = f"'{name}' bears its name and resembles it in nothing"
+                note = f"'{name}' has its name, but does not resemble it"
                 return replace(finding, initializer=name, note=note)
             if self._moved(native, array, name, found):
-                note = "most of its values stand there, and not all"
+                note = "it holds most of the tensor's values, but not all"
                 return Finding(native, "differs", name, array.size, note=note)
         shown = ", ".join(f"'{name}'" for name, _ in self._leftovers[:_SHOWN])
         more = f" and {len(self._leftovers) - _SHOWN} more" * (len(self._leftovers) > _SHOWN)

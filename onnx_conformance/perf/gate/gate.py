@@ -101,7 +101,7 @@ class Gate:
         if isinstance(found, GateResult):
             return found
         if key in self._raised:
-            raise CapabilityMissing(f"not compared, as told above: {found}")
+            raise CapabilityMissing(f"not compared, for the reason above: {found}")
         self._raised.add(key)
         raise found
 
@@ -114,7 +114,7 @@ class Gate:
         """What passed in the baseline and this machine cannot run is no skip."""
         if self.baseline is None or case.id not in self.baseline.cases:
             return lack
-        return Worse(f"{case.id}: the baseline has it, and it cannot run here: {lack}")
+        return Worse(f"{case.id}: the baseline has this case, but it cannot run here: {lack}")
 
     def _judge(self, case: Case, batch: int) -> GateResult:
         conformance_session, certificates = self._needs()
@@ -191,8 +191,8 @@ def check_placed(case: Case, baseline: Placement, candidate: Placement) -> None:
     if sum(now.values()) > sum(before.values()):
         listed = ", ".join(f"{number} {name}" for name, number in now.items())
         raise Worse(
-            f"{case.id}: placed elsewhere than its baseline: {sum(now.values())} nodes off "
-            f"{wanted} ({listed}), the baseline's were {sum(before.values())}"
+            f"{case.id}: {sum(now.values())} nodes do not run on {wanted} ({listed}); in the "
+            f"baseline it was {sum(before.values())}"
         )
 
 
@@ -268,12 +268,12 @@ class WholeGate:
         missing = sorted(kept - ids)
         if not kept & ids:
             raise Worse(
-                f"no case of this run stands in the baseline {self.baseline.folder}; it has "
+                f"no case of this run is in the baseline {self.baseline.folder}, which has "
                 f"{', '.join(missing[:5])}"
             )
         if missing and self.run.selection.full:
             raise Worse(
                 f"{len(missing)} cases of the baseline have no candidate: "
-                f"{', '.join(missing[:5])}; they were renamed or removed: keep the baseline anew "
-                "with --save-onnx"
+                f"{', '.join(missing[:5])}; if they were renamed or removed, keep the baseline "
+                "anew with --save-onnx"
             )

@@ -17,8 +17,7 @@ from onnx_conformance.report.pages import page
 
 SCHEMA = 1
 NOTHING = (
-    "the gate compared nothing: no case reached a verdict on its speed, so nothing is known of "
-    "the candidate"
+    "the gate compared nothing: no case reached a verdict on its speed; the lines above say why"
 )
 SYMBOLS = {"slower": "❌", "not slower": "✅", "undecided": "❓"}
 LEAST_SPAN = 0.05  # of the axis on either side of 1, so that noise does not fill it
@@ -57,7 +56,7 @@ class GateResult:
         what = {
             "slower": "slower than its baseline",
             "not slower": f"not slower than its baseline by {timing.threshold:.0%}",
-            "undecided": "undecided whether it is slower than its baseline",
+            "undecided": "not decided whether it is slower than its baseline",
         }[found.verdict]
         return (
             f"{self.case.id} at batch {self.batch}: {what}: {found} times its time, after "
@@ -142,7 +141,7 @@ class GateDocument:
         counts = ", ".join(f"{self.count(verdict)} {verdict}" for verdict in SYMBOLS)
         timing = self.timing
         return (
-            f"{counts}; {self.red_figures} other figures red; threshold {timing.threshold:.0%}, "
+            f"{counts}; {self.red_figures} other figures failed; threshold {timing.threshold:.0%}, "
             f"error rates {timing.alpha:.0%} and {timing.beta:.0%}"
         )
 

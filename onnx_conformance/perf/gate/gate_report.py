@@ -112,7 +112,7 @@ class GateReport:
             write(f"not compared: {reason}")
         if left := document.left_out:
             write(
-                f"not compared: {len(left)} of the baseline's cases, which this run leaves out: "
+                f"not compared: {len(left)} cases of the baseline that this run leaves out: "
                 f"{', '.join(left[:MOST_NAMED])}{', ...' if len(left) > MOST_NAMED else ''}"
             )
         write(document.sentence, bold=True, red=document.red, green=not document.red)

@@ -127,7 +127,10 @@ def baseline_artifact(
     given = case.external(str(kept.files[0]), f"{case.artifact_id} (baseline)")
     artifact = conformance_session.read(given)
     if artifact.sha256 != kept.sha256:
-        raise Worse(f"{case.id}: the baseline's {kept.files[0].name} is not what was kept")
+        raise Worse(
+            f"{case.id}: the baseline's {kept.files[0].name} changed since it was kept; keep it "
+            "anew with --save-onnx"
+        )
     return artifact
 
 

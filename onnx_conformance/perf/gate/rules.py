@@ -188,7 +188,7 @@ def _timing(node: Node) -> TimingRules:
     if looks[0] < needed:
         found["looks"].fail(
             f"the first of {len(looks)} looks must come at {needed} pairs or later: "
-            f"{looks[0]} cannot decide at these error rates"
+            f"{looks[0]} pairs cannot decide at these error rates"
         )
     processes = found["processes"].whole(1, MOST_PROCESSES)
     return TimingRules(**figures, looks=looks, processes=processes)

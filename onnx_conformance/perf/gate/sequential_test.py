@@ -105,13 +105,12 @@ def paired_log_ratios(
         for place, duration in enumerate(durations):
             if not (math.isfinite(duration) and duration > 0):
                 raise UnusableTimings(
-                    f"timing {place + 1} of the {entry} is {duration}: the clock is broken; "
-                    "choose another"
+                    f"timing {place + 1} of the {entry} is {duration}, which no working clock gives"
                 )
         if most := _repeats(rules, durations):
             raise UnusableTimings(
-                f"{most} of {len(durations)} timings of the {entry} are equal: the clock stands "
-                "still or is too coarse; time several calls as one"
+                f"{most} of {len(durations)} timings of the {entry} are equal: the clock has "
+                "stopped or is too coarse; time several calls as one"
             )
     if not baseline:
         raise UnusableTimings("nothing was timed: there is no pair to judge")
@@ -133,7 +132,7 @@ def decide(rules: TimingRules, log_ratios: Sequence[float]) -> Decision:
         raise UnusableTimings("nothing was timed: there is no pair to judge")
     values = np.sort(np.asarray(log_ratios, dtype=np.float64))
     if values.ndim != 1 or not (np.abs(values) <= LARGEST).all():
-        raise UnusableTimings("a pair has no finite ratio: the clock is broken; choose another")
+        raise UnusableTimings("a pair has no finite ratio, so the clock does not work")
     pairs, looks = len(values), len(rules.looks)
     estimate = float(np.median(values))
     low = _bound(values, rules.alpha / looks, "greater")
@@ -157,8 +156,8 @@ def _verdict(
     pairs = len(values)
     if most := _repeats(rules, values.tolist()):
         return "undecided", (
-            f"{most} of {pairs} pairs have the very same ratio: the clock stands still or is too "
-            "coarse; time several calls as one"
+            f"{most} of {pairs} pairs have the same ratio: the clock has stopped or is too coarse; "
+            "time several calls as one"
         )
     if low > math.log1p(rules.bias) and estimate > rules.middle:
         return "slower", ""
@@ -169,8 +168,8 @@ def _verdict(
             f"{pairs} pairs are too few: a verdict needs {rules.looks[0]}; give the case more time"
         )
     return "undecided", (
-        f"{pairs} pairs tell it neither from a ratio of {1 + rules.bias:g} nor from "
-        f"{1 + rules.threshold:g}; give the case more time or a quieter machine"
+        f"after {pairs} pairs the ratio may still be {1 + rules.bias:g} or "
+        f"{1 + rules.threshold:g}; give the case more time (--gate-seconds) or a quieter machine"
     )
 
 

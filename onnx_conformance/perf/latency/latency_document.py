@@ -18,7 +18,7 @@ from onnx_conformance.perf.latency.rows import LatencyRow
 from onnx_conformance.perf.options import PerfRun
 
 SCHEMA = 1
-NOTHING = "timed nothing: timings were asked for, and no row has one"
+NOTHING = "timed nothing: timings were asked for, but no row has one"
 JUDGED = ("torch", "tensorflow", "tensorflow-cpu", "keras", "onnxruntime", "onnxruntime-gpu")
 
 Groups = Mapping[tuple[str, int], Group]
@@ -126,7 +126,7 @@ class LatencyDocument:
             for reason in row.facts.beyond:
                 found.setdefault(reason, {})[row.label] = None
         return [
-            f"timed, and fails beyond ordinary inputs: {', '.join(labels)}: {reason}"
+            f"timed, but fails on edge cases: {', '.join(labels)}: {reason}"
             for reason, labels in found.items()
         ]
 

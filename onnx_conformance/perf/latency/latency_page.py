@@ -79,8 +79,8 @@ def _headline(document: LatencyDocument) -> tuple[str, str]:
         return "failed", "Timed nothing"
     found = document.verdicts
     words = f"ONNX Runtime: {found['faster']} faster, {found['slower']} slower"
-    words += f", {found['open']} without a difference shown" if found["open"] else ""
-    return ("failed", f"✗ The run is red. {words}") if document.exit_status else ("passed", words)
+    words += f", {found['open']} not shown to differ" if found["open"] else ""
+    return ("failed", f"✗ The run failed. {words}") if document.exit_status else ("passed", words)
 
 
 @page_style()

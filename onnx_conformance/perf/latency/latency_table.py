@@ -17,7 +17,7 @@ HEADINGS = (
     "over fastest native [95 %]", "placement (nodes)", "MiB peak",
 )  # fmt: skip
 RIGHT = {"batch", "p50", "p95", "samples/s", "MiB peak"}
-LEGEND = "= the interval holds 1: no difference shown"
+LEGEND = "=: the interval contains 1, so no difference is shown"
 
 
 def table(rows: Iterable[LatencyRow]) -> Table:

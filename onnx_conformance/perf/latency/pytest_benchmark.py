@@ -71,8 +71,8 @@ FILTERS: tuple[tuple[Action, str], ...] = (
 )
 NAMED = 3  # benchmarks that a sentence names
 OF_TWO_RUNS = (
-    "compared: absolute times of two runs; a limit of 5 % on them alarms on 15–27 % of identical "
-    "code. The gate (--gate=BASELINE) measures both sides in one session"
+    "compared: absolute times of two runs, which differ even on identical code because a machine's "
+    "speed changes. The gate (--gate=BASELINE) measures both sides in one session"
 )
 GATES_NOTHING = f"--benchmark-compare without {FAIL} gates nothing"
 # Options that choose which benchmarks run.
@@ -252,8 +252,8 @@ class CompareGuard:
         for stored in self._stored:
             if other := stored.differences(now):
                 reporter.write_line(
-                    f"warning: the stored run of {stored.when} is of another setting ({other}): "
-                    "its absolute times say nothing about these",
+                    f"warning: the stored run of {stored.when} has another setting ({other}), so "
+                    "its times cannot be compared with these",
                     yellow=True,
                 )
         if not self._stored:
@@ -280,8 +280,8 @@ class CompareGuard:
         for stored in self._stored:
             if other := stored.differences(now):
                 return (
-                    f"the stored run of {stored.when} is of another setting ({other}); "
-                    "absolute times of two settings cannot be compared, so there is no verdict. "
+                    f"the stored run of {stored.when} has another setting ({other}); "
+                    "times of two settings cannot be compared, so there is no verdict. "
                     "Use --gate, which measures both sides here"
                 )
         return ""

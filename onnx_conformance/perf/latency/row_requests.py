@@ -128,7 +128,7 @@ def required_rows(run: PerfRun) -> Iterator[RowRequest]:
     minimum_speedups = load_minimum_speedups(SHIPPED if file == "shipped" else Path(file))
     found = [(one, one.contender.case) for one in requested_rows(run)]
     if not any(case for _, case in found):
-        raise UsageError("--require-speedup: no case is timed, so nothing would be required")
+        raise UsageError("--require-speedup: no case is timed, so there is nothing to require")
     for one, case in found:
         if case is not None:
             yield replace(one, minimum=minimum_speedup_of(minimum_speedups, case.id, one.batch))
@@ -172,5 +172,6 @@ def minimum_speedup_of(
         if minimum_speedup.fits(case, batch):
             return minimum_speedup
     raise UsageError(
-        f"--require-speedup: no entry fits {case} at batch {batch}; add one, or leave the case out"
+        f"--require-speedup: no entry matches {case} at batch {batch}; add one, or leave the case "
+        "out"
     )

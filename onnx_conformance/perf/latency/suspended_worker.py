@@ -1,9 +1,8 @@
 """Workers that are timed: each in a process of its own, suspended while another is measured.
 
-A framework's or runtime's idle threads spin for a while after a call and use processor time
-of whoever is measured next: mobilenet_v2 in torch beside ONNX Runtime in one process reads 74
-instead of 22 ms. So the system suspends every worker but the one in its block; each may spin
-in its own block, as it does where it is deployed.
+A framework's or runtime's idle threads spin for a while after a call and use processor time of the
+worker that is measured next. So the system suspends every worker but the one in its block; each may
+spin in its own block, as it does where it is deployed.
 """
 
 from __future__ import annotations

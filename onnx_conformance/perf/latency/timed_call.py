@@ -61,7 +61,7 @@ def judge_timed(call: CallSpec, outputs: Outputs, tolerances: Tolerances) -> Jud
         limits = Limits("decibels", tolerances.rule("sqnr", call.case))
     found = judge_outputs(call.reference, outputs, call.model.judged, limits)
     if not found.right:
-        raise NoResult(f"{call.who}: a wrong answer is no result, however fast: {found}")
+        raise NoResult(f"{call.who}: the timed call gave a wrong answer: {found}")
     return found
 
 

@@ -215,7 +215,7 @@ def open_timed_session(
     provider = PROVIDERS[case.provider].ort_name
     if not info["placement"].get(provider):
         worker.close()
-        raise NoResult(f"{case.id}: {provider} took no node, so nothing of it would be timed")
+        raise NoResult(f"{case.id}: {provider} runs no node, so the time would not be its own")
     layout = file_layout(resolve_model(case.model), artifact.facts)
     opened = OpeningFacts(before, info["placement"], info["seconds"], artifact.facts["bytes"])
     return TimedSession(worker, {"session": session}, layout, opened)

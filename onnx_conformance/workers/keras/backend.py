@@ -59,7 +59,7 @@ class KerasBackend(NativeBackend):
         self._arrays: dict[str, Arrays] = {}
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
-        """Also what the model computes of its variables alone."""
+        """Describes also what the model computes from its variables alone."""
         self._hold(None)
         native = build_float32(model)
         if must_calibrate(model):
@@ -90,7 +90,7 @@ class KerasBackend(NativeBackend):
         input_sets: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
-        """On the processor alone, as a traced function without TensorFlow's rewriting."""
+        """Runs on the CPU only, as a traced function without TensorFlow's rewriting."""
         known = compute_mode(precision)
         if known.device:
             raise CapabilityMissing(f"Keras is run on the processor, not on {known.device}")
@@ -106,7 +106,7 @@ class KerasBackend(NativeBackend):
         input_sets: list[Arrays],
         least: float,
     ) -> dict[str, float]:
-        """By gradients: see :mod:`.influence`."""
+        """Computed by gradients: see :mod:`.influence`."""
         from onnx_conformance.workers.keras.influence import influence
 
         native = self._variant(model, weights, "float32")
@@ -125,7 +125,7 @@ class KerasBackend(NativeBackend):
         options: dict[str, bool],
         path: str,
     ) -> None:
-        """Of the model itself: Keras copies none."""
+        """Exports the model itself: Keras makes no copies."""
         native = self._variant(model, weights, "float32")
         input_sets = [example(model)]
         before = self.run(model, weights, "float32", input_sets)
@@ -172,7 +172,7 @@ class KerasBackend(NativeBackend):
         return native
 
     def _weights(self, path: str, precision: str) -> Arrays:
-        """The true weights, or those of a replica, which are kept: drawing them is slow."""
+        """The true weights, or those of a replica, which are kept because drawing them is slow."""
         if precision not in self._arrays:
             with np.load(path) as archive:
                 arrays = dict(archive)
@@ -210,7 +210,7 @@ def _unread(native: Native) -> list[str]:
 def _constants(
     native: Native, arrays: Arrays, model: ModelRequest
 ) -> tuple[list[ConstantRecord], dict[str, Values]]:
-    """What the model computes of its variables alone; nothing where that cannot be told."""
+    """What the model computes from its variables alone; empty where that is not known."""
     from onnx_conformance.workers.keras.constants import constants_of
 
     inputs, specs = example(model), native.forward.input_signature

@@ -63,7 +63,7 @@ def _draw_norms(model: Any, norms: list[Any], rng: np.random.Generator) -> None:
 
 
 def _draw_biases(layers: list[Any], rng: np.random.Generator) -> None:
-    """Keras starts biases at zero, and a converter may drop zeros unnoticed."""
+    """Give biases random values: a converter may drop Keras' zeros unnoticed."""
     for layer in layers:
         if layer.bias is not None:
             bound = 1.0 / math.sqrt(_fan_in(layer))
@@ -160,7 +160,7 @@ def _features(model: Any, head: Any, batches: Batches) -> list[Any]:
 
 
 def _logits(head: Any, features: list[Any]) -> NDArray[np.float32]:
-    """What the head computes before its activation, ``(rows, units)``."""
+    """The head's result before its activation, ``(rows, units)``."""
     activation, head.activation = head.activation, keras.activations.linear
     try:
         parts = [np.asarray(head(x)) for x in features]
@@ -178,7 +178,7 @@ def _training(_: Any, call: Call) -> Call:
 
 @contextlib.contextmanager
 def _calls_replaced(layers: list[Any], replace: Callable[[Any, Call], Call]) -> Iterator[None]:
-    """Let each layer's ``call`` be ``replace(layer, call)``: Keras has no hooks."""
+    """Replace each layer's ``call`` by ``replace(layer, call)``, because Keras has no hooks."""
     for layer in layers:
         layer.call = replace(layer, layer.call)
     try:

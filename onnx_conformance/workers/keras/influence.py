@@ -1,4 +1,4 @@
-"""How much of a Keras model's variables its outputs depend on. Runs in the worker's process."""
+"""The share of a Keras model's variables that affects its outputs. Runs in the worker's process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx_conformance.workers.keras.introspect import Native
 def influence(
     native: Native, names: list[str], inputs: Iterable[list[Any]], least: float
 ) -> dict[str, float]:
-    """Which share of each variable's elements moves the outputs, over all inputs.
+    """The share of each variable's elements that affects the outputs, over all inputs.
 
     An element moves them if the gradient by it of a sum of the outputs, each with a random sign,
     is more than ``least`` times the root mean square over its variable.

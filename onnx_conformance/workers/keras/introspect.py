@@ -103,14 +103,14 @@ def _kind(spec: TensorSpec, dtype: str | None) -> str:
 
 
 def _open(dim: Any, group: int) -> int | None:
-    """A dimension as TensorFlow writes it; a batch that the model fixes is its size."""
+    """A dimension in TensorFlow's form; a batch that the model fixes is its size."""
     if dim in BATCH_NAMES and group:
         return group
     return None if isinstance(dim, str) else int(dim)
 
 
 def build_float32(request: ModelRequest) -> Native:
-    """The model as it is."""
+    """The model itself."""
     return _build(request, "float32")
 
 
@@ -160,8 +160,8 @@ def _refuse_narrow(name: str, parts: dict[str, Any]) -> None:
     narrow = [label for label, kind in kinds.items() if kind.is_floating and kind != tf.float64]
     if narrow:
         raise ValueError(
-            f"the float64 oracle of '{name}' is not float64 in {narrow}: its layers fix their "
-            "own dtype; let the builder leave it to Keras' dtype policy"
+            f"the float64 oracle of '{name}' is not float64 in {narrow}, because its layers set "
+            "their own dtype; let the builder leave it to Keras' dtype policy"
         )
 
 
@@ -230,7 +230,7 @@ def batch_norms(model: Any, variables: dict[str, Any]) -> list[BatchNormRecord]:
 
 
 def public_names(model: Any) -> list[str]:
-    """What Keras calls the model, its layers, its inputs and its outputs."""
+    """The names of the model, its layers, its inputs and its outputs in Keras."""
     sides = (getattr(model, "inputs", None) or []) + (getattr(model, "outputs", None) or [])
     parts = [model, *layers_of(model), *sides]
     return sorted({part.name for part in parts})

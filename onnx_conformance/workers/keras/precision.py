@@ -35,7 +35,7 @@ def rounded(forward: Any, precision: str) -> Any:
 
 
 def _stored(kind: Any) -> Change:
-    """Weights are what their reading gives, so they are rounded as any other tensor."""
+    """Round weights where they are read, like any other tensor."""
 
     def narrow(tensor: Any) -> Any:
         if tensor.dtype != tf.float32:

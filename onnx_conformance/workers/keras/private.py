@@ -1,4 +1,4 @@
-"""What the suite takes of Keras beyond its public interface, all of it in this module.
+"""Everything that the suite uses of Keras beyond its public interface.
 
 A version of Keras that keeps one of these otherwise is named when the worker starts
 (:func:`self_test`), before it can make a verdict wrong.
@@ -49,7 +49,7 @@ def every_policy_in_float64() -> Iterator[None]:
 
 
 def self_test() -> None:
-    """Use each of them once.
+    """Use each of them once, to find out whether it still works.
 
     Raises:
         ConformanceError: one does not do what is relied on; names the version.

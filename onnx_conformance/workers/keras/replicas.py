@@ -49,7 +49,7 @@ def _is_free(operation: Any) -> bool:
 
 
 def _short(x: Any) -> bool:
-    """Whether so few terms are added along the last axis that their order hardly matters."""
+    """Whether so few terms are added along the last axis that their order has little effect."""
     count = x.shape[-1]
     return count is not None and count <= LANES
 

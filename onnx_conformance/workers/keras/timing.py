@@ -52,7 +52,7 @@ def _function(model: Any, request: ModelRequest, input_set: Arrays) -> Callable[
 
 
 def _predict_on_batch(model: Any, request: ModelRequest, inputs: Arrays) -> Callable[[], Any]:
-    """Arrays in, arrays out, as most users call it."""
+    """Takes and returns arrays, as most users call it."""
     arrays = [inputs[name] for name, _, _ in request["inputs"]]
     called = KerasCall(model, list(inputs))
     called([tf.constant(array) for array in arrays])

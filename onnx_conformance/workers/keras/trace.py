@@ -19,7 +19,7 @@ _ABOUT_SIZES = {"Shape", "Size", "Rank"}
 
 
 class Native(Protocol):
-    """What is traced: the worker's record of a built model."""
+    """The worker's record of a built model, which is traced."""
 
     model: Any
     forward: Any
@@ -74,7 +74,7 @@ def _run(
 
 
 def _alive(inputs: Sequence[Any]) -> list[Any]:
-    """The inputs and what is made of them, in the order in which it is made."""
+    """The inputs and the tensors computed from them, in the order of computation."""
     known = {tensor.name for tensor in inputs}
     found = list(inputs)
     for operation in inputs[0].graph.get_operations():
@@ -124,7 +124,7 @@ def _sources(operation: Any, places: dict[str, list[int]]) -> set[int]:
 
 
 def _is_weighted(operation: Any, places: dict[str, list[int]]) -> bool:
-    """Whether it reads a floating tensor, more than a number, that no input has a part in."""
+    """Whether it reads a floating tensor of several elements that depends on no input."""
     return any(
         tensor.dtype.is_floating and tensor.shape.rank != 0 and not places.get(tensor.name)
         for tensor in operation.inputs
@@ -147,7 +147,7 @@ def _layer(scope: str, layers: set[str], model: str) -> str:
 
 
 def _source(operation: Any) -> str:
-    """Where the model's own code made an operator; empty where Keras' did."""
+    """The place in the model's own code that made an operator; empty where Keras' code did."""
     for frame in reversed(operation.traceback):
         if frame.filename.startswith(_WORKERS) and frame.filename != __file__:
             return ""

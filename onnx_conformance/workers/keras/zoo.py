@@ -49,5 +49,5 @@ def _fetched(make: Any, name: str, pretrained: bool) -> Any:
         if "URL fetch failure" not in str(error):
             raise
         raise CapabilityMissing(
-            f"Keras' weights of {name} are neither cached nor to be fetched ({error})"
+            f"Keras' weights of {name} are not cached and cannot be fetched ({error})"
         ) from error

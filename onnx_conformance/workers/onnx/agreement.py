@@ -41,7 +41,7 @@ ABSOLUTE = {"Sigmoid": "sigmoid", "Elu": "elu", "Selu": "elu", "Celu": "elu"}
 
 @dataclass(frozen=True)
 class Oracle:
-    """How a file is computed in float64.
+    """The way in which a file is computed in float64.
 
     Args:
         by_runtime: the operators that ONNX Runtime's float64 kernels compute.
@@ -111,7 +111,7 @@ def find_oracle(
 
 
 def without_oracle(problem: str, by_runtime: frozenset[Operator] = frozenset()) -> Oracle:
-    """The verdict of a file that has no float64 computation."""
+    """The result for a file that has no float64 computation."""
     return Oracle(
         by_runtime,
         problem,
@@ -172,7 +172,7 @@ def _disagreements(
     by_runtime: frozenset[Operator],
     truths: Sequence[Mapping[str, Any]],
 ) -> list[Disagreement]:
-    """The nodes that are computed otherwise, the first of each operator."""
+    """The nodes that are computed differently, the first of each operator."""
     double, narrow = evaluator_of(wide, by_runtime), evaluator_of(model, by_runtime)
     found: dict[Operator, Disagreement] = {}
     for truth in truths:
@@ -189,7 +189,7 @@ def _disagreements(
 def _reason(
     double: Evaluator, narrow: Evaluator, place: int, exact: dict[str, Any], plain: dict[str, Any]
 ) -> str | None:
-    """Why the float64 result of a node is none of the function that ONNX Runtime computes."""
+    """Why the float64 result of a node is not of the function that ONNX Runtime computes."""
     names = list(double.rt_nodes_[place].output)
     try:
         results = _computed(double, place, exact)
@@ -225,7 +225,7 @@ def _rules() -> dict[str, dict[str, float]]:
 
 
 def absolute_error(node: onnx.NodeProto) -> float:
-    """What a runtime may be off in a function that it approximates, absolute.
+    """The absolute error that a runtime may make in a function that it approximates.
 
     Small values of a sigmoid are off by more than rounding, those inside a subgraph too.
     """
@@ -243,7 +243,7 @@ def _operators_in(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def _noise(narrow: Evaluator, place: int, plain: dict[str, Any], at: int, exact: Array) -> float:
-    """How much the evaluator itself errs at this node in the file's own precision."""
+    """The evaluator's own error at this node in the file's own precision."""
     try:
         result = _computed(narrow, place, plain)[at]
         with np.errstate(all="ignore"):

@@ -22,7 +22,7 @@ OWN = ("", "ai.onnx")  # domains of ONNX's own operators
 
 
 def approximate(model: onnx.ModelProto, liberties: Liberties) -> None:
-    """Let each application of an approximated function in ``model`` err by its whole bound.
+    """Make each application of an approximated function in ``model`` err by its whole bound.
 
     Tensors keep their names. What is not known to be float32 stays as it is, and so do files of an
     opset whose arithmetic does not broadcast.
@@ -53,7 +53,7 @@ def _floats(graph: onnx.GraphProto | onnx.FunctionProto) -> set[str]:
 
 
 def _erring(node: onnx.NodeProto, liberties: Liberties) -> Nodes:
-    """The node, and behind it nodes that make its output of what it answers."""
+    """The node, followed by nodes that compute its output from its result."""
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
     name = node.output[0]

@@ -79,14 +79,14 @@ class OnnxBackend(NativeBackend):
         input_sets: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
-        """In float32 by ONNX Runtime, in float64 by ``onnx.reference``."""
+        """Runs in float32 by ONNX Runtime, in float64 by ``onnx.reference``."""
         compute_mode = self._compute_mode(model, precision, approximation)
         return [named_outputs(model, compute_mode(inputs)) for inputs in input_sets]
 
     def timed_call(
         self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
     ) -> TimedCall:
-        """As it is written, without graph optimisation."""
+        """Runs the file as it is written, without graph optimisation."""
         compute_mode = self._compute_mode(model, "float32")
         arrays = {name: np.array(inputs[name]) for name in input_names(model)}
         return TimedCall(lambda: compute_mode(arrays), lambda result: named_outputs(model, result))

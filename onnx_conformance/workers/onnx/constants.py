@@ -1,4 +1,4 @@
-"""What an ONNX file computes of its initialisers alone. Runs in the worker's process."""
+"""What an ONNX file computes from its initialisers alone. Runs in the worker's process."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ IR_VERSION = 10  # of the models that one node becomes
 
 
 def domain_of(node: onnx.NodeProto) -> str:
-    """The domain, of ONNX's own two names the shorter."""
+    """The domain; of ONNX's two names for its own, the shorter one."""
     return "" if node.domain == "ai.onnx" else node.domain
 
 

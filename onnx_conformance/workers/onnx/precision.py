@@ -84,7 +84,7 @@ def _widen_node(node: NodeProto) -> None:
 
 
 def _write_default(node: NodeProto) -> None:
-    """Write an element type out where it is float32 because nothing else is said."""
+    """Write an element type explicitly where float32 is the default."""
     name = FLOAT_BY_DEFAULT.get(node.op_type)
     if name is None or any(attribute.name == name for attribute in node.attribute):
         return

@@ -78,7 +78,7 @@ def read_weights(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
 
 
 def round_otherwise(model: onnx.ModelProto, replica: str) -> None:
-    """Change the weights of ``model`` by what rounding may, as :func:`perturbed` draws it."""
+    """Change the weights of ``model`` as rounding may, drawn by :func:`perturbed`."""
     for name, tensor in weights_of(model):
         if tensor.data_type != TensorProto.FLOAT:
             continue
@@ -118,7 +118,7 @@ def batch_norms_of(model: onnx.ModelProto, weights: Mapping[str, Any]) -> list[B
 
 
 def unused_of(model: onnx.ModelProto, weights: Mapping[str, Any]) -> list[str]:
-    """The weights from which no path leads to an output: a file without them is the same."""
+    """The weights from which no path leads to an output; a file may lack them."""
     read = {name for node in answering_nodes(model) for name in (*node.input, *node.output)}
     read |= {value.name for value in model.graph.output}
     return [name for name in weights if name not in read]

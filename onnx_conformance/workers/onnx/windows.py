@@ -100,7 +100,7 @@ def _windows(
 
 
 def _beyond(size: int, before: int, after: int, step: int, reach: int) -> int:
-    """How much further than the pads the last window reaches in ceil mode.
+    """How far the last window reaches beyond the pads in ceil mode.
 
     A window that would start beyond the input and its first pad does not exist.
     """
@@ -165,7 +165,7 @@ def average_pool(
     pads: Sizes = None,
     strides: Sizes = None,
 ) -> Array:
-    """The mean of each window; what lies beyond the pads counts for nothing."""
+    """The mean of each window; elements beyond the pads do not count."""
     settings = (x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad)
     windows = _windows(*settings, ceil_mode, pooled=True)
     axes = tuple(range(x.ndim, 2 * x.ndim - 2))

@@ -66,7 +66,7 @@ class OnnxRuntimeBackend(Stopwatch):
         }
 
     def open(self, session: SessionRequest) -> OpenedSession:
-        """Open the session and say what it is: digest, inputs, outputs, placement, seconds."""
+        """Open the session and return its facts: digest, inputs, outputs, placement, seconds."""
         key = repr(sorted(session.items()))
         if key not in self._sessions:
             while len(self._sessions) >= KEPT_SESSIONS:
@@ -127,7 +127,7 @@ class OnnxRuntimeBackend(Stopwatch):
         return float(info["seconds"])
 
     def profile(self, session: SessionRequest, inputs: Arrays, warm: int, runs: int) -> Profile:
-        """Whose nodes take how long, of a session that is opened for this alone and dropped."""
+        """The time of each provider's nodes, in a session that is opened only for this."""
         with limited_memory(session.get("memory", 0)), tempfile.TemporaryDirectory() as folder:
             opened, _ = self._create(session, profile=str(Path(folder) / "run"))
             try:

@@ -87,7 +87,9 @@ def find(library: str) -> str:
     try:
         return str(importlib.import_module(library).get_library_path())
     except (ImportError, AttributeError, ValueError) as error:
-        raise OSError(f"{library} is no file, and no installed plugin package ({error})") from error
+        raise OSError(
+            f"{library} is neither a file nor an installed plugin package ({error})"
+        ) from error
 
 
 class LibraryProblem(ConformanceError):

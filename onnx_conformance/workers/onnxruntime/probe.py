@@ -17,7 +17,7 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 class ProbeBackend:
-    """Looks behind a session that did not open."""
+    """Finds out why a session did not open."""
 
     def __init__(self, threads: int) -> None:
         ort.set_default_logger_severity(3)
@@ -42,12 +42,12 @@ class ProbeBackend:
 
 
 def nvidia() -> str:
-    """NVIDIA's driver knows a GPU."""
+    """Why NVIDIA's driver finds no GPU; empty if it finds one."""
     driver = "nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1"
     try:
         cuda = ctypes.CDLL(driver)
     except OSError:
-        return f"no NVIDIA driver is here ({driver})"
+        return f"no NVIDIA driver was found ({driver})"
     count = ctypes.c_int(0)
     status = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
     if status:
@@ -56,12 +56,12 @@ def nvidia() -> str:
 
 
 def qualcomm() -> str:
-    """A Qualcomm system: Windows on Arm, or a Linux with its DSP's devices."""
+    """Why there is no Qualcomm NPU (Windows on Arm, or Linux's DSP devices); empty if there is."""
     if glob("/dev/fastrpc-*") or (
         platform.system() == "Windows" and "ARM" in platform.machine().upper()
     ):
         return ""
-    return f"no Qualcomm NPU is here ({platform.machine()} processor)"
+    return f"no Qualcomm NPU was found ({platform.machine()} processor)"
 
 
 def amd_npu() -> str:
@@ -83,16 +83,16 @@ def vulkan() -> str:
 
 
 def openvino() -> str:
-    """Any device of OpenVINO's."""
+    """Why OpenVINO finds no device; empty if it finds one."""
     return "" if _openvino_devices() else "OpenVINO finds no device here"
 
 
 def openvino_gpu() -> str:
-    """A GPU of OpenVINO's."""
+    """Why OpenVINO finds no Intel GPU; empty if it finds one."""
     found = _openvino_devices()
     if any(name.startswith("GPU") for name in found):
         return ""
-    return f"OpenVINO finds no Intel GPU here, only {', '.join(found) or 'nothing'}"
+    return f"OpenVINO finds no Intel GPU, only {', '.join(found) or 'nothing'}"
 
 
 def _openvino_devices() -> list[str]:
@@ -103,7 +103,7 @@ def _openvino_devices() -> list[str]:
 
 
 def absence(device: dict[str, Any]) -> str:
-    """Why a device is not here; empty if it is.
+    """Why a device is absent; empty if it is present.
 
     Args:
         device: a :class:`onnx_conformance.catalog.devices.Device` as plain data.

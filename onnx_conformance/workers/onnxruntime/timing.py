@@ -71,7 +71,7 @@ def _bound(session: ort.InferenceSession, inputs: Arrays, device: str) -> TimedC
 
 
 def _copies(session: ort.InferenceSession, inputs: Arrays, device: str) -> TimedCall:
-    """Host to device: what ``plain`` pays on top of ``io_binding``."""
+    """The copies from host to device, which ``plain`` needs in addition to ``io_binding``."""
     values = {
         name: ort.OrtValue.ortvalue_from_numpy(np.zeros_like(array), device, 0)
         for name, array in inputs.items()

@@ -1,4 +1,4 @@
-"""The native worker of plain Python callables from arrays to arrays. It has float32 alone."""
+"""The native worker of plain Python callables from arrays to arrays, in float32 only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from onnx_conformance.workers.timing import TimedCall
 
 
 class PythonBackend(NativeBackend):
-    """Calls a function; it has no weights that anybody could look at."""
+    """Calls a function, whose weights are not accessible."""
 
     def __init__(self, threads: int) -> None:
         self._held: tuple[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""The reader of external artifacts, in a process that hostile bytes may crash or fill."""
+"""The reader of external artifacts, in a process that a malicious file may crash or fill."""
 
 from __future__ import annotations
 
@@ -61,18 +61,18 @@ def _parsed(path: Path) -> onnx.ModelProto:
     except DecodeError as error:
         if TOO_DEEP in str(error):
             raise Refused(
-                "is no ONNX model that can be read: its graphs are nested deeper than protobuf "
+                "is not a readable ONNX model: its graphs are nested deeper than protobuf "
                 "allows; write it flatter"
             ) from error
-        raise Refused(f"is no ONNX model: {what_it_is(path)}; {AGAIN}") from error
+        raise Refused(f"is not an ONNX model: {what_it_is(path)}; {AGAIN}") from error
     if not model.HasField("graph") or not model.graph.output:
         cause = "its graph names none" if model.HasField("graph") else what_it_is(path)
-        raise Refused(f"is no ONNX model with outputs: {cause}; {AGAIN}")
+        raise Refused(f"is not an ONNX model with outputs: {cause}; {AGAIN}")
     return model
 
 
 def _check(path: Path) -> None:
-    """Run the checker for what it does to the process; what it says is the checks' business."""
+    """Run the checker, because it may crash the process; its findings are left to the checks."""
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except MemoryError:

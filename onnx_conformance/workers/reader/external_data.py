@@ -1,4 +1,4 @@
-"""External data: read from beside the file alone, and as much as it declares."""
+"""External data, read only from beside the file, and only as much as it declares."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OURS = "conformance-canary-*"  # folders in which the canary links files for as 
 
 
 def refuse_data(path: Path, model: onnx.ModelProto, limits: Limits) -> None:
-    """Look at what the file keeps elsewhere; nothing of it is opened.
+    """Check the file's external data without opening them.
 
     Raises:
         Refused: data outside the file's folder, behind a link, too short or too large.
@@ -38,8 +38,8 @@ def refuse_data(path: Path, model: onnx.ModelProto, limits: Limits) -> None:
     total = sum(sizes.values())
     if total > limits.data_mb * MB:
         raise Refused(
-            f"keeps {total / MB:,.0f} MB in external data, and {limits.data_mb:,g} are allowed; "
-            "raise --artifact-limit data_mb=N"
+            f"keeps {total / MB:,.0f} MB in external data, but only {limits.data_mb:,g} are "
+            "allowed; raise --artifact-limit data_mb=N"
         )
 
 
@@ -65,7 +65,7 @@ def _size(folder: Path, location: str) -> int:
             raise Refused(f"{named}, which is not beside it; {AGAIN}") from error
         raise Refused(f"{named}, which cannot be read ({error.strerror}); {AGAIN}") from error
     if not stat.S_ISREG(status.st_mode):
-        raise Refused(f"{named}, which is no file; {AGAIN}")
+        raise Refused(f"{named}, which is not a file; {AGAIN}")
     if status.st_nlink - _own_links(place, status) > 1:
         raise Refused(f"{named}, which is a hard link, so also a file of another place; {BESIDE}")
     return status.st_size
@@ -86,7 +86,7 @@ def _refuse_span(tensor: onnx.TensorProto, entries: dict[str, str], size: int) -
         offset = int(entries.get("offset") or 0)
         length = int(entries.get("length") or max(size - offset, 0))
     except ValueError as error:
-        raise Refused(f"{who} has an offset or length that is no number; {AGAIN}") from error
+        raise Refused(f"{who} has an offset or length that is not a number; {AGAIN}") from error
     if offset < 0 or length < 0 or offset + length > size:
         raise Refused(
             f"{who} is said to be bytes {offset:,} to {offset + length:,} of a data file of "

@@ -32,7 +32,7 @@ ORTM_AT = 4  # flatbuffers keep their mark behind the first offset
 
 
 def refuse_file(path: Path, limits: Limits) -> None:
-    """Look at the file without reading it.
+    """Check the file without reading it.
 
     Raises:
         Refused: it is no regular file, is empty or too large, or has a name that cannot be shown.
@@ -42,28 +42,28 @@ def refuse_file(path: Path, limits: Limits) -> None:
     mode = path.stat()
     if not stat.S_ISREG(mode.st_mode):
         kind = "a folder" if stat.S_ISDIR(mode.st_mode) else "a pipe or a device"
-        raise Refused(f"is no file but {kind}; name an ONNX file")
+        raise Refused(f"is not a file but {kind}; name an ONNX file")
     if mode.st_size == 0:
-        raise Refused(f"is no ONNX model with outputs: it is empty; {AGAIN}")
+        raise Refused(f"is not an ONNX model with outputs: it is empty; {AGAIN}")
     if mode.st_size > limits.file_mb * MB:
         raise Refused(
-            f"takes {mode.st_size / MB:,.0f} MB, and {limits.file_mb:,g} are allowed; keep its "
-            "weights in external data, or raise --artifact-limit file_mb=N"
+            f"takes {mode.st_size / MB:,.0f} MB, but only {limits.file_mb:,g} are allowed; keep "
+            "its weights in external data, or raise --artifact-limit file_mb=N"
         )
 
 
 def what_it_is(path: Path) -> str:
-    """Why a file that no parser takes for a model may be none, as far as its head tells."""
+    """Why a file that no parser accepts may not be a model, judged by its first bytes."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     if not head.strip(b"\0"):
-        return "it begins with zeros alone, as a download that was cut off does"
+        return "it begins with zeros alone, as in an interrupted download"
     for magic, name in MAGICS:
         if head.startswith(magic) or head[ORTM_AT:].startswith(magic) and magic == b"ORTM":
             return f"it is {name}"
     text = head.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "it is a page of HTML or XML, as a failed download leaves"
+        return "it is a page of HTML or XML, as a failed download leaves it"
     if text.startswith((b"{", b"[")):
         return "it is JSON"
-    return "it is of another format, cut short or damaged"
+    return "it has another format, is cut short or is damaged"

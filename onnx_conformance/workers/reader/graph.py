@@ -30,7 +30,7 @@ COUNTED = 10**12  # nodes; more of them are as many
 
 
 def refuse_graph(model: onnx.ModelProto, limits: Limits, *, libraries: bool) -> None:
-    """Everything that makes a file senseless before its numbers are looked at.
+    """Refuse a file that makes no sense, before its numbers are read.
 
     Args:
         libraries: the user named custom-operator libraries, whose domains nobody knows.
@@ -41,7 +41,7 @@ def refuse_graph(model: onnx.ModelProto, limits: Limits, *, libraries: bool) -> 
     _refuse_extent(model, limits)
     for name in _names(model):
         if isinstance(name, bytes):  # what protobuf hands out where a string is no UTF-8
-            raise Refused(f"holds a name that is no UTF-8: {quoted(name)}; {AGAIN}")
+            raise Refused(f"holds a name that is not UTF-8: {quoted(name)}; {AGAIN}")
         if hidden(name):
             raise Refused(
                 f"holds a name with characters that cannot be shown: {quoted(name)}; {AGAIN}"
@@ -72,8 +72,8 @@ def _refuse_count(count: int, limits: Limits) -> None:
     if count > limits.nodes:
         many = f"{count:,}" if count < COUNTED else f"at least {COUNTED:,}"
         raise Refused(
-            f"has {many} nodes, and {limits.nodes:,.0f} are allowed; "
-            "raise --artifact-limit nodes=N if they are meant"
+            f"has {many} nodes, but only {limits.nodes:,.0f} are allowed; "
+            "raise --artifact-limit nodes=N if they are intended"
         )
 
 
@@ -101,7 +101,7 @@ def _names(model: onnx.ModelProto) -> Iterator[str]:
 def _refuse_versions(model: onnx.ModelProto) -> None:
     newest, asked = onnx.defs.onnx_opset_version(), default_opset(model)
     if not asked and not any(node.domain for node in model.graph.node):
-        raise Refused(f"says no opset, so nobody knows what its operators mean; {AGAIN}")
+        raise Refused(f"declares no opset, so its operators are undefined; {AGAIN}")
     if not 0 <= asked <= newest:
         raise Refused(
             f"says opset {asked}, and onnx {onnx.__version__} knows 1 to {newest}; "
@@ -131,7 +131,7 @@ def _refuse_domains(model: onnx.ModelProto, libraries: bool) -> None:
 
 
 def _refuse_recursion(model: onnx.ModelProto, limits: Limits) -> None:
-    """Functions call each other in no circle, and do not multiply beyond the nodes allowed."""
+    """Refuse functions that call each other in a cycle, or expand beyond the nodes allowed."""
     bodies: dict[tuple[str, str], Graph] = {(f.domain, f.name): f for f in model.functions}
     sizes: dict[tuple[str, str], int] = {}
     under_way: set[tuple[str, str]] = set()
@@ -185,7 +185,7 @@ def _below(node: onnx.NodeProto) -> list[Graph]:
 
 
 def _refuse_values(graph: Graph, outer: set[str]) -> None:
-    """Every value has one producer, and is made before it is read. Its depth is bounded by now."""
+    """Refuse values without exactly one producer, or read before they are made."""
     inner = _given(graph)
     made_later = {name for node in graph.node for name in node.output}
     for node in graph.node:
@@ -196,7 +196,7 @@ def _refuse_values(graph: Graph, outer: set[str]) -> None:
             _refuse_values(below, outer | inner)
         for name in node.output:
             if name and name in inner:
-                raise Refused(f"has two makers of the value {quoted(name)}; {AGAIN}")
+                raise Refused(f"has two nodes that make the value {quoted(name)}; {AGAIN}")
             inner.add(name)
     values = (
         graph.output if isinstance(graph, onnx.FunctionProto) else [v.name for v in graph.output]

@@ -1,4 +1,4 @@
-"""Declared sizes of tensors beside the bytes that the file holds of them."""
+"""Declared sizes of tensors, compared with the bytes that the file has for them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def declared_bytes(tensor: onnx.TensorProto) -> int:
 
 
 def refuse_sizes(model: onnx.ModelProto, limits: Limits) -> None:
-    """Nothing declares more than is there, and no node makes a giant of a few bytes.
+    """Refuse tensors that declare more than the file has, and nodes that make huge tensors.
 
     Raises:
         Refused: the first that does.
@@ -100,7 +100,7 @@ def _refuse_giant(what: str, count: int, limits: Limits) -> None:
 
 
 def _small_constants(model: onnx.ModelProto) -> dict[str, list[int]]:
-    """Whole numbers in one axis by name: what may be a shape. Sizes are known to be true."""
+    """Constants of whole numbers in one axis, which may be shapes, by name."""
     found = {}
     for graph, _ in every_graph(model):
         named = [(t.name, t) for t in getattr(graph, "initializer", ())]

@@ -151,7 +151,7 @@ class TorchBackend(NativeBackend):
         input_sets: list[Arrays],
         least: float,
     ) -> dict[str, float]:
-        """By gradients: see :mod:`.influence`."""
+        """Computed by gradients: see :mod:`.influence`."""
         from onnx_conformance.workers.torch.influence import influence
 
         module = self._copied(model, weights)

@@ -80,7 +80,7 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
 
 
 def self_test() -> None:
-    """Use each of them once.
+    """Use each of them once, to find out whether it still works.
 
     Raises:
         ConformanceError: one does not do what is relied on; names the version.

@@ -24,7 +24,7 @@ def torchvision_classifier(member: str, *, pretrained: bool) -> Any:
         return torchvision.models.get_model(member, weights="DEFAULT")
     except OSError as error:  # URLError is one: neither cached nor to be fetched
         raise CapabilityMissing(
-            f"torchvision's weights of {member} are neither cached nor to be fetched ({error})"
+            f"torchvision's weights of {member} are not cached and cannot be fetched ({error})"
         ) from error
 
 
@@ -46,7 +46,7 @@ def timm_classifier(member: str, *, pretrained: bool) -> Any:
         if not pretrained:
             raise
         raise CapabilityMissing(
-            f"timm's weights of {member} are neither cached nor to be fetched ({error})"
+            f"timm's weights of {member} are not cached and cannot be fetched ({error})"
         ) from error
     size = model.pretrained_cfg["input_size"]
     return model, {"input": np.zeros((1, *size), np.float32)}

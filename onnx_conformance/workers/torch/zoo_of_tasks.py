@@ -72,7 +72,7 @@ def _made(member: str, pretrained: bool, **options: int) -> Any:
         return torchvision.models.get_model(member, weights="DEFAULT", **options)
     except OSError as error:  # URLError is one: neither cached nor to be fetched
         raise CapabilityMissing(
-            f"torchvision's weights of {member} are neither cached nor to be fetched ({error})"
+            f"torchvision's weights of {member} are not cached and cannot be fetched ({error})"
         ) from error
 
 

@@ -131,7 +131,7 @@ def _look_at_torch(
         found = flat(result)
         if not found:
             raise UsageError(
-                f"the model returns a {type(result).__name__}, in which torch finds no tensor; "
+                f"the model returns a {type(result).__name__}, which has no tensor in it; "
                 "return a tensor, or tuples, lists and dicts of tensors"
             )
         in_bfloat16.update(n for n, tensor in enumerate(found) if tensor.dtype == torch.bfloat16)

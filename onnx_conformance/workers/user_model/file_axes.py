@@ -178,8 +178,8 @@ def accepted(
             if still:
                 return still
     raise UsageError(
-        f"the file refuses its own inputs: {first}; say which sizes it takes: register it in a "
-        "file for --models-from, as a function that returns pathlib.Path(FILE), with "
+        f"the file refuses the inputs that it declares: {first}; say which sizes it takes: put it "
+        "in a file for --models-from, as a function that returns pathlib.Path(FILE), with "
         'inputs=[TensorSpec(...), ...] and axes={"NAME": (LEAST, MOST, STEP)}'
     )
 

@@ -30,7 +30,7 @@ def load_file(path: str) -> tuple[ModuleType, tuple[Declaration, ...]]:
     name = f"own_{place.stem}_{hashlib.sha256(str(place).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, place)
     if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is no Python file")
+        raise UsageError(f"{path} is not a Python file")
     loader = spec.loader
     if str(place.parent) not in sys.path:
         sys.path.insert(1, str(place.parent))

@@ -43,7 +43,7 @@ def understood(one: Declaration, examples: Any, looked: Looked) -> Understood:
     if looked.inputs:
         return Understood(looked.inputs, looked.axes)
     raise UsageError(
-        f"model '{one.name}' says nothing of its inputs; give "
+        f"model '{one.name}' does not describe its inputs; give "
         'inputs=[TensorSpec("x", ("batch", 16))], or examples={"x": array}, or return '
         "(model, {name: array})"
     )
@@ -57,7 +57,7 @@ def checked_axes(one: Declaration, inputs: tuple[TensorSpec, ...]) -> Axes:
     if len(batches) > 1:
         raise UsageError(
             f"model '{one.name}': its inputs call their batch axis {sorted(map(str, batches))}; "
-            "one name is wanted"
+            "use one name"
         )
     axes = with_axes(inputs, one.axes)
     for label, axis in axes:
@@ -77,8 +77,7 @@ def check_inputs(name: str, inputs: tuple[TensorSpec, ...], looked: Looked) -> N
             if spec.dtype == TEXT:
                 what = 'texts; add domain=Choice(("a", "b"))'
             raise UsageError(
-                f"model '{name}': input '{spec.name}' is {spec.dtype} and nothing says of which "
-                f"{what}"
+                f"model '{name}': input '{spec.name}' is {spec.dtype} without a known {what}"
             )
     problem = looked.refuses([spec.name for spec in inputs])
     if problem:
@@ -90,17 +89,17 @@ def check_inputs(name: str, inputs: tuple[TensorSpec, ...], looked: Looked) -> N
         takes = f"{least}" if least == most else f"{least} to {most}"
         raise UsageError(
             f"model '{name}' takes {takes} inputs ({', '.join(looked.parameters) or 'unnamed'}), "
-            f"its spec names {len(inputs)}: {', '.join(spec.name for spec in inputs)}"
+            f"but its spec has {len(inputs)}: {', '.join(spec.name for spec in inputs)}"
         )
 
 
 def check_calibrable(name: str, inputs: tuple[TensorSpec, ...]) -> None:
-    """Calibration inputs one floating input of one size."""
+    """Refuse to calibrate a model unless it has one floating input of one size."""
     one = inputs[0]
     if len(inputs) > 1 or not one.floating or any(isinstance(dim, str) for dim in one.sample):
         raise UsageError(
             f"model '{name}': calibrate=True is for models of one floating input of one size; "
-            "leave it out, and give the model weights that are alive"
+            "leave it out, and give the model weights on which its outputs depend on the input"
         )
 
 
@@ -162,7 +161,7 @@ def checked_outputs(
     names = [spec.name for spec in one.outputs] or found
     if len(names) != len(found):
         raise UsageError(
-            f"model '{one.name}' returns {len(found)} outputs, its spec names {len(names)}: "
+            f"model '{one.name}' returns {len(found)} outputs, but its spec has {len(names)}: "
             f"{', '.join(names)}"
         )
     taken = {spec.name for spec in inputs}
@@ -175,8 +174,8 @@ def checked_outputs(
         fits = all(_fits(wanted.shape, shape, run) for run, shape in shapes)
         if not fits or wanted.dtype != got.dtype:
             raise UsageError(
-                f"model '{one.name}': output '{wanted.name}' is {got.dtype} {list(got.shape)}, its "
-                f"spec says {wanted.dtype} {list(wanted.shape)}; fix it, or leave outputs out"
+                f"model '{one.name}': output '{wanted.name}' is {got.dtype} {list(got.shape)}, but "
+                f"its spec says {wanted.dtype} {list(wanted.shape)}; fix it, or omit outputs="
             )
     return one.outputs
 
@@ -201,8 +200,8 @@ def _check_shape(name: str, spec: TensorSpec) -> None:
         kept = [dim if place == spec.batch_axis else f"{dim}_{place}" if dim in BATCH_NAMES else dim
                 for place, dim in enumerate(spec.shape)]  # fmt: skip
         raise UsageError(
-            f"model '{name}': input '{spec.name}' has {len(batches)} axes that are the batch; "
-            f"give the others names of their own: {replace(spec, shape=tuple(kept))}"
+            f"model '{name}': input '{spec.name}' has {len(batches)} axes called batch; "
+            f"rename the others: {replace(spec, shape=tuple(kept))}"
         )
     for dim in spec.shape:
         if not isinstance(dim, str):
@@ -241,15 +240,15 @@ def check_steady(
     again = looked.run(layout_of(inputs, (), group).calls(RUNS[0].inputs(inputs, axes))[0])
     if looked.changed():
         raise UsageError(
-            f"model '{name}' changes its own weights when it runs: it trains in eval mode; make "
-            "its eval() reach every layer"
+            f"model '{name}' changes its own weights when it runs, so a layer is in training mode; "
+            "make eval() reach every layer"
         )
     for (label, one), other in zip(first.items(), again.values(), strict=True):
         if one.tobytes() != other.tobytes():
             raise UsageError(
-                f"model '{name}' answers the same input twice differently ('{label}'): it trains "
-                "in eval mode, draws random numbers (Dropout?) or keeps a state between calls "
-                "(stateful=True?); make it deterministic, its state an input and an output"
+                f"model '{name}' gives two answers to the same input ('{label}'): a layer is in "
+                "training mode, draws random numbers (Dropout?) or keeps a state between calls "
+                "(stateful=True?); make it deterministic, and its state an input and an output"
             )
 
 

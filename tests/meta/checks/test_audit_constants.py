@@ -155,7 +155,7 @@ def test_what_bears_its_name_and_resembles_it_in_nothing_is_no_merger():
     native, found = merged()
     report = judged({"b": found["x"]}, [], native)
     assert statuses(report)["b"] == "missing"
-    assert "bears its name" in next(f for f in report.findings if f.native == "b").note
+    assert "has its name" in next(f for f in report.findings if f.native == "b").note
 
 
 def test_a_moved_copy_with_one_wrong_element_is_harmed():

@@ -83,7 +83,7 @@ def test_a_channel_that_is_off_as_a_whole_is_named(weights: Arrays, folded: Arra
     found = half(folded)
     found[KERNEL][CHANNEL] *= np.float16(1.02)
     text = str(audited(weights, found).failures[0])
-    assert f"all of channel {CHANNEL}, about 1.02 times what it should be" in text
+    assert f"all of channel {CHANNEL} is about 1.02 times what it should be" in text
 
 
 def test_what_float16_would_lose_may_be_lifted(weights: Arrays) -> None:

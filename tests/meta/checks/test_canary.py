@@ -97,7 +97,7 @@ DENSE = [helper.make_node("MatMul", ["x", "w"], ["y"])]
 def test_a_weight_that_moves_the_answer_is_enough(judge):
     result = judge(DENSE, {"w": SQUARE})
     assert result.passed
-    assert "with w moved" in result.reason
+    assert "with w changed" in result.reason
 
 
 def test_an_engine_that_answers_from_elsewhere_is_accused(judge):
@@ -110,7 +110,7 @@ def test_one_that_keeps_old_weights_for_a_graph_that_it_knows_is_accused(judge):
     """An output moved by a node more would not notice."""
     result = judge(DENSE, {"w": SQUARE}, stale=True)
     assert result.outcome == "failed"
-    assert "when the CPU runs that copy" in result.details[0]
+    assert "when the CPU runs the copy" in result.details[0]
 
 
 def test_weights_of_branches_that_nobody_chose_accuse_nobody(judge):
@@ -125,13 +125,13 @@ def test_weights_of_branches_that_nobody_chose_accuse_nobody(judge):
     chosen = np.array([0], np.int64)
     result = judge(nodes, {**parts, "w": SQUARE, "chosen": chosen})
     assert result.passed
-    assert "the sign of its output" in result.reason or "with e0 moved" in result.reason
+    assert "the sign of its output" in result.reason or "with e0 changed" in result.reason
 
 
 def test_no_weights_at_all(judge):
     result = judge([helper.make_node("Relu", ["x"], ["y"])], {})
     assert result.passed
-    assert "the sign of its output moved" in result.reason
+    assert "the sign of its output changed" in result.reason
     assert judge([helper.make_node("Relu", ["x"], ["y"])], {}, deaf=True).outcome == "failed"
 
 
@@ -156,10 +156,10 @@ def test_answers_that_are_no_numbers_show_nothing(judge):
     nodes = [helper.make_node("Sub", ["x", "x"], ["z"]), helper.make_node("Div", ["z", "z"], ["y"])]
     result = judge(nodes, {})
     assert result.outcome == "skipped"
-    assert "could not be shown" in result.reason
+    assert "nothing shows that the file" in result.reason
     numbers = judge(nodes, {}, deaf=True)  # where native has some
     assert numbers.outcome == "failed"
-    assert "and native's do" in numbers.reason
+    assert "; native's do" in numbers.reason
 
 
 def test_a_copy_that_cannot_be_opened_is_no_accusation_by_itself(judge):

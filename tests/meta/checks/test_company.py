@@ -52,8 +52,8 @@ def apart_from_four_on(x):
 @pytest.mark.parametrize(
     ("native", "runtime", "message"),
     [
-        (apart, apart, "the same at batch"),
-        (coupled, coupled, "native's own answer to the same batch at batch"),
+        (apart, apart, "the same answer at batch"),
+        (coupled, coupled, "as native answers the same batch at batch"),
     ],
 )
 def test_what_native_does_to_a_batch_is_right(native, runtime, message):

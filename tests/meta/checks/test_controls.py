@@ -90,7 +90,7 @@ def test_inputs_on_which_float32_itself_errs_prove_nothing(right):
 
     result = judge(CHECKS["error_budget"], Altered(right, reference=noisy))
     assert result.outcome == "skipped"
-    assert "it proves nothing" in result.reason
+    assert "proves nothing" in result.reason
 
 
 # -- registering ---------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_a_check_whose_control_nobody_registered_is_refused():
 
 
 def test_a_control_must_say_how_the_check_tells_of_it():
-    message = "'nan_replaced' does not say in which words check 'weather' tells of it"
+    message = "'nan_replaced' does not say which words of check 'weather' report it"
     with pytest.raises(UsageError, match=message):
         register_check(control="nan_replaced")(check_weather)
     assert "weather" not in CHECKS

@@ -1,4 +1,4 @@
-"""Edge cases are judged and told; they decide nothing, unless that is asked for."""
+"""Edge cases are judged and reported; they affect the verdict only where that is asked for."""
 
 from types import SimpleNamespace
 
@@ -168,7 +168,7 @@ def test_terminal_page_and_markdown_tell_it(with_edge):
     assert "NaN came out as 0.5" in page
     text = markdown.render(document)
     assert "✓ 1× ≤ 4× ◇" in text
-    assert "### Edge findings, which decide nothing" in text
+    assert "### Edge findings, not part of the verdict" in text
     assert "1 case (nonfinite): NaN came out as 0.5" in text
 
 

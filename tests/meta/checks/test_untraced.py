@@ -1,4 +1,4 @@
-"""Weights that could not be traced into the file: when inputs may judge them, and when not."""
+"""Weights that could not be found into the file: when inputs may judge them, and when not."""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -75,7 +75,7 @@ def judge(tmp_path, monkeypatch):
 def test_inputs_that_see_every_element_and_are_answered_rightly_may_judge(judge):
     result = judge()
     assert result.passed
-    assert "'a.weight', 'b.weight' could not be traced" in result.reason
+    assert "'a.weight', 'b.weight' could not be found" in result.reason
     assert "judged by inputs alone" in result.reason
     assert result.statistics == {"untraced": ["a.weight", "b.weight"]}
 
@@ -100,7 +100,7 @@ def test_nor_do_coarse_answers_nor_models_without_oracle_nor_frameworks_without_
     assert judge(oracle=False).outcome == "failed"
     result = judge(seen=StageFailure("native", "m", "no gradient"))
     assert result.outcome == "failed"
-    assert "cannot be told (no gradient)" in result.reason
+    assert "is not known (no gradient)" in result.reason
 
 
 def test_a_harmed_copy_beside_them_is_red_whatever_inputs_say(judge):

@@ -50,7 +50,7 @@ def test_the_shipped_file_is_valid_and_each_entry_is_narrow():
 
 def test_what_is_reported():
     text = str(upstream_faults.UpstreamFault("it is wrong", "do it otherwise", issue="https://x"))
-    assert text == "known upstream: it is wrong (https://x); way round: do it otherwise"
+    assert text == "known upstream: it is wrong (https://x); workaround: do it otherwise"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_an_entry_is_of_the_versions_in_which_it_was_seen(load, wanted, explaine
         ({"unknown": 1}, "unknown key 'unknown' in an entry; known: fault"),
         ({"fault": "bad"}, "'fault' must have 20 characters"),
         ({"operators": "Div"}, "'operators' must be a list"),
-        ({"operators": [], "says": ""}, "'says' or 'operators' must say which"),
+        ({"operators": [], "says": ""}, "give 'says' or 'operators'"),
         ({"checks": ["weather"]}, "unknown check 'weather'"),
         ({"says": "("}, "'says' must be a regular expression"),
         ({"opset": "16"}, "'opset' must be a specifier, such as '<16'"),
@@ -108,14 +108,14 @@ def test_the_line_stands_in_the_message_and_on_the_pages(load, monkeypatch):
     text = explanations(CASE, "error_budget", TEXT, {"Div": 1, "Floor": 1}, 14)
     assert text == (
         "known upstream: the exporter loses the negative numbers (https://example.org/1); "
-        "way round: export at opset 16 or above instead",
+        "workaround: export at opset 16 or above instead",
     )
     message = failure_message(CASE, StageFailure("export", "it", "no"), "pytest x", None, text)
     assert f"  {text[0]}\n  reproduce: pytest x" in message
     case = fail(make_case("m", "torch_torchscript", 14), "error_budget", 41.3)
     for check in case["checks"]:
         check["upstream"] = list(text)
-    document = make_document([case], "red", "1 of 1 cases are red.")
+    document = make_document([case], "red", "1 of 1 cases failed.")
     assert "the exporter loses the negative numbers" in html.render(document)
     assert "the exporter loses the negative numbers" in markdown.render(document)
     assert html.render(document).count("✗ Red") > 0

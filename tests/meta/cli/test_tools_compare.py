@@ -95,10 +95,10 @@ def test_a_right_export_agrees_and_a_wrong_file_does_not(cache, tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["README.md"], "no image that Pillow can read"),
-        (["absent.jpg"], "is no file"),
+        (["README.md"], "Pillow cannot read"),
+        (["absent.jpg"], "there is no file"),
         ([str(PHOTOGRAPH), "--model=nonsense"], "unknown model 'nonsense'"),
-        ([str(PHOTOGRAPH), "--model=simple_net"], "takes no photographs"),
+        ([str(PHOTOGRAPH), "--model=simple_net"], "does not take photographs"),
         ([str(PHOTOGRAPH), "--artifact=absent.onnx"], "no such file"),
         ([str(PHOTOGRAPH), "--provider=none"], "unknown provider 'none'"),
     ],
@@ -133,7 +133,7 @@ def test_untrained_weights_are_reported(name, weights, trained):
 def test_weights_of_ones_own_need_imagenets_classes(tiny):
     assert "never trained" in label_warning(tiny, "calibrated")
     own = replace(tiny, trained=True)
-    assert "unless its classes are ImageNet's" in label_warning(own, "calibrated")
+    assert "only if its classes are ImageNet's" in label_warning(own, "calibrated")
     assert label_warning(replace(own, labels=True), "calibrated") == ""
 
 
@@ -210,7 +210,7 @@ def test_the_fastest_comes_first_with_what_the_others_take():
 def test_a_difference_that_is_not_shown_is_said():
     noise = np.array([1.0, 1.1, 0.9, 1.2, 0.8, 1.0, 1.05, 0.95, 1.15, 0.85])
     found = ranked(interleaved(one=noise, other=noise[::-1]))
-    assert "no difference shown from" in PhotographTimings(found, ()).winner
+    assert "not shown to differ" in PhotographTimings(found, ()).winner
 
 
 def test_nothing_timed_is_said():

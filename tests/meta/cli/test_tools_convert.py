@@ -76,7 +76,7 @@ def test_a_variant_is_kept_and_what_is_not_judged_is_said(cache, tmp_path, capsy
     said = capsys.readouterr().out
     assert "✓ valid" in said
     assert "noise_floors" not in said
-    assert "warning: what int8 does to the accuracy is not judged" in said
+    assert "warning: the accuracy of int8 is not judged without samples" in said
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from onnx_conformance.session.probe import ProbeResult
 WORKS, BROKEN = Imported(True, 1.0), Imported(True, 0.0, "ImportError: libbroken.so.1")
 ABSENT = Imported(False, 0.0, "not installed")
 HEALTHY = {"torch": WORKS, "keras": WORKS, "onnxruntime": WORKS}
-RIGHT = ProbeResult(True, "ran a node and was right")
+RIGHT = ProbeResult(True, "ran a node correctly")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_entries_have_all_keys(tmp_path):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("numpy>=2", "a needs numpy >=2, and 1.26 is installed"),
+        ("numpy>=2", "a needs numpy >=2, but 1.26 is installed"),
         ("numpy", None),
         ("absent", "a needs absent, which is not installed"),
         ("absent; extra == 'more'", None),

@@ -88,7 +88,7 @@ def test_a_file_is_opened_on_what_works_here(path, capsys):
     assert "output y: float32 ['size']" in output
     assert "y axis 0 'size'" in output
     assert "✓ cpu: opens it" in output
-    assert "– coreml: not here: this ONNX Runtime was built without" in output
+    assert "– coreml: not available: this ONNX Runtime was built without" in output
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_file_without_a_kernel_is_red(tmp_path, capsys):
     [
         ("bad.onnx", b"no ONNX file", "bad.onnx"),
         ("empty.onnx", b"", "empty.onnx"),
-        ("absent.onnx", None, "is no file"),
+        ("absent.onnx", None, "there is no file"),
     ],
 )
 def test_no_onnx_file_is_one_line(name, content, message, tmp_path, capsys):

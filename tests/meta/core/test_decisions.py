@@ -111,7 +111,7 @@ def test_the_bound_of_margins_holds_as_often_as_it_says(share):
         (lambda: agreement(LOGITS, LOGITS * np.nan, SURE), "NaN or infinity"),
         (lambda: agreement(LOGITS, LOGITS, 1.0), "not between 0 and 1"),
         (lambda: agreement(LOGITS[:, :1], LOGITS[:, :1], SURE), "two classes or more"),
-        (lambda: bold_flips(0 * LOGITS, LOGITS, 0.5, SURE), "nothing to judge"),
+        (lambda: bold_flips(0 * LOGITS, LOGITS, 0.5, SURE), "so none is judged"),
         (lambda: sqnr(0 * LOGITS, LOGITS, SURE), "zero everywhere"),
         (lambda: accuracy_loss(np.zeros(200), LOGITS, LOGITS, SURE), "not whole numbers"),
         (lambda: accuracy_loss(np.full(200, 9), LOGITS, LOGITS, SURE), "are not all of 4 classes"),

@@ -108,8 +108,8 @@ def test_verdicts_on_answers_and_edge_cases_are_always_their_own():
     ("expected", "got", "message"),
     [
         (2.0, 3.0, "rel 0.5"),
-        (0.0, 1e-3, "rel without meaning: 0 is expected, but for rounding"),
-        (1e-300, 0.77, "rel without meaning: 0 is expected, but for rounding"),
+        (0.0, 1e-3, "rel meaningless: 0 is expected, up to rounding"),
+        (1e-300, 0.77, "rel meaningless: 0 is expected, up to rounding"),
         (-1e-4, 1e-4, "rel 2"),
     ],
 )

@@ -232,9 +232,9 @@ MALFORMED = {
     "number for version": ([entry(versions={"torch": 2.9})], "line 7: 'versions' must map"),
     "no specifier": ([entry(versions={"torch": "2.9"})], "line 7: 'versions' must map packages"),
     "number for provider": ([entry(provider=1)], "line 4: 'provider' must be a text, not 1"),
-    "no end for operators": ([entry(operators=["Relu"])], "'versions' must end it"),
+    "no end for operators": ([entry(operators=["Relu"])], "must end with a version"),
     "text for operators": ([entry(operators="Relu")], "line 4: 'operators' must be a list"),
-    "no YAML": ("- [", "is no YAML: "),
+    "no YAML": ("- [", "is not YAML: "),
 }
 
 

@@ -29,7 +29,7 @@ def test_maps_are_values_in_the_order_of_their_keys_beside_the_keys():
 
 
 def test_maps_of_unlike_keys_have_no_columns():
-    with pytest.raises(ValueError, match="unlike keys"):
+    with pytest.raises(ValueError, match="different keys"):
         arrays_of([{"a": 1.0}, {"b": 1.0}])
 
 

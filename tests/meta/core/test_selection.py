@@ -187,23 +187,23 @@ def test_only_an_unnarrowed_selection_is_full(axes, full):
         ),
         (
             {"opsets": (99,), "exporters": ("torch_dynamo", "torch_torchscript")},
-            "no chosen exporter serves opset 99; served: torch_dynamo 9-25, torch_torchscript 9-23",
+            "no chosen exporter supports opset 99; supported: torch_dynamo 9-25",
         ),
         (
             {"opsets": (25,), "models": ("keras_sequential",), "exporters": ("keras_export",)},
-            "no chosen exporter serves opset 25; served: keras_export 9-18",
+            "no chosen exporter supports opset 25; supported: keras_export 9-18",
         ),
         (
             {"opsets": (25,), "models": ("keras_sequential",)},
-            "no chosen exporter serves opset 25; served: tf2onnx_keras 9-18, ",
+            "no chosen exporter supports opset 25; supported: tf2onnx_keras 9-18, ",
         ),
         (
             {"models": ("simple_net", "resnet18"), "exporters": ("keras_export",)},
-            "no case is left: keras_export export none of simple_net, resnet18 (torch models have ",
+            "no case is left: keras_export cannot export simple_net, resnet18 (torch models need ",
         ),
         (
             {"models": ("keras_sequential",), "exporters": ("torch_dynamo",)},
-            "no case is left: torch_dynamo export none of keras_sequential",
+            "no case is left: torch_dynamo cannot export keras_sequential",
         ),
     ],
 )

@@ -33,7 +33,7 @@ def test_an_axis_of_unknown_size_gives_none():
 
 @pytest.mark.parametrize("written", ["past+", "past**2", "past/2", "f(past)", "past+1.5", "past-"])
 def test_another_form_is_reported(written):
-    with pytest.raises(UsageError, match="is no sum, difference, product or floor division"):
+    with pytest.raises(UsageError, match="is not a sum, difference, product or floor division"):
         names_in(written)
 
 

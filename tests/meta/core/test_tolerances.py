@@ -178,13 +178,13 @@ MALFORMED = {
         "    minimum:",
         "    minimum: 1.0\n    minimum:",
         "  allclose",
-        "'minimum' stands twice",
+        "'minimum' occurs twice",
     ),
     "duplicate check": (
         "  liveness:",
         "  error_budget:",
         "  liveness:",
-        "'error_budget' stands twice",
+        "'error_budget' occurs twice",
     ),
     "text": ("1000.0", "many", "    minimum", "'minimum' must be a number .* not 'many'"),
     "quoted": (
@@ -232,7 +232,7 @@ MALFORMED = {
         "- match",
         "'reason' is missing in an override",
     ),
-    "a reason of a word": ("it is older", "'.'", "  reason: it", "a 'reason' in some words"),
+    "a reason of a word": ("it is older", "'.'", "  reason: it", "a 'reason' of several words"),
     "beyond all limits": (
         "factor: 9.0",
         "factor: 1000.0",
@@ -300,11 +300,11 @@ def test_slip_is_named_by_file_line_and_key(load, tmp_path, old, new, at, messag
     [
         ("", "the file must be a mapping"),
         ("- 1", "line 1: the file must be a mapping"),
-        ("schema: [1", "is no YAML: .*line 1"),
-        ("schema: 1\n\tdefaults: 2", "is no YAML: .*line 2"),
-        (GOOD + "---\n" + GOOD, "is no YAML: .*single document"),
-        (b"schema: \xff\xfe", "is no YAML"),
-        (b"schema: \x01", "is no YAML"),
+        ("schema: [1", "is not YAML: .*line 1"),
+        ("schema: 1\n\tdefaults: 2", "is not YAML: .*line 2"),
+        (GOOD + "---\n" + GOOD, "is not YAML: .*single document"),
+        (b"schema: \xff\xfe", "is not YAML"),
+        (b"schema: \x01", "is not YAML"),
     ],
 )
 def test_what_is_no_yaml_is_reported_in_one_line(load, tmp_path, text, message):

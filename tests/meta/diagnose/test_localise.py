@@ -121,7 +121,7 @@ def test_what_is_missing_is_reported(subject_of, tmp_path):
     wrong = edited(subject_of(TORCH), tmp_path, relu_bypassed)
     found = localise(wrong, inputs_of(wrong), RULE)
     assert [place.operator for place in found.missing] == ["relu"]
-    assert "not to be found" in found.text
+    assert "not found before it" in found.text
 
 
 def test_a_right_file_has_no_divergence(subject_of):

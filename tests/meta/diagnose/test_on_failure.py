@@ -39,7 +39,7 @@ def test_one_line_tells_cause_and_command_everywhere(red):
 
 
 def test_the_last_lines_say_what_to_type_next(red):
-    assert "\nRED: 1 of 1 cases are red" in red.text
+    assert "\nRED: 1 of 1 cases failed" in red.text
     assert "\nnext: pytest 'tests/test_function.py::" in red.text
 
 

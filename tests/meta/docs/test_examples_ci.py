@@ -294,3 +294,23 @@ def test_only_main_writes_the_baseline():
     assert save["if"] == "github.ref_name == 'main'"  # and, as by default, only after success
     [restore] = [step for step in steps if "cache/restore@" in step.get("uses", "")]
     assert save["with"]["key"].startswith(restore["with"]["restore-keys"])
+
+
+def test_findings_are_written_where_the_workflows_look_for_them(place):
+    """Every option of the run is one of the suite's, and every report of a workflow is written."""
+    place.run("main")
+    words = shlex.split(dict(word.split("=", 1) for word in place.calls[0][1:])["ARGS"])
+    sources = "\n".join(path.read_text() for path in (ROOT / "onnx_conformance").rglob("*.py"))
+    options = dict(word.split("=", 1) for word in words)
+    assert not [name for name in options if f'"{name}"' not in sources and name != "--junitxml"]
+    written = {Path(path).name for path in options.values()}
+    github = yaml.safe_load((EXAMPLES / "github.yml").read_text())
+    [sarif] = [
+        step["with"]["sarif_file"]
+        for step in github["jobs"]["conformance"]["steps"]
+        if "upload-sarif@" in step.get("uses", "")
+    ]
+    assert github["permissions"]["security-events"] == "write"
+    gitlab = yaml.safe_load((EXAMPLES / "gitlab-ci.yml").read_text())
+    reports = gitlab[".conformance"]["artifacts"]["reports"].values()
+    assert {Path(path).name for path in (sarif, *reports)} <= written

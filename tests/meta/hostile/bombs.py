@@ -90,7 +90,7 @@ def tiled_in_two_steps(right: onnx.ModelProto, path: Path) -> None:
     save(right, path)
 
 
-@hostile("gave no answer within")
+@hostile("did not answer within")
 def endless_loop(right: onnx.ModelProto, path: Path) -> None:
     body = helper.make_graph(
         [

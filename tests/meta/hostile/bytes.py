@@ -29,28 +29,28 @@ def zip_of_zeros(right: onnx.ModelProto, path: Path) -> None:
         archive.writestr("zeros", bytes(10**7))
 
 
-@hostile("is no ONNX model")
+@hostile("is not an ONNX model")
 def random_bytes(right: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(random.Random(1).randbytes(4096))
 
 
-@hostile("is no ONNX model")
+@hostile("is not an ONNX model")
 def cut_in_its_head(right: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(right.SerializeToString()[:20])
 
 
-@hostile("is no ONNX model: it is of another format, cut short or damaged")
+@hostile("is not an ONNX model: it has another format, is cut short or is damaged")
 def cut_in_the_middle(right: onnx.ModelProto, path: Path) -> None:
     content = right.SerializeToString()
     path.write_bytes(content[: len(content) // 2])
 
 
-@hostile("cut short or damaged")
+@hostile("is cut short or is damaged")
 def cut_by_one_byte(right: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(right.SerializeToString()[:-1])
 
 
-@hostile("says no opset")
+@hostile("declares no opset")
 def cut_behind_its_graph(right: onnx.ModelProto, path: Path) -> None:
     right.ClearField("opset_import")  # it stands last
     path.write_bytes(right.SerializeToString())

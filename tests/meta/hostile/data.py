@@ -63,7 +63,7 @@ def data_that_is_a_hard_link(right: onnx.ModelProto, path: Path) -> None:
     save(right, path)
 
 
-@hostile("which is no file")
+@hostile("which is not a file")
 def data_in_a_pipe(right: onnx.ModelProto, path: Path) -> None:
     keep(right, "weights")
     os.mkfifo(path.parent / "weights")

@@ -40,7 +40,7 @@ def output_of_nothing(right: onnx.ModelProto, path: Path) -> None:
     save(right, path)
 
 
-@hostile("has two makers of the value")
+@hostile("has two nodes that make the value")
 def two_makers(right: onnx.ModelProto, path: Path) -> None:
     right.graph.node.append(right.graph.node[-1])
     save(right, path)
@@ -84,7 +84,7 @@ def opset_from_the_future(right: onnx.ModelProto, path: Path) -> None:
     save(right, path)
 
 
-@hostile("says no opset")
+@hostile("declares no opset")
 def opset_zero(right: onnx.ModelProto, path: Path) -> None:
     right.opset_import[0].version = 0
     save(right, path)
@@ -198,7 +198,7 @@ def function_that_calls_itself(right: onnx.ModelProto, path: Path) -> None:
     save(right, path)
 
 
-@hostile("nodes, and 200,000 are allowed")
+@hostile("nodes, but only 200,000 are allowed")
 def functions_that_multiply(right: onnx.ModelProto, path: Path) -> None:
     bodies = {f"F{level}": [f"F{level + 1}"] * 10 for level in range(30)}
     call(right, {**bodies, "F30": ["Relu"]})

@@ -13,12 +13,12 @@ from tests.meta.hostile.graphs import save
 CANNOT_BE_SHOWN = "has a name with characters that cannot be shown; rename it"
 
 
-@hostile("is no file but a folder")
+@hostile("is not a file but a folder")
 def folder(right: onnx.ModelProto, path: Path) -> None:
     path.mkdir()
 
 
-@hostile("is no file but a pipe")
+@hostile("is not a file but a pipe")
 def pipe(right: onnx.ModelProto, path: Path) -> None:
     os.mkfifo(path)
 
@@ -28,7 +28,7 @@ def link_to_nothing(right: onnx.ModelProto, path: Path) -> None:
     path.symlink_to("nowhere")
 
 
-@hostile("takes 3,072 MB, and 2,048 are allowed")
+@hostile("takes 3,072 MB, but only 2,048 are allowed")
 def three_gigabytes_of_nothing(right: onnx.ModelProto, path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(3 * 2**30)

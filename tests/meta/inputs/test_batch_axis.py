@@ -59,7 +59,7 @@ def test_a_route_of_the_suite_keeps_what_it_promised(x, y, message):
 def test_what_an_external_file_fixes_is_a_note_or_red_where_dynamic_axes_are_expected(x, y):
     note = check_batch_axis(subject(x, [], y, external=True))
     assert note.passed
-    assert "the file fixes what the model leaves open" in note.reason
+    assert "the file fixes sizes that the model leaves open" in note.reason
     strict = check_batch_axis(subject(x, [], y, external=True, expect_dynamic=True))
     assert strict.outcome == "failed"
 

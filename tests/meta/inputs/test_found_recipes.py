@@ -85,10 +85,10 @@ def test_entries_are_read(written):
         ("- {recipe: {distribution: ones}, reason: a b c, model: none_*}", "no model matches"),
         ("- {recipe: {distribution: ones}, reason: a b c, name: a-b}", "'name' must be letters"),
         ("- {recipe: {distribution: ones}, reason: a b c, link: here}", "'link' must be"),
-        ("- {recipe: {distribution: ones}, reason: a b c, reason: d e f}", "stands twice"),
+        ("- {recipe: {distribution: ones}, reason: a b c, reason: d e f}", "occurs twice"),
         (2 * "- {recipe: {distribution: ones}, reason: a b c}\n", "line 2: ones(scale=1, batch=1"),
-        (GOOD + GOOD.replace("batch: 2", "batch: 3"), "another entry is called 'found_bright'"),
-        ("- [", "is no YAML"),
+        (GOOD + GOOD.replace("batch: 2", "batch: 3"), "two entries have the name 'found_bright'"),
+        ("- [", "is not YAML"),
     ],
 )
 def test_what_is_wrong_is_reported_with_its_line(written, text, message):

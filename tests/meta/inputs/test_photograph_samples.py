@@ -156,7 +156,7 @@ def test_unreadable_image_is_named_in_one_line(tmp_path, content):
         whole = CHELSEA.path.read_bytes()
         content = whole[: len(whole) // 2]
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"holiday\.jpg is no image that Pillow can read") as error:
+    with pytest.raises(UsageError, match=r"Pillow cannot read .*holiday\.jpg") as error:
         read_photograph(path)
     assert "\n" not in str(error.value)
 

@@ -115,7 +115,7 @@ def test_a_folder_holds_samples_in_the_layout_of_the_model(tmp_path, shapes, arr
 
 def test_a_folder_in_no_layout_of_the_model_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", t0=np.zeros((2, 7, 4), np.float32))
-    with pytest.raises(UsageError, match=r"'t0' is float32\[2, 7, 4\], wanted"):
+    with pytest.raises(UsageError, match=r"'t0' is float32\[2, 7, 4\], expected"):
         Folder("--calibration-data", tmp_path).samples(model_of([(2, "batch", 3)]))
 
 

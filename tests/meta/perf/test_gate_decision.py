@@ -115,14 +115,14 @@ def test_too_few_pairs_decide_nothing():
 def test_what_lies_between_is_undecided_with_a_reason():
     found = decide(TIMING, np.linspace(-0.2, 0.3, 50))
     assert found.verdict == "undecided"
-    assert "neither from" in found.reason
+    assert "may still be" in found.reason
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.5, -0.5])
 def test_a_clock_that_repeats_itself_decides_nothing(ratio):
     found = decide(TIMING, [ratio] * 30 + [0.01, 0.02])
     assert found.verdict == "undecided"
-    assert "very same ratio" in found.reason
+    assert "same ratio" in found.reason
 
 
 @pytest.mark.parametrize(

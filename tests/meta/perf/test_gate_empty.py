@@ -76,7 +76,7 @@ def edit(baseline, change):
 def test_an_equal_conversion_is_green(gate, kept, tmp_path):
     run = gate(kept / "base")
     assert run.status == 0, run.text
-    assert "0 slower, 1 not slower, 0 undecided; 0 other figures red" in run.text
+    assert "0 slower, 1 not slower, 0 undecided; 0 other figures failed" in run.text
     (case,) = json.loads((tmp_path / "gate.json").read_text())["cases"]
     assert case["pairs"] == len(case["baseline_seconds"]) == len(case["candidate_seconds"]) >= 10
 
@@ -112,8 +112,8 @@ def test_a_renamed_case(gate, baseline):
 
     edit(baseline, rename)
     run = gate(baseline)
-    red(run, "no case of this run stands in the baseline")
-    red(run, f"has no case '{CASE.id}': it is new, or was renamed")
+    red(run, "no case of this run is in the baseline")
+    red(run, f"has no case '{CASE.id}', which is new or was renamed")
 
 
 def test_a_changed_artifact(gate, baseline):
@@ -137,7 +137,7 @@ def test_a_baseline_that_is_another_function(gate, baseline):
     onnx.save(model, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     edit(baseline, lambda _, entry: entry.update(sha256=[digest]))
-    red(gate(baseline), "baseline: a wrong answer is no result, however fast")
+    red(gate(baseline), "baseline: the timed call gave a wrong answer")
 
 
 def test_a_case_of_the_baseline_without_a_candidate():
@@ -151,7 +151,7 @@ def test_a_case_of_the_baseline_without_a_candidate():
 
     with pytest.raises(Worse, match="1 cases of the baseline have no candidate: gone-cpu"):
         covered(Selection(), CASE)
-    with pytest.raises(Worse, match="no case of this run stands in the baseline"):
+    with pytest.raises(Worse, match="no case of this run is in the baseline"):
         covered(Selection(models=("resnet18",)))
     covered(Selection(models=("simple_net",)), CASE)
     covered(Selection(), CASE, option=True)
@@ -172,15 +172,13 @@ def test_a_provider_that_the_baseline_had(gate, baseline):
 
     edit(baseline, promise)
     run = gate(baseline, "--provider=absentgpu", plugin="fake_gpus")
-    red(run, "the baseline has it, and it cannot run here: absentgpu")
+    red(run, "the baseline has this case, but it cannot run here: absentgpu")
 
 
 def test_what_a_narrowed_run_leaves_out_is_reported(gate, baseline, tmp_path):
     edit(baseline, lambda manifest, entry: manifest["cases"].update({"gone-cpu": entry}))
     run = gate(baseline)
-    assert (
-        "not compared: 1 of the baseline's cases, which this run leaves out: gone-cpu" in run.text
-    )
+    assert "not compared: 1 cases of the baseline that this run leaves out: gone-cpu" in run.text
     assert json.loads((tmp_path / "gate.json").read_text())["left_out"] == ["gone-cpu"]
 
 
@@ -207,13 +205,13 @@ def test_an_environment_without_packages(gate, baseline, tmp_path):
 
 def test_a_clock_that_stands_still(gate, kept):
     run = gate(kept / "base", plugin="frozen_gate")
-    red(run, "timings of the baseline are equal: the clock stands still or is too coarse")
+    red(run, "timings of the baseline are equal: the clock has stopped or is too coarse")
 
 
 @pytest.mark.parametrize("seconds", [0.0, float("nan"), -1.0])
 def test_times_that_are_none(seconds):
     block = SimpleNamespace(seconds=lambda: [seconds] * 4)
-    with pytest.raises(UnusableTimings, match="the clock is broken"):
+    with pytest.raises(UnusableTimings, match="clock"):
         draw([block], [block], load_rules().timing, seconds=5, seed=0)
 
 
@@ -242,7 +240,7 @@ def test_too_little_time(gate, kept):
     assert "1 skipped" in run.text, run.text
 
 
-REFUSED = {"-n2": "leave -n and --dist out", "--gate-threshold=0": "give a share above 0"}
+REFUSED = {"-n2": "leave out -n and --dist", "--gate-threshold=0": "give a share above 0"}
 
 
 @pytest.mark.parametrize("option", REFUSED)
@@ -268,8 +266,8 @@ def asked(**changes):
         ({"benchmark_skip": True}, "--benchmark-skip leaves timings out"),
         ({"benchmark_only": True}, "--benchmark-only leaves out"),
         ({"benchmark_disable": True}, "--benchmark-disable turns timings off"),
-        ({"dist": "load"}, "leave -n and --dist out"),
-        ({"in_process": True}, "without --in-process"),
+        ({"dist": "load"}, "leave out -n and --dist"),
+        ({"in_process": True}, "leave out --in-process"),
         ({"gate_seconds": 0.0}, "--gate-seconds 0: must be above 0"),
         ({"gate_seconds": float("nan")}, "--gate-seconds nan"),
         ({"gate": None, "gate_strict": True}, "--gate-strict needs --gate BASELINE"),
@@ -317,7 +315,7 @@ def made_gate(reason, cases):
 
 def test_what_cannot_run_is_red_where_the_baseline_has_it():
     gated = made_gate(CapabilityMissing("cpu: gone"), {CASE.id: None})
-    with pytest.raises(Worse, match="the baseline has it, and it cannot run here: cpu: gone"):
+    with pytest.raises(Worse, match="it cannot run here: cpu: gone"):
         gated.check_speed()
 
 
@@ -330,5 +328,5 @@ def test_a_case_without_comparison_is_reported_once():
     gated = made_gate(Worse("wrong"), {CASE.id: None})
     with pytest.raises(Worse, match="wrong"):
         gated.check_speed()
-    with pytest.raises(CapabilityMissing, match="not compared, as told above: wrong"):
+    with pytest.raises(CapabilityMissing, match="not compared, for the reason above: wrong"):
         gated.check_figure("score")

@@ -33,7 +33,7 @@ def test_the_shipped_file_is_valid():
         ("factor: 1.05", "faktor: 1.05", "unknown key 'faktor' in 'artifact_size'"),
         ("    slack: 65536\n", "", "'slack' is missing in 'artifact_size'"),
         ("slack: 65536", "slack: -1", "'slack' must be a number from 0 to"),
-        ("    factor: 1.05", "    factor: 1.05\n    factor: 9", "'factor' stands twice"),
+        ("    factor: 1.05", "    factor: 1.05\n    factor: 9", "'factor' occurs twice"),
         ("node_count:", "nodes:", "unknown key 'nodes' in 'metrics'"),
         ("unit: nodes", "unit: ''", "'unit' must be a text"),
         ("may_be_zero: true", "may_be_zero: 1", "'may_be_zero' must be true or false"),
@@ -54,7 +54,7 @@ def test_the_shipped_file_is_valid():
         ),
         ("least_placement: 0.95", "", "'least_placement' is missing in the file"),
         ("metrics:", "metrics: 3\nothers:", "unknown key 'others' in the file"),
-        ("timing:", "timing: [", "is no YAML"),
+        ("timing:", "timing: [", "is not YAML"),
     ],
 )
 def test_a_slip_is_named(tmp_path, old, new, message):

@@ -94,7 +94,7 @@ def test_each_reason_is_reported_once_and_red_ones_first():
 
 def test_what_is_known_to_fail_beyond_a_timed_call_is_reported_once():
     openvino = replace(row_of("a-openvino"), facts=replace(FACTS, beyond=("of NaN",)))
-    told_of = "timed, and fails beyond ordinary inputs: a-openvino: of NaN"
+    told_of = "timed, but fails on edge cases: a-openvino: of NaN"
     assert document_of([openvino, row_of("a-cpu"), openvino]).beyond == [told_of]
 
 
@@ -110,7 +110,7 @@ def test_the_page_is_self_contained_and_takes_hostile_names():
     text = render(make_document(group, exit_status=1))
     assert "<script" not in text
     assert "<b>route" not in text
-    assert "The run is red" in text
+    assert "The run failed" in text
     assert text.count("<svg") == 2
     assert "src=" not in text
 

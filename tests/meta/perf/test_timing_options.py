@@ -136,7 +136,7 @@ def test_the_first_entry_that_fits_decides(written):
 
 @pytest.mark.parametrize(("case", "batch"), [("mobilenet_v2-a-cpu", 4), ("resnet18-a-cpu", 8)])
 def test_a_case_that_no_entry_fits_is_an_error(written, case, batch):
-    with pytest.raises(UsageError, match=f"no entry fits {case} at batch {batch}"):
+    with pytest.raises(UsageError, match=f"no entry matches {case} at batch {batch}"):
         minimum_speedup_of(load_minimum_speedups(written(GOOD)), case, batch)
 
 
@@ -147,8 +147,8 @@ def test_a_case_that_no_entry_fits_is_an_error(written, case, batch):
         (GOOD, "[]", "must be a list of minimum speed-ups"),
         (GOOD, "cases: '*'", "line 1: the file must be a list of entries"),
         (GOOD, "- just words", "line 1: an entry must be a mapping"),
-        (GOOD, "- [", "is no YAML"),
-        (GOOD, b"\xff\xfe\xfa", "is no YAML"),
+        (GOOD, "- [", "is not YAML"),
+        (GOOD, b"\xff\xfe\xfa", "is not YAML"),
         ("  minimum_speedup: 1.2\n", "", "line 1: 'minimum_speedup' is missing"),
         ("minimum_speedup: 1.2", "minimum_spedup: 1.2", "line 3: unknown key 'minimum_spedup'"),
         (

@@ -71,7 +71,7 @@ def spoiled(change):
     ],
 )
 def test_a_wrong_answer_is_no_result(reference, outputs):
-    with pytest.raises(NoResult, match="simple_net-cpu: a wrong answer is no result"):
+    with pytest.raises(NoResult, match="simple_net-cpu: the timed call gave a wrong answer"):
         judge(reference, outputs)
 
 

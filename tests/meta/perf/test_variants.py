@@ -111,7 +111,7 @@ def test_an_external_file_in_half_precision_says_how_to_be_judged(run, tmp_path)
     arguments = ("--model=simple_net", "--provider=cpu", "--opset=14", f"--artifact={path}")
     ran = run_suite(tmp_path, "tests/test_structure.py", *arguments, "-k", "initializers")
     assert ran.status == 1
-    assert "4 are rounded to float16; if the file is meant to compute in half" in ran.text
+    assert "4 are rounded to float16; if the file is meant to be in half" in ran.text
 
 
 @pytest.mark.parametrize("precision", ["int4", "tf32"])  # tf32 is no class of a file

@@ -208,7 +208,7 @@ def test_without_extras_a_run_keeps_terminal_json_and_markdown(installed, tmp_pa
         (("inspect", "digits.onnx"), 0, "✓ cpu: opens it"),
         (("providers", "--provider=cpu"), 0, "work here: cpu"),
         (("new-model", "my_net", "mine.py"), 0, "onnx-conformance run"),
-        (("nothing",), 2, "there is no command 'nothing'"),
+        (("nothing",), 2, "unknown command 'nothing'"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )

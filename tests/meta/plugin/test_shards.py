@@ -198,7 +198,7 @@ def test_two_shards_are_joined(runs, tmp_path, capsys):
     words = [str(run.results) for run in runs]
     reports = [f"--report-json={target}", f"--report-html={tmp_path / 'whole.html'}"]
     assert merge.main([*words, *reports]) == 1
-    assert "1 of 3 cases are red" in capsys.readouterr().out
+    assert "1 of 3 cases failed" in capsys.readouterr().out
     whole = json.loads(target.read_text())
     assert {case["exporter"]: case["verdict"] for case in whole["cases"]}["b"] == "failed"
     assert whole["run"]["problems"] == []

@@ -68,13 +68,18 @@ def test_an_option_requires_a_comparison_too():
             "passed",
             "2 of 2 cases passed every check, 1 with edge findings (◇ nonfinite, empty",
         ),
-        ([case_of("failed", edge=["nonfinite"])], 1, "red", "red, 1 with edge findings (◇ nonfini"),
+        (
+            [case_of("failed", edge=["nonfinite"])],
+            1,
+            "red",
+            "failed, 1 with edge findings (◇ nonfini",
+        ),
         ([case_of("passed", option=True)], 0, "incomplete", "0 of 0 cases passed every check"),
-        ([case_of("failed"), case_of("passed")], 1, "red", "1 of 2 cases are red"),
-        ([case_of("passed")], 1, "red", "The run is red, though no case is"),
-        ([case_of("skipped")], 1, "red", "The run is red, and no case was judged, 1 skipped."),
+        ([case_of("failed"), case_of("passed")], 1, "red", "1 of 2 cases failed"),
+        ([case_of("passed")], 1, "red", "The run failed, though no case did"),
+        ([case_of("skipped")], 1, "red", "The run failed, and no case was judged, 1 skipped."),
         ([case_of("passed")], 2, "red", "The run ended early"),
-        ([case_of("skipped")], 5, "proved nothing", "proved nothing"),
+        ([case_of("skipped")], 5, "proved nothing", "Nothing was shown"),
     ],
 )
 def test_verdict_and_sentence(cases, status, verdict, message):

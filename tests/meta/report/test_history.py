@@ -57,7 +57,7 @@ def test_a_speed_is_marked_where_its_interval_leaves_one(tmp_path, low, high, ma
 
 def test_a_folder_of_other_files_is_refused(tmp_path):
     (tmp_path / "package.json").write_text("{}")
-    with pytest.raises(UsageError, match="--history: .*package.json is no run that was kept"):
+    with pytest.raises(UsageError, match="--history: .*package.json is not a run that"):
         history.keep(run_of(1, case_of()), tmp_path)
 
 
@@ -65,3 +65,20 @@ def test_infinity_is_no_error(tmp_path):
     history.keep(run_of(1, fail(case_of(), "error_budget", float("inf"))), tmp_path)
     (run,) = history.read(tmp_path)
     assert next(iter(run.cases.values())).score is None
+
+
+def test_the_page_draws_what_changed_from_run_to_run(tmp_path):
+    """A line for each case; those that changed or failed are named, versions stand below runs."""
+    calm = make_case("calm", "torch_dynamo", 18, base=0.5)
+    failed = fail(case_of(), "error_budget", 41.0)
+    history.keep(run_of(1, case_of(1.0), calm), tmp_path)
+    assert "<svg" not in (tmp_path / "index.html").read_text()
+    history.keep(run_of(2, failed, calm, runtime="1.31.1", verdict="red"), tmp_path)
+    gated = history.Point("failed", "slower", None, (1.2, 1.1, 1.3))
+    history.add(history.KeptRun(history.now(), "red", {}, {failed["id"]: gated}), tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    drawing = page[page.index("<svg") : page.index("</svg>")]
+    assert failed["id"] in drawing
+    assert calm["id"] not in drawing
+    assert "1.30.0 → 1.31.1" in drawing
+    assert "time over the gate" in drawing

@@ -73,7 +73,7 @@ def red():
 
 def test_the_verdict_comes_first(red):
     page = Page(red)
-    assert re.search(r"✗ Red: 3 cases 3 of 38 cases are red\.", page.text)
+    assert re.search(r"✗ Red: 3 cases 3 of 38 cases failed\.", page.text)
     proved = page_of(make_case("m", "torch_dynamo", 18))
     assert "✓ Passed All cases passed every check." in proved.text
     nothing = page_of(verdict="proved nothing", sentence="Nothing was judged.")

@@ -41,7 +41,7 @@ def red_case(reason, **fields):
 
 
 def test_the_verdict_comes_first():
-    assert shown(full_run(failing=True)).text.startswith("✗ Red: 3 cases 3 of 38 cases are red.")
+    assert shown(full_run(failing=True)).text.startswith("✗ Red: 3 cases 3 of 38 cases failed.")
     nothing = make_document([], verdict="proved nothing", sentence="Nothing was judged.")
     page = shown(nothing)
     assert page.text.startswith("– Proved nothing Nothing was judged.")
@@ -51,15 +51,15 @@ def test_the_verdict_comes_first():
 def test_red_cases_come_next_each_with_its_reason_and_command():
     text = shown(full_run(failing=True)).text
     first = "resnet50-torch_dynamo-opset25-cpu error_budget output 'output' differs from native"
-    assert text.index("Red cases") < text.index(first) < text.index("Verdict, worst score")
-    assert "and 11 more red checks" in text
+    assert text.index("Failed cases") < text.index(first) < text.index("Verdict, worst score")
+    assert "and 11 more failed checks" in text
     node = "tests/test_function.py::test_pinned_inputs[image-resnet50-torch_dynamo-opset25-cpu]"
     assert f"pytest '{node}' --model resnet50" in text
     assert "pytest tests/test_function.py::test_checker" in text  # by its id alone
 
 
 def test_a_run_without_red_cases_has_no_table_of_them():
-    assert "Red cases" not in markdown.render(full_run())
+    assert "Failed cases" not in markdown.render(full_run())
 
 
 def test_the_node_that_introduces_the_error_is_reported():
@@ -137,7 +137,7 @@ def test_what_is_long_is_cut_and_counted():
     cases = [red_case("x" * 5000, id=f"case {place}") for place in range(300)]
     text = markdown.render(make_document(cases, verdict="red"))
     assert len(text.encode()) < 2**20  # GitHub refuses a longer summary
-    assert "… and 250 more red cases" in text
+    assert "… and 250 more failed cases" in text
 
 
 def test_a_run_writes_its_summary_whole_over_an_old_one(tmp_path):

@@ -71,7 +71,7 @@ def test_absent_providers_are_one_line_and_other_reasons_are_reported():
 def test_the_legend_explains_the_figures_that_are_shown():
     (line,) = terminal.legend(judged([make_case("m", "torch_dynamo", 18, base=0.9)]))
     assert line == (
-        "0.9× ≤ 4×: the worst error is 0.9 times what float32 itself errs on that model and "
+        "0.9× ≤ 4×: the worst error is 0.9 times float32's own rounding error on that model and "
         "inputs; 4 times is allowed"
     )
 

@@ -91,10 +91,10 @@ def test_a_right_file_is_proved_and_the_others_are_red(judged):
     [
         ("renamed", "output is named 'scores', expected 'output'"),
         ("wrong", "of 4 native weights are not intact"),
-        ("broken/cut", "is no ONNX model"),
-        ("broken/empty", "is no ONNX model with outputs"),
-        ("broken/text", "is no ONNX model"),
-        ("broken/zeros", "is no ONNX model"),
+        ("broken/cut", "is not an ONNX model"),
+        ("broken/empty", "is not an ONNX model with outputs"),
+        ("broken/text", "is not an ONNX model"),
+        ("broken/zeros", "is not an ONNX model"),
     ],
 )
 def test_a_finding_is_one_clear_line(judged, case, message):
@@ -115,7 +115,7 @@ def test_the_command_in_a_failure_repeats_it(judged, tmp_path, cache):
     options = lines[0].split("' ")[1].split()
     again = run_suite(tmp_path, test, *options, cache)
     assert again.status == 1
-    assert "1 of 1 cases are red" in again.text
+    assert "1 of 1 cases failed" in again.text
 
 
 def test_the_command_in_a_failure_repeats_the_precision(judged, tmp_path, cache):
@@ -130,7 +130,7 @@ def test_the_command_in_a_failure_repeats_the_precision(judged, tmp_path, cache)
     ("arguments", "message"),
     [
         (("--artifact=nowhere.onnx", "--model=simple_net"), "no such file or folder"),
-        (("--artifact=docs", "--model=simple_net"), "the folder holds no .onnx file"),
+        (("--artifact=docs", "--model=simple_net"), "the folder has no .onnx file"),
         (("--artifact=docs",), "--artifact needs the one model"),
     ],
 )

@@ -22,7 +22,7 @@ def failure(error):
 
 
 DEATH = WorkerDied("onnxruntime worker died", "in 'run', exit status -6", "a word\nthe last word\n")
-HANG = WorkerDied("onnxruntime worker hung", "'run' gave no answer within 9 s and was killed")
+HANG = WorkerDied("onnxruntime worker hung", "'run' did not answer within 9 s and was killed")
 RAISED = WorkerError("RuntimeError", "no")
 
 
@@ -87,7 +87,7 @@ def test_the_deadly_inputs_alone_have_no_answer():
     results = run_isolated(runner({3})[0], INPUT_SETS, kept)
     assert [result.get("outputs") for result in results] == [0, 1, 2, None, 4]
     assert results[3]["died"]
-    assert "exit status -6; its last words: the last word" in results[3]["error"]
+    assert "exit status -6; its last output: the last word" in results[3]["error"]
 
 
 @pytest.mark.parametrize("error", [HANG, RAISED], ids=["hang", "error"])

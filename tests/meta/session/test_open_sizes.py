@@ -51,7 +51,7 @@ def test_another_size_another_rank_and_an_open_input_are_wrong(shapes):
 
 
 def test_an_output_that_is_no_tensor_is_reported_with_the_remedy():
-    assert "'y' is no tensor but a sequence" in interface(kind="?").reason
+    assert "'y' is a sequence, not a tensor" in interface(kind="?").reason
 
 
 @pytest.mark.parametrize("shape", [("batch",), ("batch", 6)])

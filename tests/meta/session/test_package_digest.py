@@ -83,7 +83,7 @@ def test_the_digest_is_of_the_code_and_not_of_where_it_lies(folder, tmp_path):
 
 
 def test_a_package_without_source_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="holds no source file"):
+    with pytest.raises(UsageError, match="has no source file"):
         digest(tmp_path)
 
 

@@ -49,9 +49,9 @@ def test_a_call_in_order_needs_no_help(function, names):
 @pytest.mark.parametrize(
     ("function", "names", "message"),
     [
-        (one, ("x", "y"), "takes 1 inputs (input), its spec names 2: x, y; if it takes them as"),
-        (in_order, ("x",), "takes 2 inputs (x, y), its spec names 1: x"),
-        (keyword_only, ("x",), "takes 2 to 3 inputs (x, y, flag), its spec names 1: x"),
+        (one, ("x", "y"), "takes 1 inputs (input), but its spec has 2: x, y; if it takes them as"),
+        (in_order, ("x",), "takes 2 inputs (x, y), but its spec has 1: x"),
+        (keyword_only, ("x",), "takes 2 to 3 inputs (x, y, flag), but its spec has 1: x"),
     ],
 )
 def test_too_many_or_too_few_inputs_are_reported(function, names, message):

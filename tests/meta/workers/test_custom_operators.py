@@ -100,7 +100,7 @@ NAMED = f'    library="{LIBRARY}",\n'
 REFUSED = {
     "no_library": (
         "",
-        "no library that it names has the operator ai.onnx.contrib::NegPos; name the one that has",
+        "none of its libraries has the operator ai.onnx.contrib::NegPos; name one that does",
     ),
     "no_library_at_all": (
         "    library=__file__,\n",

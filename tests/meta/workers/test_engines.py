@@ -205,7 +205,7 @@ def test_death_between_two_calls_is_reported_by_the_next(mortal):
 def test_hang_ends_at_the_limit_and_so_does_the_process(mortal):
     mortal.start(LIMIT)
     process, started = mortal.process, time.perf_counter()
-    with pytest.raises(WorkerDied, match=r"hung: 'nap' gave no answer within 0\.3 s"):
+    with pytest.raises(WorkerDied, match=r"hung: 'nap' did not answer within 0\.3 s"):
         mortal.call("nap", 0.3, seconds=60.0)
     assert time.perf_counter() - started < 5
     assert not process.is_running()

@@ -67,7 +67,7 @@ def broken(tmp_path):
 def test_a_plugin_that_takes_no_node_is_red(idle, tmp_path, cache):
     run = run_suite(tmp_path, *ONE, "--provider=idle", f"--provider-library=idle={idle}", cache)
     assert run.status == 1, run.text
-    assert "IdleExecutionProvider took no node" in run.text
+    assert "IdleExecutionProvider ran no node" in run.text
 
 
 def test_a_plugin_that_takes_no_node_is_reported_by_the_probe(idle):
@@ -226,7 +226,7 @@ def test_a_provider_that_falls_costs_its_own_rows_only(fallen):
     ("provider", "message"),
     [
         ("aborting", "worker died: in 'run', exit status -6"),
-        ("hanging", "worker hung: 'run' gave no answer within 10 s and was killed"),
+        ("hanging", "worker hung: 'run' did not answer within 10 s and was killed"),
         ("losing", "the session failed on the inputs: EPFail: the device was lost"),
         ("stillborn", "worker died: in 'run', exit status -6"),
     ],
@@ -249,7 +249,7 @@ def test_no_other_provider_is_probed(tmp_path, cache):
     run = run_suite(tmp_path, *ONE, "--provider=cpu", cache, plugin="fake_modes")
     assert run.status == 5, run.text  # the other checks were not asked for
     assert set(run.document["environment"]["providers"]) == {"cpu"}
-    assert "provider cpu: CPUExecutionProvider ran a node and was right" in run.text
+    assert "provider cpu: CPUExecutionProvider ran a node correctly" in run.text
 
 
 # -- wherever a provider is asked for ----------------------------------------------------------

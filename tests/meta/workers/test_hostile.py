@@ -84,7 +84,7 @@ def test_one_sentence_says_the_cause(judged, entry):
     assert len(red["reason"]) < LONGEST
     assert not any(unicodedata.category(c) == "Cc" for c in red["reason"])
     assert "Traceback" not in red["message"]
-    assert "last words" not in red["message"]
+    assert "last output" not in red["message"]
 
 
 def test_nothing_was_written(judged):
@@ -124,10 +124,10 @@ def written(tmp_path, right):
 @pytest.mark.parametrize(
     ("limit", "message"),
     [
-        ("file_mb=0.0005", "MB, and 0.0005 are allowed"),
-        ("nodes=2", "has 3 nodes, and 2 are allowed"),
-        ("data_mb=0.0001", "in external data, and 0.0001 are allowed"),
-        ("seconds=0.01", "gave no answer within 0.01 s"),
+        ("file_mb=0.0005", "MB, but only 0.0005 are allowed"),
+        ("nodes=2", "has 3 nodes, but only 2 are allowed"),
+        ("data_mb=0.0001", "in external data, but only 0.0001 are allowed"),
+        ("seconds=0.01", "did not answer within 0.01 s"),
     ],
 )
 def test_a_limit_that_is_lowered_refuses_a_right_file(written, limit, message):
@@ -145,7 +145,7 @@ def test_a_file_that_fills_the_reader_is_reported(written):
         model.graph.initializer.append(weight)
         save(model, path)
 
-    with pytest.raises(StageFailure, match="takes more memory to read than is allowed"):
+    with pytest.raises(StageFailure, match="needs more memory to read than is allowed"):
         read(written(heavy), "memory_mb=1", "memory_per_mb=0.1")
 
 
@@ -225,7 +225,7 @@ def test_the_options_reach_the_reader(tmp_path, cache, written):
     options = ("--first-finding", f"--artifact={written(unknown_domain)}", cache)
     library = f"--custom-op-library={ROOT / 'README.md'}"  # read, and not yet loaded
     run = run_suite(tmp_path, *JUDGE, *options, library, "--artifact-limit=nodes=1")
-    assert "has 3 nodes, and 1 are allowed" in run.text
+    assert "has 3 nodes, but only 1 are allowed" in run.text
 
 
 @pytest.mark.parametrize(

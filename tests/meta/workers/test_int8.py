@@ -85,11 +85,13 @@ def test_without_a_task_it_is_said_to_be_of_latency_alone(cases):
     case = cases["simple_net", "int8_static"]
     assert case["verdict"] == "passed"
     assert not case["complete"]
-    assert "accuracy is judged on efficientnet_lite0, digits_cnn" in reasons(case, "task")
+    assert "accuracy is judged for efficientnet_lite0, digits_cnn" in reasons(case, "task")
 
 
 def test_the_effect_of_batch_mates_on_dynamic_scales_is_reported(cases):
-    assert "that is reported only" in reasons(cases["digits_cnn", "int8_dynamic"], "composition")
+    assert "measures activations batch by batch" in reasons(
+        cases["digits_cnn", "int8_dynamic"], "composition"
+    )
 
 
 # -- on figures alone: a judge that is asked a hundred times -------------------------------------
@@ -244,7 +246,7 @@ def test_calibration_data_are_read(tmp_path):
     [
         (None, "a folder with .npz files (an array for each input: input) or photographs"),
         ({"labels": np.zeros(1, np.int64)}, "'input' is missing (found: labels)"),
-        ({"input": np.zeros((1, 1, 8, 8))}, "'input' is float64[1, 1, 8, 8], wanted float32"),
+        ({"input": np.zeros((1, 1, 8, 8))}, "'input' is float64[1, 1, 8, 8], expected float32"),
         ({"input": np.zeros((1, 8, 8), np.float32)}, "'input' is float32[1, 8, 8], wanted"),
     ],
 )
@@ -277,7 +279,7 @@ def test_no_file_is_in_a_precision_that_only_providers_compute_in(tmp_path, case
 def test_precision_without_a_file_is_refused(tmp_path):
     ran = run_suite(tmp_path, *JUDGED, "--model=simple_net", "--precision=int8")
     assert ran.status == 4
-    assert "--precision says what given files compute in; it needs --artifact" in ran.text
+    assert "--precision is for files that exist already" in ran.text
 
 
 def test_calibration_data_that_are_not_there_are_reported(tmp_path):

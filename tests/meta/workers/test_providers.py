@@ -173,10 +173,10 @@ def test_a_mode_set_by_the_environment_has_it_in_its_process(tmp_path):
 @pytest.mark.parametrize(
     ("worker", "stage", "message"),
     [
-        (WorkerClient(), READY, "ran a node and was right"),
+        (WorkerClient(), READY, "ran a node correctly"),
         (WorkerClient(versions={"compiled_in": []}), "compiled_in", "was built without XExecution"),
         (WorkerClient(LOG, open=WorkerError("Fail", "x")), "libraries", "libcurand.so.10"),
-        (WorkerClient(open=WorkerError("Fail", FELL)), "placement", "took no node: all fell back"),
+        (WorkerClient(open=WorkerError("Fail", FELL)), "placement", "ran no node: all fell back"),
         (
             WorkerClient(open={"placement": {"CPUExecutionProvider": {"Gemm": 1}}}),
             "placement",
@@ -379,10 +379,10 @@ def test_the_probe_model_is_right_to_the_bit(tmp_path):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("cpu=some_package", "there is a provider 'cpu'"),
-        ("only_a_name", "NAME=PATH is wanted"),
-        ("two words=x", "NAME=PATH is wanted"),
-        ("x=/no/such/file.so", "no such file, and no module's name"),
+        ("cpu=some_package", "a provider 'cpu' exists"),
+        ("only_a_name", "give NAME=PATH"),
+        ("two words=x", "give NAME=PATH"),
+        ("x=/no/such/file.so", "there is no such file or module"),
     ],
 )
 def test_a_malformed_plugin_option_is_refused(argument, message):

@@ -181,7 +181,7 @@ def test_a_suspended_engine_is_killed_when_it_is_closed():
 def test_a_hang_is_killed_at_the_limit():
     with closing(SuspendedWorker(KIND, threads=1, cpus=CPUS, limit=1.0)) as host:
         process = psutil.Process(host.call("pid"))
-        with pytest.raises(WorkerDied, match="gave no answer within 1 s"):
+        with pytest.raises(WorkerDied, match="did not answer within 1 s"):
             host.call("nap", seconds=60.0)
         _, alive = psutil.wait_procs([process], timeout=5)
         assert not alive

@@ -156,7 +156,7 @@ WRONG = {
     "no range": (
         '@register_model("net", inputs=[TensorSpec("x", ("batch", 4), "int64")])\n'
         "def net(): return nn.Embedding(3, 2)",
-        "nothing says of which range; add domain=Integers",
+        "without a known range; add domain=Integers",
     ),
     "wrong size": (
         '@register_model("net", inputs=[TensorSpec("x", ("batch", 5))])\n'
@@ -171,17 +171,17 @@ WRONG = {
     "missing output": (
         '@register_model("net", inputs=[X], outputs=[TensorSpec("a", ("batch", 2)),'
         ' TensorSpec("b", ("batch", 2))])\ndef net(): return nn.Linear(4, 2)',
-        "returns 1 outputs, its spec names 2: a, b",
+        "returns 1 outputs, but its spec has 2: a, b",
     ),
     "wrong output": (
         '@register_model("net", inputs=[X], outputs=[TensorSpec("a", ("batch", 3))])\n'
         "def net(): return nn.Linear(4, 2)",
-        r"output 'a' is float32 \['batch', 2\], its spec says float32 \['batch', 3\]",
+        r"output 'a' is float32 \['batch', 2\], but its spec says float32 \['batch', 3\]",
     ),
     "trains in eval": (
         '@register_model("net", inputs=[X])\n'
         "def net(): return Net(lambda n, x: nn.functional.dropout(n.body(x), training=True))",
-        "answers the same input twice differently",
+        "gives two answers to the same input",
     ),
     "changes itself": (
         '@register_model("net", inputs=[X])\n'
@@ -200,11 +200,11 @@ WRONG = {
     "too many inputs": (
         '@register_model("net", inputs=[X, TensorSpec("y", ("batch", 4))])\n'
         "def net(): return nn.Linear(4, 2)",
-        r"takes 1 inputs \(input\), its spec names 2: x, y",
+        r"takes 1 inputs \(input\), but its spec has 2: x, y",
     ),
     "no inputs": (
         '@register_model("net")\ndef net(): return nn.Linear(4, 2)',
-        "says nothing of its inputs",
+        "does not describe its inputs",
     ),
     "one sample a call": (
         '@register_model("net", inputs=[X])\ndef net(): return Net(lambda n, x: x.reshape(1, 4))',
@@ -227,12 +227,12 @@ WRONG = {
     "two axes that are the batch": (
         '@register_model("net", inputs=[TensorSpec("x", ("batch", "batch"))])\n'
         "def net(): return nn.Linear(4, 2)",
-        r"give the others names of their own: TensorSpec\(\"x\", \(\"batch\", \"batch_1\"\)\)",
+        r"rename the others: TensorSpec\(\"x\", \(\"batch\", \"batch_1\"\)\)",
     ),
     "a size that cannot be": (
         '@register_model("net", inputs=[TensorSpec("x", ("batch", "past+"))])\n'
         "def net(): return nn.Linear(4, 2)",
-        "the size 'past\\+' is no sum",
+        "the size 'past\\+' is not a sum",
     ),
     "a size of the batch": (
         '@register_model("net", inputs=[TensorSpec("x", ("2*batch", 4))])\n'
@@ -269,7 +269,7 @@ WRONG = {
     ),
     "no tensor": (
         '@register_model("net", inputs=[X])\ndef net(): return Net(lambda n, x: "text")',
-        "returns a str, in which torch finds no tensor",
+        "returns a str, which has no tensor",
     ),
     "cannot be calibrated": (
         '@register_model("net", inputs=[TensorSpec("x", ("batch", "n", 4))], calibrate=True)\n'
