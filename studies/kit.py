@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.cli import kit
 from onnx_conformance.core.project import project
 
 ABSENT = "import importlib.util as u; print([m for m in {modules} if u.find_spec(m)])"
 FRAMEWORKS = ["torch", "tensorflow", "keras", "onnx", "pytest"]
 HERE, THERE = "cpu", "there"
-OF_THE_PROVIDER = {"unoptimised"}  # checks that the provider cpu alone requires
 Row = dict[str, Any]
 
 
@@ -73,10 +73,11 @@ def _common(case: Row) -> str:
 
 
 def _rows(case: Row) -> set[tuple[Any, ...]]:
+    """What every provider's cases require, and not what the provider cpu alone does."""
     return {
         (row["name"], row["inputs"], row["outcome"], row["score"], row["compared"])
         for row in case["checks"]
-        if row["name"] not in OF_THE_PROVIDER
+        if CHECKS[row["name"]].tests and not CHECKS[row["name"]].providers
     }
 
 

@@ -24,8 +24,10 @@ from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.inputs.sweep_plan import FILE as FIGURES_OF_SWEEPS
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.session import cache_keys
+from onnx_conformance.session.answers_client import ANSWERS
 from onnx_conformance.session.cache_keys import source_digest
 from onnx_conformance.session.known_failures import KnownFailure
+from onnx_conformance.session.recorded_answers import FILES
 from onnx_conformance.session.subject import Subject, libraries_of
 
 BUDGET = "error_budget"
@@ -161,6 +163,7 @@ def basis_of(
         "precision": [case.precision, case.file_precision],  # an external artifact's id has neither
         "provider": asdict(provider),
         "library": file_digest(library) if library.is_file() else None,
+        "answers": _recorded(provider.host),
         "task": model.task and TASKS[model.task].digest,
         "custom": [(name, library_digest(name)) for name in libraries_of(case, settings)],
         "overrides": provider.overridden(os.environ),
@@ -176,6 +179,14 @@ def basis_of(
         "code": source_digest(*_judges()),
         "environment": json.dumps(cache_keys.environment(), sort_keys=True),
     }
+
+
+def _recorded(host: str) -> list[str]:
+    """Digests of the recorded answers of a provider on another machine; none of any other."""
+    if not host.startswith(ANSWERS):
+        return []
+    folder = Path(host.removeprefix(ANSWERS))
+    return [file_digest(folder / name) for name in FILES]
 
 
 def _judges() -> tuple[str, ...]:

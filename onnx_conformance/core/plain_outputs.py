@@ -61,12 +61,19 @@ def is_maps(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(o, Mapping) for o in value)
 
 
+def is_sequence(value: Any) -> bool:
+    """Whether a value is a sequence of tensors."""
+    return isinstance(value, list) and bool(value) and all(isinstance(o, np.ndarray) for o in value)
+
+
 def arrays_of(value: Any) -> list[NDArray[Any]]:
-    """The arrays of one output: itself, or the values ``(rows, keys)`` and keys of maps.
+    """The arrays of one output: itself, those of a sequence, or the values and keys of maps.
 
     Raises:
         ValueError: maps of unlike keys.
     """
+    if is_sequence(value):
+        return [as_text(one) for one in value]
     if not is_maps(value):
         return [as_text(np.asarray(value))]
     keys = sorted(value[0])
@@ -81,9 +88,9 @@ def named(names: Sequence[str], values: Iterable[Any]) -> dict[str, NDArray[Any]
     """Outputs by name; the keys of maps stand behind their values, a sequence's parts in order."""
     found: dict[str, NDArray[Any]] = {}
     for name, value in zip(names, values, strict=True):
-        if isinstance(value, list) and value and all(isinstance(one, np.ndarray) for one in value):
-            found |= {part_of(name, place): as_text(one) for place, one in enumerate(value)}
-            continue
         parts = arrays_of(value)
-        found |= dict(zip((name, keys_of(name)), parts, strict=False))
+        own: Iterable[str] = (name, keys_of(name))
+        if is_sequence(value):
+            own = (part_of(name, place) for place in range(len(parts)))
+        found |= dict(zip(own, parts, strict=False))
     return found

@@ -28,6 +28,7 @@ from sklearn.ensemble import (
 )
 from sklearn.feature_selection import SelectKBest
 from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import (
     BayesianRidge,
@@ -159,7 +160,8 @@ REGRESSORS = {
     "perceptron_regressor": lambda: make_pipeline(
         StandardScaler(), MLPRegressor(hidden_layer_sizes=(16,), max_iter=500, random_state=0)
     ),
-    "gaussian_process": lambda: GaussianProcessRegressor(alpha=1.0),
+    # a scale of its own: the fitted one is so short that it answers 0 to all but its own data
+    "gaussian_process": lambda: GaussianProcessRegressor(RBF(0.2), alpha=1.0, optimizer=None),
     "multi_output": lambda: MultiOutputRegressor(Ridge()),
     "xgboost_regressor": xgboost_regressor,
     "lightgbm_regressor": lightgbm_regressor,

@@ -8,10 +8,15 @@ from typing import cast
 import pytest
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.catalog.providers import CPU
+from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.checks import certificate as certifying
 from onnx_conformance.checks import registry
-from onnx_conformance.checks.certificate import BUDGET, holds_certificate, issue_certificate
+from onnx_conformance.checks.certificate import (
+    BUDGET,
+    basis_of,
+    holds_certificate,
+    issue_certificate,
+)
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS, Check
 from onnx_conformance.core.case import Case
@@ -22,7 +27,9 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.session import cache_keys
+from onnx_conformance.session.answers_client import ANSWERS
 from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
+from onnx_conformance.session.recorded_answers import FILES
 from onnx_conformance.session.subject import Artifact
 
 CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
@@ -85,6 +92,19 @@ def subject(case=CASE, sha256="0" * 64, tolerances=TOL):
 
 def judge(store, *, about=None, settings=None, known=()):
     return issue_certificate(about or subject(), settings or Settings(), store, known)
+
+
+def test_other_recorded_answers_are_another_basis(tmp_path, monkeypatch):
+    for name in FILES:
+        (tmp_path / name).write_bytes(b"right")
+    monkeypatch.setitem(PROVIDERS._records, "phone", replace(CPU, host=f"{ANSWERS}{tmp_path}"))
+    case = replace(CASE, provider="phone")
+    bases = []
+    for content in (b"right", b"wrong"):
+        (tmp_path / FILES[-1]).write_bytes(content)
+        bases.append(basis_of(case, resolve_model(case.model), TOL, Settings(), ()))
+    assert bases[0] != bases[1]
+    assert {**bases[0], "answers": None} == {**bases[1], "answers": None}
 
 
 def test_a_pass_is_cached(checks, store):

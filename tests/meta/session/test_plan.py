@@ -65,7 +65,7 @@ class Session:
         monkeypatch.setattr(
             collection, "collector_of", lambda config: SimpleNamespace(begin=lambda counts: None)
         )
-        run = SimpleNamespace(settings=Settings(), frameworks=())
+        run = SimpleNamespace(settings=Settings(), frameworks=(), temporary_cache=True)
         stash = {RUN: run, RED_CASES: {}}
         option = SimpleNamespace(collectonly=False)
         self.config = SimpleNamespace(stash=stash, option=option, **of_config)

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 
 load_corpus()
 BASES = ("tokens", "maps", "labels", "scores", "masked", "pairs")
-WITH_STATE = ("voice", "step", "decoder", "three", "boxes")
+WITH_STATE = ("voice", "step", "three", "boxes")
+WITH_CACHES = ("decoder",)
 SIZES = [fault for fault in FAULTS.values() if fault.family == "sizes"]
 CACHES = [fault for fault in FAULTS.values() if fault.family == "cache and positions"]
 SLOTS = [fault for fault in FAULTS.values() if "slots and state" in fault.family]
@@ -33,7 +34,7 @@ MISSED = {("wrong_at_batch_16", "labels"), ("band_of_large_values_clamped", "lab
 
 @pytest.fixture(scope="module")
 def right_of(request, pytestconfig):
-    adopt_small_models((*BASES, *WITH_STATE))
+    adopt_small_models((*BASES, *WITH_STATE, *WITH_CACHES))
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
     made = {}
 
@@ -44,7 +45,7 @@ def right_of(request, pytestconfig):
         )
 
     yield subject
-    for name in (*BASES, *WITH_STATE):
+    for name in (*BASES, *WITH_STATE, *WITH_CACHES):
         MODELS.forget(name)
 
 
@@ -59,7 +60,7 @@ def verdicts(subject):
                 return
 
 
-@pytest.mark.parametrize("base", [*BASES, *WITH_STATE])
+@pytest.mark.parametrize("base", [*BASES, *WITH_STATE, *WITH_CACHES])
 def test_right_files_pass(right_of, base):
     assert [r.reason for r in verdicts(right_of(base)) if not r.passed] == []
 
@@ -90,9 +91,12 @@ def test_slots_state_and_boxes_are_judged(right_of, fault, tmp_path):
 
 @pytest.mark.parametrize("fault", CACHES, ids=lambda fault: fault.name)
 def test_caches_and_positions_are_judged(right_of, fault, tmp_path):
+    struck = 0
     for place, other in mutants(right_of("decoder"), tmp_path, [fault], places=1):
+        struck += 1
         found = [result.outcome for result in verdicts(other)]
         assert found[-1] == "failed", f"{place}: {found}"
+    assert struck
 
 
 def test_the_family_is_large_enough():
