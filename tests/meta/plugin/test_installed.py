@@ -206,7 +206,7 @@ def test_without_extras_a_run_keeps_terminal_json_and_markdown(installed, tmp_pa
         (("run",), 4, "no model to certify: name a Python file"),
         (("run", "nowhere.py"), 4, "--models-from nowhere.py: no such file"),
         (("inspect", "digits.onnx"), 0, "✓ cpu: opens it"),
-        (("providers", "--provider=cpu"), 0, "work here: cpu"),
+        (("providers", "--provider=cpu"), 0, "available: cpu"),
         (("new-model", "my_net", "mine.py"), 0, "onnx-conformance run"),
         (("nothing",), 2, "unknown command 'nothing'"),
     ],

@@ -415,7 +415,7 @@ def test_the_table_says_what_to_do(found, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     assert tool.main(["--provider=cpu", "--provider=cuda"]) == 0
     text = capsys.readouterr().out
-    for message in ("no GPU [here]", "buy one", "device", "work here: cpu"):
+    for message in ("no GPU [here]", "buy one", "device", "available: cpu"):
         assert message in text
 
 
