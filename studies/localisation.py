@@ -35,7 +35,7 @@ from onnx_conformance.session.subject import Artifact
 from onnx_conformance.session.worker_queue import Clock
 from studies.corpus import FAULTS, Fault, Site
 from studies.corpus.drafts import Draft
-from studies.corpus.making import PLACES, load_corpus, spread
+from studies.corpus.mutant_files import PLACES, load_corpus, spread
 from tests.meta.running import ROOT
 
 FEEDS = ("image", "normal", "large_normal", "ones")  # tried in this order, until one fails

@@ -9,7 +9,7 @@ import numpy as np
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft, Mutant, attribute, set_attribute
-from studies.corpus.editing import MODERN, data_pairs, is_float, known_sizes, reduced, sliced
+from studies.corpus.graph_edits import MODERN, data_pairs, is_float, known_sizes, reduced, sliced
 from studies.corpus.patches import Build, Patch, detour, detour_for, detour_site, give, names_of
 from studies.corpus.survey import layers
 

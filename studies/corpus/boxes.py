@@ -13,7 +13,7 @@ import onnx
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft, Mutant
-from studies.corpus.editing import MODERN, is_float
+from studies.corpus.graph_edits import MODERN, is_float
 from studies.corpus.patches import Build, Patch, detour, detour_site, names_of
 from studies.corpus.slots import FAMILY, HARMLESS, Dims, one_late, slot_numbers, turned_over
 

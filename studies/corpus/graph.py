@@ -10,7 +10,7 @@ import onnx
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft, Mutant, attribute, set_attribute
-from studies.corpus.editing import is_float, known_sizes, with_constant
+from studies.corpus.graph_edits import is_float, known_sizes, with_constant
 from studies.corpus.patches import Build, Patch, bypass_site, detour_site, give
 from studies.corpus.survey import layers
 

@@ -10,7 +10,7 @@ import onnx
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Array, Draft, Mutant, attribute, set_attribute
-from studies.corpus.editing import MODERN, data_inputs, is_float, known_sizes, maps, sliced
+from studies.corpus.graph_edits import MODERN, data_inputs, is_float, known_sizes, maps, sliced
 from studies.corpus.patches import Patch, detour_for, detour_site, give, names_of, replace_site
 
 FAMILY = "graph"

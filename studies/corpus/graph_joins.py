@@ -9,7 +9,7 @@ import onnx
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft, Mutant
-from studies.corpus.editing import (
+from studies.corpus.graph_edits import (
     data_inputs,
     data_pairs,
     is_float,

@@ -10,7 +10,7 @@ import onnx
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Array, Draft, Mutant, attribute
-from studies.corpus.editing import known_sizes, only_reader
+from studies.corpus.graph_edits import known_sizes, only_reader
 from studies.corpus.patches import Build, Patch, detour, give, replace_site
 
 FAMILY = "harmless: layers"

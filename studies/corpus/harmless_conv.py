@@ -10,7 +10,7 @@ import onnx
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Array, Draft, Mutant, attribute, set_attribute
-from studies.corpus.editing import (
+from studies.corpus.graph_edits import (
     MODERN,
     constant_convolutions,
     explicit_pads,

@@ -10,7 +10,7 @@ from onnx import compose, helper
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft, Graph, Mutant, replace_input
-from studies.corpus.renaming import rename_values
+from studies.corpus.name_edits import rename_values
 
 FAMILY = "harmless: file"
 

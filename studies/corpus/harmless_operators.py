@@ -10,7 +10,7 @@ import onnx
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft, Mutant, attribute
-from studies.corpus.editing import (
+from studies.corpus.graph_edits import (
     MODERN,
     data_inputs,
     is_float,

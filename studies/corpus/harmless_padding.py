@@ -9,7 +9,13 @@ import numpy as np
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft, Mutant, attribute, remove_attribute, set_attribute
-from studies.corpus.editing import MODERN, constant_convolutions, explicit_pads, only_reader, pair
+from studies.corpus.graph_edits import (
+    MODERN,
+    constant_convolutions,
+    explicit_pads,
+    only_reader,
+    pair,
+)
 from studies.corpus.patches import detour_for, give
 
 FAMILY = "harmless: layers"

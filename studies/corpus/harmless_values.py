@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft, Mutant, set_attribute
-from studies.corpus.editing import MODERN, is_float, known_sizes, sliced
+from studies.corpus.graph_edits import MODERN, is_float, known_sizes, sliced
 from studies.corpus.patches import Build, Patch, detour_site
 
 FAMILY = "harmless: values"

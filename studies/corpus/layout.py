@@ -9,7 +9,14 @@ import numpy as np
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Array, Draft, Mutant, attribute, set_attribute
-from studies.corpus.editing import is_float, kernels, known_sizes, maps, places_matter, rewritten
+from studies.corpus.graph_edits import (
+    is_float,
+    kernels,
+    known_sizes,
+    maps,
+    places_matter,
+    rewritten,
+)
 from studies.corpus.patches import Patch, detour_for, detour_site, names_of, replace_site
 
 FAMILY = "layout"

@@ -11,7 +11,7 @@ from onnx import helper
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft, Mutant, replace_input
-from studies.corpus.editing import MODERN
+from studies.corpus.graph_edits import MODERN
 from studies.corpus.patches import Patch, detour_site
 from studies.corpus.slots import END, PAST, Cache, one_late, pasts, slot_numbers
 

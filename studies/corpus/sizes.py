@@ -14,7 +14,7 @@ import onnx
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft, Mutant
-from studies.corpus.editing import MODERN, is_float, sliced
+from studies.corpus.graph_edits import MODERN, is_float, sliced
 from studies.corpus.patches import Build, Patch, detour, detour_site, give, names_of, replace_site
 
 FAMILY = "sizes"

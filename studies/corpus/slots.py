@@ -13,7 +13,7 @@ import numpy as np
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft
-from studies.corpus.editing import MODERN, is_float, reduced, sliced
+from studies.corpus.graph_edits import MODERN, is_float, reduced, sliced
 from studies.corpus.patches import Patch, detour_site
 
 FAMILY, HARMLESS = "slots and state", "harmless: slots and state"

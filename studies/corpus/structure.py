@@ -11,9 +11,9 @@ from onnx import TensorProto, helper
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Draft, Mutant
-from studies.corpus.editing import is_float, known_sizes
+from studies.corpus.graph_edits import is_float, known_sizes
+from studies.corpus.name_edits import rename_value
 from studies.corpus.patches import Build, Patch, detour
-from studies.corpus.renaming import rename_value
 
 FAMILY = "structure"
 

@@ -10,7 +10,14 @@ import onnx
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Array, Draft, attribute
-from studies.corpus.editing import AVERAGES, data_inputs, kernels, only_reader, rewritten, tensors
+from studies.corpus.graph_edits import (
+    AVERAGES,
+    data_inputs,
+    kernels,
+    only_reader,
+    rewritten,
+    tensors,
+)
 
 FAMILY = "weights"
 SWITCHES = ("Relu", "Clip", "LeakyRelu", "HardSwish", "Mul")

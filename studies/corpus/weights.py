@@ -10,7 +10,7 @@ import numpy as np
 
 from studies.corpus import Site, fault
 from studies.corpus.drafts import Array, Draft, Mutant
-from studies.corpus.editing import biases, kernels, readers, rewritten, tensors
+from studies.corpus.graph_edits import biases, kernels, readers, rewritten, tensors
 
 FAMILY = "weights"
 

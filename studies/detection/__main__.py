@@ -19,10 +19,10 @@ from onnx_conformance.core.errors import ConformanceError
 from studies.detection import tables
 from studies.detection.bases import FAMILIES_OF_SMALL, SMALL
 from studies.detection.document import figures, make_document
-from studies.detection.judging import ROOT
 from studies.detection.markdown import page
-from studies.detection.rules import NoiseFloor, load_rules
-from studies.detection.running import Choice, Judged, Measurement
+from studies.detection.measurement import Choice, Judged, Measurement
+from studies.detection.rules import StudyRules, load_rules
+from studies.detection.suite_verdicts import ROOT
 from studies.detection.tables import TextTable
 
 STATE = ROOT / ".conformance"
@@ -43,17 +43,17 @@ def main() -> int:
         rules=not (options.no_rules or small),
         jobs=options.jobs,
     )
-    console, noise_floor, started = Console(), load_rules(), time.monotonic()
+    console, study_rules, started = Console(), load_rules(), time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="conformance-detection-") as temporary:
             work = Path(options.keep or temporary).absolute()
-            judged = _measure(choice, noise_floor, work, options.cache_dir, console)
+            judged = _measure(choice, study_rules, work, options.cache_dir, console)
     except ConformanceError as error:
         console.print(f"[bold red]{error}[/]")
         return 2
     document = make_document(
         judged,
-        noise_floor,
+        study_rules,
         command=_command(choice),
         seconds=time.monotonic() - started,
     )
@@ -107,7 +107,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _measure(
-    choice: Choice, noise_floor: NoiseFloor, work: Path, cache_dir: Path, console: Console
+    choice: Choice, study_rules: StudyRules, work: Path, cache_dir: Path, console: Console
 ) -> list[Judged]:
     columns = (
         TextColumn("{task.description:<20}"),
@@ -124,7 +124,7 @@ def _measure(
                 tasks[model] = shown.add_task(model, total=None, stage=stage)
             shown.update(tasks[model], stage=stage, completed=done, total=total or None)
 
-        measurement = Measurement(choice, noise_floor, work, cache_dir, progress)
+        measurement = Measurement(choice, study_rules, work, cache_dir, progress)
         return measurement.run()
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from onnx_conformance.session.cache_keys import environment
 from studies.detection.bases import SMALL, takes_images
-from studies.detection.rules import NoiseFloor, Rule
-from studies.detection.running import Judged
+from studies.detection.measurement import Judged
+from studies.detection.rules import Rule, StudyRules
 
 SCHEMA = 1
 Row = dict[str, Any]
 
 
 def make_document(
-    judged: list[Judged], noise_floor: NoiseFloor, *, command: str, seconds: float
+    judged: list[Judged], study_rules: StudyRules, *, command: str, seconds: float
 ) -> dict[str, Any]:
     """Everything that was measured, and whether the bars are met."""
     rows = [row for one in judged for row in one.rows]
@@ -28,9 +28,9 @@ def make_document(
         "seconds": round(seconds, 1),
         "environment": environment(),
         "bars": {
-            "found": noise_floor.found,
-            "families": noise_floor.found_of_families,
-            "alarms": noise_floor.alarms,
+            "found": study_rules.found,
+            "families": study_rules.found_of_families,
+            "alarms": study_rules.alarms,
         },
         "overall": tally(rows),
         "models": {one.model: _model(one) for one in judged},
@@ -41,7 +41,7 @@ def make_document(
             Counter(row["checks"][0] for row in rows if row["outcome"] == "found").most_common()
         ),
         "rules": [
-            rule_numbers(rule, rows) for rule in noise_floor.rules if rule.name in rows[0]["rules"]
+            rule_numbers(rule, rows) for rule in study_rules.rules if rule.name in rows[0]["rules"]
         ],
         "rows": rows,
     }

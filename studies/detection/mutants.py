@@ -15,7 +15,7 @@ from onnx_conformance.session.subject import NativeWeights
 from studies.corpus import Fault, Site
 from studies.corpus.drafts import Draft
 from studies.detection.bases import Base
-from studies.detection.dealing import deal
+from studies.detection.fault_places import deal
 
 
 @dataclass(frozen=True)

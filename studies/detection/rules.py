@@ -45,7 +45,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class NoiseFloor:
+class StudyRules:
     """Everything that ``rules.yaml`` holds."""
 
     found: float
@@ -62,7 +62,7 @@ class NoiseFloor:
         return self.places.get(model, self.places["default"])
 
 
-def load_rules(path: Path = RULES_FILE) -> NoiseFloor:
+def load_rules(path: Path = RULES_FILE) -> StudyRules:
     """Read the bars, the rules and the inputs that tell suspects.
 
     Raises:
@@ -71,7 +71,7 @@ def load_rules(path: Path = RULES_FILE) -> NoiseFloor:
     top = read_yaml(path).keys(("bars", "places", "rules", "suspects"))
     bars = top["bars"].keys(("found", "families", "alarms"))
     suspects = top["suspects"].keys(("noise", "nan", "input_sets"))
-    return NoiseFloor(
+    return StudyRules(
         found=bars["found"].number(0.0, 1.0),
         found_of_families={
             name: node.number(0.0, 1.0) for name, node in bars["families"].mapping().items()

@@ -14,27 +14,27 @@ from onnx_conformance.inputs.families import materialise, non_finite
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import native_layout
 from studies.detection.peers import Runtime
-from studies.detection.rules import NoiseFloor
+from studies.detection.rules import StudyRules
 
 
 def is_suspect(
-    runtime: Runtime, model: str, clean: Path, mutant: Path, noise_floor: NoiseFloor
+    runtime: Runtime, model: str, clean: Path, mutant: Path, study_rules: StudyRules
 ) -> bool:
     """Whether a mutant has its base's structure and, on all inputs, its answers."""
     if _structure(clean) != _structure(mutant):
         return False
-    input_sets = _input_sets(model, noise_floor)
+    input_sets = _input_sets(model, study_rules)
     try:
         before, after = runtime.outputs(clean, input_sets), runtime.outputs(mutant, input_sets)
     except WorkerError:
         return False
-    return all(_alike(a, b, noise_floor.noise) for a, b in zip(before, after, strict=True))
+    return all(_alike(a, b, study_rules.noise) for a, b in zip(before, after, strict=True))
 
 
-def _input_sets(model: str, noise_floor: NoiseFloor) -> list[Inputs]:
+def _input_sets(model: str, study_rules: StudyRules) -> list[Inputs]:
     spec = resolve_model(model)
-    input_sets = [materialise(recipe, spec) for recipe in noise_floor.suspect_recipes]
-    input_sets += [non_finite(spec, 27).inputs] if noise_floor.nan else []
+    input_sets = [materialise(recipe, spec) for recipe in study_rules.suspect_recipes]
+    input_sets += [non_finite(spec, 27).inputs] if study_rules.nan else []
     return [call for inputs in input_sets for call in native_layout(spec).calls(inputs)]
 
 

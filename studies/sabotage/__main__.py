@@ -14,7 +14,7 @@ from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.worker_queue import Clock
 from studies.sabotage import SCENARIOS, load_scenarios
-from studies.sabotage.judging import Outcome, judge
+from studies.sabotage.scenario_verdict import Outcome, judge
 from studies.sabotage.table import write
 
 

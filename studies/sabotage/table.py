@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from studies.sabotage.judging import SHOWN, Outcome
+from studies.sabotage.scenario_verdict import SHOWN, Outcome
 from tests.meta.running import ROOT
 
 DOCUMENT = ROOT / "docs" / "sabotage.md"

@@ -14,7 +14,7 @@ from onnx_conformance.core.store import file_digest
 from onnx_conformance.session.subject import Artifact, Subject
 from studies.corpus import FAULTS, Fault, Site
 from studies.corpus.drafts import Draft
-from studies.corpus.making import load_corpus, make_mutants
+from studies.corpus.mutant_files import load_corpus, make_mutants
 from studies.corpus.patches import Build, Patch, detour_site
 
 Factors = Callable[[int], np.ndarray[Any, Any]]  # of the samples of a batch of that size

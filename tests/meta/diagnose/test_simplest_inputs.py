@@ -22,7 +22,7 @@ from onnx_conformance.inputs.recipes import SCALES, Recipe
 from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 from studies.corpus import FAULTS
-from studies.corpus.making import load_corpus
+from studies.corpus.mutant_files import load_corpus
 from studies.shrinking import shrink
 from tests.meta.value_faults import ANSWERS, RARE, answering, mutants
 

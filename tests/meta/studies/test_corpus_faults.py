@@ -20,7 +20,7 @@ from onnx_conformance.core.errors import WorkerError
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 from studies.corpus import FAULTS, Fault
 from studies.corpus.drafts import Array, Draft
-from studies.corpus.making import load_corpus, spread
+from studies.corpus.mutant_files import load_corpus, spread
 from tests.meta.tiny_graphs import GRAPHS
 
 pytestmark = pytest.mark.slow

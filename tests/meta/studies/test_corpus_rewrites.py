@@ -15,7 +15,7 @@ import pytest
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 from studies.corpus import FAULTS, Fault
 from studies.corpus.drafts import Array, Draft
-from studies.corpus.making import load_corpus, spread
+from studies.corpus.mutant_files import load_corpus, spread
 from studies.detection.bases import FAMILIES_OF_SMALL
 from tests.meta.tiny_graphs import Net
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from studies.detection.document import make_document
+from studies.detection.measurement import Choice, Measurement
 from studies.detection.rules import load_rules
-from studies.detection.running import Choice, Measurement
 
 pytestmark = pytest.mark.slow
 
@@ -43,12 +43,12 @@ def quiet(model, stage, done, total):
 @pytest.fixture(scope="module")
 def slices(pytestconfig, tmp_path_factory):
     """The slices' documents to be, both measured at the same time."""
-    cache, noise_floor = Path(pytestconfig.getoption("cache_dir")), load_rules()
+    cache, study_rules = Path(pytestconfig.getoption("cache_dir")), load_rules()
 
     def measure(choice):
         work = tmp_path_factory.mktemp("detection")
-        judged = Measurement(choice, noise_floor, work, cache, quiet).run()
-        return make_document(judged, noise_floor, command="", seconds=0.0)
+        judged = Measurement(choice, study_rules, work, cache, quiet).run()
+        return make_document(judged, study_rules, command="", seconds=0.0)
 
     with ThreadPoolExecutor(len(SLICES)) as pool:
         return {name: pool.submit(measure, choice) for name, choice in SLICES.items()}

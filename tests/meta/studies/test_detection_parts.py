@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from studies.detection.dealing import deal
 from studies.detection.document import figures, percent, rule_numbers, shortfalls, tally
-from studies.detection.judging import Verdict, read_verdicts
+from studies.detection.fault_places import deal
 from studies.detection.markdown import page
+from studies.detection.measurement import Choice, outcome_of
 from studies.detection.mutants import Trial
 from studies.detection.rules import COMPARISONS, load_rules
-from studies.detection.running import Choice, outcome_of
+from studies.detection.suite_verdicts import Verdict, read_verdicts
 from studies.detection.suspects import within_noise
 
 ONE = np.array([[1.0, 2.0]], np.float32)

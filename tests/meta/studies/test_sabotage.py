@@ -11,7 +11,7 @@ from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 from studies.sabotage import SCENARIOS, load_scenarios
 from studies.sabotage.answers import HALVES, in_parts
-from studies.sabotage.judging import judge, red_lines
+from studies.sabotage.scenario_verdict import judge, red_lines
 from studies.sabotage.table import DOCUMENT
 
 pytestmark = pytest.mark.slow

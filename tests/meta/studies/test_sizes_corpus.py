@@ -12,7 +12,7 @@ from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 from studies.corpus import FAULTS
-from studies.corpus.making import load_corpus
+from studies.corpus.mutant_files import load_corpus
 from studies.detection.bases import adopt_small_models
 from tests.meta.value_faults import mutants
 

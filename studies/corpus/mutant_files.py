@@ -1,4 +1,4 @@
-"""Make mutants: ``python -m studies.corpus.making BASE.onnx FOLDER`` writes them with a list."""
+"""Mutants as files: ``python -m studies.corpus.mutant_files BASE.onnx FOLDER``."""
 
 from __future__ import annotations
 

@@ -16,12 +16,12 @@ from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.subject import NativeWeights
 from studies.corpus import FAULTS, Fault
-from studies.corpus.making import load_corpus
+from studies.corpus.mutant_files import load_corpus
 from studies.detection.bases import Bases, adopt_small_models, find_bases, open_workbench
-from studies.detection.judging import SuiteRun, Verdict, run_suite
 from studies.detection.mutants import Trial, make_trials
 from studies.detection.peers import Runtime, found_by, native_answers
-from studies.detection.rules import NoiseFloor
+from studies.detection.rules import StudyRules
+from studies.detection.suite_verdicts import SuiteRun, Verdict, run_suite
 from studies.detection.suspects import is_suspect
 
 Progress = Callable[[str, str, int, int], None]  # model, stage, done, of how many
@@ -108,14 +108,14 @@ class Measurement:
     def __init__(
         self,
         choice: Choice,
-        noise_floor: NoiseFloor,
+        study_rules: StudyRules,
         work: Path,
         cache_dir: Path,
         progress: Progress,
     ) -> None:
         self._choice = choice
-        self._noise_floor = noise_floor
-        self._rules = noise_floor.rules if choice.rules else ()
+        self._study_rules = study_rules
+        self._rules = study_rules.rules if choice.rules else ()
         self._faults = choice.chosen_faults()
         self._work = work
         self._cache_dir = cache_dir
@@ -154,7 +154,7 @@ class Measurement:
 
     def _judge(self, one: Prepared) -> Judged:
         started = time.monotonic()
-        places = self._choice.places or self._noise_floor.places_of(one.model)
+        places = self._choice.places or self._study_rules.places_of(one.model)
         trials = make_trials(
             one.bases.found,
             one.weights,
@@ -188,7 +188,7 @@ class Measurement:
         row["rules"] = found_by(runtime, trial.path, one.model, self._rules, one.native)
         if row["outcome"] == "missed":
             clean = next(base.clean for base in one.bases.found if base.name == trial.base)
-            row["suspect"] = is_suspect(runtime, one.model, clean, trial.path, self._noise_floor)
+            row["suspect"] = is_suspect(runtime, one.model, clean, trial.path, self._study_rules)
         return row
 
 
