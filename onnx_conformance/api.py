@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
@@ -42,6 +44,9 @@ from onnx_conformance.session.worker_queue import Clock
 
 Examples = Mapping[str, Any] | list[Mapping[str, Any]]
 Spec = TensorSpec | Iterable[TensorSpec] | Examples | None
+P = ParamSpec("P")
+R = TypeVar("R")
+OPTIONS = re.compile(r"--(artifact|exporter|opset|provider)(?![-\w])=?")  # also arguments, plural
 MARKS = {
     "passed": "passed",
     "known_failure": "known failure",
@@ -210,6 +215,22 @@ class Certification:
         return "\n".join([*self.notes, *map(str, self.cases), last])
 
 
+def _raising_at_the_call(function: Callable[P, R]) -> Callable[P, R]:
+    """Raise errors for the caller to mend without our frames, and in terms of arguments."""
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        __tracebackhide__ = True  # under pytest the caller's line is shown, and this message
+        try:
+            return function(*args, **kwargs)
+        except UsageError as error:
+            error.args = (OPTIONS.sub(r"\1s=", str(error)),)
+            raise error.with_traceback(None) from None
+
+    return wrapper
+
+
+@_raising_at_the_call
 def certify(
     model: Any,
     spec: Spec = None,

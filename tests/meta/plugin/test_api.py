@@ -203,6 +203,16 @@ def test_bad_input_is_reported(asked, message):
         certify(**asked)
 
 
+def test_bad_input_is_reported_at_the_call_and_by_its_argument():
+    """Not by a run's option, and without the frames of the package."""
+    with pytest.raises(UsageError, match="^artifacts= no.onnx: no such file") as raised:
+        certify("simple_net", artifacts="no.onnx")
+    shown = [entry for entry in raised.traceback if not entry.ishidden(raised)]
+    assert [entry.path.name for entry in shown] == ["test_api.py"]
+    assert len(raised.traceback) == 2
+    assert raised.value.__suppress_context__
+
+
 def test_no_case_is_no_proof():
     assert not Certification(()).proved
 
