@@ -32,6 +32,7 @@ def certify() -> Iterator[Callable[..., Certification]]:
     pool = WorkerPool()  # ONNX Runtime is started once for all tests
 
     def certified(*arguments: Any, **options: Any) -> Certification:
+        __tracebackhide__ = True  # of bad input, the caller's line is shown
         with pool.lent():
             return certify(*arguments, **options)
 
