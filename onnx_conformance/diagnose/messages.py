@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.devices import drivers
 from onnx_conformance.catalog.exporters import EXPORTERS
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
+from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.core.case import Case, DerivedCase
@@ -16,6 +18,7 @@ from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.files import INSTALLED
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings, shipped_limits
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.text import informative_lines
 from onnx_conformance.session.answers_client import ANSWERS
 from onnx_conformance.session.cache_keys import environment
@@ -35,19 +38,35 @@ IN_ONE_LINE = ("budget", "localised", "reproduce")  # labels of a message's line
 LAST_LINES = 8  # lines of a worker's traceback or log
 
 
-def header(run: Run, profile: str) -> list[str]:
-    """The settings of this run, for pytest's header."""
-    settings, packages = run.settings, environment()["versions"]
-    versions = ", ".join(f"{name} {packages[name]}" for name in JUDGED if name in packages)
-    models = len({case.model for case in run.cases})
+def header(run: Run, judged: Sequence[Case], profile: str) -> list[str]:
+    """The settings of this run, for pytest's header.
+
+    Args:
+        judged: its cases without those that --framework leaves out.
+    """
+    settings, count = run.settings, len({case.model for case in run.cases})
+    models = [resolve_model(name) for name in dict.fromkeys(case.model for case in judged)]
+    as_built = settings.weights == "calibrated" and bool(models) and all(m.trained for m in models)
+    weights = "weights as built" if as_built else f"{settings.weights} weights"
     return [
-        f"conformance: {len(run.cases)} cases of {models} model(s); seed {settings.seed}, "
-        f"{settings.weights} weights, profile {profile}, {settings.threads} thread(s) a worker",
-        f"judged: {versions}",
+        f"conformance: {len(run.cases)} cases of {count} model(s); seed {settings.seed}, "
+        f"{weights}, profile {profile}, {settings.threads} thread(s) a worker",
+        f"judged: {_versions(judged, models)}",
         *(f"device {name}: {told}" for name, told in drivers().items()),
         *run.refused,
         *run.notes,
     ]
+
+
+def _versions(cases: Iterable[Case], models: Iterable[ModelSpec]) -> str:
+    """The installed packages that the verdicts on these cases are about, with their versions."""
+    used = {"onnx", "onnxruntime", "onnxruntime-gpu"}
+    for model in models:
+        used.update(FRAMEWORKS[model.framework].packages)
+    for route in {case.exporter for case in cases if case.exporter in EXPORTERS}:
+        used.update(EXPORTERS[route].packages)
+    installed = environment()["versions"]
+    return ", ".join(f"{n} {installed[n]}" for n in JUDGED if n in used and n in installed)
 
 
 def reproduce_command(run: Run, nodeid: str, case: Case) -> str:

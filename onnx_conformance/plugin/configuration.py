@@ -113,7 +113,9 @@ def _shard_record(config: pytest.Config, run: PerfRun) -> ShardRecord | None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """The settings and versions of this run, for pytest's header."""
-    return header(config.stash[RUN], profile_of(config))
+    run = config.stash[RUN]
+    judged = [case for case in run.cases if not left_out(run, resolve_model(case.model).framework)]
+    return header(run, judged, profile_of(config))
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:

@@ -1,8 +1,13 @@
 """The terminal: a matrix that fits, figures that read alone, one line for what is absent."""
 
+from types import SimpleNamespace
+
 import pytest
 from rich.console import Console
 
+from onnx_conformance.core.case import Case
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.diagnose import messages
 from onnx_conformance.diagnose.messages import summary_line
 from onnx_conformance.report import terminal
 from onnx_conformance.report.columns import cell_of
@@ -10,6 +15,33 @@ from onnx_conformance.report.next_step import next_step
 from tests.meta.sample_document import fail, full_run, make_case, make_document
 
 EXTRA = {"complete": True, "decibels": None, "missing": {}, "edge": [], "precision": "float32"}
+
+
+def header_of(monkeypatch, *cases, trained=False):
+    """A run's header where every package is installed, for models that differ as given."""
+    versions = {"versions": dict.fromkeys(messages.JUDGED, "1")}
+    spec = SimpleNamespace(framework="torch", trained=trained)
+    monkeypatch.setattr(messages, "environment", lambda: versions)
+    monkeypatch.setattr(messages, "resolve_model", lambda name: spec)
+    run = SimpleNamespace(settings=Settings(), cases=cases, refused=(), notes=())
+    return "\n".join(messages.header(run, cases, "default"))
+
+
+def test_the_header_lists_what_the_run_uses(monkeypatch):
+    of_torch = Case("m", "torch_dynamo", 18, "cpu")
+    text = header_of(monkeypatch, of_torch)
+    assert "judged: torch 1, onnx 1, onnxruntime 1" in text
+    assert "keras" not in text
+    assert "tensorflow" not in text
+    assert "tf2onnx 1" in header_of(monkeypatch, of_torch, Case("m", "tf2onnx_function", 18, "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("trained", "words"), [(False, "calibrated weights"), (True, "weights as built")]
+)
+def test_the_header_says_whose_weights_are_judged(monkeypatch, trained, words):
+    case = Case("m", "torch_dynamo", 18, "cpu")
+    assert f", {words}, profile" in header_of(monkeypatch, case, trained=trained)
 
 
 def judged(cases, verdict="passed"):
