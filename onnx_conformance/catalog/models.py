@@ -171,9 +171,9 @@ def resolve_model(name: str) -> ModelSpec:
     if member and pool == "torchvision" and name not in MODELS:
         return _torchvision_classifier(name, member)
     if name not in MODELS:
-        known = ", ".join(sorted(MODELS))
+        known = "".join(f"{one}, " for one in sorted(MODELS))
         raise UsageError(
-            f"unknown model '{name}'; known: {known}, or torchvision:NAME, timm:NAME, keras:NAME, "
+            f"unknown model '{name}'; known: {known}torchvision:NAME, timm:NAME, keras:NAME, "
             "hf-tiny:CLASS, hf:FOLDER, module:function, file.py:function"
         )
     return MODELS[name]
