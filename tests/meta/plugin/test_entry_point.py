@@ -8,6 +8,8 @@ import tomllib
 import pytest
 
 from onnx_conformance.cli import run
+from onnx_conformance.core.files import WHOLE_RUN, program
+from onnx_conformance.plugin.typed_command import whole_run, whole_run_of
 from tests.meta.running import ROOT
 
 pytestmark = pytest.mark.slow
@@ -75,3 +77,37 @@ def test_a_folder_of_files_is_judged(tmp_path):
 def test_commands_of_one_file(command, file):
     found = run.pytest_arguments(["my.py"], run.FILES[command], run.OPTIONS[command])
     assert found[0] == str(run.TESTS / file)
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["--against", "a.onnx", "b.onnx", "-k", "pinned or rows"], "--against a.onnx b.onnx"),
+        (["my.py", "-kpinned", "-m=structure", "--deselect=x", "-v"], "my.py -v"),
+        (["test_function.py::test_rows[net-cpu]", "--model", "-k"], "--model -k"),
+        (["my file.py", "-m", "structure", "--provider", "cpu"], "'my file.py' --provider cpu"),
+    ],
+)
+def test_the_command_of_every_check_repeats_what_was_typed(words, kept):
+    assert whole_run(words, lambda word: "::" in word).endswith(f" run {kept}")
+
+
+def test_what_pytest_was_told_is_repeated_without_its_tests(monkeypatch):
+    monkeypatch.delenv(WHOLE_RUN, raising=False)
+    found = whole_run_of(["tests/test_function.py", "--against=a.onnx", "--artifact", "b.onnx"])
+    assert found.endswith("onnx_conformance run --against=a.onnx --artifact b.onnx")
+
+
+def test_the_interpreter_of_an_environment_that_is_not_active_is_named(tmp_path, monkeypatch):
+    python = tmp_path / ".venv" / "bin" / "python"
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    assert program() == [".venv/bin/python", "-m", "onnx_conformance"]
+    monkeypatch.chdir(tmp_path / "..")
+    assert program()[0].startswith(tmp_path.name)
+    monkeypatch.chdir("/")
+    python.parent.mkdir(parents=True)
+    python.symlink_to("/bin/sh")
+    monkeypatch.setenv("PATH", str(python.parent))
+    assert program()[0] == "python"
