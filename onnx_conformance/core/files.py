@@ -31,6 +31,11 @@ def program() -> list[str]:
     return [_reached(python, "python"), "-m", "onnx_conformance"]
 
 
+def in_checkout() -> bool:
+    """Whether the working directory is this project's checkout, where its Makefile is."""
+    return not INSTALLED and Path.cwd() == PACKAGE.parent
+
+
 def _reached(file: Path, name: str) -> str:
     """``name``, where it starts ``file``; else the path of it, relative if it lies below."""
     found = shutil.which(name)

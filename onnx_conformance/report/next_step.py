@@ -8,11 +8,10 @@ from typing import Any
 
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
-from onnx_conformance.core.files import INSTALLED, PROGRAM
+from onnx_conformance.core.files import PROGRAM, in_checkout, program
 from onnx_conformance.report.columns import RED, incomplete
 
 RUN = f"{PROGRAM} run"
-TOOL = "onnx-conformance {}" if INSTALLED else "make {}"
 
 
 def next_step(document: ResultsDocument, whole_run: str) -> str:
@@ -33,10 +32,14 @@ def next_step(document: ResultsDocument, whole_run: str) -> str:
     if verdict == "incomplete":
         return _of_incomplete(cases, whole_run)
     if not document["totals"]["judged"]:
-        return f"{TOOL.format('providers')}   (what this machine can run)"
+        return f"{_tool('providers')}   (what this machine can run)"
     if document["totals"]["edge"]:
         return "repeat with --edge-cases=fail   (if a deployed model may meet such inputs)"
-    return f"repeat with --save-onnx=DIR to keep the files, or {TOOL.format('bench')} to time them"
+    return f"repeat with --save-onnx=DIR to keep the files, or {_tool('bench')} to time them"
+
+
+def _tool(name: str) -> str:
+    return f"make {name}" if in_checkout() else shlex.join([*program(), name])
 
 
 def command_of(check: Mapping[str, Any]) -> str:

@@ -1,6 +1,8 @@
-"""What is loaded in every pytest run of a user's: next to nothing."""
+"""The entry points: what pytest loads for every user, and the words of the command line."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -11,6 +13,7 @@ from onnx_conformance.cli import run
 from onnx_conformance.core.files import WHOLE_RUN, program
 from onnx_conformance.plugin.typed_command import whole_run, whole_run_of
 from tests.meta.running import ROOT
+from tests.meta.small_files import write_product
 
 pytestmark = pytest.mark.slow
 
@@ -111,3 +114,31 @@ def test_the_interpreter_of_an_environment_that_is_not_active_is_named(tmp_path,
     python.symlink_to("/bin/sh")
     monkeypatch.setenv("PATH", str(python.parent))
     assert program()[0] == "python"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder of the user's, with two files, one of which has a wrong weight."""
+    folder = tmp_path_factory.mktemp("user")
+    write_product(folder / "good.onnx")
+    write_product(folder / "my bad.onnx", wrong=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("judged", "status", "collected"), [("my bad.onnx", 1, "1 test"), ("good.onnx", 5, "tests")]
+)
+def test_the_next_step_can_be_pasted_into_the_folder_of_the_run(files, judged, status, collected):
+    def typed(command):
+        return subprocess.run(
+            command, shell=True, cwd=files, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+
+    words = ("run", "--against", "good.onnx", judged, "--provider=cpu", "-k", "initializers")
+    ran = typed(shlex.join([sys.executable, "-m", "onnx_conformance", *words]))
+    assert ran.returncode == status, ran.stdout + ran.stderr
+    (line,) = [line for line in ran.stdout.splitlines() if line.startswith("next: ")]
+    again = typed(line.removeprefix("next: ").partition("   (")[0] + " --collect-only -q")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"{collected} collected" in again.stdout
