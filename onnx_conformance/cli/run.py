@@ -8,17 +8,16 @@ Exit status: pytest's, and 5 where nothing reached a verdict (README, "Exit stat
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import INSTALLED, PACKAGE, SUITE
-from onnx_conformance.plugin.options import add_options
+from onnx_conformance.core.files import INSTALLED, PACKAGE, SUITE, WHOLE_RUN
+from onnx_conformance.plugin.typed_command import valued_options, whole_run
 
 SETTINGS = PACKAGE / "plugin" / "suite.ini"
 TESTS = SUITE if INSTALLED else PACKAGE.with_name("tests")
@@ -26,27 +25,6 @@ TESTS = SUITE if INSTALLED else PACKAGE.with_name("tests")
 FILES = {"run": (), "bench": ("test_latency.py",), "gate": ("test_gate.py",)}
 BAD_INPUT = 4  # pytest's own status of it
 OPTIONS = {"run": (), "bench": ("--benchmark-only",), "gate": ()}
-# pytest's own options, and its plugins', whose value may be the next word.
-VALUED_ELSEWHERE = frozenset((
-    "-k", "-m", "-n", "-p", "-o", "-r", "-W", "-c", "--tb", "--maxfail", "--deselect",
-    "--durations", "--dist", "--rootdir", "--junitxml", "--junit-xml", "--log-file",
-    "--log-level", "--basetemp", "--override-ini", "--pythonwarnings", "--tx",
-    "--hypothesis-profile", "--hypothesis-seed", "--numprocesses", "--color", "--capture",
-    "--ignore", "--verbosity", "--benchmark-json", "--benchmark-storage", "--benchmark-name",
-    "--benchmark-sort",
-))  # fmt: skip
-
-
-@dataclass
-class _Valued:
-    """Replaces pytest's option group, to find out which options take the word after them."""
-
-    names: set[str] = field(default_factory=set)
-
-    def addoption(self, *names: str, **settings: Any) -> None:
-        """Note an option that takes a value."""
-        if settings.get("action", "store") in ("store", "append"):
-            self.names.update(names)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,7 +35,8 @@ def main(arguments: Sequence[str]) -> int:
     except UsageError as error:  # what the project says in pyproject.toml
         print(f"ERROR: {error}", file=sys.stderr)
         return BAD_INPUT
-    return pytest_status(found)
+    whole = whole_run(words, lambda word: _test_of(word) is not None)
+    return pytest_status(found, {WHOLE_RUN: whole})
 
 
 def pytest_arguments(
@@ -71,7 +50,7 @@ def pytest_arguments(
         options: what the command adds.
     """
     chosen, tests = [*options], []
-    valued = _valued()
+    valued = valued_options()
     before = ""
     for word in words:
         if word.startswith("-") or before in valued:
@@ -84,21 +63,16 @@ def pytest_arguments(
     return [*_settings(), *(tests or _places(files)), *chosen]
 
 
-def pytest_status(arguments: Sequence[str]) -> int:
+def pytest_status(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
     """Run pytest in a process of its own, which has the terminal; its exit status."""
-    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments])
+    command = [sys.executable, "-m", "pytest", *arguments]
+    process = subprocess.Popen(command, env={**os.environ, **(environment or {})})
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest ends by it, and reports
     try:
         status = process.wait()
     finally:
         signal.signal(signal.SIGINT, before)
     return status if status >= 0 else 128 - status  # ended by a signal, as a shell tells it
-
-
-def _valued() -> set[str]:
-    group = _Valued()
-    add_options(group)
-    return group.names | VALUED_ELSEWHERE
 
 
 def _settings() -> list[str]:

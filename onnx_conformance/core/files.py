@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,30 @@ PACKAGE = Path(__file__).resolve().parents[1]
 SUITE = PACKAGE / "suite"  # the conformance tests, where the package was installed from a wheel
 INSTALLED = SUITE.is_dir()
 PROGRAM = "onnx-conformance" if INSTALLED else "python -m onnx_conformance"  # as messages name it
+# The environment variable by which `onnx-conformance run` tells pytest the command of every check.
+WHOLE_RUN = "ONNX_CONFORMANCE_WHOLE_RUN"
+
+
+def program() -> list[str]:
+    """The words that start this program from the working directory, which no PATH need hold."""
+    python = Path(sys.executable)
+    script = python.with_name("onnx-conformance")
+    if INSTALLED and script.is_file():
+        return [_reached(script, script.name)]
+    return [_reached(python, "python"), "-m", "onnx_conformance"]
+
+
+def in_checkout() -> bool:
+    """Whether the working directory is this project's checkout, where its Makefile is."""
+    return not INSTALLED and Path.cwd() == PACKAGE.parent
+
+
+def _reached(file: Path, name: str) -> str:
+    """``name``, where it starts ``file``; else the path of it, relative if it lies below."""
+    found = shutil.which(name)
+    if found is not None and Path(found).parent == file.parent:
+        return name
+    return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
 
 
 def shipped(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.core.case import Case, DerivedCase
 from onnx_conformance.core.errors import StageFailure
-from onnx_conformance.core.files import INSTALLED
+from onnx_conformance.core.files import INSTALLED, WHOLE_RUN, in_checkout, program
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings, shipped_limits
 from onnx_conformance.core.spec import ModelSpec
@@ -70,8 +71,9 @@ def _versions(cases: Iterable[Case], models: Iterable[ModelSpec]) -> str:
 
 
 def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
-    """The command that repeats this one test, with every option that affects it."""
-    command = ["onnx-conformance", "run", nodeid] if INSTALLED else ["pytest", nodeid]
+    """The command that repeats this one test where the run was started, with all it depends on."""
+    pytest_typed = in_checkout() and WHOLE_RUN not in os.environ
+    command = ["pytest", nodeid] if pytest_typed else [*program(), "run", nodeid]
     command += [f"--against={run.against}"] if run.against else ["--model", case.model]
     command += [f"--models-from={path}" for path in run.models_from]
     command += [f"--artifact={path}" for path in run.selection.artifacts]

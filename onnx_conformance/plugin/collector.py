@@ -29,6 +29,7 @@ from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
 from onnx_conformance.core.text import count_of
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.progress import Progress
+from onnx_conformance.plugin.typed_command import whole_run_of
 from onnx_conformance.report import code_hosts, history, terminal
 from onnx_conformance.report.document import (
     absent_requirements,
@@ -288,7 +289,8 @@ class Collector:
         terminalreporter.write_line(f"{self.page}   data: {self.run.report_json}")
         for line in code_hosts.github(self.document):
             terminalreporter.write_line(line)
-        terminalreporter.write_line(f"next: {next_step(self.document)}")
+        again = whole_run_of([str(word) for word in self.config.invocation_params.args])
+        terminalreporter.write_line(f"next: {next_step(self.document, again)}")
 
 
 def _row_of(report: pytest.TestReport) -> CheckRow | None:

@@ -8,18 +8,18 @@ from typing import Any
 
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
-from onnx_conformance.core.files import INSTALLED
+from onnx_conformance.core.files import PROGRAM, in_checkout, program
 from onnx_conformance.report.columns import RED, incomplete
 
-RUN = "onnx-conformance run" if INSTALLED else "python -m onnx_conformance run"
-TOOL = "onnx-conformance {}" if INSTALLED else "make {}"
+RUN = f"{PROGRAM} run"
 
 
-def next_step(document: ResultsDocument) -> str:
+def next_step(document: ResultsDocument, whole_run: str) -> str:
     """The command to type next, and what it is for.
 
     Args:
         document: the results document of the run.
+        whole_run: the command that runs every check of it.
     """
     cases = document["cases"]
     for case in cases:
@@ -30,12 +30,16 @@ def next_step(document: ResultsDocument) -> str:
     if verdict == "red":
         return "fix what the lines above name, and repeat the command"
     if verdict == "incomplete":
-        return _of_incomplete(cases)
+        return _of_incomplete(cases, whole_run)
     if not document["totals"]["judged"]:
-        return f"{TOOL.format('providers')}   (what this machine can run)"
+        return f"{_tool('providers')}   (what this machine can run)"
     if document["totals"]["edge"]:
         return "repeat with --edge-cases=fail   (if a deployed model may meet such inputs)"
-    return f"repeat with --save-onnx=DIR to keep the files, or {TOOL.format('bench')} to time them"
+    return f"repeat with --save-onnx=DIR to keep the files, or {_tool('bench')} to time them"
+
+
+def _tool(name: str) -> str:
+    return f"make {name}" if in_checkout() else shlex.join([*program(), name])
 
 
 def command_of(check: Mapping[str, Any]) -> str:
@@ -57,11 +61,9 @@ def case_command(case: Mapping[str, Any], models_from: Iterable[str]) -> str:
     return f"{RUN} {shlex.join(words)}"
 
 
-def _of_incomplete(cases: list[CaseEntry]) -> str:
+def _of_incomplete(cases: list[CaseEntry], whole_run: str) -> str:
     """Checks that were not selected can be run; those that could not decide have a reason."""
     lacking = [case for case in cases if incomplete(case)]
-    unselected = [case for case in lacking if not all(case["missing"].values())]
-    if unselected:
-        models = dict.fromkeys(case["model"] for case in unselected)
-        return f"{RUN} {shlex.join(models)}   (all checks; without -k, -m or the name of a test)"
+    if not all(all(case["missing"].values()) for case in lacking):
+        return f"{whole_run}   (all checks; without -k, -m or the name of a test)"
     return "the reasons above say what each check needs (docs/reading-a-failure.md)"

@@ -1,6 +1,8 @@
-"""What is loaded in every pytest run of a user's: next to nothing."""
+"""The entry points: what pytest loads for every user, and the words of the command line."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -8,7 +10,10 @@ import tomllib
 import pytest
 
 from onnx_conformance.cli import run
+from onnx_conformance.core.files import WHOLE_RUN, program
+from onnx_conformance.plugin.typed_command import whole_run, whole_run_of
 from tests.meta.running import ROOT
+from tests.meta.small_files import write_product
 
 pytestmark = pytest.mark.slow
 
@@ -75,3 +80,65 @@ def test_a_folder_of_files_is_judged(tmp_path):
 def test_commands_of_one_file(command, file):
     found = run.pytest_arguments(["my.py"], run.FILES[command], run.OPTIONS[command])
     assert found[0] == str(run.TESTS / file)
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["--against", "a.onnx", "b.onnx", "-k", "pinned or rows"], "--against a.onnx b.onnx"),
+        (["my.py", "-kpinned", "-m=structure", "--deselect=x", "-v"], "my.py -v"),
+        (["test_function.py::test_rows[net-cpu]", "--model", "-k"], "--model -k"),
+        (["my file.py", "-m", "structure", "--provider", "cpu"], "'my file.py' --provider cpu"),
+    ],
+)
+def test_the_command_of_every_check_repeats_what_was_typed(words, kept):
+    assert whole_run(words, lambda word: "::" in word).endswith(f" run {kept}")
+
+
+def test_what_pytest_was_told_is_repeated_without_its_tests(monkeypatch):
+    monkeypatch.delenv(WHOLE_RUN, raising=False)
+    found = whole_run_of(["tests/test_function.py", "--against=a.onnx", "--artifact", "b.onnx"])
+    assert found.endswith("onnx_conformance run --against=a.onnx --artifact b.onnx")
+
+
+def test_the_interpreter_of_an_environment_that_is_not_active_is_named(tmp_path, monkeypatch):
+    python = tmp_path / ".venv" / "bin" / "python"
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    assert program() == [".venv/bin/python", "-m", "onnx_conformance"]
+    monkeypatch.chdir(tmp_path / "..")
+    assert program()[0].startswith(tmp_path.name)
+    monkeypatch.chdir("/")
+    python.parent.mkdir(parents=True)
+    python.symlink_to("/bin/sh")
+    monkeypatch.setenv("PATH", str(python.parent))
+    assert program()[0] == "python"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder of the user's, with two files, one of which has a wrong weight."""
+    folder = tmp_path_factory.mktemp("user")
+    write_product(folder / "good.onnx")
+    write_product(folder / "my bad.onnx", wrong=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("judged", "status", "collected"), [("my bad.onnx", 1, "1 test"), ("good.onnx", 5, "tests")]
+)
+def test_the_next_step_can_be_pasted_into_the_folder_of_the_run(files, judged, status, collected):
+    def typed(command):
+        return subprocess.run(
+            command, shell=True, cwd=files, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+
+    words = ("run", "--against", "good.onnx", judged, "--provider=cpu", "-k", "initializers")
+    ran = typed(shlex.join([sys.executable, "-m", "onnx_conformance", *words]))
+    assert ran.returncode == status, ran.stdout + ran.stderr
+    (line,) = [line for line in ran.stdout.splitlines() if line.startswith("next: ")]
+    again = typed(line.removeprefix("next: ").partition("   (")[0] + " --collect-only -q")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"{collected} collected" in again.stdout

@@ -164,7 +164,8 @@ def test_two_files_are_compared(installed, wrong):
     arguments = ("--against", "digits.onnx", wrong.name, "--no-cache", "--no-localize")
     ran = installed.run("onnx-conformance", "run", *arguments, "-k", "initializers or pinned")
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    again = "reproduce: onnx-conformance run 'test_structure.py::test_initializers["
+    script = installed.home / "bin" / "onnx-conformance"  # of an environment that is not active
+    again = f"reproduce: {script} run 'test_structure.py::test_initializers["
     assert again in ran.stdout
 
 

@@ -127,10 +127,10 @@ def test_a_failure_s_one_line_has_cause_and_command():
 
 def test_the_next_step_repeats_the_first_failure():
     case = fail(make_case("m", "torch_dynamo", 18), "allclose", 7.5)
-    assert next_step(judged([case], "red")).startswith("pytest 'tests/test_function.py")
+    assert next_step(judged([case], "red"), "").startswith("pytest 'tests/test_function.py")
 
 
 def test_the_next_step_of_an_incomplete_run_runs_the_rest():
     case = make_case("m", "torch_dynamo", 18, **EXTRA | {"complete": False})
-    shown = next_step(judged([case | {"missing": {"rows": ""}}], "incomplete"))
-    assert " m   (all checks" in shown
+    shown = next_step(judged([case | {"missing": {"rows": ""}}], "incomplete"), "run m")
+    assert shown.startswith("run m   (all checks")
