@@ -138,5 +138,5 @@ def why(case: CaseEntry) -> str:
         return "; ".join([*skipped, *left]) or "some of the required checks were not run"
     red = RED if kind == FAILED else (KNOWN,)
     reasons = [row["reason"] for row in checks if row["outcome"] in red]
-    more = f"; {len(reasons) - 1} more red" if kind == FAILED and len(reasons) > 1 else ""
+    more = f"; {len(reasons) - 1} more failed" if kind == FAILED and len(reasons) > 1 else ""
     return (next(iter([*reasons, *skipped]), "") or "no reason was given") + more

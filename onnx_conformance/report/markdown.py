@@ -33,7 +33,7 @@ def render(document: Row) -> str:
         prose(document["run"]["sentence"]),
         *_red(seen["failures"]),
         *_matrix(seen["matrix"]),
-        *_notes("Edge findings, which decide nothing", "edge", notes),
+        *_notes("Edge findings, not part of the verdict", "edge", notes),
         *_notes("Known failures", "known_failure", notes),
         *_notes("Not run", "skipped", notes),
         *_absent(seen["absent"]),
@@ -52,7 +52,7 @@ def _red(failures: list[html.Failure]) -> list[str]:
     rows = [_red_row(failure) for failure in failures[:MOST_RED]]
     left = len(failures) - len(rows)
     more = [f"… and {left} more failed cases: see the page."] if left else []
-    return ["### Red cases", table(("case", "check", "reason", "again"), rows), *more]
+    return ["### Failed cases", table(("case", "check", "reason", "repeat"), rows), *more]
 
 
 def _red_row(failure: html.Failure) -> list[str]:
