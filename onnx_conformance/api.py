@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
 from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
 from onnx_conformance.checks.registry import CHECKS, families_of, required_checks
-from onnx_conformance.core.case import Case
+from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.custom_operators import CustomOperators
 from onnx_conformance.core.errors import (
     CapabilityMissing,
@@ -42,6 +44,9 @@ from onnx_conformance.session.worker_queue import Clock
 
 Examples = Mapping[str, Any] | list[Mapping[str, Any]]
 Spec = TensorSpec | Iterable[TensorSpec] | Examples | None
+P = ParamSpec("P")
+R = TypeVar("R")
+OPTIONS = re.compile(r"--(artifact|exporter|opset|provider)(?![-\w])=?")  # also arguments, plural
 MARKS = {
     "passed": "passed",
     "known_failure": "known failure",
@@ -52,6 +57,10 @@ MARKS = {
 RED_ADVICE = (
     "to do: read the first failed check; weights are judged before outputs. If the model fails by "
     "one exporter or opset only, use another (exporters=, opsets=)"
+)
+FILE_ADVICE = (
+    "to do: read the first failed check; weights are judged before outputs. Where the file differs "
+    "from this model, export it again, or check which checkpoint it came from"
 )
 SKIPPED_ADVICE = (
     "to do: checks that did not run prove nothing. Install or name what the lines above say is "
@@ -100,19 +109,57 @@ class CaseVerdict:
         if self.verdict == "passed" and self.score is None:
             worst = ", by allclose alone, without a float64 oracle"
         lines = [f"{self.case.id}: {MARKS[self.verdict]} ({self.compared:,} compared{worst})"]
+        lines += [line for alike in _blocks(self.results) for line in _block_lines(alike)]
         if self.edge:
             lines[0] = f"{lines[0]} ◇"
             lines += [f"  ◇ edge finding in {one.name}: {one.reason}" for one in self.edge]
-        quiet = ("passed", "known_failure", "edge", "not_applicable")
-        shown = [r for r in self.results if r.outcome not in quiet]
-        alike = Counter((result.reason, result.details) for result in shown)
-        for result in shown:  # a stage that failed fails every check in the same words
-            more = alike.pop((result.reason, result.details), 0) - 1
-            if more >= 0:
-                tail = f" and {more} more" if more else ""
-                lines.append(f"  {result.name}{tail}: {result.reason}")
-                lines += [f"    {d}" for d in result.details]
         return "\n".join(lines)
+
+    def cause(self) -> str:
+        """The case and the check that decides its verdict, in one line."""
+        order = ("failed", "error", "skipped", "known_failure")
+        found = [one for one in self.results if one.outcome in order]
+        if not found:
+            return f"{self.case.id}: no check was run"
+        one = min(found, key=lambda one: order.index(one.outcome) // 2)
+        return f"{self.case.id}: {one.name}: {'; '.join([one.reason, *one.details[:1]])}"
+
+
+def _blocks(results: Iterable[CheckResult]) -> list[list[CheckResult]]:
+    """What did not pass, in the order of the checks: failures of one check together.
+
+    A stage that failed fails every check in the same words: they are together too.
+    """
+    quiet = ("passed", "known_failure", "edge", "not_applicable")
+    shown = [one for one in results if one.outcome not in quiet]
+    told = {(one.name, one.reason, one.details) for one in shown}
+    checks = Counter((reason, details) for _, reason, details in told)
+    blocks: dict[Any, list[CheckResult]] = {}
+    for one in shown:
+        alone = checks[one.reason, one.details] == 1 and one.outcome != "skipped"
+        blocks.setdefault(one.name if alone else (one.reason, one.details), []).append(one)
+    return list(blocks.values())
+
+
+def _block_lines(block: Sequence[CheckResult]) -> list[str]:
+    """The worst of a block in full, and how many more there are."""
+    worst = max(block, key=_share)
+    rest = [one for one in block if one is not worst]
+    same = all((one.reason, one.details) == (worst.reason, worst.details) for one in rest)
+    tail = f" and {len(rest)} more" if rest and same else ""
+    lines = [f"  {worst.name}{tail}: {worst.reason}", *(f"    {line}" for line in worst.details)]
+    lines += [f"    inputs: {worst.inputs}"] if worst.inputs and not tail else []
+    if rest and not same:
+        what = "sets of inputs" if worst.inputs else "failures of this check"
+        scores = [one.score for one in rest if one.score is not None]
+        span = f" ({min(scores):.3g}x to {max(scores):.3g}x)" if scores else ""
+        lines.append(f"    and {len(rest)} more {what}{span}")
+    return lines
+
+
+def _share(result: CheckResult) -> float:
+    """The score as a multiple of what is allowed; 0 where nothing was measured."""
+    return 0.0 if result.score is None else result.score / (result.budget or 1.0)
 
 
 @dataclass(frozen=True)
@@ -140,12 +187,22 @@ class Certification:
         """
         __tracebackhide__ = True  # under pytest the caller's line is shown, and this message
         if not self.proved:
-            raise AssertionError("\n".join([str(self), *self._advice()]))
+            raise AssertionError("\n".join([*self._cause(), str(self), *self._advice()]))
+
+    def _cause(self) -> list[str]:
+        """The cause of the first red case, else of one unproved: what pytest's summary shows."""
+        order = ("failed", "skipped", "known_failure")
+        found = [case for case in self.cases if case.verdict in order]
+        if not found:
+            return []
+        worst = min(found, key=lambda case: order.index(case.verdict))
+        return [worst.cause()]
 
     def _advice(self) -> list[str]:
         """What to do about the verdicts, one line for each kind."""
         found = {case.verdict for case in self.cases}
-        lines = [RED_ADVICE] if "failed" in found else []
+        files = any(isinstance(case.case, ExternalCase) for case in self.cases)
+        lines = [FILE_ADVICE if files else RED_ADVICE] if "failed" in found else []
         lines += [SKIPPED_ADVICE] if "skipped" in found else []
         lines += [KNOWN_ADVICE] if "known_failure" in found else []
         return lines or [
@@ -158,6 +215,22 @@ class Certification:
         return "\n".join([*self.notes, *map(str, self.cases), last])
 
 
+def _raising_at_the_call(function: Callable[P, R]) -> Callable[P, R]:
+    """Raise errors for the caller to mend without our frames, and in terms of arguments."""
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        __tracebackhide__ = True  # under pytest the caller's line is shown, and this message
+        try:
+            return function(*args, **kwargs)
+        except UsageError as error:
+            error.args = (OPTIONS.sub(r"\1s=", str(error)),)
+            raise error.with_traceback(None) from None
+
+    return wrapper
+
+
+@_raising_at_the_call
 def certify(
     model: Any,
     spec: Spec = None,

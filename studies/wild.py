@@ -1,4 +1,4 @@
-"""Models that nobody here chose, judged at the first try: does each get the verdict that is right?
+"""Models that nobody here chose, judged as a new user would: does each get the right verdict?
 
 ``make wild``; ``python -m studies.wild --only llama`` for one. The entries are in
 ``studies/wild/*.yaml``, one file an origin; ``studies/wild/README.md`` says what an entry holds.

@@ -18,10 +18,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 BROKEN = ("crashed", "internal error", "hung")
 HEAD = """# Models that nobody here chose
 
-Written by `make wild`. Each model and file is judged at the first try, as a new user would; which
-verdict is right was established by hand ([how](../studies/wild/README.md)). Seconds are those of
-the run that judged it, divided by the models in that run, on two shared cores. A row stays until
-its entry is judged again (`python -m studies.wild --only ID`).
+Written by `make wild`. Each model and file is judged as a new user would, without options or a
+tolerance of its own; which verdict is right was established by hand
+([how, and what was right at the first try](../studies/wild/README.md)). A row is the newest
+verdict: where one was wrong, its kind was mended in the suite and the entry judged again. Seconds
+are those of the run that judged it, divided by the models in that run, on two shared cores. A row
+stays until its entry is judged again (`python -m studies.wild --only ID`).
 """
 
 

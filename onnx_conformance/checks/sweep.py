@@ -339,6 +339,7 @@ def _red(
 ) -> CheckResult:
     rule = subject.tolerances.rule("error_budget", subject.case)
     sweep = subject.tolerances.rule("sweep", subject.case)
+    origins = "; ".join(dict.fromkeys((rule.origin, sweep.origin)))
     first = min(wrong, key=lambda place: _elements(judged[place].inputs))
     one = judged[first]
     where = _places([judged[place] for place in wrong], len(judged))
@@ -351,8 +352,7 @@ def _red(
         inputs=str(one.recipe),
         details=(
             worst[first].description,
-            f"allowed: {rule['factor']:g}x float32's own error in the sweep ({rule.origin}; "
-            f"{sweep.origin})",
+            f"allowed: {rule['factor']:g}x float32's own error in the sweep ({origins})",
             *_replay_lines(subject, one.recipe),
             *evidence_lines(subject),
         ),

@@ -109,10 +109,14 @@ def _times(score: float) -> str:
 def cell_of(case: CaseEntry) -> tuple[str, str]:
     """``✓`` and ``0.84× ≤ 4×``, as the matrix words it.
 
+    A case that failed by another check than the score names it: ``initializers (0.49× ≤ 4×)``.
     ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
     """
-    differs = "~" if case.get("same_bits") is False else ""
-    signs = [score_of(case), differs, EDGE if edge_of(case) else ""]
+    score, differs = score_of(case), "~" if case.get("same_bits") is False else ""
+    red = [row["name"] for row in case.get("checks", ()) if row["outcome"] in RED]
+    if kind_of(case) == FAILED and red and ">" not in score:
+        score = f"{red[0]} ({score})" if score else red[0]
+    signs = [score, differs, EDGE if edge_of(case) else ""]
     return MARKS[kind_of(case)], " ".join(filter(None, signs))
 
 

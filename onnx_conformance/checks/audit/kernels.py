@@ -27,6 +27,7 @@ _MOST = 0.6
 _PEEK_CHANNELS, _PEEK = 16, 8
 _SAMPLES = 16  # elements of each channel that estimate its factor
 _FEW = 4  # a factor for each single element proves nothing with fewer channels than this
+_NEARLY_ALL = 0.9  # of a channel's elements by one factor: the channel is off as a whole
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def _ungrouped(flat: int, shape: Shape, groups: int) -> int:
 
 
 def _where(pair: _Pair, aligned: Array, factor: Float64, limit: float) -> str:
-    """In which channel all that is harmed lies, and by how much it is off, if it is but one."""
+    """The channel that is off as a whole, by one factor, if it is but one; else nothing."""
     expected, weight_tolerance = (
         _scaled(aligned, factor, pair),
         pair.form.weight_tolerance(pair.native.dtype),
@@ -221,8 +222,13 @@ def _where(pair: _Pair, aligned: Array, factor: Float64, limit: float) -> str:
     channels = np.unique(np.nonzero(harmed)[pair.axis])
     if channels.size != 1 or pair.channels == 1:
         return ""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.median(found[harmed] / expected[harmed])
+    ours, theirs = (np.take(each, channels[0], pair.axis) for each in (expected, found))
+    with np.errstate(invalid="ignore"):
+        ratios = theirs[ours != 0] / ours[ours != 0]
+        ratio = float(np.median(ratios)) if ratios.size > 1 else 1.0
+        alike = np.abs(ratios - ratio) < abs(ratio - 1) / 2
+    if f"{ratio:.4g}" == "1" or np.mean(alike) < _NEARLY_ALL:
+        return ""
     return f"all of channel {channels[0]} is about {ratio:.4g} times what it should be"
 
 

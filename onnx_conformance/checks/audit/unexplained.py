@@ -57,7 +57,8 @@ class Remains:
         native, array = finding.native, self._missing[finding.native]
         for name, found in self._leftovers:
             if components(name) == components(native) and found.size == array.size:
-                note = f"'{name}' has its name, but does not resemble it"
+                same = "name and shape" if found.shape == array.shape else "name and size"
+                note = f"same {same}, other values (another training or seed?)"
                 return replace(finding, initializer=name, note=note)
             if self._moved(native, array, name, found):
                 note = "it holds most of the tensor's values, but not all"

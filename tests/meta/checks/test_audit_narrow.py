@@ -86,6 +86,23 @@ def test_a_channel_that_is_off_as_a_whole_is_named(weights: Arrays, folded: Arra
     assert f"all of channel {CHANNEL} is about 1.02 times what it should be" in text
 
 
+@pytest.mark.parametrize("factor", [1.01, 1.00001, -1.0])
+def test_a_channel_with_one_wrong_element_is_not_called_off_as_a_whole(
+    weights: Arrays, folded: Arrays, factor: float
+) -> None:
+    folded[KERNEL][CHANNEL].reshape(-1)[1] *= np.float32(factor)
+    text = str(audit(weights, folded).failures[0])
+    assert "1 of " in text
+    assert "all of channel" not in text
+
+
+def test_a_channel_off_by_less_than_the_message_shows_is_not_named(
+    weights: Arrays, folded: Arrays
+) -> None:
+    folded[KERNEL][CHANNEL] *= np.float32(1.00002)
+    assert "times what it should be" not in str(audit(weights, folded).failures[0])
+
+
 def test_what_float16_would_lose_may_be_lifted(weights: Arrays) -> None:
     """ONNX Runtime's converter makes 1e-7 of what is smaller, zeros excepted."""
     faint = weights["fc.weight"].copy()

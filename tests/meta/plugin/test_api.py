@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -202,6 +203,16 @@ def test_bad_input_is_reported(asked, message):
         certify(**asked)
 
 
+def test_bad_input_is_reported_at_the_call_and_by_its_argument():
+    """Not by a run's option, and without the frames of the package."""
+    with pytest.raises(UsageError, match="^artifacts= no.onnx: no such file") as raised:
+        certify("simple_net", artifacts="no.onnx")
+    shown = [entry for entry in raised.traceback if not entry.ishidden(raised)]
+    assert [entry.path.name for entry in shown] == ["test_api.py"]
+    assert len(raised.traceback) == 2
+    assert raised.value.__suppress_context__
+
+
 def test_no_case_is_no_proof():
     assert not Certification(()).proved
 
@@ -223,3 +234,45 @@ def test_verdicts(results, verdict):
 
 def test_a_red_case_tells_why():
     assert "opset: another" in str(CaseVerdict(CASE, (GOOD, BAD)))
+
+
+def measured(score):
+    return failed(
+        "error_budget", "differs", compared=1, score=score, budget=4.0,
+        inputs=f"normal(seed={score:g})", details=(f"error {score:g}x",),
+    )  # fmt: skip
+
+
+def test_failures_of_one_check_are_one_block_and_edge_findings_come_last():
+    edge = replace(failed("nonfinite", "NaN lost"), outcome="edge")
+    text = str(CaseVerdict(CASE, (edge, BAD, measured(82.0), measured(500.0), measured(410.0))))
+    assert text.splitlines()[1:] == [
+        "  opset: another",
+        "  error_budget: differs",
+        "    error 500x",
+        "    inputs: normal(seed=500)",
+        "    and 2 more sets of inputs (82x to 410x)",
+        "  ◇ edge finding in nonfinite: NaN lost",
+    ]
+
+
+def test_the_reasons_of_skipped_checks_are_all_told():
+    text = str(CaseVerdict(CASE, (skipped("top5", "noise"), skipped("top5", "no logits"))))
+    assert "noise" in text
+    assert "no logits" in text
+
+
+def test_require_begins_with_the_case_and_the_check_that_decides():
+    """Which is all that pytest's short summary shows."""
+    weights = failed("initializers", "1 of 4 weights", details=("'4.weight' differs",), compared=1)
+    lacking = CaseVerdict(replace(CASE, opset=17), (skipped("top5", "noise"),))
+    red = CaseVerdict(CASE, (skipped("top5", "noise"), weights, measured(82.0)))
+    with pytest.raises(AssertionError) as raised:
+        Certification((lacking, red)).require()
+    first, *_ = str(raised.value).splitlines()
+    assert first == f"{CASE.id}: initializers: 1 of 4 weights; '4.weight' differs"
+    assert "exporters=" in str(raised.value)
+    external = CaseVerdict(CASE.external("m.onnx", "m"), (weights,))
+    with pytest.raises(AssertionError, match="which checkpoint it came from") as raised:
+        Certification((external,)).require()
+    assert "exporters=" not in str(raised.value)

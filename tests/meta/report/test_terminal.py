@@ -57,6 +57,14 @@ def test_a_score_says_whether_it_is_within(score, expected_text):
     assert cell_of(case)[1] == expected_text
 
 
+def test_a_case_that_failed_within_its_budget_names_the_check():
+    """A score within what is allowed, beside the mark of a failure, would tell nothing."""
+    case = fail(make_case("m", "torch_dynamo", 18, **EXTRA), "interface", 9.0)
+    assert cell_of(case | {"worst_score": 0.49}) == ("✗", "interface (0.49× ≤ 4×)")
+    assert cell_of(case | {"worst_score": None}) == ("✗", "interface")
+    assert cell_of(case | {"worst_score": 41.3}) == ("✗", "41× > 4×")
+
+
 def test_absent_providers_are_one_line_and_other_reasons_are_reported():
     document = full_run()
     document["totals"]["judged"] = 19
