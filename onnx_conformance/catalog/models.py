@@ -53,6 +53,8 @@ class Declaration:
 # In a builder's reference, before the name under which a user's file registers it.
 REGISTERED = "registered model "
 _DECLARED: list[list[Declaration]] = []
+# What was registered without all that a run needs, by a file that no run looked at so far.
+_INCOMPLETE: set[str] = set()
 
 
 @contextmanager
@@ -102,6 +104,9 @@ def register_model(
         trained, packages, labels, preprocessing, task, on_request: see
         :class:`onnx_conformance.core.spec.ModelSpec`.
 
+    A file that is imported where no run looks at it may omit them all: a run that is to judge the
+    model says what is lacking.
+
     Raises:
         UsageError: the name is registered already.
     """
@@ -118,9 +123,8 @@ def register_model(
             _DECLARED[-1].append(found)
             return builder
         if framework is None or not declared or not delivered:
-            raise UsageError(
-                f"model '{name}' lacks framework, inputs or outputs; add them to @register_model"
-            )
+            _INCOMPLETE.add(name)  # whoever imports the file for its classes needs no more
+            return builder
         spec = ModelSpec(
             name=name,
             framework=framework,
@@ -142,6 +146,25 @@ def register_model(
         return builder
 
     return decorate
+
+
+def registered_models() -> list[ModelSpec]:
+    """All models that this process registered.
+
+    Raises:
+        UsageError: one of them lacks what a run needs.
+    """
+    for name in sorted(_INCOMPLETE):
+        _refuse_incomplete(name)
+    return [*MODELS.values()]
+
+
+def _refuse_incomplete(name: str) -> None:
+    if name in _INCOMPLETE and name not in MODELS:
+        raise UsageError(
+            f"model '{name}' lacks framework, inputs or outputs; add them to @register_model, or "
+            "name its file (--models-from) to have them found"
+        )
 
 
 def axes_from(axes: Mapping[str, Sizes] | None) -> Axes:
@@ -170,6 +193,7 @@ def resolve_model(name: str) -> ModelSpec:
     pool, _, member = name.partition(":")
     if member and pool == "torchvision" and name not in MODELS:
         return _torchvision_classifier(name, member)
+    _refuse_incomplete(name)
     if name not in MODELS:
         known = "".join(f"{one}, " for one in sorted(MODELS))
         raise UsageError(

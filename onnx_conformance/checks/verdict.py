@@ -6,7 +6,7 @@ Of inputs that were not answered: what the runtime said, and whether native refu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -15,6 +15,7 @@ from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.placement import describe_placement
 from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
 from onnx_conformance.core.comparison import Mismatch, Outputs, Statistics, statistics
+from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
 from onnx_conformance.core.results import (
@@ -25,6 +26,7 @@ from onnx_conformance.core.results import (
     passed,
     skipped,
 )
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.text import plain
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.families import ORDINARY, chosen
@@ -127,8 +129,15 @@ def judge(
         words = f"native answers infinity or NaN alone on {label}"
         if not any(np.any(array) for array in fed.values()):
             return not_applicable(name, f"{words}, which is 0 throughout, and so does the file")
-        return skipped(name, f"{words}: it proves nothing")
+        return skipped(name, f"{words}: it proves nothing{_about_masks(subject.model.inputs)}")
     return worded(subject, name, label, fed, found)
+
+
+def _about_masks(specs: Sequence[TensorSpec]) -> str:
+    """What to declare, where an input beside others may be a padding mask: zeros alone give NaN."""
+    if len(specs) < 2 or any(isinstance(spec.domain, Mask) for spec in specs):
+        return ""
+    return "; if an input is a padding mask, declare domain=Mask()"
 
 
 def _nothing_finite(outputs: Outputs) -> bool:

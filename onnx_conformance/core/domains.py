@@ -92,7 +92,10 @@ class Bounded:
 
 @dataclass(frozen=True)
 class Integers:
-    """Whole numbers, ``low`` and above, below ``high``: token ids, categories."""
+    """Whole numbers from ``low`` on, without ``high``, as in ``range``: token ids, categories.
+
+    ``Integers(0, 500)`` gives 0 to 499: the ids of an Embedding of 500 rows.
+    """
 
     low: int
     high: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from onnx_conformance.catalog.exporters import EXPORTERS, FURTHER_CASES, Exporter, refuse_unserved
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
-from onnx_conformance.catalog.models import MODELS, resolve_model
+from onnx_conformance.catalog.models import MODELS, registered_models, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coarser
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.core.case import Case, ExportOptions, ExternalCase
@@ -98,8 +98,8 @@ def _cases(selection: Selection) -> list[Case]:
     if selection.precision:
         raise UsageError("--precision is for files that exist already; give --artifact too")
     # none where a project registers no model: a run of one says so, a tool may need none
-    usual = [model.name for model in MODELS.values() if not model.on_request]
-    models = [resolve_model(name) for name in _once(selection.models or usual)]
+    names = selection.models or [m.name for m in registered_models() if not m.on_request]
+    models = [resolve_model(name) for name in _once(names)]
     exporters = [EXPORTERS[name] for name in _once(selection.exporters or EXPORTERS)]
     providers = [PROVIDERS[name] for name in _once(selection.providers or DEFAULT_PROVIDERS)]
     frameworks = {model.framework for model in models}

@@ -10,7 +10,10 @@ from onnx_conformance.checks.controls import CONTROLS, Altered, edited
 from onnx_conformance.checks.precision import CLASSIFIER, HALF
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE, register_check
 from onnx_conformance.checks.steps import WITH_MEMORY
+from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.domains import Mask, Real
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.gate.gate_run import score
 from onnx_conformance.perf.gate.rules import Worse, judge_metric, load_rules
@@ -140,6 +143,28 @@ def test_a_sweep_on_which_native_is_nan_proves_nothing(right, name):
         return replace(exact, native={n: np.full_like(a, np.nan) for n, a in exact.native.items()})
 
     assert judge(CHECKS[name], Altered(right, reference=nan)).outcome != "passed"
+
+
+@pytest.mark.parametrize("domain", [Real(), Mask()])
+def test_where_native_is_nan_alone_an_undeclared_mask_is_suspected(right, domain):
+    def nan(outputs):
+        return {name: np.full_like(array, np.nan) for name, array in outputs.items()}
+
+    def reference(inputs):
+        exact = right.reference(inputs)
+        replicas = tuple(nan(replica) for replica in exact.replicas)
+        return Reference(nan(exact.oracle), nan(exact.native), replicas)
+
+    beside = TensorSpec("mask", ("batch", 4), domain=domain)
+    masked = Altered(
+        right,
+        reference=reference,
+        run=lambda inputs, repeat: Answer(nan(right.native(inputs))),
+        model=replace(right.model, inputs=(*right.model.inputs, beside)),
+    )
+    result = judge(CHECKS["error_budget"], masked)
+    assert result.outcome == "skipped"
+    assert ("declare domain=Mask()" in result.reason) is (domain == Real())
 
 
 def test_what_native_refuses_is_reported_and_not_judged(right):

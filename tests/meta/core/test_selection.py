@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from onnx_conformance.catalog import models
 from onnx_conformance.catalog.exporters import EXPORTERS, FURTHER_CASES, refuse_unserved
-from onnx_conformance.catalog.models import MODELS, resolve_model
+from onnx_conformance.catalog.models import MODELS, register_model, resolve_model
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
 from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import UsageError
@@ -44,6 +45,19 @@ def test_a_model_that_computes_in_half_precision_is_judged_in_it(monkeypatch):
         monkeypatch.setitem(MODELS._records, "half", half)
         [case] = select(models=("half",), exporters=("keras_export",), opsets=(18,))[:1]
         assert (case.precision, case.file_precision) == (computes, computes)
+
+
+def test_a_model_without_its_outputs_is_refused_by_a_run_and_not_by_an_import(monkeypatch):
+    monkeypatch.setattr(models, "_INCOMPLETE", set())
+
+    class Net:
+        """Of use elsewhere, too."""
+
+    assert register_model("incomplete_net", inputs=[TensorSpec("x", ("batch", 4))])(Net) is Net
+    for asked in ((), ("incomplete_net",)):
+        with pytest.raises(UsageError, match="'incomplete_net' lacks framework, inputs or outputs"):
+            select(models=asked)
+    assert select(models=(USUAL[0].name,))
 
 
 def test_every_form_stands_on_every_default_provider():
