@@ -77,14 +77,14 @@ help:
 	@echo "  make overhead      its time compared with a bare script's, for MODEL and EXPORTER"
 
 conformance: $(STAMP)
-	$(TOOL) run $(HALF) $(OWN) $(ARGS)
+	$(TOOL) run $(HALF) $(call given,--model,MODEL) $(OWN) $(ARGS)
 
 new-model: $(STAMP)
 	@test -n "$(NAME)" || { echo "make new-model NAME=my_net [OUT=my_net.py]"; exit 2; }
 	@$(TOOL) new-model '$(NAME)' $(if $(OUT),'$(OUT)')
 
 bench: $(STAMP)
-	$(TOOL) bench $(HALF) $(OWN) $(ARGS)
+	$(TOOL) bench $(HALF) $(call given,--model,MODEL) $(OWN) $(ARGS)
 
 # The `=` matters: pytest takes a folder that stands alone for the root of the tests.
 gate: $(STAMP)

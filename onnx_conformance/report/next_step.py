@@ -25,14 +25,14 @@ def next_step(document: ResultsDocument, whole_run: str) -> str:
     for case in cases:
         for check in case["checks"]:
             if check["outcome"] in RED:
-                return f"{command_of(check)}   (repeats the first failure alone)"
+                return f"{command_of(check)}   # repeats the first failure alone"
     verdict = document["run"]["verdict"]
     if verdict == "red":
         return "fix what the lines above name, and repeat the command"
     if verdict == "incomplete":
         return _of_incomplete(cases, whole_run)
     if not document["totals"]["judged"]:
-        return f"{_tool('providers')}   (what this machine can run)"
+        return f"{_tool('providers')}   # what this machine can run"
     if document["totals"]["edge"]:
         return "repeat with --edge-cases=fail   (if a deployed model may meet such inputs)"
     return f"repeat with --save-onnx=DIR to keep the files, or {_tool('bench')} to time them"
@@ -65,5 +65,5 @@ def _of_incomplete(cases: list[CaseEntry], whole_run: str) -> str:
     """Checks that were not selected can be run; those that could not decide have a reason."""
     lacking = [case for case in cases if incomplete(case)]
     if not all(all(case["missing"].values()) for case in lacking):
-        return f"{whole_run}   (all checks; without -k, -m or the name of a test)"
+        return f"{whole_run}   # all checks, without -k, -m or the name of a test"
     return "the reasons above say what each check needs (docs/reading-a-failure.md)"

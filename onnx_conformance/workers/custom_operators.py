@@ -15,6 +15,7 @@ from onnx_conformance.core.custom_operators import PAGE, CustomOperators, operat
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, UsageError
 from onnx_conformance.workers.server import load_object
 
+WITHOUT_HANDLERS = ("tf2onnx_saved_model", "keras_export")  # a command line, and Keras' own
 FROM_OPSET = 9  # a symbolic function serves the opsets from the one on that it is registered for
 NAMED = re.compile(r"\b(?P<name>[A-Za-z_]\w*::\w+)")
 ADDED_IN = re.compile(r"added in (?:opset )?version (?P<opset>\d+)")
@@ -124,10 +125,15 @@ def _name(target: re.Match[str]) -> str:
 
 
 def _remedy(route: str, name: str, argument: str) -> str:
-    return (
-        f"{route} has no translation of the operator {name}; give it one, "
-        f'@custom_operators({argument}={{"{name}": function}}) ({PAGE})'
-    )
+    """What to write. Two of Keras' routes take no handlers: the others are named instead."""
+    handler = f'@custom_operators({argument}={{"{name}": function}}) ({PAGE})'
+    if route in WITHOUT_HANDLERS:
+        return (
+            f"{route} has no translation of the operator {name} and takes none from you; write "
+            "that layer with other operators, or export by tf2onnx_keras or tf2onnx_function with "
+            f"{handler}"
+        )
+    return f"{route} has no translation of the operator {name}; give it one, {handler}"
 
 
 # -- tf2onnx ---------------------------------------------------------------------------------

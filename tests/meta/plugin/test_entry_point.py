@@ -139,6 +139,6 @@ def test_the_next_step_can_be_pasted_into_the_folder_of_the_run(files, judged, s
     ran = typed(shlex.join([sys.executable, "-m", "onnx_conformance", *words]))
     assert ran.returncode == status, ran.stdout + ran.stderr
     (line,) = [line for line in ran.stdout.splitlines() if line.startswith("next: ")]
-    again = typed(line.removeprefix("next: ").partition("   (")[0] + " --collect-only -q")
+    again = typed(line.removeprefix("next: ").partition("   #")[0] + " --collect-only -q")
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"{collected} collected" in again.stdout
