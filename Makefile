@@ -117,7 +117,7 @@ lint-ruff: $(LINT_STAMP)
 lint-format: $(LINT_STAMP)
 	$(BIN)/ruff format --check .
 
-lint-mypy: $(LINT_STAMP)
+lint-mypy: $(STAMP) $(LINT_STAMP)
 	$(BIN)/mypy
 
 lint-imports: $(LINT_STAMP)
