@@ -133,4 +133,4 @@ def test_the_next_step_repeats_the_first_failure():
 def test_the_next_step_of_an_incomplete_run_runs_the_rest():
     case = make_case("m", "torch_dynamo", 18, **EXTRA | {"complete": False})
     shown = next_step(judged([case | {"missing": {"rows": ""}}], "incomplete"), "run m")
-    assert shown.startswith("run m   (all checks")
+    assert shown.startswith("run m   # all checks")
