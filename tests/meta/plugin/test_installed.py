@@ -142,9 +142,10 @@ def test_one_wrong_weight_is_red_and_the_message_stands_alone(installed, wrong):
     test.unlink()
     assert ran.returncode == 1, ran.stdout + ran.stderr
     output = [line[1:].strip() for line in ran.stdout.splitlines() if line.startswith("E ")]
-    assert output[0].startswith("AssertionError: model-wrong-cpu: RED (")
-    assert "1 of 9 native weights are not intact" in output[1]
-    assert "'last.weight' differs in 'last.weight'; 1 of 320 elements; worst at [0, 0]" in output[2]
+    cause = "AssertionError: model-wrong-cpu: initializers: 1 of 9 native weights are not intact"
+    assert output[0].startswith(cause)
+    changed = "'last.weight' differs in 'last.weight'; 1 of 320 elements; worst at [0, 0]"
+    assert any(changed in line for line in output)
     assert output[-1].startswith("to do: ")
     assert "onnx_conformance/api.py" not in ran.stdout  # no line of the library's
 
