@@ -44,8 +44,7 @@ def check_liveness(subject: Subject) -> CheckResult:
 
     It fails where no output changes. A single output that never changes, such as tags that trained
     weights never give, is a property of the model: the case is then incomplete, with the reason. So
-    it
-    is where trained weights hardly move on random inputs: a detector of text that sees none.
+    it is where trained weights hardly move on random inputs: a detector of text that sees none.
     """
     rule = subject.tolerances.rule("liveness", subject.case)
     plain = replace(subject.case, precision=FLOAT32)  # it is the native model that is asked
@@ -80,9 +79,9 @@ def check_liveness(subject: Subject) -> CheckResult:
         if subject.model.trained and any(far > 1.0 for far in anywhere.values()):
             return skipped(
                 "liveness",
-                f"{text}, at least {rule['minimum']:g} wanted ({rule.origin}): the native model "
-                "itself hardly answers random inputs, which so prove little; give inputs on which "
-                "it moves (domain=)",
+                f"{text}, at least {rule['minimum']:g} is required ({rule.origin}); a model that "
+                "barely depends on its input proves nothing: give inputs (domain=) on which its "
+                "trained weights let it change",
             )
         return failed(
             "liveness",
