@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.controls import CONTROLS, Altered, edited
 from onnx_conformance.checks.precision import CLASSIFIER, HALF
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE, register_check
@@ -13,6 +14,7 @@ from onnx_conformance.checks.steps import WITH_MEMORY
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.domains import Mask, Real
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.registry import registering
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.gate.gate_run import score
@@ -27,14 +29,16 @@ pytestmark = pytest.mark.slow
 MEMORY = ROOT / "examples" / "models" / "memory.py"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def right_of(request, pytestconfig):
+    """A right case of a check; the model with memory among them is known to this file alone."""
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    adopt([str(MEMORY)], [WITH_MEMORY.model])
-    return lambda case: LiveSubject(case, conformance_session(request.config), tolerances)
+    _, take_back = registering(lambda: adopt([str(MEMORY)], [WITH_MEMORY.model]), MODELS)
+    yield lambda case: LiveSubject(case, conformance_session(request.config), tolerances)
+    take_back()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def right(right_of):
     return right_of(PLAIN_CASE)
 

@@ -131,7 +131,7 @@ def test_untrained_weights_are_reported(name, weights, trained):
 
 
 def test_weights_of_ones_own_need_imagenets_classes(tiny):
-    assert "never trained" in label_warning(tiny, "calibrated")
+    assert "are not trained" in label_warning(tiny, "calibrated")
     own = replace(tiny, trained=True)
     assert "only if its classes are ImageNet's" in label_warning(own, "calibrated")
     assert label_warning(replace(own, labels=True), "calibrated") == ""

@@ -81,7 +81,7 @@ def arrays(**changed):
         ([b"no archive"], "cannot read 0.npz"),
         ([arrays(label=np.arange(3))], "'label' is neither an input (input) nor 'labels'"),
         ([arrays(input=np.full((3, 1, 8, 8), np.nan, np.float32))], "has NaN or infinity"),
-        ([], "nothing to read (empty); a folder with .npz files"),
+        ([], "nothing to read (empty); give a folder with .npz files"),
     ],
     ids=["length", "dtype", "some", "empty", "broken", "strange", "NaN", "nothing"],
 )
@@ -102,7 +102,7 @@ def test_inputs_outside_the_models_domain_are_refused(tmp_path):
     model = resolve_model(MODEL)
     within = replace(model, inputs=(replace(model.inputs[0], domain=Bounded(0.0, 1.0)),))
     np.savez(tmp_path / "pixels.npz", input=np.full((2, 1, 8, 8), 16, np.float32))
-    with pytest.raises(UsageError, match="goes from 16 to 16, the model's spec says 0 to 1"):
+    with pytest.raises(UsageError, match="goes from 16 to 16, but the model's spec says 0 to 1"):
         Folder("--evaluation-data", tmp_path).samples(within)
 
 
@@ -155,7 +155,7 @@ def test_a_repeated_photograph_is_no_further_evidence(tmp_path):
 
 def test_labels_that_the_model_has_no_class_for_are_refused(tmp_path, digits, adopt):
     np.savez(tmp_path / "a.npz", input=digits[0], labels=digits[1] + 1)
-    with pytest.raises(UsageError, match="labels go from 1 to 10, and digits_cnn has the classes"):
+    with pytest.raises(UsageError, match="labels go from 1 to 10, but digits_cnn has the classes"):
         adopt(str(tmp_path), "", (MODEL,))
 
 
@@ -168,7 +168,7 @@ def test_a_sample_that_is_calibrated_on_is_refused(tmp_path, evaluation, digits,
     calibration = tmp_path / "calibration"
     calibration.mkdir()
     np.savez(calibration / "c.npz", input=digits[0][[0, 7, 7]])
-    with pytest.raises(UsageError, match="2 of 500 samples are in --calibration-data, too"):
+    with pytest.raises(UsageError, match="2 of 500 samples are in --calibration-data too"):
         adopt(str(evaluation), str(calibration), (MODEL,))
 
 

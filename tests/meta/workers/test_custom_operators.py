@@ -276,7 +276,7 @@ LACKING = {
     ),
     f'library="{LIBRARY}"': (
         'library="nowhere.so"',
-        "the custom-operator library nowhere.so is not there; build it",
+        "there is no custom-operator library nowhere.so; build it",
     ),
 }
 
@@ -351,7 +351,7 @@ def test_the_decorator_leaves_the_builder_as_it_is():
 
 
 def test_a_torch_operator_without_namespace_is_refused():
-    with pytest.raises(UsageError, match='write it as "namespace::name"'):
+    with pytest.raises(UsageError, match='write "namespace::name"'):
         custom_operators(dynamo={"isru": print})
 
 
