@@ -161,7 +161,7 @@ def test_links_in_a_circle_are_walked_once(tmp_path):
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.onnx")
     (case,) = external_cases((str(tmp_path),), ("simple_net",), (), (), ("cpu",))
-    with pytest.raises(StageFailure, match="is no file"):
+    with pytest.raises(StageFailure, match="is not a file"):
         read(case)
 
 
