@@ -169,7 +169,7 @@ def test_a_placement_in_part_is_judged_by_the_share_asked_for(right, least, pass
 def test_a_share_that_is_none_is_a_usage_error(tmp_path, cache):
     run = run_suite(tmp_path, *ONE, "--provider=cpu", "--min-placement=95", cache)
     assert run.status == 4
-    assert "--min-placement 95: a share from 0 to 1" in run.text
+    assert "--min-placement 95: must be a share from 0 to 1" in run.text
 
 
 # -- at run time -------------------------------------------------------------------------------
