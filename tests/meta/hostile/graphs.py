@@ -52,7 +52,7 @@ def two_initializers(right: onnx.ModelProto, path: Path) -> None:
     save(right, path)
 
 
-@hostile("is no UTF-8: 'out\\xff\\xfe'")
+@hostile("is not UTF-8: 'out\\xff\\xfe'")
 def invalid_utf8(right: onnx.ModelProto, path: Path) -> None:
     rename_output(right, "out__")
     path.write_bytes(right.SerializeToString().replace(b"out__", b"out\xff\xfe"))

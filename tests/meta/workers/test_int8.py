@@ -247,7 +247,7 @@ def test_calibration_data_are_read(tmp_path):
         (None, "a folder with .npz files (an array for each input: input) or photographs"),
         ({"labels": np.zeros(1, np.int64)}, "'input' is missing (found: labels)"),
         ({"input": np.zeros((1, 1, 8, 8))}, "'input' is float64[1, 1, 8, 8], expected float32"),
-        ({"input": np.zeros((1, 8, 8), np.float32)}, "'input' is float32[1, 8, 8], wanted"),
+        ({"input": np.zeros((1, 8, 8), np.float32)}, "'input' is float32[1, 8, 8], expected"),
     ],
 )
 def test_calibration_data_that_do_not_fit_are_reported(tmp_path, arrays, message):
@@ -286,4 +286,4 @@ def test_calibration_data_that_are_not_there_are_reported(tmp_path):
     chosen = (*ONE, "--model=digits_cnn", "--variant=int8_static", "--calibration-data=/nowhere")
     ran = run_suite(tmp_path, "tests/test_quantised.py", *chosen)
     assert ran.status == 4
-    assert "--calibration-data /nowhere: no such folder; a folder with .npz files" in ran.text
+    assert "--calibration-data /nowhere: no such folder; give a folder with .npz files" in ran.text
