@@ -348,7 +348,9 @@ def test_a_name_that_the_file_does_not_register_is_reported_with_those_that_it_d
     monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
     path = tmp_path / "models.py"
     path.write_text(PLAIN_HEAD + PLAIN)
-    with pytest.raises(UsageError, match=r"unknown model 'nett'; known in .*models\.py: net; of the"):
+    with pytest.raises(
+        UsageError, match=r"unknown model 'nett'; known in .*models\.py: net; of the"
+    ):
         adopt([str(path)], ["nett"])
 
 
