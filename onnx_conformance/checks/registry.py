@@ -91,8 +91,8 @@ class Check:
 
 # In the order in which a case's tests run: what costs least and says most comes first.
 _MODULES = (
-    "structure", "weights", "placement", "function", "steps", "sweep", "whole_numbers",
-    "unoptimised", "determinism", "closeness", "robustness", "precision", "task",
+    "structure", "weights", "placement", "function", "steps", "equivalent_calls", "sweep",
+    "whole_numbers", "unoptimised", "determinism", "closeness", "robustness", "precision", "task",
     "export_options", "photographs", "canary",
 )  # fmt: skip
 CHECKS: Registry[Check] = Registry(
