@@ -11,6 +11,7 @@ from onnx_conformance.checks.function import (
     check_error_budget,
     check_liveness,
 )
+from onnx_conformance.checks.generation import check_generation
 from onnx_conformance.checks.steps import check_reset, check_steps
 from onnx_conformance.checks.sweep import check_rows, check_sizes
 from onnx_conformance.checks.unoptimised import check_unoptimised
@@ -63,6 +64,11 @@ def test_mask(subject, evidence):
 @pytest.mark.check("reset")
 def test_reset(subject, evidence):
     evidence(subject, check_reset(subject))
+
+
+@pytest.mark.check("generation")
+def test_generation(subject, evidence):
+    evidence(subject, check_generation(subject))
 
 
 @pytest.mark.check("sizes")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from onnx_conformance.checks.controls import Altered, register_control
-from onnx_conformance.core.carries import flow_axis
-from onnx_conformance.core.comparison import Array
+from onnx_conformance.checks.controls import Altered, changed, register_control
+from onnx_conformance.core.carries import flow_axis, generates
+from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.inputs.loops import Loop, of_call
 from onnx_conformance.inputs.recipes import Inputs
@@ -82,7 +82,7 @@ def positions_off_by_one(subject: Subject, folder: Path) -> Subject:
 
 
 @register_control(
-    reset="begun anew after other calls, call 1 of 8 calls in a row from a state in use"
+    reset="begun anew after other calls, call 1 of 6 calls in a row from a state in use"
 )
 def state_left_over(subject: Subject, folder: Path) -> Subject:
     """Where the calls are run again, the first goes on with the state that was there at the end."""
@@ -139,3 +139,22 @@ def padding_is_seen(subject: Subject, folder: Path) -> Subject:
         return Inputs((n, np.ones_like(a) if n in masks else a) for n, a in call.items())
 
     return _fed(subject, lambda loop: Loop([unmask(call) for call in loop.calls]))
+
+
+@register_control(generation="greedy token 3 of sample 0")
+def leading_tokens_swapped(subject: Subject, folder: Path) -> Subject:
+    """The third call's two largest logits change places."""
+    pair = generates(subject.model)
+    third = of_call(pair[0], 2) if pair else ""
+
+    def swap(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
+        if third not in outputs:
+            return outputs
+        logits = np.array(outputs[third])
+        second, first = np.moveaxis(np.argsort(logits, axis=-1)[..., -2:, None], -2, 0)
+        large, less = (np.take_along_axis(logits, place, -1) for place in (first, second))
+        np.put_along_axis(logits, first, less, -1)
+        np.put_along_axis(logits, second, large, -1)
+        return {**outputs, third: logits}
+
+    return changed(subject, swap)
