@@ -64,7 +64,7 @@ def rotated(x, places, base):
 
 
 class RotaryLayer(nn.Module):
-    """Grouped queries, rotary positions, a gated MLP, as in Llama; Qwen has biases and more norms."""
+    """Grouped queries, rotary positions, a gated MLP: Llama; with biases and head norms: Qwen."""
 
     def __init__(self, qwen, base):
         super().__init__()
