@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from onnx_conformance.core.carries import carry_problem
 from onnx_conformance.core.custom_operators import operators_of
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.registry import Registry
@@ -108,7 +109,7 @@ def register_model(
     model says what is lacking.
 
     Raises:
-        UsageError: the name is registered already.
+        UsageError: the name is registered already, or an output cannot be carried to its input.
     """
     known = axes_from(axes)
     declared, delivered = tuple(inputs), tuple(outputs)
@@ -125,6 +126,8 @@ def register_model(
         if framework is None or not declared or not delivered:
             _INCOMPLETE.add(name)  # whoever imports the file for its classes needs no more
             return builder
+        if problem := carry_problem(declared, delivered, pairs or ()):
+            raise UsageError(f"model '{name}': {problem}")
         spec = ModelSpec(
             name=name,
             framework=framework,
