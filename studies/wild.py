@@ -29,6 +29,7 @@ TORCH_ROUTES = ("torch_dynamo", "torch_torchscript")
 ROUTES = {  # of an entry that names no exporter, by its origin
     "torch": TORCH_ROUTES,
     "hf_tiny": TORCH_ROUTES,
+    "memory": TORCH_ROUTES,
     "keras": ("tf2onnx_function", "keras_export"),
 }
 LIMIT = 900  # seconds of one run
