@@ -16,7 +16,7 @@ from onnx_conformance.core.carries import flow_axis, growth
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.sizes import names_in
-from onnx_conformance.core.spec import ModelSpec, TensorSpec
+from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 from onnx_conformance.inputs.loops import Loop, judged_at, loops, of_call
 from onnx_conformance.inputs.recipes import Inputs
 
@@ -112,7 +112,7 @@ def joined_along(model: ModelSpec, outputs: Outputs, calls: int) -> dict[str, Ar
 def _chunks(model: ModelSpec, loop: Loop) -> Loop:
     """The calls of a loop in fewer, each as long as the flow axis allows."""
     flow = flow_axis(model)
-    longest = dict(model.axes)[flow].high
+    longest = dict(model.axes).get(flow, Axis()).high
     found: list[list[Inputs]] = []
     for call in loop.calls:
         group = [*found[-1], call] if found else []

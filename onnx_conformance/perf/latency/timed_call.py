@@ -73,7 +73,7 @@ PHASES = (FIRST_TOKEN, NEXT_TOKEN)  # a prompt beside an empty past, one token b
 
 def phases_of(model: ModelSpec) -> tuple[str, ...]:
     """The calls of a model that are timed apart: of one whose past grows."""
-    return PHASES if growth(model) and flow_axis(model) else ()
+    return PHASES if growth(model) and flow_axis(model) in dict(model.axes) else ()
 
 
 def timed_inputs(model: ModelSpec, seed: int, batch: int, call: str = "") -> Inputs:
