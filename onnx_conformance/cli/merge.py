@@ -63,6 +63,8 @@ def read_shard_results(path: Path) -> ResultsDocument:
     Raises:
         UsageError: it is not there, or no result of this schema and of ``--shard``.
     """
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         schema, sharded = document["schema"], "shard" in document["run"]

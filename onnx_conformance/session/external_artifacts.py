@@ -46,8 +46,9 @@ def external_cases(
     """
     if len(models) != 1:
         raise UsageError(
-            f"--artifact needs the one model that the files were made from: --model NAME; "
-            f"known: {', '.join(MODELS)}"
+            "--artifact needs the one model that the files were made from: --model=NAME, "
+            "--models-from=FILE.py or, to compare two files, --against=FILE.onnx"
+            + (f"; known models: {', '.join(known)}" if (known := models or [*MODELS]) else "")
         )
     for axis, chosen in (("exporter", exporters), ("opset", opsets)):
         if len(chosen) > 1:
