@@ -91,7 +91,7 @@ class Check:
 
 # In the order in which a case's tests run: what costs least and says most comes first.
 _MODULES = (
-    "structure", "weights", "placement", "function", "steps", "sweep", "whole_numbers",
+    "structure", "initializers", "placement", "function", "steps", "sweep", "whole_numbers",
     "unoptimised", "determinism", "closeness", "robustness", "precision", "task",
     "export_options", "photographs", "canary",
 )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import cast
 
 from rich.console import Console
 
-from onnx_conformance.cli.terminal import Arguments, say
+from onnx_conformance.cli.console import Arguments, say
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import write_json, write_whole

@@ -12,7 +12,7 @@ from onnx_conformance.core import bfloat16
 from onnx_conformance.core.domains import Domain, Real, as_data, default_domain, from_data, written
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import SPELLINGS, TEXT
-from onnx_conformance.core.sizes import evaluate
+from onnx_conformance.core.size_expressions import evaluate
 
 Dim = int | str
 Shape = tuple[Dim, ...]

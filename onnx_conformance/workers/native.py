@@ -26,7 +26,7 @@ from onnx_conformance.core.spec import STATIC_BATCH
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.server import load_object
-from onnx_conformance.workers.timing import Stopwatch, TimedCall
+from onnx_conformance.workers.stopwatch import Stopwatch, TimedCall
 
 Approximation = dict[str, float]  # function -> how far a runtime may be off, in float32 epsilons
 

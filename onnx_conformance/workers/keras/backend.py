@@ -39,7 +39,7 @@ from onnx_conformance.workers.native import (
     refuse_change,
 )
 from onnx_conformance.workers.server import load_object
-from onnx_conformance.workers.timing import TimedCall
+from onnx_conformance.workers.stopwatch import TimedCall
 
 
 class KerasBackend(NativeBackend):

@@ -41,7 +41,7 @@ from onnx_conformance.workers.onnx.weights import (
     round_otherwise,
     unused_of,
 )
-from onnx_conformance.workers.timing import TimedCall
+from onnx_conformance.workers.stopwatch import TimedCall
 
 
 class OnnxBackend(NativeBackend):

@@ -39,7 +39,7 @@ from onnx_conformance.workers.native import (
     refuse_change,
 )
 from onnx_conformance.workers.server import load_object
-from onnx_conformance.workers.timing import TimedCall
+from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.calls import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.float64 import in_float64, without_gradients

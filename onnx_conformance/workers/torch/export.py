@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.core.spec import BATCH_NAMES
-from onnx_conformance.workers.custom_operators import (
+from onnx_conformance.workers.operator_translations import (
     operators_in,
     symbolics,
     translation_errors,

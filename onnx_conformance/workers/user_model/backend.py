@@ -11,8 +11,8 @@ from onnx_conformance.catalog.models import REGISTERED, Declaration, Pointer, zo
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import spec_as_data
+from onnx_conformance.workers.import_code import load_file, load_module, user_modules
 from onnx_conformance.workers.user_model.describe import specify
-from onnx_conformance.workers.user_model.import_code import load_file, load_module, user_modules
 
 
 class UserModelBackend:

@@ -20,12 +20,12 @@ from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.inputs.tasks import TASKS
+from onnx_conformance.workers.import_code import user_sources
 from onnx_conformance.workers.native import call_builder
 from onnx_conformance.workers.user_model.build import Looked, look, unnamed
 from onnx_conformance.workers.user_model.carried import carrying
 from onnx_conformance.workers.user_model.examples import Understood
 from onnx_conformance.workers.user_model.fixed_batch import grouped, with_batch
-from onnx_conformance.workers.user_model.import_code import user_sources
 from onnx_conformance.workers.user_model.infer_spec import sized_by_values
 from onnx_conformance.workers.user_model.opened_files import data_files, digests, opened_files
 from onnx_conformance.workers.user_model.validation import (

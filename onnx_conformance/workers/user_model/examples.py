@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx_conformance.core.domains import Choice, Domain, Integers, Real
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import as_text, dtype_of
-from onnx_conformance.core.sizes import evaluate
+from onnx_conformance.core.size_expressions import evaluate
 from onnx_conformance.core.spec import Axes, Axis, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.user_model.build import Looked

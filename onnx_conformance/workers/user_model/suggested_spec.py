@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import islice
 
 from onnx_conformance.core.domains import Integers
-from onnx_conformance.core.sizes import is_expression
+from onnx_conformance.core.size_expressions import is_expression
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Dim, Shape, TensorSpec
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sample_arrays import layout_of

@@ -10,7 +10,7 @@ from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import TEXT
-from onnx_conformance.core.sizes import evaluate, names_in
+from onnx_conformance.core.size_expressions import evaluate, names_in
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Shape, TensorSpec, sizes_of
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.sample_arrays import Layout, layout_of

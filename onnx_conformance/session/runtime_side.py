@@ -27,7 +27,7 @@ from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.inputs.loops import Loop, without_call
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
-from onnx_conformance.session.native import Memo, Part
+from onnx_conformance.session.native_side import Memo, Part
 from onnx_conformance.session.probe import FELL_BACK, ProbeResult, probe, write_probe_model
 from onnx_conformance.session.runtime_failures import (
     Isolation,
