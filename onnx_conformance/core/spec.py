@@ -152,6 +152,24 @@ class TensorSpec:
         return TensorSpec(**{**data, "domain": from_data(data["domain"])})
 
 
+@dataclass(frozen=True)
+class InputSpecs:
+    """A model's inputs, the sizes of their symbolic axes, and notes on how they were found."""
+
+    inputs: tuple[TensorSpec, ...]
+    axes: Axes = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """The registration that says the same, to paste."""
+        text = f"inputs=[{', '.join(map(str, self.inputs))}]"
+        ranges = {
+            name: (one.low, one.high) if one.step == 1 else (one.low, one.high, one.step)
+            for name, one in self.axes
+        }
+        return f"{text}, axes={ranges}" if ranges else text
+
+
 def _quoted(shape: Shape) -> str:
     """The shape as this library writes texts: ``("batch", 3)``."""
     dims = [f'"{dim}"' if isinstance(dim, str) else str(dim) for dim in shape]

@@ -61,7 +61,7 @@ class NativeBackend(Stopwatch, ABC):
         Args:
             weights: the file that ``prepare`` wrote.
             precision: the name of a compute mode (:mod:`onnx_conformance.core.compute_modes`).
-            approximation: the liberties of a replica; without them it differs in weights alone.
+            approximation: the bounds of a replica's approximations; without, weights alone differ.
 
         Raises:
             CapabilityMissing: a device is named that this framework has not here.

@@ -21,7 +21,7 @@ from onnx import (
     shape_inference,
 )
 
-from onnx_conformance.workers.liberties import SPLIT, STORED
+from onnx_conformance.workers.replica_arithmetic import SPLIT, STORED
 
 NARROW = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 TYPES = ("to", "dtype", "output_datatype")  # attributes that name an element type

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx_conformance.core import bfloat16
 from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.workers.liberties import STORED, TF32, eleven_bits
+from onnx_conformance.workers.replica_arithmetic import STORED, TF32, eleven_bits
 from onnx_conformance.workers.torch.modes import OperatorMode, eagerly
 from onnx_conformance.workers.torch.private import tree_leaves, tree_map, writes
 

@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnx_conformance.workers.liberties import LANES, mean_in_order, sum_in_lanes, sum_in_order
+from onnx_conformance.workers.replica_arithmetic import (
+    LANES,
+    mean_in_order,
+    sum_in_lanes,
+    sum_in_order,
+)
 
 Tensor = torch.Tensor
 FEW = LANES  # so few terms are added in one order everywhere, or nearly

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import InputSpecs
 from onnx_conformance.workers.torch.tiny_configs import tiny_config
 from onnx_conformance.workers.torch.transformers_inputs import (
     CACHES,
@@ -28,13 +29,12 @@ from onnx_conformance.workers.torch.transformers_inputs import (
     cache_in,
     inputs_of,
 )
-from onnx_conformance.workers.user_model.examples import Understood
 
 FIELDS = re.compile(r",(?=\w+=)")  # before each field=value of a pointer
 PARTS = (WHOLE, ENCODER, DECODER)
 
 
-def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understood]:
+def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]:
     """The class ``member`` in a tiny configuration, and its inputs.
 
     Args:
@@ -54,7 +54,7 @@ def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understood]
     return _ready(member, model, part)
 
 
-def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understood]:
+def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]:
     """The model in a folder or in the user's cache, as its configuration's ``architectures`` says.
 
     Nothing is downloaded, no code of the checkpoint's is run, and weights are safetensors or
@@ -121,13 +121,13 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _ready(member: str, model: nn.Module, part: str) -> tuple[nn.Module, Understood]:
+def _ready(member: str, model: nn.Module, part: str) -> tuple[nn.Module, InputSpecs]:
     if part not in PARTS:
         raise UsageError(f"{member}: part={part}; one of {', '.join(PARTS[1:])} is wanted")
     if part == ENCODER:
         model = getattr(model, "get_encoder")()  # noqa: B009 - not of every Module
     inputs, axes = inputs_of(model, part)
-    return Named(model, [spec.name for spec in inputs]), Understood(inputs, axes)
+    return Named(model, [spec.name for spec in inputs]), InputSpecs(inputs, axes)
 
 
 class Named(nn.Module):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from onnx_conformance.cli import suite_runs
 from onnx_conformance.cli import variants as tool
 from onnx_conformance.cli.console import guarded
 from onnx_conformance.cli.variants import main, table

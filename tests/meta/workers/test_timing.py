@@ -107,10 +107,8 @@ def test_a_driver_that_does_not_answer_costs_a_figure_and_no_time(backend, monke
     def hang(query, **options):
         raise subprocess.TimeoutExpired(query, options["timeout"])
 
-    monkeypatch.setattr(
-        "onnx_conformance.workers.stopwatch.shutil.which", lambda tool: f"/bin/{tool}"
-    )
-    monkeypatch.setattr("onnx_conformance.workers.stopwatch.subprocess.run", hang)
+    monkeypatch.setattr("shutil.which", lambda tool: f"/bin/{tool}")
+    monkeypatch.setattr("subprocess.run", hang)
     assert backend.memory()["gpu"] is None
 
 
