@@ -27,8 +27,8 @@ def keras_application(member: str, *, pretrained: bool) -> Any:
     wanted = member.lower().replace("_", "")
     if wanted not in known:
         close = difflib.get_close_matches(wanted, known)
-        words = ", ".join(known[name] for name in close) or "nothing"
-        raise UsageError(f"keras.applications has no model '{member}'; close: {words}")
+        suggestions = ", ".join(known[name] for name in close) or "nothing"
+        raise UsageError(f"keras.applications has no model '{member}'; close: {suggestions}")
     return _fetched(getattr(keras.applications, known[wanted]), known[wanted], pretrained)
 
 

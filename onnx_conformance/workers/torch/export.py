@@ -80,8 +80,8 @@ def _symbolic(shape: Any, group: int) -> dict[int, str]:
 
 def _label(dim: str) -> str:
     """A dimension as a name: ``past+1`` becomes ``past_plus_1``."""
-    words = {"+": " plus ", "-": " minus ", "*": " times ", "//": " over ", "(": " ", ")": " "}
-    for sign, word in words.items():
+    spoken = {"+": " plus ", "-": " minus ", "*": " times ", "//": " over ", "(": " ", ")": " "}
+    for sign, word in spoken.items():
         dim = dim.replace(sign, word)
     return "_".join(dim.split())
 

@@ -180,11 +180,11 @@ def _group_norm(
 
 
 def _instance_norm(
-    x: Tensor, weight: Any, bias: Any, mean_: Any, var: Any, own: bool, momentum: float,
-    eps: float, *_: Any,
+    x: Tensor, weight: Any, bias: Any, mean_: Any, var: Any, batch_statistics: bool,
+    momentum: float, eps: float, *_: Any,
 ) -> Tensor | None:  # fmt: skip
     axes = list(range(2, x.dim()))
-    if not own or not _long(x, axes):
+    if not batch_statistics or not _long(x, axes):
         return None
     return _scaled(normalized(x, axes, eps), *_by_channel(x, weight, bias))
 

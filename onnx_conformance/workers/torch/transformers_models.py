@@ -139,9 +139,9 @@ class Named(nn.Module):
         self.cache = cache_in(inspect.signature(model.forward).parameters)
 
     def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        given = dict(zip(self.names, inputs, strict=True))
-        past = {name: tensor for name, tensor in given.items() if name.startswith("past_key")}
-        plain: dict[str, Any] = {n: tensor for n, tensor in given.items() if n not in past}
+        named = dict(zip(self.names, inputs, strict=True))
+        past = {name: tensor for name, tensor in named.items() if name.startswith("past_key")}
+        plain: dict[str, Any] = {n: tensor for n, tensor in named.items() if n not in past}
         if "encoder_hidden_states" in plain:
             plain["encoder_outputs"] = (plain.pop("encoder_hidden_states"),)
         if past:
@@ -170,8 +170,8 @@ def cache_of(past: Mapping[str, torch.Tensor], *, nested: bool) -> Any:
 
 def layers_of(cache: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Keys and values of each layer of a cache; none of one of another kind."""
-    own = getattr(cache, "self_attention_cache", cache)
-    layers = getattr(own, "layers", ())
+    inner = getattr(cache, "self_attention_cache", cache)
+    layers = getattr(inner, "layers", ())
     found = [(getattr(one, "keys", None), getattr(one, "values", None)) for one in layers]
     return [(k, v) for k, v in found if torch.is_tensor(k) and torch.is_tensor(v)]
 
@@ -201,10 +201,10 @@ def awaken(model: nn.Module) -> None:
     norms have gains beside 1 and biases, tables of embeddings have rows of size 1.
     """
     for part in model.modules():
-        own = dict(part.named_parameters(recurse=False))
-        weight, bias = own.get("weight"), own.get("bias")
+        inner = dict(part.named_parameters(recurse=False))
+        weight, bias = inner.get("weight"), inner.get("bias")
         if weight is None:
-            for parameter in own.values():
+            for parameter in inner.values():
                 if (
                     parameter.numel() > 1
                     and parameter.std() < 0.1

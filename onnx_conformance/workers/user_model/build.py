@@ -106,9 +106,9 @@ def _torch_model(
     def float64_problem(input_set: Inputs) -> str | None:
         wide = [widened(torch.from_numpy(np.array(array))) for array in input_set.values()]
         try:
-            twin: Any = copied(module, built).double()
+            in_double: Any = copied(module, built).double()
             with torch.no_grad(), eagerly(), in_float64(*seen):
-                tensors = flat(call_of(twin.forward, list(input_set))(twin, wide))
+                tensors = flat(call_of(in_double.forward, list(input_set))(in_double, wide))
         except (RuntimeError, TypeError) as error:
             return " ".join(str(error).split())[:200]
         return _narrow([str(t.dtype) for t in tensors if t.is_floating_point()])
@@ -207,8 +207,8 @@ def _keras_weights(keras: Any, model: Any) -> int:
 
 
 def _keras_spec(place: int, tensor: Any, count: int) -> TensorSpec:
-    own = str(getattr(tensor, "name", "") or "")
-    plain = own if own and not own.startswith("keras_tensor") else "input"
+    label = str(getattr(tensor, "name", "") or "")
+    plain = label if label and not label.startswith("keras_tensor") else "input"
     name = plain if count == 1 or plain != "input" else f"input_{place}"
     dims = [f"{name}_dim_{axis}" if dim is None else dim for axis, dim in enumerate(tensor.shape)]
     first = tensor.shape[0] if tensor.shape else None

@@ -75,9 +75,9 @@ def labels_of(result: Any) -> tuple[str, ...]:
     parts = result._asdict() if hasattr(result, "_asdict") else result
     if not isinstance(parts, Mapping):
         return ()
-    given = {str(name): part for name, part in parts.items() if part is not None}
-    plain = all(hasattr(part, "shape") or is_maps(part) for part in given.values())
-    return tuple(given) if plain else ()
+    members = {str(name): part for name, part in parts.items() if part is not None}
+    plain = all(hasattr(part, "shape") or is_maps(part) for part in members.values())
+    return tuple(members) if plain else ()
 
 
 def with_names(found: list[Any], names: tuple[str, ...] = ()) -> Answer:

@@ -43,17 +43,17 @@ def carrying(spec: ModelSpec, one: Declaration, built: BuiltModel) -> ModelSpec:
 
 def _refusal(spec: ModelSpec, built: BuiltModel) -> str:
     """What the model says to calls in a row; empty where it answers them all."""
-    for words, loop in loops(spec, 0).items():
+    for label, loop in loops(spec, 0).items():
         for calls in loop.groups(native_layout(spec)):
             state: Arrays = {}
             for place, call in enumerate(calls):
-                given = {**call, **state}
+                fed = {**call, **state}
                 try:
-                    answer = built.run(Inputs((one.name, given[one.name]) for one in spec.inputs))
+                    answer = built.run(Inputs((one.name, fed[one.name]) for one in spec.inputs))
                 except Exception as error:  # noqa: BLE001 - whatever a user's model raises
                     said = " ".join(str(error).split())[:200]
                     return (
-                        f"it refuses call {place + 1} of {len(calls)} in a row {words}, with the "
+                        f"it refuses call {place + 1} of {len(calls)} in a row {label}, with the "
                         f"state that the one before gave: {type(error).__name__}: {said}; fix "
                         "carries=, axes= or domain="
                     )

@@ -67,9 +67,9 @@ def _labelled(example: Any, names: Sequence[str]) -> Arrays:
     """The arrays of one example by name; those that nobody names are called ``input_N``."""
     if isinstance(example, Mapping):
         return {str(label): _as_array(value) for label, value in example.items()}
-    given = list(example) if isinstance(example, (tuple, list)) else [example]
-    labels = [*names, *(f"input_{place}" for place in range(len(names), len(given)))]
-    return {label: _as_array(value) for label, value in zip(labels, given, strict=False)}
+    arrays = list(example) if isinstance(example, (tuple, list)) else [example]
+    labels = [*names, *(f"input_{place}" for place in range(len(names), len(arrays)))]
+    return {label: _as_array(value) for label, value in zip(labels, arrays, strict=False)}
 
 
 def _as_array(value: Any) -> NDArray[Any]:

@@ -49,20 +49,20 @@ def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] =
         UsageError: it is none, or cannot be opened, or refuses what its inputs seem to be.
     """
     facts = inspect(path)
-    own = [value.name for value in load_model(path, weights=False).graph.output]
+    outputs = [value.name for value in load_model(path, weights=False).graph.output]
     try:
         compute_mode = open_at(path, "float32", threads)
     except Exception as error:
         raise UsageError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
 
     def run(inputs: Inputs) -> Answer:
-        return named(own, compute_mode(inputs))
+        return named(outputs, compute_mode(inputs))
 
     def oracle(input_sets: Sequence[Inputs]) -> Oracle:
         return oracle_at(path, input_sets, threads)
 
     labels = tuple(tensor["name"] for tensor in facts["inputs"])
-    _refuse_strangers(path, declared, labels)
+    _refuse_unknown(path, declared, labels)
     found = (
         InputSpecs(tuple(declared)) if declared else _shaped(path, facts["inputs"], compute_mode)
     )
@@ -74,12 +74,12 @@ def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] =
     )  # fmt: skip
 
 
-def _refuse_strangers(path: Path, declared: Sequence[TensorSpec], labels: Sequence[str]) -> None:
+def _refuse_unknown(path: Path, declared: Sequence[TensorSpec], labels: Sequence[str]) -> None:
     """A file's inputs have names, which a declaration must use."""
-    strange = [spec.name for spec in declared if spec.name not in labels]
-    if strange:
+    unknown = [spec.name for spec in declared if spec.name not in labels]
+    if unknown:
         raise UsageError(
-            f"{path.name} has no input '{strange[0]}'; its inputs are {', '.join(labels)}: name "
+            f"{path.name} has no input '{unknown[0]}'; its inputs are {', '.join(labels)}: name "
             "them so in inputs=[...]"
         )
 

@@ -30,7 +30,7 @@ Specs = tuple[TensorSpec, ...]
 Near = Iterator[tuple[Specs, Axes]]
 
 
-def suggestion(built: BuiltModel, inputs: Specs, axes: Axes, words: str) -> str:
+def suggestion(built: BuiltModel, inputs: Specs, axes: Axes, refusal: str) -> str:
     """The first spec near the written one that the model takes, as one would write it.
 
     Args:
@@ -40,7 +40,7 @@ def suggestion(built: BuiltModel, inputs: Specs, axes: Axes, words: str) -> str:
         ``it takes TensorSpec(…)``, what differs alone; empty if nothing near is taken.
     """
     end = time.monotonic() + SECONDS
-    for candidate, sizes in islice(_near(built, inputs, axes, words), MOST_TRIALS):
+    for candidate, sizes in islice(_near(built, inputs, axes, refusal), MOST_TRIALS):
         if time.monotonic() > end:
             break
         if (candidate, sizes) == (inputs, axes) or not _takes(built, candidate, sizes):
@@ -62,7 +62,7 @@ def _takes(built: BuiltModel, inputs: Specs, axes: Axes) -> bool:
     return True
 
 
-def _near(built: BuiltModel, inputs: Specs, axes: Axes, words: str) -> Near:
+def _near(built: BuiltModel, inputs: Specs, axes: Axes, refusal: str) -> Near:
     """Specs near the written ones, those that change least first."""
     for dtype in FLOATS:
         yield tuple(replace(s, dtype=dtype) if s.floating else s for s in inputs), axes
@@ -74,7 +74,7 @@ def _near(built: BuiltModel, inputs: Specs, axes: Axes, words: str) -> Near:
         if isinstance(spec.domain, Integers):
             yield with_spec(_bounded(built, spec, spec.domain, with_spec, axes)), axes
         elsewhere = {dim for other in inputs if other is not spec for dim in other.shape}
-        for shape in _shapes(spec.shape, words, elsewhere):
+        for shape in _shapes(spec.shape, refusal, elsewhere):
             yield with_spec(replace(spec, shape=shape)), axes
         if len(inputs) > 1:  # the samples share it
             yield with_spec(replace(spec, shape=spec.sample)), axes
@@ -107,14 +107,14 @@ def _bounded(
     return at(taken)
 
 
-def _shapes(shape: Shape, words: str, elsewhere: Collection[Dim]) -> Iterator[Shape]:
+def _shapes(shape: Shape, refusal: str, elsewhere: Collection[Dim]) -> Iterator[Shape]:
     """Other layouts, sizes that follow from other inputs' axes or stand in the refusal, ranks."""
     if len(shape) > 2:
         yield (shape[0], shape[-1], *shape[1:-1])  # channels first
         yield (shape[0], *shape[2:], shape[1])
     if len(shape) > 1:
         yield (shape[1], shape[0], *shape[2:])
-    named = list(dict.fromkeys(int(number) for number in re.findall(r"\d+", words)))
+    named = list(dict.fromkeys(int(number) for number in re.findall(r"\d+", refusal)))
     for axis, dim in enumerate(shape):
         others: list[int | str] = []
         if dim in elsewhere and dim not in BATCH_NAMES and not is_expression(dim):
