@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.report_md:
         from onnx_conformance.report import markdown
 
-        text = markdown.render(dict(document))
+        text = markdown.render(document)
         write_whole(Path(chosen.report_md), text.encode(), "--report-md")
     _tell(document, chosen.report_json)
     return int(document["run"]["exit_status"])
