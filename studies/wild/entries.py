@@ -14,6 +14,7 @@ TORCH_ROUTES = ("torch_dynamo", "torch_torchscript")
 ROUTES = {  # of an entry that names no exporter, by its origin
     "torch": TORCH_ROUTES,
     "hf_tiny": TORCH_ROUTES,
+    "memory": TORCH_ROUTES,
     "keras": ("tf2onnx_function", "keras_export"),
 }
 WANTED = ("passed", "red", "refused")

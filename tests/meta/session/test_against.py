@@ -92,6 +92,26 @@ def test_bad_input_is_reported(tmp_path, options, message):
     assert message in ran.text
 
 
+def test_each_file_of_a_folder_is_compared_with_its_namesake(tmp_path):
+    for folder, flipped in (("before", "decoder_model"), ("after", "")):
+        (tmp_path / folder).mkdir()
+        for role in ("encoder_model", "decoder_model"):
+            perceptron(tmp_path / folder / f"{role}.onnx", flip=role == flipped, producer=folder)
+    ran = run_suite(
+        tmp_path,
+        "tests/test_function.py",
+        "--first-finding",
+        f"--against={tmp_path / 'before'}",
+        f"--artifact={tmp_path / 'after'}",
+        "--provider=cpu",
+    )
+    verdicts = {case["id"]: case["verdict"] for case in ran.document["cases"]}
+    assert verdicts == {
+        "decoder_model.onnx-decoder_model-cpu": "failed",
+        "encoder_model.onnx-encoder_model-cpu": "passed",
+    }
+
+
 def cases_of(artifact, *levels, provider="cpu"):
     case = Case("before.onnx", "given", None, provider).external(str(artifact), "after")
     return tuple(replace(case, graph_level=level) for level in levels or ("",))
