@@ -12,9 +12,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from onnx_conformance.cli.console import OK, RED, Arguments, progress, say
 from onnx_conformance.cli.context import case_of, context, named_model, only_model, read_run
 from onnx_conformance.cli.conversion import ConversionReport, ConversionRequest, convert, weights_of
-from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_json

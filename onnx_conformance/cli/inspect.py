@@ -15,9 +15,9 @@ from rich.table import Table
 
 from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.cli.console import OK, RED, Arguments, progress, say
 from onnx_conformance.cli.context import read_run
 from onnx_conformance.cli.file_contents import Weight, operators, weights
-from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.case import ExternalCase
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.errors import ConformanceError, UsageError

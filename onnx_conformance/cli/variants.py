@@ -16,9 +16,9 @@ from rich.table import Table
 
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.variants import VARIANTS
-from onnx_conformance.cli import suite
+from onnx_conformance.cli import suite_runs
+from onnx_conformance.cli.console import Arguments, print_table, say
 from onnx_conformance.cli.context import named_model, only_model
-from onnx_conformance.cli.terminal import Arguments, print_table, say
 from onnx_conformance.core.files import PROGRAM, write_json
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
@@ -69,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *rest,
     ]
     runs = project().outputs / NAME  # the reports of the two runs
-    judged = suite.run_checks(runs, options)
-    timed = suite.time(runs, options)
+    judged = suite_runs.run_checks(runs, options)
+    timed = suite_runs.time(runs, options)
     variants = join(judged, timed.rows)
     document = VariantsDocument(
         title=f"{chosen.model}, {exporter}, opset {chosen.opset}",
