@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from onnx_conformance.core.domains import Integers
-from onnx_conformance.core.sizes import evaluate, is_expression, names_in
+from onnx_conformance.core.size_expressions import evaluate, is_expression, names_in
 from onnx_conformance.core.spec import BATCH_NAMES, ModelSpec, TensorSpec
 
 Carries = tuple[tuple[str, str], ...]  # pairs of an output and an input

@@ -15,7 +15,7 @@ import numpy as np
 from onnx_conformance.core.carries import flow_axis, growth
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.domains import Mask
-from onnx_conformance.core.sizes import names_in
+from onnx_conformance.core.size_expressions import names_in
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 from onnx_conformance.inputs.loops import Loop, judged_at, loops, of_call
 from onnx_conformance.inputs.recipes import Inputs

@@ -16,7 +16,7 @@ import numpy as np
 from onnx_conformance.core.carries import flow_axis, growth, next_sizes
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.domains import Bounded, Choice, Integers
-from onnx_conformance.core.sizes import names_in
+from onnx_conformance.core.size_expressions import names_in
 from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT
 from onnx_conformance.inputs.recipes import Inputs, Recipe

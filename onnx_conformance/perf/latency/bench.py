@@ -14,9 +14,9 @@ from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import interleave
 from onnx_conformance.perf.latency.ratios import paired_ratio
-from onnx_conformance.perf.latency.rows import CallFacts, Row
 from onnx_conformance.perf.latency.timed_call import CallSpec, pinned_call, timed_reference
 from onnx_conformance.perf.latency.timed_sessions import TimedSession, TimedSessions
+from onnx_conformance.perf.latency.timing_rows import CallFacts, Row
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
 

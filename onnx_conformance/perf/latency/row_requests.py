@@ -19,8 +19,8 @@ from onnx_conformance.perf.latency.contenders import (
     timed_cases,
 )
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.latency.rows import Row
 from onnx_conformance.perf.latency.timed_call import NoResult, phases_of, sizes_of_calls
+from onnx_conformance.perf.latency.timing_rows import Row
 from onnx_conformance.perf.options import PerfRun
 
 SHIPPED = Path(__file__).with_name("minimum_speedups.yaml")

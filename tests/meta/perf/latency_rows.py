@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from onnx_conformance.perf.latency.latency_document import LatencyDocument, TimingSettings
-from onnx_conformance.perf.latency.rows import CallFacts, CallTimes, LatencyRow
+from onnx_conformance.perf.latency.timing_rows import CallFacts, CallTimes, LatencyRow
 
 AROUND = {"versions": {}, "python": "3", "platform": "p", "processor": "q"}
 SETTINGS = TimingSettings(1, [0], "all", 1.0, 0, "calibrated")

@@ -12,13 +12,13 @@ from onnx_conformance.perf.latency.contenders import (
     timed_cases,
 )
 from onnx_conformance.perf.latency.row_requests import requested_rows
-from onnx_conformance.perf.latency.rows import group_of
 from onnx_conformance.perf.latency.timed_call import (
     FIRST_TOKEN,
     NEXT_TOKEN,
     phases_of,
     timed_inputs,
 )
+from onnx_conformance.perf.latency.timing_rows import group_of
 from onnx_conformance.perf.options import Timing
 from onnx_conformance.session.selection import Selection, select_cases
 from tests.meta.core.test_carries import decoder
