@@ -162,7 +162,7 @@ def test_a_mask_may_be_as_long_as_past_and_new_places_together(tmp_path):
         ("past", FLOAT, ["n", "past", 4]),
     ]
     path = saved(tmp_path / "m.onnx", nodes, inputs, weights={"last": np.int64([2])})
-    looked = look_at_file(path, 1)
+    looked = file_model(path, 1)
     assert looked.inputs[1].shape == ("batch_size", "past+sequence")
     assert dict(looked.axes) == dict.fromkeys(("sequence", "past"), Axis())
 
