@@ -263,6 +263,7 @@ class Collector:
             terminal.known,
             terminal.absences,
             lambda document: terminal.stages(document["time"]),
+            terminal.longest,
         )
         for line in (line for lines in sections for line in lines(self.document)):
             write(line)

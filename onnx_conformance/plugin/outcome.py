@@ -40,6 +40,7 @@ from onnx_conformance.plugin.state import (
     UPSTREAM,
     KnownRed,
     Red,
+    collector_of,
     conformance_session,
 )
 from onnx_conformance.session.live_subject import LiveSubject
@@ -78,6 +79,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     case = case_of(pyfuncitem)
     if case is None:
         return (yield from _timed_call(pyfuncitem))
+    with collector_of(pyfuncitem.config).clock.judging(case.id):
+        return (yield from _judged_call(pyfuncitem, case))
+
+
+def _judged_call(pyfuncitem: pytest.Function, case: Case) -> Generator[None, object, object]:
+    """Run the test of a check, and see that it passes only with evidence."""
     collected = pyfuncitem.config.stash[EVIDENCE]
     collected.begin()
     try:

@@ -83,6 +83,7 @@ def document(place, **record):
     told["basis"] |= record
     run = {"exit_status": 0, "problems": [], "started": f"2026-01-0{place}", "shard": told}
     seconds = {"wall": 3.0, "processes": 1, "engine": {"export": 1.0}, "waited": {}, "rest": 1.0}
+    seconds["jobs"] = {"torch": {"import": 2.0}, f"case{place}": {"checks": 1.0}}
     return {
         "environment": {"processor": f"a{place}", "versions": {}, "providers": {}},
         "run": run,
@@ -102,7 +103,8 @@ def test_all_shards_make_the_whole_in_its_order(shards):
     assert whole["run"]["verdict"] == "passed"
     assert [case["id"] for case in whole["cases"]] == [case.id for case in MODELS]
     assert whole["time"] == {
-        "wall": 3.0, "processes": 2, "engine": {"export": 2.0}, "waited": {}, "rest": 2.0
+        "wall": 3.0, "processes": 2, "engine": {"export": 2.0}, "waited": {}, "rest": 2.0,
+        "jobs": {"torch": {"import": 2.0}, "case1": {"checks": 1.0}, "case2": {"checks": 1.0}},
     }  # fmt: skip
     assert whole["environment"]["processor"] == "a1 / a2"
 
