@@ -29,12 +29,11 @@ from onnx_conformance.diagnose.bundle import write_bundle
 from onnx_conformance.diagnose.messages import failure_message, reproduce_command, summary_line
 from onnx_conformance.perf.gate.rules import Undecided
 from onnx_conformance.perf.latency.certification import NotProved
-from onnx_conformance.plugin.collection import case_of, check_of, left_out
+from onnx_conformance.plugin.collection import case_of, check_of, left_out, plan_in_worker
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
     LAST_OF_CASE,
-    PENDING,
     RED_CASES,
     RUN,
     UPSTREAM,
@@ -68,9 +67,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         red = item.config.stash[RED_CASES].get(case)
         if red is not None and run.settings.first_finding:
             pytest.skip(f"not run: {red} failed already (--first-finding)")
-        families = item.config.stash.get(PENDING, {}).pop(case, None)
-        if families is not None:
-            conformance_session(item.config).plan({case: families})
+        plan_in_worker(item.config, case)
 
 
 @pytest.hookimpl(wrapper=True)

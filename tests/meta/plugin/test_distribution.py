@@ -10,11 +10,15 @@ from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.registry import registering
 from onnx_conformance.plugin import distribution
-from onnx_conformance.plugin.collection import pytest_xdist_make_scheduler
+from onnx_conformance.plugin.collection import (
+    WHOLE_MODELS,
+    plan_in_worker,
+    pytest_xdist_make_scheduler,
+)
 from onnx_conformance.plugin.collector import MEASURED, Collector
 from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, scope_of
 from onnx_conformance.plugin.run import SHARED, RunRecords, adopt_records, shared_records
-from onnx_conformance.plugin.state import RUN
+from onnx_conformance.plugin.state import BENCH, PENDING, RUN
 from onnx_conformance.session import user_models
 from onnx_conformance.session.worker_queue import STAGES, Clock
 from tests.meta.running import judged_of, run_suite
@@ -157,6 +161,19 @@ def test_who_names_a_distribution_gets_it(dist, distload, ours):
         stash={RUN: SimpleNamespace(cases=NETS)},
     )
     assert (pytest_xdist_make_scheduler(config, None) is not None) is ours
+
+
+@pytest.mark.parametrize(("whole", "first"), [(True, [*NETS]), (False, [NETS[0]])])
+def test_a_worker_plans_all_cases_that_it_will_get(whole, first):
+    planned = []
+    bench = SimpleNamespace(plan=lambda needs: planned.append([*needs]))
+    stash = {PENDING: {case: {"pinned"} for case in (*NETS, OTHER)}, BENCH: bench}
+    config = SimpleNamespace(stash=stash, workerinput={WHOLE_MODELS: whole})
+    plan_in_worker(config, NETS[0])
+    assert planned == [first]
+    for case in (*NETS, OTHER):  # each once
+        plan_in_worker(config, case)
+    assert sum(planned, []) == [*NETS, OTHER]
 
 
 def measured(worker, waited, rest):
