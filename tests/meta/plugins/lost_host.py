@@ -1,4 +1,4 @@
-"""Signals another host's processes in the middle of a run, once a case on it is judged.
+"""Signals another host's processes in the middle of a run, when a case on it is to be judged.
 
 ``LOST_SERVER`` is the number of its server's process, ``LOST_BY`` the signal's name, and
 ``LOST_PART`` says who gets it: ``all``, or the ``workers`` alone, which the server started.
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    if "test_pinned_inputs" not in item.nodeid or "-far-" not in item.nodeid:
+    if "-far" not in item.nodeid:
         return
     server = os.environ.pop("LOST_SERVER", "")
     if server:

@@ -194,7 +194,7 @@ def test_no_such_host_is_bad_input(tmp_path):
     ("by", "part", "told"),
     [
         ("SIGKILL", "all", "host 127.0.0.1:{port}: cannot be reached"),
-        ("SIGSTOP", "all", f"gave no answer within {CALL_LIMIT + 1} s"),
+        ("SIGSTOP", "all", "gave no answer within"),
         ("SIGSTOP", "workers", f"did not answer within {CALL_LIMIT} s and was killed"),
     ],
     ids=["lost", "hung", "slow"],
