@@ -160,7 +160,8 @@ def basis_of(
         "spec": spec_as_data(model),
         "case": case.id,
         "opset": case.opset,
-        "precision": [case.precision, case.file_precision],  # an external artifact's id has neither
+        # an external artifact's id has none of them
+        "precision": [case.precision, case.file_precision, case.by_model],
         "provider": asdict(provider),
         "library": file_digest(library) if library.is_file() else None,
         "answers": _recorded(provider.host),

@@ -11,6 +11,7 @@ import onnx
 from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.bfloat16 import held_in
+from onnx_conformance.core.case import ExternalCase
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.graph_weights import constant_nodes, graphs
 from onnx_conformance.core.onnx_file import complaint_beside_own, complaint_of, load_model
@@ -226,7 +227,9 @@ def check_opset(subject: Subject) -> CheckResult:
     """The file's opset is the one that was asked for; if none was, one that exists."""
     delivered, asked = subject.artifact.facts["opset"], subject.case.opset
     if asked not in (delivered, None):
-        return failed("opset", f"asked for opset {asked}, delivered {delivered}")
+        external = isinstance(subject.case, ExternalCase)
+        by = " (by --opset, or by the file's name or manifest)" if external else ""
+        return failed("opset", f"asked for opset {asked}{by}, delivered {delivered}")
     newest = onnx.defs.onnx_opset_version()
     if "ai.onnx" not in subject.artifact.facts["domains"]:
         return passed("opset", "no operator of ONNX's own opsets is imported", compared=1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from onnx_conformance.core.results import (
 )
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.text import plain
-from onnx_conformance.core.tolerances import Rule
+from onnx_conformance.core.tolerances import FLOAT32, Rule
 from onnx_conformance.inputs.families import ORDINARY, chosen
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Subject
@@ -130,7 +130,28 @@ def judge(
         if not any(np.any(array) for array in fed.values()):
             return not_applicable(name, f"{words}, which is 0 throughout, and so does the file")
         return skipped(name, f"{words}: it proves nothing{_about_masks(subject.model.inputs)}")
-    return worded(subject, name, label, fed, found)
+    exact = _exact_outputs(subject, inputs, answer.outputs) if found.right else None
+    return worded(subject, name, label, fed, found if exact is None or exact.right else exact)
+
+
+def _exact_outputs(subject: Subject, inputs: Inputs, outputs: Outputs) -> Judgement | None:
+    """The outputs that the model computes in float32 alone, by float32's error.
+
+    None where there are none beside others in half precision, or where a file or provider that
+    computes all of it in half precision is asked for.
+    """
+    case, model = subject.case, subject.model
+    specs = [spec for spec in model.outputs if spec.name in model.exact]
+    if not (case.by_model and specs):
+        return None
+    plain = replace(case, precision=FLOAT32)
+    limits = limits_of(subject.tolerances, plain, oracle=model.oracle)
+    reference = subject.plain_reference(inputs)
+    most = limits.rule["maximum_noise_floor"] if limits.measure == "score" else np.inf
+    if largest_noise_floor(reference, specs) > most:
+        return None
+    asked = {spec.name: outputs[spec.name] for spec in specs}
+    return judge_outputs(reference, asked, specs, limits)
 
 
 def _about_masks(specs: Sequence[TensorSpec]) -> str:

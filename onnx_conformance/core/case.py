@@ -49,6 +49,7 @@ class Case:
         opset: the one that was asked for; None where none was.
         precision: the class that it computes in, which chooses its checks and its budget.
         file_precision: that of its file alone, whatever the provider computes in.
+        by_model: whether it is of that class because its model is, and for no other reason.
         graph_level: ONNX Runtime's graph optimization level, where a run has several; empty for
             the run's own.
     """
@@ -60,6 +61,7 @@ class Case:
     options: ExportOptions = field(default_factory=ExportOptions)
     precision: str = "float32"
     file_precision: str = "float32"
+    by_model: bool = False
     graph_level: str = ""
 
     @property

@@ -45,7 +45,9 @@ class Axis:
 
 Axes = tuple[tuple[str, Axis], ...]
 # Fields of a model's spec that are tuples of strings.
-OF_TEXTS = ("arguments", "packages", "libraries", "kernels", "notes", "by_values", "unnamed")
+OF_TEXTS = (
+    "arguments", "packages", "libraries", "kernels", "notes", "by_values", "unnamed", "exact",
+)  # fmt: skip
 
 
 def sizes_of(axes: Axes, extent: float) -> dict[str, int]:
@@ -224,6 +226,7 @@ class ModelSpec:
         unnamed: names of the outputs that were made up because neither spec nor model names them; a
             file that somebody else made may call them otherwise.
         computes: the class of precision that its own code multiplies in.
+        exact: names of the float32 outputs that nothing in half precision reaches, as far as known.
         fingerprint: of a model from elsewhere, a digest of its code and of the weights it was
             built with; else its module's source tells.
         reads: of a model from elsewhere, the data files that its builder and its calls open, with
@@ -263,6 +266,7 @@ class ModelSpec:
     unnamed: tuple[str, ...] = ()
     carries: tuple[tuple[str, str], ...] = ()
     computes: str = "float32"
+    exact: tuple[str, ...] = ()
 
     @property
     def sized(self) -> tuple[str, ...]:

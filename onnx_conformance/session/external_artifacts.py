@@ -18,6 +18,7 @@ from onnx_conformance.core.errors import StageFailure, UsageError, WorkerDied, W
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.text import one_line, printable
+from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.session.subject import Artifact, libraries_of
 from onnx_conformance.session.worker_queue import WorkerQueues
 
@@ -66,7 +67,7 @@ def external_cases(
             label=label,
         )
         for label, path in found.items()
-        for asked in [precision or of_label[label].computes]
+        for asked in [precision or FLOAT32]
         for provider in dict.fromkeys(names)
     ]
 

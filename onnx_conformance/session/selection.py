@@ -13,6 +13,7 @@ from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.core.case import Case, ExportOptions, ExternalCase
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.session.external_artifacts import external_cases
 
 
@@ -67,6 +68,7 @@ def _as_its_model_asks(case: Case) -> Case:
         case,
         precision=coarser(case.precision, model.precision),
         file_precision=coarser(case.file_precision, model.computes),
+        by_model=case.precision == FLOAT32 != model.precision,
     )
 
 

@@ -211,7 +211,8 @@ def _refuse_unmade(node: onnx.NodeProto, name: str, *, later: bool) -> None:
     if later:
         raise Refused(
             f"has {who}, which reads {quoted(name)} before it is made: its nodes stand in a "
-            f"circle or in the wrong order; {AGAIN}"
+            f"circle or in the wrong order, which converters to float16 leave; sort them "
+            f"(topological_sort of onnxruntime.transformers.onnx_model.OnnxModel) or {AGAIN}"
         )
     raise Refused(f"has {who}, which reads {quoted(name)}, which nothing makes; {AGAIN}")
 

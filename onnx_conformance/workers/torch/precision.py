@@ -15,6 +15,7 @@ from onnx_conformance.core import bfloat16
 from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.workers.replica_arithmetic import STORED, TF32, eleven_bits
+from onnx_conformance.workers.torch.introspect import flat
 from onnx_conformance.workers.torch.modes import OperatorMode, eagerly
 from onnx_conformance.workers.torch.private import tree_leaves, tree_map, writes
 
@@ -109,11 +110,15 @@ def _one_by_one() -> Iterator[None]:
 
 
 class Narrowest(OperatorMode):  # type: ignore[no-untyped-call] # of the base
-    """Within it, the least exact type that is multiplied in is written down."""
+    """Within it, the least exact type that is multiplied in is written down, and what it reaches.
+
+    What is computed from a tensor of half precision shares its storage, or is a result of it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.precision = FLOAT32
+        self._reached: dict[int, torch.Tensor] = {}  # kept, so that no other takes their place
 
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func.overloadpacket.__name__ in PRODUCTS:
@@ -121,15 +126,35 @@ class Narrowest(OperatorMode):  # type: ignore[no-untyped-call] # of the base
             for name in STORED:
                 if TYPES[name] in kinds and self.precision != STORED[-1]:
                     self.precision = name
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        if any(map(self.reaches, tree_leaves((args, kwargs, result)))):
+            for leaf in tree_leaves(result):
+                if isinstance(leaf, torch.Tensor):
+                    self._reached[_storage(leaf)] = leaf
+        return result
+
+    def reaches(self, leaf: Any) -> bool:
+        """Whether it is a tensor of half precision, or computed from one."""
+        return isinstance(leaf, torch.Tensor) and (
+            leaf.dtype in TYPES.values() or _storage(leaf) in self._reached
+        )
 
 
-def precision_of(call: Callable[[], Any]) -> str:
-    """The class of precision that a module's call multiplies in, as far as it can be watched."""
-    seen = Narrowest()
+def _storage(tensor: torch.Tensor) -> int:
+    """The place of its numbers, which views share; sparse tensors have none of their own."""
+    return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
+
+
+def precision_of(call: Callable[[], Any]) -> tuple[str, frozenset[int]]:
+    """The class of precision that a module's call multiplies in, as far as it can be watched.
+
+    And the places of those of its outputs that nothing in half precision reaches.
+    """
+    seen, found = Narrowest(), []
     with contextlib.suppress(Exception), eagerly(), seen:
-        call()
-    return seen.precision
+        found = flat(call())
+    exact = {n for n, tensor in enumerate(found) if not seen.reaches(tensor)}
+    return seen.precision, frozenset(exact)
 
 
 class TorchRounding(OperatorMode):  # type: ignore[no-untyped-call] # of the base

@@ -80,6 +80,7 @@ def _torch_model(
     dtypes = {spec.name: spec.dtype for spec in declared}
     seen: list[str] = []
     in_bfloat16: set[int] = set()
+    exact: set[int] = set()
     names, least, most = signature(module.forward)
     before, trained = _torch_digest(module), _torch_digest(module, counters=False)
 
@@ -93,7 +94,9 @@ def _torch_model(
 
         result = called_eagerly(call)
         if not seen:
-            seen.append(precision_of(call))
+            precision, unreached = precision_of(call)
+            seen.append(precision)
+            exact.update(unreached)
         found = flat(result)
         if not found:
             raise UsageError(
@@ -117,7 +120,7 @@ def _torch_model(
         "torch", names, (least, most), (), before, run,
         lambda: _torch_digest(module, counters=False) != trained, float64_problem,
         lambda inputs: call_of(forward, inputs).problem,
-        weights=_torch_weights(torch, module), computes=seen, bfloat16=in_bfloat16,
+        weights=_torch_weights(torch, module), computes=seen, bfloat16=in_bfloat16, exact=exact,
     )  # fmt: skip
 
 

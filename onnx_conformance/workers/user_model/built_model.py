@@ -38,6 +38,7 @@ class BuiltModel:
         computes: the class of precision in which its first call multiplied, or its layers ask to;
             empty before that call, and for float32.
         bfloat16: places of the outputs that its calls so far gave in bfloat16.
+        exact: places of the outputs that nothing in half precision reached in its first call.
     """
 
     framework: str
@@ -55,6 +56,7 @@ class BuiltModel:
     weights: int = 0
     computes: Sequence[str] = ()
     bfloat16: Collection[int] = ()
+    exact: Collection[int] = ()
 
 
 def signature(function: Any) -> tuple[tuple[str, ...], int, int]:

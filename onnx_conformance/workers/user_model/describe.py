@@ -142,6 +142,11 @@ def _specified(
         unnamed=() if one.outputs else unnamed([spec.name for spec in outputs]),
         by_values=sized_by_values([spec.name for spec in outputs], calls),
         computes=next(iter(built.computes), FLOAT32),
+        exact=tuple(
+            spec.name
+            for place, spec in enumerate(outputs)
+            if place in built.exact and spec.dtype == FLOAT32
+        ),
     )
     spec = carrying(spec, one, built)
     return spec, _fingerprint(built, [run.rows for run in runs])

@@ -45,6 +45,12 @@ def test_a_model_that_computes_in_half_precision_is_judged_in_it(monkeypatch):
         monkeypatch.setitem(MODELS._records, "half", half)
         [case] = select(models=("half",), exporters=("keras_export",), opsets=(18,))[:1]
         assert (case.precision, case.file_precision) == (computes, computes)
+        assert case.by_model == (computes == "float16")
+        [varied] = select(
+            models=("half",), exporters=("keras_export",), opsets=(18,), variants=("fp16",)
+        )[1:2]
+        assert varied.precision == "float16"
+        assert not varied.by_model
 
 
 def test_a_model_without_its_outputs_is_refused_by_a_run_and_not_by_an_import(monkeypatch):

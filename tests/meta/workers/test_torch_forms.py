@@ -157,7 +157,7 @@ class Mixed(nn.Module):
 )
 def test_a_model_that_multiplies_in_half_precision_is_of_that_class(kind, name):
     module, x = Mixed(kind), torch.randn(3, 8)
-    assert precision_of(lambda: module(x)) == name
+    assert precision_of(lambda: module(x)) == (name, frozenset())
     with torch.no_grad(), in_float64(name):
         found = copy.deepcopy(module).double()(x.double())
     weight, bias = module.layer.weight.double(), module.layer.bias.double()
@@ -167,8 +167,25 @@ def test_a_model_that_multiplies_in_half_precision_is_of_that_class(kind, name):
 def test_narrow_weights_that_are_widened_before_use_leave_it_float32():
     module = nn.Linear(8, 4).bfloat16()
     x = torch.zeros(2, 8)
-    assert precision_of(lambda: nn.functional.linear(x, module.weight.float())) == "float32"
-    assert precision_of(lambda: module(x.bfloat16())) == "bfloat16"
+    assert precision_of(lambda: nn.functional.linear(x, module.weight.float()))[0] == "float32"
+    assert precision_of(lambda: module(x.bfloat16()))[0] == "bfloat16"
+
+
+def test_outputs_that_nothing_in_half_precision_reaches_are_known():
+    x, weight = torch.randn(3, 8), torch.randn(8, 8)
+
+    def call():
+        half = (x.half() @ weight.half()).float()
+        mixed, views = x.clone(), half[:, 1:]
+        mixed[:, :4] = half[:, :4]
+        return {
+            "plain": x @ weight,
+            "half": half.tanh(),
+            "mixed": mixed.view(-1),
+            "part": views + 1,
+        }
+
+    assert precision_of(call) == ("float16", frozenset({0}))
 
 
 def described(make, *inputs):

@@ -1,0 +1,65 @@
+"""Outputs in float32 of a model that computes others in half precision."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from onnx_conformance.checks.verdict import judge
+from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.case import Case
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
+from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.inputs.families import pinned
+from onnx_conformance.session.subject import Answer
+from tests.meta.running import ROOT
+
+X = TensorSpec("x", ("batch", 16))
+OUTPUTS = (TensorSpec("plain", ("batch", 16)), TensorSpec("half", ("batch", 16)))
+MODEL = ModelSpec("m", "torch", (X,), OUTPUTS, "", computes="float16", exact=("plain",))
+CASE = Case("m", "torch_dynamo", 18, "cpu", precision="float16", by_model=True)
+OFF = 1e-3  # relative: as much as half precision errs
+
+
+def subject_of(case, wrong):
+    """A runtime whose output of one name is off."""
+
+    def reference_of(error):
+        def reference(inputs):
+            exact = {spec.name: inputs["x"].astype(np.float64) for spec in OUTPUTS}
+            erring = {name: array * (1 + error) for name, array in exact.items()}
+            return Reference(exact, erring, (erring,))
+
+        return reference
+
+    def run(inputs, repeat=0):
+        x = inputs["x"].astype(np.float64)
+        return Answer({spec.name: x * (1 + OFF * (spec.name == wrong)) for spec in OUTPUTS})
+
+    return SimpleNamespace(
+        case=case,
+        model=MODEL,
+        seed=0,
+        tolerances=load_tolerances(ROOT / "tolerances.yaml"),
+        reference=reference_of(OFF),
+        plain_reference=reference_of(1e-7),
+        run=run,
+        session=SimpleNamespace(placement={}, provider="CPUExecutionProvider"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "wrong", "outcome"),
+    [
+        (CASE, "", "passed"),
+        (CASE, "half", "passed"),
+        (CASE, "plain", "failed"),
+        (replace(CASE, by_model=False), "plain", "passed"),  # a half-precision file, as asked
+    ],
+)
+def test_an_output_that_is_computed_in_float32_alone_has_float32s_budget(case, wrong, outcome):
+    inputs = pinned(0)["image"].inputs(MODEL.inputs)
+    result = judge(subject_of(case, wrong), "error_budget", inputs, "image")
+    assert result.outcome == outcome
+    assert outcome == "passed" or "'plain'" in result.reason
