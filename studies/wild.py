@@ -32,6 +32,7 @@ ROUTES = {  # of an entry that names no exporter, by its origin
     "keras": ("tf2onnx_function", "keras_export"),
 }
 LIMIT = 900  # seconds of one run
+POINTERS = 5  # models of a zoo that one run judges
 WANTED = ("passed", "red", "refused")
 
 
@@ -69,6 +70,11 @@ class Entry:
     needs: tuple[str, ...] = ()
     origin: str = ""
 
+    @property
+    def pointer(self) -> bool:
+        """Whether it is a model of a zoo by its name."""
+        return not self.models and ":" in self.id
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -103,12 +109,15 @@ def read_entries(folder: Path = HERE) -> list[Entry]:
 
 
 def runs(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """The entries that one run judges: of one models file, or one alone."""
+    """The entries that one run judges: of one models file, a few pointers, or one alone."""
     files: dict[tuple[str, str, tuple[str, ...]], list[Entry]] = defaultdict(list)
     for number, entry in enumerate(entries):
-        alone = entry.exported or not entry.models
-        files[str(number) if alone else entry.models, entry.exporter, entry.args].append(entry)
-    yield from files.values()
+        alone = entry.exported or not (entry.models or entry.pointer)
+        name = str(number) if alone else entry.models
+        files[name, entry.exporter, entry.args].append(entry)
+    for found in files.values():
+        most = POINTERS if found[0].pointer else len(found)
+        yield from (found[first : first + most] for first in range(0, len(found), most))
 
 
 def command(entries: Sequence[Entry], report: Path) -> list[str]:
@@ -145,6 +154,8 @@ def judge(entries: Sequence[Entry]) -> list[Judged]:
             return [Judged(entry, "hung", LIMIT) for entry in entries]
         seconds = (time.perf_counter() - started) / len(entries)
         written = json.loads(report.read_text()) if report.exists() else None
+    if written is None and len(entries) > 1:  # one of them ended it: which?
+        return [found for entry in entries for found in judge([entry])]
     said = ran.stdout + ran.stderr
     return [judged(entry, ran.returncode, said, written, seconds) for entry in entries]
 
@@ -176,7 +187,7 @@ def judged(entry: Entry, status: int, said: str, written: dict | None, seconds: 
         got = "refused" if status == 4 and words else "crashed"
         return Judged(entry, got, seconds, words=(words or said.splitlines() or [""])[-1])
     cases = [case for case in written["cases"] if not case["option"]]
-    if entry.models:
+    if entry.models or entry.pointer:
         cases = [case for case in cases if case["model"] == entry.id]
     rows = [row for case in cases for row in case["checks"]]
     red = [row for row in rows if row["outcome"] in ("failed", "error")]
