@@ -32,6 +32,8 @@ from onnx_conformance.workers.user_model.examples import Understood
 
 FIELDS = re.compile(r",(?=\w+=)")  # before each field=value of a pointer
 PARTS = (WHOLE, ENCODER, DECODER)
+# How transformers multiplies a mixture of experts: its usual way has no float64 and no ONNX.
+GROUPED, BATCHED = "grouped_mm", "batched_mm"
 
 
 def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understood]:
@@ -124,6 +126,8 @@ def _option(text: str) -> tuple[str, Any]:
 def _ready(member: str, model: nn.Module, part: str) -> tuple[nn.Module, Understood]:
     if part not in PARTS:
         raise UsageError(f"{member}: part={part}; one of {', '.join(PARTS[1:])} is wanted")
+    if getattr(model.config, "_experts_implementation", "") == GROUPED:
+        getattr(model, "set_experts_implementation")(BATCHED)  # noqa: B009 - not of every Module
     if part == ENCODER:
         model = getattr(model, "get_encoder")()  # noqa: B009 - not of every Module
     inputs, axes = inputs_of(model, part)
