@@ -40,8 +40,6 @@ SIZES: dict[str, int] = {
         ("max_position_embeddings", "n_positions", "n_ctx", "max_target_positions", "max_seq_len"),
         64,
     ),
-    "attention_hidden_size": 64,  # Zamba: twice what is hidden
-    "attention_head_dim": 16,
     "n_mamba_heads": 2,
     "mamba_headdim": 32,
     "mamba_n_heads": 4,
@@ -77,6 +75,8 @@ TOGETHER: tuple[tuple[set[str], dict[str, Any]], ...] = (  # of a configuration 
     ),
     ({"window_size", "depths"}, {"window_size": 2, "image_size": 64, "patch_size": 4}),
     ({"expand", "num_heads", "head_dim"}, {"num_heads": 8}),  # Mamba 2: twice what is hidden
+    ({"attention_hidden_size", "attention_head_dim"},  # Zamba: twice what is hidden
+     {"attention_hidden_size": 64, "attention_head_dim": 16}),
     ({"kv_lora_rank", "num_key_value_heads"}, {"num_key_value_heads": 4}),  # latent attention
     ({"width_coefficient", "hidden_dim"}, {"hidden_dim": 2560, "image_size": 64}),  # EfficientNet
     ({"q_groups", "embedding_size"}, {"embedding_size": 32}),  # SqueezeBert: as wide as hidden
@@ -127,7 +127,7 @@ def _of_layers(known: Mapping[str, Any]) -> dict[str, Any]:
 
     Where several hand on what they found: as many as do so.
     """
-    count, handed = known.get("num_hidden_layers"), known.get("out_features") or ()
+    count, handed = known.get("num_hidden_layers"), list(known.get("out_features") or ())
     if count and len(handed) > 1 and handed[-1] == f"stage{count}":
         places = list(range(1, len(handed) + 1))
         stages = [f"stage{place}" for place in places]
@@ -140,7 +140,7 @@ def _of_layers(known: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in known.items()
         if isinstance(value, list) and len(value) == count and isinstance(value[0], str)
     }
-    kinds = list(zip(*listed.values(), strict=True))
+    kinds: list[tuple[str, ...]] = list(zip(*listed.values(), strict=True))
     if not kinds:
         return {}
     firsts = sorted({kinds.index(one) for one in kinds})

@@ -11,6 +11,7 @@ import torch
 from onnx_conformance.core.domains import Integers, Mask
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axes, Axis, Shape, TensorSpec
+from onnx_conformance.workers.torch.calls_by_name import CACHES, PAST, of_cache
 
 WHOLE, ENCODER, DECODER = "whole", "encoder", "decoder"
 LENGTHS = {
@@ -20,8 +21,7 @@ LENGTHS = {
 }  # fmt: skip
 CODES = 128  # of a model that reads characters by their codes
 FIRST_TOKEN = 3  # after padding, beginning and end
-KINDS = ("key", "value")
-CACHES = ("cache", "past_key_values")  # what versions of transformers call keys and values
+ENCODER_STATES = "encoder_hidden_states"  # the input of a decoder that is fed what an encoder said
 
 
 def cache_in(names: Iterable[str]) -> str:
@@ -174,7 +174,7 @@ def _of_decoder_beside_encoder(model: Any, names: list[str]) -> list[TensorSpec]
         found = model(
             encoder_outputs=(states,), decoder_input_ids=tokens, use_cache=True, return_dict=True
         )
-    inputs = [TensorSpec("encoder_hidden_states", ("batch", length, width))]
+    inputs = [TensorSpec(ENCODER_STATES, ("batch", length, width))]
     if "attention_mask" in names and isinstance(length, str):
         mask = TensorSpec("attention_mask", ("batch", length), "int64", domain=Mask())
         inputs.append(mask)
@@ -183,15 +183,16 @@ def _of_decoder_beside_encoder(model: Any, names: list[str]) -> list[TensorSpec]
 
 
 def _past(answer: Any) -> list[TensorSpec]:
-    """The past of the layers in an answer's cache, ``(batch, heads, past, features)`` each."""
+    """The past of the layers in an answer's cache, ``(batch, heads, past, features)`` each.
+
+    None where a layer keeps something else, such as the state of a convolution.
+    """
     cache = answer.get(cache_in(answer))
-    own = getattr(cache, "self_attention_cache", cache)
-    found = []
-    for place, layer in enumerate(getattr(own, "layers", ())):
-        for kind in KINDS:
-            tensor = getattr(layer, f"{kind}s", None)
-            if not torch.is_tensor(tensor) or tensor.ndim != 4:
-                return []
-            shape = ("batch", tensor.shape[1], "past", tensor.shape[3])
-            found.append(TensorSpec(f"past_key_values.{place}.{kind}", shape))
-    return found
+    layers = getattr(getattr(cache, "self_attention_cache", cache), "layers", ())
+    found = dict(of_cache(PAST, cache))
+    if len(found) < 2 * len(layers) or any(tensor.ndim != 4 for tensor in found.values()):
+        return []
+    return [
+        TensorSpec(name, ("batch", tensor.shape[1], "past", tensor.shape[3]))
+        for name, tensor in found.items()
+    ]

@@ -11,19 +11,19 @@ import ast
 import difflib
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.workers.torch.calls_by_name import PAST, ByName, CacheSlot, Made, Slot
 from onnx_conformance.workers.torch.tiny_configs import tiny_config
 from onnx_conformance.workers.torch.transformers_inputs import (
-    CACHES,
     DECODER,
     ENCODER,
-    KINDS,
+    ENCODER_STATES,
     WHOLE,
     cache_in,
     inputs_of,
@@ -131,67 +131,21 @@ def _ready(member: str, model: nn.Module, part: str) -> tuple[nn.Module, Underst
     if part == ENCODER:
         model = getattr(model, "get_encoder")()  # noqa: B009 - not of every Module
     inputs, axes = inputs_of(model, part)
-    return Named(model, [spec.name for spec in inputs]), Understood(inputs, axes)
+    return _by_name(model, [spec.name for spec in inputs]), Understood(inputs, axes)
 
 
-class Named(nn.Module):
-    """A model of transformers that takes and gives tensors by name, those of its cache too."""
-
-    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
-        super().__init__()
-        self.model, self.names = model, tuple(names)
-        self.cache = cache_in(inspect.signature(model.forward).parameters)
-
-    def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        given = dict(zip(self.names, inputs, strict=True))
-        past = {name: tensor for name, tensor in given.items() if name.startswith("past_key")}
-        plain: dict[str, Any] = {n: tensor for n, tensor in given.items() if n not in past}
-        if "encoder_hidden_states" in plain:
-            plain["encoder_outputs"] = (plain.pop("encoder_hidden_states"),)
-        if past:
-            plain[self.cache] = cache_of(past, nested="encoder_outputs" in plain)
-        found = self.model(**plain, return_dict=True)
-        fed = {"encoder_last_hidden_state"} if "encoder_outputs" in plain else set()
-        kept = {name: value for name, value in found.items() if name not in fed}
-        return dict(_flattened(kept, with_cache=bool(past)))
-
-
-def cache_of(past: Mapping[str, torch.Tensor], *, nested: bool) -> Any:
-    """transformers' cache of keys and values by name, ``past_key_values.0.key``.
-
-    Args:
-        nested: of a decoder that looks at an encoder too, whose keys are computed at every call.
-    """
-    from transformers import DynamicCache, EncoderDecoderCache
-
-    layers = [
-        tuple(past[f"past_key_values.{layer}.{kind}"] for kind in KINDS)
-        for layer in range(len(past) // len(KINDS))
-    ]
-    cache = DynamicCache(layers)
-    return EncoderDecoderCache(cache, DynamicCache()) if nested else cache
-
-
-def layers_of(cache: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Keys and values of each layer of a cache; none of one of another kind."""
-    own = getattr(cache, "self_attention_cache", cache)
-    layers = getattr(own, "layers", ())
-    found = [(getattr(one, "keys", None), getattr(one, "values", None)) for one in layers]
-    return [(k, v) for k, v in found if torch.is_tensor(k) and torch.is_tensor(v)]
-
-
-def _flattened(found: Mapping[str, Any], *, with_cache: bool) -> Iterator[tuple[str, torch.Tensor]]:
-    """Tensors of an answer by name; a cache that did not go in is left out."""
-    for name, value in found.items():
-        if torch.is_tensor(value):
-            yield name, value
-        elif isinstance(value, (tuple, list)):
-            tensors = [one for one in value if torch.is_tensor(one)]
-            yield from ((f"{name}.{place}", one) for place, one in enumerate(tensors))
-        elif with_cache and name in CACHES:
-            for layer, pair in enumerate(layers_of(value)):
-                for kind, tensor in zip(KINDS, pair, strict=True):
-                    yield f"present.{layer}.{kind}", tensor
+def _by_name(model: nn.Module, names: Sequence[str]) -> ByName:
+    """The model with its inputs by name; what an encoder said goes in as if it had been asked."""
+    past = [name for name in names if name.startswith(f"{PAST}.")]
+    beside = ENCODER_STATES in names
+    plans: dict[str, Any] = {n: Slot(n) for n in names if n not in past and n != ENCODER_STATES}
+    if beside:
+        plans["encoder_outputs"] = Made(tuple, ((0, Slot(ENCODER_STATES)),), named=False)
+    if past:
+        cache = cache_in(inspect.signature(model.forward).parameters)
+        plans[cache] = CacheSlot(nested=beside)
+    left_out = ("encoder_last_hidden_state",) if beside else ()
+    return ByName(model, names, ((), {**plans, "return_dict": True}), left_out)
 
 
 NORM_GAIN, NORM_BIAS, BIAS = (0.7, 1.3), 0.2, 0.1
