@@ -23,7 +23,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.text import informative_lines
 from onnx_conformance.session.answers_client import ANSWERS
 from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.run import Run
+from onnx_conformance.session.run_record import Run
 
 JUDGED = (
     "torch", "tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx", "onnxruntime",
@@ -156,6 +156,13 @@ def failure_message(
     if bundle is not None:
         lines.append(f"  bundle: {bundle}")
     return "\n".join(lines)
+
+
+def short_message(message: str) -> str:
+    """A failure message without what earlier failures of the same case say too."""
+    first, *lines = message.splitlines() or [""]
+    kept = [line for line in lines if line.strip().startswith(("budget: ", "inputs: "))]
+    return "\n".join([first, *kept])
 
 
 def summary_line(message: str) -> str:

@@ -107,11 +107,12 @@ class Calls:
         Raises:
             UsageError: there was no call, or the calls do not make one spec.
         """
-        from onnx_conformance.workers.user_model.build import look
-        from onnx_conformance.workers.user_model.examples import understand
+        from onnx_conformance.workers.user_model.build import built_model
+        from onnx_conformance.workers.user_model.examples import specs_of_examples
 
         label = type(self._observed).__name__
-        found = str(understand(label, self.examples, look(label, self.model, None)))
+        built = built_model(label, self.model, None)
+        found = str(specs_of_examples(label, self.examples, built))
         found += f", carries={self.carries}" if self.carries else ""
         others = len(self._seen) - len(self._kept())
         return found + (f"  # {others} calls with other arguments are left out" if others else "")

@@ -51,10 +51,10 @@ def inputs_of(model: Any, part: str) -> tuple[tuple[TensorSpec, ...], Axes]:
     return tuple(inputs), tuple((name, axis) for name, axis in LENGTHS.items() if name in used)
 
 
-def _batch(model: Any, own: str) -> str:
+def _batch(model: Any, inner: str) -> str:
     """The batch; of images and texts that are not paired, an axis of each."""
     apart = hasattr(model, "get_text_features") and hasattr(model, "get_image_features")
-    return own if apart else "batch"
+    return inner if apart else "batch"
 
 
 def _ids(name: str, shape: Shape, config: Any) -> TensorSpec:

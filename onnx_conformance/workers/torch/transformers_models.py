@@ -8,7 +8,6 @@ those of a cache are inputs and outputs by name, ``past_key_values.0.key`` and `
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import re
 from collections.abc import Sequence
@@ -18,6 +17,8 @@ import torch
 from torch import nn
 
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import InputSpecs
+from onnx_conformance.core.text import resembling
 from onnx_conformance.workers.torch.calls_by_name import PAST, ByName, CacheSlot, Made, Slot
 from onnx_conformance.workers.torch.tiny_configs import tiny_config
 from onnx_conformance.workers.torch.transformers_inputs import (
@@ -28,7 +29,6 @@ from onnx_conformance.workers.torch.transformers_inputs import (
     cache_in,
     inputs_of,
 )
-from onnx_conformance.workers.user_model.examples import Understood
 
 FIELDS = re.compile(r",(?=\w+=)")  # before each field=value of a pointer
 PARTS = (WHOLE, ENCODER, DECODER)
@@ -36,7 +36,7 @@ PARTS = (WHOLE, ENCODER, DECODER)
 GROUPED, BATCHED = "grouped_mm", "batched_mm"
 
 
-def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understood]:
+def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]:
     """The class ``member`` in a tiny configuration, and its inputs.
 
     Args:
@@ -56,7 +56,7 @@ def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understood]
     return _ready(member, model, part)
 
 
-def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understood]:
+def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]:
     """The model in a folder or in the user's cache, as its configuration's ``architectures`` says.
 
     Nothing is downloaded, no code of the checkpoint's is run, and weights are safetensors or
@@ -110,8 +110,7 @@ def _class(name: str) -> Any:
     found = getattr(transformers, name, None)
     if found is None or getattr(found, "config_class", None) is None:
         known = [one for one in dir(transformers) if one[0].isupper()]
-        close = ", ".join(difflib.get_close_matches(name, known)) or "nothing"
-        raise UsageError(f"transformers has no model class '{name}'; close: {close}")
+        raise UsageError(f"transformers has no model class '{name}'{resembling(name, known)}")
     return found
 
 
@@ -123,7 +122,7 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _ready(member: str, model: nn.Module, part: str) -> tuple[nn.Module, Understood]:
+def _ready(member: str, model: nn.Module, part: str) -> tuple[nn.Module, InputSpecs]:
     if part not in PARTS:
         raise UsageError(f"{member}: part={part}; one of {', '.join(PARTS[1:])} is wanted")
     if getattr(model.config, "_experts_implementation", "") == GROUPED:
@@ -131,7 +130,7 @@ def _ready(member: str, model: nn.Module, part: str) -> tuple[nn.Module, Underst
     if part == ENCODER:
         model = getattr(model, "get_encoder")()  # noqa: B009 - not of every Module
     inputs, axes = inputs_of(model, part)
-    return _by_name(model, [spec.name for spec in inputs]), Understood(inputs, axes)
+    return _by_name(model, [spec.name for spec in inputs]), InputSpecs(inputs, axes)
 
 
 def _by_name(model: nn.Module, names: Sequence[str]) -> ByName:
@@ -159,10 +158,10 @@ def awaken(model: nn.Module) -> None:
     norms have gains beside 1 and biases, tables of embeddings have rows of size 1.
     """
     for part in model.modules():
-        own = dict(part.named_parameters(recurse=False))
-        weight, bias = own.get("weight"), own.get("bias")
+        inner = dict(part.named_parameters(recurse=False))
+        weight, bias = inner.get("weight"), inner.get("bias")
         if weight is None:
-            for parameter in own.values():
+            for parameter in inner.values():
                 if (
                     parameter.numel() > 1
                     and parameter.std() < 0.1

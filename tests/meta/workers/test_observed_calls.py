@@ -109,14 +109,14 @@ def test_arguments_are_put_together_as_they_were(value):
     ],
 )
 def test_masks_are_told_from_other_truth_values(rows, domain):
-    from onnx_conformance.workers.user_model.build import look
-    from onnx_conformance.workers.user_model.examples import understand
+    from onnx_conformance.workers.user_model.build import built_model
+    from onnx_conformance.workers.user_model.examples import specs_of_examples
 
     def model(mask):
         return mask.astype(np.float32)
 
     mask = np.array(rows, bool)
-    found = understand("m", {"mask": mask}, look("m", model, None))
+    found = specs_of_examples("m", {"mask": mask}, built_model("m", model, None))
     assert found.inputs[0].domain == domain
 
 
