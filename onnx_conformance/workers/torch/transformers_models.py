@@ -11,6 +11,7 @@ import ast
 import inspect
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from torch import nn
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import InputSpecs
 from onnx_conformance.core.text import resembling
+from onnx_conformance.inputs.recipes import Recipe
+from onnx_conformance.workers.torch.calibrate import BATCH_SIZE, BATCHES, calibrate_norms
 from onnx_conformance.workers.torch.calls_by_name import PAST, ByName, CacheSlot, Made, Slot
 from onnx_conformance.workers.torch.tiny_configs import tiny_config
 from onnx_conformance.workers.torch.transformers_inputs import (
@@ -32,6 +35,10 @@ from onnx_conformance.workers.torch.transformers_inputs import (
 
 FIELDS = re.compile(r",(?=\w+=)")  # before each field=value of a pointer
 PARTS = (WHOLE, ENCODER, DECODER)
+UNREAD = (
+    "attention_mask",
+    "token_type_ids",
+)  # which some signatures share with others and do not read
 # How transformers multiplies a mixture of experts: its usual way has no float64 and no ONNX.
 GROUPED, BATCHED = "grouped_mm", "batched_mm"
 
@@ -53,7 +60,18 @@ def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]
     config = tiny_config(kind.config_class, options)
     model = kind(config).eval()
     awaken(model)
-    return _ready(member, model, part)
+    ready, found = _ready(member, model, part)
+    if len(found.inputs) == 1 and found.inputs[0].floating:
+        _settle(ready, found)
+    return ready, found
+
+
+def _settle(model: ByName, found: InputSpecs) -> None:
+    """Statistics of BatchNorms as inputs give them: those of no training fade layer by layer."""
+    recipes = [Recipe("normal", batch=BATCH_SIZE, seed=seed) for seed in range(BATCHES)]
+    calls = [recipe.inputs(found.inputs, found.axes) for recipe in recipes]
+    batches = [torch.from_numpy(array) for call in calls for array in call.values()]
+    calibrate_norms(model, batches, torch.Generator().manual_seed(0))
 
 
 def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]:
@@ -68,6 +86,11 @@ def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpec
     transformers = _transformers(member)
     path, *texts = FIELDS.split(member)
     part = dict(_option(text) for text in texts).pop("part", WHOLE)
+    meant = Path(path)
+    if (meant.is_absolute() or meant.exists()) and not (meant / "config.json").is_file():
+        raise UsageError(
+            f"hf:{path} is no folder with a config.json; give the folder that save_pretrained wrote"
+        )
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = transformers.AutoConfig.from_pretrained(path, **local)
@@ -122,15 +145,49 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _ready(member: str, model: nn.Module, part: str) -> tuple[nn.Module, InputSpecs]:
+def _ready(member: str, model: nn.Module, part: str) -> tuple[ByName, InputSpecs]:
     if part not in PARTS:
         raise UsageError(f"{member}: part={part}; one of {', '.join(PARTS[1:])} is wanted")
     if getattr(model.config, "_experts_implementation", "") == GROUPED:
         getattr(model, "set_experts_implementation")(BATCHED)  # noqa: B009 - not of every Module
     if part == ENCODER:
         model = getattr(model, "get_encoder")()  # noqa: B009 - not of every Module
-    inputs, axes = inputs_of(model, part)
-    return _by_name(model, [spec.name for spec in inputs]), InputSpecs(inputs, axes)
+    found = InputSpecs(*inputs_of(model, part))
+    ready = _by_name(model, [spec.name for spec in found.inputs])
+    ignored = _ignored(member, ready, found)
+    if not ignored:
+        return ready, found
+    inputs = tuple(spec for spec in found.inputs if spec.name not in ignored)
+    return _by_name(model, [spec.name for spec in inputs]), InputSpecs(inputs, found.axes)
+
+
+def _ignored(member: str, model: ByName, found: InputSpecs) -> set[str]:
+    """The masks and kinds of tokens that ``forward`` takes and does not read.
+
+    Raises:
+        UsageError: the model refuses its inputs.
+    """
+    usual, other = (
+        {n: torch.from_numpy(array) for n, array in one.inputs(found.inputs, found.axes).items()}
+        for one in (Recipe("normal", batch=2, seed=1), Recipe("normal", batch=2, seed=2))
+    )
+    with torch.inference_mode():
+        try:
+            answer = model(*usual.values())
+        except Exception as error:
+            said = " ".join(str(error).split())[:200]
+            raise UsageError(
+                f"{member} refuses the inputs that were understood "
+                f"({', '.join(map(str, found.inputs))}): {type(error).__name__}: {said}; say more "
+                "of its configuration after a comma (hf-tiny:ViTModel,image_size=224), or "
+                "register a function that builds it, with inputs=[TensorSpec(...)]"
+            ) from error
+        changed = {n: model(*{**usual, n: other[n]}.values()) for n in usual if n in UNREAD}
+    return {name for name, found in changed.items() if _same(answer, found)}
+
+
+def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(other[name], tensor) for name, tensor in one.items())
 
 
 def _by_name(model: nn.Module, names: Sequence[str]) -> ByName:
