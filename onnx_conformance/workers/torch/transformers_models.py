@@ -21,6 +21,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import InputSpecs
 from onnx_conformance.core.text import resembling
 from onnx_conformance.inputs.recipes import Recipe
+from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.torch.calibrate import BATCH_SIZE, BATCHES, calibrate_norms
 from onnx_conformance.workers.torch.calls_by_name import PAST, ByName, CacheSlot, Made, Slot
 from onnx_conformance.workers.torch.tiny_configs import tiny_config
@@ -69,9 +70,14 @@ def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]
 def _settle(model: ByName, found: InputSpecs) -> None:
     """Statistics of BatchNorms as inputs give them: those of no training fade layer by layer."""
     recipes = [Recipe("normal", batch=BATCH_SIZE, seed=seed) for seed in range(BATCHES)]
-    calls = [recipe.inputs(found.inputs, found.axes) for recipe in recipes]
-    batches = [torch.from_numpy(array) for call in calls for array in call.values()]
+    batches = [tensor for recipe in recipes for tensor in _call(recipe, found).values()]
     calibrate_norms(model, batches, torch.Generator().manual_seed(0))
+
+
+def _call(recipe: Recipe, found: InputSpecs) -> dict[str, torch.Tensor]:
+    """The tensors of one call by name."""
+    calls = layout_of(found.inputs, (), 0).calls(recipe.inputs(found.inputs, found.axes))
+    return {name: torch.from_numpy(array) for name, array in calls[0].items()}
 
 
 def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]:
@@ -167,10 +173,7 @@ def _ignored(member: str, model: ByName, found: InputSpecs) -> set[str]:
     Raises:
         UsageError: the model refuses its inputs.
     """
-    usual, other = (
-        {n: torch.from_numpy(array) for n, array in one.inputs(found.inputs, found.axes).items()}
-        for one in (Recipe("normal", batch=2, seed=1), Recipe("normal", batch=2, seed=2))
-    )
+    usual, other = (_call(Recipe("normal", batch=2, seed=seed), found) for seed in (1, 2))
     with torch.inference_mode():
         try:
             answer = model(*usual.values())

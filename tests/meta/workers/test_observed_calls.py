@@ -5,12 +5,12 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+import torch
 
 from onnx_conformance.core.domains import Choice, Mask
 from onnx_conformance.core.errors import UsageError
 
 pytestmark = pytest.mark.slow
-torch = pytest.importorskip("torch")
 Pair = namedtuple("Pair", "left right")
 
 
