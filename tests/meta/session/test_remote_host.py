@@ -142,6 +142,16 @@ def test_a_worker_that_dies_there_is_replaced(mortal):
         assert worker.call("versions", LIMIT)["onnxruntime"]
 
 
+def test_a_worker_that_hangs_there_is_replaced_and_the_host_is_kept(mortal):
+    with contextlib.closing(worker_at("onnxruntime", mortal.spec)) as worker:
+        worker.start(LIMIT)
+        assert isinstance(worker, RemoteWorkerClient)
+        os.kill(worker._pid, signal.SIGSTOP)
+        with pytest.raises(WorkerDied, match="did not answer within 2 s and was killed"):
+            worker.call("versions", 2.0)
+        assert worker.call("versions", LIMIT)["onnxruntime"]
+
+
 def test_a_lost_host_is_told_at_once_and_for_good(mortal):
     with contextlib.closing(worker_at("onnxruntime", mortal.spec)) as worker:
         worker.start(LIMIT)
