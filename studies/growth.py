@@ -85,15 +85,15 @@ class Project:
         )
         (folder / "many_small_models.py").write_text(MODULE.format(count=count))
 
-    def start(self, name: str, words: Sequence[str]) -> subprocess.Popen[str]:
+    def start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[str]:
         """pytest on the conformance tests, without waiting."""
         target = self.folder / name
         reports = [f"--report-json={target}.json", f"--report-html={target}.html"]
-        return start(self.folder, *reports, *words)
+        return start(self.folder, *reports, *arguments)
 
-    def run(self, name: str, *words: str) -> Cost:
+    def run(self, name: str, *arguments: str) -> Cost:
         """The same, with what it took; a run that is not green ends the study."""
-        return cost_of(lambda: self.start(name, words))
+        return cost_of(lambda: self.start(name, arguments))
 
     def results(self, name: str) -> dict[str, Any]:
         """The results document of a run."""
@@ -101,11 +101,11 @@ class Project:
         return found
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """pytest in a folder whose modules it can import, without waiting."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-qq", *words],
+        [sys.executable, "-m", "pytest", "-qq", *arguments],
         cwd=folder,
         env={**kept, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"},
         stdout=subprocess.PIPE,
@@ -163,8 +163,8 @@ def together(count: int) -> dict[str, Any]:
     """Two runs at once on one cache: what both computed of the native side, and their verdicts."""
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder), count)
-        words = [*TESTS, *ONE, "-k", "checker or allclose"]
-        both = [project.start(name, words) for name in ("first", "second")]
+        arguments = [*TESTS, *ONE, "-k", "checker or allclose"]
+        both = [project.start(name, arguments) for name in ("first", "second")]
         for process in both:
             text, _ = process.communicate()
             if process.returncode not in (0, 5):

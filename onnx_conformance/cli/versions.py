@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from onnx_conformance.cli import environments, suite
-from onnx_conformance.cli.terminal import Arguments, print_table, say
+from onnx_conformance.cli import environments, suite_runs
+from onnx_conformance.cli.console import Arguments, print_table, say
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import write_json
@@ -56,20 +56,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # what timing is asked for is checked by the first run too, before minutes are spent
     options = [*(f"--provider={name}" for name in (HERE, *others)), *workers]
     options += [*_timing(batches, 1 + len(others)), *rest]
-    results = suite.run_checks(runs, options)
+    results = suite_runs.run_checks(runs, options)
     found = join(results, None, here=HERE, others=others, batches=batches)
     timed = None
     if any(version_answer.worth_timing(found, place) for place in found.others):
-        timed = suite.time(runs, options)
+        timed = suite_runs.time(runs, options)
         found = join(results, timed, here=HERE, others=others, batches=batches)
     ended = (results["run"]["exit_status"], timed.exit_status if timed else 0)
     return _report(found, results, timed, red=version_answer.RED in ended)
 
 
-def _of_answers(given: Sequence[str], runs: Path, rest: Sequence[str]) -> int:
+def _of_answers(folders: Sequence[str], runs: Path, rest: Sequence[str]) -> int:
     """Judge recorded answers in one run, those of the first machine being what is compared with."""
-    here, *others = (label_of(each) for each in given)
-    results = suite.run_checks(runs, [*(f"{ANSWERS_OPTION}={each}" for each in given), *rest])
+    here, *others = (label_of(each) for each in folders)
+    results = suite_runs.run_checks(
+        runs, [*(f"{ANSWERS_OPTION}={each}" for each in folders), *rest]
+    )
     found = join(results, None, here=here, others=others, batches=())
     return _report(found, results, None, red=results["run"]["exit_status"] == version_answer.RED)
 
