@@ -162,7 +162,6 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
     notes: tuple[str, ...] = ()
     if option("against"):
         cases, notes = without_itself(Path(option("against")), cases, settings)
-    timing = read_timing(option, [str(name) for name in config.args])
     refuse_whole(
         option("shard"),
         timed=timing.wanted or gate is not None,
