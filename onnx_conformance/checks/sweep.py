@@ -126,16 +126,16 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
     compared = sum(array.size for one in judged for array in one.got.values())
     if not subject.model.oracle:
         return _by_allclose(subject, name, judged, compared)
-    worst, untold = _worst(subject, judged, together=name == "sizes")
+    worst, unjudged = _worst(subject, judged, together=name == "sizes")
     score = rule["factor"] * max(one.ratio for one in worst)
     wrong = [place for place, one in enumerate(worst) if not one.ratio <= 1.0]
     if wrong:
         return _red(subject, name, judged, worst, wrong, compared)
-    if untold > subject.tolerances.rule("sweep", subject.case)["untold"]:
+    if unjudged > subject.tolerances.rule("sweep", subject.case)["untold"]:
         return skipped(
             name,
             f"float32 itself errs by more than {rule['maximum_noise_floor']:g} of the output on "
-            f"{untold:.0%} of the samples ({rule.origin}), which therefore prove nothing",
+            f"{unjudged:.0%} of the samples ({rule.origin}), which therefore prove nothing",
         )
     rows = sum(len(next(iter(one.inputs.values()))) for one in judged)
     reason = f"within budget on {rows} samples of {len(judged)} inputs"
@@ -219,7 +219,7 @@ def _worst(
     The pool of errors is that of all inputs together or of each.
     """
     groups = [list(range(len(judged)))] if together else [[place] for place in range(len(judged))]
-    found, untold, rule = [Worst(0.0)] * len(judged), 0.0, _rule(subject, strays=not together)
+    found, unjudged, rule = [Worst(0.0)] * len(judged), 0.0, _rule(subject, strays=not together)
     judged_rows: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for group in groups:
         pairs = [(judged[place].reference, judged[place].got) for place in group]
@@ -232,9 +232,9 @@ def _worst(
     for counts in judged_rows.values():
         samples = sum(count for _, count in counts)
         known = sum(count for count, _ in counts)
-        untold = max(untold, 1.0 - known / samples if samples else 0.0)
+        unjudged = max(unjudged, 1.0 - known / samples if samples else 0.0)
     decided = _exactly(subject, judged) if together else _mostly(subject, judged)
-    return [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)], untold
+    return [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)], unjudged
 
 
 def _ratio(worst: Worst) -> float:

@@ -150,7 +150,7 @@ class ConformanceSession:
         file = artifact or self._native.artifact(case)
         parts = self._runtime.submit(case, file, input_sets, repeat=repeat, level=level)
         queue = self._runtime.queue(CPU.name if level else case.provider).name
-        return [_given(self._clock.wait(future, queue)[place]) for future, place in parts]
+        return [_without_failure(self._clock.wait(future, queue)[place]) for future, place in parts]
 
     # -- traces, for localisation ------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class ConformanceSession:
             self._plan_native(model, list(plans.values()), _planned(cases))
             for case in cases:
                 self._plan_runtime(
-                    case, [plans[family] for family in sorted(needs[case], key=_gentle_first)]
+                    case, [plans[family] for family in sorted(needs[case], key=_risky_last)]
                 )
         self._plan_beside_gpus(needs)
 
@@ -300,7 +300,7 @@ def _planned(cases: Iterable[Case]) -> list[NoiseFloor]:
     return list(dict.fromkeys(known))
 
 
-def _given(answer: Answer) -> Answer:
+def _without_failure(answer: Answer) -> Answer:
     """The answer, unless nobody was asked for it: that is no verdict."""
     if answer.missing:
         raise CapabilityMissing(answer.missing)
@@ -314,6 +314,6 @@ def _ready(future: Future[T] | None) -> T | None:
     return future.result()
 
 
-def _gentle_first(family: str) -> tuple[bool, str]:
+def _risky_last(family: str) -> tuple[bool, str]:
     """Put inputs that a session may refuse last: some providers answer wrongly afterwards."""
     return family in REFUSED, family

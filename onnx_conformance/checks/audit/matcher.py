@@ -85,7 +85,7 @@ class WeightMatcher:
         for name, found in self.unexplained():
             if found.ndim < 2 or found.size not in kernels:
                 continue
-            named = names.spoken_of(labels_of(name, uses))
+            named = names.modules_named(labels_of(name, uses))
             natives = sorted(kernels[found.size], key=lambda n: (n not in named, n in self._placed))
             form = self._formats.of(name, found)
             indexed = indexed_of(name, uses)

@@ -75,7 +75,7 @@ class WeightMatch:
 def narrower_format(native: Array, found: Array) -> str | None:
     """The floating-point format that ``found`` fits in and ``native`` does not, if any.
 
-    It tells a rounded copy from a harmed one: a harmed element leaves all others as wide as
+    It tells a rounded copy from a damaged one: a damaged element leaves all others as wide as
     they were. The narrowest format is named.
     """
     for name, fits in _FORMATS.items():
