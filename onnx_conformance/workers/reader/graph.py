@@ -11,7 +11,7 @@ from collections.abc import Container, Iterator
 import onnx
 
 from onnx_conformance.core.errors import Refused
-from onnx_conformance.core.onnx_file import default_opset, every_graph, every_tensor
+from onnx_conformance.core.onnx_file import bodies_of, default_opset, every_graph, every_tensor
 from onnx_conformance.core.settings import Limits
 from onnx_conformance.core.text import hidden, quoted
 
@@ -173,15 +173,7 @@ def _within(body: Graph) -> Iterator[Graph]:
         graph = waiting.pop()
         yield graph
         for node in graph.node:
-            waiting += _below(node)
-
-
-def _below(node: onnx.NodeProto) -> list[Graph]:
-    found: list[Graph] = []
-    for attribute in node.attribute:
-        found += [attribute.g] if attribute.HasField("g") else []
-        found += attribute.graphs
-    return found
+            waiting += bodies_of(node)
 
 
 def _refuse_values(graph: Graph, outer: set[str]) -> None:
@@ -192,7 +184,7 @@ def _refuse_values(graph: Graph, outer: set[str]) -> None:
         for name in node.input:
             if name and name not in inner and name not in outer:
                 _refuse_unmade(node, name, later=name in made_later)
-        for below in _below(node):
+        for below in bodies_of(node):
             _refuse_values(below, outer | inner)
         for name in node.output:
             if name and name in inner:
