@@ -201,6 +201,20 @@ def is_specifier(text: str) -> bool:
     return True
 
 
+def read_figures(path: Path, names: Iterable[str], key: str) -> dict[str, float]:
+    """The figures of a file, each a positive number under ``key`` with its ``reason``.
+
+    Raises:
+        UsageError: a figure or a reason is missing, or there is one that nothing reads.
+    """
+    found = {}
+    for name, node in read_yaml(path).keys(names).items():
+        parts = node.keys((key, "reason"))
+        parts["reason"].reason()
+        found[name] = parts[key].positive()
+    return found
+
+
 def read_yaml(path: Path) -> Node:
     """The whole of a file.
 

@@ -7,7 +7,6 @@ once stand in ``found_recipes.yaml`` and are replayed ever since.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import math
 import re
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core import bfloat16
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.domains import Draw, Lengths, Mask
+from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import MIDDLE, Axes, TensorSpec, sizes_of
 from onnx_conformance.core.yaml_reader import Node, read_yaml
@@ -38,12 +38,7 @@ class Inputs(dict[str, NDArray[Any]]):
     @cached_property
     def digest(self) -> str:
         """SHA-256 over names, dtypes, shapes and bytes."""
-        state = hashlib.sha256()
-        for name in sorted(self):
-            array = self[name]
-            state.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
-            state.update(array.tobytes())  # in C order, whatever the layout
-        return state.hexdigest()
+        return digest_arrays({name: self[name] for name in sorted(self)})
 
 
 class RawInputs(Inputs):
