@@ -68,11 +68,12 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     """Of each file that was judged: its model and fault, and who found it.
 
     Args:
-        folder: what --keep of the detection study wrote, with its data as ``detection.json``.
+        folder: what --keep of the detection study wrote, with its data as ``detection*.json``.
     """
     clean = {base.parent: answers(base) for base in folder.glob(f"*/*/{CLEAN}")}
     found = []
-    for row in json.loads((folder / "detection.json").read_text())["rows"]:
+    data = [json.loads(path.read_text()) for path in sorted(folder.glob("detection*.json"))]
+    for row in (row for one in data for row in one["rows"]):
         if row["verdict"] == "wrong":
             path = folder / row["model"] / row["path"]
             found.append(
@@ -101,7 +102,7 @@ def figures(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
 def main() -> None:
     """Print found and all, by model and by fault."""
     parser = argparse.ArgumentParser(prog="python -m studies.prefill", description=__doc__)
-    parser.add_argument("folder", type=Path, help="what --keep wrote, with detection.json")
+    parser.add_argument("folder", type=Path, help="what --keep wrote, with detection*.json")
     parser.add_argument("--write", action="store_true", help="keep the figures in docs/")
     chosen = parser.parse_args()
     rows = rows_of(chosen.folder)

@@ -44,6 +44,24 @@ def named_model(name: str, files: Iterable[str] = ()) -> ModelSpec:
     return resolve_model(adopt(files, (name,))[0])
 
 
+def only_model(file: str, names: Iterable[str]) -> str:
+    """The model that a tool is asked for by the Python file that registers it.
+
+    Args:
+        names: the models of the file, repeated or not.
+
+    Raises:
+        UsageError: it registers several.
+    """
+    known = list(dict.fromkeys(names))
+    if len(known) != 1:
+        raise UsageError(
+            f"{file} registers {', '.join(known)}; name one of them: "
+            f"{known[0]} --models-from={file}"
+        )
+    return known[0]
+
+
 def read_run(arguments: list[str]) -> PerfRun:
     """The suite's own options, read as pytest would read them.
 

@@ -202,13 +202,17 @@ class Totals(TypedDict):
 
 
 class TimeTable(TypedDict):
-    """Seconds: of the workers and of waiting for them by stage, of the rest, and in all."""
+    """Seconds: of the workers and of waiting for them by stage, of the rest, and in all.
+
+    ``jobs`` has them by framework, model, artifact or case, and stage, over all processes.
+    """
 
     wall: float
     processes: int
     engine: dict[str, float]
     waited: dict[str, float]
     rest: float
+    jobs: dict[str, dict[str, float]]
 
 
 class Environment(TypedDict):

@@ -1,6 +1,7 @@
 """Verdicts and paired speeds of several ONNX Runtimes beside those of this environment.
 
-A place is a provider of one environment: ``cpu`` here, ``ort-1.24.4``, ``openvino``.
+A place is a provider of one environment: ``cpu`` here, ``ort-1.24.4``, ``openvino``. Recorded
+answers of other machines are places, too: compared with the first of them, and not timed.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class Comparison:
     Args:
         here: the place that the others are compared with.
         others: the places that a question was asked about.
+        batches: the batch sizes that are timed; none of recorded answers.
         probes: what each place's probe said.
     """
 
@@ -95,6 +97,21 @@ class Comparison:
     def places(self) -> tuple[str, ...]:
         """Every column."""
         return (self.here, *self.others)
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the places are recorded answers of other machines."""
+        return not self.batches
+
+    @property
+    def base(self) -> str:
+        """Where the place is that the others are compared with, in a sentence."""
+        return f"on {self.here}" if self.recorded else "here"
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Of every column."""
+        return (self.here if self.recorded else f"{self.here} (here)", *self.others)
 
     def cells(self, place: str) -> list[tuple[Line, Cell]]:
         """A column."""

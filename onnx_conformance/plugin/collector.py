@@ -268,6 +268,7 @@ class Collector:
             terminal.known,
             terminal.absences,
             lambda document: terminal.stages(document["time"]),
+            terminal.longest,
         )
         for line in (line for lines in sections for line in lines(self.document)):
             write(line)

@@ -28,7 +28,7 @@ from onnx_conformance.session.provider_sources import (
     adopt_libraries,
 )
 from onnx_conformance.session.selection import Selection, possible_cases, select_cases
-from onnx_conformance.session.shards import read_shard, refuse_timings
+from onnx_conformance.session.shards import read_shard, refuse_whole
 from onnx_conformance.session.user_models import adopt, adopt_data, adopted_data
 
 SHARED = "conformance_records"  # in what a worker of pytest-xdist is given
@@ -120,7 +120,11 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
     notes: tuple[str, ...] = ()
     if option("against"):
         cases, notes = without_itself(Path(option("against")), cases, settings)
-    refuse_timings(option("shard"), timed=measured)
+    refuse_whole(
+        option("shard"),
+        timed=measured,
+        history=bool(option("history")),
+    )
     return PerfRun(
         settings=settings,
         selection=selection,

@@ -78,8 +78,9 @@ def _judged(
     if not (against and Path(against).is_dir()):
         if len(models) != 1:
             raise UsageError(
-                "--artifact needs the one model that the files were made from: --model NAME; "
-                f"known: {', '.join(MODELS)}"
+                "--artifact needs the one model that the files were made from: --model=NAME, "
+                "--models-from=FILE.py or, to compare two files, --against=FILE.onnx"
+                + (f"; known models: {', '.join(every)}" if (every := models or [*MODELS]) else "")
             )
         found = labelled(artifacts)
         return found, dict.fromkeys(found, resolve_model(models[0]))

@@ -125,10 +125,11 @@ def _source(file: str) -> str:
 
 def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str]) -> None:
     """Refuse a name that is neither this suite's nor in the user's files; the error lists those."""
+    others = sorted(set(MODELS) - set(declared))
     if names and declared:
         raise UsageError(
-            f"unknown model '{names[0]}'; known in {', '.join(files)}: {', '.join(declared)}; "
-            f"of the suite: {', '.join(sorted(set(MODELS) - set(declared)))}"
+            f"unknown model '{names[0]}'; known in {', '.join(files)}: {', '.join(declared)}"
+            + (f"; of the suite: {', '.join(others)}" if others else "")
         )
 
 

@@ -8,7 +8,6 @@ those of a cache are inputs and outputs by name, ``past_key_values.0.key`` and `
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from torch import nn
 
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import InputSpecs
+from onnx_conformance.core.text import resembling
 from onnx_conformance.workers.torch.tiny_configs import tiny_config
 from onnx_conformance.workers.torch.transformers_inputs import (
     CACHES,
@@ -108,8 +108,7 @@ def _class(name: str) -> Any:
     found = getattr(transformers, name, None)
     if found is None or getattr(found, "config_class", None) is None:
         known = [one for one in dir(transformers) if one[0].isupper()]
-        close = ", ".join(difflib.get_close_matches(name, known)) or "nothing"
-        raise UsageError(f"transformers has no model class '{name}'; close: {close}")
+        raise UsageError(f"transformers has no model class '{name}'{resembling(name, known)}")
     return found
 
 
