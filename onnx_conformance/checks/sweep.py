@@ -18,6 +18,7 @@ from onnx_conformance.core.comparison import (
     rows_apart,
     structure_problem,
 )
+from onnx_conformance.core.documents import ErrorLimit
 from onnx_conformance.core.domains import default_domain
 from onnx_conformance.core.judgement import Judgement, judge_outputs
 from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scores, wrong_decisions
@@ -386,7 +387,7 @@ def _elements(inputs: Inputs) -> int:
 def _reproduction(subject: Subject, one: Judged) -> Reproduction:
     """The whole inputs with what each sample may err, relative to the oracle's size."""
     rule = _rule(subject)
-    limits = []
+    limits: list[ErrorLimit] = []
     for scores in pooled_scores([(one.reference, one.got)], subject.model.judged, rule):
         size = np.maximum(scores.sizes[0], np.finfo(np.float32).tiny)
         allowed = np.minimum(scores.allowed[0] / size, LARGEST).tolist()

@@ -37,6 +37,13 @@ class ModelRequest(TypedDict):
     computes: NotRequired[str]
 
 
+class NativeRequest(TypedDict):
+    """A model and the file of its weights, which every question to a native worker names."""
+
+    model: ModelRequest
+    weights: str
+
+
 class BatchNormRecord(TypedDict):
     """Names of one BatchNorm's tensors in the weights, and its epsilon."""
 

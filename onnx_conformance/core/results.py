@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypedDict, Unpack, cast
 
 from onnx_conformance.core.comparison import Outputs
-from onnx_conformance.core.documents import CheckRow, DivergenceFacts
+from onnx_conformance.core.documents import AnswerRule, CheckRow, DivergenceFacts
 
 Outcome = Literal["passed", "failed", "skipped", "not_applicable", "edge", "known_failure", "error"]
 SKIPPED, NOT_APPLICABLE = "skipped", "not_applicable"
@@ -26,7 +26,7 @@ class Reproduction:
     """
 
     inputs: Outputs
-    judge: dict[str, Any]
+    judge: AnswerRule
     expected: Outputs | None = None
     got: Outputs | None = None
     graph_level: str = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.documents import CaseFacts, ProbeFacts
 from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.core.settings import LEVELS, Settings
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
 from onnx_conformance.core.store import Store
@@ -209,7 +210,7 @@ class ConformanceSession:
         found = {name: _ready(future) for name, future in self._runtime.probes.items()}
         return {name: result.as_facts() for name, result in found.items() if result is not None}
 
-    def native_request(self, model: ModelSpec) -> dict[str, Any]:
+    def native_request(self, model: ModelSpec) -> NativeRequest:
         """The native model as a request to another worker: ``model`` and ``weights``."""
         entry = self._clock.wait(self._native.model(model), model.framework)
         request = cache_keys.model_request(model, self.settings)
