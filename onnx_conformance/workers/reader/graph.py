@@ -178,7 +178,7 @@ def _within(body: Graph) -> Iterator[Graph]:
 
 def _refuse_values(graph: Graph, outer: set[str]) -> None:
     """Refuse values without exactly one producer, or read before they are made."""
-    inner = _given(graph)
+    inner = _provided(graph)
     made_later = {name for node in graph.node for name in node.output}
     for node in graph.node:
         for name in node.input:
@@ -208,7 +208,7 @@ def _refuse_unmade(node: onnx.NodeProto, name: str, *, later: bool) -> None:
     raise Refused(f"has {who}, which reads {quoted(name)}, which nothing makes; {AGAIN}")
 
 
-def _given(graph: Graph) -> set[str]:
+def _provided(graph: Graph) -> set[str]:
     """The names that a graph knows before its first node: inputs and initialisers."""
     if isinstance(graph, onnx.FunctionProto):
         return set(graph.input)
