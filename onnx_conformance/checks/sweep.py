@@ -52,7 +52,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Worst:
+class WorstScore:
     """How far inputs are off, in shares of what is allowed, and where."""
 
     ratio: float
@@ -214,13 +214,17 @@ def hangs_on_an_ulp(parts: Sequence[tuple[Reference, Judgement]], sweep: Rule) -
 
 def _worst(
     subject: Subject, judged: Sequence[Judged], *, together: bool
-) -> tuple[list[Worst], float]:
+) -> tuple[list[WorstScore], float]:
     """The worst sample of each set of inputs, and the share of samples of which nothing is known.
 
     The pool of errors is that of all inputs together or of each.
     """
     groups = [list(range(len(judged)))] if together else [[place] for place in range(len(judged))]
-    found, unjudged, rule = [Worst(0.0)] * len(judged), 0.0, _rule(subject, strays=not together)
+    found, unjudged, rule = (
+        [WorstScore(0.0)] * len(judged),
+        0.0,
+        _rule(subject, strays=not together),
+    )
     judged_rows: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for group in groups:
         pairs = [(judged[place].reference, judged[place].got) for place in group]
@@ -238,7 +242,7 @@ def _worst(
     return [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)], unjudged
 
 
-def _ratio(worst: Worst) -> float:
+def _ratio(worst: WorstScore) -> float:
     return worst.ratio
 
 
@@ -256,12 +260,12 @@ def _rule(subject: Subject, *, strays: bool = False) -> PoolRule:
     )
 
 
-def _of_scores(scores: RowScores, inputs: int) -> Worst:
+def _of_scores(scores: RowScores, inputs: int) -> WorstScore:
     ratios = scores.ratios(inputs)
     if not ratios.size:
-        return Worst(0.0)
+        return WorstScore(0.0)
     row = int(ratios.argmax())
-    return Worst(
+    return WorstScore(
         float(ratios[row]),
         f"sample {row} of '{scores.output}', {scores.norm} norm of the {scores.view}: error "
         f"{scores.errors[inputs][row]:.3g} where at most "
@@ -270,11 +274,11 @@ def _of_scores(scores: RowScores, inputs: int) -> Worst:
     )
 
 
-def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
+def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[WorstScore]:
     """Whole numbers and truth values of few samples: each as one of native's ways has it."""
     whole = [spec for spec in subject.model.judged if not spec.floating]
     if not whole:
-        return [Worst(0.0)] * len(judged)
+        return [WorstScore(0.0)] * len(judged)
     floor = subject.tolerances.rule("error_budget", subject.case)["floor_ulp"]
     scores = [
         worst_score(one.reference, one.got, whole, floor)
@@ -282,7 +286,7 @@ def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
         else None
         for one in judged
     ]
-    return [Worst(score.value, str(score)) if score else Worst(0.0) for score in scores]
+    return [WorstScore(score.value, str(score)) if score else WorstScore(0.0) for score in scores]
 
 
 def takes_quantities(model: ModelSpec) -> bool:
@@ -298,13 +302,13 @@ def takes_quantities(model: ModelSpec) -> bool:
     )
 
 
-def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
+def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[WorstScore]:
     """Of thousands of decisions on floating inputs a few may fall otherwise by rounding.
 
     As many as ``flips`` and twice those that native's own ways leave open, over all inputs; where
     no input is a quantity, a floating number or a pixel's byte, there is nothing to round.
     """
-    found = [Worst(0.0)] * len(judged)
+    found = [WorstScore(0.0)] * len(judged)
     may_round = takes_quantities(subject.model)
     flips = subject.tolerances.rule("sweep", subject.case)["flips"] if may_round else 0.0
     for spec in subject.model.judged:
@@ -323,7 +327,7 @@ def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
                     f"{allowed:g} may differ by rounding; first at "
                     f"{[int(i) for i in np.argwhere(places)[0]]}"
                 )
-                found[place] = Worst(np.inf, description)
+                found[place] = WorstScore(np.inf, description)
     return found
 
 
@@ -334,7 +338,7 @@ def _red(
     subject: Subject,
     name: str,
     judged: Sequence[Judged],
-    worst: Sequence[Worst],
+    worst: Sequence[WorstScore],
     wrong: Sequence[int],
     compared: int,
 ) -> CheckResult:

@@ -31,7 +31,7 @@ def cut_out(traced: Any, suspect: Suspect, outputs: list[str]) -> Subgraph | Non
     return _Cutter(traced).cut(suspect, outputs)
 
 
-class Traced(Protocol):
+class TracedCase(Protocol):
     """What cutting needs of the traces."""
 
     subject: Any
@@ -44,7 +44,7 @@ class Traced(Protocol):
 
 
 class _Cutter:
-    def __init__(self, traced: Traced) -> None:
+    def __init__(self, traced: TracedCase) -> None:
         self._traced = traced
         self._aligner = traced.aligner
         self._graph = traced.graph

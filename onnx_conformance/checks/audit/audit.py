@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnx_conformance.checks.audit.constants import Constants
+from onnx_conformance.checks.audit.constants import ComputedConstants
 from onnx_conformance.checks.audit.deviation import EXACT, Formats, Rounding
-from onnx_conformance.checks.audit.labels import Names, SwapDetector
+from onnx_conformance.checks.audit.labels import NativeNames, SwapDetector
 from onnx_conformance.checks.audit.layouts import find_blocks, is_gathered
 from onnx_conformance.checks.audit.matcher import WeightMatcher, indexed_of, is_float
 from onnx_conformance.checks.audit.matches import Fold, WeightMatch, folds_of
@@ -61,8 +61,8 @@ def audit_initializers(
         constants: what native computes from its tensors alone; a file may hold that instead.
     """
     folds, formats = folds_of(weights, batch_norms), Formats(fold_ulp, rounding)
-    names, known_uses = Names(weights), uses or {}
-    computed = Constants(constants, weights)
+    names, known_uses = NativeNames(weights), uses or {}
+    computed = ComputedConstants(constants, weights)
     matcher = WeightMatcher(weights, folds, initializers, formats, computed)
     matcher.match_(names, known_uses)
     swaps = SwapDetector(initializers, matcher.matches, names, known_uses)
@@ -175,7 +175,7 @@ class _Absent:
         swaps: SwapDetector,
         unused: Collection[str],
         formats: Formats,
-        computed: Constants,
+        computed: ComputedConstants,
         present: Collection[str],
     ) -> None:
         self._folds = folds

@@ -19,7 +19,7 @@ import numpy as np
 from onnx_conformance.checks.audit.deviation import Format, Formats, measure_terms
 from onnx_conformance.checks.audit.layouts import Layout, layouts, native_index, take
 from onnx_conformance.checks.audit.matches import WeightMatch
-from onnx_conformance.checks.audit.report import Array, Finding, Worst
+from onnx_conformance.checks.audit.report import Array, Finding, WorstElement
 from onnx_conformance.core.native_constants import Constant
 
 # Resemblance, not verdicts: how alike two tensors must be to be taken for one another.
@@ -36,7 +36,7 @@ class HeldConstant:
 
     initializer: str
     mismatched: int
-    worst: Worst
+    worst: WorstElement
 
 
 class Kernel(NamedTuple):
@@ -51,10 +51,10 @@ class Kernel(NamedTuple):
         return int(self.values.size)
 
 
-_NOWHERE = Worst((), 0.0, 0.0, 0.0, 0.0)
+_NOWHERE = WorstElement((), 0.0, 0.0, 0.0, 0.0)
 
 
-class Constants:
+class ComputedConstants:
     """The constants of a native model and where a file holds them."""
 
     def __init__(self, constants: Iterable[Constant], natives: Iterable[str]) -> None:
@@ -211,7 +211,9 @@ def _compare(name: str, found: Array, constant: Constant, form: Format) -> HeldC
             weight_tolerance.fold,
         )
         index = native_index(measure.flat, array.shape, layout)
-        worst = Worst(index, float(array[index]), measure.expected, measure.found, measure.ulp)
+        worst = WorstElement(
+            index, float(array[index]), measure.expected, measure.found, measure.ulp
+        )
         held = HeldConstant(name, measure.mismatched, worst)
         if not held.mismatched:
             return held

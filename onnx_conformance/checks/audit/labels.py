@@ -23,7 +23,7 @@ _COUNTER = re.compile(r"_\d+$")
 _HERE = ""  # key of the tensors whose path ends at a tree's node; no component is empty
 
 
-class Names:
+class NativeNames:
     """The native names, as a tree of the components of their paths.
 
     A tensor is found under its own full name and under its module's.
@@ -103,7 +103,7 @@ class SwapDetector:
         self,
         initializers: Mapping[str, Array],
         matches: Mapping[str, Sequence[WeightMatch]],
-        names: Names,
+        names: NativeNames,
         uses: Mapping[str, Use],
     ) -> None:
         self._initializers = initializers
