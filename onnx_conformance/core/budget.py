@@ -21,7 +21,7 @@ import numpy as np
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.padded_rows import stacked
 from onnx_conformance.core.spec import ModelSpec, TensorSpec, size_of
-from onnx_conformance.core.ties import Choice, joined, settled
+from onnx_conformance.core.ties import ChosenPositions, joined, settled
 from onnx_conformance.core.views import UNMASKED, Rows, views
 
 ULP = 2.0**-23
@@ -46,7 +46,7 @@ class Reference:
     native: Outputs
     replicas: tuple[Outputs, ...]
     unit: str = "float32"
-    choices: Mapping[str, Choice] = field(default_factory=dict)
+    choices: Mapping[str, ChosenPositions] = field(default_factory=dict)
     alternatives: tuple[Outputs, ...] = ()
 
     def settled(self, got: Outputs, factor: float) -> Outputs:

@@ -18,7 +18,7 @@ import numpy as np
 
 from onnx_conformance.core.domains import Bounded, Integers
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
-from onnx_conformance.core.yaml_reader import read_yaml
+from onnx_conformance.core.yaml_reader import read_figures
 from onnx_conformance.inputs.recipes import COARSE, EVERY, Recipe
 
 FILE = Path(__file__).with_name("sweep.yaml")
@@ -70,13 +70,9 @@ def load_figures(path: Path = FILE) -> SweepFigures:
     Raises:
         UsageError: a figure or a reason is missing, or there is one that nothing reads.
     """
-    found: dict[str, float] = {}
-    for name, node in read_yaml(path).keys(field.name for field in fields(SweepFigures)).items():
-        parts = node.keys(("value", "reason"))
-        parts["reason"].reason()
-        value = parts["value"].positive()
-        found[name] = value if name.endswith("_work") else int(value)
-    return SweepFigures(**found)  # type: ignore[arg-type] # whole where they count
+    found = read_figures(path, (field.name for field in fields(SweepFigures)), "value")
+    whole = {name: n if name.endswith("_work") else int(n) for name, n in found.items()}
+    return SweepFigures(**whole)  # type: ignore[arg-type] # whole where they count
 
 
 @cache
