@@ -1,7 +1,9 @@
 """What one pass with an empty cache finds of a corpus of wrong decoders, beside calls in a row.
 
-    python -m studies.detection --models llama_like … --families "cache and positions" --no-rules \\
-        --keep DIR --json DIR/detection.json
+    python -m studies.detection --families "cache and positions" --models llama_like qwen_like \\
+        gpt2_like t5_decoder_like whisper_decoder_like --no-rules --places 2 \\
+        --routes torch_dynamo torch_torchscript --keep DIR --json DIR/detection-1.json
+    python -m studies.detection --families "slots and state" --models vad_like …
     python -m studies.prefill DIR --write
 
 Others compare a decoder's first call alone, its past empty and its masks full, with ``allclose``.
