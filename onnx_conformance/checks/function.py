@@ -49,6 +49,8 @@ def check_liveness(subject: Subject) -> CheckResult:
     rule = subject.tolerances.rule("liveness", subject.case)
     plain = replace(subject.case, precision=FLOAT32)  # it is the native model that is asked
     floor = subject.tolerances.rule("error_budget", plain)["floor_ulp"]
+    unit = subject.model.precision  # in which its own code computes
+    least = rule["minimum" if unit == FLOAT32 else "coarse_minimum"]
     input_sets = chosen(ORDINARY, subject.model, subject.seed)
     references = [subject.plain_reference(inputs) for inputs in input_sets]
     outputs = [spec for spec in subject.model.outputs if not is_keys(spec.name)]
@@ -57,35 +59,35 @@ def check_liveness(subject: Subject) -> CheckResult:
         outputs = [spec for spec in outputs if spec not in constant or _moves(references, spec)]
     found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])
     moved = float(np.min(list(found.values())))
-    if not moved >= rule["minimum"]:  # a few samples may leave a threshold's outputs at rest
+    if not moved >= least:  # a few samples may leave a threshold's outputs at rest
         input_sets = [materialise(recipe, subject.model) for recipe in many(subject.seed)]
         references += [subject.plain_reference(inputs) for inputs in input_sets]
         found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])
         moved = float(np.min(list(found.values())))
     compared = sum(array.size for ref in references for array in ref.oracle.values())
-    text = f"outputs change by {moved:.3g} float32 errors between inputs"
-    if not moved >= rule["minimum"]:
+    text = f"outputs change by {moved:.3g} {unit} errors between inputs"
+    if not moved >= least:
         anywhere = movements(references, outputs, floor, 1.0, np.finfo(float).tiny)
-        still = [name for name, far in found.items() if not far >= rule["minimum"]]
-        if any(far >= rule["minimum"] for far in anywhere.values()):
+        still = [name for name, far in found.items() if not far >= least]
+        if any(far >= least for far in anywhere.values()):
             share = 1.0 - rule["dead_share"]
             return skipped(
                 "liveness",
                 f"in the native model, less than {share:.0%} of {', '.join(map(repr, still))} "
-                f"changes by {rule['minimum']:g} float32 errors between ordinary inputs "
+                f"changes by {least:g} {unit} errors between ordinary inputs "
                 f"({rule.origin}), so comparing it proves nothing; give inputs (domain=) or "
                 "weights on which it changes",
             )
         if subject.model.trained and any(far > 1.0 for far in anywhere.values()):
             return skipped(
                 "liveness",
-                f"{text}, at least {rule['minimum']:g} is required ({rule.origin}); a model that "
+                f"{text}, at least {least:g} is required ({rule.origin}); a model that "
                 "barely depends on its input proves nothing: give inputs (domain=) on which its "
                 "trained weights let it change",
             )
         return failed(
             "liveness",
-            f"{text}, at least {rule['minimum']:g} is required ({rule.origin}); "
+            f"{text}, at least {least:g} is required ({rule.origin}); "
             "a model that barely depends on its input proves nothing: give it other weights",
             compared=compared,
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from onnx_conformance.checks.registry import register_check
+from onnx_conformance.core.budget import wrong_decisions
 from onnx_conformance.core.errors import StageFailure
-from onnx_conformance.core.pooled_budget import wrong_decisions
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32

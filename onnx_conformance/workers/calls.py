@@ -21,6 +21,7 @@ class Call:
         bundled: names and places of what is given as one dict, by position.
         plain: whether the function takes the inputs in their order, each as a parameter.
         problem: why the function cannot be called so; empty where it can.
+        otherwise: of a dict that no annotation asks for, what to say where it is refused.
     """
 
     positional: tuple[int, ...] = ()
@@ -28,20 +29,31 @@ class Call:
     bundled: tuple[tuple[str, int], ...] = ()
     plain: bool = False
     problem: str = ""
+    otherwise: str = ""
 
     def __call__(self, function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
-        """The function's result on the inputs, given in the order of the model's spec."""
+        """The function's result on the inputs, given in the order of the model's spec.
+
+        Raises:
+            TypeError: it takes one input, and neither a tensor nor a dict of these.
+        """
         first = [inputs[place] for place in self.positional]
         if self.bundled:
             first.append({name: inputs[place] for name, place in self.bundled})
-        return function(*first, **{name: inputs[place] for name, place in self.named})
+        try:
+            return function(*first, **{name: inputs[place] for name, place in self.named})
+        except (TypeError, AttributeError, KeyError) as error:
+            if not self.otherwise:
+                raise
+            raise TypeError(f"the model {self.otherwise} ({error!r})") from error
 
 
 def call_of(function: Callable[..., Any], names: Sequence[str]) -> Call:
     """How to pass inputs of these ``names`` to ``function``.
 
     An input goes to the parameter of its name; those that no parameter is called take the other
-    parameters in order. A function that takes its inputs as one dict says so by an annotation.
+    parameters in order. A function gets all inputs as one dict where an annotation asks for it, or
+    where it has one parameter, of another name, for several of them.
     """
     in_order = tuple(range(len(names)))
     try:
@@ -54,6 +66,9 @@ def call_of(function: Callable[..., Any], names: Sequence[str]) -> Call:
     kinds = {p.kind for p in parameters}
     if len(slots) == 1 and _takes_dict(slots[0]):
         return Call(bundled=tuple(zip(names, in_order, strict=True)))
+    if len(parameters) == len(slots) == 1 < len(names) and slots[0].name not in names:
+        failing = f"{_unlike(slots, parameters, names)}; given them as one dict, it fails"
+        return Call(bundled=tuple(zip(names, in_order, strict=True)), otherwise=failing)
     if _KINDS.VAR_POSITIONAL in kinds:
         return Call(in_order, problem=_missing(slots[len(names) :], slots, names))
     return _matched(parameters, slots, names, anything=_KINDS.VAR_KEYWORD in kinds)
@@ -118,8 +133,7 @@ def _unlike(
     unique = list(dict.fromkeys(p.name for p in known))
     least = sum(p.default is _KINDS.empty for p in {p.name: p for p in known}.values())
     takes = f"{least}" if least == len(unique) else f"{least} to {len(unique)}"
-    hint = "; if it takes them as one dict, annotate that parameter with dict"
     return (
         f"takes {takes} inputs ({', '.join(unique) or 'unnamed'}), but its spec has {len(names)}: "
-        f"{', '.join(names)}{hint if len(unique) == 1 and len(names) > 1 else ''}"
+        f"{', '.join(names)}"
     )
