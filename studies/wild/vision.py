@@ -371,3 +371,31 @@ class Nms(nn.Module):
 @register_model("matrix_suppression", inputs=[TensorSpec("features", ("batch", 20, 8))])
 def matrix_suppression():
     return Nms()
+
+
+class Neck(nn.Module):
+    """Three maps in one list, three out: laterals, upsampling by size, and smoothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(c, 8, 1) for c in (4, 6, 8))
+        self.smooth = nn.ModuleList(nn.Conv2d(8, 8, 3, padding=1) for _ in range(3))
+
+    def forward(self, maps: list[torch.Tensor]):
+        found = [lateral(one) for lateral, one in zip(self.lateral, maps, strict=True)]
+        for place in (1, 0):
+            size = found[place].shape[-2:]
+            found[place] = found[place] + F.interpolate(found[place + 1], size=size, mode="nearest")
+        return [smooth(one) for smooth, one in zip(self.smooth, found, strict=True)]
+
+
+@register_model(
+    "pyramid_neck",
+    inputs=[
+        TensorSpec("c3", ("batch", 4, 16, 16)),
+        TensorSpec("c4", ("batch", 6, 8, 8)),
+        TensorSpec("c5", ("batch", 8, 4, 4)),
+    ],
+)
+def pyramid_neck():
+    return Neck()

@@ -22,8 +22,8 @@ defaults:
   liveness:
     dead_share: 0.1
     moving_share: 0.1
-    minimum: 1000.0
     coarse_minimum: 50.0
+    minimum: 1000.0
   allclose:
     rtol: 1.0e-3
     atol_rms: 1.0e-3
@@ -208,8 +208,8 @@ MALFORMED = {
         "'minimum' must be a number",
     ),
     "check without keys": (
-        "    dead_share: 0.1\n    moving_share: 0.1\n    minimum: 1000.0\n"
-        "    coarse_minimum: 50.0\n",
+        "    dead_share: 0.1\n    moving_share: 0.1\n"
+        "    coarse_minimum: 50.0\n    minimum: 1000.0\n",
         "",
         "  liveness",
         "'liveness' must be a mapping",

@@ -1,6 +1,7 @@
 """Inputs go to the parameters of their names."""
 
 import functools
+from collections.abc import Sequence
 
 import pytest
 
@@ -14,6 +15,10 @@ def variable(*inputs): ...
 def anything(**inputs): ...
 def in_a_dict(batch: dict[str, int]): ...
 def in_a_mapping(batch: "typing.Mapping[str, int]"): ...  # type: ignore[name-defined]  # noqa: F821
+def in_a_list(features: "list[Tensor]"): ...  # type: ignore[name-defined]  # noqa: F821
+def in_a_sequence(features: Sequence[int]): ...
+def in_a_tuple(pair: tuple[int, int]): ...
+def detector(images: list[int], targets=None): ...
 def one(input): ...
 
 
@@ -31,6 +36,12 @@ def one(input): ...
         (in_a_dict, ("x", "y"), (({"x": 1, "y": 2},), {})),
         (in_a_mapping, ("x", "y"), (({"x": 1, "y": 2},), {})),
         (one, ("x", "y"), (({"x": 1, "y": 2},), {})),
+        (in_a_list, ("x", "y"), (([1, 2],), {})),
+        (in_a_sequence, ("x", "y"), (([1, 2],), {})),
+        (in_a_tuple, ("x", "y"), (((1, 2),), {})),
+        (detector, ("x", "y"), (([1, 2],), {})),
+        (detector, ("images",), ((1,), {})),
+        (detector, ("images", "targets"), ((1, 2), {})),
         (functools.partial(in_order, y=5), ("x",), ((1,), {})),
     ],
 )
