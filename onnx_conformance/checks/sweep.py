@@ -334,7 +334,7 @@ def _red(
     where = _places([judged[place] for place in wrong], len(judged))
     return failed(
         name,
-        f"differs from native {subject.model.framework} at {where}",
+        f"differs from {subject.model.original} at {where}",
         compared=compared,
         score=rule["factor"] * worst[first].ratio,
         budget=rule["factor"],

@@ -182,15 +182,15 @@ def worded(subject: Subject, name: str, label: str, fed: Inputs, found: Judgemen
         return passed(name, reason, compared=compared, **figures)
     figures["details"] = (*_details(found), *evidence_lines(subject))
     figures["reproduction"] = reproduction.misjudged(fed, found)
-    reason = _reason(found, subject.model.framework)
+    reason = _reason(found, subject.model.original)
     return failed(name, reason, compared=compared, **figures)
 
 
-def _reason(found: Judgement, framework: str) -> str:
+def _reason(found: Judgement, original: str) -> str:
     if found.mismatch is not None:
-        return f"output '{found.mismatch.output}' is not close to native {framework}"
+        return f"output '{found.mismatch.output}' is not close to {original}"
     if found.score is not None:
-        return f"output '{found.score.output}' differs from native {framework}"
+        return f"output '{found.score.output}' differs from {original}"
     return found.problem
 
 

@@ -296,6 +296,11 @@ class ModelSpec:
         return max(["float32", *floating, self.computes], key=("float32", *narrow).index)
 
     @property
+    def original(self) -> str:
+        """What messages call the model that files are compared with: a file by its name."""
+        return f"'{self.name}'" if self.framework == "onnx" else f"native {self.framework}"
+
+    @property
     def batched(self) -> bool:
         """Whether a call takes several samples: an input has a batch."""
         return any(spec.batch_axis is not None for spec in self.inputs)

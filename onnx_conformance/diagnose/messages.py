@@ -158,6 +158,13 @@ def failure_message(
     return "\n".join(lines)
 
 
+def short_message(message: str) -> str:
+    """A failure message without what earlier failures of the same case say too."""
+    first, *lines = message.splitlines() or [""]
+    kept = [line for line in lines if line.strip().startswith(("budget: ", "inputs: "))]
+    return "\n".join([first, *kept])
+
+
 def summary_line(message: str) -> str:
     """A failure message in one line: what differs, by how much, where first, how to repeat it."""
     first, *lines = message.splitlines() or [""]

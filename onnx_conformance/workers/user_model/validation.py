@@ -158,18 +158,23 @@ def checked_outputs(
     found = list(runs[0].rows)
     if not found:
         raise UsageError(f"model '{one.name}' returns no tensor")
-    names = [spec.name for spec in one.outputs] or found
+    names = [_name(declared) for declared in one.outputs] or found
     if len(names) != len(found):
         raise UsageError(
             f"model '{one.name}' returns {len(found)} outputs, but its spec has {len(names)}: "
             f"{', '.join(names)}"
         )
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise UsageError(f"model '{one.name}': two outputs are called '{twice[0]}'; rename one")
     taken = {spec.name for spec in inputs}
     free = [f"{name}_out" if name in taken else name for name in names]
     seen = outputs_of(free, [_renamed(run, free) for run in runs], inputs)
     if not one.outputs:
         return seen
     for wanted, got, label in zip(one.outputs, seen, found, strict=True):
+        if isinstance(wanted, str):
+            continue
         shapes = [(run, call[label].shape) for run in runs for call in run.calls]
         fits = all(_fits(wanted.shape, shape, run) for run, shape in shapes)
         if not fits or wanted.dtype != got.dtype:
@@ -177,7 +182,14 @@ def checked_outputs(
                 f"model '{one.name}': output '{wanted.name}' is {got.dtype} {list(got.shape)}, but "
                 f"its spec says {wanted.dtype} {list(wanted.shape)}; fix it, or omit outputs="
             )
-    return one.outputs
+    return tuple(
+        replace(got, name=wanted) if isinstance(wanted, str) else wanted
+        for wanted, got in zip(one.outputs, seen, strict=True)
+    )
+
+
+def _name(declared: TensorSpec | str) -> str:
+    return declared if isinstance(declared, str) else declared.name
 
 
 def _renamed(run: Run, names: Sequence[str]) -> Run:

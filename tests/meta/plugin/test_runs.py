@@ -104,6 +104,20 @@ def test_a_wrong_weight_is_red_and_its_bundle_repeats_it(bad_routes):
     assert again.returncode == 1, again.stdout + again.stderr
 
 
+def test_a_case_that_is_wrong_everywhere_is_explained_once(bad_routes):
+    """On the terminal; the results have every message whole."""
+    (case,) = [case for case in bad_routes.document["cases"] if case["exporter"] == "lying"]
+    red = [row for row in case["checks"] if row["outcome"] == "failed" and row["score"] is not None]
+    assert len(red) > 5
+    assert all("reproduce: " in row["message"] for row in red)
+    shown = [
+        row
+        for row in red
+        if f"reproduce: {row['message'].split('reproduce: ')[1]}" in bad_routes.text
+    ]
+    assert len(shown) == 1
+
+
 def test_a_drawn_failure_shrinks_to_the_smallest_recipe(bad_routes):
     text = row_of(bad_routes, "lying", "test_drawn_inputs")["message"]
     assert "batch=1, seed=0)" in text.split("inputs: ")[1].splitlines()[0]
