@@ -1,7 +1,7 @@
 """The library of onnx-conformance: specs, workers, exporters, checks and reports.
 
 Importing it imports no framework: torch, TensorFlow and ONNX Runtime live in worker processes
-(:mod:`onnx_conformance.workers.backends`). What a file of your own models needs is here by name,
+(:mod:`onnx_conformance.workers.server`). What a file of your own models needs is here by name,
 and imported when it is asked for::
 
     from onnx_conformance import TensorSpec, register_model

@@ -80,12 +80,12 @@ class Project:
         )
         (folder / "many_small_models.py").write_text(MODULE.format(count=count))
 
-    def start(self, name: str, words: Sequence[str]) -> subprocess.Popen[str]:
+    def start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[str]:
         """pytest on the conformance tests, without waiting."""
         target = self.folder / name
         reports = [f"--report-json={target}.json", f"--report-html={target}.html"]
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-qq", *reports, *words],
+            [sys.executable, "-m", "pytest", "-qq", *reports, *arguments],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}"},
             stdout=subprocess.PIPE,
@@ -93,10 +93,10 @@ class Project:
             text=True,
         )
 
-    def run(self, name: str, *words: str) -> Cost:
+    def run(self, name: str, *arguments: str) -> Cost:
         """The same, with what it took; a run that is not green ends the study."""
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        process = self.start(name, words)
+        process = self.start(name, arguments)
         text, _ = process.communicate()
         if process.returncode not in (0, 5):
             raise SystemExit(text[-3000:])
@@ -147,8 +147,8 @@ def together(count: int) -> dict[str, Any]:
     """Two runs at once on one cache: what both computed of the native side, and their verdicts."""
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder), count)
-        words = [*TESTS, *ONE, "-k", "checker or allclose"]
-        both = [project.start(name, words) for name in ("first", "second")]
+        arguments = [*TESTS, *ONE, "-k", "checker or allclose"]
+        both = [project.start(name, arguments) for name in ("first", "second")]
         for process in both:
             text, _ = process.communicate()
             if process.returncode not in (0, 5):

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from onnx_conformance.core.carries import carry_problem
 from onnx_conformance.core.custom_operators import operators_of
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.registry import Registry
@@ -111,7 +112,8 @@ def register_model(
     model says what is lacking.
 
     Raises:
-        UsageError: the name is registered already, or an input or output is no spec.
+        UsageError: the name is registered already, an input or output is no spec, or an output
+        cannot be carried to its input.
     """
     known = axes_from(axes)
     declared = _specs(name, "inputs", inputs)
@@ -130,6 +132,8 @@ def register_model(
         if framework is None or not declared or not delivered or specified != delivered:
             _INCOMPLETE.add(name)  # whoever imports the file for its classes needs no more
             return builder
+        if problem := carry_problem(declared, specified, pairs or ()):
+            raise UsageError(f"model '{name}': {problem}")
         spec = ModelSpec(
             name=name,
             framework=framework,

@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from onnx_conformance.cli.console import OK, RED, Arguments, progress, say
 from onnx_conformance.cli.context import ToolContext, case_of, context, named_model, read_run
 from onnx_conformance.cli.image_latency import PhotographBench, PhotographTimings
 from onnx_conformance.cli.predictions import (
@@ -24,7 +25,6 @@ from onnx_conformance.cli.predictions import (
     predict,
     with_preprocessing,
 )
-from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project

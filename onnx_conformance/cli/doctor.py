@@ -22,8 +22,8 @@ from rich.console import Console
 from onnx_conformance.catalog.frameworks import exported_frameworks
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS
 from onnx_conformance.cli.clashes import load_incompatibilities, unmet
+from onnx_conformance.cli.console import OK, RED, Arguments, progress, say
 from onnx_conformance.cli.inspect import probe_all
-from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.errors import ConformanceError, UsageError, WorkerError
 from onnx_conformance.core.extras import remedy
 from onnx_conformance.core.project import project

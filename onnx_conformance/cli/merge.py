@@ -15,7 +15,7 @@ from typing import cast
 
 from rich.console import Console
 
-from onnx_conformance.cli.terminal import Arguments, say
+from onnx_conformance.cli.console import Arguments, say
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import write_json, write_whole
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.report_md:
         from onnx_conformance.report import markdown
 
-        text = markdown.render(dict(document))
+        text = markdown.render(document)
         write_whole(Path(chosen.report_md), text.encode(), "--report-md")
     _tell(document, chosen.report_json)
     return int(document["run"]["exit_status"])
@@ -63,6 +63,8 @@ def read_shard_results(path: Path) -> ResultsDocument:
     Raises:
         UsageError: it is not there, or no result of this schema and of ``--shard``.
     """
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         schema, sharded = document["schema"], "shard" in document["run"]

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from onnx_conformance.cli import environments, suite
-from onnx_conformance.cli.terminal import Arguments, print_table, say
+from onnx_conformance.cli import environments, suite_runs
+from onnx_conformance.cli.console import Arguments, print_table, say
 from onnx_conformance.core.files import write_json
 from onnx_conformance.core.project import project
 from onnx_conformance.perf import version_answer
@@ -45,11 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = project().outputs / NAME  # the reports of the two runs
     for page in _pages():
         page.unlink(missing_ok=True)  # an earlier answer is not true now
-    results = suite.run_checks(runs, options)
+    results = suite_runs.run_checks(runs, options)
     found = join(results, None, here=HERE, others=others, batches=batches)
     timed = None
     if any(version_answer.worth_timing(found, place) for place in found.others):
-        timed = suite.time(runs, options)
+        timed = suite_runs.time(runs, options)
         found = join(results, timed, here=HERE, others=others, batches=batches)
     ended = (results["run"]["exit_status"], timed.exit_status if timed else 0)
     status = version_answer.status_of(found, red=version_answer.RED in ended)

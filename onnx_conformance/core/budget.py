@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.rows import stacked
+from onnx_conformance.core.padded_rows import stacked
 from onnx_conformance.core.spec import ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import Choice, joined, settled
 from onnx_conformance.core.views import UNMASKED, Rows, views

@@ -20,7 +20,7 @@ from onnx_conformance.core.domains import (
 )
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import SPELLINGS, TEXT
-from onnx_conformance.core.sizes import evaluate
+from onnx_conformance.core.size_expressions import evaluate
 
 Dim = int | str
 Shape = tuple[Dim, ...]
@@ -158,6 +158,24 @@ class TensorSpec:
     def from_data(data: Mapping[str, Any]) -> TensorSpec:
         """The inverse of :meth:`as_data`."""
         return TensorSpec(**{**data, "domain": from_data(data["domain"])})
+
+
+@dataclass(frozen=True)
+class InputSpecs:
+    """A model's inputs, the sizes of their symbolic axes, and notes on how they were found."""
+
+    inputs: tuple[TensorSpec, ...]
+    axes: Axes = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """The registration that says the same, to paste."""
+        text = f"inputs=[{', '.join(map(str, self.inputs))}]"
+        ranges = {
+            name: (one.low, one.high) if one.step == 1 else (one.low, one.high, one.step)
+            for name, one in self.axes
+        }
+        return f"{text}, axes={ranges}" if ranges else text
 
 
 def _quoted(shape: Shape) -> str:

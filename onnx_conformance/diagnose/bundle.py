@@ -35,8 +35,8 @@ from onnx_conformance.diagnose.subgraph import write_subgraph
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, Names, file_layout
 from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.run import Run
-from onnx_conformance.session.runtime import session_request
+from onnx_conformance.session.run_record import Run
+from onnx_conformance.session.runtime_side import session_request
 from onnx_conformance.session.subject import Artifact, Subject, libraries_of
 
 SCRIPT = Path(__file__).with_name("reproduce.py")

@@ -23,7 +23,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.text import informative_lines
 from onnx_conformance.session.answers_client import ANSWERS
 from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.run import Run
+from onnx_conformance.session.run_record import Run
 
 JUDGED = (
     "torch", "tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx", "onnxruntime",

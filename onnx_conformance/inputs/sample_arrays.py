@@ -17,7 +17,7 @@ import numpy as np
 
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.documents import FileFacts
-from onnx_conformance.core.rows import fitted, stacked
+from onnx_conformance.core.padded_rows import fitted, stacked
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT, answered, in_rows
 from onnx_conformance.inputs.recipes import Inputs, RawInputs

@@ -11,7 +11,7 @@ import numpy as np
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.tolerances import ROUNDED
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
-from onnx_conformance.perf.latency.rows import LatencyRow
+from onnx_conformance.perf.latency.timing_rows import LatencyRow
 from onnx_conformance.report.columns import INCOMPLETE, PROVED, kind_of, score_of, why
 
 PLAIN = "fp32"  # the exported file itself

@@ -14,7 +14,7 @@ from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
-from onnx_conformance.perf.latency.rows import LatencyRow
+from onnx_conformance.perf.latency.timing_rows import LatencyRow
 from onnx_conformance.report.columns import (
     INCOMPLETE,
     KNOWN,

@@ -28,11 +28,11 @@ from onnx_conformance.inputs.families import InputPlan, plan_of
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session import cache_keys
 from onnx_conformance.session.external_artifacts import read_external_artifact
-from onnx_conformance.session.native import SAMPLE, WEIGHTS, NativeSide, read_weights
+from onnx_conformance.session.native_side import SAMPLE, WEIGHTS, NativeSide, read_weights
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.references import NativeAnswers
-from onnx_conformance.session.runtime import RuntimeSide
+from onnx_conformance.session.runtime_side import RuntimeSide
 from onnx_conformance.session.subject import Answer, Artifact, NativeWeights, SessionInfo
 from onnx_conformance.session.worker_queue import Clock, WorkerQueues
 

@@ -15,7 +15,7 @@ from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.core.rows import in_order_of
+from onnx_conformance.core.padded_rows import in_order_of
 from onnx_conformance.core.settings import LEVELS, level_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Tolerances

@@ -29,7 +29,7 @@ from onnx_conformance.inputs.loops import Loop
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, native_layout
 from onnx_conformance.session import cache_keys
-from onnx_conformance.session.native import WEIGHTS, Memo, NativeSide, read_weights
+from onnx_conformance.session.native_side import WEIGHTS, Memo, NativeSide, read_weights
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor
 from onnx_conformance.session.oracle_check import oracle_problem
 from onnx_conformance.session.user_models import refuse_edited

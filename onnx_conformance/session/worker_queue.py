@@ -194,8 +194,8 @@ class WorkerQueues:
 
     def _lent(self, name: str, kind: str, spec: str | None) -> WorkerClient | None:
         """A worker of the pool, where there is one and it serves this kind."""
-        own = self._pool is None or kind not in KINDS or self.settings.in_process
-        if own or (spec and not is_process_here(spec)):
+        private = self._pool is None or kind not in KINDS or self.settings.in_process
+        if private or (spec and not is_process_here(spec)):
             return None
         assert self._pool is not None
         worker = self._pool.take(kind, spec or "", self.settings.threads)

@@ -89,8 +89,8 @@ def call_of(function: Callable[..., Any], names: Sequence[str]) -> Call:
 def _annotated(parameter: inspect.Parameter) -> str:
     """The plain name of a parameter's annotation: ``dict`` of ``typing.Dict[str, Tensor]``."""
     label = parameter.annotation
-    words = str(label) if "[" in str(label) else getattr(label, "__name__", "") or str(label)
-    return words.partition("[")[0].rpartition(".")[2].lower()
+    text = str(label) if "[" in str(label) else getattr(label, "__name__", "") or str(label)
+    return text.partition("[")[0].rpartition(".")[2].lower()
 
 
 def _matched(
@@ -110,17 +110,17 @@ def _matched(
     left = others[len(free) :]
     if left and not anything:
         return Call(problem=_unlike(slots, parameters, names))
-    given = {**places, **filled, **{names[place]: place for place in left}}
-    lacking = [p for p in parameters if p.name not in given]
+    filled_slots = {**places, **filled, **{names[place]: place for place in left}}
+    lacking = [p for p in parameters if p.name not in filled_slots]
     problem = _missing(lacking, slots, names)
     first: list[int] = []
     for slot in slots:
-        if slot.name not in given:
+        if slot.name not in filled_slots:
             break
-        first.append(given.pop(slot.name))
+        first.append(filled_slots.pop(slot.name))
     return Call(
-        tuple(first), tuple(given.items()), problem=problem,
-        plain=not given and first == list(range(len(names))),
+        tuple(first), tuple(filled_slots.items()), problem=problem,
+        plain=not filled_slots and first == list(range(len(names))),
     )  # fmt: skip
 
 

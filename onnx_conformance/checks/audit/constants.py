@@ -186,8 +186,8 @@ class Constants:
         known = self._known.get(name)
         if known is None:
             return False
-        whole = [t for t in known.twins if self._sources(t) >= self._sources(name)]
-        if any(self._covered(twin, present, memo) for twin in whole):
+        whole = [t for t in known.copies if self._sources(t) >= self._sources(name)]
+        if any(self._covered(one, present, memo) for one in whole):
             return True
         return all(self._covered(one, present, memo) for one in known.operands)
 

@@ -14,7 +14,7 @@ from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.perf.latency.bench import Group
 from onnx_conformance.perf.latency.certification import NotProved
 from onnx_conformance.perf.latency.contenders import Contender
-from onnx_conformance.perf.latency.rows import LatencyRow
+from onnx_conformance.perf.latency.timing_rows import LatencyRow
 from onnx_conformance.perf.options import PerfRun
 
 SCHEMA = 1
@@ -172,10 +172,11 @@ def rows_of(groups: Groups) -> tuple[LatencyRow, ...]:
     """The rows of all groups, each with its speed-up over the fastest native form."""
     found: list[LatencyRow] = []
     for group in groups.values():
-        rows = group.rows.values()
-        natives = [row for row in rows if row.contender.case is None]
-        fastest = min(natives, key=lambda row: float(np.median(row.rounds)), default=None)
-        found += [LatencyRow.of(row, fastest) for row in rows]
+        for call in dict.fromkeys(contender.call for contender in group.rows):
+            rows = [row for one, row in group.rows.items() if one.call == call]
+            natives = [row for row in rows if row.contender.case is None]
+            fastest = min(natives, key=lambda row: float(np.median(row.rounds)), default=None)
+            found += [LatencyRow.of(row, fastest) for row in rows]
     return tuple(found)
 
 

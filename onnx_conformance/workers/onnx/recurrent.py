@@ -86,13 +86,13 @@ def _run(
     ys, lasts = [], []
     for place, backwards in enumerate(reverse):
         bias = np.zeros(2 * gates * hidden, x.dtype) if b is None else b[place]
-        own = names[place * len(defaults) : (place + 1) * len(defaults)]
+        chosen = names[place * len(defaults) : (place + 1) * len(defaults)]
         cell = Cell(
             w[place],
             r[place],
             bias[: gates * hidden],
             bias[gates * hidden :],
-            tuple(ACTIVATIONS[name] for name in own),
+            tuple(ACTIVATIONS[name] for name in chosen),
             float(attributes.get("clip", 0) or 0),
             None if peepholes is None else peepholes[place],
         )

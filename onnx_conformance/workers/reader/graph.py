@@ -119,10 +119,10 @@ def _refuse_domains(model: onnx.ModelProto, libraries: bool) -> None:
         return
     known = {schema.domain for schema in onnx.defs.get_all_schemas()}
     known |= {"ai.onnx", *RUNTIME_DOMAINS}
-    own = {(function.domain, function.name) for function in model.functions}
+    defined = {(function.domain, function.name) for function in model.functions}
     for graph, _ in every_graph(model):
         for node in graph.node:
-            if node.domain not in known and (node.domain, node.op_type) not in own:
+            if node.domain not in known and (node.domain, node.op_type) not in defined:
                 raise Refused(
                     f"needs operator {quoted(node.op_type)} of the unknown domain "
                     f"{quoted(node.domain)}; name the library that has it with "

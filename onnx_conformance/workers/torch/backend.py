@@ -27,7 +27,6 @@ from onnx_conformance.core.native_request import (
 )
 from onnx_conformance.core.spec import STATIC_BATCH
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.workers.liberties import STORED
 from onnx_conformance.workers.native import (
     Approximation,
     NativeBackend,
@@ -38,8 +37,9 @@ from onnx_conformance.workers.native import (
     perturbed,
     refuse_change,
 )
+from onnx_conformance.workers.replica_arithmetic import STORED
 from onnx_conformance.workers.server import load_object
-from onnx_conformance.workers.timing import TimedCall
+from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.calls import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.float64 import in_float64, without_gradients
@@ -293,21 +293,21 @@ def _computing(
     """Within it, modules compute as the way says."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(computing(known))
-        stack.enter_context(_liberties(known, approximation))
+        stack.enter_context(_replica_mode(known, approximation))
         if known.precision == FLOAT64:
             stack.enter_context(in_float64(model.get("computes", FLOAT32)))
         yield
 
 
-def _liberties(
+def _replica_mode(
     known: ComputeMode, approximation: Approximation | None
 ) -> contextlib.AbstractContextManager[Any]:
-    """Of a replica in float32; in fewer bits their error is no liberty worth a name."""
+    """Of a replica in float32; in fewer bits their error is lost in the rounding."""
     if approximation is None or known.rounded or not known.replica:
         return contextlib.nullcontext()
-    from onnx_conformance.workers.torch.replicas import TorchLiberties
+    from onnx_conformance.workers.torch.replicas import TorchReplica
 
-    return TorchLiberties(approximation, known.replica)
+    return TorchReplica(approximation, known.replica)
 
 
 def _load(module: torch.nn.Module, arrays: Arrays) -> None:

@@ -25,7 +25,7 @@ from onnx_conformance.workers.torch.private import (
     writes,
 )
 
-_FED = -1  # the place of what depends on an input
+_OF_INPUTS = -1  # the place of what depends on an input
 _NORMS = {"native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "miopen_batch_norm"}
 _NUMBERS = {"_local_scalar_dense", "item", "equal", "is_nonzero"}
 _ERRORS = (RuntimeError, NotImplementedError, TypeError, ValueError)
@@ -35,7 +35,7 @@ _ERRORS = (RuntimeError, NotImplementedError, TypeError, ValueError)
 class _Node:
     name: str
     operands: list[int] = field(default_factory=list)
-    twins: list[int] = field(default_factory=list)
+    copies: list[int] = field(default_factory=list)
     used: bool = False
     values: Values | None = None
 
@@ -121,7 +121,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         self._places: Any = WeakTensorKeyDictionary()
         self._steps_made: list[_Step] = []
         self._made_by: Any = WeakTensorKeyDictionary()  # of what depends on an input: its step
-        self._exact: Any = WeakTensorKeyDictionary()  # float64 twins, or how to compute them
+        self._exact: Any = WeakTensorKeyDictionary()  # in float64, or how to compute them
         self._modules: list[str] = []
         self._within = 0
         for name, tensor in module.state_dict(keep_vars=True).items():
@@ -136,14 +136,14 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         try:
             with torch.no_grad(), self._following(module):
                 for tensor in example:
-                    self._places[tensor] = _FED
+                    self._places[tensor] = _OF_INPUTS
                 with self:
                     result = module(*example)
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
         outputs = _tensors(tree_leaves(result))
         self._use(outputs)
-        reached = [t in self._made_by or self._places.get(t) == _FED for t in outputs]
+        reached = [t in self._made_by or self._places.get(t) == _OF_INPUTS for t in outputs]
         known = any(tensor in self._made_by for tensor in outputs)
         if known and not self._numbers_taken:
             self.constant_outputs = tuple(n for n, fed in enumerate(reached) if not fed)
@@ -173,7 +173,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
                 {
                     "name": node.name,
                     "operands": [self._nodes[one].name for one in node.operands],
-                    "twins": [self._nodes[one].name for one in node.twins],
+                    "copies": [self._nodes[one].name for one in node.copies],
                     "used": node.used,
                 }
             )
@@ -183,7 +183,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = _tensors((args, kwargs))
-        fed = any(self._places.get(tensor) == _FED for tensor in given)
+        fed = any(self._places.get(tensor) == _OF_INPUTS for tensor in given)
         result = func(*args, **kwargs)
         made = _tensors(result)
         if fed:
@@ -227,7 +227,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
     def _use(self, tensors: Iterable[torch.Tensor]) -> None:
         for tensor in tensors:
             place = self._places.get(tensor)
-            if place is not None and place != _FED and not self._within:
+            if place is not None and place != _OF_INPUTS and not self._within:
                 self._nodes[place].used = True
 
     def _step(self, made: list[torch.Tensor], given: Iterable[torch.Tensor]) -> None:
@@ -235,12 +235,12 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         given = list(given)
         places = (self._places.get(tensor) for tensor in given)
         step = _Step(
-            [place for place in places if place is not None and place != _FED],
+            [place for place in places if place is not None and place != _OF_INPUTS],
             [self._made_by[tensor] for tensor in given if tensor in self._made_by],
         )
         self._steps_made.append(step)
         for tensor in made:
-            self._places[tensor] = _FED
+            self._places[tensor] = _OF_INPUTS
             self._made_by[tensor] = len(self._steps_made) - 1
 
     def _use_what_leads_to(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -298,7 +298,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
             if tensor.is_floating_point() and operands and self._keep:
                 steps = self._steps(func, args, kwargs) if steps is None else steps
                 twin = self._places.get(steps[order]) if order < len(steps) else None
-                self._nodes[place].twins = [twin] if twin not in (None, _FED, place) else []
+                self._nodes[place].copies = [twin] if twin not in (None, _OF_INPUTS, place) else []
 
     def _sharing(self, written: list[torch.Tensor]) -> list[torch.Tensor]:
         """The known tensors of which what was overwritten is a part, and it itself."""

@@ -142,8 +142,8 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
         if self._derived or name in _WHOLE | _VIEWS:
             return None
         if writes(func):
-            twin = getattr(torch.ops.aten, name.removesuffix("_"), None)
-            func = getattr(twin, overload_name(func), None)
+            out_of_place = getattr(torch.ops.aten, name.removesuffix("_"), None)
+            func = getattr(out_of_place, overload_name(func), None)
             if func is None or writes(func):
                 return None
         steps: Callable[..., Any] | None = decomposition_table.get(func)

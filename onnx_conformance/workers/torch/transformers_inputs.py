@@ -50,10 +50,10 @@ def inputs_of(model: Any, part: str) -> tuple[tuple[TensorSpec, ...], Axes]:
     return tuple(inputs), tuple((name, axis) for name, axis in LENGTHS.items() if name in used)
 
 
-def _batch(model: Any, own: str) -> str:
+def _batch(model: Any, inner: str) -> str:
     """The batch; of images and texts that are not paired, an axis of each."""
     apart = hasattr(model, "get_text_features") and hasattr(model, "get_image_features")
-    return own if apart else "batch"
+    return inner if apart else "batch"
 
 
 def _ids(name: str, shape: Shape, config: Any) -> TensorSpec:
@@ -83,8 +83,8 @@ def _of_others(model: Any, names: list[str]) -> list[TensorSpec]:
     if "pixel_values" in names:
         side = getattr(config, "image_size", None) or getattr(vision, "image_size", None) or 64
         height, width = side if isinstance(side, (list, tuple)) else (side, side)
-        own, of_vision = (getattr(one, "num_channels", None) for one in (config, vision))
-        channels = int(own or of_vision or 3)
+        inner, of_vision = (getattr(one, "num_channels", None) for one in (config, vision))
+        channels = int(inner or of_vision or 3)
         shape: Shape = (_batch(model, "images"), channels, height, width)
         found.append(TensorSpec("pixel_values", shape))
     if (
@@ -152,9 +152,9 @@ def _of_decoder_beside_encoder(model: Any, names: list[str]) -> list[TensorSpec]
 def _past(answer: Any) -> list[TensorSpec]:
     """The past of the layers in an answer's cache, ``(batch, heads, past, features)`` each."""
     cache = answer.get(cache_in(answer))
-    own = getattr(cache, "self_attention_cache", cache)
+    inner = getattr(cache, "self_attention_cache", cache)
     found = []
-    for place, layer in enumerate(getattr(own, "layers", ())):
+    for place, layer in enumerate(getattr(inner, "layers", ())):
         for kind in KINDS:
             tensor = getattr(layer, f"{kind}s", None)
             if not torch.is_tensor(tensor) or tensor.ndim != 4:

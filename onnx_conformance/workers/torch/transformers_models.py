@@ -8,7 +8,6 @@ those of a cache are inputs and outputs by name, ``past_key_values.0.key`` and `
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,8 @@ import torch
 from torch import nn
 
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.spec import InputSpecs
+from onnx_conformance.core.text import resembling
 from onnx_conformance.workers.torch.tiny_configs import tiny_config
 from onnx_conformance.workers.torch.transformers_inputs import (
     CACHES,
@@ -28,13 +29,12 @@ from onnx_conformance.workers.torch.transformers_inputs import (
     cache_in,
     inputs_of,
 )
-from onnx_conformance.workers.user_model.examples import Understood
 
 FIELDS = re.compile(r",(?=\w+=)")  # before each field=value of a pointer
 PARTS = (WHOLE, ENCODER, DECODER)
 
 
-def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understood]:
+def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]:
     """The class ``member`` in a tiny configuration, and its inputs.
 
     Args:
@@ -54,7 +54,7 @@ def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understood]
     return _ready(member, model, part)
 
 
-def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, Understood]:
+def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]:
     """The model in a folder or in the user's cache, as its configuration's ``architectures`` says.
 
     Nothing is downloaded, no code of the checkpoint's is run, and weights are safetensors or
@@ -108,8 +108,7 @@ def _class(name: str) -> Any:
     found = getattr(transformers, name, None)
     if found is None or getattr(found, "config_class", None) is None:
         known = [one for one in dir(transformers) if one[0].isupper()]
-        close = ", ".join(difflib.get_close_matches(name, known)) or "nothing"
-        raise UsageError(f"transformers has no model class '{name}'; close: {close}")
+        raise UsageError(f"transformers has no model class '{name}'{resembling(name, known)}")
     return found
 
 
@@ -121,13 +120,13 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _ready(member: str, model: nn.Module, part: str) -> tuple[nn.Module, Understood]:
+def _ready(member: str, model: nn.Module, part: str) -> tuple[nn.Module, InputSpecs]:
     if part not in PARTS:
         raise UsageError(f"{member}: part={part}; one of {', '.join(PARTS[1:])} is wanted")
     if part == ENCODER:
         model = getattr(model, "get_encoder")()  # noqa: B009 - not of every Module
     inputs, axes = inputs_of(model, part)
-    return Named(model, [spec.name for spec in inputs]), Understood(inputs, axes)
+    return Named(model, [spec.name for spec in inputs]), InputSpecs(inputs, axes)
 
 
 class Named(nn.Module):
@@ -139,9 +138,9 @@ class Named(nn.Module):
         self.cache = cache_in(inspect.signature(model.forward).parameters)
 
     def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        given = dict(zip(self.names, inputs, strict=True))
-        past = {name: tensor for name, tensor in given.items() if name.startswith("past_key")}
-        plain: dict[str, Any] = {n: tensor for n, tensor in given.items() if n not in past}
+        named = dict(zip(self.names, inputs, strict=True))
+        past = {name: tensor for name, tensor in named.items() if name.startswith("past_key")}
+        plain: dict[str, Any] = {n: tensor for n, tensor in named.items() if n not in past}
         if "encoder_hidden_states" in plain:
             plain["encoder_outputs"] = (plain.pop("encoder_hidden_states"),)
         if past:
@@ -170,8 +169,8 @@ def cache_of(past: Mapping[str, torch.Tensor], *, nested: bool) -> Any:
 
 def layers_of(cache: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Keys and values of each layer of a cache; none of one of another kind."""
-    own = getattr(cache, "self_attention_cache", cache)
-    layers = getattr(own, "layers", ())
+    inner = getattr(cache, "self_attention_cache", cache)
+    layers = getattr(inner, "layers", ())
     found = [(getattr(one, "keys", None), getattr(one, "values", None)) for one in layers]
     return [(k, v) for k, v in found if torch.is_tensor(k) and torch.is_tensor(v)]
 
@@ -201,10 +200,10 @@ def awaken(model: nn.Module) -> None:
     norms have gains beside 1 and biases, tables of embeddings have rows of size 1.
     """
     for part in model.modules():
-        own = dict(part.named_parameters(recurse=False))
-        weight, bias = own.get("weight"), own.get("bias")
+        inner = dict(part.named_parameters(recurse=False))
+        weight, bias = inner.get("weight"), inner.get("bias")
         if weight is None:
-            for parameter in own.values():
+            for parameter in inner.values():
                 if (
                     parameter.numel() > 1
                     and parameter.std() < 0.1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,34 +12,17 @@ from numpy.typing import NDArray
 from onnx_conformance.core.domains import Choice, Domain, Integers, Real
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import as_text, dtype_of
-from onnx_conformance.core.sizes import evaluate
-from onnx_conformance.core.spec import Axes, Axis, TensorSpec
+from onnx_conformance.core.size_expressions import evaluate
+from onnx_conformance.core.spec import Axes, Axis, InputSpecs, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.workers.user_model.build import Looked
+from onnx_conformance.workers.user_model.built_model import BuiltModel
 from onnx_conformance.workers.user_model.fixed_batch import Arrays, Place, are_samples
 from onnx_conformance.workers.user_model.infer_spec import BATCH, FURTHER
 
 Sizes = tuple[int, ...]  # of one axis, in each of the examples
 
 
-@dataclass(frozen=True)
-class Understood:
-    """What examples say: the inputs' specs, and the sizes of the axes that vary."""
-
-    inputs: tuple[TensorSpec, ...]
-    axes: Axes
-
-    def __str__(self) -> str:
-        """The registration that says the same, to paste."""
-        text = f"inputs=[{', '.join(map(str, self.inputs))}]"
-        ranges = {
-            name: (one.low, one.high) if one.step == 1 else (one.low, one.high, one.step)
-            for name, one in self.axes
-        }
-        return f"{text}, axes={ranges}" if ranges else text
-
-
-def understand(name: str, examples: Any, looked: Looked) -> Understood:
+def specs_of_examples(name: str, examples: Any, built: BuiltModel) -> InputSpecs:
     """Specs of examples.
 
     Of one example axis 0 is the batch and other axes keep their size. Of several, axes whose size
@@ -55,11 +37,11 @@ def understand(name: str, examples: Any, looked: Looked) -> Understood:
     Raises:
         UsageError: the examples differ in their inputs, ranks or dtypes.
     """
-    sets = [_labelled(one, looked.parameters) for one in _several(examples)]
+    sets = [_labelled(one, built.parameters) for one in _several(examples)]
     _refuse_unlike(name, sets)
     firsts = {(label, 0) for label, array in sets[0].items() if array.ndim}
-    labels, axes = (dict.fromkeys(firsts, BATCH), ()) if len(sets) == 1 else _named(sets, looked)
-    return Understood(tuple(_spec_of(label, sets, labels) for label in sets[0]), axes)
+    labels, axes = (dict.fromkeys(firsts, BATCH), ()) if len(sets) == 1 else _named(sets, built)
+    return InputSpecs(tuple(_spec_of(label, sets, labels) for label in sets[0]), axes)
 
 
 def _spec_of(label: str, sets: Sequence[Arrays], labels: Mapping[Place, str]) -> TensorSpec:
@@ -85,9 +67,9 @@ def _labelled(example: Any, names: Sequence[str]) -> Arrays:
     """The arrays of one example by name; those that nobody names are called ``input_N``."""
     if isinstance(example, Mapping):
         return {str(label): _as_array(value) for label, value in example.items()}
-    given = list(example) if isinstance(example, (tuple, list)) else [example]
-    labels = [*names, *(f"input_{place}" for place in range(len(names), len(given)))]
-    return {label: _as_array(value) for label, value in zip(labels, given, strict=False)}
+    arrays = list(example) if isinstance(example, (tuple, list)) else [example]
+    labels = [*names, *(f"input_{place}" for place in range(len(names), len(arrays)))]
+    return {label: _as_array(value) for label, value in zip(labels, arrays, strict=False)}
 
 
 def _as_array(value: Any) -> NDArray[Any]:
@@ -124,7 +106,7 @@ def _domain_of(name: str, values: NDArray[Any]) -> Domain:
     return Integers(int(values.min()), int(values.max()) + 1)
 
 
-def _named(sets: Sequence[Arrays], looked: Looked) -> tuple[dict[Place, str], Axes]:
+def _named(sets: Sequence[Arrays], built: BuiltModel) -> tuple[dict[Place, str], Axes]:
     """Names of the axes that vary, the batch among them, and the ranges of the others."""
     places = [(n, axis) for n, array in sets[0].items() for axis in range(array.ndim)]
     sizes = {place: tuple(one[place[0]].shape[place[1]] for one in sets) for place in places}
@@ -133,7 +115,7 @@ def _named(sets: Sequence[Arrays], looked: Looked) -> tuple[dict[Place, str], Ax
     firsts = [place for place in places if place[1] == 0]
     of_equal_size = [[place for place in places if sizes[place] == one] for one in varying]
     for chosen in (*of_equal_size, firsts):
-        if len({sizes[place] for place in chosen}) == 1 and _are_samples(chosen, sets[0], looked):
+        if len({sizes[place] for place in chosen}) == 1 and _are_samples(chosen, sets[0], built):
             labels = dict.fromkeys(chosen, BATCH)
             break
     known: dict[Sizes, str] = {}
@@ -142,7 +124,7 @@ def _named(sets: Sequence[Arrays], looked: Looked) -> tuple[dict[Place, str], Ax
             known[one] = _follows(one, known) or f"{chosen[0][0]}_dim_{chosen[0][1]}"
             labels |= dict.fromkeys(chosen, known[one])
     plain = {label: one for one, label in known.items() if label.isidentifier()}
-    ranges = [(label, _range(label, one, labels, sets, looked)) for label, one in plain.items()]
+    ranges = [(label, _range(label, one, labels, sets, built)) for label, one in plain.items()]
     return labels, tuple(ranges)
 
 
@@ -166,7 +148,7 @@ def _expressions(size: int, other: int, label: str, further: int) -> list[str]:
 
 
 def _range(
-    name: str, sizes: Sizes, labels: Mapping[Place, str], sets: Sequence[Arrays], looked: Looked
+    name: str, sizes: Sizes, labels: Mapping[Place, str], sets: Sequence[Arrays], built: BuiltModel
 ) -> Axis:
     """The sizes that the examples span.
 
@@ -180,13 +162,13 @@ def _range(
             places = np.minimum(np.arange(wanted), grown[label].shape[axis] - 1)
             grown[label] = np.take(grown[label], places, axis)
     try:
-        looked.run(Inputs(grown))
+        built.run(Inputs(grown))
     except Exception:  # noqa: BLE001 - whatever a framework raises is its refusal
         return Axis(low, high, math.gcd(*(size - low for size in sizes if size > low)))
     return Axis(low, high)
 
 
-def _are_samples(places: Sequence[Place], example: Arrays, looked: Looked) -> bool:
+def _are_samples(places: Sequence[Place], example: Arrays, built: BuiltModel) -> bool:
     """Whether the model takes one sample more on these axes, and each by itself."""
     rng, count = np.random.default_rng(0), example[places[0][0]].shape[places[0][1]] + 1
     base, other = dict(example), dict(example)
@@ -194,7 +176,7 @@ def _are_samples(places: Sequence[Place], example: Arrays, looked: Looked) -> bo
         shape = [count if n == axis else size for n, size in enumerate(example[label].shape)]
         base[label], other[label] = (_alike(example[label], shape, rng) for _ in range(2))
     try:
-        return are_samples(looked, base, other, places)
+        return are_samples(built, base, other, places)
     except Exception:  # noqa: BLE001 - whatever a framework raises is its refusal
         return False
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from onnx_conformance.core.domains import Bounded, Draw, Integers, Lengths
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import TOLERANCES
-from onnx_conformance.core.spec import Axes, Axis, Dim, Shape, TensorSpec
+from onnx_conformance.core.spec import Axes, Axis, Dim, InputSpecs, Shape, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.user_model.infer_spec import BATCH
@@ -38,15 +38,6 @@ MOST_STILL = 21  # specs that the file takes and at which an output stays as it 
 DRAWS = 3  # inputs between which every output should move
 
 Run = Callable[[Inputs], Any]
-
-
-@dataclass(frozen=True)
-class Shaped:
-    """Inputs that the file accepts, with their axes' sizes, and notes on what was found."""
-
-    inputs: tuple[TensorSpec, ...]
-    axes: Axes
-    notes: tuple[str, ...] = ()
 
 
 def shape_of(name: str, dims: Sequence[Dim]) -> list[Dim]:
@@ -143,7 +134,7 @@ def accepted(
     candidates: Sequence[Mapping[str, Shape]],
     run: Run,
     errors: Sequence[float] = (),
-) -> Shaped:
+) -> InputSpecs:
     """The first naming and sizes that the file accepts at every corner, and where outputs move.
 
     Where no sizes make every output move between inputs, such as a count of frames that are longer
@@ -169,9 +160,9 @@ def accepted(
                     if problem is not None:
                         first = first or problem
                     elif _moves(tried, axes, run, errors):
-                        return Shaped(tried, axes, notes)
+                        return InputSpecs(tried, axes, notes)
                     else:
-                        still = still or Shaped(tried, axes, notes)
+                        still = still or InputSpecs(tried, axes, notes)
                         patience -= 1
                 if not patience > 0:
                     break

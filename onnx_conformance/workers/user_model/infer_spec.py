@@ -12,7 +12,7 @@ import numpy as np
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import dtype_of
-from onnx_conformance.core.sizes import evaluate, is_expression, names_in
+from onnx_conformance.core.size_expressions import evaluate, is_expression, names_in
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Axis, Shape, TensorSpec
 
 BATCH = BATCH_NAMES[1]

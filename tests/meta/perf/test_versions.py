@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from onnx_conformance.cli import environments, suite
-from onnx_conformance.cli.terminal import guarded
+from onnx_conformance.cli import environments, suite_runs
+from onnx_conformance.cli.console import guarded
 from onnx_conformance.cli.versions import main, table
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.project import Project
@@ -244,13 +244,13 @@ def test_a_version_that_does_not_exist_is_one_line(capsys, monkeypatch, tmp_path
 
 def test_bad_options_are_reported_in_pytests_words(tmp_path):
     with pytest.raises(UsageError, match="^unknown model 'nope'"):
-        suite.run_checks(tmp_path, ["--model=nope"])
+        suite_runs.run_checks(tmp_path, ["--model=nope"])
 
 
 def test_an_earlier_document_is_never_read(tmp_path):
     (tmp_path / "results.json").write_text("{}")
     with pytest.raises(UsageError, match="select no test"):
-        suite.run_checks(tmp_path, ["--model=simple_net", "--deselect=tests"])
+        suite_runs.run_checks(tmp_path, ["--model=simple_net", "--deselect=tests"])
 
 
 @pytest.mark.parametrize("target", ["versions", "openvino"])

@@ -13,7 +13,7 @@ from onnx_conformance.plugin import distribution
 from onnx_conformance.plugin.collection import pytest_xdist_make_scheduler
 from onnx_conformance.plugin.collector import MEASURED, Collector
 from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, scope_of
-from onnx_conformance.plugin.run import SHARED, RunRecords, adopt_records, shared_records
+from onnx_conformance.plugin.run_options import SHARED, RunRecords, adopt_records, shared_records
 from onnx_conformance.plugin.state import RUN
 from onnx_conformance.session import user_models
 from onnx_conformance.session.worker_queue import STAGES, Clock

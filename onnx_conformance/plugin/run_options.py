@@ -20,6 +20,7 @@ from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.gate.rules import RULES, load_rules
 from onnx_conformance.perf.options import GateOptions, PerfRun, read_gate, read_timing
 from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_idle
+from onnx_conformance.session.external_artifacts import labelled
 from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
 from onnx_conformance.session.provider_sources import (
     adopt_answers,
@@ -112,6 +113,7 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         tuple(option("variant")),
         option("precision") or "",
         levels if len(levels) > 1 else (),
+        option("against") or "",
     )
     required = tuple(option("require"))
     for name in required:
@@ -287,7 +289,10 @@ def without_itself(
         UsageError: no other case is left.
     """
     external = [case for case in cases if isinstance(case, ExternalCase)]
-    same = {path for path in {case.path for case in external} if _is(against, Path(path))}
+    references = labelled((str(against),), "--against") if against.is_dir() else {}
+    same = {
+        case.path for case in external if _is(references.get(case.label, against), Path(case.path))
+    }
     reference_runs = [
         case for case in external if case.path in same and _is_reference(case, settings)
     ]
@@ -300,8 +305,9 @@ def without_itself(
             "all"
         )
     notes = [
-        f"{case.path} is {against.name} itself: this judges what ONNX Runtime does to it at "
-        f"graph level {case.graph_level or settings.graph_level} on {case.provider}"
+        f"{case.path} is {references.get(case.label, against).name} itself: this judges what ONNX "
+        "Runtime does to it at graph level "
+        f"{case.graph_level or settings.graph_level} on {case.provider}"
         for case in external
         if case.path in same and case in kept
     ]

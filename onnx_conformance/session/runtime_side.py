@@ -27,7 +27,7 @@ from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.inputs.loops import Loop, without_call
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
-from onnx_conformance.session.native import Memo, Part
+from onnx_conformance.session.native_side import Memo, Part
 from onnx_conformance.session.probe import FELL_BACK, ProbeResult, probe, write_probe_model
 from onnx_conformance.session.runtime_failures import (
     Isolation,
@@ -326,10 +326,10 @@ def _as_answer(model: ModelSpec, result: RunResult) -> Answer:
 def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:
     """The outputs in the spec's dtypes, where an artifact may give another width."""
     kinds = {spec.name: np.dtype(spec.dtype) for spec in model.outputs if model.loosely_typed}
-    own = {name: kinds.get(without_call(name)) for name in outputs}
+    expected = {name: kinds.get(without_call(name)) for name in outputs}
     return {
         name: array.astype(kind)
-        if (kind := own[name]) is not None and array.dtype.kind == kind.kind
+        if (kind := expected[name]) is not None and array.dtype.kind == kind.kind
         else array
         for name, array in outputs.items()
     }

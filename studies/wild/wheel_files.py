@@ -20,8 +20,9 @@ import onnx
 from onnx import numpy_helper
 
 from onnx_conformance.catalog.models import declaring
+from studies.wild.entries import read_entries
 
-FOLDER = Path(__file__).parents[1] / ".conformance" / "wild"
+FOLDER = Path(__file__).parents[2] / ".conformance" / "wild"
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 SIZES = (96, 576, 512, 48, 4000)  # of an open axis; images, voice, lines of text, waves
 RATE = 16_000  # of what is heard
@@ -31,7 +32,7 @@ ACTIVATIONS = (
 )  # fmt: skip
 
 
-class NotHere(Exception):
+class WheelMissing(Exception):
     """A wheel that cannot be fetched; says why."""
 
 
@@ -40,18 +41,18 @@ def fetched(wheel: str, member: str) -> Path:
     """The file ``member`` of a wheel such as ``silero_vad==6.2.3``.
 
     Raises:
-        NotHere: pip does not bring the wheel, or the file is not in it.
+        WheelMissing: pip does not bring the wheel, or the file is not in it.
     """
     pattern = wheel.replace("==", "-").replace("-", "[-_]") + "-*.whl"
     if not any(FOLDER.glob(pattern)):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", wheel]
         ran = subprocess.run([*command, f"--dest={FOLDER}"], capture_output=True, text=True)
         if ran.returncode:
-            raise NotHere(f"{wheel} is not here: {(ran.stderr.splitlines() or ['?'])[-1]}")
+            raise WheelMissing(f"{wheel} is not here: {(ran.stderr.splitlines() or ['?'])[-1]}")
     target = FOLDER / wheel / member
     with zipfile.ZipFile(next(FOLDER.glob(pattern))) as archive:
         if member not in archive.namelist():
-            raise NotHere(f"{wheel} has no {member}")
+            raise WheelMissing(f"{wheel} has no {member}")
         if not target.is_file():
             archive.extract(member, FOLDER / wheel)
     return target
@@ -212,8 +213,6 @@ def _drawn(value: Any, batch: int, size: int, rng: np.random.Generator) -> np.nd
 
 def main() -> None:
     """For each file of ``files.yaml``: how far each edit is from it, without any judgement."""
-    from studies.wild import read_entries
-
     for entry in read_entries():
         if not entry.wheel or not entry.edit or (sys.argv[1:] and entry.id not in sys.argv[1:]):
             continue
