@@ -71,7 +71,7 @@ def check_allclose(subject: Subject) -> CheckResult:
             "scaled": scaled,
             "atol_needed": needed,
             "tutorial_passes": sum(verdicts),
-            "tutorial_feeds": len(verdicts),
+            "tutorial_inputs": len(verdicts),
         },
     )
 

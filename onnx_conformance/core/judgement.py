@@ -1,7 +1,7 @@
 """Judges an answer: structure, then non-finite values, then the size of the error.
 
-Every comparison with native decides here: checks, timings, the gate, localisation. What is said of
-it is the caller's.
+Checks of one answer, timings, the gate and localisation decide here; the message is the caller's.
+Sweeps of many rows are judged by ``pooled_budget``.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Layout:
         return simple and all(axis == 0 for axis in places)
 
     def calls(self, inputs: Inputs) -> list[Inputs]:
-        """The inputs as the worker takes it, call by call; a raw inputs as it is."""
+        """The inputs as the worker takes them, call by call; ``RawInputs`` as they are."""
         if self.plain or isinstance(inputs, RawInputs):
             return [self.names.to_file(inputs)]
         return [self.names.to_file(self._call(inputs, rows)) for rows, _ in self.groups(inputs)]

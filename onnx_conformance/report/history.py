@@ -12,6 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onnx_conformance.catalog.exporters import judged_packages
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_json, write_whole
@@ -26,7 +27,6 @@ OPTION = "--history"
 SCHEMA = 1
 SHOWN = 12  # runs on the page, the latest
 CHANGED = 1.5  # how many times larger or smaller a score is marked
-JUDGED = ("torch", "tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx", "onnxscript")
 RUNTIMES = re.compile(r"onnxruntime(?:-\w+)?")
 
 
@@ -118,7 +118,7 @@ def refuse_unusable(folder: Path) -> None:
 
 def of_run(package: str) -> bool:
     """Whether the package's version belongs to what is judged."""
-    return package in JUDGED or RUNTIMES.fullmatch(package) is not None
+    return package in judged_packages() or RUNTIMES.fullmatch(package) is not None
 
 
 def _point(case: CaseEntry) -> Point:
