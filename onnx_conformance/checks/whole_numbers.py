@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.artifact_graph import ArtifactGraph
 from onnx_conformance.core.budget import wrong_decisions
@@ -24,13 +25,12 @@ APART = ("normal", "large_normal")  # inputs of unlike values and equal sizes
 CHOICES = ("ArgMax", "ArgMin", "TopK")
 MOVES = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 MOST_SAMPLES = 1024  # a trace writes every tensor
-TRACED = ("torch", "keras", "onnx")  # frameworks whose intermediate tensors are known
 
 
 def decides(model: ModelSpec) -> bool:
     """Whether native can be traced and an output holds decisions."""
     whole = any(not spec.floating for spec in model.outputs)
-    return whole and model.oracle and model.framework in TRACED
+    return whole and model.oracle and FRAMEWORKS[model.framework].traced
 
 
 def decided_recipe(model: ModelSpec, seed: int) -> Recipe:

@@ -249,17 +249,27 @@ def _versions(argument: str, spec: str, limit: float) -> RuntimeVersions:
 ANSWERS_OPTION = "--answers"
 
 
+def label_of(answers: str) -> str:
+    """What ``LABEL=DIR`` is called; the folder's name where only ``DIR`` is given."""
+    label, _, place = answers.rpartition("=")
+    return label or Path(place).absolute().name
+
+
 def adopt_answers(folders: Iterable[str]) -> tuple[str, ...]:
     """Make each ``DIR``, or ``LABEL=DIR``, that run.py of a kit wrote a provider; the labels.
 
     Raises:
         UsageError: there are no answers in it, or the label is another provider's name.
     """
-    names = []
+    names: list[str] = []
     for each in folders:
-        label, _, place = each.rpartition("=")
+        name, place = label_of(each), each.rpartition("=")[2]
         folder = Path(place).absolute()
-        name = label or folder.name
+        if name in names:
+            raise UsageError(
+                f"{ANSWERS_OPTION} {each}: other answers are called '{name}', too; give each a "
+                f"name: {ANSWERS_OPTION} phone={place}"
+            )
         if not _LABEL.fullmatch(name) or (name in PROVIDERS and PROVIDERS[name].host == ""):
             raise UsageError(
                 f"{ANSWERS_OPTION} {each}: '{name}' cannot be its name in the table; give one: "

@@ -62,9 +62,18 @@ def _new_positions(draft: Draft) -> Iterator[str]:
             yield node.output[0]
 
 
+def _relative(draft: Draft) -> bool:
+    """Whether positions are taken from each other: as many more on both sides change nothing."""
+    every = set(_positions(draft))
+    for node in draft.nodes():
+        if node.op_type in ("Slice", "Unsqueeze", "Reshape", "Cast") and node.input[0] in every:
+            every.add(node.output[0])
+    return any(set(node.input) <= every for node in draft.nodes("Sub"))
+
+
 @fault(FAMILY, story="positions are counted from 1")
 def positions_off_by_one(draft: Draft) -> Iterator[Site]:
-    for value in _positions(draft):
+    for value in _new_positions(draft) if _relative(draft) else _positions(draft):
         yield detour_site(value, lambda p, v: p.add("Add", v, p.constant(np.array(1), np.int64)))
 
 

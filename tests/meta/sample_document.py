@@ -193,6 +193,7 @@ def make_document(cases, verdict="passed", sentence="All cases passed every chec
                 "runtime": 4.4,
             },
             "rest": 108.2,
+            "jobs": {},
         },
         "totals": {
             "cases": len(cases),

@@ -142,6 +142,32 @@ def plain_parts(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
     return {path: part for path, part in named if not isinstance(part, torch.jit.ScriptModule)}
 
 
+@contextlib.contextmanager
+def following(module: torch.nn.Module, running: list[str]) -> Iterator[None]:
+    """As the module runs, the last of ``running`` is the path of the part that does."""
+    hooks = []
+    for path, part in plain_parts(module).items():
+        enter = part.register_forward_pre_hook(
+            lambda *_, path=path: running.append(path), prepend=True
+        )
+        leave = part.register_forward_hook(lambda *_: _drop_last(running), always_call=True)
+        hooks += [enter, leave]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _drop_last(running: list[str]) -> None:
+    running.pop()  # what a hook returns would replace the output
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """The tensors of arguments or results, at any depth."""
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
 def _attributes(part: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
     return dict(vars(part)), dict(part._buffers)
 

@@ -122,11 +122,38 @@ def namings(shapes: Mapping[str, Sequence[Dim]]) -> Iterator[dict[str, Shape]]:
                 for name, dims in shapes.items()
             }
         )
+    compute_modes += _sums(compute_modes[0])
     yield from (
         compute_mode
         for place, compute_mode in enumerate(compute_modes)
         if compute_mode not in compute_modes[:place]
     )
+
+
+def _sums(shapes: Mapping[str, Shape]) -> Iterator[dict[str, Shape]]:
+    """The shapes with an axis that is as long as others together: a mask of past and new places.
+
+    It is of an input of at most two axes, and one of the others, the past, of more.
+    """
+    flat, deep = (
+        dict.fromkeys(
+            dim
+            for dims in shapes.values()
+            for dim in dims
+            if (len(dims) < 3) is wanted
+            and isinstance(dim, str)
+            and dim != BATCH
+            and not set(dim) & set(SIGNS)
+        )
+        for wanted in (True, False)
+    )
+    for total in (name for name in flat if name not in deep):
+        for past in deep:
+            for other in [*(name for name in flat if name not in (total, past)), 1]:
+                yield {
+                    name: tuple(f"{past}+{other}" if dim == total else dim for dim in dims)
+                    for name, dims in shapes.items()
+                }
 
 
 def accepted(

@@ -1,20 +1,27 @@
 """Greedy tokens: which model generates, and which token that is not native's is a fault."""
 
 from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from onnx_conformance.checks.generation import Greedy, _flips
+from onnx_conformance.checks.generation import Greedy, _flips, check_generation
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.carries import generates
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.domains import Integers
-from onnx_conformance.core.judgement import Limits
+from onnx_conformance.core.judgement import AnswerLimits
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.inputs.loops import Loop
+from onnx_conformance.core.tolerances import Rule, load_tolerances
+from onnx_conformance.inputs.loops import Loop, of_call, without_call
 from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.session.subject import Answer
 from tests.meta.core.test_carries import decoder
+from tests.meta.running import ROOT
+
+TOLERANCES = load_tolerances(ROOT / "tolerances.yaml")
 
 TOKENS = TensorSpec("ids", ("batch", "new"), "int64", domain=Integers(0, 9))
 POSITIONS = replace(TOKENS, name="position_ids")
@@ -64,7 +71,7 @@ def flips(*logits, measure="score", error=1e-4):
     off = [value + error for value in native]
     reference = Reference(answer(native), answer(off), (answer(native),))
     rule = Rule({"factor": 4, "rtol": 1e-4, "atol_rms": 1e-4}, "")
-    return list(_flips(GREEDY, LOOP, reference, answer(logits), Limits(measure, rule, 8.0)))
+    return list(_flips(GREEDY, LOOP, reference, answer(logits), AnswerLimits(measure, rule, 8.0)))
 
 
 def test_native_s_own_token_is_no_flip():
@@ -86,3 +93,67 @@ def test_another_token_ties_within_native_s_own_error_and_is_wrong_beyond(error,
 def test_without_an_oracle_tokens_tie_within_allclose():
     (flip,) = flips(9.0, 1.0, 1.98, 2.0, measure="allclose")
     assert flip.gap > flip.allowed > 0
+
+
+def judged(error=0.0, later=None):
+    """The check on a model whose logits at each call favour the token after the one it got."""
+
+    def answer(loop, off=0.0):
+        found = {}
+        for call, inputs in enumerate(loop.calls):
+            samples, new = inputs["ids"].shape
+            best = np.minimum(inputs["ids"] + 1, 8)[..., None] == np.arange(9)
+            found[of_call("logits", call)] = best + off * np.sin(np.arange(9.0))
+            found[of_call("present_key", call)] = np.ones((samples, 2, new, 4))
+        return found
+
+    def reference(loop):
+        exact = answer(loop)
+        return Reference(exact, answer(loop, error), (answer(loop, -error),))
+
+    def native(inputs):
+        found = answer(Loop([inputs]))
+        return {without_call(name): array for name, array in found.items()}
+
+    return check_generation(
+        SimpleNamespace(
+            model=generating(TOKENS),
+            seed=0,
+            case=Case("d", "torch_dynamo", 18, "cpu"),
+            tolerances=TOLERANCES,
+            references=lambda input_sets: [reference(one) for one in input_sets],
+            reference=reference,
+            native=native,
+            run=lambda loop: Answer((later or answer)(loop)),
+        )
+    )
+
+
+def test_both_sides_are_fed_natives_tokens():
+    fed = []
+
+    def watched(loop):
+        fed.extend(call["ids"] for call in loop.calls)
+        return {
+            of_call(name, call): array
+            for call, one in enumerate(loop.calls)
+            for name, array in native_of(one).items()
+        }
+
+    def native_of(one):
+        best = np.minimum(one["ids"] + 1, 8)[..., None] == np.arange(9)
+        new = one["ids"].shape[1]
+        return {"logits": best * 1.0, "present_key": np.ones((len(best), 2, new, 4))}
+
+    result = judged(later=watched)
+    assert result.passed, result.reason
+    assert result.compared == fed[0].shape[0] * len(fed)
+    for before, after in pairwise(fed):
+        assert np.array_equal(after[:, 0], np.minimum(before[:, -1] + 1, 8))
+
+
+def test_logits_on_which_float32_itself_errs_prove_nothing():
+    assert judged(error=1e-6).passed
+    result = judged(error=0.5)
+    assert result.outcome == "skipped"
+    assert "prove nothing" in result.reason

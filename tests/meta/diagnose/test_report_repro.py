@@ -242,7 +242,7 @@ def test_a_check_without_inputs_says_what_to_run(run, tmp_path):
         "model.onnx", "versions.json", "failure.txt", "case.json", "reproduce.py",
     }  # fmt: skip
     done = reproduce(folder)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert COMMAND in done.stdout
 
 

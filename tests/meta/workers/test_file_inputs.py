@@ -150,6 +150,23 @@ def test_a_name_is_the_same_axis_everywhere_and_signs_are_kept_where_they_follow
     )
 
 
+def test_a_mask_may_be_as_long_as_past_and_new_places_together(tmp_path):
+    nodes = [
+        helper.make_node("ReduceSum", ["past", "last"], ["old"], keepdims=0),
+        helper.make_node("Concat", ["old", "new"], ["both"], axis=1),
+        helper.make_node("Mul", ["both", "mask"], ["y"]),
+    ]
+    inputs = [
+        ("new", FLOAT, ["n", "sequence"]),
+        ("mask", FLOAT, ["n", "total"]),
+        ("past", FLOAT, ["n", "past", 4]),
+    ]
+    path = saved(tmp_path / "m.onnx", nodes, inputs, weights={"last": np.int64([2])})
+    looked = file_model(path, 1)
+    assert looked.inputs[1].shape == ("batch_size", "past+sequence")
+    assert dict(looked.axes) == dict.fromkeys(("sequence", "past"), Axis())
+
+
 def test_sizes_that_the_file_accepts_are_found(tmp_path):
     """A network that halves its image five times and adds the halves again."""
     nodes, last = [], "x"
