@@ -199,6 +199,7 @@ ARTIFACT ?=
 VARIANT ?=
 BATCH ?=
 ORT ?= 1.24.4
+ANSWERS ?=
 OPENVINO ?= 1.24.1
 asked = $(filter-out undefined default file,$(origin $(1)))
 given = $(if $(call asked,$(2)),'$(1)=$($(2))')
@@ -233,13 +234,14 @@ variants: $(STAMP)
 	@$(TOOL) variants '$(MODEL)' $(call given,--exporter,EXPORTER) $(call given,--opset,OPSET) $(addprefix --variant=,$(VARIANT)) $(addprefix --batch-size=,$(BATCH)) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 
 # May we bump, or move? Certified and timed in an environment for each version or build, beside this
-# one. ORT and OPENVINO, where both are given, share one table.
-OTHERS = $(TOOL) versions $(1) $(addprefix --batch-size=,$(BATCH)) $(HALF) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
+# one. ORT and OPENVINO, where both are given, share one table. ANSWERS="old=DIR new=DIR" compares what
+# a kit's run.py wrote under two drivers.
+OTHERS = $(TOOL) versions $(1) $(addprefix --batch-size=,$(BATCH)) $(HALF) $(call given,--model,MODEL) $(WEIGHTS_OPTION) $(OWN) $(ARGS)
 OPENVINO_BUILD = openvino=onnxruntime-openvino==$(OPENVINO)
 
 openvino: $(STAMP)
 	@$(call OTHERS,$(if $(call asked,ORT),$(ORT)) $(OPENVINO_BUILD))
 
 versions: $(STAMP)
-	@test -n "$(strip $(ORT))" || { echo 'make versions ORT="1.24.4 1.28.0": the versions of ONNX Runtime to look at'; exit 2; }
-	@$(call OTHERS,$(ORT) $(if $(call asked,OPENVINO),$(OPENVINO_BUILD)))
+	@test -n "$(strip $(ORT)$(ANSWERS))" || { echo 'make versions ORT="1.24.4 1.28.0": the versions of ONNX Runtime to look at'; exit 2; }
+	@$(call OTHERS,$(if $(ANSWERS),$(addprefix --answers=,$(ANSWERS)),$(ORT) $(if $(call asked,OPENVINO),$(OPENVINO_BUILD))))

@@ -1,7 +1,7 @@
 """The library of onnx-conformance: specs, workers, exporters, checks and reports.
 
 Importing it imports no framework: torch, TensorFlow and ONNX Runtime live in worker processes
-(:mod:`onnx_conformance.workers.backends`). What a file of your own models needs is here by name,
+(:mod:`onnx_conformance.workers.server`). What a file of your own models needs is here by name,
 and imported when it is asked for::
 
     from onnx_conformance import TensorSpec, register_model
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Real,
     )
     from onnx_conformance.core.spec import Axis, Preprocessing, TensorSpec
+    from onnx_conformance.workers.torch.observed_calls import observe
 
 __all__ = [
     "AtMost",
@@ -41,6 +42,7 @@ __all__ = [
     "TensorSpec",
     "certify",
     "custom_operators",
+    "observe",
     "register_model",
 ]
 
@@ -57,6 +59,7 @@ _HOMES = {
         "Real",
     ),
     "onnx_conformance.catalog.models": ("register_model",),
+    "onnx_conformance.workers.torch.observed_calls": ("observe",),
     "onnx_conformance.core.spec": ("Axis", "Preprocessing", "TensorSpec"),
 }
 

@@ -148,8 +148,8 @@ def _trial(
     try:
         found = gate.gated(case, 1)
     except ConformanceError as reason:
-        words = {"error": str(reason)}
-        return Trial(kind, threshold, case.id, "error", 0.0, 0, 0.0, _since(started), words)
+        reasons = {"error": str(reason)}
+        return Trial(kind, threshold, case.id, "error", 0.0, 0, 0.0, _since(started), reasons)
     red = {name: v.sentence for name, v in found.figures.items() if v.red}
     decision = found.decision
     return Trial(

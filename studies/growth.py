@@ -3,9 +3,11 @@
     python -m studies.growth                     # 500 models, 20,000 cases: collection alone
     python -m studies.growth --judge 5 10 20     # processor seconds of a case, by how many models
     python -m studies.growth --together 5        # two runs at once on one cache, beside one
+    python -m studies.growth --page 20000        # the page of so many cases, in a browser too
 
 The models are perceptrons of 4 numbers; each has 40 cases (two exporters, five opsets, four
-providers) where it is collected, and one where it is judged.
+providers) where it is collected, and one where it is judged. ``--plot FILE.svg`` draws the cost of
+a case by their number; ``CHROMIUM`` names the browser.
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from onnx_conformance.report import html
+from tests.meta.report.test_browser import BROWSER, in_browser
 
 SUBREAPER = 36  # of Linux's prctl
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,30 +85,15 @@ class Project:
         )
         (folder / "many_small_models.py").write_text(MODULE.format(count=count))
 
-    def start(self, name: str, words: Sequence[str]) -> subprocess.Popen[str]:
+    def start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[str]:
         """pytest on the conformance tests, without waiting."""
         target = self.folder / name
         reports = [f"--report-json={target}.json", f"--report-html={target}.html"]
-        return subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-qq", *reports, *words],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return start(self.folder, *reports, *arguments)
 
-    def run(self, name: str, *words: str) -> Cost:
+    def run(self, name: str, *arguments: str) -> Cost:
         """The same, with what it took; a run that is not green ends the study."""
-        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        process = self.start(name, words)
-        text, _ = process.communicate()
-        if process.returncode not in (0, 5):
-            raise SystemExit(text[-3000:])
-        _reap()
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return Cost(time.perf_counter() - started, used, after.ru_maxrss / 1024, text)
+        return cost_of(lambda: self.start(name, arguments))
 
     def results(self, name: str) -> dict[str, Any]:
         """The results document of a run."""
@@ -111,7 +101,33 @@ class Project:
         return found
 
 
-def _adopt() -> None:
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """pytest in a folder whose modules it can import, without waiting."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-qq", *arguments],
+        cwd=folder,
+        env={**kept, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def cost_of(begin: Callable[[], subprocess.Popen[str]]) -> Cost:
+    """What a run takes with all that it starts; one that is red ends the study."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    process = begin()
+    text, _ = process.communicate()
+    if process.returncode not in (0, 5):
+        raise SystemExit(text[-3000:])
+    _reap()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(time.perf_counter() - started, used, after.ru_maxrss / 1024, text)
+
+
+def adopt() -> None:
     """Become the parent of what a run leaves behind: time is counted when a process is reaped."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
@@ -147,8 +163,8 @@ def together(count: int) -> dict[str, Any]:
     """Two runs at once on one cache: what both computed of the native side, and their verdicts."""
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder), count)
-        words = [*TESTS, *ONE, "-k", "checker or allclose"]
-        both = [project.start(name, words) for name in ("first", "second")]
+        arguments = [*TESTS, *ONE, "-k", "checker or allclose"]
+        both = [project.start(name, arguments) for name in ("first", "second")]
         for process in both:
             text, _ = process.communicate()
             if process.returncode not in (0, 5):
@@ -162,6 +178,35 @@ def together(count: int) -> dict[str, Any]:
     return {"models": count, "entries": entries, "export": exports, "verdicts": verdicts}
 
 
+def page(count: int) -> dict[str, Any]:
+    """The page of copies of a real case: its size, and what a browser makes of it."""
+    with tempfile.TemporaryDirectory() as name:
+        project = Project(Path(name), 1)
+        project.run("r", *TESTS, *ONE)
+        document = project.results("r")
+        case = document["cases"][0]
+        document["cases"] = [
+            {**case, "id": case["id"].replace("small0000", model), "model": model}
+            for model in (f"small{number:05}" for number in range(count))
+        ]
+        started = time.process_time()
+        text = html.render(document)
+        found = {"cases": count, "seconds": time.process_time() - started, "bytes": len(text)}
+        return found | (in_browser(Path(name), document)[0] if BROWSER else {})
+
+
+def draw(rows: Sequence[dict[str, Any]], target: Path) -> None:
+    """The cost of a case by the number of cases."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 2.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([row["models"] for row in rows], [row["of_a_case"] for row in rows], marker="o")
+    axes.set(xlabel="cases", ylabel="processor seconds a case", xscale="log", ylim=(0, None))
+    axes.set_xticks([row["models"] for row in rows], [str(row["models"]) for row in rows])
+    figure.savefig(target, metadata={"Date": None})
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; ``--json`` keeps the figures."""
     parser = argparse.ArgumentParser(prog="studies.growth", description=__doc__)
@@ -170,10 +215,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shards", type=int, default=1, help="collect one of so many")
     parser.add_argument("--judge", type=int, nargs="*", default=[], metavar="N")
     parser.add_argument("--together", type=int, default=0, metavar="N")
+    parser.add_argument("--page", type=int, default=0, metavar="N", help="cases of a page")
+    parser.add_argument("--plot", type=Path, help="of --judge")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args(arguments)
     found: dict[str, Any] = {}
-    _adopt()
+    adopt()
     if chosen.models:
         cost = found["collected"] = collected(chosen.models, chosen.check, chosen.shards)
         print(
@@ -185,9 +232,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found["judged"] = judged(chosen.judge)
         for row in found["judged"]:
             print(f"{row['models']:4} models: {row['of_a_case']:.2f} processor seconds a case")
+        if chosen.plot:
+            draw(found["judged"], chosen.plot)
     if chosen.together:
         both = found["together"] = together(chosen.together)
         print(f"two runs of {both['models']} models at once left {both['entries']} in one cache")
+    if chosen.page:
+        shown = found["page"] = page(chosen.page)
+        print(f"page of {chosen.page:,} cases: {shown}")
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=1))
     return 0

@@ -44,9 +44,13 @@ def answered(model: str, python: str, folder: Path) -> Path:
 def judged(model: str, answers: Path, folder: Path) -> list[Row]:
     """The cases of one run, in place and answered."""
     results = folder / "results.json"
-    words = ["-m", "onnx_conformance", "run", model, f"--answers={THERE}={answers}", "-q"]
-    words += [f"--provider={HERE}", f"--report-json={results}", f"--report-html={folder}/r.html"]
-    subprocess.run([sys.executable, *words, "--tb=line", "--bundles=0"], check=False)
+    arguments = ["-m", "onnx_conformance", "run", model, f"--answers={THERE}={answers}", "-q"]
+    arguments += [
+        f"--provider={HERE}",
+        f"--report-json={results}",
+        f"--report-html={folder}/r.html",
+    ]
+    subprocess.run([sys.executable, *arguments, "--tb=line", "--bundles=0"], check=False)
     cases: list[Row] = json.loads(results.read_text())["cases"]
     return cases
 

@@ -38,7 +38,7 @@ from studies.corpus.drafts import Draft
 from studies.corpus.mutant_files import PLACES, load_corpus, spread
 from tests.meta.running import ROOT
 
-FEEDS = ("image", "normal", "large_normal", "ones")  # tried in this order, until one fails
+DISTRIBUTIONS = ("image", "normal", "large_normal", "ones")  # tried in this order, until one fails
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def sites_of(draft: Draft, count: int, seed: int, only: str) -> list[tuple[Fault
     return [(fault, site) for _, _, fault, site in found][:count]
 
 
-def failing_feed(subject: LiveSubject) -> Inputs | None:
+def failing_inputs(subject: LiveSubject) -> Inputs | None:
     """The first of the pinned inputs on which the artifact leaves the error budget."""
     recipes = pinned(subject.seed)
-    for name in FEEDS:
+    for name in DISTRIBUTIONS:
         inputs = materialise(recipes[name], subject.model)
         try:
             outputs = subject.run(inputs).outputs
@@ -97,7 +97,7 @@ def try_one(right: LiveSubject, path: Path, fault: Fault, site: Site, folder: Pa
         files = (path, *external_files(path, load_model(path, weights=False)))
         digests = tuple(file_digest(file) for file in files)
         subject = right.with_artifact(Artifact(path, files, digests, inspect(path)))
-        inputs = failing_feed(subject)
+        inputs = failing_inputs(subject)
         started = time.perf_counter()
         found = localise(subject, inputs) if inputs is not None else None
     except ConformanceError as error:

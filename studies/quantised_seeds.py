@@ -52,9 +52,9 @@ def subjects(plain, seed, folder):
     spoiled = {"zero points wrong": shift_zero_points, "a layer saturated": saturate}
     found = {"clean": clean}
     for name, edit in spoiled.items():
-        own = folder / f"{seed} {name}"
-        own.mkdir()
-        found[name] = edited(clean, own, edit)
+        place = folder / f"{seed} {name}"
+        place.mkdir()
+        found[name] = edited(clean, place, edit)
         found[name].case, found[name].seed = CLASSIFIER, seed
     return {**found, "4 points less accurate": changed(clean, lossy)}
 

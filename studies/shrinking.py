@@ -158,8 +158,8 @@ def main() -> None:
     parser.add_argument("--hypothesis", action="store_true", help="compare its own shrinker")
     chosen = parser.parse_args()
     store = Store(chosen.cache_dir.absolute())
-    own = Settings(seed=chosen.seed, cache_dir=store.root)
-    bench, tolerances = ConformanceSession(own, store, Clock()), load_tolerances(TOLERANCES)
+    plain = Settings(seed=chosen.seed, cache_dir=store.root)
+    bench, tolerances = ConformanceSession(plain, store, Clock()), load_tolerances(TOLERANCES)
     outcomes = []
     try:
         for model in chosen.models:

@@ -5,12 +5,14 @@ from hypothesis import assume, given, settings
 
 from onnx_conformance.checks.closeness import check_allclose, check_top5
 from onnx_conformance.checks.determinism import check_determinism
+from onnx_conformance.checks.equivalent_calls import check_chunks, check_mask, check_one_pass
 from onnx_conformance.checks.function import (
     check_batch_invariance,
     check_error_budget,
     check_liveness,
 )
-from onnx_conformance.checks.steps import check_one_pass, check_steps
+from onnx_conformance.checks.generation import check_generation
+from onnx_conformance.checks.steps import check_reset, check_steps
 from onnx_conformance.checks.sweep import check_rows, check_sizes
 from onnx_conformance.checks.unoptimised import check_unoptimised
 from onnx_conformance.checks.whole_numbers import check_deciding_values
@@ -47,6 +49,26 @@ def test_steps(subject, evidence):
 @pytest.mark.check("one_pass")
 def test_one_pass(subject, evidence):
     evidence(subject, check_one_pass(subject))
+
+
+@pytest.mark.check("chunks")
+def test_chunks(subject, evidence):
+    evidence(subject, check_chunks(subject))
+
+
+@pytest.mark.check("mask")
+def test_mask(subject, evidence):
+    evidence(subject, check_mask(subject))
+
+
+@pytest.mark.check("reset")
+def test_reset(subject, evidence):
+    evidence(subject, check_reset(subject))
+
+
+@pytest.mark.check("generation")
+def test_generation(subject, evidence):
+    evidence(subject, check_generation(subject))
 
 
 @pytest.mark.check("sizes")

@@ -3,6 +3,7 @@
 import pytest
 
 from onnx_conformance.checks.canary import check_canary
+from onnx_conformance.checks.initializers import check_initializers
 from onnx_conformance.checks.placement import check_placement
 from onnx_conformance.checks.structure import (
     check_batch_axis,
@@ -11,7 +12,6 @@ from onnx_conformance.checks.structure import (
     check_interface,
     check_opset,
 )
-from onnx_conformance.checks.weights import check_initializers
 
 
 @pytest.mark.check("checker")

@@ -38,7 +38,7 @@ class DecoderWithCache(nn.Module):
         TensorSpec("tokens", ("batch", "new"), "int64", domain=Integers(0, 60)),
         TensorSpec("past_key", ("batch", "past", 16)),
         TensorSpec("past_value", ("batch", "past", 16)),
-        TensorSpec("mask", ("batch", "past+new"), "int64", domain=Mask()),
+        TensorSpec("mask", ("batch", "past+new"), "int64", domain=Mask(side="left")),
     ],
     axes={"past": (0, 24), "new": (1, 6)},
     carries={"present_key": "past_key", "present_value": "past_value"},

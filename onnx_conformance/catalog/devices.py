@@ -16,7 +16,7 @@ from pathlib import Path
 from onnx_conformance.core.registry import Registry
 
 _NVIDIA, _XDNA = "/proc/driver/nvidia", "/sys/bus/pci/drivers/amdxdna"
-_ASKED = "onnx_conformance.workers.onnxruntime.probe"
+_ASKED = "onnx_conformance.workers.onnxruntime.probe_backend"
 
 
 @dataclass(frozen=True)

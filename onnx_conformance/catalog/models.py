@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from onnx_conformance.core.carries import carry_problem
 from onnx_conformance.core.custom_operators import operators_of
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.registry import Registry
@@ -30,6 +31,7 @@ class Declaration:
     """A builder in a user's file, with its decorator's arguments; what they omit is inferred.
 
     Args:
+        outputs: a name alone where dtype and shape are to be found out.
         examples: arrays from which the inputs' specs are inferred, by name or in order.
         oracle: None to find out whether the model works in float64.
         carries: None where the names tell.
@@ -39,7 +41,7 @@ class Declaration:
     builder: Builder
     framework: str | None = None
     inputs: tuple[TensorSpec, ...] = ()
-    outputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec | str, ...] = ()
     examples: Any = None
     axes: Axes = ()
     calibrate: bool = False
@@ -71,8 +73,8 @@ def register_model(
     name: str,
     *,
     framework: str | None = None,
-    inputs: Iterable[TensorSpec] = (),
-    outputs: Iterable[TensorSpec] = (),
+    inputs: TensorSpec | Iterable[TensorSpec] = (),
+    outputs: TensorSpec | Iterable[TensorSpec | str] = (),
     examples: Any = None,
     axes: Mapping[str, Sizes] | None = None,
     calibrate: bool = False,
@@ -90,7 +92,9 @@ def register_model(
     It returns a ``torch.nn.Module``, a ``keras.Model``, or a plain callable from arrays to arrays.
 
     Args:
-        framework, outputs: where omitted, found by building and running the model.
+        framework: where omitted, found by building the model.
+        outputs: where omitted, found by running the model; a name alone leaves dtype and shape to
+            be found.
         inputs: in the order in which the model takes them.
         examples: instead of ``inputs``, a dict or sequence of arrays to infer them from, or a list
             of these in several sizes, which show which axes vary.
@@ -108,10 +112,13 @@ def register_model(
     model says what is lacking.
 
     Raises:
-        UsageError: the name is registered already.
+        UsageError: the name is registered already, an input or output is no spec, or an output
+        cannot be carried to its input.
     """
     known = axes_from(axes)
-    declared, delivered = tuple(inputs), tuple(outputs)
+    declared = _specs(name, "inputs", inputs)
+    delivered = _specs(name, "outputs", outputs, names=True)
+    specified = tuple(one for one in delivered if isinstance(one, TensorSpec))
     pairs = None if carries is None else tuple(carries.items())
 
     def decorate(builder: B) -> B:
@@ -122,14 +129,16 @@ def register_model(
             )  # fmt: skip
             _DECLARED[-1].append(found)
             return builder
-        if framework is None or not declared or not delivered:
+        if framework is None or not declared or not delivered or specified != delivered:
             _INCOMPLETE.add(name)  # whoever imports the file for its classes needs no more
             return builder
+        if problem := carry_problem(declared, specified, pairs or ()):
+            raise UsageError(f"model '{name}': {problem}")
         spec = ModelSpec(
             name=name,
             framework=framework,
             inputs=declared,
-            outputs=delivered,
+            outputs=specified,
             builder=f"{builder.__module__}:{builder.__qualname__}",
             trained=trained,
             labels=labels,
@@ -146,6 +155,19 @@ def register_model(
         return builder
 
     return decorate
+
+
+def _specs(name: str, side: str, given: Any, *, names: bool = False) -> tuple[Any, ...]:
+    """What a declaration lists, of which each is a spec, or a name where ``names`` allows it."""
+    listed = (given,) if isinstance(given, TensorSpec | str) else tuple(given)
+    for one in listed:
+        if not isinstance(one, TensorSpec) and not (names and isinstance(one, str)):
+            shown = one if isinstance(one, str) else "x"
+            raise UsageError(
+                f"model '{name}': {side}= holds {one!r}; write "
+                f'{side}=[TensorSpec("{shown}", ("batch", 16))] with the sizes of one sample'
+            )
+    return listed
 
 
 def registered_models() -> list[ModelSpec]:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from onnx_conformance.checks.controls import Altered, register_control
-from onnx_conformance.core.comparison import Array
+from onnx_conformance.checks.controls import Altered, changed, register_control
+from onnx_conformance.core.carries import flow_axis, generates
+from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.domains import Mask
 from onnx_conformance.inputs.loops import Loop, of_call
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Subject
@@ -77,3 +79,82 @@ def positions_off_by_one(subject: Subject, folder: Path) -> Subject:
             name: np.roll(a, 1, axis=1) if len(states) > 2 else a for name, a in states[-1].items()
         },
     )
+
+
+@register_control(
+    reset="begun anew after other calls, call 1 of 6 calls in a row from a state in use"
+)
+def state_left_over(subject: Subject, folder: Path) -> Subject:
+    """Where the calls are run again, the first goes on with the state that was there at the end."""
+
+    def run(inputs: Inputs, repeat: int) -> Answer:
+        answer = subject.run(inputs)
+        if not isinstance(inputs, Loop) or not repeat or answer.outputs is None:
+            return answer
+        first, last = inputs.calls[0], len(inputs.calls) - 1
+        left = {
+            old: _last_of(answer.outputs[of_call(new, last)], first[old])
+            for new, old in subject.model.carries
+        }
+        return subject.run(Loop([Inputs({**first, **left}), *inputs.calls[1:]]))
+
+    def _last_of(state: Array, wanted: Array) -> Array:
+        """The last places of a state, as many as are wanted."""
+        return state[
+            tuple(
+                slice(size - less, size)
+                for size, less in zip(state.shape, wanted.shape, strict=True)
+            )
+        ]
+
+    return Altered(subject, run=run, again=lambda other: state_left_over(other, folder))
+
+
+def _fed(subject: Subject, change: Callable[[Loop], Loop]) -> Subject:
+    """The subject whose session gets other loops than it is asked."""
+
+    def run(inputs: Inputs, repeat: int) -> Answer:
+        return subject.run(change(inputs) if isinstance(inputs, Loop) else inputs, repeat)
+
+    return Altered(subject, run=run, again=lambda other: _fed(other, change))
+
+
+@register_control(chunks="longer calls from an empty state differ from 8 calls in a row")
+def new_tokens_unordered(subject: Subject, folder: Path) -> Subject:
+    """Later calls that take several new tokens at once take them in reverse."""
+    new = {spec.name for spec in subject.model.inputs if flow_axis(subject.model) in spec.sample}
+
+    def reverse(call: Inputs) -> Inputs:
+        return Inputs((n, np.flip(a, 1) if n in new else a) for n, a in call.items())
+
+    return _fed(subject, lambda loop: Loop([loop.calls[0], *map(reverse, loop.calls[1:])]))
+
+
+@register_control(mask="padded differ from the same with other values under the padding")
+def padding_is_seen(subject: Subject, folder: Path) -> Subject:
+    """The masks are not read: what is padded counts as the rest does."""
+    masks = {spec.name for spec in subject.model.inputs if isinstance(spec.domain, Mask)}
+
+    def unmask(call: Inputs) -> Inputs:
+        return Inputs((n, np.ones_like(a) if n in masks else a) for n, a in call.items())
+
+    return _fed(subject, lambda loop: Loop([unmask(call) for call in loop.calls]))
+
+
+@register_control(generation="greedy token 3 of sample 0")
+def leading_tokens_swapped(subject: Subject, folder: Path) -> Subject:
+    """The third call's two largest logits change places."""
+    pair = generates(subject.model)
+    third = of_call(pair[0], 2) if pair else ""
+
+    def swap(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
+        if third not in outputs:
+            return outputs
+        logits = np.array(outputs[third])
+        second, first = np.moveaxis(np.argsort(logits, axis=-1)[..., -2:, None], -2, 0)
+        large, less = (np.take_along_axis(logits, place, -1) for place in (first, second))
+        np.put_along_axis(logits, first, less, -1)
+        np.put_along_axis(logits, second, large, -1)
+        return {**outputs, third: logits}
+
+    return changed(subject, swap)

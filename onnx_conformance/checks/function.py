@@ -151,7 +151,7 @@ def takes_batches(model: ModelSpec) -> bool:
     precisions=FAITHFUL,
 )
 def check_batch_invariance(subject: Subject) -> CheckResult:
-    """A sample has the same answer alone and in batches of up to 8, of small models up to 33.
+    """A sample has the same answer alone and in batches of up to 8, of small models up to 64.
 
     Where the file fixes its batch, a sample has the same answer in each slot of it, beside
     samples of unlike size. Where native answers otherwise beside batch mates (a BatchNorm without

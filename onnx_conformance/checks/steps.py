@@ -5,27 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, judge, limits_for, worded
 from onnx_conformance.core.budget import Reference, largest_noise_floor
-from onnx_conformance.core.carries import flow_axis
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.comparison import Outputs, structure_problem
 from onnx_conformance.core.judgement import Judgement, judge_outputs
-from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
-from onnx_conformance.core.spec import ModelSpec, TensorSpec
+from onnx_conformance.core.results import CheckResult, failed, passed, skipped
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.families import FAMILIES, InputPlan
-from onnx_conformance.inputs.loops import (
-    LEAST_CALLS,
-    Loop,
-    joined_along,
-    judged_at,
-    loops,
-    of_call,
-    whole_of,
-)
+from onnx_conformance.inputs.loops import LEAST_CALLS, Loop, judged_at, loops, of_call
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Answer, Subject
 
@@ -37,18 +25,17 @@ def _loops_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(sweep=tuple(loops(model, seed).values()))
 
 
-def _one_pass_plan(model: ModelSpec, seed: int) -> InputPlan:
-    first = next(iter(loops(model, seed).values()))
-    return InputPlan(native_sweep=(whole_of(model, first),))
+def _again_plan(model: ModelSpec, seed: int) -> InputPlan:
+    return InputPlan(repeats=tuple(loops(model, seed).values()))
 
 
 FAMILIES.register("loops", _loops_plan)
-FAMILIES.register("one_pass", _one_pass_plan)
+FAMILIES.register("loops_again", _again_plan)
 
 
 @dataclass(frozen=True)
 class Ran:
-    """One loop, native's side and the runtime's; ``words`` say how it begins."""
+    """One loop, native's side and the runtime's; ``description`` says how it begins."""
 
     description: str
     loop: Loop
@@ -57,15 +44,19 @@ class Ran:
 
     @property
     def label(self) -> str:
-        """As messages call it."""
+        """The loop's name in messages."""
         return f"{len(self.loop.calls)} calls in a row {self.description}"
+
+
+def _has_loops(model: ModelSpec) -> bool:
+    return bool(loops(model, 0))
 
 
 @register_check(
     control="state_is_stale",
     families=("loops",),
     case=WITH_MEMORY,
-    where=lambda model: bool(loops(model, 0)),
+    where=_has_loops,
     precisions=FAITHFUL,
 )
 def check_steps(subject: Subject) -> CheckResult:
@@ -74,6 +65,26 @@ def check_steps(subject: Subject) -> CheckResult:
     The noise floor is that of the loop: the oracle, native and its replicas run it each on their
     own.
     """
+    return _judge_loops(subject, "steps", 0)
+
+
+@register_check(
+    control="state_left_over",
+    families=("loops", "loops_again"),
+    case=WITH_MEMORY,
+    where=_has_loops,
+    precisions=FAITHFUL,
+)
+def check_reset(subject: Subject) -> CheckResult:
+    """A fresh start, in a session that ran other calls before, gives what the first start gave."""
+    result = _judge_loops(subject, "reset", 1)
+    if result.outcome != "failed":
+        return result
+    return replace(result, reason=f"begun anew after other calls, {result.reason}")
+
+
+def _judge_loops(subject: Subject, name: str, repeat: int) -> CheckResult:
+    """The loops of a model, each in the session's run that ``repeat`` counts."""
     chosen = loops(subject.model, subject.seed)
     references = subject.references(list(chosen.values()))
     ran, refused = [], []
@@ -81,10 +92,10 @@ def check_steps(subject: Subject) -> CheckResult:
         if isinstance(reference, str):
             refused.append(f"{description}: {reference}")
         else:
-            ran.append(Ran(description, loop, reference, subject.run(loop)))
+            ran.append(Ran(description, loop, reference, subject.run(loop, repeat)))
     if not ran:
-        return skipped("steps", f"native itself refuses calls in a row ({refused[0]})")
-    results = [_judge(subject, one) for one in ran]
+        return skipped(name, f"native itself refuses calls in a row ({refused[0]})")
+    results = [_judge(subject, name, one) for one in ran]
     for outcome in ("failed", "skipped"):
         for result in (one for one in results if one.outcome == outcome):
             return result
@@ -94,71 +105,16 @@ def check_steps(subject: Subject) -> CheckResult:
     )
     text += f"; native itself refuses them {refused[0]}" if refused else ""
     compared = sum(result.compared for result in results)
-    return passed("steps", text, compared=compared, score=worst.score, budget=worst.budget)
+    return passed(name, text, compared=compared, score=worst.score, budget=worst.budget)
 
 
-@register_check(
-    control="positions_off_by_one",
-    families=("loops", "one_pass"),
-    case=WITH_MEMORY,
-    where=lambda model: bool(flow_axis(model) and loops(model, 0)),
-    precisions=FAITHFUL,
-)
-def check_one_pass(subject: Subject) -> CheckResult:
-    """Calls in a row give what one call that takes all at once gives, where native's own do."""
-    description, loop = next(iter(loops(subject.model, subject.seed).items()))
-    reference, whole = subject.references([loop, whole_of(subject.model, loop)])
-    if isinstance(reference, str) or isinstance(whole, str):
-        why = reference if isinstance(reference, str) else whole
-        return not_applicable("one_pass", f"native does not take all at once ({why})")
-    ran = Ran(description, loop, reference, subject.run(loop))
-    if ran.answer.outputs is None:
-        return failed("one_pass", f"{ran.label}: the session refused {ran.answer.error}")
-    problem = structure_problem(reference.native, ran.answer.outputs)
-    if problem:
-        return failed("one_pass", f"{ran.label}: {problem}")
-    calls = len(loop.calls)
-    oracle, native, *replicas = (
-        joined_along(subject.model, outputs, calls)
-        for outputs in (reference.oracle, reference.native, *reference.replicas)
-    )
-    same = subject.tolerances.rule("one_pass", subject.case)["same"]
-    specs = [spec for spec in subject.model.outputs if _alike(whole.oracle, oracle, spec, same)]
-    if not specs:
-        return not_applicable(
-            "one_pass", "native's own calls in a row give something else than one call with all"
-        )
-    joined = Reference(whole.oracle, native, tuple(replicas), reference.unit)
-    limits, floor = limits_for(subject), largest_noise_floor(joined, specs)
-    if limits.measure == "score" and floor > limits.rule["maximum_noise_floor"]:
-        return skipped(
-            "one_pass",
-            f"{joined.unit} itself errs by {floor:.2g} of the output on {ran.label}: they prove "
-            "nothing",
-        )
-    got = joined_along(subject.model, ran.answer.outputs, calls)
-    judged = {spec.name: got[spec.name] for spec in specs}
-    found = judge_outputs(joined, judged, specs, limits)
-    result = worded(subject, "one_pass", ran.label, loop, found)
-    if result.passed:
-        return result
-    reason = f"{ran.label} differ from one call with all of it: {result.reason}"
-    return replace(result, reason=reason, reproduction=None)
+# -- one loop --------------------------------------------------------------------------------------
 
 
-def _alike(one: Outputs, other: Outputs, spec: TensorSpec, same: float) -> bool:
-    """Whether native's two ways to an output agree, relative to its largest element."""
-    left, right = one[spec.name], other[spec.name]
-    if left.shape != right.shape or not left.size:
-        return False
-    largest = float(np.abs(np.asarray(left, np.float64)).max())
-    return bool(np.abs(np.asarray(left, np.float64) - right).max() <= same * largest)
-
-
-def _judge(subject: Subject, ran: Ran) -> CheckResult:
+def _judge(subject: Subject, name: str, ran: Ran) -> CheckResult:
     if ran.answer.outputs is None:
         return failed(
-            "steps",
+            name,
             f"{ran.label}: the session refused {ran.answer.error}",
             inputs=ran.label,
             details=evidence_lines(subject),
@@ -166,18 +122,18 @@ def _judge(subject: Subject, ran: Ran) -> CheckResult:
     found = list(_judged_calls(subject, ran))
     first = next((place for place, one in enumerate(found) if not one.right), None)
     if first is not None:
-        return _red(subject, ran, found, first)
+        return _red(subject, name, ran, found, first)
     if len(found) < LEAST_CALLS:
         floor = largest_noise_floor(ran.reference, judged_at(subject.model, len(found)))
         return skipped(
-            "steps",
+            name,
             f"{ran.reference.unit} itself errs by {floor:.2g} of the output at call "
             f"{len(found) + 1} of {ran.label}: they prove nothing",
         )
     worst = max(found, key=lambda one: one.severity)
     few = f"; after call {len(found)} float32's own error says nothing"
     return passed(
-        "steps",
+        name,
         f"within budget at each: {worst}{few if len(found) < len(ran.loop.calls) else ''}",
         compared=sum(one.elements for one in found),
         score=worst.score.value if worst.score else None,
@@ -198,10 +154,12 @@ def _judged_calls(subject: Subject, ran: Ran) -> Iterator[Judgement]:
         yield judge_outputs(ran.reference, outputs, specs, limits)
 
 
-def _red(subject: Subject, ran: Ran, found: Sequence[Judgement], first: int) -> CheckResult:
+def _red(
+    subject: Subject, name: str, ran: Ran, found: Sequence[Judgement], first: int
+) -> CheckResult:
     """The first wrong call, whether the error grows after it, and whether its state is to blame."""
-    result = worded(subject, "steps", ran.label, ran.loop, found[first])
-    alone = judge(subject, "steps", _with_native_state(subject.model, ran, first), ran.label)
+    result = worded(subject, name, ran.label, ran.loop, found[first])
+    alone = judge(subject, name, _with_native_state(subject.model, ran, first), ran.label)
     if alone.outcome == "failed":
         blame = "this call alone, given native's state, is wrong too"
     else:

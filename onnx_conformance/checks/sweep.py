@@ -18,6 +18,7 @@ from onnx_conformance.core.comparison import (
     rows_apart,
     structure_problem,
 )
+from onnx_conformance.core.documents import ErrorLimit
 from onnx_conformance.core.domains import default_domain
 from onnx_conformance.core.judgement import Judgement, judge_outputs
 from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scores, wrong_decisions
@@ -51,7 +52,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Worst:
+class WorstScore:
     """How far inputs are off, in shares of what is allowed, and where."""
 
     ratio: float
@@ -126,16 +127,16 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
     compared = sum(array.size for one in judged for array in one.got.values())
     if not subject.model.oracle:
         return _by_allclose(subject, name, judged, compared)
-    worst, untold = _worst(subject, judged, together=name == "sizes")
+    worst, unjudged = _worst(subject, judged, together=name == "sizes")
     score = rule["factor"] * max(one.ratio for one in worst)
     wrong = [place for place, one in enumerate(worst) if not one.ratio <= 1.0]
     if wrong:
         return _red(subject, name, judged, worst, wrong, compared)
-    if untold > subject.tolerances.rule("sweep", subject.case)["untold"]:
+    if unjudged > subject.tolerances.rule("sweep", subject.case)["untold"]:
         return skipped(
             name,
             f"float32 itself errs by more than {rule['maximum_noise_floor']:g} of the output on "
-            f"{untold:.0%} of the samples ({rule.origin}), which therefore prove nothing",
+            f"{unjudged:.0%} of the samples ({rule.origin}), which therefore prove nothing",
         )
     rows = sum(len(next(iter(one.inputs.values()))) for one in judged)
     reason = f"within budget on {rows} samples of {len(judged)} inputs"
@@ -213,13 +214,17 @@ def hangs_on_an_ulp(parts: Sequence[tuple[Reference, Judgement]], sweep: Rule) -
 
 def _worst(
     subject: Subject, judged: Sequence[Judged], *, together: bool
-) -> tuple[list[Worst], float]:
+) -> tuple[list[WorstScore], float]:
     """The worst sample of each set of inputs, and the share of samples of which nothing is known.
 
     The pool of errors is that of all inputs together or of each.
     """
     groups = [list(range(len(judged)))] if together else [[place] for place in range(len(judged))]
-    found, untold, rule = [Worst(0.0)] * len(judged), 0.0, _rule(subject, strays=not together)
+    found, unjudged, rule = (
+        [WorstScore(0.0)] * len(judged),
+        0.0,
+        _rule(subject, strays=not together),
+    )
     judged_rows: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for group in groups:
         pairs = [(judged[place].reference, judged[place].got) for place in group]
@@ -232,12 +237,12 @@ def _worst(
     for counts in judged_rows.values():
         samples = sum(count for _, count in counts)
         known = sum(count for count, _ in counts)
-        untold = max(untold, 1.0 - known / samples if samples else 0.0)
+        unjudged = max(unjudged, 1.0 - known / samples if samples else 0.0)
     decided = _exactly(subject, judged) if together else _mostly(subject, judged)
-    return [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)], untold
+    return [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)], unjudged
 
 
-def _ratio(worst: Worst) -> float:
+def _ratio(worst: WorstScore) -> float:
     return worst.ratio
 
 
@@ -255,12 +260,12 @@ def _rule(subject: Subject, *, strays: bool = False) -> PoolRule:
     )
 
 
-def _of_scores(scores: RowScores, inputs: int) -> Worst:
+def _of_scores(scores: RowScores, inputs: int) -> WorstScore:
     ratios = scores.ratios(inputs)
     if not ratios.size:
-        return Worst(0.0)
+        return WorstScore(0.0)
     row = int(ratios.argmax())
-    return Worst(
+    return WorstScore(
         float(ratios[row]),
         f"sample {row} of '{scores.output}', {scores.norm} norm of the {scores.view}: error "
         f"{scores.errors[inputs][row]:.3g} where at most "
@@ -269,11 +274,11 @@ def _of_scores(scores: RowScores, inputs: int) -> Worst:
     )
 
 
-def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
+def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[WorstScore]:
     """Whole numbers and truth values of few samples: each as one of native's ways has it."""
     whole = [spec for spec in subject.model.judged if not spec.floating]
     if not whole:
-        return [Worst(0.0)] * len(judged)
+        return [WorstScore(0.0)] * len(judged)
     floor = subject.tolerances.rule("error_budget", subject.case)["floor_ulp"]
     scores = [
         worst_score(one.reference, one.got, whole, floor)
@@ -281,7 +286,7 @@ def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
         else None
         for one in judged
     ]
-    return [Worst(score.value, str(score)) if score else Worst(0.0) for score in scores]
+    return [WorstScore(score.value, str(score)) if score else WorstScore(0.0) for score in scores]
 
 
 def takes_quantities(model: ModelSpec) -> bool:
@@ -297,13 +302,13 @@ def takes_quantities(model: ModelSpec) -> bool:
     )
 
 
-def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
+def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[WorstScore]:
     """Of thousands of decisions on floating inputs a few may fall otherwise by rounding.
 
     As many as ``flips`` and twice those that native's own ways leave open, over all inputs; where
     no input is a quantity, a floating number or a pixel's byte, there is nothing to round.
     """
-    found = [Worst(0.0)] * len(judged)
+    found = [WorstScore(0.0)] * len(judged)
     may_round = takes_quantities(subject.model)
     flips = subject.tolerances.rule("sweep", subject.case)["flips"] if may_round else 0.0
     for spec in subject.model.judged:
@@ -322,7 +327,7 @@ def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
                     f"{allowed:g} may differ by rounding; first at "
                     f"{[int(i) for i in np.argwhere(places)[0]]}"
                 )
-                found[place] = Worst(np.inf, description)
+                found[place] = WorstScore(np.inf, description)
     return found
 
 
@@ -333,7 +338,7 @@ def _red(
     subject: Subject,
     name: str,
     judged: Sequence[Judged],
-    worst: Sequence[Worst],
+    worst: Sequence[WorstScore],
     wrong: Sequence[int],
     compared: int,
 ) -> CheckResult:
@@ -345,7 +350,7 @@ def _red(
     where = _places([judged[place] for place in wrong], len(judged))
     return failed(
         name,
-        f"differs from native {subject.model.framework} at {where}",
+        f"differs from {subject.model.original} at {where}",
         compared=compared,
         score=rule["factor"] * worst[first].ratio,
         budget=rule["factor"],
@@ -386,7 +391,7 @@ def _elements(inputs: Inputs) -> int:
 def _reproduction(subject: Subject, one: Judged) -> Reproduction:
     """The whole inputs with what each sample may err, relative to the oracle's size."""
     rule = _rule(subject)
-    limits = []
+    limits: list[ErrorLimit] = []
     for scores in pooled_scores([(one.reference, one.got)], subject.model.judged, rule):
         size = np.maximum(scores.sizes[0], np.finfo(np.float32).tiny)
         allowed = np.minimum(scores.allowed[0] / size, LARGEST).tolist()

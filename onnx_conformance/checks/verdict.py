@@ -17,10 +17,10 @@ from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
 from onnx_conformance.core.comparison import Mismatch, Outputs, Statistics, statistics
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.errors import StageFailure
-from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
+from onnx_conformance.core.judgement import AnswerLimits, Judgement, judge_outputs, limits_of
 from onnx_conformance.core.results import (
     CheckResult,
-    Evidence,
+    ResultFields,
     failed,
     not_applicable,
     passed,
@@ -146,7 +146,7 @@ def _nothing_finite(outputs: Outputs) -> bool:
     return bool(arrays) and not any(np.isfinite(array).any() for array in arrays)
 
 
-def limits_for(subject: Subject, check: str = "error_budget") -> Limits:
+def limits_for(subject: Subject, check: str = "error_budget") -> AnswerLimits:
     """What the subject's answers may be off by."""
     return limits_of(subject.tolerances, subject.case, oracle=subject.model.oracle, check=check)
 
@@ -159,7 +159,7 @@ def worded(subject: Subject, name: str, label: str, fed: Inputs, found: Judgemen
         fed: the session's inputs.
     """
     rule = found.limits.rule
-    figures: Evidence = {"inputs": label}
+    figures: ResultFields = {"inputs": label}
     compared = 0
     if not found.problem:
         numbers = statistics(found.native, found.outputs)
@@ -177,15 +177,15 @@ def worded(subject: Subject, name: str, label: str, fed: Inputs, found: Judgemen
         )
     figures["details"] = (*_details(found), *evidence_lines(subject))
     figures["reproduction"] = reproduction.misjudged(fed, found)
-    reason = _reason(found, subject.model.framework)
+    reason = _reason(found, subject.model.original)
     return failed(name, reason, compared=compared, **figures)
 
 
-def _reason(found: Judgement, framework: str) -> str:
+def _reason(found: Judgement, original: str) -> str:
     if found.mismatch is not None:
-        return f"output '{found.mismatch.output}' is not close to native {framework}"
+        return f"output '{found.mismatch.output}' is not close to {original}"
     if found.score is not None:
-        return f"output '{found.score.output}' differs from native {framework}"
+        return f"output '{found.score.output}' differs from {original}"
     return found.problem
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.pooled_budget import wrong_decisions
@@ -15,13 +16,12 @@ from onnx_conformance.session.subject import Subject
 
 NAME = "deciding_values"
 MOST_SAMPLES = 1024  # a trace writes every tensor
-TRACED = ("torch", "keras", "onnx")  # frameworks whose intermediate tensors are known
 
 
 def decides(model: ModelSpec) -> bool:
     """Whether native can be traced and an output holds decisions."""
     whole = any(not spec.floating for spec in model.outputs)
-    return whole and model.oracle and model.framework in TRACED
+    return whole and model.oracle and FRAMEWORKS[model.framework].traced
 
 
 def decided_recipe(model: ModelSpec, seed: int) -> Recipe:

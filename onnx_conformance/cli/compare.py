@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from onnx_conformance.cli.console import OK, RED, Arguments, progress, say
 from onnx_conformance.cli.context import ToolContext, case_of, context, named_model, read_run
 from onnx_conformance.cli.image_latency import PhotographBench, PhotographTimings
 from onnx_conformance.cli.predictions import (
@@ -24,7 +25,6 @@ from onnx_conformance.cli.predictions import (
     predict,
     with_preprocessing,
 )
-from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
@@ -41,7 +41,7 @@ APART = "the two models have different weights, so each is compared only with it
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComparedModel:
     """A model, and its cases by provider."""
 
     model: ModelSpec
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     with ExitStack() as stack:
         tick = stack.enter_context(progress(console, "predicting"))
         ready = stack.enter_context(context(run, tick))
-        contenders = [Contender(model, _cases(ready, model)) for model in models]
+        contenders = [ComparedModel(model, _cases(ready, model)) for model in models]
         bench = PhotographBench(ready)
         stack.callback(bench.close)
         for each in contenders:
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     return OK if all(model_answers.agree for model_answers in answers) else RED
 
 
-def _make(ready: ToolContext, contender: Contender) -> None:
+def _make(ready: ToolContext, contender: ComparedModel) -> None:
     """The model's weights and artifacts, which every later step reads.
 
     Raises:

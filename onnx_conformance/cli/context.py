@@ -15,7 +15,7 @@ from onnx_conformance.catalog.exporters import EXPORTERS, Exporter, refuse_unser
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.certificate import Certificate, holds_certificate, issue_certificate
-from onnx_conformance.cli.terminal import Arguments, Tick
+from onnx_conformance.cli.console import Arguments, Tick
 from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.spec import ModelSpec
@@ -23,7 +23,7 @@ from onnx_conformance.core.store import Store
 from onnx_conformance.perf.latency.certification import FAMILIES
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.options import add_options
-from onnx_conformance.plugin.run import adopt_records, make_run
+from onnx_conformance.plugin.run_options import adopt_records, make_run
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.selection import varied
@@ -42,6 +42,24 @@ def named_model(name: str, files: Iterable[str] = ()) -> ModelSpec:
         UsageError: there is none of that name.
     """
     return resolve_model(adopt(files, (name,))[0])
+
+
+def only_model(file: str, names: Iterable[str]) -> str:
+    """The model that a tool is asked for by the Python file that registers it.
+
+    Args:
+        names: the models of the file, repeated or not.
+
+    Raises:
+        UsageError: it registers several.
+    """
+    known = list(dict.fromkeys(names))
+    if len(known) != 1:
+        raise UsageError(
+            f"{file} registers {', '.join(known)}; name one of them: "
+            f"{known[0]} --models-from={file}"
+        )
+    return known[0]
 
 
 def read_run(arguments: list[str]) -> PerfRun:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from onnx_conformance.cli.context import case_of, context, named_model, read_run
+from onnx_conformance.cli.console import OK, RED, Arguments, progress, say
+from onnx_conformance.cli.context import case_of, context, named_model, only_model, read_run
 from onnx_conformance.cli.conversion import ConversionReport, ConversionRequest, convert, weights_of
-from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_json
@@ -30,7 +30,10 @@ def main(arguments: Sequence[str]) -> int:
     chosen, suite = _parser().parse_known_args(arguments)
     say(console, f"converting {chosen.model}", "bold")
     run = _run(chosen, suite)
-    model = named_model(chosen.model)
+    name = chosen.model
+    if name.endswith(".py"):
+        name = only_model(name, (case.model for case in run.cases))
+    model = named_model(name)
     options = ExportOptions(external_data=chosen.external_data)
     case = case_of(model, chosen.exporter, chosen.opset, options=options, variant=chosen.variant)
     out = Path(chosen.out or f"models/{_plain(case.model)}{SUFFIX}")
@@ -52,7 +55,9 @@ def _parser() -> Arguments:
         epilog="Other options are the suite's: --weights=pretrained, --seed=7, --cache-dir=DIR …",
         allow_abbrev=False,
     )
-    parser.add_argument("model", help="a registered model or a pointer: torchvision:NAME …")
+    parser.add_argument(
+        "model", help="a registered model, a pointer (torchvision:NAME …) or FILE.py"
+    )
     parser.add_argument("--exporter", default="", help="default: the framework's newest route")
     parser.add_argument("--opset", type=int, help="default: 18, or the route's newest")
     parser.add_argument("--variant", default="", help="convert the export further: int8_static …")
@@ -69,7 +74,8 @@ def _parser() -> Arguments:
 def _run(chosen: argparse.Namespace, suite: list[str]) -> PerfRun:
     # failing fast: only the native side is computed ahead, and a failure is not explained further
     variant = ["--variant", chosen.variant] if chosen.variant else []
-    always = ["--model", chosen.model, "--provider", "cpu", "--first-finding"]
+    whose = "--models-from" if chosen.model.endswith(".py") else "--model"
+    always = [whose, chosen.model, "--provider", "cpu", "--first-finding"]
     return read_run([*always, *variant, *suite])
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from onnx_conformance.cli.terminal import Arguments
+from onnx_conformance.cli.console import Arguments
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.project import project
 

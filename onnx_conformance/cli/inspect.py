@@ -15,15 +15,16 @@ from rich.table import Table
 
 from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.cli.console import OK, RED, Arguments, progress, say
 from onnx_conformance.cli.context import read_run
 from onnx_conformance.cli.file_contents import Weight, operators, weights
-from onnx_conformance.cli.terminal import OK, RED, Arguments, progress, say
 from onnx_conformance.core.case import ExternalCase
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
+from onnx_conformance.diagnose.messages import NOT_HERE
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.external_artifacts import read_external_artifact
 from onnx_conformance.session.probe import ProbeResult
@@ -160,9 +161,9 @@ def _print_sessions(
             f"{sum(operators.values())} on {provider}" for provider, operators in found.run.items()
         )
         say(console, f"✓ {name}: opens it; optimised, its nodes are {placed or 'none'}", "green")
-    for name, probed in probes.items():
-        if not probed.usable:
-            say(console, f"– {name}: not available: {probed.reason}", "dim")
+    absent = [name for name, probed in probes.items() if not probed.usable]
+    if absent:
+        say(console, f"– {', '.join(absent)}: {NOT_HERE}", "dim")
 
 
 def _safe(text: str) -> str:

@@ -19,8 +19,8 @@ from pathlib import Path
 from rich.console import Console
 
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
+from onnx_conformance.cli.console import Arguments, guarded, say
 from onnx_conformance.cli.run import pytest_arguments, pytest_status
-from onnx_conformance.cli.terminal import Arguments, guarded, say
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.files import PROGRAM, refuse_unwritable
 from onnx_conformance.report.document import PROVED_NOTHING

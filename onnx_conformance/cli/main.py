@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if COMMANDS[name].module == "run":
         ran: int = module.main([name, *rest])
         return ran
-    from onnx_conformance.cli.terminal import guarded
+    from onnx_conformance.cli.console import guarded
 
     return guarded(name, lambda: module.main(rest))
 

@@ -15,13 +15,13 @@ from typing import cast
 
 from rich.console import Console
 
-from onnx_conformance.cli.terminal import Arguments, say
+from onnx_conformance.cli.console import Arguments, say
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import write_json, write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.text import count_of
-from onnx_conformance.report import terminal
+from onnx_conformance.report import history, terminal
 from onnx_conformance.report.document import SCHEMA
 from onnx_conformance.report.merged_document import merged
 from onnx_conformance.report.pages import write_page
@@ -37,11 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--report-json", metavar="FILE", default=str(outputs / "results.json"))
     parser.add_argument("--report-html", metavar="FILE", default=str(outputs / "report.html"))
     parser.add_argument("--report-md", metavar="FILE")
+    parser.add_argument("--history", metavar="DIR", help="keep the whole run there, and compare")
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = parser.parse_args(words)
     shards: dict[str, ResultsDocument] = {}
     for name in chosen.files:  # one that is named twice is a shard that is given twice
         shards[f"{name} again" if name in shards else name] = read_shard_results(Path(name))
+    if chosen.history:
+        history.refuse_unusable(Path(chosen.history))
     document = merged(shards, f"onnx-conformance merge {shlex.join(words)}")
     write_json(Path(chosen.report_json), document, "--report-json")
     if chosen.report_html:
@@ -51,8 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.report_md:
         from onnx_conformance.report import markdown
 
-        text = markdown.render(dict(document))
+        text = markdown.render(document)
         write_whole(Path(chosen.report_md), text.encode(), "--report-md")
+    if chosen.history:
+        history.keep(document, Path(chosen.history))
     _tell(document, chosen.report_json)
     return int(document["run"]["exit_status"])
 
@@ -63,6 +68,8 @@ def read_shard_results(path: Path) -> ResultsDocument:
     Raises:
         UsageError: it is not there, or no result of this schema and of ``--shard``.
     """
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         schema, sharded = document["schema"], "shard" in document["run"]

@@ -9,6 +9,7 @@ Exit status: pytest's, and 5 where nothing reached a verdict (README, "Exit stat
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import INSTALLED, PACKAGE, SUITE, WHOLE_RUN
+from onnx_conformance.core.files import INSTALLED, PACKAGE, SUITE, TYPED, WHOLE_RUN, program
 from onnx_conformance.plugin.typed_command import valued_options, whole_run
 
 SETTINGS = PACKAGE / "plugin" / "suite.ini"
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"ERROR: {error}", file=sys.stderr)
         return BAD_INPUT
     whole = whole_run(words, lambda word: _test_of(word) is not None)
-    return pytest_status(found, {WHOLE_RUN: whole})
+    typed = shlex.join([*program(), command, *words])
+    return pytest_status(found, {WHOLE_RUN: whole, TYPED: typed})
 
 
 def pytest_arguments(

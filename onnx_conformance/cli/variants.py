@@ -16,16 +16,16 @@ from rich.table import Table
 
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.variants import VARIANTS
-from onnx_conformance.cli import suite
-from onnx_conformance.cli.context import named_model
-from onnx_conformance.cli.terminal import Arguments, print_table, say
+from onnx_conformance.cli import suite_runs
+from onnx_conformance.cli.console import Arguments, print_table, say
+from onnx_conformance.cli.context import named_model, only_model
 from onnx_conformance.core.files import PROGRAM, write_json
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.perf.variant_choice import (
     PLAIN,
+    JudgedVariant,
     Timed,
-    Variant,
     VariantsDocument,
     answer,
     front,
@@ -35,6 +35,7 @@ from onnx_conformance.perf.variant_choice import (
 from onnx_conformance.report.columns import INCOMPLETE, RED
 from onnx_conformance.report.document import PROVED_NOTHING
 from onnx_conformance.report.pages import write_page
+from onnx_conformance.session.user_models import adopt
 
 NAME = "variants"
 NEWEST_FIRST = ("torch_dynamo", "tf2onnx_function")  # the routes to be fast on
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     1 where anything is red, 5 where a variant is incomplete, or nothing passed or was timed.
     """
     chosen, rest = _parser().parse_known_args(arguments)
+    if chosen.model.endswith(".py"):
+        file = chosen.model
+        chosen.model, chosen.models_from = only_model(file, adopt([file], ())), [file]
     model = named_model(chosen.model, chosen.models_from)
     exporter = chosen.exporter or _default_exporter(model)
     names = chosen.variant or [*VARIANTS]
@@ -65,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *rest,
     ]
     runs = project().outputs / NAME  # the reports of the two runs
-    judged = suite.run_checks(runs, options)
-    timed = suite.time(runs, options)
+    judged = suite_runs.run_checks(runs, options)
+    timed = suite_runs.time(runs, options)
     variants = join(judged, timed.rows)
     document = VariantsDocument(
         title=f"{chosen.model}, {exporter}, opset {chosen.opset}",
@@ -114,7 +118,7 @@ def _print(console: Console, document: VariantsDocument) -> None:
     say(console, f"to keep a file: {document.keep}")
 
 
-def table(title: str, batches: Sequence[int], variants: Sequence[Variant]) -> Table:
+def table(title: str, batches: Sequence[int], variants: Sequence[JudgedVariant]) -> Table:
     """A row for each variant; ``*`` marks those that none beats in both speed and error.
 
     Several batch sizes stand below each other, so that the table stays as narrow as with one.
@@ -151,7 +155,7 @@ def table(title: str, batches: Sequence[int], variants: Sequence[Variant]) -> Ta
     return drawn
 
 
-def _cell(one: Variant, batch: int, best: bool) -> str:
+def _cell(one: JudgedVariant, batch: int, best: bool) -> str:
     at = one.at(batch)
     if at is None:
         return ""

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.rows import stacked
+from onnx_conformance.core.padded_rows import stacked
 from onnx_conformance.core.spec import ModelSpec, TensorSpec, size_of
-from onnx_conformance.core.ties import Choice, joined, settled
+from onnx_conformance.core.ties import ChosenPositions, joined, settled
 from onnx_conformance.core.views import UNMASKED, Rows, views
 
 ULP = 2.0**-23
@@ -32,7 +32,8 @@ class Reference:
     """Native's answers to inputs: the float64 oracle, and the same in fewer bits.
 
     Args:
-        oracle: output names to float64 arrays ``(batch, ...)``.
+        oracle: output names to float64 arrays ``(batch, ...)``; of a model without a float64
+            oracle, its float32 answers.
         native: native in float32.
         replicas: the other compute modes of the case's class of precision, in float32 arrays.
         unit: that class, and where else it was computed, in words.
@@ -45,7 +46,7 @@ class Reference:
     native: Outputs
     replicas: tuple[Outputs, ...]
     unit: str = "float32"
-    choices: Mapping[str, Choice] = field(default_factory=dict)
+    choices: Mapping[str, ChosenPositions] = field(default_factory=dict)
     alternatives: Callable[[], tuple[Outputs, ...]] = tuple
 
     def settled(self, got: Outputs, factor: float) -> Outputs:
@@ -101,12 +102,12 @@ def stack(references: Sequence[Reference]) -> Reference:
     )
 
 
-def of_sizes_of(reference: Reference, actual: Outputs, model: ModelSpec) -> Reference:
+def matching_sizes(reference: Reference, actual: Outputs, model: ModelSpec) -> Reference:
     """The reference for samples about whose size native and its replicas disagree.
 
     A score may lie so near a threshold that the oracle keeps a box which native drops. Where the
-    runtime's sizes are those of another way than the oracle, that way is what its rows are
-    compared with; ways of other sizes say nothing of a sample.
+    runtime's sizes are those of another compute mode than the oracle's, its rows are compared with
+    that mode; modes of other sizes say nothing of a sample.
     """
     names = [size_of(name) for name in model.by_values]
     compute_modes = [reference.oracle, reference.native, *reference.replicas]

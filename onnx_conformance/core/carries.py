@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from onnx_conformance.core.sizes import evaluate, is_expression, names_in
+from onnx_conformance.core.domains import Integers
+from onnx_conformance.core.size_expressions import evaluate, is_expression, names_in
 from onnx_conformance.core.spec import BATCH_NAMES, ModelSpec, TensorSpec
 
 Carries = tuple[tuple[str, str], ...]  # pairs of an output and an input
@@ -29,6 +30,8 @@ SPELLINGS = (
     (re.compile(r"^([hc])n$"), r"\1_n"),
     (re.compile(r"(?<=[a-z])N$"), "_n"),
 )
+TOKENS = re.compile(r"token|(^|_)ids?$")
+NO_TOKENS = re.compile(r"position|type|segment")  # as many whole numbers as tokens, and no tokens
 
 
 def _stem(name: str, marks: set[str]) -> tuple[str, ...]:
@@ -131,3 +134,28 @@ def next_sizes(model: ModelSpec, sizes: Mapping[str, int]) -> dict[str, int]:
     """The sizes of the symbolic axes at the next call, where the state has grown."""
     grown = {axis: evaluate(dim, sizes) for axis, dim in growth(model).items()}
     return {**sizes, **{axis: size for axis, size in grown.items() if size is not None}}
+
+
+def generates(model: ModelSpec) -> tuple[str, str] | None:
+    """The output of logits, and the input that gets the position of the largest at the next call.
+
+    Of a model with memory: whole numbers from a range, and one output that has a logit for each of
+    them, at each place of the sequence or at the last alone. None where no such pair is.
+    """
+    logits = [spec for spec in model.outputs if spec.floating and spec.sample]
+    found = [
+        (one.name, other.name)
+        for other in model.inputs if isinstance(other.domain, Integers)
+        for one in logits if model.carries and _scores(one, other, other.domain)
+    ]  # fmt: skip
+    named = [pair for pair in found if TOKENS.search(pair[1]) and not NO_TOKENS.search(pair[1])]
+    chosen = named or found
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def _scores(one: TensorSpec, other: TensorSpec, ids: Integers) -> bool:
+    """Whether an output has a logit for each number of an input's range, for the same samples."""
+    *places, classes = one.sample
+    there = isinstance(classes, int) and ids.low >= 0 and ids.high <= classes
+    same = len(other.sample) < 2 and (one.batch_axis is None) == (other.batch_axis is None)
+    return there and same and tuple(places) in (other.sample, (), (1,))

@@ -20,6 +20,7 @@ INSTALLED = SUITE.is_dir()
 PROGRAM = "onnx-conformance" if INSTALLED else "python -m onnx_conformance"  # as messages name it
 # The environment variable by which `onnx-conformance run` tells pytest the command of every check.
 WHOLE_RUN = "ONNX_CONFORMANCE_WHOLE_RUN"
+TYPED = "ONNX_CONFORMANCE_TYPED"  # likewise: the command as it was typed
 
 
 def program() -> list[str]:

@@ -1,7 +1,7 @@
 """Judges an answer: structure, then non-finite values, then the size of the error.
 
-Every comparison with native decides here: checks, timings, the gate, localisation. What is said of
-it is the caller's.
+Checks of one answer, timings, the gate and localisation decide here; the message is the caller's.
+Sweeps of many rows are judged by ``pooled_budget``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Measure = Literal["score", "allclose", "decibels"]
 
 
 @dataclass(frozen=True)
-class Limits:
+class AnswerLimits:
     """How large an answer's error may be.
 
     Args:
@@ -50,7 +50,7 @@ class Limits:
 
 def limits_of(
     tolerances: Tolerances, case: Case | None, *, oracle: bool, check: str = "error_budget"
-) -> Limits:
+) -> AnswerLimits:
     """What an answer of a case may be off by: the error budget, or allclose without an oracle.
 
     Args:
@@ -60,7 +60,7 @@ def limits_of(
     """
     rule = tolerances.rule(check if oracle else "allclose", case)
     tie_factor = tolerances.rule("top5", case)["tie_factor"]
-    return Limits("score" if oracle else "allclose", rule, tie_factor)
+    return AnswerLimits("score" if oracle else "allclose", rule, tie_factor)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Judgement:
 
     reference: Reference
     specs: Sequence[TensorSpec]
-    limits: Limits
+    limits: AnswerLimits
     outputs: Outputs
     problem: str = ""
     comparable: bool = True
@@ -155,7 +155,7 @@ class Judgement:
 
 
 def judge_outputs(
-    reference: Reference, got: Outputs, specs: Sequence[TensorSpec], limits: Limits
+    reference: Reference, got: Outputs, specs: Sequence[TensorSpec], limits: AnswerLimits
 ) -> Judgement:
     """Compare an answer with the reference of its inputs.
 

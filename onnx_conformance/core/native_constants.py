@@ -25,13 +25,13 @@ class ConstantRecord(TypedDict):
         name: what it is called here: ``0.parametrizations.weight: mul #3``.
         operands: names of what it was computed of: native tensors, or other records. Empty for
             what the model's code makes of nothing, such as a range.
-        twins: names of other records that are the same, by an operator's own steps.
+        copies: names of other records that are the same, by an operator's own steps.
         used: it meets what depends on an input, or is an output.
     """
 
     name: str
     operands: list[str]
-    twins: list[str]
+    copies: list[str]
     used: bool
 
 
@@ -42,7 +42,7 @@ class Constant:
     Args:
         operands: native tensors or constants that it was computed of; of a native tensor's own
             record none.
-        twins: constants that are the same, by other steps.
+        copies: constants that are the same, by other steps.
         used: it meets what depends on an input, or is an output.
         array: its values, computed in float64; None where they are not kept.
         rounded: the same in float32's own arithmetic.
@@ -50,7 +50,7 @@ class Constant:
 
     name: str
     operands: tuple[str, ...] = ()
-    twins: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
     used: bool = False
     array: Array | None = None
     rounded: Array | None = None

@@ -12,7 +12,7 @@ from onnx_conformance.core import bfloat16
 from onnx_conformance.core.domains import Domain, Real, as_data, default_domain, from_data, written
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import SPELLINGS, TEXT
-from onnx_conformance.core.sizes import evaluate
+from onnx_conformance.core.size_expressions import evaluate
 
 Dim = int | str
 Shape = tuple[Dim, ...]
@@ -152,6 +152,24 @@ class TensorSpec:
         return TensorSpec(**{**data, "domain": from_data(data["domain"])})
 
 
+@dataclass(frozen=True)
+class InputSpecs:
+    """A model's inputs, the sizes of their symbolic axes, and notes on how they were found."""
+
+    inputs: tuple[TensorSpec, ...]
+    axes: Axes = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """The registration that says the same, to paste."""
+        text = f"inputs=[{', '.join(map(str, self.inputs))}]"
+        ranges = {
+            name: (one.low, one.high) if one.step == 1 else (one.low, one.high, one.step)
+            for name, one in self.axes
+        }
+        return f"{text}, axes={ranges}" if ranges else text
+
+
 def _quoted(shape: Shape) -> str:
     """The shape as this library writes texts: ``("batch", 3)``."""
     dims = [f'"{dim}"' if isinstance(dim, str) else str(dim) for dim in shape]
@@ -286,6 +304,11 @@ class ModelSpec:
         narrow = ("float16", "bfloat16")
         floating = [spec.dtype for spec in self.outputs if spec.dtype in narrow]
         return max(["float32", *floating, self.computes], key=("float32", *narrow).index)
+
+    @property
+    def original(self) -> str:
+        """What messages call the model that files are compared with: a file by its name."""
+        return f"'{self.name}'" if self.framework == "onnx" else f"native {self.framework}"
 
     @property
     def batched(self) -> bool:

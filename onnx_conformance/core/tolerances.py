@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.files import TOLERANCES
-from onnx_conformance.core.yaml_reader import Node, read_yaml
+from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 
 # Every key that a tolerances file must give, by check.
 KEYS: dict[str, tuple[str, ...]] = {
@@ -226,11 +226,11 @@ def shipped_approximation() -> dict[str, float]:
     return load_tolerances(TOLERANCES).defaults["approximation"]
 
 
-def _figures(nodes: dict[str, Node]) -> dict[str, float]:
+def _figures(nodes: dict[str, YamlNode]) -> dict[str, float]:
     return {key: node.number(*LIMITS[key]) for key, node in nodes.items()}
 
 
-def _override(node: Node) -> Override:
+def _override(node: YamlNode) -> Override:
     found = node.keys(("match", "set", "reason"))
     match = found["match"].keys((), optional=MATCHERS)
     if not match:

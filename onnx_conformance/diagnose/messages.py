@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.devices import drivers
-from onnx_conformance.catalog.exporters import EXPORTERS
+from onnx_conformance.catalog.exporters import EXPORTERS, judged_packages
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
@@ -23,12 +23,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.text import informative_lines
 from onnx_conformance.session.answers_client import ANSWERS
 from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.run import Run
-
-JUDGED = (
-    "torch", "tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx", "onnxruntime",
-    "onnxruntime-gpu",
-)  # fmt: skip
+from onnx_conformance.session.run_record import Run
 
 NOT_HERE = (
     "not available here; "
@@ -67,7 +62,9 @@ def _versions(cases: Iterable[Case], models: Iterable[ModelSpec]) -> str:
     for route in {case.exporter for case in cases if case.exporter in EXPORTERS}:
         used.update(EXPORTERS[route].packages)
     installed = environment()["versions"]
-    return ", ".join(f"{n} {installed[n]}" for n in JUDGED if n in used and n in installed)
+    return ", ".join(
+        f"{n} {installed[n]}" for n in judged_packages() if n in used and n in installed
+    )
 
 
 def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
@@ -156,6 +153,13 @@ def failure_message(
     if bundle is not None:
         lines.append(f"  bundle: {bundle}")
     return "\n".join(lines)
+
+
+def short_message(message: str) -> str:
+    """A failure message without what earlier failures of the same case say too."""
+    first, *lines = message.splitlines() or [""]
+    kept = [line for line in lines if line.strip().startswith(("budget: ", "inputs: "))]
+    return "\n".join([first, *kept])
 
 
 def summary_line(message: str) -> str:

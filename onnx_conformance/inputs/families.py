@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_conformance.core.padded_rows import stacked
 from onnx_conformance.core.registry import Registry
-from onnx_conformance.core.rows import stacked
 from onnx_conformance.core.spec import MIDDLE, Axes, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe, found_recipes
 from onnx_conformance.inputs.sample_arrays import native_layout

@@ -16,7 +16,7 @@ import numpy as np
 from onnx_conformance.core.carries import flow_axis, growth, next_sizes
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.domains import Bounded, Choice, Integers
-from onnx_conformance.core.sizes import names_in
+from onnx_conformance.core.size_expressions import names_in
 from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT
 from onnx_conformance.inputs.recipes import Inputs, Recipe
@@ -24,6 +24,7 @@ from onnx_conformance.inputs.sample_arrays import Layout
 
 CALLS = 8
 LEAST_CALLS = 2
+ALONE = 4  # calls that one sample is fed by itself
 LOOP_SEED = 300  # after those of other recipes
 SAMPLES = 3
 CALL = " (call "
@@ -78,7 +79,8 @@ def loops(model: ModelSpec, seed: int) -> dict[str, Loop]:
     """The loops that a model with memory is fed, in words; none of one without.
 
     One begins as a deployed model does, with a state of zeros or a past of its smallest size, and
-    all of each mask; the other with a state that is drawn, near the largest past.
+    all of each mask; one with a state that is drawn, near the largest past; and one is the first
+    again, its last sample without the others.
     """
     if not model.carries or model.by_values:
         return {}
@@ -88,9 +90,18 @@ def loops(model: ModelSpec, seed: int) -> dict[str, Loop]:
         "from an empty state": _loop(model, first, _start(model, 0), empty=True),
         "from a state in use": _loop(model, later, _start(model, CALLS), empty=False),
     }
+    if model.open_batch:
+        made["of one sample alone"] = _alone(made["from an empty state"])
     return {
         description: loop for description, loop in made.items() if len(loop.calls) >= LEAST_CALLS
     }
+
+
+def _alone(loop: Loop) -> Loop:
+    """The first calls of a loop, of its last sample by itself."""
+    return Loop(
+        [Inputs((name, array[-1:]) for name, array in call.items()) for call in loop.calls[:ALONE]]
+    )
 
 
 def _start(model: ModelSpec, calls: int) -> dict[str, int]:
@@ -144,29 +155,6 @@ def _steady(model: ModelSpec, grown: set[str]) -> set[str]:
         if not any(isinstance(dim, str) and moving & set(names_in(dim)) for dim in spec.sample)
     }
     return shared | (still if flow else set())
-
-
-def whole_of(model: ModelSpec, loop: Loop) -> Inputs:
-    """One call that takes what the calls of a loop take in turn, along the flow axis."""
-    flow, inputs = flow_axis(model), Inputs()
-    for spec in model.inputs:
-        parts = [call[spec.name] for call in loop.calls if spec.name in call]
-        last = spec.name in loop.calls[-1]
-        axis = 1 + spec.sample.index(flow) if flow in spec.sample else None
-        inputs[spec.name] = parts[-1] if axis is None and last else np.concatenate(parts, axis or 0)
-    return Inputs(inputs)
-
-
-def joined_along(model: ModelSpec, outputs: Outputs, calls: int) -> dict[str, Array]:
-    """What a loop answered as one call would: joined along the flow axis, or of the last call."""
-    flow, found = flow_axis(model), {}
-    for spec in model.outputs:
-        parts = [outputs[of_call(spec.name, place)] for place in range(calls)]
-        along = flow in spec.sample
-        found[spec.name] = (
-            np.concatenate(parts, 1 + spec.sample.index(flow)) if along else parts[-1]
-        )
-    return found
 
 
 def _begins_with_zeros(spec: TensorSpec, grown: dict[str, int]) -> bool:

@@ -56,6 +56,13 @@ class VersionsDocument:
     comparison: Comparison
     schema: int = SCHEMA
 
+    @property
+    def open(self) -> str:
+        """Why places are unanswered, in words for all of them."""
+        if self.comparison.recorded:
+            return f"nothing that passed {self.comparison.base} was judged there"
+        return "nothing was judged there, or nothing was timed"
+
 
 def make_document(
     found: Comparison, results: ResultsDocument, timed: LatencyDocument | None, status: int
@@ -68,11 +75,7 @@ def make_document(
     return VersionsDocument(
         exit_status=status,
         headline=headline(found, status),
-        meaning=(
-            f"verdict and worst score ≤ budget; below, how many times as fast as {found.here} here "
-            f"({build}), paired by rounds, with the 95 % interval; above 1 is faster there; "
-            "=: the interval contains 1, so no difference is shown"
-        ),
+        meaning=f"verdict and worst score ≤ budget{_pace(found, build)}",
         answers=answers(found),
         unlike=unlike,
         alike=alike,
@@ -84,6 +87,17 @@ def make_document(
     )
 
 
+def _pace(found: Comparison, build: str) -> str:
+    """What the speeds in a cell mean; empty where nothing is timed."""
+    if found.recorded:
+        return ""
+    return (
+        f"; below, how many times as fast as {found.here} here ({build}), paired by rounds, with "
+        "the 95 % interval; above 1 is faster there; =: the interval contains 1, so no difference "
+        "is shown"
+    )
+
+
 def answers(found: Comparison) -> list[str]:
     """A sentence for this environment, then one for each other place."""
     return [_here(found), *(answer(found, place) for place in found.others)]
@@ -92,7 +106,14 @@ def answers(found: Comparison) -> list[str]:
 def _here(found: Comparison) -> str:
     counts = Counter(cell.kind for _, cell in found.cells(found.here))
     others = "".join(f", {n} {WORDS[kind]}" for kind, n in counts.items() if kind != PROVED)
-    return f"{found.here} (here): {counts[PROVED]} of {counts.total()} cases passed{others}"
+    place = _machine(found, found.here) if found.recorded else f"{found.here} (here)"
+    return f"{place}: {counts[PROVED]} of {counts.total()} cases passed{others}"
+
+
+def _machine(found: Comparison, place: str) -> str:
+    """A place, and of recorded answers what gave them."""
+    what = found.probes.get(place, "").removeprefix(f"{place}: ") if found.recorded else ""
+    return f"{place} ({what})" if what else place
 
 
 def answer(found: Comparison, place: str) -> str:
@@ -103,10 +124,12 @@ def answer(found: Comparison, place: str) -> str:
     here = [line for line, cell in found.cells(found.here) if cell.kind == PROVED]
     both = sum(line.cells[place].kind == PROVED for line in here)
     proved = (
-        f"{both} of {len(here)} cases passed as here" if here else "no case passed every check here"
+        f"{both} of {len(here)} cases passed as {found.base}"
+        if here
+        else f"no case passed every check {found.base}"
     )
-    speeds = [_speeds(found, place, batch) for batch in found.batches]
-    return f"{place}: {proved}{_unlike(found, place)}; {'; '.join(speeds)}"
+    speeds = [f"; {_speeds(found, place, batch)}" for batch in found.batches]
+    return f"{_machine(found, place)}: {proved}{_unlike(found, place)}{''.join(speeds)}"
 
 
 def _unlike(found: Comparison, place: str) -> str:
@@ -222,13 +245,12 @@ def untimed(found: Comparison) -> list[str]:
 
 def headline(found: Comparison, status: int) -> str:
     """The answer in one line, which promises no more than all places keep."""
+    if status == OK and (lost := worse(found)):
+        return f"Nothing failed, but {'; '.join(lost)}"
+    if status == OK and found.recorded:
+        return f"Nothing failed, and all that passed {found.base} passes"
     if status == OK:
-        lost = worse(found)
-        return (
-            f"Nothing failed, but {'; '.join(lost)}"
-            if lost
-            else "Nothing failed, and nothing is shown to be slower"
-        )
+        return "Nothing failed, and nothing is shown to be slower"
     return "✗ Something failed" if status == RED else "Not answered"
 
 

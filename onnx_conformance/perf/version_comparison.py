@@ -1,6 +1,7 @@
 """Verdicts and paired speeds of several ONNX Runtimes beside those of this environment.
 
-A place is a provider of one environment: ``cpu`` here, ``ort-1.24.4``, ``openvino``.
+A place is a provider of one environment: ``cpu`` here, ``ort-1.24.4``, ``openvino``. Recorded
+answers of other machines are places, too: compared with the first of them, and not timed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
-from onnx_conformance.perf.latency.rows import LatencyRow
+from onnx_conformance.perf.latency.timing_rows import LatencyRow
 from onnx_conformance.report.columns import (
     INCOMPLETE,
     KNOWN,
@@ -32,7 +33,7 @@ NEWEST_ONLY = "only the plain export of a route, at its newest opset, is; --opse
 
 
 @dataclass(frozen=True)
-class Cell:
+class VersionCell:
     """A case at one place.
 
     Args:
@@ -66,7 +67,7 @@ class Line:
     model: str
     exporter: str
     opset: str
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, VersionCell]
 
     @property
     def name(self) -> str:
@@ -82,6 +83,7 @@ class Comparison:
     Args:
         here: the place that the others are compared with.
         others: the places that a question was asked about.
+        batches: the batch sizes that are timed; none of recorded answers.
         probes: what each place's probe said.
     """
 
@@ -96,7 +98,22 @@ class Comparison:
         """Every column."""
         return (self.here, *self.others)
 
-    def cells(self, place: str) -> list[tuple[Line, Cell]]:
+    @property
+    def recorded(self) -> bool:
+        """Whether the places are recorded answers of other machines."""
+        return not self.batches
+
+    @property
+    def base(self) -> str:
+        """Where the place is that the others are compared with, in a sentence."""
+        return f"on {self.here}" if self.recorded else "here"
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Of every column."""
+        return (self.here if self.recorded else f"{self.here} (here)", *self.others)
+
+    def cells(self, place: str) -> list[tuple[Line, VersionCell]]:
         """A column."""
         return [(line, line.cells[place]) for line in self.lines]
 
@@ -162,12 +179,12 @@ def _line(
     return Line(model, exporter, opset, cells)
 
 
-def _cell(case: CaseEntry | None, timings: Timings, batches: Sequence[int]) -> Cell:
+def _cell(case: CaseEntry | None, timings: Timings, batches: Sequence[int]) -> VersionCell:
     if case is None:
-        return Cell()
+        return VersionCell()
     rows = {batch: timings.row(case, batch) for batch in batches}
     seconds = {batch: row.times.p50 for batch, row in rows.items() if row is not None}
-    return Cell(kind_of(case), *cell_of(case), why(case), seconds)
+    return VersionCell(kind_of(case), *cell_of(case), why(case), seconds)
 
 
 def _speed(

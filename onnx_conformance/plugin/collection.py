@@ -27,6 +27,8 @@ from onnx_conformance.plugin.state import (
 )
 from onnx_conformance.session.known_failures import find
 
+WHOLE_MODELS = "conformance_whole_models"  # in what a worker of pytest-xdist is given
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrise a conformance test with the cases that it applies to."""
@@ -217,11 +219,38 @@ def _taken(config: pytest.Config, tests: dict[Case, list[pytest.Item]]) -> set[C
     return config.stash[VERDICTS].expect(conformance_session(config), tests)
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+def plan_in_worker(config: pytest.Config, case: Case) -> None:
+    """In a worker of xdist, submit what a case needs, and with it the cases that will follow.
+
+    A worker knows no more than the test that it runs; of a model it gets all cases or one.
+    """
+    pending = config.stash.get(PENDING, {})
+    if case not in pending:
+        return
+    whole = getattr(config, "workerinput")[WHOLE_MODELS]  # noqa: B009 - of workers alone
+    chosen = [one for one in pending if one == case or (whole and one.model == case.model)]
+    conformance_session(config).plan({one: pending.pop(one) for one in chosen})
+
+
+def _distributed(config: pytest.Config) -> bool:
     """Whether ``-n N`` was given without ``--dist``; a ``--dist`` that is named is kept."""
     asked = config.known_args_namespace  # xdist puts `load` into the options where there is none
-    if asked.dist != "no" or asked.distload or config.getvalue("dist") != "load":
+    return asked.dist == "no" and not asked.distload and config.getvalue("dist") == "load"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of xdist whether it gets all cases of a model."""
+    from onnx_conformance.plugin.distribution import by_model
+
+    cases, workers = node.config.stash[RUN].cases, node.workerinput["workercount"]
+    node.workerinput[WHOLE_MODELS] = _distributed(node.config) and by_model(cases, workers)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Distribute conformance tests by what they share."""
+    if not _distributed(config):
         return None
     from onnx_conformance.plugin.distribution import ConformanceScheduling
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection
 from datetime import UTC, datetime
 from importlib import import_module
@@ -27,9 +26,10 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_json, write_whole
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
 from onnx_conformance.core.text import count_of
+from onnx_conformance.diagnose.messages import short_message
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.progress import Progress
-from onnx_conformance.plugin.typed_command import whole_run_of
+from onnx_conformance.plugin.typed_command import typed_command, whole_run_of
 from onnx_conformance.report import code_hosts, history, terminal
 from onnx_conformance.report.document import (
     absent_requirements,
@@ -72,6 +72,7 @@ class Collector:
         self.reported: set[str] = set()  # reasons to skip, above the tests
         self.selected = False
         self.page = "no page"
+        self.shortened = False
         self.document: ResultsDocument | None = None
 
     # -- while it runs -------------------------------------------------------------------
@@ -141,6 +142,7 @@ class Collector:
             return "xfailed" if hasattr(report, "wasxfail") else "skipped", "", ""
         return None
 
+    @pytest.hookimpl(trylast=True)  # after JUnit's, which keeps each message whole
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the outcome of a test."""
         found = _row_of(report)
@@ -158,6 +160,9 @@ class Collector:
         case = Case.from_row(row.pop("case"))
         self.facts.setdefault(case.id, {}).update(row.pop("facts", CaseFacts()))
         self.probes.update(row.pop("probes", {}))
+        if self.config.option.verbose <= 0 and _repeats(row, self.rows.get(case, [])):
+            _shorten(report)
+            self.shortened = True
         self.rows.setdefault(case, []).append(row)
         if self.progress is not None:
             self.progress.add(case, row)
@@ -219,14 +224,14 @@ class Collector:
             save_artifacts(document, run.save_onnx)
 
     def _operators(self) -> dict[Case, dict[str, int]]:
-        """Those of each case's file, as far as it was made."""
+        """Operator counts of each case's file, as far as it was made."""
         made = {case: self.facts.get(case.id, {}).get("artifact", {}) for case in self.rows}
         return {case: facts.get("nodes", {}) for case, facts in made.items()}
 
     def _make_document(self, cases: list[CaseEntry], exit_status: int) -> ResultsDocument:
         about: AboutRun = {
             "profile": self.config.getoption("hypothesis_profile", None) or "default",
-            "command": f"pytest {shlex.join(self.config.invocation_params.args)}",
+            "command": typed_command(self.config.invocation_params.args),
             "started": self.started,
             "exit_status": exit_status,
             "problems": self.problems,
@@ -263,6 +268,7 @@ class Collector:
             terminal.known,
             terminal.absences,
             lambda document: terminal.stages(document["time"]),
+            terminal.longest,
         )
         for line in (line for lines in sections for line in lines(self.document)):
             write(line)
@@ -278,6 +284,10 @@ class Collector:
             f"{count_of(numbers['judged'], 'case')} judged; checks: {checks}; "
             f"{numbers['compared']:,} elements and facts compared"
         )
+        if self.shortened:
+            terminalreporter.write_line(
+                "messages after the first of a case are shortened; the page has them whole, or -v"
+            )
         sentence = self.document["run"]["sentence"]
         for problem in self.problems:
             if problem not in sentence:
@@ -300,6 +310,22 @@ def _row_of(report: pytest.TestReport) -> CheckRow | None:
         return None
     rows: list[Any] = [row for name, row in report.user_properties if name == "conformance"]
     return cast("CheckRow", rows[0]) if rows and isinstance(rows[0], dict) else None
+
+
+def _repeats(row: CheckRow, before: Collection[CheckRow]) -> bool:
+    """Whether a row is red by its numbers, as an earlier row of its case is."""
+    return _by_numbers(row) and any(_by_numbers(one) for one in before)
+
+
+def _by_numbers(row: CheckRow) -> bool:
+    return row["outcome"] == "failed" and row["score"] is not None
+
+
+def _shorten(report: pytest.TestReport) -> None:
+    """Print less of a failure; its row, and so every report file, has the whole message."""
+    text = getattr(report.longrepr, "reprtraceback", None)
+    for entry in getattr(text, "reprentries", ()):
+        entry.lines = short_message("\n".join(entry.lines)).splitlines()
 
 
 def _skip_reason(report: pytest.TestReport) -> str:

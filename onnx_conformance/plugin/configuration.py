@@ -29,8 +29,8 @@ from onnx_conformance.plugin import options as conformance_options
 from onnx_conformance.plugin.collection import case_of, left_out
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
-from onnx_conformance.plugin.run import SHARED, adopt_records, make_run, shared_records
 from onnx_conformance.plugin.run_basis import chosen_tests, run_basis
+from onnx_conformance.plugin.run_options import SHARED, adopt_records, make_run, shared_records
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,

@@ -105,12 +105,17 @@ def frameworks(cases: Iterable[Case]) -> dict[str, str]:
     return found
 
 
+def by_model(cases: Iterable[Case], workers: int) -> bool:
+    """Whether all cases of a model go to one worker: there is a model for each."""
+    return len({case.model for case in cases}) >= workers
+
+
 def groups(cases: Iterable[Case], workers: int) -> dict[str, str]:
     """The start of a conformance test's id -> the group that shares a worker."""
     known = list(cases)
-    models = {case.model: case.model for case in known}
-    if len(models) < workers:
+    if not by_model(known, workers):
         return {case.id: case.id for case in known}
+    models = {case.model: case.model for case in known}
     return {**models, **{case.id: case.model for case in known}}
 
 

@@ -74,8 +74,9 @@ def add_options(group: Any) -> None:
     )
     group.addoption(
         "--against",
-        metavar="FILE",
-        help="compare --artifact with this ONNX file, where there is no native model",
+        metavar="PATH",
+        help="compare --artifact with this ONNX file, where there is no native model; of a folder, "
+        "each file with its namesake",
     )
     group.addoption(
         "--artifact-limit",

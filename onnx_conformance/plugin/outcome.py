@@ -29,17 +29,17 @@ from onnx_conformance.diagnose.bundle import write_bundle
 from onnx_conformance.diagnose.messages import failure_message, reproduce_command, summary_line
 from onnx_conformance.perf.gate.rules import Undecided
 from onnx_conformance.perf.latency.certification import NotProved
-from onnx_conformance.plugin.collection import case_of, check_of, left_out
+from onnx_conformance.plugin.collection import case_of, check_of, left_out, plan_in_worker
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
     LAST_OF_CASE,
-    PENDING,
     RED_CASES,
     RUN,
     UPSTREAM,
     KnownRed,
     Red,
+    collector_of,
     conformance_session,
 )
 from onnx_conformance.session.live_subject import LiveSubject
@@ -67,9 +67,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         red = item.config.stash[RED_CASES].get(case)
         if red is not None and run.settings.first_finding:
             pytest.skip(f"not run: {red} failed already (--first-finding)")
-        families = item.config.stash.get(PENDING, {}).pop(case, None)
-        if families is not None:
-            conformance_session(item.config).plan({case: families})
+        plan_in_worker(item.config, case)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -78,6 +76,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     case = case_of(pyfuncitem)
     if case is None:
         return (yield from _timed_call(pyfuncitem))
+    with collector_of(pyfuncitem.config).clock.judging(case.id):
+        return (yield from _judged_call(pyfuncitem, case))
+
+
+def _judged_call(pyfuncitem: pytest.Function, case: Case) -> Generator[None, object, object]:
+    """Run the test of a check, and see that it passes only with evidence."""
     collected = pyfuncitem.config.stash[EVIDENCE]
     collected.begin()
     try:

@@ -17,7 +17,7 @@ from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
-from onnx_conformance.plugin.run import RunRecords
+from onnx_conformance.plugin.run_options import RunRecords
 from onnx_conformance.session.conformance_session import ConformanceSession
 
 RUN = pytest.StashKey[PerfRun]()

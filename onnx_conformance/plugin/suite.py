@@ -16,8 +16,8 @@ pytest_plugins = (
     "onnx_conformance.plugin.configuration",
     "onnx_conformance.plugin.collection",
     "onnx_conformance.plugin.outcome",
-    "onnx_conformance.plugin.latency",
-    "onnx_conformance.plugin.gate",
+    "onnx_conformance.plugin.latency_tests",
+    "onnx_conformance.plugin.gate_tests",
 )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from onnx_conformance.core.files import WHOLE_RUN, program
+from onnx_conformance.core.files import TYPED, WHOLE_RUN, program
 from onnx_conformance.plugin.options import add_options
 
 # pytest's own options, and its plugins', whose value may be the next word.
@@ -63,6 +63,11 @@ def _selects(word: str) -> bool:
     if word.startswith("--"):
         return word.partition("=")[0] in SELECTING
     return word[:2] in SELECTING
+
+
+def typed_command(pytest_words: Sequence[str]) -> str:
+    """The command that started this run, as it was typed."""
+    return os.environ.get(TYPED) or shlex.join(["pytest", *pytest_words])
 
 
 def whole_run_of(pytest_words: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ from onnx_conformance.core.results import UNJUDGED
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.report.columns import RED, incomplete, proved
 from onnx_conformance.session.probe import ProbeResult
-from onnx_conformance.session.run import Run
+from onnx_conformance.session.run_record import Run
 
 SCHEMA = 2  # 1 said proved and in part in run.verdict, and feed in a check's row
 PROVED_NOTHING = 5  # also of a run some of whose cases are incomplete
@@ -291,7 +291,7 @@ def make_document(
 
 
 def _part(about: AboutRun) -> list[str]:
-    """That a shard's results are not those of a whole run."""
+    """A sentence saying that this is one shard of several."""
     if "shard" not in about:
         return []
     place, count = about["shard"]["place"], about["shard"]["count"]

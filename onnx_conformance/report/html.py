@@ -7,24 +7,20 @@ import gzip
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
+from onnx_conformance.core.documents import CaseEntry, CheckRow, ProbeFacts, ResultsDocument
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report import plots
-from onnx_conformance.report.columns import EDGE, OPSET, edge_of, rows_of, score_of
+from onnx_conformance.report.columns import EDGE, OPSET, RED, edge_of, incomplete, rows_of, score_of
 from onnx_conformance.report.next_step import case_command, command_of
 from onnx_conformance.report.pages import clean, page
 
-if TYPE_CHECKING:
-    from onnx_conformance.core.documents import CaseEntry
 
-Row = dict[str, Any]
-
-
-class Mark(NamedTuple):
+class OutcomeMark(NamedTuple):
     """How an outcome looks: a symbol and a colour, so that no one depends on colour alone."""
 
     symbol: str
@@ -32,11 +28,60 @@ class Mark(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A case with its red checks, each with its message as a headline and a body."""
+class CaseView:
+    """A case of the document, and how it is shown.
 
-    case: Row
-    checks: list[Row]
+    Args:
+        verdict: the document's, or ``partial`` where it passed only some of its checks.
+        figure: its worst score as the matrix shows it.
+        counts: how many checks ended how.
+        again: the command that judges it again, or nothing.
+        packed: the chunk and the place in it, of a page that packs its details.
+    """
+
+    entry: CaseEntry
+    verdict: str
+    figure: str
+    anchor: str
+    counts: Counter[str]
+    edge_findings: list[str]
+    again: str
+    packed: str
+
+    @property
+    def checks(self) -> list[CheckRow]:
+        """The rows of its checks."""
+        return self.entry["checks"]
+
+
+@dataclass(frozen=True)
+class RedCheck:
+    """A red check: its message as a headline and a body, less the lines that have a place."""
+
+    row: CheckRow
+    headline: str
+    body: str
+    inputs: str
+    bundle: str
+    reproduce: str
+    open: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case with its red checks."""
+
+    case: CaseView
+    checks: list[RedCheck]
+
+
+@dataclass(frozen=True)
+class AbsentProvider:
+    """A provider that is absent here, and how many cases were not run for it."""
+
+    name: str
+    reason: str
+    cases: int
 
 
 @dataclass
@@ -54,7 +99,7 @@ class Note:
 class MatrixCell:
     """A case in the matrix, and the numbers of its notes."""
 
-    case: Mapping[str, Any]
+    case: CaseView
     notes: list[int]
 
 
@@ -83,18 +128,57 @@ class Matrix:
     notes: list[Note]
 
 
+@dataclass(frozen=True)
+class View:
+    """What the page and the Markdown show of a document, worked out.
+
+    Args:
+        verdict: of the run, a key of ``MARKS``; ``headline`` says it in words.
+        verdicts: how many cases ended how.
+        outcomes: how many checks ended how.
+        shown: the cases but those of absent providers; ``models`` has them by model.
+    """
+
+    verdict: str
+    headline: str
+    verdicts: Counter[str]
+    outcomes: Counter[str]
+    absent: list[AbsentProvider]
+    failures: list[Failure]
+    matrix: Matrix
+    shown: list[CaseView]
+
+    @property
+    def models(self) -> dict[str, list[CaseView]]:
+        """The cases by model, in the order of the document."""
+        groups: dict[str, list[CaseView]] = {}
+        for case in self.shown:
+            groups.setdefault(case.entry["model"], []).append(case)
+        return groups
+
+    @property
+    def packed(self) -> bool:
+        """Whether the cases are so many that their details are packed."""
+        return len(self.shown) > MOST_WHOLE
+
+    @property
+    def chunks(self) -> list[list[CaseView]]:
+        """The cases that are packed together."""
+        starts = range(0, len(self.shown), CHUNK) if self.packed else ()
+        return [self.shown[start : start + CHUNK] for start in starts]
+
+
 MARKS = {
-    "passed": Mark("✓", "passed"),
-    "partial": Mark("◐", "incomplete"),
-    "failed": Mark("✗", "failed"),
-    "error": Mark("!", "error"),
-    "edge": Mark(EDGE, "edge finding"),
-    "known_failure": Mark("△", "known failure"),
-    "not_applicable": Mark("·", "not applicable"),
-    "skipped": Mark("–", "skipped"),
+    "passed": OutcomeMark("✓", "passed"),
+    "partial": OutcomeMark("◐", "incomplete"),
+    "failed": OutcomeMark("✗", "failed"),
+    "error": OutcomeMark("!", "error"),
+    "edge": OutcomeMark(EDGE, "edge finding"),
+    "known_failure": OutcomeMark("△", "known failure"),
+    "not_applicable": OutcomeMark("·", "not applicable"),
+    "skipped": OutcomeMark("–", "skipped"),
 }
 VERDICTS = {"passed": "passed", "incomplete": "partial", "proved nothing": "skipped"}
-RED = ("failed", "error")
 OPEN_FAILURES = 3  # cases whose first failure is unfolded
 MOST_WHOLE = 100  # cases whose details stand in the page as they are; of more they are packed
 CHUNK = 50  # cases that are packed together
@@ -102,17 +186,23 @@ MOST_MATRIX = 80  # rows of a matrix that is not folded
 FIRST_CHECKS = 3  # failures of a case that are listed before the fold
 
 
-def render(document: Row) -> str:
+def render(document: ResultsDocument) -> str:
     """The page of a results document (:mod:`onnx_conformance.report.document`)."""
     seen = view(document)
-    drawn = {
-        "scores": plots.scores(_scored(seen["shown"])),
-        "stages": plots.stages(document["time"]),
-    }
-    words = {"marks": MARKS, "RED": RED, "first_checks": FIRST_CHECKS, "most_matrix": MOST_MATRIX}
     return page(
         "report.html.j2",
-        {**seen, **drawn, **words},
+        {
+            **document,
+            "view": seen,
+            "scores": plots.scores(_scored(seen.shown)),
+            "stages": plots.stages(document["time"]),
+            "worker_seconds": sum((document["time"].get("engine") or {}).values()),
+            "most_rows": plots.MOST_ROWS,
+            "marks": MARKS,
+            "RED": RED,
+            "first_checks": FIRST_CHECKS,
+            "most_matrix": MOST_MATRIX,
+        },
         command=command_of,
         pack=_pack,
         count=_count,
@@ -125,56 +215,42 @@ def render(document: Row) -> str:
     )
 
 
-def view(document: Row) -> Row:
-    """What the page and the Markdown show, worked out; plots are the page's alone."""
-    cases = [
-        {
-            **case,
-            "verdict": _verdict(case),
-            "figure": score_of(case),
-            "anchor": f"case-{place}",
-            "counts": _counts(case["checks"]),
-            "edge_findings": edge_of(case),
-            "missing": case.get("missing", {}),
-            "again": case_command(case, document["run"].get("models_from") or ()),
-        }
-        for place, case in enumerate(document["cases"])
-    ]
+def view(document: ResultsDocument) -> View:
+    """What the page and the Markdown show."""
     providers = document["environment"].get("providers", {})
-    absent = [
-        {**probe, "name": name, "cases": sum(_unreached(case, name) for case in cases)}
-        for name, probe in providers.items()
-        if not probe["usable"]
+    hidden = [name for name, probe in providers.items() if not probe["usable"]]
+    entries = document["cases"]
+    reached = [
+        (number, case)
+        for number, case in enumerate(entries)
+        if not any(_unreached(case, name) for name in hidden)
     ]
-    hidden = {probe["name"] for probe in absent}
-    shown = [case for case in cases if not any(_unreached(case, name) for name in hidden)]
-    verdicts = Counter(case["verdict"] for case in shown)
+    models_from = document["run"].get("models_from") or ()
+    shown = [
+        CaseView(
+            entry=case,
+            verdict="partial" if incomplete(case) else case["verdict"],
+            figure=score_of(case),
+            anchor=f"case-{number}",
+            counts=_counts(case["checks"]),
+            edge_findings=edge_of(case),
+            again=case_command(case, models_from),
+            packed=f"{place // CHUNK}:{place % CHUNK}",
+        )
+        for place, (number, case) in enumerate(reached)
+    ]
+    verdicts = Counter(case.verdict for case in shown)
     verdict, headline = _headline(document["run"]["verdict"], verdicts)
-    packed = len(shown) > MOST_WHOLE
-    for place, case in enumerate(shown):
-        case["packed"] = f"{place // CHUNK}:{place % CHUNK}"
-    return {
-        **document,
-        "verdict": verdict,
-        "headline": headline,
-        "verdicts": verdicts,
-        "outcomes": _counts(check for case in shown for check in case["checks"]),
-        "absent": absent,
-        "failures": _failures(shown),
-        "matrix": matrix(shown),
-        "shown": shown,
-        "models": _grouped(shown),
-        "worker_seconds": sum((document["time"].get("engine") or {}).values()),
-        "most_rows": plots.MOST_ROWS,
-        "packed": packed,
-        "chunks": [shown[at : at + CHUNK] for at in range(0, len(shown), CHUNK)] if packed else [],
-    }
-
-
-def _verdict(case: Row) -> str:
-    """The case's verdict; a case that passed only some of its checks is incomplete."""
-    in_part = case["verdict"] == "passed" and not case.get("complete", True)
-    return "partial" if in_part else str(case["verdict"])
+    return View(
+        verdict=verdict,
+        headline=headline,
+        verdicts=verdicts,
+        outcomes=_counts(check for case in shown for check in case.checks),
+        absent=[_absent(name, providers[name], entries) for name in hidden],
+        failures=_failures(shown),
+        matrix=matrix(shown),
+        shown=shown,
+    )
 
 
 def _headline(verdict: str, cases: Counter[str]) -> tuple[str, str]:
@@ -187,26 +263,23 @@ def _headline(verdict: str, cases: Counter[str]) -> tuple[str, str]:
     return VERDICTS.get(verdict, "skipped"), verdict.capitalize()
 
 
-def _unreached(case: Row, provider: str) -> bool:
+def _absent(name: str, probe: ProbeFacts, cases: list[CaseEntry]) -> AbsentProvider:
+    return AbsentProvider(name, probe["reason"], sum(_unreached(case, name) for case in cases))
+
+
+def _unreached(case: CaseEntry, provider: str) -> bool:
     """Whether the case belongs to a provider and never got a verdict."""
-    return bool(place_of(case) == provider and case["verdict"] == "skipped")
+    return place_of(case) == provider and case["verdict"] == "skipped"
 
 
-def _counts(checks: Iterable[Row]) -> Counter[str]:
+def _counts(checks: Iterable[CheckRow]) -> Counter[str]:
     return Counter(check["outcome"] for check in checks)
 
 
-def _grouped(cases: list[Row]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
-    for case in cases:
-        groups.setdefault(case["model"], []).append(case)
-    return groups
-
-
-def _scored(cases: list[Row]) -> list[tuple[str, str, float, float | None]]:
-    found = ((case, number(case["worst_score"])) for case in cases)
+def _scored(cases: list[CaseView]) -> list[tuple[str, str, float, float | None]]:
+    found = ((case, number(case.entry["worst_score"])) for case in cases)
     return [
-        (clean(case["id"]), case["verdict"], score, number(case["budget"]))
+        (clean(case.entry["id"]), case.verdict, score, number(case.entry["budget"]))
         for case, score in found
         if score is not None and not math.isnan(score)
     ]
@@ -215,63 +288,69 @@ def _scored(cases: list[Row]) -> list[tuple[str, str, float, float | None]]:
 # -- failures ----------------------------------------------------------------------------------
 
 
-def _failures(cases: list[Row]) -> list[Failure]:
+def _failures(cases: list[CaseView]) -> list[Failure]:
     """Cases with failures; the first of each of the first few is unfolded."""
-    red = [case for case in cases if any(check["outcome"] in RED for check in case["checks"])]
+    red = [(case, [row for row in case.checks if row["outcome"] in RED]) for case in cases]
     return [
-        Failure(case, _red_checks(case, unfold=place < OPEN_FAILURES))
-        for place, case in enumerate(red)
+        Failure(
+            case,
+            [
+                _red_check(case.entry, row, unfold=place < OPEN_FAILURES and row is rows[0])
+                for row in rows
+            ],
+        )
+        for place, (case, rows) in enumerate(pair for pair in red if pair[1])
     ]
 
 
-def _red_checks(case: Row, *, unfold: bool) -> list[Row]:
-    found = [check for check in case["checks"] if check["outcome"] in RED]
-    return [
-        {**check, **_worded(case, check), "open": unfold and place == 0}
-        for place, check in enumerate(found)
-    ]
-
-
-def _worded(case: Row, check: Row) -> Row:
-    """The message as a headline and a body, less the lines that have a place of their own."""
-    lines = str(check.get("message") or "").splitlines()
+def _red_check(case: CaseEntry, row: CheckRow, *, unfold: bool) -> RedCheck:
+    lines = str(row.get("message") or "").splitlines()
     first = lines[0].removeprefix(f"{case['id']}: ") if lines else ""
-    headline = check["reason"] or first or "no reason was given"
+    headline = row["reason"] or first or "no reason was given"
     lines = lines[1:] if first == headline else lines
-    found = {"inputs": check.get("inputs"), "bundle": check.get("bundle"), "reproduce": None}
+    placed = {"inputs": row.get("inputs"), "bundle": row.get("bundle"), "reproduce": None}
     kept = []
     for line in lines:
         label, _, rest = line.strip().partition(": ")
-        if label in found:
-            found[label] = found[label] or rest
+        if label in placed:
+            placed[label] = placed[label] or rest
         else:
             kept.append(line)
-    found["reproduce"] = found["reproduce"] or command_of(check) or None
-    return {**found, "headline": headline, "body": dedent("\n".join(kept)).strip()}
+    return RedCheck(
+        row=row,
+        headline=headline,
+        body=dedent("\n".join(kept)).strip(),
+        inputs=placed["inputs"] or "",
+        bundle=placed["bundle"] or "",
+        reproduce=placed["reproduce"] or command_of(row),
+        open=unfold,
+    )
 
 
 # -- matrix ------------------------------------------------------------------------------------
 
 
-def matrix(cases: list[Row]) -> Matrix:
+def matrix(cases: list[CaseView]) -> Matrix:
     """Rows of the keys of ``COLUMNS``, a column for each opset, and numbered notes.
 
     With several providers, these are the columns and the opset is part of the row: routes share few
     opsets, so columns of opsets would make a wide table that is mostly empty.
     """
-    providers = list(dict.fromkeys(place_of(case) for case in cases))
-    opsets = sorted({_opset(case) for case in cases})
+    shown = {id(case.entry): case for case in cases}
+    entries = [case.entry for case in cases]
+    providers = list(dict.fromkeys(place_of(case) for case in entries))
+    opsets = sorted({_opset(case) for case in entries})
     wide = len(providers) > 1
     notes: dict[tuple[str, str], Note] = {}
-    models = list(dict.fromkeys(case["model"] for case in cases))
-    by_model = sorted(cases, key=lambda case: models.index(case["model"]))
-    columns, rows = rows_of(cast("list[CaseEntry]", by_model), without=None if wide else OPSET)
+    models = list(dict.fromkeys(case["model"] for case in entries))
+    by_model = sorted(entries, key=lambda case: models.index(case["model"]))
+    columns, rows = rows_of(by_model, without=None if wide else OPSET)
     spans = Counter(texts[0] for texts, _ in rows)
     listed: list[MatrixRow] = []
     for texts, found in rows:
         cells = {
             place_of(case) if wide else _opset(case): MatrixCell(
-                case, [_note(notes, *key, case) for key in _note_keys(case)]
+                shown[id(case)], [_note(notes, *key, case) for key in _note_keys(case)]
             )
             for case in found
         }
@@ -283,12 +362,12 @@ def matrix(cases: list[Row]) -> Matrix:
     return Matrix(columns, headings, listed, list(notes.values()))
 
 
-def _opset(case: Mapping[str, Any]) -> int:
+def _opset(case: CaseEntry) -> int:
     """The opset asked for, or, of a file that none was asked of, its own; 0 if unknown."""
     return int(case["opset_requested"] or case["opset"] or 0)
 
 
-def _note_keys(case: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _note_keys(case: CaseEntry) -> list[tuple[str, str]]:
     """What a cell must explain: known failures, edge findings and, if nothing ran, why."""
     outcomes = {"known_failure", "edge"} | ({"skipped"} if case["verdict"] == "skipped" else set())
     keys = [
@@ -299,9 +378,7 @@ def _note_keys(case: Mapping[str, Any]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(keys))
 
 
-def _note(
-    notes: dict[tuple[str, str], Note], outcome: str, reason: str, case: Mapping[str, Any]
-) -> int:
+def _note(notes: dict[tuple[str, str], Note], outcome: str, reason: str, case: CaseEntry) -> int:
     """The number of a note; the same reason is noted once, with what it covers."""
     note = notes.setdefault((outcome, reason), Note(len(notes) + 1, outcome, reason))
     note.cases += 1

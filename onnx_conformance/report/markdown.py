@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.report import html
 from onnx_conformance.report.columns import EDGE
 from onnx_conformance.report.pages import LINK, clean
 
-Row = dict[str, Any]
 MOST_RED = 50
 MOST_ROWS = 200
 LONGEST_REASON = 400
@@ -24,19 +24,19 @@ SPECIAL = re.compile(rf"[\\`*~\[\]<>&|#@!$%]|(?<!{INNER})_|_(?!{INNER})")
 REFERENCE = re.compile(r"(?<!\w)[@#!~%$&](?=\w)")  # a person, an issue, a merge request, a label
 
 
-def render(document: Row) -> str:
+def render(document: ResultsDocument) -> str:
     """The summary of a results document (:mod:`onnx_conformance.report.document`)."""
     seen = html.view(document)
-    mark, notes = html.MARKS[seen["verdict"]], seen["matrix"].notes
+    mark, notes = html.MARKS[seen.verdict], seen.matrix.notes
     sections = [
-        f"## {mark.symbol} {prose(seen['headline'])}",
+        f"## {mark.symbol} {prose(seen.headline)}",
         prose(document["run"]["sentence"]),
-        *_red(seen["failures"]),
-        *_matrix(seen["matrix"]),
+        *_red(seen.failures),
+        *_matrix(seen.matrix),
         *_notes("Edge findings, not part of the verdict", "edge", notes),
         *_notes("Known failures", "known_failure", notes),
         *_notes("Not run", "skipped", notes),
-        *_absent(seen["absent"]),
+        *_absent(seen.absent),
         *_environment(document),
     ]
     return "\n\n".join(sections) + "\n"
@@ -58,17 +58,17 @@ def _red(failures: list[html.Failure]) -> list[str]:
 def _red_row(failure: html.Failure) -> list[str]:
     case, checks = failure.case, failure.checks
     first, others = checks[0], len(checks) - 1
-    reason = prose(first["headline"], most=LONGEST_REASON)
-    divergence = (case.get("divergence") or {}).get("text")
+    reason = prose(first.headline, most=LONGEST_REASON)
+    divergence = case.entry["divergence"]
     if divergence:
-        reason += f"<br>{prose(divergence.splitlines()[0], most=LONGEST_REASON)}"
-    for line in first.get("upstream") or ():
+        reason += f"<br>{prose(divergence['text'].splitlines()[0], most=LONGEST_REASON)}"
+    for line in first.row.get("upstream") or ():
         reason += f"<br>{prose(line, most=LONGEST_REASON)}"
     if others:
         reason += f"<br>and {others} more failed {'check' if others == 1 else 'checks'}"
-    command = first["reproduce"] or ""
-    again = code(command) if len(command) <= LONGEST_COMMAND else "see the page"
-    return [code(case["id"]), code(first["name"]), reason, again]
+    short = len(first.reproduce) <= LONGEST_COMMAND
+    again = code(first.reproduce) if short else "see the page"
+    return [code(case.entry["id"]), code(first.row["name"]), reason, again]
 
 
 def _matrix(matrix: html.Matrix) -> list[str]:
@@ -98,17 +98,17 @@ def _rows(headings: Iterable[str], rows: list[html.MatrixRow]) -> list[str]:
 
 
 def _all_passed(row: html.MatrixRow) -> bool:
-    return all(cell is None or cell.case["verdict"] == "passed" for cell in row.cells)
+    return all(cell is None or cell.case.verdict == "passed" for cell in row.cells)
 
 
 def _cell(cell: html.MatrixCell | None) -> str:
     if cell is None:
         return ""
     case = cell.case
-    mark = html.MARKS[case["verdict"]]
-    word = mark.symbol if case["verdict"] == "passed" else f"{mark.symbol} {mark.word}"
-    edge = EDGE if case["edge_findings"] else ""
-    return prose(" ".join(filter(None, (word, case["figure"], edge))))
+    mark = html.MARKS[case.verdict]
+    word = mark.symbol if case.verdict == "passed" else f"{mark.symbol} {mark.word}"
+    edge = EDGE if case.edge_findings else ""
+    return prose(" ".join(filter(None, (word, case.figure, edge))))
 
 
 def _notes(heading: str, outcome: str, notes: list[html.Note]) -> list[str]:
@@ -125,10 +125,10 @@ def _where(note: html.Note) -> str:
     return f" ({', '.join(note.checks)})" if note.outcome == "edge" else ""
 
 
-def _absent(providers: list[Row]) -> list[str]:
+def _absent(providers: list[html.AbsentProvider]) -> list[str]:
     lines = [
-        f"- {prose(probe['name'])}: {_cases(probe['cases'])} not run: "
-        f"{prose(probe['reason'], most=LONGEST_REASON)}"
+        f"- {prose(probe.name)}: {_cases(probe.cases)} not run: "
+        f"{prose(probe.reason, most=LONGEST_REASON)}"
         for probe in providers
     ]
     return _listed("Providers that are absent here", lines)
@@ -140,7 +140,7 @@ def _listed(heading: str, lines: list[str]) -> list[str]:
     return [f"### {heading}", "\n".join(lines[:MOST_RED] + more)] if lines else []
 
 
-def _environment(document: Row) -> list[str]:
+def _environment(document: ResultsDocument) -> list[str]:
     run, around = document["run"], document["environment"]
     packages = {"Python": around["python"], **around["versions"]}
     versions = [f"{name} {version}" for name, version in packages.items()]

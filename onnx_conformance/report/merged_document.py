@@ -20,6 +20,7 @@ from onnx_conformance.report.document import (
     concluded,
     status_of,
 )
+from onnx_conformance.session.worker_queue import Jobs, add_jobs
 
 ENDED = (0, 1, PROVED_NOTHING)  # exit statuses of runs that reached their end
 
@@ -124,11 +125,14 @@ def _unexplained(records: Iterable[ShardRecord]) -> list[str]:
 def _time(documents: Sequence[ResultsDocument]) -> TimeTable:
     """The longest wall time; all else added up."""
     tables = [document["time"] for document in documents]
-    first = tables[0]
+    first, jobs = tables[0], Jobs()
+    for table in tables:
+        add_jobs(jobs, table["jobs"])
     return {
         "wall": max(table["wall"] for table in tables),
         "processes": sum(table["processes"] for table in tables),
         "engine": {key: sum(t["engine"].get(key, 0.0) for t in tables) for key in first["engine"]},
         "waited": {key: sum(t["waited"].get(key, 0.0) for t in tables) for key in first["waited"]},
         "rest": sum(table["rest"] for table in tables),
+        "jobs": jobs,
     }

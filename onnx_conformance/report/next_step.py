@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from onnx_conformance.catalog.exporters import EXPORTERS
-from onnx_conformance.core.documents import CaseEntry, ResultsDocument
+from onnx_conformance.core.documents import CaseEntry, CheckRow, ResultsDocument
 from onnx_conformance.core.files import PROGRAM, in_checkout, program
 from onnx_conformance.report.columns import RED, incomplete
 
@@ -42,7 +41,7 @@ def _tool(name: str) -> str:
     return f"make {name}" if in_checkout() else shlex.join([*program(), name])
 
 
-def command_of(check: Mapping[str, Any]) -> str:
+def command_of(check: CheckRow) -> str:
     """The command that runs a failed check again, as its message says it."""
     for line in str(check.get("message") or "").splitlines():
         label, _, command = line.strip().partition(": ")
@@ -51,7 +50,7 @@ def command_of(check: Mapping[str, Any]) -> str:
     return shlex.join(["pytest", check["nodeid"]]) if check.get("nodeid") else ""
 
 
-def case_command(case: Mapping[str, Any], models_from: Iterable[str]) -> str:
+def case_command(case: CaseEntry, models_from: Iterable[str]) -> str:
     """The command that judges a case again; empty for files that exist and for export options."""
     if case["exporter"] not in EXPORTERS or case.get("option"):
         return ""

@@ -59,16 +59,15 @@ def write_page(module: str, path: Path, option: str, *shown: Any) -> str:
 
 def clean(text: str) -> str:
     """The text without terminal colours and other characters that no page shows."""
-    return CONTROLS.sub("", text)
+    return text if text.isprintable() else CONTROLS.sub("", text)
 
 
 def _printed(value: Any) -> Any:
     """Of everything that a template prints: an absent value is nothing, text is clean."""
-    from markupsafe import Markup
-
     if value is None:
         return ""
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    plain = isinstance(value, str) and not hasattr(value, "__html__")
+    return clean(value) if plain else value
 
 
 def prose(text: str | None) -> Markup:

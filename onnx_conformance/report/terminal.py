@@ -15,6 +15,7 @@ from onnx_conformance.core.documents import CaseEntry, ResultsDocument, TimeTabl
 from onnx_conformance.core.text import count_of
 from onnx_conformance.diagnose.messages import NOT_HERE, place_of
 from onnx_conformance.report.columns import EDGE, MODEL, cell_of, edge_of, proved, rows_of, score_of
+from onnx_conformance.report.critical_path import critical_path
 
 WIDTH = 100  # columns that the matrix may take
 MOST_ROWS = 80
@@ -128,6 +129,14 @@ def stages(time: TimeTable) -> list[str]:
         f"time: {time['wall']:.1f} s; seconds of workers, several at once{summed}: "
         f"{', '.join(busy) or 'none'}; judging {time['rest']:.1f} ({share:.0f} %)"
     ]
+
+
+def longest(document: ResultsDocument) -> list[str]:
+    """What no number of processes shortens, where several models share a run."""
+    path = critical_path(document)
+    if path is None or len({case["model"] for case in document["cases"]}) < 2:
+        return []
+    return [f"critical path, which more processes (-n) do not shorten: {path}"]
 
 
 def bases(document: ResultsDocument) -> list[str]:

@@ -45,8 +45,8 @@ class AnswersClient:
             )
         header = self._answers.header
         if header["provider"] not in self._answers.kit["providers"]:
-            told = f"the kit knows no provider '{header['provider']}'"
-            raise AnswersRefusedError(self._folder, told)
+            problem = f"the kit knows no provider '{header['provider']}'"
+            raise AnswersRefusedError(self._folder, problem)
         if overrides := PROVIDERS[header["provider"]].overridden(header.get("environment", {})):
             raise AnswersRefusedError(self._folder, f"there, {'; '.join(overrides)}")
         _ = self._answers.sessions

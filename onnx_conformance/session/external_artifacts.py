@@ -32,35 +32,31 @@ def external_cases(
     opsets: tuple[int, ...],
     providers: tuple[str, ...],
     precision: str = "",
+    against: str = "",
 ) -> list[ExternalCase]:
     """One case for each file and provider; files are parsed later, and fail then.
 
     Args:
         precision: the class that the files compute in; empty for float32.
+        against: the reference file or folder; of a folder, ``models`` are its files in order.
 
     The opset that is asked of a file is ``--opset``, or else what a manifest beside it or its own
     name says.
 
     Raises:
-        UsageError: not one model, several opsets or exporters, or no file.
+        UsageError: not one model, several opsets or exporters, no file, or one without namesake.
     """
-    if len(models) != 1:
-        raise UsageError(
-            f"--artifact needs the one model that the files were made from: --model NAME; "
-            f"known: {', '.join(MODELS)}"
-        )
+    found, of_label = _judged(artifacts, models, against)
     for axis, chosen in (("exporter", exporters), ("opset", opsets)):
         if len(chosen) > 1:
             raise UsageError(f"--artifact takes at most one --{axis}: the one of the export")
-    model = resolve_model(models[0])
     exporter = EXPORTERS[exporters[0]].name if exporters else EXTERNAL.name
     names = [PROVIDERS[name].name for name in providers or DEFAULT_PROVIDERS]
-    asked = precision or model.computes
-    found = labelled(artifacts)
-    _refuse_source_of(model, found)
+    for label, path in found.items():
+        _refuse_source_of(of_label[label], path)
     return [
         ExternalCase(
-            model.name,
+            of_label[label].name,
             exporter,
             opsets[0] if opsets else asked_opset(path, label),
             provider,
@@ -70,30 +66,67 @@ def external_cases(
             label=label,
         )
         for label, path in found.items()
+        for asked in [precision or of_label[label].computes]
         for provider in dict.fromkeys(names)
     ]
 
 
-def _refuse_source_of(model: ModelSpec, found: dict[str, Path]) -> None:
+def _judged(
+    artifacts: tuple[str, ...], models: tuple[str, ...], against: str
+) -> tuple[dict[str, Path], dict[str, ModelSpec]]:
+    """The files, and the model that each is judged by: the one, or its namesake in a folder."""
+    if not (against and Path(against).is_dir()):
+        if len(models) != 1:
+            raise UsageError(
+                "--artifact needs the one model that the files were made from: --model=NAME, "
+                "--models-from=FILE.py or, to compare two files, --against=FILE.onnx"
+                + (f"; known models: {', '.join(every)}" if (every := models or [*MODELS]) else "")
+            )
+        found = labelled(artifacts)
+        return found, dict.fromkeys(found, resolve_model(models[0]))
+    found = labelled(artifacts)
+    known = dict(zip(labelled((against,), "--against"), models, strict=True))
+    files = ", ".join(f"{label}{SUFFIX}" for label in known)
+    for label, path in found.items():
+        if label not in known:
+            raise UsageError(
+                f"--artifact: {printable(str(path))} has no namesake in --against {against}, which "
+                f"holds {files}; call files that belong together alike, or name the files to judge "
+                "one by one"
+            )
+    missing = [label for label in known if label not in found]
+    if missing and any(Path(one).is_dir() for one in artifacts):
+        raise UsageError(
+            f"--artifact {' '.join(artifacts)} lacks {missing[0]}{SUFFIX}, which --against "
+            f"{against} holds; export it too, or name the files to judge one by one"
+        )
+    return found, {label: resolve_model(known[label]) for label in found}
+
+
+def _refuse_source_of(model: ModelSpec, path: Path) -> None:
     """Refuse a model that reads the judged file, which would be compared with itself.
 
     Raises:
-        UsageError: the builder of the model, or its calls, open one of the files.
+        UsageError: the builder of the model, or its calls, open the file.
     """
-    known = {digest: path for path, digest in model.reads}
-    for path in found.values() if known and model.framework != "onnx" else ():
-        with contextlib.suppress(OSError):
-            digest = file_digest(path)
-            if digest in known:
-                raise UsageError(
-                    f"--artifact {printable(str(path))}: model '{model.name}' itself reads this "
-                    f"file ({known[digest]}), so it would be compared with itself; give the model "
-                    "that the file was exported from, or compare two files: --against=OTHER.onnx"
-                )
+    known = {digest: read for read, digest in model.reads}
+    if not known or model.framework == "onnx":
+        return
+    with contextlib.suppress(OSError):
+        digest = file_digest(path)
+        if digest in known:
+            raise UsageError(
+                f"--artifact {printable(str(path))}: model '{model.name}' itself reads this "
+                f"file ({known[digest]}), so it would be compared with itself; give the model "
+                "that the file was exported from, or compare two files: --against=OTHER.onnx"
+            )
 
 
-def labelled(artifacts: tuple[str, ...]) -> dict[str, Path]:
+def labelled(artifacts: tuple[str, ...], option: str = "--artifact") -> dict[str, Path]:
     """The files by the name in their case's id; those of a folder, sorted.
+
+    Args:
+        option: which names them, for messages.
 
     Raises:
         UsageError: a path that is not there, a folder without ONNX files, or two equal names.
@@ -104,17 +137,17 @@ def labelled(artifacts: tuple[str, ...]) -> dict[str, Path]:
         if path.is_dir():
             files = sorted(_models_in(path))
             if not files:
-                raise UsageError(f"--artifact {argument}: the folder has no .onnx file")
+                raise UsageError(f"{option} {argument}: the folder has no .onnx file")
         elif path.exists():
             files = [path]
         else:
-            raise UsageError(f"--artifact {argument}: no such file or folder")
+            raise UsageError(f"{option} {argument}: no such file or folder")
         for file in files:
             label = printable(str(file.relative_to(path) if path.is_dir() else file.name))
             label = label[: -len(SUFFIX)] if label.lower().endswith(SUFFIX) else label
             if found.setdefault(label, file) != file:
                 raise UsageError(
-                    f"--artifact: {printable(str(found[label]))} and {printable(str(file))} have "
+                    f"{option}: {printable(str(found[label]))} and {printable(str(file))} have "
                     "the same name; rename one, or give the folder that holds both"
                 )
     return found

@@ -141,8 +141,8 @@ def open_session(kit: Record, place: int, chosen: argparse.Namespace, profile: s
         ort.preload_dlls()
     if name not in ort.get_available_providers():
         raise RuntimeError(f"this ONNX Runtime was built without {name}")
-    own = [(name, provider["options"])]
-    return ort.InferenceSession(file, options, providers=own, enable_fallback=0)
+    providers = [(name, provider["options"])]
+    return ort.InferenceSession(file, options, providers=providers, enable_fallback=0)
 
 
 def files_of(wanted: Record, place: int) -> list[Path]:
@@ -190,8 +190,8 @@ def about(kit: Record, chosen: argparse.Namespace) -> Record:
     known = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     models = [line.partition(":")[2].strip() for line in known.splitlines() if "model name" in line]
     try:
-        told = subprocess.run(NVIDIA, capture_output=True, text=True, timeout=30, check=False)
-        gpus = told.stdout.splitlines() if told.returncode == 0 else []
+        ran = subprocess.run(NVIDIA, capture_output=True, text=True, timeout=30, check=False)
+        gpus = ran.stdout.splitlines() if ran.returncode == 0 else []
     except (OSError, subprocess.TimeoutExpired):
         gpus = []
     banned = kit["providers"][chosen.provider]["banned"]  # variables that change its precision

@@ -15,7 +15,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.recipes import Inputs
 
 Arrays = Mapping[str, NDArray[Any]]
-FEEDS_TO_UNMASK = 5  # one saturated softmax may be float32 by chance
+INPUT_SETS_TO_UNMASK = 5  # one saturated softmax may be float32 by chance
 FAINT = 2.0**-40  # of a value: far below float32's epsilon, far above float64's
 
 
@@ -42,7 +42,7 @@ def oracle_problem(
     if wrong:
         return f"an output has dtype {wrong[0]}, not float64"
     alike = [_of_float32(array) for array in arrays if _speaks(array)]
-    if len(alike) < FEEDS_TO_UNMASK or not all(alike):
+    if len(alike) < INPUT_SETS_TO_UNMASK or not all(alike):
         return None
     if _passes_float64_on(model, input_sets, floating, answer_to):
         return None

@@ -128,7 +128,7 @@ def write_probe_model(path: Path) -> None:
 
 
 FELL_BACK = "fallback to CPU EP has been explicitly disabled"  # ONNX Runtime's words
-BACKEND = "onnx_conformance.workers.onnxruntime.probe:ProbeBackend"
+BACKEND = "onnx_conformance.workers.onnxruntime.probe_backend:ProbeBackend"
 
 
 def probe(provider: Provider, worker: WorkerClient, model: Path, limit: float) -> ProbeResult:

@@ -211,8 +211,8 @@ def adopt_engines(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
         runtime, packages = str(there["onnxruntime"]), tuple(there["packages"])
         if overrides := hosted.overridden(there["environment"]):
             raise UsageError(f"{ENGINE_OPTION} {each}: there, {'; '.join(overrides)}")
-        told = "" if hosted.here else there["machine"]
-        found = replace(hosted, runtime=runtime, packages=packages, machine=told)
+        facts = "" if hosted.here else there["machine"]
+        found = replace(hosted, runtime=runtime, packages=packages, machine=facts)
         if spec.startswith(RECORDED_IN):
             found = replace(found, device="", library="", machine="")
         PROVIDERS.register(name, found)
@@ -249,17 +249,27 @@ def _versions(argument: str, spec: str, limit: float) -> RuntimeVersions:
 ANSWERS_OPTION = "--answers"
 
 
-def adopt_answers(given: Iterable[str]) -> tuple[str, ...]:
+def label_of(answers: str) -> str:
+    """What ``LABEL=DIR`` is called; the folder's name where only ``DIR`` is given."""
+    label, _, place = answers.rpartition("=")
+    return label or Path(place).absolute().name
+
+
+def adopt_answers(folders: Iterable[str]) -> tuple[str, ...]:
     """Make each ``DIR``, or ``LABEL=DIR``, that run.py of a kit wrote a provider; the labels.
 
     Raises:
         UsageError: there are no answers in it, or the label is another provider's name.
     """
-    names = []
-    for each in given:
-        label, _, place = each.rpartition("=")
+    names: list[str] = []
+    for each in folders:
+        name, place = label_of(each), each.rpartition("=")[2]
         folder = Path(place).absolute()
-        name = label or folder.name
+        if name in names:
+            raise UsageError(
+                f"{ANSWERS_OPTION} {each}: other answers are called '{name}', too; give each a "
+                f"name: {ANSWERS_OPTION} phone={place}"
+            )
         if not _LABEL.fullmatch(name) or (name in PROVIDERS and PROVIDERS[name].host == ""):
             raise UsageError(
                 f"{ANSWERS_OPTION} {each}: '{name}' cannot be its name in the table; give one: "
@@ -273,29 +283,29 @@ def adopt_answers(given: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _answered(given: str, folder: Path) -> Provider:
+def _answered(argument: str, folder: Path) -> Provider:
     """The record of the provider that answered there, with what it was."""
     absent = [name for name in FILES if not (folder / name).is_file()]
     if absent:
         raise UsageError(
-            f"{ANSWERS_OPTION} {given}: no {absent[0]} is there; name the folder that run.py of a "
-            "kit wrote"
+            f"{ANSWERS_OPTION} {argument}: no {absent[0]} is there; name the folder that run.py of "
+            "a kit wrote"
         )
     answers = RecordedAnswers(folder)
     try:
         header = answers.header
     except AnswersRefusedError as error:
-        raise UsageError(f"{ANSWERS_OPTION} {given}: {error.message}") from error
+        raise UsageError(f"{ANSWERS_OPTION} {argument}: {error.message}") from error
     base = header["provider"]
     if base not in PROVIDERS:
-        raise UsageError(f"{ANSWERS_OPTION} {given}: there is no provider '{base}'")
-    told = [str(header.get(name) or "") for name in ("device", "driver", "system")]
+        raise UsageError(f"{ANSWERS_OPTION} {argument}: there is no provider '{base}'")
+    facts = [str(header.get(name) or "") for name in ("device", "driver", "system")]
     return replace(
         PROVIDERS[base],
         base=base,
         library="",
         device="",
         runtime=str(header["versions"]["onnxruntime"]),
-        machine=", ".join(part for part in told if part),
+        machine=", ".join(part for part in facts if part),
         packages=(f"answers {answers.digest[:12]}",),
     )

@@ -63,11 +63,11 @@ class RecordedAnswers:
         Raises:
             AnswersRefusedError: the answers were given to another kit.
         """
-        told, own = self.header["kit"], file_digest(self._folder / KIT)
-        if told != own:
+        named, found = self.header["kit"], file_digest(self._folder / KIT)
+        if named != found:
             raise self._refused(
-                f"they were given to another kit: {LINES} names the digest {told[:12]}, and {KIT} "
-                f"beside it has {own[:12]}"
+                f"they were given to another kit: {LINES} names the digest {named[:12]}, and {KIT} "
+                f"beside it has {found[:12]}"
             )
         return dict(json.loads((self._folder / KIT).read_text(encoding="utf-8")))
 
@@ -198,8 +198,10 @@ def _other_file(opened: Record, files: tuple[tuple[str, str], ...]) -> str:
     loaded = opened.get("sha256", wanted)
     if loaded == wanted:
         return ""
-    told = ", ".join(str(digest)[:12] for digest in loaded)
-    return f"another file was loaded there: {told}, and the kit's {files[0][0]} is {wanted[0][:12]}"
+    digests = ", ".join(str(digest)[:12] for digest in loaded)
+    return (
+        f"another file was loaded there: {digests}, and the kit's {files[0][0]} is {wanted[0][:12]}"
+    )
 
 
 def _degenerate(wanted: Record, answers: Mapping[str, Sequence[RunResult]]) -> str:

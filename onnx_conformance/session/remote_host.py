@@ -28,8 +28,8 @@ from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 STORE = (PACKAGE / "workers" / "file_store.py").read_text(encoding="utf-8")
 CHUNK = 2**23  # bytes of a file that travel at once
-GRACE = 1.0  # seconds beyond a call's limit, in which the call tells it itself
 PING = 10.0  # seconds in which a host that lives answers
+GRACE = 1.0  # seconds beyond that, in which a call tells itself that it failed
 T = TypeVar("T")
 
 
@@ -249,7 +249,8 @@ class RemoteWorkerClient(ProcessWorkerClient):
         self.start(limit)
         answer = super().call
         try:
-            return within(limit + GRACE, f"'{method}'", lambda: answer(method, limit, **arguments))
+            most = limit + PING + GRACE  # a worker that hangs is killed and told of by then
+            return within(most, f"'{method}'", lambda: answer(method, limit, **arguments))
         except TimeoutError as error:
             raise self._host.lose(str(error)) from error
         except WorkerDied:

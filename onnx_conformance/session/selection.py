@@ -28,6 +28,7 @@ class Selection:
     variants: tuple[str, ...] = ()
     precision: str = ""  # of external artifacts
     graph_levels: tuple[str, ...] = ()
+    against: str = ""  # the reference file or folder of external artifacts
 
     @property
     def full(self) -> bool:
@@ -93,6 +94,7 @@ def _cases(selection: Selection) -> list[Case]:
                 selection.opsets,
                 selection.providers,
                 selection.precision,
+                selection.against,
             )
         ]
     if selection.precision:

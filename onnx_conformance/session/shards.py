@@ -87,14 +87,19 @@ def read_shard(asked: str, durations: str, cases: Sequence[Case]) -> Shard | Non
     return Shard(place, count, places, models, key_of(costs=costs))
 
 
-def refuse_timings(asked: str, *, timed: bool) -> None:
-    """Timings of one table are taken on one machine.
+def refuse_whole(asked: str, *, timed: bool, history: bool) -> None:
+    """What one machine alone can do, and what is of a whole run, is not of a shard.
 
     Raises:
-        UsageError: a shard of them was asked for.
+        UsageError: a shard of timings, or of a run that is kept in a history, was asked for.
     """
     if asked and timed:
         raise UsageError(f"{OPTION} divides cases to certify; timings and gates take one machine")
+    if asked and history:
+        raise UsageError(
+            f"--history keeps whole runs, and {OPTION} {asked} is a part of one: give --history to "
+            "'onnx-conformance merge', which joins the shards"
+        )
 
 
 def _seconds(path: Path) -> dict[str, float]:

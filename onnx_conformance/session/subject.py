@@ -142,7 +142,7 @@ class Deciding:
         tensor, node: of the file.
         native: the native operator that makes the nearest tensor.
         error: relative to the native tensor: the largest, or that of most elements to its rms.
-        noise floor: float32's own, with a floor.
+        noise_floor: float32's own, with a floor.
         elements: how many were compared.
     """
 

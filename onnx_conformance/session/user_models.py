@@ -17,6 +17,7 @@ from onnx_conformance.core.errors import (
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.spec import ModelSpec, spec_as_data, spec_from_data
 from onnx_conformance.core.store import file_digest
+from onnx_conformance.session.external_artifacts import labelled
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 BACKEND = "onnx_conformance.workers.user_model.backend:UserModelBackend"
@@ -37,7 +38,8 @@ def adopt(
     Args:
         files: Python files or modules with ``@register_model`` functions.
         models: as ``--model`` names them; plain names may be of the files or of ours.
-        against: an ONNX file in the native model's place; then it alone is chosen.
+        against: an ONNX file in the native model's place, or a folder of them, each in that of its
+            namesake; then they alone are chosen.
         refused: is given the reasons of refused models by name, if other models are left; without
             it, the first refusal is raised.
 
@@ -49,7 +51,7 @@ def adopt(
         UsageError: one sentence on what is wrong with the files, models or their specs.
     """
     if against:
-        return (_reference_file(against, weights, seed, limit),)
+        return _reference_files(against, weights, seed, limit)
     asked, sources = list(dict.fromkeys(models)), [_source(file) for file in files]
     pointers = {name: read_pointer(name) for name in asked if name not in MODELS}
     named = [name for name in asked if name not in MODELS and pointers.get(name) is None]
@@ -89,16 +91,19 @@ def adopt(
     return chosen
 
 
-def _reference_file(against: str, weights: str, seed: int, limit: float) -> str:
+def _reference_files(against: str, weights: str, seed: int, limit: float) -> tuple[str, ...]:
+    """The models that stand for a reference file, or for each file of a folder."""
     path = Path(against)
-    if not path.is_file():
-        raise UsageError(f"--against {against}: no such file")
-    pointer = Pointer(path.name, str(path.absolute()), "file")
-    if not path.name.endswith(".onnx"):
-        raise UsageError(f"--against {against}: must be an .onnx file")
-    specs, _, _, _ = _described([], [pointer], [], weights, seed, limit)
-    remember(specs[0].name, [])
-    return _registered(specs[0]).name
+    if path.is_file() and not path.name.endswith(".onnx"):
+        raise UsageError(f"--against {against}: must be an .onnx file or a folder of them")
+    pointers = [
+        Pointer(f"{label}.onnx" if path.is_dir() else file.name, str(file.absolute()), "file")
+        for label, file in labelled((against,), "--against").items()
+    ]
+    specs, _, _, _ = _described([], pointers, [], weights, seed, limit)
+    for spec in specs:
+        remember(spec.name, [])
+    return tuple(_registered(spec).name for spec in specs)
 
 
 def _source(file: str) -> str:
@@ -120,10 +125,11 @@ def _source(file: str) -> str:
 
 def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str]) -> None:
     """Refuse a name that is neither this suite's nor in the user's files; the error lists those."""
+    others = sorted(set(MODELS) - set(declared))
     if names and declared:
         raise UsageError(
-            f"unknown model '{names[0]}'; known in {', '.join(files)}: {', '.join(declared)}; "
-            f"of the suite: {', '.join(sorted(set(MODELS) - set(declared)))}"
+            f"unknown model '{names[0]}'; known in {', '.join(files)}: {', '.join(declared)}"
+            + (f"; of the suite: {', '.join(others)}" if others else "")
         )
 
 

@@ -194,8 +194,8 @@ class WorkerQueues:
 
     def _lent(self, name: str, kind: str, spec: str | None) -> WorkerClient | None:
         """A worker of the pool, where there is one and it serves this kind."""
-        own = self._pool is None or kind not in KINDS or self.settings.in_process
-        if own or (spec and not is_process_here(spec)):
+        private = self._pool is None or kind not in KINDS or self.settings.in_process
+        if private or (spec and not is_process_here(spec)):
             return None
         assert self._pool is not None
         worker = self._pool.take(kind, spec or "", self.settings.threads)
@@ -229,6 +229,19 @@ class WorkerQueues:
 
 
 STAGES = ("import", "build", "export", "native", "oracle", "runtime")
+CHECKS = "checks"  # what the judge does of a case itself
+Jobs = dict[str, dict[str, float]]  # framework, model, artifact or case -> stage -> seconds
+
+
+def add_jobs(total: Jobs, jobs: Jobs) -> None:
+    """Add the seconds of jobs to others'; of imports, which each process makes, the longest."""
+    for what, stages in jobs.items():
+        known = total.setdefault(what, {})
+        for stage, seconds in stages.items():
+            before = known.get(stage, 0.0)
+            known[stage] = max(before, seconds) if stage == "import" else before + seconds
+
+
 TICK = 0.1  # seconds between two looks at what the workers do
 
 
@@ -240,6 +253,7 @@ class Clock:
         self.worker_seconds: dict[str, float] = defaultdict(float)
         self.waited_seconds: dict[str, float] = defaultdict(float)
         self.on_tick = on_tick
+        self._jobs: Jobs = {}
         self._others: list[float] = []  # the rest of each other process
         self._lock = threading.Lock()
         self._active: dict[str, tuple[str, str]] = {}
@@ -262,6 +276,19 @@ class Clock:
                 self._active.pop(queue, None)
                 self._latest[queue] = (ended, stage)
                 self.worker_seconds[stage] += ended - started
+                add_jobs(self._jobs, {what.partition(" (")[0]: {stage: ended - started}})
+
+    @contextmanager
+    def judging(self, case: str) -> Iterator[None]:
+        """Count the block, less what it waits for workers, as checks of a case."""
+        started, waited = time.perf_counter(), sum(self.waited_seconds.values())
+        try:
+            yield
+        finally:
+            waits = sum(self.waited_seconds.values()) - waited
+            with self._lock:
+                seconds = time.perf_counter() - started - waits
+                add_jobs(self._jobs, {case: {CHECKS: seconds}})
 
     def activities(self) -> dict[str, str]:
         """Worker queue -> what it does now."""
@@ -293,6 +320,7 @@ class Clock:
             for stage in STAGES:
                 self.worker_seconds[stage] += other["engine"][stage]
                 self.waited_seconds[stage] += other["waited"][stage]
+            add_jobs(self._jobs, other["jobs"])
             self._others.append(other["rest"])
 
     def table(self) -> TimeTable:
@@ -309,4 +337,5 @@ class Clock:
             "engine": {stage: self.worker_seconds.get(stage, 0.0) for stage in STAGES},
             "waited": {stage: self.waited_seconds.get(stage, 0.0) for stage in STAGES},
             "rest": sum(self._others) if self._others else wall - waited,
+            "jobs": self._jobs,
         }

@@ -61,8 +61,8 @@ def call_of(function: Callable[..., Any], names: Sequence[str]) -> Call:
 
 def _takes_dict(parameter: inspect.Parameter) -> bool:
     label = parameter.annotation
-    words = label if isinstance(label, str) else getattr(label, "__name__", "") or str(label)
-    plain = words.rpartition(".")[2] if "[" not in words else words.partition("[")[0]
+    text = label if isinstance(label, str) else getattr(label, "__name__", "") or str(label)
+    plain = text.rpartition(".")[2] if "[" not in text else text.partition("[")[0]
     return plain.rpartition(".")[2].lower() in _DICTS
 
 
@@ -83,17 +83,17 @@ def _matched(
     left = others[len(free) :]
     if left and not anything:
         return Call(problem=_unlike(slots, parameters, names))
-    given = {**places, **filled, **{names[place]: place for place in left}}
-    lacking = [p for p in parameters if p.name not in given]
+    filled_slots = {**places, **filled, **{names[place]: place for place in left}}
+    lacking = [p for p in parameters if p.name not in filled_slots]
     problem = _missing(lacking, slots, names)
     first: list[int] = []
     for slot in slots:
-        if slot.name not in given:
+        if slot.name not in filled_slots:
             break
-        first.append(given.pop(slot.name))
+        first.append(filled_slots.pop(slot.name))
     return Call(
-        tuple(first), tuple(given.items()), problem=problem,
-        plain=not given and first == list(range(len(names))),
+        tuple(first), tuple(filled_slots.items()), problem=problem,
+        plain=not filled_slots and first == list(range(len(names))),
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from onnx_conformance.core.spec import STATIC_BATCH
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.server import load_object
-from onnx_conformance.workers.timing import Stopwatch, TimedCall
+from onnx_conformance.workers.stopwatch import Stopwatch, TimedCall
 
 Approximation = dict[str, float]  # function -> how far a runtime may be off, in float32 epsilons
 
@@ -61,7 +61,7 @@ class NativeBackend(Stopwatch, ABC):
         Args:
             weights: the file that ``prepare`` wrote.
             precision: the name of a compute mode (:mod:`onnx_conformance.core.compute_modes`).
-            approximation: the liberties of a replica; without them it differs in weights alone.
+            approximation: the bounds of a replica's approximations; without, weights alone differ.
 
         Raises:
             CapabilityMissing: a device is named that this framework has not here.

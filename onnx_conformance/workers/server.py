@@ -1,4 +1,8 @@
-"""The loop inside a worker's process: take a request, call the backend, answer."""
+"""The loop inside a worker's process: take a request, call the backend, answer.
+
+The judge (pytest's process) never imports a framework. Each worker is a *backend* class
+(:func:`backend_of`) hosted in a worker process (:mod:`onnx_conformance.session.worker_client`).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,23 @@ from typing import Any
 
 import psutil
 
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import REGISTERED
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.extras import EXTRAS, remedy
 from onnx_conformance.core.worker_messages import pack, unpack
-from onnx_conformance.workers.backends import backend_of
+
+_OTHERS = {
+    "onnxruntime": "onnx_conformance.workers.onnxruntime.backend:OnnxRuntimeBackend",
+    "reader": "onnx_conformance.workers.reader.backend:ReaderBackend",
+}
+
+
+def backend_of(kind: str) -> str:
+    """``module:class`` of a worker's backend; an unknown kind names its class itself."""
+    if kind in FRAMEWORKS:
+        return FRAMEWORKS[kind].backend
+    return _OTHERS.get(kind, kind)
 
 
 def load_object(reference: str) -> Any:
@@ -25,13 +41,13 @@ def load_object(reference: str) -> Any:
     """
     module, registered, name = reference.partition(f":{REGISTERED}")
     if registered:
-        from onnx_conformance.workers.user_model.import_code import load_file, load_module
+        from onnx_conformance.workers.import_code import load_file, load_module
 
         declared = (load_file if module.endswith(".py") else load_module)(module)[1]
         return next(one.builder for one in declared if one.name == name)
     module, _, attribute = reference.rpartition(":")
     if module.endswith(".py"):
-        from onnx_conformance.workers.user_model.import_code import load_file
+        from onnx_conformance.workers.import_code import load_file
 
         return getattr(load_file(module)[0], attribute)
     return getattr(importlib.import_module(module), attribute)

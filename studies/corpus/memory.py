@@ -29,7 +29,7 @@ def caches(draft: Draft) -> list[Cache]:
 def _past(patch: Patch, cache: Cache) -> str:
     """How many places the past has, a vector of one int64."""
     shape = patch.add("Shape", cache.old)
-    return patch.add("Gather", shape, patch.constant(np.array([1]), np.int64))
+    return patch.add("Gather", shape, patch.constant(np.array([cache.axis]), np.int64))
 
 
 def _from(patch: Patch, value: str, start: str, axis: int = 1) -> str:
@@ -46,22 +46,34 @@ def _up_to(patch: Patch, value: str, end: str, axis: int = 1) -> str:
 
 
 def _positions(draft: Draft) -> Iterator[str]:
-    """Whole numbers in turn that the sizes of a call decide."""
+    """Whole numbers in turn: counted from the mask where it is counted, else by a call's sizes."""
     if caches(draft) and draft.opset >= MODERN:
-        yield from (node.output[0] for node in draft.nodes("Range"))
+        counted = [node.output[0] for node in draft.nodes("CumSum")]
+        yield from counted or (node.output[0] for node in draft.nodes("Range"))
 
 
 def _new_positions(draft: Draft) -> Iterator[str]:
     """Those of the new tokens alone: what is cut from all positions."""
     every = set(_positions(draft))
-    for node in draft.nodes("Slice"):
-        if node.input[0] in every:
+    for node in draft.nodes():
+        if node.op_type in ("Add", "Sub", "Clip", "Max") and node.input[0] in every:
+            every.add(node.output[0])
+        if node.op_type == "Slice" and node.input[0] in every:
             yield node.output[0]
+
+
+def _relative(draft: Draft) -> bool:
+    """Whether positions are taken from each other: as many more on both sides change nothing."""
+    every = set(_positions(draft))
+    for node in draft.nodes():
+        if node.op_type in ("Slice", "Unsqueeze", "Reshape", "Cast") and node.input[0] in every:
+            every.add(node.output[0])
+    return any(set(node.input) <= every for node in draft.nodes("Sub"))
 
 
 @fault(FAMILY, story="positions are counted from 1")
 def positions_off_by_one(draft: Draft) -> Iterator[Site]:
-    for value in _positions(draft):
+    for value in _new_positions(draft) if _relative(draft) else _positions(draft):
         yield detour_site(value, lambda p, v: p.add("Add", v, p.constant(np.array(1), np.int64)))
 
 
@@ -69,7 +81,12 @@ def positions_off_by_one(draft: Draft) -> Iterator[Site]:
 def positions_restart(draft: Draft) -> Iterator[Site]:
     for value in _new_positions(draft):
         first = caches(draft)[0]
-        yield detour_site(value, lambda p, v, c=first: p.add("Sub", v, _past(p, c)))
+        yield detour_site(
+            value,
+            lambda p, v, c=first: p.add(
+                "Max", p.add("Sub", v, _past(p, c)), p.constant(np.array(0), np.int64)
+            ),
+        )
 
 
 @fault(FAMILY, story="at the first call, with an empty past, positions are counted from 1")
@@ -189,8 +206,8 @@ def cache_stale(draft: Draft) -> Iterator[Site]:
     for cache in caches(draft):
 
         def build(patch: Patch, value: str, cache: Cache = cache) -> str:
-            new = _from(patch, value, _past(patch, cache))
-            return patch.add("Concat", cache.old, patch.add("Sub", new, new), axis=1)
+            new = _from(patch, value, _past(patch, cache), cache.axis)
+            return patch.add("Concat", cache.old, patch.add("Sub", new, new), axis=cache.axis)
 
         yield detour_site(cache.new, build)
 
@@ -198,12 +215,13 @@ def cache_stale(draft: Draft) -> Iterator[Site]:
 @fault(FAMILY, story="the past is cut to its last places: what is older is lost")
 def cache_truncated(draft: Draft) -> Iterator[Site]:
     for cache in caches(draft):
+        rank = len(draft.shapes[cache.old])
 
-        def build(patch: Patch, value: str, rank: int = 3) -> str:
+        def build(patch: Patch, value: str, axis: int = cache.axis, rank: int = rank) -> str:
             size = patch.add("Shape", value)
-            total = patch.add("Gather", size, patch.constant(np.array([1]), np.int64))
+            total = patch.add("Gather", size, patch.constant(np.array([axis]), np.int64))
             oldest = patch.add("Sub", total, patch.constant(np.array([KEPT]), np.int64))
-            old = patch.add("Less", slot_numbers(patch, value, 1, rank), oldest)
+            old = patch.add("Less", slot_numbers(patch, value, axis, rank), oldest)
             return patch.add("Where", old, patch.add("Sub", value, value), value)
 
         yield detour_site(cache.new, build)
@@ -224,7 +242,7 @@ def cache_forgotten_when_full(draft: Draft) -> Iterator[Site]:
 @fault(FAMILY, story="the past is read one place late")
 def cache_read_one_late(draft: Draft) -> Iterator[Site]:
     for cache in caches(draft):
-        yield detour_site(cache.old, partial(one_late, axis=1))
+        yield detour_site(cache.old, partial(one_late, axis=cache.axis))
 
 
 @fault(FAMILY, story="each sample reads the past of the one before it in the batch")

@@ -65,10 +65,11 @@ def _states(draft: Draft) -> Iterator[State]:
 
 @dataclass(frozen=True)
 class Cache:
-    """A past that goes in, and what comes out: the past with one place more, along axis 1."""
+    """A past that goes in, and what comes out: the past with more places, along ``axis``."""
 
     old: str
     new: str
+    axis: int
 
 
 def pasts(draft: Draft) -> Iterator[Cache]:
@@ -76,8 +77,10 @@ def pasts(draft: Draft) -> Iterator[Cache]:
     outputs = [value.name for value in draft.graph.output]
     for value in draft.inputs:
         for node in joins:
-            if PAST in draft.shapes[value.name] and node.input[0] == value.name:
-                yield from (Cache(value.name, one) for one in node.output if one in outputs)
+            dims = draft.shapes[value.name]
+            if PAST in dims and node.input[0] == value.name:
+                place = dims.index(PAST)
+                yield from (Cache(value.name, one, place) for one in node.output if one in outputs)
 
 
 # -- slots ---------------------------------------------------------------------------------------
@@ -238,7 +241,7 @@ def empty_state_skipped(draft: Draft) -> Iterator[Site]:
 @fault(FAMILY, story="the past comes out in reverse")
 def cache_reversed(draft: Draft) -> Iterator[Site]:
     for cache in pasts(draft):
-        yield detour_site(cache.new, partial(turned_over, axis=1))
+        yield detour_site(cache.new, partial(turned_over, axis=cache.axis))
 
 
 @fault(FAMILY, story="the last place of the past is repeated instead of the new one")
@@ -246,8 +249,9 @@ def cache_repeats_its_last(draft: Draft) -> Iterator[Site]:
     for cache in pasts(draft):
 
         def build(patch: Patch, value: str, cache: Cache = cache) -> str:
-            last = sliced(patch, cache.old, -1, END, 1)
-            return patch.add("Concat", sliced(patch, value, 0, -1, 1), last, axis=1)
+            last = sliced(patch, cache.old, -1, END, cache.axis)
+            rest = sliced(patch, value, 0, -1, cache.axis)
+            return patch.add("Concat", rest, last, axis=cache.axis)
 
         yield detour_site(cache.new, build)
 

@@ -21,6 +21,15 @@ from onnx_conformance.session.worker_queue import Clock
 
 CLEAN = "clean.onnx"
 SMALL_MODELS = Path(__file__).parents[1] / "small_models.py"
+MEMORY_MODELS = Path(__file__).parents[1] / "wild" / "memory_models.py"
+MEMORY = (
+    "llama_like",
+    "qwen_like",
+    "gpt2_like",
+    "t5_decoder_like",
+    "whisper_decoder_like",
+    "vad_like",
+)
 SMALL = (
     "tokens",
     "maps",
@@ -34,16 +43,18 @@ SMALL = (
     "three",
     "boxes",
 )
+FILES = {SMALL_MODELS: SMALL, MEMORY_MODELS: MEMORY}  # of models that are not this suite's own
 FAMILIES_OF_SMALL = (
     "sizes", "slots and state", "cache and positions", "harmless: slots and state"
 )  # fmt: skip
 
 
 def adopt_small_models(names: Iterable[str]) -> None:
-    """Register those of the names that :data:`SMALL_MODELS` has."""
-    small = [name for name in names if name in SMALL and name not in MODELS]
-    if small:
-        adopt([str(SMALL_MODELS)], small)
+    """Register those of the names that :data:`FILES` have."""
+    wanted = [name for name in names if name not in MODELS]
+    for file, known in FILES.items():
+        if small := [name for name in wanted if name in known]:
+            adopt([str(file)], small)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from studies.detection import tables
@@ -10,11 +12,21 @@ from studies.detection.document import percent
 from studies.detection.tables import TextTable
 
 LONGEST = 160  # characters of a reason
+DOCS = Path(__file__).parents[2] / "docs"
+MEMORY = DOCS / "figures" / "memory.json"  # which python -m studies.prefill writes
+HEADING = "## Models with memory"
 
 
 def page(document: dict[str, Any]) -> str:
     """The whole page."""
-    return "\n".join(_lines(document)) + "\n"
+    return "\n".join((*_lines(document), *_memory())) + "\n"
+
+
+def with_memory() -> None:
+    """Put the latest figures of models with memory into the page as it is."""
+    path = DOCS / "detection.md"
+    before = path.read_text().partition(HEADING)[0]
+    path.write_text("\n".join((before.rstrip(), "", *_memory())) + "\n")
 
 
 def _lines(document: dict[str, Any]) -> Iterator[str]:
@@ -116,3 +128,29 @@ def _how(document: dict[str, Any]) -> Iterator[str]:
         yield f"- {name}: {', '.join(facts['bases'])}"
         for artifact, reason in facts["absent"].items():
             yield f"    - no {artifact}: {_text(reason)}"
+
+
+def _memory() -> Iterator[str]:
+    """Faults of caches and positions over calls in a row, measured apart."""
+    if not MEMORY.exists():
+        return
+    found = json.loads(MEMORY.read_text())
+    yield from (HEADING, "")
+    yield (
+        "Wrong caches, positions and masks in decoders of two layers, and in a stream the state. "
+        "*One pass*: what others compare, the first call with an empty past and full masks "
+        "(`allclose` at 1e-3 and 1e-4)."
+    )
+    yield ""
+    for key in ("models", "faults"):
+        yield from (
+            f"| {key[:-1]} | wrong files | found by the suite | by one pass |",
+            "|---|---|---|---|",
+        )
+        for row in found[key]:
+            name, *counts = row.values()
+            yield f"| {name} | {' | '.join(map(str, counts))} |"
+        total = [sum(row[who] for row in found[key]) for who in ("wrong", "suite", "prefill")]
+        yield f"| all | {' | '.join(map(str, total))} |"
+        yield ""
+    yield "How it was measured: `studies/prefill.py` has the commands."

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studies.detection.bases import SMALL, SMALL_MODELS
+from studies.detection.bases import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
 RED = ("failed", "error")
@@ -69,7 +69,7 @@ def run_suite(
     results, log = work / "results.json", work / "output.txt"
     command = [sys.executable, "-m", "pytest", "tests", "--ignore=tests/meta"]
     command += [f"--model={model}", f"--artifact={folder}", "--first-finding", "--provider=cpu"]
-    command += [f"--models-from={SMALL_MODELS}"] if model in SMALL else []
+    command += [f"--models-from={file}" for file, names in FILES.items() if model in names]
     command += ["--expect-dynamic"]  # the corpus counts a frozen axis as a fault
     command += [f"--report-json={results}", f"--report-html={work / 'report.html'}"]
     command += [f"--cache-dir={cache_dir}", "--bundles=0", "--no-localize"]

@@ -15,7 +15,7 @@ from onnx_conformance.session.subject import Subject
 from studies.sabotage import RightOf, Scenario, Suite
 
 PLAIN = {"rtol": 1e-5, "atol": 1e-5}
-PLAIN_FEEDS = {"batch 1": "normal", "batch 4": "image"}
+PLAIN_INPUT_SETS = {"batch 1": "normal", "batch 4": "image"}
 NOT_ASKED = "not asked"
 SHOWN = 160  # letters of a message in the table
 
@@ -78,7 +78,7 @@ def red_lines(subject: Subject, only: str = "") -> Iterator[tuple[str, str]]:
 
 def plain_allclose(subject: Subject) -> str:
     """The tutorial's verdict: outputs one by one in their order, broadcasting as NumPy does."""
-    said = {batch: _plain_verdict(subject, name) for batch, name in PLAIN_FEEDS.items()}
+    said = {batch: _plain_verdict(subject, name) for batch, name in PLAIN_INPUT_SETS.items()}
     verdicts = list(dict.fromkeys(said.values()))
     if len(verdicts) == 1:
         return verdicts[0]

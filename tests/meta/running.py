@@ -73,6 +73,14 @@ def run_suite(
     return SuiteRun(finished, results)
 
 
+def judged_of(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cases of a document without what two runs of the same differ in: times and places."""
+    return [
+        {**case, "artifact": None, "checks": [{**row, "seconds": None} for row in case["checks"]]}
+        for case in document["cases"]
+    ]
+
+
 def environment_of_a_run() -> dict[str, str]:
     """What the run inherits: nothing of the outer pytest, and no sign of a CI.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from onnx_conformance.workers.onnxruntime.backend import OnnxRuntimeBackend
-from onnx_conformance.workers.timing import TimedCall
+from onnx_conformance.workers.stopwatch import TimedCall
 
 SLOWED = "slowed-"
 

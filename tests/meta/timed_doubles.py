@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.workers.timing import Stopwatch, TimedCall
+from onnx_conformance.workers.stopwatch import Stopwatch, TimedCall
 
 
 class TimedBackend(Stopwatch):

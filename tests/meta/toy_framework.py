@@ -13,7 +13,7 @@ from onnx_conformance.workers.native import (
     perturbed,
 )
 from onnx_conformance.workers.server import load_object
-from onnx_conformance.workers.timing import TimedCall
+from onnx_conformance.workers.stopwatch import TimedCall
 
 
 class ToyBackend(NativeBackend):

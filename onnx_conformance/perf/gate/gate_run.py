@@ -30,7 +30,7 @@ from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.report.saved_artifacts import BaselineCase
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.runtime import answer_of_calls
+from onnx_conformance.session.runtime_side import answer_of_calls
 from onnx_conformance.session.subject import Answer, Artifact, SessionInfo, Subject, libraries_of
 
 WARM_SECONDS = 1.0

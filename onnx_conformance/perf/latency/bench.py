@@ -14,9 +14,9 @@ from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import interleave
 from onnx_conformance.perf.latency.ratios import paired_ratio
-from onnx_conformance.perf.latency.rows import CallFacts, Row
 from onnx_conformance.perf.latency.timed_call import CallSpec, pinned_call, timed_reference
 from onnx_conformance.perf.latency.timed_sessions import TimedSession, TimedSessions
+from onnx_conformance.perf.latency.timing_rows import CallFacts, Row
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
 
@@ -101,7 +101,7 @@ class Bench:
         first = timed_session.rehearse(call, self._run.tolerances)
         loaded = first.load_seconds if opened.load_seconds is None else opened.load_seconds
         facts = CallFacts(
-            score=self._score(call, batch, first.outputs),
+            score=self._score(call, contender.call, batch, first.outputs),
             compared=first.compared,
             load_seconds=loaded,
             first_seconds=first.first_seconds,
@@ -132,13 +132,14 @@ class Bench:
             form=contender.form,
             batch=batch,
             seed=self._run.settings.seed,
+            call=contender.call,
         )
 
-    def _score(self, call: CallSpec, batch: int, outputs: Outputs) -> float:
+    def _score(self, call: CallSpec, phase: str, batch: int, outputs: Outputs) -> float:
         """How far the answer is off, in float32's noise floors whatever its class of precision."""
         floor = self._run.tolerances.defaults["error_budget"]["floor_ulp"]
         of, seed = self._conformance_session.reference, self._run.settings.seed
-        reference = timed_reference(call.model, seed, batch, of)
+        reference = timed_reference(call.model, seed, batch, of, call=phase)
         return worst_score(reference, outputs, call.model.outputs, floor).value
 
     def _time(self, group: Group, ready_contenders: Sequence[ReadyContender], batch: int) -> None:

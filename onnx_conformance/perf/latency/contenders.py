@@ -20,20 +20,22 @@ class Contender:
         form: how it is called: of native see the workers' ``timing`` modules, of a session
             ``plain``, ``io_binding`` or ``copies``.
         case: None for native.
+        call: which call of a model with memory, :data:`timed_call.PHASES`; empty for plain inputs.
     """
 
     model: str
     form: str
     case: Case | None = None
+    call: str = ""
 
     @property
     def compared_with(self) -> Contender:
         """Native eager on the same device, on a GPU in the same class of precision."""
         if self.case is None:
-            return Contender(
-                self.model, ON_CUDA[FLOAT32] if self.form in ON_CUDA.values() else EAGER
-            )
-        return Contender(self.model, _on_cuda(self.case) if _on_gpu(self.case) else EAGER)
+            form = ON_CUDA[FLOAT32] if self.form in ON_CUDA.values() else EAGER
+        else:
+            form = _on_cuda(self.case) if _on_gpu(self.case) else EAGER
+        return Contender(self.model, form, call=self.call)
 
     @property
     def judged_as(self) -> Case | None:
@@ -49,10 +51,11 @@ class Contender:
     @property
     def label(self) -> str:
         """Its name within the model, stable across runs."""
+        call = f"-{self.call}" if self.call else ""
         if self.case is None:
-            return f"native-{self.form}"
+            return f"native-{self.form}{call}"
         tail = "" if self.form == "plain" else f"-{self.form}"
-        return f"{self.case.id.removeprefix(f'{self.model}-')}{tail}"
+        return f"{self.case.id.removeprefix(f'{self.model}-')}{tail}{call}"
 
 
 def native_contenders(

@@ -9,17 +9,17 @@ from typing import Any, cast
 
 import numpy as np
 
+from onnx_conformance.catalog.exporters import judged_packages
 from onnx_conformance.core.documents import Environment
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.perf.latency.bench import Group
 from onnx_conformance.perf.latency.certification import NotProved
 from onnx_conformance.perf.latency.contenders import Contender
-from onnx_conformance.perf.latency.rows import LatencyRow
+from onnx_conformance.perf.latency.timing_rows import LatencyRow
 from onnx_conformance.perf.options import PerfRun
 
 SCHEMA = 1
 NOTHING = "timed nothing: timings were asked for, but no row has one"
-JUDGED = ("torch", "tensorflow", "tensorflow-cpu", "keras", "onnxruntime", "onnxruntime-gpu")
 
 Groups = Mapping[tuple[str, int], Group]
 
@@ -97,7 +97,9 @@ class LatencyDocument:
             return f"{NOTHING}{f'; {self.red} red' if self.red else ''}"
         found, settings = self.verdicts, self.settings
         versions = self.environment["versions"]
-        judged = ", ".join(f"{name} {versions[name]}" for name in JUDGED if name in versions)
+        judged = ", ".join(
+            f"{name} {versions[name]}" for name in judged_packages() if name in versions
+        )
         cpus = ", ".join(map(str, settings.affinity)) or "any"
         return (
             f"{len(self.rows)} rows timed, {self.red} red; {found['faster'] + found['slower']} of "
@@ -172,10 +174,11 @@ def rows_of(groups: Groups) -> tuple[LatencyRow, ...]:
     """The rows of all groups, each with its speed-up over the fastest native form."""
     found: list[LatencyRow] = []
     for group in groups.values():
-        rows = group.rows.values()
-        natives = [row for row in rows if row.contender.case is None]
-        fastest = min(natives, key=lambda row: float(np.median(row.rounds)), default=None)
-        found += [LatencyRow.of(row, fastest) for row in rows]
+        for call in dict.fromkeys(contender.call for contender in group.rows):
+            rows = [row for one, row in group.rows.items() if one.call == call]
+            natives = [row for row in rows if row.contender.case is None]
+            fastest = min(natives, key=lambda row: float(np.median(row.rounds)), default=None)
+            found += [LatencyRow.of(row, fastest) for row in rows]
     return tuple(found)
 
 

@@ -16,7 +16,7 @@ from onnx_conformance.perf.latency.latency_table import (
     ratio_text,
 )
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.latency.rows import LatencyRow
+from onnx_conformance.perf.latency.timing_rows import LatencyRow
 from onnx_conformance.report.pages import page
 from onnx_conformance.report.plots import (
     ACCENT,

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from onnx_conformance.catalog.frameworks import EAGER
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.latency.rows import LatencyRow, NodePlacement
+from onnx_conformance.perf.latency.timing_rows import LatencyRow, NodePlacement
 
 STYLES = {"faster": "green", "slower": "yellow", "open": "dim"}
 HEADINGS = (

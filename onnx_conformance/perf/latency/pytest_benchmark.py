@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 import pytest
 
 from onnx_conformance.core.errors import ConformanceError
-from onnx_conformance.perf.latency.rows import Row
+from onnx_conformance.perf.latency.timing_rows import Row
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.cache_keys import environment
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.yaml_reader import Node, read_yaml
+from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 from onnx_conformance.perf.latency.bench import Bench
 from onnx_conformance.perf.latency.contenders import (
     Contender,
@@ -19,8 +19,8 @@ from onnx_conformance.perf.latency.contenders import (
     timed_cases,
 )
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.latency.rows import Row
-from onnx_conformance.perf.latency.timed_call import NoResult, sizes_of_calls
+from onnx_conformance.perf.latency.timed_call import NoResult, phases_of, sizes_of_calls
+from onnx_conformance.perf.latency.timing_rows import Row
 from onnx_conformance.perf.options import PerfRun
 
 SHIPPED = Path(__file__).with_name("minimum_speedups.yaml")
@@ -108,10 +108,11 @@ def requested_rows(run: PerfRun) -> Iterator[RowRequest]:
             cases.setdefault(case.model, []).append(case)
     for name, own in cases.items():
         model = resolve_model(name)
-        contenders = (
+        plain = (
             *native_contenders(name, model.framework, run.timing.forms, own),
             *runtime_contenders(own),
         )
+        contenders = (*plain, *(replace(o, call=c) for c in phases_of(model) for o in plain))
         for batch in sizes_of_calls(model, run.timing.batch_sizes):
             yield from (RowRequest(contender, batch, contenders) for contender in contenders)
 
@@ -130,7 +131,7 @@ def required_rows(run: PerfRun) -> Iterator[RowRequest]:
     if not any(case for _, case in found):
         raise UsageError("--require-speedup: no case is timed, so there is nothing to require")
     for one, case in found:
-        if case is not None:
+        if case is not None and not one.contender.call:
             yield replace(one, minimum=minimum_speedup_of(minimum_speedups, case.id, one.batch))
 
 
@@ -147,7 +148,7 @@ def load_minimum_speedups(path: Path) -> list[MinimumSpeedup]:
     return [_entry(entry) for entry in entries]
 
 
-def _entry(entry: Node) -> MinimumSpeedup:
+def _entry(entry: YamlNode) -> MinimumSpeedup:
     found = entry.keys(_KEYS)
     sizes = found["batch_sizes"].value
     if not isinstance(sizes, list) or not all(type(n) is int and n > 0 for n in sizes):

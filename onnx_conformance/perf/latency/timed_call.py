@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from onnx_conformance.core.budget import Reference, stack
+from onnx_conformance.core.carries import flow_axis, growth
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError
-from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
+from onnx_conformance.core.judgement import AnswerLimits, Judgement, judge_outputs, limits_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import INT8, Tolerances
-from onnx_conformance.inputs.families import chosen, cut, stack_inputs
-from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.families import chosen, cut, materialise, stack_inputs
+from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 
@@ -58,7 +59,7 @@ def judge_timed(call: CallSpec, outputs: Outputs, tolerances: Tolerances) -> Jud
     """
     limits = limits_of(tolerances, call.case, oracle=call.model.oracle)
     if call.case is not None and call.case.precision == INT8:
-        limits = Limits("decibels", tolerances.rule("sqnr", call.case))
+        limits = AnswerLimits("decibels", tolerances.rule("sqnr", call.case))
     found = judge_outputs(call.reference, outputs, call.model.judged, limits)
     if not found.right:
         raise NoResult(f"{call.who}: the timed call gave a wrong answer: {found}")
@@ -66,11 +67,28 @@ def judge_timed(call: CallSpec, outputs: Outputs, tolerances: Tolerances) -> Jud
 
 
 SAMPLES = ("image",)  # of the pinned inputs; its samples one after the other
+FIRST_TOKEN, NEXT_TOKEN = "first_token", "next_token"
+PHASES = (FIRST_TOKEN, NEXT_TOKEN)  # a prompt beside an empty past, one token beside a full one
 
 
-def timed_inputs(model: ModelSpec, seed: int, batch: int) -> Inputs:
-    """``batch`` samples of :func:`_known`, repeated, or as many as the model's calls take."""
+def phases_of(model: ModelSpec) -> tuple[str, ...]:
+    """The calls of a model that are timed apart: of one whose past grows."""
+    return PHASES if growth(model) and flow_axis(model) in dict(model.axes) else ()
+
+
+def timed_inputs(model: ModelSpec, seed: int, batch: int, call: str = "") -> Inputs:
+    """``batch`` samples of :func:`_known`, repeated, or as many as the model's calls take.
+
+    Args:
+        call: one of :func:`phases_of` instead.
+    """
     batch = samples_of_a_call(model, batch)
+    if call:
+        axes = dict(model.axes)
+        sizes = {axis: axes[axis].size(float(call == NEXT_TOKEN)) for axis in growth(model)}
+        sizes |= {flow_axis(model): axes[flow_axis(model)].size(float(call == FIRST_TOKEN))}
+        recipe = Recipe("normal", batch=batch, seed=seed, sizes=tuple(sizes.items()), full=True)
+        return materialise(recipe, model)
     input_sets = _known(model, seed)
     return cut(stack_inputs(input_sets * _blocks(input_sets[0], batch)), 0, batch)
 
@@ -81,14 +99,15 @@ def timed_reference(
     batch: int,
     reference: Callable[[ModelSpec, Inputs, NoiseFloor], Reference],
     noise_floor: NoiseFloor = PLAIN,
+    call: str = "",
 ) -> Reference:
     """The reference of :func:`timed_inputs`, put together from that of its samples.
 
     Of a model with an output of a call as a whole, such as a mean over the batch, or with one whose
     size the values decide, there is no such thing: native is asked for these very inputs.
     """
-    if model.by_values or any(spec.name not in model.of_a_sample for spec in model.judged):
-        return reference(model, timed_inputs(model, seed, batch), noise_floor)
+    if call or model.by_values or any(s.name not in model.of_a_sample for s in model.judged):
+        return reference(model, timed_inputs(model, seed, batch, call), noise_floor)
     batch = samples_of_a_call(model, batch)
     input_sets = _known(model, seed)
     known = [reference(model, inputs, noise_floor) for inputs in input_sets]
@@ -105,10 +124,11 @@ def pinned_call(
     form: str,
     batch: int,
     seed: int,
+    call: str = "",
 ) -> CallSpec:
     """The call on :func:`timed_inputs`; ``case`` as of :class:`CallSpec`."""
-    inputs = timed_inputs(model, seed, batch)
-    known = timed_reference(model, seed, batch, reference, noise_floor_of_timed(case))
+    inputs = timed_inputs(model, seed, batch, call)
+    known = timed_reference(model, seed, batch, reference, noise_floor_of_timed(case), call)
     return CallSpec(model, label, who, form, inputs, known, case)
 
 

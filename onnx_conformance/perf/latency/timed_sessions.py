@@ -6,6 +6,7 @@ worker of its own, so that its memory is its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +25,12 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout, native_layout
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import Block, plan_block
-from onnx_conformance.perf.latency.rows import NodePlacement
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
 from onnx_conformance.perf.latency.timed_call import CallSpec, NoResult, judge_timed
+from onnx_conformance.perf.latency.timing_rows import NodePlacement
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.runtime import answer_of_calls, session_request
+from onnx_conformance.session.runtime_side import answer_of_calls, session_request
 from onnx_conformance.session.subject import Artifact, libraries_of
 
 
@@ -89,7 +90,7 @@ class TimedSession:
     """
 
     worker: SuspendedWorker
-    request: dict[str, Any]
+    request: Mapping[str, Any]
     layout: Layout
     opened: OpeningFacts
 

@@ -39,7 +39,7 @@ from onnx_conformance.workers.native import (
     refuse_change,
 )
 from onnx_conformance.workers.server import load_object
-from onnx_conformance.workers.timing import TimedCall
+from onnx_conformance.workers.stopwatch import TimedCall
 
 
 class KerasBackend(NativeBackend):
@@ -111,10 +111,10 @@ class KerasBackend(NativeBackend):
 
         native = self._variant(model, weights, "float32")
         specs = native.forward.input_signature
-        given = (
+        tensors = (
             [tf.constant(inputs[s.name], dtype=s.dtype) for s in specs] for inputs in input_sets
         )
-        return influence(native, names, given, least)
+        return influence(native, names, tensors, least)
 
     def export(
         self,
@@ -214,9 +214,9 @@ def _constants(
     from onnx_conformance.workers.keras.constants import constants_of
 
     inputs, specs = example(model), native.forward.input_signature
-    given = [tf.constant(inputs[spec.name], dtype=spec.dtype) for spec in specs]
+    tensors = [tf.constant(inputs[spec.name], dtype=spec.dtype) for spec in specs]
     try:
-        return constants_of(native, arrays, given)
+        return constants_of(native, arrays, tensors)
     except Exception:  # noqa: BLE001 - whatever a traced operator raises
         return [], {}
 

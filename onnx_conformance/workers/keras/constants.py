@@ -91,10 +91,10 @@ class _Found:
         used.update(known[t.name] for t in tf.nest.flatten(results) if t.name in known)
         variables_used = used & set(variables.values())
         self.records = [
-            {"name": name, "operands": [], "twins": [], "used": True} for name in variables_used
+            {"name": name, "operands": [], "copies": [], "used": True} for name in variables_used
         ]
         self.records += [
-            {"name": name, "operands": one, "twins": [], "used": name in used}
+            {"name": name, "operands": one, "copies": [], "used": name in used}
             for name, one in operands.items()
         ]
         self._names = list(kept)

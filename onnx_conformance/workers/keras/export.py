@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_conformance.core.spec import STATIC_BATCH
-from onnx_conformance.workers.custom_operators import (
+from onnx_conformance.workers.native import input_names
+from onnx_conformance.workers.operator_translations import (
     handlers,
     operators_in,
     refuse_handlers,
     refuse_unknown,
 )
-from onnx_conformance.workers.native import input_names
 
 if TYPE_CHECKING:
     from onnx_conformance.workers.keras.calls import KerasCall

@@ -22,11 +22,11 @@ def influence(
     variables = {name: native.variables[name].value for name in names}
     total = {name: np.zeros(variable.shape, np.float64) for name, variable in variables.items()}
     signs = np.random.default_rng(0)
-    for given in inputs:
+    for tensors in inputs:
         with tf.GradientTape() as tape:
             tape.watch(list(variables.values()))
             results = [
-                one for one in native.forward.python_function(*given) if one.dtype.is_floating
+                one for one in native.forward.python_function(*tensors) if one.dtype.is_floating
             ]
             drawn = [signs.choice([-1.0, 1.0], one.shape).astype(np.float32) for one in results]
             mixed = [tf.reduce_sum(o * s) for o, s in zip(results, drawn, strict=True)]

@@ -36,12 +36,12 @@ class Native:
     replicas: dict[str, Any] = field(default_factory=dict)
 
     def replica(self, precision: str, approximation: Approximation) -> Any:
-        """The forward pass with a replica's liberties, traced once."""
+        """The forward pass with a replica's sums and approximations, traced once."""
         key = f"{precision} {sorted(approximation.items())}"
         if key not in self.replicas:
-            from onnx_conformance.workers.keras.replicas import with_liberties
+            from onnx_conformance.workers.keras.replicas import as_replica
 
-            self.replicas[key] = with_liberties(self.forward, approximation, precision)
+            self.replicas[key] = as_replica(self.forward, approximation, precision)
         return self.replicas[key]
 
     def rounded(self, precision: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from onnx_conformance.workers.keras.rebuild import Change, copied, operations_in, rebuilt
-from onnx_conformance.workers.liberties import STORED, eleven_bits
+from onnx_conformance.workers.replica_arithmetic import STORED, eleven_bits
 
 # What Keras' policy mixed_float16, or its layers themselves, compute in float32.
 KEPT_IN_FLOAT32 = {"Exp", "Log", "LogSoftmax", "Pow", "Softmax", "Softplus", "Sum"}

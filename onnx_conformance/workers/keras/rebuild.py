@@ -30,8 +30,10 @@ def rebuilt(forward: Any, changes: Callable[[], Change], touches: Touches) -> An
     traced = forward.get_concrete_function()
 
     def replayed(*inputs: Any) -> list[Any]:
-        given = [*inputs, *traced.captured_inputs]
-        return _Replay(changes(), touches).run(traced.graph, traced.inputs, given, traced.outputs)
+        arguments = [*inputs, *traced.captured_inputs]
+        return _Replay(changes(), touches).run(
+            traced.graph, traced.inputs, arguments, traced.outputs
+        )
 
     return tf.function(replayed, input_signature=forward.input_signature, autograph=False)
 
@@ -81,10 +83,10 @@ class _Replay:
         self._change, self._touches = change, touches
 
     def run(
-        self, graph: Any, names: Sequence[Any], given: Sequence[Any], wanted: Sequence[Any]
+        self, graph: Any, names: Sequence[Any], arguments: Sequence[Any], wanted: Sequence[Any]
     ) -> list[Any]:
         """The new tensors of ``wanted``, where ``given`` are those of the tensors ``names``."""
-        known = {old.name: new for old, new in zip(names, given, strict=True)}
+        known = {old.name: new for old, new in zip(names, arguments, strict=True)}
         for operation in graph.get_operations():  # in the order of their creation
             if operation.outputs and all(tensor.name in known for tensor in operation.outputs):
                 continue
@@ -104,8 +106,8 @@ class _Replay:
             return _flat(tf.cond(tf.cast(condition, tf.bool), yes, no))
         return self._loop(inner, inputs, operation)
 
-    def _inner(self, graph: Any, given: Sequence[Any]) -> list[Any]:
-        return self.run(graph, graph.inputs, given, graph.outputs)
+    def _inner(self, graph: Any, arguments: Sequence[Any]) -> list[Any]:
+        return self.run(graph, graph.inputs, arguments, graph.outputs)
 
     def _loop(self, inner: Sequence[Any], inputs: list[Any], operation: Any) -> list[Any]:
         """Variables, which no loop changes, stay outside of it."""

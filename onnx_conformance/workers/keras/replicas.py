@@ -8,11 +8,16 @@ from typing import Any
 import tensorflow as tf
 
 from onnx_conformance.workers.keras.rebuild import Change, copied, operations_in, rebuilt
-from onnx_conformance.workers.liberties import LANES, Liberties, mean_in_order, sum_in_lanes
 from onnx_conformance.workers.native import Approximation
+from onnx_conformance.workers.replica_arithmetic import (
+    LANES,
+    ApproximationErrors,
+    mean_in_order,
+    sum_in_lanes,
+)
 
 
-def with_liberties(forward: Any, approximation: Approximation, replica: str) -> Any:
+def as_replica(forward: Any, approximation: Approximation, replica: str) -> Any:
     """``forward`` with float32 sums in another order and approximated functions that err.
 
     Args:
@@ -26,11 +31,11 @@ def with_liberties(forward: Any, approximation: Approximation, replica: str) -> 
         return forward
 
     def changes() -> Change:
-        liberties = Liberties(approximation, replica)
+        errors = ApproximationErrors(approximation, replica)
 
         def change(operation: Any, inputs: list[Any]) -> list[Any]:
             if _is_free(operation):
-                return [FREE[operation.type](operation, inputs, liberties)]
+                return [FREE[operation.type](operation, inputs, errors)]
             return copied(operation, inputs)
 
         return change
@@ -54,7 +59,7 @@ def _short(x: Any) -> bool:
     return count is not None and count <= LANES
 
 
-def _mean(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
+def _mean(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
     keepdims = operation.get_attr("keep_dims")
 
     def compute(array: Any, axes: Any) -> Any:
@@ -65,7 +70,7 @@ def _mean(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
     return result
 
 
-def _sum(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
+def _sum(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
     keepdims = operation.get_attr("keep_dims")
 
     def compute(array: Any, axes: Any) -> Any:
@@ -76,7 +81,7 @@ def _sum(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
     return result
 
 
-def _softmax(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
+def _softmax(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
     """Over the last axis."""
     [x] = inputs
     powers = tf.exp(x - tf.reduce_max(x, axis=-1, keepdims=True))
@@ -89,31 +94,31 @@ def _softmax(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
     return result
 
 
-def _sigmoid(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
-    return tf.sigmoid(inputs[0]) + liberties.error("sigmoid")
+def _sigmoid(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
+    return tf.sigmoid(inputs[0]) + errors.error("sigmoid")
 
 
-def _tanh(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
-    return tf.tanh(inputs[0]) * (1.0 + liberties.error("tanh"))
+def _tanh(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
+    return tf.tanh(inputs[0]) * (1.0 + errors.error("tanh"))
 
 
-def _softplus(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
-    return tf.nn.softplus(inputs[0]) * (1.0 + liberties.error("softplus"))
+def _softplus(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
+    return tf.nn.softplus(inputs[0]) * (1.0 + errors.error("softplus"))
 
 
-def _elu(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
-    error = tf.where(inputs[0] < 0, liberties.error("elu"), 0.0)
+def _elu(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
+    error = tf.where(inputs[0] < 0, errors.error("elu"), 0.0)
     return tf.nn.elu(inputs[0]) + tf.cast(error, tf.float32)
 
 
-def _selu(operation: Any, inputs: list[Any], liberties: Liberties) -> Any:
+def _selu(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
     saturation = -1.7580993  # scale·alpha of the operator's definition
-    error = tf.where(inputs[0] < 0, saturation * liberties.error("elu"), 0.0)
+    error = tf.where(inputs[0] < 0, saturation * errors.error("elu"), 0.0)
     return tf.nn.selu(inputs[0]) + tf.cast(error, tf.float32)
 
 
 # Operator -> its replacement. What is not here, runtimes compute as well as TensorFlow does.
-FREE: dict[str, Callable[[Any, list[Any], Liberties], Any]] = {
+FREE: dict[str, Callable[[Any, list[Any], ApproximationErrors], Any]] = {
     "Elu": _elu,
     "Mean": _mean,
     "Selu": _selu,

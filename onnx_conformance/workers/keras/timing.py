@@ -13,7 +13,7 @@ from onnx_conformance.core.native_request import Arrays, ModelRequest
 from onnx_conformance.workers.keras.calls import KerasCall
 from onnx_conformance.workers.keras.introspect import call_model
 from onnx_conformance.workers.native import input_names, named_outputs
-from onnx_conformance.workers.timing import TimedCall
+from onnx_conformance.workers.stopwatch import TimedCall
 
 Make = Callable[[Any, ModelRequest, Arrays], Callable[[], Any]]
 

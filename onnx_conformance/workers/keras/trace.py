@@ -67,10 +67,10 @@ def _run(
     finally:
         keras.config.set_floatx(floatx)
         keras.config.set_dtype_policy(policy)
-    given = [
+    fed = [
         tf.constant(input_set[n], dtype=spec.dtype) for n, spec in zip(names, specs, strict=True)
     ]
-    return kept, [result.numpy() for result in traced(*given)]
+    return kept, [result.numpy() for result in traced(*fed)]
 
 
 def _alive(inputs: Sequence[Any]) -> list[Any]:
@@ -93,17 +93,17 @@ def _describe(
     records: list[Any] = []
     for place, (tensor, array) in enumerate(zip(tensors, arrays, strict=True)):
         operation = tensor.op
-        given = place < len(names)
+        is_input = place < len(names)
         records.append(
             {
                 **save(folder, f"native-{place}.npy", array),
-                "operator": "input" if given else operation.type,
+                "operator": "input" if is_input else operation.type,
                 "module": names[place]
-                if given
+                if is_input
                 else _layer(operation.name, layers, native.model.name),
-                "source": "" if given else _source(operation),
+                "source": "" if is_input else _source(operation),
                 "inputs": sorted(_sources(operation, places)),
-                "weighted": not given and _is_weighted(operation, places),
+                "weighted": not is_input and _is_weighted(operation, places),
                 "derived": False,
                 "noise_rms": 0.0,
                 "noise_max": 0.0,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.text import resembling
 
 IMAGENET = (224, 224, 3)
 
@@ -26,9 +26,8 @@ def keras_application(member: str, *, pretrained: bool) -> Any:
     }
     wanted = member.lower().replace("_", "")
     if wanted not in known:
-        close = difflib.get_close_matches(wanted, known)
-        words = ", ".join(known[name] for name in close) or "nothing"
-        raise UsageError(f"keras.applications has no model '{member}'; close: {words}")
+        close = resembling(member, known.values())
+        raise UsageError(f"keras.applications has no model '{member}'{close}")
     return _fetched(getattr(keras.applications, known[wanted]), known[wanted], pretrained)
 
 

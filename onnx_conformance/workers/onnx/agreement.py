@@ -121,7 +121,7 @@ def without_oracle(problem: str, by_runtime: frozenset[Operator] = frozenset()) 
 
 
 def _basis(model: onnx.ModelProto, by_runtime: frozenset[Operator], count: int) -> str:
-    words = (
+    remedy = (
         "judged against float64: onnx.reference, which agrees with ONNX Runtime (no graph "
         f"optimization) at every node on {count} inputs"
     )
@@ -134,9 +134,9 @@ def _basis(model: onnx.ModelProto, by_runtime: frozenset[Operator], count: int) 
             and (domain_of(node), node.op_type) not in by_runtime
         }
     )
-    words += f"; by the definition of their own opset: {', '.join(older)}" if older else ""
+    remedy += f"; by the definition of their own opset: {', '.join(older)}" if older else ""
     kernels = ", ".join(sorted(map(_label, by_runtime)))
-    return words + (f"; by ONNX Runtime's float64 kernels: {kernels}" if kernels else "")
+    return remedy + (f"; by ONNX Runtime's float64 kernels: {kernels}" if kernels else "")
 
 
 def _opset(model: onnx.ModelProto, domain: str) -> int:

@@ -14,14 +14,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from onnx_conformance.core.onnx_file import every_graph
-from onnx_conformance.workers.liberties import Liberties
+from onnx_conformance.workers.replica_arithmetic import ApproximationErrors
 
 Nodes = list[onnx.NodeProto]
 BROADCASTING = 8
 OWN = ("", "ai.onnx")  # domains of ONNX's own operators
 
 
-def approximate(model: onnx.ModelProto, liberties: Liberties) -> None:
+def approximate(model: onnx.ModelProto, errors: ApproximationErrors) -> None:
     """Make each application of an approximated function in ``model`` err by its whole bound.
 
     Tensors keep their names. What is not known to be float32 stays as it is, and so do files of an
@@ -38,7 +38,7 @@ def approximate(model: onnx.ModelProto, liberties: Liberties) -> None:
         nodes: Nodes = []
         for node in graph.node:
             if node.op_type in ERRORS and node.domain in OWN and node.output[0] in floats:
-                nodes += _erring(node, liberties)
+                nodes += _erring(node, errors)
             else:
                 nodes.append(node)
         del graph.node[:]
@@ -52,13 +52,13 @@ def _floats(graph: onnx.GraphProto | onnx.FunctionProto) -> set[str]:
     return {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
 
 
-def _erring(node: onnx.NodeProto, liberties: Liberties) -> Nodes:
+def _erring(node: onnx.NodeProto, errors: ApproximationErrors) -> Nodes:
     """The node, followed by nodes that compute its output from its result."""
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
     name = node.output[0]
     exact = copy.output[0] = f"{name}::exact"
-    return [copy, *ERRORS[node.op_type](liberties, node, exact, name)]
+    return [copy, *ERRORS[node.op_type](errors, node, exact, name)]
 
 
 def _constant(value: float, name: str) -> onnx.NodeProto:
@@ -67,21 +67,21 @@ def _constant(value: float, name: str) -> onnx.NodeProto:
     )
 
 
-def _shifted(own: Liberties, node: onnx.NodeProto, exact: str, name: str) -> Nodes:
+def _shifted(errors: ApproximationErrors, node: onnx.NodeProto, exact: str, name: str) -> Nodes:
     """An error that is absolute."""
     error = f"{name}::error"
     add = helper.make_node("Add", [exact, error], [name])
-    return [_constant(own.error(node.op_type.lower()), error), add]
+    return [_constant(errors.error(node.op_type.lower()), error), add]
 
 
-def _scaled(own: Liberties, node: onnx.NodeProto, exact: str, name: str) -> Nodes:
+def _scaled(errors: ApproximationErrors, node: onnx.NodeProto, exact: str, name: str) -> Nodes:
     """An error that is relative."""
     factor = f"{name}::factor"
     multiply = helper.make_node("Mul", [exact, factor], [name])
-    return [_constant(1.0 + own.error(node.op_type.lower()), factor), multiply]
+    return [_constant(1.0 + errors.error(node.op_type.lower()), factor), multiply]
 
 
-def _below_zero(own: Liberties, node: onnx.NodeProto, exact: str, name: str) -> Nodes:
+def _below_zero(errors: ApproximationErrors, node: onnx.NodeProto, exact: str, name: str) -> Nodes:
     """alpha·(exp(x) - 1) by subtraction: an absolute error where the answer is negative."""
     numbers = {a.name: a.f for a in node.attribute}
     alpha = numbers.get("alpha", SELU_ALPHA if node.op_type == "Selu" else 1.0)
@@ -93,14 +93,14 @@ def _below_zero(own: Liberties, node: onnx.NodeProto, exact: str, name: str) -> 
         _constant(0.0, zero),
         helper.make_node("Less", [exact, zero], [below]),
         helper.make_node("Cast", [below], [cast], to=TensorProto.FLOAT),
-        _constant(size * own.error("elu"), factor),
+        _constant(size * errors.error("elu"), factor),
         helper.make_node("Mul", [cast, factor], [error]),
         helper.make_node("Add", [exact, error], [name]),
     ]
 
 
 SELU_ALPHA, SELU_GAMMA = 1.67326319, 1.05070102  # ONNX's defaults
-ERRORS: dict[str, Callable[[Liberties, onnx.NodeProto, str, str], Nodes]] = {
+ERRORS: dict[str, Callable[[ApproximationErrors, onnx.NodeProto, str, str], Nodes]] = {
     "Celu": _below_zero,
     "Elu": _below_zero,
     "Mish": _scaled,

@@ -22,7 +22,6 @@ from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
 from onnx_conformance.core.onnx_file import complaint_of, inspect
-from onnx_conformance.workers.liberties import Liberties
 from onnx_conformance.workers.native import (
     Approximation,
     NativeBackend,
@@ -41,7 +40,8 @@ from onnx_conformance.workers.onnx.weights import (
     round_otherwise,
     unused_of,
 )
-from onnx_conformance.workers.timing import TimedCall
+from onnx_conformance.workers.replica_arithmetic import ApproximationErrors
+from onnx_conformance.workers.stopwatch import TimedCall
 
 
 class OnnxBackend(NativeBackend):
@@ -178,7 +178,7 @@ def _graph_at(
     if known.replica:
         round_otherwise(model, precision)
         if approximation:
-            approximate(model, Liberties(approximation, known.replica))
+            approximate(model, ApproximationErrors(approximation, known.replica))
     return rounded(model, known.precision) if known.rounded else model
 
 

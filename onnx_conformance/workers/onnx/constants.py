@@ -37,13 +37,13 @@ def constants_of(model: onnx.ModelProto) -> tuple[list[ConstantRecord], dict[str
     stored = [tensor.name for tensor in model.graph.initializer]
     stored += [n.output[0] for n in model.graph.node if n.op_type == "Constant"]
     records: list[ConstantRecord] = [
-        {"name": name, "operands": [], "twins": [], "used": name in used} for name in stored
+        {"name": name, "operands": [], "copies": [], "used": name in used} for name in stored
     ]
     records += [
         {
             "name": name,
             "operands": [one for one in dict.fromkeys((*node.input, *captured_names(node))) if one],
-            "twins": [],
+            "copies": [],
             "used": name in used,
         }
         for name, node in made.items()

@@ -99,9 +99,9 @@ class Evaluator(ReferenceEvaluator):
         if (domain, node.op_type) in self.by_runtime:
             return _ByRuntime
         opset = self.opsets.get(node.domain, self.opsets.get(domain, 1))
-        own = (node.domain, node.op_type) in self.functions_
+        defined = (node.domain, node.op_type) in self.functions_
         count = len(node.output)
-        function = None if own else definition_of(domain, node.op_type, opset, count)
+        function = None if defined else definition_of(domain, node.op_type, opset, count)
         if function is not None:
             return type(node.op_type, (_Defined,), {"function": staticmethod(function)})
         try:

@@ -21,7 +21,8 @@ from onnx import (
     shape_inference,
 )
 
-from onnx_conformance.workers.liberties import SPLIT, STORED
+from onnx_conformance.core.onnx_file import bodies_of
+from onnx_conformance.workers.replica_arithmetic import SPLIT, STORED
 
 NARROW = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 TYPES = ("to", "dtype", "output_datatype")  # attributes that name an element type
@@ -47,13 +48,13 @@ def doubled(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         NoDouble: an operator that is about rounding.
     """
-    twin = onnx.ModelProto()
-    twin.CopyFrom(model)
-    for body in twin.functions:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for body in copy.functions:
         for node in body.node:
             _widen_node(node)
-    _widen_graph(twin.graph)
-    return twin
+    _widen_graph(copy.graph)
+    return copy
 
 
 def _widen_graph(graph: GraphProto) -> None:
@@ -79,8 +80,8 @@ def _widen_node(node: NodeProto) -> None:
             _as_tensor(attribute)
         elif attribute.type == AttributeProto.TENSOR:
             _widen_tensor(attribute.t)
-        for graph in _graphs(attribute):
-            _widen_graph(graph)
+    for body in bodies_of(node):
+        _widen_graph(body)
 
 
 def _write_default(node: NodeProto) -> None:
@@ -93,12 +94,6 @@ def _write_default(node: NodeProto) -> None:
         node.attribute.append(onnx.helper.make_attribute(name, zero))
     else:
         node.attribute.append(onnx.helper.make_attribute(name, int(TensorProto.DOUBLE)))
-
-
-def _graphs(attribute: AttributeProto) -> Iterator[GraphProto]:
-    if attribute.type == AttributeProto.GRAPH:
-        yield attribute.g
-    yield from attribute.graphs
 
 
 def _as_tensor(attribute: AttributeProto) -> None:
@@ -130,10 +125,10 @@ def rounded(model: ModelProto, precision: str) -> ModelProto:
     narrow = onnx.ModelProto()
     narrow.CopyFrom(model)
     kinds = _kinds(model)
-    given = [tensor.name for tensor in model.graph.initializer]
-    given += [value.name for value in model.graph.input if value.name not in given]
+    initializers = [tensor.name for tensor in model.graph.initializer]
+    initializers += [value.name for value in model.graph.input if value.name not in initializers]
     stored = getattr(TensorProto, precision.upper()) if precision in STORED else None
-    nodes = list(_stored(model, given, kinds, stored) if stored else _tf32(model, kinds))
+    nodes = list(_stored(model, initializers, kinds, stored) if stored else _tf32(model, kinds))
     del narrow.graph.node[:]
     narrow.graph.node.extend(nodes)
     if stored is None:
@@ -151,11 +146,11 @@ def _kinds(model: ModelProto) -> dict[str, int]:
 
 
 def _stored(
-    model: ModelProto, given: list[str], kinds: dict[str, int], narrow: int
+    model: ModelProto, initializers: list[str], kinds: dict[str, int], narrow: int
 ) -> Iterator[NodeProto]:
     """Every float32 tensor is rounded where it is made; readers read the rounded one."""
     read: dict[str, str] = {}
-    for name in given:
+    for name in initializers:
         if kinds.get(name) == TensorProto.FLOAT:
             read[name] = f"{name}::narrow"
             yield from _narrowed(name, read[name], narrow)

@@ -43,11 +43,11 @@ def _values(
     model: onnx.ModelProto, inputs: dict[str, Array], wide: bool, by_runtime: Collection[Operator]
 ) -> dict[str, Array]:
     """Inputs and every node's outputs that are arrays, in the order in which they are made."""
-    given = {name: widened(array) if wide else array for name, array in inputs.items()}
+    widened_inputs = {name: widened(array) if wide else array for name, array in inputs.items()}
     evaluator: Any = evaluator_of(model, by_runtime)
-    found = evaluator.run(None, given, intermediate=True)
+    found = evaluator.run(None, widened_inputs, intermediate=True)
     made = [name for node in model.graph.node for name in node.output if name in found]
-    values = {**given, **{name: found[name] for name in made}}
+    values = {**widened_inputs, **{name: found[name] for name in made}}
     return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
 

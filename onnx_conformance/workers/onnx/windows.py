@@ -70,8 +70,8 @@ def _windows(
     steps, spread = tuple(strides or [1] * count), tuple(dilations or [1] * count)
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, spread, strict=True)]
     kind = auto_pad.decode() if isinstance(auto_pad, bytes) else auto_pad
-    given = list(pads or [0] * 2 * count)
-    before, after = given[:count], given[count:]
+    edges = list(pads or [0] * 2 * count)
+    before, after = edges[:count], edges[count:]
     if kind in ("SAME_UPPER", "SAME_LOWER"):
         needed = [
             max((math.ceil(size / step) - 1) * step + r - size, 0)

@@ -30,7 +30,7 @@ from onnx_conformance.core.worker_messages import (
 from onnx_conformance.workers.onnxruntime.bfloat16_call import run_bfloat16, takes_bfloat16
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
 from onnx_conformance.workers.server import limited_memory
-from onnx_conformance.workers.timing import Stopwatch, TimedCall
+from onnx_conformance.workers.stopwatch import Stopwatch, TimedCall
 
 Arrays = dict[str, NDArray[Any]]
 KEPT_SESSIONS = 2

@@ -21,7 +21,11 @@ _LOADERS = {"TensorrtExecutionProvider": "tensorrt_libs"}
 
 
 def open_session(
-    path: str, options: ort.SessionOptions, provider: str, own: Mapping[str, str], library: str = ""
+    path: str,
+    options: ort.SessionOptions,
+    provider: str,
+    provider_options: Mapping[str, str],
+    library: str = "",
 ) -> ort.InferenceSession:
     """A session that is never retried on another provider, when it opens or when it runs.
 
@@ -36,13 +40,13 @@ def open_session(
     if not library:
         load_libraries(provider)
         opened = ort.InferenceSession(
-            path, options, providers=[(provider, dict(own))], enable_fallback=0
+            path, options, providers=[(provider, dict(provider_options))], enable_fallback=0
         )
     else:
         devices = [device for device in register(library) if device.ep_name == provider]
         if not devices:
             raise CapabilityMissing(f"{library} offers no device here")
-        options.add_provider_for_devices(devices[:1], dict(own))
+        options.add_provider_for_devices(devices[:1], dict(provider_options))
         opened = ort.InferenceSession(path, options, enable_fallback=0)
     opened.disable_fallback()  # builds differ in whether the argument covers errors of a run
     return opened

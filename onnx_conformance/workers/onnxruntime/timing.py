@@ -10,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from onnx_conformance.core.plain_outputs import coded, named
-from onnx_conformance.workers.timing import TimedCall
+from onnx_conformance.workers.stopwatch import TimedCall
 
 Arrays = dict[str, NDArray[Any]]
 # Provider -> what ONNX Runtime calls the device on which its tensors live.

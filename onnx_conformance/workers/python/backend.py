@@ -19,7 +19,7 @@ from onnx_conformance.workers.native import (
     named_outputs,
     perturbed,
 )
-from onnx_conformance.workers.timing import TimedCall
+from onnx_conformance.workers.stopwatch import TimedCall
 
 
 class PythonBackend(NativeBackend):

@@ -13,7 +13,7 @@ from onnx_conformance.core.errors import Refused
 from onnx_conformance.core.onnx_file import every_tensor
 from onnx_conformance.core.settings import MB, Limits
 from onnx_conformance.core.text import quoted
-from onnx_conformance.workers.reader.sizes import declared_bytes
+from onnx_conformance.workers.reader.declared_sizes import declared_bytes
 
 AGAIN = "export it again with its data beside it"
 BESIDE = "put a copy of the data beside the file"

@@ -27,7 +27,6 @@ from onnx_conformance.core.native_request import (
 )
 from onnx_conformance.core.spec import STATIC_BATCH
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.workers.liberties import STORED
 from onnx_conformance.workers.native import (
     Approximation,
     NativeBackend,
@@ -38,8 +37,9 @@ from onnx_conformance.workers.native import (
     perturbed,
     refuse_change,
 )
+from onnx_conformance.workers.replica_arithmetic import STORED
 from onnx_conformance.workers.server import load_object
-from onnx_conformance.workers.timing import TimedCall
+from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.calls import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.float64 import in_float64, without_gradients
@@ -166,7 +166,7 @@ class TorchBackend(NativeBackend):
         options: dict[str, bool],
         path: str,
     ) -> None:
-        """Of a copy of the model."""
+        """Export a copy of the model."""
         module = self._copied(model, weights)
         input_sets = [example(model)]
         before = self.run(model, weights, "float32", input_sets)
@@ -290,24 +290,24 @@ def _built(model: ModelRequest, weights: str) -> torch.nn.Module:
 def _computing(
     model: ModelRequest, known: ComputeMode, approximation: Approximation | None
 ) -> Iterator[None]:
-    """Within it, modules compute as the way says."""
+    """Compute in a mode until it is left."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(computing(known))
-        stack.enter_context(_liberties(known, approximation))
+        stack.enter_context(_replica_mode(known, approximation))
         if known.precision == FLOAT64:
             stack.enter_context(in_float64(model.get("computes", FLOAT32)))
         yield
 
 
-def _liberties(
+def _replica_mode(
     known: ComputeMode, approximation: Approximation | None
 ) -> contextlib.AbstractContextManager[Any]:
-    """Of a replica in float32; in fewer bits their error is no liberty worth a name."""
+    """The mode that adds a replica's rounding; none in fewer bits, where it would be lost."""
     if approximation is None or known.rounded or not known.replica:
         return contextlib.nullcontext()
-    from onnx_conformance.workers.torch.replicas import TorchLiberties
+    from onnx_conformance.workers.torch.replicas import TorchReplica
 
-    return TorchLiberties(approximation, known.replica)
+    return TorchReplica(approximation, known.replica)
 
 
 def _load(module: torch.nn.Module, arrays: Arrays) -> None:

@@ -5,8 +5,7 @@ Runs in the worker's process.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,17 +14,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnx_conformance.core.native_constants import ConstantRecord, Values
-from onnx_conformance.workers.torch.modes import plain_parts
+from onnx_conformance.workers.torch.modes import following, tensors_in
 from onnx_conformance.workers.torch.private import (
     arguments_of,
     decomposition_table,
     modes_disabled,
-    tree_leaves,
     tree_map,
     writes,
 )
 
-_FED = -1  # the place of what depends on an input
+_OF_INPUTS = -1  # the place of what depends on an input
 _NORMS = {"native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "miopen_batch_norm"}
 _NUMBERS = {"_local_scalar_dense", "item", "equal", "is_nonzero"}
 _ERRORS = (RuntimeError, NotImplementedError, TypeError, ValueError)
@@ -35,7 +33,7 @@ _ERRORS = (RuntimeError, NotImplementedError, TypeError, ValueError)
 class _Node:
     name: str
     operands: list[int] = field(default_factory=list)
-    twins: list[int] = field(default_factory=list)
+    copies: list[int] = field(default_factory=list)
     used: bool = False
     values: Values | None = None
 
@@ -121,7 +119,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         self._places: Any = WeakTensorKeyDictionary()
         self._steps_made: list[_Step] = []
         self._made_by: Any = WeakTensorKeyDictionary()  # of what depends on an input: its step
-        self._exact: Any = WeakTensorKeyDictionary()  # float64 twins, or how to compute them
+        self._exact: Any = WeakTensorKeyDictionary()  # in float64, or how to compute them
         self._modules: list[str] = []
         self._within = 0
         for name, tensor in module.state_dict(keep_vars=True).items():
@@ -134,16 +132,16 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)  # it hides a whole layer in one operator
         try:
-            with torch.no_grad(), self._following(module):
+            with torch.no_grad(), following(module, self._modules):
                 for tensor in example:
-                    self._places[tensor] = _FED
+                    self._places[tensor] = _OF_INPUTS
                 with self:
                     result = module(*example)
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
-        outputs = _tensors(tree_leaves(result))
+        outputs = tensors_in(result)
         self._use(outputs)
-        reached = [t in self._made_by or self._places.get(t) == _FED for t in outputs]
+        reached = [t in self._made_by or self._places.get(t) == _OF_INPUTS for t in outputs]
         known = any(tensor in self._made_by for tensor in outputs)
         if known and not self._numbers_taken:
             self.constant_outputs = tuple(n for n, fed in enumerate(reached) if not fed)
@@ -173,7 +171,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
                 {
                     "name": node.name,
                     "operands": [self._nodes[one].name for one in node.operands],
-                    "twins": [self._nodes[one].name for one in node.twins],
+                    "copies": [self._nodes[one].name for one in node.copies],
                     "used": node.used,
                 }
             )
@@ -182,10 +180,10 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = _tensors((args, kwargs))
-        fed = any(self._places.get(tensor) == _FED for tensor in given)
+        given = tensors_in((args, kwargs))
+        fed = any(self._places.get(tensor) == _OF_INPUTS for tensor in given)
         result = func(*args, **kwargs)
-        made = _tensors(result)
+        made = tensors_in(result)
         if fed:
             name = func.overloadpacket.__name__
             if name in _NUMBERS or not made:  # from here on it is a number of the code's
@@ -201,25 +199,6 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         self._note(func, args, kwargs, given, result)
         return result
 
-    @contextlib.contextmanager
-    def _following(self, module: torch.nn.Module) -> Iterator[None]:
-        """Keep the path of the module that runs."""
-        hooks = []
-        for path, part in plain_parts(module).items():
-            enter = part.register_forward_pre_hook(
-                lambda *_, path=path: self._modules.append(path), prepend=True
-            )
-            leave = part.register_forward_hook(lambda *_: self._leave(), always_call=True)
-            hooks += [enter, leave]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _leave(self) -> None:
-        self._modules.pop()
-
     def _add(self, node: _Node) -> int:
         self._nodes.append(node)
         return len(self._nodes) - 1
@@ -227,7 +206,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
     def _use(self, tensors: Iterable[torch.Tensor]) -> None:
         for tensor in tensors:
             place = self._places.get(tensor)
-            if place is not None and place != _FED and not self._within:
+            if place is not None and place != _OF_INPUTS and not self._within:
                 self._nodes[place].used = True
 
     def _step(self, made: list[torch.Tensor], given: Iterable[torch.Tensor]) -> None:
@@ -235,12 +214,12 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         given = list(given)
         places = (self._places.get(tensor) for tensor in given)
         step = _Step(
-            [place for place in places if place is not None and place != _FED],
+            [place for place in places if place is not None and place != _OF_INPUTS],
             [self._made_by[tensor] for tensor in given if tensor in self._made_by],
         )
         self._steps_made.append(step)
         for tensor in made:
-            self._places[tensor] = _FED
+            self._places[tensor] = _OF_INPUTS
             self._made_by[tensor] = len(self._steps_made) - 1
 
     def _use_what_leads_to(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -275,7 +254,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
             place = self._add(_Node(self._name(name), operands, used=not self._within))
             self._value(place, number)
             return
-        made = _tensors(result)
+        made = tensors_in(result)
         for tensor in self._sharing(_written(func, args, kwargs)):
             sources = list(dict.fromkeys([self._place(tensor), *operands]))
             self._exact.pop(tensor, None)
@@ -298,7 +277,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
             if tensor.is_floating_point() and operands and self._keep:
                 steps = self._steps(func, args, kwargs) if steps is None else steps
                 twin = self._places.get(steps[order]) if order < len(steps) else None
-                self._nodes[place].twins = [twin] if twin not in (None, _FED, place) else []
+                self._nodes[place].copies = [twin] if twin not in (None, _OF_INPUTS, place) else []
 
     def _sharing(self, written: list[torch.Tensor]) -> list[torch.Tensor]:
         """The known tensors of which what was overwritten is a part, and it itself."""
@@ -328,7 +307,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         self._within += 1
         try:
             with self:
-                return _tensors(steps(*args, **kwargs))
+                return tensors_in(steps(*args, **kwargs))
         except _ERRORS:
             return []
         finally:
@@ -383,14 +362,9 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         args, kwargs = tree_map(widened, (args, kwargs))
         try:
             with modes_disabled():
-                return _tensors(func(*args, **kwargs))
+                return tensors_in(func(*args, **kwargs))
         except _ERRORS:
             return []
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    leaves = tree_leaves(value)
-    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
@@ -402,7 +376,7 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
         if not argument.written:
             continue
         value = args[place] if place < len(args) else kwargs.get(argument.name)
-        found += _tensors(value)
+        found += tensors_in(value)
     return found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.core.spec import BATCH_NAMES
-from onnx_conformance.workers.custom_operators import (
+from onnx_conformance.workers.operator_translations import (
     operators_in,
     symbolics,
     translation_errors,
@@ -80,8 +80,8 @@ def _symbolic(shape: Any, group: int) -> dict[int, str]:
 
 def _label(dim: str) -> str:
     """A dimension as a name: ``past+1`` becomes ``past_plus_1``."""
-    words = {"+": " plus ", "-": " minus ", "*": " times ", "//": " over ", "(": " ", ")": " "}
-    for sign, word in words.items():
+    spoken = {"+": " plus ", "-": " minus ", "*": " times ", "//": " over ", "(": " ", ")": " "}
+    for sign, word in spoken.items():
         dim = dim.replace(sign, word)
     return "_".join(dim.split())
 

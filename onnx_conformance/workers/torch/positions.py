@@ -50,8 +50,8 @@ class Choosing(OperatorMode):  # type: ignore[no-untyped-call] # of the base
     def _note(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         which, place = CHOOSING[name]
         labels = [argument.name for argument in arguments_of(func)]
-        given = {**dict(zip(labels, args, strict=False)), **kwargs}
-        numbers, axis = args[0], given.get("dim", -1 if name in LAST else None)
+        arguments = {**dict(zip(labels, args, strict=False)), **kwargs}
+        numbers, axis = args[0], arguments.get("dim", -1 if name in LAST else None)
         tupled = isinstance(result, tuple)
         if axis is None or tupled != (which is not None) or numbers.dim() < 2:
             return
@@ -59,7 +59,7 @@ class Choosing(OperatorMode):  # type: ignore[no-untyped-call] # of the base
         if axis == 0 or not isinstance(positions, torch.Tensor) or numbers.is_complex():
             return
         kept = positions.dim() == numbers.dim()
-        ranked = bool(given.get("sorted", True))
+        ranked = bool(arguments.get("sorted", True))
         candidates = numbers.detach().movedim(axis, -1).contiguous()
         shape = tuple(positions.shape)
         self._made[positions] = (candidates, layout(axis if kept else None, ranked, shape))
@@ -89,14 +89,14 @@ def first_of_equals(name: str, func: Any, args: Any, kwargs: Any) -> Any:
     operator has no position to choose, and of numbers that are no numbers.
     """
     labels = [argument.name for argument in arguments_of(func)]
-    given = {**dict(zip(labels, args, strict=False)), **kwargs}
-    x, axis = args[0], given.get("dim", -1 if name in LAST else None)
+    arguments = {**dict(zip(labels, args, strict=False)), **kwargs}
+    x, axis = args[0], arguments.get("dim", -1 if name in LAST else None)
     if axis is None or not x.dim() or not x.numel() or bool(x.isnan().any()):
         return None
     if name in ("argmax", "argmin", "max", "min"):
         if name in ("max", "min") and "keepdim" not in labels:  # of two tensors
             return None
-        keep = bool(given.get("keepdim", False))
+        keep = bool(arguments.get("keepdim", False))
         best = x.amax(axis, keepdim=True) if name.endswith("max") else x.amin(axis, keepdim=True)
         shape = [-1 if place == axis % x.dim() else 1 for place in range(x.dim())]
         places = torch.arange(x.shape[axis]).reshape(shape)
@@ -105,10 +105,10 @@ def first_of_equals(name: str, func: Any, args: Any, kwargs: Any) -> Any:
             return found
         return torch.return_types.max((best if keep else best.squeeze(axis), found))
     if name in ("sort", "argsort", "topk"):
-        downwards = bool(given.get("descending", given.get("largest", name == "topk")))
+        downwards = bool(arguments.get("descending", arguments.get("largest", name == "topk")))
         values, found = torch.sort(x, dim=axis, descending=downwards, stable=True)
         if name == "topk":
-            count = int(given["k"])
+            count = int(arguments["k"])
             values, found = values.narrow(axis, 0, count), found.narrow(axis, 0, count)
         return found if name == "argsort" else torch.return_types.sort((values, found))
     return None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx_conformance.core import bfloat16
 from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.workers.liberties import STORED, TF32, eleven_bits
+from onnx_conformance.workers.replica_arithmetic import STORED, TF32, eleven_bits
 from onnx_conformance.workers.torch.modes import OperatorMode, eagerly
 from onnx_conformance.workers.torch.private import tree_leaves, tree_map, writes
 
@@ -142,10 +142,10 @@ class TorchRounding(OperatorMode):  # type: ignore[no-untyped-call] # of the bas
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = func.overloadpacket.__name__.rstrip("_")
         if self._type is not None:
-            given = func(*args, **kwargs)
+            result = func(*args, **kwargs)
             if not (func.is_view or name in KEPT_IN_FLOAT32):
-                _each(given, _narrowing(self._type, _handed_on(func, args, kwargs)))
-            return given
+                _each(result, _narrowing(self._type, _handed_on(func, args, kwargs)))
+            return result
         if name in PRODUCTS:
             args = tree_map(_operand, args)
         return func(*args, **kwargs)
@@ -192,11 +192,11 @@ def tensor_of(array: NDArray[Any], dtype: str = "") -> torch.Tensor:
     return tensor.bfloat16() if dtype == bfloat16.NAME else tensor
 
 
-def _each(given: Any, change: Any) -> None:
-    if isinstance(given, torch.Tensor):
-        change(given)
-    elif not isinstance(given, (str, int, float, bool, type(None))):
-        for part in given:
+def _each(result: Any, change: Any) -> None:
+    if isinstance(result, torch.Tensor):
+        change(result)
+    elif not isinstance(result, (str, int, float, bool, type(None))):
+        for part in result:
             _each(part, change)
 
 
@@ -209,8 +209,8 @@ def _handed_on(func: Any, args: Any, kwargs: Any) -> set[int]:
     """
     if writes(func):  # what it writes is its result
         return set()
-    given = tree_leaves((args, kwargs))
-    return {_memory(leaf) for leaf in given if isinstance(leaf, torch.Tensor)}
+    result = tree_leaves((args, kwargs))
+    return {_memory(leaf) for leaf in result if isinstance(leaf, torch.Tensor)}
 
 
 def _memory(tensor: torch.Tensor) -> int:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from onnx_conformance.workers.liberties import Liberties
 from onnx_conformance.workers.native import Approximation
+from onnx_conformance.workers.replica_arithmetic import ApproximationErrors
 from onnx_conformance.workers.torch import fourier
 from onnx_conformance.workers.torch.modes import OperatorMode
 from onnx_conformance.workers.torch.positions import CHOOSING, first_of_equals
@@ -23,10 +23,12 @@ COMPOSED = {
     "rnn_tanh_cell", "selu", *fourier.COMPOSED,
 }  # fmt: skip
 
-Erring = Callable[[Liberties, torch.Tensor, torch.Tensor, tuple[Any, ...], dict[str, Any]], Any]
+Erring = Callable[
+    [ApproximationErrors, torch.Tensor, torch.Tensor, tuple[Any, ...], dict[str, Any]], Any
+]
 
 
-class TorchLiberties(OperatorMode):  # type: ignore[no-untyped-call] # of the base
+class TorchReplica(OperatorMode):  # type: ignore[no-untyped-call] # of the base
     """Within it float32 computes as another runtime may.
 
     Sums add in another order, approximated functions err, and among equal numbers the first is
@@ -35,7 +37,7 @@ class TorchLiberties(OperatorMode):  # type: ignore[no-untyped-call] # of the ba
 
     def __init__(self, approximation: Approximation, replica: str) -> None:
         super().__init__()
-        self._liberties = Liberties(approximation, replica)
+        self._errors = ApproximationErrors(approximation, replica)
 
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         label = func.overloadpacket.__name__
@@ -62,7 +64,7 @@ class TorchLiberties(OperatorMode):  # type: ignore[no-untyped-call] # of the ba
             return func(*args, **kwargs)
         x = args[0].clone() if label.endswith("_") else args[0]
         y = func(*args, **kwargs)
-        return y.add_(ERRORS[name](self._liberties, x, y, args[1:], kwargs))
+        return y.add_(ERRORS[name](self._errors, x, y, args[1:], kwargs))
 
 
 def _one_by_one(name: str) -> contextlib.AbstractContextManager[Any]:
@@ -71,41 +73,41 @@ def _one_by_one(name: str) -> contextlib.AbstractContextManager[Any]:
     return flags(enabled=False) if name == "lstm" else contextlib.nullcontext()
 
 
-def _sigmoid(own: Liberties, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
-    return own.error("sigmoid")
+def _sigmoid(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
+    return errors.error("sigmoid")
 
 
-def _silu(own: Liberties, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
-    return x * own.error("sigmoid")
+def _silu(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
+    return x * errors.error("sigmoid")
 
 
-def _glu(own: Liberties, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
-    return x.chunk(2, dim=args[0] if args else -1)[0] * own.error("sigmoid")
+def _glu(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
+    return x.chunk(2, dim=args[0] if args else -1)[0] * errors.error("sigmoid")
 
 
-def _tanh(own: Liberties, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
-    return y * own.error("tanh")
+def _tanh(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
+    return y * errors.error("tanh")
 
 
-def _gelu(own: Liberties, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
+def _gelu(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
     """Its tanh form, x/2·(1 + tanh); the form with erf is as exact in runtimes as in torch."""
     if kwargs.get("approximate", "none") != "tanh":
         return 0.0
-    return 0.5 * x * own.error("tanh")
+    return 0.5 * x * errors.error("tanh")
 
 
-def _elu(own: Liberties, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
+def _elu(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
     """alpha·(exp(x) - 1) by subtraction; ``selu`` and ``celu`` are forms of it."""
     alpha, scale = [*args, 1.0, 1.0][:2] if len(args) < 2 else args[:2]
-    return (x < 0) * (alpha * scale * own.error("elu"))
+    return (x < 0) * (alpha * scale * errors.error("elu"))
 
 
-def _softplus(own: Liberties, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
-    return y * own.error("softplus")
+def _softplus(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
+    return y * errors.error("softplus")
 
 
-def _mish(own: Liberties, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
-    return y * own.error("mish")
+def _mish(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
+    return y * errors.error("mish")
 
 
 # Operator -> the error of its output. What is not here, runtimes compute as well as torch does.

@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnx_conformance.workers.liberties import LANES, mean_in_order, sum_in_lanes, sum_in_order
+from onnx_conformance.workers.replica_arithmetic import (
+    LANES,
+    mean_in_order,
+    sum_in_lanes,
+    sum_in_order,
+)
 
 Tensor = torch.Tensor
 FEW = LANES  # so few terms are added in one order everywhere, or nearly
@@ -175,11 +180,11 @@ def _group_norm(
 
 
 def _instance_norm(
-    x: Tensor, weight: Any, bias: Any, mean_: Any, var: Any, own: bool, momentum: float,
-    eps: float, *_: Any,
+    x: Tensor, weight: Any, bias: Any, mean_: Any, var: Any, batch_statistics: bool,
+    momentum: float, eps: float, *_: Any,
 ) -> Tensor | None:  # fmt: skip
     axes = list(range(2, x.dim()))
-    if not own or not _long(x, axes):
+    if not batch_statistics or not _long(x, axes):
         return None
     return _scaled(normalized(x, axes, eps), *_by_channel(x, weight, bias))
 

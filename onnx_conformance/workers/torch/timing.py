@@ -11,7 +11,7 @@ import torch
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import Arrays, ModelRequest
 from onnx_conformance.workers.native import named_outputs
-from onnx_conformance.workers.timing import TimedCall
+from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.introspect import flat
 from onnx_conformance.workers.torch.precision import CUDA, array_of, require, tf32
 

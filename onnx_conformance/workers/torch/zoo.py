@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import numpy as np
 
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.text import resembling
 
 
 def torchvision_classifier(member: str, *, pretrained: bool) -> Any:
@@ -16,8 +16,8 @@ def torchvision_classifier(member: str, *, pretrained: bool) -> Any:
 
     known = torchvision.models.list_models(module=torchvision.models)
     if member not in known:
-        close = ", ".join(difflib.get_close_matches(member, known)) or "nothing"
-        raise ValueError(f"torchvision has no classification model '{member}'; close: {close}")
+        close = resembling(member, known)
+        raise UsageError(f"torchvision has no classification model '{member}'{close}")
     if not pretrained:
         return torchvision.models.get_model(member, weights=None)
     try:
@@ -38,8 +38,7 @@ def timm_classifier(member: str, *, pretrained: bool) -> Any:
         ) from error
     known = timm.list_models()
     if member not in known:
-        close = ", ".join(difflib.get_close_matches(member, known)) or "nothing"
-        raise UsageError(f"timm has no model '{member}'; close: {close}")
+        raise UsageError(f"timm has no model '{member}'{resembling(member, known)}")
     try:
         model = timm.create_model(member, pretrained=pretrained)
     except (OSError, RuntimeError) as error:

@@ -11,8 +11,8 @@ from onnx_conformance.catalog.models import REGISTERED, Declaration, Pointer, zo
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import spec_as_data
+from onnx_conformance.workers.import_code import load_file, load_module, user_modules
 from onnx_conformance.workers.user_model.describe import specify
-from onnx_conformance.workers.user_model.import_code import load_file, load_module, user_modules
 
 
 class UserModelBackend:
@@ -84,8 +84,8 @@ class UserModelBackend:
 
 
 def _internal_error(name: str, error: Exception) -> str:
-    words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    return f"model '{name}': internal error: {words}; this is a fault of the suite: please report"
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return f"model '{name}': internal error: {reason}; this is a fault of the suite: please report"
 
 
 def _refuse_twice(names: list[str]) -> None:
@@ -103,8 +103,8 @@ def _pointed(pointer: Pointer) -> tuple[Declaration, str, tuple[str, ...]]:
     """What a pointer names: a registered function or a plain one."""
     zoo = zoo_of(pointer.pool, pointer.member)
     if zoo is not None:
-        home, function = zoo.builder.split(":")
-        builder = getattr(load_module(home)[0], function)
+        module_name, function = zoo.builder.split(":")
+        builder = getattr(load_module(module_name)[0], function)
         one = Declaration(pointer.name, builder, calibrate=zoo.calibrate)
         return one, zoo.builder, (pointer.member,)
     file = pointer.pool.endswith(".py")
@@ -119,8 +119,8 @@ def _pointed(pointer: Pointer) -> tuple[Declaration, str, tuple[str, ...]]:
     module, declared = load_file(pointer.pool) if file else load_module(pointer.pool)
     builder = getattr(module, pointer.member, None)
     if not callable(builder):
-        own = [v for v in vars(module).values() if inspect.isfunction(v)]
-        known = sorted(v.__name__ for v in own if v.__module__ == module.__name__)
+        functions = [v for v in vars(module).values() if inspect.isfunction(v)]
+        known = sorted(v.__name__ for v in functions if v.__module__ == module.__name__)
         raise UsageError(
             f"{pointer.pool} has no function '{pointer.member}'; it has: {', '.join(known) or '-'}"
         )

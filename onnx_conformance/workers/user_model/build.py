@@ -1,11 +1,10 @@
-"""A built user model of any kind: how it is run, and its parameters."""
+"""Build what a user hands in, a torch module, Keras model, ONNX file or callable, for its spec."""
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,59 +13,26 @@ import numpy as np
 from onnx_conformance.core.domains import Real, default_domain
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.native_request import digest_arrays
-from onnx_conformance.core.plain_outputs import is_keys, is_maps, named
-from onnx_conformance.core.spec import Axes, TensorSpec
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.calls import call_of
+from onnx_conformance.workers.user_model.built_model import (
+    MANY,
+    Answer,
+    BuiltModel,
+    labels_of,
+    signature,
+    with_names,
+)
 from onnx_conformance.workers.user_model.infer_spec import BATCH
 
-Answer = dict[str, np.ndarray[Any, Any]]
 HALF = "torch.float16"  # of an output, which its model casts: the case is judged in that class
-MANY = 1_000  # inputs that a signature with *args may have
 
 
-@dataclass(frozen=True)
-class Looked:
-    """A model's face.
-
-    Args:
-        parameters: what the model calls its inputs, where it does.
-        arity: the fewest and the most inputs that it accepts.
-        refuses: why it does not take inputs of some names; empty where it does.
-        inputs: their specs, where the model itself knows them.
-        digest: of the weights that it was built with.
-        run: its outputs on inputs, named in order.
-        changed: whether its weights are no longer those that it was built with.
-        float64_problem: why it cannot be computed in float64, or None.
-        axes: the sizes of symbolic axes, where the model itself was found to need others.
-        notes: what a reader should know of its inputs, a line each.
-        oracle: of an ONNX file, how it is computed in float64 (an ``onnx_agreement.Oracle``).
-        weights: how many numbers its weights hold, without tables that are read by index; 0 where
-            nobody knows.
-        computes: the class of precision in which its first call multiplied, or its layers ask to;
-            empty before that call, and for float32.
-        bfloat16: places of the outputs that its calls so far gave in bfloat16.
-    """
-
-    framework: str
-    parameters: tuple[str, ...]
-    arity: tuple[int, int]
-    inputs: tuple[TensorSpec, ...]
-    digest: str
-    run: Callable[[Inputs], Answer]
-    changed: Callable[[], bool]
-    float64_problem: Callable[[Inputs], str | None]
-    refuses: Callable[[Sequence[str]], str] = lambda names: ""
-    axes: Axes = ()
-    notes: tuple[str, ...] = ()
-    oracle: Callable[[Sequence[Inputs]], Any] | None = None
-    weights: int = 0
-    computes: Sequence[str] = ()
-    bfloat16: Collection[int] = ()
-
-
-def look(name: str, model: Any, threads: int | None, declared: Sequence[TensorSpec] = ()) -> Looked:
-    """Look at ``model``, in eval mode.
+def built_model(
+    name: str, model: Any, threads: int | None, declared: Sequence[TensorSpec] = ()
+) -> BuiltModel:
+    """``model`` in eval mode, ready to be run.
 
     Args:
         declared: the inputs, where its registration names them.
@@ -76,15 +42,15 @@ def look(name: str, model: Any, threads: int | None, declared: Sequence[TensorSp
     """
     torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
     if torch is not None and isinstance(model, torch.nn.Module):
-        return _look_at_torch(torch, name, model, threads, declared)
+        return _torch_model(torch, name, model, threads, declared)
     if keras is not None and isinstance(model, keras.Model):
-        return _look_at_keras(keras, model)
+        return _keras_model(keras, model)
     if isinstance(model, Path):
-        from onnx_conformance.workers.user_model.onnx_reference import look_at_file
+        from onnx_conformance.workers.user_model.onnx_reference import file_model
 
-        return look_at_file(model, threads, declared)
+        return file_model(model, threads, declared)
     if callable(model) and not isinstance(model, type):
-        return _look_at_python(model)
+        return _python_model(model)
     raise UsageError(
         f"model '{name}': its function returns a {type(model).__name__}; return a "
         "torch.nn.Module, a keras.Model, the pathlib.Path of an ONNX file, or a callable from "
@@ -92,9 +58,9 @@ def look(name: str, model: Any, threads: int | None, declared: Sequence[TensorSp
     )
 
 
-def _look_at_torch(
+def _torch_model(
     torch: Any, name: str, module: Any, threads: int | None, declared: Sequence[TensorSpec]
-) -> Looked:
+) -> BuiltModel:
     from onnx_conformance.workers.torch.backend import widened
     from onnx_conformance.workers.torch.float64 import in_float64
     from onnx_conformance.workers.torch.introspect import flat
@@ -114,7 +80,7 @@ def _look_at_torch(
     dtypes = {spec.name: spec.dtype for spec in declared}
     seen: list[str] = []
     in_bfloat16: set[int] = set()
-    names, least, most = _signature(module.forward)
+    names, least, most = signature(module.forward)
     before, trained = _torch_digest(module), _torch_digest(module, counters=False)
 
     forward = module.forward
@@ -135,19 +101,19 @@ def _look_at_torch(
                 "return a tensor, or tuples, lists and dicts of tensors"
             )
         in_bfloat16.update(n for n, tensor in enumerate(found) if tensor.dtype == torch.bfloat16)
-        return _named([weight_array(tensor) for tensor in found], _labels(result))
+        return with_names([weight_array(tensor) for tensor in found], labels_of(result))
 
     def float64_problem(input_set: Inputs) -> str | None:
         wide = [widened(torch.from_numpy(np.array(array))) for array in input_set.values()]
         try:
-            twin: Any = copied(module, built).double()
+            in_double: Any = copied(module, built).double()
             with torch.no_grad(), eagerly(), in_float64(*seen):
-                tensors = flat(call_of(twin.forward, list(input_set))(twin, wide))
+                tensors = flat(call_of(in_double.forward, list(input_set))(in_double, wide))
         except (RuntimeError, TypeError) as error:
             return " ".join(str(error).split())[:200]
         return _narrow([str(t.dtype) for t in tensors if t.is_floating_point()])
 
-    return Looked(
+    return BuiltModel(
         "torch", names, (least, most), (), before, run,
         lambda: _torch_digest(module, counters=False) != trained, float64_problem,
         lambda inputs: call_of(forward, inputs).problem,
@@ -194,7 +160,7 @@ def _narrow(dtypes: list[str]) -> str | None:
     return f"an output is {narrow[0]}" if narrow else None
 
 
-def _look_at_keras(keras: Any, model: Any) -> Looked:
+def _keras_model(keras: Any, model: Any) -> BuiltModel:
     from onnx_conformance.workers.keras.calls import KerasCall
 
     names = tuple(getattr(model, "output_names", None) or ())
@@ -213,10 +179,10 @@ def _look_at_keras(keras: Any, model: Any) -> Looked:
             # in TensorFlow's order, which is that of the names in any exported file
             return {name: np.asarray(result[name]) for name in sorted(result)}
         tensors = [np.asarray(tensor) for tensor in keras.tree.flatten(result)]
-        return _named(tensors, names)
+        return with_names(tensors, names)
 
     before = digest() if model.built else ""
-    return Looked(
+    return BuiltModel(
         "keras", tuple(spec.name for spec in inputs), (least, most), inputs, before, run,
         lambda: bool(before) and digest() != before, lambda input_set: None,
         weights=_keras_weights(keras, model) if model.built else 0,
@@ -241,8 +207,8 @@ def _keras_weights(keras: Any, model: Any) -> int:
 
 
 def _keras_spec(place: int, tensor: Any, count: int) -> TensorSpec:
-    own = str(getattr(tensor, "name", "") or "")
-    plain = own if own and not own.startswith("keras_tensor") else "input"
+    label = str(getattr(tensor, "name", "") or "")
+    plain = label if label and not label.startswith("keras_tensor") else "input"
     name = plain if count == 1 or plain != "input" else f"input_{place}"
     dims = [f"{name}_dim_{axis}" if dim is None else dim for axis, dim in enumerate(tensor.shape)]
     first = tensor.shape[0] if tensor.shape else None
@@ -250,58 +216,17 @@ def _keras_spec(place: int, tensor: Any, count: int) -> TensorSpec:
     return replace(spec, domain=default_domain(spec.dtype) or Real())
 
 
-def _look_at_python(function: Any) -> Looked:
-    names, least, most = _signature(function)
+def _python_model(function: Any) -> BuiltModel:
+    names, least, most = signature(function)
 
     def run(input_set: Inputs) -> Answer:
         from onnx_conformance.workers.python.backend import leaves
 
         arrays = [np.array(array) for array in input_set.values()]
         result = call_of(function, list(input_set))(function, arrays)
-        return _named(leaves(result), _labels(result))
+        return with_names(leaves(result), labels_of(result))
 
-    return Looked(
+    return BuiltModel(
         "python", names, (least, most), (), "", run, lambda: False, lambda input_set: None,
         lambda inputs: call_of(function, inputs).problem,
     )  # fmt: skip
-
-
-def _signature(function: Any) -> tuple[tuple[str, ...], int, int]:
-    """Names of its positional parameters, and the fewest and the most of them."""
-    kinds = inspect.Parameter
-    try:
-        found = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return (), 1, MANY
-    plain = [p for p in found if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
-    least = sum(p.default is kinds.empty for p in plain)
-    most = MANY if any(p.kind is kinds.VAR_POSITIONAL for p in found) else len(plain)
-    return tuple(p.name for p in plain), least, most
-
-
-def _labels(result: Any) -> tuple[str, ...]:
-    """What a dict or a named tuple calls its outputs; nothing where they are nested deeper."""
-    parts = result._asdict() if hasattr(result, "_asdict") else result
-    if not isinstance(parts, Mapping):
-        return ()
-    given = {str(name): part for name, part in parts.items() if part is not None}
-    plain = all(hasattr(part, "shape") or is_maps(part) for part in given.values())
-    return tuple(given) if plain else ()
-
-
-def _named(found: list[Any], names: tuple[str, ...] = ()) -> Answer:
-    """Outputs under their own names, or ``output``, or ``output_0`` and so on."""
-    if len(set(names)) == len(names) == len(found) and len(found) > 1:
-        return named(names, found)
-    return named(_made_up(len(found)), found)
-
-
-def _made_up(count: int) -> list[str]:
-    """What outputs without names of their own are called."""
-    return ["output"] if count == 1 else [f"output_{place}" for place in range(count)]
-
-
-def unnamed(names: Sequence[str]) -> tuple[str, ...]:
-    """The outputs, where nobody named them: all or none."""
-    own = [name for name in names if not is_keys(name)]
-    return tuple(names) if own == _made_up(len(own)) else ()

@@ -12,10 +12,10 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.loops import loops
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import native_layout
-from onnx_conformance.workers.user_model.build import Looked
+from onnx_conformance.workers.user_model.built_model import BuiltModel
 
 
-def carrying(spec: ModelSpec, one: Declaration, looked: Looked) -> ModelSpec:
+def carrying(spec: ModelSpec, one: Declaration, built: BuiltModel) -> ModelSpec:
     """The spec with its memory. What only names suggest is left out where calls in a row fail.
 
     Raises:
@@ -27,7 +27,7 @@ def carrying(spec: ModelSpec, one: Declaration, looked: Looked) -> ModelSpec:
         return spec
     problem = carry_problem(spec.inputs, spec.outputs, carries)
     found = replace(spec, carries=carries)
-    problem = problem or _refusal(found, looked)
+    problem = problem or _refusal(found, built)
     if problem and declared:
         raise UsageError(f"model '{one.name}': {problem}")
     if problem:
@@ -41,19 +41,19 @@ def carrying(spec: ModelSpec, one: Declaration, looked: Looked) -> ModelSpec:
     return replace(found, notes=(*spec.notes, *notes))
 
 
-def _refusal(spec: ModelSpec, looked: Looked) -> str:
+def _refusal(spec: ModelSpec, built: BuiltModel) -> str:
     """What the model says to calls in a row; empty where it answers them all."""
-    for words, loop in loops(spec, 0).items():
+    for label, loop in loops(spec, 0).items():
         for calls in loop.groups(native_layout(spec)):
             state: Arrays = {}
             for place, call in enumerate(calls):
-                given = {**call, **state}
+                fed = {**call, **state}
                 try:
-                    answer = looked.run(Inputs((one.name, given[one.name]) for one in spec.inputs))
+                    answer = built.run(Inputs((one.name, fed[one.name]) for one in spec.inputs))
                 except Exception as error:  # noqa: BLE001 - whatever a user's model raises
                     said = " ".join(str(error).split())[:200]
                     return (
-                        f"it refuses call {place + 1} of {len(calls)} in a row {words}, with the "
+                        f"it refuses call {place + 1} of {len(calls)} in a row {label}, with the "
                         f"state that the one before gave: {type(error).__name__}: {said}; fix "
                         "carries=, axes= or domain="
                     )

@@ -20,12 +20,12 @@ from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.inputs.tasks import TASKS
+from onnx_conformance.workers.import_code import user_sources
 from onnx_conformance.workers.native import call_builder
-from onnx_conformance.workers.user_model.build import Looked, look, unnamed
+from onnx_conformance.workers.user_model.build import built_model
+from onnx_conformance.workers.user_model.built_model import BuiltModel, unnamed
 from onnx_conformance.workers.user_model.carried import carrying
-from onnx_conformance.workers.user_model.examples import Understood
 from onnx_conformance.workers.user_model.fixed_batch import grouped, with_batch
-from onnx_conformance.workers.user_model.import_code import user_sources
 from onnx_conformance.workers.user_model.infer_spec import sized_by_values
 from onnx_conformance.workers.user_model.opened_files import data_files, digests, opened_files
 from onnx_conformance.workers.user_model.validation import (
@@ -38,7 +38,7 @@ from onnx_conformance.workers.user_model.validation import (
     checked_axes,
     checked_outputs,
     run_of,
-    understood,
+    specs_of_inputs,
     varied,
 )
 
@@ -79,49 +79,44 @@ def _specified(
     threads: int | None,
 ) -> tuple[ModelSpec, Any]:
     """The spec but for the files that were read, and the digest so far."""
-    libraries = operators_of(one.builder, arguments).libraries
-    for library in libraries:
-        problem = library_problem(library)
-        if problem is not None:
-            raise UsageError(f"model '{one.name}': {problem}")
+    libraries = _libraries(one, arguments)
     model, examples = _built(one, arguments, weights, seed)
-    looked = look(one.name, model, threads, one.inputs)
-    notes = looked.notes
-    found = Understood(one.inputs, looked.axes) if one.inputs else understood(one, examples, looked)
+    built = built_model(one.name, model, threads, one.inputs)
+    notes = built.notes
+    found = specs_of_inputs(one, examples, built)
     inputs = found.inputs
-    guessed = not one.inputs and (examples is not None or looked.framework == "onnx")
+    guessed = not one.inputs and (examples is not None or built.framework == "onnx")
     if guessed and list(inputs) != examples:
         notes = (f"its inputs were understood as {found}", *notes)
     one = replace(one, axes=tuple({**dict(found.axes), **dict(one.axes)}.items()))
     axes = checked_axes(one, inputs)
-    check_inputs(one.name, inputs, looked)
+    check_inputs(one.name, inputs, built)
     if one.calibrate:
         check_calibrable(one.name, inputs)
-    inputs, group = grouped(inputs, axes, looked)
+    inputs, group = grouped(inputs, axes, built)
     recipes = (*RUNS, *([SMALL] if axes else ()))
-    runs = [run_of(one.name, looked, inputs, axes, recipe, group) for recipe in recipes]
-    valued = [run_of(one.name, looked, inputs, axes, recipe, group) for recipe in varied(inputs)]
+    runs = [run_of(one.name, built, inputs, axes, recipe, group) for recipe in recipes]
+    valued = [run_of(one.name, built, inputs, axes, recipe, group) for recipe in varied(inputs)]
     calls = tuple(call for run in (runs[0], *valued) for call in run.calls)
     outputs = checked_outputs(one, inputs, [replace(runs[0], calls=calls), *runs[1:]])
     outputs = with_batch(outputs) if group else outputs
     outputs = tuple(
-        replace(spec, dtype=bfloat16.NAME) if place in looked.bfloat16 else spec
+        replace(spec, dtype=bfloat16.NAME) if place in built.bfloat16 else spec
         for place, spec in enumerate(outputs)
     )
-    check_steady(one.name, looked, inputs, axes, runs[0].calls[0], group)
-    first = layout_of(inputs, (), group).calls(RUNS[0].inputs(inputs, axes))[0]
-    oracle = one.oracle and looked.framework != "python"
-    agreed: Any = None
-    if oracle and looked.oracle is not None:  # a file is as it is: without, allclose has to do
-        agreed = looked.oracle(
-            [layout_of(inputs, (), group).calls(r.inputs(inputs, axes))[0] for r in RUNS]
-        )
+    check_steady(one.name, built, inputs, axes, runs[0].calls[0], group)
+    layout = layout_of(inputs, (), group)
+    calls_of_runs = [layout.calls(recipe.inputs(inputs, axes))[0] for recipe in RUNS]
+    oracle = one.oracle and built.framework != "python"
+    agreed = None
+    if oracle and built.oracle is not None:  # a file is as it is: without, allclose has to do
+        agreed = built.oracle(calls_of_runs)
         oracle = not agreed.problem
     elif oracle:
-        check_oracle(one.name, looked, inputs, first)
+        check_oracle(one.name, built, inputs, calls_of_runs[0])
     spec = ModelSpec(
         name=one.name,
-        framework=looked.framework,
+        framework=built.framework,
         inputs=inputs,
         outputs=outputs,
         builder=reference,
@@ -137,14 +132,24 @@ def _specified(
         basis=agreed.basis if agreed else "",
         kernels=agreed.kernels if agreed else (),
         notes=notes,
-        parameters=looked.weights,
+        parameters=built.weights,
         group=group,
         unnamed=() if one.outputs else unnamed([spec.name for spec in outputs]),
         by_values=sized_by_values([spec.name for spec in outputs], calls),
-        computes=next(iter(looked.computes), FLOAT32),
+        computes=next(iter(built.computes), FLOAT32),
     )
-    spec = carrying(spec, one, looked)
-    return spec, _fingerprint(looked, [run.rows for run in runs])
+    spec = carrying(spec, one, built)
+    return spec, _fingerprint(built, [run.rows for run in runs])
+
+
+def _libraries(one: Declaration, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The model's custom-operator libraries, each of which is there."""
+    libraries = operators_of(one.builder, arguments).libraries
+    for library in libraries:
+        problem = library_problem(library)
+        if problem is not None:
+            raise UsageError(f"model '{one.name}': {problem}")
+    return libraries
 
 
 def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int) -> Any:
@@ -190,13 +195,13 @@ def _restore(policy: Any) -> None:
         keras.config.set_dtype_policy(policy or keras.config.floatx())
 
 
-def _fingerprint(looked: Looked, answers: Sequence[Outputs]) -> Any:
+def _fingerprint(built: BuiltModel, answers: Sequence[Outputs]) -> Any:
     """A digest of the user's sources, of the weights that the model was built with, and of answers.
 
     What else shapes the model, such as the environment, shows there. Files that its code opens
     come on top.
     """
-    state = hashlib.sha256(looked.digest.encode())
+    state = hashlib.sha256(built.digest.encode())
     for outputs in answers:
         state.update(digest_arrays(dict(outputs)).encode())
     for path in user_sources():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from onnx_conformance.core.domains import Bounded, Draw, Integers, Lengths
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import TOLERANCES
-from onnx_conformance.core.spec import Axes, Axis, Dim, Shape, TensorSpec
+from onnx_conformance.core.spec import Axes, Axis, Dim, InputSpecs, Shape, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.user_model.infer_spec import BATCH
@@ -38,15 +38,6 @@ MOST_STILL = 21  # specs that the file takes and at which an output stays as it 
 DRAWS = 3  # inputs between which every output should move
 
 Run = Callable[[Inputs], Any]
-
-
-@dataclass(frozen=True)
-class Shaped:
-    """Inputs that the file accepts, with their axes' sizes, and notes on what was found."""
-
-    inputs: tuple[TensorSpec, ...]
-    axes: Axes
-    notes: tuple[str, ...] = ()
 
 
 def shape_of(name: str, dims: Sequence[Dim]) -> list[Dim]:
@@ -151,6 +142,7 @@ def namings(shapes: Mapping[str, Sequence[Dim]]) -> Iterator[dict[str, Shape]]:
                 for name, dims in shapes.items()
             }
         )
+    compute_modes += _sums(compute_modes[0])
     yield from (
         compute_mode
         for place, compute_mode in enumerate(compute_modes)
@@ -158,12 +150,38 @@ def namings(shapes: Mapping[str, Sequence[Dim]]) -> Iterator[dict[str, Shape]]:
     )
 
 
+def _sums(shapes: Mapping[str, Shape]) -> Iterator[dict[str, Shape]]:
+    """The shapes with an axis that is as long as others together: a mask of past and new places.
+
+    It is of an input of at most two axes, and one of the others, the past, of more.
+    """
+    flat, deep = (
+        dict.fromkeys(
+            dim
+            for dims in shapes.values()
+            for dim in dims
+            if (len(dims) < 3) is wanted
+            and isinstance(dim, str)
+            and dim != BATCH
+            and not set(dim) & set(SIGNS)
+        )
+        for wanted in (True, False)
+    )
+    for total in (name for name in flat if name not in deep):
+        for past in deep:
+            for other in [*(name for name in flat if name not in (total, past)), 1]:
+                yield {
+                    name: tuple(f"{past}+{other}" if dim == total else dim for dim in dims)
+                    for name, dims in shapes.items()
+                }
+
+
 def accepted(
     specs: Sequence[TensorSpec],
     candidates: Sequence[Mapping[str, Shape]],
     run: Run,
     errors: Sequence[float] = (),
-) -> Shaped:
+) -> InputSpecs:
     """The first naming and sizes that the file accepts at every corner, and where outputs move.
 
     Where no sizes make every output move between inputs, such as a count of frames that are longer
@@ -189,9 +207,9 @@ def accepted(
                     if problem is not None:
                         first = first or problem
                     elif _moves(tried, axes, run, errors):
-                        return Shaped(tried, axes, notes)
+                        return InputSpecs(tried, axes, notes)
                     else:
-                        still = still or Shaped(tried, axes, notes)
+                        still = still or InputSpecs(tried, axes, notes)
                         patience -= 1
                 if not patience > 0:
                     break

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx_conformance.core.plain_outputs import coded
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs, Recipe
-from onnx_conformance.workers.user_model.build import Looked
+from onnx_conformance.workers.user_model.built_model import BuiltModel
 
 BATCH = BATCH_NAMES[0]
 PROBES = (Recipe("normal", seed=1), Recipe("normal", seed=2))
@@ -25,7 +25,7 @@ Place = tuple[str, int]  # an input and an axis of it
 
 
 def grouped(
-    inputs: tuple[TensorSpec, ...], axes: Axes, looked: Looked
+    inputs: tuple[TensorSpec, ...], axes: Axes, built: BuiltModel
 ) -> tuple[tuple[TensorSpec, ...], int]:
     """The inputs, with their first axis named as the batch where it is one of fixed size.
 
@@ -38,7 +38,7 @@ def grouped(
     sizes = {spec.shape[0] if spec.shape else None for spec in inputs}
     group = sizes.pop() if len(sizes) == 1 else None
     known = any(spec.batch_axis is not None for spec in inputs)
-    if known or not isinstance(group, int) or not _holds_samples(inputs, axes, looked, group):
+    if known or not isinstance(group, int) or not _holds_samples(inputs, axes, built, group):
         return inputs, 0
     return with_batch(inputs), group
 
@@ -48,13 +48,15 @@ def with_batch(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
     return tuple(replace(spec, shape=(BATCH, *spec.shape[1:])) for spec in specs)
 
 
-def _holds_samples(inputs: tuple[TensorSpec, ...], axes: Axes, looked: Looked, group: int) -> bool:
+def _holds_samples(
+    inputs: tuple[TensorSpec, ...], axes: Axes, built: BuiltModel, group: int
+) -> bool:
     """Whether every output begins with the samples, and changing one changes that one alone."""
     base, other = (_call(recipe, inputs, axes) for recipe in PROBES)
     try:
-        leading = all(array.ndim and len(array) == group for array in looked.run(base).values())
+        leading = all(array.ndim and len(array) == group for array in built.run(base).values())
         places = [(spec.name, 0) for spec in inputs]
-        return leading and (group == 1 or are_samples(looked, base, other, places, leading=True))
+        return leading and (group == 1 or are_samples(built, base, other, places, leading=True))
     except Exception:  # noqa: BLE001 - what it refuses is told where its spec is checked
         return False
 
@@ -65,7 +67,12 @@ def _call(recipe: Recipe, inputs: tuple[TensorSpec, ...], axes: Axes) -> Inputs:
 
 
 def are_samples(
-    looked: Looked, base: Arrays, other: Arrays, places: Sequence[Place], *, leading: bool = False
+    built: BuiltModel,
+    base: Arrays,
+    other: Arrays,
+    places: Sequence[Place],
+    *,
+    leading: bool = False,
 ) -> bool:
     """Whether changing one sample of the inputs changes that sample of every output, and no other.
 
@@ -75,14 +82,14 @@ def are_samples(
         leading: whether an output's samples must be its axis 0.
     """
     count = base[places[0][0]].shape[places[0][1]]
-    before = looked.run(Inputs(base))
+    before = built.run(Inputs(base))
     for sample in range(min(count, MOST_SAMPLES)):
         changed = dict(base)
         for label, axis in places:
             there = (slice(None),) * axis + (sample,)
             changed[label] = base[label].copy()
             changed[label][there] = other[label][there]
-        after = looked.run(Inputs(changed))
+        after = built.run(Inputs(changed))
         if not all(_alone(before[n], after[n], count, sample, leading) for n in before):
             return False
     return True

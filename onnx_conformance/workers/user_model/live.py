@@ -46,7 +46,7 @@ def describe_live(
         model.save(token)
     else:
         _HELD[token] = model, _as_built(model)
-    builder = keras_file if is_keras(model) else twin
+    builder = keras_file if is_keras(model) else model_copy
     reference = f"{__name__}:{builder.__name__}"
     found = specify(
         replace(one, builder=builder), reference, (token,), "calibrated", seed, threads=None
@@ -61,7 +61,7 @@ def is_keras(model: Any) -> bool:
     return keras is not None and isinstance(model, keras.Model)
 
 
-def twin(token: str) -> Any:
+def model_copy(token: str) -> Any:
     """A copy of a held model."""
     held, built = _HELD[token]
     if built is None:
@@ -81,7 +81,7 @@ def _as_built(model: Any) -> Any:
     return AsBuilt(model)
 
 
-setattr(twin, ATTRIBUTE, _OPERATORS.get)
+setattr(model_copy, ATTRIBUTE, _OPERATORS.get)
 
 
 def keras_file(path: str) -> Any:

@@ -17,13 +17,12 @@ from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.onnx_file import inspect, load_model, table_elements
 from onnx_conformance.core.plain_outputs import named
-from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.core.spec import InputSpecs, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.onnx.agreement import Oracle, absolute_error
 from onnx_conformance.workers.onnx.backend import digest_of, open_at, oracle_at
-from onnx_conformance.workers.user_model.build import Answer, Looked
+from onnx_conformance.workers.user_model.built_model import Answer, BuiltModel
 from onnx_conformance.workers.user_model.file_axes import (
-    Shaped,
     accepted,
     namings,
     shape_of,
@@ -40,7 +39,7 @@ def file(path: str) -> Path:
     return Path(path)
 
 
-def look_at_file(path: Path, threads: int | None, declared: Sequence[TensorSpec] = ()) -> Looked:
+def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] = ()) -> BuiltModel:
     """Look at an ONNX file.
 
     Args:
@@ -50,24 +49,24 @@ def look_at_file(path: Path, threads: int | None, declared: Sequence[TensorSpec]
         UsageError: it is none, or cannot be opened, or refuses what its inputs seem to be.
     """
     facts = inspect(path)
-    own = [value.name for value in load_model(path, weights=False).graph.output]
+    outputs = [value.name for value in load_model(path, weights=False).graph.output]
     try:
         compute_mode = open_at(path, "float32", threads)
     except Exception as error:
         raise UsageError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
 
     def run(inputs: Inputs) -> Answer:
-        return named(own, compute_mode(inputs))
+        return named(outputs, compute_mode(inputs))
 
     def oracle(input_sets: Sequence[Inputs]) -> Oracle:
         return oracle_at(path, input_sets, threads)
 
     labels = tuple(tensor["name"] for tensor in facts["inputs"])
-    _refuse_strangers(path, declared, labels)
+    _refuse_unknown(path, declared, labels)
     found = (
-        Shaped(tuple(declared), ()) if declared else _shaped(path, facts["inputs"], compute_mode)
+        InputSpecs(tuple(declared)) if declared else _shaped(path, facts["inputs"], compute_mode)
     )
-    return Looked(
+    return BuiltModel(
         "onnx", labels, (len(labels), len(labels)), found.inputs, digest_of(path), run,
         lambda: False, lambda inputs: oracle([inputs]).problem or None,
         axes=found.axes, notes=found.notes, oracle=oracle,
@@ -75,17 +74,17 @@ def look_at_file(path: Path, threads: int | None, declared: Sequence[TensorSpec]
     )  # fmt: skip
 
 
-def _refuse_strangers(path: Path, declared: Sequence[TensorSpec], labels: Sequence[str]) -> None:
+def _refuse_unknown(path: Path, declared: Sequence[TensorSpec], labels: Sequence[str]) -> None:
     """A file's inputs have names, which a declaration must use."""
-    strange = [spec.name for spec in declared if spec.name not in labels]
-    if strange:
+    unknown = [spec.name for spec in declared if spec.name not in labels]
+    if unknown:
         raise UsageError(
-            f"{path.name} has no input '{strange[0]}'; its inputs are {', '.join(labels)}: name "
+            f"{path.name} has no input '{unknown[0]}'; its inputs are {', '.join(labels)}: name "
             "them so in inputs=[...]"
         )
 
 
-def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> Shaped:
+def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> InputSpecs:
     """The file's inputs, with ranges read from its graph and sizes that it accepts."""
     model = load_model(path, weights=False)
     graph, errors = Graph(model), _errors_of(model)
@@ -110,7 +109,7 @@ def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> Shaped:
             first = first or error
             continue
         notes = (*notes_of(str(path), found.inputs, chosen), *found.notes)
-        return Shaped(found.inputs, found.axes, notes)
+        return InputSpecs(found.inputs, found.axes, notes)
     assert first is not None
     raise first
 

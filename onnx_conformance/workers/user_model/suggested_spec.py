@@ -9,11 +9,11 @@ from dataclasses import replace
 from itertools import islice
 
 from onnx_conformance.core.domains import Integers
-from onnx_conformance.core.sizes import is_expression
+from onnx_conformance.core.size_expressions import is_expression
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Dim, Shape, TensorSpec
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sample_arrays import layout_of
-from onnx_conformance.workers.user_model.build import Looked
+from onnx_conformance.workers.user_model.built_model import BuiltModel
 from onnx_conformance.workers.user_model.file_axes import RANGES
 
 BATCH = BATCH_NAMES[0]
@@ -30,7 +30,7 @@ Specs = tuple[TensorSpec, ...]
 Near = Iterator[tuple[Specs, Axes]]
 
 
-def suggestion(looked: Looked, inputs: Specs, axes: Axes, words: str) -> str:
+def suggestion(built: BuiltModel, inputs: Specs, axes: Axes, refusal: str) -> str:
     """The first spec near the written one that the model takes, as one would write it.
 
     Args:
@@ -40,10 +40,10 @@ def suggestion(looked: Looked, inputs: Specs, axes: Axes, words: str) -> str:
         ``it takes TensorSpec(…)``, what differs alone; empty if nothing near is taken.
     """
     end = time.monotonic() + SECONDS
-    for candidate, sizes in islice(_near(looked, inputs, axes, words), MOST_TRIALS):
+    for candidate, sizes in islice(_near(built, inputs, axes, refusal), MOST_TRIALS):
         if time.monotonic() > end:
             break
-        if (candidate, sizes) == (inputs, axes) or not _takes(looked, candidate, sizes):
+        if (candidate, sizes) == (inputs, axes) or not _takes(built, candidate, sizes):
             continue
         changed = [str(new) for new, old in zip(candidate, inputs, strict=True) if new != old]
         if sizes != axes:
@@ -53,16 +53,16 @@ def suggestion(looked: Looked, inputs: Specs, axes: Axes, words: str) -> str:
     return ""
 
 
-def _takes(looked: Looked, inputs: Specs, axes: Axes) -> bool:
+def _takes(built: BuiltModel, inputs: Specs, axes: Axes) -> bool:
     try:
         for recipe in PROBES:
-            looked.run(layout_of(inputs, (), 0).calls(recipe.inputs(inputs, axes))[0])
+            built.run(layout_of(inputs, (), 0).calls(recipe.inputs(inputs, axes))[0])
     except Exception:  # noqa: BLE001 - it refuses this one too
         return False
     return True
 
 
-def _near(looked: Looked, inputs: Specs, axes: Axes, words: str) -> Near:
+def _near(built: BuiltModel, inputs: Specs, axes: Axes, refusal: str) -> Near:
     """Specs near the written ones, those that change least first."""
     for dtype in FLOATS:
         yield tuple(replace(s, dtype=dtype) if s.floating else s for s in inputs), axes
@@ -72,9 +72,9 @@ def _near(looked: Looked, inputs: Specs, axes: Axes, words: str) -> Near:
             return (*inputs[:place], other, *inputs[place + 1 :])
 
         if isinstance(spec.domain, Integers):
-            yield with_spec(_bounded(looked, spec, spec.domain, with_spec, axes)), axes
+            yield with_spec(_bounded(built, spec, spec.domain, with_spec, axes)), axes
         elsewhere = {dim for other in inputs if other is not spec for dim in other.shape}
-        for shape in _shapes(spec.shape, words, elsewhere):
+        for shape in _shapes(spec.shape, refusal, elsewhere):
             yield with_spec(replace(spec, shape=shape)), axes
         if len(inputs) > 1:  # the samples share it
             yield with_spec(replace(spec, shape=spec.sample)), axes
@@ -86,7 +86,7 @@ def _near(looked: Looked, inputs: Specs, axes: Axes, words: str) -> Near:
 
 
 def _bounded(
-    looked: Looked,
+    built: BuiltModel,
     spec: TensorSpec,
     domain: Integers,
     with_spec: Callable[[TensorSpec], Specs],
@@ -100,21 +100,21 @@ def _bounded(
 
     while refused - taken > 1:
         middle = (taken + refused) // 2
-        if _takes(looked, with_spec(at(middle)), axes):
+        if _takes(built, with_spec(at(middle)), axes):
             taken = middle
         else:
             refused = middle
     return at(taken)
 
 
-def _shapes(shape: Shape, words: str, elsewhere: Collection[Dim]) -> Iterator[Shape]:
+def _shapes(shape: Shape, refusal: str, elsewhere: Collection[Dim]) -> Iterator[Shape]:
     """Other layouts, sizes that follow from other inputs' axes or stand in the refusal, ranks."""
     if len(shape) > 2:
         yield (shape[0], shape[-1], *shape[1:-1])  # channels first
         yield (shape[0], *shape[2:], shape[1])
     if len(shape) > 1:
         yield (shape[1], shape[0], *shape[2:])
-    named = list(dict.fromkeys(int(number) for number in re.findall(r"\d+", words)))
+    named = list(dict.fromkeys(int(number) for number in re.findall(r"\d+", refusal)))
     for axis, dim in enumerate(shape):
         others: list[int | str] = []
         if dim in elsewhere and dim not in BATCH_NAMES and not is_expression(dim):

@@ -10,14 +10,14 @@ from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import TEXT
-from onnx_conformance.core.sizes import evaluate, names_in
-from onnx_conformance.core.spec import BATCH_NAMES, Axes, Shape, TensorSpec, sizes_of
+from onnx_conformance.core.size_expressions import evaluate, names_in
+from onnx_conformance.core.spec import BATCH_NAMES, Axes, InputSpecs, Shape, TensorSpec, sizes_of
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.sample_arrays import Layout, layout_of
-from onnx_conformance.workers.user_model.build import Looked
-from onnx_conformance.workers.user_model.examples import Understood, understand
+from onnx_conformance.workers.user_model.built_model import BuiltModel
+from onnx_conformance.workers.user_model.examples import specs_of_examples
 from onnx_conformance.workers.user_model.infer_spec import (
-    Run,
+    TrialRun,
     outputs_of,
     with_axes,
 )
@@ -29,19 +29,18 @@ MANY = 12  # samples, of a model that takes them one by one
 SMALL = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
 
 
-def understood(one: Declaration, examples: Any, looked: Looked) -> Understood:
-    """The inputs and axes where a declaration names none.
-
-    From what its function returns beside the model, specs or examples, or from the model itself.
-    """
-    if isinstance(examples, Understood):
+def specs_of_inputs(one: Declaration, examples: Any, built: BuiltModel) -> InputSpecs:
+    """The inputs and axes: declared, or what its function returns beside it, or the model's own."""
+    if one.inputs:
+        return InputSpecs(one.inputs, built.axes)
+    if isinstance(examples, InputSpecs):
         return examples
     if isinstance(examples, list) and all(isinstance(part, TensorSpec) for part in examples):
-        return Understood(tuple(examples), ())
+        return InputSpecs(tuple(examples))
     if examples is not None:
-        return understand(one.name, examples, looked)
-    if looked.inputs:
-        return Understood(looked.inputs, looked.axes)
+        return specs_of_examples(one.name, examples, built)
+    if built.inputs:
+        return InputSpecs(built.inputs, built.axes)
     raise UsageError(
         f"model '{one.name}' does not describe its inputs; give "
         'inputs=[TensorSpec("x", ("batch", 16))], or examples={"x": array}, or return '
@@ -69,7 +68,7 @@ def checked_axes(one: Declaration, inputs: tuple[TensorSpec, ...]) -> Axes:
     return axes
 
 
-def check_inputs(name: str, inputs: tuple[TensorSpec, ...], looked: Looked) -> None:
+def check_inputs(name: str, inputs: tuple[TensorSpec, ...], built: BuiltModel) -> None:
     """As many inputs as the model accepts, each with a known range."""
     for spec in inputs:
         if not spec.floating and spec.domain.real:
@@ -79,16 +78,16 @@ def check_inputs(name: str, inputs: tuple[TensorSpec, ...], looked: Looked) -> N
             raise UsageError(
                 f"model '{name}': input '{spec.name}' is {spec.dtype} without a known {what}"
             )
-    problem = looked.refuses([spec.name for spec in inputs])
+    problem = built.refuses([spec.name for spec in inputs])
     if problem:
         raise UsageError(f"model '{name}' {problem}")
-    if looked.framework in ("torch", "python"):
+    if built.framework in ("torch", "python"):
         return
-    least, most = looked.arity
+    least, most = built.arity
     if not least <= len(inputs) <= most:
         takes = f"{least}" if least == most else f"{least} to {most}"
         raise UsageError(
-            f"model '{name}' takes {takes} inputs ({', '.join(looked.parameters) or 'unnamed'}), "
+            f"model '{name}' takes {takes} inputs ({', '.join(built.parameters) or 'unnamed'}), "
             f"but its spec has {len(inputs)}: {', '.join(spec.name for spec in inputs)}"
         )
 
@@ -114,23 +113,23 @@ def varied(inputs: Sequence[TensorSpec]) -> list[Recipe]:
 
 def run_of(
     name: str,
-    looked: Looked,
+    built: BuiltModel,
     inputs: tuple[TensorSpec, ...],
     axes: Axes,
     recipe: Recipe,
     group: int,
-) -> Run:
+) -> TrialRun:
     """What the model answers to a recipe's inputs, which its spec describes."""
     input_set, layout = recipe.inputs(inputs, axes), layout_of(inputs, (), group)
-    calls = [answer_to(name, looked, call, (inputs, axes)) for call in layout.calls(input_set)]
+    calls = [answer_to(name, built, call, (inputs, axes)) for call in layout.calls(input_set)]
     sizes = {**sizes_of(axes, recipe.extent), **dict.fromkeys(BATCH_NAMES, group or recipe.batch)}
     outputs: dict[str, int | None] = dict.fromkeys(calls[0], 0 if layout.batched else None)
     rows = Layout(layout.inputs, outputs, group).rows(input_set, calls)
-    return Run(recipe.batch, sizes, tuple(calls), rows)
+    return TrialRun(recipe.batch, sizes, tuple(calls), rows)
 
 
 def answer_to(
-    name: str, looked: Looked, inputs: Inputs, written: tuple[tuple[TensorSpec, ...], Axes]
+    name: str, built: BuiltModel, inputs: Inputs, written: tuple[tuple[TensorSpec, ...], Axes]
 ) -> Outputs:
     """What the model answers to a set of inputs in its own layout.
 
@@ -138,7 +137,7 @@ def answer_to(
         written: the inputs' specs and axes, near which another is looked for if it refuses.
     """
     try:
-        return looked.run(inputs)
+        return built.run(inputs)
     except UsageError:
         raise
     except Exception as error:
@@ -147,29 +146,34 @@ def answer_to(
         raise UsageError(
             f"model '{name}' refuses what its spec describes ({shapes}): "
             f"{type(error).__name__}: {text}; "
-            + (suggestion(looked, *written, text) or "fix shape, dtype, domain or axes in the spec")
+            + (suggestion(built, *written, text) or "fix shape, dtype, domain or axes in the spec")
         ) from error
 
 
 def checked_outputs(
-    one: Declaration, inputs: tuple[TensorSpec, ...], runs: Sequence[Run]
+    one: Declaration, inputs: tuple[TensorSpec, ...], runs: Sequence[TrialRun]
 ) -> tuple[TensorSpec, ...]:
     """What the model answered, under the declared names; a declared spec must say the same."""
     found = list(runs[0].rows)
     if not found:
         raise UsageError(f"model '{one.name}' returns no tensor")
-    names = [spec.name for spec in one.outputs] or found
+    names = [_name(declared) for declared in one.outputs] or found
     if len(names) != len(found):
         raise UsageError(
             f"model '{one.name}' returns {len(found)} outputs, but its spec has {len(names)}: "
             f"{', '.join(names)}"
         )
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise UsageError(f"model '{one.name}': two outputs are called '{twice[0]}'; rename one")
     taken = {spec.name for spec in inputs}
     free = [f"{name}_out" if name in taken else name for name in names]
     seen = outputs_of(free, [_renamed(run, free) for run in runs], inputs)
     if not one.outputs:
         return seen
     for wanted, got, label in zip(one.outputs, seen, found, strict=True):
+        if isinstance(wanted, str):
+            continue
         shapes = [(run, call[label].shape) for run in runs for call in run.calls]
         fits = all(_fits(wanted.shape, shape, run) for run, shape in shapes)
         if not fits or wanted.dtype != got.dtype:
@@ -177,15 +181,22 @@ def checked_outputs(
                 f"model '{one.name}': output '{wanted.name}' is {got.dtype} {list(got.shape)}, but "
                 f"its spec says {wanted.dtype} {list(wanted.shape)}; fix it, or omit outputs="
             )
-    return one.outputs
+    return tuple(
+        replace(got, name=wanted) if isinstance(wanted, str) else wanted
+        for wanted, got in zip(one.outputs, seen, strict=True)
+    )
 
 
-def _renamed(run: Run, names: Sequence[str]) -> Run:
+def _name(declared: TensorSpec | str) -> str:
+    return declared if isinstance(declared, str) else declared.name
+
+
+def _renamed(run: TrialRun, names: Sequence[str]) -> TrialRun:
     calls = tuple(dict(zip(names, call.values(), strict=True)) for call in run.calls)
     return replace(run, calls=calls, rows=dict(zip(names, run.rows.values(), strict=True)))
 
 
-def _fits(wanted: Shape, got: tuple[int, ...], run: Run) -> bool:
+def _fits(wanted: Shape, got: tuple[int, ...], run: TrialRun) -> bool:
     """Whether a declared shape is that of an answer; an axis that no input names may be any."""
     return len(wanted) == len(got) and all(
         dim == size if isinstance(dim, int) else evaluate(dim, run.sizes) in (None, size)
@@ -230,15 +241,15 @@ def _shown(spec: TensorSpec, wrong: int | str) -> str:
 
 def check_steady(
     name: str,
-    looked: Looked,
+    built: BuiltModel,
     inputs: tuple[TensorSpec, ...],
     axes: Axes,
     first: Outputs,
     group: int,
 ) -> None:
     """The same answer twice, by a model that leaves its weights alone."""
-    again = looked.run(layout_of(inputs, (), group).calls(RUNS[0].inputs(inputs, axes))[0])
-    if looked.changed():
+    again = built.run(layout_of(inputs, (), group).calls(RUNS[0].inputs(inputs, axes))[0])
+    if built.changed():
         raise UsageError(
             f"model '{name}' changes its own weights when it runs, so a layer is in training mode; "
             "make eval() reach every layer"
@@ -253,10 +264,10 @@ def check_steady(
 
 
 def check_oracle(
-    name: str, looked: Looked, inputs: tuple[TensorSpec, ...], input_set: Inputs
+    name: str, built: BuiltModel, inputs: tuple[TensorSpec, ...], input_set: Inputs
 ) -> None:
     """The model can be computed in float64."""
-    problem = looked.float64_problem(input_set)
+    problem = built.float64_problem(input_set)
     if problem:
         raise UsageError(
             f"model '{name}' cannot be computed in float64 ({problem}); let its code take the "

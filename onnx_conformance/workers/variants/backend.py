@@ -41,7 +41,9 @@ class VariantBackend:
         if needs and importlib.util.find_spec(needs) is None:
             raise CapabilityMissing(f"{needs} is not installed: pip install {needs}")
         make = load_object(function)
-        given: dict[str, Any] = {} if calibration is None else {"calibration": list(calibration)}
+        arguments: dict[str, Any] = (
+            {} if calibration is None else {"calibration": list(calibration)}
+        )
         if "libraries" in inspect.signature(make).parameters:
-            given["libraries"] = list(libraries)
-        make(Path(source), Path(target), **given)
+            arguments["libraries"] = list(libraries)
+        make(Path(source), Path(target), **arguments)

@@ -55,9 +55,9 @@ def _forget_weights(half: onnx.ModelProto) -> None:
     LayerNormalization) reads the initialiser in float32: ONNX's checker refuses such a file.
     """
     weights = {tensor.name for tensor in half.graph.initializer}
-    told = [value for value in half.graph.value_info if value.name not in weights]
+    typed = [value for value in half.graph.value_info if value.name not in weights]
     del half.graph.value_info[:]
-    half.graph.value_info.extend(told)
+    half.graph.value_info.extend(typed)
 
 
 def _join_casts(half: onnx.ModelProto) -> None:

@@ -2,13 +2,11 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.steps import _grown
 from onnx_conformance.core.case import Case
-from onnx_conformance.inputs.loops import joined_along, loops, of_call, whole_of
 from tests.meta.core.test_carries import decoder
 
 
@@ -35,21 +33,6 @@ def test_models_with_memory_alone_require_it():
     case = Case("d", "torch_dynamo", 18, "cpu")
     plain = decoder()
     object.__setattr__(plain, "carries", ())
-    for name in ("steps", "one_pass"):
+    for name in ("steps", "reset", "one_pass", "chunks"):
         assert CHECKS[name].required_tests(decoder(), case) == 1
         assert CHECKS[name].required_tests(plain, case) == 0
-
-
-def test_one_call_takes_what_the_calls_take_in_turn():
-    loop = next(iter(loops(decoder(), 0).values()))
-    whole = whole_of(decoder(), loop)
-    assert np.array_equal(whole["ids"], np.concatenate([c["ids"] for c in loop.calls], axis=1))
-    assert whole["past_key"].shape[2] == 0
-    outputs = {
-        of_call(name, place): np.full((3, call["ids"].shape[1], 9), place)
-        for place, call in enumerate(loop.calls)
-        for name in ("logits", "present_key")
-    }
-    joined = joined_along(decoder(), outputs, len(loop.calls))
-    assert joined["logits"].shape == (3, whole["ids"].shape[1], 9)
-    assert (joined["present_key"] == len(loop.calls) - 1).all()

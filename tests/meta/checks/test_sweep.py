@@ -10,7 +10,7 @@ from onnx_conformance.checks.sweep import hangs_on_an_ulp, takes_quantities
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.judgement import Limits, judge_outputs
+from onnx_conformance.core.judgement import AnswerLimits, judge_outputs
 from onnx_conformance.core.pooled_budget import PoolRule, pooled_scores, wrong_decisions
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 from onnx_conformance.inputs.families import batch_mates
@@ -299,7 +299,7 @@ def test_a_few_decisions_may_round_where_an_input_is_a_quantity(spec, quantity):
     assert takes_quantities(model(spec)) is quantity
 
 
-CLOSE = Limits("allclose", {"rtol": 1e-5, "atol_rms": 1e-5}, 4.0)
+CLOSE = AnswerLimits("allclose", {"rtol": 1e-5, "atol_rms": 1e-5}, 4.0)
 SWEEP = {"flips": 3.0, "open_share": 0.01}
 
 

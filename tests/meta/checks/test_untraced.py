@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_conformance.checks import weights
+from onnx_conformance.checks import initializers
+from onnx_conformance.checks.initializers import check_initializers
 from onnx_conformance.checks.structure import check_inference_mode
-from onnx_conformance.checks.weights import check_initializers
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.results import failed, not_applicable, passed, skipped
@@ -55,7 +55,7 @@ def judge(tmp_path, monkeypatch):
                 raise seen
             return dict.fromkeys(names, 1.0) | {names[-1]: seen}
 
-        monkeypatch.setattr(weights, "judge", lambda *_: answer)
+        monkeypatch.setattr(initializers, "judge", lambda *_: answer)
         spec = TensorSpec("x", ("batch", 6))
         return check_initializers(
             SimpleNamespace(

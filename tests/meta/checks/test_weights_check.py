@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_conformance.checks.weights import check_initializers
+from onnx_conformance.checks.initializers import check_initializers
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.session.subject import NativeWeights

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_conformance.catalog.exporters import EXPORTERS
-from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.cli import conversion, convert
 from onnx_conformance.cli.context import case_of
 from onnx_conformance.cli.main import main
@@ -18,6 +18,7 @@ from onnx_conformance.cli.staged_file import Unplaced, staged
 from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.onnx_file import inspect
+from onnx_conformance.core.registry import registering
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.session.subject import Artifact
 
@@ -65,6 +66,36 @@ def test_a_right_export_is_kept_with_its_report(cache, tmp_path, capsys):
     assert found["about"]["sha256"] == [file_digest(out)]
     assert sorted(path.name for path in out.parent.iterdir()) == [convert.REPORT, "net.onnx"]
     assert capsys.readouterr().out.startswith("converting simple_net\n")
+
+
+MODEL = """
+from onnx_conformance import TensorSpec, register_model
+
+@register_model("{name}", inputs=[TensorSpec("x", ("batch", 4))])
+def {name}():
+    import torch
+    return torch.nn.Linear(4, 2)
+"""
+
+
+def registered(cache, out, file):
+    """The status of converting the model of a file, which is not left registered."""
+    status, take_back = registering(
+        lambda: run(cache, out, "--no-validate", model=str(file)), MODELS
+    )
+    take_back()
+    return status
+
+
+def test_a_file_of_one_model_names_it(cache, tmp_path, capsys):
+    file, out = tmp_path / "mine.py", tmp_path / "net.onnx"
+    file.write_text(MODEL.format(name="first"))
+    assert registered(cache, out, file) == 0
+    assert out.is_file()
+    file.write_text(MODEL.format(name="first") + MODEL.format(name="second"))
+    assert registered(cache, out, file) == 2
+    message = f"registers first, second; name one of them: first --models-from={file}"
+    assert message in capsys.readouterr().err
 
 
 def test_a_variant_is_kept_and_what_is_not_judged_is_said(cache, tmp_path, capsys):

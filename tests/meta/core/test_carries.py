@@ -4,12 +4,14 @@ import re
 
 import pytest
 
+from onnx_conformance.catalog.models import register_model
 from onnx_conformance.core.carries import (
     carry_problem,
     growth,
     inferred_carries,
     next_sizes,
 )
+from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, spec_as_data, spec_from_data
 
 STATE = ("batch", 4)
@@ -86,6 +88,18 @@ def test_two_outputs_of_one_name_do_not():
 def test_what_cannot_be_carried_is_told_in_one_sentence(taken, given, words):
     problem = carry_problem(taken, given, (("new", "state"),))
     assert re.search(words, problem), problem
+
+
+def test_a_whole_registration_is_refused_at_once():
+    register = register_model(
+        "m",
+        framework="torch",
+        inputs=specs("state"),
+        outputs=specs("new"),
+        carries={"mew": "state"},
+    )
+    with pytest.raises(UsageError, match="model 'm': carries names output 'mew'; there are: new"):
+        register(lambda: None)
 
 
 def decoder(**changes):

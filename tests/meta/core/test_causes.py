@@ -3,7 +3,7 @@
 import pytest
 
 from onnx_conformance.core.text import LONGEST, cause_of, informative_lines
-from onnx_conformance.workers.custom_operators import MissingTranslation, translation_errors
+from onnx_conformance.workers.operator_translations import MissingTranslation, translation_errors
 
 EXPORT = (
     "TorchExportError: Failed to export the model with torch.export. \x1b[96mThis is step 1/3"

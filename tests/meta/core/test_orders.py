@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from onnx_conformance.core.rows import in_order_of
+from onnx_conformance.core.padded_rows import in_order_of
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 
 MODEL = ModelSpec(

@@ -19,7 +19,7 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session.cache_keys import model_request
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
-from onnx_conformance.workers.liberties import eleven_bits
+from onnx_conformance.workers.replica_arithmetic import eleven_bits
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@
 import pytest
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.sizes import evaluate, names_in
+from onnx_conformance.core.size_expressions import evaluate, names_in
 from onnx_conformance.core.spec import Axis, TensorSpec
 from onnx_conformance.inputs.recipes import Recipe
 

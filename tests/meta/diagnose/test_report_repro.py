@@ -242,7 +242,7 @@ def test_a_check_without_inputs_says_what_to_run(run, tmp_path):
         "model.onnx", "versions.json", "failure.txt", "case.json", "reproduce.py",
     }  # fmt: skip
     done = reproduce(folder)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert COMMAND in done.stdout
 
 
@@ -341,7 +341,7 @@ def test_no_path_of_this_machine_is_inside(run, tmp_path):
     path = save_model(tmp_path / "a" / "model.onnx")
     subject = FakeSubject(path)
     message = (
-        f"{path} {ROOT}/onnx_conformance/plugin/run.py {sys.prefix}/bin {Path.home()}/x "
+        f"{path} {ROOT}/onnx_conformance/plugin/run_options.py {sys.prefix}/bin {Path.home()}/x "
         f"{run.settings.cache_dir}/y"
         f' {run.repro_dir} File "/opt/engine/site-packages/keras/a.py" File "/secret/b.py"'
     )

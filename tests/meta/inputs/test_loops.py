@@ -21,7 +21,7 @@ STREAM = ModelSpec(
 
 
 def test_a_past_begins_empty_and_grows_to_its_largest():
-    first, later = loops(decoder(), 0).values()
+    first, later, *_ = loops(decoder(), 0).values()
     assert [array.shape[2] for name, array in first.items() if name.startswith("past")] == [0]
     new = [call["ids"].shape[1] for call in first.calls]
     assert new[0] == 2
@@ -38,13 +38,19 @@ def test_a_past_that_has_no_room_to_grow_is_fed_no_loop():
 
 
 def test_a_state_begins_at_zero_and_what_samples_share_stays():
-    first, later = loops(STREAM, 0).values()
+    first, later, *_ = loops(STREAM, 0).values()
     assert not first["h (call 1)"].any()
     assert later["h (call 1)"].any()
     assert "h (call 2)" not in first
     rates = {call["rate"].tobytes() for call in first.calls}
     assert len(rates) == 1
     assert len({call["x"].tobytes() for call in first.calls}) == len(first.calls)
+
+
+def test_one_sample_alone_is_fed_what_it_was_fed_among_others():
+    first, _, alone = loops(decoder(), 0).values()
+    assert len(alone.calls) < len(first.calls)
+    assert all(np.array_equal(array, first[name][-1:]) for name, array in alone.items())
 
 
 def test_calls_are_in_the_models_layout_and_answers_are_rows():

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from onnx_conformance.perf.latency.latency_document import LatencyDocument, TimingSettings
-from onnx_conformance.perf.latency.rows import CallFacts, CallTimes, LatencyRow
+from onnx_conformance.perf.latency.timing_rows import CallFacts, CallTimes, LatencyRow
 
 AROUND = {"versions": {}, "python": "3", "platform": "p", "processor": "q"}
 SETTINGS = TimingSettings(1, [0], "all", 1.0, 0, "calibrated")
@@ -27,7 +27,20 @@ def row_of(case, p50=1.0, rounds=(1.0,), speedup=None, score=1.0):
     facts, box = replace(FACTS, score=score), [p50] * 5
     label, number = case or "native-eager", len(rounds)
     return LatencyRow(
-        "m", 1, label, "plain", case, times, facts, number, speedup, None, None, box, list(rounds)
+        "m",
+        1,
+        label,
+        "plain",
+        case,
+        "",
+        times,
+        facts,
+        number,
+        speedup,
+        None,
+        None,
+        box,
+        list(rounds),
     )
 
 

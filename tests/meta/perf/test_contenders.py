@@ -12,8 +12,17 @@ from onnx_conformance.perf.latency.contenders import (
     timed_cases,
 )
 from onnx_conformance.perf.latency.row_requests import requested_rows
+from onnx_conformance.perf.latency.timed_call import (
+    FIRST_TOKEN,
+    NEXT_TOKEN,
+    phases_of,
+    timed_inputs,
+)
+from onnx_conformance.perf.latency.timing_rows import group_of
 from onnx_conformance.perf.options import Timing
 from onnx_conformance.session.selection import Selection, select_cases
+from tests.meta.core.test_carries import decoder
+from tests.meta.inputs.test_loops import STREAM
 
 DYNAMO = Case("resnet18", "torch_dynamo", 18, "cpu")
 
@@ -33,6 +42,7 @@ def of(model="resnet18", exporter="torch_dynamo", opset=18, provider="cpu", **op
             Contender("resnet18", "plain", of(external_data=True)),
             "torch_dynamo+external_data-opset18-cpu",
         ),
+        (Contender("d", "eager", call=NEXT_TOKEN), "native-eager-next_token"),
     ],
 )
 def test_labels_are_stable(contender, label):
@@ -144,3 +154,22 @@ def test_ids_of_rows_are_unique_and_each_batch_size_has_its_contenders():
 def test_a_framework_that_is_left_out_is_not_timed():
     rows = list(requested_rows(made_run(frameworks=("keras",))))
     assert {row.contender.model for row in rows} == {"keras_sequential"}
+
+
+def test_a_model_with_a_past_is_timed_at_its_first_token_and_at_one_more():
+    assert phases_of(decoder()) == (FIRST_TOKEN, NEXT_TOKEN)
+    shapes = {
+        call: [array.shape for array in timed_inputs(decoder(), 0, 2, call).values()]
+        for call in phases_of(decoder())
+    }
+    assert shapes == {
+        FIRST_TOKEN: [(2, 3), (2, 2, 0, 4)],  # a prompt beside an empty past
+        NEXT_TOKEN: [(2, 1), (2, 2, 8, 4)],  # one token beside the longest
+    }
+    assert group_of("d", 2, NEXT_TOKEN) == "d batch 2, next token"
+    one = Contender("d", "plain", of("d"), NEXT_TOKEN)
+    assert one.compared_with == Contender("d", "eager", call=NEXT_TOKEN)
+
+
+def test_others_are_timed_as_they_are():
+    assert phases_of(STREAM) == ()

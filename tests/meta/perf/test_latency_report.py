@@ -15,8 +15,8 @@ from onnx_conformance.perf.latency.latency_document import LatencyDocument, abse
 from onnx_conformance.perf.latency.latency_page import render
 from onnx_conformance.perf.latency.latency_table import milliseconds, placement, ratio_text
 from onnx_conformance.perf.latency.ratios import paired_ratio
-from onnx_conformance.perf.latency.rows import Row
 from onnx_conformance.perf.latency.timed_call import NoResult
+from onnx_conformance.perf.latency.timing_rows import Row
 from tests.meta.perf.latency_rows import FACTS, document_of, row_of
 from tests.meta.running import run_suite
 

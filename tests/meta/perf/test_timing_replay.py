@@ -10,7 +10,7 @@ import pytest
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.pytest_benchmark import CLOCK
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.latency.rows import Row
+from onnx_conformance.perf.latency.timing_rows import Row
 from tests.meta.perf.latency_rows import FACTS
 from tests.meta.running import ROOT, environment_of_a_run
 

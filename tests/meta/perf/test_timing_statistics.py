@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
-from onnx_conformance.perf.latency.rows import CallTimes
+from onnx_conformance.perf.latency.timing_rows import CallTimes
 
 
 def test_a_known_ratio():

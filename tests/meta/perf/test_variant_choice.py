@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from onnx_conformance.cli import suite
+from onnx_conformance.cli import suite_runs
 from onnx_conformance.cli import variants as tool
-from onnx_conformance.cli.terminal import guarded
+from onnx_conformance.cli.console import guarded
 from onnx_conformance.cli.variants import main, table
 from onnx_conformance.core.project import Project
 from onnx_conformance.perf.latency.ratios import Ratio
@@ -176,8 +176,8 @@ def test_a_run_that_is_red_without_a_red_variant_is_no_success(
     verdict = "proved nothing" if certified == 5 else "passed"
     judged = {"cases": [case("")], "run": {"exit_status": certified, "verdict": verdict}}
     latency = document_of([row("", 2.0, 1.0)], exit_status=timed)
-    monkeypatch.setattr(suite, "run_checks", lambda folder, options: judged)
-    monkeypatch.setattr(suite, "time", lambda folder, options: latency)
+    monkeypatch.setattr(suite_runs, "run_checks", lambda folder, options: judged)
+    monkeypatch.setattr(suite_runs, "time", lambda folder, options: latency)
     monkeypatch.setattr(tool, "project", lambda: Project(tmp_path))
     assert main(["simple_net"]) == wanted
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from onnx_conformance.cli import environments, suite
-from onnx_conformance.cli.terminal import guarded
+from onnx_conformance.cli import environments, suite_runs
+from onnx_conformance.cli.console import guarded
 from onnx_conformance.cli.versions import main, table
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.project import Project
@@ -230,6 +230,37 @@ def test_the_table_and_the_page_show_every_case(good):
     assert "Something failed" in page
 
 
+def test_recorded_answers_are_compared_with_the_first_of_them_and_not_timed():
+    cases = [case(name, place) for name in "ab" for place in (OLD, NEW)]
+    results = {
+        "cases": cases,
+        "environment": {"providers": {OLD: {"reason": "ort-1: driver 570"}}, "versions": {}},
+        "run": {"problems": []},
+    }
+    found = join(results, None, here=OLD, others=(NEW,), batches=())
+    assert answers(found) == [
+        "ort-1 (driver 570): 2 of 2 cases passed",
+        "ort-2: 2 of 2 cases passed as on ort-1",
+    ]
+    assert status_of(found, red=False) == 0
+    assert headline(found, 0) == "Nothing failed, and all that passed on ort-1 passes"
+    assert "as fast as" not in render(make_document(found, results, None, 0))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "name versions"),
+        (["--answers=a=x"], "nothing to compare with"),
+        (["--answers=a=x", "--answers=b=y", "1.24.4"], "not timed"),
+        (["--answers=a=x", "--answers=b=y", "--batch-size=8"], "not timed"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(words, told):
+    with pytest.raises(UsageError, match=told):
+        main(words)
+
+
 def test_a_version_that_does_not_exist_is_one_line(capsys, monkeypatch, tmp_path):
     def refuse(python, packages):
         raise CapabilityMissing(f"pip cannot install {packages[0]}")
@@ -244,13 +275,13 @@ def test_a_version_that_does_not_exist_is_one_line(capsys, monkeypatch, tmp_path
 
 def test_bad_options_are_reported_in_pytests_words(tmp_path):
     with pytest.raises(UsageError, match="^unknown model 'nope'"):
-        suite.run_checks(tmp_path, ["--model=nope"])
+        suite_runs.run_checks(tmp_path, ["--model=nope"])
 
 
 def test_an_earlier_document_is_never_read(tmp_path):
     (tmp_path / "results.json").write_text("{}")
     with pytest.raises(UsageError, match="select no test"):
-        suite.run_checks(tmp_path, ["--model=simple_net", "--deselect=tests"])
+        suite_runs.run_checks(tmp_path, ["--model=simple_net", "--deselect=tests"])
 
 
 @pytest.mark.parametrize("target", ["versions", "openvino"])

@@ -10,14 +10,18 @@ from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.registry import registering
 from onnx_conformance.plugin import distribution
-from onnx_conformance.plugin.collection import pytest_xdist_make_scheduler
+from onnx_conformance.plugin.collection import (
+    WHOLE_MODELS,
+    plan_in_worker,
+    pytest_xdist_make_scheduler,
+)
 from onnx_conformance.plugin.collector import MEASURED, Collector
 from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, scope_of
-from onnx_conformance.plugin.run import SHARED, RunRecords, adopt_records, shared_records
-from onnx_conformance.plugin.state import RUN
+from onnx_conformance.plugin.run_options import SHARED, RunRecords, adopt_records, shared_records
+from onnx_conformance.plugin.state import BENCH, PENDING, RUN
 from onnx_conformance.session import user_models
 from onnx_conformance.session.worker_queue import STAGES, Clock
-from tests.meta.running import run_suite
+from tests.meta.running import judged_of, run_suite
 
 pytestmark = pytest.mark.slow
 
@@ -159,6 +163,19 @@ def test_who_names_a_distribution_gets_it(dist, distload, ours):
     assert (pytest_xdist_make_scheduler(config, None) is not None) is ours
 
 
+@pytest.mark.parametrize(("whole", "first"), [(True, [*NETS]), (False, [NETS[0]])])
+def test_a_worker_plans_all_cases_that_it_will_get(whole, first):
+    planned = []
+    bench = SimpleNamespace(plan=lambda needs: planned.append([*needs]))
+    stash = {PENDING: {case: {"pinned"} for case in (*NETS, OTHER)}, BENCH: bench}
+    config = SimpleNamespace(stash=stash, workerinput={WHOLE_MODELS: whole})
+    plan_in_worker(config, NETS[0])
+    assert planned == [first]
+    for case in (*NETS, OTHER):  # each once
+        plan_in_worker(config, case)
+    assert sum(planned, []) == [*NETS, OTHER]
+
+
 def measured(worker, waited, rest):
     """What the clock of a process that did nothing but import would say."""
     zero = dict.fromkeys(STAGES, 0.0)
@@ -167,6 +184,7 @@ def measured(worker, waited, rest):
         "engine": {**zero, "import": worker},
         "waited": {**zero, "import": waited},
         "rest": rest,
+        "jobs": {"torch": {"import": worker}, "net": {"oracle": 1.0}},
     }
 
 
@@ -179,6 +197,7 @@ def test_what_workers_measured_is_added_up():
     table = clock.table()
     assert (table["engine"]["import"], table["waited"]["import"]) == (7.0, 3.0)
     assert (table["rest"], table["processes"]) == (11.0, 2)
+    assert table["jobs"] == {"torch": {"import": 4.0}, "net": {"oracle": 2.0}}
     assert table["wall"] < 1.0  # that of this process alone
 
 
@@ -188,15 +207,18 @@ def test_without_workers_the_rest_is_of_this_process():
     assert table["rest"] == table["wall"]
 
 
-def test_two_workers_judge_what_one_process_does_and_tell_the_time(tmp_path):
+def test_two_workers_judge_bit_for_bit_what_one_process_does_and_tell_the_time(tmp_path):
     """Cold, with a case for each of them: both need the same oracle."""
     asked = ("--model=simple_net", "--exporter=torch_torchscript", "--provider=cpu")
-    run = run_suite(tmp_path, FUNCTION, *asked, "-n2", f"--cache-dir={tmp_path / 'cache'}")
+    cache = f"--cache-dir={tmp_path / 'cache'}"
+    run = run_suite(tmp_path, FUNCTION, *asked, "-n2", cache)
     assert run.status == 5, run.text  # a part of the checks is no verdict
     time = run.document["time"]
     assert time["processes"] == 2
     assert all(time["engine"][stage] > 0.0 for stage in ("export", "oracle", "runtime"))
-    assert {row["outcome"] for case in run.document["cases"] for row in case["checks"]} == {
-        "passed"
-    }
+    assert {"oracle", "build"} <= {*time["jobs"]["simple_net"]}
     assert "in 2 processes" in run.text
+    (tmp_path / "alone").mkdir()
+    alone = run_suite(tmp_path / "alone", FUNCTION, *asked, cache)
+    assert judged_of(run.document) == judged_of(alone.document)
+    assert run.document["totals"] == alone.document["totals"]

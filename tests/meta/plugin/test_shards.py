@@ -9,8 +9,9 @@ import pytest
 from onnx_conformance.cli import merge
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.report import history
 from onnx_conformance.report.merged_document import merged
-from onnx_conformance.session.shards import costs_of, divided, read_shard
+from onnx_conformance.session.shards import costs_of, divided, read_shard, refuse_whole
 from tests.meta.running import run_suite
 from tests.meta.small_files import write_models, write_product
 
@@ -82,6 +83,7 @@ def document(place, **record):
     told["basis"] |= record
     run = {"exit_status": 0, "problems": [], "started": f"2026-01-0{place}", "shard": told}
     seconds = {"wall": 3.0, "processes": 1, "engine": {"export": 1.0}, "waited": {}, "rest": 1.0}
+    seconds["jobs"] = {"torch": {"import": 2.0}, f"case{place}": {"checks": 1.0}}
     return {
         "environment": {"processor": f"a{place}", "versions": {}, "providers": {}},
         "run": run,
@@ -101,7 +103,8 @@ def test_all_shards_make_the_whole_in_its_order(shards):
     assert whole["run"]["verdict"] == "passed"
     assert [case["id"] for case in whole["cases"]] == [case.id for case in MODELS]
     assert whole["time"] == {
-        "wall": 3.0, "processes": 2, "engine": {"export": 2.0}, "waited": {}, "rest": 2.0
+        "wall": 3.0, "processes": 2, "engine": {"export": 2.0}, "waited": {}, "rest": 2.0,
+        "jobs": {"torch": {"import": 2.0}, "case1": {"checks": 1.0}, "case2": {"checks": 1.0}},
     }  # fmt: skip
     assert whole["environment"]["processor"] == "a1 / a2"
 
@@ -162,6 +165,15 @@ def test_a_known_failure_that_no_shard_met_is_red():
     assert merged(both, "merge")["run"]["exit_status"] == 0
 
 
+@pytest.mark.parametrize("what", ["timed", "history"])
+def test_what_needs_the_whole_run_is_refused_of_a_shard(what):
+    wanted = {"timed": False, "history": False}
+    refuse_whole("", **{**wanted, what: True})
+    refuse_whole("1/2", **wanted)
+    with pytest.raises(UsageError, match="one machine|merge"):
+        refuse_whole("1/2", **{**wanted, what: True})
+
+
 @pytest.mark.parametrize(
     "text", ["{}", "[]", '{"schema": 2, "run": {}}', '{"schema": 1, "run": {}}']
 )
@@ -196,9 +208,12 @@ def test_two_shards_are_joined(runs, tmp_path, capsys):
     target = tmp_path / "whole.json"
     words = [str(run.results) for run in runs]
     reports = [f"--report-json={target}", f"--report-html={tmp_path / 'whole.html'}"]
+    reports.append(f"--history={tmp_path / 'runs'}")
     assert merge.main([*words, *reports]) == 1
     assert "1 of 3 cases failed" in capsys.readouterr().out
     whole = json.loads(target.read_text())
     assert {case["exporter"]: case["verdict"] for case in whole["cases"]}["b"] == "failed"
     assert whole["run"]["problems"] == []
     assert (tmp_path / "whole.html").is_file()
+    (kept,) = history.read(tmp_path / "runs")
+    assert (kept.verdict, len(kept.cases)) == ("red", 3)

@@ -161,7 +161,7 @@ def test_a_skipped_case_has_its_reason():
 
 
 def rows_of(*cases):
-    found = html.matrix(html.view(make_document(list(cases)))["shown"])
+    found = html.view(make_document(list(cases))).matrix
     return [*found.columns, *found.headings], [
         (row.span, *row.texts, [c is not None for c in row.cells]) for row in found.rows
     ]

@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.plugin.run import without_itself
+from onnx_conformance.plugin.run_options import without_itself
 from onnx_conformance.workers.onnx.precision import NoDouble, doubled
 from tests.meta.running import run_suite
 
@@ -90,6 +90,26 @@ def test_bad_input_is_reported(tmp_path, options, message):
     ran = run_suite(tmp_path, *ORDINARY, *options)
     assert ran.status == 4
     assert message in ran.text
+
+
+def test_each_file_of_a_folder_is_compared_with_its_namesake(tmp_path):
+    for folder, flipped in (("before", "decoder_model"), ("after", "")):
+        (tmp_path / folder).mkdir()
+        for role in ("encoder_model", "decoder_model"):
+            perceptron(tmp_path / folder / f"{role}.onnx", flip=role == flipped, producer=folder)
+    ran = run_suite(
+        tmp_path,
+        "tests/test_function.py",
+        "--first-finding",
+        f"--against={tmp_path / 'before'}",
+        f"--artifact={tmp_path / 'after'}",
+        "--provider=cpu",
+    )
+    verdicts = {case["id"]: case["verdict"] for case in ran.document["cases"]}
+    assert verdicts == {
+        "decoder_model.onnx-decoder_model-cpu": "failed",
+        "encoder_model.onnx-encoder_model-cpu": "passed",
+    }
 
 
 def cases_of(artifact, *levels, provider="cpu"):

@@ -232,3 +232,48 @@ def test_weights_come_from_beside_the_file_only(tmp_path, location, message):
     (case,) = external_cases((str(path),), ("simple_net",), (), (), ("cpu",))
     with pytest.raises(StageFailure, match=message):
         read(case)
+
+
+# -- folders of files that belong together ---------------------------------------------------------
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two folders of an encoder and a decoder: before and after."""
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+        for role in ("encoder_model", "decoder_model"):
+            (tmp_path / name / f"{role}.onnx").write_bytes(b"")
+    return tmp_path
+
+
+def namesakes(folder, *artifacts):
+    models = ("simple_net", "resnet18")  # in the order of the reference's files
+    found = [str(folder / one) for one in artifacts]
+    return external_cases(tuple(found), models, (), (), ("cpu",), against=str(folder / "before"))
+
+
+def test_each_file_of_a_folder_is_judged_by_its_namesake(folders):
+    cases = namesakes(folders, "after")
+    assert {case.label: case.model for case in cases} == {
+        "decoder_model": "simple_net",
+        "encoder_model": "resnet18",
+    }
+    (alone,) = namesakes(folders, "after/encoder_model.onnx")
+    assert alone.model == "resnet18"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ("extra", r"extra.onnx has no namesake in --against .*, which holds decoder_model.onnx, "),
+        ("missing", r"lacks encoder_model.onnx, which --against .* holds; export it too"),
+    ],
+)
+def test_a_file_without_a_namesake_is_told(folders, changed, words):
+    if changed == "extra":
+        (folders / "after" / "extra.onnx").write_bytes(b"")
+    else:
+        (folders / "after" / "encoder_model.onnx").unlink()
+    with pytest.raises(UsageError, match=words):
+        namesakes(folders, "after")

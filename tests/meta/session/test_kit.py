@@ -12,8 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.cli import kit as command
+from onnx_conformance.cli import versions
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
+from onnx_conformance.core.project import Project
+from onnx_conformance.core.registry import registering
 from onnx_conformance.session.answers_client import AnswersClient
 from onnx_conformance.session.kit import SessionKey
 from onnx_conformance.session.provider_sources import adopt_answers
@@ -342,6 +346,23 @@ def test_answers_copied_from_other_inputs_are_red_by_their_score(answered, tmp_p
     assert f"--answers=phone={copy.folder}" in run.text  # the command that judges them again
 
 
+def test_of_two_drivers_the_one_that_answers_otherwise_is_told(answered, tmp_path, monkeypatch):
+    monkeypatch.setattr(versions, "project", lambda: Project(tmp_path))
+    copy = Copy(answered.answers, tmp_path)
+    place = copy.answers[2]
+    copy.data[place] = (np.frombuffer(copy.data[place], np.float32) * np.float32(1.01)).tobytes()
+    copy.write()
+    words = [f"--answers=old={answered.answers}", f"--answers=new={copy.folder}", *answered.words]
+    cache = f"--cache-dir={os.environ[CACHE]}"
+    assert versions.main([*words, cache, "--no-localize", "--bundles=0"]) == 1
+    told = json.loads((tmp_path / ".conformance" / "versions.json").read_text())
+    old, new = told["answers"]
+    assert "a phone, 7.1" in old
+    assert "1 of 1 cases passed" in old
+    assert "1 verdict differs" in new
+    assert (tmp_path / ".conformance" / "versions.html").is_file()
+
+
 def test_recorded_answers_are_not_timed(answered, tmp_path):
     words = [*answered.words, f"--answers=phone={answered.answers}", "--benchmark-only"]
     run = run_suite(tmp_path, "tests/test_latency.py", *words)
@@ -354,3 +375,10 @@ def test_a_folder_without_answers_is_bad_input(tmp_path):
         adopt_answers([f"phone={tmp_path}"])
     with pytest.raises(UsageError, match="'cpu' cannot be its name"):
         adopt_answers([f"cpu={Path(tmp_path)}"])
+
+
+def test_two_answers_of_one_name_are_bad_input(answered, tmp_path):
+    shutil.copytree(answered.answers, tmp_path / "answers")
+    given = [str(answered.answers), str(tmp_path / "answers")]
+    with pytest.raises(UsageError, match="are called 'answers', too"):
+        registering(lambda: adopt_answers(given), PROVIDERS)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from onnx_conformance.core.errors import CapabilityMissing, WorkerDied
-from onnx_conformance.session.remote_host import RemoteHost, RemoteWorkerClient, remote_host
+from onnx_conformance.session.remote_host import PING, RemoteHost, RemoteWorkerClient, remote_host
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 from onnx_conformance.session.worker_hosts import worker_at
 from tests.meta.running import run_suite
@@ -22,6 +22,8 @@ from tests.meta.session.test_against import perceptron
 pytestmark = pytest.mark.slow
 
 LIMIT = 60.0
+CALL_LIMIT = 20  # seconds
+STARTS = 20.0  # of a worker, in which a loaded machine starts another one
 ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
 
 
@@ -140,6 +142,16 @@ def test_a_worker_that_dies_there_is_replaced(mortal):
         assert worker.call("versions", LIMIT)["onnxruntime"]
 
 
+def test_a_worker_that_hangs_there_is_replaced_and_the_host_is_kept(mortal):
+    with contextlib.closing(worker_at("onnxruntime", mortal.spec)) as worker:
+        worker.start(LIMIT)
+        assert isinstance(worker, RemoteWorkerClient)
+        os.kill(worker._pid, signal.SIGSTOP)
+        with pytest.raises(WorkerDied, match="did not answer within 2 s and was killed"):
+            worker.call("versions", 2.0)
+        assert worker.call("versions", LIMIT)["onnxruntime"]
+
+
 def test_a_lost_host_is_told_at_once_and_for_good(mortal):
     with contextlib.closing(worker_at("onnxruntime", mortal.spec)) as worker:
         worker.start(LIMIT)
@@ -188,14 +200,29 @@ def test_no_such_host_is_bad_input(tmp_path):
     assert "host 127.0.0.1:1: cannot be reached" in run.text
 
 
-def test_a_host_lost_in_mid_run_is_red_and_the_run_goes_on(mortal, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("by", "part", "told"),
+    [
+        ("SIGKILL", "all", "host 127.0.0.1:{port}: cannot be reached"),
+        ("SIGSTOP", "all", "gave no answer within"),
+        ("SIGSTOP", "workers", f"did not answer within {CALL_LIMIT} s and was killed"),
+    ],
+    ids=["lost", "hung", "slow"],
+)
+def test_a_host_that_fails_in_mid_run_is_red_and_the_run_goes_on(
+    by, part, told, mortal, tmp_path, monkeypatch
+):
     monkeypatch.setenv("LOST_SERVER", str(mortal.process.pid))
+    monkeypatch.setenv("LOST_BY", by)
+    monkeypatch.setenv("LOST_PART", part)
     native, file = perceptron(tmp_path / "native.onnx"), tmp_path / "file.onnx"
     perceptron(file, producer="an exporter")
     words = [f"--artifact={file}", f"--against={native}", f"--engine=far={mortal.spec}"]
-    words += ["--provider=far", "--provider=cpu", "--bundles=0"]
+    words += ["--provider=far", "--provider=cpu", "--bundles=0", f"--call-limit={CALL_LIMIT}"]
     run = run_suite(tmp_path, *ORDINARY, *words, plugin="lost_host")
     assert run.status == 1, run.text
     verdicts = {case["provider"]: case["verdict"] for case in run.document["cases"]}
     assert verdicts == {"far": "failed", "cpu": "passed"}
-    assert f"host 127.0.0.1:{mortal.port}: cannot be reached" in run.text
+    assert told.format(port=mortal.port) in run.text
+    far = next(case for case in run.document["cases"] if case["provider"] == "far")
+    assert sum(row["seconds"] for row in far["checks"]) < CALL_LIMIT + 2 * PING + STARTS

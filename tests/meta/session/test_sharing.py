@@ -1,5 +1,7 @@
 """What cases share is computed once: models, artifacts and, above all, oracles."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -13,11 +15,14 @@ from onnx_conformance.session.cache_keys import model_key, outputs_key
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.selection import Selection, select_cases
 from onnx_conformance.session.worker_queue import Clock
+from tests.meta.running import judged_of, run_suite
+from tests.meta.small_files import write_models, write_product
 
 pytestmark = pytest.mark.slow
 
 CASES = select_cases(Selection(models=("simple_net",), providers=("cpu",)))
 FAMILY_NAMES = {"pinned", "drawn", "batches"}
+TESTS = ("tests/test_structure.py", "tests/test_function.py", "tests/test_robustness.py")
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +103,25 @@ def test_our_fixtures_package_is_the_one_imported(pytestconfig):
     assert onnx_conformance.__file__ == str(
         pytestconfig.rootpath / "onnx_conformance" / "__init__.py"
     )
+
+
+def test_two_runs_at_once_on_one_cache_build_each_entry_once_and_lose_none(tmp_path, monkeypatch):
+    built = tmp_path / "built"
+    monkeypatch.setenv("BUILT_ENTRIES", str(built))
+    file = write_product(tmp_path / "a.onnx")
+    words = [f"--models-from={write_models(tmp_path / 'models.py')}", "--model=product"]
+    words += [f"--artifact={file}", "--provider=cpu", f"--cache-dir={tmp_path / 'cache'}"]
+    folders = [tmp_path / "first", tmp_path / "second"]
+
+    def run(folder):
+        folder.mkdir()
+        return run_suite(folder, *TESTS, *words, plugin="built_entries")
+
+    with ThreadPoolExecutor() as pool:
+        runs = [*pool.map(run, folders)]
+    assert {run.status for run in runs} == {0}, runs[0].text
+    first, second = (judged_of(run.document) for run in runs)
+    assert first == second
+    entries = Counter(line.partition(" ")[2] for line in built.read_text().splitlines())
+    assert {entry.partition("/")[0] for entry in entries} >= {"models", "outputs"}
+    assert set(entries.values()) == {1}

@@ -10,9 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from studies import wild_files
-from studies.wild import HERE, Entry, judged, read_entries, runs, with_files
-from studies.wild_table import key_of, read_rows, write_table
+from studies.wild import wheel_files
+from studies.wild.__main__ import judged, with_files
+from studies.wild.entries import HERE, Entry, read_entries, runs
+from studies.wild.verdict_table import key_of, read_rows, write_table
 
 PLAIN = Entry("m", models="blocks", exporter="torch_dynamo", origin="torch")
 
@@ -83,10 +84,10 @@ def wheel(tmp_path, monkeypatch):
     graph = helper.make_graph(
         nodes, "g", kinds[:1], kinds[1:], [onnx.numpy_helper.from_array(rows, "w")]
     )
-    monkeypatch.setattr(wild_files, "FOLDER", tmp_path)
+    monkeypatch.setattr(wheel_files, "FOLDER", tmp_path)
     with zipfile.ZipFile(tmp_path / "some_pkg-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr("some_pkg/m.onnx", helper.make_model(graph).SerializeToString())
-    wild_files.fetched.cache_clear()
+    wheel_files.fetched.cache_clear()
     return Entry("m@scaled", wheel="some_pkg==1.0", file="some_pkg/m.onnx", edit="scaled")
 
 
@@ -103,5 +104,5 @@ def test_a_file_of_a_wheel_is_judged_against_its_edit(wheel):
 
 
 def test_what_is_not_in_a_wheel_is_told_by_name(wheel):
-    with pytest.raises(wild_files.NotHere, match=r"some_pkg==1.0 has no other\.onnx"):
+    with pytest.raises(wheel_files.WheelMissing, match=r"some_pkg==1.0 has no other\.onnx"):
         with_files(replace(wheel, file="other.onnx"))

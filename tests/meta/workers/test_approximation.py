@@ -13,7 +13,7 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.tolerances import shipped_approximation
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session.cache_keys import model_request, outputs_key
-from onnx_conformance.workers.liberties import mean_in_order
+from onnx_conformance.workers.replica_arithmetic import mean_in_order
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow
@@ -126,21 +126,21 @@ def test_a_mean_of_no_sample_is_no_sample():
 
 @pytest.fixture(scope="module", params=["simple_net", "keras_sequential"])
 def without(request, tmp_path_factory, worker_of):
-    """Runs a model without approximated functions and means, with and without liberties."""
+    """Runs a model without approximated functions and means, with and without approximations."""
     model = resolve_model(request.param)
     asked, path = model_request(model, Settings()), tmp_path_factory.mktemp("w") / "weights.npz"
     worker = worker_of(model.framework)
     worker.call("prepare", LIMIT, model=asked, path=str(path))
     inputs = Recipe("normal", batch=3).inputs(model.inputs)
 
-    def run(**liberties):
+    def run(**approximations):
         arguments = {
             "model": asked,
             "weights": str(path),
             "precision": REPLICA,
             "input_sets": [inputs],
         }
-        return worker.call("run", LIMIT, **arguments, **liberties)[0]["output"]
+        return worker.call("run", LIMIT, **arguments, **approximations)[0]["output"]
 
     return run
 

@@ -17,7 +17,7 @@ from onnx_conformance.workers.user_model.file_axes import (
     without_signs,
 )
 from onnx_conformance.workers.user_model.input_ranges import Graph, range_of
-from onnx_conformance.workers.user_model.onnx_reference import look_at_file
+from onnx_conformance.workers.user_model.onnx_reference import file_model
 
 pytestmark = pytest.mark.slow
 
@@ -95,9 +95,9 @@ def test_what_is_compared_with_numbers(tmp_path):
 def test_what_nothing_bounds_is_assumed_and_reported(tmp_path):
     nodes = [helper.make_node("Cast", ["x"], ["y"], to=FLOAT)]
     path = saved(tmp_path / "m.onnx", nodes, [("x", INT32, [-1, 3])])
-    looked = look_at_file(path, 1)
-    assert looked.inputs == (TensorSpec("x", ("batch_size", 3), "int32", domain=Integers(0, 10)),)
-    (note,) = looked.notes
+    built = file_model(path, 1)
+    assert built.inputs == (TensorSpec("x", ("batch_size", 3), "int32", domain=Integers(0, 10)),)
+    (note,) = built.notes
     assert "nothing in the file bounds it" in note
     assert 'TensorSpec("x", (' in note
 
@@ -105,17 +105,17 @@ def test_what_nothing_bounds_is_assumed_and_reported(tmp_path):
 def test_declared_inputs_come_before_any_guess(tmp_path):
     path = embedding(tmp_path / "m.onnx")
     declared = (TensorSpec("ids", ("batch", 5), "int64", domain=Integers(0, 3)),)
-    looked = look_at_file(path, 1, declared)
-    assert (looked.inputs, looked.notes) == (declared, ())
+    built = file_model(path, 1, declared)
+    assert (built.inputs, built.notes) == (declared, ())
     with pytest.raises(UsageError, match="no input 'tokens'; its inputs are ids"):
-        look_at_file(path, 1, (TensorSpec("tokens", ("batch", 5), "int64", domain=Integers(0, 3)),))
+        file_model(path, 1, (TensorSpec("tokens", ("batch", 5), "int64", domain=Integers(0, 3)),))
 
 
 @pytest.mark.parametrize("batch", [-1, "?", None, "N", "p2o.Dim.0"])
 def test_a_batch_is_open_however_it_is_written(tmp_path, batch):
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, [batch, 3])])
-    assert look_at_file(path, 1).inputs[0].shape == ("batch_size", 3)
+    assert file_model(path, 1).inputs[0].shape == ("batch_size", 3)
 
 
 def test_minus_one_is_symbolic_in_the_facts_of_a_file(tmp_path):
@@ -132,11 +132,11 @@ def test_a_size_of_zero_is_reported():
 def test_open_axes_of_several_inputs_that_must_agree(tmp_path):
     nodes = [helper.make_node("Add", ["a", "b"], ["y"])]
     inputs = [("a", FLOAT, [None, None, 4]), ("b", FLOAT, [None, None, 4])]
-    looked = look_at_file(saved(tmp_path / "m.onnx", nodes, inputs), 1)
-    assert {spec.shape for spec in looked.inputs} == {("batch_size", "dim_1", 4)}
+    built = file_model(saved(tmp_path / "m.onnx", nodes, inputs), 1)
+    assert {spec.shape for spec in built.inputs} == {("batch_size", "dim_1", 4)}
     named = [("a", FLOAT, ["n", "s0", 4]), ("b", FLOAT, ["n", "s1", 4])]
-    looked = look_at_file(saved(tmp_path / "m.onnx", nodes, named), 1)
-    assert {spec.shape for spec in looked.inputs} == {("batch_size", "dim_1", 4)}
+    built = file_model(saved(tmp_path / "m.onnx", nodes, named), 1)
+    assert {spec.shape for spec in built.inputs} == {("batch_size", "dim_1", 4)}
 
 
 def test_a_name_is_the_same_axis_everywhere_and_signs_are_kept_where_they_follow():
@@ -160,6 +160,23 @@ def test_an_axis_called_batch_is_the_batch_wherever_it_stands():
     )
 
 
+def test_a_mask_may_be_as_long_as_past_and_new_places_together(tmp_path):
+    nodes = [
+        helper.make_node("ReduceSum", ["past", "last"], ["old"], keepdims=0),
+        helper.make_node("Concat", ["old", "new"], ["both"], axis=1),
+        helper.make_node("Mul", ["both", "mask"], ["y"]),
+    ]
+    inputs = [
+        ("new", FLOAT, ["n", "sequence"]),
+        ("mask", FLOAT, ["n", "total"]),
+        ("past", FLOAT, ["n", "past", 4]),
+    ]
+    path = saved(tmp_path / "m.onnx", nodes, inputs, weights={"last": np.int64([2])})
+    looked = file_model(path, 1)
+    assert looked.inputs[1].shape == ("batch_size", "past+sequence")
+    assert dict(looked.axes) == dict.fromkeys(("sequence", "past"), Axis())
+
+
 def test_sizes_that_the_file_accepts_are_found(tmp_path):
     """A network that halves its image five times and adds the halves again."""
     nodes, last = [], "x"
@@ -176,18 +193,18 @@ def test_sizes_that_the_file_accepts_are_found(tmp_path):
         tmp_path / "m.onnx", nodes, [("x", FLOAT, [None, 2, None, None])],
         weights={"scales": np.float32([1, 1, 8, 8])},
     )  # fmt: skip
-    looked = look_at_file(path, 1)
-    assert dict(looked.axes) == dict.fromkeys(("x_dim_2", "x_dim_3"), Axis(8, 40, 8))
-    assert "from 8 to 40 in steps of 8" in looked.notes[0]
+    built = file_model(path, 1)
+    assert dict(built.axes) == dict.fromkeys(("x_dim_2", "x_dim_3"), Axis(8, 40, 8))
+    assert "from 8 to 40 in steps of 8" in built.notes[0]
 
 
 def test_an_axis_that_is_open_in_name_alone_is_fixed(tmp_path):
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
     weights = {"w": np.ones((48, 2), np.float32)}
     path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, [None, None, None])], weights=weights)
-    looked = look_at_file(path, 1)
-    assert looked.inputs[0].shape == ("batch_size", "x_dim_1", 48)
-    assert "fed at size 48 alone" in looked.notes[0]
+    built = file_model(path, 1)
+    assert built.inputs[0].shape == ("batch_size", "x_dim_1", 48)
+    assert "fed at size 48 alone" in built.notes[0]
 
 
 def test_what_no_size_suits_is_refused_in_the_files_own_words(tmp_path, monkeypatch):
@@ -196,7 +213,7 @@ def test_what_no_size_suits_is_refused_in_the_files_own_words(tmp_path, monkeypa
     weights = {"w": np.ones((1999, 2), np.float32)}
     path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, [None, None])], weights=weights)
     with pytest.raises(UsageError, match="the file refuses the inputs that it declares: .*MatMul"):
-        look_at_file(path, 1)
+        file_model(path, 1)
 
 
 def test_text_is_fed_as_text(tmp_path):
@@ -205,8 +222,8 @@ def test_text_is_fed_as_text(tmp_path):
         tmp_path / "m.onnx", nodes, [("x", TensorProto.STRING, ["n"])],
         kinds={"y": TensorProto.STRING},
     )  # fmt: skip
-    looked = look_at_file(path, 1)
-    assert (looked.inputs[0].dtype, looked.inputs[0].domain) == ("str", Choice(("a", "b", "c")))
+    built = file_model(path, 1)
+    assert (built.inputs[0].dtype, built.inputs[0].domain) == ("str", Choice(("a", "b", "c")))
 
 
 def counted(path, window, dims=("batch", "N")):
@@ -221,26 +238,26 @@ def counted(path, window, dims=("batch", "N")):
 
 
 def test_an_input_called_a_length_is_fed_lengths_of_the_axis_beside_it(tmp_path):
-    looked = look_at_file(counted(tmp_path / "m.onnx", 2), 1)
-    assert looked.inputs[1].domain == Lengths("N")
-    assert "1 to the size of axis 'N': its name says that it is a length" in looked.notes[0]
-    unnamed = look_at_file(counted(tmp_path / "u.onnx", 2, ("?", "?")), 1)
+    built = file_model(counted(tmp_path / "m.onnx", 2), 1)
+    assert built.inputs[1].domain == Lengths("N")
+    assert "1 to the size of axis 'N': its name says that it is a length" in built.notes[0]
+    unnamed = file_model(counted(tmp_path / "u.onnx", 2, ("?", "?")), 1)
     assert unnamed.inputs[1].domain == Lengths(unnamed.inputs[0].shape[1])
 
 
 def test_sizes_are_preferred_at_which_every_output_moves(tmp_path):
-    looked = look_at_file(counted(tmp_path / "m.onnx", 160), 1)
-    assert dict(looked.axes)["N"].high > 160
-    assert "or its outputs do not move there" in looked.notes[-1]
-    still = look_at_file(counted(tmp_path / "still.onnx", 10**6), 1)
+    built = file_model(counted(tmp_path / "m.onnx", 160), 1)
+    assert dict(built.axes)["N"].high > 160
+    assert "or its outputs do not move there" in built.notes[-1]
+    still = file_model(counted(tmp_path / "still.onnx", 10**6), 1)
     assert dict(still.axes)["N"] == Axis()  # none moves it: the most general that it takes
 
 
 def test_floats_that_become_indices_are_fed_as_such(tmp_path):
     cast = helper.make_node("Cast", ["ids"], ["whole"], to=INT64)
-    looked = look_at_file(embedding(tmp_path / "m.onnx", cast, kind=FLOAT), 1)
-    assert looked.inputs[0].domain == Integers(0, 12)
-    assert looked.inputs[0].dtype == "float32"
+    built = file_model(embedding(tmp_path / "m.onnx", cast, kind=FLOAT), 1)
+    assert built.inputs[0].domain == Integers(0, 12)
+    assert built.inputs[0].dtype == "float32"
 
 
 def test_probabilities_that_ordinary_numbers_leave_at_0_are_fed_larger_ones(tmp_path):
@@ -250,9 +267,9 @@ def test_probabilities_that_ordinary_numbers_leave_at_0_are_fed_larger_ones(tmp_
     ]
     weights = {"far": np.float32([30.0])}
     path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, ["n", 8])], weights=weights)
-    looked = look_at_file(path, 1)
-    assert looked.inputs[0].domain == file_axes.LOUD
-    assert "smaller numbers leave an output as it is" in looked.notes[0]
+    built = file_model(path, 1)
+    assert built.inputs[0].domain == file_axes.LOUD
+    assert "smaller numbers leave an output as it is" in built.notes[0]
 
 
 def test_sizes_that_end_the_process_are_not_fed(tmp_path):
@@ -265,4 +282,4 @@ def test_sizes_that_end_the_process_are_not_fed(tmp_path):
     ]
     weights = {"window": np.int64([20])}
     path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, ["n", "N"])], weights=weights)
-    assert dict(look_at_file(path, 1).axes)["N"].low >= 20
+    assert dict(file_model(path, 1).axes)["N"].low >= 20

@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 
 from onnx_conformance.core.compute_modes import REPLICAS  # noqa: E402
 from onnx_conformance.core.tolerances import shipped_approximation  # noqa: E402
-from onnx_conformance.workers.torch.replicas import TorchLiberties  # noqa: E402
+from onnx_conformance.workers.torch.replicas import TorchReplica  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def error(transform, length):
     x = torch.randn(2, 4, length, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         exact = transform(x.double())
-        with TorchLiberties(shipped_approximation(), REPLICAS[0]):
+        with TorchReplica(shipped_approximation(), REPLICAS[0]):
             found = transform(x)
     assert found.dtype == torch.float32
     return float((found - exact).abs().max() / exact.square().mean().sqrt()) / ULP
@@ -51,6 +51,6 @@ def test_another_transform_is_far_out_of_that_budget(length):
 
 def test_a_transform_that_is_too_long_is_left_as_it_is():
     x = torch.randn(1, 4096)
-    with torch.inference_mode(), TorchLiberties(shipped_approximation(), REPLICAS[0]):
+    with torch.inference_mode(), TorchReplica(shipped_approximation(), REPLICAS[0]):
         found = torch.fft.fft(x)
     assert torch.equal(found, torch.fft.fft(x))

@@ -121,10 +121,10 @@ def test_a_float32_graph_is_rebuilt_in_float64_also_inside_loops_and_branches(ke
 def test_gates_inside_the_loop_of_a_recurrent_layer_are_approximated_by_replicas(keras):
     import tensorflow as tf
 
-    from onnx_conformance.workers.keras.replicas import with_liberties
+    from onnx_conformance.workers.keras.replicas import as_replica
 
     forward, rows = traced(recurrent(keras)), tf.constant(ROWS)
-    replica = with_liberties(forward, {"sigmoid": 1.5, "tanh": 2.75}, "replica-1")
+    replica = as_replica(forward, {"sigmoid": 1.5, "tanh": 2.75}, "replica-1")
     gap = np.abs(replica(rows)[0].numpy() - forward(rows)[0].numpy()).max()
     assert 1e-9 < gap < 1e-5
 

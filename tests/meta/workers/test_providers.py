@@ -287,13 +287,13 @@ def test_what_the_bridge_logged_last_counts():
     ],
 )
 def test_arithmetic_of_the_processor_is_looked_up(monkeypatch, tmp_path, flags, kind, message):
-    from onnx_conformance.workers.onnxruntime import probe
+    from onnx_conformance.workers.onnxruntime import probe_backend
 
     path = tmp_path / "cpuinfo"
     if flags is not None:
         path.write_text(f"flags : {flags}\n")
-    monkeypatch.setattr(probe, "CPUINFO", path)
-    text = probe.absence(asdict(DEVICES[kind]))
+    monkeypatch.setattr(probe_backend, "CPUINFO", path)
+    text = probe_backend.absence(asdict(DEVICES[kind]))
     assert text.startswith(message)
     assert bool(text) == bool(message)
 
@@ -307,9 +307,9 @@ def test_arithmetic_of_the_processor_is_looked_up(monkeypatch, tmp_path, flags, 
     ],
 )
 def test_a_device_that_its_record_describes_is_looked_for(device, message):
-    from onnx_conformance.workers.onnxruntime import probe
+    from onnx_conformance.workers.onnxruntime import probe_backend
 
-    text = probe.absence(asdict(device))
+    text = probe_backend.absence(asdict(device))
     assert text.startswith(message)
     assert bool(text) == bool(message)
 

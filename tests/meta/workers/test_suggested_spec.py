@@ -6,17 +6,17 @@ import pytest
 from onnx_conformance.core.domains import Integers, Mask
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axis, TensorSpec
-from onnx_conformance.workers.user_model.build import Looked
-from onnx_conformance.workers.user_model.examples import understand
+from onnx_conformance.workers.user_model.built_model import BuiltModel
+from onnx_conformance.workers.user_model.examples import specs_of_examples
 from onnx_conformance.workers.user_model.suggested_spec import suggestion
 
 RNG = np.random.default_rng(0)
 
 
-def looked(function, *parameters):
+def built(function, *parameters):
     """The face of a function from arrays to one array."""
     count = (len(parameters), len(parameters))
-    return Looked(
+    return BuiltModel(
         "python", parameters, count, (), "", lambda inputs: {"y": function(*inputs.values())},
         lambda: False, lambda inputs: None,
     )  # fmt: skip
@@ -85,7 +85,7 @@ BATCHES = [
 @pytest.mark.parametrize(("function", "specs", "axes", "text"), BATCHES)
 def test_the_spec_that_would_be_is_shown(function, specs, axes, text):
     names = [spec.name for spec in specs]
-    assert suggestion(looked(function, *names), tuple(specs), axes, WORDS) == text
+    assert suggestion(built(function, *names), tuple(specs), axes, WORDS) == text
 
 
 def floats(*shape):
@@ -129,10 +129,10 @@ def floats(*shape):
     ids=["one", "recurrent", "past", "steps", "graph"],
 )
 def test_examples_of_several_sizes_show_which_axes_vary(function, names, examples, text):
-    assert str(understand("net", examples, looked(function, *names))) == text
+    assert str(specs_of_examples("net", examples, built(function, *names))) == text
 
 
 def test_examples_of_unlike_ranks_are_refused():
     examples = [{"x": floats(2, 3)}, {"x": floats(2, 3, 1)}]
     with pytest.raises(UsageError, match="input 'x' has rank and dtype"):
-        understand("net", examples, looked(recurrent, "x"))
+        specs_of_examples("net", examples, built(recurrent, "x"))

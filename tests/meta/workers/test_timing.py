@@ -11,7 +11,7 @@ import pytest
 
 from onnx_conformance.core.errors import WorkerDied, WorkerError
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker, chosen_cpus
-from onnx_conformance.workers.timing import WINDOW, TimedCall
+from onnx_conformance.workers.stopwatch import WINDOW, TimedCall
 from tests.meta.timed_doubles import TimedBackend
 
 pytestmark = pytest.mark.slow
@@ -107,8 +107,8 @@ def test_a_driver_that_does_not_answer_costs_a_figure_and_no_time(backend, monke
     def hang(query, **options):
         raise subprocess.TimeoutExpired(query, options["timeout"])
 
-    monkeypatch.setattr("onnx_conformance.workers.timing.shutil.which", lambda tool: f"/bin/{tool}")
-    monkeypatch.setattr("onnx_conformance.workers.timing.subprocess.run", hang)
+    monkeypatch.setattr("shutil.which", lambda tool: f"/bin/{tool}")
+    monkeypatch.setattr("subprocess.run", hang)
     assert backend.memory()["gpu"] is None
 
 

@@ -13,7 +13,7 @@ from onnx_conformance.core.ties import CANDIDATES, answered
 from onnx_conformance.core.tolerances import shipped_approximation
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.session.cache_keys import model_request
-from onnx_conformance.workers.liberties import LANES, sum_in_lanes
+from onnx_conformance.workers.replica_arithmetic import LANES, sum_in_lanes
 
 pytestmark = pytest.mark.slow
 
@@ -45,10 +45,10 @@ def compute(worker, tmp_path):
                 "precision": compute_mode,
                 "input_sets": [input_set],
             }
-            liberties = (
+            approximations = (
                 {"approximation": shipped_approximation()} if compute_mode in REPLICAS else {}
             )
-            return worker.call("run", LIMIT, **request, **liberties)[0]
+            return worker.call("run", LIMIT, **request, **approximations)[0]
 
         return run
 
@@ -120,7 +120,7 @@ def test_a_sum_in_lanes_adds_in_turn_to_running_sums():
     assert sum_in_lanes(np.zeros((0, 9), np.float32), (1,), keepdims=False).shape == (0,)
 
 
-def test_a_replica_takes_the_liberty_of_order_in_sums_and_in_norms(compute):
+def test_a_replica_adds_in_another_order_in_sums_and_in_norms(compute):
     """On equal terms, where the roundings of a running sum do not cancel."""
     long = TensorSpec("x", ("batch", 4, 2304))
     inputs = {"x": np.full((1, 4, 2304), 0.7, np.float32)}

@@ -89,6 +89,12 @@ def test_outputs_and_framework_are_found_by_running_it(describe):
     ]
 
 
+def test_an_output_may_be_declared_by_its_name_alone(describe):
+    (spec,) = describe(RIGHT.replace("inputs=[X]", 'inputs=X, outputs="logits"'))
+    (output,) = spec.outputs
+    assert (output.name, output.shape, spec.unnamed) == ("logits", ("batch", 2), ())
+
+
 def test_a_spec_travels_unchanged(describe):
     (spec,) = describe(RIGHT)
     assert spec_from_data(spec_as_data(spec)) == spec
@@ -172,6 +178,19 @@ WRONG = {
         '@register_model("net", inputs=[X], outputs=[TensorSpec("a", ("batch", 2)),'
         ' TensorSpec("b", ("batch", 2))])\ndef net(): return nn.Linear(4, 2)',
         "returns 1 outputs, but its spec has 2: a, b",
+    ),
+    "output that is no spec": (
+        '@register_model("net", inputs=[X], outputs=[2])\ndef net(): return nn.Linear(4, 2)',
+        r"outputs= holds 2; write outputs=\[TensorSpec\(",
+    ),
+    "input that is no spec": (
+        '@register_model("net", inputs="x")\ndef net(): return nn.Linear(4, 2)',
+        r"inputs= holds 'x'; write inputs=\[TensorSpec\(",
+    ),
+    "two outputs of one name": (
+        '@register_model("net", inputs=[X], outputs=["y", "y"])\n'
+        "def net(): return Net(lambda n, x: (n.body(x), x))",
+        "two outputs are called 'y'",
     ),
     "wrong output": (
         '@register_model("net", inputs=[X], outputs=[TensorSpec("a", ("batch", 3))])\n'

@@ -20,14 +20,14 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.comparison import Outputs
-from onnx_conformance.core.errors import StageFailure, WorkerDied
+from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.inputs.loops import Loop, without_call
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
-from onnx_conformance.session.native import Memo, Part
+from onnx_conformance.session.native_side import Memo, Part
 from onnx_conformance.session.probe import FELL_BACK, ProbeResult, probe, write_probe_model
 from onnx_conformance.session.runtime_failures import (
     Isolation,
@@ -234,7 +234,7 @@ class RuntimeSide:
                     raise
                 raise StageFailure("runtime", case.id, lack, failure.details) from failure
             worded = StageFailure("runtime", case.id, sentence(failure))
-            if isinstance(failure.__cause__, WorkerDied):
+            if failure.worker_died:
                 self._deadly[case.id] = worded
             raise worded from failure
 
@@ -326,10 +326,10 @@ def _as_answer(model: ModelSpec, result: RunResult) -> Answer:
 def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:
     """The outputs in the spec's dtypes, where an artifact may give another width."""
     kinds = {spec.name: np.dtype(spec.dtype) for spec in model.outputs if model.loosely_typed}
-    own = {name: kinds.get(without_call(name)) for name in outputs}
+    expected = {name: kinds.get(without_call(name)) for name in outputs}
     return {
         name: array.astype(kind)
-        if (kind := own[name]) is not None and array.dtype.kind == kind.kind
+        if (kind := expected[name]) is not None and array.dtype.kind == kind.kind
         else array
         for name, array in outputs.items()
     }

@@ -19,7 +19,7 @@ ULP = 2.0**-23
 LANES = 8  # two vectors of SSE, one of AVX2
 
 
-class Liberties:
+class ApproximationErrors:
     """The draws of one forward pass of a replica.
 
     Every application of an approximated function errs by its whole bound, in one direction for

@@ -84,19 +84,19 @@ def translation_errors(route: str, argument: str) -> Iterator[None]:
         if name is None:
             raise
         since = _added_in(error)
-        told = _newer(route, name, since) if since else _remedy(route, name, argument)
-        raise MissingTranslation(told) from error
+        reason = _newer(route, name, since) if since else _remedy(route, name, argument)
+        raise MissingTranslation(reason) from error
 
 
 def _lacking(error: BaseException | None) -> str | None:
     """The operator that an error of torch's exporters says has no translation."""
     while error is not None:
-        kind, words = type(error).__name__, str(error)
+        kind, text = type(error).__name__, str(error)
         if kind == "UnsupportedOperatorError":
-            found = NAMED.search(words)
+            found = NAMED.search(text)
             return found["name"] if found else None
         if kind == "DispatchError":
-            target = TARGET.search(words)
+            target = TARGET.search(text)
             return _name(target) if target else None
         error = error.__cause__
     return None
@@ -176,10 +176,10 @@ def _unknown(path: Path) -> str | None:
 
     model = onnx.load(path, load_external_data=False)
     versions = {entry.domain: entry.version for entry in model.opset_import}
-    own = {(function.domain, function.name) for function in model.functions}
+    defined = {(function.domain, function.name) for function in model.functions}
     for graph, _ in every_graph(model):
         for node in graph.node:
-            plain = node.domain in ("", "ai.onnx") and (node.domain, node.op_type) not in own
+            plain = node.domain in ("", "ai.onnx") and (node.domain, node.op_type) not in defined
             if plain and not onnx.defs.has(node.op_type, versions.get(node.domain, 1), ""):
                 return str(node.op_type)
     return None

@@ -1,6 +1,6 @@
 """Eager PyTorch beside ONNX Runtime, without the suite's judgement: which verdict is right?
 
-    python -m studies.wild_eager RESULTS.json MODELS.py
+    python -m studies.wild.eager_comparison RESULTS.json MODELS.py
 
 RESULTS.json is what ``onnx-conformance run MODELS.py --report-json=RESULTS.json`` left (seed 0),
 and names the exported files. Each is run on random inputs at several batches and sizes; the worst

@@ -96,6 +96,11 @@ class CallFacts:
         return {k: v for k, v in asdict(self).items() if of_a_case or k not in OF_A_CASE}
 
 
+def group_of(model: str, batch: int, call: str) -> str:
+    """The name of rows that belong side by side; ``call`` as of a contender."""
+    return f"{model} batch {batch}" + (f", {call.replace('_', ' ')}" if call else "")
+
+
 @dataclass(frozen=True)
 class Row:
     """A measured contender.
@@ -117,7 +122,7 @@ class Row:
     @property
     def group(self) -> str:
         """The rows that belong side by side."""
-        return f"{self.contender.model} batch {self.batch}"
+        return group_of(self.contender.model, self.batch, self.contender.call)
 
     def extra_info(self) -> dict[str, Any]:
         """What pytest-benchmark keeps beside its own figures."""
@@ -138,6 +143,7 @@ class LatencyRow:
         label: the contender's name within the model.
         form: how it is called.
         case: its case's id; None for native.
+        call: which call of a model with memory; empty for plain inputs.
         rounds: how many.
         speedup: over native eager on the same device.
         fastest_native, over_fastest: the form of the fastest native one, and the speed-up over it.
@@ -150,6 +156,7 @@ class LatencyRow:
     label: str
     form: str
     case: str | None
+    call: str
     times: CallTimes
     facts: CallFacts
     rounds: int
@@ -172,6 +179,7 @@ class LatencyRow:
             contender.label,
             contender.form,
             contender.case.id if contender.case else None,
+            contender.call,
             CallTimes.of(row.seconds, row.batch),
             row.facts,
             int(row.rounds.size),
@@ -185,7 +193,7 @@ class LatencyRow:
     @property
     def group(self) -> str:
         """The rows that belong side by side."""
-        return f"{self.model} batch {self.batch}"
+        return group_of(self.model, self.batch, self.call)
 
     def to_json(self) -> dict[str, Any]:
         """As the document has it."""
@@ -210,6 +218,7 @@ class LatencyRow:
         own = {name: data[name] for name in ("model", "batch", "label", "form", "case", "rounds")}
         return cls(
             **own,
+            call=data.get("call", ""),
             times=CallTimes(**_fields_of(CallTimes, data)),
             facts=CallFacts(**_fields_of(CallFacts, data)),
             speedup=Ratio.from_json(data["speedup"]),

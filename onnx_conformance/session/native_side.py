@@ -209,7 +209,7 @@ def read_weights(entry: Entry) -> NativeWeights:
         Constant(
             record["name"],
             tuple(record["operands"]),
-            tuple(record["twins"]),
+            tuple(record["copies"]),
             record["used"],
             *values.get(record["name"], (None, None)),
         )

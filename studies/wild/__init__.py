@@ -1,0 +1,1 @@
+"""Models that nobody here chose: `README.md` says what is measured, and what an entry holds."""
