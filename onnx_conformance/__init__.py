@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Real,
     )
     from onnx_conformance.core.spec import Axis, Preprocessing, TensorSpec
-    from onnx_conformance.workers.torch.observed_calls import observe
+    from onnx_conformance.workers.user_model.observed_calls import observe
 
 __all__ = [
     "AtMost",
@@ -59,7 +59,7 @@ _HOMES = {
         "Real",
     ),
     "onnx_conformance.catalog.models": ("register_model",),
-    "onnx_conformance.workers.torch.observed_calls": ("observe",),
+    "onnx_conformance.workers.user_model.observed_calls": ("observe",),
     "onnx_conformance.core.spec": ("Axis", "Preprocessing", "TensorSpec"),
 }
 

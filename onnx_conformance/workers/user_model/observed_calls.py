@@ -24,6 +24,8 @@ from onnx_conformance.workers.torch.calls_by_name import (
     taken_apart,
 )
 from onnx_conformance.workers.torch.precision import weight_array
+from onnx_conformance.workers.user_model.build import built_model
+from onnx_conformance.workers.user_model.examples import specs_of_examples
 
 Arrays = dict[str, NDArray[Any]]
 MOST = 64  # calls that are kept
@@ -107,9 +109,6 @@ class Calls:
         Raises:
             UsageError: there was no call, or the calls do not make one spec.
         """
-        from onnx_conformance.workers.user_model.build import built_model
-        from onnx_conformance.workers.user_model.examples import specs_of_examples
-
         label = type(self._observed).__name__
         built = built_model(label, self.model, None)
         found = str(specs_of_examples(label, self.examples, built))
