@@ -144,8 +144,8 @@ def _exact_outputs(subject: Subject, inputs: Inputs, outputs: Outputs) -> Judgem
     specs = [spec for spec in model.outputs if spec.name in model.exact]
     if not (case.by_model and specs):
         return None
-    plain = replace(case, precision=FLOAT32)
-    limits = limits_of(subject.tolerances, plain, oracle=model.oracle)
+    in_float32 = replace(case, precision=FLOAT32)
+    limits = limits_of(subject.tolerances, in_float32, oracle=model.oracle)
     reference = subject.plain_reference(inputs)
     most = limits.rule["maximum_noise_floor"] if limits.measure == "score" else np.inf
     if largest_noise_floor(reference, specs) > most:
