@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 # Operators of other namespaces are compositions: torch.library.custom_op, torchvision.
 BUILT_IN = {"aten", "prim", "prims"}
+HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")  # of torch.nn.Module's tables
 
 
 class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
@@ -119,11 +120,15 @@ class AsBuilt:
     """What the parts of a module held before it was first called, beside its parameters.
 
     Many keep what they computed of a first input (tables of positions, masks): an export of a
-    module that was called before would have those of that input's size.
+    module that was called before would have those of that input's size. Some register hooks at
+    their first call, and would do so a second time beside those that a copy already has.
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._held = [(part, _attributes(part)) for part in plain_parts(module).values()]
+        for _, (attributes, _) in self._held:
+            hooks = {n: value for n, value in attributes.items() if n.endswith(HOOKS)}
+            attributes.update({n: copy.copy(value) for n, value in hooks.items()})
 
     @contextlib.contextmanager
     def restored(self) -> Iterator[None]:
