@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Real,
     )
     from onnx_conformance.core.spec import Axis, Preprocessing, TensorSpec
+    from onnx_conformance.workers.user_model.observed_calls import observe
 
 __all__ = [
     "AtMost",
@@ -41,6 +42,7 @@ __all__ = [
     "TensorSpec",
     "certify",
     "custom_operators",
+    "observe",
     "register_model",
 ]
 
@@ -57,6 +59,7 @@ _HOMES = {
         "Real",
     ),
     "onnx_conformance.catalog.models": ("register_model",),
+    "onnx_conformance.workers.user_model.observed_calls": ("observe",),
     "onnx_conformance.core.spec": ("Axis", "Preprocessing", "TensorSpec"),
 }
 

@@ -1,7 +1,9 @@
 """What one pass with an empty cache finds of a corpus of wrong decoders, beside calls in a row.
 
-    python -m studies.detection --models llama_like … --families "cache and positions" --no-rules \\
-        --keep DIR --json DIR/detection.json
+    python -m studies.detection --families "cache and positions" --models llama_like qwen_like \\
+        gpt2_like t5_decoder_like whisper_decoder_like --no-rules --places 2 \\
+        --routes torch_dynamo torch_torchscript --keep DIR --json DIR/detection-1.json
+    python -m studies.detection --families "slots and state" --models vad_like …
     python -m studies.prefill DIR --write
 
 Others compare a decoder's first call alone, its past empty and its masks full, with ``allclose``.
@@ -25,6 +27,7 @@ from studies.detection.markdown import MEMORY, with_memory
 
 TOKENS, SAMPLES, FIRST = 4, 2, 3  # of the one call
 STATES = ("past", "state", "context")  # in names of what is empty or zero at a first call
+OPEN = {"batch": SAMPLES, "past": 0}  # sizes of open axes; of others TOKENS
 RTOL, ATOL = 1e-3, 1e-4  # as they are usual for decoders
 
 
@@ -32,16 +35,15 @@ def first_call(session: ort.InferenceSession) -> dict[str, np.ndarray]:
     """Tokens, full masks and an empty past, by the file's own inputs."""
     rng, call = np.random.default_rng(0), {}
     for tensor in session.get_inputs():
-        dims = [SAMPLES, *(tensor.shape[1:])]
+        sizes = [dim if isinstance(dim, int) else OPEN.get(dim, TOKENS) for dim in tensor.shape]
         if "float" in tensor.type:
-            sizes = [dim if isinstance(dim, int) else TOKENS * (dim != "past") for dim in dims]
-            begun = any(w in tensor.name for w in STATES) and "encoder" not in tensor.name
-            values = np.zeros(sizes) if begun else rng.standard_normal(sizes)
+            first = any(w in tensor.name for w in STATES) and "encoder" not in tensor.name
+            values = np.zeros(sizes) if first else rng.standard_normal(sizes)
             call[tensor.name] = values.astype(np.float32)
         elif "mask" in tensor.name:
-            call[tensor.name] = np.ones((SAMPLES, TOKENS), np.int64)
+            call[tensor.name] = np.ones(sizes, np.int64)
         else:
-            call[tensor.name] = rng.integers(FIRST, 20, (SAMPLES, TOKENS))
+            call[tensor.name] = rng.integers(FIRST, 20, sizes)
     return call
 
 
@@ -71,6 +73,9 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
         folder: what --keep of the detection study wrote, with its data as ``detection*.json``.
     """
     clean = {base.parent: answers(base) for base in folder.glob(f"*/*/{CLEAN}")}
+    refused = [str(base) for base, found in clean.items() if not found]
+    if refused:
+        raise ValueError(f"the clean file in {refused[0]} refuses the call")
     found = []
     data = [json.loads(path.read_text()) for path in sorted(folder.glob("detection*.json"))]
     for row in (row for one in data for row in one["rows"]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.registry import Registry
@@ -130,6 +131,16 @@ _register_keras(
     "tf2onnx_saved_model", keeps_input_order=False, options=frozenset({"dynamic_batch"})
 )
 _register_keras("keras_export", sets_output_names=False, options=frozenset({"dynamic_batch"}))
+
+BESIDE = ("numpy", "protobuf", "torchvision", "onnx-ir")  # packages that headers need not name
+
+
+def judged_packages() -> tuple[str, ...]:
+    """The distributions whose versions headers and pages name: of frameworks and exporters."""
+    packages = [package for one in FRAMEWORKS.values() for package in one.packages]
+    packages += [package for one in EXPORTERS.values() for package in one.packages]
+    return tuple(package for package in dict.fromkeys(packages) if package not in BESIDE)
+
 
 # Nobody needs to know which exporter wrote an external artifact. Which names its inputs and outputs
 # may have: onnx_conformance/session/external_artifacts.py.

@@ -26,6 +26,8 @@ class Framework:
         routes: the exporters to prefer where none is named, best first; empty where models of
             this framework are not exported.
         has_weights: whether native's weights can be read and searched for in a file.
+        traced: whether native's intermediate tensors can be had.
+        compiles_per_shape: whether inputs of another shape take as long as another model.
         runs_live: whether a live model can be judged in the process of the caller.
         mean, std: the normalisation that its image classifiers usually apply to pixels in 0..1.
     """
@@ -39,6 +41,8 @@ class Framework:
     forms_on_request: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     has_weights: bool = True
+    traced: bool = True
+    compiles_per_shape: bool = False
     runs_live: bool = True
     mean: RGB = (0.485, 0.456, 0.406)
     std: RGB = (0.229, 0.224, 0.225)
@@ -85,6 +89,7 @@ register_framework(
         backend="onnx_conformance.workers.keras.backend:KerasBackend",
         forms=("function", "predict_on_batch"),
         routes=("tf2onnx_function", "tf2onnx_saved_model"),
+        compiles_per_shape=True,
         runs_live=False,  # TensorFlow's threads of the caller flush denormal numbers to zero
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
@@ -98,6 +103,7 @@ register_framework(
         packages=("numpy",),
         backend="onnx_conformance.workers.python.backend:PythonBackend",
         has_weights=False,
+        traced=False,
     )
 )
 register_framework(

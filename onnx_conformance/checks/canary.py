@@ -75,7 +75,7 @@ def check_canary(subject: Subject) -> CheckResult:
         result = attempt.try_weight(weight)
         if result is not None:
             return result
-    return attempt.accuse() or attempt.try_output()
+    return attempt.verdict_on_weights() or attempt.try_output()
 
 
 class _Attempt:
@@ -151,7 +151,7 @@ class _Attempt:
             return replace(result, reason=reason)
         return result
 
-    def accuse(self) -> CheckResult | None:
+    def verdict_on_weights(self) -> CheckResult | None:
         """The verdict if a weight that was moved shows when the CPU runs the copy's own nodes."""
         folder, plain = self._subject.artifact.path.parent, self._subject
         try:

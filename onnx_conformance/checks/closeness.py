@@ -20,7 +20,7 @@ from onnx_conformance.core.comparison import (
 from onnx_conformance.core.judgement import judge_outputs, limits_of
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.core.ties import Choice
+from onnx_conformance.core.ties import ChosenPositions
 from onnx_conformance.inputs.families import ORDINARY, chosen, materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Subject
@@ -71,12 +71,12 @@ def check_allclose(subject: Subject) -> CheckResult:
             "scaled": scaled,
             "atol_needed": needed,
             "tutorial_passes": sum(verdicts),
-            "tutorial_feeds": len(verdicts),
+            "tutorial_inputs": len(verdicts),
         },
     )
 
 
-def _choices(subject: Subject, inputs: Inputs) -> Mapping[str, Choice]:
+def _choices(subject: Subject, inputs: Inputs) -> Mapping[str, ChosenPositions]:
     """What positions among the outputs were chosen from; nothing where all are numbers."""
     if all(spec.floating for spec in subject.model.outputs):
         return {}

@@ -19,7 +19,7 @@ from onnx_conformance.core.budget import Reference, largest_noise_floor
 from onnx_conformance.core.carries import generates
 from onnx_conformance.core.comparison import Array, Outputs, structure_problem
 from onnx_conformance.core.domains import Integers
-from onnx_conformance.core.judgement import Limits
+from onnx_conformance.core.judgement import AnswerLimits
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.loops import Loop, judged_at, loops, of_call, without_call
@@ -160,7 +160,7 @@ def _with_natives_tokens(subject: Subject, greedy: Greedy, loop: Loop) -> Loop:
 
 
 def _flips(
-    greedy: Greedy, loop: Loop, reference: Reference, outputs: Outputs, limits: Limits
+    greedy: Greedy, loop: Loop, reference: Reference, outputs: Outputs, limits: AnswerLimits
 ) -> Iterator[Flip]:
     for call in range(len(loop.calls)):
         exact, got = greedy.row(reference.oracle, call), greedy.row(outputs, call)
@@ -179,7 +179,7 @@ def _flips(
             )
 
 
-def _allowed(reference: Reference, name: str, sample: int, limits: Limits) -> float:
+def _allowed(reference: Reference, name: str, sample: int, limits: AnswerLimits) -> float:
     """How close two logits are that tie: within float32's errors, or allclose's tolerance."""
     if limits.measure == "score":
         return limits.tie_factor * absolute_error(reference, name, sample)

@@ -159,7 +159,7 @@ def _by_inputs(report: AuditReport) -> CheckResult:
 
 @register_check(control="one_weight_flipped", where=_has_weights)
 def check_initializers(subject: Subject) -> CheckResult:
-    """Every native weight is in the file, unharmed: as it is, or in a fold that is recomputed.
+    """Every native weight is in the file, undamaged: as it is, or in a fold that is recomputed.
 
     In a half-precision file it may be rounded to that, in one of eight bits by half a step.
 

@@ -18,7 +18,7 @@ from onnx_conformance.checks.verdict import unanswered
 from onnx_conformance.core.case import DerivedCase
 from onnx_conformance.core.comparison import Array, Outputs, structure_problem
 from onnx_conformance.core.onnx_file import answering_nodes, load_model
-from onnx_conformance.core.results import CheckResult, Evidence, failed, passed
+from onnx_conformance.core.results import CheckResult, ResultFields, failed, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.statistics import Interval, class_sqnr, sqnr
 from onnx_conformance.core.tolerances import FLOAT32, INT8
@@ -202,7 +202,7 @@ def check_sqnr(subject: Subject) -> CheckResult:
         return failed("sqnr", str(problem))
     worst = min(found, key=lambda name: found[name].low)
     bound, decibels = found[worst].low, _decibels(found[worst])
-    result: Evidence = {
+    result: ResultFields = {
         "statistics": {name: asdict(interval) for name, interval in found.items()},
         "inputs": f"{found[worst].samples} typical samples",
     }

@@ -7,12 +7,12 @@ can apply; so the bundle's exit status is the check's own verdict.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from onnx_conformance.core.budget import NORMS, ULP, Reference, errors
 from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.documents import AnswerRule, ErrorLimit
 from onnx_conformance.core.judgement import Judgement
 from onnx_conformance.core.results import Reproduction
 from onnx_conformance.core.spec import TensorSpec
@@ -36,7 +36,7 @@ def misjudged(inputs: Outputs, found: Judgement) -> Reproduction:
     return Reproduction(inputs, judge, reference.oracle, found.outputs)
 
 
-def errors_judge(limits: list[dict[str, Any]], oracle: Outputs) -> dict[str, Any]:
+def errors_judge(limits: list[ErrorLimit], oracle: Outputs) -> AnswerRule:
     """The rule of errors as plain data: what each sample may err, by output, norm and view."""
     for limit in limits:
         if limit["view"] == UNMASKED:
@@ -48,7 +48,7 @@ def errors_judge(limits: list[dict[str, Any]], oracle: Outputs) -> dict[str, Any
 
 def _limits(
     reference: Reference, outputs: Sequence[TensorSpec], rule: Rule
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[ErrorLimit]:
     for spec in outputs:
         compute_modes = [
             list(errors(reference.oracle, compute_mode, spec))
@@ -71,7 +71,7 @@ def not_close(
     inputs: Outputs, native: Outputs, got: Outputs, rule: Rule, first_sample: int = 0
 ) -> Reproduction:
     """Like ``allclose`` against native, from ``first_sample`` on; NaN and infinity in place."""
-    judge = {
+    judge: AnswerRule = {
         "kind": "close",
         "rtol": rule["rtol"],
         "atol_rms": rule["atol_rms"],
@@ -89,7 +89,7 @@ def misranked(
     inputs: Outputs, reference: Reference, got: Outputs, output: str, ties: list[float]
 ) -> Reproduction:
     """The five leading classes; ``ties`` says for each sample how close counts as tied."""
-    judge = {"kind": "ranks", "output": output, "ties": ties}
+    judge: AnswerRule = {"kind": "ranks", "output": output, "ties": ties}
     return Reproduction(inputs, judge, reference.oracle, got)
 
 

@@ -165,7 +165,7 @@ def _lost(native: Outputs, got: Outputs) -> str | None:
     In a non-finite sample NaN may spread further than in native: a kernel padded with zeros
     multiplies them by infinity, and that is NaN.
     """
-    wanted, found = _beyond_measure(native), _beyond_measure(got)
+    wanted, found = _huge_as_nan(native), _huge_as_nan(got)
     for name, array in wanted.items():
         if np.issubdtype(array.dtype, np.floating):
             non_finite_ones = slice(0, len(NON_FINITE))
@@ -175,7 +175,7 @@ def _lost(native: Outputs, got: Outputs) -> str | None:
     return nonfinite_problem(wanted, found)
 
 
-def _beyond_measure(outputs: Outputs) -> Outputs:
+def _huge_as_nan(outputs: Outputs) -> Outputs:
     """The outputs with all that infinity may become in samples 1 and 2 as NaN.
 
     A Relu that was written as a Clip cuts infinity off at float32's largest number, so a

@@ -35,7 +35,7 @@ FAMILIES.register("loops_again", _again_plan)
 
 @dataclass(frozen=True)
 class Ran:
-    """One loop, native's side and the runtime's; ``words`` say how it begins."""
+    """One loop, native's side and the runtime's; ``description`` says how it begins."""
 
     description: str
     loop: Loop
@@ -44,7 +44,7 @@ class Ran:
 
     @property
     def label(self) -> str:
-        """As messages call it."""
+        """The loop's name in messages."""
         return f"{len(self.loop.calls)} calls in a row {self.description}"
 
 

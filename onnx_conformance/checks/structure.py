@@ -12,8 +12,13 @@ from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.bfloat16 import held_in
 from onnx_conformance.core.documents import TensorFacts
-from onnx_conformance.core.graph_weights import constant_nodes, graphs
-from onnx_conformance.core.onnx_file import complaint_beside_own, complaint_of, load_model
+from onnx_conformance.core.graph_weights import constant_nodes
+from onnx_conformance.core.onnx_file import (
+    complaint_beside_own,
+    complaint_of,
+    every_node,
+    load_model,
+)
 from onnx_conformance.core.plain_outputs import keys_of
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
@@ -245,7 +250,7 @@ def check_inference_mode(subject: Subject) -> CheckResult:
     """
     model = load_model(subject.artifact.path, weights=False)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes = [node for graph in graphs(model) for node in graph.node]
+    nodes = list(every_node(model))
     training, idle = [], {id(node) for node in constant_nodes(model)}
     for node in nodes:
         if node.domain == "ai.onnx.preview.training":

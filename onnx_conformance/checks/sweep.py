@@ -10,7 +10,7 @@ import numpy as np
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, limits_for, worded
-from onnx_conformance.core.budget import Reference, worst_score
+from onnx_conformance.core.budget import Reference, wrong_decisions
 from onnx_conformance.core.comparison import (
     Outputs,
     nearest,
@@ -18,9 +18,10 @@ from onnx_conformance.core.comparison import (
     rows_apart,
     structure_problem,
 )
-from onnx_conformance.core.domains import default_domain
-from onnx_conformance.core.judgement import Judgement, judge_outputs
-from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scores, wrong_decisions
+from onnx_conformance.core.documents import ErrorLimit
+from onnx_conformance.core.domains import BYTES, default_domain
+from onnx_conformance.core.judgement import Judgement, judge_outputs, turns_of
+from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scores
 from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Rule
@@ -29,7 +30,6 @@ from onnx_conformance.inputs.recipes import CONSTANT, EVERY, LARGEST_BATCH, Inpu
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
 from onnx_conformance.session.subject import Answer, Subject
 
-BYTES = ("uint8", "int8")
 MOST_NAMED = 6  # sizes or recipes that a message names
 LARGEST = 1e300  # JSON knows no infinity
 
@@ -51,7 +51,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Worst:
+class WorstScore:
     """How far inputs are off, in shares of what is allowed, and where."""
 
     ratio: float
@@ -126,16 +126,16 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
     compared = sum(array.size for one in judged for array in one.got.values())
     if not subject.model.oracle:
         return _by_allclose(subject, name, judged, compared)
-    worst, untold = _worst(subject, judged, together=name == "sizes")
+    worst, unjudged = _worst(subject, judged, together=name == "sizes")
     score = rule["factor"] * max(one.ratio for one in worst)
     wrong = [place for place, one in enumerate(worst) if not one.ratio <= 1.0]
     if wrong:
         return _red(subject, name, judged, worst, wrong, compared)
-    if untold > subject.tolerances.rule("sweep", subject.case)["untold"]:
+    if unjudged > subject.tolerances.rule("sweep", subject.case)["untold"]:
         return skipped(
             name,
             f"float32 itself errs by more than {rule['maximum_noise_floor']:g} of the output on "
-            f"{untold:.0%} of the samples ({rule.origin}), which therefore prove nothing",
+            f"{unjudged:.0%} of the samples ({rule.origin}), which therefore prove nothing",
         )
     rows = sum(len(next(iter(one.inputs.values()))) for one in judged)
     reason = f"within budget on {rows} samples of {len(judged)} inputs"
@@ -213,13 +213,17 @@ def hangs_on_an_ulp(parts: Sequence[tuple[Reference, Judgement]], sweep: Rule) -
 
 def _worst(
     subject: Subject, judged: Sequence[Judged], *, together: bool
-) -> tuple[list[Worst], float]:
+) -> tuple[list[WorstScore], float]:
     """The worst sample of each set of inputs, and the share of samples of which nothing is known.
 
     The pool of errors is that of all inputs together or of each.
     """
     groups = [list(range(len(judged)))] if together else [[place] for place in range(len(judged))]
-    found, untold, rule = [Worst(0.0)] * len(judged), 0.0, _rule(subject, strays=not together)
+    found, unjudged, rule = (
+        [WorstScore(0.0)] * len(judged),
+        0.0,
+        _rule(subject, strays=not together),
+    )
     judged_rows: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for group in groups:
         pairs = [(judged[place].reference, judged[place].got) for place in group]
@@ -232,12 +236,12 @@ def _worst(
     for counts in judged_rows.values():
         samples = sum(count for _, count in counts)
         known = sum(count for count, _ in counts)
-        untold = max(untold, 1.0 - known / samples if samples else 0.0)
-    decided = _exactly(subject, judged) if together else _mostly(subject, judged)
-    return [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)], untold
+        unjudged = max(unjudged, 1.0 - known / samples if samples else 0.0)
+    decided = _decided(subject, judged, together=together)
+    return [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)], unjudged
 
 
-def _ratio(worst: Worst) -> float:
+def _ratio(worst: WorstScore) -> float:
     return worst.ratio
 
 
@@ -255,33 +259,18 @@ def _rule(subject: Subject, *, strays: bool = False) -> PoolRule:
     )
 
 
-def _of_scores(scores: RowScores, inputs: int) -> Worst:
+def _of_scores(scores: RowScores, inputs: int) -> WorstScore:
     ratios = scores.ratios(inputs)
     if not ratios.size:
-        return Worst(0.0)
+        return WorstScore(0.0)
     row = int(ratios.argmax())
-    return Worst(
+    return WorstScore(
         float(ratios[row]),
         f"sample {row} of '{scores.output}', {scores.norm} norm of the {scores.view}: error "
         f"{scores.errors[inputs][row]:.3g} where at most "
         f"{scores.allowed[inputs][row]:.3g} is allowed, "
         f"size {scores.sizes[inputs][row]:.3g}",
     )
-
-
-def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
-    """Whole numbers and truth values of few samples: each as one of native's ways has it."""
-    whole = [spec for spec in subject.model.judged if not spec.floating]
-    if not whole:
-        return [Worst(0.0)] * len(judged)
-    floor = subject.tolerances.rule("error_budget", subject.case)["floor_ulp"]
-    scores = [
-        worst_score(one.reference, one.got, whole, floor)
-        if any(one.got[spec.name].size for spec in whole)
-        else None
-        for one in judged
-    ]
-    return [Worst(score.value, str(score)) if score else Worst(0.0) for score in scores]
 
 
 def takes_quantities(model: ModelSpec) -> bool:
@@ -297,32 +286,37 @@ def takes_quantities(model: ModelSpec) -> bool:
     )
 
 
-def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[Worst]:
-    """Of thousands of decisions on floating inputs a few may fall otherwise by rounding.
+def _decided(subject: Subject, judged: Sequence[Judged], *, together: bool) -> list[WorstScore]:
+    """Whole numbers and truth values: those that are none of native's, beyond what rounding turns.
 
-    As many as ``flips`` and twice those that native's own ways leave open, over all inputs; where
-    no input is a quantity, a floating number or a pixel's byte, there is nothing to round.
+    Of thousands of rows on floating inputs a few may fall otherwise, over all inputs: as many as
+    ``flips`` and twice those that native's own ways leave open; where no input is a quantity, a
+    floating number or a pixel's byte, there is nothing to round. Inputs of single sizes hold few
+    samples: there as few as ``Turns`` says, and only where native leaves some open.
     """
-    found = [Worst(0.0)] * len(judged)
-    may_round = takes_quantities(subject.model)
-    flips = subject.tolerances.rule("sweep", subject.case)["flips"] if may_round else 0.0
+    found = [WorstScore(0.0)] * len(judged)
+    turns = turns_of(subject.tolerances, subject.case)
+    may_round = takes_quantities(subject.model) and turns.flips > 0
     for spec in subject.model.judged:
         if spec.floating:
             continue
         parts = [wrong_decisions(one.reference, one.got, spec) for one in judged]
-        wrong = sum(int(places.sum()) for places, _ in parts)
+        left_open = sum(count for _, count in parts)
         total = sum(places.size for places, _ in parts)
-        allowed = flips + 2 * sum(count for _, count in parts) * bool(flips)
-        if wrong <= allowed:
-            continue
+        if together:
+            allowed = 2.0 * left_open if turns.few(left_open, total) else 0.0
+        else:
+            allowed = turns.flips + 2 * left_open if may_round else 0.0
+        wrong = sum(int(places.sum()) for places, _ in parts)
         for place, (places, _) in enumerate(parts):
-            if places.any():
+            each = turns.of_size(places.size) if together else np.inf
+            if places.any() and (wrong > allowed or places.sum() > each):
                 description = (
                     f"'{spec.name}' differs from native in {wrong} of {total} places; at most "
                     f"{allowed:g} may differ by rounding; first at "
                     f"{[int(i) for i in np.argwhere(places)[0]]}"
                 )
-                found[place] = Worst(np.inf, description)
+                found[place] = WorstScore(np.inf, description)
     return found
 
 
@@ -333,7 +327,7 @@ def _red(
     subject: Subject,
     name: str,
     judged: Sequence[Judged],
-    worst: Sequence[Worst],
+    worst: Sequence[WorstScore],
     wrong: Sequence[int],
     compared: int,
 ) -> CheckResult:
@@ -386,7 +380,7 @@ def _elements(inputs: Inputs) -> int:
 def _reproduction(subject: Subject, one: Judged) -> Reproduction:
     """The whole inputs with what each sample may err, relative to the oracle's size."""
     rule = _rule(subject)
-    limits = []
+    limits: list[ErrorLimit] = []
     for scores in pooled_scores([(one.reference, one.got)], subject.model.judged, rule):
         size = np.maximum(scores.sizes[0], np.finfo(np.float32).tiny)
         allowed = np.minimum(scores.allowed[0] / size, LARGEST).tolist()

@@ -14,7 +14,14 @@ from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.precision import CLASSIFIER, Unanswered, answers_to, signal
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.results import CheckResult, Evidence, failed, passed, skipped, undecided
+from onnx_conformance.core.results import (
+    CheckResult,
+    ResultFields,
+    failed,
+    passed,
+    skipped,
+    undecided,
+)
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.statistics import (
     Interval,
@@ -101,7 +108,7 @@ def _judged(subject: Subject, samples: Samples, rule: Rule, confidence: float) -
     wrong = [one for one in asked if not _holds(one, found[one.key], rule)]
     reason = "; ".join(_figure(one, found[one.key]) for one in wrong or asked)
     allowed = ", ".join(f"{one.key} {rule[one.key]:g}" for one in wrong)
-    evidence: Evidence = {
+    evidence: ResultFields = {
         "statistics": {key: asdict(interval) for key, interval in found.items()},
         "inputs": TASKS[model.task].story,
     }

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import judge
-from onnx_conformance.core.errors import StageFailure, WorkerDied
+from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.results import CheckResult, skipped
 from onnx_conformance.core.settings import LEVELS
 from onnx_conformance.core.spec import ModelSpec
@@ -51,7 +51,7 @@ def check_unoptimised(subject: Subject) -> CheckResult:
     try:
         answers = subject.unoptimised(input_sets)
     except StageFailure as failure:
-        if isinstance(failure.__cause__, WorkerDied):
+        if failure.worker_died:
             raise
         return _cannot(failure.reason)
     results = [

@@ -17,7 +17,7 @@ from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import ConformanceError
-from onnx_conformance.core.yaml_reader import Node, is_specifier, read_yaml
+from onnx_conformance.core.yaml_reader import YamlNode, is_specifier, read_yaml
 from onnx_conformance.session.cache_keys import version
 from onnx_conformance.session.known_failures import RUNTIME, operators_of, runtime_of
 from onnx_conformance.session.subject import Subject
@@ -106,7 +106,7 @@ def load_upstream_faults(path: Path) -> tuple[UpstreamFault, ...]:
     return tuple(_entry(entry) for entry in read_yaml(path).entries())
 
 
-def _entry(entry: Node) -> UpstreamFault:
+def _entry(entry: YamlNode) -> UpstreamFault:
     found = entry.keys(("fault", "way_round"), _MORE)
     fields: dict[str, Any] = {key: found[key].text(0) for key in _TEXTS if key in found}
     fields |= {key: found[key].texts() for key in _LISTS if key in found}

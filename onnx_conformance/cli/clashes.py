@@ -10,7 +10,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from onnx_conformance.core.yaml_reader import Node, read_yaml
+from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 from onnx_conformance.session.cache_keys import version
 
 SHIPPED = Path(__file__).with_name("clashes.yaml")
@@ -66,7 +66,7 @@ def load_incompatibilities(path: Path = SHIPPED) -> list[Incompatibility]:
     return [_entry(entry) for entry in read_yaml(path).entries()]
 
 
-def _entry(entry: Node) -> Incompatibility:
+def _entry(entry: YamlNode) -> Incompatibility:
     found = entry.keys(KEYS)
     return Incompatibility(
         packages=found["packages"].specifiers(beside=(ANY, ABSENT)),

@@ -41,7 +41,7 @@ APART = "the two models have different weights, so each is compared only with it
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComparedModel:
     """A model, and its cases by provider."""
 
     model: ModelSpec
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     with ExitStack() as stack:
         tick = stack.enter_context(progress(console, "predicting"))
         ready = stack.enter_context(context(run, tick))
-        contenders = [Contender(model, _cases(ready, model)) for model in models]
+        contenders = [ComparedModel(model, _cases(ready, model)) for model in models]
         bench = PhotographBench(ready)
         stack.callback(bench.close)
         for each in contenders:
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     return OK if all(model_answers.agree for model_answers in answers) else RED
 
 
-def _make(ready: ToolContext, contender: Contender) -> None:
+def _make(ready: ToolContext, contender: ComparedModel) -> None:
     """The model's weights and artifacts, which every later step reads.
 
     Raises:

@@ -44,7 +44,7 @@ FRAMEWORKS = tuple(framework.name for framework in exported_frameworks())
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """Something that is wrong; ``stops`` if the default run cannot succeed."""
 
     words: str
@@ -85,50 +85,50 @@ def main(arguments: Sequence[str]) -> int:
     return _conclude(console, found)
 
 
-def of_python(running: tuple[int, int]) -> Iterator[Finding]:
+def of_python(running: tuple[int, int]) -> Iterator[Diagnosis]:
     """Whether this Python version is supported."""
     if not OLDEST <= running <= NEWEST:
         span = " to ".join(".".join(map(str, each)) for each in (OLDEST, NEWEST))
-        yield Finding(f"Python {'.'.join(map(str, running))}: {span} is needed", True)
+        yield Diagnosis(f"Python {'.'.join(map(str, running))}: {span} is needed", True)
 
 
-def of_cache(cache: Path, free: int) -> Iterator[Finding]:
+def of_cache(cache: Path, free: int) -> Iterator[Diagnosis]:
     """Whether the cache can be written, and has room."""
     try:
         Store(cache)
     except UsageError as error:
-        yield Finding(str(error), True)
+        yield Diagnosis(str(error), True)
     if free < ROOMY:
         room = f"{free / GIBIBYTE:.1f} GiB"
-        yield Finding(f"{room} free for the cache; a first run needs {ROOMY // GIBIBYTE}", False)
+        yield Diagnosis(f"{room} free for the cache; a first run needs {ROOMY // GIBIBYTE}", False)
 
 
-def of_workers(workers: dict[str, Imported]) -> Iterator[Finding]:
+def of_workers(workers: dict[str, Imported]) -> Iterator[Diagnosis]:
     """One framework and ONNX Runtime must start; a framework that is broken stops the run."""
     for kind, worker in workers.items():
         if not worker.installed:
             needed = kind not in FRAMEWORKS
-            yield Finding(f"{kind} is not installed; {remedy(kind)}", needed)
+            yield Diagnosis(f"{kind} is not installed; {remedy(kind)}", needed)
         elif worker.error:
-            yield Finding(f"{kind} cannot be imported: {worker.error}", True)
+            yield Diagnosis(f"{kind} cannot be imported: {worker.error}", True)
     if not any(workers[kind].usable for kind in FRAMEWORKS):
-        yield Finding(f"no framework can be used: {' or '.join(FRAMEWORKS)} is needed", True)
+        yield Diagnosis(f"no framework can be used: {' or '.join(FRAMEWORKS)} is needed", True)
 
 
-def of_providers(providers: dict[str, ProbeResult]) -> Iterator[Finding]:
+def of_providers(providers: dict[str, ProbeResult]) -> Iterator[Diagnosis]:
     """The CPU provider must work; another is a case that is skipped."""
     cpu = providers.get("cpu")
     if cpu is not None and not cpu.usable:
-        yield Finding(f"ONNX Runtime's CPU provider does not work: {cpu.reason}", True)
+        yield Diagnosis(f"ONNX Runtime's CPU provider does not work: {cpu.reason}", True)
 
 
-def of_packages(packages: dict[str, str]) -> Iterator[Finding]:
+def of_packages(packages: dict[str, str]) -> Iterator[Diagnosis]:
     """Known clashes, and requirements that are not met."""
     for incompatibility in load_incompatibilities():
         if incompatibility.applies():
-            yield Finding(str(incompatibility), incompatibility.stops)
+            yield Diagnosis(str(incompatibility), incompatibility.stops)
     for problem in unmet(packages):
-        yield Finding(f"{problem}; pip install --upgrade both", False)
+        yield Diagnosis(f"{problem}; pip install --upgrade both", False)
 
 
 def _providers(workers: dict[str, Imported], limit: float) -> dict[str, ProbeResult]:
@@ -162,7 +162,7 @@ def _print_providers(console: Console, providers: dict[str, ProbeResult]) -> Non
             say(console, f"    to use it: {todo}", "dim")
 
 
-def _conclude(console: Console, found: list[Finding]) -> int:
+def _conclude(console: Console, found: list[Diagnosis]) -> int:
     for finding in found:
         mark, style = ("✗", "bold red") if finding.stops else ("warning:", "yellow")
         say(console, f"{mark} {finding.words}", style)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
 import onnx
+
+from onnx_conformance.core.onnx_file import every_graph, every_node
 
 # Bits of an element, of types that share a byte; which of them there are depends on onnx.
 PACKED = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
@@ -34,46 +35,25 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
 
     Those of another domain than ONNX's own are called ``domain::Operator``.
     """
-    return Counter(_name(node) for node in all_nodes(model))
+    return Counter(_name(node) for node in every_node(model))
 
 
 def weights(model: onnx.ModelProto) -> list[Weight]:
     """Initialisers and constants, the largest first."""
     stored = [
         _weight(tensor, "external" if tensor.external_data else "file")
-        for graph in _graphs(model.graph)
+        for graph, _ in every_graph(model)
+        if isinstance(graph, onnx.GraphProto)
         for tensor in graph.initializer
     ]
     constants = [
         _weight(attribute.t, "Constant", node.output[0])
-        for node in all_nodes(model)
+        for node in every_node(model)
         if node.op_type == "Constant"
         for attribute in node.attribute
         if attribute.HasField("t")
     ]
     return sorted([*stored, *constants], key=lambda weight: (-weight.bytes, weight.name))
-
-
-def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Every node, in branches, loops and functions too."""
-    for graph in _graphs(model.graph):
-        yield from graph.node
-    for function in model.functions:
-        yield from function.node
-        for graph in _bodies(function.node):
-            yield from graph.node
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    yield from _bodies(graph.node)
-
-
-def _bodies(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _graphs(body)
 
 
 def _name(node: onnx.NodeProto) -> str:

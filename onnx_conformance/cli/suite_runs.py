@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from onnx_conformance.cli.run import pytest_arguments
 from onnx_conformance.core.documents import ResultsDocument
@@ -23,7 +23,8 @@ def run_checks(folder: Path, options: Sequence[str]) -> ResultsDocument:
     """The results document of a certification; it and its page are left in ``folder``."""
     pages = _pages(folder, "report", "report.html", "results.json")
     run_suite(pytest_arguments([*pages, *options]), folder / "results.json")
-    return cast("ResultsDocument", _read(folder / "results.json"))
+    text = (folder / "results.json").read_text(encoding="utf-8")
+    return cast("ResultsDocument", json.loads(text))
 
 
 def time(folder: Path, options: Sequence[str]) -> LatencyDocument:
@@ -31,12 +32,8 @@ def time(folder: Path, options: Sequence[str]) -> LatencyDocument:
     pages = _pages(folder, "latency", "latency.html", "latency.json")
     words = ["--benchmark-only", *pages, *options]
     run_suite(pytest_arguments(words, ["test_latency.py"]), folder / "latency.json")
-    return LatencyDocument.from_json(_read(folder / "latency.json"))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return document
+    text = (folder / "latency.json").read_text(encoding="utf-8")
+    return LatencyDocument.from_json(json.loads(text))
 
 
 def _pages(folder: Path, name: str, page: str, data: str) -> list[str]:

@@ -24,8 +24,8 @@ from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.perf.variant_choice import (
     PLAIN,
+    JudgedVariant,
     Timed,
-    Variant,
     VariantsDocument,
     answer,
     front,
@@ -118,7 +118,7 @@ def _print(console: Console, document: VariantsDocument) -> None:
     say(console, f"to keep a file: {document.keep}")
 
 
-def table(title: str, batches: Sequence[int], variants: Sequence[Variant]) -> Table:
+def table(title: str, batches: Sequence[int], variants: Sequence[JudgedVariant]) -> Table:
     """A row for each variant; ``*`` marks those that none beats in both speed and error.
 
     Several batch sizes stand below each other, so that the table stays as narrow as with one.
@@ -155,7 +155,7 @@ def table(title: str, batches: Sequence[int], variants: Sequence[Variant]) -> Ta
     return drawn
 
 
-def _cell(one: Variant, batch: int, best: bool) -> str:
+def _cell(one: JudgedVariant, batch: int, best: bool) -> str:
     at = one.at(batch)
     if at is None:
         return ""

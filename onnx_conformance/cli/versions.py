@@ -29,7 +29,7 @@ from onnx_conformance.perf import version_answer
 from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.perf.latency.latency_table import milliseconds, styled
 from onnx_conformance.perf.options import Timing
-from onnx_conformance.perf.version_comparison import Cell, Comparison, join
+from onnx_conformance.perf.version_comparison import Comparison, VersionCell, join
 from onnx_conformance.report.columns import FAILED, INCOMPLETE, KNOWN, PROVED
 from onnx_conformance.report.pages import write_page
 from onnx_conformance.session.provider_sources import ANSWERS_OPTION, label_of
@@ -139,7 +139,7 @@ def table(found: Comparison) -> Table:
     return drawn
 
 
-def _cell(cell: Cell, batches: Sequence[int]) -> str:
+def _cell(cell: VersionCell, batches: Sequence[int]) -> str:
     style = COLOURS.get(cell.kind, "dim")
     verdict = f"[{style}]{cell.mark}[/] {cell.score}".rstrip() if cell.mark else ""
     speeds = [
@@ -150,7 +150,7 @@ def _cell(cell: Cell, batches: Sequence[int]) -> str:
     return "\n".join([verdict, *speeds])
 
 
-def _speed(cell: Cell, batch: int) -> str:
+def _speed(cell: VersionCell, batch: int) -> str:
     """The ratio; of the place that ratios are over, its milliseconds."""
     if batch in cell.ratios:
         return styled(cell.ratios[batch])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,22 @@ class ExportOptions:
             "functional": self.functional,
         }
         return "".join(f"+{mark}" for mark, present in marks.items() if present)
+
+
+class CaseRow(TypedDict):
+    """A case as plain data: of a variant also ``variant``, of an external file ``path``."""
+
+    model: str
+    exporter: str
+    opset: int | None
+    provider: str
+    options: dict[str, bool]
+    precision: str
+    file_precision: str
+    graph_level: str
+    variant: NotRequired[str]
+    path: NotRequired[str]
+    label: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -99,15 +115,16 @@ class Case:
         """The fields that cases of every kind have."""
         return {each.name: getattr(self, each.name) for each in fields(Case)}
 
-    def as_row(self) -> dict[str, Any]:
+    def as_row(self) -> CaseRow:
         """As plain data, for reports that cross processes."""
-        return asdict(self)
+        return cast("CaseRow", asdict(self))
 
     @staticmethod
-    def from_row(row: dict[str, Any]) -> Case:
+    def from_row(row: CaseRow) -> Case:
         """The inverse of :meth:`as_row`; what only one kind has tells which it is."""
         kind = DerivedCase if "variant" in row else ExternalCase if "path" in row else Case
-        return kind(**{**row, "options": ExportOptions(**row["options"])})
+        known: dict[str, Any] = {**row, "options": ExportOptions(**row["options"])}
+        return kind(**known)
 
 
 @dataclass(frozen=True, kw_only=True)

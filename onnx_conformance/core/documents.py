@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
+from onnx_conformance.core.case import CaseRow
+
 Placement = dict[str, dict[str, int]]  # provider -> operator -> nodes
 
 
@@ -116,6 +118,44 @@ class CaseFacts(TypedDict, total=False):
     divergence: DivergenceFacts | None
 
 
+class ErrorLimit(TypedDict):
+    """What each sample of an output may err, in a norm of a view of it, relative to the oracle.
+
+    ``below``: of a view without masked numbers, the magnitude from which on a sample's are masked.
+    """
+
+    output: str
+    norm: str
+    view: str
+    allowed: list[float]
+    below: NotRequired[list[float]]
+
+
+class AnswerRule(TypedDict, total=False):
+    """How a repro bundle judges the answer: ``kind``, and what that kind needs.
+
+    ``errors``: ``limits`` and ``smallest_probability``. ``close``: ``rtol``, ``atol_rms`` and
+    ``first_sample``. ``ranks``: ``output`` and ``ties``. Others (``answers``, ``structure``,
+    ``same_bits``, ``refusal``) need nothing more.
+    """
+
+    kind: str
+    limits: list[ErrorLimit]
+    smallest_probability: float
+    rtol: float
+    atol_rms: float
+    first_sample: int
+    output: str
+    ties: list[float]
+
+
+class CallPlan(TypedDict):
+    """Of one call: ``rows``, the samples it answers, and ``axes``, the batch of each output."""
+
+    rows: list[int]
+    axes: dict[str, int | None]
+
+
 class CheckRow(TypedDict):
     """What one test of a check found (:class:`onnx_conformance.core.results.CheckResult`).
 
@@ -140,7 +180,7 @@ class CheckRow(TypedDict):
     bundle: NotRequired[str]
     upstream: NotRequired[list[str]]
     resumed: NotRequired[str]
-    case: NotRequired[dict[str, Any]]
+    case: NotRequired[CaseRow]
     facts: NotRequired[CaseFacts]
     probes: NotRequired[dict[str, ProbeFacts]]
 

@@ -36,6 +36,11 @@ class StageFailure(ConformanceError):
         self.reason = reason
         self.details = details
 
+    @property
+    def worker_died(self) -> bool:
+        """Whether no answer came because the worker's process ended or was killed."""
+        return isinstance(self.__cause__, WorkerDied)
+
 
 class CapabilityMissing(ConformanceError):
     """Something this machine lacks (a framework, a device, cached weights): a named skip."""
@@ -53,6 +58,10 @@ class WorkerError(ConformanceError):
 
 class WorkerDied(WorkerError):
     """A worker's process ended, or was killed at its time limit, in mid-call."""
+
+
+class WorkerEnded(WorkerDied):
+    """A worker's process ended by itself in mid-call: other inputs may be tried in a new one."""
 
 
 class HostLost(WorkerDied):

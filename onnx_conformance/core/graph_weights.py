@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.errors import ConformanceError
+from onnx_conformance.core.onnx_file import bodies_of, every_graph, every_node
 
 _PLAIN: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.FLOAT: np.dtype("<f4"),
@@ -91,7 +92,7 @@ def collect_uses(model: onnx.ModelProto) -> dict[str, Use]:
     """How the graph uses each value that it gives a name to."""
     constant = {name for name, _ in _constants(model)}
     uses: dict[str, Use] = {}
-    for graph in graphs(model):
+    for graph, _ in every_graph(model):
         for node in graph.node:
             beside = [name for name in node.input if name in constant]
             paths = [label for label in [*node.output, *beside] if "/" in label]
@@ -116,17 +117,6 @@ def _follow_indices(graph: onnx.GraphProto | onnx.FunctionProto, uses: dict[str,
             uses[node.input[0]].indexed |= uses[node.output[0]].indexed
 
 
-def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
-    """The main graph, then functions and subgraphs, breadth first."""
-    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
-    while waiting:
-        graph = waiting.pop(0)
-        yield graph
-        for node in graph.node:
-            for attribute in node.attribute:
-                waiting += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
-
-
 def dead_constants(model: onnx.ModelProto) -> set[str]:
     """Constants of the main graph from which no path leads to an output: they prove nothing."""
     graph = model.graph
@@ -143,10 +133,9 @@ def dead_constants(model: onnx.ModelProto) -> set[str]:
 def settings_of(model: onnx.ModelProto) -> set[str]:
     """Names of what only says how an operator works, such as a Resize's scales: no weights."""
     settings, read = set[str](), set[str]()
-    for graph in graphs(model):
-        for node in graph.node:
-            for place, name in enumerate(node.input):
-                (settings if place in _SETTINGS.get(node.op_type, ()) else read).add(name)
+    for node in every_node(model):
+        for place, name in enumerate(node.input):
+            (settings if place in _SETTINGS.get(node.op_type, ()) else read).add(name)
     return settings - read
 
 
@@ -163,19 +152,18 @@ def constant_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 
 def captured_names(node: onnx.NodeProto) -> Iterator[str]:
     """All names that a node's subgraphs read, whoever defines them."""
-    for attribute in node.attribute:
-        for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-            yield from (value.name for value in inner.output)
-            for each in inner.node:
-                yield from each.input
-                yield from captured_names(each)
+    for body in bodies_of(node):
+        yield from (value.name for value in body.output)
+        for each in body.node:
+            yield from each.input
+            yield from captured_names(each)
 
 
 _Stored = onnx.TensorProto | onnx.SparseTensorProto | onnx.AttributeProto
 
 
 def _constants(model: onnx.ModelProto) -> Iterator[tuple[str, _Stored]]:
-    for graph in graphs(model):
+    for graph, _ in every_graph(model):
         if isinstance(graph, onnx.GraphProto):
             yield from ((tensor.name, tensor) for tensor in graph.initializer)
             yield from ((pair.values.name, pair) for pair in graph.sparse_initializer)

@@ -1,7 +1,7 @@
 """Judges an answer: structure, then non-finite values, then the size of the error.
 
-Every comparison with native decides here: checks, timings, the gate, localisation. What is said of
-it is the caller's.
+Checks of one answer, timings, the gate and localisation decide here; the message is the caller's.
+Sweeps of many rows are judged by ``pooled_budget``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from onnx_conformance.core.budget import Reference, Score, worst_score
+from onnx_conformance.core.budget import EXACT, Reference, Score, Turns, worst_score
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import (
     Mismatch,
@@ -30,7 +30,7 @@ Measure = Literal["score", "allclose", "decibels"]
 
 
 @dataclass(frozen=True)
-class Limits:
+class AnswerLimits:
     """How large an answer's error may be.
 
     Args:
@@ -39,16 +39,18 @@ class Limits:
             oracle; ``decibels`` of signal to quantisation noise (``least_db``).
         tie_factor: numbers tie within so many times float32's own error; positions of either are
             right.
+        turns: how many whole numbers rounding may turn.
     """
 
     measure: Measure
     rule: Rule
     tie_factor: float = 0.0
+    turns: Turns = EXACT
 
 
 def limits_of(
     tolerances: Tolerances, case: Case | None, *, oracle: bool, check: str = "error_budget"
-) -> Limits:
+) -> AnswerLimits:
     """What an answer of a case may be off by: the error budget, or allclose without an oracle.
 
     Args:
@@ -58,7 +60,14 @@ def limits_of(
     """
     rule = tolerances.rule(check if oracle else "allclose", case)
     tie_factor = tolerances.rule("top5", case)["tie_factor"]
-    return Limits("score" if oracle else "allclose", rule, tie_factor)
+    measure: Measure = "score" if oracle else "allclose"
+    return AnswerLimits(measure, rule, tie_factor, turns_of(tolerances, case))
+
+
+def turns_of(tolerances: Tolerances, case: Case | None) -> Turns:
+    """How many whole numbers and truth values rounding may turn."""
+    sweep = tolerances.rule("sweep", case)
+    return Turns(sweep["flips"], sweep["open_share"])
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ class Judgement:
 
     reference: Reference
     specs: Sequence[TensorSpec]
-    limits: Limits
+    limits: AnswerLimits
     outputs: Outputs
     problem: str = ""
     comparable: bool = True
@@ -131,7 +140,7 @@ class Judgement:
 
 
 def judge_outputs(
-    reference: Reference, got: Outputs, specs: Sequence[TensorSpec], limits: Limits
+    reference: Reference, got: Outputs, specs: Sequence[TensorSpec], limits: AnswerLimits
 ) -> Judgement:
     """Compare an answer with the reference of its inputs.
 
@@ -159,7 +168,7 @@ def judge_outputs(
         wrong = allclose_mismatch(near, outputs, rule["rtol"], rule["atol_rms"], scale_atol=True)
         return replace(judged, outputs=outputs, mismatch=wrong)
     outputs = reference.settled(got, limits.tie_factor)
-    score = worst_score(reference, outputs, specs, rule["floor_ulp"])
+    score = worst_score(reference, outputs, specs, rule["floor_ulp"], limits.turns)
     return replace(judged, outputs=outputs, score=score)
 
 

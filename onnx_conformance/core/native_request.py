@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
-import numpy as np
 from numpy.typing import NDArray
 
 from onnx_conformance.core.compute_modes import FLOAT32, REPLICAS
@@ -35,6 +35,13 @@ class ModelRequest(TypedDict):
     seed: int
     kernels: NotRequired[list[str]]
     computes: NotRequired[str]
+
+
+class NativeRequest(TypedDict):
+    """A model and the file of its weights, which every question to a native worker names."""
+
+    model: ModelRequest
+    weights: str
 
 
 class BatchNormRecord(TypedDict):
@@ -90,10 +97,10 @@ def must_calibrate(request: ModelRequest) -> bool:
     return request["weights"] == "calibrated" and not request["trained"]
 
 
-def digest_arrays(arrays: Arrays) -> str:
-    """SHA-256 over names, dtypes, shapes and values."""
+def digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over names, dtypes, shapes and values, in C order whatever the layout."""
     state = hashlib.sha256()
     for name, array in arrays.items():
         state.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
-        state.update(np.ascontiguousarray(array).tobytes())
+        state.update(array.tobytes())
     return state.hexdigest()

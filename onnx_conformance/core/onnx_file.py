@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from onnx_conformance.core.documents import FileFacts, TensorFacts
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import TEXT, keys_of, part_of
 
+Graph = onnx.GraphProto | onnx.FunctionProto
 JOIN = "SequenceConstruct"  # of as many tensors as it has inputs
 
 # What ONNX Runtime's optimiser writes in ONNX's domain at any opset, and registers there itself.
@@ -35,19 +36,29 @@ def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     return model
 
 
-def every_graph(
-    model: onnx.ModelProto,
-) -> Iterator[tuple[onnx.GraphProto | onnx.FunctionProto, int]]:
-    """The main graph, functions and subgraphs, each with its depth, counted from 1."""
-    waiting: list[tuple[onnx.GraphProto | onnx.FunctionProto, int]] = [(model.graph, 1)]
+def every_graph(model: onnx.ModelProto) -> Iterator[tuple[Graph, int]]:
+    """The main graph, functions and subgraphs, breadth first, with depths counted from 1."""
+    waiting: deque[tuple[Graph, int]] = deque([(model.graph, 1)])
     waiting += [(function, 1) for function in model.functions]
     while waiting:
-        graph, depth = waiting.pop()
+        graph, depth = waiting.popleft()
         yield graph, depth
-        for node in graph.node:
-            for attribute in node.attribute:
-                below = [attribute.g] if attribute.HasField("g") else []
-                waiting += [(inner, depth + 1) for inner in (*below, *attribute.graphs)]
+        waiting += [(body, depth + 1) for node in graph.node for body in bodies_of(node)]
+
+
+def bodies_of(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs in a node's attributes, such as the branches of an If."""
+    found: list[onnx.GraphProto] = []
+    for attribute in node.attribute:
+        found += [attribute.g] if attribute.HasField("g") else []
+        found += attribute.graphs
+    return found
+
+
+def every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of every graph."""
+    for graph, _ in every_graph(model):
+        yield from graph.node
 
 
 def answering_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -71,9 +82,7 @@ def _nodes_within(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.Nod
         found.append(one)
         function = functions.pop((one.domain, one.op_type), None)  # once is enough
         waiting += function.node if function is not None else ()
-        for attribute in one.attribute:
-            below = [attribute.g] if attribute.HasField("g") else []
-            waiting += [inner for graph in (*below, *attribute.graphs) for inner in graph.node]
+        waiting += [inner for body in bodies_of(one) for inner in body.node]
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypedDict, Unpack, cast
 
 from onnx_conformance.core.comparison import Outputs
-from onnx_conformance.core.documents import CheckRow, DivergenceFacts
+from onnx_conformance.core.documents import AnswerRule, CheckRow, DivergenceFacts
 
 Outcome = Literal["passed", "failed", "skipped", "not_applicable", "edge", "known_failure", "error"]
 SKIPPED, NOT_APPLICABLE = "skipped", "not_applicable"
@@ -26,7 +26,7 @@ class Reproduction:
     """
 
     inputs: Outputs
-    judge: dict[str, Any]
+    judge: AnswerRule
     expected: Outputs | None = None
     got: Outputs | None = None
     graph_level: str = ""
@@ -72,7 +72,7 @@ class CheckResult:
         return cast("CheckRow", row)
 
 
-class Evidence(TypedDict, total=False):
+class ResultFields(TypedDict, total=False):
     """What a result holds beside name, outcome, reason and count: see :class:`CheckResult`."""
 
     score: float | None
@@ -83,7 +83,9 @@ class Evidence(TypedDict, total=False):
     reproduction: Reproduction | None
 
 
-def passed(name: str, reason: str, *, compared: int, **evidence: Unpack[Evidence]) -> CheckResult:
+def passed(
+    name: str, reason: str, *, compared: int, **evidence: Unpack[ResultFields]
+) -> CheckResult:
     """A pass; without anything compared it comes out as a failure."""
     if compared <= 0:
         return failed(name, f"nothing was compared ({reason})", **evidence)
@@ -91,7 +93,7 @@ def passed(name: str, reason: str, *, compared: int, **evidence: Unpack[Evidence
 
 
 def failed(
-    name: str, reason: str, *, compared: int = 0, **evidence: Unpack[Evidence]
+    name: str, reason: str, *, compared: int = 0, **evidence: Unpack[ResultFields]
 ) -> CheckResult:
     """A failure, with the reason in one line."""
     return CheckResult(name, "failed", reason, compared, **evidence)
@@ -103,7 +105,7 @@ def skipped(name: str, reason: str) -> CheckResult:
 
 
 def undecided(
-    name: str, reason: str, *, compared: int, **evidence: Unpack[Evidence]
+    name: str, reason: str, *, compared: int, **evidence: Unpack[ResultFields]
 ) -> CheckResult:
     """A check that judged and cannot tell; its case is incomplete, and no certificate rests on it.
 

@@ -11,7 +11,7 @@ from typing import Literal
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.tolerances import shipped_approximation
-from onnx_conformance.core.yaml_reader import read_yaml
+from onnx_conformance.core.yaml_reader import read_figures
 
 FILE = Path(__file__).with_name("limits.yaml")
 MB = 2**20
@@ -74,12 +74,7 @@ def load_limits(path: Path = FILE) -> Limits:
     Raises:
         UsageError: a figure or a reason is missing, or there is one that nothing reads.
     """
-    figures = {}
-    for name, node in read_yaml(path).keys(one.name for one in fields(Limits)).items():
-        parts = node.keys(("most", "reason"))
-        parts["reason"].reason()
-        figures[name] = parts["most"].positive()
-    return Limits(**figures)
+    return Limits(**read_figures(path, (one.name for one in fields(Limits)), "most"))
 
 
 @cache

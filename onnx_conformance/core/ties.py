@@ -20,7 +20,7 @@ ULP = 2.0**-23
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenPositions:
     """The numbers from which the positions of one output were chosen.
 
     Args:
@@ -37,16 +37,16 @@ class Choice:
     shape: tuple[int, ...]
     ranked: bool
 
-    def rows(self, start: int, stop: int) -> Choice:
+    def rows(self, start: int, stop: int) -> ChosenPositions:
         """The choice of some samples."""
-        return Choice(
+        return ChosenPositions(
             self.candidates[start:stop], self.noise[start:stop], self.axis, self.shape, self.ranked
         )
 
-    def chosen(self, samples: Sequence[int]) -> Choice:
+    def chosen(self, samples: Sequence[int]) -> ChosenPositions:
         """The choice of samples in another order."""
         places = list(samples)
-        return Choice(
+        return ChosenPositions(
             self.candidates[places], self.noise[places], self.axis, self.shape, self.ranked
         )
 
@@ -133,7 +133,7 @@ def answered(row: Arrays) -> dict[str, NDArray[Any]]:
     return {name: a for name, a in row.items() if not name.endswith((CANDIDATES, LAYOUT))}
 
 
-def choices_in(oracle: Arrays, compute_modes: Sequence[Arrays]) -> dict[str, Choice]:
+def choices_in(oracle: Arrays, compute_modes: Sequence[Arrays]) -> dict[str, ChosenPositions]:
     """The choices that the oracle made, with the errors of float32's own ways in the numbers."""
     found = {}
     for key in (name for name in oracle if name.endswith(CANDIDATES)):
@@ -148,14 +148,14 @@ def choices_in(oracle: Arrays, compute_modes: Sequence[Arrays]) -> dict[str, Cho
         largest = ULP * np.abs(rows).max(axis=1, initial=0.0)
         errors = [error.max(axis=1, initial=0.0) for error in off]
         noise = np.nan_to_num(np.max([largest, *errors], axis=0), nan=0.0, posinf=0.0)
-        found[name] = Choice(
+        found[name] = ChosenPositions(
             exact, noise, None if axis < 0 else axis, tuple(shape[1:]), bool(ranked)
         )
     return found
 
 
 def settled(
-    choices: Mapping[str, Choice], wanted: Arrays, got: Arrays, factor: float
+    choices: Mapping[str, ChosenPositions], wanted: Arrays, got: Arrays, factor: float
 ) -> dict[str, NDArray[Any]]:
     """``got`` with ``wanted``'s positions wherever both choose numbers that tie."""
     return {
@@ -166,14 +166,14 @@ def settled(
     }
 
 
-def joined(parts: Sequence[Mapping[str, Choice]]) -> dict[str, Choice]:
+def joined(parts: Sequence[Mapping[str, ChosenPositions]]) -> dict[str, ChosenPositions]:
     """The choices of inputs whose samples stand one below the other, where they are alike."""
     found = {}
     for name in parts[0] if parts else ():
         all_of = [part[name] for part in parts if name in part]
         forms = {(one.candidates.shape[1:], one.axis, one.shape, one.ranked) for one in all_of}
         if len(all_of) == len(parts) and len(forms) == 1:
-            found[name] = Choice(
+            found[name] = ChosenPositions(
                 np.concatenate([one.candidates for one in all_of]),
                 np.concatenate([one.noise for one in all_of]),
                 all_of[0].axis,

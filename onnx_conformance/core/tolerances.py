@@ -10,12 +10,12 @@ from pathlib import Path
 
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.files import TOLERANCES
-from onnx_conformance.core.yaml_reader import Node, read_yaml
+from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 
 # Every key that a tolerances file must give, by check.
 KEYS: dict[str, tuple[str, ...]] = {
     "error_budget": ("factor", "floor_ulp", "maximum_noise_floor", "ordinary_scale"),
-    "liveness": ("minimum", "dead_share", "moving_share"),
+    "liveness": ("minimum", "coarse_minimum", "dead_share", "moving_share"),
     "allclose": ("rtol", "atol_rms"),
     "tutorial": ("rtol", "atol"),
     "batch_invariance": ("factor", "floor_ulp"),
@@ -73,6 +73,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "maximum_noise_floor": (0.0, 0.5),
     "ordinary_scale": (10.0, 1e6),
     "minimum": (100.0, 1e30),
+    "coarse_minimum": (20.0, 1e30),
     "dead_share": (0.0, 0.95),
     "moving_share": (0.0, 1.0),
     "rtol": (0.0, 0.1),
@@ -226,11 +227,11 @@ def shipped_approximation() -> dict[str, float]:
     return load_tolerances(TOLERANCES).defaults["approximation"]
 
 
-def _figures(nodes: dict[str, Node]) -> dict[str, float]:
+def _figures(nodes: dict[str, YamlNode]) -> dict[str, float]:
     return {key: node.number(*LIMITS[key]) for key, node in nodes.items()}
 
 
-def _override(node: Node) -> Override:
+def _override(node: YamlNode) -> Override:
     found = node.keys(("match", "set", "reason"))
     match = found["match"].keys((), optional=MATCHERS)
     if not match:

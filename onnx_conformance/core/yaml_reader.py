@@ -17,7 +17,7 @@ WORDS_OF_A_REASON = 3
 
 
 @dataclass(frozen=True)
-class Node:
+class YamlNode:
     """A value of a YAML file. Each method reads it as one kind of thing.
 
     Args:
@@ -54,25 +54,25 @@ class Node:
 
     # -- what holds other values -----------------------------------------------------------------
 
-    def mapping(self) -> dict[str, Node]:
+    def mapping(self) -> dict[str, YamlNode]:
         """Its values by their keys; a key must not stand twice."""
         if not isinstance(self.raw, yaml.MappingNode):
             self.fail(f"{self.what} must be a mapping of keys to values")
-        found: dict[str, Node] = {}
+        found: dict[str, YamlNode] = {}
         for key, value in self.raw.value:
             name = str(key.value)
             if name in found:
-                Node(self.path, key).fail(f"'{name}' occurs twice in {self.what}")
-            found[name] = Node(self.path, value, f"'{name}'", self.what)
+                YamlNode(self.path, key).fail(f"'{name}' occurs twice in {self.what}")
+            found[name] = YamlNode(self.path, value, f"'{name}'", self.what)
         return found
 
-    def keys(self, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Node]:
+    def keys(self, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, YamlNode]:
         """Its values by their keys: all that are required, and no others than these."""
         found, required = self.mapping(), tuple(required)
         known = (*required, *optional)
         for key, _ in self.raw.value:
             if str(key.value) not in known:
-                Node(self.path, key).fail(
+                YamlNode(self.path, key).fail(
                     f"unknown key '{key.value}' in {self.what}; known: {', '.join(known)}"
                 )
         for name in required:
@@ -80,13 +80,13 @@ class Node:
                 self.fail(f"'{name}' is missing in {self.what}; required: {', '.join(required)}")
         return found
 
-    def entries(self, what: str = "an entry") -> list[Node]:
+    def entries(self, what: str = "an entry") -> list[YamlNode]:
         """The entries of a list, and what messages call one; none of an empty file."""
         if self.raw is None:
             return []
         if not isinstance(self.raw, yaml.SequenceNode):
             self.fail(f"{self.what} must be a list of entries")
-        return [Node(self.path, one, what, self.what) for one in self.raw.value]
+        return [YamlNode(self.path, one, what, self.what) for one in self.raw.value]
 
     # -- single values ---------------------------------------------------------------------------
 
@@ -201,14 +201,30 @@ def is_specifier(text: str) -> bool:
     return True
 
 
-def read_yaml(path: Path) -> Node:
+def read_figures(path: Path, names: Iterable[str], key: str) -> dict[str, float]:
+    """The figures of a file, each a positive number under ``key`` with its ``reason``.
+
+    Raises:
+        UsageError: a figure or a reason is missing, or there is one that nothing reads.
+    """
+    found = {}
+    for name, node in read_yaml(path).keys(names).items():
+        parts = node.keys((key, "reason"))
+        parts["reason"].reason()
+        found[name] = parts[key].positive()
+    return found
+
+
+def read_yaml(path: Path) -> YamlNode:
     """The whole of a file.
 
     Raises:
         UsageError: it cannot be read, or is not YAML.
     """
     try:
-        return Node(path, yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
+        return YamlNode(
+            path, yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        )
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -14,15 +14,12 @@ import re
 import shutil
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
-
-import numpy as np
 
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.core.comparison import Outputs
@@ -31,7 +28,7 @@ from onnx_conformance.core.files import PACKAGE
 from onnx_conformance.core.project import project
 from onnx_conformance.diagnose.divergence import Divergence
 from onnx_conformance.diagnose.messages import failure_message
-from onnx_conformance.diagnose.subgraph import write_subgraph
+from onnx_conformance.diagnose.subgraph import write_arrays, write_subgraph
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, Names, file_layout
 from onnx_conformance.session.cache_keys import environment
@@ -141,7 +138,7 @@ def _fill_from_check(
         arrays = {"inputs": inputs, "expected": replay.expected, "got": replay.got}
         for name, outputs in arrays.items():
             if outputs is not None:
-                _write_arrays(folder / f"{name}.npz", outputs)
+                write_arrays(folder / f"{name}.npz", outputs)
 
 
 def _layout(subject: Subject, artifact: Artifact) -> Layout:
@@ -197,14 +194,6 @@ def _link_files(artifact: Artifact, folder: Path) -> None:
             os.link(source, target)
         except OSError:
             shutil.copyfile(source, target)
-
-
-def _write_arrays(path: Path, arrays: Outputs) -> None:
-    """Like ``numpy.savez``, which cannot store an array called ``file``."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
 def _write_text(path: Path, text: str) -> None:

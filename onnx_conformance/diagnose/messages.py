@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.devices import drivers
-from onnx_conformance.catalog.exporters import EXPORTERS
+from onnx_conformance.catalog.exporters import EXPORTERS, judged_packages
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
@@ -24,11 +24,6 @@ from onnx_conformance.core.text import informative_lines
 from onnx_conformance.session.answers_client import ANSWERS
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.run_record import Run
-
-JUDGED = (
-    "torch", "tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx", "onnxruntime",
-    "onnxruntime-gpu",
-)  # fmt: skip
 
 NOT_HERE = (
     "not available here; "
@@ -67,7 +62,9 @@ def _versions(cases: Iterable[Case], models: Iterable[ModelSpec]) -> str:
     for route in {case.exporter for case in cases if case.exporter in EXPORTERS}:
         used.update(EXPORTERS[route].packages)
     installed = environment()["versions"]
-    return ", ".join(f"{n} {installed[n]}" for n in JUDGED if n in used and n in installed)
+    return ", ".join(
+        f"{n} {installed[n]}" for n in judged_packages() if n in used and n in installed
+    )
 
 
 def reproduce_command(run: Run, nodeid: str, case: Case) -> str:

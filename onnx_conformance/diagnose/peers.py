@@ -28,7 +28,7 @@ class Ownership:
         return self._audit()
 
     @cached_property
-    def _harmed(self) -> frozenset[str]:
+    def _damaged(self) -> frozenset[str]:
         return frozenset(f.initializer for f in self._report.failures if f.initializer)
 
     @cached_property
@@ -39,18 +39,18 @@ class Ownership:
                 found[finding.initializer].add(module_of(finding.native))
         return found
 
-    def harms(self, node: Node) -> bool:
-        """Whether it reads a weight that is native's, but not unharmed."""
-        return not self._harmed.isdisjoint(node.constants)
+    def reads_damaged(self, node: Node) -> bool:
+        """Whether it reads a weight that is native's, but damaged."""
+        return not self._damaged.isdisjoint(node.constants)
 
     def modules(self, node: Node) -> set[str]:
-        """Modules or layers whose unharmed weights it reads."""
-        if self.harms(node):
+        """Modules or layers whose undamaged weights it reads."""
+        if self.reads_damaged(node):
             return set()
         return self.touched(node)
 
     def touched(self, node: Node) -> set[str]:
-        """Modules or layers whose weights it reads, harmed or not."""
+        """Modules or layers whose weights it reads, damaged or not."""
         return set().union(*(self._modules.get(name, set()) for name in node.constants))
 
 
@@ -89,12 +89,12 @@ class Peers:
         self._native = aligner.native
         self._operators: dict[str, Counter[str]] = defaultdict(Counter)  # what native calls them
         self._first: dict[str, set[str]] = defaultdict(set)  # native's first step from the input
-        self._acquitted: dict[str, list[Node]] = defaultdict(list)
+        self._faultless: dict[str, list[Node]] = defaultdict(list)
         for node in graph.data_nodes:
             matches = [m for name in node.outputs for m in aligner.matches(name)]
             if not matches:
                 if node.index in good:
-                    self._acquitted[node.operator].append(node)
+                    self._faultless[node.operator].append(node)
                 continue
             results = [m.native for m in matches]
             for place in results:
@@ -221,11 +221,11 @@ class Peers:
 
     def never_explained(self, node: Node) -> bool:
         """Whether nodes of this kind are, in this artifact, steps that native never shows."""
-        return node.operator not in self._operators and bool(self._acquitted.get(node.operator))
+        return node.operator not in self._operators and bool(self._faultless.get(node.operator))
 
-    def is_odd(self, node: Node) -> bool:
-        """Whether no acquitted node of its kind has its attributes."""
-        like = self._acquitted.get(node.operator, [])
+    def is_unlike_its_kind(self, node: Node) -> bool:
+        """Whether no found faultless node of its kind has its attributes."""
+        like = self._faultless.get(node.operator, [])
         return bool(like) and all(other.attributes != node.attributes for other in like)
 
     def candidates(self, node: Node) -> Iterator[list[int]]:

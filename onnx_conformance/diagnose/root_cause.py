@@ -26,15 +26,15 @@ class NoOpNodes:
         """The first of the nodes before a tensor that do nothing."""
         return next(reversed(self._chain(name)), None)
 
-    def odd_before(self, node: Node) -> Node | None:
+    def suspicious_before(self, node: Node) -> Node | None:
         """The first of the nodes that do nothing before a node, if one has busier peers."""
         for name in node.data:
             chain = self._chain(name)
-            if any(self._is_odd(link) for link in chain):
+            if any(self._is_suspicious(link) for link in chain):
                 return chain[-1]
         return None
 
-    def _is_odd(self, node: Node) -> bool:
+    def _is_suspicious(self, node: Node) -> bool:
         """Whether nodes of its operator are known, and all the others do something."""
         like = [n for n in self._graph.data_nodes if n.operator == node.operator and n is not node]
         known = [n for n in like if any(self._aligner.matches(name) for name in n.outputs)]
@@ -86,7 +86,7 @@ class RootCause:
         self.graph = graph
         self.aligner = aligner
         self._ownership = ownership
-        self.good = self._acquit()
+        self.good = self._find_faultless()
         self._no_op_nodes = NoOpNodes(graph, aligner)
         self._peers = Peers(graph, aligner, self.good, ownership)
 
@@ -94,7 +94,7 @@ class RootCause:
         """Whether native knows one of its outputs."""
         return any(self.aligner.matches(name) for name in node.outputs)
 
-    def _acquit(self) -> set[int]:
+    def _find_faultless(self) -> set[int]:
         """Nodes that are explained, or from which an explained tensor follows.
 
         What lies between two right tensors is a step of a decomposition or a change of layout.
@@ -106,7 +106,7 @@ class RootCause:
         return good
 
     def bad_nodes(self) -> list[Node]:
-        """Those that are not acquitted, in the file's order."""
+        """Those that are not found faultless, in the file's order."""
         return [node for node in self.graph.data_nodes if node.index not in self.good]
 
     def suspects(self, outputs: Collection[str]) -> list[Suspect]:
@@ -136,7 +136,11 @@ class RootCause:
                     self._as_expected(idle, missing),
                     why=f"it passes on '{at}' unchanged",
                 )
-        idle = None if self._peers.knows_first_step(node) else self._no_op_nodes.odd_before(node)
+        idle = (
+            None
+            if self._peers.knows_first_step(node)
+            else self._no_op_nodes.suspicious_before(node)
+        )
         if idle is not None:
             following = self._peers.following(idle.outputs[0])
             expected = self._as_expected(idle, following)
@@ -231,11 +235,11 @@ class RootCause:
         if len(chain) == 1:
             return node, ""
         for link in chain:
-            if self._ownership.harms(link):
+            if self._ownership.reads_damaged(link):
                 return link, "it reads a weight that differs from native's"
-        odd = next((link for link in chain[:-1] if self._peers.is_odd(link)), None)
-        if odd is not None:
-            return odd, "its attributes differ from those of other nodes of its kind"
+        unlike = next((link for link in chain[:-1] if self._peers.is_unlike_its_kind(link)), None)
+        if unlike is not None:
+            return unlike, "its attributes differ from those of other nodes of its kind"
         return here, f"native shows no result of the kind of '{node.name}' before it"
 
     def _greater_jump(self, node: Node) -> Node | None:
@@ -266,10 +270,10 @@ class RootCause:
         return min(found, key=lambda other: other.index, default=None)
 
     def _most_growth(self) -> Node:
-        """The explained node that adds most error; before others those that read harmed weights."""
+        """The explained node that adds most error, of those that read damaged weights if any do."""
         explained = [node for node in self.graph.data_nodes if self.explained(node)]
-        harmed = [node for node in self.graph.data_nodes if self._ownership.harms(node)]
-        return max(harmed or explained, key=self.growth)
+        damaged = [node for node in self.graph.data_nodes if self._ownership.reads_damaged(node)]
+        return max(damaged or explained, key=self.growth)
 
     def growth(self, node: Node) -> float:
         """By how much a node multiplies the error, in noise floors; within one nothing counts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,7 +31,7 @@ def cut_out(traced: Any, suspect: Suspect, outputs: list[str]) -> Subgraph | Non
     return _Cutter(traced).cut(suspect, outputs)
 
 
-class Traced(Protocol):
+class TracedCase(Protocol):
     """What cutting needs of the traces."""
 
     subject: Any
@@ -44,7 +44,7 @@ class Traced(Protocol):
 
 
 class _Cutter:
-    def __init__(self, traced: Traced) -> None:
+    def __init__(self, traced: TracedCase) -> None:
         self._traced = traced
         self._aligner = traced.aligner
         self._graph = traced.graph
@@ -211,8 +211,8 @@ def write_subgraph(divergence: Divergence, folder: Path, libraries: Sequence[str
     if found is None:
         return False
     (folder / "subgraph.onnx").write_bytes(found.model)
-    _write_arrays(folder / "subgraph_inputs.npz", found.inputs)
-    _write_arrays(folder / "subgraph_expected.npz", found.expected)
+    write_arrays(folder / "subgraph_inputs.npz", _by_number(found.inputs))
+    write_arrays(folder / "subgraph_expected.npz", _by_number(found.expected))
     record = {
         **divergence.as_dict(),
         "limits": found.limits,
@@ -224,11 +224,15 @@ def write_subgraph(divergence: Divergence, folder: Path, libraries: Sequence[str
     return True
 
 
-def _write_arrays(path: Path, arrays: dict[str, Array]) -> None:
-    """Tensors by number: their names may hold slashes. ``names`` tells them."""
+def _by_number(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Tensors by number, because their names may hold slashes: ``names`` has them."""
+    numbered = {f"array{place}": array for place, array in enumerate(arrays.values())}
+    return {"names": np.array(list(arrays)), **numbered}
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Like ``numpy.savez``, which cannot store an array called ``file``."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        members = {"names": np.array(list(arrays))}
-        members |= {f"array{place}": array for place, array in enumerate(arrays.values())}
-        for name, array in members.items():
+        for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)

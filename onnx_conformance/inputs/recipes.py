@@ -7,7 +7,6 @@ once stand in ``found_recipes.yaml`` and are replayed ever since.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import math
 import re
 from collections.abc import Callable
@@ -23,10 +22,11 @@ from numpy.typing import NDArray
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core import bfloat16
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.domains import Draw, Lengths, Mask
+from onnx_conformance.core.domains import Bounded, Draw, Lengths, Mask
+from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import MIDDLE, Axes, TensorSpec, sizes_of
-from onnx_conformance.core.yaml_reader import Node, read_yaml
+from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 
 Array = NDArray[np.float32]
 Sampler = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float64]]
@@ -38,12 +38,7 @@ class Inputs(dict[str, NDArray[Any]]):
     @cached_property
     def digest(self) -> str:
         """SHA-256 over names, dtypes, shapes and bytes."""
-        state = hashlib.sha256()
-        for name in sorted(self):
-            array = self[name]
-            state.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
-            state.update(array.tobytes())  # in C order, whatever the layout
-        return state.hexdigest()
+        return digest_arrays({name: self[name] for name in sorted(self)})
 
 
 class RawInputs(Inputs):
@@ -181,6 +176,8 @@ def _cast(drawn: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         largest = bfloat16.LARGEST if coarse else float(np.finfo(spec.dtype).max)
         drawn = np.clip(drawn, -largest, largest)
         return bfloat16.rounded(drawn) if coarse else drawn.astype(spec.dtype)
+    if np.issubdtype(drawn.dtype, np.floating) and isinstance(spec.domain, Bounded):
+        drawn = np.rint(drawn)
     return drawn.astype(spec.held)
 
 
@@ -268,7 +265,7 @@ def load_found_recipes(path: Path) -> tuple[FoundRecipe, ...]:
     return tuple(found)
 
 
-def _entry(node: Node, number: int) -> FoundRecipe:
+def _entry(node: YamlNode, number: int) -> FoundRecipe:
     found = node.keys(("recipe", "reason"), ("model", "name", "link", "date"))
     if "link" in found:
         found["link"].link()
@@ -283,20 +280,20 @@ def _entry(node: Node, number: int) -> FoundRecipe:
     )
 
 
-def read_recipe(node: Node) -> Recipe:
+def read_recipe(node: YamlNode) -> Recipe:
     """A recipe, as files write it."""
     found = node.keys(("distribution",), RECIPE_KEYS)
-    readers: dict[str, Callable[[Node], Any]] = {
+    readers: dict[str, Callable[[YamlNode], Any]] = {
         "scale": lambda node: node.number(-LARGEST_SCALE, LARGEST_SCALE),
         "batch": lambda node: node.whole(1, LARGEST_BATCH),
         "seed": lambda node: node.whole(0, LARGEST_SEED),
         "extent": lambda node: node.number(0.0, 1.0),
         "sizes": _sizes,
-        "full": Node.flag,
+        "full": YamlNode.flag,
     }
     fields = {key: read(found[key]) for key, read in readers.items() if key in found}
     return Recipe(found["distribution"].choice((*DISTRIBUTIONS, EVERY, COARSE)), **fields)
 
 
-def _sizes(node: Node) -> tuple[tuple[str, int], ...]:
+def _sizes(node: YamlNode) -> tuple[tuple[str, int], ...]:
     return tuple((axis, size.whole(1, LARGEST_SIZE)) for axis, size in node.mapping().items())

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from onnx_conformance.core.comparison import Array, Outputs
-from onnx_conformance.core.documents import FileFacts
+from onnx_conformance.core.documents import CallPlan, FileFacts
 from onnx_conformance.core.padded_rows import fitted, stacked
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT, answered, in_rows
@@ -107,7 +107,7 @@ class Layout:
         return simple and all(axis == 0 for axis in places)
 
     def calls(self, inputs: Inputs) -> list[Inputs]:
-        """The inputs as the worker takes it, call by call; a raw inputs as it is."""
+        """The inputs as the worker takes them, call by call; ``RawInputs`` as they are."""
         if self.plain or isinstance(inputs, RawInputs):
             return [self.names.to_file(inputs)]
         return [self.names.to_file(self._call(inputs, rows)) for rows, _ in self.groups(inputs)]
@@ -177,11 +177,8 @@ class Layout:
         rows = [part[0][:real] for part, (_, real) in zip(known, groups, strict=True)]
         return {name + CANDIDATES: np.concatenate(rows), name + LAYOUT: known[0][1]}
 
-    def plan(self, inputs: Inputs) -> list[dict[str, Any]]:
-        """Of each call: ``rows``, the samples it answers, and ``axes`` of its outputs' batches.
-
-        As plain data, for who has nothing of this project; empty where rows are what is given.
-        """
+    def plan(self, inputs: Inputs) -> list[CallPlan]:
+        """The calls, for who has nothing of this project; none where rows are what is given."""
         if self.plain or isinstance(inputs, RawInputs):
             return []
         return [{"rows": rows[:real], "axes": self.outputs} for rows, real in self.groups(inputs)]

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.core.domains import Bounded, Integers
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
-from onnx_conformance.core.yaml_reader import read_yaml
+from onnx_conformance.core.yaml_reader import read_figures
 from onnx_conformance.inputs.recipes import COARSE, EVERY, Recipe
 
 FILE = Path(__file__).with_name("sweep.yaml")
 BATCHES = (5, 6, 7, 17, 33)  # beside 1 to 4 and 8, which other checks have
 DEPLOYED = (16, 32, 12, 64)  # where the cost allows them too
-COMPILED = ("keras",)  # frameworks that compile a model for each shape
 SIZE_SEED, ROW_SEED = 100, 200  # after those of the pinned recipes
 # Distribution and scale of each set of inputs of rows; whole numbers have neither.
 ROWS = (
@@ -70,13 +70,9 @@ def load_figures(path: Path = FILE) -> SweepFigures:
     Raises:
         UsageError: a figure or a reason is missing, or there is one that nothing reads.
     """
-    found: dict[str, float] = {}
-    for name, node in read_yaml(path).keys(field.name for field in fields(SweepFigures)).items():
-        parts = node.keys(("value", "reason"))
-        parts["reason"].reason()
-        value = parts["value"].positive()
-        found[name] = value if name.endswith("_work") else int(value)
-    return SweepFigures(**found)  # type: ignore[arg-type] # whole where they count
+    found = read_figures(path, (field.name for field in fields(SweepFigures)), "value")
+    whole = {name: n if name.endswith("_work") else int(n) for name, n in found.items()}
+    return SweepFigures(**whole)  # type: ignore[arg-type] # whole where they count
 
 
 @cache
@@ -143,7 +139,8 @@ def size_recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
     ``seed`` draws from the whole range. The first has the largest sizes and full masks.
     """
     figures = shipped_figures()
-    most = figures.most_sizes_compiled if model.framework in COMPILED else figures.most_sizes
+    compiled = FRAMEWORKS[model.framework].compiles_per_shape
+    most = figures.most_sizes_compiled if compiled else figures.most_sizes
     rows = figures.size_rows if has_free_batch(model) else 1
     found, left = [], figures.size_work
     for place, sizes in enumerate(_assignments(dict(model.axes), seed)):
@@ -161,7 +158,7 @@ def size_recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
 def _batch_recipes(model: ModelSpec, seed: int, left: float) -> Iterator[Recipe]:
     """Ordinary noise at batches that are not usual, at the largest, middling and other sizes."""
     batches = extra_batches(model)
-    if model.framework in COMPILED:
+    if FRAMEWORKS[model.framework].compiles_per_shape:
         batches = batches[: len(BATCHES)]
     if work(model, Recipe("normal", batch=sum(batches))) > left:
         return

@@ -37,7 +37,7 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Variant:
+class JudgedVariant:
     """A variant of one exported file.
 
     Args:
@@ -85,7 +85,7 @@ class VariantsDocument:
     keep: str
     around: Mapping[str, Any]
     batches: tuple[int, ...]
-    variants: tuple[Variant, ...]
+    variants: tuple[JudgedVariant, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As the file has it; ``told`` is the error once more."""
@@ -98,7 +98,7 @@ class VariantsDocument:
         }
 
 
-def join(results: ResultsDocument, rows: Iterable[LatencyRow]) -> list[Variant]:
+def join(results: ResultsDocument, rows: Iterable[LatencyRow]) -> list[JudgedVariant]:
     """The variants of one export, from what certified them and the rows of their timings."""
     timed: dict[str, list[LatencyRow]] = {}
     for row in rows:
@@ -111,9 +111,9 @@ def join(results: ResultsDocument, rows: Iterable[LatencyRow]) -> list[Variant]:
 
 def _variant(
     case: CaseEntry, rows: Sequence[LatencyRow], plain: Mapping[int, LatencyRow]
-) -> Variant:
+) -> JudgedVariant:
     verdict, reason = _verdict(case)
-    return Variant(
+    return JudgedVariant(
         name=case["exporter"].partition("~")[2] or PLAIN,
         verdict=verdict,
         reason=reason,
@@ -162,7 +162,7 @@ def _verdict(case: CaseEntry) -> tuple[str, str]:
     return (LATENCY_ONLY, reason.removeprefix(f"{LATENCY_ONLY}: ")) if reason else (kind, why(case))
 
 
-def front(variants: Iterable[Variant], batch: int) -> list[Variant]:
+def front(variants: Iterable[JudgedVariant], batch: int) -> list[JudgedVariant]:
     """The sound variants that no other beats in both speed and error, the fastest first."""
     timed = [(one, at) for one in variants if one.sound and (at := one.at(batch)) is not None]
     timed.sort(key=lambda entry: -entry[1].over_native.value)
@@ -179,7 +179,7 @@ def slower(timed: Timed | None) -> bool:
     return timed is not None and timed.over_plain is not None and timed.over_plain.high < 1.0
 
 
-def answer(variants: Sequence[Variant], batch: int) -> str:
+def answer(variants: Sequence[JudgedVariant], batch: int) -> str:
     """One sentence: the fastest variant that may be shipped at a batch size."""
     best = front(variants, batch)
     proved = front([one for one in variants if one.verdict == PASSED], batch)
@@ -195,7 +195,7 @@ def answer(variants: Sequence[Variant], batch: int) -> str:
     return words
 
 
-def _shipped(proved: Sequence[Variant], variants: Sequence[Variant], batch: int) -> str:
+def _shipped(proved: Sequence[JudgedVariant], variants: Sequence[JudgedVariant], batch: int) -> str:
     """The fastest, unless its lead over the plain export, which is simpler, is not shown."""
     fastest = proved[0]
     at = fastest.at(batch)
@@ -209,7 +209,7 @@ def _shipped(proved: Sequence[Variant], variants: Sequence[Variant], batch: int)
     return words + (f"; not shown to be slower: {', '.join(level)}" if level else "")
 
 
-def _level(one: Variant, fastest: Variant, batch: int) -> bool:
+def _level(one: JudgedVariant, fastest: JudgedVariant, batch: int) -> bool:
     """Whether the intervals of two variants that passed overlap."""
     its, best = one.at(batch), fastest.at(batch)
     return (
@@ -220,7 +220,7 @@ def _level(one: Variant, fastest: Variant, batch: int) -> bool:
     )
 
 
-def _speed(one: Variant, batch: int) -> str:
+def _speed(one: JudgedVariant, batch: int) -> str:
     at = next(timed for timed in one.timed if timed.batch == batch)
     words = f"{at.over_native} times native eager"
     if at.over_plain is None:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from onnx_conformance.perf.variant_choice import (
     PLAIN,
-    Variant,
+    JudgedVariant,
     VariantsDocument,
     answer,
     front,
@@ -48,7 +48,7 @@ def render(document: VariantsDocument) -> str:
 
 
 @page_style()
-def speed_by_error(variants: Sequence[Variant], batch: int, prefix: str) -> Markup | None:
+def speed_by_error(variants: Sequence[JudgedVariant], batch: int, prefix: str) -> Markup | None:
     """Speed-up over native eager, with its interval, by error in float32 noise floors."""
     from matplotlib.figure import Figure
 
@@ -72,12 +72,12 @@ def speed_by_error(variants: Sequence[Variant], batch: int, prefix: str) -> Mark
     return svg(figure, prefix, f"Speed-up against error at batch {batch}")
 
 
-def _point(one: Variant, batch: int) -> tuple[float, float]:
+def _point(one: JudgedVariant, batch: int) -> tuple[float, float]:
     at = one.at(batch)
     return (LEAST, 0.0) if at is None else (max(at.error, LEAST), at.over_native.value)
 
 
-def _mark(axes: Axes, one: Variant, batch: int, color: str) -> None:
+def _mark(axes: Axes, one: JudgedVariant, batch: int, color: str) -> None:
     at = one.at(batch)
     if at is None:
         return
@@ -86,7 +86,7 @@ def _mark(axes: Axes, one: Variant, batch: int, color: str) -> None:
     axes.errorbar([x], [y], yerr=spread, color=color, marker="o", markersize=5, linestyle="none")
 
 
-def _name(axes: Axes, shown: Sequence[Variant], batch: int) -> None:
+def _name(axes: Axes, shown: Sequence[JudgedVariant], batch: int) -> None:
     """The names beside the marks; those of marks that lie on each other in one line."""
     highest = max(_point(one, batch)[1] for one in shown)
     groups: list[tuple[float, float, list[str]]] = []

@@ -33,7 +33,7 @@ NEWEST_ONLY = "only the plain export of a route, at its newest opset, is; --opse
 
 
 @dataclass(frozen=True)
-class Cell:
+class VersionCell:
     """A case at one place.
 
     Args:
@@ -67,7 +67,7 @@ class Line:
     model: str
     exporter: str
     opset: str
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, VersionCell]
 
     @property
     def name(self) -> str:
@@ -113,7 +113,7 @@ class Comparison:
         """Of every column."""
         return (self.here if self.recorded else f"{self.here} (here)", *self.others)
 
-    def cells(self, place: str) -> list[tuple[Line, Cell]]:
+    def cells(self, place: str) -> list[tuple[Line, VersionCell]]:
         """A column."""
         return [(line, line.cells[place]) for line in self.lines]
 
@@ -179,12 +179,12 @@ def _line(
     return Line(model, exporter, opset, cells)
 
 
-def _cell(case: CaseEntry | None, timings: Timings, batches: Sequence[int]) -> Cell:
+def _cell(case: CaseEntry | None, timings: Timings, batches: Sequence[int]) -> VersionCell:
     if case is None:
-        return Cell()
+        return VersionCell()
     rows = {batch: timings.row(case, batch) for batch in batches}
     seconds = {batch: row.times.p50 for batch, row in rows.items() if row is not None}
-    return Cell(kind_of(case), *cell_of(case), why(case), seconds)
+    return VersionCell(kind_of(case), *cell_of(case), why(case), seconds)
 
 
 def _speed(

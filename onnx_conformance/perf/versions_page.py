@@ -10,7 +10,7 @@ from markupsafe import Markup
 from onnx_conformance.perf.latency.latency_table import milliseconds, ratio_text
 from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.version_answer import RED, WORDS, VersionsDocument, worse
-from onnx_conformance.perf.version_comparison import Cell, Comparison
+from onnx_conformance.perf.version_comparison import Comparison, VersionCell
 from onnx_conformance.report.columns import FAILED, INCOMPLETE, PROVED
 from onnx_conformance.report.pages import page
 from onnx_conformance.report.plots import (
@@ -79,7 +79,7 @@ def speeds(found: Comparison, batch: int, prefix: str) -> Markup | None:
     return svg(figure, prefix, f"Times as fast as here at batch {batch}")
 
 
-def _timed(cells: Mapping[str, Cell], batch: int) -> list[Cell]:
+def _timed(cells: Mapping[str, VersionCell], batch: int) -> list[VersionCell]:
     return [cell for cell in cells.values() if batch in cell.ratios]
 
 
@@ -105,7 +105,7 @@ def _frame(
     axes.locator_params(axis="x", nbins=6, prune="both")  # panels stand close
 
 
-def _mark(axes: Axes, row: int, cell: Cell, batch: int) -> None:
+def _mark(axes: Axes, row: int, cell: VersionCell, batch: int) -> None:
     """Its interval; of a cell without one, in words why there is none."""
     ratio = cell.ratios.get(batch)
     if ratio is None:

@@ -224,7 +224,7 @@ class Collector:
             save_artifacts(document, run.save_onnx)
 
     def _operators(self) -> dict[Case, dict[str, int]]:
-        """Those of each case's file, as far as it was made."""
+        """Operator counts of each case's file, as far as it was made."""
         made = {case: self.facts.get(case.id, {}).get("artifact", {}) for case in self.rows}
         return {case: facts.get("nodes", {}) for case, facts in made.items()}
 

@@ -101,71 +101,28 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
     Raises:
         UsageError: the first thing that is wrong, in one line.
     """
-    option = config.getoption
-    levels = tuple(dict.fromkeys(option("graph_level")))
-    calibration, evaluation = option("calibration_data") or "", option("evaluation_data") or ""
-    selection = Selection(
-        records.models,
-        tuple(option("exporter")),
-        tuple(option("opset")),
-        _providers(tuple(option("provider")), records),
-        tuple(option("artifact")),
-        tuple(option("variant")),
-        option("precision") or "",
-        levels if len(levels) > 1 else (),
-        option("against") or "",
-    )
-    required = tuple(option("require"))
-    for name in required:
-        if name != "gpu":
-            PROVIDERS[name]
-    images = tuple(Path(name) for name in option("image"))
-    for image in images:
-        if not image.is_file():
-            raise UsageError(f"--image {image}: no such file")
-        read_photograph(image)
+    option, arguments = config.getoption, [str(name) for name in config.args]
+    selection = _selection(option, records)
+    required, images = _required(option), _images(option)
     cases = tuple(select_cases(selection))
-    refuse_idle(calibration, evaluation, cases)
+    refuse_idle(option("calibration_data") or "", option("evaluation_data") or "", cases)
     tolerances = load_tolerances(Path(option("tolerances")))
     known = _known_failures(option("known_failures"))
     if selection.full:
         _refuse_unused(tolerances, known, cases)
-    gate = read_gate(option, [str(name) for name in config.args])
-    cache_dir = Path(option("cache_dir")).absolute()
-    if option("resume") and option("no_cache"):
-        raise UsageError("--resume takes verdicts from the cache: leave out --no-cache")
-    if not (option("no_cache") or config.option.collectonly or config.option.help):
-        Store(cache_dir)  # raises at once if it cannot be written
-    settings = Settings(
-        seed=option("seed"),
-        weights=option("weights"),
-        cache_dir=cache_dir,
-        limit=option("call_limit"),
-        threads=option("threads"),
-        graph_level=levels[0] if len(levels) == 1 else Settings.graph_level,
-        in_process=option("in_process"),
-        ahead=not option("in_process"),
-        approximation=tolerances.defaults["approximation"],
-        first_finding=option("first_finding"),
-        expect_dynamic=bool(option("expect_dynamic")),
-        min_placement=_least_placement(option("min_placement"), gate),
-        cpu_fallback=not option("no_cpu_fallback"),
-        calibration_data=calibration,
-        evaluation_data=evaluation,
-        limits=shipped_limits().changed(tuple(option("artifact_limit"))),
-        custom_op_libraries=_libraries(tuple(option("custom_op_library"))),
-        edge_cases=option("edge_cases"),
-    )
-    timing = read_timing(option, [str(name) for name in config.args])
-    if timing.wanted or gate is not None:
+    gate = read_gate(option, arguments)
+    _refuse_no_cache(config)
+    settings = _settings(option, tolerances, gate)
+    timing = read_timing(option, arguments)
+    measured = timing.wanted or gate is not None
+    if measured:
         _refuse_elsewhere(cases)
     notes: tuple[str, ...] = ()
     if option("against"):
         cases, notes = without_itself(Path(option("against")), cases, settings)
-    timing = read_timing(option, [str(name) for name in config.args])
     refuse_whole(
         option("shard"),
-        timed=timing.wanted or gate is not None,
+        timed=measured,
         history=bool(option("history")),
     )
     return PerfRun(
@@ -187,12 +144,12 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         resume=option("resume"),
         cache_limit=_size(option("cache_limit")),
         report_json=Path(option("report_json")),
-        report_html=Path(option("report_html")) if option("report_html") else None,
-        report_md=Path(option("report_md")) if option("report_md") else None,
-        report_sarif=Path(option("report_sarif")) if option("report_sarif") else None,
-        report_codequality=Path(found) if (found := option("report_codequality")) else None,
-        history=Path(option("history")) if option("history") else None,
-        save_onnx=Path(option("save_onnx")) if option("save_onnx") else None,
+        report_html=_path(option("report_html")),
+        report_md=_path(option("report_md")),
+        report_sarif=_path(option("report_sarif")),
+        report_codequality=_path(option("report_codequality")),
+        history=_path(option("history")),
+        save_onnx=_path(option("save_onnx")),
         repro_dir=project().outputs / "repro",
         shard=read_shard(option("shard"), option("shard_durations"), cases),
         bundles=option("bundles"),
@@ -201,6 +158,76 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         gate_json=Path(option("gate_json")),
         gate_html=Path(option("gate_html")),
         timing=timing,
+    )
+
+
+def _path(name: str | None) -> Path | None:
+    return Path(name) if name else None
+
+
+def _selection(option: Any, records: RunRecords) -> Selection:
+    levels = tuple(dict.fromkeys(option("graph_level")))
+    return Selection(
+        records.models,
+        tuple(option("exporter")),
+        tuple(option("opset")),
+        _providers(tuple(option("provider")), records),
+        tuple(option("artifact")),
+        tuple(option("variant")),
+        option("precision") or "",
+        levels if len(levels) > 1 else (),
+        option("against") or "",
+    )
+
+
+def _required(option: Any) -> tuple[str, ...]:
+    """``--require``; an unknown provider is an error."""
+    for name in option("require"):
+        if name != "gpu":
+            PROVIDERS[name]
+    return tuple(option("require"))
+
+
+def _images(option: Any) -> tuple[Path, ...]:
+    """``--image``: photographs that can be read."""
+    images = tuple(Path(name) for name in option("image"))
+    for image in images:
+        if not image.is_file():
+            raise UsageError(f"--image {image}: no such file")
+        read_photograph(image)
+    return images
+
+
+def _refuse_no_cache(config: Any) -> None:
+    """A cache that cannot be written, or that verdicts are to come from and is not to be used."""
+    option = config.getoption
+    if option("resume") and option("no_cache"):
+        raise UsageError("--resume takes verdicts from the cache: leave out --no-cache")
+    if not (option("no_cache") or config.option.collectonly or config.option.help):
+        Store(Path(option("cache_dir")).absolute())  # raises at once if it cannot be written
+
+
+def _settings(option: Any, tolerances: Tolerances, gate: GateOptions | None) -> Settings:
+    levels = tuple(dict.fromkeys(option("graph_level")))
+    return Settings(
+        seed=option("seed"),
+        weights=option("weights"),
+        cache_dir=Path(option("cache_dir")).absolute(),
+        limit=option("call_limit"),
+        threads=option("threads"),
+        graph_level=levels[0] if len(levels) == 1 else Settings.graph_level,
+        in_process=option("in_process"),
+        ahead=not option("in_process"),
+        approximation=tolerances.defaults["approximation"],
+        first_finding=option("first_finding"),
+        expect_dynamic=bool(option("expect_dynamic")),
+        min_placement=_least_placement(option("min_placement"), gate),
+        cpu_fallback=not option("no_cpu_fallback"),
+        calibration_data=option("calibration_data") or "",
+        evaluation_data=option("evaluation_data") or "",
+        limits=shipped_limits().changed(tuple(option("artifact_limit"))),
+        custom_op_libraries=_libraries(tuple(option("custom_op_library"))),
+        edge_cases=option("edge_cases"),
     )
 
 

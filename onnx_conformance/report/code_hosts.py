@@ -20,7 +20,7 @@ MOST_ANNOTATIONS = 10  # that GitHub shows of a step
 
 
 @dataclass(frozen=True)
-class Finding:
+class Annotation:
     """A failed check of a case.
 
     Args:
@@ -35,7 +35,7 @@ class Finding:
     file: str
 
 
-def findings(document: ResultsDocument) -> Iterator[Finding]:
+def findings(document: ResultsDocument) -> Iterator[Annotation]:
     """The failed checks of a results document.
 
     A finding is shown at the file with the model, where ``--models-from`` named one file, else at
@@ -48,7 +48,7 @@ def findings(document: ResultsDocument) -> Iterator[Finding]:
             if check["outcome"] in RED:
                 text = summary_line(check.get("message") or f"{case['id']}: {check['reason']}")
                 test = str(check.get("nodeid") or "").partition("::")[0]
-                yield Finding(check["name"], case["id"], text, _relative(file or test))
+                yield Annotation(check["name"], case["id"], text, _relative(file or test))
 
 
 def _relative(path: str) -> str:
@@ -94,7 +94,7 @@ def write_sarif(document: ResultsDocument, path: Path) -> None:
     write_json(path, log, "--report-sarif")
 
 
-def _result(found: Finding) -> dict[str, Any]:
+def _result(found: Annotation) -> dict[str, Any]:
     place = {"artifactLocation": {"uri": found.file}, "region": {"startLine": 1}}
     return {
         "ruleId": found.check,
@@ -124,7 +124,7 @@ def write_code_quality(document: ResultsDocument, path: Path) -> None:
     write_json(path, entries, "--report-codequality")
 
 
-def _fingerprint(found: Finding) -> str:
+def _fingerprint(found: Annotation) -> str:
     """The same for the same check of the same case, whatever its figures."""
     return hashlib.sha256(f"{found.case} {found.check}".encode()).hexdigest()
 

@@ -291,7 +291,7 @@ def make_document(
 
 
 def _part(about: AboutRun) -> list[str]:
-    """That a shard's results are not those of a whole run."""
+    """A sentence saying that this is one shard of several."""
     if "shard" not in about:
         return []
     place, count = about["shard"]["place"], about["shard"]["count"]

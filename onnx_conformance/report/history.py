@@ -12,11 +12,12 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onnx_conformance.catalog.exporters import judged_packages
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_json, write_whole
 from onnx_conformance.report.columns import cell_of, kind_of
-from onnx_conformance.report.history_plot import Mark, trend
+from onnx_conformance.report.history_plot import PlotMark, trend
 from onnx_conformance.report.pages import page
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ OPTION = "--history"
 SCHEMA = 1
 SHOWN = 12  # runs on the page, the latest
 CHANGED = 1.5  # how many times larger or smaller a score is marked
-JUDGED = ("torch", "tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx", "onnxscript")
 RUNTIMES = re.compile(r"onnxruntime(?:-\w+)?")
 
 
@@ -118,7 +118,7 @@ def refuse_unusable(folder: Path) -> None:
 
 def of_run(package: str) -> bool:
     """Whether the package's version belongs to what is judged."""
-    return package in JUDGED or RUNTIMES.fullmatch(package) is not None
+    return package in judged_packages() or RUNTIMES.fullmatch(package) is not None
 
 
 def _point(case: CaseEntry) -> Point:
@@ -174,9 +174,11 @@ def _plot(runs: list[KeptRun], names: list[str]) -> Markup | None:
     return trend(lines, [run.started[5:10] for run in runs], changed)
 
 
-def _marks(row: list[Cell | None]) -> list[Mark]:
+def _marks(row: list[HistoryCell | None]) -> list[PlotMark]:
     return [
-        Mark(place, cell.point.score, cell.point.speed, cell.point.kind == "failed", cell.changed)
+        PlotMark(
+            place, cell.point.score, cell.point.speed, cell.point.kind == "failed", cell.changed
+        )
         for place, cell in enumerate(row)
         if cell is not None
     ]
@@ -195,21 +197,21 @@ def changes(old: KeptRun | None, new: KeptRun) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Cell:
+class HistoryCell:
     """A case in one run of the page, and whether it differs from the last run that judged it."""
 
     point: Point
     changed: bool
 
 
-def cells(runs: list[KeptRun], name: str) -> list[Cell | None]:
+def cells(runs: list[KeptRun], name: str) -> list[HistoryCell | None]:
     """A case run by run; None where it was not judged."""
-    found: list[Cell | None] = []
+    found: list[HistoryCell | None] = []
     before: Point | None = None
     for run in runs:
         point = run.cases.get(name)
         changed = point is not None and before is not None and differs(before, point)
-        found.append(None if point is None else Cell(point, changed))
+        found.append(None if point is None else HistoryCell(point, changed))
         before = point or before
     return found
 

@@ -35,7 +35,7 @@ LABEL_LIMIT = 40
 
 
 @dataclass(frozen=True)
-class Mark:
+class PlotMark:
     """One case in one run; ``run`` counts from the oldest, at 0.
 
     Args:
@@ -51,7 +51,7 @@ class Mark:
     changed: bool
 
 
-Line = tuple[str, Sequence[Mark]]  # a case's id, and its marks in order
+Line = tuple[str, Sequence[PlotMark]]  # a case's id, and its marks in order
 
 
 @page_style()
@@ -144,7 +144,7 @@ def _draw(
     axes: Axes,
     lines: Sequence[Line],
     named: Sequence[Line],
-    value: Callable[[Mark], float | None],
+    value: Callable[[PlotMark], float | None],
 ) -> None:
     names = [name for name, _ in named]
     for name, marks in sorted(lines, key=lambda line: line[0] in names):  # named ones on top

@@ -20,7 +20,7 @@ from onnx_conformance.report.next_step import case_command, command_of
 from onnx_conformance.report.pages import clean, page
 
 
-class Mark(NamedTuple):
+class OutcomeMark(NamedTuple):
     """How an outcome looks: a symbol and a colour, so that no one depends on colour alone."""
 
     symbol: str
@@ -169,14 +169,14 @@ class View:
 
 
 MARKS = {
-    "passed": Mark("✓", "passed"),
-    "partial": Mark("◐", "incomplete"),
-    "failed": Mark("✗", "failed"),
-    "error": Mark("!", "error"),
-    "edge": Mark(EDGE, "edge finding"),
-    "known_failure": Mark("△", "known failure"),
-    "not_applicable": Mark("·", "not applicable"),
-    "skipped": Mark("–", "skipped"),
+    "passed": OutcomeMark("✓", "passed"),
+    "partial": OutcomeMark("◐", "incomplete"),
+    "failed": OutcomeMark("✗", "failed"),
+    "error": OutcomeMark("!", "error"),
+    "edge": OutcomeMark(EDGE, "edge finding"),
+    "known_failure": OutcomeMark("△", "known failure"),
+    "not_applicable": OutcomeMark("·", "not applicable"),
+    "skipped": OutcomeMark("–", "skipped"),
 }
 VERDICTS = {"passed": "passed", "incomplete": "partial", "proved nothing": "skipped"}
 OPEN_FAILURES = 3  # cases whose first failure is unfolded

@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from onnx_conformance.catalog.devices import drivers
-from onnx_conformance.catalog.exporters import Exporter
+from onnx_conformance.catalog.exporters import BESIDE, Exporter, judged_packages
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.variants import Variant
 from onnx_conformance.core.case import Case
@@ -166,11 +166,7 @@ def photograph_key(photograph: str, preprocessing: Preprocessing) -> str:
 
 def environment() -> Environment:
     """Versions, processor and platform, for headers and reports."""
-    packages = (
-        "torch", "torchvision", "tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx",
-        "onnxscript", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy", "hypothesis",
-        "pytest", "protobuf",
-    )  # fmt: skip
+    packages = (*judged_packages(), *BESIDE, "hypothesis", "pytest")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.documents import CaseFacts, ProbeFacts
 from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.core.settings import LEVELS, Settings
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
 from onnx_conformance.core.store import Store
@@ -150,7 +151,7 @@ class ConformanceSession:
         file = artifact or self._native.artifact(case)
         parts = self._runtime.submit(case, file, input_sets, repeat=repeat, level=level)
         queue = self._runtime.queue(CPU.name if level else case.provider).name
-        return [_given(self._clock.wait(future, queue)[place]) for future, place in parts]
+        return [_without_failure(self._clock.wait(future, queue)[place]) for future, place in parts]
 
     # -- traces, for localisation ------------------------------------------------------------
 
@@ -209,7 +210,7 @@ class ConformanceSession:
         found = {name: _ready(future) for name, future in self._runtime.probes.items()}
         return {name: result.as_facts() for name, result in found.items() if result is not None}
 
-    def native_request(self, model: ModelSpec) -> dict[str, Any]:
+    def native_request(self, model: ModelSpec) -> NativeRequest:
         """The native model as a request to another worker: ``model`` and ``weights``."""
         entry = self._clock.wait(self._native.model(model), model.framework)
         request = cache_keys.model_request(model, self.settings)
@@ -236,7 +237,7 @@ class ConformanceSession:
             self._plan_native(model, list(plans.values()), _planned(cases))
             for case in cases:
                 self._plan_runtime(
-                    case, [plans[family] for family in sorted(needs[case], key=_gentle_first)]
+                    case, [plans[family] for family in sorted(needs[case], key=_risky_last)]
                 )
         self._plan_beside_gpus(needs)
 
@@ -300,7 +301,7 @@ def _planned(cases: Iterable[Case]) -> list[NoiseFloor]:
     return list(dict.fromkeys(known))
 
 
-def _given(answer: Answer) -> Answer:
+def _without_failure(answer: Answer) -> Answer:
     """The answer, unless nobody was asked for it: that is no verdict."""
     if answer.missing:
         raise CapabilityMissing(answer.missing)
@@ -314,6 +315,6 @@ def _ready(future: Future[T] | None) -> T | None:
     return future.result()
 
 
-def _gentle_first(family: str) -> tuple[bool, str]:
+def _risky_last(family: str) -> tuple[bool, str]:
     """Put inputs that a session may refuse last: some providers answer wrongly afterwards."""
     return family in REFUSED, family

@@ -65,7 +65,7 @@ def inputs_key(arrays: Arrays) -> str:
 
 @dataclass
 class _Session:
-    """A session of the kit: its number-th request of each inputs, and all in order."""
+    """A session of the kit: how often each set of inputs was asked for, and all in order."""
 
     requests: list[dict[str, Any]] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)

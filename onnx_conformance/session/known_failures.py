@@ -14,7 +14,7 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import CheckRow
 from onnx_conformance.core.errors import ConformanceError, StageFailure
-from onnx_conformance.core.yaml_reader import Node, read_yaml
+from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 from onnx_conformance.session.cache_keys import version
 from onnx_conformance.session.subject import Subject
 
@@ -104,7 +104,7 @@ def load_known_failures(path: Path, checks: Iterable[str]) -> list[KnownFailure]
     return [failure for failure in known if failure.current]
 
 
-def _entry(entry: Node, checks: tuple[str, ...]) -> KnownFailure:
+def _entry(entry: YamlNode, checks: tuple[str, ...]) -> KnownFailure:
     found = entry.keys(_KEYS, _MORE)
     failure = KnownFailure(
         cases=found["cases"].text(),

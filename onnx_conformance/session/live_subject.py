@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onnx_conformance.catalog.exporters import exporter_of
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.core.budget import Reference, of_sizes_of, stack
+from onnx_conformance.core.budget import Reference, matching_sizes, stack
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
@@ -125,10 +125,10 @@ class LiveSubject:
             return found
         same = self._alike(found)
         answer = self.run(inputs).outputs if settle else None
-        return same if answer is None else of_sizes_of(same, answer, self.model)
+        return same if answer is None else matching_sizes(same, answer, self.model)
 
     def _alike(self, found: Reference) -> Reference:
-        """The ways in arrays of native's sizes, with tied rows in the oracle's order."""
+        """The compute modes in arrays of native's sizes, with tied rows in the oracle's order."""
         oracle = fitted_to(self.model, found.native, found.oracle)
         compute_modes = [
             fitted_to(self.model, found.native, w) for w in (found.native, *found.replicas)

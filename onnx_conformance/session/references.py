@@ -18,7 +18,7 @@ import numpy as np
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, REPLICAS
-from onnx_conformance.core.errors import CapabilityMissing, StageFailure, WorkerDied
+from onnx_conformance.core.errors import CapabilityMissing, StageFailure
 from onnx_conformance.core.native_request import PRECISIONS, Arrays
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
@@ -102,7 +102,10 @@ class _Native:
 
 
 class NativeAnswers:
-    """Of the models of a native side; ``oracle_runs`` counts the inputs in float64."""
+    """Native's answers, computed once for each model and inputs.
+
+    ``oracle_runs`` counts the inputs that were computed in float64.
+    """
 
     def __init__(self, settings: Settings, store: Store, native: NativeSide) -> None:
         self.oracle_runs = 0
@@ -197,7 +200,7 @@ class NativeAnswers:
         try:
             return list(self._references(native, input_sets, noise_floor))
         except StageFailure as failure:
-            if isinstance(failure.__cause__, WorkerDied):
+            if failure.worker_died:
                 raise
             refusals = [self._attempt(native, inputs) for inputs in input_sets]
             if not any(refusals):
@@ -256,7 +259,7 @@ class NativeAnswers:
             try:
                 self._compute(native, [inputs], (FLOAT32,))
             except StageFailure as refusal:
-                if isinstance(refusal.__cause__, WorkerDied):
+                if refusal.worker_died:
                     raise  # a crash is no refusal
                 refuse_edited(native.model.name)  # nor is that
                 return {"refusal": refusal.reason}

@@ -9,7 +9,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from onnx_conformance.core.custom_operators import PAGE
-from onnx_conformance.core.errors import ConformanceError, HostLost, StageFailure, WorkerDied
+from onnx_conformance.core.errors import (
+    ConformanceError,
+    HostLost,
+    StageFailure,
+    WorkerDied,
+    WorkerEnded,
+)
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.text import one_line
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
@@ -79,13 +85,12 @@ class Isolation:
 
 def hung(failure: StageFailure) -> bool:
     """Whether the process was killed at its time limit, which each further try would cost again."""
-    return isinstance(failure.__cause__, WorkerDied) and not _ended(failure)
+    return failure.worker_died and not _ended(failure)
 
 
 def _ended(failure: StageFailure) -> bool:
     """Whether the process ended by itself."""
-    cause = failure.__cause__
-    return isinstance(cause, WorkerDied) and "exit status" in cause.message
+    return isinstance(failure.__cause__, WorkerEnded)
 
 
 def _last_line(failure: StageFailure) -> str:

@@ -20,7 +20,7 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.comparison import Outputs
-from onnx_conformance.core.errors import StageFailure, WorkerDied
+from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
@@ -234,7 +234,7 @@ class RuntimeSide:
                     raise
                 raise StageFailure("runtime", case.id, lack, failure.details) from failure
             worded = StageFailure("runtime", case.id, sentence(failure))
-            if isinstance(failure.__cause__, WorkerDied):
+            if failure.worker_died:
                 self._deadly[case.id] = worded
             raise worded from failure
 

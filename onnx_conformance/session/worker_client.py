@@ -19,6 +19,7 @@ from onnx_conformance.core.errors import (
     CapabilityMissing,
     ConformanceError,
     WorkerDied,
+    WorkerEnded,
     WorkerError,
 )
 from onnx_conformance.core.files import PACKAGE
@@ -173,7 +174,7 @@ class ProcessWorkerClient:
         stderr = self.standard_error()
         self._discard()
         hint = " (SIGKILL: often the system being out of memory)" if status == -9 else ""
-        return WorkerDied(
+        return WorkerEnded(
             f"{self.kind} worker died", f"in '{method}', exit status {status}{hint}", stderr
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from onnx_conformance.core.comparison import Array
-from onnx_conformance.core.yaml_reader import Node, read_yaml
+from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 from onnx_conformance.inputs.recipes import Recipe, read_recipe
 
 RULES_FILE = Path(__file__).with_name("rules.yaml")
@@ -85,7 +85,7 @@ def load_rules(path: Path = RULES_FILE) -> StudyRules:
     )
 
 
-def _rule(entry: Node) -> Rule:
+def _rule(entry: YamlNode) -> Rule:
     required = ("name", "who", "link", "input_sets", "comparison", "rtol", "atol")
     found = entry.keys(required, optional=("counts_outputs",))
     sets = found["input_sets"].keys(("distribution", "batch", "count"))

@@ -60,6 +60,8 @@ def judge(entries: Sequence[Entry]) -> list[Judged]:
             return [Judged(entry, "hung", LIMIT) for entry in entries]
         seconds = (time.perf_counter() - started) / len(entries)
         written = json.loads(report.read_text()) if report.exists() else None
+    if written is None and len(entries) > 1:  # one of them ended it: which?
+        return [found for entry in entries for found in judge([entry])]
     said = ran.stdout + ran.stderr
     return [judged(entry, ran.returncode, said, written, seconds) for entry in entries]
 
@@ -91,7 +93,7 @@ def judged(entry: Entry, status: int, said: str, written: dict | None, seconds: 
         got = "refused" if status == 4 and errors else "crashed"
         return Judged(entry, got, seconds, reason=(errors or said.splitlines() or [""])[-1])
     cases = [case for case in written["cases"] if not case["option"]]
-    if entry.models:
+    if entry.models or entry.pointer:
         cases = [case for case in cases if case["model"] == entry.id]
     rows = [row for case in cases for row in case["checks"]]
     red = [row for row in rows if row["outcome"] in ("failed", "error")]

@@ -17,6 +17,7 @@ ROUTES = {  # of an entry that names no exporter, by its origin
     "memory": TORCH_ROUTES,
     "keras": ("tf2onnx_function", "keras_export"),
 }
+POINTERS = 5  # models of a zoo that one run judges
 WANTED = ("passed", "red", "refused")
 
 
@@ -54,6 +55,11 @@ class Entry:
     needs: tuple[str, ...] = ()
     origin: str = ""
 
+    @property
+    def pointer(self) -> bool:
+        """Whether it is a model of a zoo by its name."""
+        return not self.models and ":" in self.id
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -88,9 +94,12 @@ def read_entries(folder: Path = HERE) -> list[Entry]:
 
 
 def runs(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """The entries that one run judges: of one models file, or one alone."""
+    """The entries that one run judges: of one models file, a few pointers, or one alone."""
     files: dict[tuple[str, str, tuple[str, ...]], list[Entry]] = defaultdict(list)
     for number, entry in enumerate(entries):
-        alone = entry.exported or not entry.models
-        files[str(number) if alone else entry.models, entry.exporter, entry.args].append(entry)
-    yield from files.values()
+        alone = entry.exported or not (entry.models or entry.pointer)
+        name = str(number) if alone else entry.models
+        files[name, entry.exporter, entry.args].append(entry)
+    for found in files.values():
+        most = POINTERS if found[0].pointer else len(found)
+        yield from (found[first : first + most] for first in range(0, len(found), most))

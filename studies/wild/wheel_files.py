@@ -20,6 +20,7 @@ import onnx
 from onnx import numpy_helper
 
 from onnx_conformance.catalog.models import declaring
+from onnx_conformance.core.onnx_file import Graph, every_graph, every_node
 from studies.wild.entries import read_entries
 
 FOLDER = Path(__file__).parents[2] / ".conformance" / "wild"
@@ -104,7 +105,7 @@ def _converted(source: Path, target: Path) -> None:
 def _scaled(source: Path, target: Path) -> None:
     """The middle one of the float weights is 1 % larger."""
     model = onnx.load(source)
-    found = [tensor for graph in _graphs(model.graph) for tensor in _weights(graph)]
+    found = [tensor for graph, _ in every_graph(model) for tensor in _weights(graph)]
     tensor = found[len(found) // 2]
     values = numpy_helper.to_array(tensor)
     tensor.CopyFrom(numpy_helper.from_array((values * 1.01).astype(values.dtype), tensor.name))
@@ -114,7 +115,7 @@ def _scaled(source: Path, target: Path) -> None:
 def _bypassed(source: Path, target: Path) -> None:
     """The middle one of the activations gives what it takes."""
     model = onnx.load(source)
-    found = [n for g in _graphs(model.graph) for n in g.node if n.op_type in ACTIVATIONS]
+    found = [node for node in every_node(model) if node.op_type in ACTIVATIONS]
     node = found[len(found) // 2]
     node.CopyFrom(onnx.helper.make_node("Identity", node.input[:1], node.output, name=node.name))
     onnx.save(model, target)
@@ -123,8 +124,9 @@ def _bypassed(source: Path, target: Path) -> None:
 def _other_attribute(source: Path, target: Path) -> None:
     """The first epsilon, slope or axis is another."""
     model = onnx.load(source)
-    nodes = (node for graph in _graphs(model.graph) for node in graph.node)
-    next(node for node in nodes if any(_changed(node.op_type, a) for a in node.attribute))
+    next(
+        node for node in every_node(model) if any(_changed(node.op_type, a) for a in node.attribute)
+    )
     onnx.save(model, target)
 
 
@@ -140,18 +142,10 @@ def _changed(operator: str, attribute: onnx.AttributeProto) -> bool:
     return True
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
-
-
-def _weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def _weights(graph: Graph) -> Iterator[onnx.TensorProto]:
     """Initializers, and values of Constant nodes."""
     values = [a.t for n in graph.node if n.op_type == "Constant" for a in n.attribute]
-    for tensor in (*graph.initializer, *values):
+    for tensor in (*getattr(graph, "initializer", ()), *values):
         if tensor.data_type in FLOATS and np.prod(tensor.dims) >= LEAST:
             yield tensor
 

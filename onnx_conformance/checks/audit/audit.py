@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnx_conformance.checks.audit.constants import Constants
+from onnx_conformance.checks.audit.constants import ComputedConstants
 from onnx_conformance.checks.audit.deviation import EXACT, Formats, Rounding
-from onnx_conformance.checks.audit.labels import Names, Placing
+from onnx_conformance.checks.audit.labels import NativeNames, SwapDetector
 from onnx_conformance.checks.audit.layouts import find_blocks, is_gathered
 from onnx_conformance.checks.audit.matcher import WeightMatcher, indexed_of, is_float
 from onnx_conformance.checks.audit.matches import Fold, WeightMatch, folds_of
@@ -61,44 +61,44 @@ def audit_initializers(
         constants: what native computes from its tensors alone; a file may hold that instead.
     """
     folds, formats = folds_of(weights, batch_norms), Formats(fold_ulp, rounding)
-    names, known_uses = Names(weights), uses or {}
-    computed = Constants(constants, weights)
-    linker = WeightMatcher(weights, folds, initializers, formats, computed)
-    linker.match_(names, known_uses)
-    placing = Placing(initializers, linker.matches, names, known_uses)
+    names, known_uses = NativeNames(weights), uses or {}
+    computed = ComputedConstants(constants, weights)
+    matcher = WeightMatcher(weights, folds, initializers, formats, computed)
+    matcher.match_(names, known_uses)
+    swaps = SwapDetector(initializers, matcher.matches, names, known_uses)
     by_native: dict[str, list[WeightMatch]] = defaultdict(list)
-    for match_ in (match_ for matches in linker.matches.values() for match_ in matches):
+    for match_ in (match_ for matches in matcher.matches.values() for match_ in matches):
         for native in match_.natives:
             by_native[native].append(match_)
     absent = _Absent(
-        folds, initializers, linker.unexplained(), placing, unused, formats, computed, by_native
+        folds, initializers, matcher.unexplained(), swaps, unused, formats, computed, by_native
     )
-    harmed = dict(computed.harmed())
+    damaged = dict(computed.damaged())
     findings = [
-        harmed[native]
-        if native in harmed
-        else _present(native, array, by_native[native], placing, strict=strict)
+        damaged[native]
+        if native in damaged
+        else _present(native, array, by_native[native], swaps, strict=strict)
         if native in by_native
         else absent.finding(native, array)
         for native, array in weights.items()
     ]
     missing = {f.native: weights[f.native] for f in findings if f.status == "missing"}
     unit = "ulp or steps of eight bits" if rounding.steps else AuditReport.unit
-    unexplained = tuple(name for name, _ in linker.unexplained())
+    unexplained = tuple(name for name, _ in matcher.unexplained())
     if not missing:
         return AuditReport(tuple(findings), unit, unexplained)
     if strict:
-        elsewhere = find_blocks(missing, linker.unexplained(), formats)
+        elsewhere = find_blocks(missing, matcher.unexplained(), formats)
     else:
-        elsewhere = find_rearranged(missing, folds, linker.unexplained(), formats)
-    absorbers = {} if strict else _absorbers(linker, elsewhere)
+        elsewhere = find_rearranged(missing, folds, matcher.unexplained(), formats)
+    absorbers = {} if strict else _absorbers(matcher, elsewhere)
     disordered = {
         name
         for native, name in elsewhere.items()
         if indexed_of(name, known_uses) and initializers[name].size == weights[native].size
     }
     remains = Remains(
-        [(name, array) for name, array in linker.unexplained() if name not in elsewhere.values()],
+        [(name, array) for name, array in matcher.unexplained() if name not in elsewhere.values()],
         names,
         known_uses,
         missing,
@@ -119,13 +119,13 @@ def audit_initializers(
     )
 
 
-def _absorbers(linker: WeightMatcher, elsewhere: Mapping[str, str]) -> dict[int, str]:
+def _absorbers(matcher: WeightMatcher, elsewhere: Mapping[str, str]) -> dict[int, str]:
     """What vectors of each size may have gone into: leftovers, and kernels that were rescaled."""
-    found = {array.size: name for name, array in linker.unexplained() if name not in elsewhere}
-    for matches in linker.matches.values():
+    found = {array.size: name for name, array in matcher.unexplained() if name not in elsewhere}
+    for matches in matcher.matches.values():
         for match_ in matches:
             if match_.status == "rescaled" and match_.measure is not None:
-                found |= dict.fromkeys(linker.shape_of(match_.initializer), match_.initializer)
+                found |= dict.fromkeys(matcher.shape_of(match_.initializer), match_.initializer)
     return found
 
 
@@ -149,18 +149,18 @@ def _excused(
 
 
 def _present(
-    native: str, array: Array, matches: Sequence[WeightMatch], placing: Placing, *, strict: bool
+    native: str, array: Array, matches: Sequence[WeightMatch], swaps: SwapDetector, *, strict: bool
 ) -> Finding:
     """The finding on a tensor that initialisers hold: one damaged copy among good ones fails."""
     left = [match_ for match_ in matches if strict and match_.status in LEFT_TO_INPUTS]
     if left:
         note = f"{left[0].status}, which inputs cannot judge at this precision"
         return replace(left[0].finding(native, array), status="differs", note=note)
-    harmed = [match_ for match_ in matches if match_.status in FAILING]
-    if harmed:
-        return max(harmed, key=lambda match_: match_.mismatched).finding(native, array)
+    damaged = [match_ for match_ in matches if match_.status in FAILING]
+    if damaged:
+        return max(damaged, key=lambda match_: match_.mismatched).finding(native, array)
     best = min(matches, key=lambda match_: _BEST_FIRST.index(match_.status)).finding(native, array)
-    misplaced = placing.misplaced(native, array.size, matches)
+    misplaced = swaps.misplaced(native, array.size, matches)
     return replace(best, status="differs", note=misplaced) if misplaced else best
 
 
@@ -172,16 +172,16 @@ class _Absent:
         folds: Sequence[Fold],
         initializers: Mapping[str, Array],
         leftovers: Sequence[tuple[str, Array]],
-        placing: Placing,
+        swaps: SwapDetector,
         unused: Collection[str],
         formats: Formats,
-        computed: Constants,
+        computed: ComputedConstants,
         present: Collection[str],
     ) -> None:
         self._folds = folds
         self._formats = formats
         self._leftovers = leftovers
-        self._placing = placing
+        self._swaps = swaps
         self._unused = unused
         self._scalars = [
             (name, found)
@@ -195,7 +195,7 @@ class _Absent:
     def finding(self, native: str, array: Array) -> Finding:
         """Taken up by a kernel or a gather, dropped for a good reason, or missing."""
         for index, fold in enumerate(self._folds):
-            kernels = self._placing.kernels_of(index) if native in fold.scale else []
+            kernels = self._swaps.kernels_of(index) if native in fold.scale else []
             if kernels:
                 note = f"in kernel '{kernels[0].natives[0]}'"
                 return Finding(native, "folded", kernels[0].initializer, array.size, note=note)
@@ -220,7 +220,7 @@ class _Absent:
         if not is_float(array):
             return self._dispensable_integers(array)
         value = array.flat[0]
-        # Among leftovers of its size the tensor may well be, harmed beyond recognition.
+        # Among leftovers of its size the tensor may well be, damaged beyond recognition.
         if not np.all(array == value) or any(f.size == array.size for _, f in self._leftovers):
             return None
         if value in (0, 1):

@@ -19,24 +19,24 @@ import numpy as np
 from onnx_conformance.checks.audit.deviation import Format, Formats, measure_terms
 from onnx_conformance.checks.audit.layouts import Layout, layouts, native_index, take
 from onnx_conformance.checks.audit.matches import WeightMatch
-from onnx_conformance.checks.audit.report import Array, Finding, Worst
+from onnx_conformance.checks.audit.report import Array, Finding, WorstElement
 from onnx_conformance.core.native_constants import Constant
 
 # Resemblance, not verdicts: how alike two tensors must be to be taken for one another.
 _NEAR = 2.0**-6
 _MOST = 0.6
 _FEW = 4
-_HALF = 0.5  # of the elements of a harmed one are as they should be, or more
+_HALF = 0.5  # of the elements of a damaged one are as they should be, or more
 _SAMPLES = 64
 
 
 @dataclass(frozen=True)
-class Held:
-    """An initialiser that holds a constant, or one that resembles it and is harmed."""
+class HeldConstant:
+    """An initialiser that holds a constant, or one that resembles it and is damaged."""
 
     initializer: str
     mismatched: int
-    worst: Worst
+    worst: WorstElement
 
 
 class Kernel(NamedTuple):
@@ -51,19 +51,19 @@ class Kernel(NamedTuple):
         return int(self.values.size)
 
 
-_NOWHERE = Worst((), 0.0, 0.0, 0.0, 0.0)
+_NOWHERE = WorstElement((), 0.0, 0.0, 0.0, 0.0)
 
 
-class Constants:
+class ComputedConstants:
     """The constants of a native model and where a file holds them."""
 
     def __init__(self, constants: Iterable[Constant], natives: Iterable[str]) -> None:
         self._known = {constant.name: constant for constant in constants}
         self._natives = frozenset(natives)
-        self._held: dict[str, Held] = {}
-        self._harmed: dict[str, Held] = {}
+        self._held: dict[str, HeldConstant] = {}
+        self._damaged: dict[str, HeldConstant] = {}
         self._origins: dict[str, set[str]] = {}
-        self.initializers: set[str] = set()  # those that hold one, whole or harmed
+        self.initializers: set[str] = set()  # those that hold one, whole or damaged
         self._by_size: dict[int, list[Constant]] = defaultdict(list)
         for constant in self._known.values():
             if constant.array is not None and constant.array.size:
@@ -74,7 +74,7 @@ class Constants:
 
         Args:
             explained: initialisers that hold copies: they may hold a constant too, and are not
-                taken for a harmed one.
+                taken for a damaged one.
         """
         copies = frozenset(explained)
         for name, found in stored.items():
@@ -93,7 +93,7 @@ class Constants:
                 elif best is None or held.mismatched < best[1].mismatched:
                     best = constant, held
             if best is not None and name not in self.initializers and name not in copies:
-                self._harmed[best[0].name] = best[1]
+                self._damaged[best[0].name] = best[1]
                 self.initializers.add(name)
 
     def kernels(self) -> dict[str, Kernel]:
@@ -105,7 +105,7 @@ class Constants:
             and known.array is not None
             and known.array.ndim > 1
             and name not in self._held
-            and name not in self._harmed
+            and name not in self._damaged
         }
 
     def folded(self, match_: WeightMatch) -> None:
@@ -113,12 +113,12 @@ class Constants:
         name, array = match_.natives[0], self._known[match_.natives[0]].array
         assert array is not None
         worst = match_.finding(name, array).worst or _NOWHERE
-        held = Held(match_.initializer, match_.mismatched, worst)
-        (self._harmed if match_.mismatched else self._held)[name] = held
+        held = HeldConstant(match_.initializer, match_.mismatched, worst)
+        (self._damaged if match_.mismatched else self._held)[name] = held
 
-    def harmed(self) -> Iterator[tuple[str, Finding]]:
-        """The native tensors of what stands harmed in the file, with what is wrong."""
-        for name, held in self._harmed.items():
+    def damaged(self) -> Iterator[tuple[str, Finding]]:
+        """The native tensors of what stands damaged in the file, with what is wrong."""
+        for name, held in self._damaged.items():
             array = self._known[name].array
             assert array is not None
             for native in sorted(self._sources(name)):
@@ -192,12 +192,12 @@ class Constants:
         return all(self._covered(one, present, memo) for one in known.operands)
 
 
-def _compare(name: str, found: Array, constant: Constant, form: Format) -> Held | None:
+def _compare(name: str, found: Array, constant: Constant, form: Format) -> HeldConstant | None:
     """How an initialiser holds a constant in the layout that fits best; None if it does not."""
     array = constant.array
     assert array is not None
     weight_tolerance = form.weight_tolerance(array.dtype)
-    best: Held | None = None
+    best: HeldConstant | None = None
     for layout in layouts(array.shape, found.shape):
         if not _resembles(array, layout, found, form):
             continue
@@ -211,8 +211,10 @@ def _compare(name: str, found: Array, constant: Constant, form: Format) -> Held 
             weight_tolerance.fold,
         )
         index = native_index(measure.flat, array.shape, layout)
-        worst = Worst(index, float(array[index]), measure.expected, measure.found, measure.ulp)
-        held = Held(name, measure.mismatched, worst)
+        worst = WorstElement(
+            index, float(array[index]), measure.expected, measure.found, measure.ulp
+        )
+        held = HeldConstant(name, measure.mismatched, worst)
         if not held.mismatched:
             return held
         few = array.size < _FEW or np.all(array == array.flat[0])

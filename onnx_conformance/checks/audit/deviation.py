@@ -165,7 +165,7 @@ class Measure:
     ulp: float
 
 
-class Block(NamedTuple):
+class TensorBlock(NamedTuple):
     """A part of a comparison; ``start`` is the flat position of its first element."""
 
     start: int
@@ -196,10 +196,10 @@ def measure_scaled(
     source, target = aligned.reshape(shape), found.reshape(shape)
     tiny = np.broadcast_to(weight_tolerance.tiny, found.shape).reshape(shape)
 
-    def blocks() -> Iterator[Block]:
+    def blocks() -> Iterator[TensorBlock]:
         for start, part in _parts(*target.shape):
             expected = source[part].astype(np.float64) * factors[(slice(None), *part[1:])]
-            yield Block(start, expected, np.abs(expected), target[part], tiny[part])
+            yield TensorBlock(start, expected, np.abs(expected), target[part], tiny[part])
 
     return _measure(blocks(), found.size, weight_tolerance, limit)
 
@@ -218,7 +218,7 @@ def measure_terms(
     flat = found.reshape(-1)
     tiny = np.broadcast_to(weight_tolerance.tiny, found.shape).reshape(-1)
     return _measure(
-        [Block(0, expected, magnitude, flat, tiny)], found.size, weight_tolerance, limit
+        [TensorBlock(0, expected, magnitude, flat, tiny)], found.size, weight_tolerance, limit
     )
 
 
@@ -255,7 +255,7 @@ def _parts(
 
 
 def _measure(
-    blocks: Iterable[Block], elements: int, weight_tolerance: WeightTolerance, limit: float
+    blocks: Iterable[TensorBlock], elements: int, weight_tolerance: WeightTolerance, limit: float
 ) -> Measure:
     mismatched, worst = 0, (-1.0, 0, 0.0, 0.0)
     for start, expected, magnitude, there, tiny in blocks:

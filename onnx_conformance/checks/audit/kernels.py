@@ -215,11 +215,11 @@ def _where(pair: _Pair, aligned: Array, factor: Float64, limit: float) -> str:
         pair.form.weight_tolerance(pair.native.dtype),
     )
     found = pair.found.astype(np.float64)
-    harmed = (
+    damaged = (
         deviations(expected, np.abs(expected), found, weight_tolerance.eps, weight_tolerance.tiny)
         > limit
     )
-    channels = np.unique(np.nonzero(harmed)[pair.axis])
+    channels = np.unique(np.nonzero(damaged)[pair.axis])
     if channels.size != 1 or pair.channels == 1:
         return ""
     ours, theirs = (np.take(each, channels[0], pair.axis) for each in (expected, found))
@@ -266,7 +266,7 @@ def _scaling(pair: _Pair, folds: Sequence[Fold]) -> _Scaling | None:
 def _factors(native: Float64, found: Float64) -> Float64:
     """Each channel's factor: the (lower) median ratio where the native element is not zero.
 
-    A median shrugs off the harmed elements that the full comparison is to find. NaN where a
+    A median shrugs off the damaged elements that the full comparison is to find. NaN where a
     channel's sample is all zero.
     """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

@@ -23,7 +23,7 @@ _COUNTER = re.compile(r"_\d+$")
 _HERE = ""  # key of the tensors whose path ends at a tree's node; no component is empty
 
 
-class Names:
+class NativeNames:
     """The native names, as a tree of the components of their paths.
 
     A tensor is found under its own full name and under its module's.
@@ -37,7 +37,7 @@ class Names:
                 if path:
                     self._add(path, native)
 
-    def spoken_of(self, labels: Iterable[str]) -> frozenset[str]:
+    def modules_named(self, labels: Iterable[str]) -> frozenset[str]:
         """The tensors that the labels name: those of the longest path found in any of them."""
         longest, names = 0, set[str]()
         for label in labels:
@@ -96,14 +96,14 @@ def _forms(part: str) -> tuple[str, ...]:
 _NOT_READ_BY = {"factor": frozenset({"Add", "Sub"}), "offset": frozenset({"Mul", "Div"})}
 
 
-class Placing:
+class SwapDetector:
     """The initialisers by what the graph calls them, beside what they were found to hold."""
 
     def __init__(
         self,
         initializers: Mapping[str, Array],
         matches: Mapping[str, Sequence[WeightMatch]],
-        names: Names,
+        names: NativeNames,
         uses: Mapping[str, Use],
     ) -> None:
         self._initializers = initializers
@@ -113,12 +113,12 @@ class Placing:
         for match_ in (match_ for several in matches.values() for match_ in several):
             if match_.role == "kernel":
                 self._kernels[match_.fold].append(match_)
-        self._named = {name: names.spoken_of(labels_of(name, uses)) for name in initializers}
+        self._named = {name: names.modules_named(labels_of(name, uses)) for name in initializers}
 
     def misplaced(self, native: str, size: int, matches: Sequence[WeightMatch]) -> str | None:
         """Why a tensor found by its values stands in the wrong place, if it does.
 
-        Names accuse only in pairs: what holds the tensor bears another one's name, and what
+        Names count only in pairs: what holds the tensor bears another one's name, and what
         bears the tensor's name holds nothing of its module, or none that it is named after.
         """
         if all(self._misread(match_) for match_ in matches):

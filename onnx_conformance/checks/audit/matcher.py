@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from onnx_conformance.checks.audit.constants import Constants
+from onnx_conformance.checks.audit.constants import ComputedConstants
 from onnx_conformance.checks.audit.deviation import Format, Formats
 from onnx_conformance.checks.audit.kernels import explain_kernel
-from onnx_conformance.checks.audit.labels import Names, labels_of
+from onnx_conformance.checks.audit.labels import NativeNames, labels_of
 from onnx_conformance.checks.audit.layouts import equal_layout, fingerprint
 from onnx_conformance.checks.audit.matches import Fold, WeightMatch
 from onnx_conformance.checks.audit.report import Array
@@ -27,7 +27,7 @@ class WeightMatcher:
         folds: Sequence[Fold],
         initializers: Mapping[str, Array],
         formats: Formats,
-        computed: Constants,
+        computed: ComputedConstants,
     ) -> None:
         self.matches: dict[str, list[WeightMatch]] = {}
         self._weights = weights
@@ -37,7 +37,7 @@ class WeightMatcher:
         self._placed: set[str] = set()
         self._computed = computed
 
-    def match_(self, names: Names, uses: Mapping[str, Use]) -> None:
+    def match_(self, names: NativeNames, uses: Mapping[str, Use]) -> None:
         """Explain all that can be explained; the names only say what to try first."""
         self._match_copies()
         self._computed.find(self._initializers, self.matches, self._formats)
@@ -77,7 +77,7 @@ class WeightMatcher:
                 if layout is not None:
                     self._add(WeightMatch(name, (native,), "identical", "copy", layout))
 
-    def _match_kernels(self, names: Names, uses: Mapping[str, Use]) -> None:
+    def _match_kernels(self, names: NativeNames, uses: Mapping[str, Use]) -> None:
         kernels = defaultdict(list)
         for native, array in self._weights.items():
             if array.ndim > 1 and is_float(array):
@@ -85,7 +85,7 @@ class WeightMatcher:
         for name, found in self.unexplained():
             if found.ndim < 2 or found.size not in kernels:
                 continue
-            named = names.spoken_of(labels_of(name, uses))
+            named = names.modules_named(labels_of(name, uses))
             natives = sorted(kernels[found.size], key=lambda n: (n not in named, n in self._placed))
             form = self._formats.of(name, found)
             indexed = indexed_of(name, uses)

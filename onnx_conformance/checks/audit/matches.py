@@ -19,7 +19,7 @@ import numpy as np
 
 from onnx_conformance.checks.audit.deviation import Float64, Format, Measure
 from onnx_conformance.checks.audit.layouts import Layout, native_index
-from onnx_conformance.checks.audit.report import Array, Finding, Status, Worst
+from onnx_conformance.checks.audit.report import Array, Finding, Status, WorstElement
 from onnx_conformance.core.native_request import BatchNormRecord
 
 # What an initialiser is: a copy of one native tensor, a kernel times a factor along its channels,
@@ -63,19 +63,21 @@ class WeightMatch:
             mismatched=self.mismatched,
         )
 
-    def _worst(self, array: Array) -> Worst | None:
+    def _worst(self, array: Array) -> WorstElement | None:
         if self.measure is None:
             return None
         layout = tuple(range(array.ndim)) if self.layout is None else self.layout
         index = native_index(self.measure.flat, array.shape, layout)
         value = float(array[index])
-        return Worst(index, value, self.measure.expected, self.measure.found, self.measure.ulp)
+        return WorstElement(
+            index, value, self.measure.expected, self.measure.found, self.measure.ulp
+        )
 
 
 def narrower_format(native: Array, found: Array) -> str | None:
     """The floating-point format that ``found`` fits in and ``native`` does not, if any.
 
-    It tells a rounded copy from a harmed one: a harmed element leaves all others as wide as
+    It tells a rounded copy from a damaged one: a damaged element leaves all others as wide as
     they were. The narrowest format is named.
     """
     for name, fits in _FORMATS.items():

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from onnx_conformance.checks.audit.report import Array
-from onnx_conformance.core.graph_weights import graphs
+from onnx_conformance.core.onnx_file import every_graph, every_node
 
 NARROW = ("int8", "uint8")
 SUFFIX, SCALE, ZERO_POINT = "_quantized", "_scale", "_zero_point"  # ONNX Runtime's dynamic files
@@ -64,7 +64,7 @@ def dequantised(model: onnx.ModelProto, stored: Mapping[str, Array]) -> Dequanti
 
 
 def _found(model: onnx.ModelProto, stored: Mapping[str, Array]) -> Iterator[Quantised]:
-    for graph in graphs(model):
+    for graph, _ in every_graph(model):
         for node in graph.node:
             for found in _of(node):
                 fits = found.stored in stored and found.scale in stored
@@ -112,5 +112,5 @@ def _unread(
         for name, array in stored.items()
         if array.ndim > 1 and array.dtype.name in NARROW and name not in steps
     }
-    nodes = (node for graph in graphs(model) for node in graph.node)
+    nodes = every_node(model)
     return tuple(dict.fromkeys(node.op_type for node in nodes if coarse & set(node.input)))

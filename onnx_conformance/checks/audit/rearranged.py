@@ -111,7 +111,7 @@ def _related(one: Expectation, pool: Float64) -> bool:
 
 
 def _covered(pool: Float64, held: Sequence[Expectation]) -> bool:
-    """Whether everything in the pool is explained: a harmed value is nobody's."""
+    """Whether everything in the pool is explained: a damaged value is nobody's."""
     if not held:
         return False
     values = np.concatenate([one.values for one in held])

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from onnx_conformance.checks.audit.deviation import Float64, Formats
-from onnx_conformance.checks.audit.labels import Names, components
+from onnx_conformance.checks.audit.labels import NativeNames, components
 from onnx_conformance.checks.audit.layouts import bits
 from onnx_conformance.checks.audit.matches import Fold
 from onnx_conformance.checks.audit.rearranged import Expectation, expectations
@@ -39,7 +39,7 @@ class Remains:
     def __init__(
         self,
         leftovers: Sequence[tuple[str, Array]],
-        names: Names,
+        names: NativeNames,
         uses: Mapping[str, Use],
         missing: Mapping[str, Array],
         folds: Sequence[Fold],

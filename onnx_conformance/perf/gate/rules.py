@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from onnx_conformance.core.errors import ConformanceError, UsageError
-from onnx_conformance.core.yaml_reader import Node, read_yaml
+from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 
 RULES = Path(__file__).with_name("rules.yaml")
 SCHEMA = 1
@@ -180,7 +180,7 @@ def load_rules(path: Path = RULES) -> GateRules:
     return GateRules(path, _timing(top["timing"]), least, {name: metrics[name] for name in METRICS})
 
 
-def _timing(node: Node) -> TimingRules:
+def _timing(node: YamlNode) -> TimingRules:
     found = node.keys((*TIMING_LIMITS, "looks", "processes"))
     figures = {key: found[key].number(*limits) for key, limits in TIMING_LIMITS.items()}
     looks = _looks(found["looks"])
@@ -194,7 +194,7 @@ def _timing(node: Node) -> TimingRules:
     return TimingRules(**figures, looks=looks, processes=processes)
 
 
-def _looks(node: Node) -> tuple[int, ...]:
+def _looks(node: YamlNode) -> tuple[int, ...]:
     value = node.value
     if (
         not isinstance(value, list)
@@ -206,7 +206,7 @@ def _looks(node: Node) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _metric(node: Node, name: str) -> MetricRule:
+def _metric(node: YamlNode, name: str) -> MetricRule:
     found = node.keys(("unit", "factor", "slack", "reason"), ("may_be_zero",))
     return MetricRule(
         name,

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from onnx_conformance.catalog.exporters import judged_packages
 from onnx_conformance.core.documents import Environment
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.perf.latency.bench import Group
@@ -19,7 +20,6 @@ from onnx_conformance.perf.options import PerfRun
 
 SCHEMA = 1
 NOTHING = "timed nothing: timings were asked for, but no row has one"
-JUDGED = ("torch", "tensorflow", "tensorflow-cpu", "keras", "onnxruntime", "onnxruntime-gpu")
 
 Groups = Mapping[tuple[str, int], Group]
 
@@ -97,7 +97,9 @@ class LatencyDocument:
             return f"{NOTHING}{f'; {self.red} red' if self.red else ''}"
         found, settings = self.verdicts, self.settings
         versions = self.environment["versions"]
-        judged = ", ".join(f"{name} {versions[name]}" for name in JUDGED if name in versions)
+        judged = ", ".join(
+            f"{name} {versions[name]}" for name in judged_packages() if name in versions
+        )
         cpus = ", ".join(map(str, settings.affinity)) or "any"
         return (
             f"{len(self.rows)} rows timed, {self.red} red; {found['faster'] + found['slower']} of "

@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.yaml_reader import Node, read_yaml
+from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 from onnx_conformance.perf.latency.bench import Bench
 from onnx_conformance.perf.latency.contenders import (
     Contender,
@@ -148,7 +148,7 @@ def load_minimum_speedups(path: Path) -> list[MinimumSpeedup]:
     return [_entry(entry) for entry in entries]
 
 
-def _entry(entry: Node) -> MinimumSpeedup:
+def _entry(entry: YamlNode) -> MinimumSpeedup:
     found = entry.keys(_KEYS)
     sizes = found["batch_sizes"].value
     if not isinstance(sizes, list) or not all(type(n) is int and n > 0 for n in sizes):

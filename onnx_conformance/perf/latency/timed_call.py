@@ -10,7 +10,7 @@ from onnx_conformance.core.carries import flow_axis, growth
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError
-from onnx_conformance.core.judgement import Judgement, Limits, judge_outputs, limits_of
+from onnx_conformance.core.judgement import AnswerLimits, Judgement, judge_outputs, limits_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import INT8, Tolerances
 from onnx_conformance.inputs.families import chosen, cut, materialise, stack_inputs
@@ -59,7 +59,7 @@ def judge_timed(call: CallSpec, outputs: Outputs, tolerances: Tolerances) -> Jud
     """
     limits = limits_of(tolerances, call.case, oracle=call.model.oracle)
     if call.case is not None and call.case.precision == INT8:
-        limits = Limits("decibels", tolerances.rule("sqnr", call.case))
+        limits = AnswerLimits("decibels", tolerances.rule("sqnr", call.case))
     found = judge_outputs(call.reference, outputs, call.model.judged, limits)
     if not found.right:
         raise NoResult(f"{call.who}: the timed call gave a wrong answer: {found}")

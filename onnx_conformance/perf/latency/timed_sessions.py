@@ -6,6 +6,7 @@ worker of its own, so that its memory is its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +90,7 @@ class TimedSession:
     """
 
     worker: SuspendedWorker
-    request: dict[str, Any]
+    request: Mapping[str, Any]
     layout: Layout
     opened: OpeningFacts
 

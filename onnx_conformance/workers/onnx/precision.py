@@ -21,6 +21,7 @@ from onnx import (
     shape_inference,
 )
 
+from onnx_conformance.core.onnx_file import bodies_of
 from onnx_conformance.workers.replica_arithmetic import SPLIT, STORED
 
 NARROW = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -79,8 +80,8 @@ def _widen_node(node: NodeProto) -> None:
             _as_tensor(attribute)
         elif attribute.type == AttributeProto.TENSOR:
             _widen_tensor(attribute.t)
-        for graph in _graphs(attribute):
-            _widen_graph(graph)
+    for body in bodies_of(node):
+        _widen_graph(body)
 
 
 def _write_default(node: NodeProto) -> None:
@@ -93,12 +94,6 @@ def _write_default(node: NodeProto) -> None:
         node.attribute.append(onnx.helper.make_attribute(name, zero))
     else:
         node.attribute.append(onnx.helper.make_attribute(name, int(TensorProto.DOUBLE)))
-
-
-def _graphs(attribute: AttributeProto) -> Iterator[GraphProto]:
-    if attribute.type == AttributeProto.GRAPH:
-        yield attribute.g
-    yield from attribute.graphs
 
 
 def _as_tensor(attribute: AttributeProto) -> None:

@@ -35,7 +35,7 @@ ONE_OF = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True
 
 
 @dataclass(frozen=True)
-class Cell:
+class RecurrentCell:
     """One direction's weights, and how it steps."""
 
     w: Array
@@ -51,7 +51,7 @@ class Cell:
         return np.clip(x, -self.clip, self.clip) if self.clip else x
 
 
-Step = Callable[[Cell, Array, tuple[Array, ...]], tuple[Array, ...]]
+Step = Callable[[RecurrentCell, Array, tuple[Array, ...]], tuple[Array, ...]]
 
 
 def _run(
@@ -87,7 +87,7 @@ def _run(
     for place, backwards in enumerate(reverse):
         bias = np.zeros(2 * gates * hidden, x.dtype) if b is None else b[place]
         chosen = names[place * len(defaults) : (place + 1) * len(defaults)]
-        cell = Cell(
+        cell = RecurrentCell(
             w[place],
             r[place],
             bias[: gates * hidden],
@@ -136,7 +136,7 @@ def lstm(
     if attributes.get("input_forget", 0):
         raise NotImplementedError("LSTM with coupled gates")
 
-    def step(cell: Cell, x: Array, carried: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(cell: RecurrentCell, x: Array, carried: tuple[Array, ...]) -> tuple[Array, ...]:
         h, c = carried
         i, o, f, g = np.split(x @ cell.w.T + h @ cell.r.T + cell.bias_w + cell.bias_r, 4, axis=1)
         gate, new, out = cell.activations
@@ -164,7 +164,7 @@ def gru(
     """Gates z, r, h; ``linear_before_reset`` as torch and cuDNN compute."""
     linear = attributes.get("linear_before_reset", 0)
 
-    def step(cell: Cell, x: Array, carried: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(cell: RecurrentCell, x: Array, carried: tuple[Array, ...]) -> tuple[Array, ...]:
         (h,) = carried
         size = h.shape[-1]
         from_x, weights, bias = x @ cell.w.T + cell.bias_w, cell.r, cell.bias_r
@@ -190,7 +190,7 @@ def rnn(
 ) -> tuple[Array, ...]:
     """The operator RNN of one layer, one or two directions."""
 
-    def step(cell: Cell, x: Array, carried: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(cell: RecurrentCell, x: Array, carried: tuple[Array, ...]) -> tuple[Array, ...]:
         total = x @ cell.w.T + carried[0] @ cell.r.T + cell.bias_w + cell.bias_r
         return (cell.activations[0](cell.bounded(total)),)
 

@@ -11,7 +11,7 @@ from collections.abc import Container, Iterator
 import onnx
 
 from onnx_conformance.core.errors import Refused
-from onnx_conformance.core.onnx_file import default_opset, every_graph, every_tensor
+from onnx_conformance.core.onnx_file import bodies_of, default_opset, every_graph, every_tensor
 from onnx_conformance.core.settings import Limits
 from onnx_conformance.core.text import hidden, quoted
 
@@ -173,26 +173,18 @@ def _within(body: Graph) -> Iterator[Graph]:
         graph = waiting.pop()
         yield graph
         for node in graph.node:
-            waiting += _below(node)
-
-
-def _below(node: onnx.NodeProto) -> list[Graph]:
-    found: list[Graph] = []
-    for attribute in node.attribute:
-        found += [attribute.g] if attribute.HasField("g") else []
-        found += attribute.graphs
-    return found
+            waiting += bodies_of(node)
 
 
 def _refuse_values(graph: Graph, outer: set[str]) -> None:
     """Refuse values without exactly one producer, or read before they are made."""
-    inner = _given(graph)
+    inner = _provided(graph)
     made_later = {name for node in graph.node for name in node.output}
     for node in graph.node:
         for name in node.input:
             if name and name not in inner and name not in outer:
                 _refuse_unmade(node, name, later=name in made_later)
-        for below in _below(node):
+        for below in bodies_of(node):
             _refuse_values(below, outer | inner)
         for name in node.output:
             if name and name in inner:
@@ -216,7 +208,7 @@ def _refuse_unmade(node: onnx.NodeProto, name: str, *, later: bool) -> None:
     raise Refused(f"has {who}, which reads {quoted(name)}, which nothing makes; {AGAIN}")
 
 
-def _given(graph: Graph) -> set[str]:
+def _provided(graph: Graph) -> set[str]:
     """The names that a graph knows before its first node: inputs and initialisers."""
     if isinstance(graph, onnx.FunctionProto):
         return set(graph.input)

@@ -166,7 +166,7 @@ class TorchBackend(NativeBackend):
         options: dict[str, bool],
         path: str,
     ) -> None:
-        """Of a copy of the model."""
+        """Export a copy of the model."""
         module = self._copied(model, weights)
         input_sets = [example(model)]
         before = self.run(model, weights, "float32", input_sets)
@@ -290,7 +290,7 @@ def _built(model: ModelRequest, weights: str) -> torch.nn.Module:
 def _computing(
     model: ModelRequest, known: ComputeMode, approximation: Approximation | None
 ) -> Iterator[None]:
-    """Within it, modules compute as the way says."""
+    """Compute in a mode until it is left."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(computing(known))
         stack.enter_context(_replica_mode(known, approximation))
@@ -302,7 +302,7 @@ def _computing(
 def _replica_mode(
     known: ComputeMode, approximation: Approximation | None
 ) -> contextlib.AbstractContextManager[Any]:
-    """Of a replica in float32; in fewer bits their error is lost in the rounding."""
+    """The mode that adds a replica's rounding; none in fewer bits, where it would be lost."""
     if approximation is None or known.rounded or not known.replica:
         return contextlib.nullcontext()
     from onnx_conformance.workers.torch.replicas import TorchReplica

@@ -23,6 +23,7 @@ class InOrder:
         self._call = call
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         labels = [name if name.isidentifier() else f"input_{i}" for i, name in enumerate(names)]
+        self.__code__ = type(self).__call__.__code__  # which torch.export reads of a forward
         self.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in labels])
 
     def __call__(self, *inputs: Any) -> Any:

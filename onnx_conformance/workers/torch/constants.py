@@ -5,8 +5,7 @@ Runs in the worker's process.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnx_conformance.core.native_constants import ConstantRecord, Values
-from onnx_conformance.workers.torch.modes import plain_parts
+from onnx_conformance.workers.torch.modes import following, tensors_in
 from onnx_conformance.workers.torch.private import (
     arguments_of,
     decomposition_table,
     modes_disabled,
-    tree_leaves,
     tree_map,
     writes,
 )
@@ -134,14 +132,14 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)  # it hides a whole layer in one operator
         try:
-            with torch.no_grad(), self._following(module):
+            with torch.no_grad(), following(module, self._modules):
                 for tensor in example:
                     self._places[tensor] = _OF_INPUTS
                 with self:
                     result = module(*example)
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
-        outputs = _tensors(tree_leaves(result))
+        outputs = tensors_in(result)
         self._use(outputs)
         reached = [t in self._made_by or self._places.get(t) == _OF_INPUTS for t in outputs]
         known = any(tensor in self._made_by for tensor in outputs)
@@ -182,10 +180,10 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = _tensors((args, kwargs))
+        given = tensors_in((args, kwargs))
         fed = any(self._places.get(tensor) == _OF_INPUTS for tensor in given)
         result = func(*args, **kwargs)
-        made = _tensors(result)
+        made = tensors_in(result)
         if fed:
             name = func.overloadpacket.__name__
             if name in _NUMBERS or not made:  # from here on it is a number of the code's
@@ -200,25 +198,6 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
             return result
         self._note(func, args, kwargs, given, result)
         return result
-
-    @contextlib.contextmanager
-    def _following(self, module: torch.nn.Module) -> Iterator[None]:
-        """Keep the path of the module that runs."""
-        hooks = []
-        for path, part in plain_parts(module).items():
-            enter = part.register_forward_pre_hook(
-                lambda *_, path=path: self._modules.append(path), prepend=True
-            )
-            leave = part.register_forward_hook(lambda *_: self._leave(), always_call=True)
-            hooks += [enter, leave]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _leave(self) -> None:
-        self._modules.pop()
 
     def _add(self, node: _Node) -> int:
         self._nodes.append(node)
@@ -275,7 +254,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
             place = self._add(_Node(self._name(name), operands, used=not self._within))
             self._value(place, number)
             return
-        made = _tensors(result)
+        made = tensors_in(result)
         for tensor in self._sharing(_written(func, args, kwargs)):
             sources = list(dict.fromkeys([self._place(tensor), *operands]))
             self._exact.pop(tensor, None)
@@ -328,7 +307,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         self._within += 1
         try:
             with self:
-                return _tensors(steps(*args, **kwargs))
+                return tensors_in(steps(*args, **kwargs))
         except _ERRORS:
             return []
         finally:
@@ -383,14 +362,9 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
         args, kwargs = tree_map(widened, (args, kwargs))
         try:
             with modes_disabled():
-                return _tensors(func(*args, **kwargs))
+                return tensors_in(func(*args, **kwargs))
         except _ERRORS:
             return []
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    leaves = tree_leaves(value)
-    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
@@ -402,7 +376,7 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
         if not argument.written:
             continue
         value = args[place] if place < len(args) else kwargs.get(argument.name)
-        found += _tensors(value)
+        found += tensors_in(value)
     return found
 
 

@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 # Operators of other namespaces are compositions: torch.library.custom_op, torchvision.
 BUILT_IN = {"aten", "prim", "prims"}
+HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")  # of torch.nn.Module's tables
 
 
 class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
@@ -119,11 +120,15 @@ class AsBuilt:
     """What the parts of a module held before it was first called, beside its parameters.
 
     Many keep what they computed of a first input (tables of positions, masks): an export of a
-    module that was called before would have those of that input's size.
+    module that was called before would have those of that input's size. Some register hooks at
+    their first call, and would do so a second time beside those that a copy already has.
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._held = [(part, _attributes(part)) for part in plain_parts(module).values()]
+        for _, (attributes, _) in self._held:
+            hooks = {n: value for n, value in attributes.items() if n.endswith(HOOKS)}
+            attributes.update({n: copy.copy(value) for n, value in hooks.items()})
 
     @contextlib.contextmanager
     def restored(self) -> Iterator[None]:
@@ -140,6 +145,32 @@ def plain_parts(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
     """The parts by path, without what is compiled by TorchScript, which takes no hooks."""
     named = module.named_modules()
     return {path: part for path, part in named if not isinstance(part, torch.jit.ScriptModule)}
+
+
+@contextlib.contextmanager
+def following(module: torch.nn.Module, running: list[str]) -> Iterator[None]:
+    """As the module runs, the last of ``running`` is the path of the part that does."""
+    hooks = []
+    for path, part in plain_parts(module).items():
+        enter = part.register_forward_pre_hook(
+            lambda *_, path=path: running.append(path), prepend=True
+        )
+        leave = part.register_forward_hook(lambda *_: _drop_last(running), always_call=True)
+        hooks += [enter, leave]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _drop_last(running: list[str]) -> None:
+    running.pop()  # what a hook returns would replace the output
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """The tensors of arguments or results, at any depth."""
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
 def _attributes(part: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:

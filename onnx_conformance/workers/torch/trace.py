@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,7 +14,12 @@ import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnx_conformance.core.traces import NativeTraced, measure_noise_floors, save, short_path
-from onnx_conformance.workers.torch.modes import OperatorMode, call_higher_order, plain_parts
+from onnx_conformance.workers.torch.modes import (
+    OperatorMode,
+    call_higher_order,
+    following,
+    tensors_in,
+)
 from onnx_conformance.workers.torch.precision import array_of
 from onnx_conformance.workers.torch.private import (
     HigherOrderOperator,
@@ -72,7 +77,7 @@ def _run(
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it hides a whole layer in one operator
     try:
-        with torch.no_grad(), recorder.follow(module):
+        with torch.no_grad(), following(module, recorder.running):
             for name, tensor in zip(names, inputs, strict=True):
                 recorder.begin(name, tensor)
             with recorder:
@@ -93,25 +98,8 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
         self.records: list[NativeTraced] = []
         self._keep = keep
         self._places: Any = WeakTensorKeyDictionary()
-        self._modules: list[str] = []
+        self.running: list[str] = []
         self._derived = 0
-
-    @contextlib.contextmanager
-    def follow(self, module: torch.nn.Module) -> Iterator[None]:
-        """Keep the path of the module that runs."""
-        hooks = []
-        for path, part in plain_parts(module).items():
-            enter = part.register_forward_pre_hook(lambda *_, path=path: self._modules.append(path))
-            leave = part.register_forward_hook(lambda *_: self._leave(), always_call=True)
-            hooks += [enter, leave]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _leave(self) -> None:
-        self._modules.pop()
 
     def begin(self, name: str, tensor: torch.Tensor) -> None:
         """An input of the model."""
@@ -122,7 +110,7 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
         if isinstance(func, HigherOrderOperator):
             return call_higher_order(self, func, args, kwargs)
         name = func.overloadpacket.__name__
-        sources = [p for t in _tensors((args, kwargs)) for p in self._places.get(t, [])]
+        sources = [p for t in tensors_in((args, kwargs)) for p in self._places.get(t, [])]
         start = len(self.records)
         steps = self._steps_of(func, name) if sources else None
         if steps is not None:
@@ -130,8 +118,8 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
             sources += range(start, len(self.records))  # what follows from a step follows from it
         result = func(*args, **kwargs)
         if sources and name not in ("detach",):
-            weighted = any(t.dim() and t not in self._places for t in _tensors((args, kwargs)))
-            self._note(name, _tensors(result), sources, weighted=weighted)
+            weighted = any(t.dim() and t not in self._places for t in tensors_in((args, kwargs)))
+            self._note(name, tensors_in(result), sources, weighted=weighted)
         return result
 
     def _steps_of(self, func: Any, name: str) -> Callable[..., Any] | None:
@@ -176,7 +164,7 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
             record: Any = {
                 **self._keep(place, array),
                 "operator": operator,
-                "module": name or (self._modules[-1] if self._modules else ""),
+                "module": name or (self.running[-1] if self.running else ""),
                 "source": "" if name else _source(),
                 "inputs": sorted(set(sources)),
                 "weighted": weighted,
@@ -186,16 +174,6 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
             }
             self.records.append(record)
             self._places[tensor] = [place]
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in _tensors(item)]
-    return []
 
 
 def _source() -> str:

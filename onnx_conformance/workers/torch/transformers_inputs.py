@@ -11,6 +11,7 @@ import torch
 from onnx_conformance.core.domains import Integers, Mask
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axes, Axis, Shape, TensorSpec
+from onnx_conformance.workers.torch.calls_by_name import CACHES, PAST, of_cache
 
 WHOLE, ENCODER, DECODER = "whole", "encoder", "decoder"
 LENGTHS = {
@@ -18,9 +19,9 @@ LENGTHS = {
     "source": Axis(4, 24), "texts": Axis(1, 6), "images": Axis(1, 6), "samples": Axis(200, 800),
     "frames": Axis(16, 48),
 }  # fmt: skip
+CODES = 128  # of a model that reads characters by their codes
 FIRST_TOKEN = 3  # after padding, beginning and end
-KINDS = ("key", "value")
-CACHES = ("cache", "past_key_values")  # what versions of transformers call keys and values
+ENCODER_STATES = "encoder_hidden_states"  # the input of a decoder that is fed what an encoder said
 
 
 def cache_in(names: Iterable[str]) -> str:
@@ -57,7 +58,8 @@ def _batch(model: Any, inner: str) -> str:
 
 
 def _ids(name: str, shape: Shape, config: Any) -> TensorSpec:
-    vocabulary = getattr(config.get_text_config(), "vocab_size", None) or config.vocab_size
+    of_text, own = (getattr(one, "vocab_size", 0) for one in (config.get_text_config(), config))
+    vocabulary = of_text or own or CODES
     return TensorSpec(name, shape, "int64", domain=Integers(FIRST_TOKEN, vocabulary))
 
 
@@ -77,34 +79,65 @@ def _of_texts(config: Any, names: list[str], batch: str) -> list[TensorSpec]:
 
 
 def _of_others(model: Any, names: list[str]) -> list[TensorSpec]:
-    """Pixels, sound, and the tokens of a decoder."""
-    config, found = model.config, []
-    vision = getattr(config, "vision_config", None) or getattr(config, "backbone_config", None)
-    if "pixel_values" in names:
-        side = getattr(config, "image_size", None) or getattr(vision, "image_size", None) or 64
-        height, width = side if isinstance(side, (list, tuple)) else (side, side)
-        inner, of_vision = (getattr(one, "num_channels", None) for one in (config, vision))
-        channels = int(inner or of_vision or 3)
-        shape: Shape = (_batch(model, "images"), channels, height, width)
-        found.append(TensorSpec("pixel_values", shape))
-    if (
-        "input_values" in names
-        and getattr(config, "max_length", None)
-        and hasattr(config, "num_mel_bins")
-    ):
-        shape = ("batch", config.max_length, config.num_mel_bins)
-        found.append(TensorSpec("input_values", shape))
-    elif "input_values" in names:
-        found.append(TensorSpec("input_values", ("batch", "samples")))
-    if "input_features" in names and hasattr(config, "max_source_positions"):
-        frames = 2 * config.max_source_positions
-        found.append(TensorSpec("input_features", ("batch", config.num_mel_bins, frames)))
-    elif "input_features" in names:
-        bins = getattr(config, "feature_projection_input_dim", None) or config.num_mel_bins
-        found.append(TensorSpec("input_features", ("batch", "frames", bins)))
+    """Pixels, sound, series of numbers, and the tokens of a decoder."""
+    config = model.config
+    found = [
+        *(_of_pixels(config, _batch(model, "images")) if "pixel_values" in names else ()),
+        *(_of_waves(config) if "input_values" in names else ()),
+        *(_of_features(config) if "input_features" in names else ()),
+        *(_of_series(config, names) if "past_values" in names else ()),
+    ]
     if "decoder_input_ids" in names:
         found.append(_ids("decoder_input_ids", ("batch", "target"), config))
     return found
+
+
+def _of_pixels(config: Any, batch: str) -> list[TensorSpec]:
+    """An image, or the images of a film."""
+    vision = getattr(config, "vision_config", None) or getattr(config, "backbone_config", None)
+    sides = [getattr(config, "image_size", None), getattr(vision, "image_size", None),
+             getattr(config, "input_size", None)]  # fmt: skip
+    side = next((one for one in sides if one), 64)
+    height, width = side if isinstance(side, (list, tuple)) else (side, side)
+    own, of_vision = (getattr(one, "num_channels", None) for one in (config, vision))
+    frames = getattr(config, "num_frames", None)
+    shape = (*((frames,) if frames else ()), int(own or of_vision or 3), height, width)
+    return [TensorSpec("pixel_values", (batch, *shape))]
+
+
+def _of_waves(config: Any) -> list[TensorSpec]:
+    """Sound as it was sampled; of some models its spectrum, of one length."""
+    if getattr(config, "max_length", None) and hasattr(config, "num_mel_bins"):
+        return [TensorSpec("input_values", ("batch", config.max_length, config.num_mel_bins))]
+    channels = getattr(config, "audio_channels", None)
+    shape = ("batch", channels, "samples") if channels else ("batch", "samples")
+    return [TensorSpec("input_values", shape)]
+
+
+def _of_features(config: Any) -> list[TensorSpec]:
+    """The spectrum of sound."""
+    names = ("num_mel_bins", "feature_projection_input_dim", "input_feat_per_channel")
+    bins = next((size for name in names if (size := getattr(config, name, None))), 80)
+    if hasattr(config, "max_source_positions") and hasattr(config, "num_mel_bins"):
+        frames = 2 * config.max_source_positions
+        return [TensorSpec("input_features", ("batch", bins, frames))]
+    return [TensorSpec("input_features", ("batch", "frames", bins))]
+
+
+def _of_series(config: Any, names: list[str]) -> list[TensorSpec]:
+    """What was measured, and what is known of the time to come."""
+    lags, ahead = getattr(config, "lags_sequence", None), config.prediction_length
+    if not lags:
+        channels = config.num_input_channels
+        return [TensorSpec("past_values", ("batch", config.context_length, channels))]
+    behind = config.context_length + max(lags)
+    found = []
+    for time, steps in (("past", behind), ("future", ahead)):
+        values = TensorSpec(f"{time}_values", ("batch", steps))
+        features = ("batch", steps, config.num_time_features)
+        found += [values, TensorSpec(f"{time}_time_features", features)]
+    observed = TensorSpec("past_observed_mask", ("batch", behind), domain=Mask(side="left"))
+    return [spec for spec in (*found, observed) if spec.name in names]
 
 
 def _keeps_past(model: Any, names: list[str]) -> bool:
@@ -141,7 +174,7 @@ def _of_decoder_beside_encoder(model: Any, names: list[str]) -> list[TensorSpec]
         found = model(
             encoder_outputs=(states,), decoder_input_ids=tokens, use_cache=True, return_dict=True
         )
-    inputs = [TensorSpec("encoder_hidden_states", ("batch", length, width))]
+    inputs = [TensorSpec(ENCODER_STATES, ("batch", length, width))]
     if "attention_mask" in names and isinstance(length, str):
         mask = TensorSpec("attention_mask", ("batch", length), "int64", domain=Mask())
         inputs.append(mask)
@@ -150,15 +183,16 @@ def _of_decoder_beside_encoder(model: Any, names: list[str]) -> list[TensorSpec]
 
 
 def _past(answer: Any) -> list[TensorSpec]:
-    """The past of the layers in an answer's cache, ``(batch, heads, past, features)`` each."""
+    """The past of the layers in an answer's cache, ``(batch, heads, past, features)`` each.
+
+    None where a layer keeps something else, such as the state of a convolution.
+    """
     cache = answer.get(cache_in(answer))
-    inner = getattr(cache, "self_attention_cache", cache)
-    found = []
-    for place, layer in enumerate(getattr(inner, "layers", ())):
-        for kind in KINDS:
-            tensor = getattr(layer, f"{kind}s", None)
-            if not torch.is_tensor(tensor) or tensor.ndim != 4:
-                return []
-            shape = ("batch", tensor.shape[1], "past", tensor.shape[3])
-            found.append(TensorSpec(f"past_key_values.{place}.{kind}", shape))
-    return found
+    layers = getattr(getattr(cache, "self_attention_cache", cache), "layers", ())
+    found = dict(of_cache(PAST, cache))
+    if len(found) < 2 * len(layers) or any(tensor.ndim != 4 for tensor in found.values()):
+        return []
+    return [
+        TensorSpec(name, ("batch", tensor.shape[1], "past", tensor.shape[3]))
+        for name, tensor in found.items()
+    ]

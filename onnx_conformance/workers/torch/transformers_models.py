@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,12 +20,15 @@ from torch import nn
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import InputSpecs
 from onnx_conformance.core.text import resembling
+from onnx_conformance.inputs.recipes import Recipe
+from onnx_conformance.inputs.sample_arrays import layout_of
+from onnx_conformance.workers.torch.calibrate import BATCH_SIZE, BATCHES, calibrate_norms
+from onnx_conformance.workers.torch.calls_by_name import PAST, ByName, CacheSlot, Made, Slot
 from onnx_conformance.workers.torch.tiny_configs import tiny_config
 from onnx_conformance.workers.torch.transformers_inputs import (
-    CACHES,
     DECODER,
     ENCODER,
-    KINDS,
+    ENCODER_STATES,
     WHOLE,
     cache_in,
     inputs_of,
@@ -32,6 +36,12 @@ from onnx_conformance.workers.torch.transformers_inputs import (
 
 FIELDS = re.compile(r",(?=\w+=)")  # before each field=value of a pointer
 PARTS = (WHOLE, ENCODER, DECODER)
+UNREAD = (
+    "attention_mask",
+    "token_type_ids",
+)  # which some signatures share with others and do not read
+# How transformers multiplies a mixture of experts: its usual way has no float64 and no ONNX.
+GROUPED, BATCHED = "grouped_mm", "batched_mm"
 
 
 def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]:
@@ -51,7 +61,23 @@ def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]
     config = tiny_config(kind.config_class, options)
     model = kind(config).eval()
     awaken(model)
-    return _ready(member, model, part)
+    ready, found = _ready(member, model, part)
+    if len(found.inputs) == 1 and found.inputs[0].floating:
+        _settle(ready, found)
+    return ready, found
+
+
+def _settle(model: ByName, found: InputSpecs) -> None:
+    """Statistics of BatchNorms as inputs give them: those of no training fade layer by layer."""
+    recipes = [Recipe("normal", batch=BATCH_SIZE, seed=seed) for seed in range(BATCHES)]
+    batches = [tensor for recipe in recipes for tensor in _call(recipe, found).values()]
+    calibrate_norms(model, batches, torch.Generator().manual_seed(0))
+
+
+def _call(recipe: Recipe, found: InputSpecs) -> dict[str, torch.Tensor]:
+    """The tensors of one call by name."""
+    calls = layout_of(found.inputs, (), 0).calls(recipe.inputs(found.inputs, found.axes))
+    return {name: torch.from_numpy(array) for name, array in calls[0].items()}
 
 
 def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]:
@@ -66,6 +92,11 @@ def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpec
     transformers = _transformers(member)
     path, *texts = FIELDS.split(member)
     part = dict(_option(text) for text in texts).pop("part", WHOLE)
+    meant = Path(path)
+    if (meant.is_absolute() or meant.exists()) and not (meant / "config.json").is_file():
+        raise UsageError(
+            f"hf:{path} is no folder with a config.json; give the folder that save_pretrained wrote"
+        )
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = transformers.AutoConfig.from_pretrained(path, **local)
@@ -120,73 +151,60 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _ready(member: str, model: nn.Module, part: str) -> tuple[nn.Module, InputSpecs]:
+def _ready(member: str, model: nn.Module, part: str) -> tuple[ByName, InputSpecs]:
     if part not in PARTS:
         raise UsageError(f"{member}: part={part}; one of {', '.join(PARTS[1:])} is wanted")
+    if getattr(model.config, "_experts_implementation", "") == GROUPED:
+        getattr(model, "set_experts_implementation")(BATCHED)  # noqa: B009 - not of every Module
     if part == ENCODER:
         model = getattr(model, "get_encoder")()  # noqa: B009 - not of every Module
-    inputs, axes = inputs_of(model, part)
-    return Named(model, [spec.name for spec in inputs]), InputSpecs(inputs, axes)
+    found = InputSpecs(*inputs_of(model, part))
+    ready = _by_name(model, [spec.name for spec in found.inputs])
+    ignored = _ignored(member, ready, found)
+    if not ignored:
+        return ready, found
+    inputs = tuple(spec for spec in found.inputs if spec.name not in ignored)
+    return _by_name(model, [spec.name for spec in inputs]), InputSpecs(inputs, found.axes)
 
 
-class Named(nn.Module):
-    """A model of transformers that takes and gives tensors by name, those of its cache too."""
+def _ignored(member: str, model: ByName, found: InputSpecs) -> set[str]:
+    """The masks and kinds of tokens that ``forward`` takes and does not read.
 
-    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
-        super().__init__()
-        self.model, self.names = model, tuple(names)
-        self.cache = cache_in(inspect.signature(model.forward).parameters)
-
-    def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        named = dict(zip(self.names, inputs, strict=True))
-        past = {name: tensor for name, tensor in named.items() if name.startswith("past_key")}
-        plain: dict[str, Any] = {n: tensor for n, tensor in named.items() if n not in past}
-        if "encoder_hidden_states" in plain:
-            plain["encoder_outputs"] = (plain.pop("encoder_hidden_states"),)
-        if past:
-            plain[self.cache] = cache_of(past, nested="encoder_outputs" in plain)
-        found = self.model(**plain, return_dict=True)
-        fed = {"encoder_last_hidden_state"} if "encoder_outputs" in plain else set()
-        kept = {name: value for name, value in found.items() if name not in fed}
-        return dict(_flattened(kept, with_cache=bool(past)))
-
-
-def cache_of(past: Mapping[str, torch.Tensor], *, nested: bool) -> Any:
-    """transformers' cache of keys and values by name, ``past_key_values.0.key``.
-
-    Args:
-        nested: of a decoder that looks at an encoder too, whose keys are computed at every call.
+    Raises:
+        UsageError: the model refuses its inputs.
     """
-    from transformers import DynamicCache, EncoderDecoderCache
-
-    layers = [
-        tuple(past[f"past_key_values.{layer}.{kind}"] for kind in KINDS)
-        for layer in range(len(past) // len(KINDS))
-    ]
-    cache = DynamicCache(layers)
-    return EncoderDecoderCache(cache, DynamicCache()) if nested else cache
-
-
-def layers_of(cache: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Keys and values of each layer of a cache; none of one of another kind."""
-    inner = getattr(cache, "self_attention_cache", cache)
-    layers = getattr(inner, "layers", ())
-    found = [(getattr(one, "keys", None), getattr(one, "values", None)) for one in layers]
-    return [(k, v) for k, v in found if torch.is_tensor(k) and torch.is_tensor(v)]
+    usual, other = (_call(Recipe("normal", batch=2, seed=seed), found) for seed in (1, 2))
+    with torch.inference_mode():
+        try:
+            answer = model(*usual.values())
+        except Exception as error:
+            said = " ".join(str(error).split())[:200]
+            raise UsageError(
+                f"{member} refuses the inputs that were understood "
+                f"({', '.join(map(str, found.inputs))}): {type(error).__name__}: {said}; say more "
+                "of its configuration after a comma (hf-tiny:ViTModel,image_size=224), or "
+                "register a function that builds it, with inputs=[TensorSpec(...)]"
+            ) from error
+        changed = {n: model(*{**usual, n: other[n]}.values()) for n in usual if n in UNREAD}
+    return {name for name, found in changed.items() if _same(answer, found)}
 
 
-def _flattened(found: Mapping[str, Any], *, with_cache: bool) -> Iterator[tuple[str, torch.Tensor]]:
-    """Tensors of an answer by name; a cache that did not go in is left out."""
-    for name, value in found.items():
-        if torch.is_tensor(value):
-            yield name, value
-        elif isinstance(value, (tuple, list)):
-            tensors = [one for one in value if torch.is_tensor(one)]
-            yield from ((f"{name}.{place}", one) for place, one in enumerate(tensors))
-        elif with_cache and name in CACHES:
-            for layer, pair in enumerate(layers_of(value)):
-                for kind, tensor in zip(KINDS, pair, strict=True):
-                    yield f"present.{layer}.{kind}", tensor
+def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(other[name], tensor) for name, tensor in one.items())
+
+
+def _by_name(model: nn.Module, names: Sequence[str]) -> ByName:
+    """The model with its inputs by name; what an encoder said goes in as if it had been asked."""
+    past = [name for name in names if name.startswith(f"{PAST}.")]
+    beside = ENCODER_STATES in names
+    plans: dict[str, Any] = {n: Slot(n) for n in names if n not in past and n != ENCODER_STATES}
+    if beside:
+        plans["encoder_outputs"] = Made(tuple, ((0, Slot(ENCODER_STATES)),), named=False)
+    if past:
+        cache = cache_in(inspect.signature(model.forward).parameters)
+        plans[cache] = CacheSlot(nested=beside)
+    left_out = ("encoder_last_hidden_state",) if beside else ()
+    return ByName(model, names, ((), {**plans, "return_dict": True}), left_out)
 
 
 NORM_GAIN, NORM_BIAS, BIAS = (0.7, 1.3), 0.2, 0.1

@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from onnx_conformance.core.plain_outputs import is_keys, is_maps, named
 from onnx_conformance.core.spec import Axes, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
+
+if TYPE_CHECKING:
+    from onnx_conformance.workers.onnx.agreement import Oracle
 
 Answer = dict[str, np.ndarray[Any, Any]]
 MANY = 1_000  # inputs that a signature with *args may have
@@ -32,7 +35,7 @@ class BuiltModel:
         float64_problem: why it cannot be computed in float64, or None.
         axes: the sizes of symbolic axes, where the model itself was found to need others.
         notes: what a reader should know of its inputs, a line each.
-        oracle: of an ONNX file, how it is computed in float64 (an ``onnx_agreement.Oracle``).
+        oracle: of an ONNX file, how it is computed in float64.
         weights: how many numbers its weights hold, without tables that are read by index; 0 where
             nobody knows.
         computes: the class of precision in which its first call multiplied, or its layers ask to;
@@ -51,7 +54,7 @@ class BuiltModel:
     refuses: Callable[[Sequence[str]], str] = lambda names: ""
     axes: Axes = ()
     notes: tuple[str, ...] = ()
-    oracle: Callable[[Sequence[Inputs]], Any] | None = None
+    oracle: Callable[[Sequence[Inputs]], Oracle] | None = None
     weights: int = 0
     computes: Sequence[str] = ()
     bfloat16: Collection[int] = ()

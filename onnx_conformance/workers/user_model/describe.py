@@ -79,11 +79,7 @@ def _specified(
     threads: int | None,
 ) -> tuple[ModelSpec, Any]:
     """The spec but for the files that were read, and the digest so far."""
-    libraries = operators_of(one.builder, arguments).libraries
-    for library in libraries:
-        problem = library_problem(library)
-        if problem is not None:
-            raise UsageError(f"model '{one.name}': {problem}")
+    libraries = _libraries(one, arguments)
     model, examples = _built(one, arguments, weights, seed)
     built = built_model(one.name, model, threads, one.inputs)
     notes = built.notes
@@ -109,16 +105,15 @@ def _specified(
         for place, spec in enumerate(outputs)
     )
     check_steady(one.name, built, inputs, axes, runs[0].calls[0], group)
-    first = layout_of(inputs, (), group).calls(RUNS[0].inputs(inputs, axes))[0]
+    layout = layout_of(inputs, (), group)
+    calls_of_runs = [layout.calls(recipe.inputs(inputs, axes))[0] for recipe in RUNS]
     oracle = one.oracle and built.framework != "python"
-    agreed: Any = None
+    agreed = None
     if oracle and built.oracle is not None:  # a file is as it is: without, allclose has to do
-        agreed = built.oracle(
-            [layout_of(inputs, (), group).calls(r.inputs(inputs, axes))[0] for r in RUNS]
-        )
+        agreed = built.oracle(calls_of_runs)
         oracle = not agreed.problem
     elif oracle:
-        check_oracle(one.name, built, inputs, first)
+        check_oracle(one.name, built, inputs, calls_of_runs[0])
     spec = ModelSpec(
         name=one.name,
         framework=built.framework,
@@ -145,6 +140,16 @@ def _specified(
     )
     spec = carrying(spec, one, built)
     return spec, _fingerprint(built, [run.rows for run in runs])
+
+
+def _libraries(one: Declaration, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The model's custom-operator libraries, each of which is there."""
+    libraries = operators_of(one.builder, arguments).libraries
+    for library in libraries:
+        problem = library_problem(library)
+        if problem is not None:
+            raise UsageError(f"model '{one.name}': {problem}")
+    return libraries
 
 
 def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int) -> Any:

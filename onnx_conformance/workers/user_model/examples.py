@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.core.domains import Choice, Domain, Integers, Real
+from onnx_conformance.core.domains import Choice, Domain, Integers, Mask, Real
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import as_text, dtype_of
 from onnx_conformance.core.size_expressions import evaluate
@@ -19,6 +21,7 @@ from onnx_conformance.workers.user_model.built_model import BuiltModel
 from onnx_conformance.workers.user_model.fixed_batch import Arrays, Place, are_samples
 from onnx_conformance.workers.user_model.infer_spec import BATCH, FURTHER
 
+PAST = re.compile(r"past(_key_values)?\.\d+\.")  # of a layer's keys and values
 Sizes = tuple[int, ...]  # of one axis, in each of the examples
 
 
@@ -48,7 +51,21 @@ def _spec_of(label: str, sets: Sequence[Arrays], labels: Mapping[Place, str]) ->
     array = sets[0][label]
     shape = [labels.get((label, axis), size) for axis, size in enumerate(array.shape)]
     values = np.concatenate([one[label].ravel() for one in sets])
-    return TensorSpec(label, tuple(shape), dtype_of(array), domain=_domain_of(label, values))
+    domain = _mask_in(label, [one[label] for one in sets]) or _domain_of(label, values)
+    return TensorSpec(label, tuple(shape), dtype_of(array), domain=domain)
+
+
+def _mask_in(name: str, arrays: Sequence[NDArray[Any]]) -> Mask | None:
+    """The mask that arrays of that name are: each row ones and then zeros, or the reverse."""
+    masks = [array.astype(int) for array in arrays if array.dtype.kind in "bi" and array.ndim == 2]
+    if "mask" not in name or len(masks) < len(arrays):
+        return None
+    if not all(np.isin(mask, (0, 1)).all() for mask in masks):
+        return None
+    steps = [np.diff(mask, axis=1) for mask in masks]
+    if all((step <= 0).all() for step in steps):
+        return Mask()
+    return Mask(side="left") if all((step >= 0).all() for step in steps) else None
 
 
 def _several(examples: Any) -> list[Any]:
@@ -119,17 +136,34 @@ def _named(sets: Sequence[Arrays], built: BuiltModel) -> tuple[dict[Place, str],
             labels = dict.fromkeys(chosen, BATCH)
             break
     known: dict[Sizes, str] = {}
-    for one, chosen in zip(varying, of_equal_size, strict=True):
-        if chosen[0] not in labels:
-            known[one] = _follows(one, known) or f"{chosen[0][0]}_dim_{chosen[0][1]}"
-            labels |= dict.fromkeys(chosen, known[one])
+    others = [one for one in zip(varying, of_equal_size, strict=True) if one[1][0] not in labels]
+    sums = {_added(one, other) for (one, _), (other, _) in combinations(others, 2)}
+    for one, chosen in sorted(others, key=lambda pair: pair[0] in sums):  # what follows comes last
+        known[one] = _follows(one, known) or _axis_name(*chosen[0])
+        labels |= dict.fromkeys(chosen, known[one])
     plain = {label: one for one, label in known.items() if label.isidentifier()}
     ranges = [(label, _range(label, one, labels, sets, built)) for label, one in plain.items()]
     return labels, tuple(ranges)
 
 
+def _axis_name(label: str, axis: int) -> str:
+    """What an axis of an input is called; that of a cache by its usual name."""
+    if PAST.match(label):
+        return "past"
+    plain = re.sub(r"\W+", "_", label)
+    return f"{plain}_dim_{axis}"
+
+
+def _added(one: Sizes, other: Sizes) -> Sizes:
+    return tuple(a + b for a, b in zip(one, other, strict=True))
+
+
 def _follows(one: Sizes, known: Mapping[Sizes, str]) -> str:
-    """The size as an expression of an axis that is known, such as ``past+1``; else empty."""
+    """The size as an expression of axes that are known, such as ``past+1``; else empty."""
+    plain = [pair for pair in known.items() if pair[1].isidentifier()]
+    for (other, label), (more, name) in combinations(plain, 2):
+        if one == _added(other, more) and len(one) > 2:  # two sizes may agree by chance
+            return f"{label}+{name}"
     for other, label in known.items():
         if label.isidentifier():
             further = FURTHER if len(one) > 2 else 1  # two sizes alone may differ alike by chance
@@ -141,8 +175,8 @@ def _follows(one: Sizes, known: Mapping[Sizes, str]) -> str:
 
 def _expressions(size: int, other: int, label: str, further: int) -> list[str]:
     """How ``size`` may follow from ``other``, which is called ``label``."""
-    found = [f"{size // other}*{label}"] if size >= 2 * other else []
-    found += [f"{label}//{other // size}"] if other >= 2 * size else []
+    found = [f"{size // other}*{label}"] if size >= 2 * other > 0 else []
+    found += [f"{label}//{other // size}"] if other >= 2 * size > 0 else []
     found += [f"{label}{size - other:+d}"] if 0 < abs(size - other) <= further else []
     return found
 
@@ -155,12 +189,21 @@ def _range(
     Every one where the model takes the one above the least, else those in the examples' steps.
     """
     low, high = min(sizes), max(sizes)
-    grown = dict(sets[sizes.index(low)])
+    at_low = sizes.index(low)
+    grown = dict(sets[at_low])
+    others = {
+        other: sets[at_low][place[0]].shape[place[1]]
+        for place, other in labels.items()
+        if other.isidentifier()
+    }
     for (label, axis), expression in labels.items():
-        wanted = evaluate(expression, {name: low + 1})
-        if wanted is not None:
-            places = np.minimum(np.arange(wanted), grown[label].shape[axis] - 1)
-            grown[label] = np.take(grown[label], places, axis)
+        wanted = evaluate(expression, {**others, name: low + 1})
+        before = grown[label].shape[axis]
+        if wanted is not None and wanted > before:
+            width = [
+                (0, wanted - before if place == axis else 0) for place in range(grown[label].ndim)
+            ]
+            grown[label] = np.pad(grown[label], width, mode="edge" if before else "constant")
     try:
         built.run(Inputs(grown))
     except Exception:  # noqa: BLE001 - whatever a framework raises is its refusal

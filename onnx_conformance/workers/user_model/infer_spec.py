@@ -35,7 +35,7 @@ def with_axes(inputs: Sequence[TensorSpec], axes: Axes) -> Axes:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrialRun:
     """What a model answered to one set of inputs.
 
     Args:
@@ -52,7 +52,7 @@ class Run:
 
 
 def outputs_of(
-    names: Sequence[str], runs: Sequence[Run], inputs: Sequence[TensorSpec]
+    names: Sequence[str], runs: Sequence[TrialRun], inputs: Sequence[TensorSpec]
 ) -> tuple[TensorSpec, ...]:
     """Specs of what a model answered.
 
@@ -87,7 +87,7 @@ def batch_of(inputs: Sequence[TensorSpec]) -> str:
     return str(next((dim for dim in dims if dim in BATCH_NAMES), ""))
 
 
-def shape_of(name: str, runs: Sequence[Run], batch: str, dims: Sequence[str]) -> Shape:
+def shape_of(name: str, runs: Sequence[TrialRun], batch: str, dims: Sequence[str]) -> Shape:
     """Sizes that stay are sizes; those that follow the batch or another dimension are named so.
 
     One that is not the same in calls of the same sizes follows from the values.
@@ -108,7 +108,7 @@ def shape_of(name: str, runs: Sequence[Run], batch: str, dims: Sequence[str]) ->
 
 
 def _follows(
-    series: list[int], runs: Sequence[Run], dims: Sequence[str], name: str, place: int
+    series: list[int], runs: Sequence[TrialRun], dims: Sequence[str], name: str, place: int
 ) -> int | str:
     if len(set(series)) == 1:
         return series[0]

@@ -17,7 +17,7 @@ from onnx_conformance.inputs.sample_arrays import Layout, layout_of
 from onnx_conformance.workers.user_model.built_model import BuiltModel
 from onnx_conformance.workers.user_model.examples import specs_of_examples
 from onnx_conformance.workers.user_model.infer_spec import (
-    Run,
+    TrialRun,
     outputs_of,
     with_axes,
 )
@@ -118,14 +118,14 @@ def run_of(
     axes: Axes,
     recipe: Recipe,
     group: int,
-) -> Run:
+) -> TrialRun:
     """What the model answers to a recipe's inputs, which its spec describes."""
     input_set, layout = recipe.inputs(inputs, axes), layout_of(inputs, (), group)
     calls = [answer_to(name, built, call, (inputs, axes)) for call in layout.calls(input_set)]
     sizes = {**sizes_of(axes, recipe.extent), **dict.fromkeys(BATCH_NAMES, group or recipe.batch)}
     outputs: dict[str, int | None] = dict.fromkeys(calls[0], 0 if layout.batched else None)
     rows = Layout(layout.inputs, outputs, group).rows(input_set, calls)
-    return Run(recipe.batch, sizes, tuple(calls), rows)
+    return TrialRun(recipe.batch, sizes, tuple(calls), rows)
 
 
 def answer_to(
@@ -151,7 +151,7 @@ def answer_to(
 
 
 def checked_outputs(
-    one: Declaration, inputs: tuple[TensorSpec, ...], runs: Sequence[Run]
+    one: Declaration, inputs: tuple[TensorSpec, ...], runs: Sequence[TrialRun]
 ) -> tuple[TensorSpec, ...]:
     """What the model answered, under the declared names; a declared spec must say the same."""
     found = list(runs[0].rows)
@@ -191,12 +191,12 @@ def _name(declared: TensorSpec | str) -> str:
     return declared if isinstance(declared, str) else declared.name
 
 
-def _renamed(run: Run, names: Sequence[str]) -> Run:
+def _renamed(run: TrialRun, names: Sequence[str]) -> TrialRun:
     calls = tuple(dict(zip(names, call.values(), strict=True)) for call in run.calls)
     return replace(run, calls=calls, rows=dict(zip(names, run.rows.values(), strict=True)))
 
 
-def _fits(wanted: Shape, got: tuple[int, ...], run: Run) -> bool:
+def _fits(wanted: Shape, got: tuple[int, ...], run: TrialRun) -> bool:
     """Whether a declared shape is that of an answer; an axis that no input names may be any."""
     return len(wanted) == len(got) and all(
         dim == size if isinstance(dim, int) else evaluate(dim, run.sizes) in (None, size)

@@ -12,7 +12,7 @@ from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.carries import generates
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.domains import Integers
-from onnx_conformance.core.judgement import Limits
+from onnx_conformance.core.judgement import AnswerLimits
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import Rule, load_tolerances
 from onnx_conformance.inputs.loops import Loop, of_call, without_call
@@ -71,7 +71,7 @@ def flips(*logits, measure="score", error=1e-4):
     off = [value + error for value in native]
     reference = Reference(answer(native), answer(off), (answer(native),))
     rule = Rule({"factor": 4, "rtol": 1e-4, "atol_rms": 1e-4}, "")
-    return list(_flips(GREEDY, LOOP, reference, answer(logits), Limits(measure, rule, 8.0)))
+    return list(_flips(GREEDY, LOOP, reference, answer(logits), AnswerLimits(measure, rule, 8.0)))
 
 
 def test_native_s_own_token_is_no_flip():

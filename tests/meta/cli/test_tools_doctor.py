@@ -109,8 +109,8 @@ def test_a_healthy_machine(examine, capsys):
     assert "✓ the default run can succeed here" in output
 
 
-STOPS = doctor.Finding("a clash", True)
-WARNS = doctor.Finding("a clash", False)
+STOPS = doctor.Diagnosis("a clash", True)
+WARNS = doctor.Diagnosis("a clash", False)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.files import TOLERANCES
-from onnx_conformance.core.judgement import Limits, judge_outputs, limits_of
+from onnx_conformance.core.judgement import AnswerLimits, judge_outputs, limits_of
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 
@@ -17,7 +17,7 @@ CASE = Case("m", "torch_dynamo", 18, "cpu")
 LIMITS = {
     "score": limits_of(TOLERATED, CASE, oracle=True),
     "allclose": limits_of(TOLERATED, CASE, oracle=False),
-    "decibels": Limits("decibels", TOLERATED.rule("sqnr", CASE)),
+    "decibels": AnswerLimits("decibels", TOLERATED.rule("sqnr", CASE)),
 }
 
 

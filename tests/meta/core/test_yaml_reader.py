@@ -3,7 +3,7 @@
 import pytest
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.yaml_reader import Node, read_yaml
+from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 
 
 @pytest.fixture
@@ -31,15 +31,15 @@ def choice(node):
 @pytest.mark.parametrize(
     ("read", "text", "value"),
     [
-        (Node.text, "' some words '", "some words"),
-        (Node.texts, "[a, b]", ("a", "b")),
-        (Node.flag, "yes", True),
+        (YamlNode.text, "' some words '", "some words"),
+        (YamlNode.texts, "[a, b]", ("a", "b")),
+        (YamlNode.flag, "yes", True),
         (number, "1e-5", 1e-5),  # which YAML 1.1 takes for a text
         (number, "3", 3.0),
-        (Node.positive, "0.5", 0.5),
+        (YamlNode.positive, "0.5", 0.5),
         (whole, "9", 9),
         (choice, "two", "two"),
-        (Node.specifiers, "{torch: '>=2.9,<3'}", {"torch": ">=2.9,<3"}),
+        (YamlNode.specifiers, "{torch: '>=2.9,<3'}", {"torch": ">=2.9,<3"}),
     ],
 )
 def test_a_value_is_read_as_its_kind(node, read, text, value):
@@ -49,32 +49,32 @@ def test_a_value_is_read_as_its_kind(node, read, text, value):
 @pytest.mark.parametrize(
     ("read", "text", "message"),
     [
-        (Node.text, "7", "'key' must be a text, not 7"),
+        (YamlNode.text, "7", "'key' must be a text, not 7"),
         (
             lambda node: node.text(9),
             "little",
             "'key' must have 9 characters or more; it is 'little",
         ),
-        (Node.texts, "[1]", r"'key' must be a list of texts, such as \[one, two\], not \[1\]"),
-        (Node.flag, "often", "'key' must be true or false, not 'often'"),
+        (YamlNode.texts, "[1]", r"'key' must be a list of texts, such as \[one, two\], not \[1\]"),
+        (YamlNode.flag, "often", "'key' must be true or false, not 'often'"),
         (number, "11", "'key' must be a number from 0 to 10, not 11"),
         (number, "'3'", "'key' must be a number from 0 to 10, not '3'"),
         (number, "true", "'key' must be a number from 0 to 10, not True"),
         (number, ".nan", "'key' must be a number from 0 to 10, not nan"),
-        (Node.positive, ".inf", "'key' must be a number above 0, not inf"),
+        (YamlNode.positive, ".inf", "'key' must be a number above 0, not inf"),
         (whole, "3.0", "'key' must be a whole number from 1 to 9, not 3.0"),
         (whole, "true", "'key' must be a whole number from 1 to 9, not True"),
         (choice, "three", "unknown key 'three'; known: one, two"),
-        (Node.link, "here", "'key' must be the address of an issue"),
-        (Node.reason, "because", "the file needs a 'reason' of several words"),
+        (YamlNode.link, "here", "'key' must be the address of an issue"),
+        (YamlNode.reason, "because", "the file needs a 'reason' of several words"),
         (
-            Node.specifiers,
+            YamlNode.specifiers,
             "{torch: 2.9}",
             "'key' must map packages to specifiers, .* 'torch' is 2.9",
         ),
-        (Node.mapping, "[]", "'key' must be a mapping of keys to values"),
-        (Node.mapping, "{a: 1, a: 2}", "'a' occurs twice in 'key'"),
-        (Node.entries, "text", "'key' must be a list of entries"),
+        (YamlNode.mapping, "[]", "'key' must be a mapping of keys to values"),
+        (YamlNode.mapping, "{a: 1, a: 2}", "'a' occurs twice in 'key'"),
+        (YamlNode.entries, "text", "'key' must be a list of entries"),
         (lambda node: node.keys(("a",)), "{}", "'a' is missing in 'key'; required: a"),
         (lambda node: node.keys(("a",)), "{b: 1}", "unknown key 'b' in 'key'; known: a"),
         (lambda node: node.schema(1), "true", "'key' must be 1, not True"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from onnx_conformance.core.budget import Reference, of_sizes_of
+from onnx_conformance.core.budget import Reference, matching_sizes
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 from onnx_conformance.core.ties import in_rows
@@ -208,14 +208,14 @@ def test_cut_to_native_a_box_too_many_still_shows():
 def test_where_float32_itself_disagrees_either_size_is_right():
     oracle, native = kept([2, 3]), kept([2, 2], 1.0000001)
     reference = Reference(oracle, native, (native,))
-    found = of_sizes_of(reference, kept([2, 2]), KEPT)
+    found = matching_sizes(reference, kept([2, 2]), KEPT)
     np.testing.assert_array_equal(found.oracle["out0 (size)"], [[2], [2]])
     np.testing.assert_array_equal(found.oracle["out0"][1], native["out0"][1])
 
 
 def test_a_size_that_no_way_gives_is_left_to_fail():
     reference = Reference(kept([2, 3]), kept([2, 2]), ())
-    found = of_sizes_of(reference, kept([2, 1]), KEPT)
+    found = matching_sizes(reference, kept([2, 1]), KEPT)
     np.testing.assert_array_equal(found.oracle["out0 (size)"], [[2], [3]])
 
 

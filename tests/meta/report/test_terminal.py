@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from onnx_conformance.catalog.exporters import judged_packages
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.diagnose import messages
@@ -19,7 +20,7 @@ EXTRA = {"complete": True, "decibels": None, "missing": {}, "edge": [], "precisi
 
 def header_of(monkeypatch, *cases, trained=False):
     """A run's header where every package is installed, for models that differ as given."""
-    versions = {"versions": dict.fromkeys(messages.JUDGED, "1")}
+    versions = {"versions": dict.fromkeys(judged_packages(), "1")}
     spec = SimpleNamespace(framework="torch", trained=trained)
     monkeypatch.setattr(messages, "environment", lambda: versions)
     monkeypatch.setattr(messages, "resolve_model", lambda name: spec)

@@ -7,7 +7,7 @@ import pytest
 
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.robustness import check_empty_batch, check_refusal
-from onnx_conformance.core.errors import StageFailure, WorkerDied, WorkerError
+from onnx_conformance.core.errors import StageFailure, WorkerDied, WorkerEnded, WorkerError
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.runtime_failures import MOST_DEATHS, Isolation, hung
 from onnx_conformance.session.subject import Answer
@@ -21,7 +21,9 @@ def failure(error):
     return stage
 
 
-DEATH = WorkerDied("onnxruntime worker died", "in 'run', exit status -6", "a word\nthe last word\n")
+DEATH = WorkerEnded(
+    "onnxruntime worker died", "in 'run', exit status -6", "a word\nthe last word\n"
+)
 HANG = WorkerDied("onnxruntime worker hung", "'run' did not answer within 9 s and was killed")
 RAISED = WorkerError("RuntimeError", "no")
 

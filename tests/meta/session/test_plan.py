@@ -95,7 +95,7 @@ def test_one_process_plans_all_cases_before_the_first_test(monkeypatch):
 
 def test_a_worker_plans_a_whole_case_when_its_first_test_starts(monkeypatch):
     """Each worker collects every test and is given some."""
-    session = Session(monkeypatch, workerinput={})
+    session = Session(monkeypatch, workerinput={collection.WHOLE_MODELS: False})
     assert session.planned == []
     session.start(3)
     session.start(2)

@@ -84,6 +84,26 @@ def test_a_copy_has_what_the_module_held_before_it_was_called():
     assert made.double()(torch.zeros(3, 8).double()).dtype == torch.float64
 
 
+def test_a_copy_has_no_hooks_that_the_first_call_registered():
+    class Late(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.hooked = nn.Linear(8, 4), False
+
+        def forward(self, x):
+            if not self.hooked:  # as transformers does, to collect hidden states
+                self.inner.register_forward_hook(lambda part, given, found: found * 2)
+                self.hooked = True
+            return self.inner(x)
+
+    module, x = Late(), torch.ones(2, 8)
+    built = AsBuilt(module)
+    with torch.inference_mode():
+        first = module(x)
+        assert torch.equal(copied(module, built)(x), first)
+        assert torch.equal(module(x), first)  # the module itself keeps its hook
+
+
 @pytest.mark.parametrize("make", [wrapped, Hooked])
 def test_the_functions_of_a_copy_refer_to_the_copy(make):
     module, x = make().eval(), torch.ones(2, 8)

@@ -1,6 +1,7 @@
 """Models of transformers by pointer: what they take and give, and what is refused."""
 
 import json
+import sys
 
 import pytest
 
@@ -80,6 +81,56 @@ def test_a_checkpoint_that_needs_code_of_its_own_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UsageError, match="names code of its own"):
         spec_of(str(tmp_path), "stored_model")
+
+
+@pytest.mark.parametrize("place", ["nowhere", "file.bin"])
+def test_a_folder_that_is_none_is_told(tmp_path, place):
+    (tmp_path / "file.bin").write_bytes(b"weights")
+    with pytest.raises(UsageError, match="is no folder with a config.json; give the folder that"):
+        spec_of(str(tmp_path / place), "stored_model")
+
+
+def test_without_transformers_the_remedy_is_told(monkeypatch):
+    from onnx_conformance.workers.torch.transformers_models import tiny_model
+
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UsageError, match="not installed: pip install transformers"):
+        tiny_model("BertModel", pretrained=False)
+
+
+def test_a_mask_that_the_model_does_not_read_is_no_input():
+    assert shapes(spec_of("RwkvForCausalLM").inputs) == {"input_ids": ("batch", "sequence")}
+
+
+@pytest.mark.parametrize(
+    ("member", "field", "kinds"),
+    [
+        ("Gemma3ForCausalLM", "layer_types", ["sliding_attention", "full_attention"]),
+        ("ZambaForCausalLM", "layers_block_type", ["linear_attention", "hybrid", "hybrid"]),
+    ],
+)
+def test_a_tiny_model_has_a_layer_of_each_kind(member, field, kinds):
+    from onnx_conformance.workers.torch.transformers_models import tiny_model
+
+    config = tiny_model(member, pretrained=False)[0].model.config
+    assert sorted(getattr(config, field)) == sorted(kinds)
+    assert config.num_hidden_layers == len(kinds)
+
+
+def test_what_inputs_cannot_be_read_from_a_class_is_told():
+    with pytest.raises(UsageError, match="refuses the inputs that were understood .*register a"):
+        spec_of("LlavaForConditionalGeneration")
+
+
+def test_statistics_of_norms_keep_the_outputs_alive():
+    import torch
+
+    from onnx_conformance.workers.torch.transformers_models import tiny_model
+
+    model, _ = tiny_model("MobileViTForImageClassification", pretrained=False)
+    with torch.inference_mode():
+        one, other = (model(torch.randn(1, 3, 32, 32))["output"] for _ in range(2))
+    assert (one - other).abs().max() > 0.01
 
 
 def test_a_stored_checkpoint_keeps_its_weights(tmp_path):
