@@ -216,7 +216,7 @@ class Certification:
 
 
 def _raising_at_the_call(function: Callable[P, R]) -> Callable[P, R]:
-    """Raise errors for the caller to mend without our frames, and in terms of arguments."""
+    """Raise errors for the caller to fix without our frames, and in terms of arguments."""
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:

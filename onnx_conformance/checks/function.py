@@ -9,6 +9,7 @@ import numpy as np
 
 from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register_check
 from onnx_conformance.checks.verdict import judge, limits_for, not_answered, unless_refused, worded
+from onnx_conformance.checks.whole_numbers import chosen_from_what_moves
 from onnx_conformance.core.budget import Reference, movements, stack
 from onnx_conformance.core.judgement import judge_outputs
 from onnx_conformance.core.plain_outputs import is_keys
@@ -44,11 +45,14 @@ def check_liveness(subject: Subject) -> CheckResult:
 
     It fails where no output changes. A single output that never changes, such as tags that trained
     weights never give, is a property of the model: the case is then incomplete, with the reason. So
-    it is where trained weights hardly move on random inputs: a detector of text that sees none.
+    it is where trained weights hardly move on random inputs: a detector of text that sees none. A
+    label that never changes is judged by the numbers among which it is a position, if they do.
     """
     rule = subject.tolerances.rule("liveness", subject.case)
     plain = replace(subject.case, precision=FLOAT32)  # it is the native model that is asked
     floor = subject.tolerances.rule("error_budget", plain)["floor_ulp"]
+    unit = subject.model.precision  # in which its own code computes
+    least = rule["minimum" if unit == FLOAT32 else "coarse_minimum"]
     input_sets = chosen(ORDINARY, subject.model, subject.seed)
     references = [subject.plain_reference(inputs) for inputs in input_sets]
     outputs = [spec for spec in subject.model.outputs if not is_keys(spec.name)]
@@ -57,39 +61,35 @@ def check_liveness(subject: Subject) -> CheckResult:
         outputs = [spec for spec in outputs if spec not in constant or _moves(references, spec)]
     found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])
     moved = float(np.min(list(found.values())))
-    if not moved >= rule["minimum"]:  # a few samples may leave a threshold's outputs at rest
+    if not moved >= least:  # a few samples may leave a threshold's outputs at rest
         input_sets = [materialise(recipe, subject.model) for recipe in many(subject.seed)]
         references += [subject.plain_reference(inputs) for inputs in input_sets]
         found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])
         moved = float(np.min(list(found.values())))
     compared = sum(array.size for ref in references for array in ref.oracle.values())
-    text = f"outputs change by {moved:.3g} float32 errors between inputs"
-    if not moved >= rule["minimum"]:
-        anywhere = movements(references, outputs, floor, 1.0, np.finfo(float).tiny)
-        still = [name for name, far in found.items() if not far >= rule["minimum"]]
-        if any(far >= rule["minimum"] for far in anywhere.values()):
-            share = 1.0 - rule["dead_share"]
-            return skipped(
-                "liveness",
-                f"in the native model, less than {share:.0%} of {', '.join(map(repr, still))} "
-                f"changes by {rule['minimum']:g} float32 errors between ordinary inputs "
-                f"({rule.origin}), so comparing it proves nothing; give inputs (domain=) or "
-                "weights on which it changes",
-            )
-        if subject.model.trained and any(far > 1.0 for far in anywhere.values()):
-            return skipped(
-                "liveness",
-                f"{text}, at least {rule['minimum']:g} is required ({rule.origin}); a model that "
-                "barely depends on its input proves nothing: give inputs (domain=) on which its "
-                "trained weights let it change",
-            )
-        return failed(
+    text = f"outputs change by {moved:.3g} {unit} errors between inputs"
+    if moved >= least:
+        return passed("liveness", text, compared=compared, statistics={"liveness": moved})
+    anywhere = movements(references, outputs, floor, 1.0, np.finfo(float).tiny)
+    still = [spec for spec in outputs if not found[spec.name] >= least]
+    names = ", ".join(repr(spec.name) for spec in still)
+    if not any(spec.floating for spec in still) and chosen_from_what_moves(subject, least):
+        text = f"{names} hardly change; the numbers among which they are positions do"
+        return passed("liveness", text, compared=compared)
+    if any(far >= least for far in anywhere.values()):
+        return skipped(
             "liveness",
-            f"{text}, at least {rule['minimum']:g} is required ({rule.origin}); "
-            "a model that barely depends on its input proves nothing: give it other weights",
-            compared=compared,
+            f"in the native model, less than {1.0 - rule['dead_share']:.0%} of {names} "
+            f"changes by {least:g} {unit} errors between ordinary inputs "
+            f"({rule.origin}), so comparing it proves nothing; give inputs (domain=) or "
+            "weights on which it changes",
         )
-    return passed("liveness", text, compared=compared, statistics={"liveness": moved})
+    text += f", at least {least:g} is required ({rule.origin}); a model that barely depends on its "
+    text += "input proves nothing: give "
+    if subject.model.trained and any(far > 1.0 for far in anywhere.values()):
+        text += "inputs (domain=) on which its trained weights let it change"
+        return skipped("liveness", text)
+    return failed("liveness", f"{text}it other weights", compared=compared)
 
 
 def _moves(references: Sequence[Reference], spec: TensorSpec) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, limits_for, worded
-from onnx_conformance.core.budget import Reference, worst_score
+from onnx_conformance.core.budget import Reference, wrong_decisions
 from onnx_conformance.core.comparison import (
     Outputs,
     nearest,
@@ -19,9 +19,9 @@ from onnx_conformance.core.comparison import (
     structure_problem,
 )
 from onnx_conformance.core.documents import ErrorLimit
-from onnx_conformance.core.domains import default_domain
-from onnx_conformance.core.judgement import Judgement, judge_outputs
-from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scores, wrong_decisions
+from onnx_conformance.core.domains import BYTES, default_domain
+from onnx_conformance.core.judgement import Judgement, judge_outputs, turns_of
+from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scores
 from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Rule
@@ -30,7 +30,6 @@ from onnx_conformance.inputs.recipes import CONSTANT, EVERY, LARGEST_BATCH, Inpu
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
 from onnx_conformance.session.subject import Answer, Subject
 
-BYTES = ("uint8", "int8")
 MOST_NAMED = 6  # sizes or recipes that a message names
 LARGEST = 1e300  # JSON knows no infinity
 
@@ -238,7 +237,7 @@ def _worst(
         samples = sum(count for _, count in counts)
         known = sum(count for count, _ in counts)
         unjudged = max(unjudged, 1.0 - known / samples if samples else 0.0)
-    decided = _exactly(subject, judged) if together else _mostly(subject, judged)
+    decided = _decided(subject, judged, together=together)
     return [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)], unjudged
 
 
@@ -274,21 +273,6 @@ def _of_scores(scores: RowScores, inputs: int) -> WorstScore:
     )
 
 
-def _exactly(subject: Subject, judged: Sequence[Judged]) -> list[WorstScore]:
-    """Whole numbers and truth values of few samples: each as one of native's ways has it."""
-    whole = [spec for spec in subject.model.judged if not spec.floating]
-    if not whole:
-        return [WorstScore(0.0)] * len(judged)
-    floor = subject.tolerances.rule("error_budget", subject.case)["floor_ulp"]
-    scores = [
-        worst_score(one.reference, one.got, whole, floor)
-        if any(one.got[spec.name].size for spec in whole)
-        else None
-        for one in judged
-    ]
-    return [WorstScore(score.value, str(score)) if score else WorstScore(0.0) for score in scores]
-
-
 def takes_quantities(model: ModelSpec) -> bool:
     """Whether an input is a quantity, on which arithmetic rounds: floating numbers, pixels' bytes.
 
@@ -302,26 +286,31 @@ def takes_quantities(model: ModelSpec) -> bool:
     )
 
 
-def _mostly(subject: Subject, judged: Sequence[Judged]) -> list[WorstScore]:
-    """Of thousands of decisions on floating inputs a few may fall otherwise by rounding.
+def _decided(subject: Subject, judged: Sequence[Judged], *, together: bool) -> list[WorstScore]:
+    """Whole numbers and truth values: those that are none of native's, beyond what rounding turns.
 
-    As many as ``flips`` and twice those that native's own ways leave open, over all inputs; where
-    no input is a quantity, a floating number or a pixel's byte, there is nothing to round.
+    Of thousands of rows on floating inputs a few may fall otherwise, over all inputs: as many as
+    ``flips`` and twice those that native's own ways leave open; where no input is a quantity, a
+    floating number or a pixel's byte, there is nothing to round. Inputs of single sizes hold few
+    samples: there as few as ``Turns`` says, and only where native leaves some open.
     """
     found = [WorstScore(0.0)] * len(judged)
-    may_round = takes_quantities(subject.model)
-    flips = subject.tolerances.rule("sweep", subject.case)["flips"] if may_round else 0.0
+    turns = turns_of(subject.tolerances, subject.case)
+    may_round = takes_quantities(subject.model) and turns.flips > 0
     for spec in subject.model.judged:
         if spec.floating:
             continue
         parts = [wrong_decisions(one.reference, one.got, spec) for one in judged]
-        wrong = sum(int(places.sum()) for places, _ in parts)
+        left_open = sum(count for _, count in parts)
         total = sum(places.size for places, _ in parts)
-        allowed = flips + 2 * sum(count for _, count in parts) * bool(flips)
-        if wrong <= allowed:
-            continue
+        if together:
+            allowed = 2.0 * left_open if turns.few(left_open, total) else 0.0
+        else:
+            allowed = turns.flips + 2 * left_open if may_round else 0.0
+        wrong = sum(int(places.sum()) for places, _ in parts)
         for place, (places, _) in enumerate(parts):
-            if places.any():
+            each = turns.of_size(places.size) if together else np.inf
+            if places.any() and (wrong > allowed or places.sum() > each):
                 description = (
                     f"'{spec.name}' differs from native in {wrong} of {total} places; at most "
                     f"{allowed:g} may differ by rounding; first at "

@@ -115,15 +115,15 @@ def judge(
     found = judge_outputs(reference, answer.outputs, specs, limits_for(subject))
     rule = found.limits.rule
     if found.score is not None:
-        noise = largest_noise_floor(reference, specs)
-        proves = noise <= rule["maximum_noise_floor"] or (
-            found.right and _near_zero(subject, reference, rule["maximum_noise_floor"])
-        )
-        if not proves:
+        noise, most = largest_noise_floor(reference, specs), rule["maximum_noise_floor"]
+        near_zero = noise > most and _near_zero(subject, reference, most)
+        if noise > most and not (near_zero and found.right):
             reason = (
                 f"{reference.unit} itself errs by {noise:.2g} of the output on {label}, "
                 "so comparing it proves nothing"
             )
+            if not near_zero and _without_variation(fed):
+                return not_applicable(name, f"{reason}; each input is one number throughout")
             return skipped(name, reason)
     if found.right and _nothing_finite(found.native):
         words = f"native answers infinity or NaN alone on {label}"
@@ -138,6 +138,17 @@ def _about_masks(specs: Sequence[TensorSpec]) -> str:
     if len(specs) < 2 or any(isinstance(spec.domain, Mask) for spec in specs):
         return ""
     return "; if an input is a padding mask, declare domain=Mask()"
+
+
+def _without_variation(inputs: Inputs) -> bool:
+    """Whether each input is one number throughout, as silence or a grey image is.
+
+    A norm of equal numbers divides rounding by rounding: there is nothing to compare, and the other
+    inputs must be judged. Inputs of single numbers are never meant.
+    """
+    arrays = [array for array in inputs.values() if array.size]
+    alike = all((array == array.flat[0]).all() for array in arrays)
+    return alike and any(array.size > len(array) for array in arrays if array.ndim)
 
 
 def _nothing_finite(outputs: Outputs) -> bool:

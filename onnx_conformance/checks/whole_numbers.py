@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
+
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.checks.registry import register_check
+from onnx_conformance.core.artifact_graph import ArtifactGraph
+from onnx_conformance.core.budget import wrong_decisions
 from onnx_conformance.core.errors import StageFailure
-from onnx_conformance.core.pooled_budget import wrong_decisions
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32
-from onnx_conformance.inputs.families import materialise
+from onnx_conformance.core.traces import TINY, rms
+from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sweep_plan import has_free_batch, shipped_figures, work
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.session.subject import Deciding, Subject
 
 NAME = "deciding_values"
+APART = ("normal", "large_normal")  # inputs of unlike values and equal sizes
+CHOICES = ("ArgMax", "ArgMin", "TopK")
+MOVES = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 MOST_SAMPLES = 1024  # a trace writes every tensor
 
 
@@ -46,7 +55,7 @@ def check_deciding_values(subject: Subject) -> CheckResult:
         found = subject.deciding(inputs)
     except StageFailure:  # what cannot be traced is judged by what it decides
         found = []
-    elements = sum(one.elements for one in found)
+    elements = sum(one.values.size for one in found)
     wrong = [one for one in found if not one.error <= rule["factor"] * one.noise_floor]
     if wrong:
         worst = max(wrong, key=lambda one: one.error / one.noise_floor)
@@ -65,6 +74,57 @@ def check_deciding_values(subject: Subject) -> CheckResult:
         names = ", ".join(f"'{one.tensor}'" for one in found[:3])
         return passed(NAME, f"the deciding tensors are native's: {names}", compared=elements)
     return _decisions_alone(subject, recipe)
+
+
+def chosen_from_what_moves(subject: Subject, least: float) -> bool:
+    """Whether all outputs of whole numbers are positions in floating tensors that move.
+
+    The label of an untrained classifier is the same whatever it sees. Where the file takes it as
+    the place of the largest number of a tensor, and that tensor is native's and moves, no number of
+    the file is left, such as a threshold, that only another label would show.
+
+    Args:
+        least: how far the tensors must move between two inputs, in noise floors.
+    """
+    if subject.case.precision != FLOAT32 or not decides(subject.model):
+        return False
+    graph = ArtifactGraph(subject.artifact.path)
+    whole = [spec.floating for spec in subject.model.outputs].count(False)
+    sources = [name for name in map(partial(_chosen_from, graph), graph.outputs) if name]
+    recipes = (pinned(subject.seed)[name] for name in APART)
+    try:
+        one, other = (
+            {found.tensor: found for found in subject.deciding(materialise(r, subject.model))}
+            for r in recipes
+        )
+    except StageFailure:
+        return False
+    factor = subject.tolerances.rule(NAME, subject.case)["factor"]
+    right = all(
+        found.error <= factor * found.noise_floor for found in (*one.values(), *other.values())
+    )
+    return (
+        right
+        and len(sources) == whole
+        and all(_apart(one.get(name), other.get(name)) >= least for name in sources)
+    )
+
+
+def _chosen_from(graph: ArtifactGraph, output: str) -> str:
+    """The tensor in which an output is a position; empty where it is something else."""
+    node = graph.producer.get(output)
+    while node is not None and node.operator in MOVES:
+        node = graph.producer.get(node.data[0]) if node.data else None
+    return node.data[0] if node is not None and node.operator in CHOICES else ""
+
+
+def _apart(one: Deciding | None, other: Deciding | None) -> float:
+    """How far a tensor is apart between two inputs, in noise floors of either."""
+    if one is None or other is None or one.values.shape != other.values.shape:
+        return 0.0
+    size = max(rms(one.values), rms(other.values), TINY)
+    distance = rms(np.asarray(one.values, np.float64) - other.values) / size
+    return distance / max(one.noise_floor, other.noise_floor)
 
 
 def _decisions_alone(subject: Subject, recipe: Recipe) -> CheckResult:

@@ -157,15 +157,47 @@ class Score:
         )
 
 
+@dataclass(frozen=True)
+class Turns:
+    """How many whole numbers and truth values rounding may turn, beside those native leaves open.
+
+    An image of bytes is a hundred thousand roundings: one may fall otherwise in the runtime alone.
+    Of a few numbers, or where none of native's own ways turns one, each must be native's.
+
+    Args:
+        flips: at most so many in a set of inputs.
+        open_share: the largest share of elements that is turned, and that native's own ways may
+            leave open: above it, it is no longer rounding that decides.
+    """
+
+    flips: float = 0.0
+    open_share: float = 0.0
+
+    def few(self, left_open: int, elements: int) -> bool:
+        """Whether rounding decides some of the elements, and only some."""
+        return 0 < left_open <= self.open_share * elements
+
+    def of_size(self, elements: int) -> float:
+        """How many of a set's elements it may turn: ``flips``, of less than hundreds fewer."""
+        return min(self.flips, self.open_share * elements)
+
+
+EXACT = Turns()
+
+
 def worst_score(
-    reference: Reference, actual: Outputs, outputs: Sequence[TensorSpec], floor_ulp: float
+    reference: Reference,
+    actual: Outputs,
+    outputs: Sequence[TensorSpec],
+    floor_ulp: float,
+    turns: Turns = EXACT,
 ) -> Score:
     """The worst score over samples, outputs, views and norms.
 
     Raises:
         ValueError: nothing to compare: no output, or no sample.
     """
-    scores = list(_scores(reference, actual, outputs, floor_ulp))
+    scores = list(_scores(reference, actual, outputs, floor_ulp, turns))
     if not scores:
         raise ValueError("no element to compare")
     return max(scores, key=lambda score: score.value)
@@ -200,13 +232,17 @@ def errors(
 
 
 def _scores(
-    reference: Reference, actual: Outputs, outputs: Sequence[TensorSpec], floor_ulp: float
+    reference: Reference,
+    actual: Outputs,
+    outputs: Sequence[TensorSpec],
+    floor_ulp: float,
+    turns: Turns,
 ) -> Iterator[Score]:
     for spec in outputs:
         if not reference.oracle[spec.name].size:
             continue
         if not spec.floating:
-            yield _exactness(reference, actual, spec)
+            yield _exactness(reference, actual, spec, turns)
             continue
         compute_modes = [reference.native, *reference.replicas]
         native = [
@@ -232,17 +268,29 @@ def _scores(
             )
 
 
-def _exactness(reference: Reference, actual: Outputs, spec: TensorSpec) -> Score:
-    """Whole numbers and truth values: each is that of the oracle, or infinitely wrong.
+def wrong_decisions(reference: Reference, got: Outputs, spec: TensorSpec) -> tuple[Rows, int]:
+    """Where an output of whole numbers or truth values is none of native's.
 
     Where native and its replicas disagree (an argmax of a tie), any of theirs is right.
+
+    Returns:
+        The wrong places, and how many places native's own compute modes leave open.
     """
-    got = np.asarray(actual[spec.name])
-    right = got == reference.oracle[spec.name]
+    found = np.asarray(got[spec.name])
+    right = found == reference.oracle[spec.name]
+    open_places = np.zeros(found.shape, bool)
     for compute_mode in (reference.native, *reference.replicas):
-        right |= got == compute_mode[spec.name]
-    rows = len(got)
-    wrong = (~right).reshape(rows, -1).mean(axis=1) if got.ndim else np.array([1.0 - right])
+        right |= found == compute_mode[spec.name]
+        open_places |= compute_mode[spec.name] != reference.oracle[spec.name]
+    return ~right, int(open_places.sum())
+
+
+def _exactness(reference: Reference, actual: Outputs, spec: TensorSpec, turns: Turns) -> Score:
+    """Whole numbers and truth values: each is one of native's, or infinitely wrong."""
+    places, left_open = wrong_decisions(reference, actual, spec)
+    if places.sum() <= turns.of_size(places.size) and turns.few(left_open, places.size):
+        places = np.zeros_like(places)
+    wrong = places.reshape(len(places), -1).mean(axis=1) if places.ndim else places[None]
     sample = int(wrong.argmax())
     share = float(wrong[sample])
     return Score(np.inf if share else 0.0, spec.name, sample, "share", "unequal", share, 0.0)

@@ -61,6 +61,7 @@ class Real:
         return draw.values
 
 
+BYTES = ("uint8", "int8")
 SPREAD = ("normal", "uniform", "image")
 WIDEST = 64.0  # a quarter of a byte's range; a range of millions says what may be, not what is
 
@@ -248,14 +249,22 @@ def from_data(data: Mapping[str, Any]) -> Domain:
     return domain
 
 
+def every_byte(dtype: str) -> Domain | None:
+    """Every value of a byte as whole numbers, which says no more than a byte's default does."""
+    if dtype not in BYTES:
+        return None
+    known = np.iinfo(dtype)
+    return Integers(int(known.min), int(known.max) + 1)
+
+
 def default_domain(dtype: str) -> Domain | None:
     """The domain of an input that names none; None for whole numbers, whose range is unknown.
 
-    Of bytes it is known: pixels are all of it.
+    Of bytes it is known: they are pixels, bright and dark as those of floating numbers are.
     """
     if dtype == "bool":
         return Choice((0, 1))
-    if dtype in ("uint8", "int8"):
+    if dtype in BYTES:
         known = np.iinfo(dtype)
-        return Integers(int(known.min), int(known.max) + 1)
+        return Bounded(int(known.min), int(known.max))
     return Real() if np.issubdtype(np.dtype(dtype), np.floating) else None

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from onnx_conformance.core.budget import Reference, Score, worst_score
+from onnx_conformance.core.budget import EXACT, Reference, Score, Turns, worst_score
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import (
     Mismatch,
@@ -39,11 +39,13 @@ class AnswerLimits:
             oracle; ``decibels`` of signal to quantisation noise (``least_db``).
         tie_factor: numbers tie within so many times float32's own error; positions of either are
             right.
+        turns: how many whole numbers rounding may turn.
     """
 
     measure: Measure
     rule: Rule
     tie_factor: float = 0.0
+    turns: Turns = EXACT
 
 
 def limits_of(
@@ -58,7 +60,14 @@ def limits_of(
     """
     rule = tolerances.rule(check if oracle else "allclose", case)
     tie_factor = tolerances.rule("top5", case)["tie_factor"]
-    return AnswerLimits("score" if oracle else "allclose", rule, tie_factor)
+    measure: Measure = "score" if oracle else "allclose"
+    return AnswerLimits(measure, rule, tie_factor, turns_of(tolerances, case))
+
+
+def turns_of(tolerances: Tolerances, case: Case | None) -> Turns:
+    """How many whole numbers and truth values rounding may turn."""
+    sweep = tolerances.rule("sweep", case)
+    return Turns(sweep["flips"], sweep["open_share"])
 
 
 @dataclass(frozen=True)
@@ -159,7 +168,7 @@ def judge_outputs(
         wrong = allclose_mismatch(near, outputs, rule["rtol"], rule["atol_rms"], scale_atol=True)
         return replace(judged, outputs=outputs, mismatch=wrong)
     outputs = reference.settled(got, limits.tie_factor)
-    score = worst_score(reference, outputs, specs, rule["floor_ulp"])
+    score = worst_score(reference, outputs, specs, rule["floor_ulp"], limits.turns)
     return replace(judged, outputs=outputs, score=score)
 
 

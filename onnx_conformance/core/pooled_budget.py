@@ -169,18 +169,3 @@ def _distances(
             elif view == UNMASKED:  # of samples that have such numbers
                 size = np.where(size > 0, np.maximum(size, 1.0), 0.0)
             yield (norm, view), (np.where(np.isnan(error), np.inf, error), size)
-
-
-def wrong_decisions(reference: Reference, got: Outputs, spec: TensorSpec) -> tuple[Rows, int]:
-    """Where an output of whole numbers or truth values is none of native's.
-
-    Returns:
-        The wrong rows, and how many places native's own compute modes leave open.
-    """
-    found = np.asarray(got[spec.name])
-    right = found == reference.oracle[spec.name]
-    open_places = np.zeros(found.shape, bool)
-    for compute_mode in (reference.native, *reference.replicas):
-        right |= found == compute_mode[spec.name]
-        open_places |= compute_mode[spec.name] != reference.oracle[spec.name]
-    return ~right, int(open_places.sum())

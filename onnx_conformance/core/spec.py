@@ -9,7 +9,15 @@ from typing import Any, Literal
 import numpy as np
 
 from onnx_conformance.core import bfloat16
-from onnx_conformance.core.domains import Domain, Real, as_data, default_domain, from_data, written
+from onnx_conformance.core.domains import (
+    Domain,
+    Real,
+    as_data,
+    default_domain,
+    every_byte,
+    from_data,
+    written,
+)
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import SPELLINGS, TEXT
 from onnx_conformance.core.size_expressions import evaluate
@@ -98,7 +106,7 @@ class TensorSpec:
                 f"'{self.name}' is {self.dtype}, which NumPy lacks; wrap the model in one that "
                 f'casts it, and write TensorSpec("{self.name}", {self.shape}, "float32")'
             ) from error
-        if not self.floating and self.domain == Real():
+        if not self.floating and self.domain in (Real(), every_byte(self.dtype)):
             object.__setattr__(self, "domain", default_domain(self.dtype) or Real())
 
     def __str__(self) -> str:

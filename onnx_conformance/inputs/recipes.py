@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core import bfloat16
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.domains import Draw, Lengths, Mask
+from onnx_conformance.core.domains import Bounded, Draw, Lengths, Mask
 from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import MIDDLE, Axes, TensorSpec, sizes_of
@@ -176,6 +176,8 @@ def _cast(drawn: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         largest = bfloat16.LARGEST if coarse else float(np.finfo(spec.dtype).max)
         drawn = np.clip(drawn, -largest, largest)
         return bfloat16.rounded(drawn) if coarse else drawn.astype(spec.dtype)
+    if np.issubdtype(drawn.dtype, np.floating) and isinstance(spec.domain, Bounded):
+        drawn = np.rint(drawn)
     return drawn.astype(spec.held)
 
 

@@ -88,11 +88,11 @@ def score_of(case: CaseEntry) -> str:
     The unit is what the precision itself errs on the same inputs: the noise floor.
     """
     # of a document that was read, infinity is text
-    decibels = case.get("decibels")
+    decibels = case["decibels"]
     if decibels is not None:
         return f"{float(decibels):.0f} dB"
     if case["worst_score"] is None or case["budget"] is None:
-        whole = case["verdict"] == "passed" and case.get("complete", True)
+        whole = case["verdict"] == "passed" and case["complete"]
         return "allclose" if whole else ""  # there was no oracle
     score, budget = float(case["worst_score"]), float(case["budget"])
     sign = "≤" if score <= budget else ">"
@@ -112,8 +112,8 @@ def cell_of(case: CaseEntry) -> tuple[str, str]:
     A case that failed by another check than the score names it: ``initializers (0.49× ≤ 4×)``.
     ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
     """
-    score, differs = score_of(case), "~" if case.get("same_bits") is False else ""
-    red = [row["name"] for row in case.get("checks", ()) if row["outcome"] in RED]
+    score, differs = score_of(case), "~" if case["same_bits"] is False else ""
+    red = [row["name"] for row in case["checks"] if row["outcome"] in RED]
     if kind_of(case) == FAILED and red and ">" not in score:
         score = f"{red[0]} ({score})" if score else red[0]
     signs = [score, differs, EDGE if edge_of(case) else ""]
@@ -133,7 +133,7 @@ def why(case: CaseEntry) -> str:
         return ""
     skipped = dict.fromkeys(row["reason"] for row in checks if row["outcome"] == "skipped")
     if kind == INCOMPLETE:
-        absent = [name for name, reason in case.get("missing", {}).items() if not reason]
+        absent = [name for name, reason in case["missing"].items() if not reason]
         left = [f"checks not run: {', '.join(absent)}"] if absent else []
         return "; ".join([*skipped, *left]) or "some of the required checks were not run"
     red = RED if kind == FAILED else (KNOWN,)

@@ -52,7 +52,7 @@ def command_of(check: CheckRow) -> str:
 
 def case_command(case: CaseEntry, models_from: Iterable[str]) -> str:
     """The command that judges a case again; empty for files that exist and for export options."""
-    if case["exporter"] not in EXPORTERS or case.get("option"):
+    if case["exporter"] not in EXPORTERS or case["option"]:
         return ""
     words = [case["model"], *(f"--models-from={file}" for file in models_from)]
     words += ["--exporter", case["exporter"], "--provider", case["provider"]]

@@ -37,7 +37,7 @@ def matrix(document: ResultsDocument) -> Table:
     pass every check; where the columns need more than 100 characters, every case has its own row.
     """
     judged = [case for case in document["cases"] if case["verdict"] != "skipped"]
-    options = [case for case in judged if case.get("option") and proved(case)]
+    options = [case for case in judged if case["option"] and proved(case)]
     shown = [case for case in judged if case not in options]
     title = "verdict, and worst score ≤ what is allowed"
     if len(shown) > MOST_ROWS:

@@ -149,7 +149,7 @@ def _nearest(
             worst, noise_floor = max(measured, key=lambda pair: pair[0] / pair[1])
             best = Deciding(
                 name, f"{node.operator} '{node.name}'", record["operator"], worst, noise_floor,
-                array.size,
+                array,
             )  # fmt: skip
     return best
 

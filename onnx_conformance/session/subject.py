@@ -143,7 +143,7 @@ class Deciding:
         native: the native operator that makes the nearest tensor.
         error: relative to the native tensor: the largest, or that of most elements to its rms.
         noise_floor: float32's own, with a floor.
-        elements: how many were compared.
+        values: its elements, as the file computes them.
     """
 
     tensor: str
@@ -151,7 +151,7 @@ class Deciding:
     native: str
     error: float
     noise_floor: float
-    elements: int
+    values: Array = field(compare=False)
 
 
 class Subject(Protocol):

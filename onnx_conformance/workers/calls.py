@@ -1,4 +1,4 @@
-"""Calling conventions of user models: inputs by position, by name, or all in one dict."""
+"""Calling conventions of user models: inputs by position, by name, or all in one dict or list."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 _KINDS = inspect.Parameter
 _DICTS = ("dict", "mapping", "typeddict")
+_LISTS = ("list", "sequence", "iterable", "tuple")
 
 
 @dataclass(frozen=True)
@@ -19,29 +20,48 @@ class Call:
         positional: places among the inputs of what is given by position, in order.
         named: parameters and places of what is given by name.
         bundled: names and places of what is given as one dict, by position.
+        listed: the same of what is given as one list, or as one tuple.
+        in_tuple: whether it is a tuple.
         plain: whether the function takes the inputs in their order, each as a parameter.
         problem: why the function cannot be called so; empty where it can.
+        otherwise: of a dict that no annotation asks for, what to say where it is refused.
     """
 
     positional: tuple[int, ...] = ()
     named: tuple[tuple[str, int], ...] = ()
     bundled: tuple[tuple[str, int], ...] = ()
+    listed: tuple[int, ...] = ()
+    in_tuple: bool = False
     plain: bool = False
     problem: str = ""
+    otherwise: str = ""
 
     def __call__(self, function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
-        """The function's result on the inputs, given in the order of the model's spec."""
+        """The function's result on the inputs, given in the order of the model's spec.
+
+        Raises:
+            TypeError: it takes one input, and neither a tensor nor a dict of these.
+        """
         first = [inputs[place] for place in self.positional]
         if self.bundled:
             first.append({name: inputs[place] for name, place in self.bundled})
-        return function(*first, **{name: inputs[place] for name, place in self.named})
+        if self.listed:
+            given = [inputs[place] for place in self.listed]
+            first.append(tuple(given) if self.in_tuple else given)
+        try:
+            return function(*first, **{name: inputs[place] for name, place in self.named})
+        except (TypeError, AttributeError, KeyError) as error:
+            if not self.otherwise:
+                raise
+            raise TypeError(f"the model {self.otherwise} ({error!r})") from error
 
 
 def call_of(function: Callable[..., Any], names: Sequence[str]) -> Call:
     """How to pass inputs of these ``names`` to ``function``.
 
     An input goes to the parameter of its name; those that no parameter is called take the other
-    parameters in order. A function that takes its inputs as one dict says so by an annotation.
+    parameters in order. A function gets all inputs as one dict or list where an annotation asks for
+    it, and as a dict where it has one parameter, of another name, for several of them.
     """
     in_order = tuple(range(len(names)))
     try:
@@ -52,18 +72,25 @@ def call_of(function: Callable[..., Any], names: Sequence[str]) -> Call:
         p for p in parameters if p.kind in (_KINDS.POSITIONAL_ONLY, _KINDS.POSITIONAL_OR_KEYWORD)
     ]
     kinds = {p.kind for p in parameters}
-    if len(slots) == 1 and _takes_dict(slots[0]):
+    alone = slots and all(p.default is not _KINDS.empty and p.name not in names for p in slots[1:])
+    asked = _annotated(slots[0]) if alone else ""
+    if asked in _DICTS:
         return Call(bundled=tuple(zip(names, in_order, strict=True)))
+    if asked in _LISTS and len(names) > 1:  # one tensor is a list of its samples
+        return Call(listed=in_order, in_tuple=asked == "tuple")
+    if len(parameters) == len(slots) == 1 < len(names) and slots[0].name not in names:
+        failing = f"{_unlike(slots, parameters, names)}; given them as one dict, it fails"
+        return Call(bundled=tuple(zip(names, in_order, strict=True)), otherwise=failing)
     if _KINDS.VAR_POSITIONAL in kinds:
         return Call(in_order, problem=_missing(slots[len(names) :], slots, names))
     return _matched(parameters, slots, names, anything=_KINDS.VAR_KEYWORD in kinds)
 
 
-def _takes_dict(parameter: inspect.Parameter) -> bool:
+def _annotated(parameter: inspect.Parameter) -> str:
+    """The plain name of a parameter's annotation: ``dict`` of ``typing.Dict[str, Tensor]``."""
     label = parameter.annotation
-    text = label if isinstance(label, str) else getattr(label, "__name__", "") or str(label)
-    plain = text.rpartition(".")[2] if "[" not in text else text.partition("[")[0]
-    return plain.rpartition(".")[2].lower() in _DICTS
+    text = str(label) if "[" in str(label) else getattr(label, "__name__", "") or str(label)
+    return text.partition("[")[0].rpartition(".")[2].lower()
 
 
 def _matched(
@@ -118,8 +145,7 @@ def _unlike(
     unique = list(dict.fromkeys(p.name for p in known))
     least = sum(p.default is _KINDS.empty for p in {p.name: p for p in known}.values())
     takes = f"{least}" if least == len(unique) else f"{least} to {len(unique)}"
-    hint = "; if it takes them as one dict, annotate that parameter with dict"
     return (
         f"takes {takes} inputs ({', '.join(unique) or 'unnamed'}), but its spec has {len(names)}: "
-        f"{', '.join(names)}{hint if len(unique) == 1 and len(names) > 1 else ''}"
+        f"{', '.join(names)}"
     )

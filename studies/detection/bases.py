@@ -85,7 +85,7 @@ class Bases:
 
 
 @contextmanager
-def open_workbench(cache_dir: Path) -> Iterator[ConformanceSession]:
+def open_conformance_session(cache_dir: Path) -> Iterator[ConformanceSession]:
     """The suite's own machinery, with its default settings."""
     settings = Settings(cache_dir=cache_dir)
     bench = ConformanceSession(settings, Store(cache_dir), Clock())

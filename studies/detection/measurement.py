@@ -17,7 +17,7 @@ from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.subject import NativeWeights
 from studies.corpus import FAULTS, Fault
 from studies.corpus.mutant_files import load_corpus
-from studies.detection.bases import Bases, adopt_small_models, find_bases, open_workbench
+from studies.detection.bases import Bases, adopt_small_models, find_bases, open_conformance_session
 from studies.detection.mutants import Trial, make_trials
 from studies.detection.peers import Runtime, found_by, native_answers
 from studies.detection.rules import StudyRules
@@ -136,7 +136,10 @@ class Measurement:
         for model in models:
             groups.setdefault(resolve_model(model).framework, []).append(model)
 
-        with open_workbench(self._cache_dir) as bench, ThreadPoolExecutor(len(groups)) as pool:
+        with (
+            open_conformance_session(self._cache_dir) as bench,
+            ThreadPoolExecutor(len(groups)) as pool,
+        ):
             done = pool.map(
                 lambda group: [self._prepare(bench, model) for model in group], groups.values()
             )

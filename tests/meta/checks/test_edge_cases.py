@@ -192,7 +192,6 @@ def test_a_model_whose_nan_is_lost_is_proved_with_an_edge_finding(tmp_path, pyte
     cache = f"--cache-dir={pytestconfig.getoption('cache_dir')}"
     run = run_suite(tmp_path, *ONE, cache, plugin="nan_losers")
     assert run.status == 0, run.text
-    assert "1 of 1 cases passed every check, 1 with edge findings (◇" in run.text
     (case,) = run.document["cases"]
     assert (case["verdict"], case["complete"], case["edge"]) == ("passed", True, ["nonfinite"])
     assert run.outcomes()["nonfinite"] == {"edge"}

@@ -57,11 +57,27 @@ def verdict(error, *, noise=NOISE):
     [
         (NOISE, NOISE, "passed"),  # 0 to within a ten-thousandth of an ordinary output
         (9 * NOISE, NOISE, "skipped"),  # more than float32 errs: nothing is said, as ever
-        (0.5, 0.5, "skipped"),  # float32 errs by half of an ordinary output
+        (0.5, 0.5, "not_applicable"),  # float32 errs by half of an ordinary output
     ],
 )
 def test_an_answer_of_nothing_but_rounding(error, noise, outcome):
     assert verdict(error, noise=noise) == outcome
+
+
+@pytest.mark.parametrize(("size", "outcome"), [(64, "not_applicable"), (1, "skipped")])
+def test_inputs_without_variation_are_not_asked_for_unless_no_input_has_any(size, outcome):
+    inputs = pinned(0)["ones"].inputs((TensorSpec("x", ("batch", size)),))
+    found = judge(subject_of(0.5, 0.5), "error_budget", inputs, "ones")
+    assert found.outcome == outcome
+
+
+def test_a_wrong_answer_to_inputs_without_variation_that_float32_computes_is_red():
+    found = subject_of(0.5, NOISE)
+    away = {"y": np.ones((1, 64))}  # from 0, where it would be nothing but rounding
+    near = {"y": away["y"] + NOISE}
+    found.reference = lambda inputs: Reference(away, near, (near,))
+    inputs = pinned(0)["ones"].inputs(MODEL.inputs)
+    assert judge(found, "error_budget", inputs, "ones").outcome == "failed"
 
 
 @pytest.mark.parametrize(

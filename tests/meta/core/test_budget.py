@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnx_conformance.core.budget import ULP, Reference, movements, stack, worst_score
+from onnx_conformance.core.budget import (
+    ULP,
+    Reference,
+    Turns,
+    movements,
+    stack,
+    worst_score,
+    wrong_decisions,
+)
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.core.views import masked_from
@@ -327,3 +335,40 @@ def test_one_still_output_beside_a_moving_one_is_told_apart():
     found = movements([reference(seed) for seed in range(5)], outputs, 2.0, 0.9, 0.1)
     assert found["moving"] > 1e5
     assert found["still"] == 0
+
+
+# -- whole numbers and truth values ----------------------------------------------------------------
+
+
+def test_decisions_that_native_leaves_open_are_counted():
+    spec = TensorSpec("label", ("batch",), "int64")
+    sides = [np.arange(9), np.arange(9), np.array([9, *range(1, 9)])]
+    reference = Reference({"label": sides[0]}, {"label": sides[1]}, ({"label": sides[2]},))
+    wrong, count = wrong_decisions(reference, {"label": np.array([9, 9, *range(2, 9)])}, spec)
+    assert (int(wrong.sum()), count) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("elements", "left_open", "turned", "right"),
+    [
+        (10_000, 4, 0, True),
+        (10_000, 4, 3, True),
+        (10_000, 4, 4, False),  # more than rounding turns
+        (10_000, 0, 1, False),  # native is sure of all
+        (10_000, 200, 3, False),  # native is sure of too few
+        (200, 1, 2, True),
+        (200, 1, 3, False),
+        (64, 1, 1, False),  # few decisions: each counts
+    ],
+)
+def test_rounding_turns_a_few_of_many_whole_numbers(elements, left_open, turned, right):
+    spec = TensorSpec("pixels", ("batch", elements // 2), "uint8")
+    exact = np.zeros((2, elements // 2), np.uint8)
+    replica, got = exact.copy(), exact.copy()
+    replica.flat[:left_open] = 1
+    got.flat[-turned or elements :] = 1
+    reference = Reference({"pixels": exact}, {"pixels": exact}, ({"pixels": replica},))
+    score = worst_score(reference, {"pixels": got}, [spec], 2.0, Turns(3.0, 0.01))
+    assert (score.value == 0.0) is right
+    exactly = worst_score(reference, {"pixels": got}, [spec], 2.0)
+    assert (exactly.value == 0.0) is (turned == 0)

@@ -22,6 +22,7 @@ defaults:
   liveness:
     dead_share: 0.1
     moving_share: 0.1
+    coarse_minimum: 50.0
     minimum: 1000.0
   allclose:
     rtol: 1.0e-3
@@ -207,7 +208,8 @@ MALFORMED = {
         "'minimum' must be a number",
     ),
     "check without keys": (
-        "    dead_share: 0.1\n    moving_share: 0.1\n    minimum: 1000.0\n",
+        "    dead_share: 0.1\n    moving_share: 0.1\n"
+        "    coarse_minimum: 50.0\n    minimum: 1000.0\n",
         "",
         "  liveness",
         "'liveness' must be a mapping",

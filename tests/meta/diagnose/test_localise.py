@@ -154,7 +154,7 @@ def test_the_subgraph_fails_alone(subject_of, case, tmp_path):
     assert "STILL WRONG" in ran.stdout
 
 
-def test_a_mended_subgraph_no_longer_fails(subject_of, tmp_path):
+def test_a_fixed_subgraph_no_longer_fails(subject_of, tmp_path):
     right = subject_of(TORCH)
     wrong = edited(right, tmp_path, one_weight_doubled)
     write_subgraph(localise(wrong, inputs_of(wrong), RULE), tmp_path)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
+from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.spec import Axis, TensorSpec, sizes_of
 from onnx_conformance.inputs.families import pinned
 from onnx_conformance.inputs.recipes import (
@@ -288,3 +289,21 @@ def test_either_of_two_axes_is_the_larger_one(extent, larger):
     """A model that cuts one to the other's size is wrong on some inputs."""
     sizes = sizes_of((("first", Axis(1, 24)), ("second", Axis(1, 24))), extent)
     assert max(sizes, key=sizes.__getitem__) == larger
+
+
+def test_bytes_are_pixels_bright_and_dark():
+    """Noise of equal brightness in every image moves no classifier."""
+    default = TensorSpec("image", ("batch", 8, 8, 3), "uint8")
+    assert default == TensorSpec("image", ("batch", 8, 8, 3), "uint8", domain=Integers(0, 256))
+    drawn = {name: recipe.inputs((default,))["image"] for name, recipe in pinned(0).items()}
+    means = [array.mean() for array in drawn.values()]
+    assert max(means) - min(means) > 100
+    assert {array.dtype for array in drawn.values()} == {np.dtype(np.uint8)}
+    many = Recipe("normal", scale=100.0, batch=512).inputs((default,))["image"]
+    assert set(np.unique(many)) == set(range(256))
+
+
+def test_some_bytes_are_categories():
+    ids = TensorSpec("ids", ("batch", 8), "uint8", domain=Integers(0, 200))
+    assert ids.domain == Integers(0, 200)
+    assert Recipe("normal", batch=512).inputs((ids,))["ids"].max() == 199

@@ -37,6 +37,7 @@ def case(name, verdict="passed", *, complete=True, reason=""):
         "precision": "float16" if name == "~half" else "float32",
         "verdict": verdict,
         "complete": complete,
+        "missing": {},
         "checks": checks,
         "decibels": None,
         "worst_score": 1.0,

@@ -46,6 +46,8 @@ def case(name, place, verdict="passed", *, complete=True, reason=""):
         "graph_level": None,
         "verdict": verdict,
         "complete": complete,
+        "missing": {},
+        "same_bits": True,
         "option": False,
         "decibels": None,
         "worst_score": 0.84 if scored else None,

@@ -72,8 +72,9 @@ def test_it_rests_on_a_float64_oracle(run):
     assert 0 < right["worst_score"] <= 4
 
 
-def test_the_message_names_the_node_and_the_command(run):
-    assert "first wrong at MatMul" in run.text
+def test_the_node_is_localised_and_the_command_is_complete(run):
+    (wrong,) = [case for case in run.document["cases"] if case["verdict"] == "failed"]
+    assert wrong["divergence"]["operator"] == "MatMul"
     assert "--against=" in run.text
 
 

@@ -115,7 +115,7 @@ def test_the_command_in_a_failure_repeats_it(judged, tmp_path, cache):
     options = lines[0].split("' ")[1].split()
     again = run_suite(tmp_path, test, *options, cache)
     assert again.status == 1
-    assert "1 of 1 cases failed" in again.text
+    assert [case["verdict"] for case in again.document["cases"]] == ["failed"]
 
 
 def test_the_command_in_a_failure_repeats_the_precision(judged, tmp_path, cache):

@@ -1,6 +1,7 @@
 """Inputs go to the parameters of their names."""
 
 import functools
+from collections.abc import Sequence
 
 import pytest
 
@@ -14,6 +15,10 @@ def variable(*inputs): ...
 def anything(**inputs): ...
 def in_a_dict(batch: dict[str, int]): ...
 def in_a_mapping(batch: "typing.Mapping[str, int]"): ...  # type: ignore[name-defined]  # noqa: F821
+def in_a_list(features: "list[Tensor]"): ...  # type: ignore[name-defined]  # noqa: F821
+def in_a_sequence(features: Sequence[int]): ...
+def in_a_tuple(pair: tuple[int, int]): ...
+def detector(images: list[int], targets=None): ...
 def one(input): ...
 
 
@@ -30,6 +35,13 @@ def one(input): ...
         (anything, ("x", "y"), ((), {"x": 1, "y": 2})),
         (in_a_dict, ("x", "y"), (({"x": 1, "y": 2},), {})),
         (in_a_mapping, ("x", "y"), (({"x": 1, "y": 2},), {})),
+        (one, ("x", "y"), (({"x": 1, "y": 2},), {})),
+        (in_a_list, ("x", "y"), (([1, 2],), {})),
+        (in_a_sequence, ("x", "y"), (([1, 2],), {})),
+        (in_a_tuple, ("x", "y"), (((1, 2),), {})),
+        (detector, ("x", "y"), (([1, 2],), {})),
+        (detector, ("images",), ((1,), {})),
+        (detector, ("images", "targets"), ((1, 2), {})),
         (functools.partial(in_order, y=5), ("x",), ((1,), {})),
     ],
 )
@@ -49,10 +61,25 @@ def test_a_call_in_order_needs_no_help(function, names):
 @pytest.mark.parametrize(
     ("function", "names", "message"),
     [
-        (one, ("x", "y"), "takes 1 inputs (input), but its spec has 2: x, y; if it takes them as"),
         (in_order, ("x",), "takes 2 inputs (x, y), but its spec has 1: x"),
         (keyword_only, ("x",), "takes 2 to 3 inputs (x, y, flag), but its spec has 1: x"),
     ],
 )
 def test_too_many_or_too_few_inputs_are_reported(function, names, message):
     assert call_of(function, names).problem.startswith(message)
+
+
+def test_one_parameter_that_takes_no_dict_of_several_inputs_is_reported():
+    def one_tensor(x):
+        return x.sum()
+
+    with pytest.raises(TypeError, match=r"takes 1 inputs \(x\), but its spec has 2: a, b; given"):
+        call_of(one_tensor, ("a", "b"))(one_tensor, (1, 2))
+
+
+def test_an_error_of_a_model_that_takes_a_dict_stays_as_it_is():
+    def asked(batch: dict):
+        return batch["c"]
+
+    with pytest.raises(KeyError, match="c"):
+        call_of(asked, ("a", "b"))(asked, (1, 2))

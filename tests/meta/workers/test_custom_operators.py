@@ -160,7 +160,7 @@ def keras_run(tmp_path_factory):
     lacking = copied(folder, "lacking", "keras_handler", handler)
     chosen = "surprise_net or wrong_surprise-tf2onnx_function or lacking-tf2onnx_keras"
     files = models_from(EXAMPLES / "keras_handler.py", wrong, lacking)
-    return run_suite(folder, *COMMON, *files, "--opset=18", MANY, "-k", chosen)
+    return run_suite(folder, *PLAIN, *files, "--opset=18", MANY, "-k", chosen)
 
 
 # -- right ones ------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_keras_handlers_are_proved_by_the_routes_that_take_them(keras_run):
 def test_variants_of_a_file_with_a_library_are_proved(tmp_path):
     """The optimiser loads the library too, and what it runs stays in float32."""
     variants = ("--variant=ort_extended", "--variant=fp16")
-    run = run_suite(tmp_path, *COMMON, *examples("library"), *DYNAMO, *variants)
+    run = run_suite(tmp_path, *PLAIN, *examples("library"), *DYNAMO, *variants)
     assert run.status == 0, run.text
     assert {case["verdict"] for case in run.document["cases"]} == {"passed"}
 

@@ -11,6 +11,7 @@ from onnx import helper
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.precision import check_composition, check_sqnr
 from onnx_conformance.checks.task import check_task
+from onnx_conformance.cli.context import read_run
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
@@ -267,23 +268,18 @@ def test_an_external_file_is_judged_by_the_precision_that_is_named(tmp_path, run
     assert "accuracy lost" in reasons(case, "task")
 
 
-def test_no_file_is_in_a_precision_that_only_providers_compute_in(tmp_path, cases):
-    """Else a wrong float32 file had the budget of TF32, on a processor that knows none."""
-    path = cases["digits_cnn", "int8_static"]["artifact"]
-    arguments = ("--model=digits_cnn", "--provider=cpu", f"--artifact={path}", "--precision=tf32")
-    ran = run_suite(tmp_path, *JUDGED, *arguments)
-    assert ran.status == 4
-    assert "--precision: invalid choice: 'tf32'" in ran.text
-
-
-def test_precision_without_a_file_is_refused(tmp_path):
-    ran = run_suite(tmp_path, *JUDGED, "--model=simple_net", "--precision=int8")
-    assert ran.status == 4
-    assert "--precision is for files that exist already" in ran.text
-
-
-def test_calibration_data_that_are_not_there_are_reported(tmp_path):
-    chosen = (*ONE, "--model=digits_cnn", "--variant=int8_static", "--calibration-data=/nowhere")
-    ran = run_suite(tmp_path, "tests/test_quantised.py", *chosen)
-    assert ran.status == 4
-    assert "--calibration-data /nowhere: no such folder; give a folder with .npz files" in ran.text
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        # else a wrong float32 file had the budget of TF32, on a processor that knows none
+        (["--model=digits_cnn", "--artifact=a.onnx", "--precision=tf32"], "--precision: invalid"),
+        (["--model=simple_net", "--precision=int8"], "--precision is for files"),
+        (
+            [*ONE, "--model=digits_cnn", "--variant=int8_static", "--calibration-data=/nowhere"],
+            "--calibration-data /nowhere: no such folder",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_the_run(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        read_run(arguments)
