@@ -172,8 +172,8 @@ def _by_allclose(
 ) -> CheckResult:
     """Without an oracle each set of inputs must be close to native.
 
-    Of thousands of rows a few may lie otherwise where decisions hang on a float32 ulp of the
-    inputs: as many as ``flips``, and twice those on which native's own answers differ by it.
+    Of thousands of rows a few may lie otherwise where decisions hang on a float32 ulp: as many as
+    ``flips``, and twice those on which native's own answers differ by it.
     """
     specs, limits = subject.model.judged, limits_for(subject)
     found = [judge_outputs(one.reference, one.got, specs, limits) for one in judged]
@@ -199,7 +199,7 @@ def hangs_on_an_ulp(parts: Sequence[tuple[Reference, Judgement]], sweep: Rule) -
         return False
     far = left_open = rows = 0
     for reference, how in parts:
-        rule, others = how.limits.rule, reference.alternatives
+        rule, others = how.limits.rule, reference.alternatives()
         near = nearest(how.native, others, how.outputs)
         far += int(rows_apart(near, how.outputs, rule["rtol"], rule["atol_rms"]).sum())
         left_open += open_rows(how.native, others, rule["rtol"], rule["atol_rms"])

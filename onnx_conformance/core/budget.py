@@ -13,7 +13,7 @@ Source of the formula, of the replicas and of the factor: docs/numerics.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -38,8 +38,8 @@ class Reference:
         replicas: the other compute modes of the case's class of precision, in float32 arrays.
         unit: that class, and where else it was computed, in words.
         choices: of outputs that are positions, what they were chosen from.
-        alternatives: without an oracle, native's answers to inputs that are off by a float32 ulp:
-            where its decisions hang on that, either is right.
+        alternatives: without an oracle, asks native with its weights, or a plain callable's
+            inputs, off by a float32 ulp: where its decisions hang on that, either is right.
     """
 
     oracle: Outputs
@@ -47,7 +47,7 @@ class Reference:
     replicas: tuple[Outputs, ...]
     unit: str = "float32"
     choices: Mapping[str, ChosenPositions] = field(default_factory=dict)
-    alternatives: tuple[Outputs, ...] = ()
+    alternatives: Callable[[], tuple[Outputs, ...]] = tuple
 
     def settled(self, got: Outputs, factor: float) -> Outputs:
         """``got`` with the oracle's positions wherever both choose numbers that tie.
@@ -65,7 +65,10 @@ class Reference:
 
         replicas = tuple(cut(replica) for replica in self.replicas)
         choices = {name: choice.rows(start, stop) for name, choice in self.choices.items()}
-        others = tuple(cut(other) for other in self.alternatives)
+
+        def others() -> tuple[Outputs, ...]:
+            return tuple(cut(other) for other in self.alternatives())
+
         return Reference(cut(self.oracle), cut(self.native), replicas, self.unit, choices, others)
 
     def chosen(self, samples: Sequence[int]) -> Reference:
@@ -76,7 +79,10 @@ class Reference:
 
         replicas = tuple(take(replica) for replica in self.replicas)
         choices = {name: choice.chosen(samples) for name, choice in self.choices.items()}
-        others = tuple(take(other) for other in self.alternatives)
+
+        def others() -> tuple[Outputs, ...]:
+            return tuple(take(other) for other in self.alternatives())
+
         return Reference(take(self.oracle), take(self.native), replicas, self.unit, choices, others)
 
 

@@ -15,12 +15,14 @@ import numpy as np
 from onnx_conformance.core.budget import EXACT, Reference, Score, Turns, worst_score
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import (
+    Array,
     Mismatch,
     Outputs,
     allclose_mismatch,
     nearest,
     nonfinite_problem,
     structure_problem,
+    without_infinities,
 )
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.ties import settled
@@ -117,6 +119,28 @@ class Judgement:
             return -self.decibels
         return self.score.value if self.score else 0.0
 
+    def native_differs(self, factor: float) -> bool:
+        """Whether, without an oracle, an answer is as near to native as native is to itself.
+
+        An alternative of native's must fail allclose too, and the answer may be ``factor`` times as
+        far in each output: in rms, or in the count of whole numbers that differ.
+        """
+        if self.problem or self.mismatch is None:
+            return False
+        native, tolerance = self.native, (self.limits.rule["rtol"], self.limits.rule["atol_rms"])
+        others = [_named(other, self.specs) for other in self.reference.alternatives()]
+        others = [
+            other
+            for other in others
+            if structure_problem(native, other) is None
+            and allclose_mismatch(native, other, *tolerance, scale_atol=True)
+        ]
+        return bool(others) and all(
+            _distance(native[name], self.outputs[name])
+            <= factor * max(_distance(native[name], other[name]) for other in others)
+            for name in native
+        )
+
     @property
     def elements(self) -> int:
         """How many numbers were compared."""
@@ -164,8 +188,12 @@ def judge_outputs(
         return replace(judged, decibels=signal_to_noise(native, got, specs))
     if limits.measure == "allclose":
         outputs: Outputs = settled(reference.choices, native, got, limits.tie_factor)
-        near = nearest(native, reference.alternatives, outputs)
-        wrong = allclose_mismatch(near, outputs, rule["rtol"], rule["atol_rms"], scale_atol=True)
+        tolerance = rule["rtol"], rule["atol_rms"]
+        wrong = allclose_mismatch(native, outputs, *tolerance, scale_atol=True)
+        others = reference.alternatives() if wrong is not None else ()
+        if others:
+            near = nearest(native, others, outputs)
+            wrong = allclose_mismatch(near, outputs, *tolerance, scale_atol=True)
         return replace(judged, outputs=outputs, mismatch=wrong)
     outputs = reference.settled(got, limits.tie_factor)
     score = worst_score(reference, outputs, specs, rule["floor_ulp"], limits.turns)
@@ -174,6 +202,14 @@ def judge_outputs(
 
 def _named(outputs: Outputs, specs: Sequence[TensorSpec]) -> Outputs:
     return {spec.name: outputs[spec.name] for spec in specs}
+
+
+def _distance(wanted: Array, got: Array) -> float:
+    """In rms of floating numbers; of others, how many differ."""
+    if wanted.dtype.kind != "f":
+        return float(np.count_nonzero(wanted != got))
+    reference, other = without_infinities(wanted, got)
+    return float(np.sqrt(np.mean(np.square(other - reference)))) if reference.size else 0.0
 
 
 def signal_to_noise(native: Outputs, got: Outputs, specs: Sequence[TensorSpec]) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -214,11 +214,16 @@ class NativeAnswers:
     ) -> list[Reference]:
         oracle = native.model.oracle
         precisions: tuple[str, ...] = PRECISIONS if oracle else PRECISIONS[:1]
-        if native.model.framework == "python":
-            precisions = (FLOAT32, *REPLICAS)
         plain = self._outputs(native, input_sets, precisions)
-        if noise_floor == PLAIN or not oracle:
-            return [_reference(row) for row in plain]
+        if not oracle:
+            return [
+                self._without_oracle(native.model, inputs, row[FLOAT32])
+                for inputs, row in zip(input_sets, plain, strict=True)
+            ]
+        if noise_floor == PLAIN:
+            return [
+                _made(row[FLOAT64], row[FLOAT32], [row[name] for name in REPLICAS]) for row in plain
+            ]
         in_class = plain
         if noise_floor.precision != PLAIN.precision:
             in_class = self._outputs(native, input_sets, noise_floor.compute_modes)
@@ -236,6 +241,19 @@ class NativeAnswers:
             )
             for place, (row, compute_modes) in enumerate(zip(plain, in_class, strict=True))
         ]
+
+    def _without_oracle(self, model: ModelSpec, inputs: Inputs, answer: Arrays) -> Reference:
+        """Native takes the oracle's place; its replicas are asked only where they decide."""
+
+        def replicas(native: _Native) -> tuple[Outputs, ...]:
+            try:
+                [row] = self._outputs(native, [inputs], REPLICAS)
+            except StageFailure:
+                return ()
+            return tuple(answered(row[name]) for name in REPLICAS)
+
+        others = cache(lambda: self._submit(model, replicas).result())
+        return replace(_made(answer, answer, []), alternatives=others)
 
     def _there(
         self, native: _Native, input_sets: list[Inputs], noise_floor: NoiseFloor
@@ -321,14 +339,6 @@ class NativeAnswers:
             if problem:
                 raise StageFailure("oracle", native.model.name, problem)
         return [{p: columns[p][place] for p in precisions} for place in range(len(input_sets))]
-
-
-def _reference(row: ByPrecision) -> Reference:
-    """The reference without an oracle: native takes its place, and float32's error is unknown."""
-    if FLOAT64 not in row:
-        others = tuple(answered(row[name]) for name in REPLICAS if name in row)
-        return replace(_made(row[FLOAT32], row[FLOAT32], []), alternatives=others)
-    return _made(row[FLOAT64], row[FLOAT32], [row[name] for name in REPLICAS])
 
 
 def _made(

@@ -53,6 +53,17 @@ def widened(forward: Any) -> Any:
     return tf.function(replayed, input_signature=signature, autograph=False)
 
 
+def narrow_in(forward: Any) -> bool:
+    """Whether a float64 graph makes tensors of fewer bits from others: it is no oracle then."""
+    operations = operations_in(forward.get_concrete_function().graph)
+    return any(
+        tensor.dtype in _NARROW
+        for operation in operations
+        if operation.inputs
+        for tensor in operation.outputs
+    )
+
+
 def _wider(kind: Any) -> Any:
     return tf.float64 if kind in _NARROW else kind
 
@@ -119,7 +130,68 @@ def _pool3d(operation: Any, inputs: list[Any], pool: Any) -> Any:
     return result
 
 
+def _resized(operation: Any, inputs: list[Any], taps: Any) -> Any:
+    """An image resized along its height, then its width: TensorFlow does it in float32 alone.
+
+    Args:
+        taps: from a side's old and new size to the places that are read and their shares.
+    """
+    image, size = inputs
+    centred = operation.get_attr("half_pixel_centers")
+    for axis in (1, 2):
+        before, after = tf.shape(image)[axis], size[axis - 1]
+        step = tf.cast(before, tf.float64) / tf.cast(after, tf.float64)
+        if operation.get_attr("align_corners"):
+            last = tf.cast(tf.stack([before, after]) - 1, tf.float64)
+            step = tf.where(after > 1, last[0] / tf.maximum(last[1], 1.0), step)
+        at = tf.range(tf.cast(after, tf.float64), dtype=tf.float64)
+        at = (at + 0.5) * step - 0.5 if centred else at * step
+        shape = [-1, 1] if axis == 2 else [-1, 1, 1]
+        image = sum(
+            tf.gather(image, tf.clip_by_value(place, 0, before - 1), axis=axis)
+            * tf.reshape(share, shape)
+            for place, share in taps(at, before, centred)
+        )
+    image.set_shape(operation.outputs[0].shape)
+    return image
+
+
+Taps = list[tuple[Any, Any]]
+
+
+def _two_taps(at: Any, size: Any, centred: bool) -> Taps:
+    low = tf.floor(at)
+    place, share = tf.cast(low, tf.int32), at - low
+    return [(place, 1.0 - share), (place + 1, share)]
+
+
+def _four_taps(at: Any, size: Any, centred: bool) -> Taps:
+    """Keys' cubic, whose places TensorFlow rounds to a 1024th of a pixel."""
+    sharpness = -0.5 if centred else -0.75
+    low = tf.floor(at)
+    place, offset = tf.cast(low, tf.int32), tf.round((at - low) * 1024.0) / 1024.0
+
+    def near(x: Any) -> Any:
+        return ((sharpness + 2.0) * x - (sharpness + 3.0)) * x * x + 1.0
+
+    def far(x: Any) -> Any:
+        return ((sharpness * x - 5.0 * sharpness) * x + 8.0 * sharpness) * x - 4.0 * sharpness
+
+    shares = [far(offset + 1.0), near(offset), near(1.0 - offset), far(2.0 - offset)]
+    places = [place - 1, place, place + 1, place + 2]
+    if centred:  # what lies outside has no share
+        shares = [
+            tf.where((one >= 0) & (one < size), share, 0.0)
+            for one, share in zip(places, shares, strict=True)
+        ]
+        total = tf.add_n(shares)
+        shares = [share / total for share in shares]
+    return list(zip(places, shares, strict=True))
+
+
 WRITTEN_OUT = {
     "AvgPool3D": lambda operation, inputs: _pool3d(operation, inputs, tf.nn.avg_pool2d),
     "MaxPool3D": lambda operation, inputs: _pool3d(operation, inputs, tf.nn.max_pool2d),
+    "ResizeBicubic": lambda operation, inputs: _resized(operation, inputs, _four_taps),
+    "ResizeBilinear": lambda operation, inputs: _resized(operation, inputs, _two_taps),
 }

@@ -20,7 +20,7 @@ from onnx_conformance.core.native_request import (
 from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, TensorSpec, sizes_of
 from onnx_conformance.workers.keras.calls import KerasCall
-from onnx_conformance.workers.keras.float64 import widened, with_kernels
+from onnx_conformance.workers.keras.float64 import narrow_in, widened, with_kernels
 from onnx_conformance.workers.keras.private import every_policy_in_float64, layers_of
 from onnx_conformance.workers.native import Approximation, build, input_names
 
@@ -64,13 +64,13 @@ class Native:
 def call_model(call: KerasCall, inputs: Sequence[Any], names: list[str]) -> list[Any]:
     """The model's outputs in inference mode, in the order of ``names``.
 
-    Outputs that the model returns in a dict are picked by name.
+    Outputs that the model returns in a flat dict are picked by name.
 
     Args:
         inputs: in the order of the model's spec.
     """
     result = call(inputs)
-    if isinstance(result, dict):
+    if isinstance(result, dict) and set(names) <= set(result):
         return [result[name] for name in names]
     return list(keras.tree.flatten(result))
 
@@ -117,19 +117,26 @@ def build_float32(request: ModelRequest) -> Native:
 def build_float64(request: ModelRequest) -> Native:
     """The oracle: the model built anew, since Keras fixes a layer's precision at its creation.
 
-    A model whose code casts to float32, or names it, is no such twin: then the graph of the float32
-    model is rebuilt in float64.
+    A model whose code casts to float32, or names it, or resizes images, which TensorFlow does in
+    float32, is no such twin: then the graph of the float32 model is rebuilt in float64.
     """
+    twin: Native | None = None
+    problem: Exception = ValueError("its float64 graph computes in float32")
     try:
-        return _twin(request)
+        twin = _twin(request)
+        if not narrow_in(twin.forward):
+            return twin
     except Exception as error:  # noqa: BLE001 - whatever the model's code raises
-        try:
-            native = build_float32(request)
-            native.forward = widened(native.forward)
-            native.forward.get_concrete_function()
-        except Exception:  # noqa: BLE001 - then the first reason is the one to tell
-            raise error from None
-        return native
+        problem = error
+    try:
+        native = build_float32(request)
+        native.forward = widened(native.forward)
+        native.forward.get_concrete_function()
+    except Exception:  # noqa: BLE001 - then the first reason is the one to tell
+        if twin is not None:
+            return twin
+        raise problem from None
+    return native
 
 
 def _twin(request: ModelRequest) -> Native:

@@ -13,11 +13,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from onnx_conformance.core.compute_modes import EPSILONS, REPLICAS, compute_mode
 from onnx_conformance.core.native_request import BatchNormRecord
 from onnx_conformance.core.onnx_file import answering_nodes, every_graph
 from onnx_conformance.workers.native import perturbed
 
 FLOATING = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+EPSILON = EPSILONS["float32"]
+ULPS = (4.0, -4.0, 1.0)  # of a replica: how far the sums that it quantises are off
 # Operator -> the inputs that are no weights; None for all of them.
 SETTINGS: dict[str, tuple[int, ...] | None] = {
     "Clip": (1, 2),
@@ -35,6 +38,14 @@ SETTINGS: dict[str, tuple[int, ...] | None] = {
     "Mod": None,
     "QuantizeLinear": (1, 2),
     "DequantizeLinear": (1, 2),
+    "MatMulNBits": (2,),
+    "MatMulBnb4": (2,),
+    "GatherBlockQuantized": (2,),
+    "DynamicQuantizeMatMul": (2,),
+    "MatMulIntegerToFloat": (2, 3),
+    "QGemm": None,
+    "QLinearConv": None,
+    "QLinearMatMul": None,
     "NonMaxSuppression": (2, 3, 4),
     "ConstantOfShape": None,
 }
@@ -78,7 +89,12 @@ def read_weights(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
 
 
 def round_otherwise(model: onnx.ModelProto, replica: str) -> None:
-    """Change the weights of ``model`` as rounding may, drawn by :func:`perturbed`."""
+    """Change the weights of ``model`` as rounding may, drawn by :func:`perturbed`.
+
+    What QuantizeLinear rounds moves too, up or down: it is a sum of whole numbers, which often lies
+    at a half, where float32's own rounding decides.
+    """
+    _move_quantised(model, 1.0 + EPSILON * ULPS[REPLICAS.index(compute_mode(replica).replica)])
     for name, tensor in weights_of(model):
         if tensor.data_type != TensorProto.FLOAT:
             continue
@@ -88,6 +104,28 @@ def round_otherwise(model: onnx.ModelProto, replica: str) -> None:
         kept = np.where(np.isfinite(changed), changed, array)  # the largest number stays finite
         label = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(kept, label))
+
+
+def _move_quantised(model: onnx.ModelProto, factor: float) -> None:
+    """Multiply what each QuantizeLinear of a float32 scale takes."""
+    scales = {
+        t.name for graph, _ in every_graph(model) for t in getattr(graph, "initializer", ())
+        if t.data_type == TensorProto.FLOAT
+    }  # fmt: skip
+    for graph, _ in every_graph(model):
+        nodes = []
+        for place, node in enumerate(graph.node):
+            if node.op_type == "QuantizeLinear" and node.input[1] in scales:
+                moved, by = f"{node.input[0]}::moved {place}", f"{node.input[0]}::factor {place}"
+                number = numpy_helper.from_array(np.array(factor, np.float32))
+                nodes.append(onnx.helper.make_node("Constant", [], [by], value=number))
+                nodes.append(onnx.helper.make_node("Mul", [node.input[0], by], [moved]))
+                node.input[0] = moved
+            nodes.append(node)
+        if len(nodes) > len(graph.node):
+            kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+            del graph.node[:]
+            graph.node.extend(kept)
 
 
 def batch_norms_of(model: onnx.ModelProto, weights: Mapping[str, Any]) -> list[BatchNormRecord]:

@@ -175,7 +175,7 @@ def _keras_model(keras: Any, model: Any) -> BuiltModel:
     def run(input_set: Inputs) -> Answer:
         arrays = [np.array(array) for array in input_set.values()]
         result = KerasCall(model, list(input_set))(arrays)
-        if isinstance(result, dict):
+        if isinstance(result, dict) and all(hasattr(part, "shape") for part in result.values()):
             # in TensorFlow's order, which is that of the names in any exported file
             return {name: np.asarray(result[name]) for name in sorted(result)}
         tensors = [np.asarray(tensor) for tensor in keras.tree.flatten(result)]

@@ -78,19 +78,39 @@ def without_signs(shapes: Mapping[str, Sequence[Dim]]) -> dict[str, list[Dim]]:
 
 
 def with_batch(shapes: Mapping[str, Sequence[Dim]]) -> dict[str, list[Dim]]:
-    """The shapes with their batch axis called so: the first where it is open.
+    """The shapes with their batch axis called so.
 
-    Of an input whose first axis has a size, an axis that bears the batch's name.
+    It is the first with ``batch`` in its name; without one, the first axis where that is open and
+    no other axis of an input that has one; where it has a size, an axis of the batch's name.
     """
-    firsts = {dims[0] for dims in shapes.values() if dims and isinstance(dims[0], str)} - {OPEN}
+    own = {name: _named_batch(dims) for name, dims in shapes.items()}
+    others = {
+        dim
+        for name, dims in shapes.items()
+        for place, dim in enumerate(dims)
+        if own[name] is not None and place != own[name]
+    } - {OPEN}
+    firsts = {dims[0] for dims in shapes.values() if dims and isinstance(dims[0], str)} - {
+        OPEN,
+        *others,
+    }
     found = {}
     for name, dims in shapes.items():
-        if dims and isinstance(dims[0], str):
-            found[name] = [BATCH, *dims[1:]]
-            continue
-        places = [place for place, dim in enumerate(dims) if dim in firsts]
-        found[name] = [BATCH if place in places[:1] else dim for place, dim in enumerate(dims)]
+        batch = own[name]
+        if batch is None and dims and isinstance(dims[0], str) and dims[0] not in others:
+            batch = 0
+        if batch is None:
+            batch = next((place for place, dim in enumerate(dims) if dim in firsts), None)
+        found[name] = [BATCH if place == batch else dim for place, dim in enumerate(dims)]
     return found
+
+
+def _named_batch(dims: Sequence[Dim]) -> int | None:
+    """The first axis that a file calls a batch, if it calls one so."""
+    names = ((place, dim) for place, dim in enumerate(dims) if isinstance(dim, str))
+    return next(
+        (n for n, dim in names if "batch" in dim.lower() and not set(dim) & set(SIGNS)), None
+    )
 
 
 def namings(shapes: Mapping[str, Sequence[Dim]]) -> Iterator[dict[str, Shape]]:

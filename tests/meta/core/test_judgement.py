@@ -100,3 +100,40 @@ def test_of_no_element_nothing_is_said():
 def test_native_itself_has_no_overrides():
     found = limits_of(TOLERATED, None, oracle=True)
     assert found.rule.figures == TOLERATED.defaults["error_budget"]
+
+
+def without_oracle(*, flipped, other=0.05, elements=400):
+    """An answer without an oracle: ``flipped`` steps off where native itself may be one off."""
+    native = np.linspace(-1, 1, elements).astype(np.float32)[None]
+    alternative, got = native.copy(), native.copy()
+    alternative[0, ::40] += other
+    got[0, 1::40] += flipped
+    y = [TensorSpec("y", ("batch", elements))]
+    reference = Reference(
+        {"y": native}, {"y": native}, (), alternatives=lambda: ({"y": alternative},)
+    )
+    return judge_outputs(reference, {"y": got}, y, LIMITS["allclose"])
+
+
+@pytest.mark.parametrize(
+    ("flipped", "other", "undecided"),
+    [
+        (0.05, 0.05, True),  # as far as native is from itself
+        (0.5, 0.05, False),  # ten times as far
+        (0.05, 0.0, False),  # native answers the same
+        (0.05, 0.002, False),  # nearly the same: it is close by allclose
+    ],
+)
+def test_what_native_itself_leaves_open_decides_nothing(flipped, other, undecided):
+    found = without_oracle(flipped=flipped, other=other)
+    assert not found.right
+    assert found.native_differs(4.0) == undecided
+
+
+def test_native_is_asked_again_only_where_an_answer_is_not_close():
+    def ask():
+        raise AssertionError("asked")
+
+    native = {"y": EXACT.astype(np.float32)}
+    reference = Reference({"y": EXACT}, native, (), alternatives=ask)
+    assert judge_outputs(reference, native, SPECS[:1], LIMITS["allclose"]).right

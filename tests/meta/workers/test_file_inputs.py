@@ -142,6 +142,16 @@ def test_open_axes_of_several_inputs_that_must_agree(tmp_path):
 def test_a_name_is_the_same_axis_everywhere_and_signs_are_kept_where_they_follow():
     shapes = {"x": ["n", 3], "state": [2, "n", 5]}
     assert with_batch(shapes) == {"x": ["batch_size", 3], "state": [2, "batch_size", 5]}
+
+
+def test_an_axis_called_batch_is_the_batch_wherever_it_stands():
+    shapes = {"x": ["time", "batch", 4], "h": ["batch", 5], "table": ["time", 3], "n": ["?"]}
+    assert with_batch(shapes) == {
+        "x": ["time", "batch_size", 4],
+        "h": ["batch_size", 5],
+        "table": ["time", 3],
+        "n": ["batch_size"],
+    }
     follows = without_signs({"x": ["n", "past+1"], "p": ["n", "past"], "q": ["n", "a-b"]})
     assert follows == {"x": ["n", "past+1"], "p": ["n", "past"], "q": ["n", "a_b"]}
     assert [compute_mode["p"] for compute_mode in namings({"p": ["batch_size", "?"]})][0] == (

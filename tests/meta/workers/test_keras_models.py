@@ -147,3 +147,44 @@ def test_a_model_that_itself_computes_in_half_precision_is_not_rounded_further(k
         layers = [keras.layers.Flatten(), keras.layers.Dense(3, dtype=dtype)]
         forward = traced(keras.Sequential([keras.Input((5, 6)), *layers]))
         assert (rounded(forward, "float16") is forward) == (dtype == "mixed_float16")
+
+
+@pytest.mark.parametrize("method", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(13, 5), (18, 21), (1, 5)])
+@pytest.mark.parametrize("corners", [(False, True), (True, False), (False, False)])
+def test_images_are_resized_in_float64(keras, method, size, corners):
+    import tensorflow as tf
+
+    from onnx_conformance.workers.keras.float64 import narrow_in, widened
+
+    resize = getattr(tf.raw_ops, f"Resize{method.title()}")
+    aligned, centred = corners
+    image = np.random.default_rng(0).standard_normal((2, 9, 7, 3)).astype(np.float32)
+
+    def body(x):
+        return [resize(images=x, size=size, align_corners=aligned, half_pixel_centers=centred)]
+
+    forward = tf.function(
+        body, input_signature=[tf.TensorSpec((None, 9, 7, 3), tf.float32)], autograph=False
+    )
+    wide = widened(forward)
+    [expected], [exact] = forward(tf.constant(image)), wide(tf.constant(image.astype(np.float64)))
+    assert narrow_in(forward)
+    assert not narrow_in(wide)
+    np.testing.assert_allclose(exact, expected, atol=1e-5)
+    assert (np.asarray(exact) != np.asarray(exact).astype(np.float32)).any()
+
+
+def test_a_dict_that_holds_lists_is_as_many_outputs_as_it_has_tensors(keras):
+    from onnx_conformance.workers.keras.calls import KerasCall
+    from onnx_conformance.workers.keras.introspect import call_model
+    from onnx_conformance.workers.user_model.build import built_model
+
+    def nested(self, inputs):
+        return {"b": inputs, "a": [inputs * 2, inputs * 3]}
+
+    model = subclassed(keras, nested)
+    found = built_model("nested", model, None).run({"left": LEFT})
+    assert [array[0, 0] for array in found.values()] == [2, 3, 1]
+    again = call_model(KerasCall(model, ["left"]), [LEFT], list(found))
+    assert [float(np.asarray(array)[0, 0]) for array in again] == [2, 3, 1]

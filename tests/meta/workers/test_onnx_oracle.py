@@ -254,6 +254,22 @@ def test_replicas_round_weights_and_nothing_that_shapes_the_computation(tmp_path
     assert np.isfinite(open_at(path, "replica-1", 1)({"x": noise(2, 4)})[0]).all()
 
 
+def test_replicas_round_what_lies_at_a_half_up_and_down(tmp_path):
+    x = np.array([0.5, 1.5, 0.4, -2.5], np.float32)
+    scale, zero = np.float32(1.0), np.int8(0)
+    quantised = helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"])
+    model = graph_of(
+        [quantised], {"x": x}, {"q": TensorProto.INT8}, opset=13,
+        weights={"scale": scale, "zero": zero},
+    )  # fmt: skip
+    onnx.save(model, tmp_path / "q.onnx")
+    found = [
+        open_at(tmp_path / "q.onnx", mode, 1)({"x": x})[0].tolist()
+        for mode in ("float32", "replica-1", "replica-2")
+    ]
+    assert found == [[0, 2, 0, -2], [1, 2, 0, -3], [0, 1, 0, -2]]
+
+
 @pytest.mark.parametrize(
     ("operator", "opset"),
     [("Sigmoid", 13), ("Tanh", 13), ("Elu", 13), ("Selu", 13), ("Celu", 13), ("Softplus", 13),
