@@ -240,3 +240,15 @@ def awaken(model: nn.Module) -> None:
             weight.copy_(torch.randn_like(weight) / fan**0.5)
             if bias is not None:
                 bias.copy_(BIAS * torch.randn_like(bias))
+
+
+def _awaken_buffers(buffers: dict[str, torch.Tensor]) -> None:
+    """Statistics of norms, also of those that are frozen, and codebooks that are empty."""
+    if "running_var" in buffers:
+        for name in sorted(buffers.keys() & {"weight", "running_var"}):
+            buffers[name].uniform_(*NORM_GAIN)
+        for name in sorted(buffers.keys() & {"bias", "running_mean"}):
+            buffers[name].normal_(0.0, NORM_BIAS)
+    for table in buffers.values():
+        if table.ndim > 1 and table.is_floating_point() and not table.any():
+            table.normal_()
