@@ -220,6 +220,7 @@ def awaken(model: nn.Module) -> None:
     for part in model.modules():
         inner = dict(part.named_parameters(recurse=False))
         weight, bias = inner.get("weight"), inner.get("bias")
+        _awaken_buffers(dict(part.named_buffers(recurse=False)))
         if weight is None:
             for parameter in inner.values():
                 if (

@@ -133,6 +133,15 @@ def test_statistics_of_norms_keep_the_outputs_alive():
     assert (one - other).abs().max() > 0.01
 
 
+def test_frozen_norms_have_statistics_of_their_own():
+    from onnx_conformance.workers.torch.transformers_models import tiny_model
+
+    model, _ = tiny_model("RTDetrForObjectDetection", pretrained=False)
+    spread = [one for name, one in model.named_buffers() if name.endswith("running_var")]
+    assert spread
+    assert all(len(one.unique()) > 1 for one in spread)
+
+
 def test_a_stored_checkpoint_keeps_its_weights(tmp_path):
     from onnx_conformance.workers.torch.transformers_models import stored_model, tiny_model
 
