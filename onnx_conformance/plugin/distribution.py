@@ -11,14 +11,18 @@ from xdist.scheduler import LoadScopeScheduling
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core.case import Case
 
+LIGHT = ("python", "onnx")  # what these need is imported anyway
+LAST_TESTS = 2  # of a worker, below which xdist gives it another group
+
 
 class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no types
     """``--dist load`` for conformance tests.
 
     The cases of a model share its float64 oracle, so they go to one worker. Where there are fewer
     models than workers, each case goes to one worker, because its tests share a session. A worker
-    that has started a framework, which takes seconds to import, gets more cases of it. Other tests
-    are distributed by file, or one by one, as usual, in runs without conformance tests.
+    that has started a framework, which takes seconds to import, gets more cases of it; for a single
+    group it does not start one that another worker has started, and ends. Other tests are
+    distributed by file, or one by one, as usual, in runs without conformance tests.
 
     Args:
         cases: the cases of the run.
@@ -50,10 +54,33 @@ class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist 
         self.workqueue.move_to_end(scope, last=False)
         super()._assign_work_unit(node)
 
+    def _reschedule(self, node: Any) -> None:
+        if not (self._nearly_done(node) and self._leaves(node)):
+            super()._reschedule(node)
+        elif not node.shutting_down:
+            node.shutdown()
+
+    def _nearly_done(self, node: Any) -> bool:
+        """Whether a worker is about to get another group, if one waits."""
+        return bool(self.workqueue) and self._pending_of(self.assigned_work[node]) <= LAST_TESTS
+
+    def _leaves(self, node: Any) -> bool:
+        """Whether the next group is the last of a framework that only other workers have begun."""
+        framework = self._frameworks.get(self._next(node), "")
+        if not framework or framework in self._begun.get(node, set()):
+            return False
+        waiting = sum(self._frameworks.get(scope) == framework for scope in self.workqueue)
+        return waiting == 1 and framework in self._begun_by_others(node)
+
+    def _begun_by_others(self, node: Any) -> set[str]:
+        """The frameworks of all other workers that will take more."""
+        others = [n for n in self.assigned_work if n != node and not n.shutting_down]
+        return {name for other in others for name in self._begun.get(other, ())}
+
     def _next(self, node: Any) -> str:
         """The next group of a worker: of a framework that it has begun, or that no other has."""
         own = self._begun.get(node, set())
-        others = {name for other, names in self._begun.items() if other != node for name in names}
+        others = self._begun_by_others(node)
         of: dict[str, str] = {scope: self._frameworks.get(scope, "") for scope in self.workqueue}
         mine = (scope for scope, framework in of.items() if framework in own)
         new = (scope for scope, framework in of.items() if framework not in others)
@@ -97,10 +124,11 @@ class Places(list[str]):
 
 
 def frameworks(cases: Iterable[Case]) -> dict[str, str]:
-    """Group -> the framework that its native side needs; none of models that are not known."""
+    """Group -> the framework that its native side imports; none of models that are not known."""
     found: dict[str, str] = {}
     for case in cases:
         framework = MODELS[case.model].framework if case.model in MODELS else ""
+        framework = "" if framework in LIGHT else framework
         found |= {case.model: framework, case.id: framework}
     return found
 

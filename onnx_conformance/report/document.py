@@ -261,10 +261,15 @@ def loosened(run: Run) -> list[str]:
 def make_cases(
     run: Run, rows: Mapping[Case, list[CheckRow]], facts: Mapping[str, CaseFacts]
 ) -> list[CaseEntry]:
-    """The entries of the judged cases: those of the run, then those that tests brought."""
+    """The entries of the judged cases: those of the run, then those that tests brought.
+
+    The order is the same in whatever order processes judged them.
+    """
     own = set(run.cases)
     ordered = [case for case in run.cases if case in rows]
-    ordered += [case for case in rows if case not in own]
+    models = {case.model: place for place, case in enumerate(run.cases)}
+    brought = [case for case in rows if case not in own]
+    ordered += sorted(brought, key=lambda case: (models.get(case.model, len(own)), case.id))
     return [
         make_case(case, rows[case], facts.get(case.id, {}), ordinary=case in own)
         for case in ordered

@@ -115,21 +115,59 @@ def test_where_there_is_no_conformance_test_they_go_one_by_one():
     assert [worker.asked for worker in workers] == [tests, [id_of(OTHER)]]
 
 
-def test_a_worker_goes_on_with_the_framework_that_it_has_begun(monkeypatch):
-    cases = [Case(name, "route", 18, "cpu") for name in ("t1", "t2", "k1", "t3", "k2")]
+def scheduled(monkeypatch, names):
+    """Two workers, with a model for each name, whose first letter is its framework; the tests."""
+    cases = [Case(name, "route", 18, "cpu") for name in names]
     of = {name: "torch" if name[0] == "t" else "keras" for case in cases for name in ids(case)}
     monkeypatch.setattr(distribution, "frameworks", lambda _: of)
     tests = [id_of(case, tail) for case in cases for tail in ("-a", "-b", "-c")]
     workers = [Worker(name, tests) for name in ("first", "second")]
-    scheduling = scheduling_of(workers, tests, cases)
+    return scheduling_of(workers, tests, cases), workers, tests
+
+
+def finish(scheduling, worker, tests):
+    """All tests that a worker was asked for end."""
+    for test in worker.asked[len(worker.ended) :]:
+        worker.ended.append(test)
+        scheduling.mark_test_complete(worker, tests.index(test))
+
+
+def kinds_of(worker):
+    return {test.partition("[")[2][0] for test in worker.asked}
+
+
+def test_a_worker_goes_on_with_the_framework_that_it_has_begun(monkeypatch):
+    scheduling, workers, tests = scheduled(monkeypatch, ("t1", "t2", "k1", "t3", "k2"))
     while any(scheduling.workqueue):
         for worker in workers:
-            for test in worker.asked[len(worker.ended) :]:
-                worker.ended.append(test)
-                scheduling.mark_test_complete(worker, tests.index(test))
-    kinds = [{test.partition("[")[2][0] for test in worker.asked} for worker in workers]
-    assert kinds == [{"t"}, {"k"}]
+            finish(scheduling, worker, tests)
+    assert [kinds_of(worker) for worker in workers] == [{"t"}, {"k"}]
     assert sorted(workers[0].asked + workers[1].asked) == sorted(tests)
+
+
+def test_a_worker_ends_rather_than_begin_anothers_framework_for_a_single_group(monkeypatch):
+    scheduling, (torch, keras), tests = scheduled(monkeypatch, ("t1", "k1", "t2"))
+    finish(scheduling, keras, tests)
+    assert (kinds_of(keras), keras.shutting_down) == ({"k"}, True)
+    assert not torch.shutting_down
+    finish(scheduling, torch, tests)
+    assert sorted(torch.asked + keras.asked) == sorted(tests)
+
+
+def test_a_worker_begins_anothers_framework_for_several_groups(monkeypatch):
+    scheduling, (torch, keras), tests = scheduled(monkeypatch, ("t1", "k1", "t2", "t3"))
+    finish(scheduling, keras, tests)
+    assert kinds_of(keras) == {"k", "t"}
+    finish(scheduling, torch, tests)
+    assert sorted(torch.asked + keras.asked) == sorted(tests)
+
+
+def test_the_last_group_of_a_worker_that_is_gone_is_taken_by_another(monkeypatch):
+    scheduling, (torch, keras), tests = scheduled(monkeypatch, ("t1", "k1", "t2"))
+    crashed = scheduling.remove_node(torch)
+    while scheduling.workqueue:
+        finish(scheduling, keras, tests)
+    assert {*keras.asked, crashed} >= {test for test in tests if "[t" in test}
 
 
 def ids(case):

@@ -1,12 +1,14 @@
 """What a run may say of itself: never more than its cases and its exit status allow."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
 from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.report.document import (
     is_complete,
+    make_cases,
     missing,
     missing_words,
     required_tests,
@@ -51,6 +53,23 @@ def test_a_skipped_test_is_not_run():
 def test_an_option_requires_a_comparison_too():
     assert is_complete(STATIC, rows_of(Counter(["static_batch", "error_budget"])), ordinary=False)
     assert not is_complete(STATIC, rows_of(Counter(["static_batch"])), ordinary=False)
+
+
+def test_cases_stand_in_the_same_order_in_whatever_order_they_were_judged():
+    own = [CASE, Case("resnet18", "torch_torchscript", 14, "cpu")]
+    brought = [
+        STATIC,
+        Case("resnet18", "torch_dynamo", 18, "cpu", ExportOptions(export_params=False)),
+    ]
+    row = {"name": "allclose", "outcome": "passed", "compared": 1, "reason": ""}
+    row |= {"score": None, "budget": None, "statistics": {}, "divergence": None}
+    run = SimpleNamespace(cases=own)
+    orders = [[*own, *brought], [*brought[::-1], *own[::-1]]]
+    found = [
+        [case["id"] for case in make_cases(run, {case: [dict(row)] for case in order}, {})]
+        for order in orders
+    ]
+    assert found[0] == found[1] == [case.id for case in (*own, *brought)]
 
 
 @pytest.mark.parametrize(

@@ -54,3 +54,24 @@ def test_a_transform_that_is_too_long_is_left_as_it_is():
     with torch.inference_mode(), TorchReplica(shipped_approximation(), REPLICAS[0]):
         found = torch.fft.fft(x)
     assert torch.equal(found, torch.fft.fft(x))
+
+
+def log_power(x, *, periodic=True, floor=1e-6, padding="reflect", gain=1.0):
+    window = torch.hann_window(400, periodic=periodic, dtype=x.dtype)
+    found = torch.stft(x, 400, 100, window=window, return_complex=True, pad_mode=padding)
+    return torch.log(gain * torch.view_as_real(found).square().sum(-1) + floor)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"periodic": False}, {"floor": 1e-5}, {"padding": "constant"}, {"gain": 1.01}],
+    ids=str,
+)
+def test_a_wrong_spectrogram_of_400_is_out_of_its_budget(wrong):
+    """A gain that is 0.1 % off is not, by values alone."""
+    x = torch.randn(8, 1200, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        exact = log_power(x.double())
+        with TorchReplica(shipped_approximation(), REPLICAS[0]):
+            error = (log_power(x) - exact).norm()
+        assert (log_power(x.double(), **wrong) - exact).norm() > FACTOR * error
