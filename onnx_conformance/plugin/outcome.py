@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unittest
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Never, cast
 
 import pytest
@@ -86,7 +87,8 @@ def _judged_call(pyfuncitem: pytest.Function, case: Case) -> Generator[None, obj
     collected.begin()
     try:
         _subject(pyfuncitem).artifact  # noqa: B018 - without it no verdict is about it
-        result = yield
+        with plain_failures(pyfuncitem):
+            result = yield
     except CapabilityMissing as missing:
         collected.begin()  # what it recorded before is no verdict on what is missing
         pytest.skip(str(missing))
@@ -108,6 +110,21 @@ def _judged_call(pyfuncitem: pytest.Function, case: Case) -> Generator[None, obj
         reason = "the test compared nothing, so it cannot pass; hand a check's result to `evidence`"
         raise Red(f"{case.id}: {reason}", reason)
     return result
+
+
+@contextmanager
+def plain_failures(item: pytest.Item) -> Iterator[None]:
+    """Describe failures meanwhile by their own text.
+
+    Hypothesis asks the item to describe each example that fails. pytest would parse the source
+    files of the traceback, at which Python 3.11 raises now and then while another thread works
+    (python/cpython#106905): a red check became an internal error. The plugin words it anyway.
+    """
+    vars(item)["repr_failure"] = lambda excinfo: str(excinfo.value)
+    try:
+        yield
+    finally:
+        del vars(item)["repr_failure"]
 
 
 def _decide(item: pytest.Function, case: Case, failure: ConformanceFailure | StageFailure) -> Never:
