@@ -217,8 +217,8 @@ def words():
 @register_model("einsum_dense", inputs=SERIES)
 def einsum_dense():
     x = keras.Input((8, 6))
-    y = layers.EinsumDense("abc,cde->abde", output_shape=(None, 2, 5), bias_axes="de")(x)
-    y = layers.EinsumDense("abde,def->abf", output_shape=(None, 7), activation="relu")(y)
+    y = layers.EinsumDense("abc,cde->abde", output_shape=(8, 2, 5), bias_axes="de")(x)
+    y = layers.EinsumDense("abde,def->abf", output_shape=(8, 7), activation="relu")(y)
     return keras.Model(x, layers.EinsumDense("abf,bx->axf", output_shape=(3, 7))(y))
 
 
