@@ -55,6 +55,8 @@ class RowScores:
         sizes: ‖oracle‖ of each sample.
         largest: what would be allowed of the sample with the largest error of its own.
         strays: how many samples of the inputs may err by up to that.
+        left_open: of how many samples native's own ways differ by so much that nothing is known,
+            as where a decision hangs on a rounding; ``turned`` is what that many errors allow.
     """
 
     output: str
@@ -65,6 +67,8 @@ class RowScores:
     sizes: tuple[Rows, ...]
     largest: float = 0.0
     strays: float = 0.0
+    left_open: int = 0
+    turned: float = 0.0
 
     @property
     def judged_rows(self) -> tuple[int, int]:
@@ -99,6 +103,7 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
         noises = np.concatenate([noise for _, noise, _ in parts])
         size = np.concatenate([size for _, _, size in parts])
         usable = np.isfinite(noises) & (noises <= rule.maximum_noise_floor * size)
+        unknown = np.isfinite(noises) & ~usable
         usable &= (size > 0) | (kind[1] != UNMASKED)  # others have no such numbers
         pool, share = _pool(noises[usable], size[usable], rule.pool_share)
         lone = 1.0 + (rule.lone - 1.0) / max(_numbers(pairs, spec), 1)
@@ -118,6 +123,8 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
             tuple(size for _, _, size in parts),
             rule.factor * float(np.max(noises[usable], initial=0.0)),
             rule.strays,
+            int(unknown.sum()),
+            rule.factor * float(np.max(noises[unknown], initial=0.0)),
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,12 @@ from onnx_conformance.core.errors import (
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.spec import ModelSpec, spec_as_data, spec_from_data
 from onnx_conformance.core.store import file_digest
+from onnx_conformance.core.text import resembling
 from onnx_conformance.session.external_artifacts import labelled
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
+# How torchvision's sources register a model, with its decorators.
+REGISTERED = re.compile(r"^@register_model\([^)]*\)\n(?:@[^\n]*\n)*def (\w+)\(", re.MULTILINE)
 BACKEND = "onnx_conformance.workers.user_model.backend:UserModelBackend"
 
 
@@ -63,7 +68,7 @@ def adopt(
     found: list[str] = []
     declared: list[str] = []
     imported: dict[tuple[str, str], str] = {}
-    left_out: dict[str, str] = {}
+    left_out = _unknown_classifiers(named)
     for files_of, pointers_of in looks:  # each in a process of its own, with its own framework
         try:
             specs, modules, names, reasons = _described(
@@ -131,6 +136,24 @@ def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str])
             f"unknown model '{names[0]}'; known in {', '.join(files)}: {', '.join(declared)}"
             + (f"; of the suite: {', '.join(others)}" if others else "")
         )
+
+
+def _unknown_classifiers(names: Iterable[str]) -> dict[str, str]:
+    """Why ``torchvision:NAME`` is refused, by name: torchvision's sources register no such model.
+
+    They are read and not imported, which takes seconds; nothing is refused where there are none.
+    """
+    asked = [name for name in names if name.startswith("torchvision:")]
+    found = importlib.util.find_spec("torchvision") if asked else None
+    folders = [Path(one) / "models" for one in (found and found.submodule_search_locations) or ()]
+    sources = [path.read_text() for folder in folders for path in folder.glob("*.py")]
+    known = {name for source in sources for name in REGISTERED.findall(source)}
+    members = {name: name.partition(":")[2] for name in asked}
+    return {
+        name: f"torchvision has no classification model '{member}'{resembling(member, known)}"
+        for name, member in members.items()
+        if known and member not in known
+    }
 
 
 def _refuse_namesakes(
