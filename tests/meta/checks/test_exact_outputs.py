@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from onnx_conformance.checks.steps import check_steps
 from onnx_conformance.checks.sweep import check_rows, check_sizes
 from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.budget import Reference
