@@ -17,7 +17,13 @@ from onnx_conformance.checks.turned_rows import (
     open_elsewhere,
     rows_over,
 )
-from onnx_conformance.checks.verdict import evidence_lines, float32_part, limits_for, worded
+from onnx_conformance.checks.verdict import (
+    evidence_lines,
+    float32_part,
+    limits_for,
+    unanswered,
+    worded,
+)
 from onnx_conformance.core.budget import Reference, wrong_decisions
 from onnx_conformance.core.comparison import (
     Outputs,
@@ -128,9 +134,9 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
     if not judged:
         why = refused[0] if refused else "none fits this class of precision"
         return skipped(name, f"native refuses all inputs of this check ({why})")
-    unanswered = _unanswered(subject, name, judged)
-    if unanswered is not None:
-        return unanswered
+    no_answers = _unanswered(subject, name, judged)
+    if no_answers is not None:
+        return no_answers
     compared = sum(array.size for one in judged for array in one.got.values())
     if not subject.model.oracle:
         return _by_allclose(subject, name, judged, compared)
@@ -161,7 +167,7 @@ def _unanswered(subject: Subject, name: str, judged: Sequence[Judged]) -> CheckR
     problems = []
     for one in judged:
         if one.answer.outputs is None:
-            problems.append((one, f"the session refused it: {one.answer.error}"))
+            problems.append((one, unanswered(one.answer)))
         else:
             problem = structure_problem(one.reference.native, one.answer.outputs)
             problems += [(one, problem)] if problem else []

@@ -123,7 +123,7 @@ def _failed_pass(error: BaseException | None) -> str:
             causes.append(f"{type(error).__name__}: {error}")
         error = error.__cause__
     return (
-        f"the exporter's optimisation of the graph failed: {': '.join(causes) or 'no cause given'}; "
+        f"the exporter's optimisation of the graph failed: {': '.join(causes) or 'cause unknown'}; "
         "export by torch_torchscript, or by torch.onnx.export(..., optimize=False)"
     )
 
