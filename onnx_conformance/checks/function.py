@@ -19,17 +19,16 @@ from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.inputs.families import (
     BATCH_MATES,
     ORDINARY,
-    PINNED_NAMES,
     UNLIKE,
     batch_mates,
     chosen,
     denormal,
     many,
     materialise,
-    pinned,
+    replayed,
     stack_inputs,
 )
-from onnx_conformance.inputs.recipes import Inputs, Recipe, found_recipes, suited
+from onnx_conformance.inputs.recipes import Inputs, Recipe, suited
 from onnx_conformance.inputs.sample_arrays import fixed_batch
 from onnx_conformance.session.subject import Subject
 
@@ -104,9 +103,10 @@ def _moves(references: Sequence[Reference], spec: TensorSpec) -> bool:
 @register_check(
     control="one_weight_flipped",
     families=("pinned",),
-    example=lambda seed: {"recipe": pinned(seed)["image"]},
-    tests=len(PINNED_NAMES) + 1,  # and the drawn inputs
-    more=lambda model: len(found_recipes(model.name)),
+    calls=lambda model, seed: {
+        label: {"recipe": recipe} for label, recipe in replayed(model.name, seed).items()
+    },
+    drawn=True,
     precisions=FAITHFUL,
 )
 def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
@@ -128,7 +128,7 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     where=takes_any_number,
     precisions=FLOAT32_WEIGHTS,
     edge=True,
-    example=lambda seed: {"recipe": denormal(seed)},
+    calls=lambda model, seed: {"": {"recipe": denormal(seed)}},
 )
 def check_denormals(subject: Subject, recipe: Recipe) -> CheckResult:
     """The same budget on inputs below float32's smallest normal number."""
