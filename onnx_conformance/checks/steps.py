@@ -34,7 +34,7 @@ FAMILIES.register("loops_again", _again_plan)
 
 
 @dataclass(frozen=True)
-class Ran:
+class LoopRun:
     """One loop, native's side and the runtime's; ``description`` says how it begins."""
 
     description: str
@@ -92,7 +92,7 @@ def _judge_loops(subject: Subject, name: str, repeat: int) -> CheckResult:
         if isinstance(reference, str):
             refused.append(f"{description}: {reference}")
         else:
-            ran.append(Ran(description, loop, reference, subject.run(loop, repeat)))
+            ran.append(LoopRun(description, loop, reference, subject.run(loop, repeat)))
     if not ran:
         return skipped(name, f"native itself refuses calls in a row ({refused[0]})")
     results = [_judge(subject, name, one) for one in ran]
@@ -111,7 +111,7 @@ def _judge_loops(subject: Subject, name: str, repeat: int) -> CheckResult:
 # -- one loop --------------------------------------------------------------------------------------
 
 
-def _judge(subject: Subject, name: str, ran: Ran) -> CheckResult:
+def _judge(subject: Subject, name: str, ran: LoopRun) -> CheckResult:
     if ran.answer.outputs is None:
         return failed(
             name,
@@ -141,7 +141,7 @@ def _judge(subject: Subject, name: str, ran: Ran) -> CheckResult:
     )
 
 
-def _judged_calls(subject: Subject, ran: Ran) -> Iterator[Judgement]:
+def _judged_calls(subject: Subject, ran: LoopRun) -> Iterator[Judgement]:
     """Each call's verdict, up to the first at which float32's own error leaves nothing to say."""
     limits, outputs = limits_for(subject), ran.answer.outputs
     assert outputs is not None
@@ -155,7 +155,7 @@ def _judged_calls(subject: Subject, ran: Ran) -> Iterator[Judgement]:
 
 
 def _red(
-    subject: Subject, name: str, ran: Ran, found: Sequence[Judgement], first: int
+    subject: Subject, name: str, ran: LoopRun, found: Sequence[Judgement], first: int
 ) -> CheckResult:
     """The first wrong call, whether the error grows after it, and whether its state is to blame."""
     result = worded(subject, name, ran.label, ran.loop, found[first])
@@ -189,7 +189,7 @@ def _grown(found: Sequence[Judgement], first: int) -> str:
     )
 
 
-def _with_native_state(model: ModelSpec, ran: Ran, place: int) -> Inputs:
+def _with_native_state(model: ModelSpec, ran: LoopRun, place: int) -> Inputs:
     """The inputs of one call of the loop by themselves, with the state that native has there."""
     inputs = dict(ran.loop.calls[place])
     if place:

@@ -35,7 +35,7 @@ LARGEST = 1e300  # JSON knows no infinity
 
 
 @dataclass(frozen=True)
-class Judged:
+class SweptInputs:
     """One set of inputs of a sweep, native's side and the runtime's."""
 
     recipe: Recipe
@@ -111,7 +111,7 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
         if isinstance(reference, str)
     ]
     judged = [
-        Judged(recipe, inputs, reference, answer)
+        SweptInputs(recipe, inputs, reference, answer)
         for recipe, inputs, reference, answer in zip(
             chosen, input_sets, references, answers, strict=True
         )
@@ -143,7 +143,7 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
     return passed(name, reason, compared=compared, score=score, budget=rule["factor"])
 
 
-def _unanswered(subject: Subject, name: str, judged: Sequence[Judged]) -> CheckResult | None:
+def _unanswered(subject: Subject, name: str, judged: Sequence[SweptInputs]) -> CheckResult | None:
     """The first inputs that the session refuses, or answers in another structure."""
     problems = []
     for one in judged:
@@ -168,7 +168,7 @@ def _unanswered(subject: Subject, name: str, judged: Sequence[Judged]) -> CheckR
 
 
 def _by_allclose(
-    subject: Subject, name: str, judged: Sequence[Judged], compared: int
+    subject: Subject, name: str, judged: Sequence[SweptInputs], compared: int
 ) -> CheckResult:
     """Without an oracle each set of inputs must be close to native.
 
@@ -212,7 +212,7 @@ def hangs_on_an_ulp(parts: Sequence[tuple[Reference, Judgement]], sweep: Rule) -
 
 
 def _worst(
-    subject: Subject, judged: Sequence[Judged], *, together: bool
+    subject: Subject, judged: Sequence[SweptInputs], *, together: bool
 ) -> tuple[list[WorstScore], float]:
     """The worst sample of each set of inputs, and the share of samples of which nothing is known.
 
@@ -286,7 +286,9 @@ def takes_quantities(model: ModelSpec) -> bool:
     )
 
 
-def _decided(subject: Subject, judged: Sequence[Judged], *, together: bool) -> list[WorstScore]:
+def _decided(
+    subject: Subject, judged: Sequence[SweptInputs], *, together: bool
+) -> list[WorstScore]:
     """Whole numbers and truth values: those that are none of native's, beyond what rounding turns.
 
     Of thousands of rows on floating inputs a few may fall otherwise, over all inputs: as many as
@@ -326,7 +328,7 @@ def _decided(subject: Subject, judged: Sequence[Judged], *, together: bool) -> l
 def _red(
     subject: Subject,
     name: str,
-    judged: Sequence[Judged],
+    judged: Sequence[SweptInputs],
     worst: Sequence[WorstScore],
     wrong: Sequence[int],
     compared: int,
@@ -354,7 +356,7 @@ def _red(
     )
 
 
-def _places(wrong: Sequence[Judged], count: int) -> str:
+def _places(wrong: Sequence[SweptInputs], count: int) -> str:
     """``3 of 64 inputs: seq=8, seq=16, seq=48``; a recipe in full where it names no size."""
     names = [
         str(one.recipe) if one.recipe.batch > LARGEST_BATCH or one.recipe.distribution == EVERY
@@ -377,7 +379,7 @@ def _elements(inputs: Inputs) -> int:
     return sum(array.size for array in inputs.values())
 
 
-def _reproduction(subject: Subject, one: Judged) -> Reproduction:
+def _reproduction(subject: Subject, one: SweptInputs) -> Reproduction:
     """The whole inputs with what each sample may err, relative to the oracle's size."""
     rule = _rule(subject)
     limits: list[ErrorLimit] = []

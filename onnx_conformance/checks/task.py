@@ -39,7 +39,7 @@ from onnx_conformance.session.subject import Subject
 
 
 @dataclass(frozen=True)
-class _Question:
+class _TaskFigure:
     """One figure of a task's verdict.
 
     Args:
@@ -63,11 +63,11 @@ class _Question:
 
 
 QUESTIONS = (
-    _Question("accuracy_loss", "accuracy lost", accuracy_loss, labelled=True),
-    _Question("agreement", "the same class", agreement, at_least=True),
-    _Question("bold_flips", "clear decisions flipped", bold_flips, figures=("bold_margin",)),
-    _Question("margin_lost", "margin lost", margin_lost),
-    _Question("divergence", "divergence in nats", divergence),
+    _TaskFigure("accuracy_loss", "accuracy lost", accuracy_loss, labelled=True),
+    _TaskFigure("agreement", "the same class", agreement, at_least=True),
+    _TaskFigure("bold_flips", "clear decisions flipped", bold_flips, figures=("bold_margin",)),
+    _TaskFigure("margin_lost", "margin lost", margin_lost),
+    _TaskFigure("divergence", "divergence in nats", divergence),
 )
 
 
@@ -162,15 +162,15 @@ def _logits(model: ModelSpec, outputs: Outputs) -> Array:
     return signal(spec, outputs[spec.name])
 
 
-def _holds(one: _Question, found: Interval, rule: Rule) -> bool:
+def _holds(one: _TaskFigure, found: Interval, rule: Rule) -> bool:
     return _within(one, found.low if one.at_least else found.high, rule)
 
 
-def _within(one: _Question, value: float, rule: Rule) -> bool:
+def _within(one: _TaskFigure, value: float, rule: Rule) -> bool:
     return value >= rule[one.key] if one.at_least else value <= rule[one.key]
 
 
-def _figure(one: _Question, found: Interval) -> str:
+def _figure(one: _TaskFigure, found: Interval) -> str:
     side = f"at least {found.low:.4g}" if one.at_least else f"at most {found.high:.4g}"
     return (
         f"{one.label} {found.estimate:.4g} ({side} at {found.confidence:.0%}, "

@@ -20,7 +20,7 @@ PASSED = "passed"
 
 
 @dataclass(frozen=True)
-class Timed:
+class VariantTiming:
     """A variant at one batch size.
 
     Args:
@@ -59,14 +59,14 @@ class JudgedVariant:
     bytes: int | None
     load_seconds: float | None
     memory_mib: float | None
-    timed: tuple[Timed, ...]
+    timed: tuple[VariantTiming, ...]
 
     @property
     def sound(self) -> bool:
         """Whether nothing is known against it."""
         return self.verdict in (PASSED, LATENCY_ONLY)
 
-    def at(self, batch: int) -> Timed | None:
+    def at(self, batch: int) -> VariantTiming | None:
         """Its timing at a batch size."""
         return next((one for one in self.timed if one.batch == batch), None)
 
@@ -145,11 +145,11 @@ def _decides(case: CaseEntry) -> str:
     return ""
 
 
-def _timed(row: LatencyRow, plain: LatencyRow | None, speedup: Ratio) -> Timed:
+def _timed(row: LatencyRow, plain: LatencyRow | None, speedup: Ratio) -> VariantTiming:
     over_plain = None
     if plain is not None and plain.case != row.case:
         over_plain = paired_ratio(np.array(plain.round_seconds), np.array(row.round_seconds))
-    return Timed(row.batch, row.times.p50, speedup, over_plain, row.facts.score)
+    return VariantTiming(row.batch, row.times.p50, speedup, over_plain, row.facts.score)
 
 
 def _verdict(case: CaseEntry) -> tuple[str, str]:
@@ -174,7 +174,7 @@ def front(variants: Iterable[JudgedVariant], batch: int) -> list[JudgedVariant]:
     return best
 
 
-def slower(timed: Timed | None) -> bool:
+def slower(timed: VariantTiming | None) -> bool:
     """Whether it is shown to be slower than the exported file that it was made of."""
     return timed is not None and timed.over_plain is not None and timed.over_plain.high < 1.0
 

@@ -10,7 +10,7 @@ from typing import Any
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.version_comparison import ABSENT, Comparison, Line
+from onnx_conformance.perf.version_comparison import ABSENT, Comparison, VersionLine
 from onnx_conformance.report.columns import FAILED, INCOMPLETE, KNOWN, PROVED, SKIPPED
 from onnx_conformance.report.document import PROVED_NOTHING
 
@@ -24,7 +24,7 @@ WORDS = {
     SKIPPED: "skipped",
     ABSENT: "not selected",
 }
-Speed = tuple[Line, Ratio]
+Speed = tuple[VersionLine, Ratio]
 BUILDS = ("onnxruntime-gpu", "onnxruntime")  # which of them is here
 SCHEMA = 1
 
@@ -185,7 +185,7 @@ def _extreme(speeds: Sequence[Speed], word: str, place: int) -> str:
     return f" ({word} {ratio} {line.name})"
 
 
-def differs(found: Comparison, line: Line, place: str) -> bool:
+def differs(found: Comparison, line: VersionLine, place: str) -> bool:
     """Whether a place that judged anything has another verdict than this environment."""
     return found.judged(place) and line.cells[place].kind != line.cells[found.here].kind
 
@@ -211,7 +211,7 @@ def _named(groups: Mapping[str, list[str]]) -> list[str]:
     return [f"{', '.join(names)}: {verdict}" for verdict, names in groups.items()]
 
 
-def _verdict(line: Line, places: Sequence[str]) -> str:
+def _verdict(line: VersionLine, places: Sequence[str]) -> str:
     """``passed on cpu; red on openvino (…)``."""
     groups: dict[tuple[str, str], list[str]] = {}
     for place in places:

@@ -28,9 +28,14 @@ from onnx_conformance.core.errors import (
 )
 from onnx_conformance.diagnose.bundle import write_bundle
 from onnx_conformance.diagnose.messages import failure_message, reproduce_command, summary_line
-from onnx_conformance.perf.gate.rules import Undecided
-from onnx_conformance.perf.latency.certification import NotProved
-from onnx_conformance.plugin.collection import case_of, check_of, left_out, plan_in_worker
+from onnx_conformance.perf.gate.rules import GateUndecided
+from onnx_conformance.perf.latency.certification import NotCertified
+from onnx_conformance.plugin.collection import (
+    case_of,
+    check_of,
+    excluded_by_framework,
+    plan_in_worker,
+)
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
@@ -57,7 +62,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     case = case_of(item)
     if case is not None:
         run, framework = item.config.stash[RUN], resolve_model(case.model).framework
-        if left_out(run, framework):
+        if excluded_by_framework(run, framework):
             pytest.skip(f"{framework}: left out by --framework {' '.join(run.frameworks)}")
         probe = conformance_session(item.config).probe(case.provider)
         if not probe.usable:
@@ -198,9 +203,9 @@ def _timed_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         return (yield)
     try:
         return (yield)
-    except (CapabilityMissing, Undecided) as missing:
+    except (CapabilityMissing, GateUndecided) as missing:
         pytest.skip(str(missing))
-    except NotProved as known:
+    except NotCertified as known:
         pytest.xfail(str(known))
     except ConformanceError as failure:
         raise Red(str(failure), str(failure)) from None

@@ -22,7 +22,7 @@ from onnx_conformance.checks.audit.report import (
     AuditReport,
     Finding,
 )
-from onnx_conformance.checks.audit.unexplained import Remains
+from onnx_conformance.checks.audit.unexplained import UnexplainedInitializers
 from onnx_conformance.core.graph_weights import Use
 from onnx_conformance.core.native_constants import Constant
 from onnx_conformance.core.native_request import BatchNormRecord
@@ -70,7 +70,7 @@ def audit_initializers(
     for match_ in (match_ for matches in matcher.matches.values() for match_ in matches):
         for native in match_.natives:
             by_native[native].append(match_)
-    absent = _Absent(
+    absent = _AbsentTensors(
         folds, initializers, matcher.unexplained(), swaps, unused, formats, computed, by_native
     )
     damaged = dict(computed.damaged())
@@ -97,7 +97,7 @@ def audit_initializers(
         for native, name in elsewhere.items()
         if indexed_of(name, known_uses) and initializers[name].size == weights[native].size
     }
-    remains = Remains(
+    remains = UnexplainedInitializers(
         [(name, array) for name, array in matcher.unexplained() if name not in elsewhere.values()],
         names,
         known_uses,
@@ -164,7 +164,7 @@ def _present(
     return replace(best, status="differs", note=misplaced) if misplaced else best
 
 
-class _Absent:
+class _AbsentTensors:
     """What became of tensors that no initialiser holds as such."""
 
     def __init__(

@@ -39,7 +39,7 @@ class HeldConstant:
     worst: WorstElement
 
 
-class Kernel(NamedTuple):
+class ConstantKernel(NamedTuple):
     """A constant's values, and how far float32 may be off in each."""
 
     values: Array
@@ -96,10 +96,10 @@ class ComputedConstants:
                 self._damaged[best[0].name] = best[1]
                 self.initializers.add(name)
 
-    def kernels(self) -> dict[str, Kernel]:
+    def kernels(self) -> dict[str, ConstantKernel]:
         """The constants that meet an input and were not found, of two axes and more."""
         return {
-            name: Kernel(known.array, known.noise.reshape(known.array.shape))
+            name: ConstantKernel(known.array, known.noise.reshape(known.array.shape))
             for name, known in self._known.items()
             if known.used
             and known.array is not None

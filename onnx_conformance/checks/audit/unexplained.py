@@ -33,7 +33,7 @@ _APART = 1 + 2.0**-11  # further than any rounding, nearer than neighbours of sp
 _SHOWN = 3
 
 
-class Remains:
+class UnexplainedInitializers:
     """The initialisers without explanation."""
 
     def __init__(

@@ -20,8 +20,8 @@ from onnx_conformance.perf.gate.gate_document import GateResult
 from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun, baseline_artifact, figures
 from onnx_conformance.perf.gate.rules import (
     RULES,
-    Undecided,
-    Worse,
+    GateFailure,
+    GateUndecided,
     judge_metric,
     load_rules,
 )
@@ -114,14 +114,16 @@ class Gate:
         """What passed in the baseline and this machine cannot run is no skip."""
         if self.baseline is None or case.id not in self.baseline.cases:
             return lack
-        return Worse(f"{case.id}: the baseline has this case, but it cannot run here: {lack}")
+        return GateFailure(f"{case.id}: the baseline has this case, but it cannot run here: {lack}")
 
     def _judge(self, case: Case, batch: int) -> GateResult:
         conformance_session, certificates = self._needs()
         artifact = _proved(case, conformance_session, certificates)
         kept = artifact
         if self.baseline is not None:
-            kept = baseline_artifact(case, self.baseline.proved(case.id), conformance_session)
+            kept = baseline_artifact(
+                case, self.baseline.certified_case(case.id), conformance_session
+            )
         subject = LiveSubject(case, conformance_session, self._run.tolerances)
         old, new = self._side(BASELINE, kept), self._side(CANDIDATE, artifact)
         gate_run = GateRun(self._run, subject, batch)
@@ -190,7 +192,7 @@ def check_placed(case: Case, baseline: Placement, candidate: Placement) -> None:
     before, now = _elsewhere(baseline, wanted), _elsewhere(candidate, wanted)
     if sum(now.values()) > sum(before.values()):
         listed = ", ".join(f"{number} {name}" for name, number in now.items())
-        raise Worse(
+        raise GateFailure(
             f"{case.id}: {sum(now.values())} nodes do not run on {wanted} ({listed}); in the "
             f"baseline it was {sum(before.values())}"
         )
@@ -224,9 +226,9 @@ class GatedCase:
         found = self._found()
         words = found.sentence(self.gate.timing)
         if found.decision.verdict == "slower":
-            raise Worse(words)
+            raise GateFailure(words)
         if found.decision.verdict == "undecided":
-            raise Worse(words) if self.strict else Undecided(words)
+            raise GateFailure(words) if self.strict else GateUndecided(words)
         return words
 
     def check_figure(self, metric: str) -> str:
@@ -237,7 +239,7 @@ class GatedCase:
         """
         verdict = self._found().figures[metric]
         if verdict.red:
-            raise Worse(verdict.sentence)
+            raise GateFailure(verdict.sentence)
         return verdict.sentence
 
     def _found(self) -> GateResult:
@@ -267,12 +269,12 @@ class WholeGate:
         kept = {name for name, case in self.baseline.cases.items() if not case.option}
         missing = sorted(kept - ids)
         if not kept & ids:
-            raise Worse(
+            raise GateFailure(
                 f"no case of this run is in the baseline {self.baseline.folder}, which has "
                 f"{', '.join(missing[:5])}"
             )
         if missing and self.run.selection.full:
-            raise Worse(
+            raise GateFailure(
                 f"{len(missing)} cases of the baseline have no candidate: "
                 f"{', '.join(missing[:5])}; if they were renamed or removed, keep the baseline "
                 "anew with --save-onnx"

@@ -218,9 +218,9 @@ def _metric(node: YamlNode, name: str) -> MetricRule:
     )
 
 
-class Worse(ConformanceError):
+class GateFailure(ConformanceError):
     """The candidate is worse than the baseline, or one of them proves nothing."""
 
 
-class Undecided(Worse):
+class GateUndecided(GateFailure):
     """Neither verdict on speed was reached; red under ``--gate-strict``, and never green."""

@@ -14,7 +14,7 @@ from onnx_conformance.session.known_failures import EXPORT, find
 from onnx_conformance.session.live_subject import LiveSubject
 
 
-class NotProved(ConformanceError):
+class NotCertified(ConformanceError):
     """A case with a known upstream failure, so that it is not timed."""
 
 
@@ -44,7 +44,7 @@ class Certificates:
         if isinstance(found, ConformanceError):
             raise found
         if not found.may_be_timed:
-            raise NotProved(f"{case.id} did not pass every check: {'; '.join(found.known)}")
+            raise NotCertified(f"{case.id} did not pass every check: {'; '.join(found.known)}")
         return found
 
     def ensure(self, cases: Iterable[Case]) -> None:
@@ -66,7 +66,7 @@ class Certificates:
         """A failed export that was foretold, in the words of its entry."""
         known = find(self._run.known_failures, case, EXPORT)
         if known is not None and known.explains(failure):
-            return NotProved(f"{case.id} did not pass every check: {known}")
+            return NotCertified(f"{case.id} did not pass every check: {known}")
         return failure
 
     def _usable(self, case: Case) -> bool:

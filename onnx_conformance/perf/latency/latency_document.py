@@ -12,8 +12,8 @@ import numpy as np
 from onnx_conformance.catalog.exporters import judged_packages
 from onnx_conformance.core.documents import Environment
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
-from onnx_conformance.perf.latency.bench import Group
-from onnx_conformance.perf.latency.certification import NotProved
+from onnx_conformance.perf.latency.bench import TimedGroup
+from onnx_conformance.perf.latency.certification import NotCertified
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.timing_rows import LatencyRow
 from onnx_conformance.perf.options import PerfRun
@@ -21,7 +21,7 @@ from onnx_conformance.perf.options import PerfRun
 SCHEMA = 1
 NOTHING = "timed nothing: timings were asked for, but no row has one"
 
-Groups = Mapping[tuple[str, int], Group]
+Groups = Mapping[tuple[str, int], TimedGroup]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Absence:
     @classmethod
     def of(cls, contender: Contender, batch: int, failure: ConformanceError) -> Absence:
         """From what was raised."""
-        kinds = {CapabilityMissing: "skipped", NotProved: "known failure"}
+        kinds = {CapabilityMissing: "skipped", NotCertified: "known failure"}
         kind = next((word for known, word in kinds.items() if isinstance(failure, known)), "red")
         reason = " ".join(str(failure).split())
         return cls(contender.model, batch, contender.label, kind, reason)

@@ -19,7 +19,7 @@ from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 
 
-class NoResult(ConformanceError):
+class InvalidTiming(ConformanceError):
     """A time that counts for nothing, because what was timed is not the model."""
 
 
@@ -62,7 +62,7 @@ def judge_timed(call: CallSpec, outputs: Outputs, tolerances: Tolerances) -> Jud
         limits = AnswerLimits("decibels", tolerances.rule("sqnr", call.case))
     found = judge_outputs(call.reference, outputs, call.model.judged, limits)
     if not found.right:
-        raise NoResult(f"{call.who}: the timed call gave a wrong answer: {found}")
+        raise InvalidTiming(f"{call.who}: the timed call gave a wrong answer: {found}")
     return found
 
 
