@@ -14,10 +14,9 @@ import onnx
 
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.checks.audit.audit import audit_initializers
-from onnx_conformance.checks.audit.deviation import Rounding
-from onnx_conformance.checks.audit.layouts import readings
-from onnx_conformance.checks.audit.quantised import Dequantised, dequantised
-from onnx_conformance.checks.audit.report import AuditReport
+from onnx_conformance.checks.audit.findings import AuditReport
+from onnx_conformance.checks.audit.formats import Rounding
+from onnx_conformance.checks.audit.stored_forms import Dequantised, dequantised, readings
 from onnx_conformance.checks.audit.unexplained import agreeing
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import judge

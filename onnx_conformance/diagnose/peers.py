@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 
-from onnx_conformance.checks.audit.report import AuditReport
+from onnx_conformance.checks.audit.findings import AuditReport
 from onnx_conformance.checks.initializers import audited, stored_weights
 from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
 from onnx_conformance.core.onnx_file import load_model

@@ -8,20 +8,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnx_conformance.checks.audit.constants import ComputedConstants
-from onnx_conformance.checks.audit.deviation import EXACT, Formats, Rounding
-from onnx_conformance.checks.audit.labels import NativeNames, SwapDetector
-from onnx_conformance.checks.audit.layouts import find_blocks, is_gathered
-from onnx_conformance.checks.audit.matcher import WeightMatcher, indexed_of, is_float
-from onnx_conformance.checks.audit.matches import Fold, WeightMatch, folds_of
-from onnx_conformance.checks.audit.rearranged import find_rearranged
-from onnx_conformance.checks.audit.report import (
+from onnx_conformance.checks.audit.computed_constants import ComputedConstants
+from onnx_conformance.checks.audit.findings import (
     FAILING,
     LEFT_TO_INPUTS,
     Array,
     AuditReport,
     Finding,
 )
+from onnx_conformance.checks.audit.formats import EXACT, Formats, Rounding
+from onnx_conformance.checks.audit.graph_names import NativeNames, SwapDetector
+from onnx_conformance.checks.audit.layouts import is_gathered
+from onnx_conformance.checks.audit.matcher import WeightMatcher, indexed_of, is_float
+from onnx_conformance.checks.audit.matches import Fold, WeightMatch, folds_of
+from onnx_conformance.checks.audit.rearranged import find_blocks, find_rearranged
 from onnx_conformance.checks.audit.unexplained import UnexplainedInitializers
 from onnx_conformance.core.graph_weights import Use
 from onnx_conformance.core.native_constants import Constant
@@ -64,12 +64,12 @@ def audit_initializers(
     names, known_uses = NativeNames(weights), uses or {}
     computed = ComputedConstants(constants, weights)
     matcher = WeightMatcher(weights, folds, initializers, formats, computed)
-    matcher.match_(names, known_uses)
+    matcher.match(names, known_uses)
     swaps = SwapDetector(initializers, matcher.matches, names, known_uses)
     by_native: dict[str, list[WeightMatch]] = defaultdict(list)
-    for match_ in (match_ for matches in matcher.matches.values() for match_ in matches):
-        for native in match_.natives:
-            by_native[native].append(match_)
+    for match in (match for matches in matcher.matches.values() for match in matches):
+        for native in match.natives:
+            by_native[native].append(match)
     absent = _AbsentTensors(
         folds, initializers, matcher.unexplained(), swaps, unused, formats, computed, by_native
     )
@@ -123,9 +123,9 @@ def _absorbers(matcher: WeightMatcher, elsewhere: Mapping[str, str]) -> dict[int
     """What vectors of each size may have gone into: leftovers, and kernels that were rescaled."""
     found = {array.size: name for name, array in matcher.unexplained() if name not in elsewhere}
     for matches in matcher.matches.values():
-        for match_ in matches:
-            if match_.status == "rescaled" and match_.measure is not None:
-                found |= dict.fromkeys(matcher.shape_of(match_.initializer), match_.initializer)
+        for match in matches:
+            if match.status == "rescaled" and match.measure is not None:
+                found |= dict.fromkeys(matcher.shape_of(match.initializer), match.initializer)
     return found
 
 
@@ -152,14 +152,14 @@ def _present(
     native: str, array: Array, matches: Sequence[WeightMatch], swaps: SwapDetector, *, strict: bool
 ) -> Finding:
     """The finding on a tensor that initialisers hold: one damaged copy among good ones fails."""
-    left = [match_ for match_ in matches if strict and match_.status in LEFT_TO_INPUTS]
+    left = [match for match in matches if strict and match.status in LEFT_TO_INPUTS]
     if left:
         note = f"{left[0].status}, which inputs cannot judge at this precision"
         return replace(left[0].finding(native, array), status="differs", note=note)
-    damaged = [match_ for match_ in matches if match_.status in FAILING]
+    damaged = [match for match in matches if match.status in FAILING]
     if damaged:
-        return max(damaged, key=lambda match_: match_.mismatched).finding(native, array)
-    best = min(matches, key=lambda match_: _BEST_FIRST.index(match_.status)).finding(native, array)
+        return max(damaged, key=lambda match: match.mismatched).finding(native, array)
+    best = min(matches, key=lambda match: _BEST_FIRST.index(match.status)).finding(native, array)
     misplaced = swaps.misplaced(native, array.size, matches)
     return replace(best, status="differs", note=misplaced) if misplaced else best
 

@@ -16,12 +16,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import Float64, Formats
-from onnx_conformance.checks.audit.labels import NativeNames, components
+from onnx_conformance.checks.audit.deviation import Float64
+from onnx_conformance.checks.audit.findings import Array, Finding
+from onnx_conformance.checks.audit.formats import Formats
+from onnx_conformance.checks.audit.graph_names import NativeNames, components
 from onnx_conformance.checks.audit.layouts import bits
 from onnx_conformance.checks.audit.matches import Fold
 from onnx_conformance.checks.audit.rearranged import Expectation, expectations
-from onnx_conformance.checks.audit.report import Array, Finding
 from onnx_conformance.core.graph_weights import Use
 
 # Resemblance, not verdicts.

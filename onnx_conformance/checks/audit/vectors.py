@@ -9,20 +9,22 @@ import numpy as np
 
 from onnx_conformance.checks.audit.deviation import (
     Float64,
-    Format,
-    WeightTolerance,
     deviations,
     measure_terms,
+)
+from onnx_conformance.checks.audit.findings import Array, Status
+from onnx_conformance.checks.audit.formats import (
+    Format,
+    WeightTolerance,
+    coarser_format,
+    narrower_format,
 )
 from onnx_conformance.checks.audit.matches import (
     Fold,
     Role,
     WeightMatch,
-    coarser_format,
-    narrower_format,
 )
 from onnx_conformance.checks.audit.rearranged import permuted
-from onnx_conformance.checks.audit.report import Array, Status
 
 # Resemblance, not verdicts: the share of elements that must be near, and how near.
 _NEAR = 2.0**-6  # relative to the terms' magnitude

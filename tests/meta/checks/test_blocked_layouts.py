@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from onnx_conformance.checks.audit.layouts import readings, unblocked
+from onnx_conformance.checks.audit.stored_forms import readings, unblocked
 from onnx_conformance.core.graph_weights import collect_initializers
 
 pytestmark = pytest.mark.slow

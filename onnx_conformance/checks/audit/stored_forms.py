@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from onnx_conformance.checks.audit.report import Array
+from onnx_conformance.checks.audit.findings import Array
 from onnx_conformance.core.onnx_file import every_graph, every_node
 
 NARROW = ("int8", "uint8")
@@ -114,3 +114,60 @@ def _unread(
     }
     nodes = every_node(model)
     return tuple(dict.fromkeys(node.op_type for node in nodes if coarse & set(node.input)))
+
+
+# -- ONNX Runtime's blocked convolutions -----------------------------------------------------------
+
+DOMAIN = "com.microsoft.nchwc"
+BLOCKS = (16, 8)  # floats of a vector register: AVX-512, and others; the file does not say which
+
+
+def readings(model: onnx.ModelProto, stored: Mapping[str, Array]) -> Iterator[Mapping[str, Array]]:
+    """What the file's weights may be: as they are stored, or with their blocks undone."""
+    convolutions = [n for n in model.graph.node if n.domain == DOMAIN and n.op_type == "Conv"]
+    if not convolutions:
+        yield stored
+        return
+    for block in BLOCKS:
+        yield {**stored, **_in_order(convolutions, stored, block)}
+
+
+def _in_order(
+    convolutions: list[onnx.NodeProto], stored: Mapping[str, Array], block: int
+) -> dict[str, Array]:
+    found: dict[str, Array] = {}
+    for node in convolutions:
+        kernel = stored.get(node.input[1])
+        if kernel is None or kernel.ndim != 4 or kernel.shape[0] % block:
+            continue
+        whole = unblocked(kernel, block)
+        channels = _filled(whole, 0, block)
+        found[node.input[1]] = whole[:channels, : _filled(whole, 1, block)]
+        bias = stored.get(node.input[2]) if len(node.input) > 2 else None
+        if bias is not None and bias.shape == kernel.shape[:1] and not bias[channels:].any():
+            found[node.input[2]] = bias[:channels]
+    return found
+
+
+def unblocked(kernel: Array, block: int) -> Array:
+    """``(out, in, height, width)``, from a kernel of that shape stored in blocks.
+
+    Fewer input channels than a block (an image's, a depthwise kernel's one) are no block.
+    """
+    out, inner, height, width = kernel.shape
+    if inner < block:
+        parts = kernel.reshape(out // block, inner, height, width, block)
+        return parts.transpose(0, 4, 1, 2, 3).reshape(kernel.shape)
+    if inner % block:
+        return kernel
+    parts = kernel.reshape(out // block, inner // block, height, width, block, block)
+    return parts.transpose(0, 5, 1, 4, 2, 3).reshape(kernel.shape)
+
+
+def _filled(kernel: Array, axis: int, block: int) -> int:
+    """How many channels there are without those that fill the last block with zeros."""
+    size = int(kernel.shape[axis])
+    others = tuple(place for place in range(kernel.ndim) if place != axis)
+    used = np.flatnonzero(np.any(kernel != 0, axis=others))
+    last = int(used[-1]) + 1 if used.size else 0
+    return size if size < block else max(last, size - block + 1)
