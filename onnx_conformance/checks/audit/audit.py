@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -21,8 +20,8 @@ from onnx_conformance.checks.audit.graph_names import NativeNames, SwapDetector
 from onnx_conformance.checks.audit.layouts import is_gathered
 from onnx_conformance.checks.audit.matcher import WeightMatcher, indexed_of, is_float
 from onnx_conformance.checks.audit.matches import Fold, WeightMatch, folds_of
-from onnx_conformance.checks.audit.rearranged import find_blocks, find_rearranged
-from onnx_conformance.checks.audit.unexplained import UnexplainedInitializers
+from onnx_conformance.checks.audit.rearranged import find_parts, find_rearranged
+from onnx_conformance.checks.audit.unexplained import NOTHING_RESEMBLES, finding_beside
 from onnx_conformance.core.graph_weights import Use
 from onnx_conformance.core.native_constants import Constant
 from onnx_conformance.core.native_request import BatchNormRecord
@@ -64,12 +63,9 @@ def audit_initializers(
     names, known_uses = NativeNames(weights), uses or {}
     computed = ComputedConstants(constants, weights)
     matcher = WeightMatcher(weights, folds, initializers, formats, computed)
-    matcher.match(names, known_uses)
+    matcher.match_all(names, known_uses)
     swaps = SwapDetector(initializers, matcher.matches, names, known_uses)
-    by_native: dict[str, list[WeightMatch]] = defaultdict(list)
-    for match in (match for matches in matcher.matches.values() for match in matches):
-        for native in match.natives:
-            by_native[native].append(match)
+    by_native = matcher.by_native()
     absent = _AbsentTensors(
         folds, initializers, matcher.unexplained(), swaps, unused, formats, computed, by_native
     )
@@ -83,40 +79,42 @@ def audit_initializers(
         for native, array in weights.items()
     ]
     missing = {f.native: weights[f.native] for f in findings if f.status == "missing"}
+    if missing:
+        sought = _sought(missing, matcher, folds, formats, known_uses, strict=strict)
+        findings = [sought.get(finding.native, finding) for finding in findings]
     unit = "ulp or steps of eight bits" if rounding.steps else AuditReport.unit
-    unexplained = tuple(name for name, _ in matcher.unexplained())
-    if not missing:
-        return AuditReport(tuple(findings), unit, unexplained)
+    return AuditReport(tuple(findings), unit, tuple(name for name, _ in matcher.unexplained()))
+
+
+def _sought(
+    missing: Mapping[str, Array],
+    matcher: WeightMatcher,
+    folds: Sequence[Fold],
+    formats: Formats,
+    uses: Mapping[str, Use],
+    *,
+    strict: bool,
+) -> dict[str, Finding]:
+    """The findings on missing tensors, sought among the initialisers without explanation."""
+    leftovers = matcher.unexplained()
     if strict:
-        elsewhere = find_blocks(missing, matcher.unexplained(), formats)
+        elsewhere = find_parts(missing, leftovers, formats)
     else:
-        elsewhere = find_rearranged(missing, folds, matcher.unexplained(), formats)
+        elsewhere = find_rearranged(missing, folds, leftovers, formats)
     absorbers = {} if strict else _absorbers(matcher, elsewhere)
+    sizes = {name: array.size for name, array in leftovers}
     disordered = {
         name
         for native, name in elsewhere.items()
-        if indexed_of(name, known_uses) and initializers[name].size == weights[native].size
+        if indexed_of(name, uses) and sizes[name] == missing[native].size
     }
-    remains = UnexplainedInitializers(
-        [(name, array) for name, array in matcher.unexplained() if name not in elsewhere.values()],
-        names,
-        known_uses,
-        missing,
-        folds,
-        formats,
-    )
-    return AuditReport(
-        tuple(
-            remains.finding(
-                _excused(finding, weights[finding.native], elsewhere, absorbers, disordered)
-            )
-            if finding.status == "missing"
-            else finding
-            for finding in findings
-        ),
-        unit,
-        unexplained,
-    )
+    taken = set(elsewhere.values())
+    unclaimed = [(name, array) for name, array in leftovers if name not in taken]
+    return {
+        native: _excused(native, array, elsewhere, absorbers, disordered)
+        or finding_beside(native, array, unclaimed, folds, formats)
+        for native, array in missing.items()
+    }
 
 
 def _absorbers(matcher: WeightMatcher, elsewhere: Mapping[str, str]) -> dict[int, str]:
@@ -130,22 +128,23 @@ def _absorbers(matcher: WeightMatcher, elsewhere: Mapping[str, str]) -> dict[int
 
 
 def _excused(
-    finding: Finding,
+    native: str,
     array: Array,
     elsewhere: Mapping[str, str],
     absorbers: Mapping[int, str],
     disordered: Collection[str],
-) -> Finding:
-    """A missing tensor, unless its values stand elsewhere or it went into something else."""
-    if elsewhere.get(finding.native) in disordered:
+) -> Finding | None:
+    """The finding on a tensor whose values stand elsewhere or that went into something else."""
+    name = elsewhere.get(native)
+    if name in disordered:
         note = "its values are in another order, and the graph reads them by index"
-        return replace(finding, status="differs", initializer=elsewhere[finding.native], note=note)
-    if finding.native in elsewhere:
-        return Finding(finding.native, "rearranged", elsewhere[finding.native], array.size)
+        return Finding(native, "differs", name, 0, note=note)
+    if name is not None:
+        return Finding(native, "rearranged", name, array.size)
     if array.size == max(array.shape, default=1) and array.size in absorbers:
         note = "no initialiser resembles it, but one of its size has no other explanation"
-        return Finding(finding.native, "absorbed", absorbers[array.size], 0, note=note)
-    return finding
+        return Finding(native, "absorbed", absorbers[array.size], 0, note=note)
+    return None
 
 
 def _present(
@@ -210,7 +209,7 @@ class _AbsentTensors:
                 return Finding(native, "gathered", name, array.size, note="entries repeated")
         reason = "unused" if native in self._unused else self._dispensable(array)
         if reason is None:
-            return Finding(native, "missing", None, 0, note="no initialiser resembles it")
+            return Finding(native, "missing", None, 0, note=NOTHING_RESEMBLES)
         return Finding(native, "dropped", None, 0, note=reason)
 
     def _dispensable(self, array: Array) -> str | None:

@@ -37,13 +37,21 @@ class WeightMatcher:
         self._placed: set[str] = set()
         self._computed = computed
 
-    def match(self, names: NativeNames, uses: Mapping[str, Use]) -> None:
+    def match_all(self, names: NativeNames, uses: Mapping[str, Use]) -> None:
         """Explain all that can be explained; the names only say what to try first."""
         self._match_copies()
         self._computed.find(self._initializers, self.matches, self._formats)
         self._match_kernels(names, uses)
         self._link_folded_constants()
         self._match_vectors(uses)
+
+    def by_native(self) -> dict[str, list[WeightMatch]]:
+        """The matches by the native tensors that they are made from."""
+        found: dict[str, list[WeightMatch]] = defaultdict(list)
+        for match in (match for matches in self.matches.values() for match in matches):
+            for native in match.natives:
+                found[native].append(match)
+        return found
 
     def shape_of(self, initializer: str) -> tuple[int, ...]:
         """The shape of an initialiser."""

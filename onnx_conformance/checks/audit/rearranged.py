@@ -230,7 +230,7 @@ _PARTS = (1, 2, 3, 4)  # gates of an LSTM, of a GRU; query, key and value
 _FEW = 4  # fewer values in a part are alike by chance
 
 
-def find_blocks(
+def find_parts(
     missing: Mapping[str, Array], leftovers: Sequence[tuple[str, Array]], formats: Formats
 ) -> dict[str, str]:
     """The missing tensors all of whose parts stand among the leftovers: native -> initialiser."""
