@@ -175,7 +175,7 @@ def basis_of(
         "threads": settings.threads,
         "graph_level": level_of(case, settings),
         "approximation": settings.approximation,
-        "rules": [_rules(tolerances), FIGURES_OF_SWEEPS.read_text()],
+        "rules": [tolerances.path.read_text(), FIGURES_OF_SWEEPS.read_text()],
         "known": [asdict(entry) for entry in known],
         "code": source_digest(*_judges()),
         "environment": json.dumps(cache_keys.environment(), sort_keys=True),
@@ -193,7 +193,3 @@ def _recorded(host: str) -> list[str]:
 def _judges() -> tuple[str, ...]:
     """The modules of the checks: those that a plugin brought lie outside of the package."""
     return tuple(sorted({check.function.__module__ for check in CHECKS.values()}))
-
-
-def _rules(tolerances: Tolerances) -> str:
-    return tolerances.path.read_text()

@@ -175,8 +175,8 @@ def required_checks(
             yield RequiredCheck(check, str(recipe), {"recipe": recipe})
 
 
-def families_of(model: ModelSpec, case: Case) -> set[str]:
-    """The input families that a case's required tests run, the drawn ones among them."""
+def families_of(model: ModelSpec, case: Case, *, drawn: bool = True) -> set[str]:
+    """The input families that a case's required tests run; ``drawn`` as of required_checks."""
     checks = [check for check in CHECKS.values() if check.required_tests(model, case)]
-    drawn = {DRAWN for check in checks if check.drawn}
-    return drawn.union(*(check.families for check in checks))
+    of_drawn = {DRAWN for check in checks if check.drawn and drawn}
+    return of_drawn.union(*(check.families for check in checks))

@@ -107,7 +107,7 @@ def convert(context: ToolContext, request: ConversionRequest) -> ConversionRepor
     """Export, judge and place a file.
 
     Raises:
-        Unplaced: OUT cannot be written.
+        UnwritablePlace: OUT cannot be written.
         CapabilityMissing: the framework is not installed.
     """
     started, report = time.perf_counter(), _begin(context, request)
@@ -176,7 +176,7 @@ def _difference(subject: LiveSubject) -> Difference:
     """The differences that users ask for; they inform, the verdict is the certificate's.
 
     Raises:
-        NotValid: the session refuses inputs, or answers in another shape.
+        InvalidConversion: the session refuses inputs, or answers in another shape.
     """
     most, total, elements = 0.0, 0.0, 0
     for inputs in _measured(subject):

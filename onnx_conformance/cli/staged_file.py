@@ -32,7 +32,7 @@ class StagedFile:
         """Move the files into place, the graph last: until then an older one stays whole.
 
         Raises:
-            Unplaced: a file cannot be moved, or changed since it was staged.
+            UnwritablePlace: a file cannot be moved, or changed since it was staged.
         """
         digests = tuple(file_digest(file) for file in self.artifact.files)
         if digests != self.artifact.sha256:
@@ -52,7 +52,7 @@ def staged(artifact: Artifact, target: Path) -> Iterator[StagedFile]:
     or of an older version of this one, is overwritten.
 
     Raises:
-        Unplaced: the folder cannot be written.
+        UnwritablePlace: the folder cannot be written.
     """
     folder = target.with_name(f".{target.name}.{os.getpid()}.staged")
     try:

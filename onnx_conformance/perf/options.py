@@ -30,7 +30,7 @@ TIMED_FILE = "test_latency"
 
 
 @dataclass(frozen=True)
-class Timing:
+class TimingOptions:
     """How timings are taken.
 
     Args:
@@ -63,8 +63,8 @@ def add_timing_options(group: Any) -> None:
         ("--native-form", "NAME",
          "time native in this form beside eager (repeatable; default: all but compile)", several),
         ("--bench-seconds", "SECONDS",
-         f"time for the rounds of one model and batch size (default: {Timing.seconds:g})",
-         {"type": float, "default": Timing.seconds}),
+         f"time for the rounds of one model and batch size (default: {TimingOptions.seconds:g})",
+         {"type": float, "default": TimingOptions.seconds}),
         ("--affinity", "CPUS",
          "keep timed workers on these processors, such as 0,1 (default: the last --threads)",
          {"default": ""}),
@@ -76,14 +76,14 @@ def add_timing_options(group: Any) -> None:
          "(default file: onnx_conformance/perf/latency/minimum_speedups.yaml)",
          {"nargs": "?", "const": "shipped", "default": ""}),
         ("--latency-json", "FILE", "write timings as data (default: .conformance/latency.json)",
-         {"default": str(project().outputs / Timing.json)}),
+         {"default": str(project().outputs / TimingOptions.json)}),
         ("--latency-html", "FILE", "write timings as a page (default: .conformance/latency.html)",
-         {"default": str(project().outputs / Timing.html)}),
+         {"default": str(project().outputs / TimingOptions.html)}),
     ):  # fmt: skip
         group.addoption(name, metavar=metavar, help=words, **settings)
 
 
-def read_timing(option: Any, named: list[str]) -> Timing:
+def read_timing(option: Any, named: list[str]) -> TimingOptions:
     """Validate the options.
 
     Args:
@@ -102,7 +102,7 @@ def read_timing(option: Any, named: list[str]) -> Timing:
         raise UsageError(f"--bench-seconds {seconds:g}: must be above 0 and under 3600")
     asked = any(option(name, None) for name in ASKING) or bool(option("require_speedup"))
     by_name = any(Path(name.partition("::")[0]).stem == TIMED_FILE for name in named)
-    return Timing(
+    return TimingOptions(
         wanted=(asked or by_name) and not (option("gate") or _baseline(option("engine"))),
         batch_sizes=sizes,
         forms=tuple(dict.fromkeys(option("native_form"))),
@@ -281,7 +281,7 @@ class PerfRun(Run):
         gate_json, gate_html: where the gate's results go.
     """
 
-    timing: Timing
+    timing: TimingOptions
     gate: GateOptions | None
     gate_json: Path
     gate_html: Path

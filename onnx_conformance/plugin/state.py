@@ -73,8 +73,7 @@ def conformance_session(config: pytest.Config) -> ConformanceSession:
 def certificates(config: pytest.Config) -> Certificates:
     """The run's certificates, created when one is first needed."""
     if CERTIFICATES not in config.stash:
-        session = conformance_session(config)
-        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], session, session.store)
+        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], conformance_session(config))
     return config.stash[CERTIFICATES]
 
 

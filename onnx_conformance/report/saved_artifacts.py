@@ -120,7 +120,7 @@ class Baseline:
         """The case, if the baseline has it and it passed every check there.
 
         Raises:
-            UnprovedBaseline: it did not pass every check.
+            UncertifiedBaseline: it did not pass every check.
             UsageError: the baseline does not have it.
         """
         case = self.cases.get(case_id)

@@ -25,18 +25,16 @@ from onnx_conformance.perf.gate.rules import (
     judge_metric,
     load_rules,
 )
-from onnx_conformance.perf.gate.sequential_test import (
-    draw,
-)
+from onnx_conformance.perf.gate.sequential_test import draw
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.interleave import Block
-from onnx_conformance.perf.options import PerfRun
+from onnx_conformance.perf.options import BASELINE, PerfRun
 from onnx_conformance.report.saved_artifacts import Baseline, read_baseline
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Artifact
 
-BASELINE, CANDIDATE = "baseline", "candidate"
+CANDIDATE = "candidate"
 ENGINE = "onnxruntime"
 PLAIN = {BASELINE: "plain", CANDIDATE: "plain"}
 
@@ -51,7 +49,7 @@ class OpenSides:
 
 
 class Gate:
-    """One for a session. A case is gated once, when its first test asks.
+    """The gate of a run. A case is gated once, when its first test asks.
 
     Args:
         needs: the session's session and certificates, made when the first case needs them.
@@ -118,7 +116,7 @@ class Gate:
 
     def _judge(self, case: Case, batch: int) -> GateResult:
         conformance_session, certificates = self._needs()
-        artifact = _proved(case, conformance_session, certificates)
+        artifact = _certified_artifact(case, conformance_session, certificates)
         kept = artifact
         if self.baseline is not None:
             kept = baseline_artifact(
@@ -171,7 +169,7 @@ class Gate:
             yield sides
 
 
-def _proved(
+def _certified_artifact(
     case: Case, conformance_session: ConformanceSession, certificates: Certificates
 ) -> Artifact:
     certificates.ensure([case])
@@ -186,7 +184,7 @@ def check_placed(case: Case, baseline: Placement, candidate: Placement) -> None:
         baseline, candidate: provider, as ONNX Runtime names it -> operator -> nodes.
 
     Raises:
-        Worse: naming the operators that are placed elsewhere.
+        GateFailure: naming the operators that are placed elsewhere.
     """
     wanted = PROVIDERS[case.provider].ort_name
     before, now = _elsewhere(baseline, wanted), _elsewhere(candidate, wanted)
@@ -221,7 +219,7 @@ class GatedCase:
         """The verdict on speed in words.
 
         Raises:
-            Worse: it is slower; Undecided: neither is shown.
+            GateFailure: it is slower; GateUndecided: neither is shown.
         """
         found = self._found()
         words = found.sentence(self.gate.timing)
@@ -235,7 +233,7 @@ class GatedCase:
         """The verdict on another figure in words.
 
         Raises:
-            Worse: it is red by its rule, or was not measured.
+            GateFailure: it is red by its rule, or was not measured.
         """
         verdict = self._found().figures[metric]
         if verdict.red:
@@ -261,7 +259,7 @@ class WholeGate:
         """Every case of the baseline is gated, unless the run was narrowed by name.
 
         Raises:
-            Worse: a case of the baseline has no candidate, or none of them has.
+            GateFailure: a case of the baseline has no candidate, or none of them has.
         """
         if self.baseline is None:
             return

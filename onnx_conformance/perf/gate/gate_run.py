@@ -74,7 +74,7 @@ class GateRun:
         """The side's session, opened in a worker.
 
         Raises:
-            Worse: its environment cannot open it.
+            GateFailure: its environment cannot open it.
         """
         level = level_of(self.case, self._run.settings)
         try:
@@ -94,7 +94,7 @@ class GateRun:
         """Call the side once; what it answers must be right.
 
         Raises:
-            NoResult: it is not.
+            InvalidTiming: it is not.
         """
         subject = self._subject
         call = pinned_call(
@@ -122,7 +122,7 @@ def baseline_artifact(
     """The baseline's file, inspected as it is now, under the limits of the session.
 
     Raises:
-        Worse: its digests are not those of the manifest: it changed since it was read.
+        GateFailure: its digests are not those of the manifest: it changed since it was read.
         StageFailure: it cannot be read, or asks for more than ``--artifact-limit`` and
             ``--call-limit`` allow.
     """
@@ -225,7 +225,7 @@ def score(subject: Subject, who: str) -> float | None:
         None where no inputs could be judged.
 
     Raises:
-        Worse: an answer that the check of the same question does not allow.
+        GateFailure: an answer that the check of the same question does not allow.
     """
     if subject.case.precision == INT8:
         result = _allowed(subject, who, check_sqnr(subject))

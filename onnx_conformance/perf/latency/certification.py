@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from onnx_conformance.checks.certificate import Certificate, holds_certificate, issue_certificate
+from onnx_conformance.checks.registry import families_of
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, StageFailure
-from onnx_conformance.core.store import Store
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.known_failures import EXPORT, find
@@ -18,20 +18,13 @@ class NotCertified(ConformanceError):
     """A case with a known upstream failure, so that it is not timed."""
 
 
-# The input families of the checks that every case requires, computed side by side.
-FAMILIES = (
-    "pinned", "sizes", "rows", "batches", "repeat", "non_finite", "denormal", "empty", "malformed",
-    "typical", "unoptimised",
-)  # fmt: skip
-
-
 class Certificates:
     """One for a session; a case is certified once."""
 
-    def __init__(self, run: PerfRun, conformance_session: ConformanceSession, store: Store) -> None:
+    def __init__(self, run: PerfRun, conformance_session: ConformanceSession) -> None:
         self._run = run
         self._conformance_session = conformance_session
-        self._store = store
+        self._store = conformance_session.store
         self._found: dict[Case, Certificate | ConformanceError] = {}
 
     def of(self, case: Case) -> Certificate:
@@ -51,8 +44,13 @@ class Certificates:
         """Certify those of ``cases`` that were not; afterwards no worker works."""
         new = [case for case in dict.fromkeys(cases) if case not in self._found]
         subjects = {case: self._subject(case) for case in new if self._usable(case)}
-        pending = {case: set(FAMILIES) for case in subjects if not self._known(subjects[case])}
-        self._conformance_session.plan(pending)
+        self._conformance_session.plan(
+            {
+                case: families_of(subject.model, case, drawn=False)
+                for case, subject in subjects.items()
+                if not self._known(subject)
+            }
+        )
         for case, subject in subjects.items():
             try:
                 self._found[case] = issue_certificate(

@@ -89,7 +89,7 @@ class TimedRow:
         """Raise unless the speed-up may reach its minimum.
 
         Raises:
-            NoResult: its interval lies below the minimum, or there is no speed-up.
+            InvalidTiming: its interval lies below the minimum, or there is no speed-up.
         """
         speedup, minimum = self.row().speedup, self.request.minimum
         if speedup is None:

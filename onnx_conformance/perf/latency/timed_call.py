@@ -55,7 +55,7 @@ def judge_timed(call: CallSpec, outputs: Outputs, tolerances: Tolerances) -> Jud
     By decibels for int8, which has no error budget.
 
     Raises:
-        NoResult: they are off by too much; a fast wrong answer is no result.
+        InvalidTiming: they are off by too much; a fast wrong answer is no result.
     """
     limits = limits_of(tolerances, call.case, oracle=call.model.oracle)
     if call.case is not None and call.case.precision == INT8:

@@ -102,7 +102,7 @@ class TimedSession:
         """Call it once; what it answers must be right.
 
         Raises:
-            NoResult: it is not.
+            InvalidTiming: it is not.
             CapabilityMissing: its file takes another number of samples a call.
         """
         group, samples = self.layout.group, len(next(iter(call.inputs.values())))
@@ -207,7 +207,7 @@ def open_timed_session(
         libraries: with custom operators, as ``custom_op_libraries`` of a session.
 
     Raises:
-        NoResult: the session placed no node on the case's provider.
+        InvalidTiming: the session placed no node on the case's provider.
     """
     session = session_request(case, artifact, level)
     session["custom_op_libraries"] = libraries or []
