@@ -51,7 +51,7 @@ FAMILIES.register("pair", _pair_plan)
 FAMILIES.register("other_batches", _other_batches_plan)
 
 
-def _plain(**options: bool) -> Case:
+def _case_with(**options: bool) -> Case:
     return Case("simple_net", "torch_torchscript", 14, "cpu", ExportOptions(**options))
 
 
@@ -87,7 +87,7 @@ def check_folding(subject: Subject) -> CheckResult:
 @register_check(
     control="batch_axis_freed",
     families=("other_batches",),
-    case=_plain(dynamic_batch=False),
+    case=_case_with(dynamic_batch=False),
     required=False,
 )
 def check_static_batch(subject: Subject) -> CheckResult:
@@ -121,7 +121,7 @@ def check_static_batch(subject: Subject) -> CheckResult:
 @register_check(
     control="weight_inputs_reordered",
     families=("pair",),
-    case=_plain(export_params=False),
+    case=_case_with(export_params=False),
     required=False,
 )
 def check_weight_inputs(subject: Subject) -> CheckResult:
@@ -156,7 +156,7 @@ def _float_weights(subject: Subject) -> dict[str, Array]:
     return {n: a for n, a in arrays.items() if np.issubdtype(a.dtype, np.floating)}
 
 
-@register_check(control="data_file_changed", case=_plain(external_data=True), required=False)
+@register_check(control="data_file_changed", case=_case_with(external_data=True), required=False)
 def check_external_data(subject: Subject) -> CheckResult:
     """Weights stand in a file beside the graph; the session loaded both as they were exported."""
     name, artifact = "external_data", subject.artifact

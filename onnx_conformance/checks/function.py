@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register_check
-from onnx_conformance.checks.verdict import judge, limits_for, not_answered, unless_refused, worded
+from onnx_conformance.checks.verdict import (
+    judge,
+    limits_for,
+    not_answered,
+    result_of,
+    unless_refused,
+)
 from onnx_conformance.checks.whole_numbers import chosen_from_what_moves
 from onnx_conformance.core.budget import Reference, movements, stack
 from onnx_conformance.core.judgement import judge_outputs
@@ -58,7 +64,7 @@ def check_liveness(subject: Subject) -> CheckResult:
     outputs = [spec for spec in subject.model.outputs if not is_keys(spec.name)]
     constant = [spec for spec in outputs if spec.name in subject.weights.constant_outputs]
     if len(constant) < len(outputs):  # tables that the model hands on; some other output moves
-        outputs = [spec for spec in outputs if spec not in constant or _moves(references, spec)]
+        outputs = [spec for spec in outputs if spec not in constant or _varies(references, spec)]
     found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])
     moved = float(np.min(list(found.values())))
     if not moved >= least:  # a few samples may leave a threshold's outputs at rest
@@ -91,7 +97,7 @@ def check_liveness(subject: Subject) -> CheckResult:
     return failed("liveness", f"{text}it other weights", compared=compared)
 
 
-def _moves(references: Sequence[Reference], spec: TensorSpec) -> bool:
+def _varies(references: Sequence[Reference], spec: TensorSpec) -> bool:
     """Whether an output is not the same throughout; at another size it may be another."""
     arrays = [reference.oracle[spec.name] for reference in references]
     if spec.batch_axis is not None:
@@ -259,5 +265,5 @@ def _judge_batch(subject: Subject, one: _Batch, wanted: Reference, *, whole: boo
         return not_answered(name, answer, inputs, one.label, f"{one.place}, ")
     specs = subject.model.judged if whole else tuple(_with_batch(subject.model))
     found = judge_outputs(wanted, answer.outputs, specs, limits_for(subject, name))
-    result = worded(subject, name, one.label, inputs, found)
+    result = result_of(subject, name, one.label, inputs, found)
     return result if result.passed else replace(result, reason=f"{one.place}, {found}")

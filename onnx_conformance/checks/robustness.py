@@ -97,7 +97,7 @@ def _judge_non_finite(subject: Subject, named: NamedInputs) -> CheckResult:
     answer, native = subject.run(named.inputs), subject.native(named.inputs)
     if answer.outputs is None:
         return not_answered("nonfinite", answer, named.inputs, named.label)
-    problem = structure_problem(native, answer.outputs) or _lost(native, answer.outputs)
+    problem = structure_problem(native, answer.outputs) or _lost_nonfinite(native, answer.outputs)
     if problem is None:
         of_a_sample = subject.model.of_a_sample
         wrong = allclose_mismatch(
@@ -160,7 +160,7 @@ def _noise(subject: Subject, inputs: Inputs, clean: int) -> str | None:
     )
 
 
-def _lost(native: Outputs, got: Outputs) -> str | None:
+def _lost_nonfinite(native: Outputs, got: Outputs) -> str | None:
     """One sentence on the first NaN or infinity of native's that came out as a number.
 
     In a non-finite sample NaN may spread further than in native: a kernel padded with zeros

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from onnx_conformance.checks.registry import FAITHFUL, register_check
-from onnx_conformance.checks.verdict import evidence_lines, judge, limits_for, worded
+from onnx_conformance.checks.verdict import evidence_lines, judge, limits_for, result_of
 from onnx_conformance.core.budget import Reference, largest_noise_floor
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.judgement import Judgement, judge_outputs
@@ -122,7 +122,7 @@ def _judge(subject: Subject, name: str, ran: LoopRun) -> CheckResult:
     found = list(_judged_calls(subject, ran))
     first = next((place for place, one in enumerate(found) if not one.right), None)
     if first is not None:
-        return _red(subject, name, ran, found, first)
+        return _failed_at(subject, name, ran, found, first)
     if len(found) < LEAST_CALLS:
         floor = largest_noise_floor(ran.reference, judged_at(subject.model, len(found)))
         return skipped(
@@ -154,11 +154,11 @@ def _judged_calls(subject: Subject, ran: LoopRun) -> Iterator[Judgement]:
         yield judge_outputs(ran.reference, outputs, specs, limits)
 
 
-def _red(
+def _failed_at(
     subject: Subject, name: str, ran: LoopRun, found: Sequence[Judgement], first: int
 ) -> CheckResult:
     """The first wrong call, whether the error grows after it, and whether its state is to blame."""
-    result = worded(subject, name, ran.label, ran.loop, found[first])
+    result = result_of(subject, name, ran.label, ran.loop, found[first])
     alone = judge(subject, name, _with_native_state(subject.model, ran, first), ran.label)
     if alone.outcome == "failed":
         blame = "this call alone, given native's state, is wrong too"
@@ -167,13 +167,13 @@ def _red(
     return replace(
         result,
         reason=f"call {first + 1} of {ran.label}: {result.reason}",
-        details=(_grown(found, first), blame, *result.details),
+        details=(_error_growth(found, first), blame, *result.details),
         compared=sum(one.elements for one in found),
         reproduction=alone.reproduction,
     )
 
 
-def _grown(found: Sequence[Judgement], first: int) -> str:
+def _error_growth(found: Sequence[Judgement], first: int) -> str:
     """How the error goes on after the first wrong call."""
     scores = [one.score for one in found[first:]]
     if first + 1 == len(found):

@@ -9,7 +9,7 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
-from onnx_conformance.checks.verdict import evidence_lines, limits_for, worded
+from onnx_conformance.checks.verdict import evidence_lines, limits_for, result_of
 from onnx_conformance.core.budget import Reference, wrong_decisions
 from onnx_conformance.core.comparison import (
     Outputs,
@@ -130,7 +130,7 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
     score = rule["factor"] * max(one.ratio for one in worst)
     wrong = [place for place, one in enumerate(worst) if not one.ratio <= 1.0]
     if wrong:
-        return _red(subject, name, judged, worst, wrong, compared)
+        return _failed_sweep(subject, name, judged, worst, wrong, compared)
     if unjudged > subject.tolerances.rule("sweep", subject.case)["untold"]:
         return skipped(
             name,
@@ -182,7 +182,7 @@ def _by_allclose(
     sweep = subject.tolerances.rule("sweep", subject.case)
     if wrong is not None and not (name == "rows" and hangs_on_an_ulp(parts, sweep)):
         one = judged[wrong]
-        return worded(subject, name, str(one.recipe), one.inputs, found[wrong])
+        return result_of(subject, name, str(one.recipe), one.inputs, found[wrong])
     reason = f"no float64 oracle: {len(judged)} inputs are close to native by allclose"
     reason += " but for decisions that hang on an ulp" * (wrong is not None)
     return passed(name, reason, compared=compared)
@@ -325,7 +325,7 @@ def _decided(
 # -- telling ------------------------------------------------------------------------------------
 
 
-def _red(
+def _failed_sweep(
     subject: Subject,
     name: str,
     judged: Sequence[SweptInputs],

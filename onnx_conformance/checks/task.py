@@ -105,7 +105,7 @@ def _judged(subject: Subject, samples: Samples, rule: Rule, confidence: float) -
         found = {one.key: one.answer(native, runtime, samples.labels, rule) for one in asked}
     except (Unanswered, ValueError) as problem:
         return failed("task", str(problem))
-    wrong = [one for one in asked if not _holds(one, found[one.key], rule)]
+    wrong = [one for one in asked if not _within_bound(one, found[one.key], rule)]
     reason = "; ".join(_figure(one, found[one.key]) for one in wrong or asked)
     allowed = ", ".join(f"{one.key} {rule[one.key]:g}" for one in wrong)
     evidence: ResultFields = {
@@ -113,7 +113,7 @@ def _judged(subject: Subject, samples: Samples, rule: Rule, confidence: float) -
         "inputs": TASKS[model.task].story,
     }
     if not wrong:
-        reason = f"{reason}; {_basis(native, samples.labels)}"
+        reason = f"{reason}; {_native_decisions(native, samples.labels)}"
         return passed("task", reason, compared=len(samples), **evidence)
     reason = f"{reason}; allowed: {allowed} ({rule.origin})"
     if any(not _within(one, found[one.key].estimate, rule) for one in wrong):
@@ -149,7 +149,7 @@ def _refuse_vacuous(native: Array, labels: Array | None, rule: Rule) -> None:
         )
 
 
-def _basis(native: Array, labels: Array | None) -> str:
+def _native_decisions(native: Array, labels: Array | None) -> str:
     """On how much native's own decisions rest, in words."""
     decided = native.argmax(axis=1)
     named = f"native names {len(np.unique(decided))} of {native.shape[1]} classes"
@@ -162,7 +162,7 @@ def _logits(model: ModelSpec, outputs: Outputs) -> Array:
     return signal(spec, outputs[spec.name])
 
 
-def _holds(one: _TaskFigure, found: Interval, rule: Rule) -> bool:
+def _within_bound(one: _TaskFigure, found: Interval, rule: Rule) -> bool:
     return _within(one, found.low if one.at_least else found.high, rule)
 
 

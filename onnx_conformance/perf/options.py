@@ -103,7 +103,7 @@ def read_timing(option: Any, named: list[str]) -> TimingOptions:
     asked = any(option(name, None) for name in ASKING) or bool(option("require_speedup"))
     by_name = any(Path(name.partition("::")[0]).stem == TIMED_FILE for name in named)
     return TimingOptions(
-        wanted=(asked or by_name) and not (option("gate") or _baseline(option("engine"))),
+        wanted=(asked or by_name) and not (option("gate") or _names_baseline(option("engine"))),
         batch_sizes=sizes,
         forms=tuple(dict.fromkeys(option("native_form"))),
         seconds=seconds,
@@ -134,7 +134,7 @@ def _processors(text: str) -> list[int]:
     return asked
 
 
-def _baseline(workers: list[str]) -> bool:
+def _names_baseline(workers: list[str]) -> bool:
     """Whether one of them is the gate's, which times by itself."""
     return any(word.partition("=")[0] == "baseline" for word in workers)
 
@@ -205,7 +205,7 @@ def read_gate(option: Any, named: list[str]) -> GateOptions | None:
     Raises:
         UsageError: an option without a gate, a bad worker, or timings beside each other.
     """
-    workers = _workers(option("engine"))
+    workers = _read_engines(option("engine"))
     folder, spec = option("gate"), workers.get(BASELINE)
     if folder is None and spec is None:
         for name in ("threshold", "seconds", "strict", "rules"):
@@ -239,7 +239,7 @@ def read_gate(option: Any, named: list[str]) -> GateOptions | None:
     )
 
 
-def _workers(words: list[str]) -> dict[str, str]:
+def _read_engines(words: list[str]) -> dict[str, str]:
     """Label -> spec.
 
     Raises:
@@ -252,11 +252,11 @@ def _workers(words: list[str]) -> dict[str, str]:
             raise UsageError(f"--engine {word}: give LABEL=SPEC, such as baseline=popen//python=…")
         if label in found:
             raise UsageError(f"--engine {word}: '{label}' was given already")
-        found[label] = _checked(word, label, spec)
+        found[label] = _checked_spec(word, label, spec)
     return found
 
 
-def _checked(word: str, label: str, spec: str) -> str:
+def _checked_spec(word: str, label: str, spec: str) -> str:
     try:
         parsed = execnet.XSpec(spec)
     except (AttributeError, ValueError) as error:

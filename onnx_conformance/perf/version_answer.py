@@ -163,7 +163,7 @@ def _speeds(found: Comparison, place: str, batch: int) -> str:
         found_there = dict.fromkeys(cell.untimed.get(batch) for _, cell in found.cells(place))
         reasons = ", ".join(reason for reason in found_there if reason)
         return f"at batch {batch} no speed was compared: {reasons}"
-    shown = {word: _shown(speeds, word) for word in ("faster", "slower", "open")}
+    shown = {word: _shown_to_be(speeds, word) for word in ("faster", "slower", "open")}
     parts = [
         f"faster on {len(shown['faster'])}{_extreme(shown['faster'], 'best', -1)}",
         f"slower on {len(shown['slower'])}{_extreme(shown['slower'], 'worst', 0)}",
@@ -174,7 +174,7 @@ def _speeds(found: Comparison, place: str, batch: int) -> str:
     return f"at batch {batch} {', '.join(parts)}"
 
 
-def _shown(speeds: Iterable[Speed], word: str) -> list[Speed]:
+def _shown_to_be(speeds: Iterable[Speed], word: str) -> list[Speed]:
     return [(line, ratio) for line, ratio in speeds if ratio.verdict == word]
 
 
@@ -260,7 +260,7 @@ def worse(found: Comparison) -> list[str]:
     for place in found.others:
         here = [line for line, cell in found.cells(found.here) if cell.kind == PROVED]
         unproved = sum(line.cells[place].kind != PROVED for line in here)
-        slower = sum(len(_shown(compared(found, place, b), "slower")) for b in found.batches)
+        slower = sum(len(_shown_to_be(compared(found, place, b), "slower")) for b in found.batches)
         counts = {"not passing": unproved, "slower": slower}
         lost = " and ".join(f"{word} on {number}" for word, number in counts.items() if number)
         words += [f"{place} is {lost}"] if lost else []
@@ -280,14 +280,18 @@ def worth_timing(found: Comparison, place: str) -> bool:
 
 def unanswered(found: Comparison) -> list[str]:
     """The places of which a question stays open: not judged, or not timed. Red is an answer."""
-    return [place for place in found.others if not (_red(found, place) or _whole(found, place))]
+    return [
+        place
+        for place in found.others
+        if not (_any_failed(found, place) or _all_passed(found, place))
+    ]
 
 
-def _red(found: Comparison, place: str) -> bool:
+def _any_failed(found: Comparison, place: str) -> bool:
     return any(cell.kind == FAILED for _, cell in found.cells(place))
 
 
-def _whole(found: Comparison, place: str) -> bool:
+def _all_passed(found: Comparison, place: str) -> bool:
     timed = all(compared(found, place, batch) for batch in found.batches)
     return worth_timing(found, place) and timed
 
@@ -298,6 +302,6 @@ def status_of(found: Comparison, *, red: bool) -> int:
     Args:
         red: whether one of the runs ended so; not all that is red is a case's.
     """
-    if red or any(_red(found, place) for place in found.places):
+    if red or any(_any_failed(found, place) for place in found.places):
         return RED
     return PROVED_NOTHING if unanswered(found) or not found.others else OK

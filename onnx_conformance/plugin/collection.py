@@ -197,7 +197,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     run = session.config.stash[RUN]
-    taken = _taken(session.config, tests)
+    taken = _resumed_cases(session.config, tests)
     wanted = {
         case: families
         for case, families in needs.items()
@@ -212,7 +212,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         attempted(lambda: conformance_session(session.config).plan(wanted), "compute ahead")
 
 
-def _taken(config: pytest.Config, tests: dict[Case, list[pytest.Item]]) -> set[Case]:
+def _resumed_cases(config: pytest.Config, tests: dict[Case, list[pytest.Item]]) -> set[Case]:
     """The cases whose verdicts ``--resume`` takes from earlier runs."""
     if not tests or config.stash[RUN].temporary_cache:
         return set()

@@ -31,7 +31,7 @@ def render(document: ResultsDocument) -> str:
     sections = [
         f"## {mark.symbol} {prose(seen.headline)}",
         prose(document["run"]["sentence"]),
-        *_red(seen.failures),
+        *_failures_table(seen.failures),
         *_matrix(seen.matrix),
         *_notes("Edge findings, not part of the verdict", "edge", notes),
         *_notes("Known failures", "known_failure", notes),
@@ -45,7 +45,7 @@ def render(document: ResultsDocument) -> str:
 # -- sections ----------------------------------------------------------------------------------
 
 
-def _red(failures: list[html.Failure]) -> list[str]:
+def _failures_table(failures: list[html.Failure]) -> list[str]:
     """One row for each failed case: the first failure, and the command that repeats it."""
     if not failures:
         return []
@@ -113,14 +113,14 @@ def _cell(cell: html.MatrixCell | None) -> str:
 
 def _notes(heading: str, outcome: str, notes: list[html.Note]) -> list[str]:
     lines = [
-        f"- {_cases(note.cases)}{_where(note)}: {prose(note.reason, most=LONGEST_REASON)}"
+        f"- {_cases(note.cases)}{_checks_of_note(note)}: {prose(note.reason, most=LONGEST_REASON)}"
         for note in notes
         if note.outcome == outcome
     ]
     return _listed(heading, lines)
 
 
-def _where(note: html.Note) -> str:
+def _checks_of_note(note: html.Note) -> str:
     """The checks that an edge finding is of."""
     return f" ({', '.join(note.checks)})" if note.outcome == "edge" else ""
 

@@ -56,10 +56,12 @@ def matrix(document: ResultsDocument) -> Table:
     models = list(dict.fromkeys(case["model"] for case in judged))
     shown.sort(key=lambda case: models.index(case["model"]))  # export options beside their model
     headings, rows = rows_of(shown)
-    table = _table(title, [*headings, *providers], _wide(rows, options, len(headings), providers))
+    table = _table(
+        title, [*headings, *providers], _matrix_by_provider(rows, options, len(headings), providers)
+    )
     if Console(width=1000).measure(table).maximum <= WIDTH:
         return table
-    return _table(title, [*headings, "provider", "verdict"], _long(rows))
+    return _table(title, [*headings, "provider", "verdict"], _matrix_by_case(rows))
 
 
 def _table(title: str, headings: Sequence[str], rows: list[list[str]]) -> Table:
@@ -74,7 +76,7 @@ def _table(title: str, headings: Sequence[str], rows: list[list[str]]) -> Table:
     return table
 
 
-def _wide(
+def _matrix_by_provider(
     rows: list[tuple[list[str], list[CaseEntry]]],
     options: list[CaseEntry],
     width: int,
@@ -100,7 +102,7 @@ def _wide(
     return [row for model in found.values() for row in model]
 
 
-def _long(rows: list[tuple[list[str], list[CaseEntry]]]) -> list[list[str]]:
+def _matrix_by_case(rows: list[tuple[list[str], list[CaseEntry]]]) -> list[list[str]]:
     """A row a case."""
     return [
         [*map(escape, texts), place_of(case), _cell(case)]

@@ -127,12 +127,12 @@ class SwapDetector:
             )
         if not all(self._contradicted(match.initializer) for match in matches):
             return None
-        called = {native, *(alias for match in matches for alias in self._aliases(match))}
+        called = {native, *(alias for match in matches for alias in self._possible_names(match))}
         modules = {module_of(tensor) for tensor in called}
         for name, found in self._initializers.items():
             if found.size != size or not called & self._named[name]:
                 continue
-            elsewhere = modules.isdisjoint(module_of(tensor) for tensor in self._held(name))
+            elsewhere = modules.isdisjoint(module_of(tensor) for tensor in self._held_natives(name))
             if elsewhere or self._contradicted(name):
                 return f"misplaced: by its name, '{name}' should hold it"
         return None
@@ -149,12 +149,14 @@ class SwapDetector:
 
     def _contradicted(self, name: str) -> bool:
         """Whether the graph names an initialiser after tensors other than those it holds."""
-        return bool(self._named[name]) and not self._named[name] & self._held(name)
+        return bool(self._named[name]) and not self._named[name] & self._held_natives(name)
 
-    def _held(self, name: str) -> set[str]:
-        return {alias for match in self._matches.get(name, ()) for alias in self._aliases(match)}
+    def _held_natives(self, name: str) -> set[str]:
+        return {
+            alias for match in self._matches.get(name, ()) for alias in self._possible_names(match)
+        }
 
-    def _aliases(self, match: WeightMatch) -> set[str]:
+    def _possible_names(self, match: WeightMatch) -> set[str]:
         """What a match's initialiser may be named after: a fold's offset, after the kernel."""
         kernels = [] if match.fold is None else self.kernels_of(match.fold)
         return {*match.natives, *(native for kernel in kernels for native in kernel.natives)}

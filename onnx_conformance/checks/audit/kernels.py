@@ -154,7 +154,11 @@ def _match(
     if measure.mismatched or coarse:
         narrow = coarse or narrower_format(form.held(aligned), pair.found)
         status = "rounded" if narrow else "differs"
-        detail = f"rounded to {narrow}" if narrow else _where(pair, aligned, scaling.factor, limit)
+        detail = (
+            f"rounded to {narrow}"
+            if narrow
+            else _wrong_channel(pair, aligned, scaling.factor, limit)
+        )
         note = f"{note} {detail}".strip()
         if not narrow and _is_permuted(aligned, scaling.factor, pair, limit * weight_tolerance.eps):
             return WeightMatch(
@@ -207,7 +211,7 @@ def _ungrouped(flat: int, shape: Shape, groups: int) -> int:
     return int(_by_channel(places, groups).reshape(-1)[flat])
 
 
-def _where(pair: _Pair, aligned: Array, factor: Float64, limit: float) -> str:
+def _wrong_channel(pair: _Pair, aligned: Array, factor: Float64, limit: float) -> str:
     """The channel that is off as a whole, by one factor, if it is but one; else nothing."""
     expected, weight_tolerance = (
         _scaled(aligned, factor, pair),

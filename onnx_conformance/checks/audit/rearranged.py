@@ -91,11 +91,11 @@ def find_rearranged(
             for name, array in leftovers
             if array.size >= _FEW and formats.of(name, array) is form
         }
-        found |= _placed(expectations(missing, folds, form), pools)
+        found |= _wholly_held(expectations(missing, folds, form), pools)
     return found
 
 
-def _placed(wanted: Iterable[Expectation], pools: Mapping[str, Float64]) -> dict[str, str]:
+def _wholly_held(wanted: Iterable[Expectation], pools: Mapping[str, Float64]) -> dict[str, str]:
     """The natives whose values all stand in the pools, which hold nothing else."""
     held: list[tuple[Expectation, list[str]]] = []
     for one in wanted:
@@ -266,12 +266,12 @@ def _holder(part: Array, pools: Sequence[tuple[str, Array, bytes]], formats: For
         ours = form.settled(form.held(part))
         if ours.dtype != found.dtype:
             continue
-        if any(_stands(each.tobytes(), held, found.itemsize) for each in (ours, ours.T)):
+        if any(_is_aligned_within(each.tobytes(), held, found.itemsize) for each in (ours, ours.T)):
             return name
     return None
 
 
-def _stands(piece: bytes, held: bytes, itemsize: int) -> bool:
+def _is_aligned_within(piece: bytes, held: bytes, itemsize: int) -> bool:
     place = held.find(piece)
     while place >= 0 and place % itemsize:
         place = held.find(piece, place + 1)

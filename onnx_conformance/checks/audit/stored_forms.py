@@ -48,31 +48,31 @@ class Dequantised:
 def dequantised(model: onnx.ModelProto, stored: Mapping[str, Array]) -> Dequantised:
     """The file's weights, those in eight bits as the numbers that they stand for."""
     arrays, steps = dict(stored), {}
-    for found in _found(model, stored):
+    for found in _quantised_tensors(model, stored):
         if found.stored in steps:
             continue
-        scale = _along(stored[found.scale], found.axis, stored[found.stored].ndim)
+        scale = _spread_along(stored[found.scale], found.axis, stored[found.stored].ndim)
         zero = stored.get(found.zero_point, np.zeros(1, np.int32))
-        shifted = stored[found.stored].astype(np.float64) - _along(
+        shifted = stored[found.stored].astype(np.float64) - _spread_along(
             zero.astype(np.float64), found.axis, stored[found.stored].ndim
         )
         arrays[found.stored] = (shifted * scale.astype(np.float64)).astype(np.float32)
         steps[found.stored] = np.broadcast_to(np.abs(scale), shifted.shape)
         for name in (found.scale, found.zero_point):
             arrays.pop(name, None)
-    return Dequantised(arrays, steps, _unread(model, stored, steps))
+    return Dequantised(arrays, steps, _operators_of_unread(model, stored, steps))
 
 
-def _found(model: onnx.ModelProto, stored: Mapping[str, Array]) -> Iterator[Quantised]:
+def _quantised_tensors(model: onnx.ModelProto, stored: Mapping[str, Array]) -> Iterator[Quantised]:
     for graph, _ in every_graph(model):
         for node in graph.node:
-            for found in _of(node):
+            for found in _read_by(node):
                 fits = found.stored in stored and found.scale in stored
                 if fits and _has_scale(stored[found.stored], stored[found.scale], found.axis):
                     yield found
 
 
-def _of(node: onnx.NodeProto) -> Iterator[Quantised]:
+def _read_by(node: onnx.NodeProto) -> Iterator[Quantised]:
     """The tensors that a node reads with a scale beside them."""
     inputs = [*node.input, "", ""]
     if node.op_type == "DequantizeLinear":
@@ -96,7 +96,7 @@ def _has_scale(array: Array, scale: Array, axis: int) -> bool:
     return scale.ndim == 1 and -array.ndim <= axis < array.ndim and scale.size == array.shape[axis]
 
 
-def _along(values: Array, axis: int, axes: int) -> Array:
+def _spread_along(values: Array, axis: int, axes: int) -> Array:
     if values.size == 1:
         return values.reshape([1] * axes)
     shape = [1] * axes
@@ -104,7 +104,7 @@ def _along(values: Array, axis: int, axes: int) -> Array:
     return values.reshape(shape)
 
 
-def _unread(
+def _operators_of_unread(
     model: onnx.ModelProto, stored: Mapping[str, Array], steps: Mapping[str, Array]
 ) -> tuple[str, ...]:
     coarse = {
@@ -122,7 +122,9 @@ DOMAIN = "com.microsoft.nchwc"
 BLOCKS = (16, 8)  # floats of a vector register: AVX-512, and others; the file does not say which
 
 
-def readings(model: onnx.ModelProto, stored: Mapping[str, Array]) -> Iterator[Mapping[str, Array]]:
+def possible_weights(
+    model: onnx.ModelProto, stored: Mapping[str, Array]
+) -> Iterator[Mapping[str, Array]]:
     """What the file's weights may be: as they are stored, or with their blocks undone."""
     convolutions = [n for n in model.graph.node if n.domain == DOMAIN and n.op_type == "Conv"]
     if not convolutions:

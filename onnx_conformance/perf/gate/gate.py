@@ -92,7 +92,7 @@ class Gate:
             except WorkerError as error:
                 self.found[key] = StageFailure("gate", case.id, str(error), error.details)
             except CapabilityMissing as lack:
-                self.found[key] = self._lost(case, lack)
+                self.found[key] = self._not_runnable(case, lack)
             except ConformanceError as reason:
                 self.found[key] = reason
         found = self.found[key]
@@ -108,7 +108,7 @@ class Gate:
         """Those that the run was narrowed to; empty for all."""
         return self._run.frameworks
 
-    def _lost(self, case: Case, lack: CapabilityMissing) -> ConformanceError:
+    def _not_runnable(self, case: Case, lack: CapabilityMissing) -> ConformanceError:
         """What passed in the baseline and this machine cannot run is no skip."""
         if self.baseline is None or case.id not in self.baseline.cases:
             return lack
@@ -221,7 +221,7 @@ class GatedCase:
         Raises:
             GateFailure: it is slower; GateUndecided: neither is shown.
         """
-        found = self._found()
+        found = self._result()
         words = found.sentence(self.gate.timing)
         if found.decision.verdict == "slower":
             raise GateFailure(words)
@@ -235,12 +235,12 @@ class GatedCase:
         Raises:
             GateFailure: it is red by its rule, or was not measured.
         """
-        verdict = self._found().figures[metric]
+        verdict = self._result().figures[metric]
         if verdict.red:
             raise GateFailure(verdict.sentence)
         return verdict.sentence
 
-    def _found(self) -> GateResult:
+    def _result(self) -> GateResult:
         """Raises CapabilityMissing where the run leaves its framework out, and as ``gated``."""
         chosen, own = self.gate.frameworks, resolve_model(self.case.model).framework
         if chosen and own not in chosen:

@@ -48,7 +48,7 @@ class Certificates:
             {
                 case: families_of(subject.model, case, drawn=False)
                 for case, subject in subjects.items()
-                if not self._known(subject)
+                if not self._is_held(subject)
             }
         )
         for case, subject in subjects.items():
@@ -75,7 +75,7 @@ class Certificates:
             self._found[case] = CapabilityMissing(f"{case.provider}: {probe.sentence}")
         return probe.usable
 
-    def _known(self, subject: LiveSubject) -> bool:
+    def _is_held(self, subject: LiveSubject) -> bool:
         try:
             known = self._run.known_failures
             return holds_certificate(subject, self._run.settings, self._store, known)
