@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
+from onnx_conformance.checks.evidence import ConformanceFailure, excused
 from onnx_conformance.checks.registry import CHECKS, required_checks
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.custom_operators import library_digest
@@ -123,13 +123,13 @@ def _judge(subject: Subject, known: tuple[KnownFailure, ...], edge_cases: EdgeCa
         if result.outcome in UNJUDGED:
             continue
         if failure is not None:
-            excuse = excuse_of(subject, check.name, failure, known, edge_cases)
-            if excuse.edge is not None:
-                findings[f"{check.name}: {excuse.edge.reason}"] = None
-            elif excuse.known:
-                reasons[check.deployed][excuse.known] = None
-            else:
+            excuse = excused(subject, check.name, failure, known, edge_cases)
+            if excuse is None:
                 raise failure
+            if excuse.outcome == "edge":
+                findings[f"{check.name}: {excuse.reason}"] = None
+            else:
+                reasons[check.deployed][excuse.reason] = None
             continue
         checks, compared = checks + 1, compared + result.compared
         if check.name == BUDGET:

@@ -14,7 +14,7 @@ from onnx_conformance.checks.evidence import (
     ConformanceFailure,
     Inconclusive,
     check_row,
-    excuse_of,
+    excused,
 )
 from onnx_conformance.checks.upstream_faults import explanations_of
 from onnx_conformance.core.case import Case
@@ -137,13 +137,13 @@ def _decide(item: pytest.Function, case: Case, failure: ConformanceFailure | Sta
     run, collected = item.config.stash[RUN], item.config.stash[EVIDENCE]
     check = check_of(item)
     edge_cases = run.settings.edge_cases
-    excuse = excuse_of(_subject(item), check, failure, run.known_failures, edge_cases)
-    if excuse.edge is not None:
-        collected.amend(excuse.edge)
+    excuse = excused(_subject(item), check, failure, run.known_failures, edge_cases)
+    if excuse is not None and excuse.outcome == "edge":
+        collected.amend(excuse)
         _explain(item, failure)
-        pytest.xfail(f"edge finding, which does not affect the verdict: {excuse.edge.reason}")
-    if excuse.known:
-        item.add_marker(pytest.mark.xfail(reason=excuse.known, raises=KnownRed))
+        pytest.xfail(f"edge finding, which does not affect the verdict: {excuse.reason}")
+    if excuse is not None:
+        item.add_marker(pytest.mark.xfail(reason=excuse.reason, raises=KnownRed))
         raise KnownRed(f"{case.id}: {failure}", str(failure)) from None
     before = collected.first_report(failure, case, item.nodeid)
     if before is not None:
