@@ -10,6 +10,7 @@ import numpy as np
 
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.tolerances import ROUNDED
+from onnx_conformance.perf.latency.latency_document import TimingEnvironment
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
 from onnx_conformance.perf.latency.timing_rows import LatencyRow
 from onnx_conformance.report.columns import INCOMPLETE, PROVED, kind_of, score_of, why
@@ -77,13 +78,12 @@ class VariantsDocument:
 
     Args:
         keep: the command that writes one of the files.
-        around: ``threads``, ``affinity``, ``processor`` and ``versions`` of the timings.
         batches: the batch sizes that were timed.
     """
 
     title: str
     keep: str
-    around: Mapping[str, Any]
+    around: TimingEnvironment
     batches: tuple[int, ...]
     variants: tuple[JudgedVariant, ...]
 
@@ -92,7 +92,7 @@ class VariantsDocument:
         return {
             "title": self.title,
             "keep": self.keep,
-            **self.around,
+            **asdict(self.around),
             "batches": list(self.batches),
             "variants": [{**asdict(one), "told": one.error} for one in self.variants],
         }

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from onnx_conformance.core.documents import ResultsDocument
-from onnx_conformance.perf.latency.latency_document import LatencyDocument
+from onnx_conformance.perf.latency.latency_document import LatencyDocument, TimingEnvironment
 from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.version_comparison import ABSENT, Comparison, VersionLine
 from onnx_conformance.report.columns import FAILED, INCOMPLETE, KNOWN, PROVED, SKIPPED
@@ -52,7 +51,7 @@ class VersionsDocument:
     untimed: list[str]
     unanswered: list[str]
     problems: list[str]
-    around: dict[str, Any] | None
+    around: TimingEnvironment | None
     comparison: Comparison
     schema: int = SCHEMA
 

@@ -55,6 +55,16 @@ class TimingSettings:
 
 
 @dataclass(frozen=True)
+class TimingEnvironment:
+    """What timings were taken with and on; ``threads`` and ``affinity`` as of TimingSettings."""
+
+    threads: int
+    affinity: list[int]
+    processor: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Absence:
     """Why a contender has no row; ``outcome``: ``red``, ``skipped`` or ``known failure``."""
 
@@ -133,14 +143,14 @@ class LatencyDocument:
         ]
 
     @property
-    def around(self) -> dict[str, Any]:
-        """What the timings were taken with and on, for the last line of another page."""
-        return {
-            "threads": self.settings.threads,
-            "affinity": self.settings.affinity,
-            "processor": self.environment["processor"],
-            "versions": self.environment["versions"],
-        }
+    def around(self) -> TimingEnvironment:
+        """For the last line of another page."""
+        return TimingEnvironment(
+            self.settings.threads,
+            self.settings.affinity,
+            self.environment["processor"],
+            self.environment["versions"],
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As the file has it."""
