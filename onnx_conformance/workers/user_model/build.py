@@ -81,6 +81,7 @@ def _torch_model(
     seen: list[str] = []
     in_bfloat16: set[int] = set()
     exact: set[int] = set()
+    answers: list[Answer] = []
     names, least, most = signature(module.forward)
     before, trained = _torch_digest(module), _torch_digest(module, counters=False)
 
@@ -111,9 +112,11 @@ def _torch_model(
         try:
             in_double: Any = copied(module, built).double()
             with torch.no_grad(), eagerly(), in_float64(*seen):
-                tensors = flat(call_of(in_double.forward, list(input_set))(in_double, wide))
+                result = call_of(in_double.forward, list(input_set))(in_double, wide)
         except (RuntimeError, TypeError) as error:
             return " ".join(str(error).split())[:200]
+        tensors = flat(result)
+        answers.append(with_names([weight_array(t) for t in tensors], labels_of(result)))
         return _narrow([str(t.dtype) for t in tensors if t.is_floating_point()])
 
     return BuiltModel(
@@ -121,6 +124,7 @@ def _torch_model(
         lambda: _torch_digest(module, counters=False) != trained, float64_problem,
         lambda inputs: call_of(forward, inputs).problem,
         weights=_torch_weights(torch, module), computes=seen, bfloat16=in_bfloat16, exact=exact,
+        in_float64=answers,
     )  # fmt: skip
 
 
