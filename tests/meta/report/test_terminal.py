@@ -87,7 +87,7 @@ def test_a_long_name_does_not_cut_the_verdict():
     ]
     text = text_of(judged(cases))
     assert max(map(len, text.splitlines())) <= 100
-    assert text.count("✓ 0.8× ≤ 4×") == 3
+    assert text.count("✓ 1× ≤ 4×") == 3
 
 
 def test_what_holds_for_several_files_is_printed_once():
