@@ -31,6 +31,7 @@ from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.run_record import Run
 
 SCHEMA = 2  # 1 said proved and in part in run.verdict, and feed in a check's row
+MOST_PROBLEMS = 2  # in the closing sentence
 PROVED_NOTHING = 5  # also of a run some of whose cases are incomplete
 MOST_MISSING = 8  # checks that the closing sentence names
 LONGEST_REASON = 160
@@ -319,10 +320,12 @@ def concluded(
     """
     numbers = totals(cases)
     verdict = verdict_of(numbers, run["exit_status"])
+    left = len(run["problems"]) - MOST_PROBLEMS
     told = [
         sentence(verdict, numbers, run["exit_status"]),
         *([missing_words(cases)] if numbers["incomplete"] else []),
-        *run["problems"],
+        *run["problems"][:MOST_PROBLEMS],
+        *([f"{left} more problems are named above and in the data."] if left > 0 else []),
         *resumed(cases),
         *more,
     ]
