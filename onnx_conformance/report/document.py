@@ -26,7 +26,7 @@ from onnx_conformance.core.documents import (
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED
 from onnx_conformance.core.tolerances import INT8
-from onnx_conformance.report.columns import RED, incomplete, passed_every_check
+from onnx_conformance.report.columns import RED_OUTCOMES, incomplete, passed_every_check
 from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.run_record import Run
 
@@ -50,7 +50,7 @@ def case_verdict(outcomes: Iterable[str]) -> str:
     found = set(outcomes)
     if "edge" in found:
         found.add("passed")
-    if found & set(RED):
+    if found & set(RED_OUTCOMES):
         return "failed"
     for verdict in ("known_failure", "passed"):
         if verdict in found:
@@ -344,7 +344,7 @@ def status_of(ended: int, cases: list[CaseEntry], problems: list[str]) -> int:
     outcomes = {row["outcome"] for case in cases for row in case["checks"]}
     if ended == 0 and problems:
         return 1
-    reached = outcomes & {"passed", "edge", *RED}
+    reached = outcomes & {"passed", "edge", *RED_OUTCOMES}
     if ended == 0 and not (reached and not any(map(incomplete, cases))):
         return PROVED_NOTHING
     return ended
