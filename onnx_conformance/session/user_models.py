@@ -56,7 +56,7 @@ def adopt(
         UsageError: one sentence on what is wrong with the files, models or their specs.
     """
     if against:
-        return _reference_files(against, weights, seed, limit)
+        return _reference_files(against, weights, seed, limit, refused)
     asked, sources = list(dict.fromkeys(models)), [_source(file) for file in files]
     pointers = {name: read_pointer(name) for name in asked if name not in MODELS}
     named = [name for name in asked if name not in MODELS and pointers.get(name) is None]
@@ -96,8 +96,10 @@ def adopt(
     return chosen
 
 
-def _reference_files(against: str, weights: str, seed: int, limit: float) -> tuple[str, ...]:
-    """The models that stand for a reference file, or for each file of a folder."""
+def _reference_files(
+    against: str, weights: str, seed: int, limit: float, refused: dict[str, str] | None
+) -> tuple[str, ...]:
+    """The models that stand for a reference file, or for each file of a folder but refused ones."""
     path = Path(against)
     if path.is_file() and not path.name.endswith(".onnx"):
         raise UsageError(f"--against {against}: must be an .onnx file or a folder of them")
@@ -105,7 +107,11 @@ def _reference_files(against: str, weights: str, seed: int, limit: float) -> tup
         Pointer(f"{label}.onnx" if path.is_dir() else file.name, str(file.absolute()), "file")
         for label, file in labelled((against,), "--against").items()
     ]
-    specs, _, _, _ = _described([], pointers, [], weights, seed, limit)
+    specs, _, _, reasons = _described([], pointers, [], weights, seed, limit)
+    if reasons and (refused is None or not specs):
+        raise UsageError(next(iter(reasons.values())))
+    if refused is not None:
+        refused.update(reasons)
     for spec in specs:
         remember(spec.name, [])
     return tuple(_registered(spec).name for spec in specs)
