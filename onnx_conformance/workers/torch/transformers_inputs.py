@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,7 +49,14 @@ def inputs_of(model: Any, part: str) -> tuple[tuple[TensorSpec, ...], Axes]:
             "known here; register a function that builds it, with inputs=[TensorSpec(...)]"
         )
     used = {dim for spec in inputs for dim in spec.shape if isinstance(dim, str)}
-    return tuple(inputs), tuple((name, axis) for name, axis in LENGTHS.items() if name in used)
+    lengths = {**LENGTHS, "samples": _samples(config)}
+    return tuple(inputs), tuple((name, axis) for name, axis in lengths.items() if name in used)
+
+
+def _samples(config: Any) -> Axis:
+    """Lengths of sound: of a codec several of its frames, since a shorter one is padded apart."""
+    frame = math.prod(getattr(config, "upsampling_ratios", None) or ())
+    return Axis(8 * frame, 12 * frame) if frame > 1 else LENGTHS["samples"]
 
 
 def _batch(model: Any, inner: str) -> str:
