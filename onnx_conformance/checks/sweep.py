@@ -39,6 +39,7 @@ from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scor
 from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Rule
+from onnx_conformance.core.views import LOGARITHMS
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
 from onnx_conformance.inputs.recipes import CONSTANT, EVERY, LARGEST_BATCH, Inputs, Recipe, entry
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
@@ -264,7 +265,9 @@ def _worst(
             scores.judged_rows
         )
     unjudged = 0.0
-    for counts in judged_rows.values():
+    for (_, _, view), counts in judged_rows.items():
+        if view == LOGARITHMS:  # a second look at what its values are judged by
+            continue
         samples = sum(count for _, count in counts)
         known = sum(count for count, _ in counts)
         unjudged = max(unjudged, 1.0 - known / samples if samples else 0.0)
@@ -278,11 +281,12 @@ def _turned(
 ) -> set[Row]:
     """The samples that differ because a decision hangs on a rounding; none if one is not such."""
     sweep, over = subject.tolerances.rule("sweep", subject.case), rows_over(pools)
-    few = len(over) <= sweep["flips"] and takes_quantities(subject.model)
-    if not (over and few) or subject.model.by_values:
+    if not over or subject.model.by_values or not takes_quantities(subject.model):
         return set()
-    if not together and open_elsewhere(pools, over):
+    if not together and open_elsewhere(pools, over, sweep["flips"]):
         return set(over)
+    if len(over) > sweep["flips"]:
+        return set()
     sets = [neighbours(judged[at].inputs, row, sweep["neighbour_ulp"]) for at, row in over]
     for (at, row), near in zip(over, subject.references(sets), strict=True):
         one = judged[at]

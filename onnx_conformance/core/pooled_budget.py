@@ -24,11 +24,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnx_conformance.core.budget import NORMS, ULP, Reference
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.core.views import UNMASKED, Rows, views
+from onnx_conformance.core.views import LOGARITHMS, UNMASKED, Rows, views
 
 Pair = tuple[Reference, Outputs]
 
@@ -102,14 +103,14 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
         parts = [found.get(kind) or _nothing(len(got[spec.name])) for found, (_, got) in both]
         noises = np.concatenate([noise for _, noise, _ in parts])
         size = np.concatenate([size for _, _, size in parts])
-        usable = np.isfinite(noises) & (noises <= rule.maximum_noise_floor * size)
+        usable = _usable(noises, size, kind[1], rule)
         unknown = np.isfinite(noises) & ~usable
         usable &= (size > 0) | (kind[1] != UNMASKED)  # others have no such numbers
         pool, share = _pool(noises[usable], size[usable], rule.pool_share)
         lone = 1.0 + (rule.lone - 1.0) / max(_numbers(pairs, spec), 1)
         allowed = [
             np.where(
-                np.isfinite(noise) & (noise <= rule.maximum_noise_floor * size),
+                _usable(noise, size, kind[1], rule),
                 rule.factor * np.maximum(lone * noise, np.minimum(pool, share * size)),
                 np.inf,
             )
@@ -126,6 +127,13 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
             int(unknown.sum()),
             rule.factor * float(np.max(noises[unknown], initial=0.0)),
         )
+
+
+def _usable(noise: Rows, size: Rows, view: str, rule: PoolRule) -> NDArray[np.bool_]:
+    """Whether float32's own error lets anything be said; that of a logarithm is relative itself."""
+    most = np.minimum(size, 1.0) if view == LOGARITHMS else size
+    usable: NDArray[np.bool_] = np.isfinite(noise) & (noise <= rule.maximum_noise_floor * most)
+    return usable
 
 
 def _numbers(pairs: Sequence[Pair], spec: TensorSpec) -> int:
