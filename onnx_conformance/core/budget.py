@@ -19,10 +19,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.compute_modes import FLOAT32
 from onnx_conformance.core.padded_rows import stacked
 from onnx_conformance.core.spec import ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import ChosenPositions, joined, settled
-from onnx_conformance.core.views import UNMASKED, Rows, views
+from onnx_conformance.core.views import LOGARITHMS, UNMASKED, Rows, views
 
 ULP = 2.0**-23
 
@@ -197,13 +198,17 @@ def worst_score(
     outputs: Sequence[TensorSpec],
     floor_ulp: float,
     turns: Turns = EXACT,
+    most: float = np.inf,
 ) -> Score:
     """The worst score over samples, outputs, views and norms.
+
+    Args:
+        most: the largest error of float32 itself in a logarithm, beyond which it tells nothing.
 
     Raises:
         ValueError: nothing to compare: no output, or no sample.
     """
-    scores = list(_scores(reference, actual, outputs, floor_ulp, turns))
+    scores = list(_scores(reference, actual, outputs, floor_ulp, turns, most))
     if not scores:
         raise ValueError("no element to compare")
     return max(scores, key=lambda score: score.value)
@@ -212,16 +217,27 @@ def worst_score(
 def largest_noise_floor(reference: Reference, outputs: Sequence[TensorSpec]) -> float:
     """The largest relative error of the class itself, over samples, outputs, views and norms.
 
-    0 where there is no sample.
+    0 where there is no sample. Logarithms are a second look at values, and decide nothing here.
     """
     found = [
         float(np.max(error, initial=0.0))
         for spec in outputs
         if spec.floating
         for compute_mode in (reference.native, *reference.replicas)
-        for _, _, error in errors(reference.oracle, compute_mode, spec)
+        for _, view, error in errors(reference.oracle, compute_mode, spec)
+        if view != LOGARITHMS
     ]
     return max(found, default=0.0)
+
+
+def _of_logarithms(reference: Reference, spec: TensorSpec, norm: str, relative: Rows) -> Rows:
+    """Errors of logarithms themselves, which are relative errors of their numbers."""
+    rows = next(
+        wanted
+        for view, wanted, _ in views(reference.oracle[spec.name], reference.native[spec.name], spec)
+        if view == LOGARITHMS
+    )
+    return relative * NORMS[norm](rows)
 
 
 def errors(
@@ -243,6 +259,7 @@ def _scores(
     outputs: Sequence[TensorSpec],
     floor_ulp: float,
     turns: Turns,
+    most: float,
 ) -> Iterator[Score]:
     for spec in outputs:
         if not reference.oracle[spec.name].size:
@@ -261,6 +278,10 @@ def _scores(
             )
             measurable = np.isfinite(noise_floor)  # float32's own infinity excuses nothing
             ratio = np.where(measurable, error, np.inf) / np.where(measurable, noise_floor, 1.0)
+            if view == LOGARITHMS and reference.unit == FLOAT32:
+                ratio = np.where(
+                    _of_logarithms(reference, spec, norm, noise_floor) > most, 0, ratio
+                )
             sample = int(ratio.argmax())
             yield Score(
                 float(ratio[sample]),

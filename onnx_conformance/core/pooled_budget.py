@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from onnx_conformance.core.budget import NORMS, ULP, Reference
 from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.compute_modes import FLOAT32
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.views import LOGARITHMS, UNMASKED, Rows, views
 
@@ -103,14 +104,15 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
         parts = [found.get(kind) or _nothing(len(got[spec.name])) for found, (_, got) in both]
         noises = np.concatenate([noise for _, noise, _ in parts])
         size = np.concatenate([size for _, _, size in parts])
-        usable = _usable(noises, size, kind[1], rule)
+        logarithms = kind[1] == LOGARITHMS and all(of.unit == FLOAT32 for of, _ in pairs)
+        usable = _usable(noises, size, rule, logarithms=logarithms)
         unknown = np.isfinite(noises) & ~usable
         usable &= (size > 0) | (kind[1] != UNMASKED)  # others have no such numbers
         pool, share = _pool(noises[usable], size[usable], rule.pool_share)
         lone = 1.0 + (rule.lone - 1.0) / max(_numbers(pairs, spec), 1)
         allowed = [
             np.where(
-                _usable(noise, size, kind[1], rule),
+                _usable(noise, size, rule, logarithms=logarithms),
                 rule.factor * np.maximum(lone * noise, np.minimum(pool, share * size)),
                 np.inf,
             )
@@ -129,9 +131,9 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
         )
 
 
-def _usable(noise: Rows, size: Rows, view: str, rule: PoolRule) -> NDArray[np.bool_]:
+def _usable(noise: Rows, size: Rows, rule: PoolRule, *, logarithms: bool) -> NDArray[np.bool_]:
     """Whether float32's own error lets anything be said; that of a logarithm is relative itself."""
-    most = np.minimum(size, 1.0) if view == LOGARITHMS else size
+    most = np.minimum(size, 1.0) if logarithms else size
     usable: NDArray[np.bool_] = np.isfinite(noise) & (noise <= rule.maximum_noise_floor * most)
     return usable
 
