@@ -137,7 +137,7 @@ class ComputedConstants:
                 )
 
     def finding(self, native: str, array: Array, present: frozenset[str]) -> Finding | None:
-        """That the file holds all that native makes of a tensor before it meets an input.
+        """The finding ``computed``: the file holds all that native makes of it before it meets inputs.
 
         Args:
             present: the native tensors that the file holds.

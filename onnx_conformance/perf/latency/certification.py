@@ -19,7 +19,7 @@ class NotCertified(ConformanceError):
 
 
 class Certificates:
-    """One for a session; a case is certified once."""
+    """The certificates of a run; a case is certified once."""
 
     def __init__(self, run: PerfRun, conformance_session: ConformanceSession) -> None:
         self._run = run

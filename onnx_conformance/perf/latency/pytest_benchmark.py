@@ -88,7 +88,7 @@ Setting = Mapping[str, str | int | list[int]]
 
 @dataclass(frozen=True)
 class StoredBenchmarks:
-    """A stored run.
+    """A run that pytest-benchmark stored.
 
     Args:
         names: of its benchmarks.
