@@ -137,7 +137,7 @@ class ComputedConstants:
                 )
 
     def finding(self, native: str, array: Array, present: frozenset[str]) -> Finding | None:
-        """The finding ``computed``: the file holds all that native makes of it before it meets inputs.
+        """The finding ``computed``, where the file holds all that native makes of a tensor alone.
 
         Args:
             present: the native tensors that the file holds.
