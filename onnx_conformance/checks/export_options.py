@@ -19,7 +19,7 @@ from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.session.subject import Subject
 
 # The checks, by option, that show that it was applied and that the file is the same function.
-OWED = {
+REQUIRED_BY_OPTION = {
     "no_params": ("weight_inputs",),
     "no_folding": ("folding", "error_budget"),
     "static_batch": ("static_batch", "error_budget"),
@@ -79,8 +79,8 @@ def check_folding(subject: Subject) -> CheckResult:
     wanted = 0 if folding else native
     text = f"{found} BatchNormalization nodes for the native model's {native}"
     if found != wanted:
-        compute_mode = "with" if folding else "without"
-        return failed("folding", f"{text}, expected {wanted} {compute_mode} constant folding")
+        how = "with" if folding else "without"
+        return failed("folding", f"{text}, expected {wanted} {how} constant folding")
     return passed("folding", text, compared=sum(nodes.values()))
 
 
