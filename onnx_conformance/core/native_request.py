@@ -8,13 +8,11 @@ from typing import Any, NotRequired, TypedDict
 
 from numpy.typing import NDArray
 
-from onnx_conformance.core.compute_modes import FLOAT32, REPLICAS
 from onnx_conformance.core.domains import from_data
 from onnx_conformance.core.native_constants import ConstantRecord
 from onnx_conformance.core.spec import Axes, Axis, TensorSpec
 
 Arrays = dict[str, NDArray[Any]]
-PRECISIONS = (FLOAT32, "float64", *REPLICAS)
 
 
 class ModelRequest(TypedDict):

@@ -139,7 +139,7 @@ def outputs_key(
     model: str,
     weights: str,
     inputs: str,
-    precisions: tuple[str, ...],
+    modes: tuple[str, ...],
     threads: int,
     approximation: dict[str, float],
 ) -> str:
@@ -148,9 +148,9 @@ def outputs_key(
         model=model,
         weights=weights,
         inputs=inputs,
-        precisions=precisions,
+        modes=modes,
         threads=threads,
-        approximation=approximation if set(REPLICAS) & set(precisions) else None,
+        approximation=approximation if set(REPLICAS) & set(modes) else None,
     )
 
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Outputs
-from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, REPLICAS
+from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, REFERENCE_MODES, REPLICAS
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure
-from onnx_conformance.core.native_request import PRECISIONS, Arrays
+from onnx_conformance.core.native_request import Arrays
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Entry, Store, key_of
@@ -37,7 +37,7 @@ from onnx_conformance.session.worker_queue import WorkerQueue
 
 OUTPUTS = "outputs.npz"
 
-ByPrecision = dict[str, Arrays]
+ByMode = dict[str, Arrays]
 T = TypeVar("T")
 
 
@@ -61,44 +61,44 @@ class _Native:
             **arguments,
         )
 
-    def key(self, inputs: Inputs, precisions: tuple[str, ...]) -> str:
+    def key(self, inputs: Inputs, modes: tuple[str, ...]) -> str:
         """The content key of its outputs on inputs."""
         return cache_keys.outputs_key(
             cache_keys.model_key(self.model, self.settings),
             self.weights.facts["digest"],
             inputs.digest,
-            precisions,
+            modes,
             self.settings.threads,
             self.settings.approximation,
         )
 
-    def run(self, precision: str, input_sets: list[Inputs]) -> list[Arrays]:
+    def run(self, mode: str, input_sets: list[Inputs]) -> list[Arrays]:
         """The answers as a row for each sample, whatever the model's own layout."""
         layout = native_layout(self.model)
         single = [inputs for inputs in input_sets if not isinstance(inputs, Loop)]
         calls = [call for inputs in single for call in layout.calls(inputs)]
-        found = iter(self._answers("run", precision, input_sets=calls) if calls else ())
+        found = iter(self._answers("run", mode, input_sets=calls) if calls else ())
         return [
-            self._loop(precision, layout, inputs)
+            self._loop(mode, layout, inputs)
             if isinstance(inputs, Loop)
             else layout.rows(inputs, list(islice(found, len(layout.calls(inputs)))))
             for inputs in input_sets
         ]
 
-    def _loop(self, precision: str, layout: Layout, loop: Loop) -> Arrays:
-        answers = [self._answers("loop", precision, calls=calls) for calls in loop.groups(layout)]
+    def _loop(self, mode: str, layout: Layout, loop: Loop) -> Arrays:
+        answers = [self._answers("loop", mode, calls=calls) for calls in loop.groups(layout)]
         return loop.rows(layout, answers)
 
-    def _answers(self, method: str, precision: str, **arguments: Any) -> list[Arrays]:
+    def _answers(self, method: str, mode: str, **arguments: Any) -> list[Arrays]:
         answers: list[Arrays] = self.call(
-            "native" if precision == FLOAT32 else "oracle",
-            precision,
+            "native" if mode == FLOAT32 else "oracle",
+            mode,
             method,
-            precision=precision,
+            mode=mode,
             approximation=self.settings.approximation,
             **arguments,
         )
-        return [_in_half(self.model, precision, answer) for answer in answers]
+        return [_in_half(self.model, mode, answer) for answer in answers]
 
 
 class NativeAnswers:
@@ -183,7 +183,7 @@ class NativeAnswers:
                 "oracle",
                 "trace",
                 "trace",
-                precisions=[FLOAT64, FLOAT32, REPLICAS[0]],
+                modes=[FLOAT64, FLOAT32, REPLICAS[0]],
                 inputs=native_layout(model).calls(inputs)[0],
                 folder=str(folder),
                 approximation=self._settings.approximation,
@@ -213,8 +213,8 @@ class NativeAnswers:
         self, native: _Native, input_sets: list[Inputs], noise_floor: NoiseFloor
     ) -> list[Reference]:
         oracle = native.model.oracle
-        precisions: tuple[str, ...] = PRECISIONS if oracle else PRECISIONS[:1]
-        plain = self._outputs(native, input_sets, precisions)
+        modes = REFERENCE_MODES if oracle else (FLOAT32,)
+        plain = self._outputs(native, input_sets, modes)
         if not oracle:
             return [
                 self._without_oracle(native.model, inputs, row[FLOAT32])
@@ -288,19 +288,19 @@ class NativeAnswers:
         return reason
 
     def _outputs(
-        self, native: _Native, input_sets: Sequence[Inputs], precisions: tuple[str, ...]
-    ) -> list[ByPrecision]:
+        self, native: _Native, input_sets: Sequence[Inputs], modes: tuple[str, ...]
+    ) -> list[ByMode]:
         """Native's answers to inputs in each compute mode, from the store where possible.
 
         Of several processes that lack the same answers, such as workers of pytest-xdist, one
         computes them and the others wait for it.
         """
-        keys = [native.key(inputs, precisions) for inputs in input_sets]
+        keys = [native.key(inputs, modes) for inputs in input_sets]
         wanted = dict(zip(keys, input_sets, strict=True))
         found = {key: self._store.peek("outputs", key) for key in wanted}
         if None in found.values():
             model_key = cache_keys.model_key(native.model, self._settings)
-            work = key_of(model=model_key, precisions=precisions)
+            work = key_of(model=model_key, modes=modes)
             with self._store.exclusive("outputs", work):
                 found |= {
                     key: self._store.peek("outputs", key)
@@ -309,7 +309,7 @@ class NativeAnswers:
                 }
                 missing = [key for key, entry in found.items() if entry is None]
                 lacking = [wanted[key] for key in missing]
-                fresh = self._compute(native, lacking, precisions)
+                fresh = self._compute(native, lacking, modes)
                 found |= {
                     key: self._store.get_or_build("outputs", key, partial(_write_outputs, row))
                     for key, row in zip(missing, fresh, strict=True)
@@ -318,14 +318,14 @@ class NativeAnswers:
         return [rows[key] for key in keys]
 
     def _compute(
-        self, native: _Native, input_sets: list[Inputs], precisions: tuple[str, ...]
-    ) -> list[ByPrecision]:
+        self, native: _Native, input_sets: list[Inputs], modes: tuple[str, ...]
+    ) -> list[ByMode]:
         if not input_sets:
             return []
         columns = {}
-        for precision in precisions:
-            self.oracle_runs += len(input_sets) if precision == FLOAT64 else 0
-            columns[precision] = native.run(precision, input_sets)
+        for mode in modes:
+            self.oracle_runs += len(input_sets) if mode == FLOAT64 else 0
+            columns[mode] = native.run(mode, input_sets)
         refuse_edited(native.model.name)
         single = [n for n, inputs in enumerate(input_sets) if not isinstance(inputs, Loop)]
         if FLOAT64 in columns and single:
@@ -338,7 +338,7 @@ class NativeAnswers:
             )
             if problem:
                 raise StageFailure("oracle", native.model.name, problem)
-        return [{p: columns[p][place] for p in precisions} for place in range(len(input_sets))]
+        return [{mode: columns[mode][place] for mode in modes} for place in range(len(input_sets))]
 
 
 def _made(
@@ -349,24 +349,24 @@ def _made(
     return Reference(answered(oracle), answered(native), replicas, unit, choices)
 
 
-def _write_outputs(row: ByPrecision, directory: Path) -> dict[str, Any]:
-    flat = {f"{p}/{n}": array for p, by in row.items() for n, array in by.items()}
+def _write_outputs(row: ByMode, directory: Path) -> dict[str, Any]:
+    flat = {f"{mode}/{n}": array for mode, by in row.items() for n, array in by.items()}
     np.savez(directory / OUTPUTS, **flat)  # type: ignore[arg-type] # its stub's **kwds
     return {}
 
 
-def _read_outputs(entry: Entry) -> ByPrecision:
-    found: ByPrecision = {}
+def _read_outputs(entry: Entry) -> ByMode:
+    found: ByMode = {}
     with np.load(entry.path / OUTPUTS) as file:
         for label in file.files:
-            precision, _, name = label.partition("/")
-            found.setdefault(precision, {})[name] = file[label]
+            mode, _, name = label.partition("/")
+            found.setdefault(mode, {})[name] = file[label]
     return found
 
 
-def _in_half(model: ModelSpec, precision: str, answers: Arrays) -> Arrays:
+def _in_half(model: ModelSpec, mode: str, answers: Arrays) -> Arrays:
     """Outputs that the model itself gives in float16, which workers hand over as float32."""
-    if precision == FLOAT64:
+    if mode == FLOAT64:
         return answers
     half = {spec.name for spec in model.outputs if spec.dtype == "float16"}
     return {name: a.astype(np.float16) if name in half else a for name, a in answers.items()}

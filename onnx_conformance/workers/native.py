@@ -52,7 +52,7 @@ class NativeBackend(Stopwatch, ABC):
         self,
         model: ModelRequest,
         weights: str,
-        precision: str,
+        mode: str,
         input_sets: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
@@ -60,7 +60,7 @@ class NativeBackend(Stopwatch, ABC):
 
         Args:
             weights: the file that ``prepare`` wrote.
-            precision: the name of a compute mode (:mod:`onnx_conformance.core.compute_modes`).
+            mode: the name of a compute mode (:mod:`onnx_conformance.core.compute_modes`).
             approximation: the bounds of a replica's approximations; without, weights alone differ.
 
         Raises:
@@ -71,7 +71,7 @@ class NativeBackend(Stopwatch, ABC):
         self,
         model: ModelRequest,
         weights: str,
-        precision: str,
+        mode: str,
         calls: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
@@ -83,9 +83,9 @@ class NativeBackend(Stopwatch, ABC):
         state: Arrays = {}
         found: list[Arrays] = []
         for call in calls:
-            answer = self.run(model, weights, precision, [{**call, **state}], approximation)[0]
+            answer = self.run(model, weights, mode, [{**call, **state}], approximation)[0]
             state = {old: answer[new] for new, old in model["carries"]}
-            if precision != FLOAT64:  # a state in half precision is handed over as float32
+            if mode != FLOAT64:  # a state in half precision is handed over as float32
                 state = {old: array.astype(dtypes[old]) for old, array in state.items()}
             found.append(answer)
         return found
@@ -132,15 +132,15 @@ class NativeBackend(Stopwatch, ABC):
         self,
         model: ModelRequest,
         weights: str,
-        precisions: list[str],
+        modes: list[str],
         inputs: Arrays,
         folder: str,
         approximation: Approximation | None = None,
     ) -> list[Any]:
-        """Every intermediate tensor in the first of the precisions, written to ``folder``.
+        """Every intermediate tensor in the first of the compute modes, written to ``folder``.
 
         Returns:
-            A record a tensor; the further precisions are compared with the first.
+            A record a tensor; the further ones are compared with the first.
         """
         raise CapabilityMissing(f"{self._title} shows no intermediate tensors")
 
@@ -191,18 +191,18 @@ def example(request: ModelRequest) -> Arrays:
     return layout_of(specs, (), request["group"]).calls(inputs)[0]
 
 
-def perturbed(name: str, array: NDArray[Any], replica: str) -> NDArray[Any]:
+def perturbed(name: str, array: NDArray[Any], mode: str) -> NDArray[Any]:
     """``array`` with every element multiplied by 1 + 2⁻²³·U(-1, 1), at most about one ulp.
 
     This is the rounding that constant folding is entitled to; of a replica in another class of
     precision, one of its ulps. Native itself and whole numbers stay as they are.
     """
-    known = compute_mode(replica)
-    if array.dtype != np.float32 or not known.replica:
+    parsed = compute_mode(mode)
+    if array.dtype != np.float32 or not parsed.replica:
         return array
-    rng = np.random.default_rng([REPLICAS.index(known.replica), zlib.crc32(name.encode())])
+    rng = np.random.default_rng([REPLICAS.index(parsed.replica), zlib.crc32(name.encode())])
     noise = 2.0 * np.asarray(rng.random(array.shape, dtype=np.float32)) - 1.0
-    factor = 1.0 + EPSILONS[known.precision] * np.asarray(noise, np.float64)
+    factor = 1.0 + EPSILONS[parsed.precision] * np.asarray(noise, np.float64)
     product: NDArray[Any] = np.asarray(array * factor, np.float32)
     return product
 

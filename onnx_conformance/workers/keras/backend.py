@@ -86,15 +86,15 @@ class KerasBackend(NativeBackend):
         self,
         model: ModelRequest,
         weights: str,
-        precision: str,
+        mode: str,
         input_sets: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
         """Runs on the CPU only, as a traced function without TensorFlow's rewriting."""
-        known = compute_mode(precision)
-        if known.device:
-            raise CapabilityMissing(f"Keras is run on the processor, not on {known.device}")
-        forward = self._variant(model, weights, precision).computing(known, approximation)
+        parsed = compute_mode(mode)
+        if parsed.device:
+            raise CapabilityMissing(f"Keras is run on the processor, not on {parsed.device}")
+        forward = self._variant(model, weights, mode).computing(parsed, approximation)
         with _graph_as_written():
             return [_forward(forward, model, inputs) for inputs in input_sets]
 
@@ -145,7 +145,7 @@ class KerasBackend(NativeBackend):
         self,
         model: ModelRequest,
         weights: str,
-        precisions: list[str],
+        modes: list[str],
         inputs: Arrays,
         folder: str,
         approximation: Approximation | None = None,
@@ -153,33 +153,33 @@ class KerasBackend(NativeBackend):
         """See :mod:`.trace`."""
         from onnx_conformance.workers.keras.trace import trace
 
-        natives = (self._variant(model, weights, precision) for precision in precisions)
+        natives = (self._variant(model, weights, mode) for mode in modes)
         with _graph_as_written():
             return trace(natives, inputs, input_names(model), Path(folder))
 
-    def _variant(self, model: ModelRequest, weights: str, precision: str) -> Native:
+    def _variant(self, model: ModelRequest, weights: str, mode: str) -> Native:
         if self._key != (model["name"], weights):
             self._hold((model["name"], weights))
-        dtype = "float64" if precision == "float64" else "float32"
+        dtype = "float64" if mode == "float64" else "float32"
         if dtype not in self._natives:
             make = build_float64 if dtype == "float64" else build_float32
             self._natives[dtype] = make(model)
         native = self._natives[dtype]
-        if native.loaded != precision:
+        if native.loaded != mode:
             native.loaded = ""  # should an assignment fail half-way, the weights are of no model
-            assign(native.variables, self._weights(weights, precision))
-            native.loaded = precision
+            assign(native.variables, self._weights(weights, mode))
+            native.loaded = mode
         return native
 
-    def _weights(self, path: str, precision: str) -> Arrays:
+    def _weights(self, path: str, mode: str) -> Arrays:
         """The true weights, or those of a replica, which are kept because drawing them is slow."""
-        if precision not in self._arrays:
+        if mode not in self._arrays:
             with np.load(path) as archive:
                 arrays = dict(archive)
-            if precision not in ("float32", "float64"):
-                arrays = {name: perturbed(name, arrays[name], precision) for name in arrays}
-            self._arrays[precision] = arrays
-        return self._arrays[precision]
+            if mode not in ("float32", "float64"):
+                arrays = {name: perturbed(name, arrays[name], mode) for name in arrays}
+            self._arrays[mode] = arrays
+        return self._arrays[mode]
 
     def _hold(self, key: tuple[str, str] | None) -> None:
         self._key, self._natives, self._arrays = key, {}, {}

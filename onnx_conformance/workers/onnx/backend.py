@@ -45,12 +45,12 @@ from onnx_conformance.workers.stopwatch import TimedCall
 
 
 class OnnxBackend(NativeBackend):
-    """Keeps one file at a time, opened at each precision that was asked for."""
+    """Keeps one file at a time, opened in each compute mode that was asked for."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._path: Path | None = None
-        self._compute_modes: dict[str, Any] = {}
+        self._opened: dict[str, Any] = {}
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
         """Write the file's weights to ``path`` (npz): see :mod:`.weights`."""
@@ -75,27 +75,27 @@ class OnnxBackend(NativeBackend):
         self,
         model: ModelRequest,
         weights: str,
-        precision: str,
+        mode: str,
         input_sets: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
         """Runs in float32 by ONNX Runtime, in float64 by ``onnx.reference``."""
-        compute_mode = self._compute_mode(model, precision, approximation)
-        return [named_outputs(model, compute_mode(inputs)) for inputs in input_sets]
+        compute = self._function(model, mode, approximation)
+        return [named_outputs(model, compute(inputs)) for inputs in input_sets]
 
     def timed_call(
         self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
     ) -> TimedCall:
         """Runs the file as it is written, without graph optimisation."""
-        compute_mode = self._compute_mode(model, "float32")
+        compute = self._function(model, "float32")
         arrays = {name: np.array(inputs[name]) for name in input_names(model)}
-        return TimedCall(lambda: compute_mode(arrays), lambda result: named_outputs(model, result))
+        return TimedCall(lambda: compute(arrays), lambda result: named_outputs(model, result))
 
     def trace(
         self,
         model: ModelRequest,
         weights: str,
-        precisions: list[str],
+        modes: list[str],
         inputs: Arrays,
         folder: str,
         approximation: Approximation | None = None,
@@ -104,25 +104,23 @@ class OnnxBackend(NativeBackend):
         from onnx_conformance.workers.onnx.trace import trace
 
         path, by_runtime = self._file(model), _operators(model)
-        graphs = (_graph_at(path, one, approximation) for one in precisions)
+        graphs = (_graph_at(path, one, approximation) for one in modes)
         return trace(graphs, inputs, Path(folder), by_runtime)
 
     def _file(self, model: ModelRequest) -> Path:
         path = Path(build(model))
         if path != self._path:
-            self._path, self._compute_modes = path, {}
+            self._path, self._opened = path, {}
         return path
 
-    def _compute_mode(
-        self, model: ModelRequest, precision: str, approximation: Approximation | None = None
+    def _function(
+        self, model: ModelRequest, mode: str, approximation: Approximation | None = None
     ) -> Any:
         path = self._file(model)
-        if precision not in self._compute_modes:
-            chosen = _operators(model) if precision == "float64" else ()
-            self._compute_modes[precision] = open_at(
-                path, precision, self._threads, chosen, approximation
-            )
-        return self._compute_modes[precision]
+        if mode not in self._opened:
+            chosen = _operators(model) if mode == "float64" else ()
+            self._opened[mode] = open_at(path, mode, self._threads, chosen, approximation)
+        return self._opened[mode]
 
 
 def _operators(model: ModelRequest) -> list[Operator]:
@@ -133,12 +131,12 @@ def _operators(model: ModelRequest) -> list[Operator]:
 
 def open_at(
     path: Path,
-    precision: str,
+    mode: str,
     threads: int | None,
     by_runtime: Collection[Operator] = (),
     approximation: Approximation | None = None,
 ) -> Any:
-    """A function from inputs to outputs, in order, at a precision.
+    """A function from inputs to outputs, in order, in a compute mode.
 
     Args:
         by_runtime: the operators that ONNX Runtime's kernels compute in float64.
@@ -148,15 +146,15 @@ def open_at(
         NoDouble: float64 is asked for, and the graph has an operator without.
         CapabilityMissing: a device is named.
     """
-    if precision == "float64":
-        evaluator = evaluator_of(_graph_at(path, precision), by_runtime)
+    if mode == "float64":
+        evaluator = evaluator_of(_graph_at(path, mode), by_runtime)
         return lambda inputs: evaluator.run(None, {n: widened(a) for n, a in inputs.items()})
-    if compute_mode(precision).device:
+    if compute_mode(mode).device:
         raise CapabilityMissing(
-            f"the file is run on the processor, not on {compute_mode(precision).device}"
+            f"the file is run on the processor, not on {compute_mode(mode).device}"
         )
-    plain = precision == "float32"
-    source = str(path) if plain else _graph_at(path, precision, approximation).SerializeToString()
+    plain = mode == "float32"
+    source = str(path) if plain else _graph_at(path, mode, approximation).SerializeToString()
     session = open_session(source, threads)
     return lambda inputs: session.run(
         None, {name: np.array(array) for name, array in inputs.items()}
@@ -168,18 +166,16 @@ def oracle_at(path: Path, input_sets: Sequence[Arrays], threads: int | None) -> 
     return find_oracle(onnx.load(path), input_sets, threads)
 
 
-def _graph_at(
-    path: Path, precision: str, approximation: Approximation | None = None
-) -> onnx.ModelProto:
+def _graph_at(path: Path, mode: str, approximation: Approximation | None = None) -> onnx.ModelProto:
     """The graph with its weights, in the compute mode of this name."""
-    model, known = onnx.load(path), compute_mode(precision)
-    if known.precision == "float64":
+    model, parsed = onnx.load(path), compute_mode(mode)
+    if parsed.precision == "float64":
         return doubled(model)
-    if known.replica:
-        round_otherwise(model, precision)
+    if parsed.replica:
+        round_otherwise(model, mode)
         if approximation:
-            approximate(model, ApproximationErrors(approximation, known.replica))
-    return rounded(model, known.precision) if known.rounded else model
+            approximate(model, ApproximationErrors(approximation, parsed.replica))
+    return rounded(model, parsed.precision) if parsed.rounded else model
 
 
 def digest_of(path: Path) -> str:

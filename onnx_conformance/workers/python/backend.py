@@ -37,18 +37,17 @@ class PythonBackend(NativeBackend):
         self,
         model: ModelRequest,
         weights: str,
-        precision: str,
+        mode: str,
         input_sets: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
         """As it is; in place of a replica, on floating inputs that are off by up to an ulp.
 
         Raises:
-            ValueError: another precision than float32 is asked for.
+            ValueError: another class of precision than float32 is asked for.
         """
-        known = compute_mode(precision)
-        if known.precision != "float32":
-            raise ValueError(f"a plain callable is not computed in {precision}")
+        if compute_mode(mode).precision != "float32":
+            raise ValueError(f"a plain callable is not computed in {mode}")
         function, call = self._function(model), self._call(model)
         return [
             named_outputs(
@@ -56,7 +55,7 @@ class PythonBackend(NativeBackend):
                 leaves(
                     call(
                         function,
-                        [perturbed(n, np.array(inputs[n]), precision) for n in input_names(model)],
+                        [perturbed(n, np.array(inputs[n]), mode) for n in input_names(model)],
                     )
                 ),
             )

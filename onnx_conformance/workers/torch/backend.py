@@ -80,7 +80,7 @@ UNLIKE = (
 
 
 class TorchBackend(NativeBackend):
-    """Keeps one model at a time, and of its variants (precisions, replicas) the last."""
+    """Keeps one model at a time, and of its compute modes the last."""
 
     def __init__(self, threads: int) -> None:
         self_test()
@@ -126,7 +126,7 @@ class TorchBackend(NativeBackend):
         self,
         model: ModelRequest,
         weights: str,
-        precision: str,
+        mode: str,
         input_sets: list[Arrays],
         approximation: Approximation | None = None,
     ) -> list[Arrays]:
@@ -135,11 +135,11 @@ class TorchBackend(NativeBackend):
         Beside an output that is positions stands what they were chosen from
         (:mod:`onnx_conformance.core.ties`).
         """
-        module, known = self._variant(model, weights, precision), compute_mode(precision)
+        module, parsed = self._variant(model, weights, mode), compute_mode(mode)
 
         def answer(inputs: Arrays) -> Arrays:
-            with without_gradients(known.precision), _computing(model, known, approximation):
-                return self._forward(module, model, inputs, known)
+            with without_gradients(parsed.precision), _computing(model, parsed, approximation):
+                return self._forward(module, model, inputs, parsed)
 
         return [called_eagerly(functools.partial(answer, inputs)) for inputs in input_sets]
 
@@ -194,7 +194,7 @@ class TorchBackend(NativeBackend):
         self,
         model: ModelRequest,
         weights: str,
-        precisions: list[str],
+        modes: list[str],
         inputs: Arrays,
         folder: str,
         approximation: Approximation | None = None,
@@ -206,42 +206,42 @@ class TorchBackend(NativeBackend):
         self.run(model, weights, FLOAT32, [inputs])
 
         def modules() -> Iterator[torch.nn.Module]:
-            for precision in precisions:  # each in its compute mode while it is run
-                with eagerly(), _computing(model, compute_mode(precision), approximation):
-                    yield self._variant(model, weights, precision)
+            for mode in modes:  # each in its compute mode while it is run
+                with eagerly(), _computing(model, compute_mode(mode), approximation):
+                    yield self._variant(model, weights, mode)
 
         tensors = as_tensors(model, inputs)
         return trace(modules(), dict(zip(input_names(model), tensors, strict=True)), Path(folder))
 
-    def _variant(self, model: ModelRequest, weights: str, precision: str) -> torch.nn.Module:
+    def _variant(self, model: ModelRequest, weights: str, mode: str) -> torch.nn.Module:
         if self._key != (model["name"], weights):
             self._key, self._variants = (model["name"], weights), {}
-        if precision not in self._variants:
-            made = self._make(model, weights, precision)
+        if mode not in self._variants:
+            made = self._make(model, weights, mode)
             native = {name: kept for name, kept in self._variants.items() if name == "float32"}
-            self._variants = {**native, precision: made}  # memory for one variant beside native
-        return self._variants[precision]
+            self._variants = {**native, mode: made}  # memory for one variant beside native
+        return self._variants[mode]
 
-    def _make(self, model: ModelRequest, weights: str, precision: str) -> torch.nn.Module:
-        if precision == "float32":
+    def _make(self, model: ModelRequest, weights: str, mode: str) -> torch.nn.Module:
+        if mode == "float32":
             module = _built(model, weights)
             self._as_built = AsBuilt(module)
             return module
-        known = compute_mode(precision)
-        if known.device:
-            require(known.device)
+        parsed = compute_mode(mode)
+        if parsed.device:
+            require(parsed.device)
         native = self._variant(model, weights, "float32")
         module = self._copied(model, weights)
-        if precision == "float64":
+        if mode == "float64":
             return module.double()
-        if known.device:
-            return module.to(known.device)
+        if parsed.device:
+            return module.to(parsed.device)
         state = {n: weight_array(t) for n, t in native.state_dict().items()}
         _load(
             module,
-            {name: perturbed(name, array, precision) for name, array in state.items()},
+            {name: perturbed(name, array, mode) for name, array in state.items()},
         )
-        return narrowed(module, known.precision) if known.precision in STORED else module
+        return narrowed(module, parsed.precision) if parsed.precision in STORED else module
 
     def _copied(self, model: ModelRequest, weights: str) -> torch.nn.Module:
         """Another module with native's weights.
@@ -257,15 +257,15 @@ class TorchBackend(NativeBackend):
             return _built(model, weights)
 
     def _forward(
-        self, module: torch.nn.Module, model: ModelRequest, input_set: Arrays, known: ComputeMode
+        self, module: torch.nn.Module, model: ModelRequest, input_set: Arrays, mode: ComputeMode
     ) -> Arrays:
         inputs = as_tensors(model, input_set)
-        if known.precision == "float64":
+        if mode.precision == "float64":
             inputs = tuple(widened(tensor) for tensor in inputs)
-        elif known.device:
-            inputs = tuple(tensor.to(known.device) for tensor in inputs)
-        elif known.precision in STORED:
-            inputs = tuple(narrowed_input(tensor, known.precision) for tensor in inputs)
+        elif mode.device:
+            inputs = tuple(tensor.to(mode.device) for tensor in inputs)
+        elif mode.precision in STORED:
+            inputs = tuple(narrowed_input(tensor, mode.precision) for tensor in inputs)
         if model["name"] not in self._choosing:
             tensors = flat(module(*inputs))
             if not whole(tensors):
@@ -288,26 +288,26 @@ def _built(model: ModelRequest, weights: str) -> torch.nn.Module:
 
 @contextlib.contextmanager
 def _computing(
-    model: ModelRequest, known: ComputeMode, approximation: Approximation | None
+    model: ModelRequest, mode: ComputeMode, approximation: Approximation | None
 ) -> Iterator[None]:
     """Compute in a mode until it is left."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(computing(known))
-        stack.enter_context(_replica_mode(known, approximation))
-        if known.precision == FLOAT64:
+        stack.enter_context(computing(mode))
+        stack.enter_context(_replica_mode(mode, approximation))
+        if mode.precision == FLOAT64:
             stack.enter_context(in_float64(model.get("computes", FLOAT32)))
         yield
 
 
 def _replica_mode(
-    known: ComputeMode, approximation: Approximation | None
+    mode: ComputeMode, approximation: Approximation | None
 ) -> contextlib.AbstractContextManager[Any]:
     """The mode that adds a replica's rounding; none in fewer bits, where it would be lost."""
-    if approximation is None or known.rounded or not known.replica:
+    if approximation is None or mode.rounded or not mode.replica:
         return contextlib.nullcontext()
     from onnx_conformance.workers.torch.replicas import TorchReplica
 
-    return TorchReplica(approximation, known.replica)
+    return TorchReplica(approximation, mode.replica)
 
 
 def _load(module: torch.nn.Module, arrays: Arrays) -> None:

@@ -83,7 +83,7 @@ def answers(tmp_path_factory, worker_of):
                 LIMIT,
                 model=request,
                 weights=str(path),
-                precision=one,
+                mode=one,
                 input_sets=input_sets,
             )
             found[name, one] = next(iter(outputs.values()))
@@ -93,7 +93,7 @@ def answers(tmp_path_factory, worker_of):
                 LIMIT,
                 model=request,
                 weights=str(path),
-                precision=str(ComputeMode("tf32", device="nowhere")),
+                mode=str(ComputeMode("tf32", device="nowhere")),
                 input_sets=input_sets,
             )
     return found

@@ -29,8 +29,8 @@ class Native:
     def ask(self, method, **arguments):
         return self.worker.call(method, LIMIT, **arguments)
 
-    def run(self, compute_mode):
-        (outputs,) = self.ask("run", precision=compute_mode, input_sets=[FEED], **self.what)
+    def run(self, mode):
+        (outputs,) = self.ask("run", mode=mode, input_sets=[FEED], **self.what)
         return next(iter(outputs.values()))
 
 

@@ -8,9 +8,9 @@ from onnx_conformance.workers.torch.backend import TorchBackend
 class Backend(TorchBackend):
     """Answers in float32, whatever it is asked for."""
 
-    def run(self, model, weights, precision, input_sets, **more):
-        if precision != "float64":
-            return super().run(model, weights, precision, input_sets, **more)
+    def run(self, model, weights, mode, input_sets, **more):
+        if mode != "float64":
+            return super().run(model, weights, mode, input_sets, **more)
         narrow = [
             {n: a.astype(np.float32) if a.dtype == np.float64 else a for n, a in inputs.items()}
             for inputs in input_sets

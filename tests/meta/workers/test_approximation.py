@@ -137,7 +137,7 @@ def without(request, tmp_path_factory, worker_of):
         arguments = {
             "model": asked,
             "weights": str(path),
-            "precision": REPLICA,
+            "mode": REPLICA,
             "input_sets": [inputs],
         }
         return worker.call("run", LIMIT, **arguments, **approximations)[0]["output"]

@@ -42,7 +42,7 @@ def compute(worker, tmp_path):
             request = {
                 "model": model,
                 "weights": path,
-                "precision": compute_mode,
+                "mode": compute_mode,
                 "input_sets": [input_set],
             }
             approximations = (
