@@ -23,7 +23,7 @@ from onnx_conformance.core.compute_modes import REFERENCE_MODES
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.inputs.families import FAMILIES
 from onnx_conformance.plugin.configuration import register_profiles
-from onnx_conformance.session.cache_keys import model_request
+from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.workers.server import make_backend
 
 

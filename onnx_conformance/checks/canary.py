@@ -33,7 +33,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs, Recipe
-from onnx_conformance.session.subject import Artifact, Subject
+from onnx_conformance.run.subject import Artifact, Subject
 
 ORDINARY, SEVERAL = "normal", "image"
 ATTEMPTS = 8  # a moved bound or shift may move nothing on some inputs

@@ -23,7 +23,7 @@ from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.ties import ChosenPositions
 from onnx_conformance.inputs.families import ORDINARY, chosen, materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 
 @register_check(control="scaled_by_a_tenth", families=("pinned",), precisions=FLOAT32_WEIGHTS)

@@ -21,7 +21,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import (
+from onnx_conformance.run.subject import (
     Answer,
     Artifact,
     Deciding,

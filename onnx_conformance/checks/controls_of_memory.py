@@ -13,7 +13,7 @@ from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.inputs.loops import Loop, of_call
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 
 States = list[dict[str, Array]]  # what each call so far got of its predecessor
 

@@ -14,7 +14,7 @@ from onnx_conformance.core.comparison import Array, Outputs, structure_problem
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.inputs.families import UNLIKE, repeated
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 LABEL = f"2 samples, the first of {UNLIKE} unlike ones"
 

@@ -18,7 +18,7 @@ from onnx_conformance.core.results import CheckResult, failed, not_applicable, s
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.equivalents import equivalents
 from onnx_conformance.inputs.families import FAMILIES, InputPlan
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 
 def _plan(model: ModelSpec, seed: int, check: str) -> InputPlan:

@@ -16,7 +16,7 @@ from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
 from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe
 from onnx_conformance.inputs.sample_arrays import native_layout
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 # The checks, by option, that show that it was applied and that the file is the same function.
 OWED = {

@@ -31,7 +31,7 @@ from onnx_conformance.inputs.families import (
 )
 from onnx_conformance.inputs.recipes import Inputs, Recipe, found_recipes, suited
 from onnx_conformance.inputs.sample_arrays import fixed_batch
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 
 def takes_any_number(model: ModelSpec) -> bool:

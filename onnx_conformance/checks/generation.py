@@ -24,7 +24,7 @@ from onnx_conformance.core.results import CheckResult, failed, not_applicable, p
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.loops import Loop, judged_at, loops, of_call, without_call
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 
 @dataclass(frozen=True)

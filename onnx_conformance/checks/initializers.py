@@ -35,7 +35,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32, INT8, Rule
 from onnx_conformance.inputs.families import ORDINARY, chosen, materialise
 from onnx_conformance.inputs.recipes import Inputs, Recipe
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 SHOWN_FINDINGS = 5
 

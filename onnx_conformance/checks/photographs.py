@@ -24,7 +24,7 @@ from onnx_conformance.inputs.photographs import (
     pillow_sample,
 )
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 LEADING = 5
 

@@ -26,7 +26,7 @@ from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.families import alone, chosen, cut
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import typical_inputs
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 FLOAT16 = "float16"
 LARGEST = float(np.finfo(np.float16).max)

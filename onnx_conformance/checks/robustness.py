@@ -35,7 +35,7 @@ from onnx_conformance.inputs.families import (
 )
 from onnx_conformance.inputs.recipes import Inputs, RawInputs
 from onnx_conformance.inputs.sample_arrays import Names, fixed_batch
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 HUGE = float(np.sqrt(np.finfo(np.float32).max))  # products of two such numbers overflow
 NO_SUCH_FLAW = {

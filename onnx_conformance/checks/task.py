@@ -35,7 +35,7 @@ from onnx_conformance.core.statistics import (
 from onnx_conformance.core.tolerances import INT8, Rule
 from onnx_conformance.inputs.samples import task_samples
 from onnx_conformance.inputs.tasks import TASKS, Samples
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from onnx_conformance.core.text import plain
 from onnx_conformance.core.tolerances import FLOAT32, Rule
 from onnx_conformance.inputs.families import ORDINARY, chosen
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 
 # How ONNX Runtime's Python binding, and a provider, begin the words of a refusal: the inputs were
 # looked at and not taken. Whatever else went wrong happened while they were being computed.

@@ -21,7 +21,7 @@ from onnx_conformance.inputs.photographs import (
     takes_photographs,
 )
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.run.live_subject import LiveSubject
 
 Top = tuple[tuple[str, float], ...]  # labels and percentages, the likeliest first
 CHANNELS = 3

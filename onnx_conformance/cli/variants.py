@@ -35,7 +35,7 @@ from onnx_conformance.perf.variant_choice import (
 from onnx_conformance.report.columns import INCOMPLETE, RED
 from onnx_conformance.report.document import PROVED_NOTHING
 from onnx_conformance.report.pages import write_page
-from onnx_conformance.session.user_models import adopt
+from onnx_conformance.run.user_models import adopt
 
 NAME = "variants"
 NEWEST_FIRST = ("torch_dynamo", "tf2onnx_function")  # the routes to be fast on

@@ -26,8 +26,8 @@ from onnx_conformance.diagnose.root_cause import RootCause, Suspect
 from onnx_conformance.diagnose.subgraph import cut_out
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.native_traces import native_trace, scratch
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.native_traces import native_trace, scratch
 
 _QUOTED = re.compile(r"""['"(]([^'"()]+)['")]""")
 
@@ -101,10 +101,10 @@ class _Traced:
         self.subject, self.path, self.inputs, self.folder = subject, path, inputs, folder
         self.graph = ArtifactGraph(path)
         names = [name for node in self.graph.data_nodes for name in node.outputs]
-        bench = subject.conformance_session
+        workers = subject.workers
         call = subject.layout.calls(inputs)[0]
-        native = native_trace(subject.conformance_session, subject.model, inputs)
-        traced = bench.artifact_trace(subject.case, path, call, names, folder)
+        native = native_trace(subject.workers, subject.model, inputs)
+        traced = workers.artifact_trace(subject.case, path, call, names, folder)
         for place, (name, array) in enumerate(call.items()):
             traced[name] = save(folder, f"input-{place}.npy", array)
         self.aligner = Aligner(native, traced, folder, rule)
@@ -190,7 +190,7 @@ NUMERIC = frozenset(
 
 
 class Explainer:
-    """One for a session; each case is localised once."""
+    """One for a run; each case is localised once."""
 
     def __init__(self, wanted: Localizing) -> None:
         self._wanted = wanted

@@ -18,7 +18,7 @@ from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.diagnose.alignment import Aligner, Match
 from onnx_conformance.diagnose.divergence import Array, Divergence, Subgraph
 from onnx_conformance.diagnose.root_cause import RootCause, Suspect
-from onnx_conformance.session.native_traces import layouts
+from onnx_conformance.run.native_traces import layouts
 
 MOST_NODES = 5
 
@@ -153,9 +153,7 @@ class _Cutter:
         folder = self._traced.folder / "constants"
         folder.mkdir(exist_ok=True)
         call = subject.layout.calls(self._traced.inputs)[0]
-        found = subject.conformance_session.artifact_trace(
-            subject.case, self._traced.path, call, names, folder
-        )
+        found = subject.workers.artifact_trace(subject.case, self._traced.path, call, names, folder)
         return [
             numpy_helper.from_array(
                 np.load(folder / record["file"]).astype(record["dtype"], copy=False), name

@@ -14,7 +14,7 @@ from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 from studies.sabotage import RightOf, answer
 
 Parts = dict[str, slice]

@@ -15,7 +15,7 @@ from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 from studies.sabotage import RightOf, answer
 
 OTHER_OPSET = replace(PLAIN_CASE, opset=23)

@@ -23,7 +23,7 @@ from onnx_conformance.perf.latency.latency_table import LEGEND, milliseconds, ra
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.report.pages import write_page
 from onnx_conformance.report.terminal import render
-from onnx_conformance.session.cache_keys import environment
+from onnx_conformance.run.cache_keys import environment
 
 OPTION, PAGE_OPTION = "--latency-json", "--latency-html"
 TIMED_NOTHING = 5  # as a run that reached no verdict

@@ -16,7 +16,7 @@ from onnx_conformance.core.tolerances import INT8, Tolerances
 from onnx_conformance.inputs.families import chosen, cut, materialise, stack_inputs
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.samples import typical_inputs
-from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
+from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 
 
 class NoResult(ConformanceError):

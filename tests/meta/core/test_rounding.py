@@ -17,8 +17,8 @@ from onnx_conformance.core.compute_modes import (
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.session.cache_keys import model_request
-from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
+from onnx_conformance.run.cache_keys import model_request
+from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 from onnx_conformance.workers.replica_arithmetic import eleven_bits
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,8 @@ from onnx_conformance.core.compute_modes import EPSILONS
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.session.cache_keys import model_request
-from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.run.cache_keys import model_request
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.tolerances import shipped_approximation
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.session.cache_keys import model_request, outputs_key
+from onnx_conformance.run.cache_keys import model_request, outputs_key
 from onnx_conformance.workers.replica_arithmetic import mean_in_order
 from tests.meta.running import run_suite
 

@@ -12,7 +12,7 @@ from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.ties import CANDIDATES, answered
 from onnx_conformance.core.tolerances import shipped_approximation
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.session.cache_keys import model_request
+from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.workers.replica_arithmetic import LANES, sum_in_lanes
 
 pytestmark = pytest.mark.slow

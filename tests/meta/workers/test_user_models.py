@@ -10,10 +10,10 @@ from onnx_conformance.catalog.models import MODELS, REGISTERED, Pointer, read_po
 from onnx_conformance.core.domains import Choice, Integers, Real
 from onnx_conformance.core.errors import StageFailure, UsageError, WorkerError
 from onnx_conformance.core.spec import spec_as_data, spec_from_data
-from onnx_conformance.session import user_models
-from onnx_conformance.session.external_artifacts import external_cases
-from onnx_conformance.session.user_models import BACKEND, adopt, refuse_edited
-from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.run import user_models
+from onnx_conformance.run.external_artifacts import external_cases
+from onnx_conformance.run.user_models import BACKEND, adopt, refuse_edited
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.server import load_object
 from tests.meta.running import ROOT
 
