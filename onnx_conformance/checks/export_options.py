@@ -79,8 +79,8 @@ def check_folding(subject: Subject) -> CheckResult:
     wanted = 0 if folding else native
     text = f"{found} BatchNormalization nodes for the native model's {native}"
     if found != wanted:
-        compute_mode = "with" if folding else "without"
-        return failed("folding", f"{text}, expected {wanted} {compute_mode} constant folding")
+        with_or_without = "with" if folding else "without"
+        return failed("folding", f"{text}, expected {wanted} {with_or_without} constant folding")
     return passed("folding", text, compared=sum(nodes.values()))
 
 

@@ -243,11 +243,10 @@ def _near_zero(subject: Subject, reference: Reference, share: float) -> bool:
     ]
     for spec in (spec for spec in specs if spec.floating):
         exact = reference.oracle[spec.name]
-        compute_modes = (reference.native, *reference.replicas)
         with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, not small
             error = max(
-                float(np.abs(compute_mode[spec.name] - exact).max(initial=0.0))
-                for compute_mode in compute_modes
+                float(np.abs(native[spec.name] - exact).max(initial=0.0))
+                for native in reference.natives
             )
         usual = [np.asarray(one.oracle[spec.name], np.float64) for one in ordinary]
         size = max(float(np.sqrt(np.mean(array**2))) if array.size else 0.0 for array in usual)

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_conformance.core.compute_modes import ULP
+
 Arrays = Mapping[str, NDArray[Any]]
 CANDIDATES, LAYOUT = " candidates", " layout"  # what a worker adds to the name of such an output
-ULP = 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def answered(row: Arrays) -> dict[str, NDArray[Any]]:
     return {name: a for name, a in row.items() if not name.endswith((CANDIDATES, LAYOUT))}
 
 
-def choices_in(oracle: Arrays, compute_modes: Sequence[Arrays]) -> dict[str, ChosenPositions]:
+def choices_in(oracle: Arrays, natives: Sequence[Arrays]) -> dict[str, ChosenPositions]:
     """The choices that the oracle made, with the errors of float32's own ways in the numbers."""
     found = {}
     for key in (name for name in oracle if name.endswith(CANDIDATES)):
@@ -142,9 +143,9 @@ def choices_in(oracle: Arrays, compute_modes: Sequence[Arrays]) -> dict[str, Cho
         axis, ranked, *shape = oracle[name + LAYOUT].tolist()
         rows = exact.reshape(len(exact), -1)
         with np.errstate(invalid="ignore"):
-            off = [np.abs(np.asarray(compute_mode[key], np.float64).reshape(rows.shape) - rows)
-                   for compute_mode in compute_modes if key in compute_mode and
-                   compute_mode[key].shape == exact.shape]  # fmt: skip
+            off = [np.abs(np.asarray(native[key], np.float64).reshape(rows.shape) - rows)
+                   for native in natives if key in native and
+                   native[key].shape == exact.shape]  # fmt: skip
         largest = ULP * np.abs(rows).max(axis=1, initial=0.0)
         errors = [error.max(axis=1, initial=0.0) for error in off]
         noise = np.nan_to_num(np.max([largest, *errors], axis=0), nan=0.0, posinf=0.0)

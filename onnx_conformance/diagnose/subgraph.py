@@ -95,16 +95,15 @@ class _Cutter:
         ours = spec.name if spec is not None else next(iter(reference.oracle))
         if name in reference.oracle:
             ours = name
-        from onnx_conformance.core.budget import ULP
+        from onnx_conformance.core.compute_modes import ULP
         from onnx_conformance.core.traces import relative_errors
 
         rule = subject.tolerances.rule("error_budget", subject.case)
-        compute_modes = [
-            relative_errors(reference.oracle[ours], compute_mode[ours])
-            for compute_mode in (reference.native, *reference.replicas)
+        own = [
+            relative_errors(reference.oracle[ours], native[ours]) for native in reference.natives
         ]
         allowed = [
-            rule["factor"] * (max(w[n] for w in compute_modes) + rule["floor_ulp"] * ULP)
+            rule["factor"] * (max(errors[n] for errors in own) + rule["floor_ulp"] * ULP)
             for n in (0, 1)
         ]
         return np.asarray(reference.oracle[ours]), {"rms": allowed[0], "max": allowed[1]}

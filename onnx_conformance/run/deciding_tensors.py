@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
-from onnx_conformance.core.budget import ULP
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.core.traces import TINY, Array, relative_errors, rms
 from onnx_conformance.inputs.recipes import Inputs

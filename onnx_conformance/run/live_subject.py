@@ -124,21 +124,15 @@ class LiveSubject:
         return same if answer is None else matching_sizes(same, answer, self.model)
 
     def _alike(self, found: Reference) -> Reference:
-        """The compute modes in arrays of native's sizes, with tied rows in the oracle's order."""
+        """The answers in arrays of native's sizes, with tied rows in the oracle's order."""
         oracle = fitted_to(self.model, found.native, found.oracle)
-        compute_modes = [
-            fitted_to(self.model, found.native, w) for w in (found.native, *found.replicas)
-        ]
-        native, *replicas = [
-            self._ordered(oracle, compute_modes, compute_mode) for compute_mode in compute_modes
-        ]
+        fitted = [fitted_to(self.model, found.native, native) for native in found.natives]
+        native, *replicas = [self._ordered(oracle, fitted, outputs) for outputs in fitted]
         return replace(found, oracle=oracle, native=native, replicas=tuple(replicas))
 
-    def _ordered(
-        self, oracle: Outputs, compute_modes: Sequence[Outputs], outputs: Outputs
-    ) -> Outputs:
+    def _ordered(self, oracle: Outputs, natives: Sequence[Outputs], outputs: Outputs) -> Outputs:
         factor = self.tolerances.rule("top5", self.case)["tie_factor"]
-        return in_order_of(oracle, compute_modes, outputs, self.model, factor)
+        return in_order_of(oracle, natives, outputs, self.model, factor)
 
     def references(self, input_sets: Sequence[Inputs]) -> list[Reference | str]:
         found = self.workers.references(self.model, input_sets, noise_floor_of(self.case))
@@ -175,8 +169,7 @@ class LiveSubject:
             return answer
         known = self._alike(found)
         fitted = fitted_to(self.model, known.native, answer.outputs)
-        compute_modes = (known.native, *known.replicas)
-        return replace(answer, outputs=self._ordered(known.oracle, compute_modes, fitted))
+        return replace(answer, outputs=self._ordered(known.oracle, known.natives, fitted))
 
     def runs(self, input_sets: Sequence[Inputs], level: str = "") -> list[Answer]:
         found = self.workers.answers(self.case, input_sets, artifact=self._artifact, level=level)

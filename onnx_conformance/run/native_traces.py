@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from onnx_conformance.core.budget import ULP
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Rule

@@ -234,12 +234,12 @@ class NativeAnswers:
                 row[FLOAT64],
                 row[FLOAT32],
                 [
-                    *(compute_modes[name] for name in noise_floor.compute_modes),
+                    *(own[name] for name in noise_floor.compute_modes),
                     *there[place : place + 1],
                 ],
                 unit,
             )
-            for place, (row, compute_modes) in enumerate(zip(plain, in_class, strict=True))
+            for place, (row, own) in enumerate(zip(plain, in_class, strict=True))
         ]
 
     def _without_oracle(self, model: ModelSpec, inputs: Inputs, answer: Arrays) -> Reference:
@@ -341,12 +341,10 @@ class NativeAnswers:
         return [{mode: columns[mode][place] for mode in modes} for place in range(len(input_sets))]
 
 
-def _made(
-    oracle: Arrays, native: Arrays, compute_modes: list[Arrays], unit: str = FLOAT32
-) -> Reference:
-    replicas = tuple(answered(compute_mode) for compute_mode in compute_modes)
-    choices = choices_in(oracle, [native, *compute_modes])
-    return Reference(answered(oracle), answered(native), replicas, unit, choices)
+def _made(oracle: Arrays, native: Arrays, replicas: list[Arrays], unit: str = FLOAT32) -> Reference:
+    choices = choices_in(oracle, [native, *replicas])
+    others = tuple(map(answered, replicas))
+    return Reference(answered(oracle), answered(native), others, unit, choices)
 
 
 def _write_outputs(row: ByMode, directory: Path) -> dict[str, Any]:

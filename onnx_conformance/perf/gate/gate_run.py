@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.function import check_error_budget
 from onnx_conformance.checks.precision import check_sqnr
-from onnx_conformance.core.budget import ULP
 from onnx_conformance.core.case import Case
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.errors import CapabilityMissing, WorkerError
 from onnx_conformance.core.results import UNJUDGED, CheckResult
 from onnx_conformance.core.settings import level_of

@@ -124,16 +124,16 @@ def namings(shapes: Mapping[str, Sequence[Dim]]) -> Iterator[dict[str, Shape]]:
             for name, dims in shapes.items()
         }
 
-    compute_modes = [
+    candidates = [
         named(lambda name, axis, dims: f"{name}_dim_{axis}"),
         named(lambda name, axis, dims: f"dim_{axis}"),
         named(lambda name, axis, dims: f"dim_{axis}" if BATCH in dims else BATCH),
     ]
     names = [
-        n for dims in compute_modes[0].values() for n in dims if isinstance(n, str) and n != BATCH
+        n for dims in candidates[0].values() for n in dims if isinstance(n, str) and n != BATCH
     ]
     if len(names) > 1:  # names that are one size: an exporter that numbers its axes
-        compute_modes.append(
+        candidates.append(
             {
                 name: tuple(
                     f"dim_{axis}" if isinstance(dim, str) and dim != BATCH else dim
@@ -142,11 +142,11 @@ def namings(shapes: Mapping[str, Sequence[Dim]]) -> Iterator[dict[str, Shape]]:
                 for name, dims in shapes.items()
             }
         )
-    compute_modes += _sums(compute_modes[0])
+    candidates += _sums(candidates[0])
     yield from (
-        compute_mode
-        for place, compute_mode in enumerate(compute_modes)
-        if compute_mode not in compute_modes[:place]
+        candidate
+        for place, candidate in enumerate(candidates)
+        if candidate not in candidates[:place]
     )
 
 

@@ -51,21 +51,19 @@ def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] =
     facts = inspect(path)
     outputs = [value.name for value in load_model(path, weights=False).graph.output]
     try:
-        compute_mode = open_at(path, "float32", threads)
+        compute = open_at(path, "float32", threads)
     except Exception as error:
         raise UsageError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
 
     def run(inputs: Inputs) -> Answer:
-        return named(outputs, compute_mode(inputs))
+        return named(outputs, compute(inputs))
 
     def oracle(input_sets: Sequence[Inputs]) -> Oracle:
         return oracle_at(path, input_sets, threads)
 
     labels = tuple(tensor["name"] for tensor in facts["inputs"])
     _refuse_unknown(path, declared, labels)
-    found = (
-        InputSpecs(tuple(declared)) if declared else _shaped(path, facts["inputs"], compute_mode)
-    )
+    found = InputSpecs(tuple(declared)) if declared else _shaped(path, facts["inputs"], compute)
     return BuiltModel(
         "onnx", labels, (len(labels), len(labels)), found.inputs, digest_of(path), run,
         lambda: False, lambda inputs: oracle([inputs]).problem or None,
@@ -95,16 +93,16 @@ def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> InputSpecs:
     }
     written = {t["name"]: shape_of(t["name"], t["shape"] or []) for t in tensors}
     shapes = with_batch(without_signs(written))
-    compute_modes, first = list(namings(shapes)), None
+    candidates, first = list(namings(shapes)), None
     for chosen in _guesses(ranges):
         specs = [
             TensorSpec(
-                t["name"], compute_modes[0][t["name"]], t["dtype"], domain=chosen[t["name"]].domain
+                t["name"], candidates[0][t["name"]], t["dtype"], domain=chosen[t["name"]].domain
             )
             for t in tensors
         ]
         try:
-            found = accepted(specs, compute_modes, run if graph.safe else survived(run), errors)
+            found = accepted(specs, candidates, run if graph.safe else survived(run), errors)
         except UsageError as error:
             first = first or error
             continue
