@@ -27,8 +27,8 @@ class ToyBackend(NativeBackend):
         np.savez(path, **weights)
         return {"digest": digest_arrays(weights), "batch_norms": [], "unused": [], "names": []}
 
-    def run(self, model, weights, precision, input_sets, approximation=None):
-        return [named_outputs(model, [_answer(model, precision, each)]) for each in input_sets]
+    def run(self, model, weights, mode, input_sets, approximation=None):
+        return [named_outputs(model, [_answer(model, mode, each)]) for each in input_sets]
 
     def timed_call(self, form, inputs, *, model, weights):
         return TimedCall(
@@ -39,10 +39,10 @@ class ToyBackend(NativeBackend):
         load_object(function)(build(model), model, opset, path)
 
 
-def _answer(model, precision, inputs):
-    dtype = np.float64 if precision == "float64" else np.float32
+def _answer(model, mode, inputs):
+    dtype = np.float64 if mode == "float64" else np.float32
     weights = {
-        name: perturbed(name, array, precision if precision != "float64" else "float32")
+        name: perturbed(name, array, mode if mode != "float64" else "float32")
         for name, array in build(model).items()
     }
     array = inputs[input_names(model)[0]].astype(dtype)
