@@ -17,6 +17,7 @@ from onnx_conformance.core.errors import (
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.spec import ModelSpec, spec_as_data, spec_from_data
 from onnx_conformance.core.store import file_digest
+from onnx_conformance.core.worker_messages import DescribedModels
 from onnx_conformance.run.external_artifacts import labelled
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 
@@ -66,18 +67,17 @@ def adopt(
     left_out: dict[str, str] = {}
     for files_of, pointers_of in looks:  # each in a process of its own, with its own framework
         try:
-            specs, modules, names, reasons = _described(
-                files_of, pointers_of, plain, weights, seed, limit
-            )
+            described = _described(files_of, pointers_of, plain, weights, seed, limit)
         except UsageError as error:
             if not pointers_of:  # a file that cannot be read is no single model
                 raise
             left_out[pointers_of[0].name] = str(error)
             continue
-        declared += names
-        left_out.update(reasons)
-        _refuse_namesakes(imported, {spec.framework for spec in specs}, modules)
+        declared += described["names"]
+        left_out.update(described["refused"])
+        specs, modules = map(spec_from_data, described["specs"]), described["modules"]
         for spec in specs:
+            _refuse_namesakes(imported, spec.framework, modules)
             remember(spec.name, [*modules.values(), *(path for path, _ in spec.reads)])
             found.append(_registered(spec).name)
     unknown = [name for name in plain if name not in MODELS and name not in left_out]
@@ -100,7 +100,8 @@ def _reference_files(against: str, weights: str, seed: int, limit: float) -> tup
         Pointer(f"{label}.onnx" if path.is_dir() else file.name, str(file.absolute()), "file")
         for label, file in labelled((against,), "--against").items()
     ]
-    specs, _, _, _ = _described([], pointers, [], weights, seed, limit)
+    described = _described([], pointers, [], weights, seed, limit)
+    specs = [spec_from_data(data) for data in described["specs"]]
     for spec in specs:
         remember(spec.name, [])
     return tuple(_registered(spec).name for spec in specs)
@@ -134,19 +135,19 @@ def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str])
 
 
 def _refuse_namesakes(
-    imported: dict[tuple[str, str], str], frameworks: set[str], modules: dict[str, str]
+    imported: dict[tuple[str, str], str], framework: str, modules: dict[str, str]
 ) -> None:
     """Refuse modules of the same name from several files: a worker would use the first for both.
 
     Args:
         imported: files by framework and module, of the models before; these are added.
     """
-    for place in ((framework, name) for framework in frameworks for name in modules):
-        first = imported.setdefault(place, modules[place[1]])
-        if first != modules[place[1]]:
+    for name, path in modules.items():
+        first = imported.setdefault((framework, name), path)
+        if first != path:
             raise UsageError(
-                f"two models import a module called '{place[1]}', from {first} and "
-                f"{modules[place[1]]}; rename one, or certify them in two runs"
+                f"two models import a module called '{name}', from {first} and {path}; "
+                "rename one, or certify them in two runs"
             )
 
 
@@ -163,16 +164,11 @@ def _described(
     weights: str,
     seed: int,
     limit: float,
-) -> tuple[list[ModelSpec], dict[str, str], list[str], dict[str, str]]:
-    """The specs, and what was found beside them.
-
-    Returns:
-        The specs, the files of the user's modules behind them, all names that these register,
-        and why models were refused.
-    """
+) -> DescribedModels:
+    """What a worker of its own says of the models of files and pointers."""
     worker = ProcessWorkerClient(BACKEND)
     try:
-        data: list[dict[str, Any]] = worker.call(
+        described: DescribedModels = worker.call(
             "describe",
             limit,
             files=files,
@@ -181,9 +177,6 @@ def _described(
             weights=weights,
             seed=seed,
         )
-        modules: dict[str, str] = worker.call("modules", limit)
-        names: list[str] = worker.call("names", limit)
-        refused: dict[str, str] = worker.call("refused", limit)
     except WorkerDied as error:
         what = ", ".join([*files, *(pointer.name for pointer in pointers)])
         raise UsageError(f"while reading {what}: {error}") from error
@@ -194,8 +187,8 @@ def _described(
         raise UsageError(str(error)) from error
     finally:
         worker.close()
-    reasons = {name: " ".join(reason.split()) for name, reason in refused.items()}
-    return [spec_from_data(one) for one in data], modules, names, reasons
+    refused = {name: " ".join(why.split()) for name, why in described["refused"].items()}
+    return {**described, "refused": refused}
 
 
 _SEEN: dict[str, dict[Path, str]] = {}

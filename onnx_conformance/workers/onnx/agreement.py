@@ -21,6 +21,7 @@ from onnx_conformance.core.compute_modes import EPSILONS, FLOAT32
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.onnx_file import every_graph
 from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.workers.built_model import Oracle
 from onnx_conformance.workers.onnx.evaluator import (
     Evaluator,
     Operator,
@@ -37,26 +38,6 @@ Arrays = Mapping[str, Array]
 MOST = 200  # characters of an evaluator's own words that are kept
 # Operators whose approximations err by a share of 1: their bounds in tolerances.yaml.
 ABSOLUTE = {"Sigmoid": "sigmoid", "Elu": "elu", "Selu": "elu", "Celu": "elu"}
-
-
-@dataclass(frozen=True)
-class Oracle:
-    """The way in which a file is computed in float64.
-
-    Args:
-        by_runtime: the operators that ONNX Runtime's float64 kernels compute.
-        problem: why it cannot be computed so; empty if it can.
-        basis: one sentence: what a verdict against this file rests on.
-    """
-
-    by_runtime: frozenset[Operator]
-    problem: str
-    basis: str
-
-    @property
-    def kernels(self) -> tuple[str, ...]:
-        """``by_runtime`` as text: ``domain:type``."""
-        return tuple(sorted(":".join(operator) for operator in self.by_runtime))
 
 
 @dataclass(frozen=True)

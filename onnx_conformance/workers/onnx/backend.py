@@ -22,6 +22,7 @@ from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
 from onnx_conformance.core.onnx_file import complaint_of, inspect
+from onnx_conformance.workers.built_model import Oracle
 from onnx_conformance.workers.native import (
     Approximation,
     NativeBackend,
@@ -29,7 +30,7 @@ from onnx_conformance.workers.native import (
     input_names,
     named_outputs,
 )
-from onnx_conformance.workers.onnx.agreement import Oracle, find_oracle
+from onnx_conformance.workers.onnx.agreement import find_oracle
 from onnx_conformance.workers.onnx.approximations import approximate
 from onnx_conformance.workers.onnx.constants import constants_of
 from onnx_conformance.workers.onnx.evaluator import Operator, evaluator_of, open_session, widened

@@ -12,7 +12,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.loops import loops
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import native_layout
-from onnx_conformance.workers.user_model.built_model import BuiltModel
+from onnx_conformance.workers.built_model import BuiltModel
 
 
 def carrying(spec: ModelSpec, one: Declaration, built: BuiltModel) -> ModelSpec:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx_conformance.core.plain_outputs import coded
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs, Recipe
-from onnx_conformance.workers.user_model.built_model import BuiltModel
+from onnx_conformance.workers.built_model import BuiltModel
 
 BATCH = BATCH_NAMES[0]
 PROBES = (Recipe("normal", seed=1), Recipe("normal", seed=2))

@@ -19,9 +19,9 @@ from onnx_conformance.core.onnx_file import inspect, load_model, table_elements
 from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import InputSpecs, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.workers.onnx.agreement import Oracle, absolute_error
+from onnx_conformance.workers.built_model import Answer, BuiltModel, Oracle, UserModels, takes_only
+from onnx_conformance.workers.onnx.agreement import absolute_error
 from onnx_conformance.workers.onnx.backend import digest_of, open_at, oracle_at
-from onnx_conformance.workers.user_model.built_model import Answer, BuiltModel
 from onnx_conformance.workers.user_model.file_axes import (
     accepted,
     namings,
@@ -37,6 +37,18 @@ KINDS = "fiubU"  # NumPy's kinds of numbers, truth values and text
 def file(path: str) -> Path:
     """The builder of ``--against FILE``."""
     return Path(path)
+
+
+class OnnxModels(UserModels):
+    """Paths of ONNX files."""
+
+    def owns(self, model: Any) -> bool:
+        return isinstance(model, Path)
+
+    def built(
+        self, name: str, model: Path, threads: int | None, declared: Sequence[TensorSpec] = ()
+    ) -> BuiltModel:
+        return file_model(model, threads, declared)
 
 
 def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] = ()) -> BuiltModel:
@@ -65,11 +77,18 @@ def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] =
     _refuse_unknown(path, declared, labels)
     found = InputSpecs(tuple(declared)) if declared else _shaped(path, facts["inputs"], compute)
     return BuiltModel(
-        "onnx", labels, (len(labels), len(labels)), found.inputs, digest_of(path), run,
-        lambda: False, lambda inputs: oracle([inputs]).problem or None,
-        axes=found.axes, notes=found.notes, oracle=oracle,
+        framework="onnx",
+        parameters=labels,
+        inputs=found.inputs,
+        digest=digest_of(path),
+        run=run,
+        float64_problem=lambda inputs: oracle([inputs]).problem or None,
+        refuses=takes_only(labels),
+        axes=found.axes,
+        notes=found.notes,
+        oracle=oracle,
         weights=facts["initializers"]["elements"] - table_elements(load_model(path, weights=False)),
-    )  # fmt: skip
+    )
 
 
 def _refuse_unknown(path: Path, declared: Sequence[TensorSpec], labels: Sequence[str]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onnx_conformance.catalog.models import Declaration
@@ -11,10 +11,18 @@ from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.size_expressions import evaluate, names_in
-from onnx_conformance.core.spec import BATCH_NAMES, Axes, InputSpecs, Shape, TensorSpec, sizes_of
+from onnx_conformance.core.spec import (
+    BATCH_NAMES,
+    Axes,
+    Axis,
+    InputSpecs,
+    Shape,
+    TensorSpec,
+    sizes_of,
+)
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.sample_arrays import Layout, layout_of
-from onnx_conformance.workers.user_model.built_model import BuiltModel
+from onnx_conformance.workers.built_model import BuiltModel
 from onnx_conformance.workers.user_model.examples import specs_of_examples
 from onnx_conformance.workers.user_model.infer_spec import (
     TrialRun,
@@ -48,21 +56,21 @@ def specs_of_inputs(one: Declaration, examples: Any, built: BuiltModel) -> Input
     )
 
 
-def checked_axes(one: Declaration, inputs: tuple[TensorSpec, ...]) -> Axes:
-    """The symbolic axes other than the batch, each with a range."""
+def checked_axes(name: str, inputs: tuple[TensorSpec, ...], ranges: Mapping[str, Axis]) -> Axes:
+    """The symbolic axes other than the batch, each with its range or the usual one."""
     for spec in inputs:
-        _check_shape(one.name, spec)
+        _check_shape(name, spec)
     batches = {dim for spec in inputs for dim in spec.shape if dim in BATCH_NAMES}
     if len(batches) > 1:
         raise UsageError(
-            f"model '{one.name}': its inputs call their batch axis {sorted(map(str, batches))}; "
+            f"model '{name}': its inputs call their batch axis {sorted(map(str, batches))}; "
             "use one name"
         )
-    axes = with_axes(inputs, one.axes)
+    axes = with_axes(inputs, tuple(ranges.items()))
     for label, axis in axes:
         if axis.size(0.0) == axis.size(1.0):
             raise UsageError(
-                f"model '{one.name}': axis '{label}' has one size, {axis.low}, which cannot show "
+                f"model '{name}': axis '{label}' has one size, {axis.low}, which cannot show "
                 f"that it may vary; give it a range, or write {axis.low} in the shape"
             )
     return axes
@@ -81,15 +89,6 @@ def check_inputs(name: str, inputs: tuple[TensorSpec, ...], built: BuiltModel) -
     problem = built.refuses([spec.name for spec in inputs])
     if problem:
         raise UsageError(f"model '{name}' {problem}")
-    if built.framework in ("torch", "python"):
-        return
-    least, most = built.arity
-    if not least <= len(inputs) <= most:
-        takes = f"{least}" if least == most else f"{least} to {most}"
-        raise UsageError(
-            f"model '{name}' takes {takes} inputs ({', '.join(built.parameters) or 'unnamed'}), "
-            f"but its spec has {len(inputs)}: {', '.join(spec.name for spec in inputs)}"
-        )
 
 
 def check_calibrable(name: str, inputs: tuple[TensorSpec, ...]) -> None:
@@ -111,43 +110,56 @@ def varied(inputs: Sequence[TensorSpec]) -> list[Recipe]:
     return [Recipe(kind, scale, batch=2 if batched else MANY) for kind, scale in VALUED]
 
 
-def run_of(
-    name: str,
-    built: BuiltModel,
-    inputs: tuple[TensorSpec, ...],
-    axes: Axes,
-    recipe: Recipe,
-    group: int,
-) -> TrialRun:
-    """What the model answers to a recipe's inputs, which its spec describes."""
-    input_set, layout = recipe.inputs(inputs, axes), layout_of(inputs, (), group)
-    calls = [answer_to(name, built, call, (inputs, axes)) for call in layout.calls(input_set)]
-    sizes = {**sizes_of(axes, recipe.extent), **dict.fromkeys(BATCH_NAMES, group or recipe.batch)}
-    outputs: dict[str, int | None] = dict.fromkeys(calls[0], 0 if layout.batched else None)
-    rows = Layout(layout.inputs, outputs, group).rows(input_set, calls)
-    return TrialRun(recipe.batch, sizes, tuple(calls), rows)
-
-
-def answer_to(
-    name: str, built: BuiltModel, inputs: Inputs, written: tuple[tuple[TensorSpec, ...], Axes]
-) -> Outputs:
-    """What the model answers to a set of inputs in its own layout.
+@dataclass(frozen=True)
+class SpecTrial:
+    """A built model beside the inputs that its spec describes, to be run on them.
 
     Args:
-        written: the inputs' specs and axes, near which another is looked for if it refuses.
+        group: how many samples every call takes, where the spec fixes that; else 0.
     """
-    try:
-        return built.run(inputs)
-    except UsageError:
-        raise
-    except Exception as error:
-        shapes = ", ".join(f"{n} {list(a.shape)} {a.dtype}" for n, a in inputs.items())
-        text = " ".join(str(error).split())[:300]
-        raise UsageError(
-            f"model '{name}' refuses what its spec describes ({shapes}): "
-            f"{type(error).__name__}: {text}; "
-            + (suggestion(built, *written, text) or "fix shape, dtype, domain or axes in the spec")
-        ) from error
+
+    name: str
+    built: BuiltModel
+    inputs: tuple[TensorSpec, ...]
+    axes: Axes
+    group: int
+
+    @property
+    def _layout(self) -> Layout:
+        return layout_of(self.inputs, (), self.group)
+
+    def first_call(self, recipe: Recipe) -> Inputs:
+        """A recipe's inputs, or the first part of them that one call takes."""
+        return self._layout.calls(recipe.inputs(self.inputs, self.axes))[0]
+
+    def run(self, recipe: Recipe) -> TrialRun:
+        """What the model answers to a recipe's inputs.
+
+        Raises:
+            UsageError: it refuses them; the sentence suggests a spec that it takes.
+        """
+        layout, input_set = self._layout, recipe.inputs(self.inputs, self.axes)
+        calls = [self._answer(call) for call in layout.calls(input_set)]
+        samples = self.group or recipe.batch
+        sizes = {**sizes_of(self.axes, recipe.extent), **dict.fromkeys(BATCH_NAMES, samples)}
+        outputs: dict[str, int | None] = dict.fromkeys(calls[0], 0 if layout.batched else None)
+        rows = Layout(layout.inputs, outputs, self.group).rows(input_set, calls)
+        return TrialRun(recipe.batch, sizes, tuple(calls), rows)
+
+    def _answer(self, inputs: Inputs) -> Outputs:
+        try:
+            return self.built.run(inputs)
+        except UsageError:
+            raise
+        except Exception as error:
+            shapes = ", ".join(f"{n} {list(a.shape)} {a.dtype}" for n, a in inputs.items())
+            text = " ".join(str(error).split())[:300]
+            remedy = suggestion(self.built, self.inputs, self.axes, text)
+            raise UsageError(
+                f"model '{self.name}' refuses what its spec describes ({shapes}): "
+                f"{type(error).__name__}: {text}; "
+                + (remedy or "fix shape, dtype, domain or axes in the spec")
+            ) from error
 
 
 def checked_outputs(
@@ -239,38 +251,29 @@ def _shown(spec: TensorSpec, wrong: int | str) -> str:
     return str(replace(spec, shape=dims))
 
 
-def check_steady(
-    name: str,
-    built: BuiltModel,
-    inputs: tuple[TensorSpec, ...],
-    axes: Axes,
-    first: Outputs,
-    group: int,
-) -> None:
-    """The same answer twice, by a model that leaves its weights alone."""
-    again = built.run(layout_of(inputs, (), group).calls(RUNS[0].inputs(inputs, axes))[0])
-    if built.changed():
+def check_steady(trial: SpecTrial, first: Outputs) -> None:
+    """The same answer as ``first`` once more, by a model that leaves its weights alone."""
+    again = trial.built.run(trial.first_call(RUNS[0]))
+    if trial.built.changed():
         raise UsageError(
-            f"model '{name}' changes its own weights when it runs, so a layer is in training mode; "
-            "make eval() reach every layer"
+            f"model '{trial.name}' changes its own weights when it runs, so a layer is in training "
+            "mode; make eval() reach every layer"
         )
     for (label, one), other in zip(first.items(), again.values(), strict=True):
         if one.tobytes() != other.tobytes():
             raise UsageError(
-                f"model '{name}' gives two answers to the same input ('{label}'): a layer is in "
-                "training mode, draws random numbers (Dropout?) or keeps a state between calls "
+                f"model '{trial.name}' gives two answers to the same input ('{label}'): a layer is "
+                "in training mode, draws random numbers (Dropout?) or keeps a state between calls "
                 "(stateful=True?); make it deterministic, and its state an input and an output"
             )
 
 
-def check_oracle(
-    name: str, built: BuiltModel, inputs: tuple[TensorSpec, ...], input_set: Inputs
-) -> None:
+def check_oracle(trial: SpecTrial, inputs: Inputs) -> None:
     """The model can be computed in float64."""
-    problem = built.float64_problem(input_set)
+    problem = trial.built.float64_problem(inputs)
     if problem:
         raise UsageError(
-            f"model '{name}' cannot be computed in float64 ({problem}); let its code take the "
-            "dtype from its inputs, or register it with oracle=False: verdicts then rest on "
+            f"model '{trial.name}' cannot be computed in float64 ({problem}); let its code take "
+            "the dtype from its inputs, or register it with oracle=False: verdicts then rest on "
             "allclose"
         )
