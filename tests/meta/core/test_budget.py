@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx_conformance.core.answers import ULP
 
 from onnx_conformance.core.budget import (
     Reference,
@@ -16,6 +15,7 @@ from onnx_conformance.core.budget import (
     worst_score,
     wrong_decisions,
 )
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.core.views import masked_from
