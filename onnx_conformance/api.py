@@ -32,6 +32,7 @@ from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import Tolerances, load_tolerances
 from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.known_failures import (
     KnownFailure,
     load_known_failures,
@@ -40,7 +41,6 @@ from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.run_workers import RunWorkers
 from onnx_conformance.run.selection import Selection, select_cases
 from onnx_conformance.run.user_models import adopt
-from onnx_conformance.run.worker_queue import Clock
 
 Examples = Mapping[str, Any] | list[Mapping[str, Any]]
 Spec = TensorSpec | Iterable[TensorSpec] | Examples | None

@@ -41,8 +41,8 @@ from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
 from onnx_conformance.perf.options import GateOptions, Timing
 from onnx_conformance.report.saved_artifacts import Baseline, BaselineCase
 from onnx_conformance.run.cache_keys import environment
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.run_workers import RunWorkers
-from onnx_conformance.run.worker_queue import Clock
 from tests.meta.running import ROOT
 
 ENGINE = "tests.meta.slowed:Slowed"

@@ -29,10 +29,10 @@ from onnx_conformance.diagnose.localisation import localise
 from onnx_conformance.diagnose.subgraph import MOST_NODES, write_subgraph
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.run_workers import RunWorkers
 from onnx_conformance.run.subject import Artifact
-from onnx_conformance.run.worker_queue import Clock
 from studies.corpus import FAULTS, Fault, Site
 from studies.corpus.drafts import Draft
 from studies.corpus.mutant_files import PLACES, load_corpus, spread

@@ -29,10 +29,10 @@ from onnx_conformance.inputs.families import pinned
 from onnx_conformance.inputs.recipes import CONSTANT, DISTRIBUTIONS, SCALES, Recipe
 from onnx_conformance.inputs.strategies import foresee, recipes
 from onnx_conformance.plugin.configuration import PROFILES
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.run_workers import RunWorkers
 from onnx_conformance.run.subject import Subject
-from onnx_conformance.run.worker_queue import Clock
 from tests.meta.value_faults import wrong_subjects
 
 MODELS = ("simple_net", "mobilenet_v2")

@@ -42,8 +42,8 @@ from onnx_conformance.perf.latency.timed_call import timed_inputs
 from onnx_conformance.perf.latency.timed_sessions import TimedSessions
 from onnx_conformance.perf.options import Timing
 from onnx_conformance.run.cache_keys import environment
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.run_workers import RunWorkers
-from onnx_conformance.run.worker_queue import Clock
 from tests.meta.running import ROOT
 
 CASES = {

@@ -24,12 +24,12 @@ from onnx_conformance.perf.latency.certification import FAMILIES
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.options import add_options
 from onnx_conformance.plugin.run_options import adopt_records, make_run
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.run_workers import RunWorkers
 from onnx_conformance.run.selection import varied
 from onnx_conformance.run.subject import Artifact
 from onnx_conformance.run.user_models import adopt
-from onnx_conformance.run.worker_queue import Clock
 
 
 def named_model(name: str, files: Iterable[str] = ()) -> ModelSpec:

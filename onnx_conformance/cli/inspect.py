@@ -25,12 +25,13 @@ from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.diagnose.messages import NOT_HERE
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.external_artifacts import read_external_artifact
 from onnx_conformance.run.probe import ProbeResult
 from onnx_conformance.run.provider_sources import survey
 from onnx_conformance.run.run_workers import RunWorkers
 from onnx_conformance.run.subject import Artifact
-from onnx_conformance.run.worker_queue import Clock, WorkerQueues
+from onnx_conformance.run.worker_queue import WorkerQueues
 
 LARGEST = 10  # weights that are listed
 MEBIBYTE = 2**20

@@ -41,7 +41,7 @@ from onnx_conformance.plugin.state import (
     collector_of,
     run_workers,
 )
-from onnx_conformance.run.worker_queue import Clock
+from onnx_conformance.run.clock import Clock
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

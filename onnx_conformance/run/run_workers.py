@@ -28,6 +28,7 @@ from onnx_conformance.core.traces import NativeTraced, Traced
 from onnx_conformance.inputs.families import InputPlan, plan_of
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run import cache_keys
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.external_artifacts import read_external_artifact
 from onnx_conformance.run.native_side import SAMPLE, WEIGHTS, NativeSide, read_weights
 from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor, noise_floor_of
@@ -35,7 +36,7 @@ from onnx_conformance.run.probe import ProbeResult
 from onnx_conformance.run.references import NativeAnswers
 from onnx_conformance.run.runtime_side import RuntimeSide
 from onnx_conformance.run.subject import Answer, Artifact, NativeWeights, SessionInfo
-from onnx_conformance.run.worker_queue import Clock, WorkerQueues
+from onnx_conformance.run.worker_queue import WorkerQueues
 
 T = TypeVar("T")
 

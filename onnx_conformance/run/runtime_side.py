@@ -27,6 +27,7 @@ from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.inputs.loops import Loop, without_call
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, file_layout
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.native_side import Memo, Part
 from onnx_conformance.run.probe import FELL_BACK, ProbeResult, probe, write_probe_model
 from onnx_conformance.run.runtime_failures import (
@@ -39,7 +40,7 @@ from onnx_conformance.run.runtime_failures import (
     weighed_on,
 )
 from onnx_conformance.run.subject import Answer, Artifact, SessionInfo, libraries_of
-from onnx_conformance.run.worker_queue import Clock, WorkerQueue, WorkerQueues
+from onnx_conformance.run.worker_queue import WorkerQueue, WorkerQueues
 
 
 class RuntimeSide:

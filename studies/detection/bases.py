@@ -14,10 +14,10 @@ from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.run_workers import RunWorkers
 from onnx_conformance.run.selection import Selection, select_cases
 from onnx_conformance.run.user_models import adopt
-from onnx_conformance.run.worker_queue import Clock
 
 CLEAN = "clean.onnx"
 SMALL_MODELS = Path(__file__).parents[1] / "small_models.py"

@@ -10,9 +10,9 @@ from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.run_workers import RunWorkers
-from onnx_conformance.run.worker_queue import Clock
 from studies.sabotage import SCENARIOS, load_scenarios
 from studies.sabotage.scenario_verdict import Outcome, judge
 from studies.sabotage.table import write

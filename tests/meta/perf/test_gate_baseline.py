@@ -15,9 +15,9 @@ from onnx_conformance.core.store import Store, file_digest
 from onnx_conformance.perf.gate.gate_run import baseline_artifact
 from onnx_conformance.perf.gate.rules import Worse
 from onnx_conformance.report.saved_artifacts import UnprovedBaseline, read_baseline, save_artifacts
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.external_artifacts import asked_opset
 from onnx_conformance.run.run_workers import RunWorkers
-from onnx_conformance.run.worker_queue import Clock
 
 pytestmark = pytest.mark.slow
 

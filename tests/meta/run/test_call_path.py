@@ -18,10 +18,10 @@ from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.store import Store, file_digest
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.run_workers import RunWorkers
 from onnx_conformance.run.subject import Artifact
-from onnx_conformance.run.worker_queue import Clock
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ PATH = [
     "OnnxRuntimeBackend.run",
 ]
 # Where every request arrives in a worker's process, and what waits for an answer meanwhile.
-LOOPS = ("onnx_conformance.workers.server", "onnx_conformance.run.worker_queue:Clock.wait")
+LOOPS = ("onnx_conformance.workers.server", "onnx_conformance.run.clock:Clock.wait")
 
 
 def functions(frame):

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.settings import Settings
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.external_artifacts import (
     asked_opset,
     chosen_by_exporter,
@@ -19,7 +20,7 @@ from onnx_conformance.run.external_artifacts import (
     labelled,
     read_external_artifact,
 )
-from onnx_conformance.run.worker_queue import Clock, WorkerQueues
+from onnx_conformance.run.worker_queue import WorkerQueues
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow

@@ -10,10 +10,10 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.plugin import collection, outcome
 from onnx_conformance.plugin.state import RED_CASES, RUN
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor
 from onnx_conformance.run.probe import ProbeResult
 from onnx_conformance.run.run_workers import RunWorkers
-from onnx_conformance.run.worker_queue import Clock
 
 TF32 = NoiseFloor("tf32", "cuda")
 ON_GPU = Case("simple_net", "torch_torchscript", 14, "cuda_tf32", precision="tf32")

@@ -12,9 +12,9 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.inputs.families import FAMILIES
 from onnx_conformance.run.cache_keys import model_key, outputs_key
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.run_workers import RunWorkers
 from onnx_conformance.run.selection import Selection, select_cases
-from onnx_conformance.run.worker_queue import Clock
 from tests.meta.running import judged_of, run_suite
 from tests.meta.small_files import write_models, write_product
 

@@ -5,7 +5,8 @@ import time
 import pytest
 
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.run.worker_queue import Clock, WorkerPool, WorkerQueues
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.worker_queue import WorkerPool, WorkerQueues
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,9 @@ from threading import Event
 import pytest
 
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure, WorkerError
+from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.worker_client import InProcessWorkerClient, ProcessWorkerClient
-from onnx_conformance.run.worker_queue import Clock, WorkerQueue
+from onnx_conformance.run.worker_queue import WorkerQueue
 
 pytestmark = pytest.mark.slow
 
