@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_conformance.core.carries import in_a_row
+from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.compute_modes import EPSILONS, FLOAT64, REPLICAS, compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import (
@@ -80,15 +82,14 @@ class NativeBackend(Stopwatch, ABC):
         What the model carries, each call gets as the one before gave it; the first has it already.
         """
         dtypes = {name: dtype for name, _, dtype in model["inputs"]}
-        state: Arrays = {}
-        found: list[Arrays] = []
-        for call in calls:
-            answer = self.run(model, weights, mode, [{**call, **state}], approximation)[0]
-            state = {old: answer[new] for new, old in model["carries"]}
-            if mode != FLOAT64:  # a state in half precision is handed over as float32
-                state = {old: array.astype(dtypes[old]) for old, array in state.items()}
-            found.append(answer)
-        return found
+        states = [] if mode == FLOAT64 else [old for _, old in model["carries"]]
+
+        def answer(inputs: Outputs) -> Arrays:
+            # a state in half precision was handed over as float32
+            narrowed = {old: inputs[old].astype(dtypes[old]) for old in states}
+            return self.run(model, weights, mode, [{**inputs, **narrowed}], approximation)[0]
+
+        return [dict(outputs) for outputs in in_a_row(calls, model["carries"], answer)]
 
     @abstractmethod
     def timed_call(

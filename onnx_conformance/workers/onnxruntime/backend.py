@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from onnx_conformance.catalog.devices import machine
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.carries import in_a_row
+from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.core.session_profile import Profile, read_profile
 from onnx_conformance.core.worker_messages import (
@@ -104,13 +106,14 @@ class OnnxRuntimeBackend(Stopwatch):
         Args:
             carries: outputs, each with the input that gets it at the next call.
         """
-        state: Arrays = {}
         found: list[RunResult] = []
-        for inputs in calls:
-            found += self.run(session, [{**inputs, **state}])
-            if "error" in found[-1]:
-                break
-            state = {old: found[-1]["outputs"][new] for new, old in carries}
+
+        def answer(inputs: Outputs) -> Outputs | None:
+            found.extend(self.run(session, [dict(inputs)]))
+            return found[-1].get("outputs")
+
+        for _ in in_a_row(calls, carries, answer):
+            pass
         return found
 
     def timed_call(self, form: str, inputs: Arrays, *, session: SessionRequest) -> TimedCall:
