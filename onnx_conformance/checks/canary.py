@@ -25,7 +25,7 @@ from onnx_conformance.checks.canary_edits import (
 )
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import unanswered
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.errors import StageFailure, is_lost
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped

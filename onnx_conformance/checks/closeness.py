@@ -9,9 +9,9 @@ import numpy as np
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register_check
 from onnx_conformance.checks.verdict import not_answered, worded
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, largest_noise_floor, natives_disagree
 from onnx_conformance.core.comparison import (
-    Outputs,
     allclose_mismatch,
     atol_needed,
     statistics,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import onnx
 
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.onnx_file import inspect, load_model
 from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.spec import ModelSpec

@@ -7,8 +7,8 @@ import numpy as np
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import judge
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.case import Case, ExportOptions
-from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import STATIC_BATCH, ModelSpec

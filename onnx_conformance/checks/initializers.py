@@ -21,8 +21,8 @@ from onnx_conformance.checks.audit.report import AuditReport
 from onnx_conformance.checks.audit.unexplained import agreeing
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import judge
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.case import ExternalCase
-from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.graph_weights import (
     collect_initializers,

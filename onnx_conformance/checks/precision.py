@@ -15,8 +15,9 @@ import numpy as np
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import unanswered
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.case import DerivedCase
-from onnx_conformance.core.comparison import Array, Outputs, structure_problem
+from onnx_conformance.core.comparison import structure_problem
 from onnx_conformance.core.onnx_file import answering_nodes, load_model
 from onnx_conformance.core.results import CheckResult, ResultFields, failed, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec

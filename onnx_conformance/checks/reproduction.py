@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import NORMS, Reference, errors
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.documents import AnswerRule, ErrorLimit
 from onnx_conformance.core.judgement import Judgement

@@ -10,14 +10,9 @@ import numpy as np
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, limits_for, worded
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, wrong_decisions
-from onnx_conformance.core.comparison import (
-    Outputs,
-    nearest,
-    open_rows,
-    rows_apart,
-    structure_problem,
-)
+from onnx_conformance.core.comparison import nearest, open_rows, rows_apart, structure_problem
 from onnx_conformance.core.documents import ErrorLimit
 from onnx_conformance.core.domains import BYTES, default_domain
 from onnx_conformance.core.judgement import Judgement, judge_outputs, turns_of

@@ -13,7 +13,7 @@ import numpy as np
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.precision import CLASSIFIER, Unanswered, answers_to, signal
 from onnx_conformance.checks.registry import register_check
-from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.results import (
     CheckResult,
     ResultFields,

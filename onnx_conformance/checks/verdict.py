@@ -13,8 +13,9 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.placement import describe_placement
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
-from onnx_conformance.core.comparison import Mismatch, Outputs, Statistics, statistics
+from onnx_conformance.core.comparison import Mismatch, Statistics, statistics
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.judgement import AnswerLimits, Judgement, judge_outputs, limits_of

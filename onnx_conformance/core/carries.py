@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.size_expressions import evaluate, is_expression, names_in
 from onnx_conformance.core.spec import BATCH_NAMES, ModelSpec, TensorSpec

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.spec import ModelSpec, size_of
 

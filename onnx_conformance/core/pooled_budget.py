@@ -25,8 +25,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import NORMS, Reference
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.views import UNMASKED, Rows, views

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.compute_modes import ULP
 
-Arrays = Mapping[str, NDArray[Any]]
 CANDIDATES, LAYOUT = " candidates", " layout"  # what a worker adds to the name of such an output
 
 
@@ -129,12 +129,12 @@ def in_rows(
     return np.moveaxis(candidates, place, 0), layout(moved, ranked, (0, *rest))
 
 
-def answered(row: Arrays) -> dict[str, NDArray[Any]]:
+def answered(row: Outputs) -> dict[str, NDArray[Any]]:
     """The outputs themselves, of what a worker gave."""
     return {name: a for name, a in row.items() if not name.endswith((CANDIDATES, LAYOUT))}
 
 
-def choices_in(oracle: Arrays, natives: Sequence[Arrays]) -> dict[str, ChosenPositions]:
+def choices_in(oracle: Outputs, natives: Sequence[Outputs]) -> dict[str, ChosenPositions]:
     """The choices that the oracle made, with the errors of float32's own ways in the numbers."""
     found = {}
     for key in (name for name in oracle if name.endswith(CANDIDATES)):
@@ -156,7 +156,7 @@ def choices_in(oracle: Arrays, natives: Sequence[Arrays]) -> dict[str, ChosenPos
 
 
 def settled(
-    choices: Mapping[str, ChosenPositions], wanted: Arrays, got: Arrays, factor: float
+    choices: Mapping[str, ChosenPositions], wanted: Outputs, got: Outputs, factor: float
 ) -> dict[str, NDArray[Any]]:
     """``got`` with ``wanted``'s positions wherever both choose numbers that tie."""
     return {

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.artifact_graph import ArtifactGraph
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.core.traces import TINY, Traced, relative_errors
-from onnx_conformance.diagnose.divergence import Array, Error
+from onnx_conformance.diagnose.divergence import Error
 from onnx_conformance.run.native_traces import NativeTrace, elements_of, layouts
 
 

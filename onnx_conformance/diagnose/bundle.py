@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from onnx_conformance.checks.evidence import ConformanceFailure
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.files import PACKAGE
 from onnx_conformance.core.project import project

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from onnx_conformance.checks.verdict import limits_for
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.comparison import Outputs, structure_problem
+from onnx_conformance.core.comparison import structure_problem
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.judgement import Judgement, judge_outputs
 from onnx_conformance.inputs.families import cut

@@ -13,10 +13,11 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.diagnose.alignment import Aligner, Match
-from onnx_conformance.diagnose.divergence import Array, Divergence, Subgraph
+from onnx_conformance.diagnose.divergence import Divergence, Subgraph
 from onnx_conformance.diagnose.root_cause import RootCause, Suspect
 from onnx_conformance.run.native_traces import layouts
 

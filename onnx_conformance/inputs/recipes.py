@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core import bfloat16
+from onnx_conformance.core.arrays import digest_arrays
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.domains import Bounded, Draw, Lengths, Mask
-from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import MIDDLE, Axes, TensorSpec, sizes_of
 from onnx_conformance.core.yaml_reader import YamlNode, read_yaml

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.documents import CallPlan, FileFacts
 from onnx_conformance.core.padded_rows import fitted, stacked
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of

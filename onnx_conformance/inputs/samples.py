@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.domains import Bounded, Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
@@ -33,7 +34,6 @@ UNREADABLE = (
     OSError, ValueError, EOFError, TypeError, AttributeError, KeyError, MemoryError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
 from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.core.traces import TINY, Array, relative_errors, rms
+from onnx_conformance.core.traces import TINY, relative_errors, rms
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import file_layout
 from onnx_conformance.run.native_traces import NativeTrace, layouts, native_trace, scratch

@@ -12,7 +12,6 @@ import os
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.files import PACKAGE
 from onnx_conformance.core.plain_outputs import is_keys
@@ -28,7 +28,6 @@ from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 
-Arrays = Mapping[str, NDArray[Any]]
 RECORDED_IN, RUNNER = "kit:", "run.py"
 FORMAT = 1
 PROFILED = 7  # runs of a session whose work is measured
@@ -54,7 +53,7 @@ class SessionKey:
         return cls(files, session["graph_level"], session["allow_cpu_fallback"])
 
 
-def inputs_key(arrays: Arrays) -> str:
+def inputs_key(arrays: Outputs) -> str:
     """Names, dtypes and shapes of inputs in the order of their names, and their bytes' SHA-256."""
     state = hashlib.sha256()
     for name in sorted(arrays):
@@ -101,7 +100,7 @@ class Recorder:
                 self._sessions[key] = _Session()
         return key
 
-    def request(self, key: SessionKey, inputs: Arrays, number: int) -> None:
+    def request(self, key: SessionKey, inputs: Outputs, number: int) -> None:
         """Keep inputs of a session; ``number`` counts how often its client asked for them."""
         with self._lock:
             session, digest = self._sessions[key], inputs_key(inputs)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from onnx_conformance.catalog.exporters import exporter_of
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import Reference, matching_sizes, stack
 from onnx_conformance.core.case import Case, ExternalCase
-from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.padded_rows import in_order_of

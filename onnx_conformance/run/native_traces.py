@@ -12,11 +12,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.core.traces import Array, NativeTraced, Traced
+from onnx_conformance.core.traces import NativeTraced, Traced
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.run_workers import RunWorkers
 

@@ -5,16 +5,16 @@ An oracle that is float32 in a float64 array would share its errors with what it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.recipes import Inputs
 
-Arrays = Mapping[str, NDArray[Any]]
 INPUT_SETS_TO_UNMASK = 5  # one saturated softmax may be float32 by chance
 FAINT = 2.0**-40  # of a value: far below float32's epsilon, far above float64's
 
@@ -22,9 +22,9 @@ FAINT = 2.0**-40  # of a value: far below float32's epsilon, far above float64's
 def oracle_problem(
     model: ModelSpec,
     input_sets: Sequence[Inputs],
-    answers: Sequence[Arrays],
-    weights: Callable[[], Arrays],
-    answer_to: Callable[[Inputs], Arrays],
+    answers: Sequence[Outputs],
+    weights: Callable[[], Outputs],
+    answer_to: Callable[[Inputs], Outputs],
 ) -> str | None:
     """Why the oracle's answers are not computed in float64; None where they are.
 
@@ -69,7 +69,7 @@ def _passes_float64_on(
     model: ModelSpec,
     input_sets: Sequence[Inputs],
     floating: Sequence[str],
-    answer_to: Callable[[Inputs], Arrays],
+    answer_to: Callable[[Inputs], Outputs],
 ) -> bool:
     """Whether an input between two float32 numbers comes out as one."""
     real = [spec.name for spec in model.inputs if spec.floating]
@@ -91,9 +91,9 @@ def _passes_float64_on(
 
 def _only_moves(
     input_sets: Sequence[Inputs],
-    answers: Sequence[Arrays],
+    answers: Sequence[Outputs],
     floating: Sequence[str],
-    weights: Arrays,
+    weights: Outputs,
 ) -> bool:
     """Whether every number that comes out is whole, or is one that stands in input or weights."""
     stored = [np.asarray(array, np.float64).ravel() for array in weights.values()]

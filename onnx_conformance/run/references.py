@@ -15,11 +15,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from onnx_conformance.core.arrays import Arrays, Outputs
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, REFERENCE_MODES, REPLICAS
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure
-from onnx_conformance.core.native_request import Arrays
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Entry, Store, key_of

@@ -15,9 +15,9 @@ import numpy as np
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case, ExternalCase
-from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.documents import CaseFacts, ProbeFacts
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import NativeRequest

@@ -18,8 +18,8 @@ import numpy as np
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.case import Case, ExternalCase
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.spec import ModelSpec

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from onnx_conformance.catalog.exporters import Exporter
 from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.native_constants import Constant
 from onnx_conformance.core.settings import Settings

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Arrays, Outputs
 from onnx_conformance.core.carries import in_a_row
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.compute_modes import EPSILONS, FLOAT64, REPLICAS, compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import (
-    Arrays,
     Description,
     ModelRequest,
     NativeChanged,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
-from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.run.run_workers import RunWorkers

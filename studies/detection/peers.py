@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.errors import WorkerError
 from onnx_conformance.inputs.families import materialise
 from onnx_conformance.inputs.recipes import Inputs, Recipe

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_conformance.core.native_request import digest_arrays
+from onnx_conformance.core.arrays import digest_arrays
 from onnx_conformance.workers.native import (
     NativeBackend,
     build,

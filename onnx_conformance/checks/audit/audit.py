@@ -15,14 +15,9 @@ from onnx_conformance.checks.audit.layouts import find_blocks, is_gathered
 from onnx_conformance.checks.audit.matcher import WeightMatcher, indexed_of, is_float
 from onnx_conformance.checks.audit.matches import Fold, WeightMatch, folds_of
 from onnx_conformance.checks.audit.rearranged import find_rearranged
-from onnx_conformance.checks.audit.report import (
-    FAILING,
-    LEFT_TO_INPUTS,
-    Array,
-    AuditReport,
-    Finding,
-)
+from onnx_conformance.checks.audit.report import FAILING, LEFT_TO_INPUTS, AuditReport, Finding
 from onnx_conformance.checks.audit.unexplained import Remains
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.graph_weights import Use
 from onnx_conformance.core.native_constants import Constant
 from onnx_conformance.core.native_request import BatchNormRecord

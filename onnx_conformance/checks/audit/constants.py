@@ -19,7 +19,8 @@ import numpy as np
 from onnx_conformance.checks.audit.deviation import Format, Formats, measure_terms
 from onnx_conformance.checks.audit.layouts import Layout, layouts, native_index, take
 from onnx_conformance.checks.audit.matches import WeightMatch
-from onnx_conformance.checks.audit.report import Array, Finding, WorstElement
+from onnx_conformance.checks.audit.report import Finding, WorstElement
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.native_constants import Constant
 
 # Resemblance, not verdicts: how alike two tensors must be to be taken for one another.

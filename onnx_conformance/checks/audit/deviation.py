@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.checks.audit.report import Array
+from onnx_conformance.core.arrays import Array
 
 _TINY = float(np.finfo(np.float32).tiny)  # below it float32 keeps few bits, or none at all
 # Resemblance, not verdicts: wider than bfloat16's rounding, a wrong epsilon or a stale step; in

@@ -18,7 +18,8 @@ from onnx_conformance.checks.audit.matches import (
     narrower_format,
 )
 from onnx_conformance.checks.audit.rearranged import permuted
-from onnx_conformance.checks.audit.report import Array, Status
+from onnx_conformance.checks.audit.report import Status
+from onnx_conformance.core.arrays import Array
 
 # Resemblance, not verdicts: how alike two tensors must be to be taken for one another. What is
 # alike is then compared in full.

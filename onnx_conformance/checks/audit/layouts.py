@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 
 from onnx_conformance.checks.audit.deviation import Formats
-from onnx_conformance.checks.audit.report import Array
+from onnx_conformance.core.arrays import Array
 
 Layout = tuple[int, ...]
 Shape = tuple[int, ...]

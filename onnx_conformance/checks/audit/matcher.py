@@ -13,8 +13,8 @@ from onnx_conformance.checks.audit.kernels import explain_kernel
 from onnx_conformance.checks.audit.labels import NativeNames, labels_of
 from onnx_conformance.checks.audit.layouts import equal_layout, fingerprint
 from onnx_conformance.checks.audit.matches import Fold, WeightMatch
-from onnx_conformance.checks.audit.report import Array
 from onnx_conformance.checks.audit.vectors import Hypotheses, explain_vector, hypotheses
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.graph_weights import Use
 
 

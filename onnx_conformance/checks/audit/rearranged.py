@@ -14,7 +14,7 @@ import numpy as np
 
 from onnx_conformance.checks.audit.deviation import Float64, Format, Formats
 from onnx_conformance.checks.audit.matches import Fold
-from onnx_conformance.checks.audit.report import Array
+from onnx_conformance.core.arrays import Array
 
 _SAMPLE = 64  # values that tell whether two tensors have to do with each other
 _MOST = 0.9

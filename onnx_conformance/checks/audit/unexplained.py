@@ -21,7 +21,8 @@ from onnx_conformance.checks.audit.labels import NativeNames, components
 from onnx_conformance.checks.audit.layouts import bits
 from onnx_conformance.checks.audit.matches import Fold
 from onnx_conformance.checks.audit.rearranged import Expectation, expectations
-from onnx_conformance.checks.audit.report import Array, Finding
+from onnx_conformance.checks.audit.report import Finding
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.graph_weights import Use
 
 # Resemblance, not verdicts.

@@ -22,7 +22,8 @@ from onnx_conformance.checks.audit.matches import (
     narrower_format,
 )
 from onnx_conformance.checks.audit.rearranged import permuted
-from onnx_conformance.checks.audit.report import Array, Status
+from onnx_conformance.checks.audit.report import Status
+from onnx_conformance.core.arrays import Array
 
 # Resemblance, not verdicts: the share of elements that must be near, and how near.
 _NEAR = 2.0**-6  # relative to the terms' magnitude

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import worst_score
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError, StageFailure, WorkerError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.perf.latency.certification import Certificates

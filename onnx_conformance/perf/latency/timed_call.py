@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, stack
 from onnx_conformance.core.carries import flow_axis, growth
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.judgement import AnswerLimits, Judgement, judge_outputs, limits_of
 from onnx_conformance.core.spec import ModelSpec

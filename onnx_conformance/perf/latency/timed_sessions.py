@@ -13,8 +13,8 @@ from typing import Any
 from onnx_conformance.catalog.frameworks import ON_CUDA
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.documents import Placement
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.settings import level_of

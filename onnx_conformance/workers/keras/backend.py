@@ -10,16 +10,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import ConstantRecord, Values, write_constants
-from onnx_conformance.core.native_request import (
-    Arrays,
-    Description,
-    ModelRequest,
-    digest_arrays,
-    must_calibrate,
-)
+from onnx_conformance.core.native_request import Description, ModelRequest, must_calibrate
 from onnx_conformance.workers.keras.introspect import (
     Native,
     assign,

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
-from onnx_conformance.core.traces import Array, NativeTraced, measure_noise_floors, save, short_path
+from onnx_conformance.core.arrays import Array
+from onnx_conformance.core.traces import NativeTraced, measure_noise_floors, save, short_path
 from onnx_conformance.workers.keras.private import layers_of
 
 _KERAS = tuple(str(Path(at).parent) for at in (tf.__file__, keras.__file__))

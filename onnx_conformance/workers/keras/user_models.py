@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from onnx_conformance.core.arrays import digest_arrays
 from onnx_conformance.core.domains import Real, default_domain
-from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.spec import BATCH_NAMES, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import (

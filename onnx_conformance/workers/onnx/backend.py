@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import onnx
 
+from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import write_constants
-from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
+from onnx_conformance.core.native_request import Description, ModelRequest
 from onnx_conformance.core.onnx_file import complaint_of, inspect
 from onnx_conformance.workers.built_model import Oracle
 from onnx_conformance.workers.native import (

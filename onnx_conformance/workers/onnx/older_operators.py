@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.workers.onnx.recurrent import gru, lstm, rnn
 from onnx_conformance.workers.onnx.windows import (
     average_pool,
@@ -25,7 +25,6 @@ from onnx_conformance.workers.onnx.windows import (
     max_pool,
 )
 
-Array = NDArray[Any]
 Definition = Callable[..., Any]  # (inputs, None where one is left out; attributes that are set)
 CONTRIBUTED = "com.microsoft"
 LATEST = 10_000

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnx_conformance.core.traces import Array, NativeTraced, measure_noise_floors, save
+from onnx_conformance.core.arrays import Array
+from onnx_conformance.core.traces import NativeTraced, measure_noise_floors, save
 from onnx_conformance.workers.onnx.evaluator import Operator, evaluator_of, widened
 
 

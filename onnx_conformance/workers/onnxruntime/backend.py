@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from onnx_conformance.catalog.devices import machine
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.arrays import Arrays, Outputs
 from onnx_conformance.core.carries import in_a_row
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.core.session_profile import Profile, read_profile
 from onnx_conformance.core.worker_messages import (
@@ -34,7 +33,6 @@ from onnx_conformance.workers.onnxruntime.open_session import open_session, regi
 from onnx_conformance.workers.server import limited_memory
 from onnx_conformance.workers.stopwatch import Stopwatch, TimedCall
 
-Arrays = dict[str, NDArray[Any]]
 KEPT_SESSIONS = 2
 _BANNED = {name for provider in PROVIDERS.values() for name, _ in provider.banned}
 BUILDS = ("onnxruntime", "openvino", "tensorrt", "nvidia")  # what packages of builds begin with

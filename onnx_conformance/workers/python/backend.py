@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
-from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
+from onnx_conformance.core.native_request import Description, ModelRequest
 from onnx_conformance.core.plain_outputs import is_maps
 from onnx_conformance.workers.calls import Call, call_of
 from onnx_conformance.workers.native import (

@@ -13,15 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, ComputeMode, compute_mode
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import (
-    Arrays,
     BatchNormRecord,
     Description,
     ModelRequest,
     axes_of,
-    digest_arrays,
     must_calibrate,
     specs_of,
 )

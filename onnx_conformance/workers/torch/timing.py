@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.core.native_request import Arrays, ModelRequest
+from onnx_conformance.core.native_request import ModelRequest
 from onnx_conformance.workers.native import named_outputs
 from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.introspect import flat

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from onnx_conformance.core.arrays import digest_arrays
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import (

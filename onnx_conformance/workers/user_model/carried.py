@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onnx_conformance.catalog.models import Declaration
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.carries import carry_problem, in_a_row, inferred_carries
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.loops import loops

@@ -11,11 +11,10 @@ from typing import Any
 
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core import bfloat16
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs, digest_arrays
 from onnx_conformance.core.compute_modes import FLOAT32
 from onnx_conformance.core.custom_operators import library_problem, operators_of
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.workers.built_model import BuiltModel, Oracle, unnamed

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Array, Arrays
 from onnx_conformance.core.plain_outputs import coded
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs, Recipe
@@ -19,8 +18,6 @@ PROBES = (Recipe("normal", seed=1), Recipe("normal", seed=2))
 SAME = 1e-4  # of the largest element: far above float32's rounding, far below another sample
 MOST_SAMPLES = 8  # that are changed, one by one
 
-Array = NDArray[Any]
-Arrays = dict[str, Array]
 Place = tuple[str, int]  # an input and an axis of it
 
 

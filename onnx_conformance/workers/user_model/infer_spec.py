@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import dtype_of
 from onnx_conformance.core.size_expressions import evaluate, is_expression, names_in

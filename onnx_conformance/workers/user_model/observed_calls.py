@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.workers.torch.calls_by_name import (
     PAST,
@@ -27,7 +28,6 @@ from onnx_conformance.workers.torch.precision import weight_array
 from onnx_conformance.workers.user_model.build import built_model
 from onnx_conformance.workers.user_model.examples import specs_of_examples
 
-Arrays = dict[str, NDArray[Any]]
 MOST = 64  # calls that are kept
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from onnx_conformance.catalog.models import Declaration
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.size_expressions import evaluate, names_in
