@@ -22,7 +22,7 @@ from onnx_conformance.core.judgement import judge_outputs, limits_of
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.ties import ChosenPositions
-from onnx_conformance.inputs.families import ORDINARY, chosen, materialise, pinned
+from onnx_conformance.inputs.families import ORDINARY, materialise, pinned, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.subject import Subject
 
@@ -139,7 +139,7 @@ def check_top5(subject: Subject) -> CheckResult:
     rule = subject.tolerances.rule("top5", subject.case)
     name, samples, ties = subject.model.outputs[0].name, 0, 0
     recipes = pinned(subject.seed)
-    input_sets = chosen(ORDINARY, subject.model, subject.seed)
+    input_sets = pinned_inputs(ORDINARY, subject.model, subject.seed)
     for label, inputs in zip(ORDINARY, input_sets, strict=True):
         answer, reference = subject.run(inputs), subject.reference(inputs)
         if answer.outputs is None:

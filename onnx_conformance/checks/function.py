@@ -22,11 +22,11 @@ from onnx_conformance.inputs.families import (
     PINNED_NAMES,
     UNLIKE,
     batch_mates,
-    chosen,
     denormal,
     many,
     materialise,
     pinned,
+    pinned_inputs,
     stack_inputs,
 )
 from onnx_conformance.inputs.recipes import Inputs, Recipe, found_recipes, suited
@@ -54,7 +54,7 @@ def check_liveness(subject: Subject) -> CheckResult:
     floor = subject.tolerances.rule("error_budget", plain)["floor_ulp"]
     unit = subject.model.precision  # in which its own code computes
     least = rule["minimum" if unit == FLOAT32 else "coarse_minimum"]
-    input_sets = chosen(ORDINARY, subject.model, subject.seed)
+    input_sets = pinned_inputs(ORDINARY, subject.model, subject.seed)
     references = [subject.plain_reference(inputs) for inputs in input_sets]
     outputs = [spec for spec in subject.model.outputs if not is_keys(spec.name)]
     constant = [spec for spec in outputs if spec.name in subject.weights.constant_outputs]

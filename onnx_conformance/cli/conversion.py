@@ -15,7 +15,7 @@ from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import INT8
-from onnx_conformance.inputs.families import ORDINARY, chosen
+from onnx_conformance.inputs.families import ORDINARY, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.run.cache_keys import environment
@@ -194,7 +194,7 @@ def _measured(subject: LiveSubject) -> list[Inputs]:
     """The inputs of the differences: of int8, such as it was calibrated for."""
     if subject.case.precision == INT8:
         return typical_inputs(subject.model, subject.seed)[:FEW]
-    return chosen(ORDINARY, subject.model, subject.seed)
+    return pinned_inputs(ORDINARY, subject.model, subject.seed)
 
 
 def _error(context: ToolContext, request: ConversionRequest, failure: ConformanceError) -> str:

@@ -91,13 +91,13 @@ def loops(model: ModelSpec, seed: int) -> dict[str, Loop]:
         "from a state in use": _loop(model, later, _start(model, CALLS), empty=False),
     }
     if model.open_batch:
-        made["of one sample alone"] = _alone(made["from an empty state"])
+        made["of one sample alone"] = _of_last_sample(made["from an empty state"])
     return {
         description: loop for description, loop in made.items() if len(loop.calls) >= LEAST_CALLS
     }
 
 
-def _alone(loop: Loop) -> Loop:
+def _of_last_sample(loop: Loop) -> Loop:
     """The first calls of a loop, of its last sample by itself."""
     return Loop(
         [Inputs((name, array[-1:]) for name, array in call.items()) for call in loop.calls[:ALONE]]

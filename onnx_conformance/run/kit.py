@@ -213,9 +213,9 @@ class RecordingWorkerClient(ProcessWorkerClient):
             self._recorder.request(key, inputs, self._asked[asked])
         found = super().call(method, limit, **{**arguments, "session": on_cpu(session)})
         _refuse_maps(found if method == "run" else [])
-        return self._as_asked(method, session["provider"], found)
+        return self._as_of_provider(method, session["provider"], found)
 
-    def _as_asked(self, method: str, provider: str, found: Any) -> Any:
+    def _as_of_provider(self, method: str, provider: str, found: Any) -> Any:
         """What the CPU did, as if the provider had done it: this run only rehearses."""
         if method == "open":
             return {**found, "placement": {provider: _all(found["placement"])}}

@@ -29,7 +29,7 @@ class NoiseFloor:
         return compute_modes_of(self.precision)
 
     @property
-    def there(self) -> str:
+    def device_mode(self) -> str:
         """Native on the device; empty for none."""
         return str(ComputeMode(self.precision, device=self.device)) if self.device else ""
 

@@ -221,20 +221,21 @@ class NativeAnswers:
             ]
         if noise_floor == PLAIN:
             return [
-                _made(row[FLOAT64], row[FLOAT32], [row[name] for name in REPLICAS]) for row in plain
+                _reference(row[FLOAT64], row[FLOAT32], [row[name] for name in REPLICAS])
+                for row in plain
             ]
         in_class = plain
         if noise_floor.precision != PLAIN.precision:
             in_class = self._outputs(native, input_sets, noise_floor.compute_modes)
-        there = self._there(native, input_sets, noise_floor)
-        unit = noise_floor.precision + (f" (on {noise_floor.device} too)" if there else "")
+        on_device = self._on_device(native, input_sets, noise_floor)
+        unit = noise_floor.precision + (f" (on {noise_floor.device} too)" if on_device else "")
         return [
-            _made(
+            _reference(
                 row[FLOAT64],
                 row[FLOAT32],
                 [
                     *(own[name] for name in noise_floor.compute_modes),
-                    *there[place : place + 1],
+                    *on_device[place : place + 1],
                 ],
                 unit,
             )
@@ -252,9 +253,9 @@ class NativeAnswers:
             return tuple(answered(row[name]) for name in REPLICAS)
 
         others = cache(lambda: self._submit(model, replicas).result())
-        return replace(_made(answer, answer, []), alternatives=others)
+        return replace(_reference(answer, answer, []), alternatives=others)
 
-    def _there(
+    def _on_device(
         self, native: _Native, input_sets: list[Inputs], noise_floor: NoiseFloor
     ) -> list[Arrays]:
         """Native on the noise floor's device; empty where its worker has no such device.
@@ -262,14 +263,14 @@ class NativeAnswers:
         Never cached: a key would have to know the device, its driver and its libraries.
         """
         framework = native.model.framework
-        if not noise_floor.there or framework in self._elsewhere:
+        if not noise_floor.device_mode or framework in self._elsewhere:
             return []
         try:
-            rows = self._compute(native, input_sets, (noise_floor.there,))
+            rows = self._compute(native, input_sets, (noise_floor.device_mode,))
         except CapabilityMissing:
             self._elsewhere.add(framework)
             return []
-        return [row[noise_floor.there] for row in rows]
+        return [row[noise_floor.device_mode] for row in rows]
 
     def _attempt(self, native: _Native, inputs: Inputs) -> str | None:
         def build(directory: Path) -> dict[str, Any]:
@@ -340,7 +341,9 @@ class NativeAnswers:
         return [{mode: columns[mode][place] for mode in modes} for place in range(len(input_sets))]
 
 
-def _made(oracle: Arrays, native: Arrays, replicas: list[Arrays], unit: str = FLOAT32) -> Reference:
+def _reference(
+    oracle: Arrays, native: Arrays, replicas: list[Arrays], unit: str = FLOAT32
+) -> Reference:
     choices = choices_in(oracle, [native, *replicas])
     others = tuple(map(answered, replicas))
     return Reference(answered(oracle), answered(native), others, unit, choices)

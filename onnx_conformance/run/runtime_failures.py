@@ -19,7 +19,7 @@ from onnx_conformance.core.errors import (
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.text import one_line
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
-from onnx_conformance.inputs.families import alone
+from onnx_conformance.inputs.families import each_alone
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.run.subject import Work
@@ -103,7 +103,7 @@ WARM, RUNS = 2, 5
 
 def weighed_on(model: ModelSpec, seed: int) -> Inputs:
     """The inputs on which the work is measured: one typical sample."""
-    return alone(typical_inputs(model, seed)[0])[0]
+    return each_alone(typical_inputs(model, seed)[0])[0]
 
 
 def measure_workload(

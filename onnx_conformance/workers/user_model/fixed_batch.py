@@ -87,12 +87,12 @@ def are_samples(
             changed[label] = base[label].copy()
             changed[label][there] = other[label][there]
         after = built.run(Inputs(changed))
-        if not all(_alone(before[n], after[n], count, sample, leading) for n in before):
+        if not all(_moves_one_place(before[n], after[n], count, sample, leading) for n in before):
             return False
     return True
 
 
-def _alone(before: Array, after: Array, count: int, sample: int, leading: bool) -> bool:
+def _moves_one_place(before: Array, after: Array, count: int, sample: int, leading: bool) -> bool:
     """Whether two answers differ, and that in one place of an axis of ``count`` alone."""
     if before.shape != after.shape:
         return False

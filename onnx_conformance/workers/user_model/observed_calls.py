@@ -58,7 +58,7 @@ class Calls:
         if len(self._seen) < MOST:
             self._seen.append(call)
 
-    def _kept(self) -> list[_Call]:
+    def _most_frequent(self) -> list[_Call]:
         """The calls of the most frequent kind.
 
         Raises:
@@ -76,19 +76,19 @@ class Calls:
     @property
     def examples(self) -> list[Arrays]:
         """The inputs of each call by name, in the order in which :attr:`model` takes them."""
-        kept = self._kept()
+        kept = self._most_frequent()
         return [{name: call.inputs[name] for name in kept[-1].inputs} for call in kept]
 
     @property
     def model(self) -> ByName:
         """The observed model as one that takes tensors, with its other arguments as they were."""
-        last = self._kept()[-1]  # a first call has its past at the end
+        last = self._most_frequent()[-1]  # a first call has its past at the end
         return ByName(self._observed, list(last.inputs), (last.plans[0], dict(last.plans[1])))
 
     @property
     def carries(self) -> dict[str, str]:
         """The outputs that were an input of the next call, by value."""
-        kept = self._kept()
+        kept = self._most_frequent()
         pairs = Counter(
             (new, old)
             for before, after in zip(kept, kept[1:], strict=False)
@@ -113,7 +113,7 @@ class Calls:
         built = built_model(label, self.model, None)
         found = str(specs_of_examples(label, self.examples, built))
         found += f", carries={self.carries}" if self.carries else ""
-        others = len(self._seen) - len(self._kept())
+        others = len(self._seen) - len(self._most_frequent())
         return found + (f"  # {others} calls with other arguments are left out" if others else "")
 
     def __str__(self) -> str:

@@ -231,18 +231,18 @@ def _check_shape(name: str, spec: TensorSpec) -> None:
             if dim < 1:
                 raise UsageError(
                     f"model '{name}': input '{spec.name}' has a size of {dim}; give the size, or "
-                    f"a name for an axis that varies: {_shown(spec, dim)}"
+                    f"a name for an axis that varies: {_corrected(spec, dim)}"
                 )
             continue
         used = names_in(dim)
         if dim not in BATCH_NAMES and set(used) & set(BATCH_NAMES):
             raise UsageError(
                 f"model '{name}': the size '{dim}' of input '{spec.name}' follows from the batch; "
-                f"samples need a batch axis of their own: {_shown(spec, dim)}"
+                f"samples need a batch axis of their own: {_corrected(spec, dim)}"
             )
 
 
-def _shown(spec: TensorSpec, wrong: int | str) -> str:
+def _corrected(spec: TensorSpec, wrong: int | str) -> str:
     """The spec with a name or a batch in the place of a dimension that cannot be."""
     dims = tuple(
         ("batch" if place == 0 else f"axis_{place}") if dim == wrong else dim
