@@ -100,9 +100,11 @@ def _refuse_twice(names: list[str]) -> None:
             raise UsageError(f"model '{name}' is registered twice; rename one of them")
 
 
-def _reference(file: str, one: Declaration) -> str:
+def _reference(file: str, declaration: Declaration) -> str:
     """How the workers find the builder: by the name under which the file registers it."""
-    return f"{Path(file).absolute() if file.endswith('.py') else file}:{REGISTERED}{one.name}"
+    return (
+        f"{Path(file).absolute() if file.endswith('.py') else file}:{REGISTERED}{declaration.name}"
+    )
 
 
 def _pointed(pointer: Pointer) -> _Chosen:

@@ -17,7 +17,7 @@ from onnx_conformance.workers.native import call_builder
 from onnx_conformance.workers.server import load_object
 
 
-def build(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int) -> Any:
+def build(declaration: Declaration, arguments: tuple[str, ...], weights: str, seed: int) -> Any:
     """What a registered function returns: the model, and examples or specs of its inputs.
 
     Raises:
@@ -27,16 +27,17 @@ def build(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int)
         models.seed(seed)
     before = {framework.name: models.settings() for framework, models in _imported()}
     try:
-        built = call_builder(one.builder, list(arguments), weights == "pretrained")
+        built = call_builder(declaration.builder, list(arguments), weights == "pretrained")
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
         raise UsageError(
-            f"model '{one.name}' cannot be built: {type(error).__name__}: {error}{_lost(error)}"
+            f"model '{declaration.name}' cannot be built: {type(error).__name__}: {error}"
+            f"{_lost(error)}"
         ) from error
     for framework, models in _imported():
         models.restore(before.get(framework.name))
-    return built if isinstance(built, tuple) else (built, one.examples)
+    return built if isinstance(built, tuple) else (built, declaration.examples)
 
 
 def built_model(

@@ -15,21 +15,21 @@ from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.workers.built_model import BuiltModel
 
 
-def carrying(spec: ModelSpec, one: Declaration, built: BuiltModel) -> ModelSpec:
+def carrying(spec: ModelSpec, declaration: Declaration, built: BuiltModel) -> ModelSpec:
     """The spec with its memory. What only names suggest is left out where calls in a row fail.
 
     Raises:
         UsageError: what is declared cannot be carried, or the model refuses its own state.
     """
-    declared = one.carries is not None
-    carries = one.carries or () if declared else inferred_carries(spec.inputs, spec.outputs)
+    declared = declaration.carries is not None
+    carries = declaration.carries or () if declared else inferred_carries(spec.inputs, spec.outputs)
     if not carries:
         return spec
     problem = carry_problem(spec.inputs, spec.outputs, carries)
     found = replace(spec, carries=carries)
     problem = problem or _refusal(found, built)
     if problem and declared:
-        raise UsageError(f"model '{one.name}': {problem}")
+        raise UsageError(f"model '{declaration.name}': {problem}")
     if problem:
         return spec
     notes = [] if declared else [f"its names say that it carries {dict(carries)} (carries=)"]

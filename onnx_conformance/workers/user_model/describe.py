@@ -40,7 +40,7 @@ from onnx_conformance.workers.user_model.validation import (
 
 
 def specify(
-    one: Declaration,
+    declaration: Declaration,
     reference: str,
     arguments: tuple[str, ...],
     weights: str,
@@ -58,10 +58,12 @@ def specify(
         UsageError: what is wrong with the model or its declaration, in one sentence.
     """
     with opened_files() as opened:
-        libraries = _libraries(one, arguments)
-        model, examples = build(one, arguments, weights, seed)
-        trial, notes = _trial(one, examples, built_model(one.name, model, threads, one.inputs))
-        spec, state = _specified(one, trial)
+        libraries = _libraries(declaration, arguments)
+        model, examples = build(declaration, arguments, weights, seed)
+        trial, notes = _trial(
+            declaration, examples, built_model(declaration.name, model, threads, declaration.inputs)
+        )
+        spec, state = _specified(declaration, trial)
     reads = digests(data_files(opened))
     for digest in sorted(reads.values()):
         state.update(digest.encode())
@@ -76,41 +78,45 @@ def specify(
     )
 
 
-def _trial(one: Declaration, examples: Any, built: BuiltModel) -> tuple[SpecTrial, tuple[str, ...]]:
+def _trial(
+    declaration: Declaration, examples: Any, built: BuiltModel
+) -> tuple[SpecTrial, tuple[str, ...]]:
     """The model with its inputs, declared or inferred, and what a reader should know of them."""
     notes = built.notes
-    found = specs_of_inputs(one, examples, built)
-    guessed = not one.inputs and (examples is not None or built.framework == "onnx")
+    found = specs_of_inputs(declaration, examples, built)
+    guessed = not declaration.inputs and (examples is not None or built.framework == "onnx")
     if guessed and list(found.inputs) != examples:
         notes = (f"its inputs were understood as {found}", *notes)
-    axes = checked_axes(one.name, found.inputs, {**dict(found.axes), **dict(one.axes)})
-    check_inputs(one.name, found.inputs, built)
-    if one.calibrate:
-        check_calibrable(one.name, found.inputs)
+    axes = checked_axes(
+        declaration.name, found.inputs, {**dict(found.axes), **dict(declaration.axes)}
+    )
+    check_inputs(declaration.name, found.inputs, built)
+    if declaration.calibrate:
+        check_calibrable(declaration.name, found.inputs)
     inputs, group = grouped(found.inputs, axes, built)
-    return SpecTrial(one.name, built, inputs, axes, group), notes
+    return SpecTrial(declaration.name, built, inputs, axes, group), notes
 
 
-def _specified(one: Declaration, trial: SpecTrial) -> tuple[ModelSpec, Any]:
+def _specified(declaration: Declaration, trial: SpecTrial) -> tuple[ModelSpec, Any]:
     """The spec, and a digest of what the model is but for the files that it reads."""
     built = trial.built
     runs = [trial.run(recipe) for recipe in (*RUNS, *([SMALL] if trial.axes else ()))]
     of_one_size = [call for recipe in varied(trial.inputs) for call in trial.run(recipe).calls]
     first = replace(runs[0], calls=(*runs[0].calls, *of_one_size))
-    outputs = _outputs(one, trial, [first, *runs[1:]])
+    outputs = _outputs(declaration, trial, [first, *runs[1:]])
     names = [spec.name for spec in outputs]
     check_steady(trial, runs[0].calls[0])
-    oracle, agreed = _oracle(one, trial)
+    oracle, agreed = _oracle(declaration, trial)
     spec = ModelSpec(
-        name=one.name,
+        name=declaration.name,
         framework=built.framework,
         inputs=trial.inputs,
         outputs=outputs,
         builder="",
-        trained=not one.calibrate,
-        labels=one.labels,
-        task=one.task and TASKS[one.task].name,
-        preprocessing=one.preprocessing,
+        trained=not declaration.calibrate,
+        labels=declaration.labels,
+        task=declaration.task and TASKS[declaration.task].name,
+        preprocessing=declaration.preprocessing,
         packages=_packages(),
         axes=trial.axes,
         oracle=oracle,
@@ -118,7 +124,7 @@ def _specified(one: Declaration, trial: SpecTrial) -> tuple[ModelSpec, Any]:
         kernels=agreed.kernels if agreed else (),
         parameters=built.weights,
         group=trial.group,
-        unnamed=() if one.outputs else unnamed(names),
+        unnamed=() if declaration.outputs else unnamed(names),
         by_values=sized_by_values(names, first.calls),
         computes=next(iter(built.computes), FLOAT32),
         exact=tuple(
@@ -127,13 +133,13 @@ def _specified(one: Declaration, trial: SpecTrial) -> tuple[ModelSpec, Any]:
             if place in built.exact and spec.dtype == FLOAT32
         ),
     )
-    return carrying(spec, one, built), _fingerprint(built, [run.rows for run in runs])
+    return carrying(spec, declaration, built), _fingerprint(built, [run.rows for run in runs])
 
 
 def _outputs(
-    one: Declaration, trial: SpecTrial, runs: Sequence[TrialRun]
+    declaration: Declaration, trial: SpecTrial, runs: Sequence[TrialRun]
 ) -> tuple[TensorSpec, ...]:
-    outputs = checked_outputs(one, trial.inputs, runs)
+    outputs = checked_outputs(declaration, trial.inputs, runs)
     outputs = with_batch(outputs) if trial.group else outputs
     return tuple(
         replace(spec, dtype=bfloat16.NAME) if place in trial.built.bfloat16 else spec
@@ -141,12 +147,12 @@ def _outputs(
     )
 
 
-def _oracle(one: Declaration, trial: SpecTrial) -> tuple[bool, Oracle | None]:
+def _oracle(declaration: Declaration, trial: SpecTrial) -> tuple[bool, Oracle | None]:
     """Whether the model is computed in float64, and how, of an ONNX file.
 
     A file is as it is: without, allclose has to do.
     """
-    if not one.oracle or trial.built.framework == "python":
+    if not declaration.oracle or trial.built.framework == "python":
         return False, None
     if trial.built.oracle is None:
         check_oracle(trial, trial.first_call(RUNS[0]))
@@ -155,13 +161,13 @@ def _oracle(one: Declaration, trial: SpecTrial) -> tuple[bool, Oracle | None]:
     return not agreed.problem, agreed
 
 
-def _libraries(one: Declaration, arguments: tuple[str, ...]) -> tuple[str, ...]:
+def _libraries(declaration: Declaration, arguments: tuple[str, ...]) -> tuple[str, ...]:
     """The model's custom-operator libraries, each of which is there."""
-    libraries = operators_of(one.builder, arguments).libraries
+    libraries = operators_of(declaration.builder, arguments).libraries
     for library in libraries:
         problem = library_problem(library)
         if problem is not None:
-            raise UsageError(f"model '{one.name}': {problem}")
+            raise UsageError(f"model '{declaration.name}': {problem}")
     return libraries
 
 

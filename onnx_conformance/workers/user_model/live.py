@@ -23,7 +23,11 @@ _NUMBERS = itertools.count(1)
 
 
 def describe_live(
-    model: Any, one: Declaration, seed: int, folder: Path, operators: CustomOperators | None = None
+    model: Any,
+    declaration: Declaration,
+    seed: int,
+    folder: Path,
+    operators: CustomOperators | None = None,
 ) -> ModelSpec:
     """The spec of a live model.
 
@@ -33,7 +37,7 @@ def describe_live(
     Raises:
         UsageError: the model or its spec is wrong, in one sentence.
     """
-    framework, models = owner_of(one.name, model)
+    framework, models = owner_of(declaration.name, model)
     if framework.runs_live:
         reference, token = f"{__name__}:{model_copy.__name__}", str(next(_NUMBERS))
         _COPIERS[token] = models.copier(model)
@@ -46,7 +50,7 @@ def describe_live(
         )
     else:
         reference, token = models.save(model, folder)
-    own = replace(one, builder=load_object(reference))
+    own = replace(declaration, builder=load_object(reference))
     found = specify(own, reference, (token,), "calibrated", seed, threads=None)
     # its code may stand in a notebook, where nobody sees it change: no result outlives it
     return replace(found, fingerprint=f"{found.fingerprint} {uuid.uuid4()}")

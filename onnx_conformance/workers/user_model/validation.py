@@ -37,20 +37,20 @@ MANY = 12  # samples, of a model that takes them one by one
 SMALL = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
 
 
-def specs_of_inputs(one: Declaration, examples: Any, built: BuiltModel) -> InputSpecs:
+def specs_of_inputs(declaration: Declaration, examples: Any, built: BuiltModel) -> InputSpecs:
     """The inputs and axes: declared, or what its function returns beside it, or the model's own."""
-    if one.inputs:
-        return InputSpecs(one.inputs, built.axes)
+    if declaration.inputs:
+        return InputSpecs(declaration.inputs, built.axes)
     if isinstance(examples, InputSpecs):
         return examples
     if isinstance(examples, list) and all(isinstance(part, TensorSpec) for part in examples):
         return InputSpecs(tuple(examples))
     if examples is not None:
-        return specs_of_examples(one.name, examples, built)
+        return specs_of_examples(declaration.name, examples, built)
     if built.inputs:
         return InputSpecs(built.inputs, built.axes)
     raise UsageError(
-        f"model '{one.name}' does not describe its inputs; give "
+        f"model '{declaration.name}' does not describe its inputs; give "
         'inputs=[TensorSpec("x", ("batch", 16))], or examples={"x": array}, or return '
         "(model, {name: array})"
     )
@@ -163,39 +163,41 @@ class SpecTrial:
 
 
 def checked_outputs(
-    one: Declaration, inputs: tuple[TensorSpec, ...], runs: Sequence[TrialRun]
+    declaration: Declaration, inputs: tuple[TensorSpec, ...], runs: Sequence[TrialRun]
 ) -> tuple[TensorSpec, ...]:
     """What the model answered, under the declared names; a declared spec must say the same."""
     found = list(runs[0].rows)
     if not found:
-        raise UsageError(f"model '{one.name}' returns no tensor")
-    names = [_name(declared) for declared in one.outputs] or found
+        raise UsageError(f"model '{declaration.name}' returns no tensor")
+    names = [_name(declared) for declared in declaration.outputs] or found
     if len(names) != len(found):
         raise UsageError(
-            f"model '{one.name}' returns {len(found)} outputs, but its spec has {len(names)}: "
-            f"{', '.join(names)}"
+            f"model '{declaration.name}' returns {len(found)} outputs, but its spec has "
+            f"{len(names)}: {', '.join(names)}"
         )
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
-        raise UsageError(f"model '{one.name}': two outputs are called '{twice[0]}'; rename one")
+        raise UsageError(
+            f"model '{declaration.name}': two outputs are called '{twice[0]}'; rename one"
+        )
     taken = {spec.name for spec in inputs}
     free = [f"{name}_out" if name in taken else name for name in names]
     seen = outputs_of(free, [_renamed(run, free) for run in runs], inputs)
-    if not one.outputs:
+    if not declaration.outputs:
         return seen
-    for wanted, got, label in zip(one.outputs, seen, found, strict=True):
+    for wanted, got, label in zip(declaration.outputs, seen, found, strict=True):
         if isinstance(wanted, str):
             continue
         shapes = [(run, call[label].shape) for run in runs for call in run.calls]
         fits = all(_fits(wanted.shape, shape, run) for run, shape in shapes)
         if not fits or wanted.dtype != got.dtype:
             raise UsageError(
-                f"model '{one.name}': output '{wanted.name}' is {got.dtype} {list(got.shape)}, but "
-                f"its spec says {wanted.dtype} {list(wanted.shape)}; fix it, or omit outputs="
+                f"model '{declaration.name}': output '{wanted.name}' is {got.dtype} "
+                f"{list(got.shape)}, but its spec says {wanted.dtype} {list(wanted.shape)}; fix it, or omit outputs="
             )
     return tuple(
         replace(got, name=wanted) if isinstance(wanted, str) else wanted
-        for wanted, got in zip(one.outputs, seen, strict=True)
+        for wanted, got in zip(declaration.outputs, seen, strict=True)
     )
 
 
