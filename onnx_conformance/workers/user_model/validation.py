@@ -193,7 +193,8 @@ def checked_outputs(
         if not fits or wanted.dtype != got.dtype:
             raise UsageError(
                 f"model '{declaration.name}': output '{wanted.name}' is {got.dtype} "
-                f"{list(got.shape)}, but its spec says {wanted.dtype} {list(wanted.shape)}; fix it, or omit outputs="
+                f"{list(got.shape)}, but its spec says {wanted.dtype} {list(wanted.shape)}; fix "
+                "it, or omit outputs="
             )
     return tuple(
         replace(got, name=wanted) if isinstance(wanted, str) else wanted
