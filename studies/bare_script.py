@@ -45,11 +45,11 @@ def main(model_name: str, exporter_name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         weights = f"{folder}/weights.npz"
         native.prepare(model=request, path=weights)
+        prepared = {"model": request, "weights": weights}
         for opset in (exporter.conservative, exporter.newest):
             path = f"{folder}/{opset}.onnx"
             native.export(
-                model=request,
-                weights=weights,
+                request=prepared,
                 function=exporter.function,
                 opset=opset,
                 options=asdict(ExportOptions()),
@@ -66,7 +66,7 @@ def main(model_name: str, exporter_name: str) -> None:
             runtime.run(session=session, input_sets=ran)
         for mode in REFERENCE_MODES:
             input_sets = judged + (plain if mode == "float32" else [])
-            native.run(model=request, weights=weights, mode=mode, input_sets=input_sets)
+            native.run(request=prepared, mode=mode, input_sets=input_sets)
 
 
 if __name__ == "__main__":

@@ -30,10 +30,15 @@ class ModelRequest(TypedDict):
 
 
 class NativeRequest(TypedDict):
-    """A model and the file of its weights, which every question to a native worker names."""
+    """The model of a question to a native worker that has prepared it.
+
+    ``weights``: the file that ``prepare`` wrote. ``approximation``: the bounds of a replica's
+    approximations by function, in float32 epsilons; without, a replica's weights alone differ.
+    """
 
     model: ModelRequest
     weights: str
+    approximation: NotRequired[dict[str, float]]
 
 
 class BatchNormRecord(TypedDict):

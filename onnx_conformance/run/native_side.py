@@ -24,6 +24,7 @@ from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.extras import require_modules
 from onnx_conformance.core.native_constants import Constant, read_constants
+from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
@@ -117,8 +118,7 @@ class NativeSide:
                 "export",
                 case.artifact_id,
                 "export",
-                model=cache_keys.model_request(model, self._settings),
-                weights=str(weights.path / WEIGHTS),
+                request=native_request(model, weights, self._settings),
                 function=exporter.function,
                 opset=case.opset,
                 options=asdict(case.options),
@@ -196,6 +196,15 @@ def _artifact(entry: Entry) -> Artifact:
     files = tuple(entry.path / name for name in entry.facts["files"])
     sha256 = tuple(entry.digests[name] for name in entry.facts["files"])
     return Artifact(files[0], files, sha256, cast("FileFacts", entry.facts))
+
+
+def native_request(model: ModelSpec, weights: Entry, settings: Settings) -> NativeRequest:
+    """The model as a worker is asked about it that may never have had it."""
+    return {
+        "model": cache_keys.model_request(model, settings),
+        "weights": str(weights.path / WEIGHTS),
+        "approximation": settings.approximation,
+    }
 
 
 def read_weights(entry: Entry) -> NativeWeights:

@@ -28,7 +28,7 @@ from onnx_conformance.inputs.loops import Loop
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, native_layout
 from onnx_conformance.run import cache_keys
-from onnx_conformance.run.native_side import WEIGHTS, Memo, NativeSide, read_weights
+from onnx_conformance.run.native_side import Memo, NativeSide, native_request, read_weights
 from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor
 from onnx_conformance.run.oracle_check import oracle_problem
 from onnx_conformance.run.user_models import refuse_edited
@@ -55,8 +55,7 @@ class _Native:
             stage,
             f"{self.model.name} ({what})",
             method,
-            model=cache_keys.model_request(self.model, self.settings),
-            weights=str(self.weights.path / WEIGHTS),
+            request=native_request(self.model, self.weights, self.settings),
             **arguments,
         )
 
@@ -94,7 +93,6 @@ class _Native:
             mode,
             method,
             mode=mode,
-            approximation=self.settings.approximation,
             **arguments,
         )
         return [_in_half(self.model, mode, answer) for answer in answers]
@@ -185,7 +183,6 @@ class NativeAnswers:
                 modes=[FLOAT64, FLOAT32, REPLICAS[0]],
                 inputs=native_layout(model).calls(inputs)[0],
                 folder=str(folder),
-                approximation=self._settings.approximation,
             )
             return records
 

@@ -27,10 +27,15 @@ from onnx_conformance.core.store import Store
 from onnx_conformance.core.traces import NativeTraced, Traced
 from onnx_conformance.inputs.families import InputPlan, plan_of
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.run import cache_keys
 from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.external_artifacts import read_external_artifact
-from onnx_conformance.run.native_side import SAMPLE, WEIGHTS, NativeSide, read_weights
+from onnx_conformance.run.native_side import (
+    SAMPLE,
+    WEIGHTS,
+    NativeSide,
+    native_request,
+    read_weights,
+)
 from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 from onnx_conformance.run.probe import ProbeResult
 from onnx_conformance.run.references import NativeAnswers
@@ -212,10 +217,9 @@ class RunWorkers:
         return {name: result.as_facts() for name, result in found.items() if result is not None}
 
     def native_request(self, model: ModelSpec) -> NativeRequest:
-        """The native model as a request to another worker: ``model`` and ``weights``."""
+        """The native model as a request to another worker."""
         entry = self._clock.wait(self._native.model(model), model.framework)
-        request = cache_keys.model_request(model, self.settings)
-        return {"model": request, "weights": str(entry.path / WEIGHTS)}
+        return native_request(model, entry, self.settings)
 
     def plan(self, needs: dict[Case, set[str]]) -> None:
         """Submit what the selected cases will need: for each case, its input families.

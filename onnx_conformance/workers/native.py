@@ -19,6 +19,7 @@ from onnx_conformance.core.native_request import (
     Description,
     ModelRequest,
     NativeChanged,
+    NativeRequest,
     axes_of,
     specs_of,
 )
@@ -49,60 +50,38 @@ class NativeBackend(Stopwatch, ABC):
         """
 
     @abstractmethod
-    def run(
-        self,
-        model: ModelRequest,
-        weights: str,
-        mode: str,
-        input_sets: list[Arrays],
-        approximation: Approximation | None = None,
-    ) -> list[Arrays]:
+    def run(self, request: NativeRequest, mode: str, input_sets: list[Arrays]) -> list[Arrays]:
         """The outputs by name of each set of inputs, in inference mode.
 
         Args:
-            weights: the file that ``prepare`` wrote.
             mode: the name of a compute mode (:mod:`onnx_conformance.core.compute_modes`).
-            approximation: the bounds of a replica's approximations; without, weights alone differ.
 
         Raises:
             CapabilityMissing: a device is named that this framework has not here.
         """
 
-    def loop(
-        self,
-        model: ModelRequest,
-        weights: str,
-        mode: str,
-        calls: list[Arrays],
-        approximation: Approximation | None = None,
-    ) -> list[Arrays]:
+    def loop(self, request: NativeRequest, mode: str, calls: list[Arrays]) -> list[Arrays]:
         """The outputs of calls in a row, as :meth:`run` gives them.
 
         What the model carries, each call gets as the one before gave it; the first has it already.
         """
-        dtypes = {name: dtype for name, _, dtype in model["inputs"]}
-        states = [] if mode == FLOAT64 else [old for _, old in model["carries"]]
+        dtypes = {name: dtype for name, _, dtype in request["model"]["inputs"]}
+        carries = request["model"]["carries"]
+        states = [] if mode == FLOAT64 else [old for _, old in carries]
 
         def answer(inputs: Outputs) -> Arrays:
             # a state in half precision was handed over as float32
             narrowed = {old: inputs[old].astype(dtypes[old]) for old in states}
-            return self.run(model, weights, mode, [{**inputs, **narrowed}], approximation)[0]
+            return self.run(request, mode, [{**inputs, **narrowed}])[0]
 
-        return [dict(outputs) for outputs in in_a_row(calls, model["carries"], answer)]
+        return [dict(outputs) for outputs in in_a_row(calls, carries, answer)]
 
     @abstractmethod
-    def timed_call(
-        self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
-    ) -> TimedCall:
+    def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """The inference to be timed, in one of the forms of the framework's record."""
 
     def influence(
-        self,
-        model: ModelRequest,
-        weights: str,
-        names: list[str],
-        input_sets: list[Arrays],
-        least: float,
+        self, request: NativeRequest, names: list[str], input_sets: list[Arrays], least: float
     ) -> dict[str, float]:
         """The share of each tensor's elements that affects the outputs on these inputs.
 
@@ -113,13 +92,7 @@ class NativeBackend(Stopwatch, ABC):
         raise CapabilityMissing(f"{self._title} has no gradients of the weights")
 
     def export(
-        self,
-        model: ModelRequest,
-        weights: str,
-        function: str,
-        opset: int,
-        options: dict[str, bool],
-        path: str,
+        self, request: NativeRequest, function: str, opset: int, options: dict[str, bool], path: str
     ) -> None:
         """Export the float32 model to ``path`` by the exporter's ``function`` (module:name).
 
@@ -129,13 +102,7 @@ class NativeBackend(Stopwatch, ABC):
         raise CapabilityMissing(f"{self._title} is not exported")
 
     def trace(
-        self,
-        model: ModelRequest,
-        weights: str,
-        modes: list[str],
-        inputs: Arrays,
-        folder: str,
-        approximation: Approximation | None = None,
+        self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
     ) -> list[Any]:
         """Every intermediate tensor in the first of the compute modes, written to ``folder``.
 

@@ -27,15 +27,18 @@ class ToyBackend(NativeBackend):
         np.savez(path, **weights)
         return {"digest": digest_arrays(weights), "batch_norms": [], "unused": [], "names": []}
 
-    def run(self, model, weights, mode, input_sets, approximation=None):
+    def run(self, request, mode, input_sets):
+        model = request["model"]
         return [named_outputs(model, [_answer(model, mode, each)]) for each in input_sets]
 
-    def timed_call(self, form, inputs, *, model, weights):
+    def timed_call(self, form, inputs, *, request):
+        model = request["model"]
         return TimedCall(
             lambda: _answer(model, "float32", inputs), lambda array: named_outputs(model, [array])
         )
 
-    def export(self, model, weights, function, opset, options, path):
+    def export(self, request, function, opset, options, path):
+        model = request["model"]
         load_object(function)(build(model), model, opset, path)
 
 

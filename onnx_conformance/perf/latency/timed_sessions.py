@@ -168,7 +168,7 @@ class TimedSessions:
         placement = {f"{model.framework} on {device}": "the whole model"}
         return TimedSession(
             worker,
-            self._workers.native_request(model),
+            {"request": self._workers.native_request(model)},
             native_layout(model),
             OpeningFacts(memory["resident"], placement),
         )

@@ -10,18 +10,18 @@ the graph.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from onnx_conformance.core.arrays import Arrays, digest_arrays
+from onnx_conformance.core.arrays import Arrays, Outputs, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import write_constants
-from onnx_conformance.core.native_request import Description, ModelRequest
+from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
 from onnx_conformance.core.onnx_file import complaint_of, inspect
 from onnx_conformance.workers.built_model import Oracle
 from onnx_conformance.workers.native import (
@@ -45,6 +45,8 @@ from onnx_conformance.workers.onnx.weights import (
 from onnx_conformance.workers.replica_arithmetic import ApproximationErrors
 from onnx_conformance.workers.stopwatch import TimedCall
 
+Compute = Callable[[Outputs], Any]  # inputs by name -> outputs in order
+
 
 class OnnxBackend(NativeBackend):
     """Keeps one file at a time, opened in each compute mode that was asked for."""
@@ -52,7 +54,7 @@ class OnnxBackend(NativeBackend):
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._path: Path | None = None
-        self._opened: dict[str, Any] = {}
+        self._opened: dict[str, Compute] = {}  # by compute mode
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
         """Write the file's weights to ``path`` (npz): see :mod:`.weights`."""
@@ -73,40 +75,25 @@ class OnnxBackend(NativeBackend):
             "complaint": complaint_of(path_of_file),
         }
 
-    def run(
-        self,
-        model: ModelRequest,
-        weights: str,
-        mode: str,
-        input_sets: list[Arrays],
-        approximation: Approximation | None = None,
-    ) -> list[Arrays]:
+    def run(self, request: NativeRequest, mode: str, input_sets: list[Arrays]) -> list[Arrays]:
         """Runs in float32 by ONNX Runtime, in float64 by ``onnx.reference``."""
-        compute = self._function(model, mode, approximation)
+        model, compute = request["model"], self._function(request, mode)
         return [named_outputs(model, compute(inputs)) for inputs in input_sets]
 
-    def timed_call(
-        self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
-    ) -> TimedCall:
+    def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """Runs the file as it is written, without graph optimisation."""
-        compute = self._function(model, "float32")
+        model, compute = request["model"], self._function(request, "float32")
         arrays = {name: np.array(inputs[name]) for name in input_names(model)}
         return TimedCall(lambda: compute(arrays), lambda result: named_outputs(model, result))
 
     def trace(
-        self,
-        model: ModelRequest,
-        weights: str,
-        modes: list[str],
-        inputs: Arrays,
-        folder: str,
-        approximation: Approximation | None = None,
+        self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
     ) -> list[Any]:
         """See :mod:`.trace`."""
         from onnx_conformance.workers.onnx.trace import trace
 
-        path, by_runtime = self._file(model), _operators(model)
-        graphs = (_graph_at(path, one, approximation) for one in modes)
+        path, by_runtime = self._file(request["model"]), _operators(request["model"])
+        graphs = (_graph_at(path, mode, request.get("approximation")) for mode in modes)
         return trace(graphs, inputs, Path(folder), by_runtime)
 
     def _file(self, model: ModelRequest) -> Path:
@@ -115,13 +102,13 @@ class OnnxBackend(NativeBackend):
             self._path, self._opened = path, {}
         return path
 
-    def _function(
-        self, model: ModelRequest, mode: str, approximation: Approximation | None = None
-    ) -> Any:
-        path = self._file(model)
+    def _function(self, request: NativeRequest, mode: str) -> Compute:
+        path = self._file(request["model"])
         if mode not in self._opened:
-            chosen = _operators(model) if mode == "float64" else ()
-            self._opened[mode] = open_at(path, mode, self._threads, chosen, approximation)
+            chosen = _operators(request["model"]) if mode == "float64" else ()
+            self._opened[mode] = open_at(
+                path, mode, self._threads, chosen, request.get("approximation")
+            )
         return self._opened[mode]
 
 
@@ -137,8 +124,8 @@ def open_at(
     threads: int | None,
     by_runtime: Collection[Operator] = (),
     approximation: Approximation | None = None,
-) -> Any:
-    """A function from inputs to outputs, in order, in a compute mode.
+) -> Compute:
+    """The file in a compute mode.
 
     Args:
         by_runtime: the operators that ONNX Runtime's kernels compute in float64.

@@ -20,6 +20,7 @@ from onnx_conformance.core.native_request import (
     BatchNormRecord,
     Description,
     ModelRequest,
+    NativeRequest,
     axes_of,
     must_calibrate,
     specs_of,
@@ -121,57 +122,39 @@ class TorchBackend(NativeBackend):
             ],
         }
 
-    def run(
-        self,
-        model: ModelRequest,
-        weights: str,
-        mode: str,
-        input_sets: list[Arrays],
-        approximation: Approximation | None = None,
-    ) -> list[Arrays]:
+    def run(self, request: NativeRequest, mode: str, input_sets: list[Arrays]) -> list[Arrays]:
         """In eval mode and without gradients.
 
         Beside an output that is positions stands what they were chosen from
         (:mod:`onnx_conformance.core.ties`).
         """
-        module, parsed = self._variant(model, weights, mode), compute_mode(mode)
+        module, parsed = self._variant(request, mode), compute_mode(mode)
 
         def answer(inputs: Arrays) -> Arrays:
-            with without_gradients(parsed.precision), _computing(model, parsed, approximation):
-                return self._forward(module, model, inputs, parsed)
+            with without_gradients(parsed.precision), _computing(request, parsed):
+                return self._forward(module, request["model"], inputs, parsed)
 
         return [called_eagerly(functools.partial(answer, inputs)) for inputs in input_sets]
 
     def influence(
-        self,
-        model: ModelRequest,
-        weights: str,
-        names: list[str],
-        input_sets: list[Arrays],
-        least: float,
+        self, request: NativeRequest, names: list[str], input_sets: list[Arrays], least: float
     ) -> dict[str, float]:
         """Computed by gradients: see :mod:`.influence`."""
         from onnx_conformance.workers.torch.influence import influence
 
-        module = self._copied(model, weights)
+        module, model = self._copied(request), request["model"]
         return influence(module, names, (as_tensors(model, inputs) for inputs in input_sets), least)
 
     def export(
-        self,
-        model: ModelRequest,
-        weights: str,
-        function: str,
-        opset: int,
-        options: dict[str, bool],
-        path: str,
+        self, request: NativeRequest, function: str, opset: int, options: dict[str, bool], path: str
     ) -> None:
         """Export a copy of the model."""
-        module = self._copied(model, weights)
+        module, model = self._copied(request), request["model"]
         input_sets = [example(model)]
-        before = self.run(model, weights, "float32", input_sets)
+        before = self.run(request, "float32", input_sets)
         tensors = as_tensors(model, input_sets[0])
         load_object(function)(module, tensors, model, opset, options, Path(path))
-        refuse_change(before, self.run(model, weights, "float32", input_sets))
+        refuse_change(before, self.run(request, "float32", input_sets))
 
     def preprocess(
         self, paths: list[str], preprocessing: PreprocessingRequest
@@ -181,56 +164,50 @@ class TorchBackend(NativeBackend):
 
         return [torchvision_preprocess(path, preprocessing) for path in paths]
 
-    def timed_call(
-        self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
-    ) -> TimedCall:
+    def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """See :mod:`.timing`."""
         from onnx_conformance.workers.torch.timing import make_timed_call
 
-        return make_timed_call(form, self._variant(model, weights, "float32"), model, inputs)
+        return make_timed_call(form, self._variant(request, "float32"), request["model"], inputs)
 
     def trace(
-        self,
-        model: ModelRequest,
-        weights: str,
-        modes: list[str],
-        inputs: Arrays,
-        folder: str,
-        approximation: Approximation | None = None,
+        self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
     ) -> list[Any]:
         """See :mod:`.trace`."""
         from onnx_conformance.workers.torch.trace import trace
 
         # A first run loads torch's compiler, if anything does.
-        self.run(model, weights, FLOAT32, [inputs])
+        self.run(request, FLOAT32, [inputs])
 
         def modules() -> Iterator[torch.nn.Module]:
             for mode in modes:  # each in its compute mode while it is run
-                with eagerly(), _computing(model, compute_mode(mode), approximation):
-                    yield self._variant(model, weights, mode)
+                with eagerly(), _computing(request, compute_mode(mode)):
+                    yield self._variant(request, mode)
 
+        model = request["model"]
         tensors = as_tensors(model, inputs)
         return trace(modules(), dict(zip(input_names(model), tensors, strict=True)), Path(folder))
 
-    def _variant(self, model: ModelRequest, weights: str, mode: str) -> torch.nn.Module:
-        if self._key != (model["name"], weights):
-            self._key, self._variants = (model["name"], weights), {}
+    def _variant(self, request: NativeRequest, mode: str) -> torch.nn.Module:
+        key = request["model"]["name"], request["weights"]
+        if self._key != key:
+            self._key, self._variants = key, {}
         if mode not in self._variants:
-            made = self._make(model, weights, mode)
+            made = self._make(request, mode)
             native = {name: kept for name, kept in self._variants.items() if name == "float32"}
             self._variants = {**native, mode: made}  # memory for one variant beside native
         return self._variants[mode]
 
-    def _make(self, model: ModelRequest, weights: str, mode: str) -> torch.nn.Module:
+    def _make(self, request: NativeRequest, mode: str) -> torch.nn.Module:
         if mode == "float32":
-            module = _built(model, weights)
+            module = _built(request)
             self._as_built = AsBuilt(module)
             return module
         parsed = compute_mode(mode)
         if parsed.device:
             require(parsed.device)
-        native = self._variant(model, weights, "float32")
-        module = self._copied(model, weights)
+        native = self._variant(request, "float32")
+        module = self._copied(request)
         if mode == "float64":
             return module.double()
         if parsed.device:
@@ -242,18 +219,18 @@ class TorchBackend(NativeBackend):
         )
         return narrowed(module, parsed.precision) if parsed.precision in STORED else module
 
-    def _copied(self, model: ModelRequest, weights: str) -> torch.nn.Module:
+    def _copied(self, request: NativeRequest) -> torch.nn.Module:
         """Another module with native's weights.
 
         A copy, or built anew where it has parts that cannot be copied: a lock, an open file.
         """
-        native = self._variant(model, weights, "float32")
+        native = self._variant(request, "float32")
         if len(plain_parts(native)) < sum(1 for _ in native.modules()):
-            return _built(model, weights)  # a copy of TorchScript's loses what its parameters are
+            return _built(request)  # a copy of TorchScript's loses what its parameters are
         try:
-            return in_order(copied(native, self._as_built), input_names(model))
+            return in_order(copied(native, self._as_built), input_names(request["model"]))
         except (TypeError, RuntimeError, NotImplementedError):
-            return _built(model, weights)
+            return _built(request)
 
     def _forward(
         self, module: torch.nn.Module, model: ModelRequest, input_set: Arrays, mode: ComputeMode
@@ -276,25 +253,24 @@ class TorchBackend(NativeBackend):
         return {**found, **chosen.beside(model["outputs"], tensors)}
 
 
-def _built(model: ModelRequest, weights: str) -> torch.nn.Module:
+def _built(request: NativeRequest) -> torch.nn.Module:
     """The float32 model with the weights that ``prepare`` wrote."""
+    model = request["model"]
     torch.manual_seed(model["seed"])
     module = in_order(evaluated(checked(build(model))), input_names(model))
-    with np.load(weights) as arrays:
+    with np.load(request["weights"]) as arrays:
         _load(module, {name: arrays[name] for name in arrays.files})
     return module
 
 
 @contextlib.contextmanager
-def _computing(
-    model: ModelRequest, mode: ComputeMode, approximation: Approximation | None
-) -> Iterator[None]:
+def _computing(request: NativeRequest, mode: ComputeMode) -> Iterator[None]:
     """Compute in a mode until it is left."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(computing(mode))
-        stack.enter_context(_replica_mode(mode, approximation))
+        stack.enter_context(_replica_mode(mode, request.get("approximation")))
         if mode.precision == FLOAT64:
-            stack.enter_context(in_float64(model.get("computes", FLOAT32)))
+            stack.enter_context(in_float64(request["model"].get("computes", FLOAT32)))
         yield
 
 

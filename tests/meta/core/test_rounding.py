@@ -81,8 +81,7 @@ def answers(tmp_path_factory, worker_of):
             (outputs,) = worker.call(
                 "run",
                 LIMIT,
-                model=request,
-                weights=str(path),
+                request={"model": request, "weights": str(path)},
                 mode=one,
                 input_sets=input_sets,
             )
@@ -91,8 +90,7 @@ def answers(tmp_path_factory, worker_of):
             worker.call(
                 "run",
                 LIMIT,
-                model=request,
-                weights=str(path),
+                request={"model": request, "weights": str(path)},
                 mode=str(ComputeMode("tf32", device="nowhere")),
                 input_sets=input_sets,
             )

@@ -134,13 +134,9 @@ def without(request, tmp_path_factory, worker_of):
     inputs = Recipe("normal", batch=3).inputs(model.inputs)
 
     def run(**approximations):
-        arguments = {
-            "model": asked,
-            "weights": str(path),
-            "mode": REPLICA,
-            "input_sets": [inputs],
-        }
-        return worker.call("run", LIMIT, **arguments, **approximations)[0]["output"]
+        prepared = {"model": asked, "weights": str(path), **approximations}
+        arguments = {"request": prepared, "mode": REPLICA, "input_sets": [inputs]}
+        return worker.call("run", LIMIT, **arguments)[0]["output"]
 
     return run
 

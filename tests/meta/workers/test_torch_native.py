@@ -39,16 +39,9 @@ def compute(worker, tmp_path):
         )
 
         def run(compute_mode, input_set):
-            request = {
-                "model": model,
-                "weights": path,
-                "mode": compute_mode,
-                "input_sets": [input_set],
-            }
-            approximations = (
-                {"approximation": shipped_approximation()} if compute_mode in REPLICAS else {}
-            )
-            return worker.call("run", LIMIT, **request, **approximations)[0]
+            request = {"model": model, "weights": path, "approximation": shipped_approximation()}
+            arguments = {"request": request, "mode": compute_mode, "input_sets": [input_set]}
+            return worker.call("run", LIMIT, **arguments)[0]
 
         return run
 
