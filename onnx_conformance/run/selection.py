@@ -85,9 +85,9 @@ def select_cases(selection: Selection) -> list[Case]:
 
 def _cases(selection: Selection) -> list[Case]:
     variants = [VARIANTS[name].name for name in _once(selection.variants)]
-    if selection.artifacts and variants:
-        raise UsageError("--variant is for exports; a file of --artifact is judged as it is")
     if selection.artifacts:
+        if variants:
+            raise UsageError("--variant is for exports; a file of --artifact is judged as it is")
         return [
             *external_cases(
                 selection.artifacts,
@@ -105,42 +105,53 @@ def _cases(selection: Selection) -> list[Case]:
     names = selection.models or [m.name for m in registered_models() if not m.on_request]
     models = [resolve_model(name) for name in _once(names)]
     exporters = [EXPORTERS[name] for name in _once(selection.exporters or EXPORTERS)]
+    exports = list(_exports(selection, models, exporters))
+    _refuse_unexported(models, exporters, exports)
+    cases = [form for case in exports for form in (case, *_varied(case, variants))]
+    for case in cases:
+        refuse_unserved(case)
+    return cases
+
+
+def _exports(
+    selection: Selection, models: list[ModelSpec], exporters: list[Exporter]
+) -> Iterator[Case]:
+    """Each model by each of its framework's routes, at its opsets and options, on each provider."""
     providers = [PROVIDERS[name] for name in _once(selection.providers or DEFAULT_PROVIDERS)]
     frameworks = {model.framework for model in models}
-    routes_of_models = [exporter for exporter in exporters if exporter.framework in frameworks]
-    if routes_of_models:
-        _refuse_unserved_opsets(selection.opsets, routes_of_models)
-    cases = [
-        Case(
-            model.name,
-            exporter.name,
-            opset,
-            provider.name,
-            options,
-            precision=provider.precision,
-        )
-        for model in models
-        for exporter in exporters
-        if exporter.framework == model.framework
-        for opset, options in _forms(model, exporter, selection.opsets)
-        for provider in providers
-    ]
-    cases = [form for case in cases for form in (case, *_varied(case, variants))]
-    callables = [m.name for m in models if not FRAMEWORKS[m.framework].routes]
+    routes = [exporter for exporter in exporters if exporter.framework in frameworks]
+    if routes:
+        _refuse_unserved_opsets(selection.opsets, routes)
+    for model in models:
+        for exporter in routes:
+            if exporter.framework == model.framework:
+                for opset, options in _forms(model, exporter, selection.opsets):
+                    for provider in providers:
+                        yield Case(
+                            model.name,
+                            exporter.name,
+                            opset,
+                            provider.name,
+                            options,
+                            precision=provider.precision,
+                        )
+
+
+def _refuse_unexported(
+    models: list[ModelSpec], exporters: list[Exporter], exports: list[Case]
+) -> None:
+    callables = [model.name for model in models if not FRAMEWORKS[model.framework].routes]
     if callables:
         raise UsageError(
             f"{callables[0]} is a plain callable, which no route exports; give the ONNX file to "
             "compare with it: --artifact=FILE"
         )
-    if not cases and models:
+    if models and not exports:
         routes = ", ".join(exporter.name for exporter in exporters)
         raise UsageError(
             f"no case is left: {routes} cannot export {', '.join(m.name for m in models)} (torch "
             "models need a route of torch, Keras models one of Keras)"
         )
-    for case in cases:
-        refuse_unserved(case)
-    return cases
 
 
 def _varied(case: Case, variants: list[str]) -> Iterator[Case]:

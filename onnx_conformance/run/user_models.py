@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from onnx_conformance.core.worker_messages import DescribedModels
 from onnx_conformance.run.external_artifacts import labelled
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 
+_Look = tuple[list[str], list[Pointer]]  # files and pointers that one process looks at
 BACKEND = "onnx_conformance.workers.user_model.backend:UserModelBackend"
 
 
@@ -58,37 +60,50 @@ def adopt(
     named = [name for name in asked if name not in MODELS and pointers.get(name) is None]
     new = [pointer for pointer in pointers.values() if pointer and pointer.name not in MODELS]
     plain = [name for name in named if not name.startswith("torchvision:")]
-    looks: list[tuple[list[str], list[Pointer]]] = []
-    looks += [([source], []) for source in sources if plain or not asked]
+    looks: list[_Look] = [([source], []) for source in sources if plain or not asked]
     looks += [([], [pointer]) for pointer in new]
-    found: list[str] = []
-    declared: list[str] = []
-    imported: dict[tuple[str, str], str] = {}
-    left_out: dict[str, str] = {}
-    for files_of, pointers_of in looks:  # each in a process of its own, with its own framework
+    found = _found(looks, plain, weights, seed, limit)
+    unknown = [name for name in plain if name not in MODELS and name not in found.refused]
+    _refuse_unknown(unknown, files, found.declared)
+    named_so = [pointer.name if (pointer := pointers.get(name)) else name for name in asked]
+    chosen = tuple(name for name in named_so or found.models if name not in found.refused)
+    if found.refused and (refused is None or not chosen):
+        raise UsageError(next(iter(found.refused.values())))
+    if refused is not None:
+        refused.update(found.refused)
+    return chosen
+
+
+@dataclass
+class _Found:
+    """Models that were registered, all that files declare, and why others were refused."""
+
+    models: list[str] = field(default_factory=list)
+    declared: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def _found(
+    looks: Sequence[_Look], wanted: list[str], weights: str, seed: int, limit: float
+) -> _Found:
+    """Register what each look finds, in a process of its own, with its own framework."""
+    found, imported = _Found(), dict[tuple[str, str], str]()
+    for files, pointers in looks:
         try:
-            described = _described(files_of, pointers_of, plain, weights, seed, limit)
+            described = _described(files, pointers, wanted, weights, seed, limit)
         except UsageError as error:
-            if not pointers_of:  # a file that cannot be read is no single model
+            if not pointers:  # a file that cannot be read is no single model
                 raise
-            left_out[pointers_of[0].name] = str(error)
+            found.refused[pointers[0].name] = str(error)
             continue
-        declared += described["names"]
-        left_out.update(described["refused"])
+        found.declared += described["names"]
+        found.refused.update(described["refused"])
         specs, modules = map(spec_from_data, described["specs"]), described["modules"]
         for spec in specs:
             _refuse_namesakes(imported, spec.framework, modules)
             remember(spec.name, [*modules.values(), *(path for path, _ in spec.reads)])
-            found.append(_registered(spec).name)
-    unknown = [name for name in plain if name not in MODELS and name not in left_out]
-    _refuse_unknown(unknown, files, declared)
-    named_so = [pointer.name if (pointer := pointers.get(name)) else name for name in asked]
-    chosen = tuple(name for name in named_so or found if name not in left_out)
-    if left_out and (refused is None or not chosen):
-        raise UsageError(next(iter(left_out.values())))
-    if refused is not None:
-        refused.update(left_out)
-    return chosen
+            found.models.append(_registered(spec).name)
+    return found
 
 
 def _reference_files(against: str, weights: str, seed: int, limit: float) -> tuple[str, ...]:
