@@ -208,32 +208,23 @@ class NativeAnswers:
     def _references(
         self, native: _Native, input_sets: list[Inputs], noise_floor: NoiseFloor
     ) -> list[Reference]:
-        oracle = native.model.oracle
-        modes = REFERENCE_MODES if oracle else (FLOAT32,)
-        plain = self._outputs(native, input_sets, modes)
-        if not oracle:
+        if not native.model.oracle:
+            plain = self._outputs(native, input_sets, (FLOAT32,))
             return [
                 self._without_oracle(native.model, inputs, row[FLOAT32])
                 for inputs, row in zip(input_sets, plain, strict=True)
             ]
-        if noise_floor == PLAIN:
-            return [
-                _reference(row[FLOAT64], row[FLOAT32], [row[name] for name in REPLICAS])
-                for row in plain
-            ]
-        in_class = plain
-        if noise_floor.precision != PLAIN.precision:
+        plain = in_class = self._outputs(native, input_sets, REFERENCE_MODES)
+        if noise_floor.precision != FLOAT32:
             in_class = self._outputs(native, input_sets, noise_floor.compute_modes)
         on_device = self._on_device(native, input_sets, noise_floor)
         unit = noise_floor.precision + (f" (on {noise_floor.device} too)" if on_device else "")
+        modes = [mode for mode in noise_floor.compute_modes if mode != FLOAT32]
         return [
             _reference(
                 row[FLOAT64],
                 row[FLOAT32],
-                [
-                    *(own[name] for name in noise_floor.compute_modes),
-                    *on_device[place : place + 1],
-                ],
+                [*(own[mode] for mode in modes), *on_device[place : place + 1]],
                 unit,
             )
             for place, (row, own) in enumerate(zip(plain, in_class, strict=True))
