@@ -24,7 +24,7 @@ from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.extras import require_modules
 from onnx_conformance.core.native_constants import Constant, read_constants
-from onnx_conformance.core.native_request import NativeRequest
+from onnx_conformance.core.native_request import Description, NativeRequest
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
@@ -81,11 +81,11 @@ class NativeSide:
 
         def build(directory: Path) -> dict[str, Any]:
             request, path = cache_keys.model_request(model, self._settings), directory / WEIGHTS
-            facts: dict[str, Any] = queue.call(
+            description: Description = queue.call(
                 "build", model.name, "prepare", model=request, path=str(path)
             )
             refuse_edited(model.name)
-            return facts
+            return dict(description)
 
         return self._store.get_or_build(
             "models", cache_keys.model_key(model, self._settings), build

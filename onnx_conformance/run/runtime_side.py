@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.core.traces import Traced
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.inputs.loops import Loop, without_call
 from onnx_conformance.inputs.recipes import Inputs
@@ -241,7 +241,7 @@ class RuntimeSide:
 
     def trace(
         self, case: Case, path: Path, inputs: Inputs, names: list[str], folder: Path
-    ) -> Future[dict[str, Any]]:
+    ) -> Future[dict[str, Traced]]:
         """Write a file's intermediate tensors to ``folder``; its own nodes run on the CPU.
 
         Args:

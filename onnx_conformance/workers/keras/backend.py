@@ -20,6 +20,7 @@ from onnx_conformance.core.native_request import (
     NativeRequest,
     must_calibrate,
 )
+from onnx_conformance.core.traces import NativeTraced
 from onnx_conformance.workers.keras.introspect import (
     Native,
     assign,
@@ -123,7 +124,7 @@ class KerasBackend(NativeBackend):
 
     def trace(
         self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
-    ) -> list[Any]:
+    ) -> list[NativeTraced]:
         """See :mod:`.trace`."""
         from onnx_conformance.workers.keras.trace import trace
 

@@ -23,6 +23,7 @@ from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
 from onnx_conformance.core.onnx_file import complaint_of, inspect
+from onnx_conformance.core.traces import NativeTraced
 from onnx_conformance.workers.built_model import Oracle
 from onnx_conformance.workers.native import (
     Approximation,
@@ -88,7 +89,7 @@ class OnnxBackend(NativeBackend):
 
     def trace(
         self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
-    ) -> list[Any]:
+    ) -> list[NativeTraced]:
         """See :mod:`.trace`."""
         from onnx_conformance.workers.onnx.trace import trace
 

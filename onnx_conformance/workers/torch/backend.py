@@ -26,6 +26,7 @@ from onnx_conformance.core.native_request import (
     specs_of,
 )
 from onnx_conformance.core.spec import STATIC_BATCH
+from onnx_conformance.core.traces import NativeTraced
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.workers.native import (
     Approximation,
@@ -172,7 +173,7 @@ class TorchBackend(NativeBackend):
 
     def trace(
         self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
-    ) -> list[Any]:
+    ) -> list[NativeTraced]:
         """See :mod:`.trace`."""
         from onnx_conformance.workers.torch.trace import trace
 
