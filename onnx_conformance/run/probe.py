@@ -14,7 +14,7 @@ from onnx_conformance.core.documents import ProbeFacts
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, WorkerDied
 from onnx_conformance.core.worker_messages import SessionRequest
 from onnx_conformance.run.worker_client import WorkerClient
-from onnx_conformance.run.worker_hosts import worker_at
+from onnx_conformance.run.worker_queue import worker_at
 
 # In the order in which a provider passes them; `ready` is behind the last.
 STAGES = ("engine", "compiled_in", "libraries", "device", "session", "placement", "numbers")

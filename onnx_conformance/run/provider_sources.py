@@ -18,7 +18,7 @@ from onnx_conformance.run.kit import RECORDED_IN
 from onnx_conformance.run.probe import BACKEND, ProbeResult, absent, probe, write_probe_model
 from onnx_conformance.run.recorded_answers import FILES, AnswersRefusedError, RecordedAnswers
 from onnx_conformance.run.worker_client import ProcessWorkerClient
-from onnx_conformance.run.worker_hosts import worker_at
+from onnx_conformance.run.worker_queue import worker_at
 
 KIND = "onnxruntime"
 SHARED = ("libraries", "device")  # stages at which a provider's modes fail alike

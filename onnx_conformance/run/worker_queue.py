@@ -9,19 +9,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, TypeVar
 
 from onnx_conformance.core.errors import StageFailure, WorkerError
 from onnx_conformance.core.native_request import NativeChanged
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.text import cause_of
+from onnx_conformance.run.answers_client import ANSWERS, AnswersClient
 from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.kit import RECORDED_IN, RecordingWorkerClient
+from onnx_conformance.run.remote_host import RemoteWorkerClient, is_remote
 from onnx_conformance.run.worker_client import (
     InProcessWorkerClient,
     ProcessWorkerClient,
     WorkerClient,
 )
-from onnx_conformance.run.worker_hosts import is_process_here, worker_at
 
 # A framework's worker is not among them: it has run the user's code, which the next model's
 # verdict must not rest on. ONNX Runtime's and the reader's serve all cases of a run as well.
@@ -222,3 +225,26 @@ class WorkerQueues:
                 self._pool.keep(kind, spec, self.settings.threads, worker)
             else:
                 queue.close()
+
+
+def is_process_here(spec: str) -> bool:
+    """Whether its worker is a process of this machine."""
+    return not (is_remote(spec) or spec.startswith((ANSWERS, RECORDED_IN)))
+
+
+def worker_at(kind: str, spec: str, *, threads: int = 1, seed: int = 0) -> WorkerClient:
+    """The client of a worker of a kind.
+
+    Args:
+        spec: execnet's, ``answers:FOLDER`` or ``kit:FOLDER``; ``//env:NAME=VALUE`` may follow.
+        seed: the run's, which recorded answers must be of.
+    """
+    host = spec.partition("//env:")[0]
+    if host.startswith(ANSWERS):
+        return AnswersClient(Path(host.removeprefix(ANSWERS)), seed=seed)
+    if host.startswith(RECORDED_IN):
+        folder = Path(host.removeprefix(RECORDED_IN))
+        return RecordingWorkerClient(kind, folder, threads=threads, seed=seed)
+    if is_remote(host):
+        return RemoteWorkerClient(kind, spec, threads=threads)
+    return ProcessWorkerClient(kind, spec=spec, threads=threads)

@@ -15,7 +15,7 @@ import pytest
 from onnx_conformance.core.errors import CapabilityMissing, WorkerDied
 from onnx_conformance.run.remote_host import PING, RemoteHost, RemoteWorkerClient, remote_host
 from onnx_conformance.run.worker_client import ProcessWorkerClient
-from onnx_conformance.run.worker_hosts import worker_at
+from onnx_conformance.run.worker_queue import worker_at
 from tests.meta.run.test_against import perceptron
 from tests.meta.running import run_suite
 
