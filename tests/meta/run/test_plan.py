@@ -20,7 +20,7 @@ ON_GPU = Case("simple_net", "torch_torchscript", 14, "cuda_tf32", precision="tf3
 
 
 @pytest.fixture
-def run_workers(tmp_path, monkeypatch):
+def workers(tmp_path, monkeypatch):
     made = RunWorkers(Settings(), Store(tmp_path), Clock())
     monkeypatch.setattr(made._native, "artifact", lambda case: Future())
     yield made
