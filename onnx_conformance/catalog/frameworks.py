@@ -125,6 +125,6 @@ register_framework(
         packages=("onnx", "onnxruntime", "onnxruntime-gpu", "numpy"),
         backend="onnx_conformance.workers.onnx.backend:OnnxBackend",
         takes="the pathlib.Path of an ONNX file",
-        user_models="onnx_conformance.workers.user_model.onnx_reference:OnnxModels",
+        user_models="onnx_conformance.workers.onnx.user_models:OnnxModels",
     )
 )

@@ -117,7 +117,7 @@ def _pointed(pointer: Pointer) -> _Chosen:
         return _Chosen(one, zoo.builder, (pointer.member,))
     file = pointer.pool.endswith(".py")
     if pointer.pool.endswith(".onnx"):
-        from onnx_conformance.workers.user_model.onnx_reference import file as path_of
+        from onnx_conformance.workers.onnx.user_models import file as path_of
 
         reference = f"{path_of.__module__}:{path_of.__name__}"
         return _Chosen(Declaration(pointer.name, path_of), reference, (pointer.pool,))

@@ -19,36 +19,19 @@ from onnx_conformance.core.onnx_file import inspect, load_model, table_elements
 from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import InputSpecs, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.workers.built_model import Answer, BuiltModel, Oracle, UserModels, takes_only
+from onnx_conformance.workers.built_model import Answer, BuiltModel, Oracle, takes_only
 from onnx_conformance.workers.onnx.agreement import absolute_error
 from onnx_conformance.workers.onnx.backend import digest_of, open_at, oracle_at
-from onnx_conformance.workers.user_model.file_axes import (
+from onnx_conformance.workers.onnx.file_axes import (
     accepted,
     namings,
     shape_of,
     with_batch,
     without_signs,
 )
-from onnx_conformance.workers.user_model.input_ranges import Graph, Range, notes_of, range_of
+from onnx_conformance.workers.onnx.input_ranges import Graph, Range, notes_of, range_of
 
 KINDS = "fiubU"  # NumPy's kinds of numbers, truth values and text
-
-
-def file(path: str) -> Path:
-    """The builder of ``--against FILE``."""
-    return Path(path)
-
-
-class OnnxModels(UserModels):
-    """Paths of ONNX files."""
-
-    def owns(self, model: Any) -> bool:
-        return isinstance(model, Path)
-
-    def built(
-        self, name: str, model: Path, threads: int | None, declared: Sequence[TensorSpec] = ()
-    ) -> BuiltModel:
-        return file_model(model, threads, declared)
 
 
 def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] = ()) -> BuiltModel:

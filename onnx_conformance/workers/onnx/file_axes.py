@@ -17,12 +17,12 @@ import numpy as np
 from onnx_conformance.core.domains import Bounded, Draw, Integers, Lengths
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import TOLERANCES
-from onnx_conformance.core.spec import Axes, Axis, Dim, InputSpecs, Shape, TensorSpec
+from onnx_conformance.core.spec import BATCH_NAMES, Axes, Axis, Dim, InputSpecs, Shape, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.workers.user_model.infer_spec import BATCH
-from onnx_conformance.workers.user_model.input_ranges import ASSUMED, UNKNOWN
+from onnx_conformance.workers.onnx.input_ranges import ASSUMED, UNKNOWN
 
+BATCH = BATCH_NAMES[1]
 SIGNS = "+-*/()"
 OPEN = "?"  # an axis without a size or a name
 # Ranges for an axis, tried in order: any size, then what networks of many strides ask for.
