@@ -30,7 +30,7 @@ REPORTS = "reports.json.gz"
 
 
 @dataclass
-class _Case:
+class _CaseReports:
     """A case of this run.
 
     Args:
@@ -58,8 +58,8 @@ class KeptVerdicts:
         self._config = config
         self._run = run
         self._started = started
-        self._workers: RunWorkers | None = None
-        self._cases: dict[Case, _Case] = {}
+        self._session: RunWorkers | None = None
+        self._cases: dict[Case, _CaseReports] = {}
         self._case_of: dict[str, Case] = {}
         self._taken: dict[str, list[dict[str, Any]]] = {}
 
@@ -79,7 +79,7 @@ class KeptVerdicts:
             )
             key = key_of(**own, row=case.as_row(), tests=ids, whole=whole)
             if not (run.resume and self._take(case, key, ids)):
-                self._cases[case] = _Case(key, set(ids))
+                self._cases[case] = _CaseReports(key, set(ids))
                 self._case_of |= dict.fromkeys(ids, case)
         return tests.keys() - self._cases.keys()
 
@@ -138,10 +138,10 @@ class KeptVerdicts:
             found = self._cases.pop(case)
             attempted(lambda: self._keep(case, found), "keep a verdict")
 
-    def _keep(self, case: Case, found: _Case) -> None:
-        assert self._workers is not None
-        files = self._workers.known_files(case)
-        probe = self._workers.known_probes().get(case.provider)
+    def _keep(self, case: Case, found: _CaseReports) -> None:
+        assert self._session is not None
+        files = self._session.known_files(case)
+        probe = self._session.known_probes().get(case.provider)
         if found.red or not (found.judged and files and probe):
             return
 

@@ -21,7 +21,7 @@ from onnx_conformance.plugin.run_options import RunRecords
 from onnx_conformance.run.run_workers import RunWorkers
 
 RUN = pytest.StashKey[PerfRun]()
-WORKERS = pytest.StashKey[RunWorkers]()
+SESSION = pytest.StashKey[RunWorkers]()
 EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
 EXPLAINER = pytest.StashKey[Explainer]()
@@ -57,7 +57,7 @@ def collector_of(config: pytest.Config) -> Collector:
 
 def run_workers(config: pytest.Config) -> RunWorkers:
     """The run's RunWorkers, created when a test first needs it."""
-    if WORKERS not in config.stash:
+    if SESSION not in config.stash:
         run = config.stash[RUN]
         root = run.settings.cache_dir
         if run.temporary_cache:
@@ -65,16 +65,15 @@ def run_workers(config: pytest.Config) -> RunWorkers:
             config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
         store = Store(root)
         config.add_cleanup(store.release)
-        config.stash[WORKERS] = RunWorkers(run.settings, store, collector_of(config).clock)
-        config.add_cleanup(config.stash[WORKERS].close)
-    return config.stash[WORKERS]
+        config.stash[SESSION] = RunWorkers(run.settings, store, collector_of(config).clock)
+        config.add_cleanup(config.stash[SESSION].close)
+    return config.stash[SESSION]
 
 
 def certificates(config: pytest.Config) -> Certificates:
     """The run's certificates, created when one is first needed."""
     if CERTIFICATES not in config.stash:
-        workers = run_workers(config)
-        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], workers, workers.store)
+        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], run_workers(config))
     return config.stash[CERTIFICATES]
 
 
