@@ -180,7 +180,7 @@ class Turns:
         return 0 < left_open <= self.open_share * elements
 
     def of_size(self, elements: int) -> float:
-        """How many of a set's elements it may turn: ``flips``, of less than hundreds fewer."""
+        """How many of so many elements rounding may turn: ``flips``, or ``open_share`` of a small set."""
         return min(self.flips, self.open_share * elements)
 
 
@@ -223,7 +223,7 @@ def largest_noise_floor(reference: Reference, outputs: Sequence[TensorSpec]) -> 
 def errors(
     reference: Outputs, actual: Outputs, spec: TensorSpec
 ) -> Iterator[tuple[str, str, Rows]]:
-    """(norm, view, relative error of each sample) of one output against the oracle."""
+    """Norm, view and each sample's relative error of one output against the oracle."""
     for view, wanted, got in views(reference[spec.name], actual[spec.name], spec):
         for norm, size in NORMS.items():
             with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, and so an error

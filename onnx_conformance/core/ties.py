@@ -98,7 +98,7 @@ def _repeats(places: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def layout(axis: int | None, ranked: bool, shape: Sequence[int]) -> NDArray[np.int64]:
-    """Of an operator's positions, as a worker hands it on."""
+    """The layout of an operator's positions, as a worker hands it on."""
     return np.array([-1 if axis is None else axis, ranked, *shape], np.int64)
 
 
@@ -130,12 +130,12 @@ def in_rows(
 
 
 def answered(row: Outputs) -> dict[str, NDArray[Any]]:
-    """The outputs themselves, of what a worker gave."""
+    """A worker's answer without what it adds to outputs that are positions."""
     return {name: a for name, a in row.items() if not name.endswith((CANDIDATES, LAYOUT))}
 
 
 def choices_in(oracle: Outputs, natives: Sequence[Outputs]) -> dict[str, ChosenPositions]:
-    """The choices that the oracle made, with the errors of float32's own ways in the numbers."""
+    """The choices that the oracle made, with float32's own errors in their numbers."""
     found = {}
     for key in (name for name in oracle if name.endswith(CANDIDATES)):
         name = key.removesuffix(CANDIDATES)

@@ -143,7 +143,7 @@ ORDINARY = ("small_normal", "normal", "uniform", "image")
 
 
 def many(seed: int) -> list[Recipe]:
-    """Ordinary inputs in larger numbers, where a few samples leave it open what moves."""
+    """Ordinary inputs of many samples, for outputs that few samples do not move."""
     return [
         Recipe("normal", batch=MANY, seed=seed + 11),
         Recipe("uniform", batch=MANY, seed=seed + 11),
@@ -193,7 +193,7 @@ def _mates(model: ModelSpec, seed: int) -> list[Inputs]:
 
 
 def repeated(model: ModelSpec, seed: int) -> Inputs:
-    """What is run twice: a batch that the batch-invariance check runs too."""
+    """The inputs that are run twice: a batch that the batch-invariance check runs too."""
     return cut(stack_inputs(batch_mates(model, seed)[0]), 0, 2)
 
 

@@ -36,7 +36,7 @@ def of_call(name: str, call: int) -> str:
 
 
 def without_call(name: str) -> str:
-    """The inverse, of any output's name."""
+    """An output's name without its call: the inverse of :func:`of_call`."""
     return name.rpartition(CALL)[0] or name
 
 
@@ -76,7 +76,7 @@ def judged_at(model: ModelSpec, call: int) -> tuple[TensorSpec, ...]:
 
 @lru_cache(maxsize=16)
 def loops(model: ModelSpec, seed: int) -> dict[str, Loop]:
-    """The loops that a model with memory is fed, in words; none of one without.
+    """The loops that a model with memory is fed, by description; none for another model.
 
     One begins as a deployed model does, with a state of zeros or a past of its smallest size, and
     all of each mask; one with a state that is drawn, near the largest past; and one is the first
@@ -98,7 +98,7 @@ def loops(model: ModelSpec, seed: int) -> dict[str, Loop]:
 
 
 def _of_last_sample(loop: Loop) -> Loop:
-    """The first calls of a loop, of its last sample by itself."""
+    """The first calls of a loop with its last sample alone."""
     return Loop(
         [Inputs((name, array[-1:]) for name, array in call.items()) for call in loop.calls[:ALONE]]
     )
@@ -115,7 +115,7 @@ def _start(model: ModelSpec, calls: int) -> dict[str, int]:
 
 
 def _loop(model: ModelSpec, recipe: Recipe, start: dict[str, int], *, empty: bool) -> Loop:
-    """Calls until there are enough, or a growing axis is longer than it may be."""
+    """A loop of CALLS calls, or of fewer where a growing axis reaches its largest size."""
     axes, grown = dict(model.axes), dict(start)
     calls: list[Inputs] = []
     states = {old for _, old in model.carries}

@@ -44,7 +44,7 @@ class Folder:
     path: Path
 
     def samples(self, model: ModelSpec) -> Samples:
-        """What is in it, in batches, files in the order of their names.
+        """The folder's samples in batches, its files in the order of their names.
 
         Raises:
             UsageError: no such folder, nothing in it, or a file that does not fit the model.

@@ -36,7 +36,7 @@ class AnswersClient:
         self._asked: Counter[tuple[SessionKey, str]] = Counter()
 
     def start(self, limit: float) -> None:
-        """Read and check them."""
+        """Read the recorded answers and check them."""
         made = self._answers.kit["seed"]
         if made != self._seed:
             raise AnswersRefusedError(
@@ -111,15 +111,15 @@ class AnswersClient:
         return known[number]
 
     def reset(self) -> None:
-        """What was asked is asked again from the start."""
+        """Forget what was asked: answers are given from the start again."""
         self._asked.clear()
 
     def standard_error(self) -> str:
-        """Nothing: no process runs."""
+        """Empty: no process runs."""
         return ""
 
     def close(self) -> None:
-        """The next call would read on; there is nothing to end."""
+        """Forget what was asked; there is no process to end."""
         self._asked.clear()
 
 

@@ -94,7 +94,7 @@ def model_key(model: ModelSpec, settings: Settings) -> str:
 
 
 def _module(pointer: str) -> str:
-    """Of ``module:function``."""
+    """The module of ``module:function``."""
     return pointer.rpartition(":")[0]
 
 

@@ -199,7 +199,7 @@ def _artifact(entry: Entry) -> Artifact:
 
 
 def native_request(model: ModelSpec, weights: Entry, settings: Settings) -> NativeRequest:
-    """The model as a worker is asked about it that may never have had it."""
+    """What a worker must be told of a prepared model that it may not hold."""
     return {
         "model": cache_keys.model_request(model, settings),
         "weights": str(weights.path / WEIGHTS),

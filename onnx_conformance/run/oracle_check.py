@@ -41,10 +41,10 @@ def oracle_problem(
     wrong = [array.dtype for array in arrays if array.dtype != np.float64]
     if wrong:
         return f"an output has dtype {wrong[0]}, not float64"
-    alike = [_of_float32(array) for array in arrays if _speaks(array)]
+    alike = [_of_float32(array) for array in arrays if _shows_its_dtype(array)]
     if len(alike) < INPUT_SETS_TO_UNMASK or not all(alike):
         return None
-    if _passes_float64_on(model, input_sets, floating, answer_to):
+    if _keeps_float64(model, input_sets, floating, answer_to):
         return None
     if _only_moves(input_sets, answers, floating, weights()):
         return None
@@ -54,7 +54,7 @@ def oracle_problem(
     )
 
 
-def _speaks(array: NDArray[Any]) -> bool:
+def _shows_its_dtype(array: NDArray[Any]) -> bool:
     """Whether a number in it is finite and not 0, so that its bits show its type."""
     return bool(array[np.isfinite(array)].any())
 
@@ -65,7 +65,7 @@ def _of_float32(array: NDArray[Any]) -> bool:
     return bool(((array == narrow) | np.isnan(array)).all())
 
 
-def _passes_float64_on(
+def _keeps_float64(
     model: ModelSpec,
     input_sets: Sequence[Inputs],
     floating: Sequence[str],

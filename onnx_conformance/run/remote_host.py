@@ -174,7 +174,7 @@ class RemoteHost:
         return f"host {self.spec.partition('//')[0].partition('=')[2]}"
 
     def lives(self) -> bool:
-        """Whether it answers; one that does not is lost."""
+        """Whether the host answers; one that does not is given up."""
         try:
             return bool(self.ask(PING, "ping"))
         except WorkerDied:
@@ -224,7 +224,7 @@ def remote_host(spec: str) -> RemoteHost:
 
 
 class RemoteWorkerClient(ProcessWorkerClient):
-    """A worker on another host: it has the files sent, and tells a lost host from a dead worker."""
+    """A worker on another host: sends it files, and tells a lost host from a dead worker."""
 
     def __init__(self, kind: str, spec: str, *, threads: int = 1) -> None:
         super().__init__(kind, spec=spec, threads=threads)

@@ -307,7 +307,7 @@ def _planned(cases: Iterable[Case]) -> list[NoiseFloor]:
 
 
 def _without_failure(answer: Answer) -> Answer:
-    """The answer, unless nobody was asked for it: that is no verdict."""
+    """The answer, if one was given; where nobody was asked there is no verdict."""
     if answer.missing:
         raise CapabilityMissing(answer.missing)
     return answer

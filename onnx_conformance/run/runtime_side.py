@@ -61,7 +61,7 @@ class RuntimeSide:
         return self._queues.get(f"onnxruntime-{provider}", "onnxruntime", spec=process)
 
     def session(self, case: Case, artifact: Future[Artifact] | Artifact) -> Future[SessionInfo]:
-        """What the session of a case says of itself: of its own artifact, or of another file."""
+        """The facts of a case's session, on its own artifact or on another file."""
         queue = self.queue(case.provider)
         if isinstance(artifact, Artifact):
             return queue.submit(lambda: self._open(queue, case, artifact))

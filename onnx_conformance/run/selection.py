@@ -61,8 +61,8 @@ class Selection:
         return replace(case, graph_level=self.graph_levels[0])
 
 
-def _as_its_model_asks(case: Case) -> Case:
-    """In the class of precision that the model itself computes in, where that is less exact."""
+def _in_precision_of_model(case: Case) -> Case:
+    """The case in its model's class of precision, where that is less exact than its own."""
     model = resolve_model(case.model)
     return replace(
         case,
@@ -78,7 +78,7 @@ def select_cases(selection: Selection) -> list[Case]:
     Raises:
         UsageError: an unknown name, or an opset that no chosen route serves.
     """
-    cases = [_as_its_model_asks(case) for case in _cases(selection)]
+    cases = [_in_precision_of_model(case) for case in _cases(selection)]
     levels = selection.graph_levels
     return [replace(case, graph_level=level) for case in cases for level in levels or ("",)]
 

@@ -88,7 +88,7 @@ def read_shard(asked: str, durations: str, cases: Sequence[Case]) -> Shard | Non
 
 
 def refuse_whole(asked: str, *, timed: bool, history: bool) -> None:
-    """What one machine alone can do, and what is of a whole run, is not of a shard.
+    """Refuse options that need a whole run or a single machine.
 
     Raises:
         UsageError: a shard of timings, or of a run that is kept in a history, was asked for.

@@ -48,7 +48,7 @@ class Work:
     unknown: str = ""
 
     def share(self, provider: str) -> float | None:
-        """What of a run is not spent in the nodes of others: None where it was not measured.
+        """The share of a run that is not spent in other providers' nodes; None if not measured.
 
         A device that works on by itself counts so, and the waiting for it; see
         :mod:`onnx_conformance.core.session_profile`.
@@ -184,7 +184,7 @@ class Subject(Protocol):
 
     @property
     def session(self) -> SessionInfo:
-        """What the session says of itself."""
+        """The facts that the session reports."""
         ...
 
     @property
@@ -197,7 +197,7 @@ class Subject(Protocol):
         ...
 
     def plain_reference(self, inputs: Inputs) -> Reference:
-        """The same in float32, whatever the case computes in."""
+        """The reference in float32, whatever the case computes in."""
         ...
 
     def references(self, input_sets: Sequence[Inputs]) -> list[Reference | str]:
@@ -234,11 +234,11 @@ class Subject(Protocol):
         ...
 
     def unoptimised(self, input_sets: Sequence[Inputs]) -> list[Answer]:
-        """What the CPU provider answers with its graph optimisation off: what is written."""
+        """The CPU provider's answers to the file as it is written: graph optimisation is off."""
         ...
 
     def ranges(self, inputs: Inputs) -> dict[str, Traced]:
-        """Of each tensor that the file's nodes make, unoptimised on the CPU: what it spans."""
+        """The range of each tensor that the file's nodes make, unoptimised on the CPU."""
         ...
 
     def deciding(self, inputs: Inputs) -> list[Deciding]:
@@ -250,7 +250,7 @@ class Subject(Protocol):
         ...
 
     def with_artifact(self, artifact: Artifact) -> Subject:
-        """The same case with another file, which sessions then load."""
+        """The subject of the same case with another file, which its sessions load."""
         ...
 
 

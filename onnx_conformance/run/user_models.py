@@ -180,7 +180,7 @@ def _described(
     seed: int,
     limit: float,
 ) -> DescribedModels:
-    """What a worker of its own says of the models of files and pointers."""
+    """The models of files and pointers, as a worker of their own describes them."""
     worker = ProcessWorkerClient(BACKEND)
     try:
         described: DescribedModels = worker.call(
@@ -231,7 +231,7 @@ def remember(model: str, sources: Iterable[str]) -> None:
 
 
 def refuse_edited(model: str) -> None:
-    """Do nothing while the files behind a model are as they were.
+    """Refuse a model of which a file was edited since the run looked at it.
 
     Raises:
         StageFailure: one of them was edited.

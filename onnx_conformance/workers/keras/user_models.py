@@ -27,7 +27,7 @@ from onnx_conformance.workers.keras.private import layers_of
 
 
 class KerasModels(UserModels):
-    """Models of any of Keras' three styles."""
+    """Sequential, functional and subclassed models."""
 
     def owns(self, model: Any) -> bool:
         return isinstance(model, keras.Model)

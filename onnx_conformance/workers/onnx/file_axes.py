@@ -114,7 +114,7 @@ def _named_batch(dims: Sequence[Dim]) -> int | None:
 
 
 def namings(shapes: Mapping[str, Sequence[Dim]]) -> Iterator[dict[str, Shape]]:
-    """Names for axes without: each its own; or one for each place; or the batch where none is."""
+    """Candidate names of axes without one: each its own, one for each place, or the batch."""
 
     def named(label: Callable[[str, int, Sequence[Dim]], str]) -> dict[str, Shape]:
         return {

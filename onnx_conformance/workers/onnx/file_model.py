@@ -35,7 +35,7 @@ KINDS = "fiubU"  # NumPy's kinds of numbers, truth values and text
 
 
 def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] = ()) -> BuiltModel:
-    """Look at an ONNX file.
+    """An ONNX file as a built model: its inputs, and how it is run.
 
     Args:
         declared: the inputs where the user says what they are: nothing is guessed then.
@@ -75,7 +75,7 @@ def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] =
 
 
 def _refuse_unknown(path: Path, declared: Sequence[TensorSpec], labels: Sequence[str]) -> None:
-    """A file's inputs have names, which a declaration must use."""
+    """Refuse a declared input that the file does not have."""
     unknown = [spec.name for spec in declared if spec.name not in labels]
     if unknown:
         raise UsageError(

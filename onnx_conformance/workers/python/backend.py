@@ -34,7 +34,7 @@ class PythonBackend(NativeBackend):
         return {"digest": digest_arrays({}), "batch_norms": [], "unused": [], "names": []}
 
     def run(self, request: NativeRequest, mode: str, input_sets: list[Arrays]) -> list[Arrays]:
-        """As it is; in place of a replica, on floating inputs that are off by up to an ulp.
+        """Call the function; for a replica, on floating inputs that are off by up to an ulp.
 
         Raises:
             ValueError: another class of precision than float32 is asked for.

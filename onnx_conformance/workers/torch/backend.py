@@ -92,7 +92,7 @@ class TorchBackend(NativeBackend):
         self._choosing: set[str] = set()  # models that may answer positions
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
-        """Also what the module computes of its parameters alone, and which of them idle."""
+        """Describe also what the module computes of its parameters alone, and those it ignores."""
         torch.manual_seed(model["seed"])
         module = evaluated(checked(build(model)))
         names = list(inspect.signature(module.forward).parameters)
@@ -287,7 +287,7 @@ def _replica_mode(
 
 
 def _load(module: torch.nn.Module, arrays: Arrays) -> None:
-    """Set a module's tensors. Its own state is the frame: it carries the versions of its parts."""
+    """Set a module's tensors through its own state dict, which has the versions of its parts."""
     state = module.state_dict()
     if state.keys() != arrays.keys():
         raise ValueError(

@@ -37,7 +37,7 @@ HALF = "torch.float16"  # of an output, which its model casts: the case is judge
 
 
 class TorchModels(UserModels):
-    """Modules, called as they are."""
+    """Objects of ``torch.nn.Module``."""
 
     def owns(self, model: Any) -> bool:
         return isinstance(model, torch.nn.Module)
@@ -145,7 +145,7 @@ def _weights(module: torch.nn.Module) -> int:
 
 
 def _digest(module: torch.nn.Module, *, counters: bool = True) -> str:
-    """Of its tensors; without ``counters`` of the floating ones, which alone are trained."""
+    """The digest of its tensors; without ``counters``, of the floating ones alone."""
     tensors = {n: t.detach().cpu() for n, t in module.state_dict().items()}
     kept = {n: t for n, t in tensors.items() if counters or t.is_floating_point()}
     return digest_arrays({name: weight_array(tensor) for name, tensor in kept.items()})

@@ -16,7 +16,7 @@ from onnx_conformance.workers.built_model import BuiltModel
 
 
 def carrying(spec: ModelSpec, declaration: Declaration, built: BuiltModel) -> ModelSpec:
-    """The spec with its memory. What only names suggest is left out where calls in a row fail.
+    """The spec with its ``carries``; what only names suggest is left out where calls in a row fail.
 
     Raises:
         UsageError: what is declared cannot be carried, or the model refuses its own state.

@@ -48,7 +48,7 @@ def specify(
     *,
     threads: int | None,
 ) -> ModelSpec:
-    """Build a declared model, run it, and say what it is.
+    """Build a declared model, run it, and return its spec.
 
     Args:
         reference, arguments: how workers build it.

@@ -88,7 +88,7 @@ def batch_of(inputs: Sequence[TensorSpec]) -> str:
 
 
 def shape_of(name: str, runs: Sequence[TrialRun], batch: str, dims: Sequence[str]) -> Shape:
-    """Sizes that stay are sizes; those that follow the batch or another dimension are named so.
+    """An output's shape: numbers where a size stays, else the dimension that it follows.
 
     One that is not the same in calls of the same sizes follows from the values.
     """

@@ -46,7 +46,7 @@ class _Call:
 
 
 class Calls:
-    """What :func:`observe` saw.
+    """The calls that :func:`observe` recorded.
 
     ``print(calls.spec())``, or ``certify(calls.model, calls.examples, carries=calls.carries)``.
     """

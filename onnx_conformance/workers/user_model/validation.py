@@ -77,7 +77,7 @@ def checked_axes(name: str, inputs: tuple[TensorSpec, ...], ranges: Mapping[str,
 
 
 def check_inputs(name: str, inputs: tuple[TensorSpec, ...], built: BuiltModel) -> None:
-    """As many inputs as the model accepts, each with a known range."""
+    """Refuse inputs that the model does not accept, or of which the range is not known."""
     for spec in inputs:
         if not spec.floating and spec.domain.real:
             what = "range; add domain=Integers(0, N), Mask(), Choice(...) or Lengths(axis)"
@@ -102,7 +102,7 @@ def check_calibrable(name: str, inputs: tuple[TensorSpec, ...]) -> None:
 
 
 def varied(inputs: Sequence[TensorSpec]) -> list[Recipe]:
-    """Recipes of more values at the sizes of the first run: what changes its size with them shows.
+    """Further recipes of the first run's sizes: an output that changes its size is sized by values.
 
     A model without a batch is called for each of several samples.
     """
@@ -220,7 +220,7 @@ def _fits(wanted: Shape, got: tuple[int, ...], run: TrialRun) -> bool:
 
 
 def _check_shape(name: str, spec: TensorSpec) -> None:
-    """The shape can be: one batch at most, and sizes that follow from axes."""
+    """Refuse several batch axes, sizes below 1, and sizes that follow from the batch."""
     batches = [dim for dim in spec.shape if dim in BATCH_NAMES]
     if len(batches) > 1:
         kept = [dim if place == spec.batch_axis else f"{dim}_{place}" if dim in BATCH_NAMES else dim
@@ -255,7 +255,7 @@ def _corrected(spec: TensorSpec, wrong: int | str) -> str:
 
 
 def check_steady(trial: SpecTrial, first: Outputs) -> None:
-    """The same answer as ``first`` once more, by a model that leaves its weights alone."""
+    """Refuse a model that changes its weights, or whose second answer is not ``first``."""
     again = trial.built.run(trial.first_call(RUNS[0]))
     if trial.built.changed():
         raise UsageError(
@@ -272,7 +272,7 @@ def check_steady(trial: SpecTrial, first: Outputs) -> None:
 
 
 def check_oracle(trial: SpecTrial, inputs: Inputs) -> None:
-    """The model can be computed in float64."""
+    """Refuse a model that cannot be computed in float64."""
     problem = trial.built.float64_problem(inputs)
     if problem:
         raise UsageError(
