@@ -180,7 +180,7 @@ class Turns:
         return 0 < left_open <= self.open_share * elements
 
     def of_size(self, elements: int) -> float:
-        """How many elements rounding may turn: ``flips``, or their ``open_share`` if that is less."""
+        """How many elements rounding may turn: ``flips``, or ``open_share`` of them if less."""
         return min(self.flips, self.open_share * elements)
 
 
