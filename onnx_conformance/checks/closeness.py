@@ -27,7 +27,9 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.subject import Subject
 
 
-@register_check(control="scaled_by_a_tenth", families=("pinned",), precisions=FLOAT32_WEIGHTS)
+@register_check(
+    control="scaled_by_a_tenth", families=("pinned",), precisions=FLOAT32_WEIGHTS, localised=True
+)
 def check_allclose(subject: Subject) -> CheckResult:
     """``allclose`` with atol in units of the output's rms; reports PyTorch's tutorial rule too."""
     rule = subject.tolerances.rule("allclose", subject.case)
@@ -132,7 +134,11 @@ def _ranks_classes(model: ModelSpec) -> bool:
 
 
 @register_check(
-    control="classes_swapped", families=("pinned",), where=_ranks_classes, precisions=FAITHFUL
+    control="classes_swapped",
+    families=("pinned",),
+    where=_ranks_classes,
+    precisions=FAITHFUL,
+    localised=True,
 )
 def check_top5(subject: Subject) -> CheckResult:
     """The five leading classes, in order; a tie within float32's own error is no disagreement."""

@@ -114,6 +114,7 @@ def _varies(references: Sequence[Reference], spec: TensorSpec) -> bool:
     },
     drawn=True,
     precisions=FAITHFUL,
+    localised=True,
 )
 def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     """The verdict: the runtime's error is at most a small multiple of float32's own error."""
@@ -154,6 +155,7 @@ def takes_batches(model: ModelSpec) -> bool:
     families=("batches",),
     where=takes_batches,
     precisions=FAITHFUL,
+    localised=True,
 )
 def check_batch_invariance(subject: Subject) -> CheckResult:
     """A sample has the same answer alone and in batches of up to 8, of small models up to 64.

@@ -36,6 +36,7 @@ LEADING = 5
     case=Case("efficientnet_lite0", "torch_torchscript", 14, "cpu"),
     required=False,
     precisions=FAITHFUL,
+    localised=True,
 )
 def check_photographs(subject: Subject, photograph: Photograph) -> CheckResult:
     """Native and runtime name the same five classes, in order, and the budget is met.

@@ -64,6 +64,7 @@ def sizes_text(recipe: Recipe) -> str:
     families=("sizes",),
     where=lambda model: bool(size_recipes(model, 0)),
     precisions=FAITHFUL,
+    localised=True,
 )
 def check_sizes(subject: Subject) -> CheckResult:
     """Ordinary noise at the sizes that symbolic axes take, and at batches that are not usual."""
@@ -75,6 +76,7 @@ def check_sizes(subject: Subject) -> CheckResult:
     families=("rows",),
     where=lambda model: bool(row_recipes(model, 0)),
     precisions=FAITHFUL,
+    localised=True,
 )
 def check_rows(subject: Subject) -> CheckResult:
     """Thousands of samples at several scales, and every whole number of a range once."""

@@ -153,7 +153,7 @@ def case_of(
         UsageError: an unknown exporter, one of another framework, an opset that it does not
             support, an unknown variant, or a variant with options that are not default.
     """
-    route = EXPORTERS[exporter] if exporter else _preferred(model, opset)
+    route = EXPORTERS[exporter] if exporter else preferred_route(model, opset)
     if route.framework != model.framework:
         own = [each.name for each in EXPORTERS.values() if each.framework == model.framework]
         raise UsageError(
@@ -167,7 +167,12 @@ def case_of(
     return varied(case, variant) if variant else case
 
 
-def _preferred(model: ModelSpec, opset: int | None) -> Exporter:
+def preferred_route(model: ModelSpec, opset: int | None = None) -> Exporter:
+    """The first route of the model's framework that writes an opset natively; None for OPSET.
+
+    Raises:
+        UsageError: no route exports such models.
+    """
     routes = [EXPORTERS[name] for name in FRAMEWORKS[model.framework].routes]
     if not routes:
         raise UsageError(f"{model.name} is a {model.framework} model, which no route exports")

@@ -39,7 +39,8 @@ def external_cases(
 
     Args:
         precision: the class that the files compute in; empty for float32.
-        against: the reference file or folder; of a folder, ``models`` are its files in order.
+        against: the reference file or folder; of a folder, ``models`` are the files that can be
+            references, and what is to be judged by another one is left out.
 
     The opset that is asked of a file is ``--opset``, or else what a manifest beside it or its own
     name says.
@@ -86,7 +87,7 @@ def _judged(
         found = labelled(artifacts)
         return found, dict.fromkeys(found, resolve_model(models[0]))
     found = labelled(artifacts)
-    known = dict(zip(labelled((against,), "--against"), models, strict=True))
+    known = {label: f"{label}{SUFFIX}" for label in labelled((against,), "--against")}
     files = ", ".join(f"{label}{SUFFIX}" for label in known)
     for label, path in found.items():
         if label not in known:
@@ -101,7 +102,8 @@ def _judged(
             f"--artifact {' '.join(artifacts)} lacks {missing[0]}{SUFFIX}, which --against "
             f"{against} holds; export it too, or name the files to judge one by one"
         )
-    return found, {label: resolve_model(known[label]) for label in found}
+    judged = {label: path for label, path in found.items() if known[label] in models}
+    return judged, {label: resolve_model(known[label]) for label in judged}
 
 
 def _refuse_source_of(model: ModelSpec, path: Path) -> None:

@@ -54,7 +54,7 @@ def adopt(
         UsageError: one sentence on what is wrong with the files, models or their specs.
     """
     if against:
-        return _reference_files(against, weights, seed, limit)
+        return _reference_files(against, weights, seed, limit, refused)
     asked, sources = list(dict.fromkeys(models)), [_source(file) for file in files]
     pointers = {name: read_pointer(name) for name in asked if name not in MODELS}
     named = [name for name in asked if name not in MODELS and pointers.get(name) is None]
@@ -106,8 +106,10 @@ def _found(
     return found
 
 
-def _reference_files(against: str, weights: str, seed: int, limit: float) -> tuple[str, ...]:
-    """The models that stand for a reference file, or for each file of a folder."""
+def _reference_files(
+    against: str, weights: str, seed: int, limit: float, refused: dict[str, str] | None
+) -> tuple[str, ...]:
+    """The models that stand for a reference file, or for each file of a folder but refused ones."""
     path = Path(against)
     if path.is_file() and not path.name.endswith(".onnx"):
         raise UsageError(f"--against {against}: must be an .onnx file or a folder of them")
@@ -116,7 +118,11 @@ def _reference_files(against: str, weights: str, seed: int, limit: float) -> tup
         for label, file in labelled((against,), "--against").items()
     ]
     described = _described([], pointers, [], weights, seed, limit)
-    specs = [spec_from_data(data) for data in described["specs"]]
+    specs, reasons = [*map(spec_from_data, described["specs"])], described["refused"]
+    if reasons and (refused is None or not specs):
+        raise UsageError(next(iter(reasons.values())))
+    if refused is not None:
+        refused.update(reasons)
     for spec in specs:
         remember(spec.name, [])
     return tuple(_registered(spec).name for spec in specs)

@@ -105,6 +105,11 @@ def log_softmax_13(x: Array, axis: int = -1) -> Array:
     return result
 
 
+def erf(x: Array) -> Array:
+    """``onnx.reference`` computes it in float32."""
+    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x)).astype(x.dtype)
+
+
 # -- normalisation --------------------------------------------------------------------------------
 
 
@@ -257,6 +262,7 @@ DEFINITIONS: dict[tuple[str, str], tuple[Version, ...]] = {
     ("", "Softmax"): (Version(1, 12, softmax_1),),
     ("", "LogSoftmax"): (Version(1, 12, log_softmax_1), Version(13, LATEST, log_softmax_13)),
     ("", "Hardmax"): (Version(1, 12, hardmax_1),),
+    ("", "Erf"): (Version(9, LATEST, erf),),
     ("", "BatchNormalization"): (Version(7, 13, batch_normalization_7),),
     ("", "GroupNormalization"): (Version(18, 20, group_normalization_18),),
     ("", "MeanVarianceNormalization"): (Version(9, LATEST, mean_variance_normalization),),

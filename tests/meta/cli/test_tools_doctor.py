@@ -94,7 +94,7 @@ def examine(monkeypatch, tmp_path):
 
     def look(*, workers=HEALTHY, cpu=RIGHT, packages=(), running=(3, 11)):
         monkeypatch.setattr(doctor, "imports", lambda limit: workers)
-        monkeypatch.setattr(doctor, "probe_all", lambda limit: {"cpu": cpu})
+        monkeypatch.setattr(doctor, "survey", lambda names, limit: {"cpu": cpu})
         monkeypatch.setattr(doctor, "of_packages", lambda versions: iter(packages))
         monkeypatch.setattr(sys, "version_info", (*running, 0))
         return main(["doctor", f"--cache-dir={tmp_path / 'cache'}"])
