@@ -10,21 +10,22 @@ import numpy as np
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register_check
 from onnx_conformance.checks.verdict import not_answered, result_of
-from onnx_conformance.core.budget import ULP, Reference, compute_modes_disagree, largest_noise_floor
+from onnx_conformance.core.arrays import Outputs
+from onnx_conformance.core.budget import Reference, largest_noise_floor, natives_disagree
 from onnx_conformance.core.comparison import (
-    Outputs,
     allclose_mismatch,
     atol_needed,
     statistics,
     structure_problem,
 )
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.judgement import judge_outputs, limits_of
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.ties import ChosenPositions
-from onnx_conformance.inputs.families import ORDINARY, chosen, materialise, pinned
+from onnx_conformance.inputs.families import ORDINARY, materialise, pinned, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs, Recipe
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _float32_errs_as_much(
     noisy = factor * largest_noise_floor(reference, outputs) > tolerance
     return (
         noisy
-        or compute_modes_disagree(reference, outputs)
+        or natives_disagree(reference, outputs)
         or all(_near_oracle(reference, found, spec, factor) for spec in outputs if spec.floating)
     )
 
@@ -167,7 +168,7 @@ def check_top5(subject: Subject) -> CheckResult:
     rule = subject.tolerances.rule("top5", subject.case)
     name, samples, ties = subject.model.outputs[0].name, 0, 0
     recipes = pinned(subject.seed)
-    input_sets = chosen(ORDINARY, subject.model, subject.seed)
+    input_sets = pinned_inputs(ORDINARY, subject.model, subject.seed)
     for label, inputs in zip(ORDINARY, input_sets, strict=True):
         answer, reference = subject.run(inputs), subject.reference(inputs)
         if answer.outputs is None:
@@ -202,10 +203,7 @@ def check_top5(subject: Subject) -> CheckResult:
 def absolute_error(reference: Reference, name: str, sample: int) -> float:
     """float32's largest absolute error on the sample, at least one ulp of its largest value."""
     exact = reference.oracle[name][sample]
-    compute_modes = (reference.native, *reference.replicas)
-    error = max(
-        float(np.abs(compute_mode[name][sample] - exact).max()) for compute_mode in compute_modes
-    )
+    error = max(float(np.abs(native[name][sample] - exact).max()) for native in reference.natives)
     return max(error, ULP * float(np.abs(exact).max()))
 
 

@@ -27,16 +27,16 @@ from onnx_conformance.inputs.families import (
     ORDINARY,
     UNLIKE,
     batch_mates,
-    chosen,
     denormal,
     many,
     materialise,
+    pinned_inputs,
     replayed,
     stack_inputs,
 )
 from onnx_conformance.inputs.recipes import Inputs, Recipe, suited
 from onnx_conformance.inputs.sample_arrays import fixed_batch
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 
 def takes_any_number(model: ModelSpec) -> bool:
@@ -59,7 +59,7 @@ def check_liveness(subject: Subject) -> CheckResult:
     floor = subject.tolerances.rule("error_budget", plain)["floor_ulp"]
     unit = subject.model.precision  # in which its own code computes
     least = rule["minimum" if unit == FLOAT32 else "coarse_minimum"]
-    input_sets = chosen(ORDINARY, subject.model, subject.seed)
+    input_sets = pinned_inputs(ORDINARY, subject.model, subject.seed)
     references = [subject.plain_reference(inputs) for inputs in input_sets]
     outputs = _outputs_that_should_change(subject, references)
     found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])

@@ -25,8 +25,8 @@ from onnx_conformance.diagnose.subgraph import cut_out
 from onnx_conformance.diagnose.traced_file import TracedFile
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.native_traces import scratch
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.native_traces import scratch
 
 _QUOTED = re.compile(r"""['"(]([^'"()]+)['")]""")
 

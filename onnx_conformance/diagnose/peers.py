@@ -14,7 +14,7 @@ from onnx_conformance.checks.initializers import audit_of, stored_weights
 from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.diagnose.alignment import Aligner
-from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.run.live_subject import LiveSubject
 
 
 class Ownership:

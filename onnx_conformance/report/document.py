@@ -27,8 +27,8 @@ from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.report.columns import RED_OUTCOMES, incomplete, passed_every_check
-from onnx_conformance.session.probe import ProbeResult
-from onnx_conformance.session.run_record import Run
+from onnx_conformance.run.probe import ProbeResult
+from onnx_conformance.run.run_record import Run
 
 SCHEMA = 2  # 1 said proved and in part in run.verdict, and feed in a check's row
 MOST_PROBLEMS = 2  # in the closing sentence

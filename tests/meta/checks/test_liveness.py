@@ -11,7 +11,7 @@ from onnx import helper
 from onnx_conformance.checks.function import check_liveness
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.session.subject import Deciding
+from onnx_conformance.run.subject import Deciding
 from tests.meta.plain_subject import CASE, plain_subject, wide_model
 
 

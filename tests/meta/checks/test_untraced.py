@@ -17,7 +17,7 @@ from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.results import failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.report.document import case_verdict, is_complete
-from onnx_conformance.session.subject import NativeWeights
+from onnx_conformance.run.subject import NativeWeights
 from tests.meta.plain_subject import TOLERANCES
 
 RNG = np.random.default_rng(4)

@@ -39,7 +39,7 @@ defaults:
     strays: 1.0
     flips: 3.0
     open_share: 0.01
-    untold: 0.5
+    unjudged: 0.5
   deciding_values:
     factor: 8.0
     floor_ulp: 4.0

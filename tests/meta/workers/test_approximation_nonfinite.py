@@ -9,7 +9,7 @@ from onnx_conformance.checks.robustness import check_empty_batch, check_nonfinit
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.families import NON_FINITE
-from onnx_conformance.session.subject import Answer, SessionInfo
+from onnx_conformance.run.subject import Answer, SessionInfo
 from tests.meta.plain_subject import TOLERANCES
 
 MODEL = ModelSpec(
