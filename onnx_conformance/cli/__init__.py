@@ -2,6 +2,6 @@
 
 ``run`` starts pytest on the conformance tests. ``convert`` (``conversion``, ``staged_file``),
 ``compare`` (``predictions``, ``image_latency``), ``inspect`` (``file_contents``) and ``doctor``
-(``clashes``) work in a session of their own (``context``). ``variants`` and ``versions``
+(``clashes``) start workers of their own (``context``). ``variants`` and ``versions``
 (``environments``) run the suite twice (``suite_runs``). ``console`` is the terminal of all.
 """
