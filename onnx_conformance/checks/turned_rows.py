@@ -14,8 +14,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.core.budget import ULP, Reference
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs
+from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.pooled_budget import RowScores
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.recipes import Inputs

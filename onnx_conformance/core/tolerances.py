@@ -27,7 +27,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "neighbour_ulp",
         "neighbour_share",
         "open_share",
-        "untold",
+        "unjudged",
     ),  # fmt: skip
     "deciding_values": ("factor", "floor_ulp", "near", "share"),
     "top5": ("tie_factor",),
@@ -97,7 +97,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "neighbour_ulp": (0.0, 64.0),
     "neighbour_share": (0.0, 0.5),
     "open_share": (0.0, 0.1),
-    "untold": (0.0, 0.9),
+    "unjudged": (0.0, 0.9),
     "tie_factor": (0.0, 100.0),
     "same": (0.0, 1e-3),
     "fold_ulp": (0.0, 64.0),

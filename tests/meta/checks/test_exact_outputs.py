@@ -1,7 +1,6 @@
 """Outputs in float32 of a model that computes others in half precision."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +10,8 @@ from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.families import pinned
-from onnx_conformance.session.subject import Answer
-from tests.meta.running import ROOT
+from tests.meta.plain_subject import plain_subject
 
 X = TensorSpec("x", ("batch", 16))
 OUTPUTS = (TensorSpec("plain", ("batch", 16)), TensorSpec("half", ("batch", 16)))
@@ -34,30 +31,26 @@ def subject_of(case, wrong):
 
         return reference
 
-    def run(inputs, repeat=0):
+    def answer(inputs):
         x = inputs["x"].astype(np.float64)
-        return Answer({spec.name: x * (1 + OFF * (spec.name == wrong)) for spec in OUTPUTS})
+        return {spec.name: x * (1 + OFF * (spec.name == wrong)) for spec in OUTPUTS}
 
-    def references(input_sets):
-        return [reference_of(OFF)(inputs) for inputs in input_sets]
-
-    return SimpleNamespace(
+    reference, exactly = reference_of(OFF), reference_of(1e-7)
+    found = plain_subject(
+        MODEL,
+        reference,
+        answer,
         case=case,
+        plain_reference=exactly,
+        references=lambda input_sets: [reference(inputs) for inputs in input_sets],
         exporter=None,
         fail_fast=True,
         min_placement=0.0,
         expect_dynamic=False,
         graph_level="all",
-        model=MODEL,
-        seed=0,
-        tolerances=load_tolerances(ROOT / "tolerances.yaml"),
-        reference=reference_of(OFF),
-        plain_reference=reference_of(1e-7),
-        references=references,
-        run=run,
-        runs=lambda input_sets: [run(inputs) for inputs in input_sets],
-        session=SimpleNamespace(placement={}, provider="CPUExecutionProvider"),
     )
+    found.runs = lambda input_sets: [found.run(inputs) for inputs in input_sets]
+    return found
 
 
 CASES = pytest.mark.parametrize(
