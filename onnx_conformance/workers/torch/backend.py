@@ -44,6 +44,7 @@ from onnx_conformance.workers.torch.calls import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.float64 import in_float64, without_gradients
 from onnx_conformance.workers.torch.introspect import flat, unused_tensors
+from onnx_conformance.workers.torch.masked_rows import left_open
 from onnx_conformance.workers.torch.modes import (
     AsBuilt,
     called_eagerly,
@@ -132,14 +133,16 @@ class TorchBackend(NativeBackend):
     ) -> list[Arrays]:
         """In eval mode and without gradients.
 
-        Beside an output that is positions stands what they were chosen from
-        (:mod:`onnx_conformance.core.ties`).
+        Beside an output that is positions stands what they were chosen from, and beside one with
+        padded places which of them are left open (:mod:`onnx_conformance.core.ties`).
         """
         module, known = self._variant(model, weights, precision), compute_mode(precision)
 
         def answer(inputs: Arrays) -> Arrays:
             with without_gradients(known.precision), _computing(model, known, approximation):
-                return self._forward(module, model, inputs, known)
+                found = self._forward(module, model, inputs, known)
+                again = functools.partial(self._forward, module, model, inputs, known)
+                return {**found, **left_open(model, known, inputs, found, again)}
 
         return [called_eagerly(functools.partial(answer, inputs)) for inputs in input_sets]
 

@@ -156,8 +156,8 @@ def _of_decoder(model: Any, names: list[str]) -> list[TensorSpec]:
     past = _past(found)
     inputs = [_ids("input_ids", ("batch", "new"), model.config)]
     if "attention_mask" in names:
-        mask = TensorSpec("attention_mask", ("batch", "past+new"), "int64", domain=Mask())
-        inputs.append(mask)
+        padded = Mask(side="left")  # as texts of unlike lengths are fed in batches
+        inputs.append(TensorSpec("attention_mask", ("batch", "past+new"), "int64", domain=padded))
     return inputs + past if past else _of_texts(model.config, names, "batch")
 
 
