@@ -48,15 +48,17 @@ def inferred_carries(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 
     Names of a state, the same but for what says "old" or "new" in them.
     """
-    taken = {_stem(spec.name, OLD): spec for spec in inputs}
-    found = []
-    for spec in outputs:
-        stem = _stem(spec.name, NEW)
-        other = taken.get(stem) if stem else None
-        if other is not None and not carry_problem(inputs, outputs, ((spec.name, other.name),)):
-            found.append((spec.name, other.name))
+    alike = named_alike([spec.name for spec in outputs], [spec.name for spec in inputs])
+    found = [pair for pair in alike if not carry_problem(inputs, outputs, (pair,))]
     once = [name for _, name in found]
     return tuple(pair for pair in found if once.count(pair[1]) == 1)
+
+
+def named_alike(outputs: Sequence[str], inputs: Sequence[str]) -> list[tuple[str, str]]:
+    """The outputs and inputs whose names are a state's, the same but for "old" and "new"."""
+    taken = {stem: name for name in inputs if (stem := _stem(name, OLD))}
+    stems = ((name, _stem(name, NEW)) for name in outputs)
+    return [(name, taken[stem]) for name, stem in stems if stem in taken]
 
 
 def carry_problem(

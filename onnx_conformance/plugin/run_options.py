@@ -21,6 +21,7 @@ from onnx_conformance.perf.gate.rules import RULES, load_rules
 from onnx_conformance.perf.options import GateOptions, PerfRun, read_gate, read_timing
 from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_idle
 from onnx_conformance.session.external_artifacts import labelled
+from onnx_conformance.session.file_folder import FileFolder, folder_of
 from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
 from onnx_conformance.session.provider_sources import (
     adopt_answers,
@@ -44,12 +45,14 @@ class RunRecords:
         models: the models that were asked for, those of files and functions included.
         refused: models that could not be loaded, with the reason.
         answers: the recorded answers of other machines, as providers.
+        together: the files of --artifact as one, and those of --against.
     """
 
     plugins: tuple[str, ...]
     models: tuple[str, ...]
     refused: dict[str, str]
     answers: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
 
 
 def shared_records(records: RunRecords) -> dict[str, Any]:
@@ -69,7 +72,8 @@ def _adopt_shared(shared: dict[str, Any]) -> RunRecords:
             PROVIDERS.forget(record["name"])
         PROVIDERS.register(record["name"], Provider(**record))
     adopt_data(shared["records_of_models"])
-    return RunRecords(shared["plugins"], shared["models"], shared["refused"], shared["answers"])
+    fields = ("plugins", "models", "refused", "answers", "together")
+    return RunRecords(*(shared[name] for name in fields))
 
 
 def adopt_records(config: Any) -> RunRecords:
@@ -89,10 +93,12 @@ def adopt_records(config: Any) -> RunRecords:
     )
     answers = adopt_answers(option("answers"))
     refused: dict[str, str] = {}
-    models = _models(config, refused)
+    artifact, reference = _folders(config)
+    models = _models(config, refused, artifact, reference)
     if option("evaluation_data"):
         adopt_evaluation(option("evaluation_data"), option("calibration_data") or "", models)
-    return RunRecords(plugins, models, refused, answers)
+    together = tuple(str(one.together) for one in (artifact, reference) if one)
+    return RunRecords(plugins, models, refused, answers, together)
 
 
 def make_run(config: Any, records: RunRecords) -> PerfRun:
@@ -119,7 +125,8 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         _refuse_elsewhere(cases)
     notes: tuple[str, ...] = ()
     if option("against"):
-        cases, notes = without_itself(Path(option("against")), cases, settings)
+        references = (option("against"), *records.together[1:])
+        cases, notes = without_itself(references, cases, settings)
     refuse_whole(
         option("shard"),
         timed=measured,
@@ -177,6 +184,7 @@ def _selection(option: Any, records: RunRecords) -> Selection:
         option("precision") or "",
         levels if len(levels) > 1 else (),
         option("against") or "",
+        records.together,
     )
 
 
@@ -231,7 +239,12 @@ def _settings(option: Any, tolerances: Tolerances, gate: GateOptions | None) -> 
     )
 
 
-def _models(config: Any, refused: dict[str, str]) -> tuple[str, ...]:
+def _models(
+    config: Any,
+    refused: dict[str, str],
+    artifact: FileFolder | None,
+    reference: FileFolder | None,
+) -> tuple[str, ...]:
     """The chosen models. Those of files, functions and zoos are built now to find their inputs.
 
     Args:
@@ -255,7 +268,29 @@ def _models(config: Any, refused: dict[str, str]) -> tuple[str, ...]:
         seed=option("seed"),
         limit=option("call_limit"),
         refused=refused,
+        artifact=artifact,
+        reference=reference,
     )
+
+
+def _folders(config: Any) -> tuple[FileFolder | None, FileFolder | None]:
+    """The folders of files that belong together, of --artifact and of --against.
+
+    Run through as one where something is there to judge that by: a reference folder, or a model
+    whose parts are known.
+    """
+    option = config.getoption
+    limits = shipped_limits().changed(tuple(option("artifact_limit")))
+    cache = None if option("no_cache") else Path(option("cache_dir")).absolute()
+    against = tuple(one for one in (option("against"),) if one)
+    models = option("model")
+    if config.option.help or not (against or len(models) == 1):
+        return None, None
+    found = folder_of(tuple(option("artifact")), "--artifact", limits, cache)
+    if against:
+        reference = folder_of(against, "--against", limits, cache)
+        return (found, reference) if found and reference else (None, None)
+    return (found, None) if found and found.parts_of(models[0]) else (None, None)
 
 
 def _known_failures(file: str) -> list[KnownFailure]:
@@ -308,9 +343,12 @@ def _libraries(named: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def without_itself(
-    against: Path, cases: tuple[Case, ...], settings: Settings
+    references: tuple[str, ...], cases: tuple[Case, ...], settings: Settings
 ) -> tuple[tuple[Case, ...], tuple[str, ...]]:
     """The cases that differ from the reference's own run, and notes on what is compared.
+
+    Args:
+        references: what --against names, and the files of such a folder as one.
 
     The reference runs on the CPU without graph optimisation. The same file under the same
     conditions gives the same bits, which proves nothing. Under other conditions the comparison
@@ -320,10 +358,9 @@ def without_itself(
         UsageError: no other case is left.
     """
     external = [case for case in cases if isinstance(case, ExternalCase)]
-    references = labelled((str(against),), "--against") if against.is_dir() else {}
-    same = {
-        case.path for case in external if _is(references.get(case.label, against), Path(case.path))
-    }
+    against = Path(references[0])
+    known = labelled(references, "--against") if against.is_dir() else {}
+    same = {case.path for case in external if _is(known.get(case.label, against), Path(case.path))}
     reference_runs = [
         case for case in external if case.path in same and _is_reference(case, settings)
     ]
@@ -336,7 +373,7 @@ def without_itself(
             "all"
         )
     notes = [
-        f"{case.path} is {references.get(case.label, against).name} itself: this judges what ONNX "
+        f"{case.path} is {known.get(case.label, against).name} itself: this judges what ONNX "
         "Runtime does to it at graph level "
         f"{case.graph_level or settings.graph_level} on {case.provider}"
         for case in external

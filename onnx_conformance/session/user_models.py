@@ -18,6 +18,7 @@ from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.spec import ModelSpec, spec_as_data, spec_from_data
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.session.external_artifacts import labelled
+from onnx_conformance.session.file_folder import FileFolder
 from onnx_conformance.session.worker_client import ProcessWorkerClient
 
 BACKEND = "onnx_conformance.workers.user_model.backend:UserModelBackend"
@@ -32,6 +33,8 @@ def adopt(
     seed: int = 0,
     limit: float = 300.0,
     refused: dict[str, str] | None = None,
+    artifact: FileFolder | None = None,
+    reference: FileFolder | None = None,
 ) -> tuple[str, ...]:
     """Register the models of users' files, and those that pointers among ``models`` name.
 
@@ -42,6 +45,7 @@ def adopt(
             namesake; then they alone are chosen.
         refused: is given the reasons of refused models by name, if other models are left; without
             it, the first refusal is raised.
+        artifact, reference: files that belong together, on either side.
 
     Returns:
         The chosen models' names, in order: those asked for, or else all of the files. Those that
@@ -51,7 +55,10 @@ def adopt(
         UsageError: one sentence on what is wrong with the files, models or their specs.
     """
     if against:
-        return _reference_files(against, weights, seed, limit)
+        return _reference_files(against, reference, weights, seed, limit)
+    parts = artifact.parts_of(asked[0]) if artifact and len(asked := list(models)) == 1 else []
+    if parts:
+        return _described_files(parts, weights, seed, limit)
     asked, sources = list(dict.fromkeys(models)), [_source(file) for file in files]
     pointers = {name: read_pointer(name) for name in asked if name not in MODELS}
     named = [name for name in asked if name not in MODELS and pointers.get(name) is None]
@@ -91,7 +98,9 @@ def adopt(
     return chosen
 
 
-def _reference_files(against: str, weights: str, seed: int, limit: float) -> tuple[str, ...]:
+def _reference_files(
+    against: str, folder: FileFolder | None, weights: str, seed: int, limit: float
+) -> tuple[str, ...]:
     """The models that stand for a reference file, or for each file of a folder."""
     path = Path(against)
     if path.is_file() and not path.name.endswith(".onnx"):
@@ -100,7 +109,18 @@ def _reference_files(against: str, weights: str, seed: int, limit: float) -> tup
         Pointer(f"{label}.onnx" if path.is_dir() else file.name, str(file.absolute()), "file")
         for label, file in labelled((against,), "--against").items()
     ]
-    specs, _, _, _ = _described([], pointers, [], weights, seed, limit)
+    if folder:
+        pointers.append(Pointer(folder.together.name, str(folder.together), "file"))
+    return _described_files(pointers, weights, seed, limit)
+
+
+def _described_files(
+    pointers: list[Pointer], weights: str, seed: int, limit: float
+) -> tuple[str, ...]:
+    """The models that pointers to files and to their parts name; each is needed."""
+    specs, _, _, refused = _described([], pointers, [], weights, seed, limit)
+    if refused:
+        raise UsageError(next(iter(refused.values())))
     for spec in specs:
         remember(spec.name, [])
     return tuple(_registered(spec).name for spec in specs)

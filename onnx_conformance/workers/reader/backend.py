@@ -53,6 +53,34 @@ class ReaderBackend:
         files = [file.parent / name for name in facts["files"]]
         return {"facts": facts, "sha256": [file_digest(each) for each in files]}
 
+    def compose(
+        self, files: dict[str, list[str]], target: str, limits: dict[str, float]
+    ) -> dict[str, list[str]]:
+        """Write files that belong together as one graph to ``target``; see :mod:`.composition`.
+
+        Args:
+            files: label and path by role.
+
+        Returns:
+            The names of each file's inputs, by label.
+
+        Raises:
+            Refused: one is not to be judged, or they do not fit together.
+        """
+        from onnx_conformance.workers.reader.composition import compose
+
+        inputs = {}
+        for label, path in files.values():
+            try:
+                facts = self.read(path, limits, libraries=True)["facts"]
+            except Refused as refused:
+                raise Refused(f"{label} {refused}") from refused
+            inputs[label] = [one["name"] for one in facts["inputs"]]
+        paths = {role: (label, Path(path)) for role, (label, path) in files.items()}
+        with limited_memory(Limits(**limits).memory(tuple(path for _, path in paths.values()))):
+            compose(paths, Path(target))
+        return inputs
+
 
 def _parsed(path: Path) -> onnx.ModelProto:
     model = onnx.ModelProto()

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.file_roles import FIRST, MERGED, NEXT, TOGETHER
 from onnx_conformance.core.spec import InputSpecs
 from onnx_conformance.core.text import resembling
 from onnx_conformance.inputs.recipes import Recipe
@@ -25,6 +26,7 @@ from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.torch.calibrate import BATCH_SIZE, BATCHES, calibrate_norms
 from onnx_conformance.workers.torch.calls_by_name import PAST, ByName, CacheSlot, Made, Slot
 from onnx_conformance.workers.torch.tiny_configs import tiny_config
+from onnx_conformance.workers.torch.transformers_files import of_chain, of_file
 from onnx_conformance.workers.torch.transformers_inputs import (
     DECODER,
     ENCODER,
@@ -36,6 +38,7 @@ from onnx_conformance.workers.torch.transformers_inputs import (
 
 FIELDS = re.compile(r",(?=\w+=)")  # before each field=value of a pointer
 PARTS = (WHOLE, ENCODER, DECODER)
+OF_FILES = (FIRST, NEXT, MERGED, TOGETHER)  # roles of files, and all of them in a row
 UNREAD = (
     "attention_mask",
     "token_type_ids",
@@ -56,11 +59,13 @@ def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]
     """
     name, *texts = FIELDS.split(member)
     options = dict(_option(text) for text in texts)
-    part = options.pop("part", WHOLE)
+    part, names = options.pop("part", WHOLE), options.pop("inputs", "")
     kind = _class(name)
     config = tiny_config(kind.config_class, options)
     model = kind(config).eval()
     awaken(model)
+    if part in OF_FILES:
+        return _of_file(member, model, part, names)
     ready, found = _ready(member, model, part)
     if len(found.inputs) == 1 and found.inputs[0].floating:
         _settle(ready, found)
@@ -91,7 +96,8 @@ def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpec
     """
     transformers = _transformers(member)
     path, *texts = FIELDS.split(member)
-    part = dict(_option(text) for text in texts).pop("part", WHOLE)
+    options = dict(_option(text) for text in texts)
+    part = options.get("part", WHOLE)
     meant = Path(path)
     if (meant.is_absolute() or meant.exists()) and not (meant / "config.json").is_file():
         raise UsageError(
@@ -108,7 +114,17 @@ def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpec
         raise UsageError(
             f"hf:{path}: {said}; give a folder with config.json and its weights (safetensors)"
         ) from error
+    if part in OF_FILES:
+        return _of_file(member, model.float().eval(), part, options.get("inputs", ""))
     return _ready(member, model.float().eval(), part)
+
+
+def _of_file(member: str, model: Any, part: str, names: str) -> tuple[nn.Module, InputSpecs]:
+    """What a file of a folder stands for, or all of them in a row."""
+    if part != TOGETHER:
+        return of_file(member, model, part, names.split())
+    found = of_chain(model)
+    return _by_name(model, [spec.name for spec in found.inputs]), found
 
 
 def _refuse_code(path: str, config: Any) -> None:
