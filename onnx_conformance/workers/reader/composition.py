@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from onnx_conformance.core.carries import NO_TOKENS, TOKENS, named_alike
@@ -208,12 +209,14 @@ class _Chain:
             if self._later
         ]
         name = self._first.outputs[0]
-        joined = self._graph.node("Concat", answers, name, axis=1)
-        outputs = [_like(self._first.model, joined, name)]
+        self._graph.node("Concat", answers, name, axis=1)
+        outputs = [_open(_output(self._first, name), 1)]
         if self._encoder:
             last = "encoder_last_hidden_state"
-            said = self._graph.node("Identity", [next(iter(self._said.values()))], last)
-            outputs.append(_like(self._encoder.model, said, self._encoder.outputs[0]))
+            self._graph.node("Identity", [next(iter(self._said.values()))], last)
+            one = _open(_output(self._encoder, self._encoder.outputs[0]))
+            one.name = last
+            outputs.append(one)
         return outputs
 
     def _call(self, file: File, place: str, step: int) -> str:
@@ -291,16 +294,14 @@ def _takes_past(file: File) -> bool:
     return bool(named_alike(file.outputs, list(file.inputs)))
 
 
-def _open(value: ValueInfoProto, axis: int) -> ValueInfoProto:
-    """An input with an axis of any size."""
+def _output(file: File, name: str) -> ValueInfoProto:
+    return next(one for one in file.model.graph.output if one.name == name)
+
+
+def _open(value: ValueInfoProto, axis: int | None = None) -> ValueInfoProto:
+    """An input or output, with an axis of any size."""
     one = ValueInfoProto()
     one.CopyFrom(value)
-    if axis < len(one.type.tensor_type.shape.dim):
+    if axis is not None and axis < len(one.type.tensor_type.shape.dim):
         one.type.tensor_type.shape.dim[axis].dim_param = "target"
     return one
-
-
-def _like(model: ModelProto, name: str, output: str) -> ValueInfoProto:
-    """An output of the whole, of the kind of numbers of a file's."""
-    kind = next(one for one in model.graph.output if one.name == output).type.tensor_type.elem_type
-    return helper.make_tensor_value_info(name, kind, None)
