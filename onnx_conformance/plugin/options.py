@@ -69,7 +69,8 @@ def add_options(group: Any) -> None:
     group.addoption(
         "--artifact",
         metavar="PATH",
-        help="certify this ONNX file, or those in this folder, against --model (repeatable)",
+        help="certify this ONNX file, or those in this folder, against --model (repeatable); an "
+        "encoder and its decoders are judged in a row too",
         **several,
     )
     group.addoption(

@@ -127,6 +127,7 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
     if option("against"):
         references = (option("against"), *records.together[1:])
         cases, notes = without_itself(references, cases, settings)
+        notes += _alone_notes(references, cases)
     refuse_whole(
         option("shard"),
         timed=measured,
@@ -383,6 +384,18 @@ def without_itself(
         f"{case.id}: not judged, because it is the reference's own run" for case in reference_runs
     ]
     return kept, tuple(dict.fromkeys(notes))
+
+
+def _alone_notes(references: tuple[str, ...], cases: tuple[Case, ...]) -> tuple[str, ...]:
+    """What is not judged of a folder of files whose names tell no roles."""
+    labels = {case.label for case in cases if isinstance(case, ExternalCase)}
+    if len(references) > 1 or len(labels) < 2:
+        return ()
+    return (
+        f"the {len(labels)} files are judged one by one, and what one hands to another is not: "
+        "call them encoder_model.onnx, decoder_model.onnx and decoder_with_past_model.onnx where "
+        "they are such",
+    )
 
 
 def _is(against: Path, path: Path) -> bool:
