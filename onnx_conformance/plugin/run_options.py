@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from onnx_conformance.catalog.models import read_pointer
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, Provider
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.case import Case, ExternalCase
@@ -21,7 +22,7 @@ from onnx_conformance.perf.gate.rules import RULES, load_rules
 from onnx_conformance.perf.options import GateOptions, PerfRun, read_gate, read_timing
 from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_idle
 from onnx_conformance.session.external_artifacts import labelled
-from onnx_conformance.session.file_folder import FileFolder, folder_of
+from onnx_conformance.session.file_folder import POOLS, FileFolder, folder_of
 from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
 from onnx_conformance.session.provider_sources import (
     adopt_answers,
@@ -97,7 +98,7 @@ def adopt_records(config: Any) -> RunRecords:
     models = _models(config, refused, artifact, reference)
     if option("evaluation_data"):
         adopt_evaluation(option("evaluation_data"), option("calibration_data") or "", models)
-    together = tuple(str(one.together) for one in (artifact, reference) if one)
+    together = tuple(str(one.together) for one in (artifact, reference) if one and one.together)
     return RunRecords(plugins, models, refused, answers, together)
 
 
@@ -285,12 +286,15 @@ def _folders(config: Any) -> tuple[FileFolder | None, FileFolder | None]:
     cache = None if option("no_cache") else Path(option("cache_dir")).absolute()
     against = tuple(one for one in (option("against"),) if one)
     models = option("model")
-    if config.option.help or not (against or len(models) == 1):
+    pointer = read_pointer(models[0]) if len(models) == 1 else None
+    parted = pointer is not None and pointer.pool in POOLS
+    if config.option.help or not (parted or any(Path(one).is_dir() for one in against)):
         return None, None
     found = folder_of(tuple(option("artifact")), "--artifact", limits, cache)
     if against:
         reference = folder_of(against, "--against", limits, cache)
-        return (found, reference) if found and reference else (None, None)
+        both = found and reference and found.together and reference.together
+        return (found, reference) if both else (None, None)
     return (found, None) if found and found.parts_of(models[0]) else (None, None)
 
 

@@ -26,23 +26,26 @@ POOLS = ("hf", "hf-tiny")  # of pointers whose parts are known by the files' rol
 
 @dataclass(frozen=True)
 class FileFolder:
-    """Files that belong together.
+    """Files that belong together, or one file.
 
     Args:
-        roles: label by role (:mod:`onnx_conformance.core.file_roles`).
+        roles: label by role (:mod:`onnx_conformance.core.file_roles`); none of one file.
         inputs: what each takes, by label.
         together: the file in which all are called in a row.
     """
 
     roles: Mapping[str, str]
     inputs: Mapping[str, tuple[str, ...]]
-    together: Path
+    together: Path | None = None
 
     def parts_of(self, model: str) -> list[Pointer]:
         """The parts of a model that the files stand for; none where it has no known ones."""
         pointer = read_pointer(model)
         if pointer is None or pointer.pool not in POOLS or ",part=" in pointer.member:
             return []
+        if self.together is None:
+            names = " ".join(*self.inputs.values())
+            return [Pointer(pointer.name, pointer.pool, f"{pointer.member},inputs={names}")]
         asked = {label: f"{role},inputs={' '.join(self.inputs[label])}"
                  for role, label in self.roles.items()}  # fmt: skip
         return [
@@ -54,7 +57,7 @@ class FileFolder:
 def folder_of(
     places: tuple[str, ...], option: str, limits: Limits, cache: Path | None
 ) -> FileFolder | None:
-    """The files of a folder by their roles; None of other files.
+    """The files of a folder by their roles, or the one file there is; None of others.
 
     Args:
         option: which names the folder, for messages.
@@ -63,22 +66,31 @@ def folder_of(
     Raises:
         UsageError: a file cannot be read, or they do not fit together.
     """
-    if len(places) != 1 or not Path(places[0]).is_dir():
+    if len(places) != 1:
         return None
     files = labelled(places, option)
     known = roles(files)
+    if len(files) == 1:
+        known = {"": next(iter(files))}
     if not known:
         return None
     named = {role: [label, str(files[label].absolute())] for role, label in known.items()}
 
     def build(directory: Path) -> dict[str, Any]:
-        target = str(directory / f"{TOGETHER}{SUFFIX}")
+        target = str(directory / f"{TOGETHER}{SUFFIX}") if len(named) > 1 else ""
         return {"inputs": _composed(named, target, limits, f"{option} {places[0]}")}
 
     digests = {label: file_digest(files[label]) for label in known.values()}
     key = key_of(files=digests, roles=known, code=source_digest())
-    entry = Store(cache or _passing()).get_or_build("together", key, build)
+    try:
+        entry = Store(cache or _passing()).get_or_build("together", key, build)
+    except UsageError:
+        if len(named) == 1:
+            return None  # its case says what is wrong with it
+        raise
     inputs = {label: tuple(names) for label, names in entry.facts["inputs"].items()}
+    if len(named) == 1:
+        return FileFolder({}, inputs)
     return FileFolder(known, inputs, entry.path / f"{TOGETHER}{SUFFIX}")
 
 

@@ -109,7 +109,7 @@ def _reference_files(
         Pointer(f"{label}.onnx" if path.is_dir() else file.name, str(file.absolute()), "file")
         for label, file in labelled((against,), "--against").items()
     ]
-    if folder:
+    if folder and folder.together:
         pointers.append(Pointer(folder.together.name, str(folder.together), "file"))
     return _described_files(pointers, weights, seed, limit)
 

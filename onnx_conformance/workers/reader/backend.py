@@ -60,6 +60,7 @@ class ReaderBackend:
 
         Args:
             files: label and path by role.
+            target: empty for one file alone, of which only the inputs are asked.
 
         Returns:
             The names of each file's inputs, by label.
@@ -76,6 +77,8 @@ class ReaderBackend:
             except Refused as refused:
                 raise Refused(f"{label} {refused}") from refused
             inputs[label] = [one["name"] for one in facts["inputs"]]
+        if not target:
+            return inputs
         paths = {role: (label, Path(path)) for role, (label, path) in files.items()}
         with limited_memory(Limits(**limits).memory(tuple(path for _, path in paths.values()))):
             compose(paths, Path(target))

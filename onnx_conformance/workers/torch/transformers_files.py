@@ -114,17 +114,18 @@ def of_file(
     """The part of a model that a decoder's file stands for.
 
     Args:
-        part: the file's role.
+        part: the file's role; a decoder with its past alone is never given an empty one.
         names: what the file takes.
 
     Raises:
         UsageError: one of the names is none that is known here.
     """
     encoded = hasattr(model, "get_encoder") and bool(model.config.is_encoder_decoder)
-    caches = _sizes(model, encoded=encoded) if part == NEXT else {}
+    later = any(name.startswith(f"{PAST}.") for name in names)
+    caches = _sizes(model, encoded=encoded) if later else {}
     specs = []
     for name in names:
-        spec = _spec(model, name, caches, encoded=encoded, later=part == NEXT)
+        spec = _spec(model, name, caches, encoded=encoded, later=later)
         if spec is None:
             raise UsageError(
                 f"{member}: its file ({part}) takes '{name}', which is no input that is known "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]
     config = tiny_config(kind.config_class, options)
     model = kind(config).eval()
     awaken(model)
-    if part in OF_FILES:
+    if _is_of_file(part, names):
         return _of_file(member, model, part, names)
     ready, found = _ready(member, model, part)
     if len(found.inputs) == 1 and found.inputs[0].floating:
@@ -88,8 +88,9 @@ def _call(recipe: Recipe, found: InputSpecs) -> dict[str, torch.Tensor]:
 def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]:
     """The model in a folder or in the user's cache, as its configuration's ``architectures`` says.
 
-    Nothing is downloaded, no code of the checkpoint's is run, and weights are safetensors or
-    tensors alone.
+    Nothing is downloaded, and weights are safetensors or tensors alone. Code of the checkpoint's
+    own is run where its user says so: ``FOLDER,trust_remote_code=True``. Other fields after a
+    comma are the configuration's.
 
     Raises:
         UsageError: it is not there, needs code of its own, or is of no class that is known.
@@ -97,26 +98,32 @@ def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpec
     transformers = _transformers(member)
     path, *texts = FIELDS.split(member)
     options = dict(_option(text) for text in texts)
-    part = options.get("part", WHOLE)
+    part, names = options.pop("part", WHOLE), options.pop("inputs", "")
+    trusted = options.pop("trust_remote_code", False) is True
     meant = Path(path)
     if (meant.is_absolute() or meant.exists()) and not (meant / "config.json").is_file():
         raise UsageError(
             f"hf:{path} is no folder with a config.json; give the folder that save_pretrained wrote"
         )
-    local = {"local_files_only": True, "trust_remote_code": False}
+    local = {"local_files_only": True, "trust_remote_code": trusted}
     try:
         config = transformers.AutoConfig.from_pretrained(path, **local)
-        kind = _class((config.architectures or ["?"])[0])
-        _refuse_code(path, config)
+        _set_fields(path, config, options)
+        kind = _stored_class(path, config, trusted=trusted)
         model = kind.from_pretrained(path, config=config, weights_only=True, **local)
     except (OSError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise UsageError(
             f"hf:{path}: {said}; give a folder with config.json and its weights (safetensors)"
         ) from error
-    if part in OF_FILES:
-        return _of_file(member, model.float().eval(), part, options.get("inputs", ""))
+    if _is_of_file(part, names):
+        return _of_file(member, model.float().eval(), part, names)
     return _ready(member, model.float().eval(), part)
+
+
+def _is_of_file(part: str, names: str) -> bool:
+    """Whether what is asked for is a decoder as a file holds it: by its role, or with a past."""
+    return part in OF_FILES or (part == WHOLE and f"{PAST}." in names)
 
 
 def _of_file(member: str, model: Any, part: str, names: str) -> tuple[nn.Module, InputSpecs]:
@@ -127,13 +134,32 @@ def _of_file(member: str, model: Any, part: str, names: str) -> tuple[nn.Module,
     return _by_name(model, [spec.name for spec in found.inputs]), found
 
 
-def _refuse_code(path: str, config: Any) -> None:
-    """A configuration that names code of the checkpoint's own."""
-    if getattr(config, "auto_map", None):
+def _set_fields(path: str, config: Any, fields: Mapping[str, Any]) -> None:
+    for name, value in fields.items():
+        if not hasattr(config, name):
+            raise UsageError(f"hf:{path}: {type(config).__name__} has no '{name}'")
+        setattr(config, name, value)
+
+
+def _stored_class(path: str, config: Any, *, trusted: bool) -> Any:
+    """The class of a checkpoint; one of its own code where that is trusted.
+
+    Raises:
+        UsageError: its configuration names code of its own, and nobody said to run it.
+    """
+    own = getattr(config, "auto_map", None)
+    if own and not trusted:
         raise UsageError(
             f"hf:{path}: its config.json names code of its own (auto_map), which is not run; "
-            "register a function that builds the model, in a file of yours"
+            "register a function that builds the model, in a file of yours, or, if you trust that "
+            "code, add ,trust_remote_code=True"
         )
+    kinds = [name for name in own or () if name.startswith("AutoModel")]
+    return (
+        getattr(_transformers(path), kinds[0])
+        if kinds
+        else _class((config.architectures or ["?"])[0])
+    )
 
 
 def _transformers(member: str) -> Any:
