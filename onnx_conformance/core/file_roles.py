@@ -6,13 +6,15 @@ As exporters lay a folder out: ``encoder_model.onnx``, ``decoder_model.onnx`` fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
 ENCODER, FIRST = "encoder", "decoder_model"
 NEXT, MERGED = "decoder_with_past_model", "decoder_model_merged"
 DECODERS = (FIRST, NEXT, MERGED)
 TOGETHER = "files_together"  # what a chain of such files is called in ids and reports
+CALLS_OF_MERGED = {"first_call": FIRST, "later_calls": NEXT}  # the files that one is judged as
+BRANCH = "use_cache_branch"  # the input of a merged decoder that says whether a past is given
 STEPS = 3  # calls of the decoder with its past in a chain
 
 
@@ -30,5 +32,18 @@ def roles(labels: Iterable[str]) -> dict[str, str]:
     """The label of each role; none where two files claim one, or where fewer than two have any."""
     found = [(role, label) for label in labels if (role := role_of(label))]
     known = dict(found)
-    chain = known.keys() & set(DECODERS) and len(known) > 1
-    return known if chain and len(known) == len(found) else {}
+    several = known.keys() & set(DECODERS) and len(known) > 1
+    return known if several and len(known) == len(found) else {}
+
+
+def chains(known: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The roles that are called in a row, by what that is called in ids and reports.
+
+    A merged decoder takes the place of the two others, in a chain of its own beside them.
+    """
+    apart = tuple(role for role in (ENCODER, FIRST, NEXT) if role in known)
+    merged = tuple(role for role in (ENCODER, MERGED) if role in known)
+    found = {TOGETHER: apart} if {FIRST, NEXT} & set(apart) and len(apart) > 1 else {}
+    if MERGED in known:
+        found[f"{TOGETHER}_merged" if found else TOGETHER] = merged
+    return found

@@ -46,14 +46,16 @@ class RunRecords:
         models: the models that were asked for, those of files and functions included.
         refused: models that could not be loaded, with the reason.
         answers: the recorded answers of other machines, as providers.
-        together: the files of --artifact as one, and those of --against.
+        artifacts: the files to judge, those of --artifact and what is made of a folder of them.
+        chains: files in which those of the folder --against are called in a row.
     """
 
     plugins: tuple[str, ...]
     models: tuple[str, ...]
     refused: dict[str, str]
     answers: tuple[str, ...] = ()
-    together: tuple[str, ...] = ()
+    artifacts: tuple[str, ...] = ()
+    chains: tuple[str, ...] = ()
 
 
 def shared_records(records: RunRecords) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def _adopt_shared(shared: dict[str, Any]) -> RunRecords:
             PROVIDERS.forget(record["name"])
         PROVIDERS.register(record["name"], Provider(**record))
     adopt_data(shared["records_of_models"])
-    fields = ("plugins", "models", "refused", "answers", "together")
+    fields = ("plugins", "models", "refused", "answers", "artifacts", "chains")
     return RunRecords(*(shared[name] for name in fields))
 
 
@@ -98,8 +100,13 @@ def adopt_records(config: Any) -> RunRecords:
     models = _models(config, refused, artifact, reference)
     if option("evaluation_data"):
         adopt_evaluation(option("evaluation_data"), option("calibration_data") or "", models)
-    together = tuple(str(one.together) for one in (artifact, reference) if one and one.together)
-    return RunRecords(plugins, models, refused, answers, together)
+    artifacts = tuple(option("artifact"))
+    if reference and artifact:
+        artifacts += tuple(map(str, artifact.chains))
+    elif artifact:
+        artifacts = artifact.judged
+    chains = tuple(map(str, reference.chains)) if reference else ()
+    return RunRecords(plugins, models, refused, answers, artifacts, chains)
 
 
 def make_run(config: Any, records: RunRecords) -> PerfRun:
@@ -126,7 +133,7 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         _refuse_elsewhere(cases)
     notes: tuple[str, ...] = ()
     if option("against"):
-        references = (option("against"), *records.together[1:])
+        references = (option("against"), *records.chains)
         cases, notes = without_itself(references, cases, settings)
         notes += _alone_notes(references, cases)
     refuse_whole(
@@ -181,12 +188,12 @@ def _selection(option: Any, records: RunRecords) -> Selection:
         tuple(option("exporter")),
         tuple(option("opset")),
         _providers(tuple(option("provider")), records),
-        tuple(option("artifact")),
+        records.artifacts,
         tuple(option("variant")),
         option("precision") or "",
         levels if len(levels) > 1 else (),
         option("against") or "",
-        records.together,
+        records.chains,
     )
 
 
@@ -293,9 +300,9 @@ def _folders(config: Any) -> tuple[FileFolder | None, FileFolder | None]:
     found = folder_of(tuple(option("artifact")), "--artifact", limits, cache)
     if against:
         reference = folder_of(against, "--against", limits, cache)
-        both = found and reference and found.together and reference.together
+        both = found and reference and found.chains and reference.chains
         return (found, reference) if both else (None, None)
-    return (found, None) if found and found.parts_of(models[0]) else (None, None)
+    return (found, None) if found and found.pointers(models[0]) else (None, None)
 
 
 def _known_failures(file: str) -> list[KnownFailure]:

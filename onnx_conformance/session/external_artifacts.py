@@ -34,14 +34,14 @@ def external_cases(
     providers: tuple[str, ...],
     precision: str = "",
     against: str = "",
-    together: tuple[str, ...] = (),
+    chains: tuple[str, ...] = (),
 ) -> list[ExternalCase]:
     """One case for each file and provider; files are parsed later, and fail then.
 
     Args:
         precision: the class that the files compute in; empty for float32.
         against: the reference file or folder; of a folder, ``models`` are its files in order.
-        together: the files of a folder as one, and those of the reference's.
+        chains: files in which those of the reference folder are called in a row.
 
     The opset that is asked of a file is ``--opset``, or else what a manifest beside it or its own
     name says.
@@ -49,7 +49,7 @@ def external_cases(
     Raises:
         UsageError: not one model, several opsets or exporters, no file, or one without namesake.
     """
-    found, of_label = _judged((*artifacts, *together[:1]), models, (against, *together[1:]))
+    found, of_label = _judged(artifacts, models, (against, *chains))
     for axis, chosen in (("exporter", exporters), ("opset", opsets)):
         if len(chosen) > 1:
             raise UsageError(f"--artifact takes at most one --{axis}: the one of the export")

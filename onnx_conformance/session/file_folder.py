@@ -12,10 +12,10 @@ from typing import Any
 
 from onnx_conformance.catalog.models import Pointer, read_pointer
 from onnx_conformance.core.errors import UsageError, WorkerDied, WorkerError
-from onnx_conformance.core.file_roles import TOGETHER, roles
+from onnx_conformance.core.file_roles import CALLS_OF_MERGED, MERGED, TOGETHER, chains, roles
 from onnx_conformance.core.settings import Limits
 from onnx_conformance.core.store import Store, file_digest, key_of
-from onnx_conformance.core.text import one_line
+from onnx_conformance.core.text import one_line, printable
 from onnx_conformance.session.cache_keys import source_digest
 from onnx_conformance.session.external_artifacts import SUFFIX, labelled
 from onnx_conformance.session.worker_client import ProcessWorkerClient
@@ -25,33 +25,67 @@ POOLS = ("hf", "hf-tiny")  # of pointers whose parts are known by the files' rol
 
 
 @dataclass(frozen=True)
+class Part:
+    """A file that is judged, and which part of a model it stands for.
+
+    Args:
+        role: empty for the whole model.
+        inputs: what it takes.
+    """
+
+    path: Path
+    role: str
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class FileFolder:
     """Files that belong together, or one file.
 
     Args:
-        roles: label by role (:mod:`onnx_conformance.core.file_roles`); none of one file.
-        inputs: what each takes, by label.
-        together: the file in which all are called in a row.
+        parts: by label; a merged decoder as its first call and its later ones.
+        chains: the files in which all are called in a row.
+        others: labels of files whose names tell no role.
     """
 
-    roles: Mapping[str, str]
-    inputs: Mapping[str, tuple[str, ...]]
-    together: Path | None = None
+    parts: Mapping[str, Part]
+    chains: tuple[Path, ...] = ()
+    others: tuple[str, ...] = ()
 
-    def parts_of(self, model: str) -> list[Pointer]:
-        """The parts of a model that the files stand for; none where it has no known ones."""
+    def pointers(self, model: str) -> list[Pointer]:
+        """The parts of a model that the files stand for; none where it has no known ones.
+
+        Raises:
+            UsageError: it has, and the name of a file does not tell which it is.
+        """
         pointer = read_pointer(model)
         if pointer is None or pointer.pool not in POOLS or ",part=" in pointer.member:
             return []
-        if self.together is None:
-            names = " ".join(*self.inputs.values())
-            return [Pointer(pointer.name, pointer.pool, f"{pointer.member},inputs={names}")]
-        asked = {label: f"{role},inputs={' '.join(self.inputs[label])}"
-                 for role, label in self.roles.items()}  # fmt: skip
+        if self.others:
+            raise UsageError(
+                f"--artifact: which part of {model} {self.others[0]}{SUFFIX} is, its name does not "
+                "tell; take it out of the folder, or judge it alone: --artifact=FILE"
+            )
+        asked = {
+            label: f",part={part.role}" * bool(part.role) + f",inputs={' '.join(part.inputs)}"
+            for label, part in self.parts.items()
+        }
+        if not self.chains:
+            return [Pointer(pointer.name, *_member(pointer, one)) for one in asked.values()]
+        asked |= {path.stem: f",part={TOGETHER}" for path in self.chains}
         return [
-            Pointer(f"{pointer.name}/{label}", pointer.pool, f"{pointer.member},part={part}")
-            for label, part in {**asked, TOGETHER: TOGETHER}.items()
+            Pointer(f"{pointer.name}/{label}", *_member(pointer, one))
+            for label, one in asked.items()
         ]
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The files that stand for parts of a model, and the chains."""
+        return (*(str(part.path) for part in self.parts.values()), *map(str, self.chains))
+
+
+def _member(pointer: Pointer, options: str) -> tuple[str, str]:
+    return pointer.pool, f"{pointer.member}{options}"
 
 
 def folder_of(
@@ -61,7 +95,7 @@ def folder_of(
 
     Args:
         option: which names the folder, for messages.
-        cache: where the composed file is kept; None for a folder that goes with the process.
+        cache: where the composed files are kept; None for a folder that goes with the process.
 
     Raises:
         UsageError: a file cannot be read, or they do not fit together.
@@ -69,38 +103,45 @@ def folder_of(
     if len(places) != 1:
         return None
     files = labelled(places, option)
-    known = roles(files)
-    if len(files) == 1:
-        known = {"": next(iter(files))}
+    known = roles(files) if len(files) > 1 else {"": next(iter(files))}
     if not known:
         return None
     named = {role: [label, str(files[label].absolute())] for role, label in known.items()}
 
     def build(directory: Path) -> dict[str, Any]:
-        target = str(directory / f"{TOGETHER}{SUFFIX}") if len(named) > 1 else ""
-        return {"inputs": _composed(named, target, limits, f"{option} {places[0]}")}
+        return _composed(named, str(directory), limits, f"{option} {printable(places[0])}")
 
     digests = {label: file_digest(files[label]) for label in known.values()}
     key = key_of(files=digests, roles=known, code=source_digest())
     try:
         entry = Store(cache or _passing()).get_or_build("together", key, build)
-    except UsageError:
+    except (UsageError, OSError):
         if len(named) == 1:
             return None  # its case says what is wrong with it
         raise
-    inputs = {label: tuple(names) for label, names in entry.facts["inputs"].items()}
-    if len(named) == 1:
-        return FileFolder({}, inputs)
-    return FileFolder(known, inputs, entry.path / f"{TOGETHER}{SUFFIX}")
+    inputs, made = entry.facts["inputs"], entry.facts["made"]
+    parts = {
+        label: Part(files[label], role, tuple(inputs[label]))
+        for role, label in known.items()
+        if not (role == MERGED and made)
+    }
+    for label, names in made.items():
+        role = next(one for calls, one in CALLS_OF_MERGED.items() if label.endswith(calls))
+        parts[label] = Part(entry.path / f"{label}{SUFFIX}", role, tuple(names))
+    return FileFolder(
+        parts,
+        tuple(entry.path / f"{name}{SUFFIX}" for name in chains(known)),
+        tuple(label for label in files if label not in known.values()),
+    )
 
 
 def _composed(
-    files: Mapping[str, list[str]], target: str, limits: Limits, what: str
-) -> dict[str, list[str]]:
+    files: Mapping[str, list[str]], folder: str, limits: Limits, what: str
+) -> dict[str, Any]:
     worker = ProcessWorkerClient(READER)
     try:
-        found: dict[str, list[str]] = worker.call(
-            "compose", limits.seconds, files=files, target=target, limits=limits.as_dict()
+        found: dict[str, Any] = worker.call(
+            "compose", limits.seconds, files=files, folder=folder, limits=limits.as_dict()
         )
     except (WorkerDied, WorkerError) as error:
         raise UsageError(f"{what}: {one_line(error.message)}") from error

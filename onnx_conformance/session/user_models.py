@@ -45,7 +45,8 @@ def adopt(
             namesake; then they alone are chosen.
         refused: is given the reasons of refused models by name, if other models are left; without
             it, the first refusal is raised.
-        artifact, reference: files that belong together, on either side.
+        artifact: the files that the one model's parts are judged by.
+        reference: files that belong together, in the native model's place.
 
     Returns:
         The chosen models' names, in order: those asked for, or else all of the files. Those that
@@ -56,7 +57,7 @@ def adopt(
     """
     if against:
         return _reference_files(against, reference, weights, seed, limit)
-    parts = artifact.parts_of(asked[0]) if artifact and len(asked := list(models)) == 1 else []
+    parts = artifact.pointers(next(iter(models))) if artifact else []
     if parts:
         return _described_files(parts, weights, seed, limit)
     asked, sources = list(dict.fromkeys(models)), [_source(file) for file in files]
@@ -109,8 +110,8 @@ def _reference_files(
         Pointer(f"{label}.onnx" if path.is_dir() else file.name, str(file.absolute()), "file")
         for label, file in labelled((against,), "--against").items()
     ]
-    if folder and folder.together:
-        pointers.append(Pointer(folder.together.name, str(folder.together), "file"))
+    chains = folder.chains if folder else ()
+    pointers += [Pointer(path.name, str(path), "file") for path in chains]
     return _described_files(pointers, weights, seed, limit)
 
 

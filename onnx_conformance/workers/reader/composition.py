@@ -19,9 +19,8 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 
 from onnx_conformance.core.carries import NO_TOKENS, TOKENS, named_alike
 from onnx_conformance.core.errors import Refused
-from onnx_conformance.core.file_roles import ENCODER, FIRST, MERGED, NEXT, STEPS
+from onnx_conformance.core.file_roles import BRANCH, ENCODER, FIRST, MERGED, NEXT, STEPS
 
-BRANCH = "use_cache_branch"  # of a merged decoder: whether a past is given
 END = np.iinfo(np.int64).max
 ALONE = "name the files to judge one by one: --artifact=FILE"
 
@@ -96,6 +95,20 @@ class Composition:
         self.nodes += _renamed(file.model.graph.node, renamed, place)
         return {name: renamed(name) for name in file.outputs}
 
+    def empty(self, file: File, value: ValueInfoProto) -> str:
+        """A past without places; of a merged decoder one of zeros, which it does not read."""
+        dims = value.type.tensor_type.shape.dim
+        places = 1 if BRANCH in file.inputs else 0
+        ids = next(name for name in self.inputs if TOKENS.search(name))
+        shape = self.node("Shape", [ids], f"together/{value.name}/ids")
+        batch = self.part(shape, 0, 0, 1)
+        rest = [dim.dim_value if dim.HasField("dim_value") else places for dim in dims[1:]]
+        sizes = [batch, self.constant(f"together/{value.name}/sizes", rest)]
+        shape = self.node("Concat", sizes, f"together/{value.name}/shape", axis=0)
+        kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        zero = numpy_helper.from_array(np.zeros(1, kind))
+        return self.node("ConstantOfShape", [shape], f"together/{value.name}", value=zero)
+
     def _keep(self, tensor: TensorProto, name: str) -> None:
         if name not in self.initializers:
             kept = TensorProto()
@@ -145,16 +158,41 @@ def compose(paths: Mapping[str, tuple[str, Path]], target: Path) -> None:
     files = {role: _opened(*one) for role, one in paths.items()}
     chain = Composition()
     outputs = _Chain(files, chain).build()
-    graph = helper.make_graph(
-        chain.nodes,
-        "together",
-        list(chain.inputs.values()),
-        outputs,
-        list(chain.initializers.values()),
+    _write(chain, outputs, list(files.values()), target)
+
+
+def one_call(label: str, path: Path, target: Path, *, later: bool) -> list[str]:
+    """Write what a merged decoder is at its first call, or at later ones, to ``target``.
+
+    Returns:
+        The names of its inputs.
+    """
+    file, graph = _opened(label, path), Composition()
+    given = {name: name for name in file.outputs}
+    given |= {
+        name: graph.take(one, name)
+        for name, one in file.inputs.items()
+        if name != BRANCH and (later or not _is_past(name))
+    }
+    given[BRANCH] = graph.constant(f"together/{BRANCH}", [later], bool)
+    for name, one in file.inputs.items():
+        if name not in given:
+            given[name] = graph.empty(file, one)
+    graph.call(file, label, given)
+    kept = [n for n in file.outputs if not (later and _of_source(n))]
+    _write(graph, [_output(file, name) for name in kept], [file], target)
+    return list(graph.inputs)
+
+
+def _write(
+    made: Composition, outputs: list[ValueInfoProto], files: Sequence[File], target: Path
+) -> None:
+    inputs, weights = list(made.inputs.values()), list(made.initializers.values())
+    model = helper.make_model(
+        helper.make_graph(made.nodes, "together", inputs, outputs, weights),
+        opset_imports=_opsets(files),
+        ir_version=max(file.model.ir_version for file in files),
     )
-    opsets = _opsets(list(files.values()))
-    version = max(file.model.ir_version for file in files.values())
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=version)
     onnx.save_model(
         model, target, save_as_external_data=True, location=f"{target.name}.data",
         size_threshold=2**20,
@@ -227,7 +265,7 @@ class _Chain:
             for name, one in file.inputs.items()
         }
         answer = self._graph.call(file, place, given)
-        given_once = {name for name in self._state if "encoder" in name.replace("decoder", "")}
+        given_once = {name for name in self._state if _of_source(name)}
         self._state |= {n: a for n, a in list(answer.items())[1:] if n not in given_once}
         return answer[file.outputs[0]]
 
@@ -238,7 +276,7 @@ class _Chain:
             return self._graph.constant(f"together/{name}/{step > 0}", [step > 0], bool)
         if name in self._said:
             return self._said[name]
-        if self._encoder and "encoder" in name.replace("decoder", "") and not _is_past(name):
+        if self._encoder and _of_source(name) and not _is_past(name):
             return self._of_encoder(file, name)
         if TOKENS.search(name) and not NO_TOKENS.search(name):
             whole = "decoder_input_ids" if self._encoder else name
@@ -249,7 +287,7 @@ class _Chain:
             whole, end = self._graph.take(_open(value, 1), name), step - self._steps
             return self._graph.part(whole, 1, 0, end) if end else whole
         if _is_past(name) and not step:
-            return self._empty(file, value)
+            return self._graph.empty(file, value)
         raise Refused(
             f"{file.label} has input '{name}', which no file of the folder and no call before "
             f"gives; {ALONE}"
@@ -271,23 +309,14 @@ class _Chain:
         start, end = (step - 1 - self._steps, step - self._steps) if step else (0, -self._steps)
         return self._graph.part(whole, 1, start, end or END)
 
-    def _empty(self, file: File, value: ValueInfoProto) -> str:
-        """A past without places; of a merged decoder one of zeros, which it does not read."""
-        dims = value.type.tensor_type.shape.dim
-        places = 1 if BRANCH in file.inputs else 0
-        ids = next(name for name in self._graph.inputs if TOKENS.search(name))
-        shape = self._graph.node("Shape", [ids], f"together/{value.name}/ids")
-        batch = self._graph.part(shape, 0, 0, 1)
-        rest = [dim.dim_value if dim.HasField("dim_value") else places for dim in dims[1:]]
-        sizes = [batch, self._graph.constant(f"together/{value.name}/sizes", rest)]
-        shape = self._graph.node("Concat", sizes, f"together/{value.name}/shape", axis=0)
-        kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-        zero = numpy_helper.from_array(np.zeros(1, kind))
-        return self._graph.node("ConstantOfShape", [shape], f"together/{value.name}", value=zero)
-
 
 def _is_past(name: str) -> bool:
     return "past" in name
+
+
+def _of_source(name: str) -> bool:
+    """Whether a tensor is of what an encoder said."""
+    return "encoder" in name.replace("decoder", "")
 
 
 def _takes_past(file: File) -> bool:
