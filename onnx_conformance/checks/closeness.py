@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from onnx_conformance.checks import reproduction
@@ -17,10 +15,11 @@ from onnx_conformance.core.comparison import (
     statistics,
     structure_problem,
 )
+from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.judgement import judge_outputs, limits_of
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.core.ties import ChosenPositions
+from onnx_conformance.core.ties import Choices
 from onnx_conformance.inputs.families import ORDINARY, chosen, materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Subject
@@ -78,9 +77,10 @@ def check_allclose(subject: Subject) -> CheckResult:
     )
 
 
-def _choices(subject: Subject, inputs: Inputs) -> Mapping[str, ChosenPositions]:
-    """What positions among the outputs were chosen from; nothing where all are numbers."""
-    if all(spec.floating for spec in subject.model.outputs):
+def _choices(subject: Subject, inputs: Inputs) -> Choices:
+    """What positions among the outputs were chosen from, and places that native leaves open."""
+    numbers = all(spec.floating for spec in subject.model.outputs)
+    if numbers and not any(isinstance(spec.domain, Mask) for spec in subject.model.inputs):
         return {}
     return subject.reference(inputs).choices
 

@@ -324,7 +324,8 @@ def _takes_past(file: File) -> bool:
 
 
 def _output(file: File, name: str) -> ValueInfoProto:
-    return next(one for one in file.model.graph.output if one.name == name)
+    found: ValueInfoProto = next(one for one in file.model.graph.output if one.name == name)
+    return found
 
 
 def _open(value: ValueInfoProto, axis: int | None = None) -> ValueInfoProto:
