@@ -48,6 +48,7 @@ class RunRecords:
         answers: the recorded answers of other machines, as providers.
         artifacts: the files to judge, those of --artifact and what is made of a folder of them.
         chains: files in which those of the folder --against are called in a row.
+        unchained: why they are not, where their names tell roles.
     """
 
     plugins: tuple[str, ...]
@@ -56,6 +57,7 @@ class RunRecords:
     answers: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
     chains: tuple[str, ...] = ()
+    unchained: str = ""
 
 
 def shared_records(records: RunRecords) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def _adopt_shared(shared: dict[str, Any]) -> RunRecords:
             PROVIDERS.forget(record["name"])
         PROVIDERS.register(record["name"], Provider(**record))
     adopt_data(shared["records_of_models"])
-    fields = ("plugins", "models", "refused", "answers", "artifacts", "chains")
+    fields = ("plugins", "models", "refused", "answers", "artifacts", "chains", "unchained")
     return RunRecords(*(shared[name] for name in fields))
 
 
@@ -101,12 +103,11 @@ def adopt_records(config: Any) -> RunRecords:
     if option("evaluation_data"):
         adopt_evaluation(option("evaluation_data"), option("calibration_data") or "", models)
     artifacts = tuple(option("artifact"))
-    if reference and artifact:
-        artifacts += tuple(map(str, artifact.chains))
-    elif artifact:
-        artifacts = artifact.judged
-    chains = tuple(map(str, reference.chains)) if reference else ()
-    return RunRecords(plugins, models, refused, answers, artifacts, chains)
+    if artifact and not option("against"):
+        return RunRecords(plugins, models, refused, answers, artifact.judged)
+    rows = [tuple(map(str, one.chains)) if one else () for one in (artifact, reference)]
+    problem = artifact.problem if artifact else ""
+    return RunRecords(plugins, models, refused, answers, artifacts + rows[0], rows[1], problem)
 
 
 def make_run(config: Any, records: RunRecords) -> PerfRun:
@@ -135,7 +136,7 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
     if option("against"):
         references = (option("against"), *records.chains)
         cases, notes = without_itself(references, cases, settings)
-        notes += _alone_notes(references, cases)
+        notes += _alone_notes(references, cases, records.unchained)
     refuse_whole(
         option("shard"),
         timed=measured,
@@ -300,8 +301,12 @@ def _folders(config: Any) -> tuple[FileFolder | None, FileFolder | None]:
     found = folder_of(tuple(option("artifact")), "--artifact", limits, cache)
     if against:
         reference = folder_of(against, "--against", limits, cache)
-        both = found and reference and found.chains and reference.chains
-        return (found, reference) if both else (None, None)
+        if not (found and reference):
+            return None, None
+        problem = found.problem or reference.problem
+        if problem:
+            return found.without_chains(problem), reference.without_chains(problem)
+        return found, reference
     return (found, None) if found and found.pointers(models[0]) else (None, None)
 
 
@@ -397,16 +402,19 @@ def without_itself(
     return kept, tuple(dict.fromkeys(notes))
 
 
-def _alone_notes(references: tuple[str, ...], cases: tuple[Case, ...]) -> tuple[str, ...]:
-    """What is not judged of a folder of files whose names tell no roles."""
+def _alone_notes(
+    references: tuple[str, ...], cases: tuple[Case, ...], problem: str
+) -> tuple[str, ...]:
+    """What is not judged of a folder of files that are not called in a row."""
     labels = {case.label for case in cases if isinstance(case, ExternalCase)}
     if len(references) > 1 or len(labels) < 2:
         return ()
-    return (
-        f"the {len(labels)} files are judged one by one, and what one hands to another is not: "
+    why = problem or (
         "call them encoder_model.onnx, decoder_model.onnx and decoder_with_past_model.onnx where "
-        "they are such",
+        "they are such"
     )
+    alone = f"the {len(labels)} files are judged one by one, and what one hands to another is not"
+    return (f"{alone}: {why}",)
 
 
 def _is(against: Path, path: Path) -> bool:

@@ -6,7 +6,7 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,21 +46,25 @@ class FileFolder:
         parts: by label; a merged decoder as its first call and its later ones.
         chains: the files in which all are called in a row.
         others: labels of files whose names tell no role.
+        problem: why there are no chains, in one sentence; empty of one file.
     """
 
     parts: Mapping[str, Part]
     chains: tuple[Path, ...] = ()
     others: tuple[str, ...] = ()
+    problem: str = ""
 
     def pointers(self, model: str) -> list[Pointer]:
         """The parts of a model that the files stand for; none where it has no known ones.
 
         Raises:
-            UsageError: it has, and the name of a file does not tell which it is.
+            UsageError: it has, and the files do not fit together, or one's name tells no role.
         """
         pointer = read_pointer(model)
         if pointer is None or pointer.pool not in POOLS or ",part=" in pointer.member:
             return []
+        if self.problem:
+            raise UsageError(f"--artifact: {self.problem}")
         if self.others:
             raise UsageError(
                 f"--artifact: which part of {model} {self.others[0]}{SUFFIX} is, its name does not "
@@ -77,6 +81,10 @@ class FileFolder:
             Pointer(f"{pointer.name}/{label}", *_member(pointer, one))
             for label, one in asked.items()
         ]
+
+    def without_chains(self, problem: str) -> FileFolder:
+        """The files one by one, because they do not fit together on either side."""
+        return replace(self, chains=(), problem=problem)
 
     @property
     def judged(self) -> tuple[str, ...]:
@@ -98,7 +106,7 @@ def folder_of(
         cache: where the composed files are kept; None for a folder that goes with the process.
 
     Raises:
-        UsageError: a file cannot be read, or they do not fit together.
+        UsageError: a file cannot be read.
     """
     if len(places) != 1:
         return None
@@ -128,10 +136,12 @@ def folder_of(
     for label, names in made.items():
         role = next(one for calls, one in CALLS_OF_MERGED.items() if label.endswith(calls))
         parts[label] = Part(entry.path / f"{label}{SUFFIX}", role, tuple(names))
+    problem = entry.facts["problem"]
     return FileFolder(
         parts,
-        tuple(entry.path / f"{name}{SUFFIX}" for name in chains(known)),
+        () if problem else tuple(entry.path / f"{name}{SUFFIX}" for name in chains(known)),
         tuple(label for label in files if label not in known.values()),
+        problem,
     )
 
 
