@@ -107,9 +107,10 @@ def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpec
         )
     local = {"local_files_only": True, "trust_remote_code": trusted}
     try:
+        fields, _ = transformers.PretrainedConfig.get_config_dict(path, local_files_only=True)
+        kind = _stored_class(path, fields, trusted=trusted)
         config = transformers.AutoConfig.from_pretrained(path, **local)
         _set_fields(path, config, options)
-        kind = _stored_class(path, config, trusted=trusted)
         model = kind.from_pretrained(path, config=config, weights_only=True, **local)
     except (OSError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
@@ -141,13 +142,13 @@ def _set_fields(path: str, config: Any, fields: Mapping[str, Any]) -> None:
         setattr(config, name, value)
 
 
-def _stored_class(path: str, config: Any, *, trusted: bool) -> Any:
+def _stored_class(path: str, config: Mapping[str, Any], *, trusted: bool) -> Any:
     """The class of a checkpoint; one of its own code where that is trusted.
 
     Raises:
         UsageError: its configuration names code of its own, and nobody said to run it.
     """
-    own = getattr(config, "auto_map", None)
+    own = config.get("auto_map")
     if own and not trusted:
         raise UsageError(
             f"hf:{path}: its config.json names code of its own (auto_map), which is not run; "
@@ -155,11 +156,9 @@ def _stored_class(path: str, config: Any, *, trusted: bool) -> Any:
             "code, add ,trust_remote_code=True"
         )
     kinds = [name for name in own or () if name.startswith("AutoModel")]
-    return (
-        getattr(_transformers(path), kinds[0])
-        if kinds
-        else _class((config.architectures or ["?"])[0])
-    )
+    if kinds:
+        return getattr(_transformers(path), kinds[0])
+    return _class((config.get("architectures") or ["?"])[0])
 
 
 def _transformers(member: str) -> Any:
