@@ -73,10 +73,10 @@ def _batch(model: Any, inner: str) -> str:
 
 
 def token_ids(name: str, shape: Shape, config: Any) -> TensorSpec:
-    """Numbers of words, without those of the padding, the beginning and the end."""
+    """Numbers of words, those of the padding, the beginning and the end among them."""
     of_text, own = (getattr(one, "vocab_size", 0) for one in (config.get_text_config(), config))
     vocabulary = of_text or own or CODES
-    return TensorSpec(name, shape, "int64", domain=Integers(FIRST_TOKEN, vocabulary))
+    return TensorSpec(name, shape, "int64", domain=Integers(0, vocabulary))
 
 
 def _of_texts(config: Any, names: list[str], batch: str) -> list[TensorSpec]:
