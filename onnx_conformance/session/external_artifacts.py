@@ -82,7 +82,8 @@ def _judged(
     Args:
         references: files and folders in the native model's place; the first is empty for none.
     """
-    found, against = labelled(artifacts), references[0]
+    against = references[0]
+    found = labelled(artifacts) if models else {}
     if against and Path(against).is_dir():
         known = dict(zip(labelled(references, "--against"), models, strict=True))
         _refuse_alone(found, known, artifacts, against)
@@ -90,7 +91,7 @@ def _judged(
     if len(models) == 1:
         return found, dict.fromkeys(found, resolve_model(models[0]))
     named = {label: one for label in found for one in models if f"/{one}".endswith(f"/{label}")}
-    if len(named) < len(found):
+    if len(named) < len(found) or not models:
         raise UsageError(
             "--artifact needs the one model that the files were made from: --model=NAME, "
             "--models-from=FILE.py or, to compare two files, --against=FILE.onnx"
