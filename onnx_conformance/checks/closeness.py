@@ -6,7 +6,7 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register_check
-from onnx_conformance.checks.verdict import not_answered, worded
+from onnx_conformance.checks.verdict import not_answered, result_of
 from onnx_conformance.core.budget import ULP, Reference, compute_modes_disagree, largest_noise_floor
 from onnx_conformance.core.comparison import (
     Outputs,
@@ -25,7 +25,9 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.session.subject import Subject
 
 
-@register_check(control="scaled_by_a_tenth", families=("pinned",), precisions=FLOAT32_WEIGHTS)
+@register_check(
+    control="scaled_by_a_tenth", families=("pinned",), precisions=FLOAT32_WEIGHTS, localised=True
+)
 def check_allclose(subject: Subject) -> CheckResult:
     """``allclose`` with atol in units of the output's rms; reports PyTorch's tutorial rule too."""
     rule = subject.tolerances.rule("allclose", subject.case)
@@ -47,7 +49,7 @@ def check_allclose(subject: Subject) -> CheckResult:
             ):
                 noisy += 1
                 continue
-            return worded(subject, "allclose", str(recipe), inputs, found)
+            return result_of(subject, "allclose", str(recipe), inputs, found)
         outputs = found.outputs
         verdicts.append(
             allclose_mismatch(native, outputs, tutorial["rtol"], tutorial["atol"], scale_atol=False)
@@ -131,7 +133,11 @@ def _ranks_classes(model: ModelSpec) -> bool:
 
 
 @register_check(
-    control="classes_swapped", families=("pinned",), where=_ranks_classes, precisions=FAITHFUL
+    control="classes_swapped",
+    families=("pinned",),
+    where=_ranks_classes,
+    precisions=FAITHFUL,
+    localised=True,
 )
 def check_top5(subject: Subject) -> CheckResult:
     """The five leading classes, in order; a tie within float32's own error is no disagreement."""

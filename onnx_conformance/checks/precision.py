@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from onnx import TensorProto, numpy_helper
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.registry import register_check
@@ -29,6 +30,8 @@ from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.session.subject import Subject
 
 FLOAT16 = "float16"
+FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
+STORING = {"Constant", "ConstantOfShape"}  # operators whose output is written in the file
 LARGEST = float(np.finfo(np.float16).max)
 RECIPES = ("large_normal", "image")  # of the pinned ones, those whose values are largest
 SAMPLES = 2
@@ -36,7 +39,7 @@ HALF = DerivedCase("simple_net", "torch_torchscript", 14, "cpu", variant="fp16",
 
 
 @dataclass(frozen=True)
-class _Made:
+class _ProducedTensor:
     """A tensor with the node that makes it, and whether what goes in is finite."""
 
     node: str
@@ -86,7 +89,7 @@ def check_overflow(subject: Subject) -> CheckResult:
     return passed("overflow", reason, compared=len(half), statistics=statistics)
 
 
-def _of_provider(subject: Subject, made: list[_Made]) -> CheckResult:
+def _of_provider(subject: Subject, made: list[_ProducedTensor]) -> CheckResult:
     provider, outside = subject.case.provider, [one for one in made if one.exceeds_float16]
     reason = f"all {len(made)} tensors stay within float16's range"
     if outside:
@@ -99,21 +102,33 @@ def _of_provider(subject: Subject, made: list[_Made]) -> CheckResult:
     return passed("overflow", reason, compared=len(made), statistics=statistics)
 
 
-def _tensors(subject: Subject, traced: dict[str, Traced]) -> Iterator[_Made]:
+def _tensors(subject: Subject, traced: dict[str, Traced]) -> Iterator[_ProducedTensor]:
     """The tensors that lead to an answer, in the order in which they are made.
 
-    What nobody reads is in no precision of the file's.
+    What nobody reads is in no precision of the file's. An infinity that the file stores, such as
+    what a mask adds, is no overflow: the audit of weights and the outputs judge it.
     """
     model = load_model(subject.artifact.path)
+    infinite = {
+        tensor.name
+        for tensor in model.graph.initializer
+        if tensor.data_type in FLOATS and not np.isfinite(numpy_helper.to_array(tensor)).all()
+    }
     answering = {name for node in answering_nodes(model) for name in node.output}
     for node in model.graph.node:
         if answering.isdisjoint(node.output):
             continue
         known = [traced[name] for name in node.input if name in traced]
-        finite = not any(record["nonfinite"] for record in known)
+        finite = not (
+            node.op_type in STORING
+            or infinite.intersection(node.input)
+            or any(record["nonfinite"] for record in known)
+        )
         for output in node.output:
             if output in traced:
-                yield _Made(f"{node.op_type} '{node.name or output}'", traced[output], finite)
+                yield _ProducedTensor(
+                    f"{node.op_type} '{node.name or output}'", traced[output], finite
+                )
 
 
 SMALLEST_PROBABILITY = np.finfo(np.float32).tiny  # of a softmax whose logarithm is taken
@@ -128,14 +143,14 @@ class Unanswered(Exception):
 
 
 @dataclass(frozen=True)
-class Both:
+class PairedOutputs:
     """What native and the runtime answer to the same samples, output by output."""
 
     native: Outputs
     runtime: Outputs
 
 
-def answers_to(subject: Subject, input_sets: list[Inputs]) -> Both:
+def answers_to(subject: Subject, input_sets: list[Inputs]) -> PairedOutputs:
     """Both sides' answers to the samples of several inputs, joined.
 
     Raises:
@@ -151,7 +166,7 @@ def answers_to(subject: Subject, input_sets: list[Inputs]) -> Both:
             raise Unanswered(problem)
         native.append(wanted)
         runtime.append(answer.outputs)
-    return Both(_joined(native), _joined(runtime))
+    return PairedOutputs(_joined(native), _joined(runtime))
 
 
 def _joined(rows: list[Outputs]) -> Outputs:

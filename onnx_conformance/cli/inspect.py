@@ -19,7 +19,7 @@ from onnx_conformance.cli.console import OK, RED, Arguments, progress, say
 from onnx_conformance.cli.context import read_run
 from onnx_conformance.cli.file_contents import Weight, operators, weights
 from onnx_conformance.core.case import ExternalCase
-from onnx_conformance.core.documents import TensorFacts
+from onnx_conformance.core.documents import Placement, TensorFacts
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.settings import Settings
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     stored = weights(model)
     _print_weights(console, stored)
     with progress(console, "opening it on each provider"):
-        probes = probe_all(settings.limit)
+        probes = survey(PROVIDERS, settings.limit)
         usable = [name for name, found in probes.items() if found.usable]
         placements = placements_of(artifact, usable, settings)
     found = operators(model)
@@ -172,7 +172,6 @@ def _safe(text: str) -> str:
 
 
 LEVELS = ("disabled", "all")  # of graph optimisation: nodes as they are written, and as they run
-Placement = dict[str, dict[str, int]]  # provider -> operator -> nodes
 
 
 @dataclass(frozen=True)
@@ -188,11 +187,6 @@ class FilePlacement:
     written: Placement | None
     run: Placement | None
     error: str = ""
-
-
-def probe_all(limit: float) -> dict[str, ProbeResult]:
-    """Whether each provider runs a node here, each tried in a process of its own."""
-    return survey(PROVIDERS, limit)
 
 
 def placements_of(

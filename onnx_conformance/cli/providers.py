@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.cli.console import Arguments, say
+from onnx_conformance.cli.console import OK, RED, Arguments, say
 from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.provider_sources import (
     LIBRARY_OPTION,
@@ -20,7 +20,6 @@ from onnx_conformance.session.provider_sources import (
     survey,
 )
 
-OK, RED = 0, 1
 NAME = "providers"
 
 

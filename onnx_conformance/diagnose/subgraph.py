@@ -7,23 +7,25 @@ import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
+from onnx_conformance.core.artifact_graph import Node
+from onnx_conformance.core.budget import ULP
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.diagnose.alignment import Aligner, Match
+from onnx_conformance.core.traces import relative_errors
+from onnx_conformance.diagnose.alignment import TensorMatch
 from onnx_conformance.diagnose.divergence import Array, Divergence, Subgraph
-from onnx_conformance.diagnose.root_cause import RootCause, Suspect
+from onnx_conformance.diagnose.root_cause import Suspect
+from onnx_conformance.diagnose.traced_file import TracedFile
 from onnx_conformance.session.native_traces import layouts
 
 MOST_NODES = 5
 
 
-def cut_out(traced: Any, suspect: Suspect, outputs: list[str]) -> Subgraph | None:
+def cut_out(traced: TracedFile, suspect: Suspect, outputs: list[str]) -> Subgraph | None:
     """The suspect with what surrounds it, from tensors that native explains to one that is wrong.
 
     None where native has nothing to compare its result with.
@@ -31,20 +33,10 @@ def cut_out(traced: Any, suspect: Suspect, outputs: list[str]) -> Subgraph | Non
     return _Cutter(traced).cut(suspect, outputs)
 
 
-class TracedCase(Protocol):
-    """What cutting needs of the traces."""
-
-    subject: Any
-    path: Any
-    inputs: Any
-    folder: Any
-    graph: ArtifactGraph
-    aligner: Aligner
-    root_cause: RootCause
-
-
 class _Cutter:
-    def __init__(self, traced: TracedCase) -> None:
+    """Chooses the nodes, what they are fed and what they should answer."""
+
+    def __init__(self, traced: TracedFile) -> None:
         self._traced = traced
         self._aligner = traced.aligner
         self._graph = traced.graph
@@ -95,9 +87,6 @@ class _Cutter:
         ours = spec.name if spec is not None else next(iter(reference.oracle))
         if name in reference.oracle:
             ours = name
-        from onnx_conformance.core.budget import ULP
-        from onnx_conformance.core.traces import relative_errors
-
         rule = subject.tolerances.rule("error_budget", subject.case)
         compute_modes = [
             relative_errors(reference.oracle[ours], compute_mode[ours])
@@ -109,7 +98,7 @@ class _Cutter:
         ]
         return np.asarray(reference.oracle[ours]), {"rms": allowed[0], "max": allowed[1]}
 
-    def _in_its_layout(self, match: Match, name: str) -> Array:
+    def _in_its_layout(self, match: TensorMatch, name: str) -> Array:
         wanted = self._aligner.native.array(match.native)
         shape = tuple(self._aligner.traced[name]["shape"])
         for candidate, moved in layouts(wanted, shape):
@@ -117,7 +106,7 @@ class _Cutter:
                 return np.array(candidate)
         return np.array(wanted)
 
-    def _limits(self, match: Match) -> dict[str, float]:
+    def _limits(self, match: TensorMatch) -> dict[str, float]:
         rule = self._aligner.rule
         rms, largest = self._aligner.native.allowance(match.native, rule)
         return {"rms": rule["factor"] * rms, "max": rule["factor"] * largest}

@@ -224,10 +224,9 @@ class Layout:
         if not self.group:
             return [(rows, len(rows)) for rows in alike.values()]
         return [
-            (_filled(rows[start : start + self.group], rows, self.group), real)
+            (_filled(rows, start, self.group), min(self.group, len(rows) - start))
             for rows in alike.values()
             for start in range(0, len(rows), self.group)
-            for real in [min(self.group, len(rows) - start)]
         ]
 
     def _rows_of(self, name: str, array: Array, size: int, real: int) -> Array:
@@ -240,11 +239,10 @@ class Layout:
         return turned[:real] if len(turned) == size else turned
 
 
-def _filled(chosen: list[int], rows: list[int], size: int) -> list[int]:
-    """The chosen rows, filled up to ``size`` by others in turn: zeros would hide a leak."""
-    others = [row for row in rows if row not in chosen] or chosen
-    missing = size - len(chosen)
-    return chosen + [others[place % len(others)] for place in range(missing)]
+def _filled(rows: list[int], start: int, size: int) -> list[int]:
+    """``size`` rows from ``start`` on, filled up by those before: zeros would hide a leak."""
+    chosen, others = rows[start : start + size], rows[:start] or rows
+    return chosen + [others[place % len(others)] for place in range(size - len(chosen))]
 
 
 def fitted_to(model: ModelSpec, native: Outputs, outputs: Outputs) -> dict[str, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -389,13 +390,8 @@ def without_itself(
             "the same run, which proves nothing; name another file, or compare with --graph-level "
             "all"
         )
-    notes = [
-        f"{case.path} is {known.get(case.label, against).name} itself: this judges what ONNX "
-        "Runtime does to it at graph level "
-        f"{case.graph_level or settings.graph_level} on {case.provider}"
-        for case in external
-        if case.path in same and case in kept
-    ]
+    compared = [case for case in external if case.path in same and case in kept]
+    notes = [*_own_references(compared, settings)]
     notes += [
         f"{case.id}: not judged, because it is the reference's own run" for case in reference_runs
     ]
@@ -415,6 +411,21 @@ def _alone_notes(
     )
     alone = f"the {len(labels)} files are judged one by one, and what one hands to another is not"
     return (f"{alone}: {why}",)
+
+
+def _own_references(cases: list[ExternalCase], settings: Settings) -> Iterator[str]:
+    """What is judged where files are their own references, in one line a graph level."""
+    files: dict[str, dict[str, None]] = {}
+    for case in cases:
+        level = case.graph_level or settings.graph_level
+        files.setdefault(level, {})[Path(case.path).name] = None
+    for level, names in files.items():
+        first, more = next(iter(names)), len(names) - 1
+        them = f"{first} and {more} more files are their own references" if more else ""
+        yield (
+            f"{them or f'{first} is its own reference'}: this judges what ONNX Runtime does to "
+            f"{'them' if more else 'it'} at graph level {level} on each provider"
+        )
 
 
 def _is(against: Path, path: Path) -> bool:

@@ -40,7 +40,8 @@ def external_cases(
 
     Args:
         precision: the class that the files compute in; empty for float32.
-        against: the reference file or folder; of a folder, ``models`` are its files in order.
+        against: the reference file or folder; of a folder, ``models`` are the files that can be
+            references, and what is to be judged by another one is left out.
         chains: files in which those of the reference folder are called in a row.
 
     The opset that is asked of a file is ``--opset``, or else what a manifest beside it or its own
@@ -85,9 +86,10 @@ def _judged(
     against = references[0]
     found = labelled(artifacts) if models else {}
     if against and Path(against).is_dir():
-        known = dict(zip(labelled(references, "--against"), models, strict=True))
+        known = {label: f"{label}{SUFFIX}" for label in labelled(references, "--against")}
         _refuse_alone(found, known, artifacts, against)
-        return found, {label: resolve_model(known[label]) for label in found}
+        judged = {label: path for label, path in found.items() if known[label] in models}
+        return judged, {label: resolve_model(known[label]) for label in judged}
     if len(models) == 1:
         return found, dict.fromkeys(found, resolve_model(models[0]))
     named = {label: one for label in found for one in models if f"/{one}".endswith(f"/{label}")}

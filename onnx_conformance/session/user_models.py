@@ -56,10 +56,10 @@ def adopt(
         UsageError: one sentence on what is wrong with the files, models or their specs.
     """
     if against:
-        return _reference_files(against, reference, weights, seed, limit)
+        return _reference_files(against, reference, weights, seed, limit, refused)
     parts = artifact.pointers(next(iter(models))) if artifact else []
     if parts:
-        return _described_files(parts, weights, seed, limit)
+        return _described_files(parts, weights, seed, limit, None)
     asked, sources = list(dict.fromkeys(models)), [_source(file) for file in files]
     pointers = {name: read_pointer(name) for name in asked if name not in MODELS}
     named = [name for name in asked if name not in MODELS and pointers.get(name) is None]
@@ -100,9 +100,14 @@ def adopt(
 
 
 def _reference_files(
-    against: str, folder: FileFolder | None, weights: str, seed: int, limit: float
+    against: str,
+    folder: FileFolder | None,
+    weights: str,
+    seed: int,
+    limit: float,
+    refused: dict[str, str] | None,
 ) -> tuple[str, ...]:
-    """The models that stand for a reference file, or for each file of a folder."""
+    """The models that stand for a reference file, or for each file of a folder but refused ones."""
     path = Path(against)
     if path.is_file() and not path.name.endswith(".onnx"):
         raise UsageError(f"--against {against}: must be an .onnx file or a folder of them")
@@ -112,16 +117,22 @@ def _reference_files(
     ]
     chains = folder.chains if folder else ()
     pointers += [Pointer(path.name, str(path), "file") for path in chains]
-    return _described_files(pointers, weights, seed, limit)
+    return _described_files(pointers, weights, seed, limit, refused)
 
 
 def _described_files(
-    pointers: list[Pointer], weights: str, seed: int, limit: float
+    pointers: list[Pointer],
+    weights: str,
+    seed: int,
+    limit: float,
+    refused: dict[str, str] | None,
 ) -> tuple[str, ...]:
-    """The models that pointers to files and to their parts name; each is needed."""
-    specs, _, _, refused = _described([], pointers, [], weights, seed, limit)
-    if refused:
-        raise UsageError(next(iter(refused.values())))
+    """The models that pointers to files and to their parts name, but refused ones."""
+    specs, _, _, reasons = _described([], pointers, [], weights, seed, limit)
+    if reasons and (refused is None or not specs):
+        raise UsageError(next(iter(reasons.values())))
+    if refused is not None:
+        refused.update(reasons)
     for spec in specs:
         remember(spec.name, [])
     return tuple(_registered(spec).name for spec in specs)

@@ -106,6 +106,11 @@ def log_softmax_13(x: Array, axis: int = -1) -> Array:
     return result
 
 
+def erf(x: Array) -> Array:
+    """``onnx.reference`` computes it in float32."""
+    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x)).astype(x.dtype)
+
+
 # -- normalisation --------------------------------------------------------------------------------
 
 
@@ -258,6 +263,7 @@ DEFINITIONS: dict[tuple[str, str], tuple[Entry, ...]] = {
     ("", "Softmax"): (Entry(1, 12, softmax_1),),
     ("", "LogSoftmax"): (Entry(1, 12, log_softmax_1), Entry(13, LATEST, log_softmax_13)),
     ("", "Hardmax"): (Entry(1, 12, hardmax_1),),
+    ("", "Erf"): (Entry(9, LATEST, erf),),
     ("", "BatchNormalization"): (Entry(7, 13, batch_normalization_7),),
     ("", "GroupNormalization"): (Entry(18, 20, group_normalization_18),),
     ("", "MeanVarianceNormalization"): (Entry(9, LATEST, mean_variance_normalization),),

@@ -203,14 +203,16 @@ def accepted(
                     break
                 notes = tuple(_notes(axes, fixed))
                 for tried in _variants(tuple(_with_sizes(spec, fixed) for spec in inputs), axes):
-                    problem = _refusal(tried, axes, run)
-                    if problem is not None:
-                        first = first or problem
-                    elif _moves(tried, axes, run, errors):
+                    try:
+                        _refuse_corners(tried, axes, run)
+                        moves = _moves(tried, axes, run, errors)
+                    except Exception as error:  # noqa: BLE001 - whatever it is, a refusal
+                        first = first or " ".join(str(error).split())[:300]
+                        continue
+                    if moves:
                         return InputSpecs(tried, axes, notes)
-                    else:
-                        still = still or InputSpecs(tried, axes, notes)
-                        patience -= 1
+                    still = still or InputSpecs(tried, axes, notes)
+                    patience -= 1
                 if not patience > 0:
                     break
             if still:
@@ -283,16 +285,17 @@ def _corners(axes: Axes) -> Iterator[dict[str, int]]:
         yield {name: axis.size(0.3 if name == chosen else 0.7) for name, axis in axes}
 
 
-def _refusal(inputs: Sequence[TensorSpec], axes: Axes, run: Run) -> str | None:
-    """Why the file refuses an input of these specs; None if it accepts all."""
+def _refuse_corners(inputs: Sequence[TensorSpec], axes: Axes, run: Run) -> None:
+    """Do nothing where the file accepts inputs of these specs at the ends of every axis.
+
+    Raises:
+        UsageError: an output is empty.
+        Exception: whatever ONNX Runtime raises.
+    """
     for place, sizes in enumerate(_corners(axes)):
-        try:
-            answers = run(inputs_of(inputs, 3 - place % 2, sizes))
-        except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime raises is its refusal
-            return " ".join(str(error).split())[:300]
+        answers = run(inputs_of(inputs, 3 - place % 2, sizes))
         if any(isinstance(one, np.ndarray) and not one.size for one in answers):
-            return f"an output is empty at sizes {sizes}"
-    return None
+            raise UsageError(f"an output is empty at sizes {sizes}")
 
 
 def _variants(inputs: tuple[TensorSpec, ...], axes: Axes) -> Iterator[tuple[TensorSpec, ...]]:

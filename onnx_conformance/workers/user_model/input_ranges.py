@@ -1,4 +1,4 @@
-"""Ranges of an ONNX file's whole-number inputs, read from the graph that uses them."""
+"""Ranges of an ONNX file's inputs, read from the graph that uses them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL = {"int8": (-128, 128), "uint8": (0, 256)}
 MOST_COMPARED = 1_000  # above it, only the numbers that are compared with are tried, and one other
 ASSUMED = 10  # whole numbers below this, where nothing in the graph bounds them
 # What of a node's attributes lists the texts that it knows, and what hands texts on.
-KEYS_OF_TEXT = {"keys_strings", "cats_strings", "pool_strings"}
+KEYS_OF_TEXT = {"keys_strings", "keys_tensor", "cats_strings", "pool_strings"}
 TEXT_MOVES = {"StringNormalizer", "ArrayFeatureExtractor", "FeatureVectorizer"}
 MOST_TEXTS = 1_000
 UNKNOWN_TEXTS = ("a", "b", "c")
@@ -35,6 +35,7 @@ MASK_WORDS = ("mask",)
 LENGTH = re.compile(r"(^|[_.])(len|lens|length|lengths|seqlens?)$", re.IGNORECASE)
 UNKNOWN = ""  # the axis of Lengths, until the axes have names
 DIVIDING = ("Div", "Mod")
+SHARES = {("NonMaxSuppression", 3)}  # operators and their inputs that take 0 to 1 alone
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,11 @@ class Graph:
             return None
         return numpy_helper.to_array(tensor)
 
+    def share(self, name: str) -> str | None:
+        """The operator that takes the input as a share from 0 to 1."""
+        readers = self._readers.get(name, [])
+        return next((n.op_type for n, place in readers if (n.op_type, place) in SHARES), None)
+
     def compared_with(self, name: str) -> list[int]:
         """The constants with which an input's numbers are compared by Equal."""
         found: list[int] = []
@@ -160,6 +166,11 @@ class Graph:
                     for text in attribute.strings
                 }
                 constants = [self._array(other) for other in node.input]
+                constants += [
+                    numpy_helper.to_array(attribute.t)
+                    for attribute in node.attribute
+                    if attribute.name in KEYS_OF_TEXT and attribute.HasField("t")
+                ]
                 texts = [a for a in constants if a is not None and a.dtype.kind == "O"]
                 found |= {str(text) for array in texts for text in array.flat}
                 if node.op_type in MOVES | TEXT_MOVES:
@@ -180,6 +191,9 @@ def range_of(graph: Graph, name: str, dtype: str, rank: int) -> Range:
     if dtype == TEXT:
         return _range_of_text(graph, name)
     if np.issubdtype(np.dtype(dtype), np.floating) and not list(graph.bounds(name)):
+        reader = graph.share(name)
+        if reader:
+            return Range(Bounded(0, 1), f"{reader} takes a share")
         return Range(Real(), "it is a floating number")
     return _range_of_whole(graph, name, dtype, rank)
 
@@ -228,7 +242,7 @@ def _few(values: list[int]) -> str:
 def notes_of(
     path: str, specs: Sequence[TensorSpec], ranges: Mapping[str, Range]
 ) -> tuple[str, ...]:
-    """One line on the values of each input of whole numbers.
+    """One line on the values of each input of whole numbers, shares or text.
 
     Where they are assumed, it tells how to say otherwise.
     """
@@ -240,8 +254,8 @@ def notes_of(
 
 
 def _note_of(path: str, spec: TensorSpec, found: Range) -> str:
-    loud = isinstance(spec.domain, Bounded)
-    why = "smaller numbers leave an output as it is" if loud else found.why
+    louder = isinstance(spec.domain, Bounded) and spec.domain != found.domain
+    why = "smaller numbers leave an output as it is" if louder else found.why
     words = f"input '{spec.name}' ({spec.dtype}) is fed {_domain(spec.domain)}: {why}"
     if found.known:
         return words

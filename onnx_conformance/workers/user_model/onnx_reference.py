@@ -62,6 +62,11 @@ def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] =
         return oracle_at(path, input_sets, threads)
 
     labels = tuple(tensor["name"] for tensor in facts["inputs"])
+    if not labels:
+        raise UsageError(
+            f"{path} has no inputs, so its outputs are constants: there is nothing to judge it by; "
+            "give a file that takes inputs"
+        )
     _refuse_unknown(path, declared, labels)
     found = (
         InputSpecs(tuple(declared)) if declared else _shaped(path, facts["inputs"], compute_mode)

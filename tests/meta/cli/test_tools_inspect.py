@@ -97,7 +97,7 @@ def workers(monkeypatch):
 
     def use(**taken):
         usable = {name: ProbeResult(name in taken, "no device") for name in PROVIDERS}
-        monkeypatch.setattr(inspect, "probe_all", lambda limit: usable)
+        monkeypatch.setattr(inspect, "survey", lambda names, limit: usable)
         monkeypatch.setattr(inspect, "placements_of", lambda artifact, names, settings: taken)
 
     return use

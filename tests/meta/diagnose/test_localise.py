@@ -18,7 +18,7 @@ from onnx_conformance.core.traces import measure_noise_floors, relative_errors, 
 from onnx_conformance.diagnose import graph_levels
 from onnx_conformance.diagnose.alignment import Aligner
 from onnx_conformance.diagnose.localisation import localise
-from onnx_conformance.diagnose.peers import module_of
+from onnx_conformance.diagnose.peers import layer_of
 from onnx_conformance.diagnose.subgraph import write_subgraph
 from onnx_conformance.inputs.families import materialise
 from onnx_conformance.inputs.recipes import Recipe
@@ -283,7 +283,7 @@ def test_layouts_keep_the_number_of_elements():
     [("layer1.conv.weight", "layer1.conv"), ("net/Conv1/kernel", "Conv1"), ("weight", "")],
 )
 def test_module_of_a_weight(weight, module):
-    assert module_of(weight) == module
+    assert layer_of(weight) == module
 
 
 def test_sizes_are_no_data(tmp_path):

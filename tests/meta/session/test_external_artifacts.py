@@ -4,12 +4,14 @@ import json
 import os
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.session.external_artifacts import (
@@ -237,30 +239,41 @@ def test_weights_come_from_beside_the_file_only(tmp_path, location, message):
 # -- folders of files that belong together ---------------------------------------------------------
 
 
+ROLES = ("decoder_model", "encoder_model")
+
+
 @pytest.fixture
 def folders(tmp_path):
-    """Two folders of an encoder and a decoder: before and after."""
+    """Two folders of an encoder and a decoder, before and after; the former ones are models."""
     for name in ("before", "after"):
         (tmp_path / name).mkdir()
-        for role in ("encoder_model", "decoder_model"):
+        for role in ROLES:
             (tmp_path / name / f"{role}.onnx").write_bytes(b"")
-    return tmp_path
+    for role in ROLES:
+        MODELS.register(f"{role}.onnx", replace(MODELS["simple_net"], name=f"{role}.onnx"))
+    yield tmp_path
+    for role in ROLES:
+        MODELS.forget(f"{role}.onnx")
 
 
-def namesakes(folder, *artifacts):
-    models = ("simple_net", "resnet18")  # in the order of the reference's files
+def namesakes(folder, *artifacts, models=ROLES):
     found = [str(folder / one) for one in artifacts]
-    return external_cases(tuple(found), models, (), (), ("cpu",), against=str(folder / "before"))
+    references = tuple(f"{role}.onnx" for role in models)
+    return external_cases(
+        tuple(found), references, (), (), ("cpu",), against=str(folder / "before")
+    )
 
 
 def test_each_file_of_a_folder_is_judged_by_its_namesake(folders):
     cases = namesakes(folders, "after")
-    assert {case.label: case.model for case in cases} == {
-        "decoder_model": "simple_net",
-        "encoder_model": "resnet18",
-    }
+    assert {case.label: case.model for case in cases} == {role: f"{role}.onnx" for role in ROLES}
     (alone,) = namesakes(folders, "after/encoder_model.onnx")
-    assert alone.model == "resnet18"
+    assert alone.model == "encoder_model.onnx"
+
+
+def test_a_file_whose_reference_was_refused_is_no_case(folders):
+    (alone,) = namesakes(folders, "after", models=["encoder_model"])
+    assert alone.model == "encoder_model.onnx"
 
 
 @pytest.mark.parametrize(

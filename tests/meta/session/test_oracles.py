@@ -43,6 +43,15 @@ def test_a_model_that_moves_or_chooses_numbers_has_an_oracle(name):
     assert problem(MOVING[name]) is None
 
 
+def test_a_clip_of_inputs_that_it_cuts_has_an_oracle():
+    cut = iter(range(12))  # the first inputs lie outside of the bounds, later ones do not
+
+    def function(x):
+        return np.clip(1e3 * x, -0.5, 0.5) if next(cut) in (0, 6) else np.clip(x, -0.5, 0.5)
+
+    assert problem(function) is None
+
+
 @pytest.mark.parametrize("name", ["tenth", "sum"])
 def test_an_oracle_in_float32_is_found(name):
     function = {"tenth": lambda x: x / 10, "sum": lambda x: x + x[:, :1] * 3}[name]

@@ -339,3 +339,11 @@ def test_normalisations_and_dead_weights_reach_the_audit():
     names = {"gamma": "g", "beta": "b", "mean": "m", "variance": "v"}
     assert record == {**names, "epsilon": 0.5}
     assert unused_of(model, weights) == ["dead"]
+
+
+def test_erf_is_computed_in_float64():
+    node = helper.make_node("Erf", ["x"], ["y"])
+    ends = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["n"]) for name in "xy"]
+    model = helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:]))
+    (answer,) = evaluator_of(model).run(None, {"x": np.linspace(-3.0, 3.0, 7) / 7.0})
+    assert (answer != answer.astype(np.float32)).any()
