@@ -107,17 +107,16 @@ class Model(PreTrainedModel):
 
 
 def test_code_of_a_checkpoint_is_run_where_it_is_named(tmp_path, monkeypatch):
-    from safetensors.torch import save_file
-
     from onnx_conformance.workers.torch.transformers_models import stored_model
 
-    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
-    torch = pytest.importorskip("torch")
+    torch, weights = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    hub = pytest.importorskip("transformers.dynamic_module_utils")
+    monkeypatch.setattr(hub, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     config = {"model_type": "own", "architectures": ["Model"],
               "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "own.py").write_text(OWN_CODE)
-    save_file({"table.weight": torch.ones(40, 4)}, tmp_path / "model.safetensors")
+    weights.save_file({"table.weight": torch.ones(40, 4)}, tmp_path / "model.safetensors")
     with pytest.raises(UsageError, match="trust"):
         stored_model(str(tmp_path), pretrained=False)
     model, _ = stored_model(f"{tmp_path},trust_remote_code=True", pretrained=False)
