@@ -23,7 +23,22 @@ NEW = {
     "n",
 }  # words that tell a new value from an old one
 OLD = {"old", "prev", "previous", "last", "in", "input", "init", "initial"}
-STATES = {"state", "states", "past", "hidden", "cell", "memory", "cache", "carry", "h", "c"}
+STATES = {
+    "state",
+    "states",
+    "past",
+    "hidden",
+    "cell",
+    "memory",
+    "cache",
+    "carry",
+    "h",
+    "c",
+    "buffer",
+    "buffers",
+    "context",
+    "counter",
+}
 SPELLINGS = (
     (re.compile(r"past_key_values|present_key_values|present"), "past"),
     (re.compile(r"^([hc])_?0$"), r"\1_in"),  # as torch documents its recurrent layers
@@ -34,13 +49,16 @@ TOKENS = re.compile(r"token|(^|_)ids?$")
 NO_TOKENS = re.compile(r"position|type|segment")  # as many whole numbers as tokens, and no tokens
 
 
-def _stem(name: str, marks: set[str]) -> tuple[str, ...]:
-    """The words of a state's name, without what tells its old value from its new one."""
+def _words(name: str) -> list[str]:
+    """The words of a name, as states are spelt."""
     for pattern, plain in SPELLINGS:
         name = pattern.sub(plain, name)
-    parts = [word for word in re.split(r"[._/:]+", name.lower()) if word]
-    found = tuple(word for word in parts if word not in marks)
-    return found if STATES & set(found) else ()
+    return [word for word in re.split(r"[._/:]+", name.lower()) if word]
+
+
+def _stem(name: str, marks: set[str]) -> tuple[str, ...]:
+    """The words of a name, without what tells an old value from a new one."""
+    return tuple(word for word in _words(name) if word not in marks)
 
 
 def inferred_carries(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Carries:
@@ -56,7 +74,23 @@ def inferred_carries(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 
 def named_alike(outputs: Sequence[str], inputs: Sequence[str]) -> list[tuple[str, str]]:
     """The outputs and inputs whose names are a state's, the same but for "old" and "new"."""
-    taken = {stem: name for name in inputs if (stem := _stem(name, OLD))}
+    pairs = _paired(outputs, inputs)
+    return [pair for pair in pairs if STATES & set(_stem(pair[0], NEW))]
+
+
+def marked_alike(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Carries:
+    """Further pairs that may be a state's: "old" or "new" marks one, and the shapes agree."""
+    pairs = _paired([spec.name for spec in outputs], [spec.name for spec in inputs])
+    return tuple(
+        pair
+        for pair in pairs
+        if NEW & set(_words(pair[0])) or OLD & set(_words(pair[1]))
+        if not carry_problem(inputs, outputs, (pair,))
+    )
+
+
+def _paired(outputs: Sequence[str], inputs: Sequence[str]) -> list[tuple[str, str]]:
+    taken = {_stem(name, OLD): name for name in inputs}
     stems = ((name, _stem(name, NEW)) for name in outputs)
     return [(name, taken[stem]) for name, stem in stems if stem in taken]
 
