@@ -25,7 +25,7 @@ from onnx_conformance.checks.canary_edits import (
 )
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import unanswered
-from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.errors import StageFailure, is_lost
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.plain_outputs import TEXT
@@ -34,7 +34,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs, Recipe
-from onnx_conformance.session.subject import Artifact, Subject
+from onnx_conformance.run.subject import Artifact, Subject
 
 ORDINARY, SEVERAL = "normal", "image"
 ATTEMPTS = 8  # a moved bound or shift may move nothing on some inputs

@@ -16,16 +16,17 @@ from onnx_conformance.checks.closeness import absolute_error
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.steps import WITH_MEMORY
 from onnx_conformance.checks.verdict import limits_for
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import Reference, largest_noise_floor
 from onnx_conformance.core.carries import generates
-from onnx_conformance.core.comparison import Array, Outputs, structure_problem
+from onnx_conformance.core.comparison import structure_problem
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.judgement import AnswerLimits
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.loops import Loop, judged_at, loops, of_call, without_call
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class GreedyDecoding:
 
     @staticmethod
     def of(model: ModelSpec) -> GreedyDecoding | None:
-        """None of a model that does not generate, one token a call."""
+        """How a model decodes; None where it does not generate one token a call."""
         pair = generates(model)
         loop = next(iter(loops(model, 0).values()), None)
         if pair is None or loop is None or loop.calls[1][pair[1]][0].size != 1:
@@ -62,7 +63,7 @@ class GreedyDecoding:
         return fed
 
     def _last(self, logits: Array) -> Array:
-        """Of the last place, where there are several, and of the tokens that may be fed."""
+        """The logits of the last place, if there are several, and of the tokens that may be fed."""
         last: Array = logits[:, -1] if logits.ndim > 2 else logits
         return last[:, self.ids.low : self.ids.high]
 

@@ -21,7 +21,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32, PRECISIONS, ROUNDED
 from onnx_conformance.inputs.families import DRAWN
 from onnx_conformance.inputs.strategies import foresee
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 CheckFunction = Callable[..., CheckResult]
 Calls = Callable[[ModelSpec, int], dict[str, dict[str, Any]]]

@@ -10,14 +10,9 @@ import numpy as np
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, limits_for, result_of
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, wrong_decisions
-from onnx_conformance.core.comparison import (
-    Outputs,
-    nearest,
-    open_rows,
-    rows_apart,
-    structure_problem,
-)
+from onnx_conformance.core.comparison import nearest, open_rows, rows_apart, structure_problem
 from onnx_conformance.core.documents import ErrorLimit
 from onnx_conformance.core.domains import BYTES, default_domain
 from onnx_conformance.core.judgement import Judgement, judge_outputs, turns_of
@@ -28,7 +23,7 @@ from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
 from onnx_conformance.inputs.recipes import CONSTANT, EVERY, LARGEST_BATCH, Inputs, Recipe, entry
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 
 MOST_NAMED = 6  # sizes or recipes that a message names
 LARGEST = 1e300  # JSON knows no infinity
@@ -133,7 +128,7 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
     wrong = [place for place, one in enumerate(worst) if not one.ratio <= 1.0]
     if wrong:
         return _failed_sweep(subject, name, judged, worst, wrong, compared)
-    if unjudged > subject.tolerances.rule("sweep", subject.case)["untold"]:
+    if unjudged > subject.tolerances.rule("sweep", subject.case)["unjudged"]:
         return skipped(
             name,
             f"float32 itself errs by more than {rule['maximum_noise_floor']:g} of the output on "

@@ -28,10 +28,10 @@ from onnx_conformance.core.extras import remedy
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
-from onnx_conformance.session.cache_keys import environment, version
-from onnx_conformance.session.probe import ProbeResult
-from onnx_conformance.session.provider_sources import survey
-from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.run.cache_keys import environment, version
+from onnx_conformance.run.probe import ProbeResult
+from onnx_conformance.run.provider_sources import survey
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 
 WORKERS = {  # their modules
     **{framework.name: framework.module for framework in exported_frameworks()},

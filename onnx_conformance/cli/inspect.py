@@ -25,12 +25,13 @@ from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.diagnose.messages import NOT_HERE
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.external_artifacts import read_external_artifact
-from onnx_conformance.session.probe import ProbeResult
-from onnx_conformance.session.provider_sources import survey
-from onnx_conformance.session.subject import Artifact
-from onnx_conformance.session.worker_queue import Clock, WorkerQueues
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.external_artifacts import read_external_artifact
+from onnx_conformance.run.probe import ProbeResult
+from onnx_conformance.run.provider_sources import survey
+from onnx_conformance.run.run_workers import RunWorkers
+from onnx_conformance.run.subject import Artifact
+from onnx_conformance.run.worker_queue import WorkerQueues
 
 LARGEST = 10  # weights that are listed
 MEBIBYTE = 2**20
@@ -212,8 +213,8 @@ def _placement_on(artifact: Artifact, name: str, settings: Settings) -> FilePlac
 def _placement(artifact: Artifact, name: str, settings: Settings, level: str) -> Placement:
     """The nodes that a session places, opened as the suite opens external artifacts."""
     own = replace(settings, graph_level=level)
-    conformance_session = ConformanceSession(own, Store(own.cache_dir), Clock())
+    workers = RunWorkers(own, Store(own.cache_dir), Clock())
     try:
-        return conformance_session.session(external_case(artifact.path, name), artifact).placement
+        return workers.session(external_case(artifact.path, name), artifact).placement
     finally:
-        conformance_session.close()
+        workers.close()

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.cli.console import OK, RED, Arguments, say
-from onnx_conformance.session.probe import ProbeResult
-from onnx_conformance.session.provider_sources import (
+from onnx_conformance.run.probe import ProbeResult
+from onnx_conformance.run.provider_sources import (
     LIBRARY_OPTION,
     adopt_engines,
     adopt_libraries,

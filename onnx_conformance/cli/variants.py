@@ -33,7 +33,7 @@ from onnx_conformance.perf.variant_choice import (
 from onnx_conformance.report.columns import INCOMPLETE, RED_OUTCOMES
 from onnx_conformance.report.document import PROVED_NOTHING
 from onnx_conformance.report.pages import write_page
-from onnx_conformance.session.user_models import adopt
+from onnx_conformance.run.user_models import adopt
 
 NAME = "variants"
 MARK = "*: no other variant that passes is both faster and more exact"

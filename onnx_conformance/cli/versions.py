@@ -32,7 +32,7 @@ from onnx_conformance.perf.options import TimingOptions
 from onnx_conformance.perf.version_comparison import Comparison, VersionCell, join
 from onnx_conformance.report.columns import FAILED, INCOMPLETE, KNOWN, PROVED
 from onnx_conformance.report.pages import write_page
-from onnx_conformance.session.provider_sources import ANSWERS_OPTION, label_of
+from onnx_conformance.run.provider_sources import ANSWERS_OPTION, label_of
 
 NAME = "versions"
 HERE = "cpu"
@@ -159,7 +159,11 @@ def _speed(cell: VersionCell, batch: int) -> str:
 
 
 def _refuse_mixed(chosen: argparse.Namespace) -> None:
-    """Raises UsageError where it is not clear what is compared with what."""
+    """Refuse words that do not say what is compared with what.
+
+    Raises:
+        UsageError: which words.
+    """
     if len(chosen.answers) == 1:
         raise UsageError(
             f"{ANSWERS_OPTION} {chosen.answers[0]}: nothing to compare with; give it once for each "

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = Mapping[str, NDArray[Any]]
+from onnx_conformance.core.arrays import Outputs
+from onnx_conformance.core.compute_modes import ULP
+
 CANDIDATES, LAYOUT = " candidates", " layout"  # what a worker adds to the name of such an output
 OPEN = " open"  # and to that of one with places left open, of the same shape
 BESIDE = (CANDIDATES, LAYOUT, OPEN)
-ULP = 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _repeats(places: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def layout(axis: int | None, ranked: bool, shape: Sequence[int]) -> NDArray[np.int64]:
-    """Of an operator's positions, as a worker hands it on."""
+    """The layout of an operator's positions, as a worker hands it on."""
     return np.array([-1 if axis is None else axis, ranked, *shape], np.int64)
 
 
@@ -160,21 +161,21 @@ def in_rows(
     return np.moveaxis(candidates, place, 0), layout(moved, ranked, (0, *rest))
 
 
-def answered(row: Arrays) -> dict[str, NDArray[Any]]:
-    """The outputs themselves, of what a worker gave."""
+def answered(row: Outputs) -> dict[str, NDArray[Any]]:
+    """A worker's answer without what it adds to outputs of its own."""
     return {name: a for name, a in row.items() if not name.endswith(BESIDE)}
 
 
 def choices_in(
-    oracle: Arrays, compute_modes: Sequence[Arrays]
+    oracle: Outputs, natives: Sequence[Outputs]
 ) -> dict[str, ChosenPositions | OpenPlaces]:
-    """The choices that the oracle made, with the errors of float32's own ways in the numbers.
+    """The choices that the oracle made, with float32's own errors in their numbers.
 
-    And the places that the first of the compute modes, native, leaves open.
+    And the places that the first of the natives leaves open.
     """
     found: dict[str, ChosenPositions | OpenPlaces] = {
         name.removesuffix(OPEN): OpenPlaces(np.asarray(array, bool))
-        for name, array in (compute_modes[0] if compute_modes else {}).items()
+        for name, array in (natives[0] if natives else {}).items()
         if name.endswith(OPEN)
     }
     for key in (name for name in oracle if name.endswith(CANDIDATES)):
@@ -183,9 +184,9 @@ def choices_in(
         axis, ranked, *shape = oracle[name + LAYOUT].tolist()
         rows = exact.reshape(len(exact), -1)
         with np.errstate(invalid="ignore"):
-            off = [np.abs(np.asarray(compute_mode[key], np.float64).reshape(rows.shape) - rows)
-                   for compute_mode in compute_modes if key in compute_mode and
-                   compute_mode[key].shape == exact.shape]  # fmt: skip
+            off = [np.abs(np.asarray(native[key], np.float64).reshape(rows.shape) - rows)
+                   for native in natives if key in native and
+                   native[key].shape == exact.shape]  # fmt: skip
         largest = ULP * np.abs(rows).max(axis=1, initial=0.0)
         errors = [error.max(axis=1, initial=0.0) for error in off]
         noise = np.nan_to_num(np.max([largest, *errors], axis=0), nan=0.0, posinf=0.0)
@@ -196,7 +197,7 @@ def choices_in(
 
 
 def settled(
-    choices: Choices, wanted: Arrays, got: Arrays, factor: float
+    choices: Choices, wanted: Outputs, got: Outputs, factor: float
 ) -> dict[str, NDArray[Any]]:
     """``got`` with ``wanted``'s positions wherever both choose numbers that tie.
 

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from onnx_conformance.checks.evidence import ConformanceFailure
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.files import PACKAGE
 from onnx_conformance.core.project import project
@@ -31,10 +31,10 @@ from onnx_conformance.diagnose.messages import failure_message
 from onnx_conformance.diagnose.subgraph import write_arrays, write_subgraph
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, Names, file_layout
-from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.run_record import Run
-from onnx_conformance.session.runtime_side import session_request
-from onnx_conformance.session.subject import Artifact, Subject, libraries_of
+from onnx_conformance.run.cache_keys import environment
+from onnx_conformance.run.run_record import Run
+from onnx_conformance.run.runtime_side import session_request
+from onnx_conformance.run.subject import Artifact, Subject, libraries_of
 
 SCRIPT = Path(__file__).with_name("reproduce.py")
 NAME_LIMIT = 180  # a file system's limit is 255 bytes; the hash and ".partial" come on top
@@ -88,7 +88,7 @@ def _replace(folder: Path, fill: Callable[[Path], None]) -> None:
 
 
 def _fill_from_stage(run: Run, command: str, error: StageFailure, folder: Path) -> None:
-    """Of a stage that failed: what the worker said, and under which versions."""
+    """Write what a worker said at the stage that failed, and under which versions."""
     text = f"{error}\n\n{error.details}\n\nreproduce: {command}\n"
     _write_text(folder / "failure.txt", scrub(text, _roots(run)))
     _write_json(folder / "versions.json", environment())
@@ -101,7 +101,7 @@ def _fill_from_check(
     divergence: Divergence | None,
     folder: Path,
 ) -> None:
-    """Of a check that failed: the file, the inputs, both answers, and the script."""
+    """Write the file, the inputs, both answers and the script of a check that failed."""
     subject, replay = error.subject, error.result.reproduction
     artifact, roots = _artifact_of(subject), _roots(run)
     if artifact is not None:
@@ -239,7 +239,7 @@ def scrub(text: str, roots: dict[str, str]) -> str:
 
 
 def _tail(path: str) -> str:
-    """Of an absolute path, what follows ``site-packages``, or else its last part."""
+    """What follows ``site-packages`` in an absolute path, or else its last part."""
     pure = PureWindowsPath(path) if "\\" in path else PurePosixPath(path)
     if not pure.is_absolute():
         return path

@@ -25,8 +25,8 @@ from onnx_conformance.diagnose.subgraph import cut_out
 from onnx_conformance.diagnose.traced_file import TracedFile
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.native_traces import scratch
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.native_traces import scratch
 
 _QUOTED = re.compile(r"""['"(]([^'"()]+)['")]""")
 
@@ -175,7 +175,7 @@ class Explainer:
         return found
 
     def survey(self, subject: LiveSubject) -> Divergence | None:
-        """Of a case that is not red, the node that adds the most error, if that was asked for."""
+        """The node that adds the most error in a case that is not red, if that was asked for."""
         if self._wanted != "all" or subject.case in self._done:
             return None
         inputs = materialise(pinned(subject.seed)[ORDINARY], subject.model)

@@ -21,9 +21,9 @@ from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings, shipped_limits
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.text import informative_lines
-from onnx_conformance.session.answers_client import ANSWERS
-from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.run_record import Run
+from onnx_conformance.run.answers_client import ANSWERS
+from onnx_conformance.run.cache_keys import environment
+from onnx_conformance.run.run_record import Run
 
 NOT_HERE = (
     "not available here; "
@@ -111,7 +111,7 @@ def _host(provider: str) -> list[str]:
 
 
 def _data(settings: Settings) -> list[str]:
-    """The user's own samples."""
+    """The options that name the user's own samples."""
     folders = {
         "--calibration-data": settings.calibration_data,
         "--evaluation-data": settings.evaluation_data,

@@ -13,8 +13,8 @@ from onnx_conformance.diagnose.graph_levels import wrong_outputs
 from onnx_conformance.diagnose.peers import ownership_of
 from onnx_conformance.diagnose.root_cause import RootCause
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.native_traces import native_trace
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.native_traces import native_trace
 
 
 class TracedFile:
@@ -31,7 +31,7 @@ class TracedFile:
         self.subject, self.path, self.inputs, self.folder = subject, path, inputs, folder
         self.graph = ArtifactGraph(path)
         names = [name for node in self.graph.data_nodes for name in node.outputs]
-        session = subject.conformance_session
+        session = subject.workers
         call = subject.layout.calls(inputs)[0]
         native = native_trace(session, subject.model, inputs)
         traced = session.artifact_trace(subject.case, path, call, names, folder)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.size_expressions import names_in
 from onnx_conformance.core.spec import Dim, Shape, TensorSpec

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.documents import CallPlan, FileFacts
 from onnx_conformance.core.padded_rows import fitted, stacked
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of
@@ -36,7 +36,7 @@ class Names:
 
     @staticmethod
     def of(model: ModelSpec, facts: Mapping[str, Any]) -> Names:
-        """Those of a file.
+        """The names of a model's inputs and outputs in a file.
 
         Args:
             facts: what :func:`onnx_conformance.core.onnx_file.inspect` found in the file.
@@ -191,7 +191,7 @@ class Layout:
         return {name + OPEN: stacked(parts)}
 
     def plan(self, inputs: Inputs) -> list[CallPlan]:
-        """The calls, for who has nothing of this project; none where rows are what is given."""
+        """The calls as plain data for a repro bundle; none where rows are what the file takes."""
         if self.plain or isinstance(inputs, RawInputs):
             return []
         return [{"rows": rows[:real], "axes": self.outputs} for rows, real in self.groups(inputs)]

@@ -21,18 +21,18 @@ from onnx_conformance.core.tolerances import Tolerances, load_tolerances
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.gate.rules import RULES, load_rules
 from onnx_conformance.perf.options import GateOptions, PerfRun, read_gate, read_timing
-from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_idle
-from onnx_conformance.session.external_artifacts import labelled
-from onnx_conformance.session.file_folder import POOLS, FileFolder, folder_of
-from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
-from onnx_conformance.session.provider_sources import (
+from onnx_conformance.run.evaluation_data import adopt_evaluation, refuse_idle
+from onnx_conformance.run.external_artifacts import labelled
+from onnx_conformance.run.file_folder import POOLS, FileFolder, folder_of
+from onnx_conformance.run.known_failures import KnownFailure, load_known_failures
+from onnx_conformance.run.provider_sources import (
     adopt_answers,
     adopt_engines,
     adopt_libraries,
 )
-from onnx_conformance.session.selection import Selection, possible_cases, select_cases
-from onnx_conformance.session.shards import read_shard, refuse_whole
-from onnx_conformance.session.user_models import adopt, adopt_data, adopted_data
+from onnx_conformance.run.selection import Selection, possible_cases, select_cases
+from onnx_conformance.run.shards import read_shard, refuse_whole
+from onnx_conformance.run.user_models import adopt, adopt_data, adopted_data
 
 SHARED = "conformance_records"  # in what a worker of pytest-xdist is given
 MOST_SEEDS = 2**31  # recipes add small numbers to a seed, and TensorFlow accepts 32 bits
@@ -312,12 +312,12 @@ def _folders(config: Any) -> tuple[FileFolder | None, FileFolder | None]:
 
 
 def _known_failures(file: str) -> list[KnownFailure]:
-    """None where neither an option nor the project names a file of them."""
+    """The known failures; none where neither an option nor the project names a file of them."""
     return load_known_failures(Path(file), CHECKS) if file else []
 
 
 def _providers(named: tuple[str, ...], records: RunRecords) -> tuple[str, ...]:
-    """Those that were named, and recorded answers; without either the default ones and plugins."""
+    """The providers that were named, and recorded answers; else the default ones and plugins."""
     if named or records.answers:
         return tuple(dict.fromkeys((*named, *records.answers)))
     return (*DEFAULT_PROVIDERS, *records.plugins) if records.plugins else ()

@@ -11,7 +11,7 @@ import numpy as np
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure
 from onnx_conformance.inputs.families import materialise, pinned
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 from studies.sabotage import RightOf, Scenario, Suite
 
 PLAIN = {"rtol": 1e-5, "atol": 1e-5}
@@ -63,7 +63,7 @@ def _judge_answer(scenario: Scenario, subject: Subject) -> Outcome:
 
 
 def red_lines(subject: Subject, only: str = "") -> Iterator[tuple[str, str]]:
-    """(check or stage, line) of all that is red, of the checks that every case owes or of one."""
+    """(check or stage, line) of all that is red, of the checks that are required, or of one."""
     for check in CHECKS.values():
         if check.name != only if only else not check.required_tests(subject.model, subject.case):
             continue

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.checks.audit.findings import Array
 from onnx_conformance.checks.audit.formats import WeightTolerance
+from onnx_conformance.core.arrays import Array
 
 Float64 = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ _BLOCK = 1 << 15  # elements; the temporaries of one block stay in the processor
 
 @dataclass(frozen=True)
 class Measure:
-    """A full comparison.
+    """What the comparison of all elements found.
 
     Args:
         mismatched: how many elements deviate by more than the limit.

@@ -12,7 +12,7 @@ from onnx_conformance.checks.audit.deviation import (
     deviations,
     measure_terms,
 )
-from onnx_conformance.checks.audit.findings import Array, Status
+from onnx_conformance.checks.audit.findings import Status
 from onnx_conformance.checks.audit.formats import (
     Format,
     WeightTolerance,
@@ -25,6 +25,7 @@ from onnx_conformance.checks.audit.matches import (
     WeightMatch,
 )
 from onnx_conformance.checks.audit.rearranged import permuted
+from onnx_conformance.core.arrays import Array
 
 # Resemblance, not verdicts: the share of elements that must be near, and how near.
 _NEAR = 2.0**-6  # relative to the terms' magnitude
@@ -34,7 +35,7 @@ _FEW = 2
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What a vector could hold.
+    """One thing that a vector of the file could hold.
 
     Args:
         natives: the tensors it would be made from.

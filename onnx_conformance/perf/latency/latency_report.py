@@ -24,7 +24,7 @@ from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.report.document import PROVED_NOTHING
 from onnx_conformance.report.pages import write_page
 from onnx_conformance.report.terminal import render
-from onnx_conformance.session.cache_keys import environment
+from onnx_conformance.run.cache_keys import environment
 
 OPTION, PAGE_OPTION = "--latency-json", "--latency-html"
 WIDTH = 400  # at most: a table that is cut says nothing, and logs have no edge

@@ -16,7 +16,7 @@ import pytest
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.perf.latency.timing_rows import MeasuredRow
 from onnx_conformance.perf.options import PerfRun
-from onnx_conformance.session.cache_keys import environment
+from onnx_conformance.run.cache_keys import environment
 
 
 class EngineClock:
@@ -72,7 +72,7 @@ FILTERS: tuple[tuple[Action, str], ...] = (
 NAMED = 3  # benchmarks that a sentence names
 OF_TWO_RUNS = (
     "compared: absolute times of two runs, which differ even on identical code because a machine's "
-    "speed changes. The gate (--gate=BASELINE) measures both sides in one session"
+    "speed changes. The gate (--gate=BASELINE) measures both sides in one run"
 )
 GATES_NOTHING = f"--benchmark-compare without {FAIL} gates nothing"
 # Options that choose which benchmarks run.
@@ -88,7 +88,7 @@ Setting = Mapping[str, str | int | list[int]]
 
 @dataclass(frozen=True)
 class StoredBenchmarks:
-    """A stored run.
+    """A run that pytest-benchmark stored.
 
     Args:
         names: of its benchmarks.
@@ -212,7 +212,7 @@ class CompareGuard:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
-        """Store what chose the benchmarks, so that a later run knows which it owes."""
+        """Store what chose the benchmarks, so that a later run knows which it must have."""
         output_json[KEY] = {"selection": selection_of(self._config)}
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.compute_modes import ComputeMode
 from onnx_conformance.core.domains import Mask
-from onnx_conformance.core.native_request import Arrays, ModelRequest, specs_of
+from onnx_conformance.core.native_request import ModelRequest, specs_of
 from onnx_conformance.core.ties import BESIDE, OPEN
 from onnx_conformance.inputs.padding import grown_axes, padded_places
 from onnx_conformance.workers.torch.modes import OperatorMode

@@ -17,7 +17,7 @@ from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.session.subject import Answer, Artifact
+from onnx_conformance.run.subject import Answer, Artifact
 from tests.meta.running import ROOT
 
 RNG = np.random.default_rng(3)

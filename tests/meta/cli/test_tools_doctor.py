@@ -10,7 +10,7 @@ from onnx_conformance.cli.clashes import KEYS, load_incompatibilities, unmet
 from onnx_conformance.cli.doctor import WorkerStart, disk, gpus
 from onnx_conformance.cli.main import main
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.session.probe import ProbeResult
+from onnx_conformance.run.probe import ProbeResult
 
 WORKS, BROKEN = WorkerStart(True, 1.0), WorkerStart(True, 0.0, "ImportError: libbroken.so.1")
 ABSENT = WorkerStart(False, 0.0, "not installed")

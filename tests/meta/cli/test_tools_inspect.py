@@ -10,7 +10,7 @@ from onnx_conformance.cli import inspect
 from onnx_conformance.cli.file_contents import operators, weights
 from onnx_conformance.cli.inspect import FilePlacement
 from onnx_conformance.cli.main import main
-from onnx_conformance.session.probe import ProbeResult
+from onnx_conformance.run.probe import ProbeResult
 
 pytestmark = pytest.mark.slow
 

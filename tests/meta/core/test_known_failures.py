@@ -11,8 +11,8 @@ from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import ConformanceError, StageFailure, UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import CheckResult
-from onnx_conformance.session import known_failures
-from onnx_conformance.session.known_failures import (
+from onnx_conformance.run import known_failures
+from onnx_conformance.run.known_failures import (
     EXPORT,
     KnownFailure,
     explanations,
@@ -20,7 +20,7 @@ from onnx_conformance.session.known_failures import (
     load_known_failures,
     takes_everything,
 )
-from onnx_conformance.session.selection import Selection, possible_cases, select_cases
+from onnx_conformance.run.selection import Selection, possible_cases, select_cases
 
 SHIPPED = project().known_failures
 assert SHIPPED is not None

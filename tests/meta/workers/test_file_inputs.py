@@ -9,15 +9,15 @@ from onnx_conformance.core.domains import Bounded, Choice, Integers, Lengths, Ma
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.spec import Axis, TensorSpec
-from onnx_conformance.workers.user_model import file_axes
-from onnx_conformance.workers.user_model.file_axes import (
+from onnx_conformance.workers.onnx import file_axes
+from onnx_conformance.workers.onnx.file_axes import (
     namings,
     shape_of,
     with_batch,
     without_signs,
 )
-from onnx_conformance.workers.user_model.input_ranges import Graph, range_of
-from onnx_conformance.workers.user_model.onnx_reference import file_model
+from onnx_conformance.workers.onnx.file_model import file_model
+from onnx_conformance.workers.onnx.input_ranges import Graph, range_of
 
 pytestmark = pytest.mark.slow
 

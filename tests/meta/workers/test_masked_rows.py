@@ -9,7 +9,7 @@ from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.ties import OPEN, choices_in
-from onnx_conformance.session.cache_keys import model_request
+from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.workers.torch.backend import TorchBackend
 from onnx_conformance.workers.user_model.describe import specify
 

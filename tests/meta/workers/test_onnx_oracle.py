@@ -153,7 +153,7 @@ def test_a_definition_that_is_slightly_wrong_is_not_believed(monkeypatch):
         s, b, m, v = (one.reshape(per_channel) for one in (scale, bias, mean, variance))
         return s * (x - m) / np.sqrt(v + 1.001 * epsilon) + b
 
-    entry = older_operators.Entry(7, 13, wrong)
+    entry = older_operators.Version(7, 13, wrong)
     monkeypatch.setitem(older_operators.DEFINITIONS, ("", "BatchNormalization"), (entry,))
     operator, arrays, opset, attributes = OLD["BatchNormalization 9"]
     model, inputs = one_node(operator, *arrays, opset=opset, **attributes)
@@ -212,7 +212,7 @@ def test_small_sigmoids_within_a_subgraph_too_and_what_differs_there_is_reported
         )  # fmt: skip
 
     assert branching("Sigmoid").problem == ""
-    wrong = (older_operators.Entry(1, 99, lambda x: np.abs(1.01 * x)),)
+    wrong = (older_operators.Version(1, 99, lambda x: np.abs(1.01 * x)),)
     monkeypatch.setitem(older_operators.DEFINITIONS, ("", "Abs"), wrong)
     assert "If 'fork': differs from ONNX Runtime" in branching("Abs").problem
 
