@@ -44,7 +44,8 @@ def answer(tmp_path_factory):
     mask = (np.arange(6) < np.array(LENGTHS)[:, None]).astype(np.int64)
 
     def run(mask, precision="float32"):
-        return backend.run(request, path, precision, [{"x": x, "mask": mask}])[0]
+        asked = {"model": request, "weights": path, "approximation": {}}
+        return backend.run(asked, precision, [{"x": x, "mask": mask}])[0]
 
     return run(mask), run(np.ones_like(mask)), run(mask, "float64")
 
