@@ -61,8 +61,8 @@ class DecoderFile(nn.Module):
         own, cross = _cache(tensors, f"{OWN}."), _cache(tensors, f"{CROSS}.")
         heard = tensors.get(ENCODER_STATES)
         if heard is None:  # later calls read the cache alone
-            length = tensors[f"{PAST}.0.{CROSS}.key"].shape[2]
-            heard = torch.zeros(len(ids), length, width_of(self.model), dtype=_dtype(self.model))
+            key = tensors[f"{PAST}.0.{CROSS}.key"]
+            heard = key[:, 0, :, :1].expand(-1, -1, width_of(self.model))
         mask = tensors.get("encoder_attention_mask", tensors.get("attention_mask"))
         masked = {} if mask is None else {"attention_mask": mask}
         both = {cache_name(self.model): EncoderDecoderCache(own, cross), **masked}
@@ -92,10 +92,6 @@ def width_of(model: Any) -> int:
     """Features of what an encoder says."""
     config = model.config
     return int(config.hidden_size if hasattr(config, "hidden_size") else config.d_model)
-
-
-def _dtype(model: nn.Module) -> torch.dtype:
-    return next(model.parameters()).dtype
 
 
 def _cache(tensors: dict[str, torch.Tensor], kind: str) -> Any:
