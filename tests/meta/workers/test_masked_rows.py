@@ -6,6 +6,7 @@ import torch
 
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.domains import Mask
+from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.ties import OPEN, choices_in
@@ -44,7 +45,7 @@ def answer(tmp_path_factory):
     mask = (np.arange(6) < np.array(LENGTHS)[:, None]).astype(np.int64)
 
     def run(mask, precision="float32"):
-        asked = {"model": request, "weights": path, "approximation": {}}
+        asked = NativeRequest(model=request, weights=path)
         return backend.run(asked, precision, [{"x": x, "mask": mask}])[0]
 
     return run(mask), run(np.ones_like(mask)), run(mask, "float64")
