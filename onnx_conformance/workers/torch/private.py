@@ -32,14 +32,23 @@ except (ImportError, AttributeError) as error:
 
 __all__ = [
     "CPU_KERNELS",
+    "DispatchMode",
     "HigherOrderOperator",
-    "TorchDispatchMode",
     "decomposition_table",
     "modes_disabled",
     "tree_leaves",
     "tree_map",
 ]
 modes_disabled = _disable_current_modes
+
+
+class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
+    """torch's base class of modes over operators, without its compiler."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not: shielding a mode from the compiler would load it, which takes as long as torch."""
+        return False
 
 
 class Argument(NamedTuple):
@@ -67,7 +76,7 @@ def overload_name(func: Any) -> str:
     return str(func._overloadname)
 
 
-class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
+class _Seen(DispatchMode):  # type: ignore[no-untyped-call] # of the base
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # of the base
         self.names: list[str] = []
