@@ -86,10 +86,10 @@ def serve(channel: Any, kind: str, threads: int) -> None:
         channel.send(failure(error))
         return
     gc.freeze()  # nor is it looked through at every export
-    gc.enable()
     channel.send(("ok", None))
     for method, arguments in channel:
         reply = answer(backend, method, unpack(arguments))
+        gc.enable()  # the first call may have imported a user's code
         try:
             channel.send(pack(reply))
         except Exception as error:  # noqa: BLE001 - an answer that cannot travel

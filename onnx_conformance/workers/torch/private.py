@@ -6,6 +6,8 @@ A version of torch that keeps one of these otherwise is named when the worker st
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from typing import Any, NamedTuple
 
 import torch
@@ -91,9 +93,14 @@ class _Seen(DispatchMode):  # type: ignore[no-untyped-call] # of the base
 def self_test() -> None:
     """Use each of them once, to find out whether it still works.
 
+    Triton, which torch's compiler imports later, is imported now: after TensorFlow, which a user's
+    file may import, it ends the process (both bring LLVM, and its options exist once).
+
     Raises:
         ConformanceError: one does not do what is relied on; names the version.
     """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")
     add, add_in_place = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
     x = torch.ones(2)
     with _Seen() as seen, modes_disabled():

@@ -33,12 +33,14 @@ def test_a_keras_that_changed_its_graph_is_named(monkeypatch):
         private.self_test()
 
 
-def test_torch_is_used_without_its_compiler():
-    """Which takes as long to import as torch itself."""
+def test_torch_is_used_without_its_compiler_and_with_triton_before_tensorflow():
+    """The compiler takes as long to import as torch; Triton after TensorFlow ends the process."""
     code = """if True:
+        import importlib.util
         import sys
         from onnx_conformance.workers.torch.backend import TorchBackend
         TorchBackend(threads=1)
-        sys.exit("torch._dynamo" in sys.modules)
+        assert "torch._dynamo" not in sys.modules
+        assert "triton" in sys.modules or importlib.util.find_spec("triton") is None
     """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
