@@ -46,9 +46,9 @@ from onnx_conformance.plugin.state import (
     KnownRed,
     Red,
     collector_of,
-    conformance_session,
+    run_workers,
 )
-from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.run.live_subject import LiveSubject
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -64,7 +64,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         run, framework = item.config.stash[RUN], resolve_model(case.model).framework
         if excluded_by_framework(run, framework):
             pytest.skip(f"{framework}: left out by --framework {' '.join(run.frameworks)}")
-        probe = conformance_session(item.config).probe(case.provider)
+        probe = run_workers(item.config).probe(case.provider)
         if not probe.usable:
             reason = f"{case.provider}: {probe.sentence}"
             if probe.broken:
@@ -231,10 +231,10 @@ def pytest_runtest_makereport(
     upstream: tuple[str, ...] = item.stash.get(UPSTREAM, ())
     row["upstream"] = list(upstream)
     if item.stash.get(LAST_OF_CASE, False):
-        row["facts"] = conformance_session(item.config).known_facts(case)
+        row["facts"] = run_workers(item.config).known_facts(case)
         if case not in item.config.stash[RED_CASES] and report.passed:
             found = item.config.stash[EXPLAINER].survey(_subject(item))
             row["facts"]["divergence"] = found.as_dict() if found else None
-        row["probes"] = conformance_session(item.config).known_probes()
+        row["probes"] = run_workers(item.config).known_probes()
     report.user_properties.append(("conformance", row))
     return report

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.workers.stopwatch import TimedCall
 
-Arrays = dict[str, NDArray[Any]]
 # Provider -> what ONNX Runtime calls the device on which its tensors live.
 DEVICES = {
     "CUDAExecutionProvider": "cuda",
