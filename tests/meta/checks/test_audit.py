@@ -229,7 +229,7 @@ def test_one_number_may_have_become_an_attribute_where_inputs_judge_weights(
 ) -> None:
     native = {**weights, "epsilon": np.float32([1e-5])}
     assert statuses(audit(native, folded))["epsilon"] == "dropped"
-    assert failing(audit({"epsilon": native["epsilon"]}, {}, strict=True)) == {"epsilon"}
+    assert failing(audit(native, dict(weights), strict=True)) == {"epsilon"}
 
 
 @pytest.mark.parametrize("name", ["conv.weight", "bn.weight", "bn.bias", "bn.running_mean"])
