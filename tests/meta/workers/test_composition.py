@@ -8,8 +8,8 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from onnx_conformance.core.errors import Refused
-from onnx_conformance.core.file_roles import ENCODER, FIRST, MERGED, NEXT, roles
-from onnx_conformance.workers.reader.composition import compose
+from onnx_conformance.core.file_roles import ENCODER, FIRST, MERGED, NEXT, chains, roles
+from onnx_conformance.workers.reader.composition import compose, one_call
 
 ENCODE = """
 encode (int64[batch,source] input_ids, int64[batch,source] attention_mask)
@@ -132,3 +132,47 @@ def test_what_does_not_fit_together_is_told_in_one_sentence(tmp_path):
 )
 def test_names_tell_what_a_file_is(labels, found):
     assert set(roles(labels)) == found
+
+
+MERGED_TEXT = """
+merged (int64[batch,new] input_ids, float[batch,past,2] PAST_KEY, bool[1] use_cache_branch)
+    => (float[batch,new,2] logits, float[batch,total,2] KEY, float[batch,1,2] HEARD) {
+  axis = Constant <value_ints = [1]> ()
+  place = Constant <value_int = 1> ()
+  new = Gather (table, input_ids)
+  whole = Concat <axis = 1> (PAST_KEY, new)
+  KEY = Where (use_cache_branch, whole, whole)
+  said = ReduceSum (PAST_KEY, axis)
+  nothing = Sub (said, said)
+  before = Where (use_cache_branch, said, nothing)
+  HEARD = Identity (before)
+  summed = CumSum (new, place)
+  logits = Add (summed, before)
+}"""
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_merged_decoder_is_its_first_call_and_its_later_ones(tmp_path, later):
+    label, path = written(tmp_path, "decoder_model_merged", MERGED_TEXT)
+    names = one_call(label, path, tmp_path / "one.onnx", later=later)
+    past = "past_key_values.0.decoder.key"
+    assert names == ["input_ids", *([past] if later else [])]
+    ids, key = np.array([[1, 2], [3, 4]]), np.ones((2, 3, 2), np.float32)
+    fed = {"input_ids": ids, **({past: key} if later else {})}
+    evaluator = ReferenceEvaluator(str(tmp_path / "one.onnx"))
+    heard = [] if later else ["present.0.encoder.key"]
+    assert evaluator.output_names == ["logits", "present.0.decoder.key", *heard]
+    logits = evaluator.run(["logits"], fed)[0]
+    np.testing.assert_allclose(logits, TABLE[ids].cumsum(1) + 3.0 * later, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ([ENCODER, FIRST, NEXT], {"files_together": 3}),
+        ([ENCODER, MERGED], {"files_together": 2}),
+        ([ENCODER, FIRST, NEXT, MERGED], {"files_together": 3, "files_together_merged": 2}),
+    ],
+)
+def test_a_merged_decoder_has_a_chain_of_its_own(found, wanted):
+    assert {name: len(parts) for name, parts in chains(dict.fromkeys(found)).items()} == wanted
