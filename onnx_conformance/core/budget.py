@@ -13,7 +13,7 @@ Source of the formula, of the replicas and of the factor: docs/numerics.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.compute_modes import FLOAT32, ULP
 from onnx_conformance.core.padded_rows import stacked
 from onnx_conformance.core.spec import ModelSpec, TensorSpec, size_of
-from onnx_conformance.core.ties import ChosenPositions, joined, settled
+from onnx_conformance.core.ties import Choices, joined, settled
 from onnx_conformance.core.views import LOGARITHMS, UNMASKED, Rows, views
 
 
@@ -36,7 +36,8 @@ class Reference:
         native: native in float32.
         replicas: the other compute modes of the case's class of precision, in float32 arrays.
         unit: that class, and where else it was computed, in words.
-        choices: of outputs that are positions, what they were chosen from.
+        choices: of outputs that are positions, what they were chosen from; of others, the places
+            that native leaves open.
         alternatives: without an oracle, asks native with its weights, or a plain callable's
             inputs, off by a float32 ulp: where its decisions hang on that, either is right.
     """
@@ -45,7 +46,7 @@ class Reference:
     native: Outputs
     replicas: tuple[Outputs, ...]
     unit: str = "float32"
-    choices: Mapping[str, ChosenPositions] = field(default_factory=dict)
+    choices: Choices = field(default_factory=dict)
     alternatives: Callable[[], tuple[Outputs, ...]] = tuple
 
     @property
@@ -55,6 +56,8 @@ class Reference:
 
     def settled(self, got: Outputs, factor: float) -> Outputs:
         """``got`` with the oracle's positions wherever both choose numbers that tie.
+
+        And with its numbers in the places that native leaves open.
 
         Args:
             factor: numbers tie within so many times float32's own error.
