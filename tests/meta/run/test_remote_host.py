@@ -16,6 +16,7 @@ from onnx_conformance.core.errors import CapabilityMissing, WorkerDied
 from onnx_conformance.run.remote_host import PING, RemoteHost, RemoteWorkerClient, remote_host
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 from onnx_conformance.run.worker_queue import worker_at
+from tests.meta.cpu_session import cpu_session
 from tests.meta.run.test_against import perceptron
 from tests.meta.running import run_suite
 
@@ -80,14 +81,7 @@ def worker(server):
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
     path = perceptron(tmp_path_factory.mktemp("file") / "model.onnx")
-    return {
-        "files": [str(path)],
-        "sha256": [],
-        "provider": "CPUExecutionProvider",
-        "provider_options": {},
-        "graph_level": "enable_all",
-        "allow_cpu_fallback": True,
-    }
+    return cpu_session(path)
 
 
 def inputs():
