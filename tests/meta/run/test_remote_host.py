@@ -18,14 +18,13 @@ from onnx_conformance.run.worker_client import ProcessWorkerClient
 from onnx_conformance.run.worker_queue import worker_at
 from tests.meta.cpu_session import cpu_session
 from tests.meta.run.test_against import perceptron
-from tests.meta.running import run_suite
+from tests.meta.running import ORDINARY, run_suite
 
 pytestmark = pytest.mark.slow
 
 LIMIT = 60.0
 CALL_LIMIT = 20  # seconds
 STARTS = 20.0  # of a worker, in which a loaded machine starts another one
-ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
 
 
 class Server:
