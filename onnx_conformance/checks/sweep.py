@@ -9,7 +9,21 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
-from onnx_conformance.checks.verdict import evidence_lines, limits_for, result_of
+from onnx_conformance.checks.turned_rows import (
+    Pools,
+    Row,
+    answered_nearby,
+    neighbours,
+    open_elsewhere,
+    rows_over,
+)
+from onnx_conformance.checks.verdict import (
+    evidence_lines,
+    float32_part,
+    limits_for,
+    result_of,
+    unanswered,
+)
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, wrong_decisions
 from onnx_conformance.core.comparison import nearest, open_rows, rows_apart, structure_problem
@@ -20,6 +34,7 @@ from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scor
 from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Rule
+from onnx_conformance.core.views import LOGARITHMS
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
 from onnx_conformance.inputs.recipes import CONSTANT, EVERY, LARGEST_BATCH, Inputs, Recipe, entry
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
@@ -40,9 +55,9 @@ class SweptInputs:
 
     @property
     def got(self) -> Outputs:
-        """The outputs of the answer, which has some."""
+        """The outputs of the answer, which has some; in places left open they are native's."""
         assert self.answer.outputs is not None
-        return self.answer.outputs
+        return self.reference.settled(self.answer.outputs, 0.0)
 
 
 @dataclass(frozen=True)
@@ -151,12 +166,12 @@ def _judge(sweep: _Sweep) -> CheckResult:
     if not judged:
         why = refused[0] if refused else "none fits this class of precision"
         return skipped(name, f"native refuses all inputs of this check ({why})")
-    unanswered = _unanswered(sweep)
-    if unanswered is not None:
-        return unanswered
+    no_answers = _unanswered(sweep)
+    if no_answers is not None:
+        return no_answers
     if not sweep.subject.model.oracle:
         return _by_allclose(sweep)
-    worst, unjudged = _worst(sweep)
+    worst, unjudged, turned = _worst(sweep)
     if any(not one.ratio <= 1.0 for one in worst):
         return _over_budget(sweep, worst)
     if unjudged > sweep.rule["unjudged"]:
@@ -166,7 +181,12 @@ def _judge(sweep: _Sweep) -> CheckResult:
             f"{unjudged:.0%} of the samples ({budget.origin}), which therefore prove nothing",
         )
     rows = sum(len(next(iter(one.inputs.values()))) for one in judged)
+    part = float32_part(sweep.subject)
+    exact = _judge(_answered(part, name, [one.recipe for one in judged])) if part else None
+    if exact is not None and exact.outcome == "failed":
+        return exact
     reason = f"within budget on {rows} samples of {len(judged)} inputs"
+    reason += f" but for {turned} in which a decision hangs on a rounding" if turned else ""
     reason += f"; native itself refuses {len(refused)} of them ({refused[0]})" if refused else ""
     score = budget["factor"] * max(one.ratio for one in worst)
     return passed(name, reason, compared=sweep.compared, score=score, budget=budget["factor"])
@@ -177,7 +197,7 @@ def _unanswered(sweep: _Sweep) -> CheckResult | None:
     problems = []
     for one in sweep.judged:
         if one.answer.outputs is None:
-            problems.append((one, f"the session refused it: {one.answer.error}"))
+            problems.append((one, unanswered(one.answer)))
         else:
             problem = structure_problem(one.reference.native, one.answer.outputs)
             problems += [(one, problem)] if problem else []
@@ -238,27 +258,64 @@ def hangs_on_an_ulp(parts: Sequence[tuple[Reference, Judgement]], sweep: Rule) -
 # -- how far the answers are off ------------------------------------------------------------------
 
 
-def _worst(sweep: _Sweep) -> tuple[list[WorstScore], float]:
-    """The worst sample of each set of inputs, and the share of samples that nothing judges."""
-    judged = sweep.judged
-    found = [WorstScore(0.0)] * len(judged)
-    judged_rows: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+def _worst(sweep: _Sweep) -> tuple[list[WorstScore], float, int]:
+    """The worst sample of each set of inputs.
+
+    Returns:
+        It, the share of samples of which nothing is known, and how many a rounding turned.
+    """
+    judged, specs, rule = sweep.judged, sweep.subject.model.judged, _pool_rule(sweep)
     places = range(len(judged))
-    for group in [list(places)] if sweep.together else [[place] for place in places]:
-        pairs = [(judged[place].reference, judged[place].got) for place in group]
-        for scores in pooled_scores(pairs, sweep.subject.model.judged, _pool_rule(sweep)):
-            for number, place in enumerate(group):
-                found[place] = max(found[place], _of_scores(scores, number), key=_ratio)
-            judged_rows.setdefault((scores.output, scores.norm, scores.view), []).append(
-                scores.judged_rows
-            )
-    unjudged = 0.0
+    pools = [
+        (scores, group)
+        for group in ([list(places)] if sweep.together else [[place] for place in places])
+        for scores in pooled_scores(
+            [(judged[place].reference, judged[place].got) for place in group], specs, rule
+        )
+    ]
+    turned = _turned(sweep, pools)
+    found = [WorstScore(0.0)] * len(judged)
+    for scores, group in pools:
+        for number, place in enumerate(group):
+            rows = [row for at, row in turned if at == place]
+            found[place] = max(found[place], _of_scores(scores, number, rows), key=_ratio)
+    decided = _wrong_decisions(sweep)
+    worst = [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)]
+    return worst, _unjudged(pools), len(turned)
+
+
+def _unjudged(pools: Pools) -> float:
+    """The share of samples of which nothing is known, in the view in which it is largest."""
+    judged_rows: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+    for scores, _ in pools:
+        if scores.view != LOGARITHMS:  # a second look at what its values are judged by
+            key = (scores.output, scores.norm, scores.view)
+            judged_rows.setdefault(key, []).append(scores.judged_rows)
+    shares = []
     for counts in judged_rows.values():
         samples = sum(count for _, count in counts)
         known = sum(count for count, _ in counts)
-        unjudged = max(unjudged, 1.0 - known / samples if samples else 0.0)
-    pairs_of_worst = zip(found, _wrong_decisions(sweep), strict=True)
-    return [max(pair, key=_ratio) for pair in pairs_of_worst], unjudged
+        shares.append(1.0 - known / samples if samples else 0.0)
+    return max(shares, default=0.0)
+
+
+def _turned(sweep: _Sweep, pools: Pools) -> set[Row]:
+    """The samples that differ because a decision hangs on a rounding; none if one is not such."""
+    model, judged, rule, over = sweep.subject.model, sweep.judged, sweep.rule, rows_over(pools)
+    if not over or model.by_values or not takes_quantities(model):
+        return set()
+    if not sweep.together and open_elsewhere(pools, over, rule["flips"]):
+        return set(over)
+    if len(over) > rule["flips"]:
+        return set()
+    sets = [neighbours(judged[at].inputs, row, rule["neighbour_ulp"]) for at, row in over]
+    for (at, row), near in zip(over, sweep.subject.references(sets), strict=True):
+        one = judged[at]
+        if isinstance(near, str):
+            return set()
+        if not answered_nearby(one.reference, one.got, row, over[at, row], near, rule):
+            return set()
+    return set(over)
 
 
 def _ratio(worst: WorstScore) -> float:
@@ -278,8 +335,9 @@ def _pool_rule(sweep: _Sweep, *, stray: bool = True) -> PoolRule:
     )
 
 
-def _of_scores(scores: RowScores, inputs: int) -> WorstScore:
+def _of_scores(scores: RowScores, inputs: int, turned: Sequence[int]) -> WorstScore:
     ratios = scores.ratios(inputs)
+    ratios[list(turned)] = 0.0
     if not ratios.size:
         return WorstScore(0.0)
     row = int(ratios.argmax())
