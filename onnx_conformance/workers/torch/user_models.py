@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnx_conformance.core.arrays import digest_arrays
+from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import (
-    Answer,
     BuiltModel,
     UserModels,
     labels_of,
@@ -83,7 +82,7 @@ class _Calls:
         self.bfloat16: set[int] = set()
         self.exact: set[int] = set()
 
-    def run(self, input_set: Inputs) -> Answer:
+    def run(self, input_set: Inputs) -> Arrays:
         """The outputs by name."""
 
         def call() -> Any:
