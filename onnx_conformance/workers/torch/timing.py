@@ -13,7 +13,7 @@ from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import ModelRequest
 from onnx_conformance.workers.native import input_names, named_outputs
 from onnx_conformance.workers.stopwatch import TimedCall
-from onnx_conformance.workers.torch.introspect import flat
+from onnx_conformance.workers.torch.modes import tensors_in
 from onnx_conformance.workers.torch.precision import CUDA, array_of, require, tf32
 
 Tensors = list[torch.Tensor]
@@ -40,7 +40,7 @@ def make_timed_call(
             return function(*inputs)
 
     def arrays(result: Any) -> Arrays:
-        return named_outputs(model, (array_of(tensor) for tensor in flat(result)))
+        return named_outputs(model, (array_of(tensor) for tensor in tensors_in(result)))
 
     if form in ON_CUDA:
         return TimedCall(_awaited(call), arrays, _by_events(call))

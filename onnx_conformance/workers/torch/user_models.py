@@ -22,13 +22,13 @@ from onnx_conformance.workers.built_model import (
 from onnx_conformance.workers.calls import call_of
 from onnx_conformance.workers.torch.backend import widened
 from onnx_conformance.workers.torch.float64 import in_float64
-from onnx_conformance.workers.torch.introspect import flat
 from onnx_conformance.workers.torch.modes import (
     AsBuilt,
     called_eagerly,
     copied,
     eagerly,
     evaluated,
+    tensors_in,
 )
 from onnx_conformance.workers.torch.precision import precision_of, tensor_of, weight_array
 
@@ -95,7 +95,7 @@ class _Calls:
             precision, unreached = precision_of(call)
             self.computes.append(precision)
             self.exact.update(unreached)
-        found = flat(result)
+        found = tensors_in(result)
         if not found:
             raise UsageError(
                 f"the model returns a {type(result).__name__}, which has no tensor in it; "
@@ -110,7 +110,7 @@ class _Calls:
         try:
             in_double: Any = copied(self._module, self._built).double()
             with torch.no_grad(), eagerly(), in_float64(*self.computes):
-                tensors = flat(call_of(in_double.forward, list(input_set))(in_double, wide))
+                tensors = tensors_in(call_of(in_double.forward, list(input_set))(in_double, wide))
         except (RuntimeError, TypeError) as error:
             return " ".join(str(error).split())[:200]
         dtypes = [str(tensor.dtype) for tensor in tensors if tensor.is_floating_point()]
