@@ -225,9 +225,14 @@ def plan_in_worker(config: pytest.Config, case: Case) -> None:
 
 
 def _distributed(config: pytest.Config) -> bool:
-    """Whether ``-n N`` was given without ``--dist``; a ``--dist`` that is named is kept."""
+    """Whether ``-n N`` was given without ``--dist``, or ``--tx`` with what it needs, ``-d``.
+
+    Any other ``--dist`` that is named is kept.
+    """
     asked = config.known_args_namespace  # xdist puts `load` into the options where there is none
-    return asked.dist == "no" and not asked.distload and config.getvalue("dist") == "load"
+    named = asked.dist != "no" or asked.distload
+    by_tx = bool(asked.tx) and not asked.numprocesses
+    return config.getvalue("dist") == "load" and (by_tx or not named)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -61,7 +61,7 @@ def audit_initializers(
     matcher.match_all(names, known_uses)
     swaps = SwapDetector(initializers, matcher.matches, names, known_uses)
     by_native = matcher.by_native()
-    absent = _AbsentTensors(matcher, swaps, unused, by_native)
+    absent = _AbsentTensors(matcher, swaps, unused, by_native, strict=strict)
     damaged = dict(computed.damaged())
     findings = [
         damaged[native]
@@ -162,6 +162,7 @@ class _AbsentTensors:
     Args:
         unused: native tensors that are known not to reach the outputs.
         present: those that initialisers hold.
+        strict: whether inputs judge weights too coarsely.
     """
 
     def __init__(
@@ -170,7 +171,10 @@ class _AbsentTensors:
         swaps: SwapDetector,
         unused: Collection[str],
         present: Collection[str],
+        *,
+        strict: bool,
     ) -> None:
+        self._strict = strict
         self._matcher = matcher
         self._formats = matcher.formats
         self._leftovers = matcher.unexplained()
@@ -215,6 +219,8 @@ class _AbsentTensors:
         # Among leftovers of its size the tensor may well be, damaged beyond recognition.
         if not np.all(array == value) or any(f.size == array.size for _, f in self._leftovers):
             return None
+        if array.size == 1 and not self._strict:  # such as an epsilon that became an attribute
+            return f"it is one number, {value:g}, which inputs judge"
         if value in (0, 1):
             return f"all elements are {value:g}, which changes nothing when added or multiplied"
         in_scalar = any(

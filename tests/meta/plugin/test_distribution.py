@@ -189,11 +189,19 @@ def test_a_worker_registers_what_the_run_has_looked_at_and_looks_at_nothing():
 
 
 @pytest.mark.parametrize(
-    ("dist", "distload", "ours"), [("no", False, True), ("no", True, False), ("load", False, False)]
+    ("dist", "distload", "tx", "ours"),
+    [
+        ("no", False, [], True),
+        ("no", True, [], False),
+        ("load", False, [], False),
+        ("no", True, ["2*popen"], True),
+        ("load", False, ["2*popen"], True),
+    ],
 )
-def test_who_names_a_distribution_gets_it(dist, distload, ours):
+def test_who_names_a_distribution_gets_it(dist, distload, tx, ours):
+    """``--tx`` takes one that is named: ``-d``."""
     config = SimpleNamespace(
-        known_args_namespace=SimpleNamespace(dist=dist, distload=distload),
+        known_args_namespace=SimpleNamespace(dist=dist, distload=distload, tx=tx, numprocesses=0),
         getvalue=lambda name: "load" if name == "dist" else ["popen"],
         option=SimpleNamespace(loadscopereorder=True),
         stash={RUN: SimpleNamespace(cases=NETS)},
