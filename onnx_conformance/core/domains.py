@@ -214,11 +214,15 @@ def as_data(domain: Domain) -> dict[str, Any]:
 
 
 def written(domain: Domain) -> str:
-    """The domain as it is written in a registration: ``Integers(0, 9)``, ``Mask()``."""
-    changed = [one for one in fields(domain) if getattr(domain, one.name) != one.default]
-    return (
-        f"{type(domain).__name__}({', '.join(repr(getattr(domain, one.name)) for one in changed)})"
-    )
+    """The domain as it is written in a registration: ``Integers(0, 9)``, ``Mask(side='left')``."""
+    parts, skipped = [], False
+    for one in fields(domain):
+        value = getattr(domain, one.name)
+        if value == one.default:
+            skipped = True
+        else:
+            parts.append(f"{one.name}={value!r}" if skipped else repr(value))
+    return f"{type(domain).__name__}({', '.join(parts)})"
 
 
 def from_data(data: Mapping[str, Any]) -> Domain:

@@ -58,6 +58,7 @@ class BuiltModel:
             empty before that call, and for float32.
         bfloat16: places of the outputs that its calls so far gave in bfloat16.
         exact: places of the outputs that nothing in half precision reached in its first call.
+        in_float64: its answers in float64, of what ``float64_problem`` was asked.
     """
 
     framework: str
@@ -75,6 +76,7 @@ class BuiltModel:
     computes: Sequence[str] = ()
     bfloat16: Collection[int] = ()
     exact: Collection[int] = ()
+    in_float64: Sequence[Arrays] = ()
 
 
 class UserModels(ABC):

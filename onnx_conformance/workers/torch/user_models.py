@@ -61,6 +61,7 @@ class TorchModels(UserModels):
             computes=calls.computes,
             bfloat16=calls.bfloat16,
             exact=calls.exact,
+            in_float64=calls.in_float64,
         )
 
     def seed(self, seed: int) -> None:
@@ -72,7 +73,7 @@ class TorchModels(UserModels):
 
 
 class _Calls:
-    """Calls of a module, and what they showed: ``computes``, ``bfloat16`` and ``exact``."""
+    """Calls of a module, and what they showed: see the fields of :class:`BuiltModel`."""
 
     def __init__(self, module: torch.nn.Module, dtypes: dict[str, str]) -> None:
         self._built = AsBuilt(evaluated(module))
@@ -81,6 +82,7 @@ class _Calls:
         self.computes: list[str] = []
         self.bfloat16: set[int] = set()
         self.exact: set[int] = set()
+        self.in_float64: list[Arrays] = []
 
     def run(self, input_set: Inputs) -> Arrays:
         """The outputs by name."""
@@ -110,9 +112,13 @@ class _Calls:
         try:
             in_double: Any = copied(self._module, self._built).double()
             with torch.no_grad(), eagerly(), in_float64(*self.computes):
-                tensors = tensors_in(call_of(in_double.forward, list(input_set))(in_double, wide))
+                result = call_of(in_double.forward, list(input_set))(in_double, wide)
         except (RuntimeError, TypeError) as error:
             return " ".join(str(error).split())[:200]
+        tensors = tensors_in(result)
+        self.in_float64.append(
+            with_names([weight_array(tensor) for tensor in tensors], labels_of(result))
+        )
         dtypes = [str(tensor.dtype) for tensor in tensors if tensor.is_floating_point()]
         narrow = [dtype for dtype in dtypes if dtype not in ("torch.float64", HALF)]
         return f"an output is {narrow[0]}" if narrow else None
