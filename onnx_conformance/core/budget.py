@@ -366,7 +366,8 @@ def movements(
 
     The standard deviation over samples that all but ``dead_share`` of an output's elements reach,
     over the largest absolute rms error of float32. Probabilities are judged by their logarithms: a
-    1000-class softmax barely moves in value. Whole numbers and truth values have no error, and the
+    1000-class softmax barely moves in value. Outputs of natural size 1 are judged relative to it, so
+    they must move by as much. Whole numbers and truth values have no error, and the
     class of most pixels may be the background in every sample: such an output moves wholly if
     ``moving_share`` of its elements change, else not at all.
     """
@@ -400,4 +401,5 @@ def _liveness_of(
         for native in reference.natives
     ]
     error = float(np.max([_rms(got - exact).max() for exact, got in noise]))
-    return spread / (error + floor_ulp * ULP * float(_rms(wanted).max()) + 1e-300)
+    size = max(float(_rms(wanted).max()), 1.0 if spec.scale == "unit" else 0.0)
+    return spread / (error + floor_ulp * ULP * size + 1e-300)
