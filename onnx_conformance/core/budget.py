@@ -366,9 +366,9 @@ def movements(
 
     The standard deviation over samples that all but ``dead_share`` of an output's elements reach,
     over the largest absolute rms error of float32. Probabilities are judged by their logarithms: a
-    1000-class softmax barely moves in value. Outputs of natural size 1 are judged relative to it, so
-    they must move by as much. Whole numbers and truth values have no error, and the
-    class of most pixels may be the background in every sample: such an output moves wholly if
+    1000-class softmax barely moves in value. Outputs of natural size 1 must move relative to it, as
+    their errors are judged. Whole numbers and truth values have no error, and the class of
+    most pixels may be the background in every sample: such an output moves wholly if
     ``moving_share`` of its elements change, else not at all.
     """
     whole = stack(references)

@@ -306,7 +306,7 @@ def test_linear_function_is_alive_at_any_size():
 
 def test_an_output_of_natural_size_one_is_dead_where_its_budget_sees_nothing():
     unit = (replace(LINEAR[0], scale="unit"),)
-    small = references(lambda x: x, 1e-6)
+    small = references(lambda x: x, 1e-7)
     assert within_budget(small[0], -small[0].native["output"] / 4, unit)
     assert alive(small, unit) < 100
     assert alive(references(lambda x: x), unit) > 1e5
