@@ -167,11 +167,11 @@ class Turns:
     """How many whole numbers and truth values rounding may turn, beside those native leaves open.
 
     An image of bytes is a hundred thousand roundings: one may fall otherwise in the runtime alone.
-    Of a few numbers, or where none of native's own ways turns one, each must be native's.
+    Of a few numbers, or where none of native's compute modes turns one, each must be native's.
 
     Args:
         flips: at most so many in a set of inputs.
-        open_share: the largest share of elements that is turned, and that native's own ways may
+        open_share: the largest share of elements that is turned, and that native's modes may
             leave open: above it, it is no longer rounding that decides.
     """
 
