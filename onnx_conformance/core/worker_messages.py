@@ -65,7 +65,6 @@ class OpenedSession(TypedDict):
     """What an opened session reports; ``seconds`` is the time that opening took."""
 
     sha256: list[str]
-    providers: list[str]
     placement: dict[str, dict[str, int]]
     inputs: list[SessionTensor]
     outputs: list[SessionTensor]
