@@ -98,7 +98,6 @@ class PluginDevice(TypedDict):
     """A device that a plugin's library offers; ``device`` is its kind, such as ``GPU``."""
 
     provider: str
-    vendor: str
     device: str
     version: str
 
