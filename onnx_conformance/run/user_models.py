@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +20,14 @@ from onnx_conformance.core.errors import (
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.spec import ModelSpec, spec_as_data, spec_from_data
 from onnx_conformance.core.store import file_digest
+from onnx_conformance.core.text import resembling
 from onnx_conformance.core.worker_messages import DescribedModels
 from onnx_conformance.run.external_artifacts import labelled
 from onnx_conformance.run.file_folder import FileFolder
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 
+# How torchvision's sources register a model, with its decorators.
+REGISTERED = re.compile(r"^@register_model\([^)]*\)\n(?:@[^\n]*\n)*def (\w+)\(", re.MULTILINE)
 _Look = tuple[list[str], list[Pointer]]  # files and pointers that one process looks at
 BACKEND = "onnx_conformance.workers.user_model.backend:UserModelBackend"
 
@@ -71,6 +76,7 @@ def adopt(
     looks: list[_Look] = [([source], []) for source in sources if plain or not asked]
     looks += [([], [pointer]) for pointer in new]
     found = _found(looks, plain, weights, seed, limit)
+    found.refused |= _unknown_classifiers(named)
     unknown = [name for name in plain if name not in MODELS and name not in found.refused]
     _refuse_unknown(unknown, files, found.declared)
     named_so = [pointer.name if (pointer := pointers.get(name)) else name for name in asked]
@@ -83,7 +89,7 @@ def adopt(
 
 
 @dataclass
-class _Found:
+class _Adopted:
     """Models that were registered, all that files declare, and why others were refused."""
 
     models: list[str] = field(default_factory=list)
@@ -93,9 +99,9 @@ class _Found:
 
 def _found(
     looks: Sequence[_Look], wanted: list[str], weights: str, seed: int, limit: float
-) -> _Found:
+) -> _Adopted:
     """Register what each look finds, in a process of its own, with its own framework."""
-    found, imported = _Found(), dict[tuple[str, str], str]()
+    found, imported = _Adopted(), dict[tuple[str, str], str]()
     for files, pointers in looks:
         try:
             described = _described(files, pointers, wanted, weights, seed, limit)
@@ -179,6 +185,24 @@ def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str])
             f"unknown model '{names[0]}'; known in {', '.join(files)}: {', '.join(declared)}"
             + (f"; of the suite: {', '.join(others)}" if others else "")
         )
+
+
+def _unknown_classifiers(names: Iterable[str]) -> dict[str, str]:
+    """Why ``torchvision:NAME`` is refused, by name: torchvision's sources register no such model.
+
+    They are read and not imported, which takes seconds; nothing is refused where there are none.
+    """
+    asked = [name for name in names if name.startswith("torchvision:")]
+    found = importlib.util.find_spec("torchvision") if asked else None
+    folders = [Path(one) / "models" for one in (found and found.submodule_search_locations) or ()]
+    sources = [path.read_text() for folder in folders for path in folder.glob("*.py")]
+    known = {name for source in sources for name in REGISTERED.findall(source)}
+    members = {name: name.partition(":")[2] for name in asked}
+    return {
+        name: f"torchvision has no classification model '{member}'{resembling(member, known)}"
+        for name, member in members.items()
+        if known and member not in known
+    }
 
 
 def _refuse_namesakes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ def inputs_of(model: Any, part: str) -> tuple[tuple[TensorSpec, ...], Axes]:
         inputs = _of_decoder(model, names)
     else:
         return inputs_of_whole(model)
-    return tuple(inputs), _axes(inputs)
+    return tuple(inputs), _axes(inputs, model.config)
 
 
 def inputs_of_whole(model: Any) -> tuple[tuple[TensorSpec, ...], Axes]:
@@ -58,12 +59,19 @@ def inputs_of_whole(model: Any) -> tuple[tuple[TensorSpec, ...], Axes]:
             f"{type(model).__name__} takes {', '.join(names)}, of which none is an input that is "
             "known here; register a function that builds it, with inputs=[TensorSpec(...)]"
         )
-    return tuple(inputs), _axes(inputs)
+    return tuple(inputs), _axes(inputs, config)
 
 
-def _axes(inputs: Sequence[TensorSpec]) -> Axes:
+def _axes(inputs: Sequence[TensorSpec], config: Any) -> Axes:
     used = {dim for spec in inputs for dim in spec.shape if isinstance(dim, str)}
-    return tuple((name, axis) for name, axis in LENGTHS.items() if name in used)
+    lengths = {**LENGTHS, "samples": _samples(config)}
+    return tuple((name, axis) for name, axis in lengths.items() if name in used)
+
+
+def _samples(config: Any) -> Axis:
+    """Lengths of sound: of a codec several of its frames, since a shorter one is padded apart."""
+    frame = math.prod(getattr(config, "upsampling_ratios", None) or ())
+    return Axis(8 * frame, 12 * frame) if frame > 1 else LENGTHS["samples"]
 
 
 def _batch(model: Any, inner: str) -> str:
