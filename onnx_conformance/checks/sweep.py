@@ -34,7 +34,7 @@ from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scor
 from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.core.views import LOGARITHMS
+from onnx_conformance.core.views import LOGARITHMS, UNMASKED
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
 from onnx_conformance.inputs.recipes import CONSTANT, EVERY, LARGEST_BATCH, Inputs, Recipe, entry
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
@@ -261,7 +261,7 @@ def _worst(
         )
     unjudged = 0.0
     for (_, _, view), counts in judged_rows.items():
-        if view == LOGARITHMS:  # a second look at what its values are judged by
+        if view in (LOGARITHMS, UNMASKED):  # a second look at what its values are judged by
             continue
         samples = sum(count for _, count in counts)
         known = sum(count for count, _ in counts)
@@ -445,5 +445,5 @@ def _reproduction(subject: Subject, one: SweptInputs) -> Reproduction:
         if not spec.floating:
             none = [0.0] * len(one.got[spec.name])
             limits.append({"output": spec.name, "norm": "max", "view": "values", "allowed": none})
-    judge = reproduction.errors_judge(limits, one.reference.oracle)
+    judge = reproduction.errors_judge(limits, one.reference.oracle, many=True)
     return Reproduction(one.inputs, judge, one.reference.oracle, one.got)
