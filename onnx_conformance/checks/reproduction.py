@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from onnx_conformance.core.arrays import Outputs
-from onnx_conformance.core.budget import NORMS, Reference, errors
-from onnx_conformance.core.compute_modes import ULP
+from onnx_conformance.core.budget import NORMS, Reference, errors, noise_floors
 from onnx_conformance.core.documents import AnswerRule, ErrorLimit
 from onnx_conformance.core.judgement import Judgement
 from onnx_conformance.core.results import Reproduction
@@ -37,13 +36,17 @@ def misjudged(inputs: Outputs, found: Judgement) -> Reproduction:
     return Reproduction(inputs, judge, reference.oracle, found.outputs)
 
 
-def errors_judge(limits: list[ErrorLimit], oracle: Outputs) -> AnswerRule:
-    """The rule of errors as plain data: what each sample may err, by output, norm and view."""
+def errors_judge(limits: list[ErrorLimit], oracle: Outputs, *, many: bool = False) -> AnswerRule:
+    """The rule of errors as plain data: what each sample may err, by output, norm and view.
+
+    Args:
+        many: as of :func:`onnx_conformance.core.views.masked_from`.
+    """
     for limit in limits:
         if limit["view"] == UNMASKED:
             exact = np.asarray(oracle[limit["output"]], np.float64)
             rows = np.nan_to_num(exact.reshape(len(exact), -1), posinf=0.0, neginf=0.0)
-            limit["below"] = masked_from(rows).tolist()
+            limit["below"] = masked_from(rows, many=many).tolist()
     return {"kind": "errors", "limits": limits, "smallest_probability": SMALLEST_PROBABILITY}
 
 
@@ -51,11 +54,9 @@ def _limits(
     reference: Reference, outputs: Sequence[TensorSpec], rule: Rule
 ) -> Iterator[ErrorLimit]:
     for spec in outputs:
-        own = [list(errors(reference.oracle, native, spec)) for native in reference.natives]
-        for place, (norm, view, _) in enumerate(own[0]):
-            noise_floor = (
-                np.max([found[place][2] for found in own], axis=0) + rule["floor_ulp"] * ULP
-            )
+        floors = noise_floors(reference, spec, rule["floor_ulp"])
+        kinds = errors(reference.oracle, reference.native, spec)
+        for noise_floor, (norm, view, _) in zip(floors, kinds, strict=True):
             allowed = rule["factor"] * noise_floor
             if spec.scale == "unit":  # the bundle divides by the oracle's own size
                 rows = np.asarray(reference.oracle[spec.name]).reshape(len(allowed), -1)

@@ -167,11 +167,11 @@ class Turns:
     """How many whole numbers and truth values rounding may turn, beside those native leaves open.
 
     An image of bytes is a hundred thousand roundings: one may fall otherwise in the runtime alone.
-    Of a few numbers, or where none of native's own ways turns one, each must be native's.
+    Of a few numbers, or where none of native's compute modes turns one, each must be native's.
 
     Args:
         flips: at most so many in a set of inputs.
-        open_share: the largest share of elements that is turned, and that native's own ways may
+        open_share: the largest share of elements that is turned, and that native's modes may
             leave open: above it, it is no longer rounding that decides.
     """
 
@@ -251,6 +251,20 @@ def errors(
             yield norm, view, np.where(np.isnan(error), np.inf, error)
 
 
+def noise_floors(reference: Reference, spec: TensorSpec, floor_ulp: float) -> list[Rows]:
+    """For each norm and view of :func:`errors`, float32's own error of each sample, and the floor.
+
+    Of numbers beside masked ones a sample may hold a single one: there it is the largest of all
+    samples.
+    """
+    found = []
+    for same in zip(*(errors(reference.oracle, n, spec) for n in reference.natives), strict=True):
+        floor: Rows = np.max([error for _, _, error in same], axis=0) + floor_ulp * ULP
+        unmasked = same[0][1] == UNMASKED
+        found.append(np.full_like(floor, floor.max(initial=0.0)) if unmasked else floor)
+    return found
+
+
 def _scores(
     reference: Reference,
     actual: Outputs,
@@ -265,9 +279,9 @@ def _scores(
         if not spec.floating:
             yield _exactness(reference, actual, spec, turns)
             continue
-        own = [list(errors(reference.oracle, native, spec)) for native in reference.natives]
-        for place, (norm, view, error) in enumerate(errors(reference.oracle, actual, spec)):
-            noise_floor = np.max([found[place][2] for found in own], axis=0) + floor_ulp * ULP
+        floors = noise_floors(reference, spec, floor_ulp)
+        answered = errors(reference.oracle, actual, spec)
+        for noise_floor, (norm, view, error) in zip(floors, answered, strict=True):
             measurable = np.isfinite(noise_floor)  # float32's own infinity excuses nothing
             ratio = np.where(measurable, error, np.inf) / np.where(measurable, noise_floor, 1.0)
             if view == LOGARITHMS and reference.unit == FLOAT32:
@@ -352,8 +366,9 @@ def movements(
 
     The standard deviation over samples that all but ``dead_share`` of an output's elements reach,
     over the largest absolute rms error of float32. Probabilities are judged by their logarithms: a
-    1000-class softmax barely moves in value. Whole numbers and truth values have no error, and the
-    class of most pixels may be the background in every sample: such an output moves wholly if
+    1000-class softmax barely moves in value. Outputs of natural size 1 must move relative to it, as
+    their errors are judged. Whole numbers and truth values have no error, and the class of
+    most pixels may be the background in every sample: such an output moves wholly if
     ``moving_share`` of its elements change, else not at all.
     """
     whole = stack(references)
@@ -370,20 +385,27 @@ def _changing(array: Array) -> float:
     return float(np.mean((array != array[:1]).any(axis=0)))
 
 
-def _main_view(wanted: Array, got: Array, spec: TensorSpec) -> tuple[Rows, Rows]:
-    """The logarithms of probabilities, the values of others."""
-    *_, (_, exact, found) = (v for v in views(wanted, got, spec) if v[0] != UNMASKED)
-    return exact, found
+def _moving_views(wanted: Array, got: Array, spec: TensorSpec) -> list[tuple[Rows, Rows]]:
+    """The logarithms of probabilities, the values of others; then those beside masked ones."""
+    found = {view: (exact, other) for view, exact, other in views(wanted, got, spec)}
+    values, unmasked = found["values"], found.get(UNMASKED)
+    return [found.get(LOGARITHMS, values), *([unmasked] if unmasked is not None else [])]
 
 
 def _liveness_of(
     reference: Reference, spec: TensorSpec, floor_ulp: float, dead_share: float
 ) -> float:
-    wanted = _main_view(reference.oracle[spec.name], reference.oracle[spec.name], spec)[0]
-    spread = float(np.quantile(np.std(wanted, axis=0), dead_share, method="higher"))
-    noise = [
-        _main_view(reference.oracle[spec.name], native[spec.name], spec)
-        for native in reference.natives
-    ]
-    error = float(np.max([_rms(got - exact).max() for exact, got in noise]))
-    return spread / (error + floor_ulp * ULP * float(_rms(wanted).max()) + 1e-300)
+    """The liveness of the view that moves most: a constant mask hides the numbers beside it."""
+    exact = reference.oracle[spec.name]
+    own = [_moving_views(exact, native[spec.name], spec) for native in reference.natives]
+    found = []
+    for place, (wanted, _) in enumerate(_moving_views(exact, exact, spec)):
+        deviations = np.std(wanted, axis=0)
+        if place:  # of the masked numbers, which are 0 here, nothing is asked
+            deviations = deviations[(wanted != 0).any(axis=0)]
+        spread = float(np.quantile(deviations, dead_share, method="higher"))
+        error = float(np.max([_rms(got - right).max() for right, got in (v[place] for v in own)]))
+        least = 1.0 if place or spec.scale == "unit" else 0.0
+        size = max(float(_rms(wanted).max()), least)
+        found.append(spread / (error + floor_ulp * ULP * size + 1e-300))
+    return max(found)

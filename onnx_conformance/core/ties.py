@@ -29,7 +29,7 @@ class ChosenPositions:
 
     Args:
         candidates: the numbers in float64, ``(batch, ..., count)``.
-        noise: for each sample, how far float32's own ways are off in them at most, ``(batch,)``.
+        noise: the largest error of native and its replicas in them, a sample each, ``(batch,)``.
         axis: of the positions' shape, along which they choose; None where that axis is gone.
         shape: of the positions after the batch, as the operator gave them.
         ranked: whether several positions stand in the order of their numbers.

@@ -19,6 +19,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.text import one_line, printable
 from onnx_conformance.core.tolerances import FLOAT32
+from onnx_conformance.core.worker_messages import ReadFile
 from onnx_conformance.run.subject import Artifact, libraries_of
 from onnx_conformance.run.worker_queue import WorkerQueues
 
@@ -223,7 +224,9 @@ def read_external_artifact(case: ExternalCase, queues: WorkerQueues) -> Artifact
     queue = queues.get("reader", "reader", limit=min(limits.seconds, settings.limit))
     asked = {"path": str(path), "limits": limits.as_dict(), "libraries": bool(libraries)}
     try:
-        found = queue.submit(lambda: queue.call(STAGE, case.label, "read", **asked)).result()
+        found: ReadFile = queue.submit(
+            lambda: queue.call(STAGE, case.label, "read", **asked)
+        ).result()
     except StageFailure as failure:
         reason = f"{printable(str(path))} {_problem(failure.__cause__)}"
         raise StageFailure(STAGE, case.label, reason) from failure

@@ -89,7 +89,7 @@ def adopt(
 
 
 @dataclass
-class _Found:
+class _Adopted:
     """Models that were registered, all that files declare, and why others were refused."""
 
     models: list[str] = field(default_factory=list)
@@ -99,9 +99,9 @@ class _Found:
 
 def _found(
     looks: Sequence[_Look], wanted: list[str], weights: str, seed: int, limit: float
-) -> _Found:
+) -> _Adopted:
     """Register what each look finds, in a process of its own, with its own framework."""
-    found, imported = _Found(), dict[tuple[str, str], str]()
+    found, imported = _Adopted(), dict[tuple[str, str], str]()
     for files, pointers in looks:
         try:
             described = _described(files, pointers, wanted, weights, seed, limit)

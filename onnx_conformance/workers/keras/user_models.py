@@ -11,12 +11,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from onnx_conformance.core.arrays import digest_arrays
+from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.domains import Real, default_domain
 from onnx_conformance.core.spec import BATCH_NAMES, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import (
-    Answer,
     BuiltModel,
     UserModels,
     takes_only,
@@ -96,7 +95,7 @@ def _input_like(tensor: Any) -> Any:
     return keras.Input(tensor.shape[1:], batch_size=batch, dtype=dtype, name=tensor.name)
 
 
-def _answer(model: Any, input_set: Inputs) -> Answer:
+def _answer(model: Any, input_set: Inputs) -> Arrays:
     arrays = [np.array(array) for array in input_set.values()]
     result = KerasCall(model, list(input_set))(arrays)
     if isinstance(result, dict) and all(hasattr(part, "shape") for part in result.values()):

@@ -13,6 +13,7 @@ from onnx_conformance.core.file_roles import BRANCH, CALLS_OF_MERGED, MERGED, NE
 from onnx_conformance.core.onnx_file import facts_of
 from onnx_conformance.core.settings import Limits
 from onnx_conformance.core.store import file_digest
+from onnx_conformance.core.worker_messages import ReadFile
 from onnx_conformance.workers.reader.declared_sizes import refuse_sizes
 from onnx_conformance.workers.reader.external_data import refuse_data
 from onnx_conformance.workers.reader.file_format import AGAIN, refuse_file, what_it_is
@@ -28,8 +29,8 @@ class ReaderBackend:
     def __init__(self, threads: int) -> None:
         self._threads = threads  # none of its work has several
 
-    def read(self, path: str, limits: dict[str, float], libraries: bool) -> dict[str, Any]:
-        """``facts`` (see :func:`inspect` of ``core.onnx_file``), and ``sha256`` of its files.
+    def read(self, path: str, limits: dict[str, float], libraries: bool) -> ReadFile:
+        """The facts of a file (as :func:`core.onnx_file.inspect`) and the digests of its files.
 
         The judge reads the same bytes again in its own process, and so do the checks: this call
         shows that parser and checker survive them.

@@ -44,7 +44,7 @@ from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.calls import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.float64 import in_float64, without_gradients
-from onnx_conformance.workers.torch.introspect import flat, unused_tensors
+from onnx_conformance.workers.torch.introspect import unused_tensors
 from onnx_conformance.workers.torch.masked_rows import left_open
 from onnx_conformance.workers.torch.modes import (
     AsBuilt,
@@ -53,6 +53,7 @@ from onnx_conformance.workers.torch.modes import (
     eagerly,
     evaluated,
     plain_parts,
+    tensors_in,
 )
 from onnx_conformance.workers.torch.positions import Choosing, whole
 from onnx_conformance.workers.torch.precision import (
@@ -248,12 +249,12 @@ class TorchBackend(NativeBackend):
         elif mode.precision in STORED:
             inputs = tuple(narrowed_input(tensor, mode.precision) for tensor in inputs)
         if model["name"] not in self._choosing:
-            tensors = flat(module(*inputs))
+            tensors = tensors_in(module(*inputs))
             if not whole(tensors):
                 return named_outputs(model, map(array_of, tensors))
             self._choosing.add(model["name"])
         with Choosing() as chosen:
-            tensors = flat(module(*inputs))
+            tensors = tensors_in(module(*inputs))
         found = named_outputs(model, map(array_of, tensors))
         return {**found, **chosen.beside(model["outputs"], tensors)}
 

@@ -13,7 +13,7 @@ import torch
 from torch import fx, nn
 
 from onnx_conformance.inputs.recipes import calibration_batch
-from onnx_conformance.workers.torch.introspect import flat
+from onnx_conformance.workers.torch.modes import tensors_in
 
 BATCHES, BATCH_SIZE = 3, 8
 LOGIT_STD = 2.0
@@ -148,7 +148,7 @@ def _clips(module: nn.Module, batch: torch.Tensor) -> bool:
     Centred logits are negative half of the time, and a class is dead to inputs where they are.
     """
     with torch.inference_mode():
-        return any(bool((tensor == 0).any()) for tensor in flat(module(batch)))
+        return any(bool((tensor == 0).any()) for tensor in tensors_in(module(batch)))
 
 
 def _head_outputs(

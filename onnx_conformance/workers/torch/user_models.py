@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnx_conformance.core.arrays import digest_arrays
+from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import (
-    Answer,
     BuiltModel,
     UserModels,
     labels_of,
@@ -23,13 +22,13 @@ from onnx_conformance.workers.built_model import (
 from onnx_conformance.workers.calls import call_of
 from onnx_conformance.workers.torch.backend import widened
 from onnx_conformance.workers.torch.float64 import in_float64
-from onnx_conformance.workers.torch.introspect import flat
 from onnx_conformance.workers.torch.modes import (
     AsBuilt,
     called_eagerly,
     copied,
     eagerly,
     evaluated,
+    tensors_in,
 )
 from onnx_conformance.workers.torch.precision import precision_of, tensor_of, weight_array
 
@@ -83,9 +82,9 @@ class _Calls:
         self.computes: list[str] = []
         self.bfloat16: set[int] = set()
         self.exact: set[int] = set()
-        self.in_float64: list[Answer] = []
+        self.in_float64: list[Arrays] = []
 
-    def run(self, input_set: Inputs) -> Answer:
+    def run(self, input_set: Inputs) -> Arrays:
         """The outputs by name."""
 
         def call() -> Any:
@@ -98,7 +97,7 @@ class _Calls:
             precision, unreached = precision_of(call)
             self.computes.append(precision)
             self.exact.update(unreached)
-        found = flat(result)
+        found = tensors_in(result)
         if not found:
             raise UsageError(
                 f"the model returns a {type(result).__name__}, which has no tensor in it; "
@@ -116,7 +115,7 @@ class _Calls:
                 result = call_of(in_double.forward, list(input_set))(in_double, wide)
         except (RuntimeError, TypeError) as error:
             return " ".join(str(error).split())[:200]
-        tensors = flat(result)
+        tensors = tensors_in(result)
         self.in_float64.append(
             with_names([weight_array(tensor) for tensor in tensors], labels_of(result))
         )
