@@ -23,7 +23,8 @@ def test_every_hook_is_a_part_of_lint_and_every_part_a_hook():
 def test_the_workflow_calls_targets_and_tests_every_python_that_is_served():
     jobs = read(".github/workflows/ci.yml")["jobs"]
     steps = [step for job in jobs.values() for step in job["steps"]]
-    called = [step["run"].split() for step in steps if "run" in step]
+    runs = [step["run"].split() for step in steps if "run" in step]
+    called = [parts for parts in runs if parts[0] != "sudo"]  # a network namespace needs it
     assert {parts[0] for parts in called} == {"make"}
     assert {parts[1] for parts in called} == {"lint", "quick", "test"} <= TARGETS
     pythons = {
