@@ -155,6 +155,7 @@ EXTERNAL = Exporter(
     sets_input_names=False,
     sets_output_names=False,
     sets_batch_axis=False,
+    keeps_input_order=False,  # ONNX Runtime takes inputs by name
 )
 
 

@@ -63,7 +63,8 @@ def check_interface(subject: Subject) -> CheckResult:
     facts, exporter, notes = subject.artifact.facts, subject.exporter, []
     inputs = _inputs(subject)
     if inputs != facts["inputs"]:
-        notes.append(f"inputs in the order {[tensor['name'] for tensor in facts['inputs']]}")
+        order = [tensor["name"] for tensor in facts["inputs"]]
+        notes.append(f"inputs in the order {order}, which a caller by get_inputs() must know")
     sides: tuple[tuple[str, tuple[TensorSpec, ...], list[TensorFacts], bool], ...] = (
         ("input", subject.model.inputs, inputs, exporter.sets_input_names),
         ("output", subject.model.outputs, facts["outputs"], exporter.sets_output_names),
@@ -74,6 +75,9 @@ def check_interface(subject: Subject) -> CheckResult:
             names = [tensor["name"] for tensor in found]
             reason = f"{len(found)} {side}s {names}, expected {len(specs)}"
             return failed("interface", reason + _of_maps(names))
+        reordered = _reordered([spec.name for spec in specs], [t["name"] for t in found])
+        if reordered and side == "output":
+            return failed("interface", reordered, compared=compared)
         for spec, tensor in zip(specs, found, strict=True):
             named = promised or not _may_be_named(subject, spec, tensor)
             expected = _expected(subject, spec, tensor) if side == "output" else spec
@@ -88,6 +92,17 @@ def check_interface(subject: Subject) -> CheckResult:
     note = f"; by the exporter's choice: {', '.join(notes)}" if notes else ""
     return passed(
         "interface", f"names, order, dtypes and sizes as specified{note}", compared=compared
+    )
+
+
+def _reordered(wanted: list[str], names: list[str]) -> str | None:
+    """What outputs with the right names in another order mean to a caller."""
+    if names == wanted or sorted(names) != sorted(wanted):
+        return None
+    return (
+        f"outputs stand in the order {names}, the model's in {wanted}: run(None, inputs) hands "
+        "them out by place, each in another's; put the file's into that order, or let the model "
+        "give them in the file's"
     )
 
 
