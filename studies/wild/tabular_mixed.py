@@ -147,10 +147,6 @@ KINDS = {
         ),
         calls=LABEL, target="size",
     ),
-    "gaussian_process_far": Kind(
-        lambda: GaussianProcessRegressor(RBF(0.01), optimizer=None, alpha=0.1),
-        calls=LABEL, target="size",
-    ),
     "neighbours_weighted": Kind(
         lambda: KNeighborsClassifier(5, weights="distance"), options=PLAIN
     ),

@@ -165,6 +165,7 @@ def _narrow(dtypes: list[str]) -> str | None:
 
 def _keras_model(keras: Any, model: Any) -> BuiltModel:
     from onnx_conformance.workers.keras.calls import KerasCall
+    from onnx_conformance.workers.keras.precision import exact_outputs
 
     names = tuple(getattr(model, "output_names", None) or ())
     known = tuple(getattr(model, "inputs", None) or ())
@@ -177,20 +178,33 @@ def _keras_model(keras: Any, model: Any) -> BuiltModel:
 
     def run(input_set: Inputs) -> Answer:
         arrays = [np.array(array) for array in input_set.values()]
-        result = KerasCall(model, list(input_set))(arrays)
-        if isinstance(result, dict) and all(hasattr(part, "shape") for part in result.values()):
-            # in TensorFlow's order, which is that of the names in any exported file
-            return {name: np.asarray(result[name]) for name in sorted(result)}
-        tensors = [np.asarray(tensor) for tensor in keras.tree.flatten(result)]
-        return with_names(tensors, names)
+        call = KerasCall(model, list(input_set))
+        result = call(arrays)
+        labels, tensors = _keras_outputs(keras, result)
+        if not called and computes:
+            exact.update(exact_outputs(lambda *i: _keras_outputs(keras, call(i))[1], arrays))
+        called.append(True)
+        found = [np.asarray(tensor) for tensor in tensors]
+        return dict(zip(labels, found, strict=True)) if labels else with_names(found, names)
 
+    called: list[bool] = []
+    exact: set[int] = set()
+    computes = _compute_dtypes(model)
     before = digest() if model.built else ""
     return BuiltModel(
         "keras", tuple(spec.name for spec in inputs), (least, most), inputs, before, run,
         lambda: bool(before) and digest() != before, lambda input_set: None,
         weights=_keras_weights(keras, model) if model.built else 0,
-        computes=_compute_dtypes(model),
+        computes=computes, exact=exact,
     )  # fmt: skip
+
+
+def _keras_outputs(keras: Any, result: Any) -> tuple[list[str], list[Any]]:
+    """The tensors of what a Keras model returns, and the names of those of a flat dict."""
+    if isinstance(result, dict) and all(hasattr(part, "shape") for part in result.values()):
+        # in TensorFlow's order, which is that of the names in any exported file
+        return sorted(result), [result[name] for name in sorted(result)]
+    return [], list(keras.tree.flatten(result))
 
 
 def _compute_dtypes(model: Any) -> Sequence[str]:
