@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
-from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
+from onnx_conformance.checks.evidence import ConformanceFailure, excused
 from onnx_conformance.checks.registry import CHECKS, families_of, required_checks
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.custom_operators import CustomOperators
@@ -420,10 +420,6 @@ def _judged(
             result, failure = failed(test.check.name, reason, details=tuple(where(error))), None
         if not result.passed and result.outcome not in UNJUDGED and failure is not None:
             edge_cases = conformance_session.settings.edge_cases
-            excuse = excuse_of(subject, test.check.name, failure, known, edge_cases)
-            if excuse.edge is not None:
-                result = excuse.edge
-            elif excuse.known:
-                result = CheckResult(test.check.name, "known_failure", excuse.known)
+            result = excused(subject, test.check.name, failure, known, edge_cases) or result
         results.append(result)
     return CaseVerdict(case, tuple(results))

@@ -35,10 +35,10 @@ from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.perf.gate.gate import BASELINE, CANDIDATE, Gate
+from onnx_conformance.perf.gate.gate import CANDIDATE, Gate
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
-from onnx_conformance.perf.options import GateOptions, Timing
+from onnx_conformance.perf.options import BASELINE, GateOptions, TimingOptions
 from onnx_conformance.report.saved_artifacts import Baseline, BaselineCase
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.conformance_session import ConformanceSession
@@ -135,13 +135,13 @@ def _trial(
     started = time.monotonic()
     run: Any = SimpleNamespace(
         settings=replace(settings, seed=seed),  # of the pairs' order
-        timing=Timing(cpus=tuple(chosen_cpus((), settings.threads))),
+        timing=TimingOptions(cpus=tuple(chosen_cpus((), settings.threads))),
         tolerances=load_tolerances(TOLERANCES),
         known_failures=(),
         gate=GateOptions(None, None, threshold, None, False, None, (1,)),
     )
     sure: Any = SimpleNamespace(**{**vars(run), "settings": settings})
-    certificates = Certificates(sure, conformance_session, conformance_session.store)
+    certificates = Certificates(sure, conformance_session)
     forms = {BASELINE: "plain", CANDIDATE: FORMS[kind]}
     gate = Gate(run, lambda: (conformance_session, certificates), ENGINE, forms)
     gate.baseline = _copied(conformance_session, case, folder)

@@ -81,7 +81,7 @@ def _rows(case: Row) -> set[tuple[Any, ...]]:
     return {
         (row["name"], row["inputs"], row["outcome"], row["score"], row["compared"])
         for row in case["checks"]
-        if CHECKS[row["name"]].tests and not CHECKS[row["name"]].providers
+        if CHECKS[row["name"]].required and not CHECKS[row["name"]].providers
     }
 
 

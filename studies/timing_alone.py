@@ -40,7 +40,7 @@ from onnx_conformance.perf.latency.ratios import CONFIDENCE, Ratio
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
 from onnx_conformance.perf.latency.timed_call import timed_inputs
 from onnx_conformance.perf.latency.timed_sessions import TimedSessions
-from onnx_conformance.perf.options import Timing
+from onnx_conformance.perf.options import TimingOptions
 from onnx_conformance.session.cache_keys import environment
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.worker_queue import Clock
@@ -103,7 +103,7 @@ def main() -> int:
     """Compare the models and print the table."""
     asked = _parse()
     settings = Settings(cache_dir=asked.cache_dir, threads=asked.threads)
-    timing = Timing(
+    timing = TimingOptions(
         batch_sizes=(1,),
         seconds=asked.seconds,
         cpus=tuple(chosen_cpus(asked.cpus, asked.threads)),
@@ -134,7 +134,7 @@ def _agreement(run: Any, case: Case, repetitions: int, seconds: float) -> Agreem
     contenders = (Contender(case.model, EAGER), Contender(case.model, "plain", case))
     conformance_session = ConformanceSession(run.settings, Store(run.settings.cache_dir), Clock())
     with closing(conformance_session):  # ends its workers; what they made stays at hand
-        certificates = Certificates(run, conformance_session, conformance_session.store)
+        certificates = Certificates(run, conformance_session)
         with closing(Bench(run, conformance_session, certificates)) as bench:
             row = bench.row(contenders[1], contenders, batch=1)
     if row.speedup is None:
@@ -215,7 +215,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--model", action="append", choices=tuple(CASES))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cpus", type=int, nargs="*", default=())
-    parser.add_argument("--seconds", type=float, default=Timing.seconds, help="interleaved")
+    parser.add_argument("--seconds", type=float, default=TimingOptions.seconds, help="interleaved")
     parser.add_argument("--alone-seconds", type=float, default=3.0, help="of each repetition")
     parser.add_argument("--repetitions", type=int, default=6)
     parser.add_argument("--cache-dir", type=Path, default=ROOT / ".conformance" / "cache")

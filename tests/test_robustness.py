@@ -4,7 +4,12 @@ import pytest
 
 from onnx_conformance.checks.function import check_denormals
 from onnx_conformance.checks.precision import check_overflow
-from onnx_conformance.checks.robustness import check_empty_batch, check_nonfinite, check_refusal
+from onnx_conformance.checks.robustness import (
+    FLAWS,
+    check_empty_batch,
+    check_nonfinite,
+    check_refusal,
+)
 from onnx_conformance.inputs.families import denormal
 
 
@@ -24,7 +29,7 @@ def test_empty_batch(subject, evidence):
 
 
 @pytest.mark.check("refusal")
-@pytest.mark.parametrize("flaw", ["name", "dtype", "rank", "size"])
+@pytest.mark.parametrize("flaw", FLAWS)
 def test_refusal(subject, evidence, flaw):
     evidence(subject, check_refusal(subject, flaw))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.checks.evidence import ConformanceFailure, excuse_of
+from onnx_conformance.checks.evidence import ConformanceFailure, excused
 from onnx_conformance.checks.registry import CHECKS, required_checks
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.custom_operators import library_digest
@@ -123,13 +123,13 @@ def _judge(subject: Subject, known: tuple[KnownFailure, ...], edge_cases: EdgeCa
         if result.outcome in UNJUDGED:
             continue
         if failure is not None:
-            excuse = excuse_of(subject, check.name, failure, known, edge_cases)
-            if excuse.edge is not None:
-                findings[f"{check.name}: {excuse.edge.reason}"] = None
-            elif excuse.known:
-                reasons[check.deployed][excuse.known] = None
-            else:
+            excuse = excused(subject, check.name, failure, known, edge_cases)
+            if excuse is None:
                 raise failure
+            if excuse.outcome == "edge":
+                findings[f"{check.name}: {excuse.reason}"] = None
+            else:
+                reasons[check.deployed][excuse.reason] = None
             continue
         checks, compared = checks + 1, compared + result.compared
         if check.name == BUDGET:
@@ -175,7 +175,7 @@ def basis_of(
         "threads": settings.threads,
         "graph_level": level_of(case, settings),
         "approximation": settings.approximation,
-        "rules": [_rules(tolerances), FIGURES_OF_SWEEPS.read_text()],
+        "rules": [tolerances.path.read_text(), FIGURES_OF_SWEEPS.read_text()],
         "known": [asdict(entry) for entry in known],
         "code": source_digest(*_judges()),
         "environment": json.dumps(cache_keys.environment(), sort_keys=True),
@@ -193,7 +193,3 @@ def _recorded(host: str) -> list[str]:
 def _judges() -> tuple[str, ...]:
     """The modules of the checks: those that a plugin brought lie outside of the package."""
     return tuple(sorted({check.function.__module__ for check in CHECKS.values()}))
-
-
-def _rules(tolerances: Tolerances) -> str:
-    return tolerances.path.read_text()

@@ -8,7 +8,7 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register_check
-from onnx_conformance.checks.verdict import not_answered, worded
+from onnx_conformance.checks.verdict import not_answered, result_of
 from onnx_conformance.core.budget import ULP, Reference, compute_modes_disagree, largest_noise_floor
 from onnx_conformance.core.comparison import (
     Outputs,
@@ -48,7 +48,7 @@ def check_allclose(subject: Subject) -> CheckResult:
             ):
                 noisy += 1
                 continue
-            return worded(subject, "allclose", str(recipe), inputs, found)
+            return result_of(subject, "allclose", str(recipe), inputs, found)
         outputs = found.outputs
         verdicts.append(
             allclose_mismatch(native, outputs, tutorial["rtol"], tutorial["atol"], scale_atol=False)

@@ -49,9 +49,9 @@ def state_is_stale(subject: Subject, folder: Path) -> Subject:
 
     def stale(states: States) -> dict[str, Array]:
         before, last = states[-2], states[-1]
-        return {name: _kept(before[name], array) for name, array in last.items()}
+        return {name: _padded_kept(before[name], array) for name, array in last.items()}
 
-    def _kept(before: Array, now: Array) -> Array:
+    def _padded_kept(before: Array, now: Array) -> Array:
         kept = np.zeros_like(now)
         kept[tuple(slice(0, size) for size in before.shape)] = before
         return kept

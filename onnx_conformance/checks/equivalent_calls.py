@@ -10,7 +10,7 @@ import numpy as np
 
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.steps import WITH_MEMORY
-from onnx_conformance.checks.verdict import limits_for, worded
+from onnx_conformance.checks.verdict import limits_for, result_of
 from onnx_conformance.core.budget import Reference, largest_noise_floor
 from onnx_conformance.core.comparison import Outputs, structure_problem
 from onnx_conformance.core.judgement import judge_outputs
@@ -90,7 +90,7 @@ def _judge_equivalent(subject: Subject, name: str) -> CheckResult:
     )
     wanted = one.answered(model, other.oracle, one.wanted)
     same = subject.tolerances.rule("one_pass", subject.case)["same"]
-    specs = [spec for spec in one.specs(model) if _alike(wanted, oracle, spec, same)]
+    specs = [spec for spec in one.specs(model) if _agree(wanted, oracle, spec, same)]
     if not specs:
         return not_applicable(name, f"native's own answers to {one.label} differ from {one.other}")
     joined = Reference(wanted, native, tuple(replicas), reference.unit)
@@ -104,14 +104,14 @@ def _judge_equivalent(subject: Subject, name: str) -> CheckResult:
     got = one.answered(model, answer.outputs, one.asked)
     judged = {spec.name: got[spec.name] for spec in specs}
     found = judge_outputs(joined, judged, specs, limits)
-    result = worded(subject, name, one.label, one.asked, found)
+    result = result_of(subject, name, one.label, one.asked, found)
     if result.passed:
         return result
     reason = f"{one.label} differ from {one.other}: {result.reason}"
     return replace(result, reason=reason, reproduction=None)
 
 
-def _alike(one: Outputs, other: Outputs, spec: TensorSpec, same: float) -> bool:
+def _agree(one: Outputs, other: Outputs, spec: TensorSpec, same: float) -> bool:
     """Whether native's two ways to an output agree, relative to its largest element."""
     left, right = one[spec.name], other[spec.name]
     if left.shape != right.shape or not left.size:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unittest
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.verdict import UNANSWERED
@@ -128,30 +128,20 @@ def edge_finding(
     return as_edge(failure.result, known) if is_edge else None
 
 
-@dataclass(frozen=True)
-class Excuse:
-    """Why a failure is not red, if it is not.
-
-    Args:
-        edge: it is an edge finding, which decides nothing.
-        known: the known upstream failure that explains it; empty for none.
-    """
-
-    edge: CheckResult | None
-    known: str
-
-
-def excuse_of(
+def excused(
     subject: Subject,
     check: str,
     failure: ConformanceError,
     known_failures: Sequence[KnownFailure],
     edge_cases: EdgeCases,
-) -> Excuse:
-    """What excuses the failure of a check of a subject."""
-    known = find(known_failures, subject.case, check, operators_of(subject))
-    explained = str(known) if known is not None and known.explains(failure) else ""
-    return Excuse(edge_finding(failure, check, edge_cases, explained), explained)
+) -> CheckResult | None:
+    """The failure of a check as an edge finding or a known failure; None where it is red."""
+    entry = find(known_failures, subject.case, check, operators_of(subject))
+    known = str(entry) if entry is not None and entry.explains(failure) else ""
+    edge = edge_finding(failure, check, edge_cases, known)
+    if edge is not None:
+        return edge
+    return CheckResult(check, "known_failure", known) if known else None
 
 
 def check_row(case: Case, name: str, result: CheckResult | None, seconds: float) -> CheckRow:

@@ -51,14 +51,14 @@ FAMILIES.register("pair", _pair_plan)
 FAMILIES.register("other_batches", _other_batches_plan)
 
 
-def _plain(**options: bool) -> Case:
+def _case_with(**options: bool) -> Case:
     return Case("simple_net", "torch_torchscript", 14, "cpu", ExportOptions(**options))
 
 
 @register_check(
     control="identity_appended",
-    example=lambda seed: {"wanted": "Gemm Relu Gemm"},
-    tests=0,
+    calls=lambda model, seed: {"": {"wanted": "Gemm Relu Gemm"}},
+    required=False,
 )
 def check_operators(subject: Subject, wanted: str) -> CheckResult:
     """The graph is known: these operators, separated by spaces, in this order."""
@@ -69,7 +69,7 @@ def check_operators(subject: Subject, wanted: str) -> CheckResult:
     return passed("operators", f"the nodes are '{found}'", compared=len(graph.node))
 
 
-@register_check(control="batch_norm_appended", tests=0)
+@register_check(control="batch_norm_appended", required=False)
 def check_folding(subject: Subject) -> CheckResult:
     """Every BatchNorm of the native model is a node without folding, and none is with it."""
     nodes = subject.artifact.facts["nodes"]
@@ -87,8 +87,8 @@ def check_folding(subject: Subject) -> CheckResult:
 @register_check(
     control="batch_axis_freed",
     families=("other_batches",),
-    case=_plain(dynamic_batch=False),
-    tests=0,
+    case=_case_with(dynamic_batch=False),
+    required=False,
 )
 def check_static_batch(subject: Subject) -> CheckResult:
     """The batch axis of every input and output is exactly the example's, and no other is taken."""
@@ -121,8 +121,8 @@ def check_static_batch(subject: Subject) -> CheckResult:
 @register_check(
     control="weight_inputs_reordered",
     families=("pair",),
-    case=_plain(export_params=False),
-    tests=0,
+    case=_case_with(export_params=False),
+    required=False,
 )
 def check_weight_inputs(subject: Subject) -> CheckResult:
     """The file holds no weight: they are inputs, in native order, and with them it is the model."""
@@ -156,7 +156,7 @@ def _float_weights(subject: Subject) -> dict[str, Array]:
     return {n: a for n, a in arrays.items() if np.issubdtype(a.dtype, np.floating)}
 
 
-@register_check(control="data_file_changed", case=_plain(external_data=True), tests=0)
+@register_check(control="data_file_changed", case=_case_with(external_data=True), required=False)
 def check_external_data(subject: Subject) -> CheckResult:
     """Weights stand in a file beside the graph; the session loaded both as they were exported."""
     name, artifact = "external_data", subject.artifact

@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register_check
-from onnx_conformance.checks.verdict import judge, limits_for, not_answered, unless_refused, worded
+from onnx_conformance.checks.verdict import (
+    judge,
+    limits_for,
+    not_answered,
+    result_of,
+    unless_refused,
+)
 from onnx_conformance.checks.whole_numbers import chosen_from_what_moves
 from onnx_conformance.core.budget import Reference, movements, stack
 from onnx_conformance.core.judgement import judge_outputs
@@ -19,17 +25,16 @@ from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.inputs.families import (
     BATCH_MATES,
     ORDINARY,
-    PINNED_NAMES,
     UNLIKE,
     batch_mates,
     chosen,
     denormal,
     many,
     materialise,
-    pinned,
+    replayed,
     stack_inputs,
 )
-from onnx_conformance.inputs.recipes import Inputs, Recipe, found_recipes, suited
+from onnx_conformance.inputs.recipes import Inputs, Recipe, suited
 from onnx_conformance.inputs.sample_arrays import fixed_batch
 from onnx_conformance.session.subject import Subject
 
@@ -59,7 +64,7 @@ def check_liveness(subject: Subject) -> CheckResult:
     outputs = [spec for spec in subject.model.outputs if not is_keys(spec.name)]
     constant = [spec for spec in outputs if spec.name in subject.weights.constant_outputs]
     if len(constant) < len(outputs):  # tables that the model hands on; some other output moves
-        outputs = [spec for spec in outputs if spec not in constant or _moves(references, spec)]
+        outputs = [spec for spec in outputs if spec not in constant or _varies(references, spec)]
     found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])
     moved = float(np.min(list(found.values())))
     if not moved >= least:  # a few samples may leave a threshold's outputs at rest
@@ -92,7 +97,7 @@ def check_liveness(subject: Subject) -> CheckResult:
     return failed("liveness", f"{text}it other weights", compared=compared)
 
 
-def _moves(references: Sequence[Reference], spec: TensorSpec) -> bool:
+def _varies(references: Sequence[Reference], spec: TensorSpec) -> bool:
     """Whether an output is not the same throughout; at another size it may be another."""
     arrays = [reference.oracle[spec.name] for reference in references]
     if spec.batch_axis is not None:
@@ -104,9 +109,10 @@ def _moves(references: Sequence[Reference], spec: TensorSpec) -> bool:
 @register_check(
     control="one_weight_flipped",
     families=("pinned",),
-    example=lambda seed: {"recipe": pinned(seed)["image"]},
-    tests=len(PINNED_NAMES) + 1,  # and the drawn inputs
-    more=lambda model: len(found_recipes(model.name)),
+    calls=lambda model, seed: {
+        label: {"recipe": recipe} for label, recipe in replayed(model.name, seed).items()
+    },
+    drawn=True,
     precisions=FAITHFUL,
 )
 def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
@@ -128,7 +134,7 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     where=takes_any_number,
     precisions=FLOAT32_WEIGHTS,
     edge=True,
-    example=lambda seed: {"recipe": denormal(seed)},
+    calls=lambda model, seed: {"": {"recipe": denormal(seed)}},
 )
 def check_denormals(subject: Subject, recipe: Recipe) -> CheckResult:
     """The same budget on inputs below float32's smallest normal number."""
@@ -259,5 +265,5 @@ def _judge_batch(subject: Subject, one: _Batch, wanted: Reference, *, whole: boo
         return not_answered(name, answer, inputs, one.label, f"{one.place}, ")
     specs = subject.model.judged if whole else tuple(_with_batch(subject.model))
     found = judge_outputs(wanted, answer.outputs, specs, limits_for(subject, name))
-    result = worded(subject, name, one.label, inputs, found)
+    result = result_of(subject, name, one.label, inputs, found)
     return result if result.passed else replace(result, reason=f"{one.place}, {found}")

@@ -28,7 +28,7 @@ from onnx_conformance.session.subject import Subject
 
 
 @dataclass(frozen=True)
-class Greedy:
+class GreedyDecoding:
     """How a model's tokens are chosen: of ``ids``, the one whose logit is the largest."""
 
     logits: str
@@ -36,14 +36,14 @@ class Greedy:
     ids: Integers
 
     @staticmethod
-    def of(model: ModelSpec) -> Greedy | None:
+    def of(model: ModelSpec) -> GreedyDecoding | None:
         """None of a model that does not generate, one token a call."""
         pair = generates(model)
         loop = next(iter(loops(model, 0).values()), None)
         if pair is None or loop is None or loop.calls[1][pair[1]][0].size != 1:
             return None
         domain = next(spec.domain for spec in model.inputs if spec.name == pair[1])
-        return Greedy(*pair, domain) if isinstance(domain, Integers) else None
+        return GreedyDecoding(*pair, domain) if isinstance(domain, Integers) else None
 
     def specs(self, model: ModelSpec, calls: int) -> list[TensorSpec]:
         """The logits of each of a loop's calls."""
@@ -70,12 +70,12 @@ class Greedy:
     control="leading_tokens_swapped",
     families=("loops",),
     case=WITH_MEMORY,
-    where=lambda model: Greedy.of(model) is not None,
+    where=lambda model: GreedyDecoding.of(model) is not None,
     precisions=FAITHFUL,
 )
 def check_generation(subject: Subject) -> CheckResult:
     """Greedy tokens are native's, or tie with them."""
-    greedy = Greedy.of(subject.model)
+    greedy = GreedyDecoding.of(subject.model)
     loop = next(iter(loops(subject.model, subject.seed).values()))
     assert greedy is not None
     (begun,) = subject.references([loop])
@@ -112,7 +112,7 @@ def check_generation(subject: Subject) -> CheckResult:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenToken:
     """One side's token, its logit of it, and its logit of the other side's token."""
 
     token: int
@@ -121,7 +121,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Flip:
+class TokenFlip:
     """A token that is not native's.
 
     Args:
@@ -131,8 +131,8 @@ class Flip:
 
     call: int
     sample: int
-    native: Chosen
-    session: Chosen
+    native: ChosenToken
+    session: ChosenToken
     gap: float
     allowed: float
 
@@ -146,7 +146,7 @@ class Flip:
         )
 
 
-def _with_natives_tokens(subject: Subject, greedy: Greedy, loop: Loop) -> Loop:
+def _with_natives_tokens(subject: Subject, greedy: GreedyDecoding, loop: Loop) -> Loop:
     """The loop, each call of which but the first is fed the token that native chose before."""
     model, calls = subject.model, [loop.calls[0]]
     state = Inputs()
@@ -160,8 +160,8 @@ def _with_natives_tokens(subject: Subject, greedy: Greedy, loop: Loop) -> Loop:
 
 
 def _flips(
-    greedy: Greedy, loop: Loop, reference: Reference, outputs: Outputs, limits: AnswerLimits
-) -> Iterator[Flip]:
+    greedy: GreedyDecoding, loop: Loop, reference: Reference, outputs: Outputs, limits: AnswerLimits
+) -> Iterator[TokenFlip]:
     for call in range(len(loop.calls)):
         exact, got = greedy.row(reference.oracle, call), greedy.row(outputs, call)
         for sample, (wanted, found) in enumerate(zip(exact, got, strict=True)):
@@ -169,11 +169,11 @@ def _flips(
             if best == other or not np.isfinite(wanted).all():
                 continue
             first = greedy.ids.low
-            yield Flip(
+            yield TokenFlip(
                 call,
                 sample,
-                Chosen(best + first, float(wanted[best]), float(wanted[other])),
-                Chosen(other + first, float(found[other]), float(found[best])),
+                ChosenToken(best + first, float(wanted[best]), float(wanted[other])),
+                ChosenToken(other + first, float(found[other]), float(found[best])),
                 float(wanted[best] - wanted[other]),
                 _allowed(reference, of_call(greedy.logits, call), sample, limits),
             )

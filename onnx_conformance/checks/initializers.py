@@ -14,10 +14,9 @@ import onnx
 
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.checks.audit.audit import audit_initializers
-from onnx_conformance.checks.audit.deviation import Rounding
-from onnx_conformance.checks.audit.layouts import readings
-from onnx_conformance.checks.audit.quantised import Dequantised, dequantised
-from onnx_conformance.checks.audit.report import AuditReport
+from onnx_conformance.checks.audit.findings import AuditReport
+from onnx_conformance.checks.audit.formats import Rounding
+from onnx_conformance.checks.audit.stored_forms import Dequantised, dequantised, possible_weights
 from onnx_conformance.checks.audit.unexplained import agreeing
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import judge
@@ -65,7 +64,7 @@ def stored_weights(subject: Subject, model: onnx.ModelProto) -> Dequantised:
     return dequantised(model, stored)
 
 
-def audited(subject: Subject, model: onnx.ModelProto, found: Dequantised) -> AuditReport:
+def audit_of(subject: Subject, model: onnx.ModelProto, found: Dequantised) -> AuditReport:
     """The audit by the first reading of the file that explains every weight, or by the best.
 
     Constants that no output depends on count for nothing. In float32 alone they tell of a weight
@@ -73,21 +72,21 @@ def audited(subject: Subject, model: onnx.ModelProto, found: Dequantised) -> Aud
     """
     dead = dead_constants(model)
     used = {name: array for name, array in found.arrays.items() if name not in dead}
-    report = _best(subject, model, used, found)
+    report = _best_reading(subject, model, used, found)
     lost = {finding.status for finding in report.failures} <= {"missing", "untraced"}
     if not (lost and report.failures and dead and subject.case.precision == FLOAT32):
         return report
     left = {name: found.arrays[name] for name in dead if name in found.arrays}
     whole = agreeing(left, used, [name for name in report.unexplained if name in used])
-    return min(report, _best(subject, model, used | whole, found), key=_failures)
+    return min(report, _best_reading(subject, model, used | whole, found), key=_failures)
 
 
-def _best(
+def _best_reading(
     subject: Subject, model: onnx.ModelProto, arrays: Mapping[str, Array], found: Dequantised
 ) -> AuditReport:
     native, uses, reports = subject.weights, collect_uses(model), []
     rule = subject.tolerances.rule("initializers", subject.case)
-    for reading in readings(model, arrays):
+    for reading in possible_weights(model, arrays):
         reports.append(
             audit_initializers(
                 native.arrays,
@@ -126,7 +125,7 @@ def _failures(report: AuditReport) -> int:
     return len(report.failures)
 
 
-def _hint(subject: Subject, report: AuditReport) -> str:
+def _half_precision_hint(subject: Subject, report: AuditReport) -> str:
     """What to do about an external artifact that may be in half precision on purpose."""
     rounded = [found for found in report.failures if found.note.endswith("rounded to float16")]
     external = isinstance(subject.case, ExternalCase)
@@ -142,7 +141,7 @@ def _only_untraced(report: AuditReport) -> bool:
     return {finding.status for finding in report.failures} == {"untraced"}
 
 
-def _by_inputs(report: AuditReport) -> CheckResult:
+def _judged_by_inputs(report: AuditReport) -> CheckResult:
     """A pass with a note: these weights were not found, and inputs see them."""
     names = [finding.native for finding in report.failures]
     shown = ", ".join(f"'{name}'" for name in names[:SHOWN_FINDINGS])
@@ -178,15 +177,15 @@ def check_initializers(subject: Subject) -> CheckResult:
             f"weights in eight bits are read by {', '.join(found.unread)}, whose scales this check "
             "cannot read: the file's decisions are judged, its weights are not",
         )
-    report = audited(subject, model, found)
+    report = audit_of(subject, model, found)
     reason = why_inputs_cannot_judge(subject, report) if _only_untraced(report) else ""
     if report.failures and _only_untraced(report) and not reason:
-        return _by_inputs(report)
+        return _judged_by_inputs(report)
     if report.failures:
         why = f"; {reason}" if reason else ""
         worst = tuple(str(finding) for finding in report.failures[:SHOWN_FINDINGS])
         reason = f"{len(report.failures)} of {len(report.findings)} native weights are not intact"
-        reason += _hint(subject, report) + why
+        reason += _half_precision_hint(subject, report) + why
         return failed("initializers", reason, compared=report.elements, details=worst)
     compared = max(report.elements, len(report.findings))  # one fact for each that may be absent
     return passed("initializers", report.summary(), compared=compared)
@@ -210,7 +209,9 @@ def why_inputs_cannot_judge(subject: Subject, report: AuditReport) -> str:
     rule = subject.tolerances.rule(RULE, subject.case)
     input_sets = _input_sets(subject)
     names = [finding.native for finding in report.failures]
-    return _unseen(subject, names, input_sets, rule) or _wrong(subject, input_sets, rule)
+    return _too_little_influence(subject, names, input_sets, rule) or _wrong_answer(
+        subject, input_sets, rule
+    )
 
 
 def _input_sets(subject: Subject) -> dict[str, Inputs]:
@@ -219,7 +220,9 @@ def _input_sets(subject: Subject) -> dict[str, Inputs]:
     return plain | {str(recipe): materialise(recipe, subject.model) for recipe in recipes}
 
 
-def _unseen(subject: Subject, names: list[str], input_sets: dict[str, Inputs], rule: Rule) -> str:
+def _too_little_influence(
+    subject: Subject, names: list[str], input_sets: dict[str, Inputs], rule: Rule
+) -> str:
     """What is said of the tensor that the outputs depend on least, where that is too little."""
     try:
         shares = subject.influence(names, list(input_sets.values()), rule["least_effect"])
@@ -235,7 +238,7 @@ def _unseen(subject: Subject, names: list[str], input_sets: dict[str, Inputs], r
     )
 
 
-def _wrong(subject: Subject, input_sets: dict[str, Inputs], rule: Rule) -> str:
+def _wrong_answer(subject: Subject, input_sets: dict[str, Inputs], rule: Rule) -> str:
     """What is said of the answer that is not right with a margin."""
     for label, inputs in input_sets.items():
         result = judge(subject, CHECK, inputs, label)

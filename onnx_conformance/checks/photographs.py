@@ -32,9 +32,9 @@ LEADING = 5
 @register_check(
     control="classes_swapped",
     families=("photographs",),
-    example=lambda seed: {"photograph": photographs()[0]},
+    calls=lambda model, seed: {one.name: {"photograph": one} for one in photographs()},
     case=Case("efficientnet_lite0", "torch_torchscript", 14, "cpu"),
-    tests=0,
+    required=False,
     precisions=FAITHFUL,
 )
 def check_photographs(subject: Subject, photograph: Photograph) -> CheckResult:

@@ -36,7 +36,7 @@ HALF = DerivedCase("simple_net", "torch_torchscript", 14, "cpu", variant="fp16",
 
 
 @dataclass(frozen=True)
-class _Made:
+class _ProducedTensor:
     """A tensor with the node that makes it, and whether what goes in is finite."""
 
     node: str
@@ -86,7 +86,7 @@ def check_overflow(subject: Subject) -> CheckResult:
     return passed("overflow", reason, compared=len(half), statistics=statistics)
 
 
-def _of_provider(subject: Subject, made: list[_Made]) -> CheckResult:
+def _of_provider(subject: Subject, made: list[_ProducedTensor]) -> CheckResult:
     provider, outside = subject.case.provider, [one for one in made if one.exceeds_float16]
     reason = f"all {len(made)} tensors stay within float16's range"
     if outside:
@@ -99,7 +99,7 @@ def _of_provider(subject: Subject, made: list[_Made]) -> CheckResult:
     return passed("overflow", reason, compared=len(made), statistics=statistics)
 
 
-def _tensors(subject: Subject, traced: dict[str, Traced]) -> Iterator[_Made]:
+def _tensors(subject: Subject, traced: dict[str, Traced]) -> Iterator[_ProducedTensor]:
     """The tensors that lead to an answer, in the order in which they are made.
 
     What nobody reads is in no precision of the file's.
@@ -113,7 +113,9 @@ def _tensors(subject: Subject, traced: dict[str, Traced]) -> Iterator[_Made]:
         finite = not any(record["nonfinite"] for record in known)
         for output in node.output:
             if output in traced:
-                yield _Made(f"{node.op_type} '{node.name or output}'", traced[output], finite)
+                yield _ProducedTensor(
+                    f"{node.op_type} '{node.name or output}'", traced[output], finite
+                )
 
 
 SMALLEST_PROBABILITY = np.finfo(np.float32).tiny  # of a softmax whose logarithm is taken
@@ -128,14 +130,14 @@ class Unanswered(Exception):
 
 
 @dataclass(frozen=True)
-class Both:
+class PairedOutputs:
     """What native and the runtime answer to the same samples, output by output."""
 
     native: Outputs
     runtime: Outputs
 
 
-def answers_to(subject: Subject, input_sets: list[Inputs]) -> Both:
+def answers_to(subject: Subject, input_sets: list[Inputs]) -> PairedOutputs:
     """Both sides' answers to the samples of several inputs, joined.
 
     Raises:
@@ -151,7 +153,7 @@ def answers_to(subject: Subject, input_sets: list[Inputs]) -> Both:
             raise Unanswered(problem)
         native.append(wanted)
         runtime.append(answer.outputs)
-    return Both(_joined(native), _joined(runtime))
+    return PairedOutputs(_joined(native), _joined(runtime))
 
 
 def _joined(rows: list[Outputs]) -> Outputs:

@@ -19,28 +19,24 @@ from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.results import CheckResult
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32, PRECISIONS, ROUNDED
-from onnx_conformance.inputs.families import DRAWN, fixed_axis, replayed
+from onnx_conformance.inputs.families import DRAWN
 from onnx_conformance.inputs.strategies import foresee
 from onnx_conformance.session.subject import Subject
 
 CheckFunction = Callable[..., CheckResult]
-Example = Callable[[int], dict[str, Any]]
+Calls = Callable[[ModelSpec, int], dict[str, dict[str, Any]]]
 FAITHFUL = (FLOAT32, *ROUNDED)  # the classes whose every number is near native's
 FLOAT32_WEIGHTS = (FLOAT32, "tf32")  # those whose files and inputs keep float32
 F = TypeVar("F", bound=CheckFunction)
 PLAIN_CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
 
 
-def _none_more(model: ModelSpec) -> int:
-    return 0
-
-
 def _every_model(model: ModelSpec) -> bool:
     return True
 
 
-def _no_arguments(seed: int) -> dict[str, Any]:
-    return {}
+def _one_call(model: ModelSpec, seed: int) -> dict[str, dict[str, Any]]:
+    return {"": {}}
 
 
 @dataclass(frozen=True)
@@ -50,11 +46,12 @@ class Check:
     Args:
         control: the negative control's name.
         families: the input families that it runs.
-        example: for a check with arguments, those of one call, given the seed.
+        calls: the arguments of each of its calls on a model, given the seed, by a label that tells
+            the calls apart. The control is tried by the first.
+        drawn: beside these, Hypothesis draws recipes for it (its argument ``recipe``), in one test.
         case: the case on which the control is tried.
-        tests: how many tests of it every case requires to be complete; 0 for a check
-            that is for some models or options only.
-        more: how many tests a model requires on top.
+        required: whether a case that ran fewer of its calls is incomplete; not for a check that
+            only some tests ask for.
         where: which models it is for; the others do not require it.
         precisions: which classes of precision require it.
         providers: which providers' cases require it; empty for all.
@@ -69,10 +66,10 @@ class Check:
     function: CheckFunction
     control: str
     families: tuple[str, ...] = ()
-    example: Example = _no_arguments
+    calls: Calls = _one_call
+    drawn: bool = False
     case: Case = PLAIN_CASE
-    tests: int = 1
-    more: Callable[[ModelSpec], int] = _none_more
+    required: bool = True
     where: Callable[[ModelSpec], bool] = _every_model
     precisions: tuple[str, ...] = PRECISIONS
     providers: tuple[str, ...] = ()
@@ -86,7 +83,14 @@ class Check:
 
     def required_tests(self, model: ModelSpec, case: Case) -> int:
         """How many tests of it a case of a model requires."""
-        return self.tests + self.more(model) if self.tests and self.suits(model, case) else 0
+        if not (self.required and self.suits(model, case)):
+            return 0
+        return len(self.calls(model, 0)) + self.drawn
+
+    def first_call(self, subject: Subject) -> CheckResult:
+        """The verdict of its first call: the one by which the control is tried."""
+        arguments = next(iter(self.calls(subject.model, subject.seed).values()))
+        return self.function(subject, **arguments)
 
 
 # In the order in which a case's tests run: what costs least and says most comes first.
@@ -104,10 +108,10 @@ def register_check(
     *,
     control: str,
     families: tuple[str, ...] = (),
-    example: Example = _no_arguments,
+    calls: Calls = _one_call,
+    drawn: bool = False,
     case: Case = PLAIN_CASE,
-    tests: int = 1,
-    more: Callable[[ModelSpec], int] = _none_more,
+    required: bool = True,
     where: Callable[[ModelSpec], bool] = _every_model,
     precisions: tuple[str, ...] = PRECISIONS,
     providers: tuple[str, ...] = (),
@@ -128,7 +132,7 @@ def register_check(
                 f"it; add {name}='…' to its decorator"
             )
         record = Check(
-            name, check, control, families, example, case, tests, more, where, precisions,
+            name, check, control, families, calls, drawn, case, required, where, precisions,
             providers, deployed and not edge, edge,
         )  # fmt: skip
         CHECKS.register(name, record)
@@ -138,8 +142,6 @@ def register_check(
 
 
 # -- what a case requires --------------------------------------------------------------------------
-
-FLAWS = ("name", "dtype", "rank", "size")
 
 
 @dataclass(frozen=True)
@@ -167,20 +169,14 @@ def required_checks(
     for check in CHECKS.values():
         if not check.required_tests(model, case):
             continue
-        if check.name == "error_budget":
-            for label, recipe in replayed(model.name, seed).items():
-                yield RequiredCheck(check, label, {"recipe": recipe})
-            for recipe in foresee(seed, examples) if drawn else ():
-                yield RequiredCheck(check, str(recipe), {"recipe": recipe})
-        elif check.name == "refusal":
-            flaws = [flaw for flaw in FLAWS if flaw != "size" or fixed_axis(model)]
-            yield from (RequiredCheck(check, flaw, {"flaw": flaw}) for flaw in flaws)
-        else:
-            yield RequiredCheck(check, "", check.example(seed))
+        for label, arguments in check.calls(model, seed).items():
+            yield RequiredCheck(check, label, arguments)
+        for recipe in foresee(seed, examples) if check.drawn and drawn else ():
+            yield RequiredCheck(check, str(recipe), {"recipe": recipe})
 
 
-def families_of(model: ModelSpec, case: Case) -> set[str]:
-    """The input families that a case's required tests run, the drawn ones among them."""
+def families_of(model: ModelSpec, case: Case, *, drawn: bool = True) -> set[str]:
+    """The input families that a case's required tests run; ``drawn`` as of required_checks."""
     checks = [check for check in CHECKS.values() if check.required_tests(model, case)]
-    drawn = {DRAWN for check in checks if check.name == "error_budget"}
-    return drawn.union(*(check.families for check in checks))
+    of_drawn = {DRAWN for check in checks if check.drawn and drawn}
+    return of_drawn.union(*(check.families for check in checks))

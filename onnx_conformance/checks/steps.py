@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from onnx_conformance.checks.registry import FAITHFUL, register_check
-from onnx_conformance.checks.verdict import evidence_lines, judge, limits_for, worded
+from onnx_conformance.checks.verdict import evidence_lines, judge, limits_for, result_of
 from onnx_conformance.core.budget import Reference, largest_noise_floor
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.judgement import Judgement, judge_outputs
@@ -34,7 +34,7 @@ FAMILIES.register("loops_again", _again_plan)
 
 
 @dataclass(frozen=True)
-class Ran:
+class LoopRun:
     """One loop, native's side and the runtime's; ``description`` says how it begins."""
 
     description: str
@@ -92,7 +92,7 @@ def _judge_loops(subject: Subject, name: str, repeat: int) -> CheckResult:
         if isinstance(reference, str):
             refused.append(f"{description}: {reference}")
         else:
-            ran.append(Ran(description, loop, reference, subject.run(loop, repeat)))
+            ran.append(LoopRun(description, loop, reference, subject.run(loop, repeat)))
     if not ran:
         return skipped(name, f"native itself refuses calls in a row ({refused[0]})")
     results = [_judge(subject, name, one) for one in ran]
@@ -111,7 +111,7 @@ def _judge_loops(subject: Subject, name: str, repeat: int) -> CheckResult:
 # -- one loop --------------------------------------------------------------------------------------
 
 
-def _judge(subject: Subject, name: str, ran: Ran) -> CheckResult:
+def _judge(subject: Subject, name: str, ran: LoopRun) -> CheckResult:
     if ran.answer.outputs is None:
         return failed(
             name,
@@ -122,7 +122,7 @@ def _judge(subject: Subject, name: str, ran: Ran) -> CheckResult:
     found = list(_judged_calls(subject, ran))
     first = next((place for place, one in enumerate(found) if not one.right), None)
     if first is not None:
-        return _red(subject, name, ran, found, first)
+        return _failed_at(subject, name, ran, found, first)
     if len(found) < LEAST_CALLS:
         floor = largest_noise_floor(ran.reference, judged_at(subject.model, len(found)))
         return skipped(
@@ -141,7 +141,7 @@ def _judge(subject: Subject, name: str, ran: Ran) -> CheckResult:
     )
 
 
-def _judged_calls(subject: Subject, ran: Ran) -> Iterator[Judgement]:
+def _judged_calls(subject: Subject, ran: LoopRun) -> Iterator[Judgement]:
     """Each call's verdict, up to the first at which float32's own error leaves nothing to say."""
     limits, outputs = limits_for(subject), ran.answer.outputs
     assert outputs is not None
@@ -154,11 +154,11 @@ def _judged_calls(subject: Subject, ran: Ran) -> Iterator[Judgement]:
         yield judge_outputs(ran.reference, outputs, specs, limits)
 
 
-def _red(
-    subject: Subject, name: str, ran: Ran, found: Sequence[Judgement], first: int
+def _failed_at(
+    subject: Subject, name: str, ran: LoopRun, found: Sequence[Judgement], first: int
 ) -> CheckResult:
     """The first wrong call, whether the error grows after it, and whether its state is to blame."""
-    result = worded(subject, name, ran.label, ran.loop, found[first])
+    result = result_of(subject, name, ran.label, ran.loop, found[first])
     alone = judge(subject, name, _with_native_state(subject.model, ran, first), ran.label)
     if alone.outcome == "failed":
         blame = "this call alone, given native's state, is wrong too"
@@ -167,13 +167,13 @@ def _red(
     return replace(
         result,
         reason=f"call {first + 1} of {ran.label}: {result.reason}",
-        details=(_grown(found, first), blame, *result.details),
+        details=(_error_growth(found, first), blame, *result.details),
         compared=sum(one.elements for one in found),
         reproduction=alone.reproduction,
     )
 
 
-def _grown(found: Sequence[Judgement], first: int) -> str:
+def _error_growth(found: Sequence[Judgement], first: int) -> str:
     """How the error goes on after the first wrong call."""
     scores = [one.score for one in found[first:]]
     if first + 1 == len(found):
@@ -189,7 +189,7 @@ def _grown(found: Sequence[Judgement], first: int) -> str:
     )
 
 
-def _with_native_state(model: ModelSpec, ran: Ran, place: int) -> Inputs:
+def _with_native_state(model: ModelSpec, ran: LoopRun, place: int) -> Inputs:
     """The inputs of one call of the loop by themselves, with the state that native has there."""
     inputs = dict(ran.loop.calls[place])
     if place:

@@ -9,7 +9,7 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
-from onnx_conformance.checks.verdict import evidence_lines, limits_for, worded
+from onnx_conformance.checks.verdict import evidence_lines, limits_for, result_of
 from onnx_conformance.core.budget import Reference, wrong_decisions
 from onnx_conformance.core.comparison import (
     Outputs,
@@ -35,7 +35,7 @@ LARGEST = 1e300  # JSON knows no infinity
 
 
 @dataclass(frozen=True)
-class Judged:
+class SweptInputs:
     """One set of inputs of a sweep, native's side and the runtime's."""
 
     recipe: Recipe
@@ -111,7 +111,7 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
         if isinstance(reference, str)
     ]
     judged = [
-        Judged(recipe, inputs, reference, answer)
+        SweptInputs(recipe, inputs, reference, answer)
         for recipe, inputs, reference, answer in zip(
             chosen, input_sets, references, answers, strict=True
         )
@@ -130,7 +130,7 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
     score = rule["factor"] * max(one.ratio for one in worst)
     wrong = [place for place, one in enumerate(worst) if not one.ratio <= 1.0]
     if wrong:
-        return _red(subject, name, judged, worst, wrong, compared)
+        return _failed_sweep(subject, name, judged, worst, wrong, compared)
     if unjudged > subject.tolerances.rule("sweep", subject.case)["untold"]:
         return skipped(
             name,
@@ -143,7 +143,7 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
     return passed(name, reason, compared=compared, score=score, budget=rule["factor"])
 
 
-def _unanswered(subject: Subject, name: str, judged: Sequence[Judged]) -> CheckResult | None:
+def _unanswered(subject: Subject, name: str, judged: Sequence[SweptInputs]) -> CheckResult | None:
     """The first inputs that the session refuses, or answers in another structure."""
     problems = []
     for one in judged:
@@ -168,7 +168,7 @@ def _unanswered(subject: Subject, name: str, judged: Sequence[Judged]) -> CheckR
 
 
 def _by_allclose(
-    subject: Subject, name: str, judged: Sequence[Judged], compared: int
+    subject: Subject, name: str, judged: Sequence[SweptInputs], compared: int
 ) -> CheckResult:
     """Without an oracle each set of inputs must be close to native.
 
@@ -182,7 +182,7 @@ def _by_allclose(
     sweep = subject.tolerances.rule("sweep", subject.case)
     if wrong is not None and not (name == "rows" and hangs_on_an_ulp(parts, sweep)):
         one = judged[wrong]
-        return worded(subject, name, str(one.recipe), one.inputs, found[wrong])
+        return result_of(subject, name, str(one.recipe), one.inputs, found[wrong])
     reason = f"no float64 oracle: {len(judged)} inputs are close to native by allclose"
     reason += " but for decisions that hang on an ulp" * (wrong is not None)
     return passed(name, reason, compared=compared)
@@ -212,7 +212,7 @@ def hangs_on_an_ulp(parts: Sequence[tuple[Reference, Judgement]], sweep: Rule) -
 
 
 def _worst(
-    subject: Subject, judged: Sequence[Judged], *, together: bool
+    subject: Subject, judged: Sequence[SweptInputs], *, together: bool
 ) -> tuple[list[WorstScore], float]:
     """The worst sample of each set of inputs, and the share of samples of which nothing is known.
 
@@ -286,7 +286,9 @@ def takes_quantities(model: ModelSpec) -> bool:
     )
 
 
-def _decided(subject: Subject, judged: Sequence[Judged], *, together: bool) -> list[WorstScore]:
+def _decided(
+    subject: Subject, judged: Sequence[SweptInputs], *, together: bool
+) -> list[WorstScore]:
     """Whole numbers and truth values: those that are none of native's, beyond what rounding turns.
 
     Of thousands of rows on floating inputs a few may fall otherwise, over all inputs: as many as
@@ -323,10 +325,10 @@ def _decided(subject: Subject, judged: Sequence[Judged], *, together: bool) -> l
 # -- telling ------------------------------------------------------------------------------------
 
 
-def _red(
+def _failed_sweep(
     subject: Subject,
     name: str,
-    judged: Sequence[Judged],
+    judged: Sequence[SweptInputs],
     worst: Sequence[WorstScore],
     wrong: Sequence[int],
     compared: int,
@@ -354,7 +356,7 @@ def _red(
     )
 
 
-def _places(wrong: Sequence[Judged], count: int) -> str:
+def _places(wrong: Sequence[SweptInputs], count: int) -> str:
     """``3 of 64 inputs: seq=8, seq=16, seq=48``; a recipe in full where it names no size."""
     names = [
         str(one.recipe) if one.recipe.batch > LARGEST_BATCH or one.recipe.distribution == EVERY
@@ -377,7 +379,7 @@ def _elements(inputs: Inputs) -> int:
     return sum(array.size for array in inputs.values())
 
 
-def _reproduction(subject: Subject, one: Judged) -> Reproduction:
+def _reproduction(subject: Subject, one: SweptInputs) -> Reproduction:
     """The whole inputs with what each sample may err, relative to the oracle's size."""
     rule = _rule(subject)
     limits: list[ErrorLimit] = []

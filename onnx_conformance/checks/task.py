@@ -39,7 +39,7 @@ from onnx_conformance.session.subject import Subject
 
 
 @dataclass(frozen=True)
-class _Question:
+class _TaskFigure:
     """One figure of a task's verdict.
 
     Args:
@@ -63,11 +63,11 @@ class _Question:
 
 
 QUESTIONS = (
-    _Question("accuracy_loss", "accuracy lost", accuracy_loss, labelled=True),
-    _Question("agreement", "the same class", agreement, at_least=True),
-    _Question("bold_flips", "clear decisions flipped", bold_flips, figures=("bold_margin",)),
-    _Question("margin_lost", "margin lost", margin_lost),
-    _Question("divergence", "divergence in nats", divergence),
+    _TaskFigure("accuracy_loss", "accuracy lost", accuracy_loss, labelled=True),
+    _TaskFigure("agreement", "the same class", agreement, at_least=True),
+    _TaskFigure("bold_flips", "clear decisions flipped", bold_flips, figures=("bold_margin",)),
+    _TaskFigure("margin_lost", "margin lost", margin_lost),
+    _TaskFigure("divergence", "divergence in nats", divergence),
 )
 
 
@@ -105,7 +105,7 @@ def _judged(subject: Subject, samples: Samples, rule: Rule, confidence: float) -
         found = {one.key: one.answer(native, runtime, samples.labels, rule) for one in asked}
     except (Unanswered, ValueError) as problem:
         return failed("task", str(problem))
-    wrong = [one for one in asked if not _holds(one, found[one.key], rule)]
+    wrong = [one for one in asked if not _within_bound(one, found[one.key], rule)]
     reason = "; ".join(_figure(one, found[one.key]) for one in wrong or asked)
     allowed = ", ".join(f"{one.key} {rule[one.key]:g}" for one in wrong)
     evidence: ResultFields = {
@@ -113,7 +113,7 @@ def _judged(subject: Subject, samples: Samples, rule: Rule, confidence: float) -
         "inputs": TASKS[model.task].story,
     }
     if not wrong:
-        reason = f"{reason}; {_basis(native, samples.labels)}"
+        reason = f"{reason}; {_native_decisions(native, samples.labels)}"
         return passed("task", reason, compared=len(samples), **evidence)
     reason = f"{reason}; allowed: {allowed} ({rule.origin})"
     if any(not _within(one, found[one.key].estimate, rule) for one in wrong):
@@ -149,7 +149,7 @@ def _refuse_vacuous(native: Array, labels: Array | None, rule: Rule) -> None:
         )
 
 
-def _basis(native: Array, labels: Array | None) -> str:
+def _native_decisions(native: Array, labels: Array | None) -> str:
     """On how much native's own decisions rest, in words."""
     decided = native.argmax(axis=1)
     named = f"native names {len(np.unique(decided))} of {native.shape[1]} classes"
@@ -162,15 +162,15 @@ def _logits(model: ModelSpec, outputs: Outputs) -> Array:
     return signal(spec, outputs[spec.name])
 
 
-def _holds(one: _Question, found: Interval, rule: Rule) -> bool:
+def _within_bound(one: _TaskFigure, found: Interval, rule: Rule) -> bool:
     return _within(one, found.low if one.at_least else found.high, rule)
 
 
-def _within(one: _Question, value: float, rule: Rule) -> bool:
+def _within(one: _TaskFigure, value: float, rule: Rule) -> bool:
     return value >= rule[one.key] if one.at_least else value <= rule[one.key]
 
 
-def _figure(one: _Question, found: Interval) -> str:
+def _figure(one: _TaskFigure, found: Interval) -> str:
     side = f"at least {found.low:.4g}" if one.at_least else f"at most {found.high:.4g}"
     return (
         f"{one.label} {found.estimate:.4g} ({side} at {found.confidence:.0%}, "

@@ -131,7 +131,7 @@ def judge(
             return not_applicable(name, f"{words}, which is 0 throughout, and so does the file")
         return skipped(name, f"{words}: it proves nothing{_about_masks(subject.model.inputs)}")
     exact = _exact_outputs(subject, inputs, answer.outputs) if found.right else None
-    return worded(subject, name, label, fed, found if exact is None or exact.right else exact)
+    return result_of(subject, name, label, fed, found if exact is None or exact.right else exact)
 
 
 def _exact_outputs(subject: Subject, inputs: Inputs, outputs: Outputs) -> Judgement | None:
@@ -183,7 +183,9 @@ def limits_for(subject: Subject, check: str = "error_budget") -> AnswerLimits:
     return limits_of(subject.tolerances, subject.case, oracle=subject.model.oracle, check=check)
 
 
-def worded(subject: Subject, name: str, label: str, fed: Inputs, found: Judgement) -> CheckResult:
+def result_of(
+    subject: Subject, name: str, label: str, fed: Inputs, found: Judgement
+) -> CheckResult:
     """A judgement as the result of check ``name``.
 
     Args:
@@ -226,7 +228,7 @@ def _details(found: Judgement) -> Iterator[str]:
         yield from _not_close(found.mismatch, found.limits.rule)
     if found.score is not None:
         yield from _worst_element(found.reference, found.outputs, found.score)
-        yield _over(found.score, found.limits.rule)
+        yield _excess(found.score, found.limits.rule)
 
 
 def _near_zero(subject: Subject, reference: Reference, share: float) -> bool:
@@ -276,7 +278,7 @@ def _worst_element(reference: Reference, actual: Outputs, score: Score) -> Itera
     )
 
 
-def _over(score: Score, rule: Rule) -> str:
+def _excess(score: Score, rule: Rule) -> str:
     """How far out of budget; whole numbers and truth values have none, infinity is no number."""
     if score.norm == "share":
         return (

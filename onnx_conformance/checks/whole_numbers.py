@@ -106,7 +106,7 @@ def chosen_from_what_moves(subject: Subject, least: float) -> bool:
     return (
         right
         and len(sources) == whole
-        and all(_apart(one.get(name), other.get(name)) >= least for name in sources)
+        and all(_distance(one.get(name), other.get(name)) >= least for name in sources)
     )
 
 
@@ -118,7 +118,7 @@ def _chosen_from(graph: ArtifactGraph, output: str) -> str:
     return node.data[0] if node is not None and node.operator in CHOICES else ""
 
 
-def _apart(one: Deciding | None, other: Deciding | None) -> float:
+def _distance(one: Deciding | None, other: Deciding | None) -> float:
     """How far a tensor is apart between two inputs, in noise floors of either."""
     if one is None or other is None or one.values.shape != other.values.shape:
         return 0.0

@@ -15,12 +15,12 @@ from onnx_conformance.catalog.exporters import EXPORTERS, Exporter, refuse_unser
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.certificate import Certificate, holds_certificate, issue_certificate
+from onnx_conformance.checks.registry import families_of
 from onnx_conformance.cli.console import Arguments, Tick
 from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Store
-from onnx_conformance.perf.latency.certification import FAMILIES
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.options import add_options
 from onnx_conformance.plugin.run_options import adopt_records, make_run
@@ -107,7 +107,8 @@ class ToolContext:
         """
         settings, known = self.run.settings, self.run.known_failures
         if not holds_certificate(subject, settings, self.store, known):
-            self.conformance_session.plan({subject.case: set(FAMILIES)})
+            families = families_of(subject.model, subject.case, drawn=False)
+            self.conformance_session.plan({subject.case: families})
         return issue_certificate(subject, settings, self.store, known)
 
 

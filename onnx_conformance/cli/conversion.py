@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onnx_conformance.cli.context import ToolContext, named_model, reason_of
-from onnx_conformance.cli.staged_file import Staged, Unplaced, staged
+from onnx_conformance.cli.staged_file import StagedFile, UnwritablePlace, staged
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import statistics, structure_problem
 from onnx_conformance.core.documents import TensorFacts
@@ -107,7 +107,7 @@ def convert(context: ToolContext, request: ConversionRequest) -> ConversionRepor
     """Export, judge and place a file.
 
     Raises:
-        Unplaced: OUT cannot be written.
+        UnwritablePlace: OUT cannot be written.
         CapabilityMissing: the framework is not installed.
     """
     started, report = time.perf_counter(), _begin(context, request)
@@ -116,7 +116,7 @@ def convert(context: ToolContext, request: ConversionRequest) -> ConversionRepor
         with staged(artifact, request.out) as ready:
             _describe(report, ready.artifact)
             _judge(context, request, ready, report)
-    except (CapabilityMissing, Unplaced):
+    except (CapabilityMissing, UnwritablePlace):
         raise
     except ConformanceError as failure:
         if request.validate:
@@ -136,7 +136,7 @@ def weights_of(model: ModelSpec, settings: Settings) -> str:
 
 
 def _judge(
-    context: ToolContext, request: ConversionRequest, ready: Staged, report: ConversionReport
+    context: ToolContext, request: ConversionRequest, ready: StagedFile, report: ConversionReport
 ) -> None:
     """Place what is valid, and say what was found.
 
@@ -152,7 +152,7 @@ def _judge(
             reasons = (
                 "; ".join([*certificate.known, *certificate.known_edge]) or "nothing was compared"
             )
-            raise NotValid(f"did not pass every check: {reasons}")
+            raise InvalidConversion(f"did not pass every check: {reasons}")
         report.validation_passed = True
         about.evidence, about.not_judged = str(certificate), _not_judged(subject)
     ready.place()
@@ -168,7 +168,7 @@ def _not_judged(subject: LiveSubject) -> list[str]:
     return ["the accuracy of int8 is not judged without samples; --evaluation-data=DIR gives them"]
 
 
-class NotValid(ConformanceError):
+class InvalidConversion(ConformanceError):
     """A conversion that did not pass every check."""
 
 
@@ -176,14 +176,14 @@ def _difference(subject: LiveSubject) -> Difference:
     """The differences that users ask for; they inform, the verdict is the certificate's.
 
     Raises:
-        NotValid: the session refuses inputs, or answers in another shape.
+        InvalidConversion: the session refuses inputs, or answers in another shape.
     """
     most, total, elements = 0.0, 0.0, 0
     for inputs in _measured(subject):
         native, answer = subject.reference(inputs).native, subject.run(inputs)
         problem = answer.error or structure_problem(native, answer.outputs or {})
         if problem:
-            raise NotValid(problem)
+            raise InvalidConversion(problem)
         found = statistics(native, answer.outputs or {})
         most = max(most, found.max_abs)
         total, elements = total + found.mean_abs * found.elements, elements + found.elements

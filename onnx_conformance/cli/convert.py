@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     model = named_model(name)
     options = ExportOptions(external_data=chosen.external_data)
     case = case_of(model, chosen.exporter, chosen.opset, options=options, variant=chosen.variant)
-    out = Path(chosen.out or f"models/{_plain(case.model)}{SUFFIX}")
+    out = Path(chosen.out or f"models/{_file_stem(case.model)}{SUFFIX}")
     _refuse(out)
     weights = weights_of(model, run.settings)
     say(console, f"by {case.route} at opset {case.opset}, {weights}, to {out}")
@@ -92,7 +92,7 @@ def _refuse(out: Path) -> None:
     refuse_unwritable(out, "OUT")
 
 
-def _plain(name: str) -> str:
+def _file_stem(name: str) -> str:
     """A model's name as a file's."""
     return "".join(char if char.isalnum() or char in "-_." else "_" for char in name)
 

@@ -103,7 +103,7 @@ def of_cache(cache: Path, free: int) -> Iterator[Diagnosis]:
         yield Diagnosis(f"{room} free for the cache; a first run needs {ROOMY // GIBIBYTE}", False)
 
 
-def of_workers(workers: dict[str, Imported]) -> Iterator[Diagnosis]:
+def of_workers(workers: dict[str, WorkerStart]) -> Iterator[Diagnosis]:
     """One framework and ONNX Runtime must start; a framework that is broken stops the run."""
     for kind, worker in workers.items():
         if not worker.installed:
@@ -131,7 +131,7 @@ def of_packages(packages: dict[str, str]) -> Iterator[Diagnosis]:
         yield Diagnosis(f"{problem}; pip install --upgrade both", False)
 
 
-def _providers(workers: dict[str, Imported], limit: float) -> dict[str, ProbeResult]:
+def _providers(workers: dict[str, WorkerStart], limit: float) -> dict[str, ProbeResult]:
     if not workers["onnxruntime"].usable:
         return {}
     try:
@@ -140,7 +140,7 @@ def _providers(workers: dict[str, Imported], limit: float) -> dict[str, ProbeRes
         return {"cpu": ProbeResult(False, " ".join(str(error).split()))}
 
 
-def _print_workers(console: Console, workers: dict[str, Imported]) -> None:
+def _print_workers(console: Console, workers: dict[str, WorkerStart]) -> None:
     for kind, worker in workers.items():
         if worker.usable:
             say(console, f"✓ {kind}: starts in {worker.seconds:.1f} s", "green")
@@ -176,7 +176,7 @@ def _conclude(console: Console, found: list[Diagnosis]) -> int:
 
 
 @dataclass(frozen=True)
-class Imported:
+class WorkerStart:
     """Whether a worker starts: seconds, or the words that say why not."""
 
     installed: bool
@@ -189,23 +189,23 @@ class Imported:
         return self.installed and not self.error
 
 
-def imports(limit: float) -> dict[str, Imported]:
+def imports(limit: float) -> dict[str, WorkerStart]:
     """Start each worker in a process of its own."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         return dict(zip(WORKERS, pool.map(lambda kind: _import(kind, limit), WORKERS), strict=True))
 
 
-def _import(kind: str, limit: float) -> Imported:
+def _import(kind: str, limit: float) -> WorkerStart:
     if importlib.util.find_spec(WORKERS[kind]) is None:
-        return Imported(False, 0.0, "not installed")
+        return WorkerStart(False, 0.0, "not installed")
     worker, started = ProcessWorkerClient(kind), time.perf_counter()
     try:
         worker.start(limit)
     except ConformanceError as error:
-        return Imported(True, 0.0, " ".join(str(error).split()))
+        return WorkerStart(True, 0.0, " ".join(str(error).split()))
     finally:
         worker.close()
-    return Imported(True, time.perf_counter() - started)
+    return WorkerStart(True, time.perf_counter() - started)
 
 
 def hardware() -> str:

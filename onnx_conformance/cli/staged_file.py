@@ -17,12 +17,12 @@ from onnx_conformance.core.store import file_digest
 from onnx_conformance.session.subject import Artifact
 
 
-class Unplaced(UsageError):
+class UnwritablePlace(UsageError):
     """The place that the user named cannot be written, so there is no verdict."""
 
 
 @dataclass(frozen=True)
-class Staged:
+class StagedFile:
     """An artifact in a hidden folder beside the place that it is meant for."""
 
     artifact: Artifact
@@ -32,11 +32,11 @@ class Staged:
         """Move the files into place, the graph last: until then an older one stays whole.
 
         Raises:
-            Unplaced: a file cannot be moved, or changed since it was staged.
+            UnwritablePlace: a file cannot be moved, or changed since it was staged.
         """
         digests = tuple(file_digest(file) for file in self.artifact.files)
         if digests != self.artifact.sha256:
-            raise Unplaced(f"{self.artifact.path} changed since it was judged; run again")
+            raise UnwritablePlace(f"{self.artifact.path} changed since it was judged; run again")
         try:
             for file in reversed(self.artifact.files):
                 file.replace(self.target.parent / file.name)
@@ -45,14 +45,14 @@ class Staged:
 
 
 @contextmanager
-def staged(artifact: Artifact, target: Path) -> Iterator[Staged]:
+def staged(artifact: Artifact, target: Path) -> Iterator[StagedFile]:
     """Copy an artifact beside ``target``, under its name; what is not placed is removed.
 
     Weights outside of the graph get a name with their digest, so that no file of another model,
     or of an older version of this one, is overwritten.
 
     Raises:
-        Unplaced: the folder cannot be written.
+        UnwritablePlace: the folder cannot be written.
     """
     folder = target.with_name(f".{target.name}.{os.getpid()}.staged")
     try:
@@ -63,7 +63,7 @@ def staged(artifact: Artifact, target: Path) -> Iterator[Staged]:
             raise _unwritable(target, error) from error
         facts = inspect(path)
         files = tuple(folder / name for name in facts["files"])
-        yield Staged(Artifact(path, files, tuple(map(file_digest, files)), facts), target)
+        yield StagedFile(Artifact(path, files, tuple(map(file_digest, files)), facts), target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -91,6 +91,8 @@ def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
                 entry.value = names[entry.value]
 
 
-def _unwritable(target: Path, error: OSError) -> Unplaced:
+def _unwritable(target: Path, error: OSError) -> UnwritablePlace:
     reason = error.strerror or str(error)
-    return Unplaced(f"OUT: cannot write {target} ({reason}); name a place that can be written")
+    return UnwritablePlace(
+        f"OUT: cannot write {target} ({reason}); name a place that can be written"
+    )

@@ -25,8 +25,8 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.perf.variant_choice import (
     PLAIN,
     JudgedVariant,
-    Timed,
     VariantsDocument,
+    VariantTiming,
     answer,
     front,
     join,
@@ -168,7 +168,7 @@ def _cell(one: JudgedVariant, batch: int, best: bool) -> str:
     )
 
 
-def _warning(at: Timed) -> str:
+def _warning(at: VariantTiming) -> str:
     if at.over_plain is None or not slower(at):
         return ""
     return f" [yellow]slower than {PLAIN}: {at.over_plain.value:.3g}x[/]"

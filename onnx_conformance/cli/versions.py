@@ -28,7 +28,7 @@ from onnx_conformance.core.project import project
 from onnx_conformance.perf import version_answer
 from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.perf.latency.latency_table import milliseconds, styled
-from onnx_conformance.perf.options import Timing
+from onnx_conformance.perf.options import TimingOptions
 from onnx_conformance.perf.version_comparison import Comparison, VersionCell, join
 from onnx_conformance.report.columns import FAILED, INCOMPLETE, KNOWN, PROVED
 from onnx_conformance.report.pages import write_page
@@ -97,7 +97,7 @@ def _pages() -> tuple[Path, Path]:
 
 def _timing(batches: Sequence[int], places: int) -> list[str]:
     """Native's other forms answer another question; every place gets the time of a run alone."""
-    seconds = f"--bench-seconds={Timing.seconds * places:g}"
+    seconds = f"--bench-seconds={TimingOptions.seconds * places:g}"
     return ["--native-form=eager", seconds, *(f"--batch-size={size}" for size in batches)]
 
 

@@ -13,35 +13,35 @@ import numpy as np
 from onnx_conformance.core.artifact_graph import ArtifactGraph
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.core.traces import TINY, Traced, relative_errors
-from onnx_conformance.diagnose.divergence import Array, Error
+from onnx_conformance.diagnose.divergence import Array, TensorError
 from onnx_conformance.session.native_traces import NativeTrace, elements_of, layouts
 
 
 @dataclass(frozen=True)
-class Match:
+class TensorMatch:
     """A native tensor beside an artifact's, and how far apart they are."""
 
     native: int
-    error: Error
+    error: TensorError
     within: bool
     moved: bool  # the channel axis stands elsewhere
 
 
 def _compare(
     native: NativeTrace, place: int, actual: Array, rule: Rule
-) -> tuple[Error, bool] | None:
+) -> tuple[TensorError, bool] | None:
     """The error of ``actual`` against a native tensor in the nearest layout.
 
     None if no layout makes their shapes equal. The flag says whether the channels moved.
     """
     wanted = native.array(place)
     yards = native.allowance(place, rule)
-    best: tuple[Error, bool] | None = None
+    best: tuple[TensorError, bool] | None = None
     for candidate, moved in layouts(wanted, actual.shape):
         errors = relative_errors(candidate, actual)
         ratio = max(error / yard for error, yard in zip(errors, yards, strict=True))
         if best is None or ratio < best[0].noise_floors:
-            best = Error(errors[0], ratio), moved
+            best = TensorError(errors[0], ratio), moved
         if ratio <= rule["factor"]:
             break
     return best
@@ -57,7 +57,7 @@ class Aligner:
         self.traced = traced
         self.rule = rule
         self._folder = folder
-        self._matches: dict[str, list[Match]] = {}
+        self._matches: dict[str, list[TensorMatch]] = {}
         self._sources: dict[str, list[int]] = {}
 
     def array(self, name: str) -> Array:
@@ -74,7 +74,7 @@ class Aligner:
         record = self.traced.get(name)
         return record is not None and elements_of(record) > 0
 
-    def matches(self, name: str) -> list[Match]:
+    def matches(self, name: str) -> list[TensorMatch]:
         """The native tensors that it equals within budget, the nearest first.
 
         After :meth:`align` only those that native makes of what the file makes it of.
@@ -113,7 +113,7 @@ class Aligner:
         masks = [self.native.following[match.native] for match in self.matches(name)]
         return reduce(or_, masks) if masks else otherwise
 
-    def _find(self, name: str) -> list[Match]:
+    def _find(self, name: str) -> list[TensorMatch]:
         record = self.traced[name]
         actual: Array | None = None
         found = []
@@ -123,7 +123,7 @@ class Aligner:
             actual = self.array(name) if actual is None else actual
             compared = _compare(self.native, place, actual, self.rule)
             if compared is not None and compared[0].noise_floors <= self.rule["factor"]:
-                found.append(Match(place, compared[0], True, compared[1]))
+                found.append(TensorMatch(place, compared[0], True, compared[1]))
         records = self.native.records
         return sorted(
             found,
@@ -150,7 +150,7 @@ class Aligner:
             and abs(native["high"] - record["high"]) <= slack * by_max * largest
         )
 
-    def nearest(self, name: str, places: Sequence[int]) -> Match | None:
+    def nearest(self, name: str, places: Sequence[int]) -> TensorMatch | None:
         """The nearest of these native tensors, however far; None if none has its size."""
         if not self.is_judged(name):
             return None
@@ -161,5 +161,5 @@ class Aligner:
             compared = _compare(self.native, place, actual, self.rule)
             if compared is not None:
                 within = compared[0].noise_floors <= self.rule["factor"]
-                found.append(Match(place, compared[0], within, compared[1]))
+                found.append(TensorMatch(place, compared[0], within, compared[1]))
         return min(found, key=lambda m: (not m.within, m.error.relative), default=None)

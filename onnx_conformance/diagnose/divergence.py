@@ -14,7 +14,7 @@ Kind = Literal["conversion", "runtime optimisation", "provider", "refusal", "non
 
 
 @dataclass(frozen=True)
-class Error:
+class TensorError:
     """An error against native in float64.
 
     Args:
@@ -87,8 +87,8 @@ class Divergence:
     node: str
     operator: str
     index: int
-    before: Error | None = None
-    after: Error | None = None
+    before: TensorError | None = None
+    after: TensorError | None = None
     native: NativePlace | None = None
     missing: tuple[NativePlace, ...] = ()
     passed_on: int = 0

@@ -18,7 +18,7 @@ from onnx_conformance.core.settings import Localizing
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.core.traces import save
 from onnx_conformance.diagnose import divergence, graph_levels
-from onnx_conformance.diagnose.alignment import Aligner, Match
+from onnx_conformance.diagnose.alignment import Aligner, TensorMatch
 from onnx_conformance.diagnose.divergence import Divergence, NativePlace
 from onnx_conformance.diagnose.graph_levels import failing_samples, wrong_outputs
 from onnx_conformance.diagnose.peers import ownership_of
@@ -53,7 +53,7 @@ def localise(subject: LiveSubject, inputs: Inputs, rule: Rule | None = None) -> 
     inputs = failing_samples(subject, inputs)
     with scratch() as folder:
         try:
-            traced = _Traced(subject, subject.artifact.path, inputs, rule, folder)
+            traced = _TracedFile(subject, subject.artifact.path, inputs, rule, folder)
         except StageFailure as failure:
             return _refusal(subject, failure.reason)
         if not fails:
@@ -81,7 +81,7 @@ def _in_the_runtime(
     found = None
     if path is not None:
         try:
-            traced = _Traced(subject, path, inputs, rule, folder)
+            traced = _TracedFile(subject, path, inputs, rule, folder)
             found = traced.divergence(traced.wrong_outputs() or traced.graph.outputs)
         except StageFailure:  # a rewritten graph need not load again
             found = None
@@ -92,7 +92,7 @@ def _in_the_runtime(
     )
 
 
-class _Traced:
+class _TracedFile:
     """Both traces of one file on the same inputs, and the root cause that follows."""
 
     def __init__(
@@ -158,7 +158,7 @@ class _Traced:
             why=suspect.why,
         )
 
-    def place(self, match: Match) -> NativePlace:
+    def place(self, match: TensorMatch) -> NativePlace:
         return self.place_of(match.native)
 
     def place_of(self, place: int) -> NativePlace:

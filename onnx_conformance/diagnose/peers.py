@@ -9,8 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 
-from onnx_conformance.checks.audit.report import AuditReport
-from onnx_conformance.checks.initializers import audited, stored_weights
+from onnx_conformance.checks.audit.findings import AuditReport
+from onnx_conformance.checks.initializers import audit_of, stored_weights
 from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.diagnose.alignment import Aligner
@@ -66,7 +66,7 @@ def ownership_of(subject: LiveSubject) -> Ownership:
 
     def audit() -> AuditReport:
         model = load_model(subject.artifact.path, weights=False)
-        return audited(subject, model, stored_weights(subject, model))
+        return audit_of(subject, model, stored_weights(subject, model))
 
     return Ownership(audit)
 

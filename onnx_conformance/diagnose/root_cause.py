@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
-from onnx_conformance.diagnose.alignment import Aligner, Match
+from onnx_conformance.diagnose.alignment import Aligner, TensorMatch
 from onnx_conformance.diagnose.peers import Ownership, Peers
 
 LAYOUT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand"}
@@ -70,7 +70,7 @@ class Suspect:
     """
 
     node: Node
-    expected: Match | None = None
+    expected: TensorMatch | None = None
     missing: tuple[int, ...] = ()
     why: str = ""
 
@@ -201,7 +201,7 @@ class RootCause:
         )
         return (producer, rest) if rest and not goes_on else (None, ())
 
-    def _as_expected(self, node: Node, places: Collection[int]) -> Match | None:
+    def _as_expected(self, node: Node, places: Collection[int]) -> TensorMatch | None:
         return self.aligner.nearest(node.outputs[0], sorted(places))
 
     def _wrong_ends(self, outputs: Collection[str]) -> Iterator[Suspect]:
@@ -298,14 +298,14 @@ class RootCause:
         ]
         return self.graph.producer.get(max(before)[1]) if before else None
 
-    def before(self, node: Node) -> Match | None:
+    def before(self, node: Node) -> TensorMatch | None:
         """The worst match among its data inputs."""
         found = [self.aligner.matches(name)[0] for name in node.data if self.aligner.matches(name)]
         return max(found, key=lambda match: match.error.noise_floors, default=None)
 
     # -- what native has there --------------------------------------------------------------
 
-    def expected(self, node: Node) -> Match | None:
+    def expected(self, node: Node) -> TensorMatch | None:
         """The native tensor that its output should be: near its inputs, of its like's operator."""
         if self.explained(node):
             return next(self.aligner.matches(o)[0] for o in node.outputs if self.aligner.matches(o))

@@ -134,13 +134,13 @@ def _lines(check: Verdict, subject: Subject, recipe: Recipe) -> Iterator[str]:
     found = _simplest(check, subject, recipe)
     yield f"simplest recipe that fails: {found.recipe}, of {found.tried} tried"
     replays = replayed(subject.model.name, subject.seed).values()
-    known = [_plain(suited(one, subject.model.axes)) for one in replays]
+    known = [_simplified(suited(one, subject.model.axes)) for one in replays]
     if found.recipe not in known:
         yield "to replay it in every run, add to found_recipes.yaml:"
         yield f"  {entry(found.recipe, subject.case)}"
 
 
-def _plain(recipe: Recipe) -> Recipe:
+def _simplified(recipe: Recipe) -> Recipe:
     """The simplest recipe of the same inputs."""
     if recipe.distribution == "zeros":
         return replace(recipe, scale=1.0, seed=0)
@@ -148,7 +148,7 @@ def _plain(recipe: Recipe) -> Recipe:
 
 
 def _simplest(check: Verdict, subject: Subject, recipe: Recipe) -> Simplest:
-    plain = _plain(recipe)
+    plain = _simplified(recipe)
     if subject not in _SEARCHED:
         _SEARCHED[subject] = search(lambda other: check(subject, other).outcome == "failed", plain)
     return min(_SEARCHED[subject], Simplest(plain, 1), key=lambda one: simplicity(one.recipe))

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.diagnose.alignment import Aligner, Match
+from onnx_conformance.diagnose.alignment import Aligner, TensorMatch
 from onnx_conformance.diagnose.divergence import Array, Divergence, Subgraph
 from onnx_conformance.diagnose.root_cause import RootCause, Suspect
 from onnx_conformance.session.native_traces import layouts
@@ -109,7 +109,7 @@ class _Cutter:
         ]
         return np.asarray(reference.oracle[ours]), {"rms": allowed[0], "max": allowed[1]}
 
-    def _in_its_layout(self, match: Match, name: str) -> Array:
+    def _in_its_layout(self, match: TensorMatch, name: str) -> Array:
         wanted = self._aligner.native.array(match.native)
         shape = tuple(self._aligner.traced[name]["shape"])
         for candidate, moved in layouts(wanted, shape):
@@ -117,7 +117,7 @@ class _Cutter:
                 return np.array(candidate)
         return np.array(wanted)
 
-    def _limits(self, match: Match) -> dict[str, float]:
+    def _limits(self, match: TensorMatch) -> dict[str, float]:
         rule = self._aligner.rule
         rms, largest = self._aligner.native.allowance(match.native, rule)
         return {"rms": rule["factor"] * rms, "max": rule["factor"] * largest}

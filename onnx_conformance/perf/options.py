@@ -30,7 +30,7 @@ TIMED_FILE = "test_latency"
 
 
 @dataclass(frozen=True)
-class Timing:
+class TimingOptions:
     """How timings are taken.
 
     Args:
@@ -63,8 +63,8 @@ def add_timing_options(group: Any) -> None:
         ("--native-form", "NAME",
          "time native in this form beside eager (repeatable; default: all but compile)", several),
         ("--bench-seconds", "SECONDS",
-         f"time for the rounds of one model and batch size (default: {Timing.seconds:g})",
-         {"type": float, "default": Timing.seconds}),
+         f"time for the rounds of one model and batch size (default: {TimingOptions.seconds:g})",
+         {"type": float, "default": TimingOptions.seconds}),
         ("--affinity", "CPUS",
          "keep timed workers on these processors, such as 0,1 (default: the last --threads)",
          {"default": ""}),
@@ -76,14 +76,14 @@ def add_timing_options(group: Any) -> None:
          "(default file: onnx_conformance/perf/latency/minimum_speedups.yaml)",
          {"nargs": "?", "const": "shipped", "default": ""}),
         ("--latency-json", "FILE", "write timings as data (default: .conformance/latency.json)",
-         {"default": str(project().outputs / Timing.json)}),
+         {"default": str(project().outputs / TimingOptions.json)}),
         ("--latency-html", "FILE", "write timings as a page (default: .conformance/latency.html)",
-         {"default": str(project().outputs / Timing.html)}),
+         {"default": str(project().outputs / TimingOptions.html)}),
     ):  # fmt: skip
         group.addoption(name, metavar=metavar, help=words, **settings)
 
 
-def read_timing(option: Any, named: list[str]) -> Timing:
+def read_timing(option: Any, named: list[str]) -> TimingOptions:
     """Validate the options.
 
     Args:
@@ -102,8 +102,8 @@ def read_timing(option: Any, named: list[str]) -> Timing:
         raise UsageError(f"--bench-seconds {seconds:g}: must be above 0 and under 3600")
     asked = any(option(name, None) for name in ASKING) or bool(option("require_speedup"))
     by_name = any(Path(name.partition("::")[0]).stem == TIMED_FILE for name in named)
-    return Timing(
-        wanted=(asked or by_name) and not (option("gate") or _baseline(option("engine"))),
+    return TimingOptions(
+        wanted=(asked or by_name) and not (option("gate") or _names_baseline(option("engine"))),
         batch_sizes=sizes,
         forms=tuple(dict.fromkeys(option("native_form"))),
         seconds=seconds,
@@ -134,7 +134,7 @@ def _processors(text: str) -> list[int]:
     return asked
 
 
-def _baseline(workers: list[str]) -> bool:
+def _names_baseline(workers: list[str]) -> bool:
     """Whether one of them is the gate's, which times by itself."""
     return any(word.partition("=")[0] == "baseline" for word in workers)
 
@@ -205,7 +205,7 @@ def read_gate(option: Any, named: list[str]) -> GateOptions | None:
     Raises:
         UsageError: an option without a gate, a bad worker, or timings beside each other.
     """
-    workers = _workers(option("engine"))
+    workers = _read_engines(option("engine"))
     folder, spec = option("gate"), workers.get(BASELINE)
     if folder is None and spec is None:
         for name in ("threshold", "seconds", "strict", "rules"):
@@ -239,7 +239,7 @@ def read_gate(option: Any, named: list[str]) -> GateOptions | None:
     )
 
 
-def _workers(words: list[str]) -> dict[str, str]:
+def _read_engines(words: list[str]) -> dict[str, str]:
     """Label -> spec.
 
     Raises:
@@ -252,11 +252,11 @@ def _workers(words: list[str]) -> dict[str, str]:
             raise UsageError(f"--engine {word}: give LABEL=SPEC, such as baseline=popen//python=…")
         if label in found:
             raise UsageError(f"--engine {word}: '{label}' was given already")
-        found[label] = _checked(word, label, spec)
+        found[label] = _checked_spec(word, label, spec)
     return found
 
 
-def _checked(word: str, label: str, spec: str) -> str:
+def _checked_spec(word: str, label: str, spec: str) -> str:
     try:
         parsed = execnet.XSpec(spec)
     except (AttributeError, ValueError) as error:
@@ -281,7 +281,7 @@ class PerfRun(Run):
         gate_json, gate_html: where the gate's results go.
     """
 
-    timing: Timing
+    timing: TimingOptions
     gate: GateOptions | None
     gate_json: Path
     gate_html: Path

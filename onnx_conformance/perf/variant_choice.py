@@ -10,6 +10,7 @@ import numpy as np
 
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.tolerances import ROUNDED
+from onnx_conformance.perf.latency.latency_document import TimingEnvironment
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
 from onnx_conformance.perf.latency.timing_rows import LatencyRow
 from onnx_conformance.report.columns import INCOMPLETE, PROVED, kind_of, score_of, why
@@ -20,7 +21,7 @@ PASSED = "passed"
 
 
 @dataclass(frozen=True)
-class Timed:
+class VariantTiming:
     """A variant at one batch size.
 
     Args:
@@ -59,14 +60,14 @@ class JudgedVariant:
     bytes: int | None
     load_seconds: float | None
     memory_mib: float | None
-    timed: tuple[Timed, ...]
+    timed: tuple[VariantTiming, ...]
 
     @property
     def sound(self) -> bool:
         """Whether nothing is known against it."""
         return self.verdict in (PASSED, LATENCY_ONLY)
 
-    def at(self, batch: int) -> Timed | None:
+    def at(self, batch: int) -> VariantTiming | None:
         """Its timing at a batch size."""
         return next((one for one in self.timed if one.batch == batch), None)
 
@@ -77,13 +78,12 @@ class VariantsDocument:
 
     Args:
         keep: the command that writes one of the files.
-        around: ``threads``, ``affinity``, ``processor`` and ``versions`` of the timings.
         batches: the batch sizes that were timed.
     """
 
     title: str
     keep: str
-    around: Mapping[str, Any]
+    around: TimingEnvironment
     batches: tuple[int, ...]
     variants: tuple[JudgedVariant, ...]
 
@@ -92,7 +92,7 @@ class VariantsDocument:
         return {
             "title": self.title,
             "keep": self.keep,
-            **self.around,
+            **asdict(self.around),
             "batches": list(self.batches),
             "variants": [{**asdict(one), "told": one.error} for one in self.variants],
         }
@@ -145,11 +145,11 @@ def _decides(case: CaseEntry) -> str:
     return ""
 
 
-def _timed(row: LatencyRow, plain: LatencyRow | None, speedup: Ratio) -> Timed:
+def _timed(row: LatencyRow, plain: LatencyRow | None, speedup: Ratio) -> VariantTiming:
     over_plain = None
     if plain is not None and plain.case != row.case:
         over_plain = paired_ratio(np.array(plain.round_seconds), np.array(row.round_seconds))
-    return Timed(row.batch, row.times.p50, speedup, over_plain, row.facts.score)
+    return VariantTiming(row.batch, row.times.p50, speedup, over_plain, row.facts.score)
 
 
 def _verdict(case: CaseEntry) -> tuple[str, str]:
@@ -174,7 +174,7 @@ def front(variants: Iterable[JudgedVariant], batch: int) -> list[JudgedVariant]:
     return best
 
 
-def slower(timed: Timed | None) -> bool:
+def slower(timed: VariantTiming | None) -> bool:
     """Whether it is shown to be slower than the exported file that it was made of."""
     return timed is not None and timed.over_plain is not None and timed.over_plain.high < 1.0
 

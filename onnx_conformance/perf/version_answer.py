@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from onnx_conformance.core.documents import ResultsDocument
-from onnx_conformance.perf.latency.latency_document import LatencyDocument
+from onnx_conformance.perf.latency.latency_document import LatencyDocument, TimingEnvironment
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.version_comparison import ABSENT, Comparison, Line
+from onnx_conformance.perf.version_comparison import ABSENT, Comparison, VersionLine
 from onnx_conformance.report.columns import FAILED, INCOMPLETE, KNOWN, PROVED, SKIPPED
 from onnx_conformance.report.document import PROVED_NOTHING
 
@@ -24,7 +23,7 @@ WORDS = {
     SKIPPED: "skipped",
     ABSENT: "not selected",
 }
-Speed = tuple[Line, Ratio]
+Speed = tuple[VersionLine, Ratio]
 BUILDS = ("onnxruntime-gpu", "onnxruntime")  # which of them is here
 SCHEMA = 1
 
@@ -52,7 +51,7 @@ class VersionsDocument:
     untimed: list[str]
     unanswered: list[str]
     problems: list[str]
-    around: dict[str, Any] | None
+    around: TimingEnvironment | None
     comparison: Comparison
     schema: int = SCHEMA
 
@@ -163,7 +162,7 @@ def _speeds(found: Comparison, place: str, batch: int) -> str:
         found_there = dict.fromkeys(cell.untimed.get(batch) for _, cell in found.cells(place))
         reasons = ", ".join(reason for reason in found_there if reason)
         return f"at batch {batch} no speed was compared: {reasons}"
-    shown = {word: _shown(speeds, word) for word in ("faster", "slower", "open")}
+    shown = {word: _shown_to_be(speeds, word) for word in ("faster", "slower", "open")}
     parts = [
         f"faster on {len(shown['faster'])}{_extreme(shown['faster'], 'best', -1)}",
         f"slower on {len(shown['slower'])}{_extreme(shown['slower'], 'worst', 0)}",
@@ -174,7 +173,7 @@ def _speeds(found: Comparison, place: str, batch: int) -> str:
     return f"at batch {batch} {', '.join(parts)}"
 
 
-def _shown(speeds: Iterable[Speed], word: str) -> list[Speed]:
+def _shown_to_be(speeds: Iterable[Speed], word: str) -> list[Speed]:
     return [(line, ratio) for line, ratio in speeds if ratio.verdict == word]
 
 
@@ -185,7 +184,7 @@ def _extreme(speeds: Sequence[Speed], word: str, place: int) -> str:
     return f" ({word} {ratio} {line.name})"
 
 
-def differs(found: Comparison, line: Line, place: str) -> bool:
+def differs(found: Comparison, line: VersionLine, place: str) -> bool:
     """Whether a place that judged anything has another verdict than this environment."""
     return found.judged(place) and line.cells[place].kind != line.cells[found.here].kind
 
@@ -211,7 +210,7 @@ def _named(groups: Mapping[str, list[str]]) -> list[str]:
     return [f"{', '.join(names)}: {verdict}" for verdict, names in groups.items()]
 
 
-def _verdict(line: Line, places: Sequence[str]) -> str:
+def _verdict(line: VersionLine, places: Sequence[str]) -> str:
     """``passed on cpu; red on openvino (…)``."""
     groups: dict[tuple[str, str], list[str]] = {}
     for place in places:
@@ -260,7 +259,7 @@ def worse(found: Comparison) -> list[str]:
     for place in found.others:
         here = [line for line, cell in found.cells(found.here) if cell.kind == PROVED]
         unproved = sum(line.cells[place].kind != PROVED for line in here)
-        slower = sum(len(_shown(compared(found, place, b), "slower")) for b in found.batches)
+        slower = sum(len(_shown_to_be(compared(found, place, b), "slower")) for b in found.batches)
         counts = {"not passing": unproved, "slower": slower}
         lost = " and ".join(f"{word} on {number}" for word, number in counts.items() if number)
         words += [f"{place} is {lost}"] if lost else []
@@ -280,14 +279,18 @@ def worth_timing(found: Comparison, place: str) -> bool:
 
 def unanswered(found: Comparison) -> list[str]:
     """The places of which a question stays open: not judged, or not timed. Red is an answer."""
-    return [place for place in found.others if not (_red(found, place) or _whole(found, place))]
+    return [
+        place
+        for place in found.others
+        if not (_any_failed(found, place) or _all_passed(found, place))
+    ]
 
 
-def _red(found: Comparison, place: str) -> bool:
+def _any_failed(found: Comparison, place: str) -> bool:
     return any(cell.kind == FAILED for _, cell in found.cells(place))
 
 
-def _whole(found: Comparison, place: str) -> bool:
+def _all_passed(found: Comparison, place: str) -> bool:
     timed = all(compared(found, place, batch) for batch in found.batches)
     return worth_timing(found, place) and timed
 
@@ -298,6 +301,6 @@ def status_of(found: Comparison, *, red: bool) -> int:
     Args:
         red: whether one of the runs ended so; not all that is red is a case's.
     """
-    if red or any(_red(found, place) for place in found.places):
+    if red or any(_any_failed(found, place) for place in found.places):
         return RED
     return PROVED_NOTHING if unanswered(found) or not found.others else OK

@@ -61,7 +61,7 @@ class VersionCell:
 
 
 @dataclass(frozen=True)
-class Line:
+class VersionLine:
     """A model by one route at one opset, at every place."""
 
     model: str
@@ -90,7 +90,7 @@ class Comparison:
     here: str
     others: tuple[str, ...]
     batches: tuple[int, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[VersionLine, ...]
     probes: Mapping[str, str]
 
     @property
@@ -113,7 +113,7 @@ class Comparison:
         """Of every column."""
         return (self.here if self.recorded else f"{self.here} (here)", *self.others)
 
-    def cells(self, place: str) -> list[tuple[Line, VersionCell]]:
+    def cells(self, place: str) -> list[tuple[VersionLine, VersionCell]]:
         """A column."""
         return [(line, line.cells[place]) for line in self.lines]
 
@@ -166,7 +166,7 @@ def _line(
     places: Iterable[str],
     timings: Timings,
     batches: Sequence[int],
-) -> Line:
+) -> VersionLine:
     here, *others = places
     base = there.get(here)
     cells = {place: _cell(there.get(place), timings, batches) for place in (here, *others)}
@@ -176,7 +176,7 @@ def _line(
         untimed = {batch: one for batch, one in speeds.items() if isinstance(one, str)}
         cells[place] = replace(cells[place], ratios=ratios, untimed=untimed)
     model, exporter, opset, _ = key
-    return Line(model, exporter, opset, cells)
+    return VersionLine(model, exporter, opset, cells)
 
 
 def _cell(case: CaseEntry | None, timings: Timings, batches: Sequence[int]) -> VersionCell:

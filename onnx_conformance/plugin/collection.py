@@ -130,10 +130,10 @@ def pytest_collection_modifyitems(
 
     Within a case the checks of the file come first: they are the cheapest and the most specific.
     """
-    homeless = [item for item in items if _left_out(item)]
-    if homeless:
-        items[:] = [item for item in items if item not in homeless]
-        config.hook.pytest_deselected(items=homeless)
+    excluded = [item for item in items if _is_not_of_this_run(item)]
+    if excluded:
+        items[:] = [item for item in items if item not in excluded]
+        config.hook.pytest_deselected(items=excluded)
     yield
     order: dict[Case | None, int] = {
         case: place for place, case in enumerate(config.stash[RUN].cases)
@@ -146,7 +146,7 @@ def pytest_collection_modifyitems(
     )
 
 
-def _left_out(item: pytest.Item) -> bool:
+def _is_not_of_this_run(item: pytest.Item) -> bool:
     """Whether a test has no case or row in this run, or does not belong to a timing run."""
     gated, gate = item.get_closest_marker("gate"), item.config.stash[RUN].gate
     if gated or gate:
@@ -160,7 +160,7 @@ def _left_out(item: pytest.Item) -> bool:
     return bool(item.get_closest_marker("check")) and case_of(item) is None
 
 
-def left_out(run: PerfRun, framework: str) -> bool:
+def excluded_by_framework(run: PerfRun, framework: str) -> bool:
     """Whether --framework leaves a model out; models that need no framework never are."""
     return bool(run.frameworks) and framework not in (*run.frameworks, "python", "onnx")
 
@@ -197,11 +197,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     run = session.config.stash[RUN]
-    taken = _taken(session.config, tests)
+    taken = _resumed_cases(session.config, tests)
     wanted = {
         case: families
         for case, families in needs.items()
-        if case not in taken and not left_out(run, resolve_model(case.model).framework)
+        if case not in taken and not excluded_by_framework(run, resolve_model(case.model).framework)
     }
     if not (wanted and run.settings.ahead):
         return
@@ -212,7 +212,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         attempted(lambda: conformance_session(session.config).plan(wanted), "compute ahead")
 
 
-def _taken(config: pytest.Config, tests: dict[Case, list[pytest.Item]]) -> set[Case]:
+def _resumed_cases(config: pytest.Config, tests: dict[Case, list[pytest.Item]]) -> set[Case]:
     """The cases whose verdicts ``--resume`` takes from earlier runs."""
     if not tests or config.stash[RUN].temporary_cache:
         return set()

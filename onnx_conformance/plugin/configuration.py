@@ -26,7 +26,7 @@ from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin import options as conformance_options
-from onnx_conformance.plugin.collection import case_of, left_out
+from onnx_conformance.plugin.collection import case_of, excluded_by_framework
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
 from onnx_conformance.plugin.run_basis import chosen_tests, run_basis
@@ -114,7 +114,11 @@ def _shard_record(config: pytest.Config, run: PerfRun) -> ShardRecord | None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """The settings and versions of this run, for pytest's header."""
     run = config.stash[RUN]
-    judged = [case for case in run.cases if not left_out(run, resolve_model(case.model).framework)]
+    judged = [
+        case
+        for case in run.cases
+        if not excluded_by_framework(run, resolve_model(case.model).framework)
+    ]
     return header(run, judged, profile_of(config))
 
 
@@ -124,7 +128,11 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
         return []
     run = config.stash[RUN]
     cases = [case for case in map(case_of, items) if case is not None]
-    judged = [case for case in cases if not left_out(run, resolve_model(case.model).framework)]
+    judged = [
+        case
+        for case in cases
+        if not excluded_by_framework(run, resolve_model(case.model).framework)
+    ]
     names = dict.fromkeys(case.provider for case in judged)
     probes = {name: conformance_session(config).probe(name) for name in names}
     collector_of(config).reported.update(

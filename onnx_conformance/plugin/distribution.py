@@ -46,7 +46,7 @@ class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist 
         """Note what a worker collected; where a test stands in it is asked of every test."""
         super().add_node_collection(node, collection)
         if node in self.registered_collections:
-            self.registered_collections[node] = Places(self.registered_collections[node])
+            self.registered_collections[node] = IndexedIds(self.registered_collections[node])
 
     def _assign_work_unit(self, node: Any) -> None:
         scope = self._next(node)
@@ -111,7 +111,7 @@ class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist 
         return crashed
 
 
-class Places(list[str]):
+class IndexedIds(list[str]):
     """Ids of tests; where one stands is known without a search."""
 
     def __init__(self, ids: Iterable[str]) -> None:

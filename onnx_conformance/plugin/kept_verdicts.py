@@ -30,7 +30,7 @@ REPORTS = "reports.json.gz"
 
 
 @dataclass
-class _Case:
+class _CaseReports:
     """A case of this run.
 
     Args:
@@ -59,7 +59,7 @@ class KeptVerdicts:
         self._run = run
         self._started = started
         self._session: ConformanceSession | None = None
-        self._cases: dict[Case, _Case] = {}
+        self._cases: dict[Case, _CaseReports] = {}
         self._case_of: dict[str, Case] = {}
         self._taken: dict[str, list[dict[str, Any]]] = {}
 
@@ -81,7 +81,7 @@ class KeptVerdicts:
             )
             key = key_of(**own, row=case.as_row(), tests=ids, whole=whole)
             if not (run.resume and self._take(case, key, ids)):
-                self._cases[case] = _Case(key, set(ids))
+                self._cases[case] = _CaseReports(key, set(ids))
                 self._case_of |= dict.fromkeys(ids, case)
         return tests.keys() - self._cases.keys()
 
@@ -140,7 +140,7 @@ class KeptVerdicts:
             found = self._cases.pop(case)
             attempted(lambda: self._keep(case, found), "keep a verdict")
 
-    def _keep(self, case: Case, found: _Case) -> None:
+    def _keep(self, case: Case, found: _CaseReports) -> None:
         assert self._session is not None
         files = self._session.known_files(case)
         probe = self._session.known_probes().get(case.provider)

@@ -14,7 +14,7 @@ from onnx_conformance.checks.evidence import (
     ConformanceFailure,
     Inconclusive,
     check_row,
-    excuse_of,
+    excused,
 )
 from onnx_conformance.checks.upstream_faults import explanations_of
 from onnx_conformance.core.case import Case
@@ -28,9 +28,14 @@ from onnx_conformance.core.errors import (
 )
 from onnx_conformance.diagnose.bundle import write_bundle
 from onnx_conformance.diagnose.messages import failure_message, reproduce_command, summary_line
-from onnx_conformance.perf.gate.rules import Undecided
-from onnx_conformance.perf.latency.certification import NotProved
-from onnx_conformance.plugin.collection import case_of, check_of, left_out, plan_in_worker
+from onnx_conformance.perf.gate.rules import GateUndecided
+from onnx_conformance.perf.latency.certification import NotCertified
+from onnx_conformance.plugin.collection import (
+    case_of,
+    check_of,
+    excluded_by_framework,
+    plan_in_worker,
+)
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
@@ -57,7 +62,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     case = case_of(item)
     if case is not None:
         run, framework = item.config.stash[RUN], resolve_model(case.model).framework
-        if left_out(run, framework):
+        if excluded_by_framework(run, framework):
             pytest.skip(f"{framework}: left out by --framework {' '.join(run.frameworks)}")
         probe = conformance_session(item.config).probe(case.provider)
         if not probe.usable:
@@ -132,13 +137,13 @@ def _decide(item: pytest.Function, case: Case, failure: ConformanceFailure | Sta
     run, collected = item.config.stash[RUN], item.config.stash[EVIDENCE]
     check = check_of(item)
     edge_cases = run.settings.edge_cases
-    excuse = excuse_of(_subject(item), check, failure, run.known_failures, edge_cases)
-    if excuse.edge is not None:
-        collected.amend(excuse.edge)
+    excuse = excused(_subject(item), check, failure, run.known_failures, edge_cases)
+    if excuse is not None and excuse.outcome == "edge":
+        collected.amend(excuse)
         _explain(item, failure)
-        pytest.xfail(f"edge finding, which does not affect the verdict: {excuse.edge.reason}")
-    if excuse.known:
-        item.add_marker(pytest.mark.xfail(reason=excuse.known, raises=KnownRed))
+        pytest.xfail(f"edge finding, which does not affect the verdict: {excuse.reason}")
+    if excuse is not None:
+        item.add_marker(pytest.mark.xfail(reason=excuse.reason, raises=KnownRed))
         raise KnownRed(f"{case.id}: {failure}", str(failure)) from None
     before = collected.first_report(failure, case, item.nodeid)
     if before is not None:
@@ -198,9 +203,9 @@ def _timed_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         return (yield)
     try:
         return (yield)
-    except (CapabilityMissing, Undecided) as missing:
+    except (CapabilityMissing, GateUndecided) as missing:
         pytest.skip(str(missing))
-    except NotProved as known:
+    except NotCertified as known:
         pytest.xfail(str(known))
     except ConformanceError as failure:
         raise Red(str(failure), str(failure)) from None

@@ -21,7 +21,7 @@ from onnx_conformance.plugin.run_options import RunRecords
 from onnx_conformance.session.conformance_session import ConformanceSession
 
 RUN = pytest.StashKey[PerfRun]()
-BENCH = pytest.StashKey[ConformanceSession]()
+SESSION = pytest.StashKey[ConformanceSession]()
 EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
 EXPLAINER = pytest.StashKey[Explainer]()
@@ -57,7 +57,7 @@ def collector_of(config: pytest.Config) -> Collector:
 
 def conformance_session(config: pytest.Config) -> ConformanceSession:
     """The run's ConformanceSession, created when a test first needs it."""
-    if BENCH not in config.stash:
+    if SESSION not in config.stash:
         run = config.stash[RUN]
         root = run.settings.cache_dir
         if run.temporary_cache:
@@ -65,16 +65,15 @@ def conformance_session(config: pytest.Config) -> ConformanceSession:
             config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
         store = Store(root)
         config.add_cleanup(store.release)
-        config.stash[BENCH] = ConformanceSession(run.settings, store, collector_of(config).clock)
-        config.add_cleanup(config.stash[BENCH].close)
-    return config.stash[BENCH]
+        config.stash[SESSION] = ConformanceSession(run.settings, store, collector_of(config).clock)
+        config.add_cleanup(config.stash[SESSION].close)
+    return config.stash[SESSION]
 
 
 def certificates(config: pytest.Config) -> Certificates:
     """The run's certificates, created when one is first needed."""
     if CERTIFICATES not in config.stash:
-        session = conformance_session(config)
-        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], session, session.store)
+        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], conformance_session(config))
     return config.stash[CERTIFICATES]
 
 

@@ -65,7 +65,7 @@ def rows_of(
     return [column.heading for column in columns], list(zip(texts, rows.values(), strict=True))
 
 
-def proved(case: CaseEntry) -> bool:
+def passed_every_check(case: CaseEntry) -> bool:
     """Whether the case passed every required check."""
     return bool(case["verdict"] == "passed" and case["complete"])
 
@@ -79,7 +79,7 @@ def kind_of(case: CaseEntry) -> str:
     """Its verdict, where a pass of only some of the checks is incomplete."""
     if case["verdict"] != "passed":
         return str(case["verdict"])
-    return PROVED if proved(case) else INCOMPLETE
+    return PROVED if passed_every_check(case) else INCOMPLETE
 
 
 def score_of(case: CaseEntry) -> str:

@@ -26,7 +26,7 @@ from onnx_conformance.core.documents import (
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED
 from onnx_conformance.core.tolerances import INT8
-from onnx_conformance.report.columns import RED, incomplete, proved
+from onnx_conformance.report.columns import RED, incomplete, passed_every_check
 from onnx_conformance.session.probe import ProbeResult
 from onnx_conformance.session.run_record import Run
 
@@ -159,18 +159,19 @@ def totals(cases: list[CaseEntry]) -> Totals:
     checks = [row for case in cases for row in case["checks"]]
     return {
         "cases": len(cases),
-        "proved": sum(proved(case) and not case["option"] for case in cases),
+        "proved": sum(passed_every_check(case) and not case["option"] for case in cases),
         "without_oracle": sum(
-            proved(case)
+            passed_every_check(case)
             and not case["option"]
             and case["worst_score"] is None
             and case["decibels"] is None
             for case in cases
         ),
         "by_decisions": sum(
-            proved(case) and not case["option"] and case["precision"] == INT8 for case in cases
+            passed_every_check(case) and not case["option"] and case["precision"] == INT8
+            for case in cases
         ),
-        "options": sum(proved(case) and case["option"] for case in cases),
+        "options": sum(passed_every_check(case) and case["option"] for case in cases),
         "judged": sum(case["verdict"] != "skipped" for case in cases),
         "incomplete": sum(incomplete(case) for case in cases),
         "edge": sum(bool(case["edge"]) for case in cases),
@@ -354,7 +355,7 @@ def absent_requirements(
     Args:
         probes: what the probe of each provider found.
     """
-    passed = {case["provider"] for case in cases if proved(case)}
+    passed = {case["provider"] for case in cases if passed_every_check(case)}
     passed |= {"gpu" for name in passed if name in PROVIDERS and PROVIDERS[name].gpu}
     return [
         f"--require {name}: no case passed every check on it ({_why_absent(name, probes)})"

@@ -11,9 +11,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from onnx_conformance.core.documents import ResultsDocument
-from onnx_conformance.report import html
 from onnx_conformance.report.columns import EDGE
 from onnx_conformance.report.pages import LINK, clean
+from onnx_conformance.report.view import (
+    MARKS,
+    AbsentProvider,
+    Failure,
+    Matrix,
+    MatrixCell,
+    MatrixRow,
+    Note,
+    view,
+)
 
 MOST_RED = 50
 MOST_ROWS = 200
@@ -26,12 +35,12 @@ REFERENCE = re.compile(r"(?<!\w)[@#!~%$&](?=\w)")  # a person, an issue, a merge
 
 def render(document: ResultsDocument) -> str:
     """The summary of a results document (:mod:`onnx_conformance.report.document`)."""
-    seen = html.view(document)
-    mark, notes = html.MARKS[seen.verdict], seen.matrix.notes
+    seen = view(document)
+    mark, notes = MARKS[seen.verdict], seen.matrix.notes
     sections = [
         f"## {mark.symbol} {prose(seen.headline)}",
         prose(document["run"]["sentence"]),
-        *_red(seen.failures),
+        *_failures_table(seen.failures),
         *_matrix(seen.matrix),
         *_notes("Edge findings, not part of the verdict", "edge", notes),
         *_notes("Known failures", "known_failure", notes),
@@ -45,7 +54,7 @@ def render(document: ResultsDocument) -> str:
 # -- sections ----------------------------------------------------------------------------------
 
 
-def _red(failures: list[html.Failure]) -> list[str]:
+def _failures_table(failures: list[Failure]) -> list[str]:
     """One row for each failed case: the first failure, and the command that repeats it."""
     if not failures:
         return []
@@ -55,7 +64,7 @@ def _red(failures: list[html.Failure]) -> list[str]:
     return ["### Failed cases", table(("case", "check", "reason", "repeat"), rows), *more]
 
 
-def _red_row(failure: html.Failure) -> list[str]:
+def _red_row(failure: Failure) -> list[str]:
     case, checks = failure.case, failure.checks
     first, others = checks[0], len(checks) - 1
     reason = prose(first.headline, most=LONGEST_REASON)
@@ -71,7 +80,7 @@ def _red_row(failure: html.Failure) -> list[str]:
     return [code(case.entry["id"]), code(first.row["name"]), reason, again]
 
 
-def _matrix(matrix: html.Matrix) -> list[str]:
+def _matrix(matrix: Matrix) -> list[str]:
     """The matrix: rows that did not pass are visible, those that passed every check are folded."""
     if not matrix.rows:
         return ["No case reached a verdict."]
@@ -88,7 +97,7 @@ def _matrix(matrix: html.Matrix) -> list[str]:
     return sections
 
 
-def _rows(headings: Iterable[str], rows: list[html.MatrixRow]) -> list[str]:
+def _rows(headings: Iterable[str], rows: list[MatrixRow]) -> list[str]:
     cells = [
         [*map(code, row.texts[:2]), *map(prose, row.texts[2:]), *map(_cell, row.cells)]
         for row in rows[:MOST_ROWS]
@@ -97,35 +106,35 @@ def _rows(headings: Iterable[str], rows: list[html.MatrixRow]) -> list[str]:
     return [table(headings, cells), *([f"… and {left} more rows: see the page."] if left else [])]
 
 
-def _all_passed(row: html.MatrixRow) -> bool:
+def _all_passed(row: MatrixRow) -> bool:
     return all(cell is None or cell.case.verdict == "passed" for cell in row.cells)
 
 
-def _cell(cell: html.MatrixCell | None) -> str:
+def _cell(cell: MatrixCell | None) -> str:
     if cell is None:
         return ""
     case = cell.case
-    mark = html.MARKS[case.verdict]
+    mark = MARKS[case.verdict]
     word = mark.symbol if case.verdict == "passed" else f"{mark.symbol} {mark.word}"
     edge = EDGE if case.edge_findings else ""
     return prose(" ".join(filter(None, (word, case.figure, edge))))
 
 
-def _notes(heading: str, outcome: str, notes: list[html.Note]) -> list[str]:
+def _notes(heading: str, outcome: str, notes: list[Note]) -> list[str]:
     lines = [
-        f"- {_cases(note.cases)}{_where(note)}: {prose(note.reason, most=LONGEST_REASON)}"
+        f"- {_cases(note.cases)}{_checks_of_note(note)}: {prose(note.reason, most=LONGEST_REASON)}"
         for note in notes
         if note.outcome == outcome
     ]
     return _listed(heading, lines)
 
 
-def _where(note: html.Note) -> str:
+def _checks_of_note(note: Note) -> str:
     """The checks that an edge finding is of."""
     return f" ({', '.join(note.checks)})" if note.outcome == "edge" else ""
 
 
-def _absent(providers: list[html.AbsentProvider]) -> list[str]:
+def _absent(providers: list[AbsentProvider]) -> list[str]:
     lines = [
         f"- {prose(probe.name)}: {_cases(probe.cases)} not run: "
         f"{prose(probe.reason, most=LONGEST_REASON)}"

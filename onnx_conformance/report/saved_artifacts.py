@@ -11,7 +11,7 @@ from typing import Any
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import write_json, write_whole
-from onnx_conformance.report.columns import proved
+from onnx_conformance.report.columns import passed_every_check
 
 MANIFEST = "manifest.json"
 OPTION = "--save-onnx"
@@ -40,7 +40,7 @@ def save_artifacts(document: ResultsDocument, folder: Path) -> None:
             "opset_requested": case["opset_requested"],
             "opset": case["opset"],
             "verdict": case["verdict"],
-            "proved": proved(case),
+            "proved": passed_every_check(case),
             "option": case["option"],
             "versions": document["environment"]["versions"],
         }
@@ -81,7 +81,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
 }
 
 
-class UnprovedBaseline(UsageError):
+class UncertifiedBaseline(UsageError):
     """A case of the baseline was red, skipped or incomplete: nothing may be gated by it."""
 
 
@@ -93,7 +93,7 @@ class BaselineCase:
         files: absolute paths; the main file first, then its external data.
         sha256: of each file, in the same order.
         verdict: of the run that kept it, such as ``passed``.
-        proved: whether it passed every required check.
+        certified: whether it passed every required check.
         option: whether a test of an export option brought it, beside the cases of a run.
         versions: of the packages that made and judged it.
     """
@@ -104,7 +104,7 @@ class BaselineCase:
     opset_requested: int | None
     opset: int | None
     verdict: str
-    proved: bool
+    certified: bool
     option: bool
     versions: dict[str, str]
 
@@ -116,11 +116,11 @@ class Baseline:
     folder: Path
     cases: dict[str, BaselineCase]
 
-    def proved(self, case_id: str) -> BaselineCase:
+    def certified_case(self, case_id: str) -> BaselineCase:
         """The case, if the baseline has it and it passed every check there.
 
         Raises:
-            UnprovedBaseline: it did not pass every check.
+            UncertifiedBaseline: it did not pass every check.
             UsageError: the baseline does not have it.
         """
         case = self.cases.get(case_id)
@@ -129,9 +129,9 @@ class Baseline:
                 f"{GATE}: {self.folder} has no case '{case_id}', which is new or was renamed; "
                 f"{AGAIN}"
             )
-        if not case.proved:
+        if not case.certified:
             how = "incomplete" if case.verdict == "passed" else f"as {case.verdict}"
-            raise UnprovedBaseline(
+            raise UncertifiedBaseline(
                 f"{GATE}: the baseline of {case_id} was judged {how}, so nothing is compared "
                 f"with it; {AGAIN} from a run in which it passes"
             )

@@ -14,7 +14,15 @@ from rich.table import Table
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument, TimeTable
 from onnx_conformance.core.text import count_of
 from onnx_conformance.diagnose.messages import NOT_HERE, place_of
-from onnx_conformance.report.columns import EDGE, MODEL, cell_of, edge_of, proved, rows_of, score_of
+from onnx_conformance.report.columns import (
+    EDGE,
+    MODEL,
+    cell_of,
+    edge_of,
+    passed_every_check,
+    rows_of,
+    score_of,
+)
 from onnx_conformance.report.critical_path import critical_path
 
 WIDTH = 100  # columns that the matrix may take
@@ -37,21 +45,23 @@ def matrix(document: ResultsDocument) -> Table:
     pass every check; where the columns need more than 100 characters, every case has its own row.
     """
     judged = [case for case in document["cases"] if case["verdict"] != "skipped"]
-    options = [case for case in judged if case["option"] and proved(case)]
+    options = [case for case in judged if case["option"] and passed_every_check(case)]
     shown = [case for case in judged if case not in options]
     title = "verdict, and worst score ≤ what is allowed"
     if len(shown) > MOST_ROWS:
-        left = [case for case in shown if not proved(case)]
+        left = [case for case in shown if not passed_every_check(case)]
         title += f" ({len(shown) - len(left)} cases that passed are not shown)"
         shown = left
     providers = list(dict.fromkeys(place_of(case) for case in judged))
     models = list(dict.fromkeys(case["model"] for case in judged))
     shown.sort(key=lambda case: models.index(case["model"]))  # export options beside their model
     headings, rows = rows_of(shown)
-    table = _table(title, [*headings, *providers], _wide(rows, options, len(headings), providers))
+    table = _table(
+        title, [*headings, *providers], _matrix_by_provider(rows, options, len(headings), providers)
+    )
     if Console(width=1000).measure(table).maximum <= WIDTH:
         return table
-    return _table(title, [*headings, "provider", "verdict"], _long(rows))
+    return _table(title, [*headings, "provider", "verdict"], _matrix_by_case(rows))
 
 
 def _table(title: str, headings: Sequence[str], rows: list[list[str]]) -> Table:
@@ -66,7 +76,7 @@ def _table(title: str, headings: Sequence[str], rows: list[list[str]]) -> Table:
     return table
 
 
-def _wide(
+def _matrix_by_provider(
     rows: list[tuple[list[str], list[CaseEntry]]],
     options: list[CaseEntry],
     width: int,
@@ -92,7 +102,7 @@ def _wide(
     return [row for model in found.values() for row in model]
 
 
-def _long(rows: list[tuple[list[str], list[CaseEntry]]]) -> list[list[str]]:
+def _matrix_by_case(rows: list[tuple[list[str], list[CaseEntry]]]) -> list[list[str]]:
     """A row a case."""
     return [
         [*map(escape, texts), place_of(case), _cell(case)]
@@ -106,7 +116,7 @@ def legend(document: ResultsDocument) -> list[str]:
     scored = [case for case in document["cases"] if "×" in score_of(case)]
     if not scored:
         return []
-    case = next((case for case in scored if proved(case)), scored[0])
+    case = next((case for case in scored if passed_every_check(case)), scored[0])
     score, _, allowed = score_of(case).replace("×", "").split()
     return [
         f"{score_of(case)}: the worst error is {score} times {case['precision']}'s own rounding "

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from onnx_conformance.checks.audit.constants import ComputedConstants
-from onnx_conformance.checks.audit.deviation import EXACT, Formats, Rounding
-from onnx_conformance.checks.audit.labels import NativeNames, SwapDetector
-from onnx_conformance.checks.audit.layouts import find_blocks, is_gathered
-from onnx_conformance.checks.audit.matcher import WeightMatcher, indexed_of, is_float
-from onnx_conformance.checks.audit.matches import Fold, WeightMatch, folds_of
-from onnx_conformance.checks.audit.rearranged import find_rearranged
-from onnx_conformance.checks.audit.report import (
+from onnx_conformance.checks.audit.computed_constants import ComputedConstants
+from onnx_conformance.checks.audit.findings import (
     FAILING,
     LEFT_TO_INPUTS,
     Array,
     AuditReport,
     Finding,
 )
-from onnx_conformance.checks.audit.unexplained import Remains
+from onnx_conformance.checks.audit.formats import EXACT, Formats, Rounding
+from onnx_conformance.checks.audit.graph_names import NativeNames, SwapDetector
+from onnx_conformance.checks.audit.layouts import is_gathered
+from onnx_conformance.checks.audit.matcher import WeightMatcher, indexed_of, is_float
+from onnx_conformance.checks.audit.matches import Fold, WeightMatch, folds_of
+from onnx_conformance.checks.audit.rearranged import find_parts, find_rearranged
+from onnx_conformance.checks.audit.unexplained import NOTHING_RESEMBLES, finding_beside
 from onnx_conformance.core.graph_weights import Use
 from onnx_conformance.core.native_constants import Constant
 from onnx_conformance.core.native_request import BatchNormRecord
@@ -64,13 +63,10 @@ def audit_initializers(
     names, known_uses = NativeNames(weights), uses or {}
     computed = ComputedConstants(constants, weights)
     matcher = WeightMatcher(weights, folds, initializers, formats, computed)
-    matcher.match_(names, known_uses)
+    matcher.match_all(names, known_uses)
     swaps = SwapDetector(initializers, matcher.matches, names, known_uses)
-    by_native: dict[str, list[WeightMatch]] = defaultdict(list)
-    for match_ in (match_ for matches in matcher.matches.values() for match_ in matches):
-        for native in match_.natives:
-            by_native[native].append(match_)
-    absent = _Absent(
+    by_native = matcher.by_native()
+    absent = _AbsentTensors(
         folds, initializers, matcher.unexplained(), swaps, unused, formats, computed, by_native
     )
     damaged = dict(computed.damaged())
@@ -83,88 +79,91 @@ def audit_initializers(
         for native, array in weights.items()
     ]
     missing = {f.native: weights[f.native] for f in findings if f.status == "missing"}
+    if missing:
+        sought = _sought(missing, matcher, folds, formats, known_uses, strict=strict)
+        findings = [sought.get(finding.native, finding) for finding in findings]
     unit = "ulp or steps of eight bits" if rounding.steps else AuditReport.unit
-    unexplained = tuple(name for name, _ in matcher.unexplained())
-    if not missing:
-        return AuditReport(tuple(findings), unit, unexplained)
+    return AuditReport(tuple(findings), unit, tuple(name for name, _ in matcher.unexplained()))
+
+
+def _sought(
+    missing: Mapping[str, Array],
+    matcher: WeightMatcher,
+    folds: Sequence[Fold],
+    formats: Formats,
+    uses: Mapping[str, Use],
+    *,
+    strict: bool,
+) -> dict[str, Finding]:
+    """The findings on missing tensors, sought among the initialisers without explanation."""
+    leftovers = matcher.unexplained()
     if strict:
-        elsewhere = find_blocks(missing, matcher.unexplained(), formats)
+        elsewhere = find_parts(missing, leftovers, formats)
     else:
-        elsewhere = find_rearranged(missing, folds, matcher.unexplained(), formats)
+        elsewhere = find_rearranged(missing, folds, leftovers, formats)
     absorbers = {} if strict else _absorbers(matcher, elsewhere)
+    sizes = {name: array.size for name, array in leftovers}
     disordered = {
         name
         for native, name in elsewhere.items()
-        if indexed_of(name, known_uses) and initializers[name].size == weights[native].size
+        if indexed_of(name, uses) and sizes[name] == missing[native].size
     }
-    remains = Remains(
-        [(name, array) for name, array in matcher.unexplained() if name not in elsewhere.values()],
-        names,
-        known_uses,
-        missing,
-        folds,
-        formats,
-    )
-    return AuditReport(
-        tuple(
-            remains.finding(
-                _excused(finding, weights[finding.native], elsewhere, absorbers, disordered)
-            )
-            if finding.status == "missing"
-            else finding
-            for finding in findings
-        ),
-        unit,
-        unexplained,
-    )
+    taken = set(elsewhere.values())
+    unclaimed = [(name, array) for name, array in leftovers if name not in taken]
+    return {
+        native: _excused(native, array, elsewhere, absorbers, disordered)
+        or finding_beside(native, array, unclaimed, folds, formats)
+        for native, array in missing.items()
+    }
 
 
 def _absorbers(matcher: WeightMatcher, elsewhere: Mapping[str, str]) -> dict[int, str]:
     """What vectors of each size may have gone into: leftovers, and kernels that were rescaled."""
     found = {array.size: name for name, array in matcher.unexplained() if name not in elsewhere}
     for matches in matcher.matches.values():
-        for match_ in matches:
-            if match_.status == "rescaled" and match_.measure is not None:
-                found |= dict.fromkeys(matcher.shape_of(match_.initializer), match_.initializer)
+        for match in matches:
+            if match.status == "rescaled" and match.measure is not None:
+                found |= dict.fromkeys(matcher.shape_of(match.initializer), match.initializer)
     return found
 
 
 def _excused(
-    finding: Finding,
+    native: str,
     array: Array,
     elsewhere: Mapping[str, str],
     absorbers: Mapping[int, str],
     disordered: Collection[str],
-) -> Finding:
-    """A missing tensor, unless its values stand elsewhere or it went into something else."""
-    if elsewhere.get(finding.native) in disordered:
+) -> Finding | None:
+    """The finding on a tensor whose values stand elsewhere or that went into something else."""
+    name = elsewhere.get(native)
+    if name in disordered:
         note = "its values are in another order, and the graph reads them by index"
-        return replace(finding, status="differs", initializer=elsewhere[finding.native], note=note)
-    if finding.native in elsewhere:
-        return Finding(finding.native, "rearranged", elsewhere[finding.native], array.size)
+        return Finding(native, "differs", name, 0, note=note)
+    if name is not None:
+        return Finding(native, "rearranged", name, array.size)
     if array.size == max(array.shape, default=1) and array.size in absorbers:
         note = "no initialiser resembles it, but one of its size has no other explanation"
-        return Finding(finding.native, "absorbed", absorbers[array.size], 0, note=note)
-    return finding
+        return Finding(native, "absorbed", absorbers[array.size], 0, note=note)
+    return None
 
 
 def _present(
     native: str, array: Array, matches: Sequence[WeightMatch], swaps: SwapDetector, *, strict: bool
 ) -> Finding:
     """The finding on a tensor that initialisers hold: one damaged copy among good ones fails."""
-    left = [match_ for match_ in matches if strict and match_.status in LEFT_TO_INPUTS]
+    left = [match for match in matches if strict and match.status in LEFT_TO_INPUTS]
     if left:
         note = f"{left[0].status}, which inputs cannot judge at this precision"
         return replace(left[0].finding(native, array), status="differs", note=note)
-    damaged = [match_ for match_ in matches if match_.status in FAILING]
+    damaged = [match for match in matches if match.status in FAILING]
     if damaged:
-        return max(damaged, key=lambda match_: match_.mismatched).finding(native, array)
-    best = min(matches, key=lambda match_: _BEST_FIRST.index(match_.status)).finding(native, array)
+        return max(damaged, key=lambda match: match.mismatched).finding(native, array)
+    best = min(matches, key=lambda match: _BEST_FIRST.index(match.status)).finding(native, array)
     misplaced = swaps.misplaced(native, array.size, matches)
     return replace(best, status="differs", note=misplaced) if misplaced else best
 
 
-class _Absent:
+class _AbsentTensors:
     """What became of tensors that no initialiser holds as such."""
 
     def __init__(
@@ -210,7 +209,7 @@ class _Absent:
                 return Finding(native, "gathered", name, array.size, note="entries repeated")
         reason = "unused" if native in self._unused else self._dispensable(array)
         if reason is None:
-            return Finding(native, "missing", None, 0, note="no initialiser resembles it")
+            return Finding(native, "missing", None, 0, note=NOTHING_RESEMBLES)
         return Finding(native, "dropped", None, 0, note=reason)
 
     def _dispensable(self, array: Array) -> str | None:

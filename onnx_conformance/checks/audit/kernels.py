@@ -8,17 +8,16 @@ from math import prod
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import Float64, Format, deviations, measure_scaled
+from onnx_conformance.checks.audit.deviation import Float64, deviations, measure_scaled
+from onnx_conformance.checks.audit.findings import Array, Status
+from onnx_conformance.checks.audit.formats import Format, coarser_format, narrower_format
 from onnx_conformance.checks.audit.layouts import Layout, Shape, align, layouts, take
 from onnx_conformance.checks.audit.matches import (
     Fold,
     Role,
     WeightMatch,
-    coarser_format,
-    narrower_format,
 )
 from onnx_conformance.checks.audit.rearranged import permuted
-from onnx_conformance.checks.audit.report import Array, Status
 
 # Resemblance, not verdicts: how alike two tensors must be to be taken for one another. What is
 # alike is then compared in full.
@@ -113,15 +112,15 @@ def explain_kernel(
                 noise = None if noises is None else noises[native]
                 pair = _Pair(array, layout, found, axis, form, frozenset(indexed), noise)
                 scaling = _scaling(pair, folds)
-                match_ = None if scaling is None else _match(name, native, pair, scaling, folds)
-                if match_ is None or match_.mismatched:
-                    match_ = _of_groups(name, native, pair, folds, match_)
-                if match_ is None:
+                match = None if scaling is None else _match(name, native, pair, scaling, folds)
+                if match is None or match.mismatched:
+                    match = _of_groups(name, native, pair, folds, match)
+                if match is None:
                     continue
-                if not match_.mismatched:
-                    return match_
-                if best is None or match_.mismatched < best.mismatched:
-                    best = match_
+                if not match.mismatched:
+                    return match
+                if best is None or match.mismatched < best.mismatched:
+                    best = match
     return best
 
 
@@ -155,7 +154,11 @@ def _match(
     if measure.mismatched or coarse:
         narrow = coarse or narrower_format(form.held(aligned), pair.found)
         status = "rounded" if narrow else "differs"
-        detail = f"rounded to {narrow}" if narrow else _where(pair, aligned, scaling.factor, limit)
+        detail = (
+            f"rounded to {narrow}"
+            if narrow
+            else _wrong_channel(pair, aligned, scaling.factor, limit)
+        )
         note = f"{note} {detail}".strip()
         if not narrow and _is_permuted(aligned, scaling.factor, pair, limit * weight_tolerance.eps):
             return WeightMatch(
@@ -167,7 +170,7 @@ def _match(
 
 
 def _of_groups(
-    name: str, native: str, pair: _Pair, folds: Sequence[Fold], match_: WeightMatch | None
+    name: str, native: str, pair: _Pair, folds: Sequence[Fold], match: WeightMatch | None
 ) -> WeightMatch | None:
     """The kernel as a transposed convolution's in groups, if a BatchNorm fits it better than so.
 
@@ -176,7 +179,7 @@ def _of_groups(
     """
     shape = pair.found.shape
     if pair.axis != 1 or len(shape) < 3 or pair.native.shape != shape:
-        return match_
+        return match
     sizes = {fold.factor.size for fold in folds if fold.factor.size > shape[1]}
     for groups in sorted(size // shape[1] for size in sizes if size % shape[1] == 0):
         if shape[0] % groups or pair.form.step is not None:
@@ -187,12 +190,12 @@ def _of_groups(
         if scaling is None or scaling.fold is None:
             continue
         better = _match(name, native, other, scaling, folds)
-        fits = match_ is None or better.mismatched < match_.mismatched
+        fits = match is None or better.mismatched < match.mismatched
         if better.measure is not None and fits:
             flat = _ungrouped(better.measure.flat, shape, groups)
             measure = replace(better.measure, flat=flat)
-            match_ = replace(better, layout=pair.layout, measure=measure)
-    return match_
+            match = replace(better, layout=pair.layout, measure=measure)
+    return match
 
 
 def _by_channel(kernel: Array, groups: int) -> Array:
@@ -208,7 +211,7 @@ def _ungrouped(flat: int, shape: Shape, groups: int) -> int:
     return int(_by_channel(places, groups).reshape(-1)[flat])
 
 
-def _where(pair: _Pair, aligned: Array, factor: Float64, limit: float) -> str:
+def _wrong_channel(pair: _Pair, aligned: Array, factor: Float64, limit: float) -> str:
     """The channel that is off as a whole, by one factor, if it is but one; else nothing."""
     expected, weight_tolerance = (
         _scaled(aligned, factor, pair),

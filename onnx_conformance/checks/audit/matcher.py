@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from onnx_conformance.checks.audit.constants import ComputedConstants
-from onnx_conformance.checks.audit.deviation import Format, Formats
+from onnx_conformance.checks.audit.computed_constants import ComputedConstants
+from onnx_conformance.checks.audit.findings import Array
+from onnx_conformance.checks.audit.formats import Format, Formats
+from onnx_conformance.checks.audit.graph_names import NativeNames, labels_of
 from onnx_conformance.checks.audit.kernels import explain_kernel
-from onnx_conformance.checks.audit.labels import NativeNames, labels_of
 from onnx_conformance.checks.audit.layouts import equal_layout, fingerprint
 from onnx_conformance.checks.audit.matches import Fold, WeightMatch
-from onnx_conformance.checks.audit.report import Array
 from onnx_conformance.checks.audit.vectors import Hypotheses, explain_vector, hypotheses
 from onnx_conformance.core.graph_weights import Use
 
@@ -37,13 +37,21 @@ class WeightMatcher:
         self._placed: set[str] = set()
         self._computed = computed
 
-    def match_(self, names: NativeNames, uses: Mapping[str, Use]) -> None:
+    def match_all(self, names: NativeNames, uses: Mapping[str, Use]) -> None:
         """Explain all that can be explained; the names only say what to try first."""
         self._match_copies()
         self._computed.find(self._initializers, self.matches, self._formats)
         self._match_kernels(names, uses)
         self._link_folded_constants()
         self._match_vectors(uses)
+
+    def by_native(self) -> dict[str, list[WeightMatch]]:
+        """The matches by the native tensors that they are made from."""
+        found: dict[str, list[WeightMatch]] = defaultdict(list)
+        for match in (match for matches in self.matches.values() for match in matches):
+            for native in match.natives:
+                found[native].append(match)
+        return found
 
     def shape_of(self, initializer: str) -> tuple[int, ...]:
         """The shape of an initialiser."""
@@ -60,9 +68,9 @@ class WeightMatcher:
             and is_float(found)
         ]
 
-    def _add(self, match_: WeightMatch) -> None:
-        self.matches.setdefault(match_.initializer, []).append(match_)
-        self._placed.update(match_.natives)
+    def _add(self, match: WeightMatch) -> None:
+        self.matches.setdefault(match.initializer, []).append(match)
+        self._placed.update(match.natives)
 
     def _match_copies(self) -> None:
         prints: dict[object, dict[str, Array]] = defaultdict(dict)
@@ -89,9 +97,9 @@ class WeightMatcher:
             natives = sorted(kernels[found.size], key=lambda n: (n not in named, n in self._placed))
             form = self._formats.of(name, found)
             indexed = indexed_of(name, uses)
-            match_ = explain_kernel(name, found, natives, self._weights, self._folds, form, indexed)
-            if match_ is not None:
-                self._add(match_)
+            match = explain_kernel(name, found, natives, self._weights, self._folds, form, indexed)
+            if match is not None:
+                self._add(match)
 
     def _link_folded_constants(self) -> None:
         """Kernels that native computes, times a BatchNorm's factor."""
@@ -103,10 +111,10 @@ class WeightMatcher:
             arrays = {one: kernels[one].values for one in natives}
             noises = {one: kernels[one].noise for one in natives}
             form = self._formats.of(name, found)
-            match_ = explain_kernel(name, found, natives, arrays, self._folds, form, (), noises)
-            if match_ is not None and match_.fold is not None:
-                self._computed.folded(match_)
-                self.matches.setdefault(name, []).append(match_)
+            match = explain_kernel(name, found, natives, arrays, self._folds, form, (), noises)
+            if match is not None and match.fold is not None:
+                self._computed.folded(match)
+                self.matches.setdefault(name, []).append(match)
 
     def _match_vectors(self, uses: Mapping[str, Use]) -> None:
         by_size: dict[tuple[int, Format], Hypotheses | None] = {}
@@ -118,9 +126,9 @@ class WeightMatcher:
             if known is None:
                 continue
             indexed = indexed_of(name, uses)
-            match_ = explain_vector(name, found, known, self._weights, key[1], indexed)
-            if match_ is not None:
-                self._add(match_)
+            match = explain_vector(name, found, known, self._weights, key[1], indexed)
+            if match is not None:
+                self._add(match)
 
     def _hypotheses(self, size: int, form: Format) -> Hypotheses | None:
         vectors = {

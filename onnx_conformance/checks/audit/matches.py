@@ -11,15 +11,15 @@ so a convolution before it gets the kernel ``kernel * factor`` (per output chann
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import Float64, Format, Measure
+from onnx_conformance.checks.audit.deviation import Float64, Measure
+from onnx_conformance.checks.audit.findings import Array, Finding, Status, WorstElement
 from onnx_conformance.checks.audit.layouts import Layout, native_index
-from onnx_conformance.checks.audit.report import Array, Finding, Status, WorstElement
 from onnx_conformance.core.native_request import BatchNormRecord
 
 # What an initialiser is: a copy of one native tensor, a kernel times a factor along its channels,
@@ -72,47 +72,6 @@ class WeightMatch:
         return WorstElement(
             index, value, self.measure.expected, self.measure.found, self.measure.ulp
         )
-
-
-def narrower_format(native: Array, found: Array) -> str | None:
-    """The floating-point format that ``found`` fits in and ``native`` does not, if any.
-
-    It tells a rounded copy from a damaged one: a damaged element leaves all others as wide as
-    they were. The narrowest format is named.
-    """
-    for name, fits in _FORMATS.items():
-        if fits(found) and not fits(native):
-            return name
-    return None
-
-
-def coarser_format(form: Format, expected: Callable[[], Array], found: Array) -> str | None:
-    """The format below the file's own narrow one that ``found`` was rounded to, if any.
-
-    Each value of such a tensor may lie within what a fold is granted.
-    """
-    if not form.narrow or not _FORMATS["bfloat16"](found):
-        return None
-    return narrower_format(form.held(expected()), found)
-
-
-def _fits_bits(array: Array, dropped: int) -> bool:
-    """Whether float32 values have ``dropped`` zero bits at the end of the mantissa."""
-    single = np.ascontiguousarray(array, dtype=np.float32)
-    return _fits_type(array, "float32") and not np.any(single.view(np.uint32) & (2**dropped - 1))
-
-
-def _fits_type(array: Array, dtype: str) -> bool:
-    with np.errstate(over="ignore"):
-        return bool(np.array_equal(array.astype(dtype).astype(array.dtype), array, equal_nan=True))
-
-
-_FORMATS: dict[str, Callable[[Array], bool]] = {
-    "bfloat16": lambda array: _fits_bits(array, 16),
-    "float16": lambda array: _fits_type(array, "float16"),
-    "tf32": lambda array: _fits_bits(array, 13),
-    "float32": lambda array: _fits_type(array, "float32"),
-}
 
 
 # -- folds -----------------------------------------------------------------------------------------

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import Float64, Format, Formats
+from onnx_conformance.checks.audit.deviation import Float64
+from onnx_conformance.checks.audit.findings import Array
+from onnx_conformance.checks.audit.formats import Format, Formats
 from onnx_conformance.checks.audit.matches import Fold
-from onnx_conformance.checks.audit.report import Array
 
 _SAMPLE = 64  # values that tell whether two tensors have to do with each other
 _MOST = 0.9
@@ -90,11 +91,11 @@ def find_rearranged(
             for name, array in leftovers
             if array.size >= _FEW and formats.of(name, array) is form
         }
-        found |= _placed(expectations(missing, folds, form), pools)
+        found |= _wholly_held(expectations(missing, folds, form), pools)
     return found
 
 
-def _placed(wanted: Iterable[Expectation], pools: Mapping[str, Float64]) -> dict[str, str]:
+def _wholly_held(wanted: Iterable[Expectation], pools: Mapping[str, Float64]) -> dict[str, str]:
     """The natives whose values all stand in the pools, which hold nothing else."""
     held: list[tuple[Expectation, list[str]]] = []
     for one in wanted:
@@ -221,3 +222,57 @@ def _spread(values: Float64) -> Float64:
         return values
     places = np.unique(np.linspace(0, values.size - 1, _SAMPLE).astype(np.intp))
     return values[places]
+
+
+# -- parts in order --------------------------------------------------------------------------------
+
+_PARTS = (1, 2, 3, 4)  # gates of an LSTM, of a GRU; query, key and value
+_FEW = 4  # fewer values in a part are alike by chance
+
+
+def find_parts(
+    missing: Mapping[str, Array], leftovers: Sequence[tuple[str, Array]], formats: Formats
+) -> dict[str, str]:
+    """The missing tensors all of whose parts stand among the leftovers: native -> initialiser."""
+    pools = [
+        (name, found, formats.of(name, found).settled(found).tobytes()) for name, found in leftovers
+    ]
+    found: dict[str, str] = {}
+    for native, array in missing.items():
+        for parts in _divided(array):
+            names = [_holder(part, pools, formats) for part in parts]
+            if all(names):
+                found[native] = str(names[0])
+                break
+    return found
+
+
+def _divided(array: Array) -> Iterator[list[Array]]:
+    """The tensor in equal parts along its first or last axis."""
+    if array.ndim == 0:
+        return
+    for axis in dict.fromkeys((0, array.ndim - 1)):
+        for count in _PARTS:
+            if array.shape[axis] % count == 0 and array.size // count >= _FEW:
+                yield np.split(array, count, axis)
+
+
+def _holder(part: Array, pools: Sequence[tuple[str, Array, bytes]], formats: Formats) -> str | None:
+    """The initialiser in which the part, or its transpose, stands in one piece."""
+    for name, found, held in pools:
+        if found.size < part.size:
+            continue
+        form = formats.of(name, found)
+        ours = form.settled(form.held(part))
+        if ours.dtype != found.dtype:
+            continue
+        if any(_is_aligned_within(each.tobytes(), held, found.itemsize) for each in (ours, ours.T)):
+            return name
+    return None
+
+
+def _is_aligned_within(piece: bytes, held: bytes, itemsize: int) -> bool:
+    place = held.find(piece)
+    while place >= 0 and place % itemsize:
+        place = held.find(piece, place + 1)
+    return place >= 0

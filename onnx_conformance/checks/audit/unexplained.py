@@ -16,13 +16,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import Float64, Formats
-from onnx_conformance.checks.audit.labels import NativeNames, components
+from onnx_conformance.checks.audit.deviation import Float64
+from onnx_conformance.checks.audit.findings import Array, Finding
+from onnx_conformance.checks.audit.formats import Format, Formats
+from onnx_conformance.checks.audit.graph_names import components
 from onnx_conformance.checks.audit.layouts import bits
 from onnx_conformance.checks.audit.matches import Fold
 from onnx_conformance.checks.audit.rearranged import Expectation, expectations
-from onnx_conformance.checks.audit.report import Array, Finding
-from onnx_conformance.core.graph_weights import Use
 
 # Resemblance, not verdicts.
 _HALF = 0.5  # of the values of one tensor that stand in the other, bit by bit
@@ -32,60 +32,56 @@ _SAMPLE = 256
 _APART = 1 + 2.0**-11  # further than any rounding, nearer than neighbours of sparse values
 _SHOWN = 3
 
+NOTHING_RESEMBLES = "no initialiser resembles it"
 
-class Remains:
-    """The initialisers without explanation."""
 
-    def __init__(
-        self,
-        leftovers: Sequence[tuple[str, Array]],
-        names: NativeNames,
-        uses: Mapping[str, Use],
-        missing: Mapping[str, Array],
-        folds: Sequence[Fold],
-        formats: Formats,
-    ) -> None:
-        self._leftovers = [(name, array) for name, array in leftovers if _could_hold(array)]
-        self._missing = missing
-        self._folds = folds
-        self._formats = formats
+def finding_beside(
+    native: str,
+    array: Array,
+    unexplained: Sequence[tuple[str, Array]],
+    folds: Sequence[Fold],
+    formats: Formats,
+) -> Finding:
+    """The finding on a missing tensor: a damaged copy of it, untraced or missing.
 
-    def finding(self, finding: Finding) -> Finding:
-        """A missing tensor's finding, with what the unexplained initialisers tell of it."""
-        if finding.status != "missing" or not self._leftovers:
-            return finding
-        native, array = finding.native, self._missing[finding.native]
-        for name, found in self._leftovers:
-            if components(name) == components(native) and found.size == array.size:
-                same = "name and shape" if found.shape == array.shape else "name and size"
-                note = f"same {same}, other values (another training or seed?)"
-                return replace(finding, initializer=name, note=note)
-            if self._moved(native, array, name, found):
-                note = "it holds most of the tensor's values, but not all"
-                return Finding(native, "differs", name, array.size, note=note)
-        shown = ", ".join(f"'{name}'" for name, _ in self._leftovers[:_SHOWN])
-        more = f" and {len(self._leftovers) - _SHOWN} more" * (len(self._leftovers) > _SHOWN)
-        note = f"no initialiser resembles it; {shown}{more} have no explanation"
-        return replace(finding, status="untraced", note=note)
+    Args:
+        unexplained: the initialisers that nothing explains.
+    """
+    missing = Finding(native, "missing", None, 0, note=NOTHING_RESEMBLES)
+    leftovers = [(name, found) for name, found in unexplained if _could_hold(found)]
+    if not leftovers:
+        return missing
+    for name, found in leftovers:
+        if components(name) == components(native) and found.size == array.size:
+            same = "name and shape" if found.shape == array.shape else "name and size"
+            note = f"same {same}, other values (another training or seed?)"
+            return replace(missing, initializer=name, note=note)
+        if _is_moved(native, array, found, folds, formats.of(name, found)):
+            note = "it holds most of the tensor's values, but not all"
+            return Finding(native, "differs", name, array.size, note=note)
+    shown = ", ".join(f"'{name}'" for name, _ in leftovers[:_SHOWN])
+    more = f" and {len(leftovers) - _SHOWN} more" * (len(leftovers) > _SHOWN)
+    note = f"{NOTHING_RESEMBLES}; {shown}{more} have no explanation"
+    return replace(missing, status="untraced", note=note)
 
-    def _moved(self, native: str, array: Array, name: str, found: Array) -> bool:
-        """Whether values of the native tensor, or of a fold of it, make up what was found."""
-        if array.size < _FEW or array.dtype.kind != "f":
-            return False
-        form = self._formats.of(name, found)
-        held = form.held(array)
-        if held.dtype == found.dtype:
-            ours, theirs = (np.unique(bits(each[each != 0])) for each in (held, found))
-            shared = np.intersect1d(ours, theirs, assume_unique=True).size
-            if shared >= max(_HALF * min(ours.size, theirs.size), _FEW / 2):
-                return True
-        flat = found.reshape(-1).astype(np.float64)
-        sample = flat[np.unique(np.linspace(0, flat.size - 1, _SAMPLE).astype(np.intp))]
-        sample = sample[sample != 0]
-        if sample.size < _FEW:
-            return False
-        expected = expectations({native: array}, self._folds, form)
-        return any(_identifies(one, sample) for one in expected)
+
+def _is_moved(native: str, array: Array, found: Array, folds: Sequence[Fold], form: Format) -> bool:
+    """Whether values of the native tensor, or of a fold of it, make up what was found."""
+    if array.size < _FEW or array.dtype.kind != "f":
+        return False
+    held = form.held(array)
+    if held.dtype == found.dtype:
+        ours, theirs = (_values(each) for each in (held, found))
+        shared = np.intersect1d(ours, theirs, assume_unique=True).size
+        if shared >= max(_HALF * min(ours.size, theirs.size), _FEW / 2):
+            return True
+    flat = found.reshape(-1).astype(np.float64)
+    sample = flat[np.unique(np.linspace(0, flat.size - 1, _SAMPLE).astype(np.intp))]
+    sample = sample[sample != 0]
+    if sample.size < _FEW:
+        return False
+    expected = expectations({native: array}, folds, form)
+    return any(_identifies(one, sample) for one in expected)
 
 
 def _identifies(one: Expectation, sample: Float64) -> bool:

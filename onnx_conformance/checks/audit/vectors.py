@@ -9,20 +9,22 @@ import numpy as np
 
 from onnx_conformance.checks.audit.deviation import (
     Float64,
-    Format,
-    WeightTolerance,
     deviations,
     measure_terms,
+)
+from onnx_conformance.checks.audit.findings import Array, Status
+from onnx_conformance.checks.audit.formats import (
+    Format,
+    WeightTolerance,
+    coarser_format,
+    narrower_format,
 )
 from onnx_conformance.checks.audit.matches import (
     Fold,
     Role,
     WeightMatch,
-    coarser_format,
-    narrower_format,
 )
 from onnx_conformance.checks.audit.rearranged import permuted
-from onnx_conformance.checks.audit.report import Array, Status
 
 # Resemblance, not verdicts: the share of elements that must be near, and how near.
 _NEAR = 2.0**-6  # relative to the terms' magnitude
@@ -84,7 +86,7 @@ def hypotheses(
     flat = {name: array.reshape(-1).astype(np.float64) for name, array in vectors.items()}
     items = [Hypothesis((name,), "copy", v, np.abs(v)) for name, v in flat.items()]
     for index, fold in folds:
-        items += _remains(index, fold, {name: flat[name] for name in biases})
+        items += _fold_hypotheses(index, fold, {name: flat[name] for name in biases})
     if not items:
         return None
     width = items[0].expected.shape
@@ -143,7 +145,7 @@ def _limit(item: Hypothesis, weight_tolerance: WeightTolerance) -> float:
     return weight_tolerance.copy if item.role == "copy" else weight_tolerance.fold
 
 
-def _remains(index: int, fold: Fold, biases: Mapping[str, Float64]) -> list[Hypothesis]:
+def _fold_hypotheses(index: int, fold: Fold, biases: Mapping[str, Float64]) -> list[Hypothesis]:
     """A BatchNorm's factor, and its offset with and without each bias."""
     note = f"of BatchNorm '{fold.name}'"
     items = [Hypothesis(fold.scale, "factor", fold.factor, np.abs(fold.factor), index, note)]

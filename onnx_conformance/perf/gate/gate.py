@@ -20,23 +20,21 @@ from onnx_conformance.perf.gate.gate_document import GateResult
 from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun, baseline_artifact, figures
 from onnx_conformance.perf.gate.rules import (
     RULES,
-    Undecided,
-    Worse,
+    GateFailure,
+    GateUndecided,
     judge_metric,
     load_rules,
 )
-from onnx_conformance.perf.gate.sequential_test import (
-    draw,
-)
+from onnx_conformance.perf.gate.sequential_test import draw
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.interleave import Block
-from onnx_conformance.perf.options import PerfRun
+from onnx_conformance.perf.options import BASELINE, PerfRun
 from onnx_conformance.report.saved_artifacts import Baseline, read_baseline
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Artifact
 
-BASELINE, CANDIDATE = "baseline", "candidate"
+CANDIDATE = "candidate"
 ENGINE = "onnxruntime"
 PLAIN = {BASELINE: "plain", CANDIDATE: "plain"}
 
@@ -51,7 +49,7 @@ class OpenSides:
 
 
 class Gate:
-    """One for a session. A case is gated once, when its first test asks.
+    """The gate of a run. A case is gated once, when its first test asks.
 
     Args:
         needs: the session's session and certificates, made when the first case needs them.
@@ -94,7 +92,7 @@ class Gate:
             except WorkerError as error:
                 self.found[key] = StageFailure("gate", case.id, str(error), error.details)
             except CapabilityMissing as lack:
-                self.found[key] = self._lost(case, lack)
+                self.found[key] = self._not_runnable(case, lack)
             except ConformanceError as reason:
                 self.found[key] = reason
         found = self.found[key]
@@ -110,18 +108,20 @@ class Gate:
         """Those that the run was narrowed to; empty for all."""
         return self._run.frameworks
 
-    def _lost(self, case: Case, lack: CapabilityMissing) -> ConformanceError:
+    def _not_runnable(self, case: Case, lack: CapabilityMissing) -> ConformanceError:
         """What passed in the baseline and this machine cannot run is no skip."""
         if self.baseline is None or case.id not in self.baseline.cases:
             return lack
-        return Worse(f"{case.id}: the baseline has this case, but it cannot run here: {lack}")
+        return GateFailure(f"{case.id}: the baseline has this case, but it cannot run here: {lack}")
 
     def _judge(self, case: Case, batch: int) -> GateResult:
         conformance_session, certificates = self._needs()
-        artifact = _proved(case, conformance_session, certificates)
+        artifact = _certified_artifact(case, conformance_session, certificates)
         kept = artifact
         if self.baseline is not None:
-            kept = baseline_artifact(case, self.baseline.proved(case.id), conformance_session)
+            kept = baseline_artifact(
+                case, self.baseline.certified_case(case.id), conformance_session
+            )
         subject = LiveSubject(case, conformance_session, self._run.tolerances)
         old, new = self._side(BASELINE, kept), self._side(CANDIDATE, artifact)
         gate_run = GateRun(self._run, subject, batch)
@@ -169,7 +169,7 @@ class Gate:
             yield sides
 
 
-def _proved(
+def _certified_artifact(
     case: Case, conformance_session: ConformanceSession, certificates: Certificates
 ) -> Artifact:
     certificates.ensure([case])
@@ -184,13 +184,13 @@ def check_placed(case: Case, baseline: Placement, candidate: Placement) -> None:
         baseline, candidate: provider, as ONNX Runtime names it -> operator -> nodes.
 
     Raises:
-        Worse: naming the operators that are placed elsewhere.
+        GateFailure: naming the operators that are placed elsewhere.
     """
     wanted = PROVIDERS[case.provider].ort_name
     before, now = _elsewhere(baseline, wanted), _elsewhere(candidate, wanted)
     if sum(now.values()) > sum(before.values()):
         listed = ", ".join(f"{number} {name}" for name, number in now.items())
-        raise Worse(
+        raise GateFailure(
             f"{case.id}: {sum(now.values())} nodes do not run on {wanted} ({listed}); in the "
             f"baseline it was {sum(before.values())}"
         )
@@ -219,28 +219,28 @@ class GatedCase:
         """The verdict on speed in words.
 
         Raises:
-            Worse: it is slower; Undecided: neither is shown.
+            GateFailure: it is slower; GateUndecided: neither is shown.
         """
-        found = self._found()
+        found = self._result()
         words = found.sentence(self.gate.timing)
         if found.decision.verdict == "slower":
-            raise Worse(words)
+            raise GateFailure(words)
         if found.decision.verdict == "undecided":
-            raise Worse(words) if self.strict else Undecided(words)
+            raise GateFailure(words) if self.strict else GateUndecided(words)
         return words
 
     def check_figure(self, metric: str) -> str:
         """The verdict on another figure in words.
 
         Raises:
-            Worse: it is red by its rule, or was not measured.
+            GateFailure: it is red by its rule, or was not measured.
         """
-        verdict = self._found().figures[metric]
+        verdict = self._result().figures[metric]
         if verdict.red:
-            raise Worse(verdict.sentence)
+            raise GateFailure(verdict.sentence)
         return verdict.sentence
 
-    def _found(self) -> GateResult:
+    def _result(self) -> GateResult:
         """Raises CapabilityMissing where the run leaves its framework out, and as ``gated``."""
         chosen, own = self.gate.frameworks, resolve_model(self.case.model).framework
         if chosen and own not in chosen:
@@ -259,7 +259,7 @@ class WholeGate:
         """Every case of the baseline is gated, unless the run was narrowed by name.
 
         Raises:
-            Worse: a case of the baseline has no candidate, or none of them has.
+            GateFailure: a case of the baseline has no candidate, or none of them has.
         """
         if self.baseline is None:
             return
@@ -267,12 +267,12 @@ class WholeGate:
         kept = {name for name, case in self.baseline.cases.items() if not case.option}
         missing = sorted(kept - ids)
         if not kept & ids:
-            raise Worse(
+            raise GateFailure(
                 f"no case of this run is in the baseline {self.baseline.folder}, which has "
                 f"{', '.join(missing[:5])}"
             )
         if missing and self.run.selection.full:
-            raise Worse(
+            raise GateFailure(
                 f"{len(missing)} cases of the baseline have no candidate: "
                 f"{', '.join(missing[:5])}; if they were renamed or removed, keep the baseline "
                 "anew with --save-onnx"

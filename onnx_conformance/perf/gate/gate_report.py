@@ -9,10 +9,10 @@ from rich.table import Table
 
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_json, write_whole
-from onnx_conformance.perf.gate.gate import BASELINE, CANDIDATE, Gate
+from onnx_conformance.perf.gate.gate import CANDIDATE, Gate
 from onnx_conformance.perf.gate.gate_document import GateDocument, GateResult
 from onnx_conformance.perf.gate.rules import MetricVerdict
-from onnx_conformance.perf.options import PerfRun
+from onnx_conformance.perf.options import BASELINE, PerfRun
 from onnx_conformance.report import history
 from onnx_conformance.report.pages import write_page
 from onnx_conformance.report.terminal import render

@@ -17,7 +17,7 @@ from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.tolerances import INT8
 from onnx_conformance.inputs.families import replayed
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.perf.gate.rules import Worse
+from onnx_conformance.perf.gate.rules import GateFailure
 from onnx_conformance.perf.latency.interleave import Block
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
 from onnx_conformance.perf.latency.timed_call import pinned_call
@@ -74,17 +74,19 @@ class GateRun:
         """The side's session, opened in a worker.
 
         Raises:
-            Worse: its environment cannot open it.
+            GateFailure: its environment cannot open it.
         """
         level = level_of(self.case, self._run.settings)
         try:
             libraries = libraries_of(self.case, self._run.settings)
             return open_timed_session(worker, self.case, entry.artifact, level, libraries)
         except CapabilityMissing as lack:
-            raise Worse(f"{self.case.id}: the {entry.name} cannot be opened: {lack}") from lack
+            raise GateFailure(
+                f"{self.case.id}: the {entry.name} cannot be opened: {lack}"
+            ) from lack
         except WorkerError as error:
             where = f", hosted by {entry.spec}," if entry.spec else ""
-            raise Worse(
+            raise GateFailure(
                 f"{self.case.id}: the {entry.name}{where} cannot be opened: {error}"
             ) from error
 
@@ -92,7 +94,7 @@ class GateRun:
         """Call the side once; what it answers must be right.
 
         Raises:
-            NoResult: it is not.
+            InvalidTiming: it is not.
         """
         subject = self._subject
         call = pinned_call(
@@ -120,14 +122,14 @@ def baseline_artifact(
     """The baseline's file, inspected as it is now, under the limits of the session.
 
     Raises:
-        Worse: its digests are not those of the manifest: it changed since it was read.
+        GateFailure: its digests are not those of the manifest: it changed since it was read.
         StageFailure: it cannot be read, or asks for more than ``--artifact-limit`` and
             ``--call-limit`` allow.
     """
     given = case.external(str(kept.files[0]), f"{case.artifact_id} (baseline)")
     artifact = conformance_session.read(given)
     if artifact.sha256 != kept.sha256:
-        raise Worse(
+        raise GateFailure(
             f"{case.id}: the baseline's {kept.files[0].name} changed since it was kept; keep it "
             "anew with --save-onnx"
         )
@@ -223,7 +225,7 @@ def score(subject: Subject, who: str) -> float | None:
         None where no inputs could be judged.
 
     Raises:
-        Worse: an answer that the check of the same question does not allow.
+        GateFailure: an answer that the check of the same question does not allow.
     """
     if subject.case.precision == INT8:
         result = _allowed(subject, who, check_sqnr(subject))
@@ -238,5 +240,5 @@ def _allowed(subject: Subject, who: str, result: CheckResult) -> CheckResult:
     if not result.passed and result.outcome not in UNJUDGED:
         on = f" on {result.inputs}" if result.inputs else ""
         reasons = "; ".join((result.reason, *result.details))
-        raise Worse(f"{subject.case.id}: the {who} is wrong{on}: {reasons}")
+        raise GateFailure(f"{subject.case.id}: the {who} is wrong{on}: {reasons}")
     return result

@@ -176,14 +176,18 @@ def load_rules(path: Path = RULES) -> GateRules:
     top = read_yaml(path).keys(("schema", "timing", "least_placement", "metrics"))
     top["schema"].schema(SCHEMA)
     least = top["least_placement"].number(*SHARE_LIMITS)
-    metrics = {name: _metric(node, name) for name, node in top["metrics"].keys(METRICS).items()}
-    return GateRules(path, _timing(top["timing"]), least, {name: metrics[name] for name in METRICS})
+    metrics = {
+        name: _read_metric(node, name) for name, node in top["metrics"].keys(METRICS).items()
+    }
+    return GateRules(
+        path, _read_timing(top["timing"]), least, {name: metrics[name] for name in METRICS}
+    )
 
 
-def _timing(node: YamlNode) -> TimingRules:
+def _read_timing(node: YamlNode) -> TimingRules:
     found = node.keys((*TIMING_LIMITS, "looks", "processes"))
     figures = {key: found[key].number(*limits) for key, limits in TIMING_LIMITS.items()}
-    looks = _looks(found["looks"])
+    looks = _read_looks(found["looks"])
     needed = math.ceil(math.log2(len(looks) / min(figures["alpha"], figures["beta"])))
     if looks[0] < needed:
         found["looks"].fail(
@@ -194,7 +198,7 @@ def _timing(node: YamlNode) -> TimingRules:
     return TimingRules(**figures, looks=looks, processes=processes)
 
 
-def _looks(node: YamlNode) -> tuple[int, ...]:
+def _read_looks(node: YamlNode) -> tuple[int, ...]:
     value = node.value
     if (
         not isinstance(value, list)
@@ -206,7 +210,7 @@ def _looks(node: YamlNode) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _metric(node: YamlNode, name: str) -> MetricRule:
+def _read_metric(node: YamlNode, name: str) -> MetricRule:
     found = node.keys(("unit", "factor", "slack", "reason"), ("may_be_zero",))
     return MetricRule(
         name,
@@ -218,9 +222,9 @@ def _metric(node: YamlNode, name: str) -> MetricRule:
     )
 
 
-class Worse(ConformanceError):
+class GateFailure(ConformanceError):
     """The candidate is worse than the baseline, or one of them proves nothing."""
 
 
-class Undecided(Worse):
+class GateUndecided(GateFailure):
     """Neither verdict on speed was reached; red under ``--gate-strict``, and never green."""

@@ -237,19 +237,23 @@ def draw(
     started = time.monotonic()
     while True:
         look = next_look(rules, len(before))
-        while look is not None and len(before) < look and _left(started, seconds):
+        while look is not None and len(before) < look and _seconds_left(started, seconds):
             old = baseline[int(rng.integers(len(baseline)))]
             new = candidate[int(rng.integers(len(candidate)))]
             _pair((old, before, calls[0]), (new, after, calls[1]), first=bool(rng.integers(2)))
         decision = decide(rules, paired_log_ratios(rules, before, after))
-        over = look is None or next_look(rules, len(before)) is None or not _left(started, seconds)
+        over = (
+            look is None
+            or next_look(rules, len(before)) is None
+            or not _seconds_left(started, seconds)
+        )
         if decision.verdict != "undecided" or over:
             spent = time.monotonic() - started
             kept = tuple(calls[0]), tuple(calls[1])
             return PairedSamples(tuple(before), tuple(after), decision, spent, kept)
 
 
-def _left(started: float, seconds: float) -> bool:
+def _seconds_left(started: float, seconds: float) -> bool:
     return time.monotonic() - started < seconds
 
 

@@ -16,7 +16,7 @@ from onnx_conformance.perf.latency.interleave import interleave
 from onnx_conformance.perf.latency.ratios import paired_ratio
 from onnx_conformance.perf.latency.timed_call import CallSpec, pinned_call, timed_reference
 from onnx_conformance.perf.latency.timed_sessions import TimedSession, TimedSessions
-from onnx_conformance.perf.latency.timing_rows import CallFacts, Row
+from onnx_conformance.perf.latency.timing_rows import CallFacts, MeasuredRow
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
 
@@ -34,10 +34,10 @@ class ReadyContender:
 
 
 @dataclass
-class Group:
+class TimedGroup:
     """One model at one batch size: a row a contender, or the reason why it has none."""
 
-    rows: dict[Contender, Row] = field(default_factory=dict)
+    rows: dict[Contender, MeasuredRow] = field(default_factory=dict)
     failures: dict[Contender, ConformanceError] = field(default_factory=dict)
 
 
@@ -51,13 +51,13 @@ class Bench:
         self._conformance_session = conformance_session
         self._certificates = certificates
         self._timed_sessions = TimedSessions(run, conformance_session)
-        self.groups: dict[tuple[str, int], Group] = {}
+        self.groups: dict[tuple[str, int], TimedGroup] = {}
 
     def close(self) -> None:
         """End every timed worker."""
         self._timed_sessions.close()
 
-    def row(self, contender: Contender, contenders: Sequence[Contender], batch: int) -> Row:
+    def row(self, contender: Contender, contenders: Sequence[Contender], batch: int) -> MeasuredRow:
         """The row of a contender, timed beside ``contenders``, all of its model.
 
         Raises:
@@ -71,8 +71,8 @@ class Bench:
             raise group.failures[contender]
         return group.rows[contender]
 
-    def _measure(self, contenders: Sequence[Contender], batch: int) -> Group:
-        group, model = Group(), resolve_model(contenders[0].model)
+    def _measure(self, contenders: Sequence[Contender], batch: int) -> TimedGroup:
+        group, model = TimedGroup(), resolve_model(contenders[0].model)
         self._timed_sessions.leave(model)
         self._certificates.ensure(
             contender.case for contender in contenders if contender.case is not None
@@ -142,7 +142,9 @@ class Bench:
         reference = timed_reference(call.model, seed, batch, of, call=phase)
         return worst_score(reference, outputs, call.model.outputs, floor).value
 
-    def _time(self, group: Group, ready_contenders: Sequence[ReadyContender], batch: int) -> None:
+    def _time(
+        self, group: TimedGroup, ready_contenders: Sequence[ReadyContender], batch: int
+    ) -> None:
         warm = [
             one.timed_session.warm(one.contender.label, WARM_SECONDS) for one in ready_contenders
         ]
@@ -168,5 +170,5 @@ class Bench:
             speedup = None
             if over is not None and contender != contender.compared_with:
                 speedup = paired_ratio(over, rounds)
-            group.rows[contender] = Row(contender, batch, calls, rounds, speedup, facts)
+            group.rows[contender] = MeasuredRow(contender, batch, calls, rounds, speedup, facts)
             worker.call("forget", label=contender.label)

@@ -5,33 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from onnx_conformance.checks.certificate import Certificate, holds_certificate, issue_certificate
+from onnx_conformance.checks.registry import families_of
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, StageFailure
-from onnx_conformance.core.store import Store
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.known_failures import EXPORT, find
 from onnx_conformance.session.live_subject import LiveSubject
 
 
-class NotProved(ConformanceError):
+class NotCertified(ConformanceError):
     """A case with a known upstream failure, so that it is not timed."""
-
-
-# The input families of the checks that every case requires, computed side by side.
-FAMILIES = (
-    "pinned", "sizes", "rows", "batches", "repeat", "non_finite", "denormal", "empty", "malformed",
-    "typical", "unoptimised",
-)  # fmt: skip
 
 
 class Certificates:
     """One for a session; a case is certified once."""
 
-    def __init__(self, run: PerfRun, conformance_session: ConformanceSession, store: Store) -> None:
+    def __init__(self, run: PerfRun, conformance_session: ConformanceSession) -> None:
         self._run = run
         self._conformance_session = conformance_session
-        self._store = store
+        self._store = conformance_session.store
         self._found: dict[Case, Certificate | ConformanceError] = {}
 
     def of(self, case: Case) -> Certificate:
@@ -44,15 +37,20 @@ class Certificates:
         if isinstance(found, ConformanceError):
             raise found
         if not found.may_be_timed:
-            raise NotProved(f"{case.id} did not pass every check: {'; '.join(found.known)}")
+            raise NotCertified(f"{case.id} did not pass every check: {'; '.join(found.known)}")
         return found
 
     def ensure(self, cases: Iterable[Case]) -> None:
         """Certify those of ``cases`` that were not; afterwards no worker works."""
         new = [case for case in dict.fromkeys(cases) if case not in self._found]
         subjects = {case: self._subject(case) for case in new if self._usable(case)}
-        pending = {case: set(FAMILIES) for case in subjects if not self._known(subjects[case])}
-        self._conformance_session.plan(pending)
+        self._conformance_session.plan(
+            {
+                case: families_of(subject.model, case, drawn=False)
+                for case, subject in subjects.items()
+                if not self._is_held(subject)
+            }
+        )
         for case, subject in subjects.items():
             try:
                 self._found[case] = issue_certificate(
@@ -66,7 +64,7 @@ class Certificates:
         """A failed export that was foretold, in the words of its entry."""
         known = find(self._run.known_failures, case, EXPORT)
         if known is not None and known.explains(failure):
-            return NotProved(f"{case.id} did not pass every check: {known}")
+            return NotCertified(f"{case.id} did not pass every check: {known}")
         return failure
 
     def _usable(self, case: Case) -> bool:
@@ -77,7 +75,7 @@ class Certificates:
             self._found[case] = CapabilityMissing(f"{case.provider}: {probe.sentence}")
         return probe.usable
 
-    def _known(self, subject: LiveSubject) -> bool:
+    def _is_held(self, subject: LiveSubject) -> bool:
         try:
             known = self._run.known_failures
             return holds_certificate(subject, self._run.settings, self._store, known)

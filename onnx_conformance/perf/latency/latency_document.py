@@ -12,8 +12,8 @@ import numpy as np
 from onnx_conformance.catalog.exporters import judged_packages
 from onnx_conformance.core.documents import Environment
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
-from onnx_conformance.perf.latency.bench import Group
-from onnx_conformance.perf.latency.certification import NotProved
+from onnx_conformance.perf.latency.bench import TimedGroup
+from onnx_conformance.perf.latency.certification import NotCertified
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.timing_rows import LatencyRow
 from onnx_conformance.perf.options import PerfRun
@@ -21,7 +21,7 @@ from onnx_conformance.perf.options import PerfRun
 SCHEMA = 1
 NOTHING = "timed nothing: timings were asked for, but no row has one"
 
-Groups = Mapping[tuple[str, int], Group]
+Groups = Mapping[tuple[str, int], TimedGroup]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,16 @@ class TimingSettings:
 
 
 @dataclass(frozen=True)
+class TimingEnvironment:
+    """What timings were taken with and on; ``threads`` and ``affinity`` as of TimingSettings."""
+
+    threads: int
+    affinity: list[int]
+    processor: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Absence:
     """Why a contender has no row; ``outcome``: ``red``, ``skipped`` or ``known failure``."""
 
@@ -67,7 +77,7 @@ class Absence:
     @classmethod
     def of(cls, contender: Contender, batch: int, failure: ConformanceError) -> Absence:
         """From what was raised."""
-        kinds = {CapabilityMissing: "skipped", NotProved: "known failure"}
+        kinds = {CapabilityMissing: "skipped", NotCertified: "known failure"}
         kind = next((word for known, word in kinds.items() if isinstance(failure, known)), "red")
         reason = " ".join(str(failure).split())
         return cls(contender.model, batch, contender.label, kind, reason)
@@ -133,14 +143,14 @@ class LatencyDocument:
         ]
 
     @property
-    def around(self) -> dict[str, Any]:
-        """What the timings were taken with and on, for the last line of another page."""
-        return {
-            "threads": self.settings.threads,
-            "affinity": self.settings.affinity,
-            "processor": self.environment["processor"],
-            "versions": self.environment["versions"],
-        }
+    def around(self) -> TimingEnvironment:
+        """For the last line of another page."""
+        return TimingEnvironment(
+            self.settings.threads,
+            self.settings.affinity,
+            self.environment["processor"],
+            self.environment["versions"],
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As the file has it."""

@@ -145,7 +145,7 @@ def latencies(rows: Sequence[LatencyRow], prefix: str) -> Markup:
         axes.set_title(f"batch {batch}", fontsize=9, color=INK)
         axes.set_ylim(len(labels) - 0.4, -0.6)
         axes.set_yticks(range(len(labels)))
-        axes.set_yticklabels([_plain(label) for label in labels] if column == 0 else [])
+        axes.set_yticklabels([_short_label(label) for label in labels] if column == 0 else [])
         axes.tick_params(axis="y", length=0)
         if wide:
             axes.set_xscale("log")
@@ -168,7 +168,7 @@ def _speedup_line(axes: Axes, label: str, marks: Mapping[float, Ratio], place: i
         axes.plot([x, x], [ratio.low, ratio.high], color=color, linewidth=2.2)
         face = "none" if ratio.undecided else color
         axes.plot(x, ratio.value, marker=marker, color=color, markerfacecolor=face, markersize=6)
-    axes.plot([], [], color=color, marker=marker, markersize=6, label=_plain(label))
+    axes.plot([], [], color=color, marker=marker, markersize=6, label=_short_label(label))
 
 
 def _box(axes: Axes, row: LatencyRow, place: int) -> None:
@@ -187,6 +187,6 @@ def _span(rows: Sequence[LatencyRow]) -> float:
     return float(max(end[-1] for end in ends) / min(end[0] for end in ends))
 
 
-def _plain(label: str) -> str:
+def _short_label(label: str) -> str:
     """A short label in which nothing is mathematics."""
     return shortened(label, LABEL_LIMIT).replace("$", r"\$")

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 import pytest
 
 from onnx_conformance.core.errors import ConformanceError
-from onnx_conformance.perf.latency.timing_rows import Row
+from onnx_conformance.perf.latency.timing_rows import MeasuredRow
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.cache_keys import environment
 
@@ -37,7 +37,7 @@ class EngineClock:
 CLOCK = EngineClock()
 
 
-def play_back(measure: Callable[[], Row], benchmark: Any) -> Row:
+def play_back(measure: Callable[[], MeasuredRow], benchmark: Any) -> MeasuredRow:
     """Measure a row and give its times to pytest-benchmark's fixture.
 
     Raises:
@@ -87,7 +87,7 @@ Setting = Mapping[str, str | int | list[int]]
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredBenchmarks:
     """A stored run.
 
     Args:
@@ -109,7 +109,7 @@ class Stored:
         )
 
 
-def read_stored(data: dict[str, Any]) -> Stored:
+def read_stored(data: dict[str, Any]) -> StoredBenchmarks:
     """A stored run, from pytest-benchmark's JSON."""
     benchmarks = data.get("benchmarks", [])
     infos = [bench.get("extra_info", {}) for bench in benchmarks]
@@ -121,7 +121,7 @@ def read_stored(data: dict[str, Any]) -> Stored:
     }
     machine = data.get("machine_info", {})
     figures["Python"] = machine.get("python_version", "not told")
-    return Stored(
+    return StoredBenchmarks(
         when=str(data.get("datetime", "unknown date"))[:19],
         names=frozenset(bench["fullname"] for bench in benchmarks),
         setting=figures,
@@ -154,7 +154,7 @@ def selection_of(config: pytest.Config) -> dict[str, list[str]]:
 
 
 def compared_badly(
-    stored: Stored,
+    stored: StoredBenchmarks,
     timed: Collection[str],
     selected: Collection[str],
     selection: dict[str, list[str]],
@@ -195,7 +195,7 @@ class CompareGuard:
         self._run = run
         self._fail = bool(config.getoption("benchmark_compare_fail", None))
         self._compare = bool(config.getoption("benchmark_compare", None))
-        self._stored: list[Stored] = []
+        self._stored: list[StoredBenchmarks] = []
         self._benchmark_session: Any = None  # pytest-benchmark's session
         self._problems: list[str] = []
         for action, message in FILTERS:

@@ -19,8 +19,8 @@ from onnx_conformance.perf.latency.contenders import (
     timed_cases,
 )
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.latency.timed_call import NoResult, phases_of, sizes_of_calls
-from onnx_conformance.perf.latency.timing_rows import Row
+from onnx_conformance.perf.latency.timed_call import InvalidTiming, phases_of, sizes_of_calls
+from onnx_conformance.perf.latency.timing_rows import MeasuredRow
 from onnx_conformance.perf.options import PerfRun
 
 SHIPPED = Path(__file__).with_name("minimum_speedups.yaml")
@@ -76,7 +76,7 @@ class TimedRow:
     request: RowRequest
     bench: Bench
 
-    def row(self) -> Row:
+    def row(self) -> MeasuredRow:
         """Measure it, beside its contenders.
 
         Raises:
@@ -89,15 +89,15 @@ class TimedRow:
         """Raise unless the speed-up may reach its minimum.
 
         Raises:
-            NoResult: its interval lies below the minimum, or there is no speed-up.
+            InvalidTiming: its interval lies below the minimum, or there is no speed-up.
         """
         speedup, minimum = self.row().speedup, self.request.minimum
         if speedup is None:
-            raise NoResult(
+            raise InvalidTiming(
                 f"{self.request.id}: native eager was not timed, so there is no speed-up"
             )
         if minimum is not None and (problem := minimum.problem(speedup)):
-            raise NoResult(f"{self.request.id}: {problem}")
+            raise InvalidTiming(f"{self.request.id}: {problem}")
 
 
 def requested_rows(run: PerfRun) -> Iterator[RowRequest]:

@@ -19,7 +19,7 @@ from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 
 
-class NoResult(ConformanceError):
+class InvalidTiming(ConformanceError):
     """A time that counts for nothing, because what was timed is not the model."""
 
 
@@ -55,14 +55,14 @@ def judge_timed(call: CallSpec, outputs: Outputs, tolerances: Tolerances) -> Jud
     By decibels for int8, which has no error budget.
 
     Raises:
-        NoResult: they are off by too much; a fast wrong answer is no result.
+        InvalidTiming: they are off by too much; a fast wrong answer is no result.
     """
     limits = limits_of(tolerances, call.case, oracle=call.model.oracle)
     if call.case is not None and call.case.precision == INT8:
         limits = AnswerLimits("decibels", tolerances.rule("sqnr", call.case))
     found = judge_outputs(call.reference, outputs, call.model.judged, limits)
     if not found.right:
-        raise NoResult(f"{call.who}: the timed call gave a wrong answer: {found}")
+        raise InvalidTiming(f"{call.who}: the timed call gave a wrong answer: {found}")
     return found
 
 
@@ -77,7 +77,7 @@ def phases_of(model: ModelSpec) -> tuple[str, ...]:
 
 
 def timed_inputs(model: ModelSpec, seed: int, batch: int, call: str = "") -> Inputs:
-    """``batch`` samples of :func:`_known`, repeated, or as many as the model's calls take.
+    """``batch`` samples of :func:`_known_samples`, repeated, or as many as the model's calls take.
 
     Args:
         call: one of :func:`phases_of` instead.
@@ -89,8 +89,8 @@ def timed_inputs(model: ModelSpec, seed: int, batch: int, call: str = "") -> Inp
         sizes |= {flow_axis(model): axes[flow_axis(model)].size(float(call == FIRST_TOKEN))}
         recipe = Recipe("normal", batch=batch, seed=seed, sizes=tuple(sizes.items()), full=True)
         return materialise(recipe, model)
-    input_sets = _known(model, seed)
-    return cut(stack_inputs(input_sets * _blocks(input_sets[0], batch)), 0, batch)
+    input_sets = _known_samples(model, seed)
+    return cut(stack_inputs(input_sets * _repeats(input_sets[0], batch)), 0, batch)
 
 
 def timed_reference(
@@ -109,9 +109,9 @@ def timed_reference(
     if call or model.by_values or any(s.name not in model.of_a_sample for s in model.judged):
         return reference(model, timed_inputs(model, seed, batch, call), noise_floor)
     batch = samples_of_a_call(model, batch)
-    input_sets = _known(model, seed)
+    input_sets = _known_samples(model, seed)
     known = [reference(model, inputs, noise_floor) for inputs in input_sets]
-    return stack(known * _blocks(input_sets[0], batch)).rows(0, batch)
+    return stack(known * _repeats(input_sets[0], batch)).rows(0, batch)
 
 
 def pinned_call(
@@ -142,11 +142,11 @@ def sizes_of_calls(model: ModelSpec, batch_sizes: Iterable[int]) -> tuple[int, .
     return tuple(dict.fromkeys(samples_of_a_call(model, batch) for batch in batch_sizes))
 
 
-def _known(model: ModelSpec, seed: int) -> list[Inputs]:
+def _known_samples(model: ModelSpec, seed: int) -> list[Inputs]:
     """The pinned image inputs; of a model with a task its own samples, which int8 is made for."""
     return typical_inputs(model, seed)[:1] if model.task else chosen(SAMPLES, model, seed)
 
 
-def _blocks(inputs: Inputs, batch: int) -> int:
+def _repeats(inputs: Inputs, batch: int) -> int:
     samples = len(next(iter(inputs.values())))
     return -(-batch // samples)

@@ -26,7 +26,7 @@ from onnx_conformance.inputs.sample_arrays import Layout, file_layout, native_la
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import Block, plan_block
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
-from onnx_conformance.perf.latency.timed_call import CallSpec, NoResult, judge_timed
+from onnx_conformance.perf.latency.timed_call import CallSpec, InvalidTiming, judge_timed
 from onnx_conformance.perf.latency.timing_rows import NodePlacement
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.session.conformance_session import ConformanceSession
@@ -102,7 +102,7 @@ class TimedSession:
         """Call it once; what it answers must be right.
 
         Raises:
-            NoResult: it is not.
+            InvalidTiming: it is not.
             CapabilityMissing: its file takes another number of samples a call.
         """
         group, samples = self.layout.group, len(next(iter(call.inputs.values())))
@@ -207,7 +207,7 @@ def open_timed_session(
         libraries: with custom operators, as ``custom_op_libraries`` of a session.
 
     Raises:
-        NoResult: the session placed no node on the case's provider.
+        InvalidTiming: the session placed no node on the case's provider.
     """
     session = session_request(case, artifact, level)
     session["custom_op_libraries"] = libraries or []
@@ -216,7 +216,7 @@ def open_timed_session(
     provider = PROVIDERS[case.provider].ort_name
     if not info["placement"].get(provider):
         worker.close()
-        raise NoResult(f"{case.id}: {provider} runs no node, so the time would not be its own")
+        raise InvalidTiming(f"{case.id}: {provider} runs no node, so the time would not be its own")
     layout = file_layout(resolve_model(case.model), artifact.facts)
     opened = OpeningFacts(before, info["placement"], info["seconds"], artifact.facts["bytes"])
     return TimedSession(worker, {"session": session}, layout, opened)

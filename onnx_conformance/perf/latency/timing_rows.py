@@ -102,7 +102,7 @@ def group_of(model: str, batch: int, call: str) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class MeasuredRow:
     """A measured contender.
 
     Args:
@@ -167,7 +167,7 @@ class LatencyRow:
     round_seconds: list[float]
 
     @classmethod
-    def of(cls, row: Row, fastest: Row | None = None) -> LatencyRow:
+    def of(cls, row: MeasuredRow, fastest: MeasuredRow | None = None) -> LatencyRow:
         """A measured row; of ONNX Runtime's also beside the ``fastest`` native one."""
         contender, over = row.contender, None
         if fastest is not None and contender.case is not None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from onnx_conformance.checks.audit.audit import audit_initializers
-from onnx_conformance.checks.audit.report import AuditReport
+from onnx_conformance.checks.audit.findings import AuditReport
 from onnx_conformance.core.graph_weights import collect_uses
 from onnx_conformance.core.native_request import BatchNormRecord
 

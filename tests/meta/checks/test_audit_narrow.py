@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from onnx_conformance.checks.audit.audit import audit_initializers
-from onnx_conformance.checks.audit.deviation import Rounding
+from onnx_conformance.checks.audit.formats import Rounding
 from tests.meta.checks import test_audit as plain
 from tests.meta.checks.test_audit import BATCH_NORM, FOLD_ULP, Arrays, audit, failing, statuses
 

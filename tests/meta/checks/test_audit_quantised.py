@@ -9,9 +9,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from onnx_conformance.checks.audit.audit import audit_initializers
-from onnx_conformance.checks.audit.deviation import Rounding
-from onnx_conformance.checks.audit.quantised import dequantised
-from onnx_conformance.checks.audit.report import AuditReport
+from onnx_conformance.checks.audit.findings import AuditReport
+from onnx_conformance.checks.audit.formats import Rounding
+from onnx_conformance.checks.audit.stored_forms import dequantised
 from tests.meta.checks import test_audit as plain
 from tests.meta.checks.test_audit import BATCH_NORM, FOLD_ULP, Arrays, failing, fold, statuses
 

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from onnx_conformance.checks.audit.layouts import readings, unblocked
+from onnx_conformance.checks.audit.stored_forms import possible_weights, unblocked
 from onnx_conformance.core.graph_weights import collect_initializers
 
 pytestmark = pytest.mark.slow
@@ -69,7 +69,7 @@ def test_a_reading_of_the_optimised_file_has_the_weights_as_they_were(optimised,
         pytest.skip("on this processor ONNX Runtime stores no kernels in blocks")
     found = [
         {array.tobytes() for array in reading.values()}
-        for reading in readings(model, collect_initializers(model, tmp_path))
+        for reading in possible_weights(model, collect_initializers(model, tmp_path))
     ]
     assert {array.tobytes() for array in kept.values()} <= found[0] | found[1]
     assert any({array.tobytes() for array in kept.values()} <= one for one in found)
@@ -78,4 +78,4 @@ def test_a_reading_of_the_optimised_file_has_the_weights_as_they_were(optimised,
 def test_a_file_without_blocks_is_read_as_it_is():
     graph = helper.make_graph([], "empty", [], [])
     stored = {"w": np.ones(3, np.float32)}
-    assert list(readings(helper.make_model(graph), stored)) == [stored]
+    assert list(possible_weights(helper.make_model(graph), stored)) == [stored]

@@ -18,7 +18,7 @@ from onnx_conformance.core.registry import registering
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.gate.gate_run import score
-from onnx_conformance.perf.gate.rules import Worse, judge_metric, load_rules
+from onnx_conformance.perf.gate.rules import GateFailure, judge_metric, load_rules
 from onnx_conformance.plugin.state import conformance_session
 from onnx_conformance.session.live_subject import LiveSubject
 from onnx_conformance.session.subject import Answer
@@ -44,7 +44,7 @@ def right(right_of):
 
 
 def judge(check, subject):
-    return check.function(subject, **check.example(subject.seed))
+    return check.first_call(subject)
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.name)
@@ -263,5 +263,5 @@ def test_the_gate_scores_each_class_of_precision_by_its_own_check(right_of, case
     before = score(right, "baseline")
     assert not judge_metric(rule, before, score(right, "candidate")).red
     assert judge_metric(rule, before, score(erring(4), "candidate")).red
-    with pytest.raises(Worse, match=f"{case.id}: the candidate is wrong"):
+    with pytest.raises(GateFailure, match=f"{case.id}: the candidate is wrong"):
         score(erring(100), "candidate")

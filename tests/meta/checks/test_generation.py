@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from onnx_conformance.checks.generation import Greedy, _flips, check_generation
+from onnx_conformance.checks.generation import GreedyDecoding, _flips, check_generation
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.carries import generates
 from onnx_conformance.core.case import Case
@@ -55,11 +55,13 @@ def test_without_memory_nothing_is_generated():
 
 def test_a_model_of_several_new_places_a_call_is_not_fed_single_tokens():
     wide = replace(generating(TOKENS), axes=(("past", (decoder().axes[0][1])),))
-    assert Greedy.of(generating(TOKENS)) == Greedy("logits", "ids", Integers(0, 9))
-    assert Greedy.of(replace(wide, carries=())) is None
+    assert GreedyDecoding.of(generating(TOKENS)) == GreedyDecoding("logits", "ids", Integers(0, 9))
+    assert GreedyDecoding.of(replace(wide, carries=())) is None
 
 
-GREEDY = Greedy("logits", "ids", Integers(1, 4))  # token 0 may not be fed, whatever its logit
+GREEDY = GreedyDecoding(
+    "logits", "ids", Integers(1, 4)
+)  # token 0 may not be fed, whatever its logit
 LOOP = Loop([Inputs(ids=np.ones((1, 1), np.int64))])
 
 

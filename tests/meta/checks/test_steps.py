@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.checks.steps import _grown
+from onnx_conformance.checks.steps import _error_growth
 from onnx_conformance.core.case import Case
 from tests.meta.core.test_carries import decoder
 
@@ -26,7 +26,7 @@ def calls(*errors):
     ],
 )
 def test_an_error_that_grows_is_told_as_growing(errors, first, words):
-    assert words in _grown(calls(*errors), first)
+    assert words in _error_growth(calls(*errors), first)
 
 
 def test_models_with_memory_alone_require_it():

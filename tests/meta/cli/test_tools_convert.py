@@ -14,7 +14,7 @@ from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.cli import conversion, convert
 from onnx_conformance.cli.context import case_of
 from onnx_conformance.cli.main import main
-from onnx_conformance.cli.staged_file import Unplaced, staged
+from onnx_conformance.cli.staged_file import UnwritablePlace, staged
 from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.onnx_file import inspect
@@ -191,7 +191,7 @@ def test_a_known_failure_is_no_proof(tmp_path, monkeypatch):
         case_of(resolve_model("simple_net")), tmp_path / "net.onnx"
     )
     ready = SimpleNamespace(artifact=None, place=lambda: pytest.fail("it was placed"))
-    with pytest.raises(conversion.NotValid, match="delivered another opset"):
+    with pytest.raises(conversion.InvalidConversion, match="delivered another opset"):
         conversion._judge(context, request, ready, SimpleNamespace(about=None))
 
 
@@ -256,6 +256,6 @@ def test_a_file_that_changed_since_it_was_judged_is_not_placed(external, tmp_pat
     target = tmp_path / "out" / "net.onnx"
     with staged(external, target) as ready:
         ready.artifact.files[1].write_bytes(b"other weights")
-        with pytest.raises(Unplaced, match="changed since it was judged"):
+        with pytest.raises(UnwritablePlace, match="changed since it was judged"):
             ready.place()
     assert not target.exists()

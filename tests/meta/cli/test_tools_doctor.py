@@ -7,13 +7,13 @@ import pytest
 from onnx_conformance.cli import doctor
 from onnx_conformance.cli import doctor as machine
 from onnx_conformance.cli.clashes import KEYS, load_incompatibilities, unmet
-from onnx_conformance.cli.doctor import Imported, disk, gpus
+from onnx_conformance.cli.doctor import WorkerStart, disk, gpus
 from onnx_conformance.cli.main import main
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.session.probe import ProbeResult
 
-WORKS, BROKEN = Imported(True, 1.0), Imported(True, 0.0, "ImportError: libbroken.so.1")
-ABSENT = Imported(False, 0.0, "not installed")
+WORKS, BROKEN = WorkerStart(True, 1.0), WorkerStart(True, 0.0, "ImportError: libbroken.so.1")
+ABSENT = WorkerStart(False, 0.0, "not installed")
 HEALTHY = {"torch": WORKS, "keras": WORKS, "onnxruntime": WORKS}
 RIGHT = ProbeResult(True, "ran a node correctly")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis.errors import Unsatisfiable
 
 from onnx_conformance.checks.evidence import ConformanceFailure, Evidence
-from onnx_conformance.checks.verdict import _over, _relative
+from onnx_conformance.checks.verdict import _excess, _relative
 from onnx_conformance.core.budget import Score
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import structure_problem
@@ -137,4 +137,4 @@ def test_a_relative_error_is_a_number_that_means_something(expected, got, messag
 )
 def test_a_budget_that_is_exceeded_is_reported_in_numbers(norm, value, message):
     score = Score(value, "output", 1, norm, "values", 0.25, 0.0)
-    assert _over(score, Rule({"factor": 4.0}, "tolerances.yaml: defaults")).startswith(message)
+    assert _excess(score, Rule({"factor": 4.0}, "tolerances.yaml: defaults")).startswith(message)

@@ -135,7 +135,7 @@ def test_code_runs_as_written(path, body, tmp_path):
 
 
 def test_the_readme_is_short_and_has_pictures():
-    assert len(page("README.md").split()) <= 900
+    assert len(page("README.md").split()) <= 850
     assert page("README.md").count("](docs/images/") >= 3
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from onnx_conformance.perf.latency.pytest_benchmark import (
-    Stored,
+    StoredBenchmarks,
     compared_badly,
     read_stored,
 )
@@ -14,7 +14,7 @@ from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow
 
-STORED = Stored("2026-01-01T00:00:00", frozenset({"t[a]", "t[b]"}), {}, {})
+STORED = StoredBenchmarks("2026-01-01T00:00:00", frozenset({"t[a]", "t[b]"}), {}, {})
 OPTIONS = (
     "tests/test_latency.py", "--model=simple_net", "--exporter=torch_torchscript",
     "--provider=cpu", "--batch-size=1", "--bench-seconds=0.2", "--native-form=eager",

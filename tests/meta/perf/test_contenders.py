@@ -19,7 +19,7 @@ from onnx_conformance.perf.latency.timed_call import (
     timed_inputs,
 )
 from onnx_conformance.perf.latency.timing_rows import group_of
-from onnx_conformance.perf.options import Timing
+from onnx_conformance.perf.options import TimingOptions
 from onnx_conformance.session.selection import Selection, select_cases
 from tests.meta.core.test_carries import decoder
 from tests.meta.inputs.test_loops import STREAM
@@ -136,7 +136,7 @@ def made_run(frameworks=()):
         cases=tuple(select_cases(selection)),
         selection=selection,
         frameworks=frameworks,
-        timing=Timing(wanted=True, batch_sizes=(1, 4)),
+        timing=TimingOptions(wanted=True, batch_sizes=(1, 4)),
     )
 
 

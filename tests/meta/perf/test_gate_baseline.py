@@ -13,8 +13,12 @@ from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.settings import Settings, shipped_limits
 from onnx_conformance.core.store import Store, file_digest
 from onnx_conformance.perf.gate.gate_run import baseline_artifact
-from onnx_conformance.perf.gate.rules import Worse
-from onnx_conformance.report.saved_artifacts import UnprovedBaseline, read_baseline, save_artifacts
+from onnx_conformance.perf.gate.rules import GateFailure
+from onnx_conformance.report.saved_artifacts import (
+    UncertifiedBaseline,
+    read_baseline,
+    save_artifacts,
+)
 from onnx_conformance.session.conformance_session import ConformanceSession
 from onnx_conformance.session.external_artifacts import asked_opset
 from onnx_conformance.session.worker_queue import Clock
@@ -62,7 +66,7 @@ def edit(kept, change):
 
 
 def test_what_was_kept_is_read(kept):
-    case = read_baseline(kept).proved(ID)
+    case = read_baseline(kept).certified_case(ID)
     home = kept / "simple_net-torch_dynamo-opset18"
     assert case.files == tuple(home / name for name in FILES)
     assert case.sha256 == tuple(hashlib.sha256(name.encode()).hexdigest() for name in FILES)
@@ -72,14 +76,14 @@ def test_what_was_kept_is_read(kept):
 
 def test_a_single_file_is_read_and_keeps_its_opset(tmp_path):
     save(tmp_path / "kept", made_case(tmp_path / "made", FILES[:1], opset_requested=17))
-    (path,) = read_baseline(tmp_path / "kept").proved(ID).files
+    (path,) = read_baseline(tmp_path / "kept").certified_case(ID).files
     assert path.name == "simple_net-torch_dynamo-opset18.onnx"
     assert asked_opset(path, path.stem) == 17
 
 
 def test_a_relative_folder_gives_absolute_files(kept, monkeypatch):
     monkeypatch.chdir(kept.parent)
-    (path, _) = read_baseline(kept.relative_to(kept.parent)).proved(ID).files
+    (path, _) = read_baseline(kept.relative_to(kept.parent)).certified_case(ID).files
     assert path.is_absolute()
 
 
@@ -96,20 +100,20 @@ def test_an_unproved_case_is_refused_when_asked_for(tmp_path, changes, message):
     other = made_case(tmp_path / "other", id="other-cpu")
     save(tmp_path / "kept", made_case(tmp_path / "made", **changes), other)
     baseline = read_baseline(tmp_path / "kept")
-    assert baseline.proved("other-cpu").verdict == "passed"
-    with pytest.raises(UnprovedBaseline, match=message):
-        baseline.proved(ID)
+    assert baseline.certified_case("other-cpu").verdict == "passed"
+    with pytest.raises(UncertifiedBaseline, match=message):
+        baseline.certified_case(ID)
 
 
 @pytest.mark.parametrize("option", [False, True])
 def test_whether_an_export_option_brought_it_is_kept(tmp_path, option):
     save(tmp_path / "kept", made_case(tmp_path / "made", option=option))
-    assert read_baseline(tmp_path / "kept").proved(ID).option is option
+    assert read_baseline(tmp_path / "kept").certified_case(ID).option is option
 
 
 def test_a_case_that_is_not_there_is_reported(kept):
     with pytest.raises(UsageError, match="has no case 'renamed-cpu'"):
-        read_baseline(kept).proved("renamed-cpu")
+        read_baseline(kept).certified_case("renamed-cpu")
 
 
 def test_a_file_changed_since_it_was_judged_is_not_kept(tmp_path):
@@ -231,7 +235,7 @@ def graph(tmp_path):
     case = made_case(tmp_path / "other", FILES[:1])
     case |= {"artifact": str(path), "artifact_sha256": digest}
     save(tmp_path / "kept", case)
-    return read_baseline(tmp_path / "kept").proved(ID)
+    return read_baseline(tmp_path / "kept").certified_case(ID)
 
 
 @pytest.fixture
@@ -271,5 +275,5 @@ def test_a_baselines_file_is_read_under_the_limits_of_the_session(
 
 
 def test_a_baselines_file_that_changed_since_is_worse(read_in_a_session, graph):
-    with pytest.raises(Worse, match="changed since it was kept"):
+    with pytest.raises(GateFailure, match="changed since it was kept"):
         read_in_a_session(kept=replace(graph, sha256=("0" * 64,)))

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.perf.gate.gate import Gate, GatedCase, WholeGate, check_placed
-from onnx_conformance.perf.gate.rules import RULES, Worse, load_rules
+from onnx_conformance.perf.gate.rules import RULES, GateFailure, load_rules
 from onnx_conformance.perf.gate.sequential_test import UnusableTimings, draw
 from onnx_conformance.perf.options import read_gate
 from onnx_conformance.report.saved_artifacts import MANIFEST, Baseline, BaselineCase
@@ -149,9 +149,9 @@ def test_a_case_of_the_baseline_without_a_candidate():
         baseline = Baseline(None, {entry.id: entry for entry in entries})
         WholeGate(SimpleNamespace(cases=cases, selection=selection), baseline).check_covered()
 
-    with pytest.raises(Worse, match="1 cases of the baseline have no candidate: gone-cpu"):
+    with pytest.raises(GateFailure, match="1 cases of the baseline have no candidate: gone-cpu"):
         covered(Selection(), CASE)
-    with pytest.raises(Worse, match="no case of this run is in the baseline"):
+    with pytest.raises(GateFailure, match="no case of this run is in the baseline"):
         covered(Selection(models=("resnet18",)))
     covered(Selection(models=("simple_net",)), CASE)
     covered(Selection(), CASE, option=True)
@@ -185,7 +185,9 @@ def test_what_a_narrowed_run_leaves_out_is_reported(gate, baseline, tmp_path):
 def test_nodes_that_are_placed_elsewhere():
     here, there = {"CPUExecutionProvider": {"Gemm": 2}}, {"CUDAExecutionProvider": {"Gemm": 2}}
     gpu = Case("simple_net", "torch_torchscript", 14, "cuda")
-    with pytest.raises(Worse, match="2 Gemm on CPUExecutionProvider.*in the baseline it was 0"):
+    with pytest.raises(
+        GateFailure, match="2 Gemm on CPUExecutionProvider.*in the baseline it was 0"
+    ):
         check_placed(gpu, there, {**there, **here})
     check_placed(gpu, {**there, **here}, {**there, **here})
     check_placed(gpu, {**there, **here}, there)
@@ -315,7 +317,7 @@ def made_gate(reason, cases):
 
 def test_what_cannot_run_is_red_where_the_baseline_has_it():
     gated = made_gate(CapabilityMissing("cpu: gone"), {CASE.id: None})
-    with pytest.raises(Worse, match="it cannot run here: cpu: gone"):
+    with pytest.raises(GateFailure, match="it cannot run here: cpu: gone"):
         gated.check_speed()
 
 
@@ -325,8 +327,8 @@ def test_what_cannot_run_is_a_skip_where_the_baseline_has_it_not():
 
 
 def test_a_case_without_comparison_is_reported_once():
-    gated = made_gate(Worse("wrong"), {CASE.id: None})
-    with pytest.raises(Worse, match="wrong"):
+    gated = made_gate(GateFailure("wrong"), {CASE.id: None})
+    with pytest.raises(GateFailure, match="wrong"):
         gated.check_speed()
     with pytest.raises(CapabilityMissing, match="not compared, for the reason above: wrong"):
         gated.check_figure("score")

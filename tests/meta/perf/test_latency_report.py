@@ -8,15 +8,15 @@ import pytest
 
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.perf.latency.bench import Group
-from onnx_conformance.perf.latency.certification import NotProved
+from onnx_conformance.perf.latency.bench import TimedGroup
+from onnx_conformance.perf.latency.certification import NotCertified
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.latency_document import LatencyDocument, absences_of, rows_of
 from onnx_conformance.perf.latency.latency_page import render
 from onnx_conformance.perf.latency.latency_table import milliseconds, placement, ratio_text
 from onnx_conformance.perf.latency.ratios import paired_ratio
-from onnx_conformance.perf.latency.timed_call import NoResult
-from onnx_conformance.perf.latency.timing_rows import Row
+from onnx_conformance.perf.latency.timed_call import InvalidTiming
+from onnx_conformance.perf.latency.timing_rows import MeasuredRow
 from tests.meta.perf.latency_rows import FACTS, document_of, row_of
 from tests.meta.running import run_suite
 
@@ -31,11 +31,11 @@ def make_group(factor):
     noise = np.random.default_rng(0).uniform(0.95, 1.05, (3, 20))
     eager, last, session = np.array([[1.0], [0.9], [1.0 / factor]]) * noise
     rows = {
-        EAGER: Row(EAGER, 4, eager, eager, None, FACTS),
-        LAST: Row(LAST, 4, last, last, paired_ratio(eager, last), FACTS),
-        OWN: Row(OWN, 4, session, session, paired_ratio(eager, session), FACTS),
+        EAGER: MeasuredRow(EAGER, 4, eager, eager, None, FACTS),
+        LAST: MeasuredRow(LAST, 4, last, last, paired_ratio(eager, last), FACTS),
+        OWN: MeasuredRow(OWN, 4, session, session, paired_ratio(eager, session), FACTS),
     }
-    return Group(rows)
+    return TimedGroup(rows)
 
 
 def make_document(group, exit_status=0):
@@ -75,12 +75,12 @@ def test_what_is_written_is_read_back():
 
 
 def test_each_reason_is_reported_once_and_red_ones_first():
-    group = Group(
+    group = TimedGroup(
         failures={
             EAGER: CapabilityMissing("no device"),
             LAST: CapabilityMissing("no device"),
-            Contender("net", "compile"): NoResult("wrong"),
-            Contender("net", "cuda"): NotProved("known"),
+            Contender("net", "compile"): InvalidTiming("wrong"),
+            Contender("net", "cuda"): NotCertified("known"),
         }
     )
     document = make_document(group)
@@ -106,7 +106,7 @@ def test_figures_have_units_and_no_exponents():
 
 def test_the_page_is_self_contained_and_takes_hostile_names():
     group = make_group(2.0)
-    group.failures[Contender("net", "cuda")] = NoResult("<script>alert(1)</script>")
+    group.failures[Contender("net", "cuda")] = InvalidTiming("<script>alert(1)</script>")
     text = render(make_document(group, exit_status=1))
     assert "<script" not in text
     assert "<b>route" not in text
@@ -116,7 +116,7 @@ def test_the_page_is_self_contained_and_takes_hostile_names():
 
 
 def test_the_page_of_nothing_says_so():
-    assert "<h1>Timed nothing</h1>" in render(make_document(Group()))
+    assert "<h1>Timed nothing</h1>" in render(make_document(TimedGroup()))
 
 
 @pytest.fixture

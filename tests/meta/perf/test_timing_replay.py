@@ -10,14 +10,14 @@ import pytest
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.pytest_benchmark import CLOCK
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.latency.timing_rows import Row
+from onnx_conformance.perf.latency.timing_rows import MeasuredRow
 from tests.meta.perf.latency_rows import FACTS
 from tests.meta.running import ROOT, environment_of_a_run
 
 pytestmark = pytest.mark.slow
 
 SECONDS = (0.25, 0.5, 0.125, 1e-6, 3.0)
-ROW = Row(
+ROW = MeasuredRow(
     Contender("simple_net", "eager"),
     batch=4,
     seconds=np.array(SECONDS),

@@ -16,7 +16,7 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.perf.latency.timed_call import (
     CallSpec,
-    NoResult,
+    InvalidTiming,
     judge_timed,
     timed_inputs,
     timed_reference,
@@ -71,7 +71,7 @@ def spoiled(change):
     ],
 )
 def test_a_wrong_answer_is_no_result(reference, outputs):
-    with pytest.raises(NoResult, match="simple_net-cpu: the timed call gave a wrong answer"):
+    with pytest.raises(InvalidTiming, match="simple_net-cpu: the timed call gave a wrong answer"):
         judge(reference, outputs)
 
 

@@ -18,7 +18,7 @@ from onnx_conformance.plugin.collection import (
 from onnx_conformance.plugin.collector import MEASURED, Collector
 from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, scope_of
 from onnx_conformance.plugin.run_options import SHARED, RunRecords, adopt_records, shared_records
-from onnx_conformance.plugin.state import BENCH, PENDING, RUN
+from onnx_conformance.plugin.state import PENDING, RUN, SESSION
 from onnx_conformance.session import user_models
 from onnx_conformance.session.worker_queue import STAGES, Clock
 from tests.meta.running import judged_of, run_suite
@@ -205,7 +205,7 @@ def test_who_names_a_distribution_gets_it(dist, distload, ours):
 def test_a_worker_plans_all_cases_that_it_will_get(whole, first):
     planned = []
     bench = SimpleNamespace(plan=lambda needs: planned.append([*needs]))
-    stash = {PENDING: {case: {"pinned"} for case in (*NETS, OTHER)}, BENCH: bench}
+    stash = {PENDING: {case: {"pinned"} for case in (*NETS, OTHER)}, SESSION: bench}
     config = SimpleNamespace(stash=stash, workerinput={WHOLE_MODELS: whole})
     plan_in_worker(config, NETS[0])
     assert planned == [first]

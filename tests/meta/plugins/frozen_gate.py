@@ -3,9 +3,10 @@
 from functools import partial
 
 from onnx_conformance.perf.gate import gate
+from onnx_conformance.perf.options import BASELINE
 
 gate.Gate = partial(
     gate.Gate,
     worker="tests.meta.frozen:Frozen",
-    forms={gate.BASELINE: "frozen-0.001", gate.CANDIDATE: "frozen-0.001"},
+    forms={BASELINE: "frozen-0.001", gate.CANDIDATE: "frozen-0.001"},
 )

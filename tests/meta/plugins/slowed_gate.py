@@ -3,9 +3,10 @@
 from functools import partial
 
 from onnx_conformance.perf.gate import gate
+from onnx_conformance.perf.options import BASELINE
 
 gate.Gate = partial(
     gate.Gate,
     worker="tests.meta.slowed:Slowed",
-    forms={gate.BASELINE: "plain", gate.CANDIDATE: "slowed-2.0"},
+    forms={BASELINE: "plain", gate.CANDIDATE: "slowed-2.0"},
 )

@@ -12,6 +12,7 @@ import pytest
 
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.report import html, pages
+from onnx_conformance.report.view import MARKS, view
 from tests.meta.sample_document import (
     ISSUE,
     fail,
@@ -101,9 +102,9 @@ def test_a_failure_says_what_to_do(red):
 
 
 def test_every_outcome_has_a_colour_and_a_symbol():
-    checks = [make_check(outcome, outcome, reason=f"as {outcome}") for outcome in html.MARKS]
+    checks = [make_check(outcome, outcome, reason=f"as {outcome}") for outcome in MARKS]
     page = page_of(make_case("m", "torch_dynamo", 18, verdict="failed", checks=checks))
-    for outcome, look in html.MARKS.items():
+    for outcome, look in MARKS.items():
         assert page.having(outcome), outcome
         assert f"{look.symbol} {look.word} {outcome}" in page.text
         assert f"as {outcome}" in page.text
@@ -161,7 +162,7 @@ def test_a_skipped_case_has_its_reason():
 
 
 def rows_of(*cases):
-    found = html.view(make_document(list(cases))).matrix
+    found = view(make_document(list(cases))).matrix
     return [*found.columns, *found.headings], [
         (row.span, *row.texts, [c is not None for c in row.cells]) for row in found.rows
     ]
@@ -198,7 +199,7 @@ def test_hostile_text_stays_text():
             return [poison(item) for item in value]
         return HOSTILE if isinstance(value, str) and value not in KEYS else value
 
-    KEYS = {*html.MARKS, "red"}  # what the schema fixes; all other text is non-finite
+    KEYS = {*MARKS, "red"}  # what the schema fixes; all other text is non-finite
     case = fail(make_case("m", "torch_dynamo", 18), "error_budget", 9.0)
     clean = make_document([case], verdict="red")
     KEYS |= {*keys_of(clean)} - {"CPUExecutionProvider", "Conv", "cpu", "cuda", "import", "torch"}

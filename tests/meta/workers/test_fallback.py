@@ -281,7 +281,7 @@ def test_certify_tells_what_is_broken_from_what_is_absent(stage, outcome):
     ("stage", "raised"), [("engine", StageFailure), ("device", CapabilityMissing)]
 )
 def test_what_is_broken_is_no_skip_of_a_timing_either(stage, raised):
-    certificates = Certificates(None, Probed(stage), None)
+    certificates = Certificates(None, Probed(stage))
     certificates.ensure([PLAIN_CASE])
     with pytest.raises(raised, match="it took no node; to use it: fix it"):
         certificates.of(PLAIN_CASE)

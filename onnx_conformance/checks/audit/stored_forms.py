@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from onnx_conformance.checks.audit.report import Array
+from onnx_conformance.checks.audit.findings import Array
 from onnx_conformance.core.onnx_file import every_graph, every_node
 
 NARROW = ("int8", "uint8")
@@ -48,31 +48,31 @@ class Dequantised:
 def dequantised(model: onnx.ModelProto, stored: Mapping[str, Array]) -> Dequantised:
     """The file's weights, those in eight bits as the numbers that they stand for."""
     arrays, steps = dict(stored), {}
-    for found in _found(model, stored):
+    for found in _quantised_tensors(model, stored):
         if found.stored in steps:
             continue
-        scale = _along(stored[found.scale], found.axis, stored[found.stored].ndim)
+        scale = _spread_along(stored[found.scale], found.axis, stored[found.stored].ndim)
         zero = stored.get(found.zero_point, np.zeros(1, np.int32))
-        shifted = stored[found.stored].astype(np.float64) - _along(
+        shifted = stored[found.stored].astype(np.float64) - _spread_along(
             zero.astype(np.float64), found.axis, stored[found.stored].ndim
         )
         arrays[found.stored] = (shifted * scale.astype(np.float64)).astype(np.float32)
         steps[found.stored] = np.broadcast_to(np.abs(scale), shifted.shape)
         for name in (found.scale, found.zero_point):
             arrays.pop(name, None)
-    return Dequantised(arrays, steps, _unread(model, stored, steps))
+    return Dequantised(arrays, steps, _operators_of_unread(model, stored, steps))
 
 
-def _found(model: onnx.ModelProto, stored: Mapping[str, Array]) -> Iterator[Quantised]:
+def _quantised_tensors(model: onnx.ModelProto, stored: Mapping[str, Array]) -> Iterator[Quantised]:
     for graph, _ in every_graph(model):
         for node in graph.node:
-            for found in _of(node):
+            for found in _read_by(node):
                 fits = found.stored in stored and found.scale in stored
                 if fits and _has_scale(stored[found.stored], stored[found.scale], found.axis):
                     yield found
 
 
-def _of(node: onnx.NodeProto) -> Iterator[Quantised]:
+def _read_by(node: onnx.NodeProto) -> Iterator[Quantised]:
     """The tensors that a node reads with a scale beside them."""
     inputs = [*node.input, "", ""]
     if node.op_type == "DequantizeLinear":
@@ -96,7 +96,7 @@ def _has_scale(array: Array, scale: Array, axis: int) -> bool:
     return scale.ndim == 1 and -array.ndim <= axis < array.ndim and scale.size == array.shape[axis]
 
 
-def _along(values: Array, axis: int, axes: int) -> Array:
+def _spread_along(values: Array, axis: int, axes: int) -> Array:
     if values.size == 1:
         return values.reshape([1] * axes)
     shape = [1] * axes
@@ -104,7 +104,7 @@ def _along(values: Array, axis: int, axes: int) -> Array:
     return values.reshape(shape)
 
 
-def _unread(
+def _operators_of_unread(
     model: onnx.ModelProto, stored: Mapping[str, Array], steps: Mapping[str, Array]
 ) -> tuple[str, ...]:
     coarse = {
@@ -114,3 +114,62 @@ def _unread(
     }
     nodes = every_node(model)
     return tuple(dict.fromkeys(node.op_type for node in nodes if coarse & set(node.input)))
+
+
+# -- ONNX Runtime's blocked convolutions -----------------------------------------------------------
+
+DOMAIN = "com.microsoft.nchwc"
+BLOCKS = (16, 8)  # floats of a vector register: AVX-512, and others; the file does not say which
+
+
+def possible_weights(
+    model: onnx.ModelProto, stored: Mapping[str, Array]
+) -> Iterator[Mapping[str, Array]]:
+    """What the file's weights may be: as they are stored, or with their blocks undone."""
+    convolutions = [n for n in model.graph.node if n.domain == DOMAIN and n.op_type == "Conv"]
+    if not convolutions:
+        yield stored
+        return
+    for block in BLOCKS:
+        yield {**stored, **_in_order(convolutions, stored, block)}
+
+
+def _in_order(
+    convolutions: list[onnx.NodeProto], stored: Mapping[str, Array], block: int
+) -> dict[str, Array]:
+    found: dict[str, Array] = {}
+    for node in convolutions:
+        kernel = stored.get(node.input[1])
+        if kernel is None or kernel.ndim != 4 or kernel.shape[0] % block:
+            continue
+        whole = unblocked(kernel, block)
+        channels = _filled(whole, 0, block)
+        found[node.input[1]] = whole[:channels, : _filled(whole, 1, block)]
+        bias = stored.get(node.input[2]) if len(node.input) > 2 else None
+        if bias is not None and bias.shape == kernel.shape[:1] and not bias[channels:].any():
+            found[node.input[2]] = bias[:channels]
+    return found
+
+
+def unblocked(kernel: Array, block: int) -> Array:
+    """``(out, in, height, width)``, from a kernel of that shape stored in blocks.
+
+    Fewer input channels than a block (an image's, a depthwise kernel's one) are no block.
+    """
+    out, inner, height, width = kernel.shape
+    if inner < block:
+        parts = kernel.reshape(out // block, inner, height, width, block)
+        return parts.transpose(0, 4, 1, 2, 3).reshape(kernel.shape)
+    if inner % block:
+        return kernel
+    parts = kernel.reshape(out // block, inner // block, height, width, block, block)
+    return parts.transpose(0, 5, 1, 4, 2, 3).reshape(kernel.shape)
+
+
+def _filled(kernel: Array, axis: int, block: int) -> int:
+    """How many channels there are without those that fill the last block with zeros."""
+    size = int(kernel.shape[axis])
+    others = tuple(place for place in range(kernel.ndim) if place != axis)
+    used = np.flatnonzero(np.any(kernel != 0, axis=others))
+    last = int(used[-1]) + 1 if used.size else 0
+    return size if size < block else max(last, size - block + 1)

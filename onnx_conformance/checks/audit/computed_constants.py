@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import Format, Formats, measure_terms
+from onnx_conformance.checks.audit.deviation import measure_terms
+from onnx_conformance.checks.audit.findings import Array, Finding, WorstElement
+from onnx_conformance.checks.audit.formats import Format, Formats
 from onnx_conformance.checks.audit.layouts import Layout, layouts, native_index, take
 from onnx_conformance.checks.audit.matches import WeightMatch
-from onnx_conformance.checks.audit.report import Array, Finding, WorstElement
 from onnx_conformance.core.native_constants import Constant
 
 # Resemblance, not verdicts: how alike two tensors must be to be taken for one another.
@@ -39,7 +40,7 @@ class HeldConstant:
     worst: WorstElement
 
 
-class Kernel(NamedTuple):
+class ConstantKernel(NamedTuple):
     """A constant's values, and how far float32 may be off in each."""
 
     values: Array
@@ -96,10 +97,10 @@ class ComputedConstants:
                 self._damaged[best[0].name] = best[1]
                 self.initializers.add(name)
 
-    def kernels(self) -> dict[str, Kernel]:
+    def kernels(self) -> dict[str, ConstantKernel]:
         """The constants that meet an input and were not found, of two axes and more."""
         return {
-            name: Kernel(known.array, known.noise.reshape(known.array.shape))
+            name: ConstantKernel(known.array, known.noise.reshape(known.array.shape))
             for name, known in self._known.items()
             if known.used
             and known.array is not None
@@ -108,13 +109,13 @@ class ComputedConstants:
             and name not in self._damaged
         }
 
-    def folded(self, match_: WeightMatch) -> None:
+    def folded(self, match: WeightMatch) -> None:
         """Note a constant that was found as a kernel times a BatchNorm's factor."""
-        name, array = match_.natives[0], self._known[match_.natives[0]].array
+        name, array = match.natives[0], self._known[match.natives[0]].array
         assert array is not None
-        worst = match_.finding(name, array).worst or _NOWHERE
-        held = HeldConstant(match_.initializer, match_.mismatched, worst)
-        (self._damaged if match_.mismatched else self._held)[name] = held
+        worst = match.finding(name, array).worst or _NOWHERE
+        held = HeldConstant(match.initializer, match.mismatched, worst)
+        (self._damaged if match.mismatched else self._held)[name] = held
 
     def damaged(self) -> Iterator[tuple[str, Finding]]:
         """The native tensors of what stands damaged in the file, with what is wrong."""

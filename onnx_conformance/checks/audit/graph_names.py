@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from onnx_conformance.checks.audit.findings import Array
 from onnx_conformance.checks.audit.matches import WeightMatch
-from onnx_conformance.checks.audit.report import Array
 from onnx_conformance.core.graph_weights import Use
 
 _TAIL = re.compile(r"(:\d+|__\d+)+$")
@@ -110,9 +110,9 @@ class SwapDetector:
         self._matches = matches
         self._uses = uses
         self._kernels: dict[int | None, list[WeightMatch]] = defaultdict(list)
-        for match_ in (match_ for several in matches.values() for match_ in several):
-            if match_.role == "kernel":
-                self._kernels[match_.fold].append(match_)
+        for match in (match for several in matches.values() for match in several):
+            if match.role == "kernel":
+                self._kernels[match.fold].append(match)
         self._named = {name: names.modules_named(labels_of(name, uses)) for name in initializers}
 
     def misplaced(self, native: str, size: int, matches: Sequence[WeightMatch]) -> str | None:
@@ -121,18 +121,18 @@ class SwapDetector:
         Names count only in pairs: what holds the tensor bears another one's name, and what
         bears the tensor's name holds nothing of its module, or none that it is named after.
         """
-        if all(self._misread(match_) for match_ in matches):
+        if all(self._misread(match) for match in matches):
             return (
                 f"misplaced: a BatchNorm's {matches[0].role}, which the graph uses as another part"
             )
-        if not all(self._contradicted(match_.initializer) for match_ in matches):
+        if not all(self._contradicted(match.initializer) for match in matches):
             return None
-        called = {native, *(alias for match_ in matches for alias in self._aliases(match_))}
+        called = {native, *(alias for match in matches for alias in self._possible_names(match))}
         modules = {module_of(tensor) for tensor in called}
         for name, found in self._initializers.items():
             if found.size != size or not called & self._named[name]:
                 continue
-            elsewhere = modules.isdisjoint(module_of(tensor) for tensor in self._held(name))
+            elsewhere = modules.isdisjoint(module_of(tensor) for tensor in self._held_natives(name))
             if elsewhere or self._contradicted(name):
                 return f"misplaced: by its name, '{name}' should hold it"
         return None
@@ -141,23 +141,25 @@ class SwapDetector:
         """The matches of kernels into which this BatchNorm's factor was folded."""
         return self._kernels.get(fold, [])
 
-    def _misread(self, match_: WeightMatch) -> bool:
+    def _misread(self, match: WeightMatch) -> bool:
         """Whether the operators that read a BatchNorm's factor or offset take it for the other."""
-        use = self._uses.get(match_.initializer)
-        wrong = _NOT_READ_BY.get(match_.role, frozenset())
+        use = self._uses.get(match.initializer)
+        wrong = _NOT_READ_BY.get(match.role, frozenset())
         return use is not None and bool(use.operators) and use.operators <= wrong
 
     def _contradicted(self, name: str) -> bool:
         """Whether the graph names an initialiser after tensors other than those it holds."""
-        return bool(self._named[name]) and not self._named[name] & self._held(name)
+        return bool(self._named[name]) and not self._named[name] & self._held_natives(name)
 
-    def _held(self, name: str) -> set[str]:
-        return {alias for match_ in self._matches.get(name, ()) for alias in self._aliases(match_)}
+    def _held_natives(self, name: str) -> set[str]:
+        return {
+            alias for match in self._matches.get(name, ()) for alias in self._possible_names(match)
+        }
 
-    def _aliases(self, match_: WeightMatch) -> set[str]:
+    def _possible_names(self, match: WeightMatch) -> set[str]:
         """What a match's initialiser may be named after: a fold's offset, after the kernel."""
-        kernels = [] if match_.fold is None else self.kernels_of(match_.fold)
-        return {*match_.natives, *(native for kernel in kernels for native in kernel.natives)}
+        kernels = [] if match.fold is None else self.kernels_of(match.fold)
+        return {*match.natives, *(native for kernel in kernels for native in kernel.natives)}
 
 
 def labels_of(name: str, uses: Mapping[str, Use]) -> set[str]:
