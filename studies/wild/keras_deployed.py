@@ -134,7 +134,7 @@ def ragged_like():
         keras.Input((10, 4), name="rows"),
         keras.Input((), dtype="int32", name="lengths"),
     )
-    mask = ops.cast(ops.arange(10)[None, :] < lengths[:, None], "float32")
+    mask = ops.cast(ops.less(ops.arange(10)[None, :], lengths[:, None]), "float32")
     y = layers.Dense(6, activation="swish")(rows)
     mean = ops.sum(y * mask[..., None], axis=1) / ops.cast(lengths, "float32")[:, None]
     most = ops.max(y - 1e9 * (1 - mask[..., None]), axis=1)
