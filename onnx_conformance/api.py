@@ -32,15 +32,15 @@ from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import Tolerances, load_tolerances
 from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.known_failures import (
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.known_failures import (
     KnownFailure,
     load_known_failures,
 )
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.selection import Selection, select_cases
-from onnx_conformance.session.user_models import adopt
-from onnx_conformance.session.worker_queue import Clock
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.run_workers import RunWorkers
+from onnx_conformance.run.selection import Selection, select_cases
+from onnx_conformance.run.user_models import adopt
 
 Examples = Mapping[str, Any] | list[Mapping[str, Any]]
 Spec = TensorSpec | Iterable[TensorSpec] | Examples | None
@@ -305,8 +305,8 @@ def certify(
             approximation=rules.defaults["approximation"],
             edge_cases=edge_cases,
         )
-        conformance_session = ConformanceSession(settings, Store(folder), Clock())
-        stack.callback(conformance_session.close)
+        workers = RunWorkers(settings, Store(folder), Clock())
+        stack.callback(workers.close)
         upstream = known_failures or project().known_failures
         known = tuple(load_known_failures(upstream, CHECKS)) if upstream else ()
         asked = Selection(
@@ -317,11 +317,11 @@ def certify(
             tuple(str(path) for path in _several(artifacts)),
         )
         cases = list(select_cases(asked))
-        _plan(cases, conformance_session)
+        _plan(cases, workers)
         verdicts = []
         for case in cases:
             progress(case.id)
-            verdicts.append(_judged(case, conformance_session, rules, known))
+            verdicts.append(_judged(case, workers, rules, known))
         notes = tuple(f"{found.name}: {note}" for note in found.notes)
         return Certification(tuple(verdicts), notes)
 
@@ -381,30 +381,28 @@ def _are_examples(spec: Spec) -> bool:
     return isinstance(spec, list) and all(isinstance(one, Mapping) for one in spec) and bool(spec)
 
 
-def _plan(cases: Iterable[Case], conformance_session: ConformanceSession) -> None:
+def _plan(cases: Iterable[Case], workers: RunWorkers) -> None:
     """Compute ahead what the tests of the cases will need, model by model.
 
     Requested one by one, each set of inputs would rebuild the float64 oracle and the replicas.
     """
-    usable = [case for case in cases if conformance_session.probe(case.provider).usable]
-    conformance_session.plan(
-        {case: families_of(resolve_model(case.model), case) for case in usable}
-    )
+    usable = [case for case in cases if workers.probe(case.provider).usable]
+    workers.plan({case: families_of(resolve_model(case.model), case) for case in usable})
 
 
 def _judged(
     case: Case,
-    conformance_session: ConformanceSession,
+    workers: RunWorkers,
     rules: Tolerances,
     known: tuple[KnownFailure, ...],
 ) -> CaseVerdict:
-    probe = conformance_session.probe(case.provider)
+    probe = workers.probe(case.provider)
     if not probe.usable:
         verdict = failed if probe.broken else skipped
         return CaseVerdict(case, (verdict("placement", f"{case.provider}: {probe.sentence}"),))
-    subject = LiveSubject(case, conformance_session, rules)
+    subject = LiveSubject(case, workers, rules)
     results: list[CheckResult] = []
-    examples = conformance_session.settings.examples
+    examples = workers.settings.examples
     for test in required_checks(subject.model, case, subject.seed, drawn=True, examples=examples):
         try:
             result = test.run(subject)
@@ -419,7 +417,7 @@ def _judged(
                 raise
             result, failure = failed(test.check.name, reason, details=tuple(where(error))), None
         if not result.passed and result.outcome not in UNJUDGED and failure is not None:
-            edge_cases = conformance_session.settings.edge_cases
+            edge_cases = workers.settings.edge_cases
             result = excused(subject, test.check.name, failure, known, edge_cases) or result
         results.append(result)
     return CaseVerdict(case, tuple(results))

@@ -19,11 +19,11 @@ from hypothesis import settings
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.case import ExportOptions
-from onnx_conformance.core.native_request import PRECISIONS
+from onnx_conformance.core.compute_modes import REFERENCE_MODES
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.inputs.families import FAMILIES
 from onnx_conformance.plugin.configuration import register_profiles
-from onnx_conformance.session.cache_keys import model_request
+from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.workers.server import make_backend
 
 
@@ -45,11 +45,11 @@ def main(model_name: str, exporter_name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         weights = f"{folder}/weights.npz"
         native.prepare(model=request, path=weights)
+        prepared = {"model": request, "weights": weights}
         for opset in (exporter.conservative, exporter.newest):
             path = f"{folder}/{opset}.onnx"
             native.export(
-                model=request,
-                weights=weights,
+                request=prepared,
                 function=exporter.function,
                 opset=opset,
                 options=asdict(ExportOptions()),
@@ -64,9 +64,9 @@ def main(model_name: str, exporter_name: str) -> None:
                 "allow_cpu_fallback": True,
             }
             runtime.run(session=session, input_sets=ran)
-        for precision in PRECISIONS:
-            input_sets = judged + (plain if precision == "float32" else [])
-            native.run(model=request, weights=weights, precision=precision, input_sets=input_sets)
+        for mode in REFERENCE_MODES:
+            input_sets = judged + (plain if mode == "float32" else [])
+            native.run(request=prepared, mode=mode, input_sets=input_sets)
 
 
 if __name__ == "__main__":

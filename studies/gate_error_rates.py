@@ -40,9 +40,9 @@ from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
 from onnx_conformance.perf.options import BASELINE, GateOptions, TimingOptions
 from onnx_conformance.report.saved_artifacts import Baseline, BaselineCase
-from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.worker_queue import Clock
+from onnx_conformance.run.cache_keys import environment
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.run_workers import RunWorkers
 from tests.meta.running import ROOT
 
 ENGINE = "tests.meta.slowed:Slowed"
@@ -102,7 +102,7 @@ def main() -> int:
     """Run the trials and say the rates."""
     asked = _parse()
     settings = Settings(cache_dir=asked.cache_dir, threads=asked.threads)
-    conformance_session = ConformanceSession(settings, Store(settings.cache_dir), Clock())
+    workers = RunWorkers(settings, Store(settings.cache_dir), Clock())
     trials: list[Trial] = []
     try:
         for kind, threshold, number in asked.trials:
@@ -110,21 +110,19 @@ def main() -> int:
             for place in range(number):
                 with tempfile.TemporaryDirectory() as name:
                     case, folder = next(cases), Path(name)
-                    trials.append(
-                        _trial(conformance_session, settings, kind, threshold, case, place, folder)
-                    )
+                    trials.append(_trial(workers, settings, kind, threshold, case, place, folder))
                 asked.output.parent.mkdir(parents=True, exist_ok=True)
                 asked.output.write_text(json.dumps(_document(trials), indent=1))
                 _progress(trials[-1], place + 1, number)
     finally:
-        conformance_session.close()
+        workers.close()
     for line in _summary(trials):
         print(line)
     return 1 if any("MISSED" in line for line in _summary(trials)) else 0
 
 
 def _trial(
-    conformance_session: ConformanceSession,
+    workers: RunWorkers,
     settings: Settings,
     kind: str,
     threshold: float,
@@ -141,10 +139,10 @@ def _trial(
         gate=GateOptions(None, None, threshold, None, False, None, (1,)),
     )
     sure: Any = SimpleNamespace(**{**vars(run), "settings": settings})
-    certificates = Certificates(sure, conformance_session)
+    certificates = Certificates(sure, workers)
     forms = {BASELINE: "plain", CANDIDATE: FORMS[kind]}
-    gate = Gate(run, lambda: (conformance_session, certificates), ENGINE, forms)
-    gate.baseline = _copied(conformance_session, case, folder)
+    gate = Gate(run, lambda: (workers, certificates), ENGINE, forms)
+    gate.baseline = _copied(workers, case, folder)
     try:
         found = gate.gated(case, 1)
     except ConformanceError as reason:
@@ -164,9 +162,9 @@ def _usual(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[bool, b
     return bool(mean > 1 + USUAL), bool(least > 1 + USUAL)
 
 
-def _copied(conformance_session: ConformanceSession, case: Case, folder: Path) -> Baseline:
+def _copied(workers: RunWorkers, case: Case, folder: Path) -> Baseline:
     """The case's own artifact as a baseline: the same bytes at another place."""
-    artifact = conformance_session.artifact(case)
+    artifact = workers.artifact(case)
     files = tuple(folder / case.artifact_id / path.name for path in artifact.files)
     for path, target in zip(artifact.files, files, strict=True):
         target.parent.mkdir(exist_ok=True)

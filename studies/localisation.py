@@ -29,10 +29,10 @@ from onnx_conformance.diagnose.localisation import localise
 from onnx_conformance.diagnose.subgraph import MOST_NODES, write_subgraph
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.subject import Artifact
-from onnx_conformance.session.worker_queue import Clock
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.run_workers import RunWorkers
+from onnx_conformance.run.subject import Artifact
 from studies.corpus import FAULTS, Fault, Site
 from studies.corpus.drafts import Draft
 from studies.corpus.mutant_files import PLACES, load_corpus, spread
@@ -167,9 +167,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     settings = Settings(cache_dir=chosen.cache_dir.absolute())
-    bench = ConformanceSession(settings, Store(settings.cache_dir), Clock())
+    workers = RunWorkers(settings, Store(settings.cache_dir), Clock())
     case = Case(chosen.model, chosen.exporter, chosen.opset, "cpu")
-    right = LiveSubject(case, bench, load_tolerances(ROOT / "tolerances.yaml"))
+    right = LiveSubject(case, workers, load_tolerances(ROOT / "tolerances.yaml"))
     done = []
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -181,7 +181,7 @@ def main() -> None:
                     print(f"       named '{trial.named}', to blame: {', '.join(trial.root_cause)}")
                     print(f"       {trial.text}; {trial.nodes} nodes fail alone: {trial.alone}")
     finally:
-        bench.close()
+        workers.close()
     print(f"{case.id}\n" + "\n".join(summary(done)))
     if chosen.json:
         chosen.json.write_text(json.dumps([asdict(trial) for trial in done], indent=1))

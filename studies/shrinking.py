@@ -29,10 +29,10 @@ from onnx_conformance.inputs.families import pinned
 from onnx_conformance.inputs.recipes import CONSTANT, DISTRIBUTIONS, SCALES, Recipe
 from onnx_conformance.inputs.strategies import foresee, recipes
 from onnx_conformance.plugin.configuration import PROFILES
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.subject import Subject
-from onnx_conformance.session.worker_queue import Clock
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.run_workers import RunWorkers
+from onnx_conformance.run.subject import Subject
 from tests.meta.value_faults import wrong_subjects
 
 MODELS = ("simple_net", "mobilenet_v2")
@@ -159,18 +159,18 @@ def main() -> None:
     chosen = parser.parse_args()
     store = Store(chosen.cache_dir.absolute())
     plain = Settings(seed=chosen.seed, cache_dir=store.root)
-    bench, tolerances = ConformanceSession(plain, store, Clock()), load_tolerances(TOLERANCES)
+    workers, tolerances = RunWorkers(plain, store, Clock()), load_tolerances(TOLERANCES)
     outcomes = []
     try:
         for model in chosen.models:
-            right = LiveSubject(Case(model, "torch_torchscript", 14, "cpu"), bench, tolerances)
+            right = LiveSubject(Case(model, "torch_torchscript", 14, "cpu"), workers, tolerances)
             with tempfile.TemporaryDirectory() as folder:
                 for name, wrong in wrong_subjects(right, Path(folder), chosen.places):
                     label = f"{model}: {name}"
                     outcomes.append(shrink(label, wrong, chosen.seeds, both=chosen.hypothesis))
                     print(table(outcomes[-1:]).splitlines()[1], flush=True)
     finally:
-        bench.close()
+        workers.close()
     print(table(outcomes))
 
 

@@ -41,9 +41,9 @@ from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
 from onnx_conformance.perf.latency.timed_call import timed_inputs
 from onnx_conformance.perf.latency.timed_sessions import TimedSessions
 from onnx_conformance.perf.options import TimingOptions
-from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.worker_queue import Clock
+from onnx_conformance.run.cache_keys import environment
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.run_workers import RunWorkers
 from tests.meta.running import ROOT
 
 CASES = {
@@ -132,10 +132,10 @@ def main() -> int:
 
 def _agreement(run: Any, case: Case, repetitions: int, seconds: float) -> Agreement:
     contenders = (Contender(case.model, EAGER), Contender(case.model, "plain", case))
-    conformance_session = ConformanceSession(run.settings, Store(run.settings.cache_dir), Clock())
-    with closing(conformance_session):  # ends its workers; what they made stays at hand
-        certificates = Certificates(run, conformance_session)
-        with closing(Bench(run, conformance_session, certificates)) as bench:
+    workers = RunWorkers(run.settings, Store(run.settings.cache_dir), Clock())
+    with closing(workers):  # ends its workers; what they made stays at hand
+        certificates = Certificates(run, workers)
+        with closing(Bench(run, workers, certificates)) as bench:
             row = bench.row(contenders[1], contenders, batch=1)
     if row.speedup is None:
         raise RuntimeError(f"{case.id}: native eager was not timed")
@@ -143,7 +143,7 @@ def _agreement(run: Any, case: Case, repetitions: int, seconds: float) -> Agreem
     for repetition in range(repetitions):
         order = (0, 1) if repetition % 2 == 0 else (1, 0)
         for place in order:
-            times[repetition, place] = _alone(run, conformance_session, contenders[place], seconds)
+            times[repetition, place] = _alone(run, workers, contenders[place], seconds)
     native, runtime = times.T
     return Agreement(
         case.model,
@@ -154,12 +154,10 @@ def _agreement(run: Any, case: Case, repetitions: int, seconds: float) -> Agreem
     )
 
 
-def _alone(
-    run: Any, conformance_session: ConformanceSession, contender: Contender, seconds: float
-) -> float:
+def _alone(run: Any, workers: RunWorkers, contender: Contender, seconds: float) -> float:
     """Median seconds of a call of a contender in a fresh process, while no other worker lives."""
     model = resolve_model(contender.model)
-    timed_sessions = TimedSessions(run, conformance_session)
+    timed_sessions = TimedSessions(run, workers)
     try:
         timed_session = timed_sessions.of(model, contender)
         inputs = timed_session.inputs(timed_inputs(model, run.settings.seed, 1))

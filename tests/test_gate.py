@@ -1,4 +1,4 @@
-"""The gate: today's conversions beside a baseline's, timed and measured in one session.
+"""The gate: today's conversions beside a baseline's, timed and measured in one run.
 
 Runs with ``make gate BASELINE=…`` or ``--gate BASELINE`` only.
 """

@@ -112,10 +112,10 @@ def drivers() -> dict[str, str]:
 
 def told_versions(device: Device) -> str:
     """Its model, driver and firmware; empty where nothing tells them."""
-    return ", ".join(dict.fromkeys(_told(device)))
+    return ", ".join(dict.fromkeys(_versions_of(device)))
 
 
-def _told(device: Device) -> Iterator[str]:
+def _versions_of(device: Device) -> Iterator[str]:
     for word, files, pattern in device.versions:
         for path in sorted(glob(files)):
             try:

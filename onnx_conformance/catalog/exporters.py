@@ -143,7 +143,7 @@ def judged_packages() -> tuple[str, ...]:
 
 
 # Nobody needs to know which exporter wrote an external artifact. Which names its inputs and outputs
-# may have: onnx_conformance/session/external_artifacts.py.
+# may have: onnx_conformance/run/external_artifacts.py.
 EXTERNAL = Exporter(
     name="given",
     framework="torch",

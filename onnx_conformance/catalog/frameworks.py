@@ -29,6 +29,9 @@ class Framework:
         traced: whether native's intermediate tensors can be had.
         compiles_per_shape: whether inputs of another shape take as long as another model.
         runs_live: whether a live model can be judged in the process of the caller.
+        takes: what users hand in as a model of this framework.
+        user_models: ``module:class`` that builds and runs it to describe its inputs and outputs (a
+            ``UserModels`` of ``workers/built_model.py``); empty where they are declared.
         mean, std: the normalisation that its image classifiers usually apply to pixels in 0..1.
     """
 
@@ -44,6 +47,8 @@ class Framework:
     traced: bool = True
     compiles_per_shape: bool = False
     runs_live: bool = True
+    takes: str = ""
+    user_models: str = ""
     mean: RGB = (0.485, 0.456, 0.406)
     std: RGB = (0.229, 0.224, 0.225)
 
@@ -78,6 +83,8 @@ register_framework(
         forms=("channels_last", "compile", *ON_CUDA.values()),
         forms_on_request=("compile", *ON_CUDA.values()),
         routes=("torch_dynamo", "torch_torchscript"),
+        takes="a torch.nn.Module",
+        user_models="onnx_conformance.workers.torch.user_models:TorchModels",
     )
 )
 register_framework(
@@ -93,6 +100,8 @@ register_framework(
         runs_live=False,  # TensorFlow's threads of the caller flush denormal numbers to zero
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
+        takes="a keras.Model",
+        user_models="onnx_conformance.workers.keras.user_models:KerasModels",
     )
 )
 register_framework(
@@ -104,6 +113,8 @@ register_framework(
         backend="onnx_conformance.workers.python.backend:PythonBackend",
         has_weights=False,
         traced=False,
+        takes="a callable from arrays to arrays",
+        user_models="onnx_conformance.workers.python.user_models:PythonModels",
     )
 )
 register_framework(
@@ -113,5 +124,7 @@ register_framework(
         module="onnx",
         packages=("onnx", "onnxruntime", "onnxruntime-gpu", "numpy"),
         backend="onnx_conformance.workers.onnx.backend:OnnxBackend",
+        takes="the pathlib.Path of an ONNX file",
+        user_models="onnx_conformance.workers.onnx.user_models:OnnxModels",
     )
 )

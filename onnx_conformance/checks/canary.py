@@ -25,15 +25,16 @@ from onnx_conformance.checks.canary_edits import (
 )
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import unanswered
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.errors import StageFailure, is_lost
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.core.results import CheckResult, failed, passed, skipped
+from onnx_conformance.core.plain_outputs import TEXT
+from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs, Recipe
-from onnx_conformance.session.subject import Artifact, Subject
+from onnx_conformance.run.subject import Artifact, Subject
 
 ORDINARY, SEVERAL = "normal", "image"
 ATTEMPTS = 8  # a moved bound or shift may move nothing on some inputs
@@ -88,9 +89,12 @@ class _Attempt:
         self._rule = subject.tolerances.rule(NAME, subject.case)
         self._tried: dict[str, str] = {}
         self._before: Outputs = {}
-        self._set_inputs(pinned(subject.seed)[ORDINARY])
-        if not self.refusal and not any(array.any() for array in self._before.values()):
-            self._set_inputs(pinned(subject.seed)[SEVERAL])  # one may be zeros, as after a Relu
+        several = Recipe("normal", batch=SAMPLES, seed=subject.seed)
+        for recipe in (*map(pinned(subject.seed).__getitem__, (ORDINARY, SEVERAL)), several):
+            self._set_inputs(recipe)
+            outputs = list(self._before.values())[: len(self.graph.graph.output)]  # no sizes
+            if self.refusal or any(map(_speaks, outputs)):
+                break  # of one sample all may be zeros, as after a Relu, or NaN
 
     def use_more_samples(self) -> None:
         """Several samples: to one alone, an expert that it did not choose does not matter."""
@@ -132,10 +136,7 @@ class _Attempt:
         output = movable_output(self.graph, self._before)
         tried = [f"{what} ({moved})" for what, moved in self._tried.items()]
         if output is None:
-            reason = "no output holds a finite number, so nothing shows that the file is computed"
-            native = self._subject.native(self._inputs).values()
-            finite = any(np.isfinite(a).any() for a in native if a.dtype.kind in "biuf")
-            return self.failed(f"{reason}; native's do") if finite else skipped(NAME, reason)
+            return self._without_numbers()
         names = [value.name for value in self.graph.graph.output]
         answered = list(self._before.values())[names.index(output)]
         with copy_with(
@@ -150,6 +151,16 @@ class _Attempt:
             reason = f"{result.reason}; weights without effect on {self._label}: {', '.join(tried)}"
             return replace(result, reason=reason)
         return result
+
+    def _without_numbers(self) -> CheckResult:
+        """The verdict where no output holds a number that a further node could change."""
+        numbers = [spec.name for spec in self._subject.model.outputs if spec.dtype != TEXT]
+        if not numbers:
+            return not_applicable(NAME, "its outputs are text, which no further node can change")
+        reason = "no output holds a finite number, so nothing shows that the file is computed"
+        native = self._subject.native(self._inputs)
+        finite = any(np.isfinite(native[name]).any() for name in numbers if name in native)
+        return self.failed(f"{reason}; native's do") if finite else skipped(NAME, reason)
 
     def verdict_on_weights(self) -> CheckResult | None:
         """The verdict if a weight that was moved shows when the CPU runs the copy's own nodes."""
@@ -203,6 +214,11 @@ class _Attempt:
             return None
         reason = f"with {what} changed, outputs change by {moved:.3g} of their largest value"
         return passed(NAME, reason, compared=self._compared, statistics={"moved": moved})
+
+
+def _speaks(array: Array) -> bool:
+    """Whether a number in it is finite and not 0."""
+    return bool(array[np.isfinite(array)].any()) if array.dtype.kind in "biuf" else False
 
 
 def largest_move(before: Outputs, after: Outputs) -> float:

@@ -23,12 +23,12 @@ from onnx_conformance.core.store import Store, file_digest, key_of
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.inputs.sweep_plan import FILE as FIGURES_OF_SWEEPS
 from onnx_conformance.inputs.tasks import TASKS
-from onnx_conformance.session import cache_keys
-from onnx_conformance.session.answers_client import ANSWERS
-from onnx_conformance.session.cache_keys import source_digest
-from onnx_conformance.session.known_failures import KnownFailure
-from onnx_conformance.session.recorded_answers import FILES
-from onnx_conformance.session.subject import Subject, libraries_of
+from onnx_conformance.run import cache_keys
+from onnx_conformance.run.answers_client import ANSWERS
+from onnx_conformance.run.cache_keys import source_digest
+from onnx_conformance.run.known_failures import KnownFailure
+from onnx_conformance.run.recorded_answers import FILES
+from onnx_conformance.run.subject import Subject, libraries_of
 
 BUDGET = "error_budget"
 

@@ -9,24 +9,27 @@ import numpy as np
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register_check
 from onnx_conformance.checks.verdict import not_answered, result_of
-from onnx_conformance.core.budget import ULP, Reference, compute_modes_disagree, largest_noise_floor
+from onnx_conformance.core.arrays import Outputs
+from onnx_conformance.core.budget import Reference, largest_noise_floor, natives_disagree
 from onnx_conformance.core.comparison import (
-    Outputs,
     allclose_mismatch,
     atol_needed,
     statistics,
     structure_problem,
 )
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.judgement import judge_outputs, limits_of
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.ties import ChosenPositions
-from onnx_conformance.inputs.families import ORDINARY, chosen, materialise, pinned
+from onnx_conformance.inputs.families import ORDINARY, materialise, pinned, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 
-@register_check(control="scaled_by_a_tenth", families=("pinned",), precisions=FLOAT32_WEIGHTS)
+@register_check(
+    control="scaled_by_a_tenth", families=("pinned",), precisions=FLOAT32_WEIGHTS, localised=True
+)
 def check_allclose(subject: Subject) -> CheckResult:
     """``allclose`` with atol in units of the output's rms; reports PyTorch's tutorial rule too."""
     rule = subject.tolerances.rule("allclose", subject.case)
@@ -104,7 +107,7 @@ def _float32_errs_as_much(
     noisy = factor * largest_noise_floor(reference, outputs) > tolerance
     return (
         noisy
-        or compute_modes_disagree(reference, outputs)
+        or natives_disagree(reference, outputs)
         or all(_near_oracle(reference, found, spec, factor) for spec in outputs if spec.floating)
     )
 
@@ -131,14 +134,18 @@ def _ranks_classes(model: ModelSpec) -> bool:
 
 
 @register_check(
-    control="classes_swapped", families=("pinned",), where=_ranks_classes, precisions=FAITHFUL
+    control="classes_swapped",
+    families=("pinned",),
+    where=_ranks_classes,
+    precisions=FAITHFUL,
+    localised=True,
 )
 def check_top5(subject: Subject) -> CheckResult:
     """The five leading classes, in order; a tie within float32's own error is no disagreement."""
     rule = subject.tolerances.rule("top5", subject.case)
     name, samples, ties = subject.model.outputs[0].name, 0, 0
     recipes = pinned(subject.seed)
-    input_sets = chosen(ORDINARY, subject.model, subject.seed)
+    input_sets = pinned_inputs(ORDINARY, subject.model, subject.seed)
     for label, inputs in zip(ORDINARY, input_sets, strict=True):
         answer, reference = subject.run(inputs), subject.reference(inputs)
         if answer.outputs is None:
@@ -173,10 +180,7 @@ def check_top5(subject: Subject) -> CheckResult:
 def absolute_error(reference: Reference, name: str, sample: int) -> float:
     """float32's largest absolute error on the sample, at least one ulp of its largest value."""
     exact = reference.oracle[name][sample]
-    compute_modes = (reference.native, *reference.replicas)
-    error = max(
-        float(np.abs(compute_mode[name][sample] - exact).max()) for compute_mode in compute_modes
-    )
+    error = max(float(np.abs(native[name][sample] - exact).max()) for native in reference.natives)
     return max(error, ULP * float(np.abs(exact).max()))
 
 

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import onnx
 
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.onnx_file import inspect, load_model
 from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import (
+from onnx_conformance.run.subject import (
     Answer,
     Artifact,
     Deciding,

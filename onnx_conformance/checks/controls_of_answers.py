@@ -10,10 +10,10 @@ import onnx
 from onnx import numpy_helper
 
 from onnx_conformance.checks.controls import Altered, changed, edited, register_control
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 
 
 @register_control(placement="CPUExecutionProvider ran no node; what ran: SomeOther")

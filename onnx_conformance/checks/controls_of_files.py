@@ -10,8 +10,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnx_conformance.checks.controls import edited, register_control
-from onnx_conformance.core.comparison import Array
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.core.arrays import Array
+from onnx_conformance.run.subject import Subject
 
 
 @register_control(checker="NoSuchOperator")

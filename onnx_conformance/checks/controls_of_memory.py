@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from onnx_conformance.checks.controls import Altered, changed, register_control
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.carries import flow_axis, generates
-from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.inputs.loops import Loop, of_call
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 
 States = list[dict[str, Array]]  # what each call so far got of its predecessor
 

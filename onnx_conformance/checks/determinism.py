@@ -10,11 +10,12 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import judge, not_answered
-from onnx_conformance.core.comparison import Array, Outputs, structure_problem
+from onnx_conformance.core.arrays import Array, Outputs
+from onnx_conformance.core.comparison import structure_problem
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.inputs.families import UNLIKE, repeated
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 LABEL = f"2 samples, the first of {UNLIKE} unlike ones"
 

@@ -11,14 +11,15 @@ import numpy as np
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.steps import WITH_MEMORY
 from onnx_conformance.checks.verdict import limits_for, result_of
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, largest_noise_floor
-from onnx_conformance.core.comparison import Outputs, structure_problem
+from onnx_conformance.core.comparison import structure_problem
 from onnx_conformance.core.judgement import judge_outputs
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.equivalents import equivalents
 from onnx_conformance.inputs.families import FAMILIES, InputPlan
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 
 def _plan(model: ModelSpec, seed: int, check: str) -> InputPlan:

@@ -14,8 +14,8 @@ from onnx_conformance.core.documents import CheckRow
 from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED, CheckResult, as_edge
 from onnx_conformance.core.settings import EdgeCases
-from onnx_conformance.session.known_failures import KnownFailure, find, operators_of
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.known_failures import KnownFailure, find, operators_of
+from onnx_conformance.run.subject import Subject
 
 
 class ConformanceFailure(ConformanceError, AssertionError):
@@ -32,7 +32,7 @@ class Inconclusive(unittest.SkipTest):
 
 
 class Evidence:
-    """Collects the results of the test that runs now; one for a session."""
+    """Collects the results of the test that runs now; one for a run."""
 
     def __init__(self) -> None:
         self._results: list[CheckResult] = []

@@ -7,8 +7,8 @@ import numpy as np
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import judge
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.case import Case, ExportOptions
-from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import STATIC_BATCH, ModelSpec
@@ -16,7 +16,7 @@ from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
 from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe
 from onnx_conformance.inputs.sample_arrays import native_layout
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 # The checks, by option, that show that it was applied and that the file is the same function.
 OWED = {
@@ -79,8 +79,8 @@ def check_folding(subject: Subject) -> CheckResult:
     wanted = 0 if folding else native
     text = f"{found} BatchNormalization nodes for the native model's {native}"
     if found != wanted:
-        compute_mode = "with" if folding else "without"
-        return failed("folding", f"{text}, expected {wanted} {compute_mode} constant folding")
+        with_or_without = "with" if folding else "without"
+        return failed("folding", f"{text}, expected {wanted} {with_or_without} constant folding")
     return passed("folding", text, compared=sum(nodes.values()))
 
 

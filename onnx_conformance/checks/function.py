@@ -27,16 +27,16 @@ from onnx_conformance.inputs.families import (
     ORDINARY,
     UNLIKE,
     batch_mates,
-    chosen,
     denormal,
     many,
     materialise,
+    pinned_inputs,
     replayed,
     stack_inputs,
 )
 from onnx_conformance.inputs.recipes import Inputs, Recipe, suited
 from onnx_conformance.inputs.sample_arrays import fixed_batch
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 
 def takes_any_number(model: ModelSpec) -> bool:
@@ -59,7 +59,7 @@ def check_liveness(subject: Subject) -> CheckResult:
     floor = subject.tolerances.rule("error_budget", plain)["floor_ulp"]
     unit = subject.model.precision  # in which its own code computes
     least = rule["minimum" if unit == FLOAT32 else "coarse_minimum"]
-    input_sets = chosen(ORDINARY, subject.model, subject.seed)
+    input_sets = pinned_inputs(ORDINARY, subject.model, subject.seed)
     references = [subject.plain_reference(inputs) for inputs in input_sets]
     outputs = [spec for spec in subject.model.outputs if not is_keys(spec.name)]
     constant = [spec for spec in outputs if spec.name in subject.weights.constant_outputs]
@@ -114,6 +114,7 @@ def _varies(references: Sequence[Reference], spec: TensorSpec) -> bool:
     },
     drawn=True,
     precisions=FAITHFUL,
+    localised=True,
 )
 def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     """The verdict: the runtime's error is at most a small multiple of float32's own error."""
@@ -154,6 +155,7 @@ def takes_batches(model: ModelSpec) -> bool:
     families=("batches",),
     where=takes_batches,
     precisions=FAITHFUL,
+    localised=True,
 )
 def check_batch_invariance(subject: Subject) -> CheckResult:
     """A sample has the same answer alone and in batches of up to 8, of small models up to 64.

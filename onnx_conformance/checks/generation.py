@@ -15,16 +15,17 @@ from onnx_conformance.checks.closeness import absolute_error
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.steps import WITH_MEMORY
 from onnx_conformance.checks.verdict import limits_for
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import Reference, largest_noise_floor
 from onnx_conformance.core.carries import generates
-from onnx_conformance.core.comparison import Array, Outputs, structure_problem
+from onnx_conformance.core.comparison import structure_problem
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.judgement import AnswerLimits
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.loops import Loop, judged_at, loops, of_call, without_call
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from onnx_conformance.checks.audit.stored_forms import Dequantised, dequantised,
 from onnx_conformance.checks.audit.unexplained import agreeing
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import judge
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.case import ExternalCase
-from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.graph_weights import (
     collect_initializers,
@@ -32,9 +32,9 @@ from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32, INT8, Rule
-from onnx_conformance.inputs.families import ORDINARY, chosen, materialise
+from onnx_conformance.inputs.families import ORDINARY, materialise, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs, Recipe
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 SHOWN_FINDINGS = 5
 
@@ -216,7 +216,7 @@ def why_inputs_cannot_judge(subject: Subject, report: AuditReport) -> str:
 
 def _input_sets(subject: Subject) -> dict[str, Inputs]:
     recipes = [Recipe(kind, batch=SAMPLES, seed=subject.seed + 7) for kind in ("normal", "uniform")]
-    plain = dict(zip(ORDINARY, chosen(ORDINARY, subject.model, subject.seed), strict=True))
+    plain = dict(zip(ORDINARY, pinned_inputs(ORDINARY, subject.model, subject.seed), strict=True))
     return plain | {str(recipe): materialise(recipe, subject.model) for recipe in recipes}
 
 

@@ -10,8 +10,8 @@ from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.closeness import absolute_error, rank_problem
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import judge
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.comparison import Array
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.results import CheckResult, failed
 from onnx_conformance.core.spec import Preprocessing
@@ -24,7 +24,7 @@ from onnx_conformance.inputs.photographs import (
     pillow_sample,
 )
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 LEADING = 5
 
@@ -36,6 +36,7 @@ LEADING = 5
     case=Case("efficientnet_lite0", "torch_torchscript", 14, "cpu"),
     required=False,
     precisions=FAITHFUL,
+    localised=True,
 )
 def check_photographs(subject: Subject, photograph: Photograph) -> CheckResult:
     """Native and runtime name the same five classes, in order, and the budget is met.

@@ -7,7 +7,7 @@ import os
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.results import CheckResult, failed, passed
-from onnx_conformance.session.subject import SessionInfo, Subject
+from onnx_conformance.run.subject import SessionInfo, Subject
 
 
 @register_check(control="provider_ran_nothing")

@@ -21,7 +21,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32, PRECISIONS, ROUNDED
 from onnx_conformance.inputs.families import DRAWN
 from onnx_conformance.inputs.strategies import foresee
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 CheckFunction = Callable[..., CheckResult]
 Calls = Callable[[ModelSpec, int], dict[str, dict[str, Any]]]
@@ -57,6 +57,7 @@ class Check:
         providers: which providers' cases require it; empty for all.
         deployed: its inputs are such as a deployed model is fed. A known failure of another check
             is reported of a timing and does not forbid it.
+        localised: a failure of it is an error of values on inputs, which has a place in the graph.
         edge: its inputs are edge cases (no samples, NaN and infinity, denormals), which an export
             cannot fix: a failure is reported and does not affect the verdict, unless
             ``--edge-cases=fail``.
@@ -75,6 +76,7 @@ class Check:
     providers: tuple[str, ...] = ()
     deployed: bool = True
     edge: bool = False
+    localised: bool = False
 
     def suits(self, model: ModelSpec, case: Case) -> bool:
         """Whether it is for such a case of the model."""
@@ -117,6 +119,7 @@ def register_check(
     providers: tuple[str, ...] = (),
     deployed: bool = True,
     edge: bool = False,
+    localised: bool = False,
 ) -> Callable[[F], F]:
     """Register ``check_<name>``; ``control`` names the wrong conversion it must turn red.
 
@@ -132,9 +135,21 @@ def register_check(
                 f"it; add {name}='…' to its decorator"
             )
         record = Check(
-            name, check, control, families, calls, drawn, case, required, where, precisions,
-            providers, deployed and not edge, edge,
-        )  # fmt: skip
+            name,
+            check,
+            control,
+            families=families,
+            calls=calls,
+            drawn=drawn,
+            case=case,
+            required=required,
+            where=where,
+            precisions=precisions,
+            providers=providers,
+            deployed=deployed and not edge,
+            edge=edge,
+            localised=localised,
+        )
         CHECKS.register(name, record)
         return check
 

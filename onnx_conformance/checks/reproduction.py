@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from onnx_conformance.core.budget import NORMS, ULP, Reference, errors
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs
+from onnx_conformance.core.budget import NORMS, Reference, errors
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.documents import AnswerRule, ErrorLimit
 from onnx_conformance.core.judgement import Judgement
 from onnx_conformance.core.results import Reproduction
@@ -50,14 +51,10 @@ def _limits(
     reference: Reference, outputs: Sequence[TensorSpec], rule: Rule
 ) -> Iterator[ErrorLimit]:
     for spec in outputs:
-        compute_modes = [
-            list(errors(reference.oracle, compute_mode, spec))
-            for compute_mode in (reference.native, *reference.replicas)
-        ]
-        for place, (norm, view, _) in enumerate(compute_modes[0]):
+        own = [list(errors(reference.oracle, native, spec)) for native in reference.natives]
+        for place, (norm, view, _) in enumerate(own[0]):
             noise_floor = (
-                np.max([compute_mode[place][2] for compute_mode in compute_modes], axis=0)
-                + rule["floor_ulp"] * ULP
+                np.max([found[place][2] for found in own], axis=0) + rule["floor_ulp"] * ULP
             )
             allowed = rule["factor"] * noise_floor
             if spec.scale == "unit":  # the bundle divides by the oracle's own size

@@ -11,15 +11,10 @@ from onnx.reference import ReferenceEvaluator
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, not_answered, unanswered, unless_refused
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import largest_noise_floor
 from onnx_conformance.core.case import ExternalCase
-from onnx_conformance.core.comparison import (
-    Array,
-    Outputs,
-    allclose_mismatch,
-    nonfinite_problem,
-    structure_problem,
-)
+from onnx_conformance.core.comparison import allclose_mismatch, nonfinite_problem, structure_problem
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, ModelSpec, TensorSpec, sizes_of
@@ -35,7 +30,7 @@ from onnx_conformance.inputs.families import (
 )
 from onnx_conformance.inputs.recipes import Inputs, RawInputs
 from onnx_conformance.inputs.sample_arrays import Names, fixed_batch
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 HUGE = float(np.sqrt(np.finfo(np.float32).max))  # products of two such numbers overflow
 FLAWS = ("name", "dtype", "rank", "size")

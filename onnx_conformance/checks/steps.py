@@ -15,7 +15,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.families import FAMILIES, InputPlan
 from onnx_conformance.inputs.loops import LEAST_CALLS, Loop, judged_at, loops, of_call
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 
 WITH_MEMORY = Case("decoder_with_cache", "torch_dynamo", 18, "cpu")  # examples/models/memory.py
 GROWS = 2.0  # times its error at the first wrong call, above which an error is called growing

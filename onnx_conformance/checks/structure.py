@@ -23,8 +23,8 @@ from onnx_conformance.core.onnx_file import (
 from onnx_conformance.core.plain_outputs import keys_of
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.session.external_artifacts import chosen_by_exporter
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.external_artifacts import chosen_by_exporter
+from onnx_conformance.run.subject import Subject
 
 RANDOM = frozenset(
     ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform")

@@ -10,14 +10,9 @@ import numpy as np
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.verdict import evidence_lines, limits_for, result_of
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, wrong_decisions
-from onnx_conformance.core.comparison import (
-    Outputs,
-    nearest,
-    open_rows,
-    rows_apart,
-    structure_problem,
-)
+from onnx_conformance.core.comparison import nearest, open_rows, rows_apart, structure_problem
 from onnx_conformance.core.documents import ErrorLimit
 from onnx_conformance.core.domains import BYTES, default_domain
 from onnx_conformance.core.judgement import Judgement, judge_outputs, turns_of
@@ -28,7 +23,7 @@ from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
 from onnx_conformance.inputs.recipes import CONSTANT, EVERY, LARGEST_BATCH, Inputs, Recipe, entry
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 
 MOST_NAMED = 6  # sizes or recipes that a message names
 LARGEST = 1e300  # JSON knows no infinity
@@ -69,6 +64,7 @@ def sizes_text(recipe: Recipe) -> str:
     families=("sizes",),
     where=lambda model: bool(size_recipes(model, 0)),
     precisions=FAITHFUL,
+    localised=True,
 )
 def check_sizes(subject: Subject) -> CheckResult:
     """Ordinary noise at the sizes that symbolic axes take, and at batches that are not usual."""
@@ -80,6 +76,7 @@ def check_sizes(subject: Subject) -> CheckResult:
     families=("rows",),
     where=lambda model: bool(row_recipes(model, 0)),
     precisions=FAITHFUL,
+    localised=True,
 )
 def check_rows(subject: Subject) -> CheckResult:
     """Thousands of samples at several scales, and every whole number of a range once."""

@@ -13,7 +13,7 @@ import numpy as np
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.precision import CLASSIFIER, Unanswered, answers_to, signal
 from onnx_conformance.checks.registry import register_check
-from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.results import (
     CheckResult,
     ResultFields,
@@ -35,7 +35,7 @@ from onnx_conformance.core.statistics import (
 from onnx_conformance.core.tolerances import INT8, Rule
 from onnx_conformance.inputs.samples import task_samples
 from onnx_conformance.inputs.tasks import TASKS, Samples
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 
 @dataclass(frozen=True)

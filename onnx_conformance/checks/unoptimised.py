@@ -18,7 +18,7 @@ from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise, pinned
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sweep_plan import extra_batches
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 
 NAME = "unoptimised"
 

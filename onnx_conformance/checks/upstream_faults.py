@@ -18,9 +18,9 @@ from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.yaml_reader import YamlNode, is_specifier, read_yaml
-from onnx_conformance.session.cache_keys import version
-from onnx_conformance.session.known_failures import RUNTIME, operators_of, runtime_of
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.cache_keys import version
+from onnx_conformance.run.known_failures import RUNTIME, operators_of, runtime_of
+from onnx_conformance.run.subject import Subject
 
 FILE = Path(__file__).with_name("upstream_faults.yaml")
 _TEXTS = ("issue", "exporter", "provider", "opset", "says")

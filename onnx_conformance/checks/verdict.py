@@ -13,8 +13,9 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.placement import describe_placement
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
-from onnx_conformance.core.comparison import Mismatch, Outputs, Statistics, statistics
+from onnx_conformance.core.comparison import Mismatch, Statistics, statistics
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.judgement import AnswerLimits, Judgement, judge_outputs, limits_of
@@ -29,9 +30,9 @@ from onnx_conformance.core.results import (
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.text import plain
 from onnx_conformance.core.tolerances import FLOAT32, Rule
-from onnx_conformance.inputs.families import ORDINARY, chosen
+from onnx_conformance.inputs.families import ORDINARY, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 
 # How ONNX Runtime's Python binding, and a provider, begin the words of a refusal: the inputs were
 # looked at and not taken. Whatever else went wrong happened while they were being computed.
@@ -241,15 +242,14 @@ def _near_zero(subject: Subject, reference: Reference, share: float) -> bool:
     if any(spec.scale != "linear" for spec in specs):
         return False
     ordinary = [
-        subject.reference(inputs) for inputs in chosen(ORDINARY, subject.model, subject.seed)
+        subject.reference(inputs) for inputs in pinned_inputs(ORDINARY, subject.model, subject.seed)
     ]
     for spec in (spec for spec in specs if spec.floating):
         exact = reference.oracle[spec.name]
-        compute_modes = (reference.native, *reference.replicas)
         with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, not small
             error = max(
-                float(np.abs(compute_mode[spec.name] - exact).max(initial=0.0))
-                for compute_mode in compute_modes
+                float(np.abs(native[spec.name] - exact).max(initial=0.0))
+                for native in reference.natives
             )
         usual = [np.asarray(one.oracle[spec.name], np.float64) for one in ordinary]
         size = max(float(np.sqrt(np.mean(array**2))) if array.size else 0.0 for array in usual)

@@ -18,7 +18,7 @@ from onnx_conformance.core.traces import TINY, rms
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sweep_plan import has_free_batch, shipped_figures, work
-from onnx_conformance.session.subject import Deciding, Subject
+from onnx_conformance.run.subject import Deciding, Subject
 
 NAME = "deciding_values"
 APART = ("normal", "large_normal")  # inputs of unlike values and equal sizes

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
-from onnx_conformance.session.cache_keys import version
+from onnx_conformance.run.cache_keys import version
 
 SHIPPED = Path(__file__).with_name("clashes.yaml")
 ANY, ABSENT = "any", "absent"

@@ -33,7 +33,7 @@ from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.latency.latency_table import milliseconds
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.report.pages import page, write_page
-from onnx_conformance.session.cache_keys import environment
+from onnx_conformance.run.cache_keys import environment
 
 WIDEST = 640  # pixels of the photograph on the page
 TRAINED = "efficientnet_lite0"
@@ -95,12 +95,12 @@ def _make(ready: ToolContext, contender: ComparedModel) -> None:
         ConformanceError: the model cannot be built, or the file cannot be made.
     """
     for case in contender.cases:
-        ready.conformance_session.artifact(case)
-    ready.conformance_session.native_request(contender.model)
+        ready.workers.artifact(case)
+    ready.workers.native_request(contender.model)
 
 
 def _absent(ready: ToolContext) -> list[str]:
-    probes = ready.conformance_session.known_probes()
+    probes = ready.workers.known_probes()
     return [
         f"not available: {name}: {p['reason']}" for name, p in probes.items() if not p["usable"]
     ]
@@ -134,7 +134,7 @@ def _cases(ready: ToolContext, model: ModelSpec) -> tuple[Case, ...]:
         UsageError: none of them does, or several files are given.
     """
     providers = dict.fromkeys(case.provider for case in ready.run.cases)
-    probes = {name: ready.conformance_session.probe(name) for name in providers}
+    probes = {name: ready.workers.probe(name) for name in providers}
     usable = [name for name, probe in probes.items() if probe.usable]
     if not usable:
         reason = "; ".join(f"{name}: {probe.reason}" for name, probe in probes.items())

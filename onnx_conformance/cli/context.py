@@ -1,4 +1,4 @@
-"""What every tool works with: the suite's options, its session, its verdicts, the default route."""
+"""What every tool works with: the suite's options, its workers, its verdicts, the default route."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from onnx_conformance.core.store import Store
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.options import add_options
 from onnx_conformance.plugin.run_options import adopt_records, make_run
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.selection import varied
-from onnx_conformance.session.subject import Artifact
-from onnx_conformance.session.user_models import adopt
-from onnx_conformance.session.worker_queue import Clock
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.run_workers import RunWorkers
+from onnx_conformance.run.selection import varied
+from onnx_conformance.run.subject import Artifact
+from onnx_conformance.run.user_models import adopt
 
 
 def named_model(name: str, files: Iterable[str] = ()) -> ModelSpec:
@@ -89,15 +89,15 @@ class _Config:
 
 @dataclass(frozen=True)
 class ToolContext:
-    """A run with its session."""
+    """A run with its workers."""
 
     run: PerfRun
     store: Store
-    conformance_session: ConformanceSession
+    workers: RunWorkers
 
     def subject(self, case: Case, given: Artifact | None = None) -> LiveSubject:
         """A case as checks see it; ``given`` is judged in place of its export."""
-        return LiveSubject(case, self.conformance_session, self.run.tolerances, given)
+        return LiveSubject(case, self.workers, self.run.tolerances, given)
 
     def certificate(self, subject: LiveSubject) -> Certificate:
         """Every check that a case requires, or the verdict of an earlier run.
@@ -108,21 +108,21 @@ class ToolContext:
         settings, known = self.run.settings, self.run.known_failures
         if not holds_certificate(subject, settings, self.store, known):
             families = families_of(subject.model, subject.case, drawn=False)
-            self.conformance_session.plan({subject.case: families})
+            self.workers.plan({subject.case: families})
         return issue_certificate(subject, settings, self.store, known)
 
 
 @contextmanager
 def context(run: PerfRun, tick: Tick | None = None) -> Iterator[ToolContext]:
-    """Open a session; its workers end with it."""
+    """Start a run's workers; they end with the block."""
     with ExitStack() as stack:
         root = run.settings.cache_dir
         if run.temporary_cache:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conformance-")))
         store = Store(root)
-        conformance_session = ConformanceSession(run.settings, store, Clock(tick))
-        stack.callback(conformance_session.close)
-        yield ToolContext(run, store, conformance_session)
+        workers = RunWorkers(run.settings, store, Clock(tick))
+        stack.callback(workers.close)
+        yield ToolContext(run, store, workers)
 
 
 def reason_of(error: ConformanceError) -> str:
@@ -153,7 +153,7 @@ def case_of(
         UsageError: an unknown exporter, one of another framework, an opset that it does not
             support, an unknown variant, or a variant with options that are not default.
     """
-    route = EXPORTERS[exporter] if exporter else _preferred(model, opset)
+    route = EXPORTERS[exporter] if exporter else preferred_route(model, opset)
     if route.framework != model.framework:
         own = [each.name for each in EXPORTERS.values() if each.framework == model.framework]
         raise UsageError(
@@ -167,7 +167,12 @@ def case_of(
     return varied(case, variant) if variant else case
 
 
-def _preferred(model: ModelSpec, opset: int | None) -> Exporter:
+def preferred_route(model: ModelSpec, opset: int | None = None) -> Exporter:
+    """The first route of the model's framework that writes an opset natively; None for OPSET.
+
+    Raises:
+        UsageError: no route exports such models.
+    """
     routes = [EXPORTERS[name] for name in FRAMEWORKS[model.framework].routes]
     if not routes:
         raise UsageError(f"{model.name} is a {model.framework} model, which no route exports")

@@ -15,13 +15,13 @@ from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import INT8
-from onnx_conformance.inputs.families import ORDINARY, chosen
+from onnx_conformance.inputs.families import ORDINARY, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import typical_inputs
-from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.known_failures import EXPORT, find
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.subject import Artifact
+from onnx_conformance.run.cache_keys import environment
+from onnx_conformance.run.known_failures import EXPORT, find
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.subject import Artifact
 
 SCHEMA = 1
 MEBIBYTE = 2**20
@@ -112,7 +112,7 @@ def convert(context: ToolContext, request: ConversionRequest) -> ConversionRepor
     """
     started, report = time.perf_counter(), _begin(context, request)
     try:
-        artifact = context.conformance_session.artifact(request.case)
+        artifact = context.workers.artifact(request.case)
         with staged(artifact, request.out) as ready:
             _describe(report, ready.artifact)
             _judge(context, request, ready, report)
@@ -194,7 +194,7 @@ def _measured(subject: LiveSubject) -> list[Inputs]:
     """The inputs of the differences: of int8, such as it was calibrated for."""
     if subject.case.precision == INT8:
         return typical_inputs(subject.model, subject.seed)[:FEW]
-    return chosen(ORDINARY, subject.model, subject.seed)
+    return pinned_inputs(ORDINARY, subject.model, subject.seed)
 
 
 def _error(context: ToolContext, request: ConversionRequest, failure: ConformanceError) -> str:

@@ -20,18 +20,18 @@ import psutil
 from rich.console import Console
 
 from onnx_conformance.catalog.frameworks import exported_frameworks
-from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS
+from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
 from onnx_conformance.cli.clashes import load_incompatibilities, unmet
 from onnx_conformance.cli.console import OK, RED, Arguments, progress, say
-from onnx_conformance.cli.inspect import probe_all
 from onnx_conformance.core.errors import ConformanceError, UsageError, WorkerError
 from onnx_conformance.core.extras import remedy
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
-from onnx_conformance.session.cache_keys import environment, version
-from onnx_conformance.session.probe import ProbeResult
-from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.run.cache_keys import environment, version
+from onnx_conformance.run.probe import ProbeResult
+from onnx_conformance.run.provider_sources import survey
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 
 WORKERS = {  # their modules
     **{framework.name: framework.module for framework in exported_frameworks()},
@@ -135,7 +135,7 @@ def _providers(workers: dict[str, WorkerStart], limit: float) -> dict[str, Probe
     if not workers["onnxruntime"].usable:
         return {}
     try:
-        return probe_all(limit)
+        return survey(PROVIDERS, limit)
     except WorkerError as error:
         return {"cpu": ProbeResult(False, " ".join(str(error).split()))}
 

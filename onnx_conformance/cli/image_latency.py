@@ -80,7 +80,7 @@ class PhotographBench:
 
     def __init__(self, context: ToolContext) -> None:
         self._context = context
-        self._timed_sessions = TimedSessions(context.run, context.conformance_session)
+        self._timed_sessions = TimedSessions(context.run, context.workers)
         self._pool = ThreadPoolExecutor(max_workers=1)
 
     def start(self, model: ModelSpec, cases: Sequence[Case]) -> None:
@@ -104,7 +104,7 @@ class PhotographBench:
                     blocks[who] = self._warm(model, contender, who, image)
                 except ConformanceError as error:
                     absent.append(f"{who}: {reason_of(error)}")
-        self._context.conformance_session.quiesce()
+        self._context.workers.quiesce()
         found = interleave(
             list(blocks.values()),
             seconds=ROUND_SECONDS,
@@ -126,7 +126,7 @@ class PhotographBench:
             ConformanceError: why it has no time.
         """
         timed_session, case = self._timed_sessions.of(model, contender), contender.judged_as
-        inputs, reference_of = inputs_of(model, image), self._context.conformance_session.reference
+        inputs, reference_of = inputs_of(model, image), self._context.workers.reference
         reference = reference_of(model, inputs, noise_floor_of_timed(case))
         call = CallSpec(model, who, who, contender.form, inputs, reference, case)
         timed_session.rehearse(call, self._context.run.tolerances)

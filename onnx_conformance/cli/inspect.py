@@ -19,18 +19,19 @@ from onnx_conformance.cli.console import OK, RED, Arguments, progress, say
 from onnx_conformance.cli.context import read_run
 from onnx_conformance.cli.file_contents import Weight, operators, weights
 from onnx_conformance.core.case import ExternalCase
-from onnx_conformance.core.documents import TensorFacts
+from onnx_conformance.core.documents import Placement, TensorFacts
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.diagnose.messages import NOT_HERE
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.external_artifacts import read_external_artifact
-from onnx_conformance.session.probe import ProbeResult
-from onnx_conformance.session.provider_sources import survey
-from onnx_conformance.session.subject import Artifact
-from onnx_conformance.session.worker_queue import Clock, WorkerQueues
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.external_artifacts import read_external_artifact
+from onnx_conformance.run.probe import ProbeResult
+from onnx_conformance.run.provider_sources import survey
+from onnx_conformance.run.run_workers import RunWorkers
+from onnx_conformance.run.subject import Artifact
+from onnx_conformance.run.worker_queue import WorkerQueues
 
 LARGEST = 10  # weights that are listed
 MEBIBYTE = 2**20
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     stored = weights(model)
     _print_weights(console, stored)
     with progress(console, "opening it on each provider"):
-        probes = probe_all(settings.limit)
+        probes = survey(PROVIDERS, settings.limit)
         usable = [name for name, found in probes.items() if found.usable]
         placements = placements_of(artifact, usable, settings)
     found = operators(model)
@@ -172,7 +173,6 @@ def _safe(text: str) -> str:
 
 
 LEVELS = ("disabled", "all")  # of graph optimisation: nodes as they are written, and as they run
-Placement = dict[str, dict[str, int]]  # provider -> operator -> nodes
 
 
 @dataclass(frozen=True)
@@ -188,11 +188,6 @@ class FilePlacement:
     written: Placement | None
     run: Placement | None
     error: str = ""
-
-
-def probe_all(limit: float) -> dict[str, ProbeResult]:
-    """Whether each provider runs a node here, each tried in a process of its own."""
-    return survey(PROVIDERS, limit)
 
 
 def placements_of(
@@ -218,8 +213,8 @@ def _placement_on(artifact: Artifact, name: str, settings: Settings) -> FilePlac
 def _placement(artifact: Artifact, name: str, settings: Settings, level: str) -> Placement:
     """The nodes that a session places, opened as the suite opens external artifacts."""
     own = replace(settings, graph_level=level)
-    conformance_session = ConformanceSession(own, Store(own.cache_dir), Clock())
+    workers = RunWorkers(own, Store(own.cache_dir), Clock())
     try:
-        return conformance_session.session(external_case(artifact.path, name), artifact).placement
+        return workers.session(external_case(artifact.path, name), artifact).placement
     finally:
-        conformance_session.close()
+        workers.close()

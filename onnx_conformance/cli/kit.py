@@ -24,7 +24,7 @@ from onnx_conformance.cli.run import pytest_arguments, pytest_status
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.files import PROGRAM, refuse_unwritable
 from onnx_conformance.report.document import PROVED_NOTHING
-from onnx_conformance.session.kit import RECORDED_IN
+from onnx_conformance.run.kit import RECORDED_IN
 
 NAME = "kit"
 MEBIBYTE = 2**20

@@ -9,8 +9,8 @@ from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.photographs import check_photographs, leading_classes
 from onnx_conformance.cli.context import ToolContext, reason_of
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.results import CheckResult, failed
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
@@ -21,7 +21,7 @@ from onnx_conformance.inputs.photographs import (
     takes_photographs,
 )
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.run.live_subject import LiveSubject
 
 Top = tuple[tuple[str, float], ...]  # labels and percentages, the likeliest first
 CHANNELS = 3

@@ -11,16 +11,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.cli.console import Arguments, say
-from onnx_conformance.session.probe import ProbeResult
-from onnx_conformance.session.provider_sources import (
+from onnx_conformance.cli.console import OK, RED, Arguments, say
+from onnx_conformance.run.probe import ProbeResult
+from onnx_conformance.run.provider_sources import (
     LIBRARY_OPTION,
     adopt_engines,
     adopt_libraries,
     survey,
 )
 
-OK, RED = 0, 1
 NAME = "providers"
 
 

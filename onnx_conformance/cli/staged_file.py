@@ -14,7 +14,7 @@ import onnx
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.onnx_file import inspect, load_model
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.session.subject import Artifact
+from onnx_conformance.run.subject import Artifact
 
 
 class UnwritablePlace(UsageError):

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from onnx_conformance.cli.run import pytest_arguments
+from onnx_conformance.cli.run import BAD_INPUT, pytest_arguments
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.report.document import PROVED_NOTHING
 
 DONE = (0, 1, PROVED_NOTHING)  # after which the documents say what happened
-BAD_INPUT = 4  # pytest's own
 
 
 def run_checks(folder: Path, options: Sequence[str]) -> ResultsDocument:

@@ -14,14 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.cli import suite_runs
-from onnx_conformance.cli.console import Arguments, print_table, say
-from onnx_conformance.cli.context import named_model, only_model
+from onnx_conformance.cli.console import RED, Arguments, print_table, say
+from onnx_conformance.cli.context import OPSET, named_model, only_model, preferred_route
 from onnx_conformance.core.files import PROGRAM, write_json
 from onnx_conformance.core.project import project
-from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.perf.variant_choice import (
     PLAIN,
     JudgedVariant,
@@ -32,17 +30,13 @@ from onnx_conformance.perf.variant_choice import (
     join,
     slower,
 )
-from onnx_conformance.report.columns import INCOMPLETE, RED
+from onnx_conformance.report.columns import INCOMPLETE, RED_OUTCOMES
 from onnx_conformance.report.document import PROVED_NOTHING
 from onnx_conformance.report.pages import write_page
-from onnx_conformance.session.user_models import adopt
+from onnx_conformance.run.user_models import adopt
 
 NAME = "variants"
-NEWEST_FIRST = ("torch_dynamo", "tf2onnx_function")  # the routes to be fast on
-OPSET = 18
-STATUS_RED = 1
 MARK = "*: no other variant that passes is both faster and more exact"
-NOTHING = "proved nothing"
 STYLES = {"passed": "green", "latency only": "yellow", "incomplete": "yellow"}
 
 
@@ -56,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         file = chosen.model
         chosen.model, chosen.models_from = only_model(file, adopt([file], ())), [file]
     model = named_model(chosen.model, chosen.models_from)
-    exporter = chosen.exporter or _default_exporter(model)
+    exporter = chosen.exporter or preferred_route(model).name
     names = chosen.variant or [*VARIANTS]
     options = [
         f"--model={chosen.model}",
@@ -86,10 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(Console(), f"{drawn}   data: {data}")
     ended = (judged["run"]["exit_status"], timed.exit_status)
     # not all that is red is a variant's: a requirement that was not met, a timed answer
-    if STATUS_RED in ended or any(one.verdict in RED for one in variants):
-        return STATUS_RED
+    if RED in ended or any(one.verdict in RED_OUTCOMES for one in variants):
+        return RED
     # "latency only" leaves a case incomplete, and is an answer of this table
-    nothing = judged["run"]["verdict"] == NOTHING or timed.exit_status == PROVED_NOTHING
+    nothing = judged["run"]["verdict"] == "proved nothing" or timed.exit_status == PROVED_NOTHING
     return PROVED_NOTHING if nothing or any(one.verdict == INCOMPLETE for one in variants) else 0
 
 
@@ -99,11 +93,6 @@ def _keeping(chosen: argparse.Namespace, exporter: str) -> str:
     words = [chosen.model, *own, f"--exporter={exporter}", f"--opset={chosen.opset}"]
     words += ["--variant=NAME", "--out=FILE.onnx"]
     return f"{PROGRAM} convert {shlex.join(words)}"
-
-
-def _default_exporter(model: ModelSpec) -> str:
-    known = [name for name in NEWEST_FIRST if EXPORTERS[name].framework == model.framework]
-    return known[0] if known else NEWEST_FIRST[0]
 
 
 def _print(console: Console, document: VariantsDocument) -> None:
@@ -141,7 +130,7 @@ def table(title: str, batches: Sequence[int], variants: Sequence[JudgedVariant])
             for batch in batches
             if (cell := _cell(one, batch, one.name in fronts[batch]))
         ]
-        style = STYLES.get(one.verdict, "red" if one.verdict in RED else "dim")
+        style = STYLES.get(one.verdict, "red" if one.verdict in RED_OUTCOMES else "dim")
         drawn.add_row(
             escape(one.name),
             f"[{style}]{one.verdict}[/]",

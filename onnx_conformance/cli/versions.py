@@ -32,7 +32,7 @@ from onnx_conformance.perf.options import TimingOptions
 from onnx_conformance.perf.version_comparison import Comparison, VersionCell, join
 from onnx_conformance.report.columns import FAILED, INCOMPLETE, KNOWN, PROVED
 from onnx_conformance.report.pages import write_page
-from onnx_conformance.session.provider_sources import ANSWERS_OPTION, label_of
+from onnx_conformance.run.provider_sources import ANSWERS_OPTION, label_of
 
 NAME = "versions"
 HERE = "cpu"

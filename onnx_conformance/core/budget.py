@@ -18,13 +18,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.arrays import Array, Outputs
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.padded_rows import stacked
 from onnx_conformance.core.spec import ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import ChosenPositions, joined, settled
 from onnx_conformance.core.views import UNMASKED, Rows, views
-
-ULP = 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,11 @@ class Reference:
     unit: str = "float32"
     choices: Mapping[str, ChosenPositions] = field(default_factory=dict)
     alternatives: Callable[[], tuple[Outputs, ...]] = tuple
+
+    @property
+    def natives(self) -> tuple[Outputs, ...]:
+        """Native and its replicas, whose errors against the oracle are the noise floor."""
+        return (self.native, *self.replicas)
 
     def settled(self, got: Outputs, factor: float) -> Outputs:
         """``got`` with the oracle's positions wherever both choose numbers that tie.
@@ -110,35 +114,27 @@ def matching_sizes(reference: Reference, actual: Outputs, model: ModelSpec) -> R
     that mode; modes of other sizes say nothing of a sample.
     """
     names = [size_of(name) for name in model.by_values]
-    compute_modes = [reference.oracle, reference.native, *reference.replicas]
-    if any(
-        name not in actual or actual[name].shape != compute_modes[0][name].shape for name in names
-    ):
+    answers = [reference.oracle, *reference.natives]
+    if any(name not in actual or actual[name].shape != answers[0][name].shape for name in names):
         return reference
     alike = [
         np.all(
-            [
-                (compute_mode[n] == actual[n]).reshape(len(compute_mode[n]), -1).all(axis=1)
-                for n in names
-            ],
+            [(answer[n] == actual[n]).reshape(len(answer[n]), -1).all(axis=1) for n in names],
             axis=0,
         )
-        for compute_mode in compute_modes
+        for answer in answers
     ]
     if all(found.all() for found in alike):
         return reference
-    changed = [
-        {name: np.array(array) for name, array in compute_mode.items()}
-        for compute_mode in compute_modes
-    ]
+    changed = [{name: np.array(array) for name, array in answer.items()} for answer in answers]
     for sample in range(len(alike[0])):
         agreeing = [place for place, found in enumerate(alike) if found[sample]]
-        if not agreeing or len(agreeing) == len(compute_modes):
+        if not agreeing or len(agreeing) == len(answers):
             continue
-        for place, compute_mode in enumerate(changed):
+        for place, answer in enumerate(changed):
             if place == 0 or place not in agreeing:
-                for name in compute_mode:
-                    compute_mode[name][sample] = compute_modes[agreeing[0]][name][sample]
+                for name in answer:
+                    answer[name][sample] = answers[agreeing[0]][name][sample]
     return replace(reference, oracle=changed[0], native=changed[1], replicas=tuple(changed[2:]))
 
 
@@ -184,7 +180,7 @@ class Turns:
         return 0 < left_open <= self.open_share * elements
 
     def of_size(self, elements: int) -> float:
-        """How many of a set's elements it may turn: ``flips``, of less than hundreds fewer."""
+        """How many elements rounding may turn: ``flips``, or ``open_share`` of them if less."""
         return min(self.flips, self.open_share * elements)
 
 
@@ -218,8 +214,8 @@ def largest_noise_floor(reference: Reference, outputs: Sequence[TensorSpec]) -> 
         float(np.max(error, initial=0.0))
         for spec in outputs
         if spec.floating
-        for compute_mode in (reference.native, *reference.replicas)
-        for _, _, error in errors(reference.oracle, compute_mode, spec)
+        for native in reference.natives
+        for _, _, error in errors(reference.oracle, native, spec)
     ]
     return max(found, default=0.0)
 
@@ -227,7 +223,7 @@ def largest_noise_floor(reference: Reference, outputs: Sequence[TensorSpec]) -> 
 def errors(
     reference: Outputs, actual: Outputs, spec: TensorSpec
 ) -> Iterator[tuple[str, str, Rows]]:
-    """(norm, view, relative error of each sample) of one output against the oracle."""
+    """Norm, view and each sample's relative error of one output against the oracle."""
     for view, wanted, got in views(reference[spec.name], actual[spec.name], spec):
         for norm, size in NORMS.items():
             with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, and so an error
@@ -250,15 +246,9 @@ def _scores(
         if not spec.floating:
             yield _exactness(reference, actual, spec, turns)
             continue
-        compute_modes = [reference.native, *reference.replicas]
-        native = [
-            list(errors(reference.oracle, compute_mode, spec)) for compute_mode in compute_modes
-        ]
+        own = [list(errors(reference.oracle, native, spec)) for native in reference.natives]
         for place, (norm, view, error) in enumerate(errors(reference.oracle, actual, spec)):
-            noise_floor = (
-                np.max([compute_mode[place][2] for compute_mode in native], axis=0)
-                + floor_ulp * ULP
-            )
+            noise_floor = np.max([found[place][2] for found in own], axis=0) + floor_ulp * ULP
             measurable = np.isfinite(noise_floor)  # float32's own infinity excuses nothing
             ratio = np.where(measurable, error, np.inf) / np.where(measurable, noise_floor, 1.0)
             sample = int(ratio.argmax())
@@ -285,9 +275,9 @@ def wrong_decisions(reference: Reference, got: Outputs, spec: TensorSpec) -> tup
     found = np.asarray(got[spec.name])
     right = found == reference.oracle[spec.name]
     open_places = np.zeros(found.shape, bool)
-    for compute_mode in (reference.native, *reference.replicas):
-        right |= found == compute_mode[spec.name]
-        open_places |= compute_mode[spec.name] != reference.oracle[spec.name]
+    for native in reference.natives:
+        right |= found == native[spec.name]
+        open_places |= native[spec.name] != reference.oracle[spec.name]
     return ~right, int(open_places.sum())
 
 
@@ -302,13 +292,13 @@ def _exactness(reference: Reference, actual: Outputs, spec: TensorSpec, turns: T
     return Score(np.inf if share else 0.0, spec.name, sample, "share", "unequal", share, 0.0)
 
 
-def compute_modes_disagree(reference: Reference, outputs: Sequence[TensorSpec]) -> bool:
+def natives_disagree(reference: Reference, outputs: Sequence[TensorSpec]) -> bool:
     """Whether native and its replicas give different whole numbers or truth values."""
     return any(
-        bool((compute_mode[spec.name] != reference.oracle[spec.name]).any())
+        bool((native[spec.name] != reference.oracle[spec.name]).any())
         for spec in outputs
         if not spec.floating
-        for compute_mode in (reference.native, *reference.replicas)
+        for native in reference.natives
     )
 
 
@@ -369,8 +359,8 @@ def _liveness_of(
     wanted = _main_view(reference.oracle[spec.name], reference.oracle[spec.name], spec)[0]
     spread = float(np.quantile(np.std(wanted, axis=0), dead_share, method="higher"))
     noise = [
-        _main_view(reference.oracle[spec.name], compute_mode[spec.name], spec)
-        for compute_mode in (reference.native, *reference.replicas)
+        _main_view(reference.oracle[spec.name], native[spec.name], spec)
+        for native in reference.natives
     ]
     error = float(np.max([_rms(got - exact).max() for exact, got in noise]))
     return spread / (error + floor_ulp * ULP * float(_rms(wanted).max()) + 1e-300)

@@ -7,8 +7,9 @@ A model says so by ``carries={"present_key": "past_key"}``, or its names do: ``p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.size_expressions import evaluate, is_expression, names_in
 from onnx_conformance.core.spec import BATCH_NAMES, ModelSpec, TensorSpec
@@ -112,6 +113,26 @@ def _growing(model: ModelSpec) -> Iterator[tuple[str, str]]:
         for dim, before in zip(outputs[new], inputs[old], strict=True):
             if dim != before and before not in BATCH_NAMES:
                 yield str(before), str(dim)
+
+
+def in_a_row(
+    calls: Iterable[Outputs],
+    carries: Iterable[tuple[str, str]],
+    answer: Callable[[Outputs], Outputs | None],
+) -> Iterator[Outputs]:
+    """The outputs of calls in a row, of which each gets the state that the one before gave.
+
+    Args:
+        calls: the inputs of each by name; the first has its state already.
+        answer: a call's outputs by name; None ends the row.
+    """
+    state: Outputs = {}
+    for call in calls:
+        outputs = answer({**call, **state})
+        if outputs is None:
+            return
+        yield outputs
+        state = {old: outputs[new] for new, old in carries}
 
 
 def flow_axis(model: ModelSpec) -> str:

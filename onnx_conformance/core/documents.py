@@ -97,7 +97,7 @@ class DivergenceFacts(TypedDict):
 
 
 class ProbeFacts(TypedDict):
-    """What the probe of a provider found (:class:`onnx_conformance.session.probe.ProbeResult`)."""
+    """What the probe of a provider found (:class:`onnx_conformance.run.probe.ProbeResult`)."""
 
     usable: bool
     reason: str

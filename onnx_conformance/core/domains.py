@@ -12,9 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.errors import UsageError
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class WorkerEnded(WorkerDied):
 
 
 class HostLost(WorkerDied):
-    """Where a provider runs, nothing answers any more; another file or a retry does not help."""
+    """The host of a provider answers no more: neither another file nor another try helps."""
 
 
 def is_lost(error: BaseException) -> bool:

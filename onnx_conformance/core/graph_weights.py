@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.onnx_file import bodies_of, every_graph, every_node
 

@@ -12,12 +12,11 @@ from typing import Literal
 
 import numpy as np
 
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import EXACT, Reference, Score, Turns, worst_score
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import (
-    Array,
     Mismatch,
-    Outputs,
     allclose_mismatch,
     nearest,
     nonfinite_problem,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.arrays import Array
 
 Float64 = NDArray[np.float64]
 

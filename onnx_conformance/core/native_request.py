@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
-from numpy.typing import NDArray
-
-from onnx_conformance.core.compute_modes import FLOAT32, REPLICAS
 from onnx_conformance.core.domains import from_data
 from onnx_conformance.core.native_constants import ConstantRecord
 from onnx_conformance.core.spec import Axes, Axis, TensorSpec
-
-Arrays = dict[str, NDArray[Any]]
-PRECISIONS = (FLOAT32, "float64", *REPLICAS)
 
 
 class ModelRequest(TypedDict):
@@ -38,10 +30,15 @@ class ModelRequest(TypedDict):
 
 
 class NativeRequest(TypedDict):
-    """A model and the file of its weights, which every question to a native worker names."""
+    """The model of a question to a native worker that has prepared it.
+
+    ``weights``: the file that ``prepare`` wrote. ``approximation``: the bounds of a replica's
+    approximations by function, in float32 epsilons; without, a replica's weights alone differ.
+    """
 
     model: ModelRequest
     weights: str
+    approximation: NotRequired[dict[str, float]]
 
 
 class BatchNormRecord(TypedDict):
@@ -95,12 +92,3 @@ def axes_of(request: ModelRequest) -> Axes:
 def must_calibrate(request: ModelRequest) -> bool:
     """Whether the model has no weights of its own worth keeping."""
     return request["weights"] == "calibrated" and not request["trained"]
-
-
-def digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 over names, dtypes, shapes and values, in C order whatever the layout."""
-    state = hashlib.sha256()
-    for name, array in arrays.items():
-        state.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
-        state.update(array.tobytes())
-    return state.hexdigest()

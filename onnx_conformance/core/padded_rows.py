@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.arrays import Array, Outputs
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.spec import ModelSpec, size_of
 
 
@@ -49,12 +50,9 @@ def fitted(array: Array, sizes: Sequence[int]) -> Array:
     return filled_up(array[(slice(None), *(slice(size) for size in sizes))], sizes)
 
 
-ULP = 2.0**-23
-
-
 def in_order_of(
     anchor: Outputs,
-    compute_modes: Sequence[Outputs],
+    natives: Sequence[Outputs],
     outputs: Outputs,
     model: ModelSpec,
     tie_factor: float,
@@ -63,7 +61,7 @@ def in_order_of(
 
     Args:
         anchor: the oracle; all arrays are of its sizes, and sizes stand beside them.
-        compute_modes: float32's own, whose error says what a tie is.
+        natives: float32's own, whose error says what a tie is.
         tie_factor: how many of those errors two tied scores may be apart.
     """
     found = {name: np.array(array) for name, array in outputs.items()}
@@ -76,7 +74,7 @@ def in_order_of(
             score = _score(names, anchor, sample, count)
             if score is None:
                 continue
-            same = [w[score] for w in compute_modes if int(w[size_of(score)][sample][0]) == count]
+            same = [w[score] for w in natives if int(w[size_of(score)][sample][0]) == count]
             tie = tie_factor * _error(anchor[score], same, sample, count)
             order = _order(anchor, outputs, names, anchor[score][sample][:count], sample, tie)
             for name in names:
@@ -102,15 +100,13 @@ def _score(names: Sequence[str], anchor: Outputs, sample: int, count: int) -> st
     return None
 
 
-def _error(exact: Array, compute_modes: Sequence[Array], sample: int, count: int) -> float:
+def _error(exact: Array, natives: Sequence[Array], sample: int, count: int) -> float:
     """float32's largest error of a score, at least one ulp of the largest."""
     wanted = np.asarray(exact[sample][:count], np.float64)
     found = [
-        float(
-            np.abs(np.asarray(compute_mode[sample][:count], np.float64) - wanted).max(initial=0.0)
-        )
-        for compute_mode in compute_modes
-        if compute_mode.shape == exact.shape
+        float(np.abs(np.asarray(native[sample][:count], np.float64) - wanted).max(initial=0.0))
+        for native in natives
+        if native.shape == exact.shape
     ]
     return max([*found, ULP * float(np.abs(wanted).max(initial=0.0))])
 

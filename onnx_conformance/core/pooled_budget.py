@@ -25,8 +25,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_conformance.core.budget import NORMS, ULP, Reference
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs
+from onnx_conformance.core.budget import NORMS, Reference
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.views import UNMASKED, Rows, views
 
@@ -145,13 +146,10 @@ def _measure(
 ) -> dict[tuple[str, str], tuple[Rows, Rows, Rows]]:
     """(norm, view) to errors, float32's own errors and sizes of a set's samples."""
     exact = reference.oracle[spec.name]
-    compute_modes = [reference.native, *reference.replicas]
-    by_way = [
-        dict(_distances(exact, compute_mode[spec.name], spec)) for compute_mode in compute_modes
-    ]
+    own = [dict(_distances(exact, native[spec.name], spec)) for native in reference.natives]
     found = {}
     for kind, (error, size) in _distances(exact, got[spec.name], spec):
-        noise = np.max([distances[kind][0] for distances in by_way], axis=0)
+        noise = np.max([distances[kind][0] for distances in own], axis=0)
         found[kind] = (error, noise + floor_ulp * ULP * size, size)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypedDict, Unpack, cast
 
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.documents import AnswerRule, CheckRow, DivergenceFacts
 
 Outcome = Literal["passed", "failed", "skipped", "not_applicable", "edge", "known_failure", "error"]

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = Mapping[str, NDArray[Any]]
+from onnx_conformance.core.arrays import Outputs
+from onnx_conformance.core.compute_modes import ULP
+
 CANDIDATES, LAYOUT = " candidates", " layout"  # what a worker adds to the name of such an output
-ULP = 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _repeats(places: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def layout(axis: int | None, ranked: bool, shape: Sequence[int]) -> NDArray[np.int64]:
-    """Of an operator's positions, as a worker hands it on."""
+    """The layout of an operator's positions, as a worker hands it on."""
     return np.array([-1 if axis is None else axis, ranked, *shape], np.int64)
 
 
@@ -128,13 +129,13 @@ def in_rows(
     return np.moveaxis(candidates, place, 0), layout(moved, ranked, (0, *rest))
 
 
-def answered(row: Arrays) -> dict[str, NDArray[Any]]:
-    """The outputs themselves, of what a worker gave."""
+def answered(row: Outputs) -> dict[str, NDArray[Any]]:
+    """A worker's answer without what it adds to outputs that are positions."""
     return {name: a for name, a in row.items() if not name.endswith((CANDIDATES, LAYOUT))}
 
 
-def choices_in(oracle: Arrays, compute_modes: Sequence[Arrays]) -> dict[str, ChosenPositions]:
-    """The choices that the oracle made, with the errors of float32's own ways in the numbers."""
+def choices_in(oracle: Outputs, natives: Sequence[Outputs]) -> dict[str, ChosenPositions]:
+    """The choices that the oracle made, with float32's own errors in their numbers."""
     found = {}
     for key in (name for name in oracle if name.endswith(CANDIDATES)):
         name = key.removesuffix(CANDIDATES)
@@ -142,9 +143,9 @@ def choices_in(oracle: Arrays, compute_modes: Sequence[Arrays]) -> dict[str, Cho
         axis, ranked, *shape = oracle[name + LAYOUT].tolist()
         rows = exact.reshape(len(exact), -1)
         with np.errstate(invalid="ignore"):
-            off = [np.abs(np.asarray(compute_mode[key], np.float64).reshape(rows.shape) - rows)
-                   for compute_mode in compute_modes if key in compute_mode and
-                   compute_mode[key].shape == exact.shape]  # fmt: skip
+            off = [np.abs(np.asarray(native[key], np.float64).reshape(rows.shape) - rows)
+                   for native in natives if key in native and
+                   native[key].shape == exact.shape]  # fmt: skip
         largest = ULP * np.abs(rows).max(axis=1, initial=0.0)
         errors = [error.max(axis=1, initial=0.0) for error in off]
         noise = np.nan_to_num(np.max([largest, *errors], axis=0), nan=0.0, posinf=0.0)
@@ -155,7 +156,7 @@ def choices_in(oracle: Arrays, compute_modes: Sequence[Arrays]) -> dict[str, Cho
 
 
 def settled(
-    choices: Mapping[str, ChosenPositions], wanted: Arrays, got: Arrays, factor: float
+    choices: Mapping[str, ChosenPositions], wanted: Outputs, got: Outputs, factor: float
 ) -> dict[str, NDArray[Any]]:
     """``got`` with ``wanted``'s positions wherever both choose numbers that tie."""
     return {

@@ -1,4 +1,4 @@
-"""Requests to ONNX Runtime's worker and its answers, and how arrays travel between processes.
+"""Requests to workers and their answers, and how arrays travel between processes.
 
 Execnet's channels carry builtin types only.
 """
@@ -9,6 +9,21 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class DescribedModels(TypedDict):
+    """What is known of users' models once they were built and run.
+
+    ``specs``: of the models that can be judged, each a :func:`core.spec.spec_as_data`.
+    ``names``: of all models that the files register.
+    ``refused``: why others were refused, by name.
+    ``modules``: the files of the user's modules that were imported, by the modules' names.
+    """
+
+    specs: list[dict[str, Any]]
+    names: list[str]
+    refused: dict[str, str]
+    modules: dict[str, str]
 
 
 class SessionRequest(TypedDict):

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.artifact_graph import ArtifactGraph
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.core.traces import TINY, Traced, relative_errors
-from onnx_conformance.diagnose.divergence import Array, TensorError
-from onnx_conformance.session.native_traces import NativeTrace, elements_of, layouts
+from onnx_conformance.diagnose.divergence import TensorError
+from onnx_conformance.run.native_traces import NativeTrace, elements_of, layouts
 
 
 @dataclass(frozen=True)

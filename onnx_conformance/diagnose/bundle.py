@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from onnx_conformance.checks.evidence import ConformanceFailure
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.files import PACKAGE
 from onnx_conformance.core.project import project
@@ -31,10 +31,10 @@ from onnx_conformance.diagnose.messages import failure_message
 from onnx_conformance.diagnose.subgraph import write_arrays, write_subgraph
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import Layout, Names, file_layout
-from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.run_record import Run
-from onnx_conformance.session.runtime_side import session_request
-from onnx_conformance.session.subject import Artifact, Subject, libraries_of
+from onnx_conformance.run.cache_keys import environment
+from onnx_conformance.run.run_record import Run
+from onnx_conformance.run.runtime_side import session_request
+from onnx_conformance.run.subject import Artifact, Subject, libraries_of
 
 SCRIPT = Path(__file__).with_name("reproduce.py")
 NAME_LIMIT = 180  # a file system's limit is 255 bytes; the hash and ".partial" come on top

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
-from numpy.typing import NDArray
-
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.documents import DivergenceFacts
 
-Array = NDArray[Any]
 Kind = Literal["conversion", "runtime optimisation", "provider", "refusal", "none"]
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from onnx_conformance.checks.verdict import limits_for
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.comparison import Outputs, structure_problem
+from onnx_conformance.core.comparison import structure_problem
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.judgement import Judgement, judge_outputs
 from onnx_conformance.inputs.families import cut
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.run.live_subject import LiveSubject
 
 SAMPLES = 2  # more make a trace larger and no clearer
 
@@ -84,7 +85,7 @@ LEVELS = ("enable_basic", "enable_extended", "enable_layout", "enable_all")
 def first_wrong(subject: LiveSubject, inputs: Inputs) -> str | None:
     """The lowest level at which the CPU provider's answer is over budget; None if none is."""
     for level in LEVELS:
-        (answer,) = subject.conformance_session.answers(
+        (answer,) = subject.workers.answers(
             subject.case, [inputs], artifact=subject.artifact, level=level
         )
         if wrong_outputs(subject, inputs, answer.outputs):
@@ -96,7 +97,7 @@ def optimised_file(subject: LiveSubject, level: str, folder: Path) -> Path | Non
     """The graph as that level rewrites it; None where it cannot be written."""
     target = folder / f"{level}.onnx"
     try:
-        subject.conformance_session.optimise(subject.case, subject.artifact.path, level, target)
+        subject.workers.optimise(subject.case, subject.artifact.path, level, target)
     except StageFailure:
         return None
     return target if target.is_file() else None

@@ -11,23 +11,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from onnx_conformance.checks.evidence import ConformanceFailure
+from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.artifact_graph import ArtifactGraph
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Localizing
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.core.traces import save
 from onnx_conformance.diagnose import divergence, graph_levels
-from onnx_conformance.diagnose.alignment import Aligner, TensorMatch
-from onnx_conformance.diagnose.divergence import Divergence, NativePlace
+from onnx_conformance.diagnose.divergence import Divergence, Kind
 from onnx_conformance.diagnose.graph_levels import failing_samples, wrong_outputs
-from onnx_conformance.diagnose.peers import ownership_of
-from onnx_conformance.diagnose.root_cause import RootCause, Suspect
+from onnx_conformance.diagnose.root_cause import Suspect
 from onnx_conformance.diagnose.subgraph import cut_out
+from onnx_conformance.diagnose.traced_file import TracedFile
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.native_traces import native_trace, scratch
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.native_traces import scratch
 
 _QUOTED = re.compile(r"""['"(]([^'"()]+)['")]""")
 
@@ -53,14 +52,14 @@ def localise(subject: LiveSubject, inputs: Inputs, rule: Rule | None = None) -> 
     inputs = failing_samples(subject, inputs)
     with scratch() as folder:
         try:
-            traced = _TracedFile(subject, subject.artifact.path, inputs, rule, folder)
+            traced = TracedFile(subject, subject.artifact.path, inputs, rule, folder)
         except StageFailure as failure:
             return _refusal(subject, failure.reason)
         if not fails:
-            return traced.noisiest()
+            return _noisiest(traced)
         wrong = traced.wrong_outputs()
         if wrong:
-            return traced.divergence(wrong)
+            return _introduced(traced, wrong)
         return _in_the_runtime(subject, inputs, rule, folder)
 
 
@@ -81,8 +80,8 @@ def _in_the_runtime(
     found = None
     if path is not None:
         try:
-            traced = _TracedFile(subject, path, inputs, rule, folder)
-            found = traced.divergence(traced.wrong_outputs() or traced.graph.outputs)
+            traced = TracedFile(subject, path, inputs, rule, folder)
+            found = _introduced(traced, traced.wrong_outputs() or traced.graph.outputs)
         except StageFailure:  # a rewritten graph need not load again
             found = None
     if found is None:
@@ -92,78 +91,44 @@ def _in_the_runtime(
     )
 
 
-class _TracedFile:
-    """Both traces of one file on the same inputs, and the root cause that follows."""
+def _introduced(traced: TracedFile, outputs: list[str]) -> Divergence | None:
+    """The node that introduces the error into these outputs; None where it cannot be told."""
+    suspects = traced.root_cause.suspects(outputs)
+    if not suspects:
+        return None
+    found = _described(traced, suspects[0], "conversion")
+    others = tuple(suspect.node.name for suspect in suspects[1:])
+    subgraph = cut_out(traced, suspects[0], outputs)
+    return divergence.with_text(replace(found, others=others, subgraph=subgraph))
 
-    def __init__(
-        self, subject: LiveSubject, path: Path, inputs: Inputs, rule: Rule, folder: Path
-    ) -> None:
-        self.subject, self.path, self.inputs, self.folder = subject, path, inputs, folder
-        self.graph = ArtifactGraph(path)
-        names = [name for node in self.graph.data_nodes for name in node.outputs]
-        bench = subject.conformance_session
-        call = subject.layout.calls(inputs)[0]
-        native = native_trace(subject.conformance_session, subject.model, inputs)
-        traced = bench.artifact_trace(subject.case, path, call, names, folder)
-        for place, (name, array) in enumerate(call.items()):
-            traced[name] = save(folder, f"input-{place}.npy", array)
-        self.aligner = Aligner(native, traced, folder, rule)
-        self.aligner.align(self.graph)
-        self.root_cause = RootCause(self.graph, self.aligner, ownership_of(subject))
 
-    def wrong_outputs(self) -> list[str]:
-        """The file's outputs that are wrong when its own nodes run."""
-        arrays = {name: self.aligner.output(name) for name in self.graph.outputs}
-        ours = self.subject.layout.rows(self.inputs, [arrays])
-        wrong = wrong_outputs(self.subject, self.inputs, ours)
-        names = self.subject.layout.names.outputs
-        found = [names.get(name, name) for name in wrong]
-        return [name for name in found if name in arrays] or (list(arrays) if wrong else [])
+def _noisiest(traced: TracedFile) -> Divergence | None:
+    """On a right file: the explained node after which the error has grown most."""
+    cause = traced.root_cause
+    explained = [node for node in traced.graph.data_nodes if cause.explained(node)]
+    if not explained:
+        return None
+    most = max(explained, key=cause.growth)
+    return divergence.with_text(_described(traced, Suspect(most, cause.expected(most)), "none"))
 
-    def divergence(self, outputs: list[str]) -> Divergence | None:
-        suspects = self.root_cause.suspects(outputs)
-        if not suspects:
-            return None
-        first = suspects[0]
-        found = self._described(first, "conversion")
-        others = tuple(suspect.node.name for suspect in suspects[1:])
-        subgraph = cut_out(self, first, outputs)
-        return divergence.with_text(replace(found, others=others, subgraph=subgraph))
 
-    def noisiest(self) -> Divergence | None:
-        """On a right file: the explained node after which the error has grown most."""
-        explained = [node for node in self.graph.data_nodes if self.root_cause.explained(node)]
-        if not explained:
-            return None
-        most = max(explained, key=self.root_cause.growth)
-        return divergence.with_text(
-            self._described(Suspect(most, self.root_cause.expected(most)), "none")
-        )
-
-    def _described(self, suspect: Suspect, kind: str) -> Divergence:
-        node, expected = suspect.node, suspect.expected
-        before = self.root_cause.before(node)
-        passed_on, readers = self.root_cause.following(node)
-        return Divergence(
-            kind=kind,  # type: ignore[arg-type]
-            node=node.name,
-            operator=node.operator,
-            index=node.index,
-            before=before.error if before else None,
-            after=expected.error if expected else None,
-            native=self.place(expected) if expected else None,
-            missing=tuple(self.place_of(place) for place in suspect.missing),
-            passed_on=passed_on,
-            readers=readers[:3],
-            why=suspect.why,
-        )
-
-    def place(self, match: TensorMatch) -> NativePlace:
-        return self.place_of(match.native)
-
-    def place_of(self, place: int) -> NativePlace:
-        record = self.aligner.native.records[place]
-        return NativePlace(record["operator"], record["module"], record["source"])
+def _described(traced: TracedFile, suspect: Suspect, kind: Kind) -> Divergence:
+    node, expected = suspect.node, suspect.expected
+    before = traced.root_cause.before(node)
+    passed_on, readers = traced.root_cause.following(node)
+    return Divergence(
+        kind=kind,
+        node=node.name,
+        operator=node.operator,
+        index=node.index,
+        before=before.error if before else None,
+        after=expected.error if expected else None,
+        native=traced.native_place(expected.native) if expected else None,
+        missing=tuple(map(traced.native_place, suspect.missing)),
+        passed_on=passed_on,
+        readers=readers[:3],
+        why=suspect.why,
+    )
 
 
 def _refusal(subject: LiveSubject, error: str) -> Divergence | None:
@@ -183,14 +148,9 @@ def _refusal(subject: LiveSubject, error: str) -> Divergence | None:
 MOST_CASES = 3  # of a run that was not asked to localise them all
 ORDINARY = "image"
 
-# Checks whose failure on inputs is an error of values that has a place in the graph.
-NUMERIC = frozenset(
-    {"error_budget", "allclose", "batch_invariance", "top5", "photographs", "sizes", "rows"}
-)
-
 
 class Explainer:
-    """One for a session; each case is localised once."""
+    """Decides for a run what is localised; each case is localised once."""
 
     def __init__(self, wanted: Localizing) -> None:
         self._wanted = wanted
@@ -202,10 +162,11 @@ class Explainer:
         most = MOST_CASES if self._wanted == "auto" else float("inf")
         if self._wanted == "off" or subject.case in self._done or len(self._done) >= most:
             return None
-        numeric = failure.result.name in NUMERIC and replay is not None
-        if not numeric or not isinstance(subject, LiveSubject):
+        name = failure.result.name
+        if replay is None or name not in CHECKS or not CHECKS[name].localised:
             return None
-        assert replay is not None
+        if not isinstance(subject, LiveSubject):
+            return None
         found = self._localise(subject, Inputs(replay.inputs))
         if found is not None:
             lines = tuple(f"localised: {line}" for line in found.text.splitlines())

@@ -21,9 +21,9 @@ from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings, shipped_limits
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.text import informative_lines
-from onnx_conformance.session.answers_client import ANSWERS
-from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.run_record import Run
+from onnx_conformance.run.answers_client import ANSWERS
+from onnx_conformance.run.cache_keys import environment
+from onnx_conformance.run.run_record import Run
 
 NOT_HERE = (
     "not available here; "

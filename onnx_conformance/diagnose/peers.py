@@ -14,7 +14,7 @@ from onnx_conformance.checks.initializers import audit_of, stored_weights
 from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.diagnose.alignment import Aligner
-from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.run.live_subject import LiveSubject
 
 
 class Ownership:
@@ -36,7 +36,7 @@ class Ownership:
         found: dict[str, set[str]] = defaultdict(set)
         for finding in self._report.findings:
             if finding.initializer:
-                found[finding.initializer].add(module_of(finding.native))
+                found[finding.initializer].add(layer_of(finding.native))
         return found
 
     def reads_damaged(self, node: Node) -> bool:
@@ -54,7 +54,7 @@ class Ownership:
         return set().union(*(self._modules.get(name, set()) for name in node.constants))
 
 
-def module_of(weight: str) -> str:
+def layer_of(weight: str) -> str:
     """``layer1.conv`` of ``layer1.conv.weight`` (torch), ``Conv1`` of ``net/Conv1/kernel``."""
     if "/" in weight:
         return weight.rpartition("/")[0].rpartition("/")[2]

@@ -18,7 +18,7 @@ from onnx_conformance.core.spec import MIDDLE
 from onnx_conformance.inputs.families import replayed
 from onnx_conformance.inputs.recipes import CONSTANT, DISTRIBUTIONS, SCALES, Recipe, entry, suited
 from onnx_conformance.inputs.strategies import EXTENTS
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 
 Verdict = Callable[[Subject, Recipe], CheckResult]
 MOST_EXAMPLES = 200  # of one search, the failing recipe that it starts from included

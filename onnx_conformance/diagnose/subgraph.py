@@ -7,23 +7,26 @@ import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
+from onnx_conformance.core.arrays import Array
+from onnx_conformance.core.artifact_graph import Node
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.onnx_file import load_model
-from onnx_conformance.diagnose.alignment import Aligner, TensorMatch
-from onnx_conformance.diagnose.divergence import Array, Divergence, Subgraph
-from onnx_conformance.diagnose.root_cause import RootCause, Suspect
-from onnx_conformance.session.native_traces import layouts
+from onnx_conformance.core.traces import relative_errors
+from onnx_conformance.diagnose.alignment import TensorMatch
+from onnx_conformance.diagnose.divergence import Divergence, Subgraph
+from onnx_conformance.diagnose.root_cause import Suspect
+from onnx_conformance.diagnose.traced_file import TracedFile
+from onnx_conformance.run.native_traces import layouts
 
 MOST_NODES = 5
 
 
-def cut_out(traced: Any, suspect: Suspect, outputs: list[str]) -> Subgraph | None:
+def cut_out(traced: TracedFile, suspect: Suspect, outputs: list[str]) -> Subgraph | None:
     """The suspect with what surrounds it, from tensors that native explains to one that is wrong.
 
     None where native has nothing to compare its result with.
@@ -31,20 +34,10 @@ def cut_out(traced: Any, suspect: Suspect, outputs: list[str]) -> Subgraph | Non
     return _Cutter(traced).cut(suspect, outputs)
 
 
-class TracedCase(Protocol):
-    """What cutting needs of the traces."""
-
-    subject: Any
-    path: Any
-    inputs: Any
-    folder: Any
-    graph: ArtifactGraph
-    aligner: Aligner
-    root_cause: RootCause
-
-
 class _Cutter:
-    def __init__(self, traced: TracedCase) -> None:
+    """Chooses the nodes, what they are fed and what they should answer."""
+
+    def __init__(self, traced: TracedFile) -> None:
         self._traced = traced
         self._aligner = traced.aligner
         self._graph = traced.graph
@@ -95,16 +88,12 @@ class _Cutter:
         ours = spec.name if spec is not None else next(iter(reference.oracle))
         if name in reference.oracle:
             ours = name
-        from onnx_conformance.core.budget import ULP
-        from onnx_conformance.core.traces import relative_errors
-
         rule = subject.tolerances.rule("error_budget", subject.case)
-        compute_modes = [
-            relative_errors(reference.oracle[ours], compute_mode[ours])
-            for compute_mode in (reference.native, *reference.replicas)
+        own = [
+            relative_errors(reference.oracle[ours], native[ours]) for native in reference.natives
         ]
         allowed = [
-            rule["factor"] * (max(w[n] for w in compute_modes) + rule["floor_ulp"] * ULP)
+            rule["factor"] * (max(errors[n] for errors in own) + rule["floor_ulp"] * ULP)
             for n in (0, 1)
         ]
         return np.asarray(reference.oracle[ours]), {"rms": allowed[0], "max": allowed[1]}
@@ -153,9 +142,7 @@ class _Cutter:
         folder = self._traced.folder / "constants"
         folder.mkdir(exist_ok=True)
         call = subject.layout.calls(self._traced.inputs)[0]
-        found = subject.conformance_session.artifact_trace(
-            subject.case, self._traced.path, call, names, folder
-        )
+        found = subject.workers.artifact_trace(subject.case, self._traced.path, call, names, folder)
         return [
             numpy_helper.from_array(
                 np.load(folder / record["file"]).astype(record["dtype"], copy=False), name

@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.carries import flow_axis, growth
-from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.size_expressions import names_in
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec

@@ -110,7 +110,7 @@ def cut(inputs: Inputs, start: int, stop: int) -> Inputs:
     return Inputs((name, array[start:stop]) for name, array in inputs.items())
 
 
-def alone(inputs: Inputs) -> list[Inputs]:
+def each_alone(inputs: Inputs) -> list[Inputs]:
     """The samples of the inputs, one by one."""
     count = len(next(iter(inputs.values())))
     return [cut(inputs, place, place + 1) for place in range(count)]
@@ -143,14 +143,14 @@ ORDINARY = ("small_normal", "normal", "uniform", "image")
 
 
 def many(seed: int) -> list[Recipe]:
-    """Ordinary inputs in larger numbers, where a few samples leave it open what moves."""
+    """Ordinary inputs of many samples, for outputs that few samples do not move."""
     return [
         Recipe("normal", batch=MANY, seed=seed + 11),
         Recipe("uniform", batch=MANY, seed=seed + 11),
     ]
 
 
-def chosen(names: tuple[str, ...], model: ModelSpec, seed: int) -> list[Inputs]:
+def pinned_inputs(names: tuple[str, ...], model: ModelSpec, seed: int) -> list[Inputs]:
     """Some of the pinned inputs."""
     recipes = pinned(seed)
     return [materialise(recipes[name], model) for name in names]
@@ -179,7 +179,7 @@ def non_finite_specs(model: ModelSpec) -> list[TensorSpec]:
 
 def _mates(model: ModelSpec, seed: int) -> list[Inputs]:
     """The inputs whose samples are run together; what samples share is the same in all."""
-    input_sets = chosen(BATCH_MATES, model, seed)
+    input_sets = pinned_inputs(BATCH_MATES, model, seed)
     shared = [spec.name for spec in model.inputs if model.batched and spec.batch_axis is None]
     if not shared:
         return input_sets
@@ -193,7 +193,7 @@ def _mates(model: ModelSpec, seed: int) -> list[Inputs]:
 
 
 def repeated(model: ModelSpec, seed: int) -> Inputs:
-    """What is run twice: a batch that the batch-invariance check runs too."""
+    """The inputs that are run twice: a batch that the batch-invariance check runs too."""
     return cut(stack_inputs(batch_mates(model, seed)[0]), 0, 2)
 
 

@@ -13,8 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.carries import flow_axis, growth, next_sizes
-from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.domains import Bounded, Choice, Integers
 from onnx_conformance.core.size_expressions import names_in
 from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec
@@ -36,7 +36,7 @@ def of_call(name: str, call: int) -> str:
 
 
 def without_call(name: str) -> str:
-    """The inverse, of any output's name."""
+    """An output's name without its call: the inverse of :func:`of_call`."""
     return name.rpartition(CALL)[0] or name
 
 
@@ -76,7 +76,7 @@ def judged_at(model: ModelSpec, call: int) -> tuple[TensorSpec, ...]:
 
 @lru_cache(maxsize=16)
 def loops(model: ModelSpec, seed: int) -> dict[str, Loop]:
-    """The loops that a model with memory is fed, in words; none of one without.
+    """The loops that a model with memory is fed, by description; none for another model.
 
     One begins as a deployed model does, with a state of zeros or a past of its smallest size, and
     all of each mask; one with a state that is drawn, near the largest past; and one is the first
@@ -91,14 +91,14 @@ def loops(model: ModelSpec, seed: int) -> dict[str, Loop]:
         "from a state in use": _loop(model, later, _start(model, CALLS), empty=False),
     }
     if model.open_batch:
-        made["of one sample alone"] = _alone(made["from an empty state"])
+        made["of one sample alone"] = _of_last_sample(made["from an empty state"])
     return {
         description: loop for description, loop in made.items() if len(loop.calls) >= LEAST_CALLS
     }
 
 
-def _alone(loop: Loop) -> Loop:
-    """The first calls of a loop, of its last sample by itself."""
+def _of_last_sample(loop: Loop) -> Loop:
+    """The first calls of a loop with its last sample alone."""
     return Loop(
         [Inputs((name, array[-1:]) for name, array in call.items()) for call in loop.calls[:ALONE]]
     )
@@ -115,7 +115,7 @@ def _start(model: ModelSpec, calls: int) -> dict[str, int]:
 
 
 def _loop(model: ModelSpec, recipe: Recipe, start: dict[str, int], *, empty: bool) -> Loop:
-    """Calls until there are enough, or a growing axis is longer than it may be."""
+    """A loop of CALLS calls, or of fewer where a growing axis reaches its largest size."""
     axes, grown = dict(model.axes), dict(start)
     calls: list[Inputs] = []
     states = {old for _, old in model.carries}

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core import bfloat16
+from onnx_conformance.core.arrays import digest_arrays
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.domains import Bounded, Draw, Lengths, Mask
-from onnx_conformance.core.native_request import digest_arrays
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import MIDDLE, Axes, TensorSpec, sizes_of
 from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
@@ -46,7 +46,7 @@ class RawInputs(Inputs):
 
     @cached_property
     def digest(self) -> str:
-        """Never that of samples of the same bytes."""
+        """SHA-256, other than that of samples of the same bytes."""
         return f"raw-{Inputs(self).digest}"
 
 
@@ -182,7 +182,7 @@ def _cast(drawn: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
 
 
 def suited(recipe: Recipe, axes: Axes) -> Recipe:
-    """The same inputs in the fewest words: a model without symbolic axes knows no extent."""
+    """The recipe without its extent where a model has no symbolic axes: the inputs are the same."""
     return recipe if axes else replace(recipe, extent=MIDDLE, sizes=())
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.core.comparison import Array, Outputs
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.documents import CallPlan, FileFacts
 from onnx_conformance.core.padded_rows import fitted, stacked
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of
@@ -36,7 +36,7 @@ class Names:
 
     @staticmethod
     def of(model: ModelSpec, facts: Mapping[str, Any]) -> Names:
-        """Those of a file.
+        """The names of a model's inputs and outputs in a file.
 
         Args:
             facts: what :func:`onnx_conformance.core.onnx_file.inspect` found in the file.
@@ -178,7 +178,7 @@ class Layout:
         return {name + CANDIDATES: np.concatenate(rows), name + LAYOUT: known[0][1]}
 
     def plan(self, inputs: Inputs) -> list[CallPlan]:
-        """The calls, for who has nothing of this project; none where rows are what is given."""
+        """The calls as plain data for a repro bundle; none where rows are what the file takes."""
         if self.plain or isinstance(inputs, RawInputs):
             return []
         return [{"rows": rows[:real], "axes": self.outputs} for rows, real in self.groups(inputs)]
@@ -211,10 +211,9 @@ class Layout:
         if not self.group:
             return [(rows, len(rows)) for rows in alike.values()]
         return [
-            (_filled(rows[start : start + self.group], rows, self.group), real)
+            (_filled(rows, start, self.group), min(self.group, len(rows) - start))
             for rows in alike.values()
             for start in range(0, len(rows), self.group)
-            for real in [min(self.group, len(rows) - start)]
         ]
 
     def _rows_of(self, name: str, array: Array, size: int, real: int) -> Array:
@@ -227,11 +226,10 @@ class Layout:
         return turned[:real] if len(turned) == size else turned
 
 
-def _filled(chosen: list[int], rows: list[int], size: int) -> list[int]:
-    """The chosen rows, filled up to ``size`` by others in turn: zeros would hide a leak."""
-    others = [row for row in rows if row not in chosen] or chosen
-    missing = size - len(chosen)
-    return chosen + [others[place % len(others)] for place in range(missing)]
+def _filled(rows: list[int], start: int, size: int) -> list[int]:
+    """``size`` rows from ``start`` on, filled up by those before: zeros would hide a leak."""
+    chosen, others = rows[start : start + size], rows[:start] or rows
+    return chosen + [others[place % len(others)] for place in range(size - len(chosen))]
 
 
 def fitted_to(model: ModelSpec, native: Outputs, outputs: Outputs) -> dict[str, Array]:

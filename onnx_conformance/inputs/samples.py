@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.domains import Bounded, Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.inputs.families import FAMILIES, InputPlan, alone, materialise
+from onnx_conformance.inputs.families import FAMILIES, InputPlan, each_alone, materialise
 from onnx_conformance.inputs.photographs import normalised, read_photograph, resize_and_crop
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.tasks import BATCH, TASKS, Samples, in_batches
@@ -33,7 +34,6 @@ UNREADABLE = (
     OSError, ValueError, EOFError, TypeError, AttributeError, KeyError, MemoryError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Folder:
     path: Path
 
     def samples(self, model: ModelSpec) -> Samples:
-        """What is in it, in batches, files in the order of their names.
+        """The folder's samples in batches, its files in the order of their names.
 
         Raises:
             UsageError: no such folder, nothing in it, or a file that does not fit the model.
@@ -52,7 +52,7 @@ class Folder:
         if not self.path.is_dir():
             sought = "" if self.path.is_absolute() else f" in {Path.cwd()}"
             found = "no folder" if self.path.exists() else f"no such folder{sought}"
-            raise self._wanted(model, found)
+            raise self._unreadable(model, found)
         files = sorted(path for path in self.path.iterdir() if path.is_file())  # no pipe: it blocks
         arrays = [path for path in files if path.suffix.lower() == ".npz"]
         images = [path for path in files if path.suffix.lower() in PHOTOGRAPHS]
@@ -63,9 +63,9 @@ class Folder:
         if images:
             return _without_repetition([(self._photographs(model, images), None)])
         held = ", ".join(path.name for path in files[:3]) or "empty"
-        raise self._wanted(model, f"nothing to read ({held})")
+        raise self._unreadable(model, f"nothing to read ({held})")
 
-    def _wanted(self, model: ModelSpec, found: str) -> UsageError:
+    def _unreadable(self, model: ModelSpec, found: str) -> UsageError:
         return UsageError(
             f"{self.option} {self.path}: {found}; give a folder with .npz files (an array for each "
             f"input: {', '.join(spec.name for spec in model.inputs)}) or photographs"
@@ -262,7 +262,7 @@ def user_inputs(model: ModelSpec, folder: Path) -> list[Inputs]:
 
 def _typical_plan(model: ModelSpec, seed: int) -> InputPlan:
     input_sets = typical_inputs(model, seed)
-    return InputPlan(native=tuple(input_sets), runtime=tuple(alone(input_sets[0])))
+    return InputPlan(native=tuple(input_sets), runtime=tuple(each_alone(input_sets[0])))
 
 
 FAMILIES.register("typical", _typical_plan)

@@ -77,7 +77,7 @@ def load_figures(path: Path = FILE) -> SweepFigures:
 
 @cache
 def shipped_figures() -> SweepFigures:
-    """Those of ``sweep.yaml``."""
+    """The figures of ``sweep.yaml``."""
     return load_figures()
 
 

@@ -34,7 +34,7 @@ class Samples:
     repeated: int = 0
 
     def with_more(self, others: Samples) -> Samples:
-        """These and the others; labels only where both have them."""
+        """Both sets of samples as one; with labels where both have them."""
         labels = None
         if self.labels is not None and others.labels is not None:
             labels = np.concatenate([self.labels, others.labels])

@@ -12,7 +12,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import LEVELS
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
-from onnx_conformance.session.run_record import Run
+from onnx_conformance.run.run_record import Run
 
 BATCH_SIZES = (1, 4, 8, 16)
 # Options of pytest-benchmark that ask for timings.

@@ -16,7 +16,7 @@ from onnx_conformance.perf.variant_choice import (
     front,
     slower,
 )
-from onnx_conformance.report.columns import RED
+from onnx_conformance.report.columns import RED_OUTCOMES
 from onnx_conformance.report.pages import page
 from onnx_conformance.report.plots import ACCENT, INK, SOFT, WIDTH, page_style, svg
 
@@ -42,7 +42,7 @@ def render(document: VariantsDocument) -> str:
         "answers": [answer(variants, batch) for batch in batches],
         "fronts": {batch: {one.name for one in front(variants, batch)} for batch in batches},
         "plots": {batch: speed_by_error(variants, batch, f"p{batch}") for batch in batches},
-        "red": any(one.verdict in RED for one in variants),
+        "red": any(one.verdict in RED_OUTCOMES for one in variants),
     }
     return page("variants.html.j2", context)
 

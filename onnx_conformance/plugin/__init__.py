@@ -27,7 +27,7 @@ def certify() -> Iterator[Callable[..., Certification]]:
             certify(my_model, TensorSpec("x", ("batch", 16))).require()
     """
     from onnx_conformance.api import certify
-    from onnx_conformance.session.worker_queue import WorkerPool
+    from onnx_conformance.run.worker_queue import WorkerPool
 
     pool = WorkerPool()  # ONNX Runtime is started once for all tests
 

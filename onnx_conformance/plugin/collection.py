@@ -22,10 +22,10 @@ from onnx_conformance.plugin.state import (
     VERDICTS,
     KnownRed,
     collector_of,
-    conformance_session,
     gpu_mark,
+    run_workers,
 )
-from onnx_conformance.session.known_failures import find
+from onnx_conformance.run.known_failures import find
 
 WHOLE_MODELS = "conformance_whole_models"  # in what a worker of pytest-xdist is given
 
@@ -209,14 +209,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         session.config.stash[PENDING] = wanted
     else:
         # what cannot be computed ahead fails again in the test that needs it, which reports it
-        attempted(lambda: conformance_session(session.config).plan(wanted), "compute ahead")
+        attempted(lambda: run_workers(session.config).plan(wanted), "compute ahead")
 
 
 def _resumed_cases(config: pytest.Config, tests: dict[Case, list[pytest.Item]]) -> set[Case]:
     """The cases whose verdicts ``--resume`` takes from earlier runs."""
     if not tests or config.stash[RUN].temporary_cache:
         return set()
-    return config.stash[VERDICTS].expect(conformance_session(config), tests)
+    return config.stash[VERDICTS].expect(run_workers(config), tests)
 
 
 def plan_in_worker(config: pytest.Config, case: Case) -> None:
@@ -229,7 +229,7 @@ def plan_in_worker(config: pytest.Config, case: Case) -> None:
         return
     whole = getattr(config, "workerinput")[WHOLE_MODELS]  # noqa: B009 - of workers alone
     chosen = [one for one in pending if one == case or (whole and one.model == case.model)]
-    conformance_session(config).plan({one: pending.pop(one) for one in chosen})
+    run_workers(config).plan({one: pending.pop(one) for one in chosen})
 
 
 def _distributed(config: pytest.Config) -> bool:

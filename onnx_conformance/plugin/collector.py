@@ -40,9 +40,9 @@ from onnx_conformance.report.document import (
 from onnx_conformance.report.next_step import next_step
 from onnx_conformance.report.pages import write_page
 from onnx_conformance.report.saved_artifacts import save_artifacts
-from onnx_conformance.session.cache_keys import environment
-from onnx_conformance.session.known_failures import explanations
-from onnx_conformance.session.worker_queue import Clock
+from onnx_conformance.run.cache_keys import environment
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.known_failures import explanations
 
 MEASURED = "conformance_time"  # in what a worker of xdist hands over at its end
 

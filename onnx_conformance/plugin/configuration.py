@@ -39,9 +39,9 @@ from onnx_conformance.plugin.state import (
     RUN,
     VERDICTS,
     collector_of,
-    conformance_session,
+    run_workers,
 )
-from onnx_conformance.session.worker_queue import Clock
+from onnx_conformance.run.clock import Clock
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -134,7 +134,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
         if not excluded_by_framework(run, resolve_model(case.model).framework)
     ]
     names = dict.fromkeys(case.provider for case in judged)
-    probes = {name: conformance_session(config).probe(name) for name in names}
+    probes = {name: run_workers(config).probe(name) for name in names}
     collector_of(config).reported.update(
         f"{name}: {probe.sentence}" for name, probe in probes.items()
     )

@@ -15,7 +15,7 @@ from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.extras import require_modules
 from onnx_conformance.perf.gate.rules import METRICS
 from onnx_conformance.perf.latency.timed_call import sizes_of_calls
-from onnx_conformance.plugin.state import RUN, certificates, conformance_session, gpu_mark
+from onnx_conformance.plugin.state import RUN, certificates, gpu_mark, run_workers
 
 if TYPE_CHECKING:
     from onnx_conformance.perf.gate.gate import Gate, GatedCase, WholeGate
@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from onnx_conformance.perf.gate.gate import Gate
         from onnx_conformance.perf.gate.gate_report import GateReport
 
-        config.stash[GATE] = Gate(run, lambda: (conformance_session(config), certificates(config)))
+        config.stash[GATE] = Gate(run, lambda: (run_workers(config), certificates(config)))
     except (CapabilityMissing, UsageError) as error:
         raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(GateReport(config.stash[GATE], run), "gate-report")

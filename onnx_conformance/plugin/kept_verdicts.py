@@ -23,7 +23,7 @@ from onnx_conformance.core.errors import attempted
 from onnx_conformance.core.store import file_digest, key_of
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.run_basis import machine_basis, run_basis
-from onnx_conformance.session.conformance_session import ConformanceSession
+from onnx_conformance.run.run_workers import RunWorkers
 
 KIND = "judged"
 REPORTS = "reports.json.gz"
@@ -58,20 +58,18 @@ class KeptVerdicts:
         self._config = config
         self._run = run
         self._started = started
-        self._session: ConformanceSession | None = None
+        self._session: RunWorkers | None = None
         self._cases: dict[Case, _CaseReports] = {}
         self._case_of: dict[str, Case] = {}
         self._taken: dict[str, list[dict[str, Any]]] = {}
 
-    def expect(
-        self, session: ConformanceSession, tests: dict[Case, list[pytest.Item]]
-    ) -> set[Case]:
+    def expect(self, workers: RunWorkers, tests: dict[Case, list[pytest.Item]]) -> set[Case]:
         """Note what will be judged, by the code that is there now; the cases that are taken.
 
         Args:
             tests: the selected tests of each case.
         """
-        self._session, run = session, self._run
+        self._workers, run = workers, self._run
         folders = {item.path.parent for items in tests.values() for item in items}
         whole = key_of(**run_basis(self._config, run, folders), **machine_basis())
         for case, items in tests.items():
@@ -87,11 +85,11 @@ class KeptVerdicts:
 
     def _take(self, case: Case, key: str, ids: list[str]) -> bool:
         """Whether a verdict was kept under this key, of these files and of this provider."""
-        assert self._session is not None
-        entry = self._session.store.peek(KIND, key)
+        assert self._workers is not None
+        entry = self._workers.store.peek(KIND, key)
         if entry is None or not all(map(_unchanged, entry.facts["files"].items())):
             return False
-        if entry.facts["probe"] != _timeless(self._session.probe(case.provider).as_facts()):
+        if entry.facts["probe"] != _timeless(self._workers.probe(case.provider).as_facts()):
             return False
         reports: dict[str, list[dict[str, Any]]] = {name: [] for name in ids}
         for report in json.loads(gzip.decompress((entry.path / REPORTS).read_bytes())):
@@ -153,7 +151,7 @@ class KeptVerdicts:
             record = {"case": case.id, "started": self._started}
             return {**record, "files": files, "probe": _timeless(probe)}
 
-        self._session.store.get_or_build(KIND, found.key, write)
+        self._workers.store.get_or_build(KIND, found.key, write)
 
 
 def _skipped(report: pytest.TestReport) -> bool:

@@ -15,7 +15,7 @@ from onnx_conformance.perf.latency.row_requests import (
     requested_rows,
     required_rows,
 )
-from onnx_conformance.plugin.state import RUN, certificates, conformance_session
+from onnx_conformance.plugin.state import RUN, certificates, run_workers
 
 ROWS = pytest.StashKey[list[RowRequest]]()
 REQUIRED = pytest.StashKey[list[RowRequest]]()
@@ -56,9 +56,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def bench(config: pytest.Config) -> Bench:
     """The run's bench, made when a row is first needed."""
     if TIMING not in config.stash:
-        config.stash[TIMING] = Bench(
-            config.stash[RUN], conformance_session(config), certificates(config)
-        )
+        config.stash[TIMING] = Bench(config.stash[RUN], run_workers(config), certificates(config))
         config.add_cleanup(config.stash[TIMING].close)
     return config.stash[TIMING]
 

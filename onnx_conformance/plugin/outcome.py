@@ -46,9 +46,9 @@ from onnx_conformance.plugin.state import (
     KnownRed,
     Red,
     collector_of,
-    conformance_session,
+    run_workers,
 )
-from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.run.live_subject import LiveSubject
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -64,7 +64,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         run, framework = item.config.stash[RUN], resolve_model(case.model).framework
         if excluded_by_framework(run, framework):
             pytest.skip(f"{framework}: left out by --framework {' '.join(run.frameworks)}")
-        probe = conformance_session(item.config).probe(case.provider)
+        probe = run_workers(item.config).probe(case.provider)
         if not probe.usable:
             reason = f"{case.provider}: {probe.sentence}"
             if probe.broken:
@@ -132,6 +132,14 @@ def plain_failures(item: pytest.Item) -> Iterator[None]:
         del vars(item)["repr_failure"]
 
 
+def xfail(reason: str) -> Never:
+    """End a test as ``pytest.xfail`` does, without a traceback, which nobody is shown.
+
+    For one, pytest would parse source files: see :func:`plain_failures`.
+    """
+    raise pytest.xfail.Exception(reason, pytrace=False)
+
+
 def _decide(item: pytest.Function, case: Case, failure: ConformanceFailure | StageFailure) -> Never:
     """Report a failure: an edge finding, known, reported by an earlier test already, or new."""
     run, collected = item.config.stash[RUN], item.config.stash[EVIDENCE]
@@ -141,7 +149,7 @@ def _decide(item: pytest.Function, case: Case, failure: ConformanceFailure | Sta
     if excuse is not None and excuse.outcome == "edge":
         collected.amend(excuse)
         _explain(item, failure)
-        pytest.xfail(f"edge finding, which does not affect the verdict: {excuse.reason}")
+        xfail(f"edge finding, which does not affect the verdict: {excuse.reason}")
     if excuse is not None:
         item.add_marker(pytest.mark.xfail(reason=excuse.reason, raises=KnownRed))
         raise KnownRed(f"{case.id}: {failure}", str(failure)) from None
@@ -206,7 +214,7 @@ def _timed_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     except (CapabilityMissing, GateUndecided) as missing:
         pytest.skip(str(missing))
     except NotCertified as known:
-        pytest.xfail(str(known))
+        xfail(str(known))
     except ConformanceError as failure:
         raise Red(str(failure), str(failure)) from None
 
@@ -231,10 +239,10 @@ def pytest_runtest_makereport(
     upstream: tuple[str, ...] = item.stash.get(UPSTREAM, ())
     row["upstream"] = list(upstream)
     if item.stash.get(LAST_OF_CASE, False):
-        row["facts"] = conformance_session(item.config).known_facts(case)
+        row["facts"] = run_workers(item.config).known_facts(case)
         if case not in item.config.stash[RED_CASES] and report.passed:
             found = item.config.stash[EXPLAINER].survey(_subject(item))
             row["facts"]["divergence"] = found.as_dict() if found else None
-        row["probes"] = conformance_session(item.config).known_probes()
+        row["probes"] = run_workers(item.config).known_probes()
     report.user_properties.append(("conformance", row))
     return report

@@ -19,7 +19,7 @@ from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.perf.options import PerfRun
-from onnx_conformance.session.cache_keys import source_digest
+from onnx_conformance.run.cache_keys import source_digest
 
 # Settings that shape no verdict which is kept: where things are, and how long they may take.
 IDLE = ("cache_dir", "limit", "ahead", "in_process", "native_in_process")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,17 @@ from onnx_conformance.core.tolerances import Tolerances, load_tolerances
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.gate.rules import RULES, load_rules
 from onnx_conformance.perf.options import GateOptions, PerfRun, read_gate, read_timing
-from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_idle
-from onnx_conformance.session.external_artifacts import labelled
-from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
-from onnx_conformance.session.provider_sources import (
+from onnx_conformance.run.evaluation_data import adopt_evaluation, refuse_idle
+from onnx_conformance.run.external_artifacts import labelled
+from onnx_conformance.run.known_failures import KnownFailure, load_known_failures
+from onnx_conformance.run.provider_sources import (
     adopt_answers,
     adopt_engines,
     adopt_libraries,
 )
-from onnx_conformance.session.selection import Selection, possible_cases, select_cases
-from onnx_conformance.session.shards import read_shard, refuse_whole
-from onnx_conformance.session.user_models import adopt, adopt_data, adopted_data
+from onnx_conformance.run.selection import Selection, possible_cases, select_cases
+from onnx_conformance.run.shards import read_shard, refuse_whole
+from onnx_conformance.run.user_models import adopt, adopt_data, adopted_data
 
 SHARED = "conformance_records"  # in what a worker of pytest-xdist is given
 MOST_SEEDS = 2**31  # recipes add small numbers to a seed, and TensorFlow accepts 32 bits
@@ -335,17 +336,27 @@ def without_itself(
             "the same run, which proves nothing; name another file, or compare with --graph-level "
             "all"
         )
-    notes = [
-        f"{case.path} is {references.get(case.label, against).name} itself: this judges what ONNX "
-        "Runtime does to it at graph level "
-        f"{case.graph_level or settings.graph_level} on {case.provider}"
-        for case in external
-        if case.path in same and case in kept
-    ]
+    compared = [case for case in external if case.path in same and case in kept]
+    notes = [*_own_references(compared, settings)]
     notes += [
         f"{case.id}: not judged, because it is the reference's own run" for case in reference_runs
     ]
     return kept, tuple(dict.fromkeys(notes))
+
+
+def _own_references(cases: list[ExternalCase], settings: Settings) -> Iterator[str]:
+    """What is judged where files are their own references, in one line a graph level."""
+    files: dict[str, dict[str, None]] = {}
+    for case in cases:
+        level = case.graph_level or settings.graph_level
+        files.setdefault(level, {})[Path(case.path).name] = None
+    for level, names in files.items():
+        first, more = next(iter(names)), len(names) - 1
+        them = f"{first} and {more} more files are their own references" if more else ""
+        yield (
+            f"{them or f'{first} is its own reference'}: this judges what ONNX Runtime does to "
+            f"{'them' if more else 'it'} at graph level {level} on each provider"
+        )
 
 
 def _is(against: Path, path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""State shared by pytest's hooks: the run, its ConformanceSession, red cases, evidence."""
+"""State shared by pytest's hooks: the run, its RunWorkers, red cases, evidence."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
 from onnx_conformance.plugin.run_options import RunRecords
-from onnx_conformance.session.conformance_session import ConformanceSession
+from onnx_conformance.run.run_workers import RunWorkers
 
 RUN = pytest.StashKey[PerfRun]()
-SESSION = pytest.StashKey[ConformanceSession]()
+SESSION = pytest.StashKey[RunWorkers]()
 EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
 EXPLAINER = pytest.StashKey[Explainer]()
@@ -55,8 +55,8 @@ def collector_of(config: pytest.Config) -> Collector:
     return collector
 
 
-def conformance_session(config: pytest.Config) -> ConformanceSession:
-    """The run's ConformanceSession, created when a test first needs it."""
+def run_workers(config: pytest.Config) -> RunWorkers:
+    """The run's RunWorkers, created when a test first needs it."""
     if SESSION not in config.stash:
         run = config.stash[RUN]
         root = run.settings.cache_dir
@@ -65,7 +65,7 @@ def conformance_session(config: pytest.Config) -> ConformanceSession:
             config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
         store = Store(root)
         config.add_cleanup(store.release)
-        config.stash[SESSION] = ConformanceSession(run.settings, store, collector_of(config).clock)
+        config.stash[SESSION] = RunWorkers(run.settings, store, collector_of(config).clock)
         config.add_cleanup(config.stash[SESSION].close)
     return config.stash[SESSION]
 
@@ -73,7 +73,7 @@ def conformance_session(config: pytest.Config) -> ConformanceSession:
 def certificates(config: pytest.Config) -> Certificates:
     """The run's certificates, created when one is first needed."""
     if CERTIFICATES not in config.stash:
-        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], conformance_session(config))
+        config.stash[CERTIFICATES] = Certificates(config.stash[RUN], run_workers(config))
     return config.stash[CERTIFICATES]
 
 

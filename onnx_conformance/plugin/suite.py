@@ -27,8 +27,8 @@ from __future__ import annotations
 import pytest
 
 from onnx_conformance.checks.evidence import Evidence
-from onnx_conformance.plugin.state import EVIDENCE, RUN, conformance_session
-from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.plugin.state import EVIDENCE, RUN, run_workers
+from onnx_conformance.run.live_subject import LiveSubject
 
 pytest_plugins = (
     "onnx_conformance.plugin.configuration",
@@ -41,9 +41,9 @@ pytest_plugins = (
 
 @pytest.fixture(scope="session")
 def subject(request: pytest.FixtureRequest) -> LiveSubject:
-    """The case of this test, in the run's ConformanceSession."""
+    """The case of this test, in the run's RunWorkers."""
     tolerances = request.config.stash[RUN].tolerances
-    return LiveSubject(request.param, conformance_session(request.config), tolerances)
+    return LiveSubject(request.param, run_workers(request.config), tolerances)
 
 
 @pytest.fixture(scope="session")

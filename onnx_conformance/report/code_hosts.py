@@ -13,7 +13,7 @@ from typing import Any
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.files import write_json
 from onnx_conformance.diagnose.messages import summary_line
-from onnx_conformance.report.columns import RED
+from onnx_conformance.report.columns import RED_OUTCOMES
 
 SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 MOST_ANNOTATIONS = 10  # that GitHub shows of a step
@@ -45,7 +45,7 @@ def findings(document: ResultsDocument) -> Iterator[Annotation]:
     file = models[0] if len(models) == 1 and Path(models[0]).is_file() else ""
     for case in document["cases"]:
         for check in case["checks"]:
-            if check["outcome"] in RED:
+            if check["outcome"] in RED_OUTCOMES:
                 text = summary_line(check.get("message") or f"{case['id']}: {check['reason']}")
                 test = str(check.get("nodeid") or "").partition("::")[0]
                 yield Annotation(check["name"], case["id"], text, _relative(file or test))

@@ -12,7 +12,7 @@ PROVED, INCOMPLETE, FAILED = "passed", "incomplete", "failed"
 KNOWN, SKIPPED = "known_failure", "skipped"
 EDGE = "◇"  # beside the mark of a case with edge findings
 MARKS = {PROVED: "✓", INCOMPLETE: "incomplete", FAILED: "✗", KNOWN: "known failure", SKIPPED: "–"}
-RED = ("failed", "error")  # outcomes of checks
+RED_OUTCOMES = ("failed", "error")  # outcomes of checks
 MOST_DIGITS = 1e7  # above, a score is written with an exponent
 
 
@@ -113,7 +113,7 @@ def cell_of(case: CaseEntry) -> tuple[str, str]:
     ``~`` where two runs of a set of inputs differ, ``◇`` where there are edge findings.
     """
     score, differs = score_of(case), "~" if case["same_bits"] is False else ""
-    red = [row["name"] for row in case["checks"] if row["outcome"] in RED]
+    red = [row["name"] for row in case["checks"] if row["outcome"] in RED_OUTCOMES]
     if kind_of(case) == FAILED and red and ">" not in score:
         score = f"{red[0]} ({score})" if score else red[0]
     signs = [score, differs, EDGE if edge_of(case) else ""]
@@ -136,7 +136,7 @@ def why(case: CaseEntry) -> str:
         absent = [name for name, reason in case["missing"].items() if not reason]
         left = [f"checks not run: {', '.join(absent)}"] if absent else []
         return "; ".join([*skipped, *left]) or "some of the required checks were not run"
-    red = RED if kind == FAILED else (KNOWN,)
+    red = RED_OUTCOMES if kind == FAILED else (KNOWN,)
     reasons = [row["reason"] for row in checks if row["outcome"] in red]
     more = f"; {len(reasons) - 1} more failed" if kind == FAILED and len(reasons) > 1 else ""
     return (next(iter([*reasons, *skipped]), "") or "no reason was given") + more

@@ -26,11 +26,12 @@ from onnx_conformance.core.documents import (
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED
 from onnx_conformance.core.tolerances import INT8
-from onnx_conformance.report.columns import RED, incomplete, passed_every_check
-from onnx_conformance.session.probe import ProbeResult
-from onnx_conformance.session.run_record import Run
+from onnx_conformance.report.columns import RED_OUTCOMES, incomplete, passed_every_check
+from onnx_conformance.run.probe import ProbeResult
+from onnx_conformance.run.run_record import Run
 
 SCHEMA = 2  # 1 said proved and in part in run.verdict, and feed in a check's row
+MOST_PROBLEMS = 2  # in the closing sentence
 PROVED_NOTHING = 5  # also of a run some of whose cases are incomplete
 MOST_MISSING = 8  # checks that the closing sentence names
 LONGEST_REASON = 160
@@ -49,7 +50,7 @@ def case_verdict(outcomes: Iterable[str]) -> str:
     found = set(outcomes)
     if "edge" in found:
         found.add("passed")
-    if found & set(RED):
+    if found & set(RED_OUTCOMES):
         return "failed"
     for verdict in ("known_failure", "passed"):
         if verdict in found:
@@ -319,10 +320,12 @@ def concluded(
     """
     numbers = totals(cases)
     verdict = verdict_of(numbers, run["exit_status"])
+    left = len(run["problems"]) - MOST_PROBLEMS
     told = [
         sentence(verdict, numbers, run["exit_status"]),
         *([missing_words(cases)] if numbers["incomplete"] else []),
-        *run["problems"],
+        *run["problems"][:MOST_PROBLEMS],
+        *([f"{left} more problems are named above and in the data."] if left > 0 else []),
         *resumed(cases),
         *more,
     ]
@@ -341,7 +344,7 @@ def status_of(ended: int, cases: list[CaseEntry], problems: list[str]) -> int:
     outcomes = {row["outcome"] for case in cases for row in case["checks"]}
     if ended == 0 and problems:
         return 1
-    reached = outcomes & {"passed", "edge", *RED}
+    reached = outcomes & {"passed", "edge", *RED_OUTCOMES}
     if ended == 0 and not (reached and not any(map(incomplete, cases))):
         return PROVED_NOTHING
     return ended

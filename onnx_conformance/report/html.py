@@ -10,7 +10,7 @@ from typing import Any
 
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.report import plots
-from onnx_conformance.report.columns import RED
+from onnx_conformance.report.columns import RED_OUTCOMES
 from onnx_conformance.report.next_step import command_of
 from onnx_conformance.report.pages import clean, page
 from onnx_conformance.report.view import MARKS, CaseView, view
@@ -32,7 +32,7 @@ def render(document: ResultsDocument) -> str:
             "worker_seconds": sum((document["time"].get("engine") or {}).values()),
             "most_rows": plots.MOST_ROWS,
             "marks": MARKS,
-            "RED": RED,
+            "RED": RED_OUTCOMES,
             "first_checks": FIRST_CHECKS,
             "most_matrix": MOST_MATRIX,
         },

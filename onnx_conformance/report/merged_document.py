@@ -20,7 +20,7 @@ from onnx_conformance.report.document import (
     concluded,
     status_of,
 )
-from onnx_conformance.session.worker_queue import Jobs, add_jobs
+from onnx_conformance.run.clock import Jobs, add_jobs
 
 ENDED = (0, 1, PROVED_NOTHING)  # exit statuses of runs that reached their end
 

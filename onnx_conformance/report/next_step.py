@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.core.documents import CaseEntry, CheckRow, ResultsDocument
 from onnx_conformance.core.files import PROGRAM, in_checkout, program
-from onnx_conformance.report.columns import RED, incomplete
+from onnx_conformance.report.columns import RED_OUTCOMES, incomplete
 
 RUN = f"{PROGRAM} run"
 
@@ -23,7 +23,7 @@ def next_step(document: ResultsDocument, whole_run: str) -> str:
     cases = document["cases"]
     for case in cases:
         for check in case["checks"]:
-            if check["outcome"] in RED:
+            if check["outcome"] in RED_OUTCOMES:
                 return f"{command_of(check)}   # repeats the first failure alone"
     verdict = document["run"]["verdict"]
     if verdict == "red":

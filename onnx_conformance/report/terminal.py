@@ -16,6 +16,7 @@ from onnx_conformance.core.text import count_of
 from onnx_conformance.diagnose.messages import NOT_HERE, place_of
 from onnx_conformance.report.columns import (
     EDGE,
+    EXPORTER,
     MODEL,
     cell_of,
     edge_of,
@@ -27,6 +28,8 @@ from onnx_conformance.report.critical_path import critical_path
 
 WIDTH = 100  # columns that the matrix may take
 MOST_ROWS = 80
+MOST_BASES = 12  # lines on what the verdicts of reference files rest on; the page has them all
+LONG = (MODEL.heading, EXPORTER.heading)  # columns whose texts may go on in the next line
 STYLES = {"passed": "green", "failed": "bold red", "known_failure": "yellow", "skipped": "dim"}
 
 
@@ -67,8 +70,8 @@ def matrix(document: ResultsDocument) -> Table:
 def _table(title: str, headings: Sequence[str], rows: list[list[str]]) -> Table:
     """A table in which each model is named once."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, no_wrap=True)
+    for heading in headings:  # a long name goes on in the next line, so that no verdict is cut
+        table.add_column(heading, no_wrap=heading not in LONG, overflow="fold")
     before = None
     for model, *texts in rows:
         table.add_row(model if model != before else "", *texts)
@@ -150,13 +153,22 @@ def longest(document: ResultsDocument) -> list[str]:
 
 
 def bases(document: ResultsDocument) -> list[str]:
-    """Of each ONNX file in the native model's place: what verdicts rest on, and its inputs."""
-    lines: dict[str, None] = {}
+    """What verdicts rest on, and the inputs, of each ONNX file in the native model's place.
+
+    A sentence that holds for several files is printed once.
+    """
+    models: dict[str, dict[str, None]] = {}
     for case in document["cases"]:
         for line in (case.get("basis"), *(case.get("notes") or ())):
             if line:
-                lines[f"{case['model']}: {line}"] = None
-    return list(lines)
+                models.setdefault(line, {})[case["model"]] = None
+    lines = [f"{_models(list(names))}: {line}" for line, names in models.items()]
+    more = len(lines) - MOST_BASES
+    return lines if more <= 0 else [*lines[:MOST_BASES], f"{more} more such lines are on the page"]
+
+
+def _models(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} models, {names[0]} the first"
 
 
 def absences(document: ResultsDocument) -> list[str]:

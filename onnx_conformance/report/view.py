@@ -10,7 +10,15 @@ from typing import NamedTuple
 
 from onnx_conformance.core.documents import CaseEntry, CheckRow, ProbeFacts, ResultsDocument
 from onnx_conformance.diagnose.messages import place_of
-from onnx_conformance.report.columns import EDGE, OPSET, RED, edge_of, incomplete, rows_of, score_of
+from onnx_conformance.report.columns import (
+    EDGE,
+    OPSET,
+    RED_OUTCOMES,
+    edge_of,
+    incomplete,
+    rows_of,
+    score_of,
+)
 from onnx_conformance.report.next_step import case_command, command_of
 
 
@@ -244,7 +252,7 @@ def _counts(checks: Iterable[CheckRow]) -> Counter[str]:
 
 def _failures(cases: list[CaseView]) -> list[Failure]:
     """Cases with failures; the first of each of the first few is unfolded."""
-    red = [(case, [row for row in case.checks if row["outcome"] in RED]) for case in cases]
+    red = [(case, [row for row in case.checks if row["outcome"] in RED_OUTCOMES]) for case in cases]
     return [
         Failure(
             case,

@@ -33,7 +33,7 @@ class FileStore:
         return str(self._parts)
 
     def has(self, digest: str) -> bool:
-        """Whether a file is here, whole."""
+        """Whether a file is here and whole."""
         path = self._root / "files" / digest
         if path.is_file() and _digest_of(path) != digest:
             path.unlink()
@@ -81,7 +81,7 @@ class FileStore:
         return path.read_text(errors="replace")[-4000:] if path.is_file() else ""
 
     def new_log(self, name: str) -> str:
-        """An empty file for it."""
+        """The path of a new, empty log."""
         (self._parts / name).touch()
         return str(self._parts / name)
 
@@ -90,7 +90,7 @@ class FileStore:
         os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
     def close(self) -> None:
-        """Leave the files that are kept."""
+        """Remove the folders of this process; files and packages are kept."""
         shutil.rmtree(self._parts, ignore_errors=True)
 
 

@@ -11,18 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Arrays, Outputs
+from onnx_conformance.core.carries import in_a_row
 from onnx_conformance.core.compute_modes import EPSILONS, FLOAT64, REPLICAS, compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import (
-    Arrays,
     Description,
     ModelRequest,
     NativeChanged,
+    NativeRequest,
     axes_of,
     specs_of,
 )
 from onnx_conformance.core.plain_outputs import arrays_of, coded
 from onnx_conformance.core.spec import STATIC_BATCH
+from onnx_conformance.core.traces import NativeTraced
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.server import load_object
@@ -48,61 +51,38 @@ class NativeBackend(Stopwatch, ABC):
         """
 
     @abstractmethod
-    def run(
-        self,
-        model: ModelRequest,
-        weights: str,
-        precision: str,
-        input_sets: list[Arrays],
-        approximation: Approximation | None = None,
-    ) -> list[Arrays]:
+    def run(self, request: NativeRequest, mode: str, input_sets: list[Arrays]) -> list[Arrays]:
         """The outputs by name of each set of inputs, in inference mode.
 
         Args:
-            weights: the file that ``prepare`` wrote.
-            precision: the name of a compute mode (:mod:`onnx_conformance.core.compute_modes`).
-            approximation: the bounds of a replica's approximations; without, weights alone differ.
+            mode: the name of a compute mode (:mod:`onnx_conformance.core.compute_modes`).
 
         Raises:
             CapabilityMissing: a device is named that this framework has not here.
         """
 
-    def loop(
-        self,
-        model: ModelRequest,
-        weights: str,
-        precision: str,
-        calls: list[Arrays],
-        approximation: Approximation | None = None,
-    ) -> list[Arrays]:
+    def loop(self, request: NativeRequest, mode: str, calls: list[Arrays]) -> list[Arrays]:
         """The outputs of calls in a row, as :meth:`run` gives them.
 
         What the model carries, each call gets as the one before gave it; the first has it already.
         """
-        dtypes = {name: dtype for name, _, dtype in model["inputs"]}
-        state: Arrays = {}
-        found: list[Arrays] = []
-        for call in calls:
-            answer = self.run(model, weights, precision, [{**call, **state}], approximation)[0]
-            state = {old: answer[new] for new, old in model["carries"]}
-            if precision != FLOAT64:  # a state in half precision is handed over as float32
-                state = {old: array.astype(dtypes[old]) for old, array in state.items()}
-            found.append(answer)
-        return found
+        dtypes = {name: dtype for name, _, dtype in request["model"]["inputs"]}
+        carries = request["model"]["carries"]
+        states = [] if mode == FLOAT64 else [old for _, old in carries]
+
+        def answer(inputs: Outputs) -> Arrays:
+            # a state in half precision was handed over as float32
+            narrowed = {old: inputs[old].astype(dtypes[old]) for old in states}
+            return self.run(request, mode, [{**inputs, **narrowed}])[0]
+
+        return [dict(outputs) for outputs in in_a_row(calls, carries, answer)]
 
     @abstractmethod
-    def timed_call(
-        self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
-    ) -> TimedCall:
+    def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """The inference to be timed, in one of the forms of the framework's record."""
 
     def influence(
-        self,
-        model: ModelRequest,
-        weights: str,
-        names: list[str],
-        input_sets: list[Arrays],
-        least: float,
+        self, request: NativeRequest, names: list[str], input_sets: list[Arrays], least: float
     ) -> dict[str, float]:
         """The share of each tensor's elements that affects the outputs on these inputs.
 
@@ -113,13 +93,7 @@ class NativeBackend(Stopwatch, ABC):
         raise CapabilityMissing(f"{self._title} has no gradients of the weights")
 
     def export(
-        self,
-        model: ModelRequest,
-        weights: str,
-        function: str,
-        opset: int,
-        options: dict[str, bool],
-        path: str,
+        self, request: NativeRequest, function: str, opset: int, options: dict[str, bool], path: str
     ) -> None:
         """Export the float32 model to ``path`` by the exporter's ``function`` (module:name).
 
@@ -129,18 +103,12 @@ class NativeBackend(Stopwatch, ABC):
         raise CapabilityMissing(f"{self._title} is not exported")
 
     def trace(
-        self,
-        model: ModelRequest,
-        weights: str,
-        precisions: list[str],
-        inputs: Arrays,
-        folder: str,
-        approximation: Approximation | None = None,
-    ) -> list[Any]:
-        """Every intermediate tensor in the first of the precisions, written to ``folder``.
+        self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
+    ) -> list[NativeTraced]:
+        """Every intermediate tensor in the first of the compute modes, written to ``folder``.
 
         Returns:
-            A record a tensor; the further precisions are compared with the first.
+            A record a tensor; the further ones are compared with the first.
         """
         raise CapabilityMissing(f"{self._title} shows no intermediate tensors")
 
@@ -191,18 +159,18 @@ def example(request: ModelRequest) -> Arrays:
     return layout_of(specs, (), request["group"]).calls(inputs)[0]
 
 
-def perturbed(name: str, array: NDArray[Any], replica: str) -> NDArray[Any]:
+def perturbed(name: str, array: NDArray[Any], mode: str) -> NDArray[Any]:
     """``array`` with every element multiplied by 1 + 2⁻²³·U(-1, 1), at most about one ulp.
 
     This is the rounding that constant folding is entitled to; of a replica in another class of
     precision, one of its ulps. Native itself and whole numbers stay as they are.
     """
-    known = compute_mode(replica)
-    if array.dtype != np.float32 or not known.replica:
+    parsed = compute_mode(mode)
+    if array.dtype != np.float32 or not parsed.replica:
         return array
-    rng = np.random.default_rng([REPLICAS.index(known.replica), zlib.crc32(name.encode())])
+    rng = np.random.default_rng([REPLICAS.index(parsed.replica), zlib.crc32(name.encode())])
     noise = 2.0 * np.asarray(rng.random(array.shape, dtype=np.float32)) - 1.0
-    factor = 1.0 + EPSILONS[known.precision] * np.asarray(noise, np.float64)
+    factor = 1.0 + EPSILONS[parsed.precision] * np.asarray(noise, np.float64)
     product: NDArray[Any] = np.asarray(array * factor, np.float32)
     return product
 

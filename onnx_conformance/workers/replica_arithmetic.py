@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.core.compute_modes import REPLICAS
+from onnx_conformance.core.compute_modes import REPLICAS, ULP
 from onnx_conformance.workers.native import Approximation
 
-ULP = 2.0**-23
 LANES = 8  # two vectors of SSE, one of AVX2
 
 

@@ -1,7 +1,7 @@
 """The loop inside a worker's process: take a request, call the backend, answer.
 
 The judge (pytest's process) never imports a framework. Each worker is a *backend* class
-(:func:`backend_of`) hosted in a worker process (:mod:`onnx_conformance.session.worker_client`).
+(:func:`backend_of`) hosted in a worker process (:mod:`onnx_conformance.run.worker_client`).
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.selection import Selection, select_cases
-from onnx_conformance.session.user_models import adopt
-from onnx_conformance.session.worker_queue import Clock
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.run_workers import RunWorkers
+from onnx_conformance.run.selection import Selection, select_cases
+from onnx_conformance.run.user_models import adopt
 
 CLEAN = "clean.onnx"
 SMALL_MODELS = Path(__file__).parents[1] / "small_models.py"
@@ -85,18 +85,18 @@ class Bases:
 
 
 @contextmanager
-def open_conformance_session(cache_dir: Path) -> Iterator[ConformanceSession]:
+def open_workers(cache_dir: Path) -> Iterator[RunWorkers]:
     """The suite's own machinery, with its default settings."""
     settings = Settings(cache_dir=cache_dir)
-    bench = ConformanceSession(settings, Store(cache_dir), Clock())
+    workers = RunWorkers(settings, Store(cache_dir), Clock())
     try:
-        yield bench
+        yield workers
     finally:
-        bench.close()
+        workers.close()
 
 
 def find_bases(
-    bench: ConformanceSession, model: str, folder: Path, routes: tuple[str, ...] = ()
+    workers: RunWorkers, model: str, folder: Path, routes: tuple[str, ...] = ()
 ) -> Bases:
     """Export ``model`` by every route (or by ``routes``) at its conservative opset.
 
@@ -109,7 +109,7 @@ def find_bases(
         if routes and case.route not in routes:
             continue
         try:
-            artifact = bench.artifact(case)
+            artifact = workers.artifact(case)
         except StageFailure as failure:
             absent[case.artifact_id] = str(failure)
             continue
@@ -117,7 +117,7 @@ def find_bases(
         if "constant_folding" not in EXPORTERS[case.exporter].options:
             continue
         unfolded = replace(case, options=ExportOptions(constant_folding=False))
-        other = bench.artifact(unfolded)
+        other = workers.artifact(unfolded)
         if set(other.facts["nodes"]) - set(artifact.facts["nodes"]) - {"Constant", "Identity"}:
             found.append(_copy(unfolded, other.path, folder))
     return Bases(tuple(found), absent)

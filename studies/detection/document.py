@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from onnx_conformance.session.cache_keys import environment
+from onnx_conformance.run.cache_keys import environment
 from studies.detection.bases import SMALL, takes_images
 from studies.detection.measurement import Judged
 from studies.detection.rules import Rule, StudyRules

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.models import MODELS, resolve_model
-from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.subject import NativeWeights
+from onnx_conformance.run.run_workers import RunWorkers
+from onnx_conformance.run.subject import NativeWeights
 from studies.corpus import FAULTS, Fault
 from studies.corpus.mutant_files import load_corpus
-from studies.detection.bases import Bases, adopt_small_models, find_bases, open_conformance_session
+from studies.detection.bases import Bases, adopt_small_models, find_bases, open_workers
 from studies.detection.mutants import Trial, make_trials
 from studies.detection.peers import Runtime, found_by, native_answers
 from studies.detection.rules import StudyRules
@@ -137,21 +137,21 @@ class Measurement:
             groups.setdefault(resolve_model(model).framework, []).append(model)
 
         with (
-            open_conformance_session(self._cache_dir) as bench,
+            open_workers(self._cache_dir) as workers,
             ThreadPoolExecutor(len(groups)) as pool,
         ):
             done = pool.map(
-                lambda group: [self._prepare(bench, model) for model in group], groups.values()
+                lambda group: [self._prepare(workers, model) for model in group], groups.values()
             )
             return [one for group in done for one in group]
 
-    def _prepare(self, bench: ConformanceSession, model: str) -> Prepared:
+    def _prepare(self, workers: RunWorkers, model: str) -> Prepared:
         self._progress(model, "exporting", 0, 0)
-        bases = find_bases(bench, model, self._work / model, self._choice.routes)
+        bases = find_bases(workers, model, self._work / model, self._choice.routes)
         if not bases.found:
             raise UsageError(f"{model}: no route is left, or none exports it: {bases.absent}")
-        native = native_answers(bench, model, self._rules)
-        weights = bench.weights(resolve_model(model))
+        native = native_answers(workers, model, self._rules)
+        weights = workers.weights(resolve_model(model))
         self._progress(model, "waiting", 0, 0)
         return Prepared(model, bases, weights, native)
 

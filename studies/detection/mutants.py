@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from onnx_conformance.catalog.models import MODELS
-from onnx_conformance.session.external_artifacts import MANIFEST
-from onnx_conformance.session.subject import NativeWeights
+from onnx_conformance.run.external_artifacts import MANIFEST
+from onnx_conformance.run.subject import NativeWeights
 from studies.corpus import Fault, Site
 from studies.corpus.drafts import Draft
 from studies.detection.bases import Base

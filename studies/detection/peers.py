@@ -8,12 +8,12 @@ from typing import Any
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.errors import WorkerError
 from onnx_conformance.inputs.families import materialise
 from onnx_conformance.inputs.recipes import Inputs, Recipe
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.worker_client import ProcessWorkerClient, WorkerClient
+from onnx_conformance.run.run_workers import RunWorkers
+from onnx_conformance.run.worker_client import ProcessWorkerClient, WorkerClient
 from studies.detection.rules import Rule
 
 LIMIT = 300.0  # seconds for a call into the runtime
@@ -60,12 +60,12 @@ def _request(path: Path) -> dict[str, Any]:
 
 
 def native_answers(
-    bench: ConformanceSession, model: str, rules: tuple[Rule, ...]
+    workers: RunWorkers, model: str, rules: tuple[Rule, ...]
 ) -> dict[Recipe, list[Array]]:
     """What native float32 answers to all inputs of the rules, outputs in the model's order."""
     spec = resolve_model(model)
     recipes = dict.fromkeys(recipe for rule in rules for recipe in rule.recipes)
-    found = {recipe: bench.native(spec, materialise(recipe, spec)) for recipe in recipes}
+    found = {recipe: workers.native(spec, materialise(recipe, spec)) for recipe in recipes}
     return {
         recipe: [outputs[tensor.name] for tensor in spec.outputs]
         for recipe, outputs in found.items()

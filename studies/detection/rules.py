@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 from onnx_conformance.inputs.recipes import Recipe, read_recipe
 

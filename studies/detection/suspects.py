@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.errors import WorkerError
 from onnx_conformance.inputs.families import materialise, non_finite
 from onnx_conformance.inputs.recipes import Inputs

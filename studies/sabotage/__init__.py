@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.registry import Registry
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 from tests.meta.running import SuiteRun, run_suite
 
 RightOf = Callable[[Case], Subject]

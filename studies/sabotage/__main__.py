@@ -10,9 +10,9 @@ from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.worker_queue import Clock
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.run_workers import RunWorkers
 from studies.sabotage import SCENARIOS, load_scenarios
 from studies.sabotage.scenario_verdict import Outcome, judge
 from studies.sabotage.table import write
@@ -21,7 +21,7 @@ from studies.sabotage.table import write
 def play_all(root: Path) -> list[Outcome]:
     """Every scenario's outcome; caches and folders under ``root``."""
     cache = root / "cache"
-    bench = ConformanceSession(Settings(cache_dir=cache), Store(cache), Clock())
+    workers = RunWorkers(Settings(cache_dir=cache), Store(cache), Clock())
     tolerances = load_tolerances(TOLERANCES)
     outcomes = []
     try:
@@ -29,10 +29,10 @@ def play_all(root: Path) -> list[Outcome]:
             folder = root / str(number)
             folder.mkdir()
             outcomes.append(
-                judge(scenario, lambda case: LiveSubject(case, bench, tolerances), folder, cache)
+                judge(scenario, lambda case: LiveSubject(case, workers, tolerances), folder, cache)
             )
     finally:
-        bench.close()
+        workers.close()
     return outcomes
 
 

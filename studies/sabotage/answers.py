@@ -9,12 +9,12 @@ import numpy as np
 
 from onnx_conformance.checks.controls import CONTROLS, Altered, changed
 from onnx_conformance.checks.registry import PLAIN_CASE
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.comparison import Array, Outputs
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 from studies.sabotage import RightOf, answer
 
 Parts = dict[str, slice]

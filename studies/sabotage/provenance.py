@@ -11,11 +11,11 @@ from onnx import numpy_helper
 
 from onnx_conformance.checks.controls import CONTROLS, Altered, edited
 from onnx_conformance.checks.registry import PLAIN_CASE
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 from studies.sabotage import RightOf, answer
 
 OTHER_OPSET = replace(PLAIN_CASE, opset=23)

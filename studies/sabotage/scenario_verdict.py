@@ -11,7 +11,7 @@ import numpy as np
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure
 from onnx_conformance.inputs.families import materialise, pinned
-from onnx_conformance.session.subject import Subject
+from onnx_conformance.run.subject import Subject
 from studies.sabotage import RightOf, Scenario, Suite
 
 PLAIN = {"rtol": 1e-5, "atol": 1e-5}

@@ -9,9 +9,9 @@ from PIL import Image
 
 from onnx_conformance.checks.controls import CONTROLS, Altered, changed
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
-from onnx_conformance.core.comparison import Array
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Answer, Subject
+from onnx_conformance.run.subject import Answer, Subject
 from studies.sabotage import RightOf, answer
 
 

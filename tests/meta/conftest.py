@@ -61,7 +61,7 @@ def cache():
 @pytest.fixture(scope="session")
 def worker_of():
     """The worker of a framework or runtime: started when first asked for, and then every file's."""
-    from onnx_conformance.session.worker_client import ProcessWorkerClient
+    from onnx_conformance.run.worker_client import ProcessWorkerClient
 
     started = {}
 

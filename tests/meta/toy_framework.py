@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_conformance.core.native_request import digest_arrays
+from onnx_conformance.core.arrays import digest_arrays
 from onnx_conformance.workers.native import (
     NativeBackend,
     build,
@@ -27,22 +27,25 @@ class ToyBackend(NativeBackend):
         np.savez(path, **weights)
         return {"digest": digest_arrays(weights), "batch_norms": [], "unused": [], "names": []}
 
-    def run(self, model, weights, precision, input_sets, approximation=None):
-        return [named_outputs(model, [_answer(model, precision, each)]) for each in input_sets]
+    def run(self, request, mode, input_sets):
+        model = request["model"]
+        return [named_outputs(model, [_answer(model, mode, each)]) for each in input_sets]
 
-    def timed_call(self, form, inputs, *, model, weights):
+    def timed_call(self, form, inputs, *, request):
+        model = request["model"]
         return TimedCall(
             lambda: _answer(model, "float32", inputs), lambda array: named_outputs(model, [array])
         )
 
-    def export(self, model, weights, function, opset, options, path):
+    def export(self, request, function, opset, options, path):
+        model = request["model"]
         load_object(function)(build(model), model, opset, path)
 
 
-def _answer(model, precision, inputs):
-    dtype = np.float64 if precision == "float64" else np.float32
+def _answer(model, mode, inputs):
+    dtype = np.float64 if mode == "float64" else np.float32
     weights = {
-        name: perturbed(name, array, precision if precision != "float64" else "float32")
+        name: perturbed(name, array, mode if mode != "float64" else "float32")
         for name, array in build(model).items()
     }
     array = inputs[input_names(model)[0]].astype(dtype)

@@ -11,7 +11,7 @@ import numpy as np
 from onnx_conformance.checks.controls import changed
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.session.subject import Artifact, Subject
+from onnx_conformance.run.subject import Artifact, Subject
 from studies.corpus import FAULTS, Fault, Site
 from studies.corpus.drafts import Draft
 from studies.corpus.mutant_files import load_corpus, make_mutants

@@ -8,13 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from onnx_conformance.checks.audit.computed_constants import ComputedConstants
-from onnx_conformance.checks.audit.findings import (
-    FAILING,
-    LEFT_TO_INPUTS,
-    Array,
-    AuditReport,
-    Finding,
-)
+from onnx_conformance.checks.audit.findings import FAILING, LEFT_TO_INPUTS, AuditReport, Finding
 from onnx_conformance.checks.audit.formats import EXACT, Formats, Rounding
 from onnx_conformance.checks.audit.graph_names import NativeNames, SwapDetector
 from onnx_conformance.checks.audit.layouts import is_gathered
@@ -22,6 +16,7 @@ from onnx_conformance.checks.audit.matcher import WeightMatcher, indexed_of, is_
 from onnx_conformance.checks.audit.matches import Fold, WeightMatch, folds_of
 from onnx_conformance.checks.audit.rearranged import find_parts, find_rearranged
 from onnx_conformance.checks.audit.unexplained import NOTHING_RESEMBLES, finding_beside
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.graph_weights import Use
 from onnx_conformance.core.native_constants import Constant
 from onnx_conformance.core.native_request import BatchNormRecord

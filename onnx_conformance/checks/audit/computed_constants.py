@@ -17,10 +17,11 @@ from typing import NamedTuple
 import numpy as np
 
 from onnx_conformance.checks.audit.deviation import measure_terms
-from onnx_conformance.checks.audit.findings import Array, Finding, WorstElement
+from onnx_conformance.checks.audit.findings import Finding, WorstElement
 from onnx_conformance.checks.audit.formats import Format, Formats
 from onnx_conformance.checks.audit.layouts import Layout, layouts, native_index, take
 from onnx_conformance.checks.audit.matches import WeightMatch
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.native_constants import Constant
 
 # Resemblance, not verdicts: how alike two tensors must be to be taken for one another.

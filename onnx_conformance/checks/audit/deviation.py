@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_conformance.checks.audit.findings import Array
 from onnx_conformance.checks.audit.formats import WeightTolerance
+from onnx_conformance.core.arrays import Array
 
 Float64 = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.checks.audit.findings import Array
+from onnx_conformance.core.arrays import Array
 
 _TINY = float(np.finfo(np.float32).tiny)  # below it float32 keeps few bits, or none at all
 # Resemblance, not verdicts: wider than bfloat16's rounding, a wrong epsilon or a stale step; in

@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from onnx_conformance.checks.audit.findings import Array
 from onnx_conformance.checks.audit.matches import WeightMatch
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.graph_weights import Use
 
 _TAIL = re.compile(r"(:\d+|__\d+)+$")

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from onnx_conformance.checks.audit.deviation import Float64, deviations, measure_scaled
-from onnx_conformance.checks.audit.findings import Array, Status
+from onnx_conformance.checks.audit.findings import Status
 from onnx_conformance.checks.audit.formats import Format, coarser_format, narrower_format
 from onnx_conformance.checks.audit.layouts import Layout, Shape, align, layouts, take
 from onnx_conformance.checks.audit.matches import (
@@ -18,6 +18,7 @@ from onnx_conformance.checks.audit.matches import (
     WeightMatch,
 )
 from onnx_conformance.checks.audit.rearranged import permuted
+from onnx_conformance.core.arrays import Array
 
 # Resemblance, not verdicts: how alike two tensors must be to be taken for one another. What is
 # alike is then compared in full.

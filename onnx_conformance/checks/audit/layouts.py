@@ -14,7 +14,7 @@ from operator import mul
 
 import numpy as np
 
-from onnx_conformance.checks.audit.findings import Array
+from onnx_conformance.core.arrays import Array
 
 Layout = tuple[int, ...]
 Shape = tuple[int, ...]

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from onnx_conformance.checks.audit.computed_constants import ComputedConstants
-from onnx_conformance.checks.audit.findings import Array
 from onnx_conformance.checks.audit.formats import Format, Formats
 from onnx_conformance.checks.audit.graph_names import NativeNames, labels_of
 from onnx_conformance.checks.audit.kernels import explain_kernel
 from onnx_conformance.checks.audit.layouts import equal_layout, fingerprint
 from onnx_conformance.checks.audit.matches import Fold, WeightMatch
 from onnx_conformance.checks.audit.vectors import Hypotheses, explain_vector, hypotheses
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.graph_weights import Use
 
 

@@ -18,8 +18,9 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from onnx_conformance.checks.audit.deviation import Float64, Measure
-from onnx_conformance.checks.audit.findings import Array, Finding, Status, WorstElement
+from onnx_conformance.checks.audit.findings import Finding, Status, WorstElement
 from onnx_conformance.checks.audit.layouts import Layout, native_index
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.native_request import BatchNormRecord
 
 # What an initialiser is: a copy of one native tensor, a kernel times a factor along its channels,

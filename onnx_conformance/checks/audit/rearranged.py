@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_conformance.checks.audit.deviation import Float64
-from onnx_conformance.checks.audit.findings import Array
 from onnx_conformance.checks.audit.formats import Format, Formats
 from onnx_conformance.checks.audit.matches import Fold
+from onnx_conformance.core.arrays import Array
 
 _SAMPLE = 64  # values that tell whether two tensors have to do with each other
 _MOST = 0.9

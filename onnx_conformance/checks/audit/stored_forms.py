@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from onnx_conformance.checks.audit.findings import Array
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.onnx_file import every_graph, every_node
 
 NARROW = ("int8", "uint8")

@@ -17,12 +17,13 @@ from dataclasses import replace
 import numpy as np
 
 from onnx_conformance.checks.audit.deviation import Float64
-from onnx_conformance.checks.audit.findings import Array, Finding
+from onnx_conformance.checks.audit.findings import Finding
 from onnx_conformance.checks.audit.formats import Format, Formats
 from onnx_conformance.checks.audit.graph_names import components
 from onnx_conformance.checks.audit.layouts import bits
 from onnx_conformance.checks.audit.matches import Fold
 from onnx_conformance.checks.audit.rearranged import Expectation, expectations
+from onnx_conformance.core.arrays import Array
 
 # Resemblance, not verdicts.
 _HALF = 0.5  # of the values of one tensor that stand in the other, bit by bit

@@ -12,7 +12,7 @@ from onnx_conformance.checks.audit.deviation import (
     deviations,
     measure_terms,
 )
-from onnx_conformance.checks.audit.findings import Array, Status
+from onnx_conformance.checks.audit.findings import Status
 from onnx_conformance.checks.audit.formats import (
     Format,
     WeightTolerance,
@@ -25,6 +25,7 @@ from onnx_conformance.checks.audit.matches import (
     WeightMatch,
 )
 from onnx_conformance.checks.audit.rearranged import permuted
+from onnx_conformance.core.arrays import Array
 
 # Resemblance, not verdicts: the share of elements that must be near, and how near.
 _NEAR = 2.0**-6  # relative to the terms' magnitude

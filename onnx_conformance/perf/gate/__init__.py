@@ -1,1 +1,1 @@
-"""Is a candidate worse than a baseline, measured in one session?"""
+"""Is a candidate worse than a baseline, measured in one run?"""

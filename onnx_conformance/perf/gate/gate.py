@@ -1,4 +1,4 @@
-"""The gate: each candidate beside its baseline, measured in one session, and its tests."""
+"""The gate: each candidate beside its baseline, measured in one run, and its tests."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.latency.interleave import Block
 from onnx_conformance.perf.options import BASELINE, PerfRun
 from onnx_conformance.report.saved_artifacts import Baseline, read_baseline
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.subject import Artifact
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.run_workers import RunWorkers
+from onnx_conformance.run.subject import Artifact
 
 CANDIDATE = "candidate"
 ENGINE = "onnxruntime"
@@ -52,7 +52,7 @@ class Gate:
     """The gate of a run. A case is gated once, when its first test asks.
 
     Args:
-        needs: the session's session and certificates, made when the first case needs them.
+        needs: the run's workers and certificates, made when the first case needs them.
         worker: the kind of worker in which the sides run.
         forms: how each side is called.
 
@@ -63,7 +63,7 @@ class Gate:
     def __init__(
         self,
         run: PerfRun,
-        needs: Callable[[], tuple[ConformanceSession, Certificates]],
+        needs: Callable[[], tuple[RunWorkers, Certificates]],
         worker: str = ENGINE,
         forms: Mapping[str, str] = PLAIN,
     ) -> None:
@@ -115,17 +115,15 @@ class Gate:
         return GateFailure(f"{case.id}: the baseline has this case, but it cannot run here: {lack}")
 
     def _judge(self, case: Case, batch: int) -> GateResult:
-        conformance_session, certificates = self._needs()
-        artifact = _certified_artifact(case, conformance_session, certificates)
+        workers, certificates = self._needs()
+        artifact = _certified_artifact(case, workers, certificates)
         kept = artifact
         if self.baseline is not None:
-            kept = baseline_artifact(
-                case, self.baseline.certified_case(case.id), conformance_session
-            )
-        subject = LiveSubject(case, conformance_session, self._run.tolerances)
+            kept = baseline_artifact(case, self.baseline.certified_case(case.id), workers)
+        subject = LiveSubject(case, workers, self._run.tolerances)
         old, new = self._side(BASELINE, kept), self._side(CANDIDATE, artifact)
         gate_run = GateRun(self._run, subject, batch)
-        conformance_session.quiesce()
+        workers.quiesce()
         with self._opened(gate_run, old, new) as sides:
             check_placed(case, sides.placement[BASELINE], sides.placement[CANDIDATE])
             samples = draw(
@@ -169,12 +167,10 @@ class Gate:
             yield sides
 
 
-def _certified_artifact(
-    case: Case, conformance_session: ConformanceSession, certificates: Certificates
-) -> Artifact:
+def _certified_artifact(case: Case, workers: RunWorkers, certificates: Certificates) -> Artifact:
     certificates.ensure([case])
     certificates.of(case)
-    return conformance_session.artifact(case)
+    return workers.artifact(case)
 
 
 def check_placed(case: Case, baseline: Placement, candidate: Placement) -> None:
@@ -208,7 +204,7 @@ def _elsewhere(placement: Placement, wanted: str) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class GatedCase:
-    """A case at a batch size, on the session's gate."""
+    """A case at a batch size, on the run's gate."""
 
     gate: Gate
     case: Case

@@ -16,7 +16,7 @@ from onnx_conformance.perf.options import BASELINE, PerfRun
 from onnx_conformance.report import history
 from onnx_conformance.report.pages import write_page
 from onnx_conformance.report.terminal import render
-from onnx_conformance.session.cache_keys import environment
+from onnx_conformance.run.cache_keys import environment
 
 OPTION, PAGE_OPTION, MARKDOWN_OPTION = "--gate-json", "--gate-html", "--report-md"
 COLORS = {"slower": "red", "not slower": "green", "undecided": "yellow"}

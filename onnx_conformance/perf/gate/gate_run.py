@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.function import check_error_budget
 from onnx_conformance.checks.precision import check_sqnr
-from onnx_conformance.core.budget import ULP
 from onnx_conformance.core.case import Case
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.errors import CapabilityMissing, WorkerError
 from onnx_conformance.core.results import UNJUDGED, CheckResult
 from onnx_conformance.core.settings import level_of
@@ -28,10 +28,10 @@ from onnx_conformance.perf.latency.timed_sessions import (
 )
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.report.saved_artifacts import BaselineCase
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.runtime_side import answer_of_calls
-from onnx_conformance.session.subject import Answer, Artifact, SessionInfo, Subject, libraries_of
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.run_workers import RunWorkers
+from onnx_conformance.run.runtime_side import answer_of_calls
+from onnx_conformance.run.subject import Answer, Artifact, SessionInfo, Subject, libraries_of
 
 WARM_SECONDS = 1.0
 
@@ -100,7 +100,7 @@ class GateRun:
         call = pinned_call(
             subject.model,
             self.case,
-            subject.conformance_session.reference,
+            subject.workers.reference,
             label=entry.name,
             who=f"{self.case.id}, {entry.name}",
             form=entry.form,
@@ -116,10 +116,8 @@ class GateRun:
         return timed_session.warm(entry.name, WARM_SECONDS).block, timed_session
 
 
-def baseline_artifact(
-    case: Case, kept: BaselineCase, conformance_session: ConformanceSession
-) -> Artifact:
-    """The baseline's file, inspected as it is now, under the limits of the session.
+def baseline_artifact(case: Case, kept: BaselineCase, workers: RunWorkers) -> Artifact:
+    """The baseline's file, inspected as it is now, under the limits of the run.
 
     Raises:
         GateFailure: its digests are not those of the manifest: it changed since it was read.
@@ -127,7 +125,7 @@ def baseline_artifact(
             ``--call-limit`` allow.
     """
     given = case.external(str(kept.files[0]), f"{case.artifact_id} (baseline)")
-    artifact = conformance_session.read(given)
+    artifact = workers.read(given)
     if artifact.sha256 != kept.sha256:
         raise GateFailure(
             f"{case.id}: the baseline's {kept.files[0].name} changed since it was kept; keep it "
@@ -190,9 +188,7 @@ class _SideSubject(LiveSubject):
     """A side as checks see it: its file, and what its own environment answers."""
 
     def __init__(self, subject: LiveSubject, entry: GateEntry, timed_session: TimedSession) -> None:
-        super().__init__(
-            subject.case, subject.conformance_session, subject.tolerances, entry.artifact
-        )
+        super().__init__(subject.case, subject.workers, subject.tolerances, entry.artifact)
         self._timed_session = timed_session
 
     @property

@@ -40,7 +40,7 @@ from onnx_conformance.perf.gate.rules import TimingRules
 from onnx_conformance.perf.latency.interleave import Block
 
 Verdict = Literal["slower", "not slower", "undecided"]
-GateEntry = Literal["greater", "less"]
+Alternative = Literal["greater", "less"]
 LARGEST = 300.0  # log ratios beyond it are no timings, and their exponentials might overflow
 
 
@@ -173,7 +173,7 @@ def _verdict(
     )
 
 
-def _bound(ordered: np.ndarray, level: float, alternative: GateEntry) -> float:
+def _bound(ordered: np.ndarray, level: float, alternative: Alternative) -> float:
     """The exact one-sided bound of the median; infinite where the pairs are too few for one."""
     rank = _rank(len(ordered), level, alternative)
     if rank is None:
@@ -182,7 +182,7 @@ def _bound(ordered: np.ndarray, level: float, alternative: GateEntry) -> float:
 
 
 @lru_cache(maxsize=1024)
-def _rank(pairs: int, level: float, alternative: GateEntry) -> int | None:
+def _rank(pairs: int, level: float, alternative: Alternative) -> int | None:
     """Which of ``pairs`` ordered values bounds their median: it does not depend on the values."""
     tested = quantile_test(np.arange(pairs), p=0.5, alternative=alternative)
     low, high = tested.confidence_interval(confidence_level=1 - level)

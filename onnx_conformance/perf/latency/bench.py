@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import worst_score
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError, StageFailure, WorkerError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.perf.latency.certification import Certificates
@@ -18,7 +18,7 @@ from onnx_conformance.perf.latency.timed_call import CallSpec, pinned_call, time
 from onnx_conformance.perf.latency.timed_sessions import TimedSession, TimedSessions
 from onnx_conformance.perf.latency.timing_rows import CallFacts, MeasuredRow
 from onnx_conformance.perf.options import PerfRun
-from onnx_conformance.session.conformance_session import ConformanceSession
+from onnx_conformance.run.run_workers import RunWorkers
 
 WARM_SECONDS = 2.0  # a call that has not settled by then is timed as it is, and the row says so
 LEAST_ROUNDS, MOST_ROUNDS = 7, 60
@@ -42,15 +42,13 @@ class TimedGroup:
 
 
 class Bench:
-    """One for a session. A group is measured once, when its first row is asked for."""
+    """One for a run. A group is measured once, when its first row is asked for."""
 
-    def __init__(
-        self, run: PerfRun, conformance_session: ConformanceSession, certificates: Certificates
-    ) -> None:
+    def __init__(self, run: PerfRun, workers: RunWorkers, certificates: Certificates) -> None:
         self._run = run
-        self._conformance_session = conformance_session
+        self._workers = workers
         self._certificates = certificates
-        self._timed_sessions = TimedSessions(run, conformance_session)
+        self._timed_sessions = TimedSessions(run, workers)
         self.groups: dict[tuple[str, int], TimedGroup] = {}
 
     def close(self) -> None:
@@ -85,7 +83,7 @@ class Bench:
                 group.failures[contender] = StageFailure("timing", contender.label, str(error))
             except ConformanceError as failure:
                 group.failures[contender] = failure
-        self._conformance_session.quiesce()
+        self._workers.quiesce()
         if ready_contenders:
             self._time(group, ready_contenders, batch)
         return group
@@ -126,7 +124,7 @@ class Bench:
         return pinned_call(
             model,
             contender.judged_as,
-            self._conformance_session.reference,
+            self._workers.reference,
             label=contender.label,
             who=contender.label,
             form=contender.form,
@@ -138,7 +136,7 @@ class Bench:
     def _score(self, call: CallSpec, phase: str, batch: int, outputs: Outputs) -> float:
         """How far the answer is off, in float32's noise floors whatever its class of precision."""
         floor = self._run.tolerances.defaults["error_budget"]["floor_ulp"]
-        of, seed = self._conformance_session.reference, self._run.settings.seed
+        of, seed = self._workers.reference, self._run.settings.seed
         reference = timed_reference(call.model, seed, batch, of, call=phase)
         return worst_score(reference, outputs, call.model.outputs, floor).value
 

@@ -9,9 +9,9 @@ from onnx_conformance.checks.registry import families_of
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, StageFailure
 from onnx_conformance.perf.options import PerfRun
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.known_failures import EXPORT, find
-from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.run.known_failures import EXPORT, find
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.run_workers import RunWorkers
 
 
 class NotCertified(ConformanceError):
@@ -19,12 +19,12 @@ class NotCertified(ConformanceError):
 
 
 class Certificates:
-    """One for a session; a case is certified once."""
+    """One for a run; a case is certified once."""
 
-    def __init__(self, run: PerfRun, conformance_session: ConformanceSession) -> None:
+    def __init__(self, run: PerfRun, workers: RunWorkers) -> None:
         self._run = run
-        self._conformance_session = conformance_session
-        self._store = conformance_session.store
+        self._workers = workers
+        self._store = workers.store
         self._found: dict[Case, Certificate | ConformanceError] = {}
 
     def of(self, case: Case) -> Certificate:
@@ -44,7 +44,7 @@ class Certificates:
         """Certify those of ``cases`` that were not; afterwards no worker works."""
         new = [case for case in dict.fromkeys(cases) if case not in self._found]
         subjects = {case: self._subject(case) for case in new if self._usable(case)}
-        self._conformance_session.plan(
+        self._workers.plan(
             {
                 case: families_of(subject.model, case, drawn=False)
                 for case, subject in subjects.items()
@@ -58,7 +58,7 @@ class Certificates:
                 )
             except ConformanceError as failure:
                 self._found[case] = self._as_known(case, failure)
-        self._conformance_session.quiesce()
+        self._workers.quiesce()
 
     def _as_known(self, case: Case, failure: ConformanceError) -> ConformanceError:
         """A failed export that was foretold, in the words of its entry."""
@@ -68,7 +68,7 @@ class Certificates:
         return failure
 
     def _usable(self, case: Case) -> bool:
-        probe = self._conformance_session.probe(case.provider)
+        probe = self._workers.probe(case.provider)
         if probe.broken:
             self._found[case] = StageFailure("probe", case.provider, probe.sentence)
         elif not probe.usable:
@@ -83,4 +83,4 @@ class Certificates:
             return False  # its export failed: certify tells of it
 
     def _subject(self, case: Case) -> LiveSubject:
-        return LiveSubject(case, self._conformance_session, self._run.tolerances)
+        return LiveSubject(case, self._workers, self._run.tolerances)

@@ -21,12 +21,12 @@ from onnx_conformance.perf.latency.latency_document import (
 )
 from onnx_conformance.perf.latency.latency_table import LEGEND, milliseconds, ratio_text, table
 from onnx_conformance.perf.options import PerfRun
+from onnx_conformance.report.document import PROVED_NOTHING
 from onnx_conformance.report.pages import write_page
 from onnx_conformance.report.terminal import render
-from onnx_conformance.session.cache_keys import environment
+from onnx_conformance.run.cache_keys import environment
 
 OPTION, PAGE_OPTION = "--latency-json", "--latency-html"
-TIMED_NOTHING = 5  # as a run that reached no verdict
 WIDTH = 400  # at most: a table that is cut says nothing, and logs have no edge
 
 
@@ -107,7 +107,7 @@ class LatencyReport:
             return
         rows, run = rows_of(self._groups()), self._run
         if not rows and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = TIMED_NOTHING
+            session.exitstatus = PROVED_NOTHING
         self._document = LatencyDocument(
             command=f"pytest {shlex.join(config.invocation_params.args)}",
             started=self._started,

@@ -16,7 +16,7 @@ import pytest
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.perf.latency.timing_rows import MeasuredRow
 from onnx_conformance.perf.options import PerfRun
-from onnx_conformance.session.cache_keys import environment
+from onnx_conformance.run.cache_keys import environment
 
 
 class EngineClock:
@@ -72,7 +72,7 @@ FILTERS: tuple[tuple[Action, str], ...] = (
 NAMED = 3  # benchmarks that a sentence names
 OF_TWO_RUNS = (
     "compared: absolute times of two runs, which differ even on identical code because a machine's "
-    "speed changes. The gate (--gate=BASELINE) measures both sides in one session"
+    "speed changes. The gate (--gate=BASELINE) measures both sides in one run"
 )
 GATES_NOTHING = f"--benchmark-compare without {FAIL} gates nothing"
 # Options that choose which benchmarks run.

@@ -71,7 +71,7 @@ class RowRequest:
 
 @dataclass(frozen=True)
 class TimedRow:
-    """A requested row on the session's bench: the fixture of the latency tests."""
+    """A requested row on the run's bench: the fixture of the latency tests."""
 
     request: RowRequest
     bench: Bench

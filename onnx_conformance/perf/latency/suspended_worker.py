@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 
 
 class SuspendedWorker:

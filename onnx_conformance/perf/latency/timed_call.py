@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, stack
 from onnx_conformance.core.carries import flow_axis, growth
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.judgement import AnswerLimits, Judgement, judge_outputs, limits_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import INT8, Tolerances
-from onnx_conformance.inputs.families import chosen, cut, materialise, stack_inputs
+from onnx_conformance.inputs.families import cut, materialise, pinned_inputs, stack_inputs
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.samples import typical_inputs
-from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
+from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 
 
 class InvalidTiming(ConformanceError):
@@ -144,7 +144,7 @@ def sizes_of_calls(model: ModelSpec, batch_sizes: Iterable[int]) -> tuple[int, .
 
 def _known_samples(model: ModelSpec, seed: int) -> list[Inputs]:
     """The pinned image inputs; of a model with a task its own samples, which int8 is made for."""
-    return typical_inputs(model, seed)[:1] if model.task else chosen(SAMPLES, model, seed)
+    return typical_inputs(model, seed)[:1] if model.task else pinned_inputs(SAMPLES, model, seed)
 
 
 def _repeats(inputs: Inputs, batch: int) -> int:

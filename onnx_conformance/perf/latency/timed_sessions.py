@@ -13,8 +13,8 @@ from typing import Any
 from onnx_conformance.catalog.frameworks import ON_CUDA
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.comparison import Outputs
 from onnx_conformance.core.documents import Placement
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.settings import level_of
@@ -29,9 +29,9 @@ from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
 from onnx_conformance.perf.latency.timed_call import CallSpec, InvalidTiming, judge_timed
 from onnx_conformance.perf.latency.timing_rows import NodePlacement
 from onnx_conformance.perf.options import PerfRun
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.runtime_side import answer_of_calls, session_request
-from onnx_conformance.session.subject import Artifact, libraries_of
+from onnx_conformance.run.run_workers import RunWorkers
+from onnx_conformance.run.runtime_side import answer_of_calls, session_request
+from onnx_conformance.run.subject import Artifact, libraries_of
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,11 @@ class TimedSession:
 
 
 class TimedSessions:
-    """One for a session. Workers live as long as their model is timed."""
+    """One for a run. Workers live as long as their model is timed."""
 
-    def __init__(self, run: PerfRun, conformance_session: ConformanceSession) -> None:
+    def __init__(self, run: PerfRun, workers: RunWorkers) -> None:
         self._run = run
-        self._conformance_session = conformance_session
+        self._workers = workers
         self._native: dict[str, SuspendedWorker] = {}
         self._sessions: dict[Case, TimedSession] = {}
 
@@ -168,13 +168,13 @@ class TimedSessions:
         placement = {f"{model.framework} on {device}": "the whole model"}
         return TimedSession(
             worker,
-            self._conformance_session.native_request(model),
+            {"request": self._workers.native_request(model)},
             native_layout(model),
             OpeningFacts(memory["resident"], placement),
         )
 
     def _runtime_timed_session(self, case: Case) -> TimedSession:
-        artifact = self._conformance_session.artifact(case)
+        artifact = self._workers.artifact(case)
         settings = self._run.settings
         worker = timed_worker(self._run, "onnxruntime", PROVIDERS[case.provider].process())
         libraries = libraries_of(case, settings)

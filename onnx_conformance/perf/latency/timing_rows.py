@@ -11,7 +11,7 @@ import numpy as np
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import Seconds
 from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
-from onnx_conformance.session.cache_keys import environment
+from onnx_conformance.run.cache_keys import environment
 
 BOX = (5, 25, 50, 75, 95)  # percentiles of the calls, in the order of ``box_seconds``
 NodePlacement = Mapping[str, Mapping[str, int] | str]  # of native, a text for all nodes

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import ConstantRecord, Values, write_constants
 from onnx_conformance.core.native_request import (
-    Arrays,
     Description,
     ModelRequest,
-    digest_arrays,
+    NativeRequest,
     must_calibrate,
 )
+from onnx_conformance.core.traces import NativeTraced
 from onnx_conformance.workers.keras.introspect import (
     Native,
     assign,
@@ -31,7 +32,6 @@ from onnx_conformance.workers.keras.introspect import (
 )
 from onnx_conformance.workers.keras.private import self_test
 from onnx_conformance.workers.native import (
-    Approximation,
     NativeBackend,
     example,
     input_names,
@@ -83,34 +83,22 @@ class KerasBackend(NativeBackend):
             "names": public_names(native.model),
         }
 
-    def run(
-        self,
-        model: ModelRequest,
-        weights: str,
-        precision: str,
-        input_sets: list[Arrays],
-        approximation: Approximation | None = None,
-    ) -> list[Arrays]:
+    def run(self, request: NativeRequest, mode: str, input_sets: list[Arrays]) -> list[Arrays]:
         """Runs on the CPU only, as a traced function without TensorFlow's rewriting."""
-        known = compute_mode(precision)
-        if known.device:
-            raise CapabilityMissing(f"Keras is run on the processor, not on {known.device}")
-        forward = self._variant(model, weights, precision).computing(known, approximation)
+        parsed = compute_mode(mode)
+        if parsed.device:
+            raise CapabilityMissing(f"Keras is run on the processor, not on {parsed.device}")
+        forward = self._variant(request, mode).computing(parsed, request.get("approximation"))
         with _graph_as_written():
-            return [_forward(forward, model, inputs) for inputs in input_sets]
+            return [_forward(forward, request["model"], inputs) for inputs in input_sets]
 
     def influence(
-        self,
-        model: ModelRequest,
-        weights: str,
-        names: list[str],
-        input_sets: list[Arrays],
-        least: float,
+        self, request: NativeRequest, names: list[str], input_sets: list[Arrays], least: float
     ) -> dict[str, float]:
         """Computed by gradients: see :mod:`.influence`."""
         from onnx_conformance.workers.keras.influence import influence
 
-        native = self._variant(model, weights, "float32")
+        native = self._variant(request, "float32")
         specs = native.forward.input_signature
         tensors = (
             [tf.constant(inputs[s.name], dtype=s.dtype) for s in specs] for inputs in input_sets
@@ -118,69 +106,57 @@ class KerasBackend(NativeBackend):
         return influence(native, names, tensors, least)
 
     def export(
-        self,
-        model: ModelRequest,
-        weights: str,
-        function: str,
-        opset: int,
-        options: dict[str, bool],
-        path: str,
+        self, request: NativeRequest, function: str, opset: int, options: dict[str, bool], path: str
     ) -> None:
         """Exports the model itself: Keras makes no copies."""
-        native = self._variant(model, weights, "float32")
+        model, native = request["model"], self._variant(request, "float32")
         input_sets = [example(model)]
-        before = self.run(model, weights, "float32", input_sets)
+        before = self.run(request, "float32", input_sets)
         arrays = tuple(input_sets[0].values())
         load_object(function)(native.model, arrays, model, opset, options, Path(path))
-        refuse_change(before, self.run(model, weights, "float32", input_sets))
+        refuse_change(before, self.run(request, "float32", input_sets))
 
-    def timed_call(
-        self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
-    ) -> TimedCall:
+    def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """See :mod:`.timing`."""
         from onnx_conformance.workers.keras.timing import make_timed_call
 
-        return make_timed_call(form, self._variant(model, weights, "float32").model, model, inputs)
+        native = self._variant(request, "float32")
+        return make_timed_call(form, native.model, request["model"], inputs)
 
     def trace(
-        self,
-        model: ModelRequest,
-        weights: str,
-        precisions: list[str],
-        inputs: Arrays,
-        folder: str,
-        approximation: Approximation | None = None,
-    ) -> list[Any]:
+        self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
+    ) -> list[NativeTraced]:
         """See :mod:`.trace`."""
         from onnx_conformance.workers.keras.trace import trace
 
-        natives = (self._variant(model, weights, precision) for precision in precisions)
+        natives = (self._variant(request, mode) for mode in modes)
         with _graph_as_written():
-            return trace(natives, inputs, input_names(model), Path(folder))
+            return trace(natives, inputs, input_names(request["model"]), Path(folder))
 
-    def _variant(self, model: ModelRequest, weights: str, precision: str) -> Native:
+    def _variant(self, request: NativeRequest, mode: str) -> Native:
+        model, weights = request["model"], request["weights"]
         if self._key != (model["name"], weights):
             self._hold((model["name"], weights))
-        dtype = "float64" if precision == "float64" else "float32"
+        dtype = "float64" if mode == "float64" else "float32"
         if dtype not in self._natives:
             make = build_float64 if dtype == "float64" else build_float32
             self._natives[dtype] = make(model)
         native = self._natives[dtype]
-        if native.loaded != precision:
+        if native.loaded != mode:
             native.loaded = ""  # should an assignment fail half-way, the weights are of no model
-            assign(native.variables, self._weights(weights, precision))
-            native.loaded = precision
+            assign(native.variables, self._weights(weights, mode))
+            native.loaded = mode
         return native
 
-    def _weights(self, path: str, precision: str) -> Arrays:
+    def _weights(self, path: str, mode: str) -> Arrays:
         """The true weights, or those of a replica, which are kept because drawing them is slow."""
-        if precision not in self._arrays:
+        if mode not in self._arrays:
             with np.load(path) as archive:
                 arrays = dict(archive)
-            if precision not in ("float32", "float64"):
-                arrays = {name: perturbed(name, arrays[name], precision) for name in arrays}
-            self._arrays[precision] = arrays
-        return self._arrays[precision]
+            if mode not in ("float32", "float64"):
+                arrays = {name: perturbed(name, arrays[name], mode) for name in arrays}
+            self._arrays[mode] = arrays
+        return self._arrays[mode]
 
     def _hold(self, key: tuple[str, str] | None) -> None:
         self._key, self._natives, self._arrays = key, {}, {}

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.native_constants import ConstantRecord, Values
-from onnx_conformance.core.native_request import Arrays
 from onnx_conformance.workers.keras.introspect import Native, assign
 from onnx_conformance.workers.native import perturbed
 

@@ -9,14 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.compute_modes import ComputeMode
-from onnx_conformance.core.native_request import (
-    Arrays,
-    BatchNormRecord,
-    ModelRequest,
-    axes_of,
-    specs_of,
-)
+from onnx_conformance.core.native_request import BatchNormRecord, ModelRequest, axes_of, specs_of
 from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, TensorSpec, sizes_of
 from onnx_conformance.workers.keras.calls import KerasCall

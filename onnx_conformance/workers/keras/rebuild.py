@@ -90,11 +90,11 @@ class _Replay:
         for operation in graph.get_operations():  # in the order of their creation
             if operation.outputs and all(tensor.name in known for tensor in operation.outputs):
                 continue
-            made = self._made(operation, [known[tensor.name] for tensor in operation.inputs])
+            made = self._rebuilt(operation, [known[tensor.name] for tensor in operation.inputs])
             known.update((t.name, new) for t, new in zip(operation.outputs, made, strict=True))
         return [known[tensor.name] for tensor in wanted]
 
-    def _made(self, operation: Any, inputs: list[Any]) -> list[Any]:
+    def _rebuilt(self, operation: Any, inputs: list[Any]) -> list[Any]:
         inner = functions_of(operation)
         if not any(self._touches(one) for graph in inner for one in operations_in(graph)):
             return self._change(operation, inputs)

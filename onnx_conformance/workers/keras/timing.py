@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.core.native_request import Arrays, ModelRequest
+from onnx_conformance.core.native_request import ModelRequest
 from onnx_conformance.workers.keras.calls import KerasCall
 from onnx_conformance.workers.keras.introspect import call_model
 from onnx_conformance.workers.native import input_names, named_outputs

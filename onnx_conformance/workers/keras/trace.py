@@ -5,24 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from onnx_conformance.core.traces import Array, NativeTraced, measure_noise_floors, save, short_path
+from onnx_conformance.core.arrays import Array
+from onnx_conformance.core.traces import NativeTraced, measure_noise_floors, save, short_path
+from onnx_conformance.workers.keras.introspect import Native
 from onnx_conformance.workers.keras.private import layers_of
 
 _KERAS = tuple(str(Path(at).parent) for at in (tf.__file__, keras.__file__))
 _WORKERS = str(Path(__file__).parents[1])
 _ABOUT_SIZES = {"Shape", "Size", "Rank"}
-
-
-class Native(Protocol):
-    """The worker's record of a built model, which is traced."""
-
-    model: Any
-    forward: Any
 
 
 def trace(

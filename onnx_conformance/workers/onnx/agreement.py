@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.compute_modes import EPSILONS, FLOAT32
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.onnx_file import every_graph
 from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.workers.built_model import Oracle
 from onnx_conformance.workers.onnx.evaluator import (
     Evaluator,
     Operator,
@@ -32,31 +33,9 @@ from onnx_conformance.workers.onnx.evaluator import (
 from onnx_conformance.workers.onnx.older_operators import is_older
 from onnx_conformance.workers.onnx.precision import NoDouble, doubled
 
-Array = NDArray[Any]
-Arrays = Mapping[str, Array]
 MOST = 200  # characters of an evaluator's own words that are kept
 # Operators whose approximations err by a share of 1: their bounds in tolerances.yaml.
 ABSOLUTE = {"Sigmoid": "sigmoid", "Elu": "elu", "Selu": "elu", "Celu": "elu"}
-
-
-@dataclass(frozen=True)
-class Oracle:
-    """The way in which a file is computed in float64.
-
-    Args:
-        by_runtime: the operators that ONNX Runtime's float64 kernels compute.
-        problem: why it cannot be computed so; empty if it can.
-        basis: one sentence: what a verdict against this file rests on.
-    """
-
-    by_runtime: frozenset[Operator]
-    problem: str
-    basis: str
-
-    @property
-    def kernels(self) -> tuple[str, ...]:
-        """``by_runtime`` as text: ``domain:type``."""
-        return tuple(sorted(":".join(operator) for operator in self.by_runtime))
 
 
 @dataclass(frozen=True)
@@ -82,7 +61,7 @@ class Disagreement:
 
 
 def find_oracle(
-    model: onnx.ModelProto, input_sets: Sequence[Arrays], threads: int | None
+    model: onnx.ModelProto, input_sets: Sequence[Outputs], threads: int | None
 ) -> Oracle:
     """Find a float64 computation of ``model`` that agrees with ONNX Runtime at every node.
 
@@ -154,7 +133,7 @@ def _short(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:MOST]}"
 
 
-def _all_tensors(model: onnx.ModelProto, inputs: Arrays, threads: int | None) -> dict[str, Any]:
+def _all_tensors(model: onnx.ModelProto, inputs: Outputs, threads: int | None) -> dict[str, Any]:
     """Every tensor of the main graph as ONNX Runtime computes it, inputs too."""
     whole = onnx.ModelProto()
     whole.CopyFrom(model)

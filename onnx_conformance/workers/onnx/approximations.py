@@ -25,9 +25,10 @@ def approximate(model: onnx.ModelProto, errors: ApproximationErrors) -> None:
     """Make each application of an approximated function in ``model`` err by its whole bound.
 
     Tensors keep their names. What is not known to be float32 stays as it is, and so do files of an
-    opset whose arithmetic does not broadcast.
+    opset whose arithmetic does not broadcast, or without operators of ONNX's own.
     """
-    if min(e.version for e in model.opset_import if e.domain in OWN) < BROADCASTING:
+    opsets = [e.version for e in model.opset_import if e.domain in OWN]
+    if not opsets or min(opsets) < BROADCASTING:
         return
     if not any(n.op_type in ERRORS for graph, _ in every_graph(model) for n in graph.node):
         return

@@ -10,18 +10,21 @@ the graph.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
+from onnx_conformance.core.arrays import Arrays, Outputs, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import write_constants
-from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
+from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
 from onnx_conformance.core.onnx_file import complaint_of, inspect
+from onnx_conformance.core.traces import NativeTraced
+from onnx_conformance.workers.built_model import Oracle
 from onnx_conformance.workers.native import (
     Approximation,
     NativeBackend,
@@ -29,7 +32,7 @@ from onnx_conformance.workers.native import (
     input_names,
     named_outputs,
 )
-from onnx_conformance.workers.onnx.agreement import Oracle, find_oracle
+from onnx_conformance.workers.onnx.agreement import find_oracle
 from onnx_conformance.workers.onnx.approximations import approximate
 from onnx_conformance.workers.onnx.constants import constants_of
 from onnx_conformance.workers.onnx.evaluator import Operator, evaluator_of, open_session, widened
@@ -43,14 +46,16 @@ from onnx_conformance.workers.onnx.weights import (
 from onnx_conformance.workers.replica_arithmetic import ApproximationErrors
 from onnx_conformance.workers.stopwatch import TimedCall
 
+Compute = Callable[[Outputs], Any]  # inputs by name -> outputs in order
+
 
 class OnnxBackend(NativeBackend):
-    """Keeps one file at a time, opened at each precision that was asked for."""
+    """Keeps one file at a time, opened in each compute mode that was asked for."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._path: Path | None = None
-        self._compute_modes: dict[str, Any] = {}
+        self._opened: dict[str, Compute] = {}  # by compute mode
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
         """Write the file's weights to ``path`` (npz): see :mod:`.weights`."""
@@ -71,58 +76,41 @@ class OnnxBackend(NativeBackend):
             "complaint": complaint_of(path_of_file),
         }
 
-    def run(
-        self,
-        model: ModelRequest,
-        weights: str,
-        precision: str,
-        input_sets: list[Arrays],
-        approximation: Approximation | None = None,
-    ) -> list[Arrays]:
+    def run(self, request: NativeRequest, mode: str, input_sets: list[Arrays]) -> list[Arrays]:
         """Runs in float32 by ONNX Runtime, in float64 by ``onnx.reference``."""
-        compute_mode = self._compute_mode(model, precision, approximation)
-        return [named_outputs(model, compute_mode(inputs)) for inputs in input_sets]
+        model, compute = request["model"], self._function(request, mode)
+        return [named_outputs(model, compute(inputs)) for inputs in input_sets]
 
-    def timed_call(
-        self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
-    ) -> TimedCall:
+    def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """Runs the file as it is written, without graph optimisation."""
-        compute_mode = self._compute_mode(model, "float32")
+        model, compute = request["model"], self._function(request, "float32")
         arrays = {name: np.array(inputs[name]) for name in input_names(model)}
-        return TimedCall(lambda: compute_mode(arrays), lambda result: named_outputs(model, result))
+        return TimedCall(lambda: compute(arrays), lambda result: named_outputs(model, result))
 
     def trace(
-        self,
-        model: ModelRequest,
-        weights: str,
-        precisions: list[str],
-        inputs: Arrays,
-        folder: str,
-        approximation: Approximation | None = None,
-    ) -> list[Any]:
+        self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
+    ) -> list[NativeTraced]:
         """See :mod:`.trace`."""
         from onnx_conformance.workers.onnx.trace import trace
 
-        path, by_runtime = self._file(model), _operators(model)
-        graphs = (_graph_at(path, one, approximation) for one in precisions)
+        path, by_runtime = self._file(request["model"]), _operators(request["model"])
+        graphs = (_graph_at(path, mode, request.get("approximation")) for mode in modes)
         return trace(graphs, inputs, Path(folder), by_runtime)
 
     def _file(self, model: ModelRequest) -> Path:
         path = Path(build(model))
         if path != self._path:
-            self._path, self._compute_modes = path, {}
+            self._path, self._opened = path, {}
         return path
 
-    def _compute_mode(
-        self, model: ModelRequest, precision: str, approximation: Approximation | None = None
-    ) -> Any:
-        path = self._file(model)
-        if precision not in self._compute_modes:
-            chosen = _operators(model) if precision == "float64" else ()
-            self._compute_modes[precision] = open_at(
-                path, precision, self._threads, chosen, approximation
+    def _function(self, request: NativeRequest, mode: str) -> Compute:
+        path = self._file(request["model"])
+        if mode not in self._opened:
+            chosen = _operators(request["model"]) if mode == "float64" else ()
+            self._opened[mode] = open_at(
+                path, mode, self._threads, chosen, request.get("approximation")
             )
-        return self._compute_modes[precision]
+        return self._opened[mode]
 
 
 def _operators(model: ModelRequest) -> list[Operator]:
@@ -133,12 +121,12 @@ def _operators(model: ModelRequest) -> list[Operator]:
 
 def open_at(
     path: Path,
-    precision: str,
+    mode: str,
     threads: int | None,
     by_runtime: Collection[Operator] = (),
     approximation: Approximation | None = None,
-) -> Any:
-    """A function from inputs to outputs, in order, at a precision.
+) -> Compute:
+    """The file in a compute mode.
 
     Args:
         by_runtime: the operators that ONNX Runtime's kernels compute in float64.
@@ -148,15 +136,15 @@ def open_at(
         NoDouble: float64 is asked for, and the graph has an operator without.
         CapabilityMissing: a device is named.
     """
-    if precision == "float64":
-        evaluator = evaluator_of(_graph_at(path, precision), by_runtime)
+    if mode == "float64":
+        evaluator = evaluator_of(_graph_at(path, mode), by_runtime)
         return lambda inputs: evaluator.run(None, {n: widened(a) for n, a in inputs.items()})
-    if compute_mode(precision).device:
+    if compute_mode(mode).device:
         raise CapabilityMissing(
-            f"the file is run on the processor, not on {compute_mode(precision).device}"
+            f"the file is run on the processor, not on {compute_mode(mode).device}"
         )
-    plain = precision == "float32"
-    source = str(path) if plain else _graph_at(path, precision, approximation).SerializeToString()
+    plain = mode == "float32"
+    source = str(path) if plain else _graph_at(path, mode, approximation).SerializeToString()
     session = open_session(source, threads)
     return lambda inputs: session.run(
         None, {name: np.array(array) for name, array in inputs.items()}
@@ -168,18 +156,16 @@ def oracle_at(path: Path, input_sets: Sequence[Arrays], threads: int | None) -> 
     return find_oracle(onnx.load(path), input_sets, threads)
 
 
-def _graph_at(
-    path: Path, precision: str, approximation: Approximation | None = None
-) -> onnx.ModelProto:
+def _graph_at(path: Path, mode: str, approximation: Approximation | None = None) -> onnx.ModelProto:
     """The graph with its weights, in the compute mode of this name."""
-    model, known = onnx.load(path), compute_mode(precision)
-    if known.precision == "float64":
+    model, parsed = onnx.load(path), compute_mode(mode)
+    if parsed.precision == "float64":
         return doubled(model)
-    if known.replica:
-        round_otherwise(model, precision)
+    if parsed.replica:
+        round_otherwise(model, mode)
         if approximation:
-            approximate(model, ApproximationErrors(approximation, known.replica))
-    return rounded(model, known.precision) if known.rounded else model
+            approximate(model, ApproximationErrors(approximation, parsed.replica))
+    return rounded(model, parsed.precision) if parsed.rounded else model
 
 
 def digest_of(path: Path) -> str:

@@ -52,7 +52,7 @@ def constants_of(model: onnx.ModelProto) -> tuple[list[ConstantRecord], dict[str
 
 
 def _values(model: onnx.ModelProto, names: list[str]) -> dict[str, Values]:
-    """The floating ones in float32, and again of weights that are rounded otherwise."""
+    """The floating results in float32, and again from weights that are rounded otherwise."""
     exact, other = _computed(model, names, ""), _computed(model, names, REPLICAS[0])
     return {
         name: Values(array, other.get(name, array))

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Array
 from onnx_conformance.workers.onnx.recurrent import gru, lstm, rnn
 from onnx_conformance.workers.onnx.windows import (
     average_pool,
@@ -25,14 +25,13 @@ from onnx_conformance.workers.onnx.windows import (
     max_pool,
 )
 
-Array = NDArray[Any]
 Definition = Callable[..., Any]  # (inputs, None where one is left out; attributes that are set)
 CONTRIBUTED = "com.microsoft"
 LATEST = 10_000
 
 
 @dataclass(frozen=True)
-class Entry:
+class Version:
     """A definition and the opsets ``first`` to ``last`` (inclusive) that it is of.
 
     Args:
@@ -51,15 +50,15 @@ def definition_of(domain: str, operator: str, opset: int, outputs: int = 1) -> D
     Args:
         outputs: how many the node has.
     """
-    entries = DEFINITIONS.get((domain, operator), ())
-    chosen = (e for e in entries if e.first <= opset <= e.last and outputs <= e.outputs)
-    return next((entry.compute for entry in chosen), None)
+    versions = DEFINITIONS.get((domain, operator), ())
+    chosen = (v for v in versions if v.first <= opset <= v.last and outputs <= v.outputs)
+    return next((version.compute for version in chosen), None)
 
 
 def is_older(domain: str, operator: str, opset: int) -> bool:
     """Whether the operator has another meaning, or another form, at later opsets."""
-    entries = DEFINITIONS.get((domain, operator), ())
-    return any(e.first <= opset <= e.last < LATEST for e in entries)
+    versions = DEFINITIONS.get((domain, operator), ())
+    return any(v.first <= opset <= v.last < LATEST for v in versions)
 
 
 # -- softmax and its kin, before opset 13: all axes from ``axis`` on are one ----------------------
@@ -104,6 +103,11 @@ def log_softmax_13(x: Array, axis: int = -1) -> Array:
     shifted = x - x.max(axis=axis, keepdims=True)
     result: Array = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
     return result
+
+
+def erf(x: Array) -> Array:
+    """``onnx.reference`` computes it in float32."""
+    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x)).astype(x.dtype)
 
 
 # -- normalisation --------------------------------------------------------------------------------
@@ -254,29 +258,30 @@ def resize_10(x: Array, scales: Array, mode: str = "nearest") -> Array:
     return result
 
 
-DEFINITIONS: dict[tuple[str, str], tuple[Entry, ...]] = {
-    ("", "Softmax"): (Entry(1, 12, softmax_1),),
-    ("", "LogSoftmax"): (Entry(1, 12, log_softmax_1), Entry(13, LATEST, log_softmax_13)),
-    ("", "Hardmax"): (Entry(1, 12, hardmax_1),),
-    ("", "BatchNormalization"): (Entry(7, 13, batch_normalization_7),),
-    ("", "GroupNormalization"): (Entry(18, 20, group_normalization_18),),
-    ("", "MeanVarianceNormalization"): (Entry(9, LATEST, mean_variance_normalization),),
-    ("", "Scatter"): (Entry(9, LATEST, scatter_9),),
-    ("", "Upsample"): (Entry(7, 8, upsample_7), Entry(9, 9, resize_10)),
-    ("", "Resize"): (Entry(10, 10, resize_10),),
-    ("", "Conv"): (Entry(1, LATEST, conv),),
-    ("", "MaxPool"): (Entry(1, LATEST, max_pool),),
-    ("", "AveragePool"): (Entry(7, LATEST, average_pool),),
-    ("", "GlobalMaxPool"): (Entry(1, LATEST, global_max_pool),),
-    ("", "GlobalAveragePool"): (Entry(1, LATEST, global_average_pool),),
-    ("", "LSTM"): (Entry(7, LATEST, lstm, 3),),
-    ("", "GRU"): (Entry(7, LATEST, gru, 2),),
-    ("", "RNN"): (Entry(7, LATEST, rnn, 2),),
-    ("", "SimplifiedLayerNormalization"): (Entry(1, LATEST, simplified_layer_normalization),),
-    (CONTRIBUTED, "SkipLayerNormalization"): (Entry(1, LATEST, skip_layer_normalization, 4),),
-    (CONTRIBUTED, "Gelu"): (Entry(1, LATEST, gelu),),
-    (CONTRIBUTED, "BiasGelu"): (Entry(1, LATEST, bias_gelu),),
-    (CONTRIBUTED, "FastGelu"): (Entry(1, LATEST, fast_gelu),),
-    (CONTRIBUTED, "QuickGelu"): (Entry(1, LATEST, quick_gelu),),
-    (CONTRIBUTED, "FusedMatMul"): (Entry(1, LATEST, fused_matmul),),
+DEFINITIONS: dict[tuple[str, str], tuple[Version, ...]] = {
+    ("", "Softmax"): (Version(1, 12, softmax_1),),
+    ("", "LogSoftmax"): (Version(1, 12, log_softmax_1), Version(13, LATEST, log_softmax_13)),
+    ("", "Hardmax"): (Version(1, 12, hardmax_1),),
+    ("", "Erf"): (Version(9, LATEST, erf),),
+    ("", "BatchNormalization"): (Version(7, 13, batch_normalization_7),),
+    ("", "GroupNormalization"): (Version(18, 20, group_normalization_18),),
+    ("", "MeanVarianceNormalization"): (Version(9, LATEST, mean_variance_normalization),),
+    ("", "Scatter"): (Version(9, LATEST, scatter_9),),
+    ("", "Upsample"): (Version(7, 8, upsample_7), Version(9, 9, resize_10)),
+    ("", "Resize"): (Version(10, 10, resize_10),),
+    ("", "Conv"): (Version(1, LATEST, conv),),
+    ("", "MaxPool"): (Version(1, LATEST, max_pool),),
+    ("", "AveragePool"): (Version(7, LATEST, average_pool),),
+    ("", "GlobalMaxPool"): (Version(1, LATEST, global_max_pool),),
+    ("", "GlobalAveragePool"): (Version(1, LATEST, global_average_pool),),
+    ("", "LSTM"): (Version(7, LATEST, lstm, 3),),
+    ("", "GRU"): (Version(7, LATEST, gru, 2),),
+    ("", "RNN"): (Version(7, LATEST, rnn, 2),),
+    ("", "SimplifiedLayerNormalization"): (Version(1, LATEST, simplified_layer_normalization),),
+    (CONTRIBUTED, "SkipLayerNormalization"): (Version(1, LATEST, skip_layer_normalization, 4),),
+    (CONTRIBUTED, "Gelu"): (Version(1, LATEST, gelu),),
+    (CONTRIBUTED, "BiasGelu"): (Version(1, LATEST, bias_gelu),),
+    (CONTRIBUTED, "FastGelu"): (Version(1, LATEST, fast_gelu),),
+    (CONTRIBUTED, "QuickGelu"): (Version(1, LATEST, quick_gelu),),
+    (CONTRIBUTED, "FusedMatMul"): (Version(1, LATEST, fused_matmul),),
 }

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from onnx_conformance.core.arrays import Array
+
 Activation = Callable[[Array], Array]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnx_conformance.core.traces import Array, NativeTraced, measure_noise_floors, save
+from onnx_conformance.core.arrays import Array
+from onnx_conformance.core.traces import NativeTraced, measure_noise_floors, save
 from onnx_conformance.workers.onnx.evaluator import Operator, evaluator_of, widened
 
 
@@ -18,7 +19,7 @@ def trace(
     inputs: dict[str, Array],
     folder: Path,
     by_runtime: Collection[Operator] = (),
-) -> list[Any]:
+) -> list[NativeTraced]:
     """The tensors of the first graph, a float64 one; the others are float32 and noise floors.
 
     Args:
@@ -57,7 +58,7 @@ def _describe(
     makers = {name: node for node in model.graph.node for name in node.output}
     weights = {tensor.name for tensor in model.graph.initializer}
     places = {name: place for place, name in enumerate(names)}
-    records: list[Any] = []
+    records: list[NativeTraced] = []
     for place, name in enumerate(names):
         node = makers.get(name)
         read = list(node.input) if node is not None else []

@@ -13,14 +13,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from onnx_conformance.core.compute_modes import EPSILONS, REPLICAS, compute_mode
+from onnx_conformance.core.compute_modes import REPLICAS, ULP, compute_mode
 from onnx_conformance.core.native_request import BatchNormRecord
 from onnx_conformance.core.onnx_file import answering_nodes, every_graph
 from onnx_conformance.workers.native import perturbed
 
 FLOATING = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
-EPSILON = EPSILONS["float32"]
-ULPS = (4.0, -4.0, 1.0)  # of a replica: how far the sums that it quantises are off
+SUM_ERRORS = (4.0, -4.0, 1.0)  # of a replica: how far the sums that it quantises are off
 # Operator -> the inputs that are no weights; None for all of them.
 SETTINGS: dict[str, tuple[int, ...] | None] = {
     "Clip": (1, 2),
@@ -94,7 +93,7 @@ def round_otherwise(model: onnx.ModelProto, replica: str) -> None:
     What QuantizeLinear rounds moves too, up or down: it is a sum of whole numbers, which often lies
     at a half, where float32's own rounding decides.
     """
-    _move_quantised(model, 1.0 + EPSILON * ULPS[REPLICAS.index(compute_mode(replica).replica)])
+    _move_quantised(model, 1.0 + ULP * SUM_ERRORS[REPLICAS.index(compute_mode(replica).replica)])
     for name, tensor in weights_of(model):
         if tensor.data_type != TensorProto.FLOAT:
             continue

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from onnx_conformance.catalog.devices import machine
 from onnx_conformance.catalog.providers import PROVIDERS
+from onnx_conformance.core.arrays import Arrays, Outputs
+from onnx_conformance.core.carries import in_a_row
 from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.core.session_profile import Profile, read_profile
+from onnx_conformance.core.traces import Traced
 from onnx_conformance.core.worker_messages import (
     OpenedSession,
     RunResult,
@@ -32,7 +34,6 @@ from onnx_conformance.workers.onnxruntime.open_session import open_session, regi
 from onnx_conformance.workers.server import limited_memory
 from onnx_conformance.workers.stopwatch import Stopwatch, TimedCall
 
-Arrays = dict[str, NDArray[Any]]
 KEPT_SESSIONS = 2
 _BANNED = {name for provider in PROVIDERS.values() for name, _ in provider.banned}
 BUILDS = ("onnxruntime", "openvino", "tensorrt", "nvidia")  # what packages of builds begin with
@@ -103,13 +104,14 @@ class OnnxRuntimeBackend(Stopwatch):
         Args:
             carries: outputs, each with the input that gets it at the next call.
         """
-        state: Arrays = {}
         found: list[RunResult] = []
-        for inputs in calls:
-            found += self.run(session, [{**inputs, **state}])
-            if "error" in found[-1]:
-                break
-            state = {old: found[-1]["outputs"][new] for new, old in carries}
+
+        def answer(inputs: Outputs) -> Outputs | None:
+            found.extend(self.run(session, [dict(inputs)]))
+            return found[-1].get("outputs")
+
+        for _ in in_a_row(calls, carries, answer):
+            pass
         return found
 
     def timed_call(self, form: str, inputs: Arrays, *, session: SessionRequest) -> TimedCall:
@@ -145,7 +147,7 @@ class OnnxRuntimeBackend(Stopwatch):
         folder: str,
         memory: int = 0,
         libraries: list[str] | None = None,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Traced]:
         """Intermediate tensors: see :mod:`onnx_conformance.workers.onnxruntime.trace`."""
         from onnx_conformance.workers.onnxruntime.trace import trace
 

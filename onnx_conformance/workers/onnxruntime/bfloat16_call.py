@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from onnx_conformance.core import bfloat16
+from onnx_conformance.core.arrays import Arrays
 
-Arrays = dict[str, NDArray[Any]]
 TYPE = "tensor(bfloat16)"
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.workers.onnxruntime.bfloat16_call import (
     arrays_of,
@@ -17,7 +16,6 @@ from onnx_conformance.workers.onnxruntime.bfloat16_call import (
 )
 from onnx_conformance.workers.stopwatch import TimedCall
 
-Arrays = dict[str, NDArray[Any]]
 # Provider -> what ONNX Runtime calls the device on which its tensors live.
 DEVICES = {
     "CUDAExecutionProvider": "cuda",

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from onnx_conformance.core.traces import Array, Traced, save
+from onnx_conformance.core.arrays import Array
+from onnx_conformance.core.traces import Traced, save
 from onnx_conformance.workers.onnxruntime.bfloat16_call import run_session
 
 NUMBERS = {  # the types that arrays hold

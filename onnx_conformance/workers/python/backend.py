@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
-from onnx_conformance.core.native_request import Arrays, Description, ModelRequest, digest_arrays
+from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
 from onnx_conformance.core.plain_outputs import is_maps
 from onnx_conformance.workers.calls import Call, call_of
 from onnx_conformance.workers.native import (
-    Approximation,
     NativeBackend,
     build,
     input_names,
@@ -33,22 +33,15 @@ class PythonBackend(NativeBackend):
         np.savez(path)
         return {"digest": digest_arrays({}), "batch_norms": [], "unused": [], "names": []}
 
-    def run(
-        self,
-        model: ModelRequest,
-        weights: str,
-        precision: str,
-        input_sets: list[Arrays],
-        approximation: Approximation | None = None,
-    ) -> list[Arrays]:
-        """As it is; in place of a replica, on floating inputs that are off by up to an ulp.
+    def run(self, request: NativeRequest, mode: str, input_sets: list[Arrays]) -> list[Arrays]:
+        """Call the function; for a replica, on floating inputs that are off by up to an ulp.
 
         Raises:
-            ValueError: another precision than float32 is asked for.
+            ValueError: another class of precision than float32 is asked for.
         """
-        known = compute_mode(precision)
-        if known.precision != "float32":
-            raise ValueError(f"a plain callable is not computed in {precision}")
+        if compute_mode(mode).precision != "float32":
+            raise ValueError(f"a plain callable is not computed in {mode}")
+        model = request["model"]
         function, call = self._function(model), self._call(model)
         return [
             named_outputs(
@@ -56,17 +49,16 @@ class PythonBackend(NativeBackend):
                 leaves(
                     call(
                         function,
-                        [perturbed(n, np.array(inputs[n]), precision) for n in input_names(model)],
+                        [perturbed(n, np.array(inputs[n]), mode) for n in input_names(model)],
                     )
                 ),
             )
             for inputs in input_sets
         ]
 
-    def timed_call(
-        self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
-    ) -> TimedCall:
+    def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """The call of the function."""
+        model = request["model"]
         function, call = self._function(model), self._call(model)
         arrays = [np.array(inputs[name]) for name in input_names(model)]
         return TimedCall(

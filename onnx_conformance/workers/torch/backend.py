@@ -13,19 +13,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, ComputeMode, compute_mode
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import (
-    Arrays,
     BatchNormRecord,
     Description,
     ModelRequest,
+    NativeRequest,
     axes_of,
-    digest_arrays,
     must_calibrate,
     specs_of,
 )
 from onnx_conformance.core.spec import STATIC_BATCH
+from onnx_conformance.core.traces import NativeTraced
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.workers.native import (
     Approximation,
@@ -80,7 +81,7 @@ UNLIKE = (
 
 
 class TorchBackend(NativeBackend):
-    """Keeps one model at a time, and of its variants (precisions, replicas) the last."""
+    """Keeps one model at a time, and of its compute modes the last."""
 
     def __init__(self, threads: int) -> None:
         self_test()
@@ -91,7 +92,7 @@ class TorchBackend(NativeBackend):
         self._choosing: set[str] = set()  # models that may answer positions
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
-        """Also what the module computes of its parameters alone, and which of them idle."""
+        """Describe also what the module computes of its parameters alone, and those it ignores."""
         torch.manual_seed(model["seed"])
         module = evaluated(checked(build(model)))
         names = list(inspect.signature(module.forward).parameters)
@@ -122,57 +123,39 @@ class TorchBackend(NativeBackend):
             ],
         }
 
-    def run(
-        self,
-        model: ModelRequest,
-        weights: str,
-        precision: str,
-        input_sets: list[Arrays],
-        approximation: Approximation | None = None,
-    ) -> list[Arrays]:
+    def run(self, request: NativeRequest, mode: str, input_sets: list[Arrays]) -> list[Arrays]:
         """In eval mode and without gradients.
 
         Beside an output that is positions stands what they were chosen from
         (:mod:`onnx_conformance.core.ties`).
         """
-        module, known = self._variant(model, weights, precision), compute_mode(precision)
+        module, parsed = self._variant(request, mode), compute_mode(mode)
 
         def answer(inputs: Arrays) -> Arrays:
-            with without_gradients(known.precision), _computing(model, known, approximation):
-                return self._forward(module, model, inputs, known)
+            with without_gradients(parsed.precision), _computing(request, parsed):
+                return self._forward(module, request["model"], inputs, parsed)
 
         return [called_eagerly(functools.partial(answer, inputs)) for inputs in input_sets]
 
     def influence(
-        self,
-        model: ModelRequest,
-        weights: str,
-        names: list[str],
-        input_sets: list[Arrays],
-        least: float,
+        self, request: NativeRequest, names: list[str], input_sets: list[Arrays], least: float
     ) -> dict[str, float]:
         """Computed by gradients: see :mod:`.influence`."""
         from onnx_conformance.workers.torch.influence import influence
 
-        module = self._copied(model, weights)
+        module, model = self._copied(request), request["model"]
         return influence(module, names, (as_tensors(model, inputs) for inputs in input_sets), least)
 
     def export(
-        self,
-        model: ModelRequest,
-        weights: str,
-        function: str,
-        opset: int,
-        options: dict[str, bool],
-        path: str,
+        self, request: NativeRequest, function: str, opset: int, options: dict[str, bool], path: str
     ) -> None:
         """Export a copy of the model."""
-        module = self._copied(model, weights)
+        module, model = self._copied(request), request["model"]
         input_sets = [example(model)]
-        before = self.run(model, weights, "float32", input_sets)
+        before = self.run(request, "float32", input_sets)
         tensors = as_tensors(model, input_sets[0])
         load_object(function)(module, tensors, model, opset, options, Path(path))
-        refuse_change(before, self.run(model, weights, "float32", input_sets))
+        refuse_change(before, self.run(request, "float32", input_sets))
 
     def preprocess(
         self, paths: list[str], preprocessing: PreprocessingRequest
@@ -182,90 +165,84 @@ class TorchBackend(NativeBackend):
 
         return [torchvision_preprocess(path, preprocessing) for path in paths]
 
-    def timed_call(
-        self, form: str, inputs: Arrays, *, model: ModelRequest, weights: str
-    ) -> TimedCall:
+    def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """See :mod:`.timing`."""
         from onnx_conformance.workers.torch.timing import make_timed_call
 
-        return make_timed_call(form, self._variant(model, weights, "float32"), model, inputs)
+        return make_timed_call(form, self._variant(request, "float32"), request["model"], inputs)
 
     def trace(
-        self,
-        model: ModelRequest,
-        weights: str,
-        precisions: list[str],
-        inputs: Arrays,
-        folder: str,
-        approximation: Approximation | None = None,
-    ) -> list[Any]:
+        self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
+    ) -> list[NativeTraced]:
         """See :mod:`.trace`."""
         from onnx_conformance.workers.torch.trace import trace
 
         # A first run loads torch's compiler, if anything does.
-        self.run(model, weights, FLOAT32, [inputs])
+        self.run(request, FLOAT32, [inputs])
 
         def modules() -> Iterator[torch.nn.Module]:
-            for precision in precisions:  # each in its compute mode while it is run
-                with eagerly(), _computing(model, compute_mode(precision), approximation):
-                    yield self._variant(model, weights, precision)
+            for mode in modes:  # each in its compute mode while it is run
+                with eagerly(), _computing(request, compute_mode(mode)):
+                    yield self._variant(request, mode)
 
+        model = request["model"]
         tensors = as_tensors(model, inputs)
         return trace(modules(), dict(zip(input_names(model), tensors, strict=True)), Path(folder))
 
-    def _variant(self, model: ModelRequest, weights: str, precision: str) -> torch.nn.Module:
-        if self._key != (model["name"], weights):
-            self._key, self._variants = (model["name"], weights), {}
-        if precision not in self._variants:
-            made = self._make(model, weights, precision)
+    def _variant(self, request: NativeRequest, mode: str) -> torch.nn.Module:
+        key = request["model"]["name"], request["weights"]
+        if self._key != key:
+            self._key, self._variants = key, {}
+        if mode not in self._variants:
+            made = self._make(request, mode)
             native = {name: kept for name, kept in self._variants.items() if name == "float32"}
-            self._variants = {**native, precision: made}  # memory for one variant beside native
-        return self._variants[precision]
+            self._variants = {**native, mode: made}  # memory for one variant beside native
+        return self._variants[mode]
 
-    def _make(self, model: ModelRequest, weights: str, precision: str) -> torch.nn.Module:
-        if precision == "float32":
-            module = _built(model, weights)
+    def _make(self, request: NativeRequest, mode: str) -> torch.nn.Module:
+        if mode == "float32":
+            module = _built(request)
             self._as_built = AsBuilt(module)
             return module
-        known = compute_mode(precision)
-        if known.device:
-            require(known.device)
-        native = self._variant(model, weights, "float32")
-        module = self._copied(model, weights)
-        if precision == "float64":
+        parsed = compute_mode(mode)
+        if parsed.device:
+            require(parsed.device)
+        native = self._variant(request, "float32")
+        module = self._copied(request)
+        if mode == "float64":
             return module.double()
-        if known.device:
-            return module.to(known.device)
+        if parsed.device:
+            return module.to(parsed.device)
         state = {n: weight_array(t) for n, t in native.state_dict().items()}
         _load(
             module,
-            {name: perturbed(name, array, precision) for name, array in state.items()},
+            {name: perturbed(name, array, mode) for name, array in state.items()},
         )
-        return narrowed(module, known.precision) if known.precision in STORED else module
+        return narrowed(module, parsed.precision) if parsed.precision in STORED else module
 
-    def _copied(self, model: ModelRequest, weights: str) -> torch.nn.Module:
+    def _copied(self, request: NativeRequest) -> torch.nn.Module:
         """Another module with native's weights.
 
         A copy, or built anew where it has parts that cannot be copied: a lock, an open file.
         """
-        native = self._variant(model, weights, "float32")
+        native = self._variant(request, "float32")
         if len(plain_parts(native)) < sum(1 for _ in native.modules()):
-            return _built(model, weights)  # a copy of TorchScript's loses what its parameters are
+            return _built(request)  # a copy of TorchScript's loses what its parameters are
         try:
-            return in_order(copied(native, self._as_built), input_names(model))
+            return in_order(copied(native, self._as_built), input_names(request["model"]))
         except (TypeError, RuntimeError, NotImplementedError):
-            return _built(model, weights)
+            return _built(request)
 
     def _forward(
-        self, module: torch.nn.Module, model: ModelRequest, input_set: Arrays, known: ComputeMode
+        self, module: torch.nn.Module, model: ModelRequest, input_set: Arrays, mode: ComputeMode
     ) -> Arrays:
         inputs = as_tensors(model, input_set)
-        if known.precision == "float64":
+        if mode.precision == "float64":
             inputs = tuple(widened(tensor) for tensor in inputs)
-        elif known.device:
-            inputs = tuple(tensor.to(known.device) for tensor in inputs)
-        elif known.precision in STORED:
-            inputs = tuple(narrowed_input(tensor, known.precision) for tensor in inputs)
+        elif mode.device:
+            inputs = tuple(tensor.to(mode.device) for tensor in inputs)
+        elif mode.precision in STORED:
+            inputs = tuple(narrowed_input(tensor, mode.precision) for tensor in inputs)
         if model["name"] not in self._choosing:
             tensors = flat(module(*inputs))
             if not whole(tensors):
@@ -277,41 +254,40 @@ class TorchBackend(NativeBackend):
         return {**found, **chosen.beside(model["outputs"], tensors)}
 
 
-def _built(model: ModelRequest, weights: str) -> torch.nn.Module:
+def _built(request: NativeRequest) -> torch.nn.Module:
     """The float32 model with the weights that ``prepare`` wrote."""
+    model = request["model"]
     torch.manual_seed(model["seed"])
     module = in_order(evaluated(checked(build(model))), input_names(model))
-    with np.load(weights) as arrays:
+    with np.load(request["weights"]) as arrays:
         _load(module, {name: arrays[name] for name in arrays.files})
     return module
 
 
 @contextlib.contextmanager
-def _computing(
-    model: ModelRequest, known: ComputeMode, approximation: Approximation | None
-) -> Iterator[None]:
+def _computing(request: NativeRequest, mode: ComputeMode) -> Iterator[None]:
     """Compute in a mode until it is left."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(computing(known))
-        stack.enter_context(_replica_mode(known, approximation))
-        if known.precision == FLOAT64:
-            stack.enter_context(in_float64(model.get("computes", FLOAT32)))
+        stack.enter_context(computing(mode))
+        stack.enter_context(_replica_mode(mode, request.get("approximation")))
+        if mode.precision == FLOAT64:
+            stack.enter_context(in_float64(request["model"].get("computes", FLOAT32)))
         yield
 
 
 def _replica_mode(
-    known: ComputeMode, approximation: Approximation | None
+    mode: ComputeMode, approximation: Approximation | None
 ) -> contextlib.AbstractContextManager[Any]:
     """The mode that adds a replica's rounding; none in fewer bits, where it would be lost."""
-    if approximation is None or known.rounded or not known.replica:
+    if approximation is None or mode.rounded or not mode.replica:
         return contextlib.nullcontext()
     from onnx_conformance.workers.torch.replicas import TorchReplica
 
-    return TorchReplica(approximation, known.replica)
+    return TorchReplica(approximation, mode.replica)
 
 
 def _load(module: torch.nn.Module, arrays: Arrays) -> None:
-    """Set a module's tensors. Its own state is the frame: it carries the versions of its parts."""
+    """Set a module's tensors through its own state dict, which has the versions of its parts."""
     state = module.state_dict()
     if state.keys() != arrays.keys():
         raise ValueError(

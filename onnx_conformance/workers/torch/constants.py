@@ -14,7 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnx_conformance.core.native_constants import ConstantRecord, Values
-from onnx_conformance.workers.torch.modes import following, tensors_in
+from onnx_conformance.workers.torch.modes import (
+    following,
+    tensors_in,
+    without_fused_attention,
+)
 from onnx_conformance.workers.torch.private import (
     arguments_of,
     decomposition_table,
@@ -73,12 +77,12 @@ def constants_of(
     The records are of the first example. A tensor is idle if none of the examples reads it: the
     others, which the module may refuse, are run only while there is one that might be read.
     """
-    first: _Follower | None = None
+    first: _ConstantFollower | None = None
     idle: set[str] | None = None
     for example in examples:
         if idle is not None and not any(_trained(module, name) for name in idle):
             break
-        follower = _Follower(module, keep=first is None)
+        follower = _ConstantFollower(module, keep=first is None)
         try:
             follower.run(module, example)
         except Exception:
@@ -101,7 +105,7 @@ def _trained(module: torch.nn.Module, name: str) -> bool:
     return bool(tensor.is_floating_point() or tensor.is_complex())
 
 
-class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
+class _ConstantFollower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
     """Keeps the tensors that depend on no input, and what each was computed of.
 
     Of those that do depend on one, it keeps what they were computed of, too: a constant is used
@@ -129,16 +133,11 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the ba
 
     def run(self, module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> None:
         """Call the module. What depends on no input and is an output is used too."""
-        fast = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)  # it hides a whole layer in one operator
-        try:
-            with torch.no_grad(), following(module, self._modules):
-                for tensor in example:
-                    self._places[tensor] = _OF_INPUTS
-                with self:
-                    result = module(*example)
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
+        with without_fused_attention(), torch.no_grad(), following(module, self._modules):
+            for tensor in example:
+                self._places[tensor] = _OF_INPUTS
+            with self:
+                result = module(*example)
         outputs = tensors_in(result)
         self._use(outputs)
         reached = [t in self._made_by or self._places.get(t) == _OF_INPUTS for t in outputs]

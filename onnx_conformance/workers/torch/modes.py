@@ -89,6 +89,17 @@ def eagerly() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def without_fused_attention() -> Iterator[None]:
+    """Within it attention runs operator by operator: torch's fused one hides a whole layer."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 def called_eagerly(call: Callable[[], T]) -> T:
     """What ``call`` gives within :func:`eagerly`; where it loads the compiler, a second call's."""
     before = _compiler_loaded()

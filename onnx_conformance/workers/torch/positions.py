@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from onnx_conformance.core.native_request import Arrays
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT, layout
 from onnx_conformance.workers.torch.modes import OperatorMode
 from onnx_conformance.workers.torch.precision import array_of

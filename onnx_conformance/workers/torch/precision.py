@@ -16,7 +16,11 @@ from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.workers.replica_arithmetic import STORED, TF32, eleven_bits
 from onnx_conformance.workers.torch.introspect import flat
-from onnx_conformance.workers.torch.modes import OperatorMode, eagerly
+from onnx_conformance.workers.torch.modes import (
+    OperatorMode,
+    eagerly,
+    without_fused_attention,
+)
 from onnx_conformance.workers.torch.private import tree_leaves, tree_map, writes
 
 CUDA = "cuda"
@@ -48,7 +52,7 @@ def computing(compute_mode: ComputeMode) -> Iterator[None]:
         if compute_mode.device:
             stack.enter_context(_on_device(compute_mode))
         elif compute_mode.rounded:
-            stack.enter_context(_one_by_one())
+            stack.enter_context(without_fused_attention())
             stack.enter_context(TorchRounding(compute_mode.precision))
         yield
 
@@ -96,17 +100,6 @@ def _on_device(compute_mode: ComputeMode) -> Iterator[None]:
     mixed = torch.autocast(compute_mode.device, TYPES.get(compute_mode.precision), enabled=narrow)
     with tf32(compute_mode.precision == TF32), mixed:
         yield
-
-
-@contextlib.contextmanager
-def _one_by_one() -> Iterator[None]:
-    """Without the fused attention, whose products no rounding reaches."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class Narrowest(OperatorMode):  # type: ignore[no-untyped-call] # of the base
@@ -226,7 +219,7 @@ def _each(result: Any, change: Any) -> None:
 
 
 def _handed_on(func: Any, args: Any, kwargs: Any) -> set[int]:
-    """The memory of an operator's arguments, where it must leave them as they are.
+    """The storages of an operator's arguments, where it must leave them as they are.
 
     Some hand an argument on though their schema does not say so (a dropout in eval mode,
     ``broadcast_tensors``). To round that in place would round a constant that the model shares
@@ -235,18 +228,14 @@ def _handed_on(func: Any, args: Any, kwargs: Any) -> set[int]:
     if writes(func):  # what it writes is its result
         return set()
     result = tree_leaves((args, kwargs))
-    return {_memory(leaf) for leaf in result if isinstance(leaf, torch.Tensor)}
-
-
-def _memory(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    return {_storage(leaf) for leaf in result if isinstance(leaf, torch.Tensor)}
 
 
 def _narrowing(kind: torch.dtype, kept: set[int]) -> Any:
-    """Rounds a tensor, unless its memory is among ``kept``."""
+    """Rounds a tensor, unless its storage is among ``kept``."""
 
     def change(tensor: torch.Tensor) -> None:
-        if _memory(tensor) not in kept:
+        if _storage(tensor) not in kept:
             _narrow(tensor, kind)
 
     return change

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.core.native_request import Arrays, ModelRequest
-from onnx_conformance.workers.native import named_outputs
+from onnx_conformance.core.native_request import ModelRequest
+from onnx_conformance.workers.native import input_names, named_outputs
 from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.introspect import flat
 from onnx_conformance.workers.torch.precision import CUDA, array_of, require, tf32
@@ -31,7 +32,7 @@ def make_timed_call(
     if form not in FORMS:
         raise ValueError(f"torch is not timed as '{form}'; known: {', '.join(FORMS)}")
     function, inputs = FORMS[form](
-        module, [torch.from_numpy(input_set[n]) for n, _, _ in _in(model)]
+        module, [torch.from_numpy(input_set[n]) for n in input_names(model)]
     )
 
     def call() -> Any:
@@ -44,10 +45,6 @@ def make_timed_call(
     if form in ON_CUDA:
         return TimedCall(_awaited(call), arrays, _by_events(call))
     return TimedCall(call, arrays)
-
-
-def _in(model: ModelRequest) -> list[tuple[str, tuple[int | str, ...], str]]:
-    return model["inputs"]
 
 
 def _eager(module: torch.nn.Module, inputs: Inputs) -> Prepared:

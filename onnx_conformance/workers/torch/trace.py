@@ -19,6 +19,7 @@ from onnx_conformance.workers.torch.modes import (
     call_higher_order,
     following,
     tensors_in,
+    without_fused_attention,
 )
 from onnx_conformance.workers.torch.precision import array_of
 from onnx_conformance.workers.torch.private import (
@@ -54,12 +55,12 @@ def trace(
             _run(recorder, module, doubles, names)
             records = recorder.records
             continue
-        followed = _Follower(folder, records)
-        _run(_Recorder(followed), module, [t.clone() for t in inputs], names)
+        compared = _NoiseFloors(folder, records)
+        _run(_Recorder(compared), module, [t.clone() for t in inputs], names)
     return records
 
 
-class _Follower:
+class _NoiseFloors:
     """Compares a second run with the first, tensor by tensor, keeping none."""
 
     def __init__(self, folder: Path, records: list[NativeTraced]) -> None:
@@ -74,16 +75,11 @@ class _Follower:
 def _run(
     recorder: _Recorder, module: torch.nn.Module, inputs: list[torch.Tensor], names: list[str]
 ) -> None:
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it hides a whole layer in one operator
-    try:
-        with torch.no_grad(), following(module, recorder.running):
-            for name, tensor in zip(names, inputs, strict=True):
-                recorder.begin(name, tensor)
-            with recorder:
-                module(*inputs)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with without_fused_attention(), torch.no_grad(), following(module, recorder.running):
+        for name, tensor in zip(names, inputs, strict=True):
+            recorder.begin(name, tensor)
+        with recorder:
+            module(*inputs)
 
 
 class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base

@@ -28,13 +28,13 @@ CANDIDATES = 30  # boxes of an image above the score threshold, before overlappi
 
 def segmentation_model(member: str, *, pretrained: bool) -> Any:
     """A segmentation model, and the spec of its input."""
-    model = _made(member, pretrained)
+    model = _built(member, pretrained)
     return model, [TensorSpec("image", ("batch", 3, SIDE, SIDE))]
 
 
 def video_model(member: str, *, pretrained: bool) -> Any:
     """A video classifier, and the spec of the smallest clip that it takes."""
-    model = _made(member, pretrained).eval()
+    model = _built(member, pretrained).eval()
     clip = next((clip for clip in CLIPS[:-1] if _takes(model, (3, *clip))), CLIPS[-1])
     return model, [TensorSpec("clip", ("batch", 3, *clip))]
 
@@ -45,7 +45,7 @@ def detection_model(member: str, *, pretrained: bool) -> Any:
     Without trained weights its classes are drawn so that some boxes of an image pass its threshold.
     """
     small = {} if member.startswith("ssd") else RESIZED | (PROPOSALS if "rcnn" in member else {})
-    model = _made(member, pretrained, **small).eval()
+    model = _built(member, pretrained, **small).eval()
     if member.startswith("ssdlite"):  # its builder fixes the size
         model.transform.fixed_size = (SIDE, SIDE)
     if not pretrained:
@@ -65,7 +65,7 @@ class Detector(nn.Module):
         return found
 
 
-def _made(member: str, pretrained: bool, **options: int) -> Any:
+def _built(member: str, pretrained: bool, **options: int) -> Any:
     if not pretrained:
         return torchvision.models.get_model(member, weights=None, **_random(member), **options)
     try:

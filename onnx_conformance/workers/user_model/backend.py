@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,18 @@ from onnx_conformance.catalog.models import REGISTERED, Declaration, Pointer, zo
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import spec_as_data
+from onnx_conformance.core.worker_messages import DescribedModels
 from onnx_conformance.workers.import_code import load_file, load_module, user_modules
 from onnx_conformance.workers.user_model.describe import specify
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A declared model, and the builder (``place:name``) and arguments by which workers have it."""
+
+    declaration: Declaration
+    reference: str
+    arguments: tuple[str, ...] = ()
 
 
 class UserModelBackend:
@@ -20,67 +30,63 @@ class UserModelBackend:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._names: list[str] = []
-        self._refused: dict[str, str] = {}
 
     def describe(
         self, files: list[str], pointers: list[dict[str, str]], wanted: list[str], weights: str,
         seed: int,
-    ) -> list[dict[str, Any]]:  # fmt: skip
-        """Specs, as plain data, of the models that files register and pointers name.
+    ) -> DescribedModels:  # fmt: skip
+        """The models that files register and pointers name.
 
-        A model that is refused is left out, and :meth:`refused` tells why; if none is left, the
-        first refusal is raised.
+        A model that is refused is left out; if none is left, the first refusal is raised.
 
         Args:
             files: Python files or modules.
             wanted: names of models to look at; all where it is empty.
         """
         project().load()  # a model may name a task that its project registers
-        found: list[tuple[Declaration, str, tuple[str, ...]]] = []
-        self._names = []
-        for file in files:
-            module, declared = load_file(file) if file.endswith(".py") else load_module(file)
-            if not declared:
-                raise UsageError(
-                    f'{file} registers no model; put @register_model("name", inputs=[...]) '
-                    "above a function that returns one"
-                )
-            self._names += [one.name for one in declared]
-            chosen = [one for one in declared if not wanted or one.name in wanted]
-            _refuse_twice([one.name for one in chosen])
-            found += [(one, _reference(file, one), ()) for one in chosen]
+        names, chosen = _declared(files, wanted)
         for pointer in pointers:
-            found.append(_pointed(Pointer(**pointer)))
-            self._names.append(found[-1][0].name)
-        _refuse_twice([one.name for one, _, _ in found])
+            chosen.append(_pointed(Pointer(**pointer)))
+            names.append(chosen[-1].declaration.name)
+        _refuse_twice([each.declaration.name for each in chosen])
         specs: list[dict[str, Any]] = []
-        self._refused = {}
-        for one, reference, arguments in found:
+        refused: dict[str, str] = {}
+        for each in chosen:
+            name = each.declaration.name
             try:
-                spec = specify(one, reference, arguments, weights, seed, threads=self._threads)
+                spec = specify(
+                    each.declaration, each.reference, each.arguments, weights, seed,
+                    threads=self._threads,
+                )  # fmt: skip
             except UsageError as error:
-                self._refused[one.name] = str(error)
+                refused[name] = str(error)
                 continue
             except Exception as error:  # noqa: BLE001 - the other models of the file are judged
-                self._refused[one.name] = _internal_error(one.name, error)
+                refused[name] = _internal_error(name, error)
                 continue
             specs.append(spec_as_data(spec))
-        if self._refused and not specs:
-            raise UsageError(next(iter(self._refused.values())))
-        return specs
+        if refused and not specs:
+            raise UsageError(next(iter(refused.values())))
+        modules = {name: str(path) for name, path in user_modules().items()}
+        return {"specs": specs, "names": names, "refused": refused, "modules": modules}
 
-    def refused(self) -> dict[str, str]:
-        """Why chosen models were refused in the last description, by name."""
-        return self._refused
 
-    def names(self) -> list[str]:
-        """What was described, and what else the files register."""
-        return self._names
-
-    def modules(self) -> dict[str, str]:
-        """The files of the user's modules that were imported, by the modules' names."""
-        return {name: str(path) for name, path in user_modules().items()}
+def _declared(files: list[str], wanted: list[str]) -> tuple[list[str], list[_Chosen]]:
+    """All names that files register, and the wanted models among them."""
+    names: list[str] = []
+    chosen: list[_Chosen] = []
+    for file in files:
+        declared = (load_file(file) if file.endswith(".py") else load_module(file))[1]
+        if not declared:
+            raise UsageError(
+                f'{file} registers no model; put @register_model("name", inputs=[...]) '
+                "above a function that returns one"
+            )
+        names += [each.name for each in declared]
+        those = [each for each in declared if not wanted or each.name in wanted]
+        _refuse_twice([each.name for each in those])
+        chosen += [_Chosen(each, _reference(file, each)) for each in those]
+    return names, chosen
 
 
 def _internal_error(name: str, error: Exception) -> str:
@@ -94,28 +100,27 @@ def _refuse_twice(names: list[str]) -> None:
             raise UsageError(f"model '{name}' is registered twice; rename one of them")
 
 
-def _reference(file: str, one: Declaration) -> str:
+def _reference(file: str, declaration: Declaration) -> str:
     """How the workers find the builder: by the name under which the file registers it."""
-    return f"{Path(file).absolute() if file.endswith('.py') else file}:{REGISTERED}{one.name}"
+    return (
+        f"{Path(file).absolute() if file.endswith('.py') else file}:{REGISTERED}{declaration.name}"
+    )
 
 
-def _pointed(pointer: Pointer) -> tuple[Declaration, str, tuple[str, ...]]:
+def _pointed(pointer: Pointer) -> _Chosen:
     """What a pointer names: a registered function or a plain one."""
     zoo = zoo_of(pointer.pool, pointer.member)
     if zoo is not None:
         module_name, function = zoo.builder.split(":")
         builder = getattr(load_module(module_name)[0], function)
         one = Declaration(pointer.name, builder, calibrate=zoo.calibrate)
-        return one, zoo.builder, (pointer.member,)
+        return _Chosen(one, zoo.builder, (pointer.member,))
     file = pointer.pool.endswith(".py")
     if pointer.pool.endswith(".onnx"):
-        from onnx_conformance.workers.user_model.onnx_reference import file as path_of
+        from onnx_conformance.workers.onnx.user_models import file as path_of
 
-        return (
-            Declaration(pointer.name, path_of),
-            "onnx_conformance.workers.user_model.onnx_reference:file",
-            (pointer.pool,),
-        )
+        reference = f"{path_of.__module__}:{path_of.__name__}"
+        return _Chosen(Declaration(pointer.name, path_of), reference, (pointer.pool,))
     module, declared = load_file(pointer.pool) if file else load_module(pointer.pool)
     builder = getattr(module, pointer.member, None)
     if not callable(builder):
@@ -127,4 +132,4 @@ def _pointed(pointer: Pointer) -> tuple[Declaration, str, tuple[str, ...]]:
     place = f"{Path(pointer.pool).absolute() if file else pointer.pool}:{pointer.member}"
     same = [one for one in declared if one.builder is builder]
     plain = same[0] if same else Declaration(pointer.name, builder)
-    return replace(plain, name=pointer.name), place, ()
+    return _Chosen(replace(plain, name=pointer.name), place)

@@ -5,31 +5,31 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onnx_conformance.catalog.models import Declaration
-from onnx_conformance.core.carries import carry_problem, inferred_carries
+from onnx_conformance.core.arrays import Outputs
+from onnx_conformance.core.carries import carry_problem, in_a_row, inferred_carries
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.native_request import Arrays
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.loops import loops
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.sample_arrays import native_layout
-from onnx_conformance.workers.user_model.built_model import BuiltModel
+from onnx_conformance.workers.built_model import BuiltModel
 
 
-def carrying(spec: ModelSpec, one: Declaration, built: BuiltModel) -> ModelSpec:
-    """The spec with its memory. What only names suggest is left out where calls in a row fail.
+def carrying(spec: ModelSpec, declaration: Declaration, built: BuiltModel) -> ModelSpec:
+    """The spec with its ``carries``; what only names suggest is left out where calls in a row fail.
 
     Raises:
         UsageError: what is declared cannot be carried, or the model refuses its own state.
     """
-    declared = one.carries is not None
-    carries = one.carries or () if declared else inferred_carries(spec.inputs, spec.outputs)
+    declared = declaration.carries is not None
+    carries = declaration.carries or () if declared else inferred_carries(spec.inputs, spec.outputs)
     if not carries:
         return spec
     problem = carry_problem(spec.inputs, spec.outputs, carries)
     found = replace(spec, carries=carries)
     problem = problem or _refusal(found, built)
     if problem and declared:
-        raise UsageError(f"model '{one.name}': {problem}")
+        raise UsageError(f"model '{declaration.name}': {problem}")
     if problem:
         return spec
     notes = [] if declared else [f"its names say that it carries {dict(carries)} (carries=)"]
@@ -43,13 +43,17 @@ def carrying(spec: ModelSpec, one: Declaration, built: BuiltModel) -> ModelSpec:
 
 def _refusal(spec: ModelSpec, built: BuiltModel) -> str:
     """What the model says to calls in a row; empty where it answers them all."""
+
+    def answer(inputs: Outputs) -> Outputs:
+        outputs = built.run(Inputs((one.name, inputs[one.name]) for one in spec.inputs))
+        return dict(zip((one.name for one in spec.outputs), outputs.values(), strict=True))
+
     for label, loop in loops(spec, 0).items():
         for calls in loop.groups(native_layout(spec)):
-            state: Arrays = {}
-            for place, call in enumerate(calls):
-                fed = {**call, **state}
+            answers = in_a_row(calls, spec.carries, answer)
+            for place in range(len(calls)):
                 try:
-                    answer = built.run(Inputs((one.name, fed[one.name]) for one in spec.inputs))
+                    next(answers)
                 except Exception as error:  # noqa: BLE001 - whatever a user's model raises
                     said = " ".join(str(error).split())[:200]
                     return (
@@ -57,6 +61,4 @@ def _refusal(spec: ModelSpec, built: BuiltModel) -> str:
                         f"state that the one before gave: {type(error).__name__}: {said}; fix "
                         "carries=, axes= or domain="
                     )
-                named = dict(zip((one.name for one in spec.outputs), answer.values(), strict=True))
-                state = {old: named[new] for new, old in spec.carries}
     return ""

@@ -7,44 +7,40 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core import bfloat16
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs, digest_arrays
 from onnx_conformance.core.compute_modes import FLOAT32
 from onnx_conformance.core.custom_operators import library_problem, operators_of
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.native_request import digest_arrays
-from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.inputs.sample_arrays import layout_of
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.tasks import TASKS
+from onnx_conformance.workers.built_model import BuiltModel, Oracle, unnamed
 from onnx_conformance.workers.import_code import user_sources
-from onnx_conformance.workers.native import call_builder
-from onnx_conformance.workers.user_model.build import built_model
-from onnx_conformance.workers.user_model.built_model import BuiltModel, unnamed
+from onnx_conformance.workers.user_model.build import build, built_model
 from onnx_conformance.workers.user_model.carried import carrying
 from onnx_conformance.workers.user_model.fixed_batch import grouped, with_batch
-from onnx_conformance.workers.user_model.infer_spec import sized_by_values
+from onnx_conformance.workers.user_model.infer_spec import TrialRun, sized_by_values
 from onnx_conformance.workers.user_model.opened_files import data_files, digests, opened_files
 from onnx_conformance.workers.user_model.validation import (
     RUNS,
     SMALL,
+    SpecTrial,
     check_calibrable,
     check_inputs,
     check_oracle,
     check_steady,
     checked_axes,
     checked_outputs,
-    run_of,
     specs_of_inputs,
     varied,
 )
 
 
 def specify(
-    one: Declaration,
+    declaration: Declaration,
     reference: str,
     arguments: tuple[str, ...],
     weights: str,
@@ -52,7 +48,7 @@ def specify(
     *,
     threads: int | None,
 ) -> ModelSpec:
-    """Build a declared model, run it, and say what it is.
+    """Build a declared model, run it, and return its spec.
 
     Args:
         reference, arguments: how workers build it.
@@ -62,80 +58,74 @@ def specify(
         UsageError: what is wrong with the model or its declaration, in one sentence.
     """
     with opened_files() as opened:
-        spec, state = _specified(one, reference, arguments, weights, seed, threads=threads)
+        libraries = _libraries(declaration, arguments)
+        model, examples = build(declaration, arguments, weights, seed)
+        trial, notes = _trial(
+            declaration, examples, built_model(declaration.name, model, threads, declaration.inputs)
+        )
+        spec, state = _specified(declaration, trial)
     reads = digests(data_files(opened))
     for digest in sorted(reads.values()):
         state.update(digest.encode())
-    return replace(spec, fingerprint=state.hexdigest(), reads=tuple(sorted(reads.items())))
-
-
-def _specified(
-    one: Declaration,
-    reference: str,
-    arguments: tuple[str, ...],
-    weights: str,
-    seed: int,
-    *,
-    threads: int | None,
-) -> tuple[ModelSpec, Any]:
-    """The spec but for the files that were read, and the digest so far."""
-    libraries = _libraries(one, arguments)
-    model, examples = _built(one, arguments, weights, seed)
-    built = built_model(one.name, model, threads, one.inputs)
-    notes = built.notes
-    found = specs_of_inputs(one, examples, built)
-    inputs = found.inputs
-    guessed = not one.inputs and (examples is not None or built.framework == "onnx")
-    if guessed and list(inputs) != examples:
-        notes = (f"its inputs were understood as {found}", *notes)
-    one = replace(one, axes=tuple({**dict(found.axes), **dict(one.axes)}.items()))
-    axes = checked_axes(one, inputs)
-    check_inputs(one.name, inputs, built)
-    if one.calibrate:
-        check_calibrable(one.name, inputs)
-    inputs, group = grouped(inputs, axes, built)
-    recipes = (*RUNS, *([SMALL] if axes else ()))
-    runs = [run_of(one.name, built, inputs, axes, recipe, group) for recipe in recipes]
-    valued = [run_of(one.name, built, inputs, axes, recipe, group) for recipe in varied(inputs)]
-    calls = tuple(call for run in (runs[0], *valued) for call in run.calls)
-    outputs = checked_outputs(one, inputs, [replace(runs[0], calls=calls), *runs[1:]])
-    outputs = with_batch(outputs) if group else outputs
-    outputs = tuple(
-        replace(spec, dtype=bfloat16.NAME) if place in built.bfloat16 else spec
-        for place, spec in enumerate(outputs)
-    )
-    check_steady(one.name, built, inputs, axes, runs[0].calls[0], group)
-    layout = layout_of(inputs, (), group)
-    calls_of_runs = [layout.calls(recipe.inputs(inputs, axes))[0] for recipe in RUNS]
-    oracle = one.oracle and built.framework != "python"
-    agreed = None
-    if oracle and built.oracle is not None:  # a file is as it is: without, allclose has to do
-        agreed = built.oracle(calls_of_runs)
-        oracle = not agreed.problem
-    elif oracle:
-        check_oracle(one.name, built, inputs, calls_of_runs[0])
-    spec = ModelSpec(
-        name=one.name,
-        framework=built.framework,
-        inputs=inputs,
-        outputs=outputs,
+    return replace(
+        spec,
         builder=reference,
         arguments=arguments,
-        trained=not one.calibrate,
-        labels=one.labels,
-        task=one.task and TASKS[one.task].name,
-        preprocessing=one.preprocessing,
-        packages=_packages(),
-        axes=axes,
-        oracle=oracle,
         libraries=libraries,
+        notes=(*notes, *spec.notes),
+        fingerprint=state.hexdigest(),
+        reads=tuple(sorted(reads.items())),
+    )
+
+
+def _trial(
+    declaration: Declaration, examples: Any, built: BuiltModel
+) -> tuple[SpecTrial, tuple[str, ...]]:
+    """The model with its inputs, declared or inferred, and what a reader should know of them."""
+    notes = built.notes
+    found = specs_of_inputs(declaration, examples, built)
+    guessed = not declaration.inputs and (examples is not None or built.framework == "onnx")
+    if guessed and list(found.inputs) != examples:
+        notes = (f"its inputs were understood as {found}", *notes)
+    axes = checked_axes(
+        declaration.name, found.inputs, {**dict(found.axes), **dict(declaration.axes)}
+    )
+    check_inputs(declaration.name, found.inputs, built)
+    if declaration.calibrate:
+        check_calibrable(declaration.name, found.inputs)
+    inputs, group = grouped(found.inputs, axes, built)
+    return SpecTrial(declaration.name, built, inputs, axes, group), notes
+
+
+def _specified(declaration: Declaration, trial: SpecTrial) -> tuple[ModelSpec, Any]:
+    """The spec, and a digest of what the model is but for the files that it reads."""
+    built = trial.built
+    runs = [trial.run(recipe) for recipe in (*RUNS, *([SMALL] if trial.axes else ()))]
+    of_one_size = [call for recipe in varied(trial.inputs) for call in trial.run(recipe).calls]
+    first = replace(runs[0], calls=(*runs[0].calls, *of_one_size))
+    outputs = _outputs(declaration, trial, [first, *runs[1:]])
+    names = [spec.name for spec in outputs]
+    check_steady(trial, runs[0].calls[0])
+    oracle, agreed = _oracle(declaration, trial)
+    spec = ModelSpec(
+        name=declaration.name,
+        framework=built.framework,
+        inputs=trial.inputs,
+        outputs=outputs,
+        builder="",
+        trained=not declaration.calibrate,
+        labels=declaration.labels,
+        task=declaration.task and TASKS[declaration.task].name,
+        preprocessing=declaration.preprocessing,
+        packages=_packages(),
+        axes=trial.axes,
+        oracle=oracle,
         basis=agreed.basis if agreed else "",
         kernels=agreed.kernels if agreed else (),
-        notes=notes,
         parameters=built.weights,
-        group=group,
-        unnamed=() if one.outputs else unnamed([spec.name for spec in outputs]),
-        by_values=sized_by_values([spec.name for spec in outputs], calls),
+        group=trial.group,
+        unnamed=() if declaration.outputs else unnamed(names),
+        by_values=sized_by_values(names, first.calls),
         computes=next(iter(built.computes), FLOAT32),
         exact=tuple(
             spec.name
@@ -143,61 +133,42 @@ def _specified(
             if place in built.exact and spec.dtype == FLOAT32
         ),
     )
-    spec = carrying(spec, one, built)
-    return spec, _fingerprint(built, [run.rows for run in runs])
+    return carrying(spec, declaration, built), _fingerprint(built, [run.rows for run in runs])
 
 
-def _libraries(one: Declaration, arguments: tuple[str, ...]) -> tuple[str, ...]:
+def _outputs(
+    declaration: Declaration, trial: SpecTrial, runs: Sequence[TrialRun]
+) -> tuple[TensorSpec, ...]:
+    outputs = checked_outputs(declaration, trial.inputs, runs)
+    outputs = with_batch(outputs) if trial.group else outputs
+    return tuple(
+        replace(spec, dtype=bfloat16.NAME) if place in trial.built.bfloat16 else spec
+        for place, spec in enumerate(outputs)
+    )
+
+
+def _oracle(declaration: Declaration, trial: SpecTrial) -> tuple[bool, Oracle | None]:
+    """Whether the model is computed in float64, and how, of an ONNX file.
+
+    A file is as it is: without, allclose has to do.
+    """
+    if not declaration.oracle or trial.built.framework == "python":
+        return False, None
+    if trial.built.oracle is None:
+        check_oracle(trial, trial.first_call(RUNS[0]))
+        return True, None
+    agreed = trial.built.oracle([trial.first_call(recipe) for recipe in RUNS])
+    return not agreed.problem, agreed
+
+
+def _libraries(declaration: Declaration, arguments: tuple[str, ...]) -> tuple[str, ...]:
     """The model's custom-operator libraries, each of which is there."""
-    libraries = operators_of(one.builder, arguments).libraries
+    libraries = operators_of(declaration.builder, arguments).libraries
     for library in libraries:
         problem = library_problem(library)
         if problem is not None:
-            raise UsageError(f"model '{one.name}': {problem}")
+            raise UsageError(f"model '{declaration.name}': {problem}")
     return libraries
-
-
-def _built(one: Declaration, arguments: tuple[str, ...], weights: str, seed: int) -> Any:
-    _seed(seed)
-    policy = _keras_policy()
-    try:
-        built = call_builder(one.builder, list(arguments), weights == "pretrained")
-    except UsageError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise UsageError(
-            f"model '{one.name}' cannot be built: {type(error).__name__}: {error}{_lost(error)}"
-        ) from error
-    _restore(policy)
-    return built if isinstance(built, tuple) else (built, one.examples)
-
-
-def _lost(error: BaseException) -> str:
-    """Where a relative path was looked for: under make it is not the user's own folder."""
-    name = getattr(error, "filename", None)
-    if not isinstance(error, FileNotFoundError) or not name or Path(str(name)).is_absolute():
-        return ""
-    place = f'Path(__file__).with_name("{Path(str(name)).name}")'
-    return f" (looked for in {Path.cwd()}; {place} finds it beside your file)"
-
-
-def _seed(seed: int) -> None:
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
-    if "keras" in sys.modules:
-        sys.modules["keras"].utils.set_random_seed(seed)
-
-
-def _keras_policy() -> Any:
-    keras = sys.modules.get("keras")
-    return None if keras is None else keras.config.dtype_policy()
-
-
-def _restore(policy: Any) -> None:
-    """Keras' policy as it was: what a builder leaves is not the next one's."""
-    keras = sys.modules.get("keras")
-    if keras is not None:
-        keras.config.set_dtype_policy(policy or keras.config.floatx())
 
 
 def _fingerprint(built: BuiltModel, answers: Sequence[Outputs]) -> Any:

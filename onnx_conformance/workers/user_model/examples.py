@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.domains import Choice, Domain, Integers, Mask, Real
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import as_text, dtype_of
 from onnx_conformance.core.size_expressions import evaluate
 from onnx_conformance.core.spec import Axes, Axis, InputSpecs, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.workers.user_model.built_model import BuiltModel
-from onnx_conformance.workers.user_model.fixed_batch import Arrays, Place, are_samples
+from onnx_conformance.workers.built_model import BuiltModel
+from onnx_conformance.workers.user_model.fixed_batch import Place, are_samples
 from onnx_conformance.workers.user_model.infer_spec import BATCH, FURTHER
 
 PAST = re.compile(r"past(_key_values)?\.\d+\.")  # of a layer's keys and values

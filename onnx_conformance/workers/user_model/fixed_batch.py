@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from onnx_conformance.core.arrays import Array, Arrays
 from onnx_conformance.core.plain_outputs import coded
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs, Recipe
-from onnx_conformance.workers.user_model.built_model import BuiltModel
+from onnx_conformance.workers.built_model import BuiltModel
 
 BATCH = BATCH_NAMES[0]
 PROBES = (Recipe("normal", seed=1), Recipe("normal", seed=2))
 SAME = 1e-4  # of the largest element: far above float32's rounding, far below another sample
 MOST_SAMPLES = 8  # that are changed, one by one
 
-Array = NDArray[Any]
-Arrays = dict[str, Array]
 Place = tuple[str, int]  # an input and an axis of it
 
 
@@ -90,12 +87,12 @@ def are_samples(
             changed[label] = base[label].copy()
             changed[label][there] = other[label][there]
         after = built.run(Inputs(changed))
-        if not all(_alone(before[n], after[n], count, sample, leading) for n in before):
+        if not all(_moves_one_place(before[n], after[n], count, sample, leading) for n in before):
             return False
     return True
 
 
-def _alone(before: Array, after: Array, count: int, sample: int, leading: bool) -> bool:
+def _moves_one_place(before: Array, after: Array, count: int, sample: int, leading: bool) -> bool:
     """Whether two answers differ, and that in one place of an axis of ``count`` alone."""
     if before.shape != after.shape:
         return False

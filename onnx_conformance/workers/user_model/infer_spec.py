@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import dtype_of
 from onnx_conformance.core.size_expressions import evaluate, is_expression, names_in
@@ -88,7 +88,7 @@ def batch_of(inputs: Sequence[TensorSpec]) -> str:
 
 
 def shape_of(name: str, runs: Sequence[TrialRun], batch: str, dims: Sequence[str]) -> Shape:
-    """Sizes that stay are sizes; those that follow the batch or another dimension are named so.
+    """An output's shape: numbers where a size stays, else the dimension that it follows.
 
     One that is not the same in calls of the same sizes follows from the values.
     """

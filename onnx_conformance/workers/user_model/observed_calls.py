@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.workers.torch.calls_by_name import (
     PAST,
@@ -27,7 +28,6 @@ from onnx_conformance.workers.torch.precision import weight_array
 from onnx_conformance.workers.user_model.build import built_model
 from onnx_conformance.workers.user_model.examples import specs_of_examples
 
-Arrays = dict[str, NDArray[Any]]
 MOST = 64  # calls that are kept
 
 
@@ -46,7 +46,7 @@ class _Call:
 
 
 class Calls:
-    """What :func:`observe` saw.
+    """The calls that :func:`observe` recorded.
 
     ``print(calls.spec())``, or ``certify(calls.model, calls.examples, carries=calls.carries)``.
     """
@@ -58,7 +58,7 @@ class Calls:
         if len(self._seen) < MOST:
             self._seen.append(call)
 
-    def _kept(self) -> list[_Call]:
+    def _most_frequent(self) -> list[_Call]:
         """The calls of the most frequent kind.
 
         Raises:
@@ -76,19 +76,19 @@ class Calls:
     @property
     def examples(self) -> list[Arrays]:
         """The inputs of each call by name, in the order in which :attr:`model` takes them."""
-        kept = self._kept()
+        kept = self._most_frequent()
         return [{name: call.inputs[name] for name in kept[-1].inputs} for call in kept]
 
     @property
     def model(self) -> ByName:
         """The observed model as one that takes tensors, with its other arguments as they were."""
-        last = self._kept()[-1]  # a first call has its past at the end
+        last = self._most_frequent()[-1]  # a first call has its past at the end
         return ByName(self._observed, list(last.inputs), (last.plans[0], dict(last.plans[1])))
 
     @property
     def carries(self) -> dict[str, str]:
         """The outputs that were an input of the next call, by value."""
-        kept = self._kept()
+        kept = self._most_frequent()
         pairs = Counter(
             (new, old)
             for before, after in zip(kept, kept[1:], strict=False)
@@ -113,7 +113,7 @@ class Calls:
         built = built_model(label, self.model, None)
         found = str(specs_of_examples(label, self.examples, built))
         found += f", carries={self.carries}" if self.carries else ""
-        others = len(self._seen) - len(self._kept())
+        others = len(self._seen) - len(self._most_frequent())
         return found + (f"  # {others} calls with other arguments are left out" if others else "")
 
     def __str__(self) -> str:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onnx_conformance.catalog.models import Declaration
-from onnx_conformance.core.comparison import Outputs
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.size_expressions import evaluate, names_in
-from onnx_conformance.core.spec import BATCH_NAMES, Axes, InputSpecs, Shape, TensorSpec, sizes_of
+from onnx_conformance.core.spec import (
+    BATCH_NAMES,
+    Axes,
+    Axis,
+    InputSpecs,
+    Shape,
+    TensorSpec,
+    sizes_of,
+)
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.sample_arrays import Layout, layout_of
-from onnx_conformance.workers.user_model.built_model import BuiltModel
+from onnx_conformance.workers.built_model import BuiltModel
 from onnx_conformance.workers.user_model.examples import specs_of_examples
 from onnx_conformance.workers.user_model.infer_spec import (
     TrialRun,
@@ -29,47 +37,47 @@ MANY = 12  # samples, of a model that takes them one by one
 SMALL = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
 
 
-def specs_of_inputs(one: Declaration, examples: Any, built: BuiltModel) -> InputSpecs:
+def specs_of_inputs(declaration: Declaration, examples: Any, built: BuiltModel) -> InputSpecs:
     """The inputs and axes: declared, or what its function returns beside it, or the model's own."""
-    if one.inputs:
-        return InputSpecs(one.inputs, built.axes)
+    if declaration.inputs:
+        return InputSpecs(declaration.inputs, built.axes)
     if isinstance(examples, InputSpecs):
         return examples
     if isinstance(examples, list) and all(isinstance(part, TensorSpec) for part in examples):
         return InputSpecs(tuple(examples))
     if examples is not None:
-        return specs_of_examples(one.name, examples, built)
+        return specs_of_examples(declaration.name, examples, built)
     if built.inputs:
         return InputSpecs(built.inputs, built.axes)
     raise UsageError(
-        f"model '{one.name}' does not describe its inputs; give "
+        f"model '{declaration.name}' does not describe its inputs; give "
         'inputs=[TensorSpec("x", ("batch", 16))], or examples={"x": array}, or return '
         "(model, {name: array})"
     )
 
 
-def checked_axes(one: Declaration, inputs: tuple[TensorSpec, ...]) -> Axes:
-    """The symbolic axes other than the batch, each with a range."""
+def checked_axes(name: str, inputs: tuple[TensorSpec, ...], ranges: Mapping[str, Axis]) -> Axes:
+    """The symbolic axes other than the batch, each with its range or the usual one."""
     for spec in inputs:
-        _check_shape(one.name, spec)
+        _check_shape(name, spec)
     batches = {dim for spec in inputs for dim in spec.shape if dim in BATCH_NAMES}
     if len(batches) > 1:
         raise UsageError(
-            f"model '{one.name}': its inputs call their batch axis {sorted(map(str, batches))}; "
+            f"model '{name}': its inputs call their batch axis {sorted(map(str, batches))}; "
             "use one name"
         )
-    axes = with_axes(inputs, one.axes)
+    axes = with_axes(inputs, tuple(ranges.items()))
     for label, axis in axes:
         if axis.size(0.0) == axis.size(1.0):
             raise UsageError(
-                f"model '{one.name}': axis '{label}' has one size, {axis.low}, which cannot show "
+                f"model '{name}': axis '{label}' has one size, {axis.low}, which cannot show "
                 f"that it may vary; give it a range, or write {axis.low} in the shape"
             )
     return axes
 
 
 def check_inputs(name: str, inputs: tuple[TensorSpec, ...], built: BuiltModel) -> None:
-    """As many inputs as the model accepts, each with a known range."""
+    """Refuse inputs that the model does not accept, or of which the range is not known."""
     for spec in inputs:
         if not spec.floating and spec.domain.real:
             what = "range; add domain=Integers(0, N), Mask(), Choice(...) or Lengths(axis)"
@@ -81,15 +89,6 @@ def check_inputs(name: str, inputs: tuple[TensorSpec, ...], built: BuiltModel) -
     problem = built.refuses([spec.name for spec in inputs])
     if problem:
         raise UsageError(f"model '{name}' {problem}")
-    if built.framework in ("torch", "python"):
-        return
-    least, most = built.arity
-    if not least <= len(inputs) <= most:
-        takes = f"{least}" if least == most else f"{least} to {most}"
-        raise UsageError(
-            f"model '{name}' takes {takes} inputs ({', '.join(built.parameters) or 'unnamed'}), "
-            f"but its spec has {len(inputs)}: {', '.join(spec.name for spec in inputs)}"
-        )
 
 
 def check_calibrable(name: str, inputs: tuple[TensorSpec, ...]) -> None:
@@ -103,7 +102,7 @@ def check_calibrable(name: str, inputs: tuple[TensorSpec, ...]) -> None:
 
 
 def varied(inputs: Sequence[TensorSpec]) -> list[Recipe]:
-    """Recipes of more values at the sizes of the first run: what changes its size with them shows.
+    """Further recipes of the first run's sizes: an output that changes its size is sized by values.
 
     A model without a batch is called for each of several samples.
     """
@@ -111,79 +110,95 @@ def varied(inputs: Sequence[TensorSpec]) -> list[Recipe]:
     return [Recipe(kind, scale, batch=2 if batched else MANY) for kind, scale in VALUED]
 
 
-def run_of(
-    name: str,
-    built: BuiltModel,
-    inputs: tuple[TensorSpec, ...],
-    axes: Axes,
-    recipe: Recipe,
-    group: int,
-) -> TrialRun:
-    """What the model answers to a recipe's inputs, which its spec describes."""
-    input_set, layout = recipe.inputs(inputs, axes), layout_of(inputs, (), group)
-    calls = [answer_to(name, built, call, (inputs, axes)) for call in layout.calls(input_set)]
-    sizes = {**sizes_of(axes, recipe.extent), **dict.fromkeys(BATCH_NAMES, group or recipe.batch)}
-    outputs: dict[str, int | None] = dict.fromkeys(calls[0], 0 if layout.batched else None)
-    rows = Layout(layout.inputs, outputs, group).rows(input_set, calls)
-    return TrialRun(recipe.batch, sizes, tuple(calls), rows)
-
-
-def answer_to(
-    name: str, built: BuiltModel, inputs: Inputs, written: tuple[tuple[TensorSpec, ...], Axes]
-) -> Outputs:
-    """What the model answers to a set of inputs in its own layout.
+@dataclass(frozen=True)
+class SpecTrial:
+    """A built model beside the inputs that its spec describes, to be run on them.
 
     Args:
-        written: the inputs' specs and axes, near which another is looked for if it refuses.
+        group: how many samples every call takes, where the spec fixes that; else 0.
     """
-    try:
-        return built.run(inputs)
-    except UsageError:
-        raise
-    except Exception as error:
-        shapes = ", ".join(f"{n} {list(a.shape)} {a.dtype}" for n, a in inputs.items())
-        text = " ".join(str(error).split())[:300]
-        raise UsageError(
-            f"model '{name}' refuses what its spec describes ({shapes}): "
-            f"{type(error).__name__}: {text}; "
-            + (suggestion(built, *written, text) or "fix shape, dtype, domain or axes in the spec")
-        ) from error
+
+    name: str
+    built: BuiltModel
+    inputs: tuple[TensorSpec, ...]
+    axes: Axes
+    group: int
+
+    @property
+    def _layout(self) -> Layout:
+        return layout_of(self.inputs, (), self.group)
+
+    def first_call(self, recipe: Recipe) -> Inputs:
+        """A recipe's inputs, or the first part of them that one call takes."""
+        return self._layout.calls(recipe.inputs(self.inputs, self.axes))[0]
+
+    def run(self, recipe: Recipe) -> TrialRun:
+        """What the model answers to a recipe's inputs.
+
+        Raises:
+            UsageError: it refuses them; the sentence suggests a spec that it takes.
+        """
+        layout, input_set = self._layout, recipe.inputs(self.inputs, self.axes)
+        calls = [self._answer(call) for call in layout.calls(input_set)]
+        samples = self.group or recipe.batch
+        sizes = {**sizes_of(self.axes, recipe.extent), **dict.fromkeys(BATCH_NAMES, samples)}
+        outputs: dict[str, int | None] = dict.fromkeys(calls[0], 0 if layout.batched else None)
+        rows = Layout(layout.inputs, outputs, self.group).rows(input_set, calls)
+        return TrialRun(recipe.batch, sizes, tuple(calls), rows)
+
+    def _answer(self, inputs: Inputs) -> Outputs:
+        try:
+            return self.built.run(inputs)
+        except UsageError:
+            raise
+        except Exception as error:
+            shapes = ", ".join(f"{n} {list(a.shape)} {a.dtype}" for n, a in inputs.items())
+            text = " ".join(str(error).split())[:300]
+            remedy = suggestion(self.built, self.inputs, self.axes, text)
+            raise UsageError(
+                f"model '{self.name}' refuses what its spec describes ({shapes}): "
+                f"{type(error).__name__}: {text}; "
+                + (remedy or "fix shape, dtype, domain or axes in the spec")
+            ) from error
 
 
 def checked_outputs(
-    one: Declaration, inputs: tuple[TensorSpec, ...], runs: Sequence[TrialRun]
+    declaration: Declaration, inputs: tuple[TensorSpec, ...], runs: Sequence[TrialRun]
 ) -> tuple[TensorSpec, ...]:
     """What the model answered, under the declared names; a declared spec must say the same."""
     found = list(runs[0].rows)
     if not found:
-        raise UsageError(f"model '{one.name}' returns no tensor")
-    names = [_name(declared) for declared in one.outputs] or found
+        raise UsageError(f"model '{declaration.name}' returns no tensor")
+    names = [_name(declared) for declared in declaration.outputs] or found
     if len(names) != len(found):
         raise UsageError(
-            f"model '{one.name}' returns {len(found)} outputs, but its spec has {len(names)}: "
-            f"{', '.join(names)}"
+            f"model '{declaration.name}' returns {len(found)} outputs, but its spec has "
+            f"{len(names)}: {', '.join(names)}"
         )
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
-        raise UsageError(f"model '{one.name}': two outputs are called '{twice[0]}'; rename one")
+        raise UsageError(
+            f"model '{declaration.name}': two outputs are called '{twice[0]}'; rename one"
+        )
     taken = {spec.name for spec in inputs}
     free = [f"{name}_out" if name in taken else name for name in names]
     seen = outputs_of(free, [_renamed(run, free) for run in runs], inputs)
-    if not one.outputs:
+    if not declaration.outputs:
         return seen
-    for wanted, got, label in zip(one.outputs, seen, found, strict=True):
+    for wanted, got, label in zip(declaration.outputs, seen, found, strict=True):
         if isinstance(wanted, str):
             continue
         shapes = [(run, call[label].shape) for run in runs for call in run.calls]
         fits = all(_fits(wanted.shape, shape, run) for run, shape in shapes)
         if not fits or wanted.dtype != got.dtype:
             raise UsageError(
-                f"model '{one.name}': output '{wanted.name}' is {got.dtype} {list(got.shape)}, but "
-                f"its spec says {wanted.dtype} {list(wanted.shape)}; fix it, or omit outputs="
+                f"model '{declaration.name}': output '{wanted.name}' is {got.dtype} "
+                f"{list(got.shape)}, but its spec says {wanted.dtype} {list(wanted.shape)}; fix "
+                "it, or omit outputs="
             )
     return tuple(
         replace(got, name=wanted) if isinstance(wanted, str) else wanted
-        for wanted, got in zip(one.outputs, seen, strict=True)
+        for wanted, got in zip(declaration.outputs, seen, strict=True)
     )
 
 
@@ -205,7 +220,7 @@ def _fits(wanted: Shape, got: tuple[int, ...], run: TrialRun) -> bool:
 
 
 def _check_shape(name: str, spec: TensorSpec) -> None:
-    """The shape can be: one batch at most, and sizes that follow from axes."""
+    """Refuse several batch axes, sizes below 1, and sizes that follow from the batch."""
     batches = [dim for dim in spec.shape if dim in BATCH_NAMES]
     if len(batches) > 1:
         kept = [dim if place == spec.batch_axis else f"{dim}_{place}" if dim in BATCH_NAMES else dim
@@ -219,18 +234,18 @@ def _check_shape(name: str, spec: TensorSpec) -> None:
             if dim < 1:
                 raise UsageError(
                     f"model '{name}': input '{spec.name}' has a size of {dim}; give the size, or "
-                    f"a name for an axis that varies: {_shown(spec, dim)}"
+                    f"a name for an axis that varies: {_corrected(spec, dim)}"
                 )
             continue
         used = names_in(dim)
         if dim not in BATCH_NAMES and set(used) & set(BATCH_NAMES):
             raise UsageError(
                 f"model '{name}': the size '{dim}' of input '{spec.name}' follows from the batch; "
-                f"samples need a batch axis of their own: {_shown(spec, dim)}"
+                f"samples need a batch axis of their own: {_corrected(spec, dim)}"
             )
 
 
-def _shown(spec: TensorSpec, wrong: int | str) -> str:
+def _corrected(spec: TensorSpec, wrong: int | str) -> str:
     """The spec with a name or a batch in the place of a dimension that cannot be."""
     dims = tuple(
         ("batch" if place == 0 else f"axis_{place}") if dim == wrong else dim
@@ -239,38 +254,29 @@ def _shown(spec: TensorSpec, wrong: int | str) -> str:
     return str(replace(spec, shape=dims))
 
 
-def check_steady(
-    name: str,
-    built: BuiltModel,
-    inputs: tuple[TensorSpec, ...],
-    axes: Axes,
-    first: Outputs,
-    group: int,
-) -> None:
-    """The same answer twice, by a model that leaves its weights alone."""
-    again = built.run(layout_of(inputs, (), group).calls(RUNS[0].inputs(inputs, axes))[0])
-    if built.changed():
+def check_steady(trial: SpecTrial, first: Outputs) -> None:
+    """Refuse a model that changes its weights, or whose second answer is not ``first``."""
+    again = trial.built.run(trial.first_call(RUNS[0]))
+    if trial.built.changed():
         raise UsageError(
-            f"model '{name}' changes its own weights when it runs, so a layer is in training mode; "
-            "make eval() reach every layer"
+            f"model '{trial.name}' changes its own weights when it runs, so a layer is in training "
+            "mode; make eval() reach every layer"
         )
     for (label, one), other in zip(first.items(), again.values(), strict=True):
         if one.tobytes() != other.tobytes():
             raise UsageError(
-                f"model '{name}' gives two answers to the same input ('{label}'): a layer is in "
-                "training mode, draws random numbers (Dropout?) or keeps a state between calls "
+                f"model '{trial.name}' gives two answers to the same input ('{label}'): a layer is "
+                "in training mode, draws random numbers (Dropout?) or keeps a state between calls "
                 "(stateful=True?); make it deterministic, and its state an input and an output"
             )
 
 
-def check_oracle(
-    name: str, built: BuiltModel, inputs: tuple[TensorSpec, ...], input_set: Inputs
-) -> None:
-    """The model can be computed in float64."""
-    problem = built.float64_problem(input_set)
+def check_oracle(trial: SpecTrial, inputs: Inputs) -> None:
+    """Refuse a model that cannot be computed in float64."""
+    problem = trial.built.float64_problem(inputs)
     if problem:
         raise UsageError(
-            f"model '{name}' cannot be computed in float64 ({problem}); let its code take the "
-            "dtype from its inputs, or register it with oracle=False: verdicts then rest on "
+            f"model '{trial.name}' cannot be computed in float64 ({problem}); let its code take "
+            "the dtype from its inputs, or register it with oracle=False: verdicts then rest on "
             "allclose"
         )

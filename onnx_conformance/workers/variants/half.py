@@ -14,12 +14,12 @@ KEPT_IN_FLOAT32 = ("Softmax", "LogSoftmax", "ReduceSum", "ReduceMean", "LayerNor
 
 
 def fp16(source: Path, target: Path) -> None:
-    """The converter's own block list, and the operators that sum."""
+    """Convert to float16 all but operators that sum and those of the converter's block list."""
     _convert(source, target, KEPT_IN_FLOAT32)
 
 
 def fp16_all(source: Path, target: Path) -> None:
-    """The converter's own block list alone."""
+    """Convert to float16 all but the operators of the converter's block list."""
     _convert(source, target, ())
 
 
@@ -43,13 +43,13 @@ def _convert(source: Path, target: Path, kept: tuple[str, ...]) -> None:
 
 
 def _custom(whole: onnx.ModelProto) -> set[str]:
-    """Operators of libraries: which types they have, nobody can look up."""
+    """The custom operators of a file, whose types are not known."""
     known = {schema.domain for schema in onnx.defs.get_all_schemas()} | {"ai.onnx", "com.microsoft"}
     return {node.op_type for node in whole.graph.node if node.domain not in known}
 
 
 def _forget_weights(half: onnx.ModelProto) -> None:
-    """Remove what the exporter wrote down of the types of initialisers, which say them.
+    """Remove the types of initialisers that the exporter wrote down: initialisers have their own.
 
     torch_dynamo does, and the converter changes it to float16 though a kept operator (a
     LayerNormalization) reads the initialiser in float32: ONNX's checker refuses such a file.

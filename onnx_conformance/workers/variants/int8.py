@@ -26,7 +26,7 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def int8_dynamic(source: Path, target: Path) -> None:
-    """Weights in int8 per channel; activations are measured batch by batch."""
+    """Quantise weights per channel; activations are measured batch by batch."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder:
@@ -42,17 +42,17 @@ def int8_dynamic(source: Path, target: Path) -> None:
 
 
 def int8_static(source: Path, target: Path, calibration: list[Inputs]) -> None:
-    """Calibrated by extremes: nothing is clipped."""
+    """Quantise with ranges calibrated by extremes: nothing is clipped."""
     _quantise(source, target, calibration, "MinMax")
 
 
 def int8_entropy(source: Path, target: Path, calibration: list[Inputs]) -> None:
-    """Calibrated as TensorRT does: clips where that loses least."""
+    """Quantise with ranges calibrated as TensorRT does: clips where that loses least."""
     _quantise(source, target, calibration, "Entropy")
 
 
 def int8_percentile(source: Path, target: Path, calibration: list[Inputs]) -> None:
-    """Calibrated by a percentile: outliers are clipped."""
+    """Quantise with ranges calibrated by a percentile: outliers are clipped."""
     _quantise(source, target, calibration, "Percentile")
 
 

@@ -8,22 +8,22 @@ from onnx_conformance.core.errors import CapabilityMissing
 
 
 def ort_basic(source: Path, target: Path, libraries: list[str]) -> None:
-    """Rewritings that any provider can run."""
+    """Write the file with ONNX Runtime's basic optimisations, which any provider can run."""
     _optimise(source, target, "ORT_ENABLE_BASIC", libraries)
 
 
 def ort_extended(source: Path, target: Path, libraries: list[str]) -> None:
-    """Operators of ONNX Runtime's own domain may stand in the file."""
+    """Write it with the extended ones too, which use operators of ONNX Runtime's own domain."""
     _optimise(source, target, "ORT_ENABLE_EXTENDED", libraries)
 
 
 def ort_all(source: Path, target: Path, libraries: list[str]) -> None:
-    """What a session on this processor would make of it anyway, kept as a file."""
+    """Write it with all optimisations, as a session on this processor would run it."""
     _optimise(source, target, "ORT_ENABLE_ALL", libraries)
 
 
 def ort_transformers(source: Path, target: Path) -> None:
-    """The fusions of BERT-like models, which most encoders share.
+    """Write it with the fusions of BERT-like models, which most encoders share.
 
     Raises:
         CapabilityMissing: the file has nothing that it fuses.
@@ -49,7 +49,7 @@ def _optimise(source: Path, target: Path, level: str, libraries: list[str]) -> N
 
 
 def onnxslim(source: Path, target: Path) -> None:
-    """The defaults of its command line."""
+    """Write the file as onnxslim does by default."""
     import onnxslim as slimmer
 
     slimmer.slim(str(source), str(target))

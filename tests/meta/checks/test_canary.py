@@ -17,7 +17,7 @@ from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.session.subject import Answer, Artifact
+from onnx_conformance.run.subject import Answer, Artifact
 from tests.meta.running import ROOT
 
 RNG = np.random.default_rng(3)
@@ -35,14 +35,17 @@ def graph_of(nodes, stored, kind=TensorProto.FLOAT):
 class Subject:
     """Runs whatever file it has with onnx.reference; ``session`` may answer from another."""
 
-    def __init__(self, path, *, weights_from=None, deaf=False, broken=False):
+    def __init__(self, path, *, weights_from=None, deaf=False, broken=False, dtype="float32"):
         facts = cast("FileFacts", {})
         self.artifact = Artifact(path, (path,), (file_digest(path),), facts)
         self.case, self.seed = Case("m", "given", 18, "cpu"), 0
         self.tolerances = load_tolerances(ROOT / "tolerances.yaml")
-        spec = TensorSpec("x", ("batch", 6))
-        self.model = SimpleNamespace(inputs=(spec,), axes=(), outputs=(spec,))
-        self.options = {"weights_from": weights_from, "deaf": deaf, "broken": broken}
+        taken = TensorSpec("x", ("batch", 6))
+        made = TensorSpec("y", ("batch", 6), dtype)
+        self.model = SimpleNamespace(inputs=(taken,), axes=(), outputs=(made,))
+        self.options = {
+            "weights_from": weights_from, "deaf": deaf, "broken": broken, "dtype": dtype,
+        }  # fmt: skip
         self._answering = path
 
     @property
@@ -160,6 +163,21 @@ def test_answers_that_are_no_numbers_show_nothing(judge):
     numbers = judge(nodes, {}, deaf=True)  # where native has some
     assert numbers.outcome == "failed"
     assert "; native's do" in numbers.reason
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_answers_that_are_numbers_for_some_samples_alone(judge):
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"]),
+        helper.make_node("Sub", ["most", "two"], ["above"]),  # below 0 for one sample
+        helper.make_node("Sqrt", ["above"], ["y"]),
+    ]
+    assert judge(nodes, {"two": np.float32(1.5)}).passed
+
+
+def test_text_is_not_applicable(judge):
+    nodes = [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.STRING)]
+    assert judge(nodes, {}, TensorProto.STRING, dtype="str").outcome == "not_applicable"
 
 
 def test_a_copy_that_cannot_be_opened_is_no_accusation_by_itself(judge):

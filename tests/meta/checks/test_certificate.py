@@ -26,11 +26,11 @@ from onnx_conformance.core.results import CheckResult, undecided
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.session import cache_keys
-from onnx_conformance.session.answers_client import ANSWERS
-from onnx_conformance.session.known_failures import KnownFailure, load_known_failures
-from onnx_conformance.session.recorded_answers import FILES
-from onnx_conformance.session.subject import Artifact
+from onnx_conformance.run import cache_keys
+from onnx_conformance.run.answers_client import ANSWERS
+from onnx_conformance.run.known_failures import KnownFailure, load_known_failures
+from onnx_conformance.run.recorded_answers import FILES
+from onnx_conformance.run.subject import Artifact
 
 CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
 TOL = load_tolerances(TOLERANCES)

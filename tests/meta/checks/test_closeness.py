@@ -10,7 +10,7 @@ from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.session.subject import Answer
+from onnx_conformance.run.subject import Answer
 from tests.meta.running import ROOT
 
 MODEL = ModelSpec(

@@ -19,10 +19,10 @@ from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.gate.gate_run import score
 from onnx_conformance.perf.gate.rules import GateFailure, judge_metric, load_rules
-from onnx_conformance.plugin.state import conformance_session
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.subject import Answer
-from onnx_conformance.session.user_models import adopt
+from onnx_conformance.plugin.state import run_workers
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.subject import Answer
+from onnx_conformance.run.user_models import adopt
 from tests.meta.running import ROOT
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def right_of(request, pytestconfig):
     """A right case of a check; the model with memory among them is known to this file alone."""
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
     _, take_back = registering(lambda: adopt([str(MEMORY)], [WITH_MEMORY.model]), MODELS)
-    yield lambda case: LiveSubject(case, conformance_session(request.config), tolerances)
+    yield lambda case: LiveSubject(case, run_workers(request.config), tolerances)
     take_back()
 
 

@@ -10,9 +10,9 @@ from onnx_conformance.checks.controls import Altered, changed
 from onnx_conformance.checks.determinism import spread_of
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.plugin.state import conformance_session
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.subject import Answer
+from onnx_conformance.plugin.state import run_workers
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.subject import Answer
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ def test_bits_are_compared_and_not_values(first, second, differing, largest):
 @pytest.fixture
 def right(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return LiveSubject(PLAIN_CASE, conformance_session(request.config), tolerances)
+    return LiveSubject(PLAIN_CASE, run_workers(request.config), tolerances)
 
 
 def judged(right, change, provider="cpu"):

@@ -23,7 +23,7 @@ from onnx_conformance.inputs.families import malformed, non_finite
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.report import html, markdown, terminal
 from onnx_conformance.report.columns import PROVED, cell_of, kind_of
-from onnx_conformance.session.subject import Answer
+from onnx_conformance.run.subject import Answer
 from tests.meta.running import run_suite
 from tests.meta.sample_document import make_case, make_document
 

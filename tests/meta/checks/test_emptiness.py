@@ -12,7 +12,7 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Artifact
+from onnx_conformance.run.subject import Artifact
 
 CASE = Case("m", "torch_dynamo", 18, "cpu")
 MODEL = ModelSpec(

@@ -10,7 +10,7 @@ from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.loops import of_call
-from onnx_conformance.session.subject import Answer
+from onnx_conformance.run.subject import Answer
 from tests.meta.core.test_carries import decoder
 from tests.meta.running import ROOT
 

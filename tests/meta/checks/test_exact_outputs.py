@@ -12,7 +12,7 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.families import pinned
-from onnx_conformance.session.subject import Answer
+from onnx_conformance.run.subject import Answer
 from tests.meta.running import ROOT
 
 X = TensorSpec("x", ("batch", 16))

@@ -7,7 +7,7 @@ import pytest
 
 from onnx_conformance.checks.export_options import check_weight_inputs
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.session.subject import Answer
+from onnx_conformance.run.subject import Answer
 
 SIDES = [(TensorSpec(name, ("batch", 2)),) for name in ("x", "y")]
 MODEL = ModelSpec("net", "python", *SIDES, builder="")

@@ -17,7 +17,7 @@ from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import Rule, load_tolerances
 from onnx_conformance.inputs.loops import Loop, of_call, without_call
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.session.subject import Answer
+from onnx_conformance.run.subject import Answer
 from tests.meta.core.test_carries import decoder
 from tests.meta.running import ROOT
 

@@ -12,7 +12,7 @@ from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.session.subject import Deciding
+from onnx_conformance.run.subject import Deciding
 from tests.meta.running import ROOT
 
 

@@ -13,7 +13,7 @@ from onnx_conformance.core.results import not_applicable, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.families import pinned
-from onnx_conformance.session.subject import Answer
+from onnx_conformance.run.subject import Answer
 from tests import test_function
 from tests.meta.running import ROOT
 

@@ -11,7 +11,7 @@ from onnx_conformance.checks.structure import check_checker, check_interface
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.onnx_file import complaint_of
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.session.subject import NativeWeights
+from onnx_conformance.run.subject import NativeWeights
 
 CASE = Case("m", "torch_torchscript", 18, "cpu")
 EXTERNAL_CASE = ExternalCase("m", EXTERNAL.name, None, "cpu", path="m.onnx", label="m")

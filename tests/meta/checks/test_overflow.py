@@ -2,9 +2,10 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.checks.precision import check_overflow
@@ -68,3 +69,26 @@ def test_a_provider_in_half_precision_reports_what_would_overflow(judged, larges
     result = judged("tensorrt_fp16", "float32", largest)
     assert result.passed
     assert message in result.reason
+
+
+@pytest.mark.parametrize("stored", ["initializer", "Constant"])
+def test_an_infinity_that_the_file_stores_is_no_overflow(tmp_path, stored):
+    infinite = numpy_helper.from_array(np.float16([-np.inf]), "far")
+    nodes = [helper.make_node("Where", ["keep", "x", "far"], ["y"], "masked")]
+    if stored == "Constant":
+        nodes.insert(0, helper.make_node("Constant", [], ["far"], value=infinite))
+    keep = helper.make_tensor_value_info("keep", TensorProto.BOOL, ["n"])
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT16, ["n"]) for name in "xy")
+    kept = [infinite] if stored == "initializer" else []
+    path = tmp_path / "masked.onnx"
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", [keep, x], [y], kept)), path)
+    record = {"dtype": "float16", "low": -1.0, "high": 1.0, "nonfinite": 2}
+    records = {name: record for name in (["y", "far"] if stored == "Constant" else ["y"])}
+    subject = SimpleNamespace(
+        case=Case("simple_net", "torch_dynamo", 18, "cpu", precision="float16"),
+        model=resolve_model("simple_net"),
+        seed=0,
+        artifact=SimpleNamespace(path=path),
+        ranges=lambda inputs: records,
+    )
+    assert check_overflow(subject).passed

@@ -172,12 +172,12 @@ def test_figures_need_reasons(tmp_path):
 
 def made(rng, rows, outputs=5, noise=1e-7):
     oracle = rng.normal(size=(rows, outputs))
-    compute_modes = [oracle * (1 + noise * rng.normal(size=oracle.shape)) for _ in range(5)]
+    answers = [oracle * (1 + noise * rng.normal(size=oracle.shape)) for _ in range(5)]
     return Reference(
         {"y": oracle},
-        {"y": compute_modes[0]},
-        tuple({"y": compute_mode} for compute_mode in compute_modes[1:4]),
-    ), compute_modes[4]
+        {"y": answers[0]},
+        tuple({"y": answer} for answer in answers[1:4]),
+    ), answers[4]
 
 
 def largest(reference, got, rule=RULE):
@@ -200,8 +200,8 @@ def test_one_row_that_is_off_by_a_hundred_thousandth_is_not():
 def test_rows_in_which_float32_fails_hide_no_other():
     rng = np.random.default_rng(0)
     reference, got = made(rng, 4096)
-    for compute_mode in (reference.native, *reference.replicas):
-        compute_mode["y"][:300] *= 1 + 1e-2 * rng.normal(size=(300, 5))
+    for answer in reference.natives:
+        answer["y"][:300] *= 1 + 1e-2 * rng.normal(size=(300, 5))
     got[3000] *= 1 + 1e-5
     assert largest(reference, got) > 1
 
@@ -225,8 +225,8 @@ def test_nan_where_native_has_a_number_is_wrong():
 def test_an_output_of_unit_scale_may_be_near_zero():
     rng = np.random.default_rng(0)
     oracle = 1e-9 * rng.normal(size=(64, 5))
-    compute_modes = tuple({"y": oracle + 1e-10 * rng.normal(size=(64, 5))} for _ in range(3))
-    reference, got = Reference({"y": oracle}, compute_modes[0], compute_modes), {"y": oracle + 1e-7}
+    answers = tuple({"y": oracle + 1e-10 * rng.normal(size=(64, 5))} for _ in range(3))
+    reference, got = Reference({"y": oracle}, answers[0], answers), {"y": oracle + 1e-7}
     unit = [TensorSpec("y", ("batch", 5), scale="unit")]
     assert max(s.ratios(0).max() for s in pooled_scores([(reference, got)], unit, RULE)) < 1
     got = {"y": oracle + 1e-5}
@@ -245,8 +245,8 @@ def test_samples_in_which_float32_fails_are_counted():
 
 def test_one_stray_of_thousands_is_excused_and_no_more():
     reference, got = made(np.random.default_rng(0), 4096, outputs=1)
-    for compute_mode in (reference.native, *reference.replicas):
-        compute_mode["y"][0] *= 1 + 1e-2  # a row of much error
+    for answer in reference.natives:
+        answer["y"][0] *= 1 + 1e-2  # a row of much error
     got[1] *= 1 + 1e-4
     lenient = PoolRule(4.0, 2.0, 0.1, 0.9, 8.0, strays=1.0)
     assert largest(reference, got, lenient) < 1 < largest(reference, got)

@@ -18,7 +18,7 @@ from onnx_conformance.core.results import failed, not_applicable, passed, skippe
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.report.document import case_verdict, is_complete
-from onnx_conformance.session.subject import NativeWeights
+from onnx_conformance.run.subject import NativeWeights
 from tests.meta.running import ROOT
 
 RNG = np.random.default_rng(4)

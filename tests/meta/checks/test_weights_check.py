@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_conformance.checks.initializers import check_initializers
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.session.subject import NativeWeights
+from onnx_conformance.run.subject import NativeWeights
 from tests.meta.running import ROOT
 
 RNG = np.random.default_rng(0)

@@ -67,6 +67,6 @@ def test_asking_imports_no_framework_and_writes_no_file(tmp_path, monkeypatch, a
     assert run.status == 0, run.text
     assert message in run.text
     imported = set(re.findall(r"^import time: .*\| +([\w.]+)$", run.text, re.MULTILINE))
-    assert "onnx_conformance.session.selection" in imported
+    assert "onnx_conformance.run.selection" in imported
     assert not {name.partition(".")[0] for name in imported} & FRAMEWORKS
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -9,7 +9,7 @@ import pytest
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.cli import environments
 from onnx_conformance.core.errors import ConformanceError, UsageError
-from onnx_conformance.session.provider_sources import adopt_engines, survey
+from onnx_conformance.run.provider_sources import adopt_engines, survey
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.registry import registering
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.session.subject import Artifact
+from onnx_conformance.run.subject import Artifact
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from onnx_conformance.cli.clashes import KEYS, load_incompatibilities, unmet
 from onnx_conformance.cli.doctor import WorkerStart, disk, gpus
 from onnx_conformance.cli.main import main
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.session.probe import ProbeResult
+from onnx_conformance.run.probe import ProbeResult
 
 WORKS, BROKEN = WorkerStart(True, 1.0), WorkerStart(True, 0.0, "ImportError: libbroken.so.1")
 ABSENT = WorkerStart(False, 0.0, "not installed")
@@ -94,7 +94,7 @@ def examine(monkeypatch, tmp_path):
 
     def look(*, workers=HEALTHY, cpu=RIGHT, packages=(), running=(3, 11)):
         monkeypatch.setattr(doctor, "imports", lambda limit: workers)
-        monkeypatch.setattr(doctor, "probe_all", lambda limit: {"cpu": cpu})
+        monkeypatch.setattr(doctor, "survey", lambda names, limit: {"cpu": cpu})
         monkeypatch.setattr(doctor, "of_packages", lambda versions: iter(packages))
         monkeypatch.setattr(sys, "version_info", (*running, 0))
         return main(["doctor", f"--cache-dir={tmp_path / 'cache'}"])

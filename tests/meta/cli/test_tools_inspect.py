@@ -10,7 +10,7 @@ from onnx_conformance.cli import inspect
 from onnx_conformance.cli.file_contents import operators, weights
 from onnx_conformance.cli.inspect import FilePlacement
 from onnx_conformance.cli.main import main
-from onnx_conformance.session.probe import ProbeResult
+from onnx_conformance.run.probe import ProbeResult
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +97,7 @@ def workers(monkeypatch):
 
     def use(**taken):
         usable = {name: ProbeResult(name in taken, "no device") for name in PROVIDERS}
-        monkeypatch.setattr(inspect, "probe_all", lambda limit: usable)
+        monkeypatch.setattr(inspect, "survey", lambda names, limit: usable)
         monkeypatch.setattr(inspect, "placements_of", lambda artifact, names, settings: taken)
 
     return use

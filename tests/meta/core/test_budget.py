@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnx_conformance.core.budget import (
-    ULP,
     Reference,
     Turns,
     movements,
@@ -16,6 +15,7 @@ from onnx_conformance.core.budget import (
     worst_score,
     wrong_decisions,
 )
+from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.core.views import masked_from
@@ -216,8 +216,8 @@ def test_masked_numbers_are_reported():
 def test_native_that_is_not_finite_excuses_nothing(ref, value):
     """float32 overflows where float64 does not: the noise floor is no measure, so no pass."""
     broken = reference(ref.oracle["output"])
-    for compute_mode in (broken.native, *broken.replicas):
-        compute_mode["output"][1, 1] = value
+    for answer in (broken.native, *broken.replicas):
+        answer["output"][1, 1] = value
     assert not within_budget(broken, broken.native["output"])
     assert not within_budget(broken, -ref.native["output"])
     for both in (*beside([ref], [broken]), *beside([broken], [ref])):
@@ -328,8 +328,8 @@ def test_one_still_output_beside_a_moving_one_is_told_apart():
     def reference(seed):
         rng = np.random.default_rng(seed)
         oracle = {"moving": rng.normal(size=(1, 20)), "still": np.full((1, 20), 0.25)}
-        compute_modes = {name: array.astype(np.float32) for name, array in oracle.items()}
-        return Reference(oracle, compute_modes, (compute_modes, compute_modes, compute_modes))
+        answers = {name: array.astype(np.float32) for name, array in oracle.items()}
+        return Reference(oracle, answers, (answers, answers, answers))
 
     outputs = [TensorSpec(name, ("batch", 20)) for name in ("moving", "still")]
     found = movements([reference(seed) for seed in range(5)], outputs, 2.0, 0.9, 0.1)

@@ -11,8 +11,8 @@ from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import ConformanceError, StageFailure, UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import CheckResult
-from onnx_conformance.session import known_failures
-from onnx_conformance.session.known_failures import (
+from onnx_conformance.run import known_failures
+from onnx_conformance.run.known_failures import (
     EXPORT,
     KnownFailure,
     explanations,
@@ -20,7 +20,7 @@ from onnx_conformance.session.known_failures import (
     load_known_failures,
     takes_everything,
 )
-from onnx_conformance.session.selection import Selection, possible_cases, select_cases
+from onnx_conformance.run.selection import Selection, possible_cases, select_cases
 
 SHIPPED = project().known_failures
 assert SHIPPED is not None
@@ -212,29 +212,21 @@ def test_a_nightly_has_the_failures_of_its_version(load, installed):
 
 MALFORMED = {
     "no list": (GOOD, "line 1: the file must be a list of entries"),
-    "no mapping": (["resnet18"], "line 1: an entry must be a mapping"),
     "missing key": (
         [GOOD, {k: v for k, v in GOOD.items() if k != "link"}],
         "line 7: 'link' is missing in an entry; required: cases, check",
     ),
     "unknown key": ([entry(strict=False)], "line 6: unknown key 'strict' in an entry; known: case"),
-    "empty reason": ([entry(reason=" ")], "line 4: 'reason' must be a text"),
     "no reason": ([entry(reason=None)], "line 4: 'reason' must be a text"),
     "says little": ([entry(says="e")], "line 5: 'says' must have 12 characters or more"),
     "short reason": ([entry(reason="a known bug")], "line 4: 'reason' must have 20 characters"),
     "every case": ([entry(cases="*")], "line 1: 'cases' (*) matches every model by every"),
-    "number for cases": ([entry(cases=18)], "line 1: 'cases' must be a text"),
-    "list for check": ([entry(check=["opset"])], "line 3: 'check' must be a text"),
     "no check": ([entry(check="opzet")], "line 2: unknown check 'opzet'; known: checker"),
     "no link": ([entry(link="here")], "line 3: 'link' must be the address of an issue"),
-    "text for versions": ([entry(versions=">=2.9")], "line 6: 'versions' must map packages"),
-    "nothing for versions": ([entry(versions=None)], "line 6: 'versions' must map packages"),
-    "number for version": ([entry(versions={"torch": 2.9})], "line 7: 'versions' must map"),
     "no specifier": ([entry(versions={"torch": "2.9"})], "line 7: 'versions' must map packages"),
     "number for provider": ([entry(provider=1)], "line 4: 'provider' must be a text, not 1"),
     "no end for operators": ([entry(operators=["Relu"])], "must end with a version"),
     "text for operators": ([entry(operators="Relu")], "line 4: 'operators' must be a list"),
-    "no YAML": ("- [", "is not YAML: "),
 }
 
 
@@ -278,11 +270,6 @@ def test_an_edge_finding_that_an_entry_explains_keeps_it(load):
 
 def test_empty_file_knows_nothing(load):
     assert load("# nothing known\n") == []
-
-
-def test_missing_file_is_named(tmp_path):
-    with pytest.raises(UsageError, match=f"cannot read {tmp_path / 'none'}"):
-        load_known_failures(tmp_path / "none", CHECKS)
 
 
 @pytest.mark.parametrize(

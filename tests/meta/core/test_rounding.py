@@ -17,8 +17,8 @@ from onnx_conformance.core.compute_modes import (
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.session.cache_keys import model_request
-from onnx_conformance.session.noise_floor import PLAIN, NoiseFloor, noise_floor_of
+from onnx_conformance.run.cache_keys import model_request
+from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor, noise_floor_of
 from onnx_conformance.workers.replica_arithmetic import eleven_bits
 
 pytestmark = pytest.mark.slow
@@ -81,9 +81,8 @@ def answers(tmp_path_factory, worker_of):
             (outputs,) = worker.call(
                 "run",
                 LIMIT,
-                model=request,
-                weights=str(path),
-                precision=one,
+                request={"model": request, "weights": str(path)},
+                mode=one,
                 input_sets=input_sets,
             )
             found[name, one] = next(iter(outputs.values()))
@@ -91,9 +90,8 @@ def answers(tmp_path_factory, worker_of):
             worker.call(
                 "run",
                 LIMIT,
-                model=request,
-                weights=str(path),
-                precision=str(ComputeMode("tf32", device="nowhere")),
+                request={"model": request, "weights": str(path)},
+                mode=str(ComputeMode("tf32", device="nowhere")),
                 input_sets=input_sets,
             )
     return found

@@ -11,7 +11,7 @@ from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
 from onnx_conformance.core.case import Case, ExportOptions
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.session.selection import Selection, select_cases
+from onnx_conformance.run.selection import Selection, select_cases
 
 DEFAULT = select_cases(Selection())
 USUAL = [model for model in MODELS.values() if not model.on_request]

@@ -61,6 +61,12 @@ def test_a_value_is_read_as_its_kind(node, read, text, value):
         (number, "'3'", "'key' must be a number from 0 to 10, not '3'"),
         (number, "true", "'key' must be a number from 0 to 10, not True"),
         (number, ".nan", "'key' must be a number from 0 to 10, not nan"),
+        (number, ".inf", "'key' must be a number from 0 to 10, not inf"),
+        (number, "many", "'key' must be a number from 0 to 10, not 'many'"),
+        (number, "", "'key' must be a number from 0 to 10, not None"),
+        (number, "[1.0]", r"'key' must be a number from 0 to 10, not \[1.0\]"),
+        (number, "2025-99-99", "'key' must be a number from 0 to 10, not '2025-99-99'"),
+        (number, "!!python/name:os.system", "'key' must be a number from 0 to 10"),
         (YamlNode.positive, ".inf", "'key' must be a number above 0, not inf"),
         (whole, "3.0", "'key' must be a whole number from 1 to 9, not 3.0"),
         (whole, "true", "'key' must be a whole number from 1 to 9, not True"),
@@ -83,6 +89,30 @@ def test_a_value_is_read_as_its_kind(node, read, text, value):
 def test_a_mistake_is_reported_with_its_line(node, read, text, message):
     with pytest.raises(UsageError, match=f"it.yaml, line 2: {message}"):
         read(node(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"key: [1", "is not YAML: .*line 1"),
+        (b"key: 1\n\tother: 2", "is not YAML: .*line 2"),
+        (b"key: 1\n---\nkey: 1", "is not YAML: .*single document"),
+        (b"key: \xff\xfe", "is not YAML"),
+        (b"key: \x01", "is not YAML"),
+    ],
+)
+def test_what_is_no_yaml_is_reported_in_one_line(tmp_path, text, message):
+    path = tmp_path / "it.yaml"
+    path.write_bytes(text)
+    with pytest.raises(UsageError, match=f"{path} {message}") as caught:
+        read_yaml(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "message"), [("none", "No such file"), (".", "Is a directory")])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name, message):
+    with pytest.raises(UsageError, match=f"cannot read {tmp_path / name}: {message}"):
+        read_yaml(tmp_path / name)
 
 
 def test_an_empty_file_has_no_entries(tmp_path):

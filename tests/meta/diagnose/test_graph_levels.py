@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from onnx_conformance.core.case import Case, ExportOptions
-from onnx_conformance.session.selection import Selection, select_cases
+from onnx_conformance.run.selection import Selection, select_cases
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow

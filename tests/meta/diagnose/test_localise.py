@@ -18,13 +18,13 @@ from onnx_conformance.core.traces import measure_noise_floors, relative_errors, 
 from onnx_conformance.diagnose import graph_levels
 from onnx_conformance.diagnose.alignment import Aligner
 from onnx_conformance.diagnose.localisation import localise
-from onnx_conformance.diagnose.peers import module_of
+from onnx_conformance.diagnose.peers import layer_of
 from onnx_conformance.diagnose.subgraph import write_subgraph
 from onnx_conformance.inputs.families import materialise
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.plugin.state import conformance_session
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.native_traces import NativeTrace, layouts
+from onnx_conformance.plugin.state import run_workers
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.native_traces import NativeTrace, layouts
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ NATIVE_EXPORT = Case("keras_sequential", "keras_export", 18, "cpu")
 @pytest.fixture(scope="session")
 def subject_of(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return lambda case: LiveSubject(case, conformance_session(request.config), tolerances)
+    return lambda case: LiveSubject(case, run_workers(request.config), tolerances)
 
 
 def inputs_of(subject, batch=2):
@@ -170,8 +170,8 @@ def test_a_fixed_subgraph_no_longer_fails(subject_of, tmp_path):
 def test_optimisation_is_distinguished_from_the_file(subject_of, tmp_path, monkeypatch):
     """No level of ONNX Runtime errs here, so one is made to."""
     right = subject_of(TORCH)
-    session = right.conformance_session
-    answers = session.answers
+    workers = right.workers
+    answers = workers.answers
 
     def skewed(case, input_sets, *, level="", **arguments):
         found = answers(case, input_sets, level=level, **arguments)
@@ -182,7 +182,7 @@ def test_optimisation_is_distinguished_from_the_file(subject_of, tmp_path, monke
             replace(one, outputs={n: a * factor for n, a in one.outputs.items()}) for one in found
         ]
 
-    monkeypatch.setattr(session, "answers", skewed)
+    monkeypatch.setattr(workers, "answers", skewed)
     assert graph_levels.first_wrong(right, inputs_of(right)) == "enable_extended"
     path = graph_levels.optimised_file(right, "enable_extended", tmp_path)
     assert ArtifactGraph(path).data_nodes
@@ -283,7 +283,7 @@ def test_layouts_keep_the_number_of_elements():
     [("layer1.conv.weight", "layer1.conv"), ("net/Conv1/kernel", "Conv1"), ("weight", "")],
 )
 def test_module_of_a_weight(weight, module):
-    assert module_of(weight) == module
+    assert layer_of(weight) == module
 
 
 def test_sizes_are_no_data(tmp_path):

@@ -32,7 +32,7 @@ from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.bundle import scrub, write_bundle
 from onnx_conformance.inputs.families import pinned
-from onnx_conformance.session.subject import Answer, Artifact, SessionInfo
+from onnx_conformance.run.subject import Answer, Artifact, SessionInfo
 from tests.meta.running import ROOT
 
 pytestmark = pytest.mark.slow

@@ -19,8 +19,8 @@ from onnx_conformance.diagnose.simplest_inputs import (
     simplicity,
 )
 from onnx_conformance.inputs.recipes import SCALES, Recipe
-from onnx_conformance.plugin.state import conformance_session
-from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.plugin.state import run_workers
+from onnx_conformance.run.live_subject import LiveSubject
 from studies.corpus import FAULTS
 from studies.corpus.mutant_files import load_corpus
 from studies.shrinking import shrink
@@ -163,7 +163,7 @@ def test_an_engine_that_dies_on_another_recipe_does_not_take_the_verdict():
 @pytest.fixture(scope="module")
 def right(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return LiveSubject(PLAIN_CASE, conformance_session(request.config), tolerances)
+    return LiveSubject(PLAIN_CASE, run_workers(request.config), tolerances)
 
 
 @pytest.mark.parametrize(

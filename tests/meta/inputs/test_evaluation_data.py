@@ -20,8 +20,8 @@ from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.messages import reproduce_command
 from onnx_conformance.inputs.samples import Folder
 from onnx_conformance.inputs.tasks import TASKS, samples_of
-from onnx_conformance.session.evaluation_data import adopt_evaluation, refuse_idle
-from onnx_conformance.session.subject import Answer
+from onnx_conformance.run.evaluation_data import adopt_evaluation, refuse_idle
+from onnx_conformance.run.subject import Answer
 from tests.meta.running import ROOT, run_suite
 
 pytestmark = pytest.mark.slow

@@ -59,7 +59,6 @@ def test_entries_are_read(written):
     ("text", "message"),
     [
         ("a: 1", "line 1: the file must be a list"),
-        ("- 3", "line 1: an entry must be a mapping"),
         ("- {reason: a b c}", "line 1: 'recipe' is missing"),
         ("- {recipe: {distribution: ones}}", "line 1: 'reason' is missing"),
         ("- recipe: {distribution: ones}\n  reason: too short", "line 2: an entry needs a"),
@@ -69,13 +68,9 @@ def test_entries_are_read(written):
         ),
         ("- recipe: {scale: 1}\n  reason: a b c", "'distribution' is missing in 'recipe'"),
         ("- {recipe: {distribution: ones, scale: .inf}, reason: a b c}", "not inf"),
-        ("- {recipe: {distribution: ones, scale: .nan}, reason: a b c}", "not nan"),
-        ("- {recipe: {distribution: ones, scale: big}, reason: a b c}", "'scale' must be a number"),
         ("- {recipe: {distribution: ones, scale: 1e31}, reason: a b c}", "to 1e+30, not '1e31'"),
         ("- {recipe: {distribution: ones, batch: 0}, reason: a b c}", "from 1 to 64, not 0"),
         ("- {recipe: {distribution: ones, batch: 65}, reason: a b c}", "from 1 to 64, not 65"),
-        ("- {recipe: {distribution: ones, batch: 1.5}, reason: a b c}", "'batch' must be a whole"),
-        ("- {recipe: {distribution: ones, batch: [1]}, reason: a b c}", "'batch' must be a whole"),
         ("- {recipe: {distribution: ones, seed: -1}, reason: a b c}", "'seed' must be a whole"),
         (
             "- {recipe: {distribution: ones, sed: 1}, reason: a b c}",
@@ -85,10 +80,8 @@ def test_entries_are_read(written):
         ("- {recipe: {distribution: ones}, reason: a b c, model: none_*}", "no model matches"),
         ("- {recipe: {distribution: ones}, reason: a b c, name: a-b}", "'name' must be letters"),
         ("- {recipe: {distribution: ones}, reason: a b c, link: here}", "'link' must be"),
-        ("- {recipe: {distribution: ones}, reason: a b c, reason: d e f}", "occurs twice"),
         (2 * "- {recipe: {distribution: ones}, reason: a b c}\n", "line 2: ones(scale=1, batch=1"),
         (GOOD + GOOD.replace("batch: 2", "batch: 3"), "two entries have the name 'found_bright'"),
-        ("- [", "is not YAML"),
     ],
 )
 def test_what_is_wrong_is_reported_with_its_line(written, text, message):
@@ -98,11 +91,6 @@ def test_what_is_wrong_is_reported_with_its_line(written, text, message):
     assert message in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_a_missing_file_is_reported(tmp_path):
-    with pytest.raises(UsageError, match="cannot read"):
-        load_found_recipes(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize(

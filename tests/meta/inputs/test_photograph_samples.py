@@ -24,7 +24,7 @@ from onnx_conformance.inputs.photographs import (
     read_photograph,
     takes_photographs,
 )
-from onnx_conformance.session.subject import Answer
+from onnx_conformance.run.subject import Answer
 
 MODEL = resolve_model("efficientnet_lite0")
 HOW = MODEL.preprocessing

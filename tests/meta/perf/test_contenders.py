@@ -20,7 +20,7 @@ from onnx_conformance.perf.latency.timed_call import (
 )
 from onnx_conformance.perf.latency.timing_rows import group_of
 from onnx_conformance.perf.options import TimingOptions
-from onnx_conformance.session.selection import Selection, select_cases
+from onnx_conformance.run.selection import Selection, select_cases
 from tests.meta.core.test_carries import decoder
 from tests.meta.inputs.test_loops import STREAM
 

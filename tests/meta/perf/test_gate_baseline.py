@@ -19,9 +19,9 @@ from onnx_conformance.report.saved_artifacts import (
     read_baseline,
     save_artifacts,
 )
-from onnx_conformance.session.conformance_session import ConformanceSession
-from onnx_conformance.session.external_artifacts import asked_opset
-from onnx_conformance.session.worker_queue import Clock
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.external_artifacts import asked_opset
+from onnx_conformance.run.run_workers import RunWorkers
 
 pytestmark = pytest.mark.slow
 
@@ -244,13 +244,11 @@ def read_in_a_session(tmp_path, graph):
 
     def read(*limits, kept=graph, **settings):
         settings = Settings(limits=shipped_limits().changed(limits), **settings)
-        conformance_session = ConformanceSession(settings, Store(tmp_path / "cache"), Clock())
+        workers = RunWorkers(settings, Store(tmp_path / "cache"), Clock())
         try:
-            return baseline_artifact(
-                Case("simple_net", "torch_dynamo", 18, "cpu"), kept, conformance_session
-            )
+            return baseline_artifact(Case("simple_net", "torch_dynamo", 18, "cpu"), kept, workers)
         finally:
-            conformance_session.close()
+            workers.close()
 
     return read
 

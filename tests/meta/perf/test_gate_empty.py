@@ -18,7 +18,7 @@ from onnx_conformance.perf.gate.rules import RULES, GateFailure, load_rules
 from onnx_conformance.perf.gate.sequential_test import UnusableTimings, draw
 from onnx_conformance.perf.options import read_gate
 from onnx_conformance.report.saved_artifacts import MANIFEST, Baseline, BaselineCase
-from onnx_conformance.session.selection import Selection
+from onnx_conformance.run.selection import Selection
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow

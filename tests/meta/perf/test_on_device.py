@@ -8,8 +8,8 @@ from onnx_conformance.core.compute_modes import EPSILONS
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.session.cache_keys import model_request
-from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.run.cache_keys import model_request
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 
 pytestmark = pytest.mark.slow
 
@@ -23,14 +23,15 @@ class Native:
 
     def __init__(self, double, folder):
         self.worker = ProcessWorkerClient(f"tests.meta.device_doubles:{double}")
-        self.what = {"model": model_request(MODEL, Settings()), "weights": str(folder / "w.npz")}
-        self.ask("prepare", model=self.what["model"], path=self.what["weights"])
+        model, path = model_request(MODEL, Settings()), str(folder / "w.npz")
+        self.request = {"model": model, "weights": path}
+        self.ask("prepare", model=model, path=path)
 
     def ask(self, method, **arguments):
         return self.worker.call(method, LIMIT, **arguments)
 
-    def run(self, compute_mode):
-        (outputs,) = self.ask("run", precision=compute_mode, input_sets=[FEED], **self.what)
+    def run(self, mode):
+        (outputs,) = self.ask("run", mode=mode, input_sets=[FEED], request=self.request)
         return next(iter(outputs.values()))
 
 
@@ -68,7 +69,7 @@ def test_a_timed_form_waits_for_its_device(native, form, switch):
     """Its first call, which the host's clock reads, and those that no event ends."""
     before = native.ask("waited")
     native.ask("seen")
-    rehearsed = native.ask("rehearse", label=form, form=form, inputs=FEED, **native.what)
+    rehearsed = native.ask("rehearse", label=form, form=form, inputs=FEED, request=native.request)
     assert native.ask("waited") == before + 1
     assert native.ask("seen") == [(switch,) * 3]
     assert all(array.dtype == np.float32 for array in rehearsed["outputs"].values())

@@ -113,7 +113,7 @@ GOOD = """- cases: "resnet*"
 def written(tmp_path):
     def write(text):
         path = tmp_path / "minimum_speedups.yaml"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        path.write_text(text)
         return path
 
     return write
@@ -146,9 +146,6 @@ def test_a_case_that_no_entry_fits_is_an_error(written, case, batch):
         (GOOD, "", "must be a list of minimum speed-ups"),
         (GOOD, "[]", "must be a list of minimum speed-ups"),
         (GOOD, "cases: '*'", "line 1: the file must be a list of entries"),
-        (GOOD, "- just words", "line 1: an entry must be a mapping"),
-        (GOOD, "- [", "is not YAML"),
-        (GOOD, b"\xff\xfe\xfa", "is not YAML"),
         ("  minimum_speedup: 1.2\n", "", "line 1: 'minimum_speedup' is missing"),
         ("minimum_speedup: 1.2", "minimum_spedup: 1.2", "line 3: unknown key 'minimum_spedup'"),
         (
@@ -156,9 +153,6 @@ def test_a_case_that_no_entry_fits_is_an_error(written, case, batch):
             "minimum_speedup: 0\n",
             "line 7: 'minimum_speedup' must be a number above 0, not 0",
         ),
-        ("minimum_speedup: 1.2", "minimum_speedup: .nan", "'minimum_speedup' must be a number"),
-        ("minimum_speedup: 1.2", "minimum_speedup: true", "'minimum_speedup' must be a number"),
-        ("minimum_speedup: 1.2", "minimum_speedup: fast", "'minimum_speedup' must be a number"),
         ("[1, 4]", "4", "'batch_sizes' must be a list"),
         ("[1, 4]", "[0]", "'batch_sizes' must be a list"),
         ("[1, 4]", "[true]", "'batch_sizes' must be a list"),
@@ -172,11 +166,6 @@ def test_malformed_entries(written, old, new, message):
         load_minimum_speedups(written(text))
     assert "\n" not in str(caught.value)
     assert "minimum_speedups.yaml" in str(caught.value)
-
-
-def test_no_file_of_minimum_speedups(tmp_path):
-    with pytest.raises(UsageError, match="cannot read"):
-        load_minimum_speedups(tmp_path / "absent.yaml")
 
 
 @pytest.mark.parametrize(("high", "red"), [(1.19, True), (1.2, False), (3.0, False)])

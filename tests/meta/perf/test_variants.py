@@ -5,8 +5,8 @@ import pytest
 from onnx_conformance.catalog.variants import VARIANTS, register_variant
 from onnx_conformance.core.case import Case, DerivedCase
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.session.external_artifacts import external_cases
-from onnx_conformance.session.selection import Selection, select_cases
+from onnx_conformance.run.external_artifacts import external_cases
+from onnx_conformance.run.selection import Selection, select_cases
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.results import failed, passed, skipped
-from onnx_conformance.session.worker_queue import WorkerQueue
+from onnx_conformance.run.worker_queue import WorkerQueue
 from tests.meta.running import ROOT, run_suite
 
 pytestmark = pytest.mark.slow

@@ -19,8 +19,8 @@ from onnx_conformance.plugin.collector import MEASURED, Collector
 from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, scope_of
 from onnx_conformance.plugin.run_options import SHARED, RunRecords, adopt_records, shared_records
 from onnx_conformance.plugin.state import PENDING, RUN, SESSION
-from onnx_conformance.session import user_models
-from onnx_conformance.session.worker_queue import STAGES, Clock
+from onnx_conformance.run import user_models
+from onnx_conformance.run.clock import STAGES, Clock
 from tests.meta.running import judged_of, run_suite
 
 pytestmark = pytest.mark.slow

@@ -274,7 +274,7 @@ class Probe:
 """
 ASKED = """
 import json, sys
-from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 worker = ProcessWorkerClient("path_probe:Probe", spec=f"popen//python={sys.argv[1]}")
 print(json.dumps(worker.call("folders", 60)))
 worker.close()

@@ -11,7 +11,7 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.report import history
 from onnx_conformance.report.merged_document import merged
-from onnx_conformance.session.shards import costs_of, divided, read_shard, refuse_whole
+from onnx_conformance.run.shards import costs_of, divided, read_shard, refuse_whole
 from tests.meta.running import run_suite
 from tests.meta.small_files import write_models, write_product
 

@@ -1,6 +1,6 @@
 """A runtime whose extended optimisations are wrong: Gemm's bias is lost from there on."""
 
-from onnx_conformance.session import worker_queue
+from onnx_conformance.run import worker_queue
 
 _worker = worker_queue.WorkerQueues._worker
 BACKEND = "tests.meta.plugins.bad_level_backend:Backend"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
-from onnx_conformance.session import worker_queue
+from onnx_conformance.run import worker_queue
 
 _worker = worker_queue.WorkerQueues._worker
 BACKEND = "tests.meta.plugins.falling_backend:Backend"

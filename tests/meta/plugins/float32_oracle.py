@@ -1,6 +1,6 @@
 """A torch worker whose float64 is float32 in a wider array."""
 
-from onnx_conformance.session import worker_queue
+from onnx_conformance.run import worker_queue
 
 _worker = worker_queue.WorkerQueues._worker
 BACKEND = "tests.meta.plugins.float32_backend:Backend"

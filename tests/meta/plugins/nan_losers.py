@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.subject import Answer
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.subject import Answer
 
 _run = LiveSubject.run
 

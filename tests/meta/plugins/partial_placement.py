@@ -1,6 +1,6 @@
 """A runtime that says of every session that one node of it ran elsewhere."""
 
-from onnx_conformance.session import worker_queue
+from onnx_conformance.run import worker_queue
 
 _worker = worker_queue.WorkerQueues._worker
 BACKEND = "tests.meta.plugins.partial_placement_backend:Backend"

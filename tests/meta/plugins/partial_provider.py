@@ -1,7 +1,7 @@
 """Two providers that leave Relu to the CPU; the work of one of them cannot be measured."""
 
 from onnx_conformance.catalog.providers import PROVIDERS, Provider
-from onnx_conformance.session import worker_queue
+from onnx_conformance.run import worker_queue
 
 _worker = worker_queue.WorkerQueues._worker
 BACKEND = "tests.meta.plugins.partial_provider_backend:Backend"

@@ -81,6 +81,27 @@ def test_no_line_is_longer_than_100(providers):
     assert text.count("✓") == len(cases)
 
 
+def test_a_long_name_does_not_cut_the_verdict():
+    cases = [
+        make_case(f"test_{'long_' * 12}{n}.onnx", f"test_{'long_' * 12}{n}", 18) for n in range(3)
+    ]
+    text = text_of(judged(cases))
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.count("✓ 1× ≤ 4×") == 3
+
+
+def test_what_holds_for_several_files_is_printed_once():
+    same, other = "judged against float64", "its inputs were understood as"
+    cases = [
+        {**make_case(f"m{n}.onnx", "m", 18), "basis": same, "notes": [f"{other} {n}"]}
+        for n in range(20)
+    ]
+    lines = terminal.bases(judged(cases))
+    assert sum(same in line for line in lines) == 1
+    assert 1 < len(lines) < 20
+    assert terminal.bases(judged(cases[:1]))[0] == f"m0.onnx: {same}"
+
+
 @pytest.mark.parametrize(
     ("score", "expected_text"),
     [(0.857, "0.86× ≤ 4×"), (41.3, "41× > 4×"), (321_987.0, "320,000× > 4×"), ("inf", "∞× > 4×")],

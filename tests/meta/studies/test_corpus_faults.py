@@ -17,7 +17,7 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from onnx_conformance.core.errors import WorkerError
-from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 from studies.corpus import FAULTS, Fault
 from studies.corpus.drafts import Array, Draft
 from studies.corpus.mutant_files import load_corpus, spread

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 from studies.corpus import FAULTS, Fault
 from studies.corpus.drafts import Array, Draft
 from studies.corpus.mutant_files import load_corpus, spread

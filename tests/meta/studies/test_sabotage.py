@@ -7,8 +7,8 @@ import pytest
 
 from onnx_conformance.checks.registry import PLAIN_CASE
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.plugin.state import conformance_session
-from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.plugin.state import run_workers
+from onnx_conformance.run.live_subject import LiveSubject
 from studies.sabotage import SCENARIOS, load_scenarios
 from studies.sabotage.answers import HALVES, in_parts
 from studies.sabotage.scenario_verdict import judge, red_lines
@@ -29,7 +29,7 @@ def named(scenarios):
 @pytest.fixture(scope="module")
 def right_of(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return lambda case: LiveSubject(case, conformance_session(request.config), tolerances)
+    return lambda case: LiveSubject(case, run_workers(request.config), tolerances)
 
 
 @pytest.fixture(scope="module")

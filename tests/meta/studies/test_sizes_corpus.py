@@ -9,8 +9,8 @@ from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.plugin.state import conformance_session
-from onnx_conformance.session.live_subject import LiveSubject
+from onnx_conformance.plugin.state import run_workers
+from onnx_conformance.run.live_subject import LiveSubject
 from studies.corpus import FAULTS
 from studies.corpus.mutant_files import load_corpus
 from studies.detection.bases import adopt_small_models
@@ -40,9 +40,7 @@ def right_of(request, pytestconfig):
 
     def subject(name):
         case = Case(name, "torch_torchscript", 17, "cpu")
-        return made.setdefault(
-            name, LiveSubject(case, conformance_session(request.config), tolerances)
-        )
+        return made.setdefault(name, LiveSubject(case, run_workers(request.config), tolerances))
 
     yield subject
     for name in (*BASES, *WITH_STATE, *WITH_CACHES):

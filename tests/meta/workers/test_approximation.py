@@ -12,7 +12,7 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.tolerances import shipped_approximation
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.session.cache_keys import model_request, outputs_key
+from onnx_conformance.run.cache_keys import model_request, outputs_key
 from onnx_conformance.workers.replica_arithmetic import mean_in_order
 from tests.meta.running import run_suite
 
@@ -134,13 +134,9 @@ def without(request, tmp_path_factory, worker_of):
     inputs = Recipe("normal", batch=3).inputs(model.inputs)
 
     def run(**approximations):
-        arguments = {
-            "model": asked,
-            "weights": str(path),
-            "precision": REPLICA,
-            "input_sets": [inputs],
-        }
-        return worker.call("run", LIMIT, **arguments, **approximations)[0]["output"]
+        prepared = {"model": asked, "weights": str(path), **approximations}
+        arguments = {"request": prepared, "mode": REPLICA, "input_sets": [inputs]}
+        return worker.call("run", LIMIT, **arguments)[0]["output"]
 
     return run
 

@@ -10,7 +10,7 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.families import NON_FINITE
-from onnx_conformance.session.subject import Answer, SessionInfo
+from onnx_conformance.run.subject import Answer, SessionInfo
 from tests.meta.running import ROOT
 
 MODEL = ModelSpec(

@@ -18,7 +18,7 @@ from onnx_conformance.core.custom_operators import (
     operators_of,
 )
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 from tests.meta.running import ROOT, run_suite
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 from onnx_conformance.core.errors import CapabilityMissing, WorkerDied, WorkerError
 from onnx_conformance.core.worker_messages import pack, unpack
-from onnx_conformance.session.worker_client import InProcessWorkerClient, ProcessWorkerClient
+from onnx_conformance.run.worker_client import InProcessWorkerClient, ProcessWorkerClient
 
 pytestmark = pytest.mark.slow
 

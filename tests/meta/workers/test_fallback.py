@@ -24,11 +24,11 @@ from onnx_conformance.cli.context import context, read_run
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure, UsageError
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.latency.certification import Certificates
-from onnx_conformance.plugin.state import conformance_session
-from onnx_conformance.session.live_subject import LiveSubject
-from onnx_conformance.session.probe import ProbeResult, probe_request, write_probe_model
-from onnx_conformance.session.provider_sources import adopted, survey
-from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.plugin.state import run_workers
+from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.run.probe import ProbeResult, probe_request, write_probe_model
+from onnx_conformance.run.provider_sources import adopted, survey
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow
@@ -85,9 +85,9 @@ def test_a_session_that_would_fall_back_does_not_open_where_that_is_forbidden(id
     with context(run) as opened:
         if forbidden:
             with pytest.raises(StageFailure, match="which --no-cpu-fallback forbids"):
-                opened.conformance_session.session(run.cases[0])
+                opened.workers.session(run.cases[0])
         else:
-            assert opened.conformance_session.session(run.cases[0]).nodes("CPUExecutionProvider")
+            assert opened.workers.session(run.cases[0]).nodes("CPUExecutionProvider")
 
 
 def test_the_cpu_provider_is_no_fallback(tmp_path, cache):
@@ -151,7 +151,7 @@ def test_a_variable_that_overrides_precision_is_red(tmp_path, cache, monkeypatch
 @pytest.fixture
 def right(request, pytestconfig):
     tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return LiveSubject(PLAIN_CASE, conformance_session(request.config), tolerances)
+    return LiveSubject(PLAIN_CASE, run_workers(request.config), tolerances)
 
 
 @pytest.mark.parametrize(

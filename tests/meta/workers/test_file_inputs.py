@@ -5,19 +5,19 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_conformance.core.domains import Choice, Integers, Lengths, Mask, Real
+from onnx_conformance.core.domains import Bounded, Choice, Integers, Lengths, Mask, Real
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.spec import Axis, TensorSpec
-from onnx_conformance.workers.user_model import file_axes
-from onnx_conformance.workers.user_model.file_axes import (
+from onnx_conformance.workers.onnx import file_axes
+from onnx_conformance.workers.onnx.file_axes import (
     namings,
     shape_of,
     with_batch,
     without_signs,
 )
-from onnx_conformance.workers.user_model.input_ranges import Graph, range_of
-from onnx_conformance.workers.user_model.onnx_reference import file_model
+from onnx_conformance.workers.onnx.file_model import file_model
+from onnx_conformance.workers.onnx.input_ranges import Graph, range_of
 
 pytestmark = pytest.mark.slow
 
@@ -283,3 +283,33 @@ def test_sizes_that_end_the_process_are_not_fed(tmp_path):
     weights = {"window": np.int64([20])}
     path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, ["n", "N"])], weights=weights)
     assert dict(file_model(path, 1).axes)["N"].low >= 20
+
+
+def test_a_threshold_is_fed_shares(tmp_path):
+    boxes, scores = ("boxes", FLOAT, (1, 6, 4)), ("scores", FLOAT, (1, 1, 6))
+    nodes = [helper.make_node("NonMaxSuppression", ["boxes", "scores", "most", "iou"], ["y"])]
+    path = saved(
+        tmp_path / "m.onnx", nodes, [boxes, scores, ("iou", FLOAT, (1,))],
+        weights={"most": np.int64([3])}, kinds={"y": INT64},
+    )  # fmt: skip
+    assert file_model(path, 1).inputs[2].domain == Bounded(0, 1)
+
+
+def test_what_refuses_ordinary_numbers_is_refused_in_the_files_own_words(tmp_path):
+    nodes = [
+        helper.make_node("Floor", ["x"], ["low"]),  # 0 for numbers from 0 to 1, else no row
+        helper.make_node("Cast", ["low"], ["row"], to=INT64),
+        helper.make_node("Mul", ["row", "far"], ["there"]),
+        helper.make_node("Gather", ["table", "there"], ["y"]),
+    ]
+    weights = {"table": TABLE, "far": np.int64([1000])}
+    path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, (4,))], weights=weights)
+    with pytest.raises(UsageError, match="refuses the inputs that it declares: .*Gather"):
+        file_model(path, 1)
+
+
+def test_a_file_without_inputs_is_refused_by_name(tmp_path):
+    nodes = [helper.make_node("Identity", ["w"], ["y"])]
+    path = saved(tmp_path / "m.onnx", nodes, [], weights={"w": np.ones(2, np.float32)})
+    with pytest.raises(UsageError, match=r"m\.onnx has no inputs"):
+        file_model(path, 1)

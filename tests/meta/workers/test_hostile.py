@@ -15,8 +15,9 @@ from onnx import numpy_helper
 from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.settings import Settings, load_limits, shipped_limits
 from onnx_conformance.core.text import one_line
-from onnx_conformance.session.external_artifacts import external_cases, read_external_artifact
-from onnx_conformance.session.worker_queue import Clock, WorkerQueues
+from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.external_artifacts import external_cases, read_external_artifact
+from onnx_conformance.run.worker_queue import WorkerQueues
 from tests.meta.hostile import CORPUS, write_corpus
 from tests.meta.hostile.bombs import expanded
 from tests.meta.hostile.data import keep

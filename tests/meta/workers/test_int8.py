@@ -24,7 +24,7 @@ from onnx_conformance.inputs.samples import (
     typical_inputs,
     user_inputs,
 )
-from onnx_conformance.session.subject import Answer
+from onnx_conformance.run.subject import Answer
 from tests.meta.running import ROOT, run_suite
 
 pytestmark = pytest.mark.slow

@@ -86,20 +86,20 @@ class Adding(NativeBackend):
     def prepare(self, model, path):
         raise NotImplementedError
 
-    def timed_call(self, form, inputs, *, model, weights):
+    def timed_call(self, form, inputs, *, request):
         raise NotImplementedError
 
-    def run(self, model, weights, precision, input_sets, approximation=None):
-        kind = np.float64 if precision == "float64" else np.float32
+    def run(self, request, mode, input_sets):
+        kind = np.float64 if mode == "float64" else np.float32
         return [{"sum": (i["state"] + i["x"]).astype(kind)} for i in input_sets]
 
 
-@pytest.mark.parametrize(("precision", "exact"), [("float32", False), ("float64", True)])
-def test_each_compute_mode_goes_on_with_its_own_state(precision, exact):
+@pytest.mark.parametrize(("mode", "exact"), [("float32", False), ("float64", True)])
+def test_each_compute_mode_goes_on_with_its_own_state(mode, exact):
     tensors = [("x", (1,), "float32"), ("state", (1,), "float32")]
-    request: Any = {"inputs": tensors, "carries": [("sum", "state")]}
+    request: Any = {"model": {"inputs": tensors, "carries": [("sum", "state")]}}
     calls = [{"x": np.ones(1)} for _ in range(3)]
     calls[0]["state"] = np.full(1, 2.0**30 + 1.0)
-    found = Adding().loop(request, "", precision, calls)
+    found = Adding().loop(request, mode, calls)
     assert len(found) == 3
     assert (float(found[-1]["sum"][0]) == 2.0**30 + 4.0) is exact

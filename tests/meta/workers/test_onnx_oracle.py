@@ -153,7 +153,7 @@ def test_a_definition_that_is_slightly_wrong_is_not_believed(monkeypatch):
         s, b, m, v = (one.reshape(per_channel) for one in (scale, bias, mean, variance))
         return s * (x - m) / np.sqrt(v + 1.001 * epsilon) + b
 
-    entry = older_operators.Entry(7, 13, wrong)
+    entry = older_operators.Version(7, 13, wrong)
     monkeypatch.setitem(older_operators.DEFINITIONS, ("", "BatchNormalization"), (entry,))
     operator, arrays, opset, attributes = OLD["BatchNormalization 9"]
     model, inputs = one_node(operator, *arrays, opset=opset, **attributes)
@@ -212,7 +212,7 @@ def test_small_sigmoids_within_a_subgraph_too_and_what_differs_there_is_reported
         )  # fmt: skip
 
     assert branching("Sigmoid").problem == ""
-    wrong = (older_operators.Entry(1, 99, lambda x: np.abs(1.01 * x)),)
+    wrong = (older_operators.Version(1, 99, lambda x: np.abs(1.01 * x)),)
     monkeypatch.setitem(older_operators.DEFINITIONS, ("", "Abs"), wrong)
     assert "If 'fork': differs from ONNX Runtime" in branching("Abs").problem
 
@@ -339,3 +339,11 @@ def test_normalisations_and_dead_weights_reach_the_audit():
     names = {"gamma": "g", "beta": "b", "mean": "m", "variance": "v"}
     assert record == {**names, "epsilon": 0.5}
     assert unused_of(model, weights) == ["dead"]
+
+
+def test_erf_is_computed_in_float64():
+    node = helper.make_node("Erf", ["x"], ["y"])
+    ends = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["n"]) for name in "xy"]
+    model = helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:]))
+    (answer,) = evaluator_of(model).run(None, {"x": np.linspace(-3.0, 3.0, 7) / 7.0})
+    assert (answer != answer.astype(np.float32)).any()

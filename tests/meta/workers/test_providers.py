@@ -19,8 +19,8 @@ from onnx_conformance.catalog.providers import (
 from onnx_conformance.cli import providers as tool
 from onnx_conformance.core.errors import CapabilityMissing, UsageError, WorkerDied, WorkerError
 from onnx_conformance.core.tolerances import PRECISIONS
-from onnx_conformance.session import provider_sources
-from onnx_conformance.session.probe import (
+from onnx_conformance.run import provider_sources
+from onnx_conformance.run.probe import (
     BACKEND,
     READY,
     STAGES,
@@ -31,8 +31,8 @@ from onnx_conformance.session.probe import (
     refused_library,
     write_probe_model,
 )
-from onnx_conformance.session.provider_sources import adopt_libraries, adopted, survey
-from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.run.provider_sources import adopt_libraries, adopted, survey
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 
 pytestmark = pytest.mark.slow
 
@@ -202,7 +202,7 @@ def test_a_probe_says_how_far_it_got(worker, stage, message, tmp_path):
 
 
 def test_a_missing_device_is_reported_beside_a_missing_library(tmp_path, monkeypatch):
-    monkeypatch.setattr("onnx_conformance.session.probe._no_device", lambda *_: "no GPU is here")
+    monkeypatch.setattr("onnx_conformance.run.probe._no_device", lambda *_: "no GPU is here")
     worker = WorkerClient(LOG, open=WorkerError("Fail", "x"))
     result = probe(replace(X, device="nvidia"), worker, tmp_path / "probe.onnx", LIMIT)
     assert result.stage == "libraries"
@@ -212,7 +212,7 @@ def test_a_missing_device_is_reported_beside_a_missing_library(tmp_path, monkeyp
 
 def test_a_device_that_is_missing_is_asked_for_in_another_process(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "onnx_conformance.session.probe.BACKEND", "tests.meta.provider_doubles:NoDeviceBackend"
+        "onnx_conformance.run.probe.BACKEND", "tests.meta.provider_doubles:NoDeviceBackend"
     )
     worker = WorkerClient(open=WorkerError("Fail", "x"))
     result = probe(replace(X, device="nvidia"), worker, tmp_path / "probe.onnx", LIMIT)
@@ -223,7 +223,7 @@ def test_a_device_that_is_missing_is_asked_for_in_another_process(tmp_path, monk
 def test_a_session_that_would_open_and_compute_otherwise_is_no_provider(
     tmp_path, monkeypatch, device
 ):
-    monkeypatch.setattr("onnx_conformance.session.probe._no_device", lambda *_: f"no {device}")
+    monkeypatch.setattr("onnx_conformance.run.probe._no_device", lambda *_: f"no {device}")
     result = probe(replace(X, device=device), WorkerClient(), tmp_path / "probe.onnx", LIMIT)
     assert (result.usable, result.stage, result.reason) == (False, "device", f"no {device}")
 

@@ -6,7 +6,7 @@ import pytest
 from onnx_conformance.core.domains import Integers, Mask
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axis, TensorSpec
-from onnx_conformance.workers.user_model.built_model import BuiltModel
+from onnx_conformance.workers.built_model import BuiltModel
 from onnx_conformance.workers.user_model.examples import specs_of_examples
 from onnx_conformance.workers.user_model.suggested_spec import suggestion
 
@@ -15,11 +15,11 @@ RNG = np.random.default_rng(0)
 
 def built(function, *parameters):
     """The face of a function from arrays to one array."""
-    count = (len(parameters), len(parameters))
     return BuiltModel(
-        "python", parameters, count, (), "", lambda inputs: {"y": function(*inputs.values())},
-        lambda: False, lambda inputs: None,
-    )  # fmt: skip
+        framework="python",
+        parameters=parameters,
+        run=lambda inputs: {"y": function(*inputs.values())},
+    )
 
 
 def recurrent(x):

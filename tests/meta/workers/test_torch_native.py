@@ -12,7 +12,7 @@ from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.ties import CANDIDATES, answered
 from onnx_conformance.core.tolerances import shipped_approximation
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.session.cache_keys import model_request
+from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.workers.replica_arithmetic import LANES, sum_in_lanes
 
 pytestmark = pytest.mark.slow
@@ -39,16 +39,9 @@ def compute(worker, tmp_path):
         )
 
         def run(compute_mode, input_set):
-            request = {
-                "model": model,
-                "weights": path,
-                "precision": compute_mode,
-                "input_sets": [input_set],
-            }
-            approximations = (
-                {"approximation": shipped_approximation()} if compute_mode in REPLICAS else {}
-            )
-            return worker.call("run", LIMIT, **request, **approximations)[0]
+            request = {"model": model, "weights": path, "approximation": shipped_approximation()}
+            arguments = {"request": request, "mode": compute_mode, "input_sets": [input_set]}
+            return worker.call("run", LIMIT, **arguments)[0]
 
         return run
 

@@ -25,8 +25,8 @@ def described(tmp_path, monkeypatch):
         path = tmp_path / f"models_{'_'.join(names)}.py"
         path.write_text(f"NAMES = {list(names)}\n{BODY}")
         worker = backend.UserModelBackend(threads=1)
-        specs = worker.describe([str(path)], [], [], "calibrated", 0)
-        return [spec["name"] for spec in specs], worker.refused()
+        found = worker.describe([str(path)], [], [], "calibrated", 0)
+        return [spec["name"] for spec in found["specs"]], found["refused"]
 
     monkeypatch.setattr(backend, "specify", specify)
     return of

@@ -10,10 +10,10 @@ from onnx_conformance.catalog.models import MODELS, REGISTERED, Pointer, read_po
 from onnx_conformance.core.domains import Choice, Integers, Real
 from onnx_conformance.core.errors import StageFailure, UsageError, WorkerError
 from onnx_conformance.core.spec import spec_as_data, spec_from_data
-from onnx_conformance.session import user_models
-from onnx_conformance.session.external_artifacts import external_cases
-from onnx_conformance.session.user_models import BACKEND, adopt, refuse_edited
-from onnx_conformance.session.worker_client import ProcessWorkerClient
+from onnx_conformance.run import user_models
+from onnx_conformance.run.external_artifacts import external_cases
+from onnx_conformance.run.user_models import BACKEND, adopt, refuse_edited
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.server import load_object
 from tests.meta.running import ROOT
 
@@ -62,7 +62,7 @@ def describe(worker, tmp_path):
         path.write_text(HEAD + textwrap.dedent(body))
         arguments = {"pointers": [], "wanted": [], "weights": "calibrated", "seed": seed}
         found = worker.call("describe", LIMIT, files=[str(path)], **arguments)
-        return [spec_from_data(one) for one in found]
+        return [spec_from_data(data) for data in found["specs"]]
 
     return described
 
@@ -345,7 +345,7 @@ def test_a_detector_by_pointer_has_boxes_whose_number_the_values_decide(worker):
     name = "ssdlite320_mobilenet_v3_large"
     pointer = Pointer(f"torchvision:{name}", "torchvision", name).as_data()
     chosen = {"files": [], "wanted": [], "weights": "calibrated", "seed": 0}
-    (data,) = worker.call("describe", LIMIT, pointers=[pointer], **chosen)
+    (data,) = worker.call("describe", LIMIT, pointers=[pointer], **chosen)["specs"]
     spec = spec_from_data(data)
     assert [one.shape for one in spec.inputs] == [(3, 128, 128)]
     assert spec.by_values == ("boxes", "scores", "labels")

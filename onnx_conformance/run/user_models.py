@@ -1,0 +1,252 @@
+"""User models: registered before cases are chosen, from files, pointers and ONNX files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from onnx_conformance.catalog.models import MODELS, Pointer, read_pointer
+from onnx_conformance.core.errors import (
+    ConformanceError,
+    StageFailure,
+    UsageError,
+    WorkerDied,
+    WorkerError,
+)
+from onnx_conformance.core.files import PROGRAM
+from onnx_conformance.core.spec import ModelSpec, spec_as_data, spec_from_data
+from onnx_conformance.core.store import file_digest
+from onnx_conformance.core.worker_messages import DescribedModels
+from onnx_conformance.run.external_artifacts import labelled
+from onnx_conformance.run.worker_client import ProcessWorkerClient
+
+_Look = tuple[list[str], list[Pointer]]  # files and pointers that one process looks at
+BACKEND = "onnx_conformance.workers.user_model.backend:UserModelBackend"
+
+
+def adopt(
+    files: Iterable[str],
+    models: Iterable[str],
+    *,
+    against: str = "",
+    weights: str = "calibrated",
+    seed: int = 0,
+    limit: float = 300.0,
+    refused: dict[str, str] | None = None,
+) -> tuple[str, ...]:
+    """Register the models of users' files, and those that pointers among ``models`` name.
+
+    Args:
+        files: Python files or modules with ``@register_model`` functions.
+        models: as ``--model`` names them; plain names may be of the files or of ours.
+        against: an ONNX file in the native model's place, or a folder of them, each in that of its
+            namesake; then they alone are chosen.
+        refused: is given the reasons of refused models by name, if other models are left; without
+            it, the first refusal is raised.
+
+    Returns:
+        The chosen models' names, in order: those asked for, or else all of the files. Those that
+        were refused are not among them.
+
+    Raises:
+        UsageError: one sentence on what is wrong with the files, models or their specs.
+    """
+    if against:
+        return _reference_files(against, weights, seed, limit, refused)
+    asked, sources = list(dict.fromkeys(models)), [_source(file) for file in files]
+    pointers = {name: read_pointer(name) for name in asked if name not in MODELS}
+    named = [name for name in asked if name not in MODELS and pointers.get(name) is None]
+    new = [pointer for pointer in pointers.values() if pointer and pointer.name not in MODELS]
+    plain = [name for name in named if not name.startswith("torchvision:")]
+    looks: list[_Look] = [([source], []) for source in sources if plain or not asked]
+    looks += [([], [pointer]) for pointer in new]
+    found = _found(looks, plain, weights, seed, limit)
+    unknown = [name for name in plain if name not in MODELS and name not in found.refused]
+    _refuse_unknown(unknown, files, found.declared)
+    named_so = [pointer.name if (pointer := pointers.get(name)) else name for name in asked]
+    chosen = tuple(name for name in named_so or found.models if name not in found.refused)
+    if found.refused and (refused is None or not chosen):
+        raise UsageError(next(iter(found.refused.values())))
+    if refused is not None:
+        refused.update(found.refused)
+    return chosen
+
+
+@dataclass
+class _Found:
+    """Models that were registered, all that files declare, and why others were refused."""
+
+    models: list[str] = field(default_factory=list)
+    declared: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def _found(
+    looks: Sequence[_Look], wanted: list[str], weights: str, seed: int, limit: float
+) -> _Found:
+    """Register what each look finds, in a process of its own, with its own framework."""
+    found, imported = _Found(), dict[tuple[str, str], str]()
+    for files, pointers in looks:
+        try:
+            described = _described(files, pointers, wanted, weights, seed, limit)
+        except UsageError as error:
+            if not pointers:  # a file that cannot be read is no single model
+                raise
+            found.refused[pointers[0].name] = str(error)
+            continue
+        found.declared += described["names"]
+        found.refused.update(described["refused"])
+        specs, modules = map(spec_from_data, described["specs"]), described["modules"]
+        for spec in specs:
+            _refuse_namesakes(imported, spec.framework, modules)
+            remember(spec.name, [*modules.values(), *(path for path, _ in spec.reads)])
+            found.models.append(_registered(spec).name)
+    return found
+
+
+def _reference_files(
+    against: str, weights: str, seed: int, limit: float, refused: dict[str, str] | None
+) -> tuple[str, ...]:
+    """The models that stand for a reference file, or for each file of a folder but refused ones."""
+    path = Path(against)
+    if path.is_file() and not path.name.endswith(".onnx"):
+        raise UsageError(f"--against {against}: must be an .onnx file or a folder of them")
+    pointers = [
+        Pointer(f"{label}.onnx" if path.is_dir() else file.name, str(file.absolute()), "file")
+        for label, file in labelled((against,), "--against").items()
+    ]
+    described = _described([], pointers, [], weights, seed, limit)
+    specs, reasons = [*map(spec_from_data, described["specs"])], described["refused"]
+    if reasons and (refused is None or not specs):
+        raise UsageError(next(iter(reasons.values())))
+    if refused is not None:
+        refused.update(reasons)
+    for spec in specs:
+        remember(spec.name, [])
+    return tuple(_registered(spec).name for spec in specs)
+
+
+def _source(file: str) -> str:
+    if not file.endswith(".py") and "/" not in file:
+        return file  # a module
+    path = Path(file)
+    if path.is_file() and not file.endswith(".py"):
+        raise UsageError(f"--models-from {file}: must be a .py file, or a module")
+    if not path.is_file():
+        kind = "a folder; name the Python file in it" if path.is_dir() else "no such file"
+        where = (
+            "" if path.is_absolute() else f" in {Path.cwd()}; from elsewhere, give its whole path"
+        )
+        raise UsageError(
+            f"--models-from {file}: {kind}{where} ('{PROGRAM} new-model my_net' writes one)"
+        )
+    return str(path.absolute())
+
+
+def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str]) -> None:
+    """Refuse a name that is neither this suite's nor in the user's files; the error lists those."""
+    others = sorted(set(MODELS) - set(declared))
+    if names and declared:
+        raise UsageError(
+            f"unknown model '{names[0]}'; known in {', '.join(files)}: {', '.join(declared)}"
+            + (f"; of the suite: {', '.join(others)}" if others else "")
+        )
+
+
+def _refuse_namesakes(
+    imported: dict[tuple[str, str], str], framework: str, modules: dict[str, str]
+) -> None:
+    """Refuse modules of the same name from several files: a worker would use the first for both.
+
+    Args:
+        imported: files by framework and module, of the models before; these are added.
+    """
+    for name, path in modules.items():
+        first = imported.setdefault((framework, name), path)
+        if first != path:
+            raise UsageError(
+                f"two models import a module called '{name}', from {first} and {path}; "
+                "rename one, or certify them in two runs"
+            )
+
+
+def _registered(spec: ModelSpec) -> ModelSpec:
+    if spec.name in MODELS and MODELS[spec.name] == spec:
+        return spec
+    return MODELS.register(spec.name, spec)
+
+
+def _described(
+    files: list[str],
+    pointers: list[Pointer],
+    wanted: list[str],
+    weights: str,
+    seed: int,
+    limit: float,
+) -> DescribedModels:
+    """The models of files and pointers, as a worker of their own describes them."""
+    worker = ProcessWorkerClient(BACKEND)
+    try:
+        described: DescribedModels = worker.call(
+            "describe",
+            limit,
+            files=files,
+            pointers=[pointer.as_data() for pointer in pointers],
+            wanted=wanted,
+            weights=weights,
+            seed=seed,
+        )
+    except WorkerDied as error:
+        what = ", ".join([*files, *(pointer.name for pointer in pointers)])
+        raise UsageError(f"while reading {what}: {error}") from error
+    except WorkerError as error:
+        said = error.message if error.kind == UsageError.__name__ else str(error)
+        raise UsageError(" ".join(said.split())) from error
+    except ConformanceError as error:
+        raise UsageError(str(error)) from error
+    finally:
+        worker.close()
+    refused = {name: " ".join(why.split()) for name, why in described["refused"].items()}
+    return {**described, "refused": refused}
+
+
+_SEEN: dict[str, dict[Path, str]] = {}
+
+
+def adopted_data() -> list[dict[str, Any]]:
+    """The models that were adopted here, as another process can register them without a look."""
+    return [
+        {"spec": spec_as_data(MODELS[name]), "sources": {str(p): d for p, d in seen.items()}}
+        for name, seen in _SEEN.items()
+        if name in MODELS
+    ]
+
+
+def adopt_data(models: Iterable[dict[str, Any]]) -> None:
+    """Register what another process has looked at: its :func:`adopted_data`."""
+    for model in models:
+        spec = _registered(spec_from_data(model["spec"]))
+        _SEEN[spec.name] = {Path(path): digest for path, digest in model["sources"].items()}
+
+
+def remember(model: str, sources: Iterable[str]) -> None:
+    """Record the content of the files behind a model."""
+    _SEEN[model] = {path: _digest(path) for path in map(Path, sources)}
+
+
+def refuse_edited(model: str) -> None:
+    """Refuse a model of which a file was edited since the run looked at it.
+
+    Raises:
+        StageFailure: one of them was edited.
+    """
+    for path, digest in _SEEN.get(model, {}).items():
+        if _digest(path) != digest:
+            reason = f"{path} was edited during the run; run again"
+            raise StageFailure("build", model, reason)
+
+
+def _digest(path: Path) -> str:
+    return file_digest(path) if path.is_file() else ""

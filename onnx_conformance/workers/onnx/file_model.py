@@ -1,0 +1,176 @@
+"""The spec of a reference artifact, the ONNX file that another is compared with."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnx_conformance.core.documents import TensorFacts
+from onnx_conformance.core.domains import Integers
+from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.onnx_file import inspect, load_model, table_elements
+from onnx_conformance.core.plain_outputs import named
+from onnx_conformance.core.spec import InputSpecs, TensorSpec
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.workers.built_model import Answer, BuiltModel, Oracle, takes_only
+from onnx_conformance.workers.onnx.agreement import absolute_error
+from onnx_conformance.workers.onnx.backend import digest_of, open_at, oracle_at
+from onnx_conformance.workers.onnx.file_axes import (
+    accepted,
+    namings,
+    shape_of,
+    with_batch,
+    without_signs,
+)
+from onnx_conformance.workers.onnx.input_ranges import Graph, Range, notes_of, range_of
+
+KINDS = "fiubU"  # NumPy's kinds of numbers, truth values and text
+
+
+def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] = ()) -> BuiltModel:
+    """An ONNX file as a built model: its inputs, and how it is run.
+
+    Args:
+        declared: the inputs where the user says what they are: nothing is guessed then.
+
+    Raises:
+        UsageError: it is none, or cannot be opened, or refuses what its inputs seem to be.
+    """
+    facts = inspect(path)
+    outputs = [value.name for value in load_model(path, weights=False).graph.output]
+    try:
+        compute = open_at(path, "float32", threads)
+    except Exception as error:
+        raise UsageError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
+
+    def run(inputs: Inputs) -> Answer:
+        return named(outputs, compute(inputs))
+
+    def oracle(input_sets: Sequence[Inputs]) -> Oracle:
+        return oracle_at(path, input_sets, threads)
+
+    labels = tuple(tensor["name"] for tensor in facts["inputs"])
+    if not labels:
+        raise UsageError(
+            f"{path} has no inputs, so its outputs are constants: there is nothing to judge it by; "
+            "give a file that takes inputs"
+        )
+    _refuse_unknown(path, declared, labels)
+    found = InputSpecs(tuple(declared)) if declared else _shaped(path, facts["inputs"], compute)
+    return BuiltModel(
+        framework="onnx",
+        parameters=labels,
+        inputs=found.inputs,
+        digest=digest_of(path),
+        run=run,
+        float64_problem=lambda inputs: oracle([inputs]).problem or None,
+        refuses=takes_only(labels),
+        axes=found.axes,
+        notes=found.notes,
+        oracle=oracle,
+        weights=facts["initializers"]["elements"] - table_elements(load_model(path, weights=False)),
+    )
+
+
+def _refuse_unknown(path: Path, declared: Sequence[TensorSpec], labels: Sequence[str]) -> None:
+    """Refuse a declared input that the file does not have."""
+    unknown = [spec.name for spec in declared if spec.name not in labels]
+    if unknown:
+        raise UsageError(
+            f"{path.name} has no input '{unknown[0]}'; its inputs are {', '.join(labels)}: name "
+            "them so in inputs=[...]"
+        )
+
+
+def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> InputSpecs:
+    """The file's inputs, with ranges read from its graph and sizes that it accepts."""
+    model = load_model(path, weights=False)
+    graph, errors = Graph(model), _errors_of(model)
+    for tensor in tensors:
+        _refuse_kind(tensor)
+    ranges = {
+        t["name"]: range_of(graph, t["name"], t["dtype"], len(t["shape"] or [])) for t in tensors
+    }
+    written = {t["name"]: shape_of(t["name"], t["shape"] or []) for t in tensors}
+    shapes = with_batch(without_signs(written))
+    candidates, first = list(namings(shapes)), None
+    for chosen in _guesses(ranges):
+        specs = [
+            TensorSpec(
+                t["name"], candidates[0][t["name"]], t["dtype"], domain=chosen[t["name"]].domain
+            )
+            for t in tensors
+        ]
+        try:
+            found = accepted(specs, candidates, run if graph.safe else survived(run), errors)
+        except UsageError as error:
+            first = first or error
+            continue
+        notes = (*notes_of(str(path), found.inputs, chosen), *found.notes)
+        return InputSpecs(found.inputs, found.axes, notes)
+    assert first is not None
+    raise first
+
+
+def _errors_of(model: onnx.ModelProto) -> list[float]:
+    """What float32 may be off in each output, absolute, by the node that makes it."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    return [
+        absolute_error(makers[value.name]) if value.name in makers else 0.0
+        for value in model.graph.output
+    ]
+
+
+def survived(run: Callable[[Inputs], Any]) -> Callable[[Inputs], Any]:
+    """``run``, tried in a copy of this process first, where an integer divided by 0 ends it.
+
+    Raises:
+        RuntimeError: from the function, where the inputs end the process.
+    """
+
+    def careful(inputs: Inputs) -> Any:
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(Exception):  # the parent meets it again
+                run(inputs)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            name = signal.Signals(os.WTERMSIG(status)).name
+            raise RuntimeError(f"these inputs end ONNX Runtime's process ({name})")
+        return run(inputs)
+
+    return careful if hasattr(os, "fork") else run
+
+
+def _guesses(ranges: dict[str, Range]) -> list[dict[str, Range]]:
+    """The ranges, then smaller ones where they are assumed."""
+    if all(one.known for one in ranges.values()):
+        return [ranges]
+    smaller = [Integers(0, 2), Integers(1, 2)]
+    why = "nothing in the file bounds it, and it refuses larger numbers"
+    return [ranges] + [
+        {
+            name: one if one.known else Range(domain, why, known=False)
+            for name, one in ranges.items()
+        }
+        for domain in smaller
+    ]
+
+
+def _refuse_kind(tensor: TensorFacts) -> None:
+    """Inputs that are no tensors of numbers."""
+    dtype = tensor["dtype"]
+    if dtype == "?" or np.dtype(dtype).kind not in KINDS:
+        kind = "no tensor" if dtype == "?" else f"of {dtype}"
+        raise UsageError(
+            f"input '{tensor['name']}' is {kind}; files are compared on tensors of numbers, truth "
+            "values and text: cut the file behind such an input (onnx.utils.extract_model)"
+        )
