@@ -17,6 +17,9 @@ from onnx_conformance.core.settings import EdgeCases
 from onnx_conformance.run.known_failures import KnownFailure, find, operators_of
 from onnx_conformance.run.subject import Subject
 
+# What structure_problem says of answers under other names, or more or fewer of them.
+OTHER_OUTPUTS = re.compile(r"outputs are \[.*\], expected \[.*\]")
+
 
 class ConformanceFailure(ConformanceError, AssertionError):
     """A check's verdict is red; ``result`` says why."""
@@ -87,9 +90,9 @@ class Evidence:
     def first_report(self, failure: ConformanceError, case: Case, test: str) -> str | None:
         """The case's test that told of this cause before; None if ``test`` is the first.
 
-        One cause is one red row: a stage that failed, or a session that gives no outputs, in the
-        same words but for their numbers. A check's verdict is otherwise always its own test's, and
-        every case has a red test of its own.
+        One cause is one red row: a stage that failed, or a session that gives no outputs or others
+        than the model's, in the same words but for their numbers. A check's verdict is otherwise
+        always its own test's, and every case has a red test of its own.
         """
         cause = _cause(failure)
         if cause is None:
@@ -105,7 +108,9 @@ def _cause(failure: ConformanceError) -> str | None:
     if not isinstance(failure, ConformanceFailure):
         return None
     name, reason = failure.result.name, failure.result.reason
-    match = UNANSWERED.search(reason) if name in CHECKS and CHECKS[name].deployed else None
+    if name not in CHECKS or not CHECKS[name].deployed:
+        return None
+    match = UNANSWERED.search(reason) or OTHER_OUTPUTS.search(reason)
     return re.sub(r"\d+", "#", reason[match.start() :]) if match else None
 
 
