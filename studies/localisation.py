@@ -178,7 +178,9 @@ def main() -> None:
                 mark = {True: "right", False: "WRONG", None: "-"}[trial.right]
                 print(f"{mark:<6}{trial.seconds:5.1f} s  {trial.fault} at {trial.place}")
                 if trial.right is False or trial.alone is False:
-                    print(f"       named '{trial.named}', to blame: {', '.join(trial.root_cause)}")
+                    print(
+                        f"       named '{trial.named}', root cause: {', '.join(trial.root_cause)}"
+                    )
                     print(f"       {trial.text}; {trial.nodes} nodes fail alone: {trial.alone}")
     finally:
         workers.close()

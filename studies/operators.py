@@ -144,7 +144,8 @@ def _differ(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 def _far(one: np.ndarray, other: np.ndarray) -> bool:
     if (one.shape, one.dtype) != (other.shape, other.dtype) or one.dtype.kind not in "f":
         return not np.array_equal(one, other)
-    atol = LEAST_CHANGE * float(np.sqrt(np.mean(np.square(one, dtype=np.float64), initial=0)))
+    rms = np.sqrt(np.mean(np.square(one, dtype=np.float64))) if one.size else 0.0
+    atol = LEAST_CHANGE * float(np.nan_to_num(rms, posinf=0.0))
     return not np.allclose(one, other, 0.0, atol, equal_nan=True)
 
 

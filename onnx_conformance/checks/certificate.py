@@ -35,7 +35,7 @@ BUDGET = "error_budget"
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a case passed.
+    """The record of the checks that a case passed.
 
     Args:
         checks: how many results it rests on.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,8 +24,25 @@ from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.ties import ChosenPositions
 from onnx_conformance.inputs.families import ORDINARY, materialise, pinned, pinned_inputs
-from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.run.subject import Subject
+
+
+@dataclass(frozen=True)
+class _Closeness:
+    """How close the answer to one set of inputs is to native float32.
+
+    Args:
+        scaled: the largest difference, in rms of its output.
+        atol_needed: the atol, in the same unit, that would just pass it at the rule's rtol.
+        tutorial: whether the rule of PyTorch's export tutorial passes it.
+        elements: how many were compared.
+    """
+
+    scaled: float
+    atol_needed: float
+    tutorial: bool
+    elements: int
 
 
 @register_check(
@@ -32,53 +50,58 @@ from onnx_conformance.run.subject import Subject
 )
 def check_allclose(subject: Subject) -> CheckResult:
     """``allclose`` with atol in units of the output's rms; reports PyTorch's tutorial rule too."""
-    rule = subject.tolerances.rule("allclose", subject.case)
-    tutorial = subject.tolerances.rule("tutorial", subject.case)
-    scaled, needed, verdicts, compared, noisy = 0.0, 0.0, [], 0, 0
-    for recipe in pinned(subject.seed).values():
-        inputs = materialise(recipe, subject.model)
-        answer, native = subject.run(inputs), subject.native(inputs)
-        if answer.outputs is None:
-            return not_answered("allclose", answer, inputs, str(recipe))
-        wanted = subject.reference(inputs)
-        if subject.model.oracle:
-            wanted = Reference(native, native, (), choices=_choices(subject, inputs))
-        limits = limits_of(subject.tolerances, subject.case, oracle=False)
-        found = judge_outputs(wanted, answer.outputs, subject.model.judged, limits)
-        if not found.right:
-            if found.comparable and _float32_errs_as_much(
-                subject, inputs, found.outputs, rule["atol_rms"]
-            ):
-                noisy += 1
-                continue
-            return result_of(subject, "allclose", str(recipe), inputs, found)
-        outputs = found.outputs
-        verdicts.append(
-            allclose_mismatch(native, outputs, tutorial["rtol"], tutorial["atol"], scale_atol=False)
-            is None
-        )
-        numbers = statistics(native, outputs)
-        needed = max(needed, atol_needed(native, outputs, rule["rtol"]))
-        scaled, compared = max(scaled, numbers.scaled), compared + numbers.elements
-    if not verdicts:
+    recipes, found = pinned(subject.seed).values(), []
+    for recipe in recipes:
+        closeness = _closeness(subject, recipe)
+        if isinstance(closeness, CheckResult):
+            return closeness
+        if closeness is not None:
+            found.append(closeness)
+    if not found:
         return skipped(
             "allclose", "native float32 itself exceeds the tolerance on every set of inputs"
         )
-    left = (
-        f"; {noisy} inputs on which float32 errs more are judged by error_budget" if noisy else ""
-    )
+    noisy = len(recipes) - len(found)
+    left = f"; {noisy} inputs on which float32 errs more are judged by error_budget" * bool(noisy)
+    scaled, passing = max(one.scaled for one in found), sum(one.tutorial for one in found)
     return passed(
         "allclose",
         f"largest difference {scaled:.3g} of the output's rms; PyTorch's tutorial, at 1e-5, would "
-        f"pass {sum(verdicts)} of {len(verdicts)} inputs{left}",
-        compared=compared,
+        f"pass {passing} of {len(found)} inputs{left}",
+        compared=sum(one.elements for one in found),
         statistics={
             "scaled": scaled,
-            "atol_needed": needed,
-            "tutorial_passes": sum(verdicts),
-            "tutorial_inputs": len(verdicts),
+            "atol_needed": max(one.atol_needed for one in found),
+            "tutorial_passes": passing,
+            "tutorial_inputs": len(found),
         },
     )
+
+
+def _closeness(subject: Subject, recipe: Recipe) -> _Closeness | CheckResult | None:
+    """How close one answer is, or the failure; None where float32 itself errs as much."""
+    rule = subject.tolerances.rule("allclose", subject.case)
+    tutorial = subject.tolerances.rule("tutorial", subject.case)
+    inputs = materialise(recipe, subject.model)
+    answer, native = subject.run(inputs), subject.native(inputs)
+    if answer.outputs is None:
+        return not_answered("allclose", answer, inputs, str(recipe))
+    wanted = subject.reference(inputs)
+    if subject.model.oracle:
+        wanted = Reference(native, native, (), choices=_choices(subject, inputs))
+    limits = limits_of(subject.tolerances, subject.case, oracle=False)
+    found = judge_outputs(wanted, answer.outputs, subject.model.judged, limits)
+    if not found.right:
+        noisy = found.comparable and _float32_errs_as_much(
+            subject, inputs, found.outputs, rule["atol_rms"]
+        )
+        return None if noisy else result_of(subject, "allclose", str(recipe), inputs, found)
+    mismatch = allclose_mismatch(
+        native, found.outputs, tutorial["rtol"], tutorial["atol"], scale_atol=False
+    )
+    numbers = statistics(native, found.outputs)
+    needed = atol_needed(native, found.outputs, rule["rtol"])
+    return _Closeness(numbers.scaled, needed, mismatch is None, numbers.elements)
 
 
 def _choices(subject: Subject, inputs: Inputs) -> Mapping[str, ChosenPositions]:

@@ -19,7 +19,7 @@ from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.run.subject import Subject
 
 # The checks, by option, that show that it was applied and that the file is the same function.
-OWED = {
+REQUIRED_BY_OPTION = {
     "no_params": ("weight_inputs",),
     "no_folding": ("folding", "error_budget"),
     "static_batch": ("static_batch", "error_budget"),

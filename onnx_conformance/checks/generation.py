@@ -38,7 +38,7 @@ class GreedyDecoding:
 
     @staticmethod
     def of(model: ModelSpec) -> GreedyDecoding | None:
-        """None of a model that does not generate, one token a call."""
+        """How a model decodes; None where it does not generate one token a call."""
         pair = generates(model)
         loop = next(iter(loops(model, 0).values()), None)
         if pair is None or loop is None or loop.calls[1][pair[1]][0].size != 1:
@@ -62,7 +62,7 @@ class GreedyDecoding:
         return fed
 
     def _last(self, logits: Array) -> Array:
-        """Of the last place, where there are several, and of the tokens that may be fed."""
+        """The logits of the last place, if there are several, and of the tokens that may be fed."""
         last: Array = logits[:, -1] if logits.ndim > 2 else logits
         return last[:, self.ids.low : self.ids.high]
 

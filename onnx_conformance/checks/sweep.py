@@ -128,7 +128,7 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
     wrong = [place for place, one in enumerate(worst) if not one.ratio <= 1.0]
     if wrong:
         return _failed_sweep(subject, name, judged, worst, wrong, compared)
-    if unjudged > subject.tolerances.rule("sweep", subject.case)["untold"]:
+    if unjudged > subject.tolerances.rule("sweep", subject.case)["unjudged"]:
         return skipped(
             name,
             f"float32 itself errs by more than {rule['maximum_noise_floor']:g} of the output on "

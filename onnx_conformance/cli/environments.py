@@ -67,7 +67,7 @@ def option(wanted: str, place: Path) -> str:
 
 
 def named(wanted: str) -> tuple[str, str]:
-    """Label and requirement.
+    """The label and the requirement that a word names.
 
     >>> named("1.24.4"), named("openvino=onnxruntime-openvino==1.24.1")
     (('ort-1.24.4', 'onnxruntime==1.24.4'), ('openvino', 'onnxruntime-openvino==1.24.1'))

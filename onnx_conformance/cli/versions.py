@@ -159,7 +159,11 @@ def _speed(cell: VersionCell, batch: int) -> str:
 
 
 def _refuse_mixed(chosen: argparse.Namespace) -> None:
-    """Raises UsageError where it is not clear what is compared with what."""
+    """Refuse words that do not say what is compared with what.
+
+    Raises:
+        UsageError: which words.
+    """
     if len(chosen.answers) == 1:
         raise UsageError(
             f"{ANSWERS_OPTION} {chosen.answers[0]}: nothing to compare with; give it once for each "

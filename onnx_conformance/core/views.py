@@ -55,22 +55,18 @@ def masked_from(exact: Rows) -> Rows:
     Masked numbers are large, equal among themselves, and :data:`BINADES` powers of two above all
     others.
     """
-    _, powers = np.frexp(exact)
-    places = np.where(exact == 0, 0, powers - powers.min(initial=0) + 1)
-    held = np.zeros((len(exact), int(places.max(initial=0)) + 1), bool)
-    if held.shape[1] <= BINADES + 1:
-        return np.zeros(len(exact))
-    held[np.arange(len(exact))[:, None], places] = True
-    held[:, 0] = False  # zeros, which have no power
-    ends = np.arange(held.shape[1])
-    above = np.minimum.accumulate(np.where(held, ends, 2 * len(ends))[:, ::-1], axis=1)[:, ::-1]
-    following = np.concatenate([above[:, 1:], np.full((len(exact), 1), 2 * len(ends))], axis=1)
-    gaps = held & (following < 2 * len(ends)) & (following - ends > BINADES)
-    last = np.where(gaps.any(axis=1), held.shape[1] - 1 - gaps[:, ::-1].argmax(axis=1), 0)
-    few = ((places > 0) & (places <= last[:, None])).sum(axis=1) < FEWEST
-    below: Rows = np.ldexp(1.0, last - 1 + int(powers.min(initial=0)))
-    sizes = np.abs(exact)
-    largest = sizes.max(axis=1, initial=0.0)
-    least = np.where(sizes >= below[:, None], sizes, np.inf).min(axis=1, initial=np.inf)
-    is_mask = (least >= LEAST_MASK) & (least >= largest * (1.0 - SPREAD))
-    return np.where(few | (last == 0) | ~is_mask, 0.0, below)
+    below = np.zeros(len(exact))
+    largest = np.maximum(exact.max(axis=1, initial=0.0), -exact.min(axis=1, initial=0.0))
+    some = largest >= LEAST_MASK
+    if not some.any():
+        return below
+    sizes = np.abs(exact[some])
+    masks = sizes >= largest[some, None] * (1.0 - SPREAD)
+    others = ~masks & (sizes > 0)
+    _, powers = np.frexp(sizes)
+    highest = np.where(others, powers, powers.min()).max(axis=1)
+    gaps = np.where(masks, powers, powers.max()).min(axis=1) - highest
+    least = np.where(masks, sizes, np.inf).min(axis=1)
+    is_mask = (least >= LEAST_MASK) & (gaps > BINADES) & (others.sum(axis=1) >= FEWEST)
+    below[some] = np.where(is_mask, np.ldexp(1.0, highest), 0.0)
+    return below

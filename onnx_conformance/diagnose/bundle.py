@@ -88,7 +88,7 @@ def _replace(folder: Path, fill: Callable[[Path], None]) -> None:
 
 
 def _fill_from_stage(run: Run, command: str, error: StageFailure, folder: Path) -> None:
-    """Of a stage that failed: what the worker said, and under which versions."""
+    """Write what a worker said at the stage that failed, and under which versions."""
     text = f"{error}\n\n{error.details}\n\nreproduce: {command}\n"
     _write_text(folder / "failure.txt", scrub(text, _roots(run)))
     _write_json(folder / "versions.json", environment())
@@ -101,7 +101,7 @@ def _fill_from_check(
     divergence: Divergence | None,
     folder: Path,
 ) -> None:
-    """Of a check that failed: the file, the inputs, both answers, and the script."""
+    """Write the file, the inputs, both answers and the script of a check that failed."""
     subject, replay = error.subject, error.result.reproduction
     artifact, roots = _artifact_of(subject), _roots(run)
     if artifact is not None:
@@ -239,7 +239,7 @@ def scrub(text: str, roots: dict[str, str]) -> str:
 
 
 def _tail(path: str) -> str:
-    """Of an absolute path, what follows ``site-packages``, or else its last part."""
+    """What follows ``site-packages`` in an absolute path, or else its last part."""
     pure = PureWindowsPath(path) if "\\" in path else PurePosixPath(path)
     if not pure.is_absolute():
         return path

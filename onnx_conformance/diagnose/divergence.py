@@ -106,7 +106,7 @@ class Divergence:
 
 
 def with_text(found: Divergence) -> Divergence:
-    """The same with its words."""
+    """The same divergence with its ``text``."""
     return replace(found, text="\n".join(_lines(found)))
 
 

@@ -175,7 +175,7 @@ class Explainer:
         return found
 
     def survey(self, subject: LiveSubject) -> Divergence | None:
-        """Of a case that is not red, the node that adds the most error, if that was asked for."""
+        """The node that adds the most error in a case that is not red, if that was asked for."""
         if self._wanted != "all" or subject.case in self._done:
             return None
         inputs = materialise(pinned(subject.seed)[ORDINARY], subject.model)

@@ -111,7 +111,7 @@ def _host(provider: str) -> list[str]:
 
 
 def _data(settings: Settings) -> list[str]:
-    """The user's own samples."""
+    """The options that name the user's own samples."""
     folders = {
         "--calibration-data": settings.calibration_data,
         "--evaluation-data": settings.evaluation_data,

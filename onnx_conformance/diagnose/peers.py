@@ -18,7 +18,10 @@ from onnx_conformance.run.live_subject import LiveSubject
 
 
 class Ownership:
-    """Asked late: many faults are found without it."""
+    """Which modules' weights a node reads, by the audit of weights.
+
+    The audit is made when it is first asked for: many faults are found without it.
+    """
 
     def __init__(self, audit: Callable[[], AuditReport]) -> None:
         self._audit = audit
@@ -62,7 +65,7 @@ def layer_of(weight: str) -> str:
 
 
 def ownership_of(subject: LiveSubject) -> Ownership:
-    """That of the subject's artifact."""
+    """The ownership of the nodes of the subject's artifact."""
 
     def audit() -> AuditReport:
         model = load_model(subject.artifact.path, weights=False)

@@ -16,7 +16,7 @@ LAYOUT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand"}
 
 
 class NoOpNodes:
-    """Finds them by the native tensors that explain their inputs and outputs."""
+    """Finds no-op nodes by the native tensors that explain their inputs and outputs."""
 
     def __init__(self, graph: ArtifactGraph, aligner: Aligner) -> None:
         self._graph = graph
@@ -106,7 +106,7 @@ class RootCause:
         return good
 
     def bad_nodes(self) -> list[Node]:
-        """Those that are not found faultless, in the file's order."""
+        """The nodes that are not found faultless, in the file's order."""
         return [node for node in self.graph.data_nodes if node.index not in self.good]
 
     def suspects(self, outputs: Collection[str]) -> list[Suspect]:

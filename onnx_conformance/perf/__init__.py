@@ -1,1 +1,6 @@
-"""Speed: latency, the gate, versions and variants. Only what passed its checks is timed."""
+"""Speed: latency, the gate, versions and variants. Only what passed its checks is timed.
+
+``options`` has the options of timing and of the gate. ``latency`` times contenders side by side,
+``gate`` a candidate beside its baseline. ``variant_choice`` and ``version_comparison`` join what
+certified with what timed, ``version_answer`` answers, ``…_page`` draws.
+"""

@@ -240,7 +240,7 @@ def read_gate(option: Any, named: list[str]) -> GateOptions | None:
 
 
 def _read_engines(words: list[str]) -> dict[str, str]:
-    """Label -> spec.
+    """The ``--engine`` options: label -> spec.
 
     Raises:
         UsageError: no LABEL=SPEC, an unknown or repeated label, or a spec that names no process.

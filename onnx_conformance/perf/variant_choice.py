@@ -127,7 +127,7 @@ def _variant(
 
 
 def _error(case: CaseEntry) -> str:
-    """Its score, with the class of precision whose noise floor it counts in, if not float32's."""
+    """The case's score, with the class of precision of its noise floor unless that is float32."""
     score, precision = score_of(case), case["precision"]
     return f"{score} ({precision})" if score and precision in ROUNDED else score
 

@@ -78,7 +78,7 @@ class VersionLine:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All lines.
+    """The lines of all models at all places.
 
     Args:
         here: the place that the others are compared with.
@@ -95,7 +95,7 @@ class Comparison:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Every column."""
+        """The places, one a column, the compared one first."""
         return (self.here, *self.others)
 
     @property
@@ -110,11 +110,11 @@ class Comparison:
 
     @property
     def headings(self) -> tuple[str, ...]:
-        """Of every column."""
+        """The headings of the columns."""
         return (self.here if self.recorded else f"{self.here} (here)", *self.others)
 
     def cells(self, place: str) -> list[tuple[VersionLine, VersionCell]]:
-        """A column."""
+        """The cells of a place's column."""
         return [(line, line.cells[place]) for line in self.lines]
 
     def judged(self, place: str) -> bool:

@@ -106,7 +106,7 @@ def _frame(
 
 
 def _mark(axes: Axes, row: int, cell: VersionCell, batch: int) -> None:
-    """Its interval; of a cell without one, in words why there is none."""
+    """A cell's interval, or in words why it has none."""
     ratio = cell.ratios.get(batch)
     if ratio is None:
         words = "not timed" if cell.passed else WORDS[cell.kind]

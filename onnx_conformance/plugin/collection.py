@@ -38,34 +38,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not _named(metafunc):
         return
     run = metafunc.config.stash[RUN]
-    if "pinned_name" in metafunc.fixturenames:  # found recipes are for some models
-        metafunc.parametrize(
-            ("subject", "pinned_name"),
-            [
-                pytest.param(
-                    case,
-                    name,
-                    id=f"{case.id}-{name}",
-                    marks=_case_marks(run, case, marker.args[0]),
-                )
-                for case in _cases(run, marker)
-                for name in replayed(case.model, run.settings.seed)
-            ],
-            indirect=["subject"],
-            scope="session",
-        )
-    elif "subject" in metafunc.fixturenames:
-        metafunc.parametrize(
-            "subject",
-            [
-                pytest.param(case, id=case.id, marks=_case_marks(run, case, marker.args[0]))
-                for case in _cases(run, marker)
-            ],
-            indirect=True,
-            scope="session",
-        )
+    if "subject" in metafunc.fixturenames:
+        names = ["subject", *(["pinned_name"] if "pinned_name" in metafunc.fixturenames else [])]
+        parameters = [
+            pytest.param(
+                case,
+                *pinned,
+                id="-".join((case.id, *pinned)),
+                marks=_case_marks(run, case, marker.args[0]),
+            )
+            for case in _cases(run, marker)
+            for pinned in _pinned_names(run, case, wanted=len(names) > 1)
+        ]
+        metafunc.parametrize(names, parameters, indirect=["subject"], scope="session")
     if "photograph" in metafunc.fixturenames:
         metafunc.parametrize("photograph", _photographs(run))
+
+
+def _pinned_names(run: PerfRun, case: Case, *, wanted: bool) -> list[tuple[str, ...]]:
+    """The names of the pinned and found recipes of a case, one a test; or one test without."""
+    return [(name,) for name in replayed(case.model, run.settings.seed)] if wanted else [()]
 
 
 def _named(metafunc: pytest.Metafunc) -> bool:
@@ -233,9 +225,14 @@ def plan_in_worker(config: pytest.Config, case: Case) -> None:
 
 
 def _distributed(config: pytest.Config) -> bool:
-    """Whether ``-n N`` was given without ``--dist``; a ``--dist`` that is named is kept."""
+    """Whether ``-n N`` was given without ``--dist``, or ``--tx`` with what it needs, ``-d``.
+
+    Any other ``--dist`` that is named is kept.
+    """
     asked = config.known_args_namespace  # xdist puts `load` into the options where there is none
-    return asked.dist == "no" and not asked.distload and config.getvalue("dist") == "load"
+    named = asked.dist != "no" or asked.distload
+    by_tx = bool(asked.tx) and not asked.numprocesses
+    return config.getvalue("dist") == "load" and (by_tx or not named)
 
 
 @pytest.hookimpl(optionalhook=True)

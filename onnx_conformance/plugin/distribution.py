@@ -16,7 +16,7 @@ LAST_TESTS = 2  # of a worker, below which xdist gives it another group
 
 
 class ConformanceScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no types
-    """``--dist load`` for conformance tests.
+    """Distributes conformance tests, as ``--dist load`` does other tests.
 
     The cases of a model share its float64 oracle, so they go to one worker. Where there are fewer
     models than workers, each case goes to one worker, because its tests share a session. A worker

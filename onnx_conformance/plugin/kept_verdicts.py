@@ -31,7 +31,7 @@ REPORTS = "reports.json.gz"
 
 @dataclass
 class _CaseReports:
-    """A case of this run.
+    """What the tests of a case of this run reported.
 
     Args:
         key: content key of everything but its files.

@@ -260,12 +260,12 @@ def _models(config: Any, refused: dict[str, str]) -> tuple[str, ...]:
 
 
 def _known_failures(file: str) -> list[KnownFailure]:
-    """None where neither an option nor the project names a file of them."""
+    """The known failures; none where neither an option nor the project names a file of them."""
     return load_known_failures(Path(file), CHECKS) if file else []
 
 
 def _providers(named: tuple[str, ...], records: RunRecords) -> tuple[str, ...]:
-    """Those that were named, and recorded answers; without either the default ones and plugins."""
+    """The providers that were named, and recorded answers; else the default ones and plugins."""
     if named or records.answers:
         return tuple(dict.fromkeys((*named, *records.answers)))
     return (*DEFAULT_PROVIDERS, *records.plugins) if records.plugins else ()

@@ -21,7 +21,7 @@ from onnx_conformance.plugin.run_options import RunRecords
 from onnx_conformance.run.run_workers import RunWorkers
 
 RUN = pytest.StashKey[PerfRun]()
-SESSION = pytest.StashKey[RunWorkers]()
+RUN_WORKERS = pytest.StashKey[RunWorkers]()
 EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
 EXPLAINER = pytest.StashKey[Explainer]()
@@ -57,7 +57,7 @@ def collector_of(config: pytest.Config) -> Collector:
 
 def run_workers(config: pytest.Config) -> RunWorkers:
     """The run's RunWorkers, created when a test first needs it."""
-    if SESSION not in config.stash:
+    if RUN_WORKERS not in config.stash:
         run = config.stash[RUN]
         root = run.settings.cache_dir
         if run.temporary_cache:
@@ -65,9 +65,9 @@ def run_workers(config: pytest.Config) -> RunWorkers:
             config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
         store = Store(root)
         config.add_cleanup(store.release)
-        config.stash[SESSION] = RunWorkers(run.settings, store, collector_of(config).clock)
-        config.add_cleanup(config.stash[SESSION].close)
-    return config.stash[SESSION]
+        config.stash[RUN_WORKERS] = RunWorkers(run.settings, store, collector_of(config).clock)
+        config.add_cleanup(config.stash[RUN_WORKERS].close)
+    return config.stash[RUN_WORKERS]
 
 
 def certificates(config: pytest.Config) -> Certificates:

@@ -18,7 +18,7 @@ MOST_DIGITS = 1e7  # above, a score is written with an exponent
 
 @dataclass(frozen=True)
 class Column:
-    """One column.
+    """A column of the matrix.
 
     Args:
         text: the cell's text for a case; a row shows each different text of its cases once.
@@ -76,7 +76,7 @@ def incomplete(case: CaseEntry) -> bool:
 
 
 def kind_of(case: CaseEntry) -> str:
-    """Its verdict, where a pass of only some of the checks is incomplete."""
+    """The case's verdict, where a pass of only some of the checks is ``incomplete``."""
     if case["verdict"] != "passed":
         return str(case["verdict"])
     return PROVED if passed_every_check(case) else INCOMPLETE
@@ -121,7 +121,7 @@ def cell_of(case: CaseEntry) -> tuple[str, str]:
 
 
 def edge_of(case: CaseEntry) -> list[str]:
-    """Its edge findings, each as ``check: reason``."""
+    """The case's edge findings, each as ``check: reason``."""
     found = (row for row in case["checks"] if row["outcome"] == "edge")
     return list(dict.fromkeys(f"{row['name']}: {row['reason']}" for row in found))
 

@@ -26,7 +26,7 @@ class CriticalPath:
 
     @property
     def seconds(self) -> float:
-        """Of all of them."""
+        """The seconds of all jobs."""
         return sum(self.jobs.values())
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.checks.export_options import OWED
+from onnx_conformance.checks.export_options import REQUIRED_BY_OPTION
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.documents import (
@@ -68,7 +68,7 @@ def required_tests(case: Case, *, ordinary: bool) -> Counter[str]:
         counts = {check.name: check.required_tests(model, case) for check in CHECKS.values()}
         return Counter({name: count for name, count in counts.items() if count})
     marks = case.options.suffix.split("+")
-    return Counter({name: 1 for mark in marks for name in OWED.get(mark, ())})
+    return Counter({name: 1 for mark in marks for name in REQUIRED_BY_OPTION.get(mark, ())})
 
 
 def is_complete(case: Case, rows: list[CheckRow], *, ordinary: bool) -> bool:

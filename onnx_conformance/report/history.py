@@ -64,12 +64,16 @@ class KeptRun:
     cases: dict[str, Point]
 
     def to_json(self) -> dict[str, Any]:
-        """A file of the folder."""
+        """The run as a file of the folder has it."""
         return {"schema": SCHEMA, **asdict(self)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> KeptRun:
-        """Raises KeyError, TypeError or AttributeError where it is no such file."""
+        """The run of a file.
+
+        Raises:
+            KeyError, TypeError, AttributeError: it is no such file.
+        """
         if data["schema"] != SCHEMA:
             raise KeyError("schema")
         cases = {name: Point(**point) for name, point in data["cases"].items()}

@@ -63,7 +63,7 @@ def clean(text: str) -> str:
 
 
 def _printed(value: Any) -> Any:
-    """Of everything that a template prints: an absent value is nothing, text is clean."""
+    """What a template prints of a value: nothing of an absent one, clean text."""
     if value is None:
         return ""
     plain = isinstance(value, str) and not hasattr(value, "__html__")

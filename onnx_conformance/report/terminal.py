@@ -194,7 +194,7 @@ def absences(document: ResultsDocument) -> list[str]:
 
 
 def surveyed(document: ResultsDocument) -> list[str]:
-    """Of each right case that was localised on demand, the node that adds the most error."""
+    """The node that adds the most error, of each right case that was localised on demand."""
     return [
         f"{case['id']}: {line}"
         for case in document["cases"]

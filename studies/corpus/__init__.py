@@ -1,13 +1,13 @@
 """The fault corpus: wrong conversions that must be found, and equivalent rewrites that must not.
 
 One decorated function adds a fault. It is given a :class:`Draft` of an artifact and yields the
-:class:`Site` s at which it can strike; each makes one mutant::
+:class:`Site` records at which it can strike; each makes one mutant::
 
     @fault("batch norm", story="the framework's own default epsilon was written, not the model's")
     def epsilon_of_another_framework(draft: Draft) -> Iterator[Site]:
         for node in draft.nodes("BatchNormalization"):
             yield Site(node.name, lambda mutant, name=node.name: set_attribute(
-                mutant.node(name), "epsilon", 1e-3), blame=(node.name,))
+                mutant.node(name), "epsilon", 1e-3), root_cause=(node.name,))
 """
 
 from __future__ import annotations

@@ -171,8 +171,8 @@ def _pairs(draft: Draft, apart: int) -> Iterator[tuple[Cache, Cache]]:
 
 
 def _exchanged(one: str, other: str) -> Site:
-    blame = (f"{one}__exchanged", f"{other}__exchanged")
-    return Site(f"{one} and {other}", partial(_exchange, one=one, other=other), blame)
+    exchanged = (f"{one}__exchanged", f"{other}__exchanged")
+    return Site(f"{one} and {other}", partial(_exchange, one=one, other=other), exchanged)
 
 
 @fault(FAMILY, story="keys and values change places on their way out")

@@ -27,7 +27,7 @@ class Verdict:
     Args:
         outcome: ``passed``, ``failed``, ``known_failure``, ``skipped`` or, where the report has no
             such case, ``absent``.
-        complete: every check that it owes was run.
+        complete: every required check was run.
         checks: those that were red.
         reason: of the first of them.
         edge: the checks with an edge finding, which decides nothing.

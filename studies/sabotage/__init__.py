@@ -3,7 +3,7 @@
 One decorated function adds a scenario; its docstring is the story. Two kinds:
 
 * ``@answer`` gives back a subject that some worker, file or native side has betrayed. Every check
-  that a case owes judges it.
+  that a case requires judges it.
 * ``@whole_run`` runs the suite in a process of its own, as a user would.
 """
 
@@ -45,7 +45,7 @@ class Scenario:
     Args:
         message: what the message must hold, so that it names the cause.
         act: ``(right_of, folder) -> Subject`` for an answer, ``(suite) -> SuiteRun`` for a run.
-        check: for an answer, the one check to ask, where not all that a case owes.
+        check: for an answer, the one check to ask, where not all that a case requires.
     """
 
     name: str

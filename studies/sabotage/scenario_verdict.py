@@ -63,7 +63,7 @@ def _judge_answer(scenario: Scenario, subject: Subject) -> Outcome:
 
 
 def red_lines(subject: Subject, only: str = "") -> Iterator[tuple[str, str]]:
-    """(check or stage, line) of all that is red, of the checks that every case owes or of one."""
+    """(check or stage, line) of all that is red, of the checks that are required, or of one."""
     for check in CHECKS.values():
         if check.name != only if only else not check.required_tests(subject.model, subject.case):
             continue

@@ -13,7 +13,7 @@ from onnx_conformance.checks.audit.formats import EXACT, Formats, Rounding
 from onnx_conformance.checks.audit.graph_names import NativeNames, SwapDetector
 from onnx_conformance.checks.audit.layouts import is_gathered
 from onnx_conformance.checks.audit.matcher import WeightMatcher, indexed_of, is_float
-from onnx_conformance.checks.audit.matches import Fold, WeightMatch, folds_of
+from onnx_conformance.checks.audit.matches import WeightMatch, folds_of
 from onnx_conformance.checks.audit.rearranged import find_parts, find_rearranged
 from onnx_conformance.checks.audit.unexplained import NOTHING_RESEMBLES, finding_beside
 from onnx_conformance.core.arrays import Array
@@ -61,9 +61,7 @@ def audit_initializers(
     matcher.match_all(names, known_uses)
     swaps = SwapDetector(initializers, matcher.matches, names, known_uses)
     by_native = matcher.by_native()
-    absent = _AbsentTensors(
-        folds, initializers, matcher.unexplained(), swaps, unused, formats, computed, by_native
-    )
+    absent = _AbsentTensors(matcher, swaps, unused, by_native, strict=strict)
     damaged = dict(computed.damaged())
     findings = [
         damaged[native]
@@ -75,7 +73,7 @@ def audit_initializers(
     ]
     missing = {f.native: weights[f.native] for f in findings if f.status == "missing"}
     if missing:
-        sought = _sought(missing, matcher, folds, formats, known_uses, strict=strict)
+        sought = _sought(missing, matcher, known_uses, strict=strict)
         findings = [sought.get(finding.native, finding) for finding in findings]
     unit = "ulp or steps of eight bits" if rounding.steps else AuditReport.unit
     return AuditReport(tuple(findings), unit, tuple(name for name, _ in matcher.unexplained()))
@@ -84,14 +82,12 @@ def audit_initializers(
 def _sought(
     missing: Mapping[str, Array],
     matcher: WeightMatcher,
-    folds: Sequence[Fold],
-    formats: Formats,
     uses: Mapping[str, Use],
     *,
     strict: bool,
 ) -> dict[str, Finding]:
     """The findings on missing tensors, sought among the initialisers without explanation."""
-    leftovers = matcher.unexplained()
+    leftovers, folds, formats = matcher.unexplained(), matcher.folds, matcher.formats
     if strict:
         elsewhere = find_parts(missing, leftovers, formats)
     else:
@@ -118,7 +114,9 @@ def _absorbers(matcher: WeightMatcher, elsewhere: Mapping[str, str]) -> dict[int
     for matches in matcher.matches.values():
         for match in matches:
             if match.status == "rescaled" and match.measure is not None:
-                found |= dict.fromkeys(matcher.shape_of(match.initializer), match.initializer)
+                found |= dict.fromkeys(
+                    matcher.initializers[match.initializer].shape, match.initializer
+                )
     return found
 
 
@@ -159,41 +157,45 @@ def _present(
 
 
 class _AbsentTensors:
-    """What became of tensors that no initialiser holds as such."""
+    """What became of tensors that no initialiser holds as such.
+
+    Args:
+        unused: native tensors that are known not to reach the outputs.
+        present: those that initialisers hold.
+        strict: whether inputs judge weights too coarsely.
+    """
 
     def __init__(
         self,
-        folds: Sequence[Fold],
-        initializers: Mapping[str, Array],
-        leftovers: Sequence[tuple[str, Array]],
+        matcher: WeightMatcher,
         swaps: SwapDetector,
         unused: Collection[str],
-        formats: Formats,
-        computed: ComputedConstants,
         present: Collection[str],
+        *,
+        strict: bool,
     ) -> None:
-        self._folds = folds
-        self._formats = formats
-        self._leftovers = leftovers
+        self._strict = strict
+        self._matcher = matcher
+        self._formats = matcher.formats
+        self._leftovers = matcher.unexplained()
         self._swaps = swaps
         self._unused = unused
         self._scalars = [
             (name, found)
-            for name, found in initializers.items()
+            for name, found in matcher.initializers.items()
             if found.size == 1 and is_float(found)
         ]
         self._gathered: list[Array] = []
-        self._computed = computed
         self._present = frozenset(present)
 
     def finding(self, native: str, array: Array) -> Finding:
         """Taken up by a kernel or a gather, dropped for a good reason, or missing."""
-        for index, fold in enumerate(self._folds):
+        for index, fold in enumerate(self._matcher.folds):
             kernels = self._swaps.kernels_of(index) if native in fold.scale else []
             if kernels:
                 note = f"in kernel '{kernels[0].natives[0]}'"
                 return Finding(native, "folded", kernels[0].initializer, array.size, note=note)
-        known = self._computed.finding(native, array, self._present)
+        known = self._matcher.computed.finding(native, array, self._present)
         if known is not None:
             return known
         for name, found in self._leftovers:
@@ -217,6 +219,8 @@ class _AbsentTensors:
         # Among leftovers of its size the tensor may well be, damaged beyond recognition.
         if not np.all(array == value) or any(f.size == array.size for _, f in self._leftovers):
             return None
+        if array.size == 1 and not self._strict:  # such as an epsilon that became an attribute
+            return f"it is one number, {value:g}, which inputs judge"
         if value in (0, 1):
             return f"all elements are {value:g}, which changes nothing when added or multiplied"
         in_scalar = any(

@@ -138,7 +138,7 @@ class ComputedConstants:
                 )
 
     def finding(self, native: str, array: Array, present: frozenset[str]) -> Finding | None:
-        """That the file holds all that native makes of a tensor before it meets an input.
+        """The finding ``computed``, where the file holds all that native makes of a tensor alone.
 
         Args:
             present: the native tensors that the file holds.

@@ -19,7 +19,7 @@ _BLOCK = 1 << 15  # elements; the temporaries of one block stay in the processor
 
 @dataclass(frozen=True)
 class Measure:
-    """A full comparison.
+    """What the comparison of all elements found.
 
     Args:
         mismatched: how many elements deviate by more than the limit.

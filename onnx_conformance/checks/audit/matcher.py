@@ -31,16 +31,16 @@ class WeightMatcher:
     ) -> None:
         self.matches: dict[str, list[WeightMatch]] = {}
         self._weights = weights
-        self._folds = folds
-        self._initializers = initializers
-        self._formats = formats
+        self.folds = folds
+        self.initializers = initializers
+        self.formats = formats
         self._placed: set[str] = set()
-        self._computed = computed
+        self.computed = computed
 
     def match_all(self, names: NativeNames, uses: Mapping[str, Use]) -> None:
         """Explain all that can be explained; the names only say what to try first."""
         self._match_copies()
-        self._computed.find(self._initializers, self.matches, self._formats)
+        self.computed.find(self.initializers, self.matches, self.formats)
         self._match_kernels(names, uses)
         self._link_folded_constants()
         self._match_vectors(uses)
@@ -53,17 +53,13 @@ class WeightMatcher:
                 found[native].append(match)
         return found
 
-    def shape_of(self, initializer: str) -> tuple[int, ...]:
-        """The shape of an initialiser."""
-        return self._initializers[initializer].shape
-
     def unexplained(self) -> list[tuple[str, Array]]:
         """The floating-point initialisers without a match."""
         return [
             (name, found)
-            for name, found in self._initializers.items()
+            for name, found in self.initializers.items()
             if name not in self.matches
-            and name not in self._computed.initializers
+            and name not in self.computed.initializers
             and found.size
             and is_float(found)
         ]
@@ -74,11 +70,11 @@ class WeightMatcher:
 
     def _match_copies(self) -> None:
         prints: dict[object, dict[str, Array]] = defaultdict(dict)
-        for form in self._formats.known:
+        for form in self.formats.known:
             for native, array in self._weights.items():
                 held = form.held(array)
                 prints[fingerprint(held)][native] = held
-        present = ((name, found) for name, found in self._initializers.items() if found.size)
+        present = ((name, found) for name, found in self.initializers.items() if found.size)
         for name, found in present:
             for native, held in prints.get(fingerprint(found), {}).items():
                 layout = equal_layout(held, found)
@@ -95,31 +91,31 @@ class WeightMatcher:
                 continue
             named = names.modules_named(labels_of(name, uses))
             natives = sorted(kernels[found.size], key=lambda n: (n not in named, n in self._placed))
-            form = self._formats.of(name, found)
+            form = self.formats.of(name, found)
             indexed = indexed_of(name, uses)
-            match = explain_kernel(name, found, natives, self._weights, self._folds, form, indexed)
+            match = explain_kernel(name, found, natives, self._weights, self.folds, form, indexed)
             if match is not None:
                 self._add(match)
 
     def _link_folded_constants(self) -> None:
         """Kernels that native computes, times a BatchNorm's factor."""
-        kernels = self._computed.kernels()
-        for name, found in self.unexplained() if self._folds else ():
+        kernels = self.computed.kernels()
+        for name, found in self.unexplained() if self.folds else ():
             natives = [one for one, known in kernels.items() if known.size == found.size]
             if found.ndim < 2 or not natives:
                 continue
             arrays = {one: kernels[one].values for one in natives}
             noises = {one: kernels[one].noise for one in natives}
-            form = self._formats.of(name, found)
-            match = explain_kernel(name, found, natives, arrays, self._folds, form, (), noises)
+            form = self.formats.of(name, found)
+            match = explain_kernel(name, found, natives, arrays, self.folds, form, (), noises)
             if match is not None and match.fold is not None:
-                self._computed.folded(match)
+                self.computed.folded(match)
                 self.matches.setdefault(name, []).append(match)
 
     def _match_vectors(self, uses: Mapping[str, Use]) -> None:
         by_size: dict[tuple[int, Format], Hypotheses | None] = {}
         for name, found in self.unexplained():
-            key = found.size, self._formats.of(name, found)
+            key = found.size, self.formats.of(name, found)
             if key not in by_size:
                 by_size[key] = self._hypotheses(*key)
             known = by_size[key]
@@ -136,7 +132,7 @@ class WeightMatcher:
             for native, array in self._weights.items()
             if array.size == size == max(array.shape, default=1) and is_float(array)
         }
-        folds = [(i, fold) for i, fold in enumerate(self._folds) if fold.factor.size == size]
+        folds = [(i, fold) for i, fold in enumerate(self.folds) if fold.factor.size == size]
         normalising = {name for _, fold in folds for name in (*fold.scale, *fold.shift)}
         biases = [name for name in vectors if name not in self._placed | normalising]
         return hypotheses(vectors, biases, folds, form)

@@ -35,7 +35,7 @@ _FEW = 2
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What a vector could hold.
+    """One thing that a vector of the file could hold.
 
     Args:
         natives: the tensors it would be made from.

@@ -105,7 +105,7 @@ class Gate:
 
     @property
     def frameworks(self) -> tuple[str, ...]:
-        """Those that the run was narrowed to; empty for all."""
+        """The frameworks that the run was narrowed to; empty for all."""
         return self._run.frameworks
 
     def _not_runnable(self, case: Case, lack: CapabilityMissing) -> ConformanceError:
@@ -193,7 +193,7 @@ def check_placed(case: Case, baseline: Placement, candidate: Placement) -> None:
 
 
 def _elsewhere(placement: Placement, wanted: str) -> dict[str, int]:
-    """``Conv on CPUExecutionProvider`` -> nodes."""
+    """The nodes that other providers run: ``Conv on CPUExecutionProvider`` -> how many."""
     return {
         f"{operator} on {provider}": number
         for provider, operators in placement.items()
@@ -237,7 +237,12 @@ class GatedCase:
         return verdict.sentence
 
     def _result(self) -> GateResult:
-        """Raises CapabilityMissing where the run leaves its framework out, and as ``gated``."""
+        """What the gate found of the case.
+
+        Raises:
+            CapabilityMissing: the run leaves its framework out.
+            ConformanceError: as ``Gate.gated``.
+        """
         chosen, own = self.gate.frameworks, resolve_model(self.case.model).framework
         if chosen and own not in chosen:
             raise CapabilityMissing(f"{own}: left out by --framework {' '.join(chosen)}")

@@ -47,7 +47,7 @@ class GateResult:
 
     @property
     def decision(self) -> Decision:
-        """On speed."""
+        """The decision on speed."""
         return self.samples.decision
 
     def sentence(self, timing: TimingRules) -> str:

@@ -78,7 +78,7 @@ class Decision:
         return f"a slowdown of {self.smallest_effect - 1:.1%} would have been shown"
 
     def __str__(self) -> str:
-        """``1.003 [0.991, 1.014]``."""
+        """The ratio with its interval: ``1.003 [0.991, 1.014]``."""
         return f"{self.ratio:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 

@@ -42,7 +42,7 @@ class TimedGroup:
 
 
 class Bench:
-    """One for a run. A group is measured once, when its first row is asked for."""
+    """The timings of a run. A group is measured once, when its first row is asked for."""
 
     def __init__(self, run: PerfRun, workers: RunWorkers, certificates: Certificates) -> None:
         self._run = run

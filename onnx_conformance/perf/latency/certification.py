@@ -19,7 +19,7 @@ class NotCertified(ConformanceError):
 
 
 class Certificates:
-    """One for a run; a case is certified once."""
+    """The certificates of a run; a case is certified once."""
 
     def __init__(self, run: PerfRun, workers: RunWorkers) -> None:
         self._run = run

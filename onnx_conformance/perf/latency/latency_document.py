@@ -42,7 +42,7 @@ class TimingSettings:
 
     @classmethod
     def of(cls, run: PerfRun) -> TimingSettings:
-        """Those of a run."""
+        """The settings of a run."""
         settings, timing = run.settings, run.timing
         return cls(
             settings.threads,
@@ -76,7 +76,7 @@ class Absence:
 
     @classmethod
     def of(cls, contender: Contender, batch: int, failure: ConformanceError) -> Absence:
-        """From what was raised."""
+        """The absence of a contender, from what was raised."""
         kinds = {CapabilityMissing: "skipped", NotCertified: "known failure"}
         kind = next((word for known, word in kinds.items() if isinstance(failure, known)), "red")
         reason = " ".join(str(failure).split())

@@ -88,7 +88,7 @@ Setting = Mapping[str, str | int | list[int]]
 
 @dataclass(frozen=True)
 class StoredBenchmarks:
-    """A stored run.
+    """A run that pytest-benchmark stored.
 
     Args:
         names: of its benchmarks.
@@ -212,7 +212,7 @@ class CompareGuard:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
-        """Store what chose the benchmarks, so that a later run knows which it owes."""
+        """Store what chose the benchmarks, so that a later run knows which it must have."""
         output_json[KEY] = {"selection": selection_of(self._config)}
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:

@@ -76,7 +76,7 @@ class OpeningFacts:
 
     @property
     def nodes(self) -> Placement:
-        """Of a session's graph: provider -> operator -> how many."""
+        """The nodes of a session's graph: provider -> operator -> how many."""
         return {name: dict(of) for name, of in self.placement.items() if not isinstance(of, str)}
 
 
@@ -128,7 +128,7 @@ class TimedSession:
 
 
 class TimedSessions:
-    """One for a run. Workers live as long as their model is timed."""
+    """The timed sessions of a run. Workers live as long as their model is timed."""
 
     def __init__(self, run: PerfRun, workers: RunWorkers) -> None:
         self._run = run

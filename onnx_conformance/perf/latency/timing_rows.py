@@ -103,7 +103,7 @@ def group_of(model: str, batch: int, call: str) -> str:
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """A measured contender.
+    """A contender as it was measured.
 
     Args:
         batch: samples a call.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from onnx_conformance.core.documents import TensorFacts
-from onnx_conformance.core.domains import Integers
+from onnx_conformance.core.domains import Choice, Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.onnx_file import inspect, load_model, table_elements
 from onnx_conformance.core.plain_outputs import named
@@ -31,6 +31,7 @@ from onnx_conformance.workers.onnx.file_axes import (
 )
 from onnx_conformance.workers.onnx.input_ranges import Graph, Range, notes_of, range_of
 
+UNKNOWN_TEXT = "a text that the file does not know"
 KINDS = "fiubU"  # NumPy's kinds of numbers, truth values and text
 
 
@@ -101,15 +102,19 @@ def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> InputSpecs:
     written = {t["name"]: shape_of(t["name"], t["shape"] or []) for t in tensors}
     shapes = with_batch(without_signs(written))
     candidates, first = list(namings(shapes)), None
-    for chosen in _guesses(ranges):
+    careful = run if graph.safe else survived(run)
+
+    def fed(chosen: Mapping[str, Range]) -> InputSpecs:
         specs = [
-            TensorSpec(
-                t["name"], candidates[0][t["name"]], t["dtype"], domain=chosen[t["name"]].domain
-            )
+            TensorSpec(name, candidates[0][name], t["dtype"], domain=chosen[name].domain)
             for t in tensors
+            for name in [t["name"]]
         ]
+        return accepted(specs, candidates, careful, errors)
+
+    for chosen in _guesses(_with_unknown_texts(ranges, fed)):
         try:
-            found = accepted(specs, candidates, run if graph.safe else survived(run), errors)
+            found = fed(chosen)
         except UsageError as error:
             first = first or error
             continue
@@ -117,6 +122,32 @@ def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> InputSpecs:
         return InputSpecs(found.inputs, found.axes, notes)
     assert first is not None
     raise first
+
+
+def _with_unknown_texts(
+    ranges: dict[str, Range], fed: Callable[[Mapping[str, Range]], InputSpecs]
+) -> dict[str, Range]:
+    """The ranges; a text that the file does not know is among its texts where it takes one.
+
+    Args:
+        fed: raises UsageError where the file refuses.
+    """
+    known = {
+        name: one.domain.values
+        for name, one in ranges.items()
+        if one.known and isinstance(one.domain, Choice) and isinstance(one.domain.values[0], str)
+    }
+    if not known:
+        return ranges
+    alone = {name: Range(Choice((UNKNOWN_TEXT,)), "") for name in known}
+    try:
+        fed(ranges | alone)
+    except UsageError:
+        return ranges
+    why = "the file has these but the last"
+    return ranges | {
+        name: Range(Choice((*texts, UNKNOWN_TEXT)), why) for name, texts in known.items()
+    }
 
 
 def _errors_of(model: onnx.ModelProto) -> list[float]:

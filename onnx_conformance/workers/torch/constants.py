@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnx_conformance.core.native_constants import ConstantRecord, Values
@@ -20,6 +19,7 @@ from onnx_conformance.workers.torch.modes import (
     without_fused_attention,
 )
 from onnx_conformance.workers.torch.private import (
+    DispatchMode,
     arguments_of,
     decomposition_table,
     modes_disabled,
@@ -105,7 +105,7 @@ def _trained(module: torch.nn.Module, name: str) -> bool:
     return bool(tensor.is_floating_point() or tensor.is_complex())
 
 
-class _ConstantFollower(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
+class _ConstantFollower(DispatchMode):  # type: ignore[no-untyped-call] # of the base
     """Keeps the tensors that depend on no input, and what each was computed of.
 
     Of those that do depend on one, it keeps what they were computed of, too: a constant is used

@@ -17,8 +17,8 @@ import torch
 
 from onnx_conformance.workers.torch.private import (
     CPU_KERNELS,
+    DispatchMode,
     HigherOrderOperator,
-    TorchDispatchMode,
     tree_leaves,
 )
 
@@ -29,7 +29,7 @@ BUILT_IN = {"aten", "prim", "prims"}
 HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")  # of torch.nn.Module's tables
 
 
-class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
+class OperatorMode(DispatchMode):  # type: ignore[no-untyped-call] # of the base
     """Hands every built-in operator to :meth:`compute`; compositions are entered."""
 
     supports_higher_order_operators = True

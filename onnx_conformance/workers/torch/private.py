@@ -6,6 +6,8 @@ A version of torch that keeps one of these otherwise is named when the worker st
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from typing import Any, NamedTuple
 
 import torch
@@ -32,14 +34,23 @@ except (ImportError, AttributeError) as error:
 
 __all__ = [
     "CPU_KERNELS",
+    "DispatchMode",
     "HigherOrderOperator",
-    "TorchDispatchMode",
     "decomposition_table",
     "modes_disabled",
     "tree_leaves",
     "tree_map",
 ]
 modes_disabled = _disable_current_modes
+
+
+class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
+    """torch's base class of modes over operators, without its compiler."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not: shielding a mode from the compiler would load it, which takes as long as torch."""
+        return False
 
 
 class Argument(NamedTuple):
@@ -67,7 +78,7 @@ def overload_name(func: Any) -> str:
     return str(func._overloadname)
 
 
-class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
+class _Seen(DispatchMode):  # type: ignore[no-untyped-call] # of the base
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # of the base
         self.names: list[str] = []
@@ -82,9 +93,14 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call] # of the base
 def self_test() -> None:
     """Use each of them once, to find out whether it still works.
 
+    Triton, which torch's compiler imports later, is imported now: after TensorFlow, which a user's
+    file may import, it ends the process (both bring LLVM, and its options exist once).
+
     Raises:
         ConformanceError: one does not do what is relied on; names the version.
     """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")
     add, add_in_place = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
     x = torch.ones(2)
     with _Seen() as seen, modes_disabled():

@@ -63,6 +63,7 @@ def _of_sessions() -> Iterator[str]:
     kind = _session_type()
     if kind is None:
         return
+    gc.unfreeze()  # what the worker's start made, too
     for one in gc.get_objects():
         if issubclass(type(one), kind):
             path = getattr(one, "_model_path", None)

@@ -224,6 +224,14 @@ def test_a_stale_tensor_is_missing(weights: Arrays, folded: Arrays) -> None:
     assert [(f.native, f.status) for f in report.failures] == [("fc.weight", "missing")]
 
 
+def test_one_number_may_have_become_an_attribute_where_inputs_judge_weights(
+    weights: Arrays, folded: Arrays
+) -> None:
+    native = {**weights, "epsilon": np.float32([1e-5])}
+    assert statuses(audit(native, folded))["epsilon"] == "dropped"
+    assert failing(audit(native, dict(weights), strict=True)) == {"epsilon"}
+
+
 @pytest.mark.parametrize("name", ["conv.weight", "bn.weight", "bn.bias", "bn.running_mean"])
 def test_a_fold_of_stale_values_is_found(weights: Arrays, folded: Arrays, name: str) -> None:
     newer = weights[name].copy()

@@ -1,4 +1,4 @@
-"""A certificate: every check that is owed was passed, by this file, these rules and this code."""
+"""A certificate: every required check was passed, by this file, these rules and this code."""
 
 from dataclasses import replace
 from pathlib import Path

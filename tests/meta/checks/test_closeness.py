@@ -1,21 +1,11 @@
 """allclose: a tolerance in units of an output's rms beside what float32 itself errs."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from onnx_conformance.checks.closeness import check_allclose
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.case import Case
-from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.run.subject import Answer
-from tests.meta.running import ROOT
-
-MODEL = ModelSpec(
-    "m", "torch", (TensorSpec("x", ("batch", 64)),), (TensorSpec("y", ("batch", 64)),), ""
-)
+from tests.meta.plain_subject import plain_subject, wide_model
 
 
 def peaked(x, off=0.0):
@@ -33,15 +23,11 @@ def subject_of(error, noise):
         native = {"y": peaked(inputs["x"], noise)}
         return Reference({"y": exact}, native, ({"y": peaked(inputs["x"], -noise)},))
 
-    return SimpleNamespace(
-        case=Case("m", "torch_dynamo", 18, "cpu"),
-        model=MODEL,
-        seed=0,
-        tolerances=load_tolerances(ROOT / "tolerances.yaml"),
-        reference=reference,
+    return plain_subject(
+        wide_model(64),
+        reference,
+        lambda inputs: peaked(inputs["x"], error),
         native=lambda inputs: reference(inputs).native,
-        run=lambda inputs, repeat=0: Answer({"y": peaked(inputs["x"], error)}),
-        session=SimpleNamespace(placement={}, provider="CPUExecutionProvider", inputs=()),
         fail_fast=True,
     )
 

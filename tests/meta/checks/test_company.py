@@ -7,15 +7,7 @@ import pytest
 
 from onnx_conformance.checks.function import check_batch_invariance
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.case import Case
-from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.run.subject import Answer
-from tests.meta.running import ROOT
-
-MODEL = ModelSpec(
-    "m", "torch", (TensorSpec("x", ("batch", 6)),), (TensorSpec("y", ("batch", 6)),), ""
-)
+from tests.meta.plain_subject import plain_subject, wide_model
 
 
 def subject(native, runtime):
@@ -25,15 +17,11 @@ def subject(native, runtime):
         exact = native(inputs["x"].astype(np.float64))
         return Reference({"y": exact}, {"y": exact.astype(np.float32)}, ())
 
-    return SimpleNamespace(
-        case=Case("m", "torch_dynamo", 18, "cpu"),
-        model=MODEL,
+    return plain_subject(
+        wide_model(6),
+        reference,
+        lambda inputs: runtime(inputs["x"]).astype(np.float32),
         artifact=SimpleNamespace(facts={"inputs": []}),
-        seed=0,
-        tolerances=load_tolerances(ROOT / "tolerances.yaml"),
-        reference=reference,
-        run=lambda inputs, repeat=0: Answer({"y": runtime(inputs["x"]).astype(np.float32)}),
-        session=SimpleNamespace(placement={}, provider="CPUExecutionProvider"),
     )
 
 

@@ -1,7 +1,6 @@
 """Outputs in float32 of a model that computes others in half precision."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +9,8 @@ from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.families import pinned
-from onnx_conformance.run.subject import Answer
-from tests.meta.running import ROOT
+from tests.meta.plain_subject import plain_subject
 
 X = TensorSpec("x", ("batch", 16))
 OUTPUTS = (TensorSpec("plain", ("batch", 16)), TensorSpec("half", ("batch", 16)))
@@ -33,20 +30,12 @@ def subject_of(case, wrong):
 
         return reference
 
-    def run(inputs, repeat=0):
+    def answer(inputs):
         x = inputs["x"].astype(np.float64)
-        return Answer({spec.name: x * (1 + OFF * (spec.name == wrong)) for spec in OUTPUTS})
+        return {spec.name: x * (1 + OFF * (spec.name == wrong)) for spec in OUTPUTS}
 
-    return SimpleNamespace(
-        case=case,
-        model=MODEL,
-        seed=0,
-        tolerances=load_tolerances(ROOT / "tolerances.yaml"),
-        reference=reference_of(OFF),
-        plain_reference=reference_of(1e-7),
-        run=run,
-        session=SimpleNamespace(placement={}, provider="CPUExecutionProvider"),
-    )
+    exactly = reference_of(1e-7)
+    return plain_subject(MODEL, reference_of(OFF), answer, case=case, plain_reference=exactly)
 
 
 @pytest.mark.parametrize(

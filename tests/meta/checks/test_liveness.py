@@ -1,5 +1,6 @@
 """How much the outputs of the native model must move before comparing them shows anything."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,31 +10,23 @@ from onnx import helper
 
 from onnx_conformance.checks.function import check_liveness
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.case import Case
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.run.subject import Deciding
-from tests.meta.running import ROOT
+from tests.meta.plain_subject import CASE, plain_subject, wide_model
 
 
 def subject_of(computes, moved):
     """A model whose outputs move by ``moved`` errors of the class that its own code computes in."""
-    outputs = (TensorSpec("y", ("batch", 8)),)
-    model = ModelSpec(
-        "m", "torch", (TensorSpec("x", ("batch", 8)),), outputs, "", computes=computes
-    )
     error = 2.0**-11 if computes == "float16" else 2.0**-20
 
     def reference(inputs):
         exact = 1.0 + moved * error * np.tanh(inputs["x"].astype(np.float64))
         return Reference({"y": exact}, {"y": exact + error}, ({"y": exact - error},))
 
-    return SimpleNamespace(
-        case=Case("m", "torch_dynamo", 18, "cpu", precision=computes),
-        model=model,
-        seed=0,
-        tolerances=load_tolerances(ROOT / "tolerances.yaml"),
-        plain_reference=reference,
+    return plain_subject(
+        replace(wide_model(8), computes=computes),
+        reference,
+        case=replace(CASE, precision=computes),
         weights=SimpleNamespace(constant_outputs=()),
     )
 

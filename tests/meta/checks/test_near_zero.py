@@ -1,25 +1,18 @@
 """Inputs that float32 itself computes badly: judged, left out, or nothing that could be asked."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from onnx_conformance.checks.function import check_error_budget
 from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.case import Case
 from onnx_conformance.core.results import not_applicable, passed
-from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.families import pinned
-from onnx_conformance.run.subject import Answer
 from tests import test_function
-from tests.meta.running import ROOT
+from tests.meta.plain_subject import plain_subject, wide_model
 
-MODEL = ModelSpec(
-    "m", "torch", (TensorSpec("x", ("batch", 64)),), (TensorSpec("y", ("batch", 64)),), ""
-)
+MODEL = wide_model(64)
 NOISE = 1e-4
 
 
@@ -35,14 +28,8 @@ def subject_of(error, noise):
         exact = centred(inputs["x"].astype(np.float64))
         return Reference({"y": exact}, {"y": exact + noise}, ({"y": exact - noise},))
 
-    return SimpleNamespace(
-        case=Case("m", "torch_dynamo", 18, "cpu"),
-        model=MODEL,
-        seed=0,
-        tolerances=load_tolerances(ROOT / "tolerances.yaml"),
-        reference=reference,
-        run=lambda inputs, repeat=0: Answer({"y": centred(inputs["x"].astype(np.float64), error)}),
-        session=SimpleNamespace(placement={}, provider="CPUExecutionProvider"),
+    return plain_subject(
+        MODEL, reference, lambda inputs: centred(inputs["x"].astype(np.float64), error)
     )
 
 

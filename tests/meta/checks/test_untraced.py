@@ -16,10 +16,9 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.results import failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.report.document import case_verdict, is_complete
 from onnx_conformance.run.subject import NativeWeights
-from tests.meta.running import ROOT
+from tests.meta.plain_subject import TOLERANCES
 
 RNG = np.random.default_rng(4)
 FIRST, SECOND = (RNG.normal(size=(6, 6)).astype(np.float32) for _ in range(2))
@@ -61,7 +60,7 @@ def judge(tmp_path, monkeypatch):
             SimpleNamespace(
                 case=Case("m", "given", 18, "cpu", precision=precision, file_precision=precision),
                 artifact=SimpleNamespace(path=tmp_path / "m.onnx"),
-                tolerances=load_tolerances(ROOT / "tolerances.yaml"),
+                tolerances=TOLERANCES,
                 weights=NativeWeights(NATIVE if native is None else native, []),
                 model=SimpleNamespace(inputs=(spec,), axes=(), oracle=oracle),
                 seed=0,

@@ -9,9 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnx_conformance.checks.initializers import check_initializers
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.run.subject import NativeWeights
-from tests.meta.running import ROOT
+from tests.meta.plain_subject import TOLERANCES
 
 RNG = np.random.default_rng(0)
 KERNEL = RNG.normal(size=(8, 5)).astype(np.float32)
@@ -34,7 +33,7 @@ def judge(tmp_path):
             SimpleNamespace(
                 case=case,
                 artifact=SimpleNamespace(path=tmp_path / "m.onnx"),
-                tolerances=load_tolerances(ROOT / "tolerances.yaml"),
+                tolerances=TOLERANCES,
                 weights=NativeWeights({"fc.weight": KERNEL, "fc.bias": BIAS}, ()),
             )
         )

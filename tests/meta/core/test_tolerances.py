@@ -162,7 +162,7 @@ MALFORMED = {
     # what the reader of YAML files does not know by itself: (replace, by, at, words)
     "unknown check": ("  liveness:", "  livelyness:", "  liveness:", "unknown key 'livelyness'"),
     "missing check": ("  top5:\n    tie_factor: 8.0\n", "", "  error_budget:", "'top5' is missing"),
-    "unknown figure": ("    floor_ulp: 2.0\n  l", "    flor: 2.0\n  l", "    floor_ulp", "'flor'"),
+    "unknown figure": ("    floor_ulp: 2.0\n  l", "    roof: 2.0\n  l", "    floor_ulp", "'roof'"),
     "missing figure": ("    rtol: 1.0e-3\n", "", "    rtol", "'rtol' is missing in 'allclose'"),
     "unknown top key": ("overrides:", "override:", "overrides:", "unknown key 'override'"),
     "a wrong schema": ("schema: 1", "schema: 2", "schema", "'schema' must be 1"),

@@ -18,7 +18,7 @@ from onnx_conformance.plugin.collection import (
 from onnx_conformance.plugin.collector import MEASURED, Collector
 from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, scope_of
 from onnx_conformance.plugin.run_options import SHARED, RunRecords, adopt_records, shared_records
-from onnx_conformance.plugin.state import PENDING, RUN, SESSION
+from onnx_conformance.plugin.state import PENDING, RUN, RUN_WORKERS
 from onnx_conformance.run import user_models
 from onnx_conformance.run.clock import STAGES, Clock
 from tests.meta.running import judged_of, run_suite
@@ -189,11 +189,19 @@ def test_a_worker_registers_what_the_run_has_looked_at_and_looks_at_nothing():
 
 
 @pytest.mark.parametrize(
-    ("dist", "distload", "ours"), [("no", False, True), ("no", True, False), ("load", False, False)]
+    ("dist", "distload", "tx", "ours"),
+    [
+        ("no", False, [], True),
+        ("no", True, [], False),
+        ("load", False, [], False),
+        ("no", True, ["2*popen"], True),
+        ("load", False, ["2*popen"], True),
+    ],
 )
-def test_who_names_a_distribution_gets_it(dist, distload, ours):
+def test_who_names_a_distribution_gets_it(dist, distload, tx, ours):
+    """``--tx`` takes one that is named: ``-d``."""
     config = SimpleNamespace(
-        known_args_namespace=SimpleNamespace(dist=dist, distload=distload),
+        known_args_namespace=SimpleNamespace(dist=dist, distload=distload, tx=tx, numprocesses=0),
         getvalue=lambda name: "load" if name == "dist" else ["popen"],
         option=SimpleNamespace(loadscopereorder=True),
         stash={RUN: SimpleNamespace(cases=NETS)},
@@ -205,7 +213,7 @@ def test_who_names_a_distribution_gets_it(dist, distload, ours):
 def test_a_worker_plans_all_cases_that_it_will_get(whole, first):
     planned = []
     bench = SimpleNamespace(plan=lambda needs: planned.append([*needs]))
-    stash = {PENDING: {case: {"pinned"} for case in (*NETS, OTHER)}, SESSION: bench}
+    stash = {PENDING: {case: {"pinned"} for case in (*NETS, OTHER)}, RUN_WORKERS: bench}
     config = SimpleNamespace(stash=stash, workerinput={WHOLE_MODELS: whole})
     plan_in_worker(config, NETS[0])
     assert planned == [first]

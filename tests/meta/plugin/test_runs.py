@@ -193,7 +193,7 @@ def test_a_known_failure_that_is_fixed_is_red(tmp_path, cache):
 
 
 def test_two_processes_without_a_cache_give_the_same_verdict(tmp_path):
-    run = run_suite(tmp_path, *ONE, "-n2", "--no-cache")
+    run = run_suite(tmp_path, *ONE, "-d", "--tx=2*popen", "--no-cache")
     assert run.status == 0, run.text
     (case,) = run.document["cases"]
     assert (case["verdict"], case["complete"]) == ("passed", True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,22 +29,27 @@ ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "
 
 
 class Server:
-    """execnet's server in an environment of its own: another home, and nothing of this suite."""
+    """execnet's server in an environment of its own: another home, and nothing of this suite.
 
-    def __init__(self, home):
+    Args:
+        inside: the command that runs another one in another network, where ``address`` is its own.
+    """
+
+    def __init__(self, home, address="127.0.0.1", inside=()):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.home = home
+        place = f"{address}:{self.port}"
         kept = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH") if key in os.environ}
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "execnet.script.socketserver", f"127.0.0.1:{self.port}"],
+            [*inside, sys.executable, "-u", "-m", "execnet.script.socketserver", place],
             cwd=home,
             env={**kept, "HOME": str(home)},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        self.spec = f"socket=127.0.0.1:{self.port}"
+        self.spec = f"socket={place}"
         assert self.process.stdout is not None
         assert b"Accept" in self.process.stdout.readline()
 
@@ -69,6 +75,39 @@ def mortal(tmp_path):
     (tmp_path / "home").mkdir()
     with contextlib.closing(Server(tmp_path / "home")) as server:
         yield server
+
+
+DEVICE, NETWORK = f"cf{os.getpid()}", f"conformance-{os.getpid()}"
+
+
+@pytest.fixture
+def apart(tmp_path):
+    """A server in a network namespace of its own, at the other end of ``DEVICE``."""
+
+    def ip(*words):
+        return subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+
+    if shutil.which("ip") is None or (made := ip("netns", "add", NETWORK)).returncode:
+        pytest.skip("a network namespace takes root, and iproute2's ip")
+    number = os.getpid()
+    here, there = (f"198.18.{number // 64 % 256}.{number % 64 * 4 + end}" for end in (1, 2))
+    try:
+        for words in (
+            f"link add {DEVICE} type veth peer name far netns {NETWORK}",
+            f"address add {here}/30 dev {DEVICE}",
+            f"-n {NETWORK} address add {there}/30 dev far",
+            f"link set {DEVICE} up",
+            f"-n {NETWORK} link set far up",
+            f"-n {NETWORK} link set lo up",
+        ):
+            made = ip(*words.split())
+            assert made.returncode == 0, made.stderr
+        (tmp_path / "home").mkdir()
+        inside = ["ip", "netns", "exec", NETWORK]
+        with contextlib.closing(Server(tmp_path / "home", there, inside)) as server:
+            yield server
+    finally:
+        ip("netns", "delete", NETWORK)  # and with it the link
 
 
 @pytest.fixture(scope="module")
@@ -200,29 +239,44 @@ def test_no_such_host_is_bad_input(tmp_path):
     assert "host 127.0.0.1:1: cannot be reached" in run.text
 
 
+def one_matrix(folder, server, *options, **more):
+    """A run of one file on a server and here."""
+    native, file = perceptron(folder / "native.onnx"), folder / "file.onnx"
+    perceptron(file, producer="an exporter")
+    words = [f"--artifact={file}", f"--against={native}", f"--engine=far={server.spec}"]
+    words += ["--provider=far", "--provider=cpu", "--bundles=0", *options]
+    return run_suite(folder, *ORDINARY, *words, **more)
+
+
+def test_a_host_in_another_network_is_a_column_with_the_scores_of_this_one(apart, tmp_path):
+    run = one_matrix(tmp_path, apart)
+    assert run.status == 0, run.text
+    far, cpu = sorted(run.document["cases"], key=lambda case: case["provider"] == "cpu")
+    assert (far["provider"], far["verdict"], cpu["verdict"]) == ("far", "passed", "passed")
+    assert far["worst_score"] == cpu["worst_score"]
+
+
 @pytest.mark.parametrize(
-    ("by", "part", "told"),
+    ("where", "by", "part", "told"),
     [
-        ("SIGKILL", "all", "host 127.0.0.1:{port}: cannot be reached"),
-        ("SIGSTOP", "all", "gave no answer within"),
-        ("SIGSTOP", "workers", f"did not answer within {CALL_LIMIT} s and was killed"),
+        ("mortal", "SIGKILL", "all", "host 127.0.0.1:{port}: cannot be reached"),
+        ("mortal", "SIGSTOP", "all", "gave no answer within"),
+        ("mortal", "SIGSTOP", "workers", f"did not answer within {CALL_LIMIT} s and was killed"),
+        ("apart", "link", DEVICE, "gave no answer within"),
     ],
-    ids=["lost", "hung", "slow"],
+    ids=["lost", "hung", "slow", "cut off"],
 )
 def test_a_host_that_fails_in_mid_run_is_red_and_the_run_goes_on(
-    by, part, told, mortal, tmp_path, monkeypatch
+    where, by, part, told, request, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv("LOST_SERVER", str(mortal.process.pid))
+    server = request.getfixturevalue(where)
+    monkeypatch.setenv("LOST_SERVER", str(server.process.pid))
     monkeypatch.setenv("LOST_BY", by)
     monkeypatch.setenv("LOST_PART", part)
-    native, file = perceptron(tmp_path / "native.onnx"), tmp_path / "file.onnx"
-    perceptron(file, producer="an exporter")
-    words = [f"--artifact={file}", f"--against={native}", f"--engine=far={mortal.spec}"]
-    words += ["--provider=far", "--provider=cpu", "--bundles=0", f"--call-limit={CALL_LIMIT}"]
-    run = run_suite(tmp_path, *ORDINARY, *words, plugin="lost_host")
+    run = one_matrix(tmp_path, server, f"--call-limit={CALL_LIMIT}", plugin="lost_host")
     assert run.status == 1, run.text
     verdicts = {case["provider"]: case["verdict"] for case in run.document["cases"]}
     assert verdicts == {"far": "failed", "cpu": "passed"}
-    assert told.format(port=mortal.port) in run.text
+    assert told.format(port=server.port) in run.text
     far = next(case for case in run.document["cases"] if case["provider"] == "far")
     assert sum(row["seconds"] for row in far["checks"]) < CALL_LIMIT + 2 * PING + STARTS

@@ -1,13 +1,14 @@
 """Worker queue and the clock: order of work, what waits for what, and whose time it was."""
 
 import time
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import closing
 from threading import Event
 
 import pytest
 
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure, WorkerError
+from onnx_conformance.run import clock as clock_module
 from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.worker_client import InProcessWorkerClient, ProcessWorkerClient
 from onnx_conformance.run.worker_queue import WorkerQueue
@@ -193,20 +194,52 @@ def test_activities_tell_what_each_queue_does_now(queue, other, clock, gate):
     assert clock.activities() == {"torch": "export resnet18"}
 
 
-@pytest.mark.parametrize("seconds", [0.03, 0.25])  # less than a tick, and several
-def test_waiting_counts_for_the_stage_that_the_queue_is_in(queue, clock, seconds):
-    clock.wait(
-        queue.submit(lambda: queue.call("oracle", "net", "nap", seconds=seconds)), queue.name
-    )
+@pytest.fixture
+def looked(gate, monkeypatch):
+    """Open the gate once the clock looks for so many times what the queues do."""
+
+    def after(times):
+        left = [times]
+
+        def look(futures, timeout):
+            left[0] -= 1
+            if left[0] <= 0:
+                gate.set()
+            return wait(futures, timeout)
+
+        monkeypatch.setattr(clock_module, "wait", look)
+
+    return after
+
+
+def begin(queue, clock, stage, gate):
+    """Work of a stage that waits for the gate, once it has begun."""
+    begun = Event()
+
+    def work():
+        with clock.busy(queue.name, stage, "net"):
+            begun.set()
+            gate.wait(LIMIT)
+
+    future = queue.submit(work)
+    assert begun.wait(LIMIT)
+    return future
+
+
+@pytest.mark.parametrize("times", [1, 3])  # it ends before the first tick, and after several
+def test_waiting_counts_for_the_stage_that_the_queue_is_in(queue, clock, gate, looked, times):
+    looked(times)
+    clock.wait(begin(queue, clock, "oracle", gate), queue.name)
     waited = clock.table()["waited"]
-    assert waited["oracle"] >= 0.7 * max(seconds, sum(waited.values()))
+    assert waited["oracle"] == sum(waited.values()) >= (times - 1) * clock_module.TICK
 
 
-def test_waiting_for_an_idle_queue_counts_for_what_another_does(queue, other, clock):
+def test_waiting_for_an_idle_queue_counts_for_what_another_does(queue, other, clock, gate, looked):
     """The runtime waits for an export: the time is the export's."""
-    export = queue.submit(lambda: queue.call("export", "net", "nap", seconds=0.25))
+    looked(3)
+    export = begin(queue, clock, "export", gate)
     clock.wait(other.after(export, lambda _: None), other.name)
-    assert clock.table()["waited"]["export"] >= 0.15
+    assert clock.table()["waited"]["export"] >= 2 * clock_module.TICK
 
 
 def test_what_is_ready_costs_no_wait(clock):

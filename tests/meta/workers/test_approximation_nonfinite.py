@@ -8,10 +8,9 @@ import pytest
 from onnx_conformance.checks.robustness import check_empty_batch, check_nonfinite
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.families import NON_FINITE
 from onnx_conformance.run.subject import Answer, SessionInfo
-from tests.meta.running import ROOT
+from tests.meta.plain_subject import TOLERANCES
 
 MODEL = ModelSpec(
     name="pool",
@@ -48,7 +47,7 @@ def subject(function, *operators, native=pool, refusal=None):
         model=MODEL,
         seed=0,
         case=Case("pool", "torch_torchscript", 14, "cpu"),
-        tolerances=load_tolerances(ROOT / "tolerances.yaml"),
+        tolerances=TOLERANCES,
         session=SessionInfo(
             provider="CPUExecutionProvider",
             sha256=(),

@@ -313,3 +313,21 @@ def test_a_file_without_inputs_is_refused_by_name(tmp_path):
     path = saved(tmp_path / "m.onnx", nodes, [], weights={"w": np.ones(2, np.float32)})
     with pytest.raises(UsageError, match=r"m\.onnx has no inputs"):
         file_model(path, 1)
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_text_that_the_file_does_not_know_is_fed_where_it_is_taken(tmp_path, refuses):
+    node = helper.make_node(
+        "OneHotEncoder", ["x"], ["y"], domain="ai.onnx.ml", cats_strings=["red", "blue"],
+        zeros=0 if refuses else 1,
+    )  # fmt: skip
+    value = helper.make_tensor_value_info("x", TensorProto.STRING, ["n"])
+    graph = helper.make_graph([node], "g", [value], [onnx.ValueInfoProto(name="y")])
+    opsets = [helper.make_opsetid("ai.onnx.ml", 3), helper.make_opsetid("", 17)]
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    domain = file_model(path, 1).inputs[0].domain
+    assert isinstance(domain, Choice)
+    values = domain.values
+    assert {"red", "blue"} <= set(values)
+    assert len(values) == (2 if refuses else 3)
