@@ -157,7 +157,10 @@ def _tensor_problem(
         group: how many samples every call takes, where the model fixes that; 0 for any.
     """
     if named and tensor["name"] != spec.name:
-        return f"is named '{tensor['name']}', expected '{spec.name}'"
+        return (
+            f"is named '{tensor['name']}', expected '{spec.name}'; name it so where the file is "
+            "made, or give the spec the file's name"
+        )
     if tensor["dtype"] == "?":
         return f"'{spec.name}' is a sequence, not a tensor; remove the node that makes it"
     if tensor["dtype"] != spec.dtype:
