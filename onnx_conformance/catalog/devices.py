@@ -106,8 +106,8 @@ def drivers() -> dict[str, str]:
 
     ``{"nvidia": "NVIDIA H200, driver 570.124.06, firmware 96.00.A5.00.01"}``.
     """
-    told = {device.name: told_versions(device) for device in DEVICES.values()}
-    return {name: words for name, words in told.items() if words}
+    found = {device.name: told_versions(device) for device in DEVICES.values()}
+    return {name: versions for name, versions in found.items() if versions}
 
 
 def told_versions(device: Device) -> str:
@@ -128,5 +128,5 @@ def _versions_of(device: Device) -> Iterator[str]:
 
 def machine() -> str:
     """This machine in a line: processor, devices with driver and firmware, and system."""
-    told = [told_versions(_PROCESSOR), *drivers().values(), platform.platform()]
-    return ", ".join(part for part in told if part)
+    parts = [told_versions(_PROCESSOR), *drivers().values(), platform.platform()]
+    return ", ".join(part for part in parts if part)

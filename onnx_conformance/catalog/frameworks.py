@@ -30,6 +30,7 @@ class Framework:
         compiles_per_shape: whether inputs of another shape take as long as another model.
         runs_live: whether a live model can be judged in the process of the caller.
         takes: what users hand in as a model of this framework.
+        model_module: the module that a process with such a model has imported; ``module`` if empty.
         user_models: ``module:class`` that builds and runs it to describe its inputs and outputs (a
             ``UserModels`` of ``workers/built_model.py``); empty where they are declared.
         mean, std: the normalisation that its image classifiers usually apply to pixels in 0..1.
@@ -48,6 +49,7 @@ class Framework:
     compiles_per_shape: bool = False
     runs_live: bool = True
     takes: str = ""
+    model_module: str = ""
     user_models: str = ""
     mean: RGB = (0.485, 0.456, 0.406)
     std: RGB = (0.229, 0.224, 0.225)
@@ -101,6 +103,7 @@ register_framework(
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         takes="a keras.Model",
+        model_module="keras",
         user_models="onnx_conformance.workers.keras.user_models:KerasModels",
     )
 )

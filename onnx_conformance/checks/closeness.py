@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +18,11 @@ from onnx_conformance.core.comparison import (
     structure_problem,
 )
 from onnx_conformance.core.compute_modes import ULP
+from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.judgement import judge_outputs, limits_of
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.core.ties import ChosenPositions
+from onnx_conformance.core.ties import Choices
 from onnx_conformance.inputs.families import ORDINARY, materialise, pinned, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.run.subject import Subject
@@ -104,9 +104,10 @@ def _closeness(subject: Subject, recipe: Recipe) -> _Closeness | CheckResult | N
     return _Closeness(numbers.scaled, needed, mismatch is None, numbers.elements)
 
 
-def _choices(subject: Subject, inputs: Inputs) -> Mapping[str, ChosenPositions]:
-    """What positions among the outputs were chosen from; nothing where all are numbers."""
-    if all(spec.floating for spec in subject.model.outputs):
+def _choices(subject: Subject, inputs: Inputs) -> Choices:
+    """What positions among the outputs were chosen from, and places that native leaves open."""
+    numbers = all(spec.floating for spec in subject.model.outputs)
+    if numbers and not any(isinstance(spec.domain, Mask) for spec in subject.model.inputs):
         return {}
     return subject.reference(inputs).choices
 

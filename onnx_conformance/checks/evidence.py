@@ -19,6 +19,8 @@ from onnx_conformance.run.subject import Subject
 
 # What structure_problem says of answers under other names, or more or fewer of them.
 OTHER_OUTPUTS = re.compile(r"outputs are \[.*\], expected \[.*\]")
+# A tensor that is of another structure than the specification's, as checks word it.
+MISSHAPEN = re.compile(r"\b(?P<tensor>(?:input|output) '[^']*') has (?:shape|dtype|size)\b")
 
 
 class ConformanceFailure(ConformanceError, AssertionError):
@@ -91,8 +93,9 @@ class Evidence:
         """The case's test that told of this cause before; None if ``test`` is the first.
 
         One cause is one red row: a stage that failed, or a session that gives no outputs or others
-        than the model's, in the same words but for their numbers. A check's verdict is otherwise
-        always its own test's, and every case has a red test of its own.
+        than the model's, in the same words but for their numbers, or an output of another
+        structure. A check's verdict is otherwise always its own test's, and every case has a red
+        test of its own.
         """
         cause = _cause(failure)
         if cause is None:
@@ -110,6 +113,9 @@ def _cause(failure: ConformanceError) -> str | None:
     name, reason = failure.result.name, failure.result.reason
     if name not in CHECKS or not CHECKS[name].deployed:
         return None
+    misshapen = MISSHAPEN.search(reason)
+    if misshapen:
+        return misshapen["tensor"]
     match = UNANSWERED.search(reason) or OTHER_OUTPUTS.search(reason)
     return re.sub(r"\d+", "#", reason[match.start() :]) if match else None
 

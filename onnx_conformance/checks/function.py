@@ -79,11 +79,13 @@ def check_liveness(subject: Subject) -> CheckResult:
     if not any(spec.floating for spec in still) and chosen_from_what_moves(subject, least):
         text = f"{names} hardly change; the numbers among which they are positions do"
         return passed("liveness", text, compared=compared)
-    if any(far >= least for far in anywhere.values()):
+    if any(one >= least for one in anywhere.values()):
+        floating = any(spec.floating for spec in still)
+        share = 1.0 - rule["dead_share"] if floating else rule["moving_share"]
+        far = f"changes by {least:g} {unit} errors" if floating else "changes"
         return skipped(
             "liveness",
-            f"in the native model, less than {1.0 - rule['dead_share']:.0%} of {names} "
-            f"changes by {least:g} {unit} errors between ordinary inputs "
+            f"in the native model, less than {share:.0%} of {names} {far} between ordinary inputs "
             f"({rule.origin}), so comparing it proves nothing; give inputs (domain=) or "
             "weights on which it changes",
         )

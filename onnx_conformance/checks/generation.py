@@ -1,12 +1,13 @@
 """The check of models that generate: greedy tokens, decided by margins.
 
 Both sides are fed the tokens that native chooses. A token of the session's that is another is a
-fault where native's logits of the two are clearly apart, and none where they tie.
+fault where native's logits of the two are clearly apart, and none where they tie; then both sides
+are fed the session's token as well, and what follows is judged alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,16 +76,47 @@ class GreedyDecoding:
     precisions=FAITHFUL,
 )
 def check_generation(subject: Subject) -> CheckResult:
-    """Greedy tokens are native's, or tie with them."""
+    """GreedyDecoding tokens are native's, or tie with them."""
     greedy = GreedyDecoding.of(subject.model)
     loop = next(iter(loops(subject.model, subject.seed).values()))
     assert greedy is not None
     (begun,) = subject.references([loop])
     if isinstance(begun, str):
         return not_applicable("generation", f"native itself refuses calls in a row ({begun})")
-    chosen = _with_natives_tokens(subject, greedy, loop)
-    reference, answer = subject.reference(chosen), subject.run(chosen)
+    chosen = _with_natives_tokens(subject, greedy, loop, {})
     label = f"{len(loop.calls)} greedy tokens"
+    found = _compared(subject, greedy, chosen, label)
+    if isinstance(found, CheckResult):
+        return found
+    ties = {(flip.call, flip.sample): flip.session.token for flip in reversed(found)}
+    followed = _first_of_samples(ties, len(loop.calls) - 1)
+    if followed and not any(flip.wrong for flip in found):
+        other = _with_natives_tokens(subject, greedy, loop, followed)
+        further = _compared(subject, greedy, other, f"{label} after a tie")
+        if isinstance(further, CheckResult):
+            return further
+        found += [flip for flip in further if flip.wrong]
+    wrong = [flip for flip in found if flip.wrong]
+    samples = len(chosen.calls[0][greedy.tokens])
+    compared = samples * len(chosen.calls)
+    if wrong:
+        more = f" ({len(wrong)} of {compared} tokens are wrong)" if len(wrong) > 1 else ""
+        return failed("generation", f"{wrong[0]}{more}", inputs=label, compared=compared)
+    both = f", of which {len(followed)} were followed on both ways" if followed else ""
+    return passed(
+        "generation",
+        f"{label} of {samples} samples: {compared - len(found)} are native's, {len(found)} "
+        f"tie{both}",
+        compared=compared,
+        statistics={"ties": len(found)},
+    )
+
+
+def _compared(
+    subject: Subject, greedy: GreedyDecoding, loop: Loop, label: str
+) -> list[TokenFlip] | CheckResult:
+    """The tokens of a loop that are not native's, or why they cannot be compared."""
+    reference, answer = subject.reference(loop), subject.run(loop)
     if answer.outputs is None:
         return failed("generation", f"{label}: the session refused {answer.error}", inputs=label)
     problem = structure_problem(reference.native, answer.outputs)
@@ -97,19 +129,18 @@ def check_generation(subject: Subject) -> CheckResult:
             "generation",
             f"{reference.unit} itself errs by {noise:.2g} of the logits: {label} prove nothing",
         )
-    flips = list(_flips(greedy, chosen, reference, answer.outputs, limits))
-    wrong = [flip for flip in flips if not flip.gap <= flip.allowed]
-    samples = len(chosen.calls[0][greedy.tokens])
-    compared = samples * len(chosen.calls)
-    if wrong:
-        more = f" ({len(wrong)} of {compared} tokens are wrong)" if len(wrong) > 1 else ""
-        return failed("generation", f"{wrong[0]}{more}", inputs=label, compared=compared)
-    return passed(
-        "generation",
-        f"{label} of {samples} samples: {compared - len(flips)} are native's, {len(flips)} tie",
-        compared=compared,
-        statistics={"ties": len(flips)},
-    )
+    return list(_flips(greedy, loop, reference, answer.outputs, limits))
+
+
+def _first_of_samples(
+    ties: Mapping[tuple[int, int], int], calls: int
+) -> dict[tuple[int, int], int]:
+    """The first tie of each sample that a further call follows."""
+    found: dict[int, tuple[int, int]] = {}
+    for call, sample in sorted(ties):
+        if call < calls:
+            found.setdefault(sample, (call, sample))
+    return {place: ties[place] for place in found.values()}
 
 
 @dataclass(frozen=True)
@@ -137,6 +168,11 @@ class TokenFlip:
     gap: float
     allowed: float
 
+    @property
+    def wrong(self) -> bool:
+        """Whether native's two logits do not tie."""
+        return not self.gap <= self.allowed
+
     def __str__(self) -> str:
         ours, theirs = self.native, self.session
         return (
@@ -147,8 +183,14 @@ class TokenFlip:
         )
 
 
-def _with_natives_tokens(subject: Subject, greedy: GreedyDecoding, loop: Loop) -> Loop:
-    """The loop, each call of which but the first is fed the token that native chose before."""
+def _with_natives_tokens(
+    subject: Subject, greedy: GreedyDecoding, loop: Loop, instead: Mapping[tuple[int, int], int]
+) -> Loop:
+    """The loop, each call of which but the first is fed the token that native chose before.
+
+    Args:
+        instead: other tokens, by the call after which and the sample of which they are fed.
+    """
     model, calls = subject.model, [loop.calls[0]]
     state = Inputs()
     for call in loop.calls[1:]:
@@ -156,6 +198,9 @@ def _with_natives_tokens(subject: Subject, greedy: GreedyDecoding, loop: Loop) -
         answer = subject.native(Inputs((spec.name, given[spec.name]) for spec in model.inputs))
         state = Inputs((old, answer[new]) for new, old in model.carries)
         tokens = greedy.chosen(answer, call[greedy.tokens])
+        for (after, sample), token in instead.items():
+            if after + 1 == len(calls):
+                tokens[sample] = token
         calls.append(Inputs({**call, greedy.tokens: tokens}))
     return Loop(calls)
 

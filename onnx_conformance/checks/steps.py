@@ -6,7 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from onnx_conformance.checks.registry import FAITHFUL, register_check
-from onnx_conformance.checks.verdict import evidence_lines, judge, limits_for, result_of
+from onnx_conformance.checks.verdict import (
+    evidence_lines,
+    float32_part,
+    judge,
+    limits_for,
+    result_of,
+)
 from onnx_conformance.core.budget import Reference, largest_noise_floor
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.judgement import Judgement, judge_outputs
@@ -123,6 +129,11 @@ def _judge(subject: Subject, name: str, ran: LoopRun) -> CheckResult:
     first = next((place for place, one in enumerate(found) if not one.right), None)
     if first is not None:
         return _failed_at(subject, name, ran, found, first)
+    part = float32_part(subject)
+    if part is not None:
+        exact = _judge(part, name, replace(ran, reference=part.reference(ran.loop)))
+        if exact.outcome == "failed":
+            return exact
     if len(found) < LEAST_CALLS:
         floor = largest_noise_floor(ran.reference, judged_at(subject.model, len(found)))
         return skipped(

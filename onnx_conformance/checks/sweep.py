@@ -9,7 +9,21 @@ import numpy as np
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
-from onnx_conformance.checks.verdict import evidence_lines, limits_for, result_of
+from onnx_conformance.checks.turned_rows import (
+    Pools,
+    Row,
+    answered_nearby,
+    neighbours,
+    open_elsewhere,
+    rows_over,
+)
+from onnx_conformance.checks.verdict import (
+    evidence_lines,
+    float32_part,
+    limits_for,
+    result_of,
+    unanswered,
+)
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, wrong_decisions
 from onnx_conformance.core.comparison import nearest, open_rows, rows_apart, structure_problem
@@ -20,6 +34,7 @@ from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scor
 from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Rule
+from onnx_conformance.core.views import LOGARITHMS
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
 from onnx_conformance.inputs.recipes import CONSTANT, EVERY, LARGEST_BATCH, Inputs, Recipe, entry
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
@@ -40,9 +55,9 @@ class SweptInputs:
 
     @property
     def got(self) -> Outputs:
-        """The outputs of the answer, which has some."""
+        """The outputs of the answer, which has some; in places left open they are native's."""
         assert self.answer.outputs is not None
-        return self.answer.outputs
+        return self.reference.settled(self.answer.outputs, 0.0)
 
 
 @dataclass(frozen=True)
@@ -117,13 +132,13 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
     if not judged:
         why = refused[0] if refused else "none fits this class of precision"
         return skipped(name, f"native refuses all inputs of this check ({why})")
-    unanswered = _unanswered(subject, name, judged)
-    if unanswered is not None:
-        return unanswered
+    no_answers = _unanswered(subject, name, judged)
+    if no_answers is not None:
+        return no_answers
     compared = sum(array.size for one in judged for array in one.got.values())
     if not subject.model.oracle:
         return _by_allclose(subject, name, judged, compared)
-    worst, unjudged = _worst(subject, judged, together=name == "sizes")
+    worst, unjudged, turned = _worst(subject, judged, together=name == "sizes")
     score = rule["factor"] * max(one.ratio for one in worst)
     wrong = [place for place, one in enumerate(worst) if not one.ratio <= 1.0]
     if wrong:
@@ -135,7 +150,12 @@ def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResul
             f"{unjudged:.0%} of the samples ({rule.origin}), which therefore prove nothing",
         )
     rows = sum(len(next(iter(one.inputs.values()))) for one in judged)
+    part = float32_part(subject)
+    exact = _sweep(part, name, [one.recipe for one in judged]) if part else None
+    if exact is not None and exact.outcome == "failed":
+        return exact
     reason = f"within budget on {rows} samples of {len(judged)} inputs"
+    reason += f" but for {turned} in which a decision hangs on a rounding" if turned else ""
     reason += f"; native itself refuses {len(refused)} of them ({refused[0]})" if refused else ""
     return passed(name, reason, compared=compared, score=score, budget=rule["factor"])
 
@@ -145,7 +165,7 @@ def _unanswered(subject: Subject, name: str, judged: Sequence[SweptInputs]) -> C
     problems = []
     for one in judged:
         if one.answer.outputs is None:
-            problems.append((one, f"the session refused it: {one.answer.error}"))
+            problems.append((one, unanswered(one.answer)))
         else:
             problem = structure_problem(one.reference.native, one.answer.outputs)
             problems += [(one, problem)] if problem else []
@@ -210,32 +230,66 @@ def hangs_on_an_ulp(parts: Sequence[tuple[Reference, Judgement]], sweep: Rule) -
 
 def _worst(
     subject: Subject, judged: Sequence[SweptInputs], *, together: bool
-) -> tuple[list[WorstScore], float]:
-    """The worst sample of each set of inputs, and the share of samples of which nothing is known.
+) -> tuple[list[WorstScore], float, int]:
+    """The worst sample of each set of inputs.
+
+    Returns:
+        It, the share of samples of which nothing is known, and how many a rounding turned.
 
     The pool of errors is that of all inputs together or of each.
     """
     groups = [list(range(len(judged)))] if together else [[place] for place in range(len(judged))]
-    found, unjudged, rule = (
-        [WorstScore(0.0)] * len(judged),
-        0.0,
-        _rule(subject, strays=not together),
-    )
+    rule = _rule(subject, strays=not together)
+    pools = [
+        (scores, group)
+        for group in groups
+        for scores in pooled_scores(
+            [(judged[place].reference, judged[place].got) for place in group],
+            subject.model.judged,
+            rule,
+        )
+    ]
+    turned = _turned(subject, judged, pools, together=together)
+    found = [WorstScore(0.0)] * len(judged)
     judged_rows: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
-    for group in groups:
-        pairs = [(judged[place].reference, judged[place].got) for place in group]
-        for scores in pooled_scores(pairs, subject.model.judged, rule):
-            for number, place in enumerate(group):
-                found[place] = max(found[place], _of_scores(scores, number), key=_ratio)
-            judged_rows.setdefault((scores.output, scores.norm, scores.view), []).append(
-                scores.judged_rows
-            )
-    for counts in judged_rows.values():
+    for scores, group in pools:
+        for number, place in enumerate(group):
+            rows = [row for at, row in turned if at == place]
+            found[place] = max(found[place], _of_scores(scores, number, rows), key=_ratio)
+        judged_rows.setdefault((scores.output, scores.norm, scores.view), []).append(
+            scores.judged_rows
+        )
+    unjudged = 0.0
+    for (_, _, view), counts in judged_rows.items():
+        if view == LOGARITHMS:  # a second look at what its values are judged by
+            continue
         samples = sum(count for _, count in counts)
         known = sum(count for count, _ in counts)
         unjudged = max(unjudged, 1.0 - known / samples if samples else 0.0)
     decided = _decided(subject, judged, together=together)
-    return [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)], unjudged
+    worst = [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)]
+    return worst, unjudged, len(turned)
+
+
+def _turned(
+    subject: Subject, judged: Sequence[SweptInputs], pools: Pools, *, together: bool
+) -> set[Row]:
+    """The samples that differ because a decision hangs on a rounding; none if one is not such."""
+    sweep, over = subject.tolerances.rule("sweep", subject.case), rows_over(pools)
+    if not over or subject.model.by_values or not takes_quantities(subject.model):
+        return set()
+    if not together and open_elsewhere(pools, over, sweep["flips"]):
+        return set(over)
+    if len(over) > sweep["flips"]:
+        return set()
+    sets = [neighbours(judged[at].inputs, row, sweep["neighbour_ulp"]) for at, row in over]
+    for (at, row), near in zip(over, subject.references(sets), strict=True):
+        one = judged[at]
+        if isinstance(near, str):
+            return set()
+        if not answered_nearby(one.reference, one.got, row, over[at, row], near, sweep):
+            return set()
+    return set(over)
 
 
 def _ratio(worst: WorstScore) -> float:
@@ -256,8 +310,9 @@ def _rule(subject: Subject, *, strays: bool = False) -> PoolRule:
     )
 
 
-def _of_scores(scores: RowScores, inputs: int) -> WorstScore:
+def _of_scores(scores: RowScores, inputs: int, turned: Sequence[int]) -> WorstScore:
     ratios = scores.ratios(inputs)
+    ratios[list(turned)] = 0.0
     if not ratios.size:
         return WorstScore(0.0)
     row = int(ratios.argmax())

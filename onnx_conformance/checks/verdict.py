@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from onnx_conformance.checks import reproduction
+from onnx_conformance.checks.controls import Altered
 from onnx_conformance.checks.placement import describe_placement
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
@@ -131,28 +132,30 @@ def judge(
         if not any(np.any(array) for array in fed.values()):
             return not_applicable(name, f"{words}, which is 0 throughout, and so does the file")
         return skipped(name, f"{words}: it proves nothing{_about_masks(subject.model.inputs)}")
-    exact = _exact_outputs(subject, inputs, answer.outputs) if found.right else None
-    return result_of(subject, name, label, fed, found if exact is None or exact.right else exact)
+    part = float32_part(subject) if found.right else None
+    if part is not None:
+        exact = judge(
+            part, name, inputs, label, session_inputs=session_inputs, repeat=repeat, answer=answer
+        )
+        if exact.outcome == "failed":
+            return exact
+    return result_of(subject, name, label, fed, found)
 
 
-def _exact_outputs(subject: Subject, inputs: Inputs, outputs: Outputs) -> Judgement | None:
-    """The outputs that the model computes in float32 alone, by float32's error.
+def float32_part(subject: Subject) -> Subject | None:
+    """The same answers as a case in float32 of the outputs that nothing in half precision reaches.
 
-    None where there are none beside others in half precision, or where a file or provider that
+    None where the model has none beside others in half precision, or where a file or provider that
     computes all of it in half precision is asked for.
     """
     case, model = subject.case, subject.model
-    specs = [spec for spec in model.outputs if spec.name in model.exact]
+    specs = tuple(spec for spec in model.outputs if spec.name in model.exact)
     if not (case.by_model and specs):
         return None
-    in_float32 = replace(case, precision=FLOAT32)
-    limits = limits_of(subject.tolerances, in_float32, oracle=model.oracle)
-    reference = subject.plain_reference(inputs)
-    most = limits.rule["maximum_noise_floor"] if limits.measure == "score" else np.inf
-    if largest_noise_floor(reference, specs) > most:
-        return None
-    asked = {spec.name: outputs[spec.name] for spec in specs}
-    return judge_outputs(reference, asked, specs, limits)
+    exact = replace(model, outputs=specs, exact=())
+    part = Altered(subject, model=exact, reference=subject.plain_reference)
+    part.case = replace(case, precision=FLOAT32, by_model=False)
+    return part
 
 
 def _about_masks(specs: Sequence[TensorSpec]) -> str:

@@ -13,17 +13,17 @@ Source of the formula, of the replicas and of the factor: docs/numerics.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from onnx_conformance.core.arrays import Array, Outputs
-from onnx_conformance.core.compute_modes import ULP
+from onnx_conformance.core.compute_modes import FLOAT32, ULP
 from onnx_conformance.core.padded_rows import stacked
 from onnx_conformance.core.spec import ModelSpec, TensorSpec, size_of
-from onnx_conformance.core.ties import ChosenPositions, joined, settled
-from onnx_conformance.core.views import UNMASKED, Rows, views
+from onnx_conformance.core.ties import Choices, joined, settled
+from onnx_conformance.core.views import LOGARITHMS, UNMASKED, Rows, views
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Reference:
         native: native in float32.
         replicas: the other compute modes of the case's class of precision, in float32 arrays.
         unit: that class, and where else it was computed, in words.
-        choices: of outputs that are positions, what they were chosen from.
+        choices: of outputs that are positions, what they were chosen from; of others, the places
+            that native leaves open.
         alternatives: without an oracle, asks native with its weights, or a plain callable's
             inputs, off by a float32 ulp: where its decisions hang on that, either is right.
     """
@@ -45,7 +46,7 @@ class Reference:
     native: Outputs
     replicas: tuple[Outputs, ...]
     unit: str = "float32"
-    choices: Mapping[str, ChosenPositions] = field(default_factory=dict)
+    choices: Choices = field(default_factory=dict)
     alternatives: Callable[[], tuple[Outputs, ...]] = tuple
 
     @property
@@ -55,6 +56,8 @@ class Reference:
 
     def settled(self, got: Outputs, factor: float) -> Outputs:
         """``got`` with the oracle's positions wherever both choose numbers that tie.
+
+        And with its numbers in the places that native leaves open.
 
         Args:
             factor: numbers tie within so many times float32's own error.
@@ -164,11 +167,11 @@ class Turns:
     """How many whole numbers and truth values rounding may turn, beside those native leaves open.
 
     An image of bytes is a hundred thousand roundings: one may fall otherwise in the runtime alone.
-    Of a few numbers, or where none of native's own ways turns one, each must be native's.
+    Of a few numbers, or where none of native's compute modes turns one, each must be native's.
 
     Args:
         flips: at most so many in a set of inputs.
-        open_share: the largest share of elements that is turned, and that native's own ways may
+        open_share: the largest share of elements that is turned, and that native's modes may
             leave open: above it, it is no longer rounding that decides.
     """
 
@@ -193,13 +196,17 @@ def worst_score(
     outputs: Sequence[TensorSpec],
     floor_ulp: float,
     turns: Turns = EXACT,
+    most: float = np.inf,
 ) -> Score:
     """The worst score over samples, outputs, views and norms.
+
+    Args:
+        most: the largest error of float32 itself in a logarithm, beyond which it tells nothing.
 
     Raises:
         ValueError: nothing to compare: no output, or no sample.
     """
-    scores = list(_scores(reference, actual, outputs, floor_ulp, turns))
+    scores = list(_scores(reference, actual, outputs, floor_ulp, turns, most))
     if not scores:
         raise ValueError("no element to compare")
     return max(scores, key=lambda score: score.value)
@@ -208,16 +215,27 @@ def worst_score(
 def largest_noise_floor(reference: Reference, outputs: Sequence[TensorSpec]) -> float:
     """The largest relative error of the class itself, over samples, outputs, views and norms.
 
-    0 where there is no sample.
+    0 where there is no sample. Logarithms are a second look at values, and decide nothing here.
     """
     found = [
         float(np.max(error, initial=0.0))
         for spec in outputs
         if spec.floating
         for native in reference.natives
-        for _, _, error in errors(reference.oracle, native, spec)
+        for _, view, error in errors(reference.oracle, native, spec)
+        if view != LOGARITHMS
     ]
     return max(found, default=0.0)
+
+
+def _of_logarithms(reference: Reference, spec: TensorSpec, norm: str, relative: Rows) -> Rows:
+    """Errors of logarithms themselves, which are relative errors of their numbers."""
+    rows = next(
+        wanted
+        for view, wanted, _ in views(reference.oracle[spec.name], reference.native[spec.name], spec)
+        if view == LOGARITHMS
+    )
+    return relative * NORMS[norm](rows)
 
 
 def errors(
@@ -239,6 +257,7 @@ def _scores(
     outputs: Sequence[TensorSpec],
     floor_ulp: float,
     turns: Turns,
+    most: float,
 ) -> Iterator[Score]:
     for spec in outputs:
         if not reference.oracle[spec.name].size:
@@ -251,6 +270,10 @@ def _scores(
             noise_floor = np.max([found[place][2] for found in own], axis=0) + floor_ulp * ULP
             measurable = np.isfinite(noise_floor)  # float32's own infinity excuses nothing
             ratio = np.where(measurable, error, np.inf) / np.where(measurable, noise_floor, 1.0)
+            if view == LOGARITHMS and reference.unit == FLOAT32:
+                ratio = np.where(
+                    _of_logarithms(reference, spec, norm, noise_floor) > most, 0, ratio
+                )
             sample = int(ratio.argmax())
             yield Score(
                 float(ratio[sample]),

@@ -24,7 +24,22 @@ NEW = {
     "n",
 }  # words that tell a new value from an old one
 OLD = {"old", "prev", "previous", "last", "in", "input", "init", "initial"}
-STATES = {"state", "states", "past", "hidden", "cell", "memory", "cache", "carry", "h", "c"}
+STATES = {
+    "state",
+    "states",
+    "past",
+    "hidden",
+    "cell",
+    "memory",
+    "cache",
+    "carry",
+    "h",
+    "c",
+    "buffer",
+    "buffers",
+    "context",
+    "counter",
+}
 SPELLINGS = (
     (re.compile(r"past_key_values|present_key_values|present"), "past"),
     (re.compile(r"^([hc])_?0$"), r"\1_in"),  # as torch documents its recurrent layers
@@ -35,13 +50,16 @@ TOKENS = re.compile(r"token|(^|_)ids?$")
 NO_TOKENS = re.compile(r"position|type|segment")  # as many whole numbers as tokens, and no tokens
 
 
-def _stem(name: str, marks: set[str]) -> tuple[str, ...]:
-    """The words of a state's name, without what tells its old value from its new one."""
+def _words(name: str) -> list[str]:
+    """The words of a name, as states are spelt."""
     for pattern, plain in SPELLINGS:
         name = pattern.sub(plain, name)
-    parts = [word for word in re.split(r"[._/:]+", name.lower()) if word]
-    found = tuple(word for word in parts if word not in marks)
-    return found if STATES & set(found) else ()
+    return [word for word in re.split(r"[._/:]+", name.lower()) if word]
+
+
+def _stem(name: str, marks: set[str]) -> tuple[str, ...]:
+    """The words of a name, without what tells an old value from a new one."""
+    return tuple(word for word in _words(name) if word not in marks)
 
 
 def inferred_carries(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Carries:
@@ -49,15 +67,33 @@ def inferred_carries(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 
     Names of a state, the same but for what says "old" or "new" in them.
     """
-    taken = {_stem(spec.name, OLD): spec for spec in inputs}
-    found = []
-    for spec in outputs:
-        stem = _stem(spec.name, NEW)
-        other = taken.get(stem) if stem else None
-        if other is not None and not carry_problem(inputs, outputs, ((spec.name, other.name),)):
-            found.append((spec.name, other.name))
+    alike = named_alike([spec.name for spec in outputs], [spec.name for spec in inputs])
+    found = [pair for pair in alike if not carry_problem(inputs, outputs, (pair,))]
     once = [name for _, name in found]
     return tuple(pair for pair in found if once.count(pair[1]) == 1)
+
+
+def named_alike(outputs: Sequence[str], inputs: Sequence[str]) -> list[tuple[str, str]]:
+    """The outputs and inputs whose names are a state's, the same but for "old" and "new"."""
+    pairs = _paired(outputs, inputs)
+    return [pair for pair in pairs if STATES & set(_stem(pair[0], NEW))]
+
+
+def marked_alike(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Carries:
+    """Further pairs that may be a state's: "old" or "new" marks one, and the shapes agree."""
+    pairs = _paired([spec.name for spec in outputs], [spec.name for spec in inputs])
+    return tuple(
+        pair
+        for pair in pairs
+        if NEW & set(_words(pair[0])) or OLD & set(_words(pair[1]))
+        if not carry_problem(inputs, outputs, (pair,))
+    )
+
+
+def _paired(outputs: Sequence[str], inputs: Sequence[str]) -> list[tuple[str, str]]:
+    taken = {_stem(name, OLD): name for name in inputs}
+    stems = ((name, _stem(name, NEW)) for name in outputs)
+    return [(name, taken[stem]) for name, stem in stems if stem in taken]
 
 
 def carry_problem(

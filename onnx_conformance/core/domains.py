@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,25 +36,39 @@ class Draw:
     inputs: Mapping[str, Array]
     block: int = 0
 
+    def earlier(self, name: str, asked_by: str) -> Array:
+        """An input drawn before this one.
 
-class Domain(Protocol):
-    """The values that an input may take."""
-
-    @property
-    def real(self) -> bool:
-        """Whether every number is in it, denormals, infinities and NaN too."""
-
-    def draw(self, draw: Draw) -> Array:
-        """An array of the shape of ``draw.values``, still to be cast to the input's dtype."""
+        Raises:
+            UsageError: there is none of that name.
+        """
+        if name not in self.inputs:
+            known = ", ".join(self.inputs) or "none"
+            raise UsageError(
+                f"{asked_by}: no input of that name comes before it; before it come: {known}"
+            )
+        return self.inputs[name]
 
 
 @dataclass(frozen=True)
-class Real:
+class Domain:
+    """The values that an input may take.
+
+    ``real`` says whether every number is in it, denormals, infinities and NaN too.
+    """
+
+    real: ClassVar[bool] = False
+
+    def draw(self, draw: Draw) -> Array:
+        """An array of the shape of ``draw.values``, still to be cast to the input's dtype."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Real(Domain):
     """Every floating number."""
 
-    @property
-    def real(self) -> bool:
-        return True
+    real: ClassVar[bool] = True
 
     def draw(self, draw: Draw) -> Array:
         return draw.values
@@ -66,7 +80,7 @@ WIDEST = 64.0  # a quarter of a byte's range; a range of millions says what may 
 
 
 @dataclass(frozen=True)
-class Bounded:
+class Bounded(Domain):
     """Numbers from ``low`` to ``high``, such as pixels of 0 to 1: others are mirrored inside.
 
     Random numbers are spread over a wide range, such as bytes of 0 to 255.
@@ -79,10 +93,6 @@ class Bounded:
         if not self.low < self.high:
             raise UsageError(f"{self}: low must lie below high")
 
-    @property
-    def real(self) -> bool:
-        return False
-
     def draw(self, draw: Draw) -> Array:
         width = self.high - self.low
         spread = min(max(1.0, width / 4), WIDEST) if draw.distribution in SPREAD else 1.0
@@ -91,7 +101,7 @@ class Bounded:
 
 
 @dataclass(frozen=True)
-class Integers:
+class Integers(Domain):
     """Whole numbers from ``low`` on, without ``high``, as in ``range``: token ids, categories.
 
     ``Integers(0, 500)`` gives 0 to 499: the ids of an Embedding of 500 rows.
@@ -103,10 +113,6 @@ class Integers:
     def __post_init__(self) -> None:
         if not self.low < self.high:
             raise UsageError(f"{self}: low must lie below high, which is excluded")
-
-    @property
-    def real(self) -> bool:
-        return False
 
     def draw(self, draw: Draw) -> Array:
         shape = draw.values.shape
@@ -122,7 +128,7 @@ class Integers:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Domain):
     """One of some numbers, or of some texts."""
 
     values: tuple[float | str, ...]
@@ -132,25 +138,17 @@ class Choice:
         if not self.values:
             raise UsageError("Choice needs at least one value")
 
-    @property
-    def real(self) -> bool:
-        return False
-
     def draw(self, draw: Draw) -> Array:
         places = Integers(0, len(self.values)).draw(draw)
         return np.asarray(self.values)[places]
 
 
 @dataclass(frozen=True)
-class Lengths:
+class Lengths(Domain):
     """How much of a symbolic axis each sample uses: from ``low`` to the axis' size."""
 
     axis: str
     low: int = 1
-
-    @property
-    def real(self) -> bool:
-        return False
 
     def draw(self, draw: Draw) -> Array:
         if self.axis not in draw.sizes:
@@ -161,7 +159,7 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class Mask:
+class Mask(Domain):
     """Ones, then zeros, along the last axis; the first place is always one.
 
     Args:
@@ -177,20 +175,11 @@ class Mask:
         if self.side not in ("left", "right"):
             raise UsageError(f"Mask(side='{self.side}'): left or right is wanted")
 
-    @property
-    def real(self) -> bool:
-        return False
-
     def draw(self, draw: Draw) -> Array:
         shape = draw.values.shape
-        if self.lengths and self.lengths not in draw.inputs:
-            known = ", ".join(draw.inputs) or "none"
-            raise UsageError(
-                f"Mask(lengths='{self.lengths}'): no input of that name comes before it; "
-                f"before it come: {known}"
-            )
         if self.lengths:
-            counts = draw.inputs[self.lengths].reshape((*shape[:1], *[1] * (len(shape) - 1)))
+            counts = draw.earlier(self.lengths, f"Mask(lengths='{self.lengths}')")
+            counts = counts.reshape((*shape[:1], *[1] * (len(shape) - 1)))
         else:
             counts = draw.rng.integers(min(1, shape[-1]), shape[-1] + 1, size=(*shape[:-1], 1))
             if draw.distribution in ("zeros", "ones"):
@@ -201,24 +190,15 @@ class Mask:
 
 
 @dataclass(frozen=True)
-class AtMost:
+class AtMost(Domain):
     """Whole numbers from ``low`` to what another input has in the same place."""
 
     other: str
     low: int = 0
 
-    @property
-    def real(self) -> bool:
-        return False
-
     def draw(self, draw: Draw) -> Array:
-        if self.other not in draw.inputs:
-            known = ", ".join(draw.inputs) or "none"
-            raise UsageError(
-                f"AtMost('{self.other}'): no input of that name comes before it; "
-                f"before it come: {known}"
-            )
-        bound = np.broadcast_to(draw.inputs[self.other], draw.values.shape)
+        others = draw.earlier(self.other, f"AtMost('{self.other}')")
+        bound = np.broadcast_to(others, draw.values.shape)
         drawn: Array = draw.rng.integers(self.low, np.maximum(bound, self.low) + 1)
         return drawn
 
@@ -230,15 +210,19 @@ DOMAINS: dict[str, type[Any]] = {
 
 def as_data(domain: Domain) -> dict[str, Any]:
     """The domain as plain data."""
-    return {"kind": type(domain).__name__, **asdict(domain)}  # type: ignore[call-overload] # all are dataclasses
+    return {"kind": type(domain).__name__, **asdict(domain)}
 
 
 def written(domain: Domain) -> str:
-    """The domain as it is written in a registration: ``Integers(0, 9)``, ``Mask()``."""
-    changed = [one for one in fields(domain) if getattr(domain, one.name) != one.default]  # type: ignore[arg-type] # all are dataclasses
-    return (
-        f"{type(domain).__name__}({', '.join(repr(getattr(domain, one.name)) for one in changed)})"
-    )
+    """The domain as it is written in a registration: ``Integers(0, 9)``, ``Mask(side='left')``."""
+    parts, skipped = [], False
+    for one in fields(domain):
+        value = getattr(domain, one.name)
+        if value == one.default:
+            skipped = True
+        else:
+            parts.append(f"{one.name}={value!r}" if skipped else repr(value))
+    return f"{type(domain).__name__}({', '.join(parts)})"
 
 
 def from_data(data: Mapping[str, Any]) -> Domain:

@@ -29,7 +29,7 @@ _TABLES = {  # inputs that are read by row, of ONNX Runtime's fused operators
     "EmbedLayerNormalization": (2, 3, 4),
     "GatherBlockQuantized": (0,),
 }
-_SETTINGS = {  # inputs that hold regions, scales, bounds, limits
+SETTINGS = {  # inputs that hold regions, scales, bounds, limits
     "Clip": (1, 2),
     "NonMaxSuppression": (2, 3, 4),
     "Pad": (1, 2, 3),
@@ -135,7 +135,7 @@ def settings_of(model: onnx.ModelProto) -> set[str]:
     settings, read = set[str](), set[str]()
     for node in every_node(model):
         for place, name in enumerate(node.input):
-            (settings if place in _SETTINGS.get(node.op_type, ()) else read).add(name)
+            (settings if place in SETTINGS.get(node.op_type, ()) else read).add(name)
     return settings - read
 
 

@@ -195,7 +195,8 @@ def judge_outputs(
             wrong = allclose_mismatch(near, outputs, *tolerance, scale_atol=True)
         return replace(judged, outputs=outputs, mismatch=wrong)
     outputs = reference.settled(got, limits.tie_factor)
-    score = worst_score(reference, outputs, specs, rule["floor_ulp"], limits.turns)
+    most = rule.get("maximum_noise_floor", np.inf)
+    score = worst_score(reference, outputs, specs, rule["floor_ulp"], limits.turns, most)
     return replace(judged, outputs=outputs, score=score)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,7 +219,7 @@ def _facts(path: Path, model: onnx.ModelProto) -> FileFacts:
         "nodes": dict(Counter(node.op_type for node in graph.node).most_common()),
         "initializers": {
             "count": len(graph.initializer),
-            "elements": sum(_elements(list(tensor.dims)) for tensor in graph.initializer),
+            "elements": sum(math.prod(tensor.dims) for tensor in graph.initializer),
         },
         "files": [str(file.relative_to(path.parent)) for file in files],
         "bytes": sum(file.stat().st_size for file in files),
@@ -236,14 +237,7 @@ def table_elements(model: onnx.ModelProto) -> int:
     tables = {node.input[0] for node in nodes if node.op_type == "Gather"}
     others = {n for node in nodes for n in node.input[node.op_type == "Gather" :]}
     kept = [one for one in model.graph.initializer if one.name in tables - others]
-    return sum(_elements(list(tensor.dims)) for tensor in kept)
-
-
-def _elements(dims: list[int]) -> int:
-    count = 1
-    for dim in dims:
-        count *= dim
-    return count
+    return sum(math.prod(tensor.dims) for tensor in kept)
 
 
 def _tensors(value: onnx.ValueInfoProto, made_by: onnx.NodeProto | None) -> list[TensorFacts]:

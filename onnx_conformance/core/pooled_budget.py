@@ -24,12 +24,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import NORMS, Reference
-from onnx_conformance.core.compute_modes import ULP
+from onnx_conformance.core.compute_modes import FLOAT32, ULP
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.core.views import UNMASKED, Rows, views
+from onnx_conformance.core.views import LOGARITHMS, UNMASKED, Rows, views
 
 Pair = tuple[Reference, Outputs]
 
@@ -56,6 +57,8 @@ class RowScores:
         sizes: ‖oracle‖ of each sample.
         largest: what would be allowed of the sample with the largest error of its own.
         strays: how many samples of the inputs may err by up to that.
+        left_open: of how many samples native's own ways differ by so much that nothing is known,
+            as where a decision hangs on a rounding; ``turned`` is what that many errors allow.
     """
 
     output: str
@@ -66,6 +69,8 @@ class RowScores:
     sizes: tuple[Rows, ...]
     largest: float = 0.0
     strays: float = 0.0
+    left_open: int = 0
+    turned: float = 0.0
 
     @property
     def judged_rows(self) -> tuple[int, int]:
@@ -99,13 +104,15 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
         parts = [found.get(kind) or _nothing(len(got[spec.name])) for found, (_, got) in both]
         noises = np.concatenate([noise for _, noise, _ in parts])
         size = np.concatenate([size for _, _, size in parts])
-        usable = np.isfinite(noises) & (noises <= rule.maximum_noise_floor * size)
+        logarithms = kind[1] == LOGARITHMS and all(of.unit == FLOAT32 for of, _ in pairs)
+        usable = _usable(noises, size, rule, logarithms=logarithms)
+        unknown = np.isfinite(noises) & ~usable
         usable &= (size > 0) | (kind[1] != UNMASKED)  # others have no such numbers
         pool, share = _pool(noises[usable], size[usable], rule.pool_share)
         lone = 1.0 + (rule.lone - 1.0) / max(_numbers(pairs, spec), 1)
         allowed = [
             np.where(
-                np.isfinite(noise) & (noise <= rule.maximum_noise_floor * size),
+                _usable(noise, size, rule, logarithms=logarithms),
                 rule.factor * np.maximum(lone * noise, np.minimum(pool, share * size)),
                 np.inf,
             )
@@ -119,7 +126,16 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
             tuple(size for _, _, size in parts),
             rule.factor * float(np.max(noises[usable], initial=0.0)),
             rule.strays,
+            int(unknown.sum()),
+            rule.factor * float(np.max(noises[unknown], initial=0.0)),
         )
+
+
+def _usable(noise: Rows, size: Rows, rule: PoolRule, *, logarithms: bool) -> NDArray[np.bool_]:
+    """Whether float32's own error lets anything be said; that of a logarithm is relative itself."""
+    most = np.minimum(size, 1.0) if logarithms else size
+    usable: NDArray[np.bool_] = np.isfinite(noise) & (noise <= rule.maximum_noise_floor * most)
+    return usable
 
 
 def _numbers(pairs: Sequence[Pair], spec: TensorSpec) -> int:

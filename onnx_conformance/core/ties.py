@@ -1,8 +1,9 @@
-"""Ties in positions: outputs of argmax, topk or sort, compared by the numbers they choose.
+"""What the native worker says beside an output of its own: ties in positions, and places left open.
 
-Among equal numbers, or numbers that lie within float32's own error of each other, either position
-is right. So the native worker says beside such an output which numbers were to choose from, and
-positions are compared by the numbers that they choose.
+Of outputs of argmax, topk or sort: among equal numbers, or numbers that lie within float32's own
+error of each other, either position is right. So the worker says which numbers were to choose from,
+and positions are compared by the numbers that they choose. Of padded places: those whose attention
+is wholly masked have no value that means anything, and any finite one is right.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.compute_modes import ULP
 
 CANDIDATES, LAYOUT = " candidates", " layout"  # what a worker adds to the name of such an output
+OPEN = " open"  # and to that of one with places left open, of the same shape
+BESIDE = (CANDIDATES, LAYOUT, OPEN)
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class ChosenPositions:
 
     Args:
         candidates: the numbers in float64, ``(batch, ..., count)``.
-        noise: for each sample, how far float32's own ways are off in them at most, ``(batch,)``.
+        noise: the largest error of native and its replicas in them, a sample each, ``(batch,)``.
         axis: of the positions' shape, along which they choose; None where that axis is gone.
         shape: of the positions after the batch, as the operator gave them.
         ranked: whether several positions stand in the order of their numbers.
@@ -90,6 +93,35 @@ class ChosenPositions:
         return np.take_along_axis(self.candidates, places, axis=-1)
 
 
+@dataclass(frozen=True)
+class OpenPlaces:
+    """The places of one output that native leaves open.
+
+    Args:
+        places: truth values of the output's shape, ``(batch, ...)``.
+    """
+
+    places: NDArray[np.bool_]
+
+    def rows(self, start: int, stop: int) -> OpenPlaces:
+        """Those of some samples."""
+        return OpenPlaces(self.places[start:stop])
+
+    def chosen(self, samples: Sequence[int]) -> OpenPlaces:
+        """Those of samples in another order."""
+        return OpenPlaces(self.places[list(samples)])
+
+    def settled(self, wanted: NDArray[Any], got: NDArray[Any], factor: float) -> NDArray[Any]:
+        """``got`` with ``wanted``'s number in each open place where it has a finite one."""
+        if not got.shape == wanted.shape == self.places.shape:
+            return got
+        found: NDArray[Any] = np.where(self.places & np.isfinite(got), wanted, got)
+        return found
+
+
+Choices = Mapping[str, ChosenPositions | OpenPlaces]
+
+
 def _repeats(places: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether a position stands twice among those that are chosen together."""
     ordered = np.sort(places, axis=-1)
@@ -130,13 +162,22 @@ def in_rows(
 
 
 def answered(row: Outputs) -> dict[str, NDArray[Any]]:
-    """A worker's answer without what it adds to outputs that are positions."""
-    return {name: a for name, a in row.items() if not name.endswith((CANDIDATES, LAYOUT))}
+    """A worker's answer without what it adds to outputs of its own."""
+    return {name: a for name, a in row.items() if not name.endswith(BESIDE)}
 
 
-def choices_in(oracle: Outputs, natives: Sequence[Outputs]) -> dict[str, ChosenPositions]:
-    """The choices that the oracle made, with float32's own errors in their numbers."""
-    found = {}
+def choices_in(
+    oracle: Outputs, natives: Sequence[Outputs]
+) -> dict[str, ChosenPositions | OpenPlaces]:
+    """The choices that the oracle made, with float32's own errors in their numbers.
+
+    And the places that the first of the natives leaves open.
+    """
+    found: dict[str, ChosenPositions | OpenPlaces] = {
+        name.removesuffix(OPEN): OpenPlaces(np.asarray(array, bool))
+        for name, array in (natives[0] if natives else {}).items()
+        if name.endswith(OPEN)
+    }
     for key in (name for name in oracle if name.endswith(CANDIDATES)):
         name = key.removesuffix(CANDIDATES)
         exact = np.asarray(oracle[key], np.float64)
@@ -156,9 +197,12 @@ def choices_in(oracle: Outputs, natives: Sequence[Outputs]) -> dict[str, ChosenP
 
 
 def settled(
-    choices: Mapping[str, ChosenPositions], wanted: Outputs, got: Outputs, factor: float
+    choices: Choices, wanted: Outputs, got: Outputs, factor: float
 ) -> dict[str, NDArray[Any]]:
-    """``got`` with ``wanted``'s positions wherever both choose numbers that tie."""
+    """``got`` with ``wanted``'s positions wherever both choose numbers that tie.
+
+    And with ``wanted``'s numbers in the places that native leaves open.
+    """
     return {
         name: choices[name].settled(wanted[name], array, factor)
         if name in choices and name in wanted
@@ -167,11 +211,15 @@ def settled(
     }
 
 
-def joined(parts: Sequence[Mapping[str, ChosenPositions]]) -> dict[str, ChosenPositions]:
+def joined(parts: Sequence[Choices]) -> dict[str, ChosenPositions | OpenPlaces]:
     """The choices of inputs whose samples stand one below the other, where they are alike."""
-    found = {}
+    found: dict[str, ChosenPositions | OpenPlaces] = {}
     for name in parts[0] if parts else ():
-        all_of = [part[name] for part in parts if name in part]
+        several = [part[name] for part in parts if name in part]
+        opened = [one.places for one in several if isinstance(one, OpenPlaces)]
+        if len(opened) == len(parts) and len({one.shape[1:] for one in opened}) == 1:
+            found[name] = OpenPlaces(np.concatenate(opened))
+        all_of = [one for one in several if isinstance(one, ChosenPositions)]
         forms = {(one.candidates.shape[1:], one.axis, one.shape, one.ranked) for one in all_of}
         if len(all_of) == len(parts) and len(forms) == 1:
             found[name] = ChosenPositions(

@@ -18,6 +18,7 @@ from onnx_conformance.core.spec import TensorSpec
 
 Rows = NDArray[np.float64]
 UNMASKED = "values beside masked ones"
+LOGARITHMS = "logarithms"
 BINADES = 10  # empty powers of two between masked numbers and the others
 LEAST_MASK = 1024.0  # of the magnitude of masked numbers
 SPREAD = 1e-3  # of masked numbers among themselves: a mask may be added to a number
@@ -37,7 +38,7 @@ def views(wanted: Array, got: Array, spec: TensorSpec) -> Iterator[tuple[str, Ro
         yield UNMASKED, np.where(kept, exact, 0.0), np.where(kept, found, 0.0)
     if spec.scale == "probabilities":
         logs = [np.log(np.maximum(side, SMALLEST_PROBABILITY)) for side in pair]
-        yield "logarithms", logs[0], logs[1]
+        yield LOGARITHMS, logs[0], logs[1]
 
 
 def _finite(wanted: Rows, got: Rows) -> tuple[Rows, Rows]:

@@ -10,6 +10,8 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_conformance.core.documents import FileFacts
+
 
 class DescribedModels(TypedDict):
     """What is known of users' models once they were built and run.
@@ -24,6 +26,13 @@ class DescribedModels(TypedDict):
     names: list[str]
     refused: dict[str, str]
     modules: dict[str, str]
+
+
+class ReadFile(TypedDict):
+    """An external artifact as its reader read it: its facts, and the digests of its files."""
+
+    facts: FileFacts
+    sha256: list[str]
 
 
 class SessionRequest(TypedDict):

@@ -18,6 +18,7 @@ from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.size_expressions import names_in
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 from onnx_conformance.inputs.loops import Loop, judged_at, loops, of_call
+from onnx_conformance.inputs.padding import places_along
 from onnx_conformance.inputs.recipes import Inputs
 
 MOST_MERGED = 3  # calls that a longer one takes the place of
@@ -197,13 +198,12 @@ def _with_others(
     others = np.roll(array, 1, axis=0)
     for mask in masks:
         kept = call[mask.name].reshape(len(array), -1, call[mask.name].shape[-1])[:, -1]
-        whole = str(mask.shape[-1])
         for axis, dim in enumerate(spec.sample, start=1):
-            if dim != whole and dim not in names_in(whole):
+            size, total = array.shape[axis], kept.shape[-1]
+            places = places_along(dim, str(mask.shape[-1]), size, total, grown)
+            if places.stop - places.start < size:
                 continue
-            size = array.shape[axis]  # of a sum of axes, what grows comes first
-            first = 0 if dim == whole or dim in grown else kept.shape[-1] - size
-            for sample, row in enumerate(kept[:, first : first + size]):
+            for sample, row in enumerate(kept[:, places]):
                 at = (sample, *[slice(None)] * (axis - 1), row == 0)
                 array[at] = others[at]
     return array

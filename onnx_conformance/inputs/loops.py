@@ -18,7 +18,7 @@ from onnx_conformance.core.carries import flow_axis, growth, next_sizes
 from onnx_conformance.core.domains import Bounded, Choice, Integers
 from onnx_conformance.core.size_expressions import names_in
 from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec
-from onnx_conformance.core.ties import CANDIDATES, LAYOUT
+from onnx_conformance.core.ties import BESIDE
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.sample_arrays import Layout
 
@@ -64,7 +64,7 @@ class Loop(Inputs):
         found: dict[str, Array] = {}
         for place, answers in enumerate(zip(*groups, strict=True)):
             for name, array in layout.rows(self.calls[place], answers).items():
-                suffix = next((one for one in (CANDIDATES, LAYOUT) if name.endswith(one)), "")
+                suffix = next((one for one in BESIDE if name.endswith(one)), "")
                 found[of_call(name.removesuffix(suffix), place) + suffix] = array
         return found
 

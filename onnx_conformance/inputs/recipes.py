@@ -28,7 +28,7 @@ from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import MIDDLE, Axes, TensorSpec, sizes_of
 from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 
-Array = NDArray[np.float32]
+Float32Array = NDArray[np.float32]
 Sampler = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float64]]
 
 
@@ -186,7 +186,7 @@ def suited(recipe: Recipe, axes: Axes) -> Recipe:
     return recipe if axes else replace(recipe, extent=MIDDLE, sizes=())
 
 
-def calibration_batch(shape: tuple[int, ...], seed: int) -> Array:
+def calibration_batch(shape: tuple[int, ...], seed: int) -> Float32Array:
     """Inputs to calibrate weights on: half image-like, a quarter normal, the rest faint or flat.
 
     ``shape`` includes the batch, a multiple of 8.
@@ -196,7 +196,7 @@ def calibration_batch(shape: tuple[int, ...], seed: int) -> Array:
     parts = [smooth(rng, eighth) for _ in range(4)]
     parts += [rng.standard_normal(eighth) for _ in range(2)]
     parts += [0.1 * rng.standard_normal(eighth), rng.random(eighth)]
-    batch: Array = np.concatenate(parts).astype(np.float32)
+    batch: Float32Array = np.concatenate(parts).astype(np.float32)
     return batch
 
 

@@ -19,7 +19,7 @@ from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.documents import CallPlan, FileFacts
 from onnx_conformance.core.padded_rows import fitted, stacked
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of
-from onnx_conformance.core.ties import CANDIDATES, LAYOUT, answered, in_rows
+from onnx_conformance.core.ties import CANDIDATES, LAYOUT, OPEN, answered, in_rows
 from onnx_conformance.inputs.recipes import Inputs, RawInputs
 
 
@@ -155,6 +155,7 @@ class Layout:
                 found[size_of(name)] = np.concatenate(sizes).astype(np.int64)
         for name in answered(answers[0]):
             found |= self._choices_of(name, groups, answers)
+            found |= self._open_places_of(name, groups, answers)
         return {
             n: a[order] if len(a) == len(order) and not n.endswith(LAYOUT) else a
             for n, a in found.items()
@@ -176,6 +177,18 @@ class Layout:
             return {}
         rows = [part[0][:real] for part, (_, real) in zip(known, groups, strict=True)]
         return {name + CANDIDATES: np.concatenate(rows), name + LAYOUT: known[0][1]}
+
+    def _open_places_of(
+        self, name: str, groups: Sequence[tuple[list[int], int]], answers: Sequence[Outputs]
+    ) -> dict[str, Array]:
+        """The places of an output that native leaves open, as rows; nothing where none are."""
+        if not any(name + OPEN in answer for answer in answers):
+            return {}
+        parts = [
+            self._rows_of(name, a.get(name + OPEN, np.zeros(a[name].shape, bool)), len(rows), real)
+            for (rows, real), a in zip(groups, answers, strict=True)
+        ]
+        return {name + OPEN: stacked(parts)}
 
     def plan(self, inputs: Inputs) -> list[CallPlan]:
         """The calls as plain data for a repro bundle; none where rows are what the file takes."""

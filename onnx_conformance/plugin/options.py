@@ -42,7 +42,8 @@ def _add_cases(group: Any) -> None:
     group.addoption(
         "--artifact",
         metavar="PATH",
-        help="certify this ONNX file, or those in this folder, against --model (repeatable)",
+        help="certify this ONNX file, or those in this folder, against --model (repeatable); an "
+        "encoder and its decoders are judged in a row too",
         **SEVERAL,
     )
     group.addoption(

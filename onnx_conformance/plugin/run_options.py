@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from onnx_conformance.catalog.models import read_pointer
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, Provider
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.case import Case, ExternalCase
@@ -22,6 +23,7 @@ from onnx_conformance.perf.gate.rules import RULES, load_rules
 from onnx_conformance.perf.options import GateOptions, PerfRun, read_gate, read_timing
 from onnx_conformance.run.evaluation_data import adopt_evaluation, refuse_idle
 from onnx_conformance.run.external_artifacts import labelled
+from onnx_conformance.run.file_folder import POOLS, FileFolder, folder_of
 from onnx_conformance.run.known_failures import KnownFailure, load_known_failures
 from onnx_conformance.run.provider_sources import (
     adopt_answers,
@@ -45,12 +47,18 @@ class RunRecords:
         models: the models that were asked for, those of files and functions included.
         refused: models that could not be loaded, with the reason.
         answers: the recorded answers of other machines, as providers.
+        artifacts: the files to judge, those of --artifact and what is made of a folder of them.
+        chains: files in which those of the folder --against are called in a row.
+        unchained: why they are not, where their names tell roles.
     """
 
     plugins: tuple[str, ...]
     models: tuple[str, ...]
     refused: dict[str, str]
     answers: tuple[str, ...] = ()
+    artifacts: tuple[str, ...] = ()
+    chains: tuple[str, ...] = ()
+    unchained: str = ""
 
 
 def shared_records(records: RunRecords) -> dict[str, Any]:
@@ -70,7 +78,8 @@ def _adopt_shared(shared: dict[str, Any]) -> RunRecords:
             PROVIDERS.forget(record["name"])
         PROVIDERS.register(record["name"], Provider(**record))
     adopt_data(shared["records_of_models"])
-    return RunRecords(shared["plugins"], shared["models"], shared["refused"], shared["answers"])
+    fields = ("plugins", "models", "refused", "answers", "artifacts", "chains", "unchained")
+    return RunRecords(*(shared[name] for name in fields))
 
 
 def adopt_records(config: Any) -> RunRecords:
@@ -90,10 +99,16 @@ def adopt_records(config: Any) -> RunRecords:
     )
     answers = adopt_answers(option("answers"))
     refused: dict[str, str] = {}
-    models = _models(config, refused)
+    artifact, reference = _folders(config)
+    models = _models(config, refused, artifact, reference)
     if option("evaluation_data"):
         adopt_evaluation(option("evaluation_data"), option("calibration_data") or "", models)
-    return RunRecords(plugins, models, refused, answers)
+    artifacts = tuple(option("artifact"))
+    if artifact and not option("against"):
+        return RunRecords(plugins, models, refused, answers, artifact.judged)
+    rows = [tuple(map(str, one.chains)) if one else () for one in (artifact, reference)]
+    problem = artifact.problem if artifact else ""
+    return RunRecords(plugins, models, refused, answers, artifacts + rows[0], rows[1], problem)
 
 
 def make_run(config: Any, records: RunRecords) -> PerfRun:
@@ -120,7 +135,9 @@ def make_run(config: Any, records: RunRecords) -> PerfRun:
         _refuse_elsewhere(cases)
     notes: tuple[str, ...] = ()
     if option("against"):
-        cases, notes = without_itself(Path(option("against")), cases, settings)
+        references = (option("against"), *records.chains)
+        cases, notes = without_itself(references, cases, settings)
+        notes += _alone_notes(references, cases, records.unchained)
     refuse_whole(
         option("shard"),
         timed=measured,
@@ -173,11 +190,12 @@ def _selection(option: Any, records: RunRecords) -> Selection:
         tuple(option("exporter")),
         tuple(option("opset")),
         _providers(tuple(option("provider")), records),
-        tuple(option("artifact")),
+        records.artifacts,
         tuple(option("variant")),
         option("precision") or "",
         levels if len(levels) > 1 else (),
         option("against") or "",
+        records.chains,
     )
 
 
@@ -232,7 +250,12 @@ def _settings(option: Any, tolerances: Tolerances, gate: GateOptions | None) -> 
     )
 
 
-def _models(config: Any, refused: dict[str, str]) -> tuple[str, ...]:
+def _models(
+    config: Any,
+    refused: dict[str, str],
+    artifact: FileFolder | None,
+    reference: FileFolder | None,
+) -> tuple[str, ...]:
     """The chosen models. Those of files, functions and zoos are built now to find their inputs.
 
     Args:
@@ -256,7 +279,36 @@ def _models(config: Any, refused: dict[str, str]) -> tuple[str, ...]:
         seed=option("seed"),
         limit=option("call_limit"),
         refused=refused,
+        artifact=artifact,
+        reference=reference,
     )
+
+
+def _folders(config: Any) -> tuple[FileFolder | None, FileFolder | None]:
+    """The folders of files that belong together, of --artifact and of --against.
+
+    Run through as one where something is there to judge that by: a reference folder, or a model
+    whose parts are known.
+    """
+    option = config.getoption
+    limits = shipped_limits().changed(tuple(option("artifact_limit")))
+    cache = None if option("no_cache") else Path(option("cache_dir")).absolute()
+    against = tuple(one for one in (option("against"),) if one)
+    models = option("model")
+    pointer = read_pointer(models[0]) if len(models) == 1 else None
+    parted = pointer is not None and pointer.pool in POOLS
+    if config.option.help or not (parted or any(Path(one).is_dir() for one in against)):
+        return None, None
+    found = folder_of(tuple(option("artifact")), "--artifact", limits, cache)
+    if against:
+        reference = folder_of(against, "--against", limits, cache)
+        if not (found and reference):
+            return None, None
+        problem = found.problem or reference.problem
+        if problem:
+            return found.without_chains(problem), reference.without_chains(problem)
+        return found, reference
+    return (found, None) if found and found.pointers(models[0]) else (None, None)
 
 
 def _known_failures(file: str) -> list[KnownFailure]:
@@ -309,9 +361,12 @@ def _libraries(named: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def without_itself(
-    against: Path, cases: tuple[Case, ...], settings: Settings
+    references: tuple[str, ...], cases: tuple[Case, ...], settings: Settings
 ) -> tuple[tuple[Case, ...], tuple[str, ...]]:
     """The cases that differ from the reference's own run, and notes on what is compared.
+
+    Args:
+        references: what --against names, and the files of such a folder as one.
 
     The reference runs on the CPU without graph optimisation. The same file under the same
     conditions gives the same bits, which proves nothing. Under other conditions the comparison
@@ -321,10 +376,9 @@ def without_itself(
         UsageError: no other case is left.
     """
     external = [case for case in cases if isinstance(case, ExternalCase)]
-    references = labelled((str(against),), "--against") if against.is_dir() else {}
-    same = {
-        case.path for case in external if _is(references.get(case.label, against), Path(case.path))
-    }
+    against = Path(references[0])
+    known = labelled(references, "--against") if against.is_dir() else {}
+    same = {case.path for case in external if _is(known.get(case.label, against), Path(case.path))}
     reference_runs = [
         case for case in external if case.path in same and _is_reference(case, settings)
     ]
@@ -342,6 +396,21 @@ def without_itself(
         f"{case.id}: not judged, because it is the reference's own run" for case in reference_runs
     ]
     return kept, tuple(dict.fromkeys(notes))
+
+
+def _alone_notes(
+    references: tuple[str, ...], cases: tuple[Case, ...], problem: str
+) -> tuple[str, ...]:
+    """What is not judged of a folder of files that are not called in a row."""
+    labels = {case.label for case in cases if isinstance(case, ExternalCase)}
+    if len(references) > 1 or len(labels) < 2:
+        return ()
+    why = problem or (
+        "call them encoder_model.onnx, decoder_model.onnx and decoder_with_past_model.onnx where "
+        "they are such"
+    )
+    alone = f"the {len(labels)} files are judged one by one, and what one hands to another is not"
+    return (f"{alone}: {why}",)
 
 
 def _own_references(cases: list[ExternalCase], settings: Settings) -> Iterator[str]:

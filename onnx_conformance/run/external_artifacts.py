@@ -19,6 +19,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.text import one_line, printable
 from onnx_conformance.core.tolerances import FLOAT32
+from onnx_conformance.core.worker_messages import ReadFile
 from onnx_conformance.run.subject import Artifact, libraries_of
 from onnx_conformance.run.worker_queue import WorkerQueues
 
@@ -34,6 +35,7 @@ def external_cases(
     providers: tuple[str, ...],
     precision: str = "",
     against: str = "",
+    chains: tuple[str, ...] = (),
 ) -> list[ExternalCase]:
     """One case for each file and provider; files are parsed later, and fail then.
 
@@ -41,6 +43,7 @@ def external_cases(
         precision: the class that the files compute in; empty for float32.
         against: the reference file or folder; of a folder, ``models`` are the files that can be
             references, and what is to be judged by another one is left out.
+        chains: files in which those of the reference folder are called in a row.
 
     The opset that is asked of a file is ``--opset``, or else what a manifest beside it or its own
     name says.
@@ -48,7 +51,7 @@ def external_cases(
     Raises:
         UsageError: not one model, several opsets or exporters, no file, or one without namesake.
     """
-    found, of_label = _judged(artifacts, models, against)
+    found, of_label = _judged(artifacts, models, (against, *chains))
     for axis, chosen in (("exporter", exporters), ("opset", opsets)):
         if len(chosen) > 1:
             raise UsageError(f"--artifact takes at most one --{axis}: the one of the export")
@@ -74,20 +77,37 @@ def external_cases(
 
 
 def _judged(
-    artifacts: tuple[str, ...], models: tuple[str, ...], against: str
+    artifacts: tuple[str, ...], models: tuple[str, ...], references: tuple[str, ...]
 ) -> tuple[dict[str, Path], dict[str, ModelSpec]]:
-    """The files, and the model that each is judged by: the one, or its namesake in a folder."""
-    if not (against and Path(against).is_dir()):
-        if len(models) != 1:
-            raise UsageError(
-                "--artifact needs the one model that the files were made from: --model=NAME, "
-                "--models-from=FILE.py or, to compare two files, --against=FILE.onnx"
-                + (f"; known models: {', '.join(every)}" if (every := models or [*MODELS]) else "")
-            )
-        found = labelled(artifacts)
+    """The files, and the model that each is judged by: the one, or its namesake.
+
+    Args:
+        references: files and folders in the native model's place; the first is empty for none.
+    """
+    against = references[0]
+    found = labelled(artifacts) if models else {}
+    if against and Path(against).is_dir():
+        known = {label: f"{label}{SUFFIX}" for label in labelled(references, "--against")}
+        _refuse_alone(found, known, artifacts, against)
+        judged = {label: path for label, path in found.items() if known[label] in models}
+        return judged, {label: resolve_model(known[label]) for label in judged}
+    if len(models) == 1:
         return found, dict.fromkeys(found, resolve_model(models[0]))
-    found = labelled(artifacts)
-    known = {label: f"{label}{SUFFIX}" for label in labelled((against,), "--against")}
+    named = {label: one for label in found for one in models if f"/{one}".endswith(f"/{label}")}
+    if len(named) < len(found) or not models:
+        raise UsageError(
+            "--artifact needs the one model that the files were made from: --model=NAME, "
+            "--models-from=FILE.py or, to compare two files, --against=FILE.onnx"
+            + (f"; known models: {', '.join(every)}" if (every := models or [*MODELS]) else "")
+            + ("; or name one model after each file" if len(models) > 1 else "")
+        )
+    return found, {label: resolve_model(name) for label, name in named.items()}
+
+
+def _refuse_alone(
+    found: dict[str, Path], known: dict[str, str], artifacts: tuple[str, ...], against: str
+) -> None:
+    """Refuse a file without a namesake, on either side."""
     files = ", ".join(f"{label}{SUFFIX}" for label in known)
     for label, path in found.items():
         if label not in known:
@@ -102,8 +122,6 @@ def _judged(
             f"--artifact {' '.join(artifacts)} lacks {missing[0]}{SUFFIX}, which --against "
             f"{against} holds; export it too, or name the files to judge one by one"
         )
-    judged = {label: path for label, path in found.items() if known[label] in models}
-    return judged, {label: resolve_model(known[label]) for label in judged}
 
 
 def _refuse_source_of(model: ModelSpec, path: Path) -> None:
@@ -206,7 +224,9 @@ def read_external_artifact(case: ExternalCase, queues: WorkerQueues) -> Artifact
     queue = queues.get("reader", "reader", limit=min(limits.seconds, settings.limit))
     asked = {"path": str(path), "limits": limits.as_dict(), "libraries": bool(libraries)}
     try:
-        found = queue.submit(lambda: queue.call(STAGE, case.label, "read", **asked)).result()
+        found: ReadFile = queue.submit(
+            lambda: queue.call(STAGE, case.label, "read", **asked)
+        ).result()
     except StageFailure as failure:
         reason = f"{printable(str(path))} {_problem(failure.__cause__)}"
         raise StageFailure(STAGE, case.label, reason) from failure

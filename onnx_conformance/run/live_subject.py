@@ -118,6 +118,9 @@ class LiveSubject:
     def _fitted(self, inputs: Inputs, found: Reference, *, settle: bool = True) -> Reference:
         """The reference, its arrays of one size where the values decide sizes."""
         if not self.model.by_values:
+            problem = _unlike_sizes(found)
+            if problem:
+                raise CapabilityMissing(problem)
             return found
         same = self._alike(found)
         answer = self.run(inputs).outputs if settle else None
@@ -137,7 +140,7 @@ class LiveSubject:
     def references(self, input_sets: Sequence[Inputs]) -> list[Reference | str]:
         found = self.workers.references(self.model, input_sets, noise_floor_of(self.case))
         if not (self._of_groups or self.model.by_values):
-            return found
+            return [one if isinstance(one, str) else _unlike_sizes(one) or one for one in found]
         return [
             one if isinstance(one, str) else self.reference(inputs)
             for inputs, one in zip(input_sets, found, strict=True)
@@ -197,3 +200,16 @@ class LiveSubject:
 
     def with_artifact(self, artifact: Artifact) -> LiveSubject:
         return LiveSubject(self.case, self.workers, self.tolerances, artifact)
+
+
+def _unlike_sizes(found: Reference) -> str:
+    """Why nothing can be compared where native's own ways answer arrays of unlike sizes."""
+    for way in found.natives:
+        for name, wanted in found.oracle.items():
+            if way[name].shape != wanted.shape:
+                return (
+                    f"the size of '{name}' hangs on a rounding: native answers {wanted.shape} in "
+                    f"float64 and {way[name].shape} in float32, so comparing proves nothing; give "
+                    "weights or inputs (domain=) on which it does not"
+                )
+    return ""

@@ -112,8 +112,7 @@ class NativeSide:
     def _export(self, queue: WorkerQueue, case: Case, model: ModelSpec, weights: Entry) -> Artifact:
         exporter = EXPORTERS[case.exporter]
 
-        def build(directory: Path) -> dict[str, Any]:
-            path = directory / MODEL_FILE
+        def write(path: Path) -> None:
             queue.call(
                 "export",
                 case.artifact_id,
@@ -125,14 +124,11 @@ class NativeSide:
                 path=str(path),
             )
             refuse_edited(model.name)
-            if not path.is_file():
-                raise StageFailure("export", case.artifact_id, "the route wrote no file")
-            return dict(inspect(path))
 
         key = cache_keys.artifact_key(
             case, exporter, cache_keys.model_key(model, self._settings), weights.facts["digest"]
         )
-        return _artifact(self._store.get_or_build("artifacts", key, build))
+        return self._written(case, key, write, by="route")
 
     def _vary(self, queue: WorkerQueue, case: DerivedCase, source: Artifact) -> Artifact:
         """The case's variant of an exported file."""
@@ -142,8 +138,7 @@ class NativeSide:
         layout = file_layout(resolve_model(case.model), source.facts)
         calls = None if input_sets is None else layout.smallest_calls(input_sets)
 
-        def build(directory: Path) -> dict[str, Any]:
-            path = directory / MODEL_FILE
+        def write(path: Path) -> None:
             queue.call(
                 "export",
                 case.artifact_id,
@@ -155,14 +150,30 @@ class NativeSide:
                 calibration=calls,
                 libraries=libraries,
             )
-            if not path.is_file():
-                raise StageFailure("export", case.artifact_id, "the variant wrote no file")
-            return dict(inspect(path))
 
         key = cache_keys.variant_key(
             variant, source.sha256, libraries, [inputs.digest for inputs in input_sets or ()]
         )
-        return _artifact(self._store.get_or_build("artifacts", key, build))
+        return self._written(case, key, write, by="variant")
+
+    def _written(self, case: Case, key: str, write: Callable[[Path], None], *, by: str) -> Artifact:
+        """The artifact under a key, written where it is not kept.
+
+        Raises:
+            StageFailure: no file was written.
+        """
+
+        def build(directory: Path) -> dict[str, Any]:
+            path = directory / MODEL_FILE
+            write(path)
+            if not path.is_file():
+                raise StageFailure("export", case.artifact_id, f"the {by} wrote no file")
+            return dict(inspect(path))
+
+        entry = self._store.get_or_build("artifacts", key, build)
+        files = tuple(entry.path / name for name in entry.facts["files"])
+        sha256 = tuple(entry.digests[name] for name in entry.facts["files"])
+        return Artifact(files[0], files, sha256, cast("FileFacts", entry.facts))
 
     def _calibration(self, case: Case) -> list[Inputs]:
         """The user's inputs, or else those of the model's task or spec."""
@@ -190,12 +201,6 @@ class NativeSide:
                 lambda: self._store.get_or_build("photographs", key, build)
             )
         return self._samples[key]
-
-
-def _artifact(entry: Entry) -> Artifact:
-    files = tuple(entry.path / name for name in entry.facts["files"])
-    sha256 = tuple(entry.digests[name] for name in entry.facts["files"])
-    return Artifact(files[0], files, sha256, cast("FileFacts", entry.facts))
 
 
 def native_request(model: ModelSpec, weights: Entry, settings: Settings) -> NativeRequest:

@@ -67,10 +67,10 @@ class RuntimeSide:
             return queue.submit(lambda: self._open(queue, case, artifact))
         if case.id not in self.sessions:
             opened = queue.after(artifact, lambda ready: self._open(queue, case, ready))
-            self.sessions[case.id] = self._weighed(case, artifact, opened)
+            self.sessions[case.id] = self._with_work(case, artifact, opened)
         return self.sessions[case.id]
 
-    def _weighed(
+    def _with_work(
         self, case: Case, artifact: Future[Artifact], opened: Future[SessionInfo]
     ) -> Future[SessionInfo]:
         """The session's facts and, where several providers run its nodes, their shares of the work.
@@ -83,7 +83,7 @@ class RuntimeSide:
         name = f"onnxruntime-{case.provider}-profile"
         queue = self._queues.get(name, "onnxruntime", spec=record.process())
 
-        def weighed(info: SessionInfo) -> SessionInfo:
+        def with_work(info: SessionInfo) -> SessionInfo:
             if info.placement and info.share_of_work is not None:
                 return info
             ready, level = artifact.result(), level_of(case, self._settings)
@@ -92,12 +92,12 @@ class RuntimeSide:
             work = measure_workload(queue, case.id, self._request(case, ready, level), inputs)
             return replace(info, work=work, placement=info.placement or work.placement)
 
-        return queue.after(opened, weighed)
+        return queue.after(opened, with_work)
 
     def _open(self, queue: WorkerQueue, case: Case, artifact: Artifact) -> SessionInfo:
         """Open a session, in the worker queue's thread."""
         wanted = self._request(case, artifact, level_of(case, self._settings))
-        with self._worded_failures(case):
+        with self._in_one_sentence(case):
             info = queue.call("runtime", case.id, "open", session=wanted)
         return SessionInfo(
             provider=PROVIDERS[case.provider].ort_name,
@@ -151,7 +151,7 @@ class RuntimeSide:
         opened = replace(case, provider=CPU.name) if level else case
         session = self._request(opened, artifact, level or level_of(case, self._settings))
         isolation = Isolation(input_sets, queue.worker.reset)
-        with self._worded_failures(case):
+        with self._in_one_sentence(case):
             for some in isolation:
                 single = [inputs for inputs in some if not isinstance(inputs, Loop)]
                 calls = [call for inputs in single for call in layout.calls(inputs)]
@@ -214,7 +214,7 @@ class RuntimeSide:
         return self._settings.limits.memory(files)
 
     @contextmanager
-    def _worded_failures(self, case: Case) -> Iterator[None]:
+    def _in_one_sentence(self, case: Case) -> Iterator[None]:
         """An external artifact's failure in one sentence; one that ended its worker gets no other.
 
         Of our own exports, what a custom-operator library would fix; one that hung gets no other
@@ -234,10 +234,10 @@ class RuntimeSide:
                 if lack is None:
                     raise
                 raise StageFailure("runtime", case.id, lack, failure.details) from failure
-            worded = StageFailure("runtime", case.id, sentence(failure))
+            short = StageFailure("runtime", case.id, sentence(failure))
             if failure.worker_died:
-                self._deadly[case.id] = worded
-            raise worded from failure
+                self._deadly[case.id] = short
+            raise short from failure
 
     def trace(
         self, case: Case, path: Path, inputs: Inputs, names: list[str], folder: Path

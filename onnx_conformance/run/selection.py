@@ -30,6 +30,7 @@ class Selection:
     precision: str = ""  # of external artifacts
     graph_levels: tuple[str, ...] = ()
     against: str = ""  # the reference file or folder of external artifacts
+    chains: tuple[str, ...] = ()  # files in which those of a reference folder are called in a row
 
     @property
     def full(self) -> bool:
@@ -97,6 +98,7 @@ def _cases(selection: Selection) -> list[Case]:
                 selection.providers,
                 selection.precision,
                 selection.against,
+                selection.chains,
             )
         ]
     if selection.precision:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +20,14 @@ from onnx_conformance.core.errors import (
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.spec import ModelSpec, spec_as_data, spec_from_data
 from onnx_conformance.core.store import file_digest
+from onnx_conformance.core.text import resembling
 from onnx_conformance.core.worker_messages import DescribedModels
 from onnx_conformance.run.external_artifacts import labelled
+from onnx_conformance.run.file_folder import FileFolder
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 
+# How torchvision's sources register a model, with its decorators.
+REGISTERED = re.compile(r"^@register_model\([^)]*\)\n(?:@[^\n]*\n)*def (\w+)\(", re.MULTILINE)
 _Look = tuple[list[str], list[Pointer]]  # files and pointers that one process looks at
 BACKEND = "onnx_conformance.workers.user_model.backend:UserModelBackend"
 
@@ -35,6 +41,8 @@ def adopt(
     seed: int = 0,
     limit: float = 300.0,
     refused: dict[str, str] | None = None,
+    artifact: FileFolder | None = None,
+    reference: FileFolder | None = None,
 ) -> tuple[str, ...]:
     """Register the models of users' files, and those that pointers among ``models`` name.
 
@@ -45,6 +53,8 @@ def adopt(
             namesake; then they alone are chosen.
         refused: is given the reasons of refused models by name, if other models are left; without
             it, the first refusal is raised.
+        artifact: the files that the one model's parts are judged by.
+        reference: files that belong together, in the native model's place.
 
     Returns:
         The chosen models' names, in order: those asked for, or else all of the files. Those that
@@ -54,7 +64,10 @@ def adopt(
         UsageError: one sentence on what is wrong with the files, models or their specs.
     """
     if against:
-        return _reference_files(against, weights, seed, limit, refused)
+        return _reference_files(against, reference, weights, seed, limit, refused)
+    parts = artifact.pointers(next(iter(models))) if artifact else []
+    if parts:
+        return _described_files(parts, weights, seed, limit, None)
     asked, sources = list(dict.fromkeys(models)), [_source(file) for file in files]
     pointers = {name: read_pointer(name) for name in asked if name not in MODELS}
     named = [name for name in asked if name not in MODELS and pointers.get(name) is None]
@@ -63,6 +76,7 @@ def adopt(
     looks: list[_Look] = [([source], []) for source in sources if plain or not asked]
     looks += [([], [pointer]) for pointer in new]
     found = _found(looks, plain, weights, seed, limit)
+    found.refused |= _unknown_classifiers(named)
     unknown = [name for name in plain if name not in MODELS and name not in found.refused]
     _refuse_unknown(unknown, files, found.declared)
     named_so = [pointer.name if (pointer := pointers.get(name)) else name for name in asked]
@@ -75,7 +89,7 @@ def adopt(
 
 
 @dataclass
-class _Found:
+class _Adopted:
     """Models that were registered, all that files declare, and why others were refused."""
 
     models: list[str] = field(default_factory=list)
@@ -85,9 +99,9 @@ class _Found:
 
 def _found(
     looks: Sequence[_Look], wanted: list[str], weights: str, seed: int, limit: float
-) -> _Found:
+) -> _Adopted:
     """Register what each look finds, in a process of its own, with its own framework."""
-    found, imported = _Found(), dict[tuple[str, str], str]()
+    found, imported = _Adopted(), dict[tuple[str, str], str]()
     for files, pointers in looks:
         try:
             described = _described(files, pointers, wanted, weights, seed, limit)
@@ -107,7 +121,12 @@ def _found(
 
 
 def _reference_files(
-    against: str, weights: str, seed: int, limit: float, refused: dict[str, str] | None
+    against: str,
+    folder: FileFolder | None,
+    weights: str,
+    seed: int,
+    limit: float,
+    refused: dict[str, str] | None,
 ) -> tuple[str, ...]:
     """The models that stand for a reference file, or for each file of a folder but refused ones."""
     path = Path(against)
@@ -117,6 +136,19 @@ def _reference_files(
         Pointer(f"{label}.onnx" if path.is_dir() else file.name, str(file.absolute()), "file")
         for label, file in labelled((against,), "--against").items()
     ]
+    chains = folder.chains if folder else ()
+    pointers += [Pointer(path.name, str(path), "file") for path in chains]
+    return _described_files(pointers, weights, seed, limit, refused)
+
+
+def _described_files(
+    pointers: list[Pointer],
+    weights: str,
+    seed: int,
+    limit: float,
+    refused: dict[str, str] | None,
+) -> tuple[str, ...]:
+    """The models that pointers to files and to their parts name, but refused ones."""
     described = _described([], pointers, [], weights, seed, limit)
     specs, reasons = [*map(spec_from_data, described["specs"])], described["refused"]
     if reasons and (refused is None or not specs):
@@ -153,6 +185,24 @@ def _refuse_unknown(names: list[str], files: Iterable[str], declared: list[str])
             f"unknown model '{names[0]}'; known in {', '.join(files)}: {', '.join(declared)}"
             + (f"; of the suite: {', '.join(others)}" if others else "")
         )
+
+
+def _unknown_classifiers(names: Iterable[str]) -> dict[str, str]:
+    """Why ``torchvision:NAME`` is refused, by name: torchvision's sources register no such model.
+
+    They are read and not imported, which takes seconds; nothing is refused where there are none.
+    """
+    asked = [name for name in names if name.startswith("torchvision:")]
+    found = importlib.util.find_spec("torchvision") if asked else None
+    folders = [Path(one) / "models" for one in (found and found.submodule_search_locations) or ()]
+    sources = [path.read_text() for folder in folders for path in folder.glob("*.py")]
+    known = {name for source in sources for name in REGISTERED.findall(source)}
+    members = {name: name.partition(":")[2] for name in asked}
+    return {
+        name: f"torchvision has no classification model '{member}'{resembling(member, known)}"
+        for name, member in members.items()
+        if known and member not in known
+    }
 
 
 def _refuse_namesakes(

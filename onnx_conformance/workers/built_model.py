@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.plain_outputs import is_keys, is_maps, named
 from onnx_conformance.core.spec import Axes, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
-
-Answer = dict[str, np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -61,11 +58,12 @@ class BuiltModel:
             empty before that call, and for float32.
         bfloat16: places of the outputs that its calls so far gave in bfloat16.
         exact: places of the outputs that nothing in half precision reached in its first call.
+        in_float64: its answers in float64, of what ``float64_problem`` was asked.
     """
 
     framework: str
     parameters: tuple[str, ...]
-    run: Callable[[Inputs], Answer]
+    run: Callable[[Inputs], Arrays]
     inputs: tuple[TensorSpec, ...] = ()
     digest: str = ""
     changed: Callable[[], bool] = lambda: False
@@ -78,6 +76,7 @@ class BuiltModel:
     computes: Sequence[str] = ()
     bfloat16: Collection[int] = ()
     exact: Collection[int] = ()
+    in_float64: Sequence[Arrays] = ()
 
 
 class UserModels(ABC):
@@ -163,7 +162,7 @@ def labels_of(result: Any) -> tuple[str, ...]:
     return tuple(members) if plain else ()
 
 
-def with_names(found: list[Any], names: tuple[str, ...] = ()) -> Answer:
+def with_names(found: list[Any], names: tuple[str, ...] = ()) -> Arrays:
     """Outputs under their own names, or ``output``, or ``output_0`` and so on."""
     if len(set(names)) == len(names) == len(found) and len(found) > 1:
         return named(names, found)

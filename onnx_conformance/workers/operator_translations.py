@@ -22,6 +22,10 @@ ADDED_IN = re.compile(r"added in (?:opset )?version (?P<opset>\d+)")
 TARGET = re.compile(r"op='(?P<space>\w+)\.(?P<name>\w+)', overload='(?P<overload>\w+)'")
 
 
+class OptimisationFailed(RuntimeError):
+    """An exporter's optimisation stopped at a graph that it had made itself."""
+
+
 class MissingTranslation(ConformanceError):
     """A route met an operator that it cannot write; the message names it and what to add."""
 
@@ -76,12 +80,16 @@ def translation_errors(route: str, argument: str) -> Iterator[None]:
 
     Raises:
         MissingTranslation: in place of torch's error, which is several pages long.
+        OptimisationFailed: in place of one that names objects and no cause.
     """
     try:
         yield
     except Exception as error:
         name = _lacking(error)
         if name is None:
+            failed = _failed_pass(error)
+            if failed:
+                raise OptimisationFailed(failed) from error
             raise
         since = _added_in(error)
         reason = _newer(route, name, since) if since else _remedy(route, name, argument)
@@ -100,6 +108,24 @@ def _lacking(error: BaseException | None) -> str | None:
             return _name(target) if target else None
         error = error.__cause__
     return None
+
+
+def _failed_pass(error: BaseException | None) -> str:
+    """What went wrong in torch_dynamo's optimisation; empty where the error is not of one.
+
+    onnx_ir wraps it in an error for each pass that the pass ran in, which names objects alone.
+    """
+    if type(error).__name__ != "PassError":
+        return ""
+    causes = []
+    while error is not None:
+        if type(error).__name__ != "PassError":
+            causes.append(f"{type(error).__name__}: {error}")
+        error = error.__cause__
+    return (
+        f"the exporter's optimisation of the graph failed: {': '.join(causes) or 'cause unknown'}; "
+        "export by torch_torchscript, or by torch.onnx.export(..., optimize=False)"
+    )
 
 
 def _added_in(error: BaseException | None) -> str:

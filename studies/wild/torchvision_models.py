@@ -4,7 +4,7 @@ import torch
 import torchvision
 from torch import nn
 
-from onnx_conformance import Bounded, TensorSpec, register_model
+from onnx_conformance import TensorSpec, register_model
 
 M = torchvision.models
 IMAGE = [TensorSpec("image", ("batch", 3, 64, 64))]
@@ -47,34 +47,6 @@ def deeplab():
 )
 def video_resnet():
     return M.video.r3d_18(weights=None, num_classes=5)
-
-
-class Boxes(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, image):
-        found = self.model([image])[0]
-        return found["boxes"], found["labels"], found["scores"]
-
-
-@register_model("ssdlite", inputs=[TensorSpec("image", (3, 96, 96), domain=Bounded(0, 1))])
-def ssdlite():
-    return Boxes(
-        M.detection.ssdlite320_mobilenet_v3_large(
-            weights=None, weights_backbone=None, num_classes=4
-        )
-    )
-
-
-@register_model("faster_rcnn", inputs=[TensorSpec("image", (3, 96, 96), domain=Bounded(0, 1))])
-def faster_rcnn():
-    return Boxes(
-        M.detection.fasterrcnn_mobilenet_v3_large_320_fpn(
-            weights=None, weights_backbone=None, num_classes=4, min_size=96, max_size=128
-        )
-    )
 
 
 @register_model(

@@ -85,7 +85,9 @@ def segformer():
     return First(hf.SegformerForSemanticSegmentation(config))
 
 
-@register_model("mobilevit", inputs=[TensorSpec("pixel_values", ("batch", 3, 64, 64))])
+@register_model(
+    "mobilevit", inputs=[TensorSpec("pixel_values", ("batch", 3, 64, 64))], calibrate=True
+)
 def mobilevit():
     config = hf.MobileViTConfig(
         image_size=64,

@@ -30,13 +30,13 @@ class Native:
     loaded: str = ""
     replicas: dict[str, Any] = field(default_factory=dict)
 
-    def replica(self, precision: str, approximation: Approximation) -> Any:
+    def replica(self, name: str, approximation: Approximation) -> Any:
         """The forward pass with a replica's sums and approximations, traced once."""
-        key = f"{precision} {sorted(approximation.items())}"
+        key = f"{name} {sorted(approximation.items())}"
         if key not in self.replicas:
             from onnx_conformance.workers.keras.replicas import as_replica
 
-            self.replicas[key] = as_replica(self.forward, approximation, precision)
+            self.replicas[key] = as_replica(self.forward, approximation, name)
         return self.replicas[key]
 
     def rounded(self, precision: str) -> Any:
@@ -47,12 +47,12 @@ class Native:
             self.replicas[precision] = rounded(self.forward, precision)
         return self.replicas[precision]
 
-    def computing(self, known: ComputeMode, approximation: Approximation | None) -> Any:
+    def computing(self, mode: ComputeMode, approximation: Approximation | None) -> Any:
         """The forward pass of a compute mode."""
-        if known.rounded:
-            return self.rounded(known.precision)
-        if known.replica and approximation is not None:
-            return self.replica(known.replica, approximation)
+        if mode.rounded:
+            return self.rounded(mode.precision)
+        if mode.replica and approximation is not None:
+            return self.replica(mode.replica, approximation)
         return self.forward
 
 

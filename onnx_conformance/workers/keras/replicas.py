@@ -16,6 +16,9 @@ from onnx_conformance.workers.replica_arithmetic import (
     sum_in_lanes,
 )
 
+# (operator, its inputs, the replica's errors) -> its output
+Replacement = Callable[[Any, list[Any], ApproximationErrors], Any]
+
 
 def as_replica(forward: Any, approximation: Approximation, replica: str) -> Any:
     """``forward`` with float32 sums in another order and approximated functions that err.
@@ -59,26 +62,20 @@ def _short(x: Any) -> bool:
     return count is not None and count <= LANES
 
 
-def _mean(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
-    keepdims = operation.get_attr("keep_dims")
+def _reduced(add: Callable[..., Any]) -> Replacement:
+    """A reduction whose terms are added by a function of :mod:`replica_arithmetic`."""
 
-    def compute(array: Any, axes: Any) -> Any:
-        return mean_in_order(array, tuple(axes.ravel().tolist()), keepdims=keepdims)
+    def replacement(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
+        keepdims = operation.get_attr("keep_dims")
 
-    result = tf.numpy_function(compute, inputs, tf.float32, stateful=False)
-    result.set_shape(operation.outputs[0].shape)
-    return result
+        def compute(array: Any, axes: Any) -> Any:
+            return add(array, tuple(axes.ravel().tolist()), keepdims=keepdims)
 
+        result = tf.numpy_function(compute, inputs, tf.float32, stateful=False)
+        result.set_shape(operation.outputs[0].shape)
+        return result
 
-def _sum(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
-    keepdims = operation.get_attr("keep_dims")
-
-    def compute(array: Any, axes: Any) -> Any:
-        return sum_in_lanes(array, tuple(axes.ravel().tolist()), keepdims=keepdims)
-
-    result = tf.numpy_function(compute, inputs, tf.float32, stateful=False)
-    result.set_shape(operation.outputs[0].shape)
-    return result
+    return replacement
 
 
 def _softmax(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
@@ -118,13 +115,13 @@ def _selu(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any
 
 
 # Operator -> its replacement. What is not here, runtimes compute as well as TensorFlow does.
-FREE: dict[str, Callable[[Any, list[Any], ApproximationErrors], Any]] = {
+FREE: dict[str, Replacement] = {
     "Elu": _elu,
-    "Mean": _mean,
+    "Mean": _reduced(mean_in_order),
     "Selu": _selu,
     "Sigmoid": _sigmoid,
     "Softmax": _softmax,
     "Softplus": _softplus,
-    "Sum": _sum,
+    "Sum": _reduced(sum_in_lanes),
     "Tanh": _tanh,
 }

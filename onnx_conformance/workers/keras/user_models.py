@@ -11,12 +11,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from onnx_conformance.core.arrays import digest_arrays
+from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.domains import Real, default_domain
 from onnx_conformance.core.spec import BATCH_NAMES, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import (
-    Answer,
     BuiltModel,
     UserModels,
     takes_only,
@@ -44,7 +43,7 @@ class KerasModels(UserModels):
         before = _digest(model) if model.built else ""
         computes, exact, traced = _compute_dtypes(model), set[int](), list[bool]()
 
-        def run(input_set: Inputs) -> Answer:
+        def run(input_set: Inputs) -> Arrays:
             answer, call = _answer(model, input_set)
             if computes and not traced:
                 traced.append(True)
@@ -107,7 +106,7 @@ def _input_like(tensor: Any) -> Any:
     return keras.Input(tensor.shape[1:], batch_size=batch, dtype=dtype, name=tensor.name)
 
 
-def _answer(model: Any, input_set: Inputs) -> tuple[Answer, Callable[..., list[Any]]]:
+def _answer(model: Any, input_set: Inputs) -> tuple[Arrays, Callable[..., list[Any]]]:
     """The named outputs, and the call that gives them in that order."""
     call = KerasCall(model, list(input_set))
     result = call([np.array(array) for array in input_set.values()])

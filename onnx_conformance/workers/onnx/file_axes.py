@@ -37,7 +37,7 @@ LOUD = Bounded(-128.0, 128.0)  # where ordinary numbers leave an output as it is
 MOST_STILL = 21  # specs that the file takes and at which an output stays as it is
 DRAWS = 3  # inputs between which every output should move
 
-Run = Callable[[Inputs], Any]
+FileRun = Callable[[Inputs], Any]
 
 
 def shape_of(name: str, dims: Sequence[Dim]) -> list[Dim]:
@@ -179,7 +179,7 @@ def _sums(shapes: Mapping[str, Shape]) -> Iterator[dict[str, Shape]]:
 def accepted(
     specs: Sequence[TensorSpec],
     candidates: Sequence[Mapping[str, Shape]],
-    run: Run,
+    run: FileRun,
     errors: Sequence[float] = (),
 ) -> InputSpecs:
     """The first naming and sizes that the file accepts at every corner, and where outputs move.
@@ -285,7 +285,7 @@ def _corners(axes: Axes) -> Iterator[dict[str, int]]:
         yield {name: axis.size(0.3 if name == chosen else 0.7) for name, axis in axes}
 
 
-def _refuse_corners(inputs: Sequence[TensorSpec], axes: Axes, run: Run) -> None:
+def _refuse_corners(inputs: Sequence[TensorSpec], axes: Axes, run: FileRun) -> None:
     """Do nothing where the file accepts inputs of these specs at the ends of every axis.
 
     Raises:
@@ -316,7 +316,7 @@ def _variants(inputs: tuple[TensorSpec, ...], axes: Axes) -> Iterator[tuple[Tens
         yield louder
 
 
-def _moves(inputs: Sequence[TensorSpec], axes: Axes, run: Run, errors: Sequence[float]) -> bool:
+def _moves(inputs: Sequence[TensorSpec], axes: Axes, run: FileRun, errors: Sequence[float]) -> bool:
     """Whether outputs are finite at the smallest and largest sizes, and all move at the largest."""
     rule = load_tolerances(TOLERANCES).defaults["liveness"]
     for extent, share in ((0.0, 0.0), (1.0, 1.0 - rule["dead_share"])):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.domains import Choice, Integers
 from onnx_conformance.core.errors import UsageError
@@ -19,7 +20,7 @@ from onnx_conformance.core.onnx_file import inspect, load_model, table_elements
 from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import InputSpecs, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.workers.built_model import Answer, BuiltModel, Oracle, takes_only
+from onnx_conformance.workers.built_model import BuiltModel, Oracle, takes_only
 from onnx_conformance.workers.onnx.agreement import absolute_error
 from onnx_conformance.workers.onnx.backend import digest_of, open_at, oracle_at
 from onnx_conformance.workers.onnx.file_axes import (
@@ -51,7 +52,7 @@ def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] =
     except Exception as error:
         raise UsageError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
 
-    def run(inputs: Inputs) -> Answer:
+    def run(inputs: Inputs) -> Arrays:
         return named(outputs, compute(inputs))
 
     def oracle(input_sets: Sequence[Inputs]) -> Oracle:

@@ -7,7 +7,7 @@ hidden); with ``layout`` 1 the batch comes first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "softsign": lambda x: x / (1 + np.abs(x)),
     "softplus": lambda x: np.logaddexp(x, 0),
 }
-ONE_OF = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
+DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
 
 @dataclass(frozen=True)
@@ -54,67 +54,91 @@ class RecurrentCell:
 Step = Callable[[RecurrentCell, Array, tuple[Array, ...]], tuple[Array, ...]]
 
 
-def _run(
-    step: Step,
-    gates: int,
-    defaults: Sequence[str],
-    states: int,
-    x: Array,
-    w: Array,
-    r: Array,
-    b: Array | None,
-    lengths: Array | None,
-    initial: Sequence[Array | None],
-    attributes: dict[str, Any],
-    peepholes: Array | None = None,
-) -> tuple[Array, ...]:
-    """All steps of all directions.
+@dataclass(frozen=True)
+class Recurrence:
+    """One of the operators.
 
     Args:
-        states: how many arrays a step carries on: the hidden one first.
+        step: from a cell, the input of a time and the states to the new states, the hidden one
+            first.
+        gates: how many matrices of (hidden, input) stand in ``w``.
+        activations: the default names of a direction's.
     """
-    layout = attributes.get("layout", 0)
-    if layout:
-        x = x.swapaxes(0, 1)
-        initial = [None if one is None else one.swapaxes(0, 1) for one in initial]
-    reverse = ONE_OF[_text(attributes.get("direction", "forward"))]
-    names = [_text(n).lower() for n in attributes.get("activations") or [*defaults] * len(reverse)]
-    if "activation_alpha" in attributes or "activation_beta" in attributes:
-        raise NotImplementedError("activations with alpha or beta")
-    time, batch, hidden = x.shape[0], x.shape[1], r.shape[-1]
-    left = np.full(batch, time) if lengths is None else lengths
-    ys, lasts = [], []
-    for place, backwards in enumerate(reverse):
-        bias = np.zeros(2 * gates * hidden, x.dtype) if b is None else b[place]
-        chosen = names[place * len(defaults) : (place + 1) * len(defaults)]
-        cell = RecurrentCell(
+
+    step: Step
+    gates: int
+    activations: tuple[str, ...]
+
+    def run(
+        self,
+        x: Array,
+        w: Array,
+        r: Array,
+        b: Array | None,
+        lengths: Array | None,
+        initial: Sequence[Array | None],
+        attributes: Mapping[str, Any],
+        peepholes: Array | None = None,
+    ) -> tuple[Array, ...]:
+        """All steps of all directions: ``y`` and the last states."""
+        layout = attributes.get("layout", 0)
+        if layout:
+            x = x.swapaxes(0, 1)
+            initial = [None if state is None else state.swapaxes(0, 1) for state in initial]
+        directions = DIRECTIONS[_text(attributes.get("direction", "forward"))]
+        left = np.full(x.shape[1], len(x)) if lengths is None else lengths
+        zeros = np.zeros((x.shape[1], r.shape[-1]), x.dtype)
+        ys, lasts = [], []
+        for place, backwards in enumerate(directions):
+            cell = self._cell(place, w, r, b, attributes, peepholes)
+            states = tuple(zeros if state is None else state[place] for state in initial)
+            y, last = self._along(cell, x, states, left, backwards)
+            ys.append(y)
+            lasts.append(last)
+        outputs = [np.stack(ys, axis=1), *(np.stack(states) for states in zip(*lasts, strict=True))]
+        if layout:
+            outputs = [outputs[0].transpose(2, 0, 1, 3), *(o.swapaxes(0, 1) for o in outputs[1:])]
+        return tuple(outputs)
+
+    def _cell(
+        self,
+        place: int,
+        w: Array,
+        r: Array,
+        b: Array | None,
+        attributes: Mapping[str, Any],
+        peepholes: Array | None,
+    ) -> RecurrentCell:
+        """A direction's weights."""
+        if "activation_alpha" in attributes or "activation_beta" in attributes:
+            raise NotImplementedError("activations with alpha or beta")
+        count, rows = len(self.activations), self.gates * r.shape[-1]
+        named = attributes.get("activations") or [*self.activations] * len(w)
+        chosen = [_text(name).lower() for name in named][place * count : (place + 1) * count]
+        bias = np.zeros(2 * rows, w.dtype) if b is None else b[place]
+        return RecurrentCell(
             w[place],
             r[place],
-            bias[: gates * hidden],
-            bias[gates * hidden :],
+            bias[:rows],
+            bias[rows:],
             tuple(ACTIVATIONS[name] for name in chosen),
             float(attributes.get("clip", 0) or 0),
             None if peepholes is None else peepholes[place],
         )
-        carried = tuple(
-            np.zeros((batch, hidden), x.dtype) if one is None else one[place]
-            for one in [*initial, *[None] * states][:states]
-        )
-        y = np.zeros((time, batch, hidden), x.dtype)
-        for now in reversed(range(time)) if backwards else range(time):
+
+    def _along(
+        self, cell: RecurrentCell, x: Array, states: tuple[Array, ...], left: Array, backwards: bool
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """The hidden states of every time, and the last states; a sample ends at its length."""
+        y = np.zeros((len(x), *states[0].shape), x.dtype)
+        for now in reversed(range(len(x))) if backwards else range(len(x)):
             active = (now < left)[:, None]
-            stepped = step(cell, x[now], carried)
+            stepped = self.step(cell, x[now], states)
             y[now] = np.where(active, stepped[0], 0)
-            carried = tuple(
-                np.where(active, new, old) for new, old in zip(stepped, carried, strict=True)
+            states = tuple(
+                np.where(active, new, old) for new, old in zip(stepped, states, strict=True)
             )
-        ys.append(y)
-        lasts.append(carried)
-    outputs = [np.stack(ys, axis=1)]
-    outputs += [np.stack([last[one] for last in lasts]) for one in range(states)]
-    if layout:
-        outputs = [outputs[0].transpose(2, 0, 1, 3), *(o.swapaxes(0, 1) for o in outputs[1:])]
-    return tuple(outputs)
+        return y, states
 
 
 def _text(value: str | bytes) -> str:
@@ -146,10 +170,8 @@ def lstm(
         o = o + held[1] * c
         return gate(cell.bounded(o)) * out(cell.bounded(c)), c
 
-    return _run(
-        step, 4, ("sigmoid", "tanh", "tanh"), 2, x, w, r, b, lengths, (hidden, cell_state),
-        attributes, peepholes,
-    )  # fmt: skip
+    recurrence = Recurrence(step, 4, ("sigmoid", "tanh", "tanh"))
+    return recurrence.run(x, w, r, b, lengths, (hidden, cell_state), attributes, peepholes)
 
 
 def gru(
@@ -176,7 +198,8 @@ def gru(
         candidate = new(cell.bounded(from_x[:, 2 * size :] + recurrent))
         return ((1 - update) * candidate + update * h,)
 
-    return _run(step, 3, ("sigmoid", "tanh"), 1, x, w, r, b, lengths, (hidden,), attributes)
+    recurrence = Recurrence(step, 3, ("sigmoid", "tanh"))
+    return recurrence.run(x, w, r, b, lengths, (hidden,), attributes)
 
 
 def rnn(
@@ -194,4 +217,4 @@ def rnn(
         total = x @ cell.w.T + carried[0] @ cell.r.T + cell.bias_w + cell.bias_r
         return (cell.activations[0](cell.bounded(total)),)
 
-    return _run(step, 1, ("tanh",), 1, x, w, r, b, lengths, (hidden,), attributes)
+    return Recurrence(step, 1, ("tanh",)).run(x, w, r, b, lengths, (hidden,), attributes)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from onnx_conformance.core.compute_modes import REPLICAS, ULP, compute_mode
+from onnx_conformance.core.graph_weights import SETTINGS
 from onnx_conformance.core.native_request import BatchNormRecord
 from onnx_conformance.core.onnx_file import answering_nodes, every_graph
 from onnx_conformance.workers.native import perturbed
@@ -21,14 +22,10 @@ from onnx_conformance.workers.native import perturbed
 FLOATING = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 SUM_ERRORS = (4.0, -4.0, 1.0)  # of a replica: how far the sums that it quantises are off
 # Operator -> the inputs that are no weights; None for all of them.
-SETTINGS: dict[str, tuple[int, ...] | None] = {
-    "Clip": (1, 2),
-    "Pad": (1, 2, 3),
+NO_WEIGHTS: dict[str, tuple[int, ...] | None] = {
+    **SETTINGS,
     "Pow": (1,),
     "OneHot": None,
-    "Resize": (1, 2, 3),
-    "Upsample": (1,),
-    "Range": None,
     "Equal": None,
     "Less": None,
     "LessOrEqual": None,
@@ -45,7 +42,6 @@ SETTINGS: dict[str, tuple[int, ...] | None] = {
     "QGemm": None,
     "QLinearConv": None,
     "QLinearMatMul": None,
-    "NonMaxSuppression": (2, 3, 4),
     "ConstantOfShape": None,
 }
 
@@ -71,8 +67,8 @@ def weights_of(model: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:
 def _settings(model: onnx.ModelProto) -> Iterator[str]:
     for graph, _ in every_graph(model):
         for node in graph.node:
-            if node.op_type in SETTINGS:
-                places = SETTINGS[node.op_type]
+            if node.op_type in NO_WEIGHTS:
+                places = NO_WEIGHTS[node.op_type]
                 chosen = range(len(node.input)) if places is None else places
                 yield from (node.input[p] for p in chosen if p < len(node.input))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import onnxruntime as ort
 
+from onnx_conformance.catalog.devices import Device
 from onnx_conformance.core.worker_messages import PluginDevice
 from onnx_conformance.workers.server import load_object
 
@@ -23,8 +24,8 @@ class ProbeBackend:
         ort.set_default_logger_severity(3)
 
     def device(self, device: dict[str, Any]) -> str:
-        """Why there is no such device; empty if there is one."""
-        return absence(device)
+        """Why there is no such device, a :class:`Device` as plain data; empty if there is one."""
+        return absence(Device(**device))
 
     def plugin(self, library: str) -> list[PluginDevice]:
         """The devices that a plugin's library offers: each one's provider, vendor and kind."""
@@ -102,24 +103,20 @@ def _openvino_devices() -> list[str]:
     return [str(name) for name in listed()] if listed else []
 
 
-def absence(device: dict[str, Any]) -> str:
-    """Why a device is absent; empty if it is present.
-
-    Args:
-        device: a :class:`onnx_conformance.catalog.devices.Device` as plain data.
-    """
-    if device["systems"] and platform.system() not in device["systems"]:
-        return f"{device['absence']}, but {platform.system()}"
-    if device["paths"] and not any(map(_exists, device["paths"])):
-        return f"{device['absence']} ({', '.join(device['paths'])})"
-    if device["processor_flags"]:
+def absence(device: Device) -> str:
+    """Why a device is absent; empty if it is present."""
+    if device.systems and platform.system() not in device.systems:
+        return f"{device.absence}, but {platform.system()}"
+    if device.paths and not any(map(_exists, device.paths)):
+        return f"{device.absence} ({', '.join(device.paths)})"
+    if device.processor_flags:
         try:
             flags = CPUINFO.read_text(encoding="utf-8").split()
         except OSError:
-            return f"nothing tells whether this processor has {device['name']} ({CPUINFO})"
-        if not set(flags) & set(device["processor_flags"]):
-            return f"{device['absence']} ({', '.join(device['processor_flags'])})"
-    return str(load_object(device["asks"])()) if device["asks"] else ""
+            return f"nothing tells whether this processor has {device.name} ({CPUINFO})"
+        if not set(flags) & set(device.processor_flags):
+            return f"{device.absence} ({', '.join(device.processor_flags)})"
+    return str(load_object(device.asks)()) if device.asks else ""
 
 
 def _exists(path: str) -> bool:

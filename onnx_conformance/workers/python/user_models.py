@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import (
-    Answer,
     BuiltModel,
     UserModels,
     labels_of,
@@ -30,7 +30,7 @@ class PythonModels(UserModels):
     def built(
         self, name: str, model: Any, threads: int | None, declared: Sequence[TensorSpec] = ()
     ) -> BuiltModel:
-        def run(input_set: Inputs) -> Answer:
+        def run(input_set: Inputs) -> Arrays:
             arrays = [np.array(array) for array in input_set.values()]
             result = call_of(model, list(input_set))(model, arrays)
             return with_names(leaves(result), labels_of(result))

@@ -44,7 +44,8 @@ from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.calls import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.float64 import in_float64, without_gradients
-from onnx_conformance.workers.torch.introspect import flat, unused_tensors
+from onnx_conformance.workers.torch.introspect import unused_tensors
+from onnx_conformance.workers.torch.masked_rows import left_open
 from onnx_conformance.workers.torch.modes import (
     AsBuilt,
     called_eagerly,
@@ -52,6 +53,7 @@ from onnx_conformance.workers.torch.modes import (
     eagerly,
     evaluated,
     plain_parts,
+    tensors_in,
 )
 from onnx_conformance.workers.torch.positions import Choosing, whole
 from onnx_conformance.workers.torch.precision import (
@@ -126,14 +128,17 @@ class TorchBackend(NativeBackend):
     def run(self, request: NativeRequest, mode: str, input_sets: list[Arrays]) -> list[Arrays]:
         """In eval mode and without gradients.
 
-        Beside an output that is positions stands what they were chosen from
-        (:mod:`onnx_conformance.core.ties`).
+        Beside an output that is positions stands what they were chosen from, and beside one with
+        padded places which of them are left open (:mod:`onnx_conformance.core.ties`).
         """
         module, parsed = self._variant(request, mode), compute_mode(mode)
 
         def answer(inputs: Arrays) -> Arrays:
+            model = request["model"]
             with without_gradients(parsed.precision), _computing(request, parsed):
-                return self._forward(module, request["model"], inputs, parsed)
+                found = self._forward(module, model, inputs, parsed)
+                again = functools.partial(self._forward, module, model, inputs, parsed)
+                return {**found, **left_open(model, parsed, inputs, found, again)}
 
         return [called_eagerly(functools.partial(answer, inputs)) for inputs in input_sets]
 
@@ -244,12 +249,12 @@ class TorchBackend(NativeBackend):
         elif mode.precision in STORED:
             inputs = tuple(narrowed_input(tensor, mode.precision) for tensor in inputs)
         if model["name"] not in self._choosing:
-            tensors = flat(module(*inputs))
+            tensors = tensors_in(module(*inputs))
             if not whole(tensors):
                 return named_outputs(model, map(array_of, tensors))
             self._choosing.add(model["name"])
         with Choosing() as chosen:
-            tensors = flat(module(*inputs))
+            tensors = tensors_in(module(*inputs))
         found = named_outputs(model, map(array_of, tensors))
         return {**found, **chosen.beside(model["outputs"], tensors)}
 

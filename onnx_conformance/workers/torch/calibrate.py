@@ -13,10 +13,11 @@ import torch
 from torch import fx, nn
 
 from onnx_conformance.inputs.recipes import calibration_batch
-from onnx_conformance.workers.torch.introspect import flat
+from onnx_conformance.workers.torch.modes import tensors_in
 
 BATCHES, BATCH_SIZE = 3, 8
 LOGIT_STD = 2.0
+FAINT = 0.01  # below which a layer scale lets nothing of its branch through
 BRANCH_GAIN = 0.3
 SMALL_SIDE = 96  # pixels; statistics barely depend on the size, the time does
 
@@ -31,6 +32,7 @@ def calibrate(module: nn.Module, shape: tuple[int | str, ...], seed: int) -> Non
     """
     generator = torch.Generator().manual_seed(seed)
     batches = _batches(module, shape, seed)
+    _wake_branches(module, generator)
     calibrate_norms(module, batches, generator)
     _set_head(module, batches, generator)
 
@@ -44,6 +46,17 @@ def calibrate_norms(module: nn.Module, batches: list[Any], generator: torch.Gene
     for norm in _branch_ends(module):
         norm.weight.data *= BRANCH_GAIN
     _set_statistics(module, norms, batches)
+
+
+def _wake_branches(module: nn.Module, generator: torch.Generator) -> None:
+    """Layer scales as if trained: one small number throughout at first (CaiT, ConvNeXt)."""
+    for scale in module.parameters():
+        vector = scale.numel() > 1 and scale.numel() == max(scale.shape)
+        if not (vector and scale.is_floating_point()):
+            continue
+        first = float(scale.detach().flatten()[0])
+        if 0.0 < first < FAINT and bool((scale == first).all()):
+            nn.init.uniform_(scale, 0.7 * BRANCH_GAIN, 1.3 * BRANCH_GAIN, generator=generator)
 
 
 def _batches(module: nn.Module, shape: tuple[int | str, ...], seed: int) -> list[torch.Tensor]:
@@ -135,7 +148,7 @@ def _clips(module: nn.Module, batch: torch.Tensor) -> bool:
     Centred logits are negative half of the time, and a class is dead to inputs where they are.
     """
     with torch.inference_mode():
-        return any(bool((tensor == 0).any()) for tensor in flat(module(batch)))
+        return any(bool((tensor == 0).any()) for tensor in tensors_in(module(batch)))
 
 
 def _head_outputs(

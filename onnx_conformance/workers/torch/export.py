@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from onnx_conformance.core.spec import BATCH_NAMES
+import onnx
+import torch
+
+from onnx_conformance.core.native_request import ModelRequest
+from onnx_conformance.core.spec import BATCH_NAMES, Shape
 from onnx_conformance.workers.operator_translations import (
     operators_in,
     symbolics,
@@ -13,13 +17,13 @@ from onnx_conformance.workers.operator_translations import (
     translation_table,
 )
 
+Options = dict[str, bool]  # of :class:`onnx_conformance.core.case.ExportOptions`
+
 
 def torchscript(
-    module: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
+    module: Any, example: Any, request: ModelRequest, opset: int, options: Options, path: Path
 ) -> None:
     """``torch.onnx.export(dynamo=False)``."""
-    import torch
-
     names = [name for name, _, _ in request["inputs"]]
     shapes = [shape for _, shape, _ in request["inputs"]] + request["output_shapes"]
     labels = [*names, *request["outputs"]]
@@ -43,11 +47,9 @@ def torchscript(
 
 
 def dynamo(
-    module: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
+    module: Any, example: Any, request: ModelRequest, opset: int, options: Options, path: Path
 ) -> None:
     """``torch.onnx.export(dynamo=True)``."""
-    import torch
-
     shapes = tuple(_symbolic(shape, request["group"]) for _, shape, _ in request["inputs"])
     with translation_errors("torch_dynamo", "dynamo"):
         torch.onnx.export(
@@ -69,7 +71,7 @@ def dynamo(
         )
 
 
-def _symbolic(shape: Any, group: int) -> dict[int, str]:
+def _symbolic(shape: Shape, group: int) -> dict[int, str]:
     """The symbolic axes of a shape, by their place; a batch that the model fixes is none."""
     return {
         axis: _label(dim)
@@ -88,8 +90,6 @@ def _label(dim: str) -> str:
 
 def _move_weights_out(path: Path) -> None:
     """TorchScript writes external data only past 2 GiB; onnx's own writer does it at any size."""
-    import onnx
-
     model = onnx.load(path)
     onnx.save(
         model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=0

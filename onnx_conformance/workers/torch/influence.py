@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
-from onnx_conformance.workers.torch.introspect import flat
+from onnx_conformance.workers.torch.modes import tensors_in
 
 
 def influence(
@@ -32,7 +32,7 @@ def influence(
         for tensor in tensors.values():
             tensor.requires_grad_(True)
         for example in examples:
-            results = [one for one in flat(module(*example)) if one.requires_grad]
+            results = [one for one in tensors_in(module(*example)) if one.requires_grad]
             if not results:
                 continue
             mixed = torch.stack([(one * _signs(one, signs)).sum() for one in results]).sum()

@@ -15,10 +15,10 @@ from onnx_conformance.core import bfloat16
 from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.workers.replica_arithmetic import STORED, TF32, eleven_bits
-from onnx_conformance.workers.torch.introspect import flat
 from onnx_conformance.workers.torch.modes import (
     OperatorMode,
     eagerly,
+    tensors_in,
     without_fused_attention,
 )
 from onnx_conformance.workers.torch.private import tree_leaves, tree_map, writes
@@ -145,7 +145,7 @@ def precision_of(call: Callable[[], Any]) -> tuple[str, frozenset[int]]:
     """
     seen, found = Narrowest(), []
     with contextlib.suppress(Exception), eagerly(), seen:
-        found = flat(call())
+        found = tensors_in(call())
     exact = {n for n, tensor in enumerate(found) if not seen.reaches(tensor)}
     return seen.precision, frozenset(exact)
 

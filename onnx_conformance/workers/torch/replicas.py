@@ -73,6 +73,11 @@ def _one_by_one(name: str) -> contextlib.AbstractContextManager[Any]:
     return flags(enabled=False) if name == "lstm" else contextlib.nullcontext()
 
 
+def _relative(function: str) -> Erring:
+    """The error of a function's output, a share of it."""
+    return lambda errors, x, y, args, kwargs: y * errors.error(function)
+
+
 def _sigmoid(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
     return errors.error("sigmoid")
 
@@ -83,10 +88,6 @@ def _silu(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -
 
 def _glu(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
     return x.chunk(2, dim=args[0] if args else -1)[0] * errors.error("sigmoid")
-
-
-def _tanh(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
-    return y * errors.error("tanh")
 
 
 def _gelu(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
@@ -102,22 +103,14 @@ def _elu(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) ->
     return (x < 0) * (alpha * scale * errors.error("elu"))
 
 
-def _softplus(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
-    return y * errors.error("softplus")
-
-
-def _mish(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) -> Any:
-    return y * errors.error("mish")
-
-
 # Operator -> the error of its output. What is not here, runtimes compute as well as torch does.
 ERRORS: dict[str, Erring] = {
     "elu": _elu,
     "gelu": _gelu,
     "glu": _glu,
-    "mish": _mish,
+    "mish": _relative("mish"),
     "sigmoid": _sigmoid,
     "silu": _silu,
-    "softplus": _softplus,
-    "tanh": _tanh,
+    "softplus": _relative("softplus"),
+    "tanh": _relative("tanh"),
 }

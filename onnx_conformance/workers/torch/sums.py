@@ -22,6 +22,7 @@ from onnx_conformance.workers.replica_arithmetic import (
 )
 
 Tensor = torch.Tensor
+EPSILON = torch.finfo(torch.float32).eps
 FEW = LANES  # so few terms are added in one order everywhere, or nearly
 
 
@@ -74,16 +75,22 @@ def _reduce(how: Callable[..., Tensor]) -> Callable[..., Tensor | None]:
 
 
 def _variance(x: Tensor, dim: Any, rest: dict[str, Any], keepdim: bool) -> Tensor | None:
-    """Also of the older form, whose second argument is ``unbiased``."""
+    """Also of the older form, whose second argument is ``unbiased``.
+
+    The mean is an epsilon off, as a rounded sum over a count is: of equal numbers torch's own is
+    exact at any length, and their deviation is 0 in no other order.
+    """
     if isinstance(dim, bool):
         rest, dim = {**rest, "unbiased": dim}, None
     axes = _axes(x, dim)
-    if not _long(x, axes):
+    count = math.prod(x.shape[axis] for axis in axes)
+    if not axes or count < 2:
         return None
     less = rest.get("correction", int(rest.get("unbiased", True)))
     less = 1 if less is None else less
-    centred = x - mean(x, axes)
-    count = math.prod(x.shape[axis] for axis in axes)
+    average = mean(x, axes)
+    off = torch.copysign(EPSILON * average.abs(), average - x.mean(axes, keepdim=True))
+    centred = x - (average + off)
     return total(centred * centred, axes, keepdim=keepdim) / max(count - less, 0)
 
 

@@ -13,11 +13,11 @@ from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import ModelRequest
 from onnx_conformance.workers.native import input_names, named_outputs
 from onnx_conformance.workers.stopwatch import TimedCall
-from onnx_conformance.workers.torch.introspect import flat
+from onnx_conformance.workers.torch.modes import tensors_in
 from onnx_conformance.workers.torch.precision import CUDA, array_of, require, tf32
 
-Inputs = list[torch.Tensor]
-Prepared = tuple[Callable[..., Any], Inputs]
+Tensors = list[torch.Tensor]
+Prepared = tuple[Callable[..., Any], Tensors]
 
 
 def make_timed_call(
@@ -40,18 +40,18 @@ def make_timed_call(
             return function(*inputs)
 
     def arrays(result: Any) -> Arrays:
-        return named_outputs(model, (array_of(tensor) for tensor in flat(result)))
+        return named_outputs(model, (array_of(tensor) for tensor in tensors_in(result)))
 
     if form in ON_CUDA:
         return TimedCall(_awaited(call), arrays, _by_events(call))
     return TimedCall(call, arrays)
 
 
-def _eager(module: torch.nn.Module, inputs: Inputs) -> Prepared:
+def _eager(module: torch.nn.Module, inputs: Tensors) -> Prepared:
     return module, inputs
 
 
-def _channels_last(module: torch.nn.Module, inputs: Inputs) -> Prepared:
+def _channels_last(module: torch.nn.Module, inputs: Tensors) -> Prepared:
     if not any(tensor.dim() == 4 for tensor in inputs):
         raise CapabilityMissing("channels_last is for image-shaped inputs; this model has none")
     layout = torch.channels_last
@@ -60,11 +60,11 @@ def _channels_last(module: torch.nn.Module, inputs: Inputs) -> Prepared:
     return _working("channels_last", changed.to(memory_format=layout), laid)
 
 
-def _compile(module: torch.nn.Module, inputs: Inputs) -> Prepared:
+def _compile(module: torch.nn.Module, inputs: Tensors) -> Prepared:
     return _working("torch.compile", torch.compile(module), inputs)
 
 
-def _working(form: str, function: Callable[..., Any], inputs: Inputs) -> Prepared:
+def _working(form: str, function: Callable[..., Any], inputs: Tensors) -> Prepared:
     """The form as it is, once the model was called in it.
 
     Raises:
@@ -79,20 +79,20 @@ def _working(form: str, function: Callable[..., Any], inputs: Inputs) -> Prepare
     return function, inputs
 
 
-def _cuda(module: torch.nn.Module, inputs: Inputs) -> Prepared:
+def _cuda(module: torch.nn.Module, inputs: Tensors) -> Prepared:
     return _on_cuda(module, inputs, fast=False)
 
 
-def _cuda_tf32(module: torch.nn.Module, inputs: Inputs) -> Prepared:
+def _cuda_tf32(module: torch.nn.Module, inputs: Tensors) -> Prepared:
     return _on_cuda(module, inputs, fast=True)
 
 
-def _cuda_float16(module: torch.nn.Module, inputs: Inputs) -> Prepared:
+def _cuda_float16(module: torch.nn.Module, inputs: Tensors) -> Prepared:
     halves = [tensor.half() if tensor.is_floating_point() else tensor for tensor in inputs]
     return _on_cuda(copy.deepcopy(module).half(), halves, fast=False)
 
 
-def _on_cuda(module: torch.nn.Module, inputs: Inputs, *, fast: bool) -> Prepared:
+def _on_cuda(module: torch.nn.Module, inputs: Tensors, *, fast: bool) -> Prepared:
     """The switch is the process's, so it is set in every call."""
     require(CUDA)
     there = copy.deepcopy(module).to(CUDA)
@@ -131,7 +131,7 @@ def _by_events(call: Callable[[], Any]) -> Callable[[], float]:
 
 
 ON_CUDA = {"cuda": _cuda, "cuda_tf32": _cuda_tf32, "cuda_float16": _cuda_float16}
-FORMS: dict[str, Callable[[torch.nn.Module, Inputs], Prepared]] = {
+FORMS: dict[str, Callable[[torch.nn.Module, Tensors], Prepared]] = {
     "eager": _eager,
     "channels_last": _channels_last,
     "compile": _compile,

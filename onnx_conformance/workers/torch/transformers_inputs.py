@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -35,20 +36,42 @@ def inputs_of(model: Any, part: str) -> tuple[tuple[TensorSpec, ...], Axes]:
     Raises:
         UsageError: it takes none of the inputs that are known here.
     """
-    config, names = model.config, list(inspect.signature(model.forward).parameters)
+    names = list(inspect.signature(model.forward).parameters)
     if part == DECODER:
         inputs = _of_decoder_beside_encoder(model, names)
     elif _keeps_past(model, names):
         inputs = _of_decoder(model, names)
     else:
-        inputs = [*_of_texts(config, names, _batch(model, "texts")), *_of_others(model, names)]
+        return inputs_of_whole(model)
+    return tuple(inputs), _axes(inputs, model.config)
+
+
+def inputs_of_whole(model: Any) -> tuple[tuple[TensorSpec, ...], Axes]:
+    """Those of one call without a past.
+
+    Raises:
+        UsageError: it takes none of the inputs that are known here.
+    """
+    config, names = model.config, list(inspect.signature(model.forward).parameters)
+    inputs = [*_of_texts(config, names, _batch(model, "texts")), *_of_others(model, names)]
     if not inputs:
         raise UsageError(
             f"{type(model).__name__} takes {', '.join(names)}, of which none is an input that is "
             "known here; register a function that builds it, with inputs=[TensorSpec(...)]"
         )
+    return tuple(inputs), _axes(inputs, config)
+
+
+def _axes(inputs: Sequence[TensorSpec], config: Any) -> Axes:
     used = {dim for spec in inputs for dim in spec.shape if isinstance(dim, str)}
-    return tuple(inputs), tuple((name, axis) for name, axis in LENGTHS.items() if name in used)
+    lengths = {**LENGTHS, "samples": _samples(config)}
+    return tuple((name, axis) for name, axis in lengths.items() if name in used)
+
+
+def _samples(config: Any) -> Axis:
+    """Lengths of sound: of a codec several of its frames, since a shorter one is padded apart."""
+    frame = math.prod(getattr(config, "upsampling_ratios", None) or ())
+    return Axis(8 * frame, 12 * frame) if frame > 1 else LENGTHS["samples"]
 
 
 def _batch(model: Any, inner: str) -> str:
@@ -57,10 +80,11 @@ def _batch(model: Any, inner: str) -> str:
     return inner if apart else "batch"
 
 
-def _ids(name: str, shape: Shape, config: Any) -> TensorSpec:
+def token_ids(name: str, shape: Shape, config: Any) -> TensorSpec:
+    """Numbers of words, those of the padding, the beginning and the end among them."""
     of_text, own = (getattr(one, "vocab_size", 0) for one in (config.get_text_config(), config))
     vocabulary = of_text or own or CODES
-    return TensorSpec(name, shape, "int64", domain=Integers(FIRST_TOKEN, vocabulary))
+    return TensorSpec(name, shape, "int64", domain=Integers(0, vocabulary))
 
 
 def _of_texts(config: Any, names: list[str], batch: str) -> list[TensorSpec]:
@@ -68,7 +92,7 @@ def _of_texts(config: Any, names: list[str], batch: str) -> list[TensorSpec]:
     if "input_ids" not in names:
         return []
     length: int | str = "sequence" if batch == "batch" else 12
-    found = [_ids("input_ids", (batch, length), config)]
+    found = [token_ids("input_ids", (batch, length), config)]
     if "attention_mask" in names:
         found.append(TensorSpec("attention_mask", (batch, length), "int64", domain=Mask()))
     kinds = getattr(config, "type_vocab_size", 0) or 0
@@ -88,7 +112,7 @@ def _of_others(model: Any, names: list[str]) -> list[TensorSpec]:
         *(_of_series(config, names) if "past_values" in names else ()),
     ]
     if "decoder_input_ids" in names:
-        found.append(_ids("decoder_input_ids", ("batch", "target"), config))
+        found.append(token_ids("decoder_input_ids", ("batch", "target"), config))
     return found
 
 
@@ -154,10 +178,10 @@ def _of_decoder(model: Any, names: list[str]) -> list[TensorSpec]:
     with torch.inference_mode():
         found = model(input_ids=tokens, use_cache=True, return_dict=True)
     past = _past(found)
-    inputs = [_ids("input_ids", ("batch", "new"), model.config)]
+    inputs = [token_ids("input_ids", ("batch", "new"), model.config)]
     if "attention_mask" in names:
-        mask = TensorSpec("attention_mask", ("batch", "past+new"), "int64", domain=Mask())
-        inputs.append(mask)
+        padded = Mask(side="left")  # as texts of unlike lengths are fed in batches
+        inputs.append(TensorSpec("attention_mask", ("batch", "past+new"), "int64", domain=padded))
     return inputs + past if past else _of_texts(model.config, names, "batch")
 
 
@@ -178,7 +202,7 @@ def _of_decoder_beside_encoder(model: Any, names: list[str]) -> list[TensorSpec]
     if "attention_mask" in names and isinstance(length, str):
         mask = TensorSpec("attention_mask", ("batch", length), "int64", domain=Mask())
         inputs.append(mask)
-    return [*inputs, _ids("decoder_input_ids", ("batch", "new"), config),
+    return [*inputs, token_ids("decoder_input_ids", ("batch", "new"), config),
             *_past(found)]  # fmt: skip
 
 

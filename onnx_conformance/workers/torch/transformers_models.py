@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.file_roles import FIRST, MERGED, NEXT, TOGETHER
 from onnx_conformance.core.spec import InputSpecs
 from onnx_conformance.core.text import resembling
 from onnx_conformance.inputs.recipes import Recipe
@@ -25,6 +26,7 @@ from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.torch.calibrate import BATCH_SIZE, BATCHES, calibrate_norms
 from onnx_conformance.workers.torch.calls_by_name import PAST, ByName, CacheSlot, Made, Slot
 from onnx_conformance.workers.torch.tiny_configs import tiny_config
+from onnx_conformance.workers.torch.transformers_files import of_chain, of_file
 from onnx_conformance.workers.torch.transformers_inputs import (
     DECODER,
     ENCODER,
@@ -36,6 +38,7 @@ from onnx_conformance.workers.torch.transformers_inputs import (
 
 FIELDS = re.compile(r",(?=\w+=)")  # before each field=value of a pointer
 PARTS = (WHOLE, ENCODER, DECODER)
+OF_FILES = (FIRST, NEXT, MERGED, TOGETHER)  # roles of files, and all of them in a row
 UNREAD = (
     "attention_mask",
     "token_type_ids",
@@ -56,11 +59,13 @@ def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]
     """
     name, *texts = FIELDS.split(member)
     options = dict(_option(text) for text in texts)
-    part = options.pop("part", WHOLE)
+    part, names = options.pop("part", WHOLE), options.pop("inputs", "")
     kind = _class(name)
     config = tiny_config(kind.config_class, options)
     model = kind(config).eval()
     awaken(model)
+    if _is_of_file(part, names):
+        return _of_file(member, model, part, names)
     ready, found = _ready(member, model, part)
     if len(found.inputs) == 1 and found.inputs[0].floating:
         _settle(ready, found)
@@ -83,41 +88,77 @@ def _call(recipe: Recipe, found: InputSpecs) -> dict[str, torch.Tensor]:
 def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]:
     """The model in a folder or in the user's cache, as its configuration's ``architectures`` says.
 
-    Nothing is downloaded, no code of the checkpoint's is run, and weights are safetensors or
-    tensors alone.
+    Nothing is downloaded, and weights are safetensors or tensors alone. Code of the checkpoint's
+    own is run where its user says so: ``FOLDER,trust_remote_code=True``. Other fields after a
+    comma are the configuration's.
 
     Raises:
         UsageError: it is not there, needs code of its own, or is of no class that is known.
     """
     transformers = _transformers(member)
     path, *texts = FIELDS.split(member)
-    part = dict(_option(text) for text in texts).pop("part", WHOLE)
+    options = dict(_option(text) for text in texts)
+    part, names = options.pop("part", WHOLE), options.pop("inputs", "")
+    trusted = options.pop("trust_remote_code", False) is True
     meant = Path(path)
     if (meant.is_absolute() or meant.exists()) and not (meant / "config.json").is_file():
         raise UsageError(
             f"hf:{path} is no folder with a config.json; give the folder that save_pretrained wrote"
         )
-    local = {"local_files_only": True, "trust_remote_code": False}
+    local = {"local_files_only": True, "trust_remote_code": trusted}
     try:
+        fields, _ = transformers.PretrainedConfig.get_config_dict(path, local_files_only=True)
+        kind = _stored_class(path, fields, trusted=trusted)
         config = transformers.AutoConfig.from_pretrained(path, **local)
-        kind = _class((config.architectures or ["?"])[0])
-        _refuse_code(path, config)
+        _set_fields(path, config, options)
         model = kind.from_pretrained(path, config=config, weights_only=True, **local)
     except (OSError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise UsageError(
             f"hf:{path}: {said}; give a folder with config.json and its weights (safetensors)"
         ) from error
+    if _is_of_file(part, names):
+        return _of_file(member, model.float().eval(), part, names)
     return _ready(member, model.float().eval(), part)
 
 
-def _refuse_code(path: str, config: Any) -> None:
-    """A configuration that names code of the checkpoint's own."""
-    if getattr(config, "auto_map", None):
+def _is_of_file(part: str, names: str) -> bool:
+    """Whether what is asked for is a decoder as a file holds it: by its role, or with a past."""
+    return part in OF_FILES or (part == WHOLE and f"{PAST}." in names)
+
+
+def _of_file(member: str, model: Any, part: str, names: str) -> tuple[nn.Module, InputSpecs]:
+    """What a file of a folder stands for, or all of them in a row."""
+    if part != TOGETHER:
+        return of_file(member, model, part, names.split())
+    found = of_chain(model)
+    return _by_name(model, [spec.name for spec in found.inputs]), found
+
+
+def _set_fields(path: str, config: Any, fields: Mapping[str, Any]) -> None:
+    for name, value in fields.items():
+        if not hasattr(config, name):
+            raise UsageError(f"hf:{path}: {type(config).__name__} has no '{name}'")
+        setattr(config, name, value)
+
+
+def _stored_class(path: str, config: Mapping[str, Any], *, trusted: bool) -> Any:
+    """The class of a checkpoint; one of its own code where that is trusted.
+
+    Raises:
+        UsageError: its configuration names code of its own, and nobody said to run it.
+    """
+    own = config.get("auto_map")
+    if own and not trusted:
         raise UsageError(
             f"hf:{path}: its config.json names code of its own (auto_map), which is not run; "
-            "register a function that builds the model, in a file of yours"
+            "register a function that builds the model, in a file of yours, or, if you trust that "
+            "code, add ,trust_remote_code=True"
         )
+    kinds = [name for name in own or () if name.startswith("AutoModel")]
+    if kinds:
+        return getattr(_transformers(path), kinds[0])
+    return _class((config.get("architectures") or ["?"])[0])
 
 
 def _transformers(member: str) -> Any:

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnx_conformance.core.arrays import digest_arrays
+from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import (
-    Answer,
     BuiltModel,
     UserModels,
     labels_of,
@@ -23,13 +22,13 @@ from onnx_conformance.workers.built_model import (
 from onnx_conformance.workers.calls import call_of
 from onnx_conformance.workers.torch.backend import widened
 from onnx_conformance.workers.torch.float64 import in_float64
-from onnx_conformance.workers.torch.introspect import flat
 from onnx_conformance.workers.torch.modes import (
     AsBuilt,
     called_eagerly,
     copied,
     eagerly,
     evaluated,
+    tensors_in,
 )
 from onnx_conformance.workers.torch.precision import precision_of, tensor_of, weight_array
 
@@ -62,6 +61,7 @@ class TorchModels(UserModels):
             computes=calls.computes,
             bfloat16=calls.bfloat16,
             exact=calls.exact,
+            in_float64=calls.in_float64,
         )
 
     def seed(self, seed: int) -> None:
@@ -73,7 +73,7 @@ class TorchModels(UserModels):
 
 
 class _Calls:
-    """Calls of a module, and what they showed: ``computes``, ``bfloat16`` and ``exact``."""
+    """Calls of a module, and what they showed: see the fields of :class:`BuiltModel`."""
 
     def __init__(self, module: torch.nn.Module, dtypes: dict[str, str]) -> None:
         self._built = AsBuilt(evaluated(module))
@@ -82,8 +82,9 @@ class _Calls:
         self.computes: list[str] = []
         self.bfloat16: set[int] = set()
         self.exact: set[int] = set()
+        self.in_float64: list[Arrays] = []
 
-    def run(self, input_set: Inputs) -> Answer:
+    def run(self, input_set: Inputs) -> Arrays:
         """The outputs by name."""
 
         def call() -> Any:
@@ -96,7 +97,7 @@ class _Calls:
             precision, unreached = precision_of(call)
             self.computes.append(precision)
             self.exact.update(unreached)
-        found = flat(result)
+        found = tensors_in(result)
         if not found:
             raise UsageError(
                 f"the model returns a {type(result).__name__}, which has no tensor in it; "
@@ -111,9 +112,13 @@ class _Calls:
         try:
             in_double: Any = copied(self._module, self._built).double()
             with torch.no_grad(), eagerly(), in_float64(*self.computes):
-                tensors = flat(call_of(in_double.forward, list(input_set))(in_double, wide))
+                result = call_of(in_double.forward, list(input_set))(in_double, wide)
         except (RuntimeError, TypeError) as error:
             return " ".join(str(error).split())[:200]
+        tensors = tensors_in(result)
+        self.in_float64.append(
+            with_names([weight_array(tensor) for tensor in tensors], labels_of(result))
+        )
         dtypes = [str(tensor.dtype) for tensor in tensors if tensor.is_floating_point()]
         narrow = [dtype for dtype in dtypes if dtype not in ("torch.float64", HALF)]
         return f"an output is {narrow[0]}" if narrow else None

@@ -70,7 +70,8 @@ def owner_of(name: str, model: Any) -> tuple[Framework, UserModels]:
 def _imported() -> Iterator[tuple[Framework, UserModels]]:
     """The frameworks that this process has imported; Python's comes last: it takes any callable."""
     for framework in sorted(FRAMEWORKS.values(), key=lambda each: each.name == "python"):
-        if framework.user_models and {framework.module, framework.name} & sys.modules.keys():
+        needed = framework.model_module or framework.module
+        if framework.user_models and needed in sys.modules:
             yield framework, _models(framework.user_models)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.arrays import Outputs
-from onnx_conformance.core.carries import carry_problem, in_a_row, inferred_carries
+from onnx_conformance.core.carries import carry_problem, in_a_row, inferred_carries, marked_alike
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.loops import loops
@@ -32,13 +32,20 @@ def carrying(spec: ModelSpec, declaration: Declaration, built: BuiltModel) -> Mo
         raise UsageError(f"model '{declaration.name}': {problem}")
     if problem:
         return spec
-    notes = [] if declared else [f"its names say that it carries {dict(carries)} (carries=)"]
+    notes = [] if declared else [_understood(found)]
     if not loops(found, 0):
         notes.append(
             "its memory is not tried over several calls: the values decide the size of an output, "
             "or axes= leaves its past no room to grow"
         )
     return replace(found, notes=(*spec.notes, *notes))
+
+
+def _understood(spec: ModelSpec) -> str:
+    """What names tell, and which further ones look like a state's."""
+    told = f"its names say that it carries {dict(spec.carries)} (carries=)"
+    pairs = [pair for pair in marked_alike(spec.inputs, spec.outputs) if pair not in spec.carries]
+    return f"{told}, and not {dict(pairs)}: if it does, declare all of them" if pairs else told
 
 
 def _refusal(spec: ModelSpec, built: BuiltModel) -> str:

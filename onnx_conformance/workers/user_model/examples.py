@@ -126,24 +126,29 @@ def _domain_of(name: str, values: NDArray[Any]) -> Domain:
 
 def _named(sets: Sequence[Arrays], built: BuiltModel) -> tuple[dict[Place, str], Axes]:
     """Names of the axes that vary, the batch among them, and the ranges of the others."""
-    places = [(n, axis) for n, array in sets[0].items() for axis in range(array.ndim)]
-    sizes = {place: tuple(one[place[0]].shape[place[1]] for one in sets) for place in places}
-    varying = list(dict.fromkeys(one for one in sizes.values() if len(set(one)) > 1))
+    places = [(name, axis) for name, array in sets[0].items() for axis in range(array.ndim)]
+    sizes_at = {place: tuple(one[place[0]].shape[place[1]] for one in sets) for place in places}
+    varying: dict[Sizes, list[Place]] = {}  # the axes that have these sizes in the examples
+    for place, sizes in sizes_at.items():
+        if len(set(sizes)) > 1:
+            varying.setdefault(sizes, []).append(place)
     labels: dict[Place, str] = {}
     firsts = [place for place in places if place[1] == 0]
-    of_equal_size = [[place for place in places if sizes[place] == one] for one in varying]
-    for chosen in (*of_equal_size, firsts):
-        if len({sizes[place] for place in chosen}) == 1 and _are_samples(chosen, sets[0], built):
+    for chosen in (*varying.values(), firsts):
+        if len({sizes_at[place] for place in chosen}) == 1 and _are_samples(chosen, sets[0], built):
             labels = dict.fromkeys(chosen, BATCH)
             break
-    known: dict[Sizes, str] = {}
-    others = [one for one in zip(varying, of_equal_size, strict=True) if one[1][0] not in labels]
-    sums = {_added(one, other) for (one, _), (other, _) in combinations(others, 2)}
-    for one, chosen in sorted(others, key=lambda pair: pair[0] in sums):  # what follows comes last
-        known[one] = _follows(one, known) or _axis_name(*chosen[0])
-        labels |= dict.fromkeys(chosen, known[one])
-    plain = {label: one for one, label in known.items() if label.isidentifier()}
-    ranges = [(label, _range(label, one, labels, sets, built)) for label, one in plain.items()]
+    others = {sizes: axes for sizes, axes in varying.items() if axes[0] not in labels}
+    sums = {_added(one, other) for one, other in combinations(others, 2)}
+    names: dict[Sizes, str] = {}
+    for sizes in sorted(others, key=lambda sizes: sizes in sums):  # what follows comes last
+        names[sizes] = _follows(sizes, names) or _axis_name(*others[sizes][0])
+        labels |= dict.fromkeys(others[sizes], names[sizes])
+    ranges = [
+        (name, _range(name, sizes, labels, sets, built))
+        for sizes, name in names.items()
+        if name.isidentifier()
+    ]
     return labels, tuple(ranges)
 
 

@@ -192,7 +192,7 @@ def test_a_size_that_the_session_refuses_is_red(right):
 
     result = judge(CHECKS["sizes"], Altered(right, run=run))
     assert result.outcome == "failed"
-    assert "at 1 of 9 inputs: batch=17: the session refused it" in result.reason
+    assert "at 1 of 9 inputs: batch=17: the session refused the inputs" in result.reason
 
 
 def test_an_output_that_alone_is_still_is_the_models_own(right):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from onnx_conformance.checks.sweep import check_rows, check_sizes
 from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
@@ -34,11 +35,25 @@ def subject_of(case, wrong):
         x = inputs["x"].astype(np.float64)
         return {spec.name: x * (1 + OFF * (spec.name == wrong)) for spec in OUTPUTS}
 
-    exactly = reference_of(1e-7)
-    return plain_subject(MODEL, reference_of(OFF), answer, case=case, plain_reference=exactly)
+    reference, exactly = reference_of(OFF), reference_of(1e-7)
+    found = plain_subject(
+        MODEL,
+        reference,
+        answer,
+        case=case,
+        plain_reference=exactly,
+        references=lambda input_sets: [reference(inputs) for inputs in input_sets],
+        exporter=None,
+        fail_fast=True,
+        min_placement=0.0,
+        expect_dynamic=False,
+        graph_level="all",
+    )
+    found.runs = lambda input_sets: [found.run(inputs) for inputs in input_sets]
+    return found
 
 
-@pytest.mark.parametrize(
+CASES = pytest.mark.parametrize(
     ("case", "wrong", "outcome"),
     [
         (CASE, "", "passed"),
@@ -47,8 +62,19 @@ def subject_of(case, wrong):
         (replace(CASE, by_model=False), "plain", "passed"),  # a half-precision file, as asked
     ],
 )
+
+
+@CASES
 def test_an_output_that_is_computed_in_float32_alone_has_float32s_budget(case, wrong, outcome):
     inputs = pinned(0)["image"].inputs(MODEL.inputs)
     result = judge(subject_of(case, wrong), "error_budget", inputs, "image")
     assert result.outcome == outcome
     assert outcome == "passed" or "'plain'" in result.reason
+
+
+@CASES
+@pytest.mark.parametrize("check", [check_sizes, check_rows])
+def test_it_has_so_in_sweeps_too(check, case, wrong, outcome):
+    result = check(subject_of(case, wrong))
+    assert result.outcome == outcome
+    assert outcome == "passed" or any("'plain'" in line for line in result.details)

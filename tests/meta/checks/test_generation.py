@@ -97,14 +97,19 @@ def test_without_an_oracle_tokens_tie_within_allclose():
     assert flip.gap > flip.allowed > 0
 
 
-def judged(error=0.0, later=None):
-    """The check on a model whose logits at each call favour the token after the one it got."""
+def next_token(ids):
+    """Logits that favour the token after the one that came in."""
+    return np.minimum(ids + 1, 8)[..., None] == np.arange(9)
+
+
+def judged(error=0.0, later=None, native_logits=next_token):
+    """The check on a model that answers these logits at each call, and on a session of it."""
 
     def answer(loop, off=0.0):
         found = {}
         for call, inputs in enumerate(loop.calls):
             samples, new = inputs["ids"].shape
-            best = np.minimum(inputs["ids"] + 1, 8)[..., None] == np.arange(9)
+            best = native_logits(inputs["ids"])
             found[of_call("logits", call)] = best + off * np.sin(np.arange(9.0))
             found[of_call("present_key", call)] = np.ones((samples, 2, new, 4))
         return found
@@ -152,6 +157,38 @@ def test_both_sides_are_fed_natives_tokens():
     assert result.compared == fed[0].shape[0] * len(fed)
     for before, after in pairwise(fed):
         assert np.array_equal(after[:, 0], np.minimum(before[:, -1] + 1, 8))
+
+
+@pytest.mark.parametrize("goes_astray", [False, True])
+def test_the_token_of_a_tie_is_followed_on_both_ways(goes_astray):
+    def tied(ids):
+        one, other = ((ids[..., None] + step) % 9 == np.arange(9) for step in (1, 2))
+        return one + other * (1.0 - 1e-9)
+
+    def session(loop):
+        ids = [call["ids"][:, -1] for call in loop.calls]
+        branch = ids[3] != (ids[2] + 1) % 9  # it was fed its own token
+        found = {}
+        for call, one in enumerate(loop.calls):
+            logits, new = tied(one["ids"]), one["ids"].shape[1]
+            logits = np.roll(logits, 1, -1) if call == 2 else logits
+            if goes_astray and call == 5:
+                logits = np.where(branch[:, None, None], np.roll(logits, 4, -1), logits)
+            found[of_call("logits", call)] = logits
+            found[of_call("present_key", call)] = np.ones((len(logits), 2, new, 4))
+        return found
+
+    def swapped(loop):
+        found = session(loop)
+        third = of_call("logits", 2)
+        best = tied(loop.calls[2]["ids"])
+        found[third] = np.where(best == 1.0, 1.0 - 1e-9, np.where(best > 0, 1.0, 0.0))
+        return found
+
+    result = judged(error=1e-6, later=swapped, native_logits=tied)
+    assert result.passed is not goes_astray, result.reason
+    words = "greedy token 6 of sample 0" if goes_astray else "of which 3 were followed on both ways"
+    assert words in result.reason
 
 
 def test_logits_on_which_float32_itself_errs_prove_nothing():

@@ -243,6 +243,20 @@ def test_samples_in_which_float32_fails_are_counted():
     assert {score.judged_rows for score in scores} == {(0, 64)}
 
 
+@pytest.mark.parametrize(("rounded", "error", "right"), [(2.0, 3.0, True), (1e-5, 0.1, False)])
+def test_a_logarithm_is_judged_where_float32_knows_its_number(rounded, error, right):
+    """1 - sigmoid(20) is what rounding left; a softmax knows its small numbers well."""
+    small = np.full((512, 1), 2e-9)
+    sides = [small * (1 + rounded * way) for way in (0.0, 0.3, 0.5, 1.0)] + [small * (1 + error)]
+    oracle, *ways, got = [np.concatenate([1 - side, side], axis=1) for side in (small, *sides)]
+    replicas = tuple({"y": way} for way in ways[1:])
+    spec = [TensorSpec("y", ("batch", 2), scale="probabilities")]
+    reference = Reference({"y": oracle}, {"y": ways[0]}, replicas)
+    scores = pooled_scores([(reference, {"y": got})], spec, RULE)
+    assert {score.view for score in scores} == {"values", "logarithms"}
+    assert bool(max(score.ratios(0).max() for score in scores) < 1) is right
+
+
 def test_one_stray_of_thousands_is_excused_and_no_more():
     reference, got = made(np.random.default_rng(0), 4096, outputs=1)
     for answer in reference.natives:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onnx_conformance.core.budget import (
     Reference,
     Turns,
+    largest_noise_floor,
     movements,
     stack,
     worst_score,
@@ -372,3 +373,17 @@ def test_rounding_turns_a_few_of_many_whole_numbers(elements, left_open, turned,
     assert (score.value == 0.0) is right
     exactly = worst_score(reference, {"pixels": got}, [spec], 2.0)
     assert (exactly.value == 0.0) is (turned == 0)
+
+
+@pytest.mark.parametrize(("known_to", "wrong"), [(1.0, False), (1e-5, True)])
+def test_logarithms_that_float32_does_not_know_show_nothing(known_to, wrong):
+    """1 - sigmoid(20) is what a rounding left; a softmax knows its small numbers well."""
+    spec = [TensorSpec("p", ("batch", 2), scale="probabilities")]
+
+    def pair(small):
+        return {"p": np.array([[1.0 - small, small]])}
+
+    reference = Reference(pair(2e-9), pair(2e-9), (pair(2e-9 * (1 + known_to)),))
+    score = worst_score(reference, pair(1e-8), spec, 2.0, most=0.1)
+    assert (score.value > 4.0) is wrong
+    assert largest_noise_floor(reference, spec) < 0.1

@@ -38,6 +38,8 @@ def specs(*names, shape=STATE):
         ("past_key_0", "present_key_0"),
         ("cache_in", "cache_out"),
         ("conv_state", "conv_state_out"),
+        ("buffer", "new_buffer"),
+        ("context", "context_out"),
     ],
 )
 def test_names_that_pair_up_tell(old, new):
@@ -49,6 +51,7 @@ def test_names_that_pair_up_tell(old, new):
     ("old", "new"),
     [
         ("image", "image_out"),
+        ("audio_in", "audio_out"),
         ("x", "y"),
         ("past_key", "present_value"),
         ("past_key_values.0.key", "present.1.key"),

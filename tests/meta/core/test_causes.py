@@ -3,7 +3,11 @@
 import pytest
 
 from onnx_conformance.core.text import LONGEST, cause_of, informative_lines
-from onnx_conformance.workers.operator_translations import MissingTranslation, translation_errors
+from onnx_conformance.workers.operator_translations import (
+    MissingTranslation,
+    OptimisationFailed,
+    translation_errors,
+)
 
 EXPORT = (
     "TorchExportError: Failed to export the model with torch.export. \x1b[96mThis is step 1/3"
@@ -94,3 +98,17 @@ def test_an_operator_that_a_later_opset_has_needs_no_translation():
         translation_errors("torch_torchscript", "torchscript"),
     ):
         raise UnsupportedOperatorError(expected_text)
+
+
+def test_a_failed_optimisation_is_told_by_its_cause_and_not_by_the_objects_around_it():
+    class PassError(Exception):
+        """As onnx_ir's, which wraps what went wrong once for each pass around it."""
+
+    failure = PassError("when running the '<PassManager object at 0x7f9c>' pass")
+    failure.__cause__ = RuntimeError("constant folding for node 'split'")
+    failure.__cause__.__cause__ = KeyError("ndim")
+    with (
+        pytest.raises(OptimisationFailed, match="node 'split': KeyError: 'ndim'; .*optimize=False"),
+        translation_errors("torch_dynamo", "dynamo"),
+    ):
+        raise failure

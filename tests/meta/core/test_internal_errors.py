@@ -108,6 +108,18 @@ def test_a_stage_is_red_once_at_whichever_precision_it_failed():
         assert evidence.first_report(failed_stage, CASE, test) == before
 
 
+def test_an_output_of_another_shape_is_red_once():
+    evidence = Evidence()
+    told = "output 'y' has shape ['batch'], expected ['batch', 1]"
+    assert evidence.first_report(failure("interface", told), CASE, "a") is None
+    answered = "output 'y' has shape (4,), expected (4, 1)"
+    assert evidence.first_report(failure("error_budget", answered), CASE, "b") == "a"
+    sizes = failure("sizes", f"at 9 of 9 inputs: batch=5: {answered}")
+    assert evidence.first_report(sizes, CASE, "c") == "a"
+    other = failure("error_budget", answered.replace("'y'", "'z'"))
+    assert evidence.first_report(other, CASE, "d") is None
+
+
 def test_verdicts_on_answers_and_edge_cases_are_always_their_own():
     evidence = Evidence()
     for test in "ab":

@@ -38,6 +38,8 @@ defaults:
     lone: 8.0
     strays: 1.0
     flips: 3.0
+    neighbour_ulp: 8.0
+    neighbour_share: 0.1
     open_share: 0.01
     unjudged: 0.5
   deciding_values:

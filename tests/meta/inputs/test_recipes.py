@@ -11,7 +11,7 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from onnx_conformance.core.domains import Integers
+from onnx_conformance.core.domains import Integers, Mask, written
 from onnx_conformance.core.spec import Axis, TensorSpec, sizes_of
 from onnx_conformance.inputs.families import pinned
 from onnx_conformance.inputs.recipes import (
@@ -307,3 +307,16 @@ def test_some_bytes_are_categories():
     ids = TensorSpec("ids", ("batch", 8), "uint8", domain=Integers(0, 200))
     assert ids.domain == Integers(0, 200)
     assert Recipe("normal", batch=512).inputs((ids,))["ids"].max() == 199
+
+
+@pytest.mark.parametrize(
+    ("domain", "text"),
+    [
+        (Integers(0, 9), "Integers(0, 9)"),
+        (Mask(), "Mask()"),
+        (Mask(lengths="n"), "Mask('n')"),
+        (Mask(side="left"), "Mask(side='left')"),
+    ],
+)
+def test_a_domain_is_written_as_it_is_registered(domain, text):
+    assert written(domain) == text

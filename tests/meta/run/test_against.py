@@ -129,26 +129,27 @@ def test_a_file_beside_itself_is_no_proof_where_both_sides_are_the_same_run(tmp_
         other.write_bytes(path.read_bytes())
     settings = Settings(cache_dir=tmp_path, graph_level="disabled")
     with pytest.raises(UsageError, match="both sides are the same run, which proves nothing"):
-        without_itself(path, cases_of(other), settings)
+        without_itself((str(path),), cases_of(other), settings)
 
 
 def test_a_file_beside_itself_asks_what_the_optimiser_makes_of_it(tmp_path):
     path = perceptron(tmp_path / "one.onnx")
     settings = Settings(cache_dir=tmp_path)
-    kept, notes = without_itself(path, cases_of(path), settings)
+    kept, notes = without_itself((str(path),), cases_of(path), settings)
     assert kept == cases_of(path)
     assert "what ONNX Runtime does to it at graph level all" in notes[0]
-    kept, notes = without_itself(path, cases_of(path, "disabled", "basic", "all"), settings)
+    levels = cases_of(path, "disabled", "basic", "all")
+    kept, notes = without_itself((str(path),), levels, settings)
     assert [case.graph_level for case in kept] == ["basic", "all"]
     assert "not judged, because it is the reference's own run" in notes[-1]
     other = replace(settings, graph_level="disabled")
-    assert without_itself(path, cases_of(path, provider="cuda"), other)[0]
+    assert without_itself((str(path),), cases_of(path, provider="cuda"), other)[0]
 
 
 def test_another_file_is_judged_at_every_level(tmp_path):
     path, other = perceptron(tmp_path / "a.onnx"), perceptron(tmp_path / "b.onnx", flip=True)
     cases = cases_of(other, "disabled", "all")
-    assert without_itself(path, cases, Settings(cache_dir=tmp_path)) == (cases, ())
+    assert without_itself((str(path),), cases, Settings(cache_dir=tmp_path)) == (cases, ())
 
 
 def test_the_doubled_graph_is_the_graph_in_float64(tmp_path):

@@ -31,6 +31,16 @@ def test_names_tell_and_the_run_says_so():
     assert "its names say that it carries {'new_state': 'state'}" in spec.notes[-1]
 
 
+def test_what_else_looks_like_a_state_is_told():
+    def ring(x, buffer, place):
+        return {"y": x, "new_buffer": buffer + x, "new_place": place}
+
+    inputs = (X, TensorSpec("buffer", ("batch", 3)), TensorSpec("place", ("batch", 3)))
+    spec = spec_of(ring, *inputs)
+    assert spec.carries == (("new_buffer", "buffer"),)
+    assert "and not {'new_place': 'place'}: if it does, declare all of them" in spec.notes[-1]
+
+
 def test_a_registration_may_say_that_there_is_none():
     assert spec_of(total, X, STATE, carries=()).carries == ()
 

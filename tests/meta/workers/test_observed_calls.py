@@ -139,5 +139,5 @@ def test_generate_is_a_prefill_and_steps_with_a_past():
     assert calls.carries["present.1.value"] == "past_key_values.1.value"
     spec = calls.spec()
     assert '"attention_mask", ("batch_size", "input_ids_dim_1+past")' in spec
-    assert "Mask('left')" in spec
+    assert "Mask(side='left')" in spec
     assert "axes={'input_ids_dim_1': (1, 5), 'past': (0, 7)}" in spec

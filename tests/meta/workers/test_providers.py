@@ -293,7 +293,7 @@ def test_arithmetic_of_the_processor_is_looked_up(monkeypatch, tmp_path, flags, 
     if flags is not None:
         path.write_text(f"flags : {flags}\n")
     monkeypatch.setattr(probe_backend, "CPUINFO", path)
-    text = probe_backend.absence(asdict(DEVICES[kind]))
+    text = probe_backend.absence(DEVICES[kind])
     assert text.startswith(message)
     assert bool(text) == bool(message)
 
@@ -309,7 +309,7 @@ def test_arithmetic_of_the_processor_is_looked_up(monkeypatch, tmp_path, flags, 
 def test_a_device_that_its_record_describes_is_looked_for(device, message):
     from onnx_conformance.workers.onnxruntime import probe_backend
 
-    text = probe_backend.absence(asdict(device))
+    text = probe_backend.absence(device)
     assert text.startswith(message)
     assert bool(text) == bool(message)
 

@@ -138,3 +138,15 @@ def test_few_terms_are_added_as_ever(compute):
     run = compute("summed")
     inputs = Recipe("normal", batch=4).inputs((X,))
     assert math.isclose(error(run(REPLICAS[0], inputs), run("float32", inputs)), 0.0)
+
+
+@pytest.mark.parametrize("count", [2, 7, 100])
+def test_a_deviation_of_equal_numbers_errs_by_the_rounding_of_their_mean(count):
+    torch = pytest.importorskip("torch")
+    sums = pytest.importorskip("onnx_conformance.workers.torch.sums")
+    equal = torch.full((3, count), 0.37)
+    error = sums._std(equal, 1, unbiased=False)
+    assert torch.all((error > 0) & (error < 16 * ULP * 0.37))
+    spread = torch.linspace(1.0, 2.0, count).repeat(3, 1)
+    found, wanted = sums._std(spread, 1, unbiased=False), spread.std(1, unbiased=False)
+    assert torch.allclose(found, wanted, rtol=1e-6)

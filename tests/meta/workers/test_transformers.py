@@ -83,6 +83,93 @@ def test_a_checkpoint_that_needs_code_of_its_own_is_refused(tmp_path):
         spec_of(str(tmp_path), "stored_model")
 
 
+OWN_CODE = """
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+
+class Config(PretrainedConfig):
+    model_type = "own"
+    vocab_size = 40
+
+
+class Model(PreTrainedModel):
+    config_class = Config
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.table = torch.nn.Embedding(config.vocab_size, 4)
+        self.post_init()
+
+    def forward(self, input_ids, return_dict=True):
+        return {"rows": self.table(input_ids)}
+"""
+
+
+def test_code_of_a_checkpoint_is_run_where_it_is_named(tmp_path, monkeypatch):
+    from onnx_conformance.workers.torch.transformers_models import stored_model
+
+    torch, weights = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    hub = pytest.importorskip("transformers.dynamic_module_utils")
+    monkeypatch.setattr(hub, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    config = {"model_type": "own", "architectures": ["Model"],
+              "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "own.py").write_text(OWN_CODE)
+    weights.save_file({"table.weight": torch.ones(40, 4)}, tmp_path / "model.safetensors")
+    with pytest.raises(UsageError, match="trust"):
+        stored_model(str(tmp_path), pretrained=False)
+    model, _ = stored_model(f"{tmp_path},trust_remote_code=True", pretrained=False)
+    assert model(torch.zeros((2, 3), dtype=torch.int64))["output"].shape == (2, 3, 4)
+
+
+def test_fields_of_a_stored_configuration_may_be_changed(tmp_path):
+    from onnx_conformance.workers.torch.transformers_models import stored_model, tiny_model
+
+    model, _ = tiny_model("LlamaForCausalLM", pretrained=False)
+    model.model.save_pretrained(tmp_path)
+    _, found = stored_model(f"{tmp_path},use_cache=False", pretrained=False)
+    assert [spec.name for spec in found.inputs] == ["input_ids", "attention_mask"]
+    with pytest.raises(UsageError, match="LlamaConfig has no 'used_cache'"):
+        stored_model(f"{tmp_path},used_cache=False", pretrained=False)
+
+
+@pytest.mark.parametrize(
+    ("part", "names", "wanted"),
+    [
+        ("decoder_model", "encoder_attention_mask input_ids encoder_hidden_states", 9),
+        (
+            "decoder_with_past_model",
+            "input_ids encoder_attention_mask "
+            + " ".join(
+                f"past_key_values.{layer}.{kind}.{which}"
+                for layer in range(2)
+                for kind in ("decoder", "encoder")
+                for which in ("key", "value")
+            ),
+            5,
+        ),
+    ],
+)
+def test_a_file_of_a_folder_is_a_part_with_the_inputs_that_it_names(part, names, wanted):
+    spec = spec_of(f"T5ForConditionalGeneration,part={part},inputs={names}")
+    assert [one.name for one in spec.inputs] == names.split()
+    assert len(spec.outputs) == wanted
+    assert len(spec.carries) == (4 if "past" in part else 0)
+
+
+def test_what_a_file_takes_and_nobody_knows_is_told():
+    with pytest.raises(UsageError, match="takes 'use_cache_branch', which is no input that is"):
+        spec_of("T5ForConditionalGeneration,part=decoder_model,inputs=input_ids use_cache_branch")
+
+
+def test_files_in_a_row_are_the_whole_model():
+    spec = spec_of("T5ForConditionalGeneration,part=files_together")
+    assert [one.name for one in spec.inputs][-1] == "decoder_input_ids"
+    assert dict(spec.axes)["target"].low == 4
+    assert not spec.carries
+
+
 @pytest.mark.parametrize("place", ["nowhere", "file.bin"])
 def test_a_folder_that_is_none_is_told(tmp_path, place):
     (tmp_path / "file.bin").write_bytes(b"weights")

@@ -2,7 +2,12 @@
 
 import pytest
 
+from onnx_conformance.catalog.frameworks import FRAMEWORKS, Framework, register_framework
+from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.registry import registering
+from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.workers.built_model import BuiltModel, UserModels
 from onnx_conformance.workers.user_model import backend
 from onnx_conformance.workers.user_model.describe import specify as specify_rightly
 
@@ -42,3 +47,53 @@ def test_the_other_models_of_the_file_are_described(described):
 def test_alone_it_is_told_in_one_sentence(described):
     with pytest.raises(UsageError, match="model 'broken': internal error.*please report"):
         described("broken")
+
+
+# -- a framework of one record ---------------------------------------------------------------------
+
+
+class Doubling:
+    """A model of a framework that the library does not know."""
+
+
+class DoublingModels(UserModels):
+    """Takes them; the record of the framework names it."""
+
+    def owns(self, model):
+        return isinstance(model, Doubling)
+
+    def built(self, name, model, threads, declared=()):
+        return BuiltModel(
+            framework="doubling", parameters=("x",), run=lambda inputs: {"y": 2.0 * inputs["x"]}
+        )
+
+
+@pytest.fixture
+def doubling():
+    record = Framework(
+        name="doubling",
+        title="Doubling",
+        module="numpy",
+        packages=(),
+        backend="",
+        takes="a Doubling",
+        user_models=f"{__name__}:{DoublingModels.__name__}",
+    )
+    _, take_back = registering(lambda: register_framework(record), FRAMEWORKS)
+    yield
+    take_back()
+
+
+def specified(builder):
+    one = Declaration("net", builder, inputs=(TensorSpec("x", ("batch", 4)),))
+    return specify_rightly(one, "file:net", (), "calibrated", 0, threads=None)
+
+
+def test_a_new_frameworks_models_are_described_by_the_class_that_its_record_names(doubling):
+    spec = specified(Doubling)
+    assert (spec.framework, [output.name for output in spec.outputs]) == ("doubling", ["y"])
+
+
+def test_what_no_framework_takes_is_refused_with_what_each_takes(doubling):
+    with pytest.raises(UsageError, match="returns a int; return a torch.nn.Module, .*a Doubling"):
+        specified(lambda: 3)

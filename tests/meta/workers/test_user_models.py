@@ -635,3 +635,18 @@ def test_an_output_whose_size_the_values_decide_is_known(describe):
     assert spec.by_values == ("output_0",)
     sizes = ["output_0 (size)", "output_1 (size)"]  # of a model called for each sample all
     assert [one.name for one in spec.judged] == ["output_0", "output_1", *sizes]
+
+
+def test_a_size_that_float64_alone_makes_another_is_one_that_the_values_decide(describe):
+    [spec] = describe("""
+        class Kept(torch.nn.Module):
+            def forward(self, x):
+                exact = torch.full_like(x, 1e8) + 1.0 - 1e8  # 0 in float32
+                return x[(exact > 0.5) | (torch.arange(6) < 2)]
+
+        @register_model("kept", inputs=[TensorSpec("x", (6,))])
+        def kept():
+            return Kept()
+    """)
+    assert spec.by_values == ("output",)
+    assert spec.outputs[0].shape == ("output_dim_0",)

@@ -1,0 +1,102 @@
+"""Samples of a sweep in which a decision falls otherwise by a rounding.
+
+A position of ``topk``, a mask of what is equal or a step of a quantiser turns by a rounding, and
+the floating numbers that hang on it are others then. Of thousands of samples a few do so in a right
+file. They are excused by evidence alone (``flips`` and ``neighbour_ulp`` of ``sweep`` in
+``tolerances.yaml``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_conformance.core.arrays import Outputs
+from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.compute_modes import ULP
+from onnx_conformance.core.pooled_budget import RowScores
+from onnx_conformance.core.tolerances import Rule
+from onnx_conformance.inputs.recipes import Inputs
+
+Row = tuple[int, int]  # which set of inputs, and which of its samples
+Pools = Sequence[tuple[RowScores, Sequence[int]]]  # with the sets of inputs that share a pool
+NEIGHBOURS = 64
+WAYS = 4  # native and its replicas
+
+
+def rows_over(pools: Pools) -> dict[Row, set[str]]:
+    """The samples that err by more than is allowed, with the outputs that do."""
+    found: dict[Row, set[str]] = {}
+    for scores, group in pools:
+        for number, place in enumerate(group):
+            for row in np.flatnonzero(scores.ratios(number) > 1.0):
+                found.setdefault((place, int(row)), set()).add(scores.output)
+    return found
+
+
+def open_elsewhere(pools: Pools, over: Collection[Row], flips: float) -> bool:
+    """Whether native's own ways differ as much in other samples, and in so many.
+
+    Native's four ways and the file are five draws: for four samples in which one of native's lies
+    apart, the file does so in one. A few more may be anywhere, where native's ways differ at all.
+    """
+    left_open: dict[int, int] = {}
+    for scores, group in pools:
+        for number, place in enumerate(group):
+            left_open[place] = max(left_open.get(place, 0), scores.left_open)
+            wrong = scores.ratios(number) > 1.0
+            if not (scores.errors[number][wrong] <= scores.turned).all():
+                return False
+    count = Counter(place for place, _ in over)
+    more = sum(n for place, n in count.items() if n > left_open[place] / WAYS)
+    return more <= min(flips, sum(left_open.values()))
+
+
+def neighbours(inputs: Inputs, row: int, ulps: float) -> Inputs:
+    """Copies of a sample whose floating numbers are off by at most so many float32 epsilons."""
+    rng = np.random.default_rng(row)
+
+    def off(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        copies = np.repeat(array[row : row + 1], NEIGHBOURS, axis=0)
+        if copies.dtype.kind != "f":
+            return copies
+        factor = 1.0 + ULP * ulps * rng.uniform(-1.0, 1.0, copies.shape)
+        return (copies * factor).astype(copies.dtype)
+
+    return Inputs((name, off(array)) for name, array in inputs.items())
+
+
+def answered_nearby(
+    reference: Reference, got: Outputs, row: int, names: set[str], near: Reference, sweep: Rule
+) -> bool:
+    """Whether native gives the sample's answer on inputs that are some ulps away.
+
+    Native must come so near to it in one of its answers to the neighbours: what errs smoothly, or
+    where native decides nothing, stays as far as it is.
+
+    Args:
+        names: the outputs in which the sample differs.
+        near: native's answers to the sample's :func:`neighbours`.
+        sweep: the figure ``neighbour_share``.
+    """
+    for answers in (near.native, near.oracle):
+        alike = np.ones(NEIGHBOURS, bool)
+        for name in names:
+            found = np.asarray(got[name][row], np.float64)
+            error = _distance(reference.oracle[name][row][None], found)
+            apart = _distance(answers[name], found)
+            alike &= np.isfinite(apart) & (apart <= sweep["neighbour_share"] * error)
+        if alike.any():
+            return True
+    return False
+
+
+def _distance(rows: NDArray[np.generic], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The largest difference of each row; infinite where one is no number."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(np.asarray(rows, np.float64) - found).reshape(len(rows), -1)
+    largest: NDArray[np.float64] = np.where(np.isnan(apart), np.inf, apart).max(axis=1, initial=0.0)
+    return largest

@@ -1,0 +1,91 @@
+"""Attention whose every key is masked: torch answers 0, other programs the mean of all values.
+
+Both are right, because nothing that is read depends on it: a place that attends to nothing is
+itself padded. Which numbers of an answer hang on such places, a second run tells that computes
+their attention otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from onnx_conformance.core.arrays import Arrays
+from onnx_conformance.core.compute_modes import ComputeMode
+from onnx_conformance.core.domains import Mask
+from onnx_conformance.core.native_request import ModelRequest, specs_of
+from onnx_conformance.core.ties import BESIDE, OPEN
+from onnx_conformance.inputs.padding import grown_axes, padded_places
+from onnx_conformance.workers.torch.modes import OperatorMode
+
+COMPOSED = "scaled_dot_product_attention"  # which hides the others while no gradients are recorded
+FUSED = "_scaled_dot_product_flash_attention_for_cpu"
+SOFTMAX = "_safe_softmax"  # of attention that is not fused
+
+
+class MaskedRowsAsMeans(OperatorMode):  # type: ignore[no-untyped-call] # of the base
+    """Within it, attention whose every key is masked gives the mean of all values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = False
+
+    def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        name = func.overloadpacket.__name__
+        if name == COMPOSED:
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
+        if name == FUSED and (mask := kwargs.get("attn_mask")) is not None:
+            mean = args[2].mean(-2, keepdim=True)
+            return (self._with(result[0], _all_masked(mask), mean), *result[1:])
+        if name == SOFTMAX:
+            return self._with(result, _all_masked(args[0]), torch.tensor(1 / args[0].shape[-1]))
+        return result
+
+    def _with(
+        self, result: torch.Tensor, masked: torch.Tensor, other: torch.Tensor
+    ) -> torch.Tensor:
+        if not masked.any():
+            return result
+        self.found = True
+        return torch.where(masked, other.to(result.dtype), result)
+
+
+def _all_masked(scores: torch.Tensor) -> torch.Tensor:
+    """Which rows of a mask that is added, or of scores, are minus infinity alone."""
+    return (scores == -torch.inf).all(-1, keepdim=True)
+
+
+def left_open(
+    model: ModelRequest,
+    known: ComputeMode,
+    inputs: Arrays,
+    answer: Arrays,
+    again: Callable[[], Arrays],
+) -> Arrays:
+    """The places of outputs, by their names and ``OPEN``, that a padded place alone decides.
+
+    Args:
+        known: how the answer was computed; only native itself tells.
+        again: computes the answer once more.
+    """
+    specs = specs_of(model)
+    if known != ComputeMode() or not any(isinstance(spec.domain, Mask) for spec in specs):
+        return {}
+    shapes = dict(zip(model["outputs"], model["output_shapes"], strict=True))
+    outputs = {name: array for name, array in answer.items() if not name.endswith(BESIDE)}
+    grown = grown_axes(specs, shapes, model["carries"])
+    padded = padded_places(specs, inputs, shapes, outputs, grown)
+    if not padded:
+        return {}
+    with MaskedRowsAsMeans() as mode:
+        other = again()
+    if not mode.found:
+        return {}
+    found = {name: places & (other[name] != answer[name]) for name, places in padded.items()}
+    return {name + OPEN: places for name, places in found.items() if places.any()}

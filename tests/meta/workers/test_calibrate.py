@@ -1,0 +1,44 @@
+"""Weights of the suite's own: what keeps a torch model's outputs alive."""
+
+from typing import Any
+
+import pytest
+
+torch: Any = pytest.importorskip("torch")
+
+from onnx_conformance.workers.torch.calibrate import calibrate  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+
+class ScaledBranch(torch.nn.Module):
+    """A class token that sees the image through a branch alone, as CaiT's does."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.token = torch.nn.Parameter(torch.randn(6))
+        self.branch, self.head = torch.nn.Linear(12, 6), torch.nn.Linear(6, 3)
+        self.scale = torch.nn.Parameter(torch.as_tensor(scale))
+        self.norm = torch.nn.LayerNorm(6)
+
+    def forward(self, x):
+        return self.head(self.norm(self.token + self.scale * self.branch(x.flatten(1))))
+
+
+@pytest.mark.parametrize(
+    ("scale", "woken"),
+    [
+        (torch.full((6,), 1e-5), True),
+        (torch.full((6, 1, 1), 1e-6).flatten(), True),
+        (torch.linspace(1e-5, 2e-5, 6), False),  # not one number: trained, or meant
+        (torch.zeros(6), False),
+        (torch.full((6,), 0.5), False),
+    ],
+)
+def test_layer_scales_of_untrained_models_let_their_branches_through(scale, woken):
+    model = ScaledBranch(scale.clone()).eval()
+    calibrate(model, ("batch", 3, 2, 2), seed=0)
+    assert (not torch.equal(model.scale, scale)) is woken
+    if woken:
+        few, many = model(torch.randn(2, 3, 2, 2))
+        assert (few - many).abs().max() > 0.1

@@ -1,0 +1,76 @@
+"""Padded places that attend to nothing: what native leaves open, and what it does not."""
+
+import numpy as np
+import pytest
+import torch
+
+from onnx_conformance.catalog.models import Declaration
+from onnx_conformance.core.domains import Mask
+from onnx_conformance.core.native_request import NativeRequest
+from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.core.ties import OPEN, choices_in
+from onnx_conformance.run.cache_keys import model_request
+from onnx_conformance.workers.torch.backend import TorchBackend
+from onnx_conformance.workers.user_model.describe import specify
+
+pytestmark = pytest.mark.slow
+LENGTHS = (6, 4, 2)  # of samples of six places
+
+
+class Windowed(torch.nn.Module):
+    """Two layers of attention to the place itself and the one before it."""
+
+    def forward(self, x, mask):
+        places = torch.arange(x.shape[1])
+        near = (places - places[:, None]).abs() * 2 - (places > places[:, None]).int() < 3
+        kept = near & (places <= places[:, None]) & (mask[:, None] != 0)
+        for _ in range(2):
+            x = x + torch.nn.functional.scaled_dot_product_attention(x, x, x, kept)
+        return {"y": x, "mean": (x * mask[..., None]).mean(1)}
+
+
+@pytest.fixture(scope="module")
+def answer(tmp_path_factory):
+    inputs = (
+        TensorSpec("x", ("batch", "places", 4)),
+        TensorSpec("mask", ("batch", "places"), "int64", domain=Mask()),
+    )
+    one = Declaration("windowed", Windowed, inputs=inputs)
+    spec = specify(one, f"{__name__}:Windowed", (), "calibrated", 0, threads=None)
+    request = model_request(spec, Settings())
+    backend, path = TorchBackend(1), str(tmp_path_factory.mktemp("native") / "weights.npz")
+    backend.prepare(request, path)
+    x = np.random.default_rng(0).standard_normal((3, 6, 4)).astype(np.float32)
+    mask = (np.arange(6) < np.array(LENGTHS)[:, None]).astype(np.int64)
+
+    def run(mask, precision="float32"):
+        asked = NativeRequest(model=request, weights=path)
+        return backend.run(asked, precision, [{"x": x, "mask": mask}])[0]
+
+    return run(mask), run(np.ones_like(mask)), run(mask, "float64")
+
+
+def test_places_that_attend_to_nothing_are_left_open(answer):
+    opened = answer[0]["y" + OPEN].any(-1)
+    wanted = [np.arange(6) > length for length in LENGTHS]  # the first padded one sees the last
+    assert opened.tolist() == np.array(wanted).tolist()
+
+
+def test_what_others_read_is_not(answer):
+    assert "mean" + OPEN not in answer[0]
+    assert not [name for row in answer[1:] for name in row if name.endswith(OPEN)]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "kept"),
+    [((2, 5), 9.0, False), ((2, 5), np.nan, True), ((2, 2), 9.0, True), ((0, 5), 9.0, True)],
+    ids=["attends to nothing", "not finite", "padded alone", "no padding"],
+)
+def test_any_finite_number_is_right_there_and_nowhere_else(answer, place, value, kept):
+    found = choices_in({}, [answer[0]])["y"]
+    got = np.array(answer[0]["y"])
+    got[place] = value
+    settled = found.settled(answer[0]["y"], got, 0.0)
+    assert np.array_equal(settled, got, equal_nan=True) is kept
+    assert np.array_equal(settled, answer[0]["y"]) is not kept
