@@ -74,7 +74,8 @@ def check_interface(subject: Subject) -> CheckResult:
         if len(specs) != len(found):
             names = [tensor["name"] for tensor in found]
             reason = f"{len(found)} {side}s {names}, expected {len(specs)}"
-            return failed("interface", reason + _of_maps(names))
+            told = _of_maps(names) or f": {[spec.name for spec in specs]}; give both the same"
+            return failed("interface", reason + told)
         reordered = _reordered([spec.name for spec in specs], [t["name"] for t in found])
         if reordered and side == "output":
             return failed("interface", reordered, compared=compared)
@@ -177,7 +178,9 @@ def _tensor_problem(
             continue
         wanted = group if group and axis == spec.batch_axis and isinstance(got, int) else dim
         if isinstance(wanted, int) and wanted != got:
-            return f"'{spec.name}' has size {got} at axis {axis}, expected {wanted}"
+            told = f"'{spec.name}' has size {got} at axis {axis}, expected {wanted}"
+            turned = sorted(map(str, shape[1:])) == sorted(map(str, spec.shape[1:]))
+            return told + ("; its axes stand in another order (channels first or last)" * turned)
     return None
 
 

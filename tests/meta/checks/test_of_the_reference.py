@@ -103,12 +103,12 @@ def test_a_column_where_a_row_is_wanted_is_told_with_what_to_write():
     assert "reshape" not in interface("python", shape=("batch", 6, 2)).reason
 
 
-def ordered(inputs, outputs, exporter):
+def ordered(inputs, outputs, exporter, shape=("batch", 6), declared=("batch", 6)):
     """The verdict on a file that lists inputs and outputs in these orders; the model: a, b."""
-    one = {"dtype": "float32", "shape": ["batch", 6]}
+    one = {"dtype": "float32", "shape": list(shape)}
     sides = {"inputs": inputs, "outputs": outputs}
     facts = {side: [{**one, "name": name} for name in names] for side, names in sides.items()}
-    specs = {name: TensorSpec(name, ("batch", 6)) for name in "abyz"}
+    specs = {name: TensorSpec(name, declared) for name in "abyz"}
     subject = SimpleNamespace(
         case=EXTERNAL_CASE if exporter is EXTERNAL else CASE,
         model=ModelSpec("m", "torch", (specs["a"], specs["b"]), (specs["y"], specs["z"]), ""),
@@ -130,3 +130,10 @@ def test_outputs_in_another_order_are_red_because_callers_take_them_by_place():
     found = ordered("ab", "zy", EXTERNAL)
     assert found.outcome == "failed"
     assert "run(None, inputs) hands them out by place" in found.reason
+
+
+def test_what_a_file_of_another_interface_needs_is_told():
+    turned = ordered("ab", "yz", EXTERNAL, ("batch", 3, 10, 10), ("batch", 10, 10, 3)).reason
+    assert "has size 3 at axis 1, expected 10; its axes stand in another order" in turned
+    assert "another order" not in ordered("ab", "yz", EXTERNAL, ("batch", 7)).reason
+    assert "expected 2: ['y', 'z']; give both the same" in ordered("ab", "yzw", EXTERNAL).reason
