@@ -58,7 +58,7 @@ class KeptVerdicts:
         self._config = config
         self._run = run
         self._started = started
-        self._session: RunWorkers | None = None
+        self._workers: RunWorkers | None = None
         self._cases: dict[Case, _CaseReports] = {}
         self._case_of: dict[str, Case] = {}
         self._taken: dict[str, list[dict[str, Any]]] = {}
@@ -139,9 +139,9 @@ class KeptVerdicts:
             attempted(lambda: self._keep(case, found), "keep a verdict")
 
     def _keep(self, case: Case, found: _CaseReports) -> None:
-        assert self._session is not None
-        files = self._session.known_files(case)
-        probe = self._session.known_probes().get(case.provider)
+        assert self._workers is not None
+        files = self._workers.known_files(case)
+        probe = self._workers.known_probes().get(case.provider)
         if found.red or not (found.judged and files and probe):
             return
 
