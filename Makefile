@@ -33,7 +33,7 @@ MODEL ?= resnet18
 OPSET ?= 14
 EXPORTER ?= torch_torchscript
 
-.PHONY: help quick conformance new-model bench gate gate-selftest test coverage lint detection false-alarms calibrate-budget quantised-seeds wild localisation overhead docs pictures install clean
+.PHONY: help quick conformance new-model bench gate gate-selftest test test-network coverage lint detection false-alarms calibrate-budget quantised-seeds wild localisation overhead docs pictures install clean
 
 help:
 	@echo "Certify"
@@ -98,6 +98,10 @@ gate-selftest: $(STAMP)
 test: $(STAMP) lint
 	$(PYTEST) tests/meta -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 	$(TOOL) run $(HALF) $(addprefix --model=,$(TEST_MODELS)) $(ARGS)
+
+# A worker on a host in another network, and links that are cut: both take root.
+test-network: $(STAMP)
+	$(PYTEST) tests/meta/run/test_remote_host.py -k "network or cut"
 
 quick: $(STAMP)
 	$(PYTEST) tests/meta -m "not slow" -q

@@ -132,8 +132,8 @@ def _blocks(results: Iterable[CheckResult]) -> list[list[CheckResult]]:
     """
     quiet = ("passed", "known_failure", "edge", "not_applicable")
     shown = [one for one in results if one.outcome not in quiet]
-    told = {(one.name, one.reason, one.details) for one in shown}
-    checks = Counter((reason, details) for _, reason, details in told)
+    distinct = {(one.name, one.reason, one.details) for one in shown}
+    checks = Counter((reason, details) for _, reason, details in distinct)
     blocks: dict[Any, list[CheckResult]] = {}
     for one in shown:
         alone = checks[one.reason, one.details] == 1 and one.outcome != "skipped"

@@ -25,6 +25,7 @@ from onnx_conformance.inputs.families import FAMILIES
 from onnx_conformance.plugin.configuration import register_profiles
 from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.workers.server import make_backend
+from tests.meta.cpu_session import cpu_session
 
 
 def main(model_name: str, exporter_name: str) -> None:
@@ -55,14 +56,7 @@ def main(model_name: str, exporter_name: str) -> None:
                 options=asdict(ExportOptions()),
                 path=path,
             )
-            session = {
-                "files": [path],
-                "sha256": [],
-                "provider": "CPUExecutionProvider",
-                "provider_options": {},
-                "graph_level": "enable_all",
-                "allow_cpu_fallback": True,
-            }
+            session = cpu_session(path)
             runtime.run(session=session, input_sets=ran)
         for mode in REFERENCE_MODES:
             input_sets = judged + (plain if mode == "float32" else [])

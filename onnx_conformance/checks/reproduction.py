@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from onnx_conformance.core.arrays import Outputs
-from onnx_conformance.core.budget import NORMS, Reference, errors
-from onnx_conformance.core.compute_modes import ULP
+from onnx_conformance.core.budget import NORMS, Reference, errors, noise_floors
 from onnx_conformance.core.documents import AnswerRule, ErrorLimit
 from onnx_conformance.core.judgement import Judgement
 from onnx_conformance.core.results import Reproduction
@@ -51,11 +50,9 @@ def _limits(
     reference: Reference, outputs: Sequence[TensorSpec], rule: Rule
 ) -> Iterator[ErrorLimit]:
     for spec in outputs:
-        own = [list(errors(reference.oracle, native, spec)) for native in reference.natives]
-        for place, (norm, view, _) in enumerate(own[0]):
-            noise_floor = (
-                np.max([found[place][2] for found in own], axis=0) + rule["floor_ulp"] * ULP
-            )
+        floors = noise_floors(reference, spec, rule["floor_ulp"])
+        kinds = errors(reference.oracle, reference.native, spec)
+        for noise_floor, (norm, view, _) in zip(floors, kinds, strict=True):
             allowed = rule["factor"] * noise_floor
             if spec.scale == "unit":  # the bundle divides by the oracle's own size
                 rows = np.asarray(reference.oracle[spec.name]).reshape(len(allowed), -1)

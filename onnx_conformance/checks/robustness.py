@@ -30,7 +30,7 @@ from onnx_conformance.inputs.families import (
 )
 from onnx_conformance.inputs.recipes import Inputs, RawInputs
 from onnx_conformance.inputs.sample_arrays import Names, fixed_batch
-from onnx_conformance.run.subject import Subject
+from onnx_conformance.run.subject import Answer, Subject
 
 HUGE = float(np.sqrt(np.finfo(np.float32).max))  # products of two such numbers overflow
 FLAWS = ("name", "dtype", "rank", "size")
@@ -207,20 +207,7 @@ def check_empty_batch(subject: Subject) -> CheckResult:
     if answer.died:
         return failed("empty_batch", f"no samples: {unanswered(answer)}", inputs=named.label)
     if answer.outputs is None:
-        refusal = subject.native_refusal(named.inputs)
-        if refusal is not None:
-            return passed(
-                "empty_batch", f"native refuses an empty batch too: {refusal}", compared=1
-            )
-        if UNDEFINED_RESHAPE.search(answer.error or ""):
-            reason = "refused: ONNX's Reshape cannot find an open size (-1) without elements"
-            return passed("empty_batch", reason, compared=1, inputs=named.label)
-        defined = by_definition(subject, named.inputs, answer.error or "")
-        if defined is None or structure_problem(_none_of(subject, defined[1]), defined[1]):
-            reason = f"no samples: {unanswered(answer)}"
-            return failed("empty_batch", reason, inputs=named.label)
-        reason = f"right by ONNX's definition; ONNX Runtime refuses an empty batch at {defined[0]}"
-        return passed("empty_batch", reason, compared=len(defined[1]), inputs=named.label)
+        return _refused_empty(subject, named, answer)
     wanted = _none_of(subject, answer.outputs)
     problem = structure_problem(wanted, answer.outputs)
     if problem:
@@ -232,6 +219,22 @@ def check_empty_batch(subject: Subject) -> CheckResult:
         )
     facts = sum(array.ndim for array in wanted.values())
     return passed("empty_batch", "no sample in, none out", compared=facts, inputs=named.label)
+
+
+def _refused_empty(subject: Subject, named: NamedInputs, answer: Answer) -> CheckResult:
+    """A refusal is right where native refuses too, or ONNX does not define what was asked for."""
+    refusal = subject.native_refusal(named.inputs)
+    if refusal is not None:
+        return passed("empty_batch", f"native refuses an empty batch too: {refusal}", compared=1)
+    if UNDEFINED_RESHAPE.search(answer.error or ""):
+        reason = "refused: ONNX's Reshape cannot find an open size (-1) without elements"
+        return passed("empty_batch", reason, compared=1, inputs=named.label)
+    defined = by_definition(subject, named.inputs, answer.error or "")
+    if defined is None or structure_problem(_none_of(subject, defined[1]), defined[1]):
+        reason = f"no samples: {unanswered(answer)}"
+        return failed("empty_batch", reason, inputs=named.label)
+    reason = f"right by ONNX's definition; ONNX Runtime refuses an empty batch at {defined[0]}"
+    return passed("empty_batch", reason, compared=len(defined[1]), inputs=named.label)
 
 
 def _none_of(subject: Subject, got: Outputs) -> Outputs:

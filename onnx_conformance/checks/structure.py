@@ -173,9 +173,9 @@ def _tensor_problem(
     if shape is None and answered:
         return None
     if shape is None or len(shape) != len(spec.shape):
-        told = f"'{spec.name}' has shape {shape}, expected {list(spec.shape)}"
+        problem = f"'{spec.name}' has shape {shape}, expected {list(spec.shape)}"
         one_more = shape is not None and 1 in shape and len(shape) == len(spec.shape) + 1
-        return told + "; if that is meant, reshape(-1, 1) what the model answers" * one_more
+        return problem + "; if that is meant, reshape(-1, 1) what the model answers" * one_more
     for axis, (dim, got) in enumerate(zip(spec.shape, shape, strict=True)):
         if isinstance(got, str) and answered:
             continue

@@ -83,7 +83,7 @@ def sizes_text(recipe: Recipe) -> str:
 )
 def check_sizes(subject: Subject) -> CheckResult:
     """Ordinary noise at the sizes that symbolic axes take, and at batches that are not usual."""
-    return _sweep(subject, "sizes", size_recipes(subject.model, subject.seed))
+    return _judge(_answered(subject, "sizes", size_recipes(subject.model, subject.seed)))
 
 
 @register_check(
@@ -95,7 +95,7 @@ def check_sizes(subject: Subject) -> CheckResult:
 )
 def check_rows(subject: Subject) -> CheckResult:
     """Thousands of samples at several scales, and every whole number of a range once."""
-    return _sweep(subject, "rows", row_recipes(subject.model, subject.seed))
+    return _judge(_answered(subject, "rows", row_recipes(subject.model, subject.seed)))
 
 
 def _sizes_plan(model: ModelSpec, seed: int) -> InputPlan:
@@ -110,60 +110,92 @@ FAMILIES.register("sizes", _sizes_plan)
 FAMILIES.register("rows", _rows_plan)
 
 
-def _sweep(subject: Subject, name: str, recipes: Sequence[Recipe]) -> CheckResult:
-    rule = subject.tolerances.rule("error_budget", subject.case)
-    largest = rule.get("largest_scale", np.inf)  # a class of a narrow range is asked no more
-    chosen = [recipe for recipe in recipes if abs(recipe.scale) <= largest]
-    input_sets = [materialise(recipe, subject.model) for recipe in chosen]
+@dataclass(frozen=True)
+class _Sweep:
+    """The inputs of one of the two checks that native answers, with both sides' answers.
+
+    Args:
+        refused: what native says to the other inputs, with their sizes.
+    """
+
+    subject: Subject
+    check: str
+    judged: list[SweptInputs]
+    refused: list[str]
+
+    @property
+    def together(self) -> bool:
+        """Whether the samples of all inputs are one pool of errors: a single size has only two."""
+        return self.check == "sizes"
+
+    @property
+    def budget(self) -> Rule:
+        """The figures of the error budget."""
+        return self.subject.tolerances.rule("error_budget", self.subject.case)
+
+    @property
+    def rule(self) -> Rule:
+        """The figures of sweeps."""
+        return self.subject.tolerances.rule("sweep", self.subject.case)
+
+    @property
+    def compared(self) -> int:
+        """How many elements were compared."""
+        return sum(array.size for one in self.judged for array in one.got.values())
+
+
+def _answered(subject: Subject, check: str, recipes: Sequence[Recipe]) -> _Sweep:
+    """A class of precision of a narrow range is asked no more than ``largest_scale``."""
+    largest = subject.tolerances.rule("error_budget", subject.case).get("largest_scale", np.inf)
+    asked = [recipe for recipe in recipes if abs(recipe.scale) <= largest]
+    input_sets = [materialise(recipe, subject.model) for recipe in asked]
     answers = subject.runs(input_sets)
-    references = subject.references(input_sets)
-    refused = [
-        f"{sizes_text(recipe)}: {reference}"
-        for recipe, reference in zip(chosen, references, strict=True)
-        if isinstance(reference, str)
-    ]
-    judged = [
-        SweptInputs(recipe, inputs, reference, answer)
-        for recipe, inputs, reference, answer in zip(
-            chosen, input_sets, references, answers, strict=True
-        )
-        if isinstance(reference, Reference)
-    ]
+    judged, refused = [], []
+    for recipe, inputs, reference, answer in zip(
+        asked, input_sets, subject.references(input_sets), answers, strict=True
+    ):
+        if isinstance(reference, Reference):
+            judged.append(SweptInputs(recipe, inputs, reference, answer))
+        else:
+            refused.append(f"{sizes_text(recipe)}: {reference}")
+    return _Sweep(subject, check, judged, refused)
+
+
+def _judge(sweep: _Sweep) -> CheckResult:
+    name, judged, refused, budget = sweep.check, sweep.judged, sweep.refused, sweep.budget
     if not judged:
         why = refused[0] if refused else "none fits this class of precision"
         return skipped(name, f"native refuses all inputs of this check ({why})")
-    no_answers = _unanswered(subject, name, judged)
+    no_answers = _unanswered(sweep)
     if no_answers is not None:
         return no_answers
-    compared = sum(array.size for one in judged for array in one.got.values())
-    if not subject.model.oracle:
-        return _by_allclose(subject, name, judged, compared)
-    worst, unjudged, turned = _worst(subject, judged, together=name == "sizes")
-    score = rule["factor"] * max(one.ratio for one in worst)
-    wrong = [place for place, one in enumerate(worst) if not one.ratio <= 1.0]
-    if wrong:
-        return _failed_sweep(subject, name, judged, worst, wrong, compared)
-    if unjudged > subject.tolerances.rule("sweep", subject.case)["unjudged"]:
+    if not sweep.subject.model.oracle:
+        return _by_allclose(sweep)
+    worst, unjudged, turned = _worst(sweep)
+    if any(not one.ratio <= 1.0 for one in worst):
+        return _over_budget(sweep, worst)
+    if unjudged > sweep.rule["unjudged"]:
         return skipped(
             name,
-            f"float32 itself errs by more than {rule['maximum_noise_floor']:g} of the output on "
-            f"{unjudged:.0%} of the samples ({rule.origin}), which therefore prove nothing",
+            f"float32 itself errs by more than {budget['maximum_noise_floor']:g} of the output on "
+            f"{unjudged:.0%} of the samples ({budget.origin}), which therefore prove nothing",
         )
     rows = sum(len(next(iter(one.inputs.values()))) for one in judged)
-    part = float32_part(subject)
-    exact = _sweep(part, name, [one.recipe for one in judged]) if part else None
+    part = float32_part(sweep.subject)
+    exact = _judge(_answered(part, name, [one.recipe for one in judged])) if part else None
     if exact is not None and exact.outcome == "failed":
         return exact
     reason = f"within budget on {rows} samples of {len(judged)} inputs"
     reason += f" but for {turned} in which a decision hangs on a rounding" if turned else ""
     reason += f"; native itself refuses {len(refused)} of them ({refused[0]})" if refused else ""
-    return passed(name, reason, compared=compared, score=score, budget=rule["factor"])
+    score = budget["factor"] * max(one.ratio for one in worst)
+    return passed(name, reason, compared=sweep.compared, score=score, budget=budget["factor"])
 
 
-def _unanswered(subject: Subject, name: str, judged: Sequence[SweptInputs]) -> CheckResult | None:
+def _unanswered(sweep: _Sweep) -> CheckResult | None:
     """The first inputs that the session refuses, or answers in another structure."""
     problems = []
-    for one in judged:
+    for one in sweep.judged:
         if one.answer.outputs is None:
             problems.append((one, unanswered(one.answer)))
         else:
@@ -174,35 +206,33 @@ def _unanswered(subject: Subject, name: str, judged: Sequence[SweptInputs]) -> C
     first, problem = min(problems, key=lambda found: _elements(found[0].inputs))
     got = first.answer.outputs
     return failed(
-        name,
-        f"at {_places([one for one, _ in problems], len(judged))}: {problem}",
+        sweep.check,
+        f"at {_places([one for one, _ in problems], len(sweep.judged))}: {problem}",
         inputs=str(first.recipe),
-        details=(*_replay_lines(subject, first.recipe), *evidence_lines(subject)),
+        details=_detail_lines(sweep, first),
         reproduction=reproduction.unanswered(first.inputs)
         if got is None
         else reproduction.misshapen(first.inputs, first.reference.native, got),
     )
 
 
-def _by_allclose(
-    subject: Subject, name: str, judged: Sequence[SweptInputs], compared: int
-) -> CheckResult:
+def _by_allclose(sweep: _Sweep) -> CheckResult:
     """Without an oracle each set of inputs must be close to native.
 
     Of thousands of rows a few may lie otherwise where decisions hang on a float32 ulp: as many as
     ``flips``, and twice those on which native's own answers differ by it.
     """
+    subject, judged = sweep.subject, sweep.judged
     specs, limits = subject.model.judged, limits_for(subject)
     found = [judge_outputs(one.reference, one.got, specs, limits) for one in judged]
     parts = list(zip((one.reference for one in judged), found, strict=True))
     wrong = next((place for place, how in enumerate(found) if not how.right), None)
-    sweep = subject.tolerances.rule("sweep", subject.case)
-    if wrong is not None and not (name == "rows" and hangs_on_an_ulp(parts, sweep)):
+    if wrong is not None and (sweep.together or not hangs_on_an_ulp(parts, sweep.rule)):
         one = judged[wrong]
-        return result_of(subject, name, str(one.recipe), one.inputs, found[wrong])
+        return result_of(subject, sweep.check, str(one.recipe), one.inputs, found[wrong])
     reason = f"no float64 oracle: {len(judged)} inputs are close to native by allclose"
     reason += " but for decisions that hang on an ulp" * (wrong is not None)
-    return passed(name, reason, compared=compared)
+    return passed(sweep.check, reason, compared=sweep.compared)
 
 
 def hangs_on_an_ulp(parts: Sequence[tuple[Reference, Judgement]], sweep: Rule) -> bool:
@@ -225,69 +255,65 @@ def hangs_on_an_ulp(parts: Sequence[tuple[Reference, Judgement]], sweep: Rule) -
     return few and far <= sweep["flips"] + 2 * left_open
 
 
-# -- how far ------------------------------------------------------------------------------------
+# -- how far the answers are off ------------------------------------------------------------------
 
 
-def _worst(
-    subject: Subject, judged: Sequence[SweptInputs], *, together: bool
-) -> tuple[list[WorstScore], float, int]:
+def _worst(sweep: _Sweep) -> tuple[list[WorstScore], float, int]:
     """The worst sample of each set of inputs.
 
     Returns:
         It, the share of samples of which nothing is known, and how many a rounding turned.
-
-    The pool of errors is that of all inputs together or of each.
     """
-    groups = [list(range(len(judged)))] if together else [[place] for place in range(len(judged))]
-    rule = _rule(subject, strays=not together)
+    judged, specs, rule = sweep.judged, sweep.subject.model.judged, _pool_rule(sweep)
+    places = range(len(judged))
     pools = [
         (scores, group)
-        for group in groups
+        for group in ([list(places)] if sweep.together else [[place] for place in places])
         for scores in pooled_scores(
-            [(judged[place].reference, judged[place].got) for place in group],
-            subject.model.judged,
-            rule,
+            [(judged[place].reference, judged[place].got) for place in group], specs, rule
         )
     ]
-    turned = _turned(subject, judged, pools, together=together)
+    turned = _turned(sweep, pools)
     found = [WorstScore(0.0)] * len(judged)
-    judged_rows: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for scores, group in pools:
         for number, place in enumerate(group):
             rows = [row for at, row in turned if at == place]
             found[place] = max(found[place], _of_scores(scores, number, rows), key=_ratio)
-        judged_rows.setdefault((scores.output, scores.norm, scores.view), []).append(
-            scores.judged_rows
-        )
-    unjudged = 0.0
-    for (_, _, view), counts in judged_rows.items():
-        if view == LOGARITHMS:  # a second look at what its values are judged by
-            continue
+    decided = _wrong_decisions(sweep)
+    worst = [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)]
+    return worst, _unjudged(pools), len(turned)
+
+
+def _unjudged(pools: Pools) -> float:
+    """The share of samples of which nothing is known, in the view in which it is largest."""
+    judged_rows: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+    for scores, _ in pools:
+        if scores.view != LOGARITHMS:  # a second look at what its values are judged by
+            key = (scores.output, scores.norm, scores.view)
+            judged_rows.setdefault(key, []).append(scores.judged_rows)
+    shares = []
+    for counts in judged_rows.values():
         samples = sum(count for _, count in counts)
         known = sum(count for count, _ in counts)
-        unjudged = max(unjudged, 1.0 - known / samples if samples else 0.0)
-    decided = _decided(subject, judged, together=together)
-    worst = [max(pair, key=_ratio) for pair in zip(found, decided, strict=True)]
-    return worst, unjudged, len(turned)
+        shares.append(1.0 - known / samples if samples else 0.0)
+    return max(shares, default=0.0)
 
 
-def _turned(
-    subject: Subject, judged: Sequence[SweptInputs], pools: Pools, *, together: bool
-) -> set[Row]:
+def _turned(sweep: _Sweep, pools: Pools) -> set[Row]:
     """The samples that differ because a decision hangs on a rounding; none if one is not such."""
-    sweep, over = subject.tolerances.rule("sweep", subject.case), rows_over(pools)
-    if not over or subject.model.by_values or not takes_quantities(subject.model):
+    model, judged, rule, over = sweep.subject.model, sweep.judged, sweep.rule, rows_over(pools)
+    if not over or model.by_values or not takes_quantities(model):
         return set()
-    if not together and open_elsewhere(pools, over, sweep["flips"]):
+    if not sweep.together and open_elsewhere(pools, over, rule["flips"]):
         return set(over)
-    if len(over) > sweep["flips"]:
+    if len(over) > rule["flips"]:
         return set()
-    sets = [neighbours(judged[at].inputs, row, sweep["neighbour_ulp"]) for at, row in over]
-    for (at, row), near in zip(over, subject.references(sets), strict=True):
+    sets = [neighbours(judged[at].inputs, row, rule["neighbour_ulp"]) for at, row in over]
+    for (at, row), near in zip(over, sweep.subject.references(sets), strict=True):
         one = judged[at]
         if isinstance(near, str):
             return set()
-        if not answered_nearby(one.reference, one.got, row, over[at, row], near, sweep):
+        if not answered_nearby(one.reference, one.got, row, over[at, row], near, rule):
             return set()
     return set(over)
 
@@ -296,17 +322,16 @@ def _ratio(worst: WorstScore) -> float:
     return worst.ratio
 
 
-def _rule(subject: Subject, *, strays: bool = False) -> PoolRule:
+def _pool_rule(sweep: _Sweep, *, stray: bool = True) -> PoolRule:
     """Figures of the pooled budget. At a single size no sample may stray: there are only two."""
-    budget = subject.tolerances.rule("error_budget", subject.case)
-    sweep = subject.tolerances.rule("sweep", subject.case)
+    budget, rule = sweep.budget, sweep.rule
     return PoolRule(
         budget["factor"],
         budget["floor_ulp"],
         budget["maximum_noise_floor"],
-        sweep["pool_share"],
-        sweep["lone"],
-        sweep["strays"] if strays else 0.0,
+        rule["pool_share"],
+        rule["lone"],
+        rule["strays"] if stray and not sweep.together else 0.0,
     )
 
 
@@ -338,9 +363,7 @@ def takes_quantities(model: ModelSpec) -> bool:
     )
 
 
-def _decided(
-    subject: Subject, judged: Sequence[SweptInputs], *, together: bool
-) -> list[WorstScore]:
+def _wrong_decisions(sweep: _Sweep) -> list[WorstScore]:
     """Whole numbers and truth values: those that are none of native's, beyond what rounding turns.
 
     Of thousands of rows on floating inputs a few may fall otherwise, over all inputs: as many as
@@ -348,6 +371,7 @@ def _decided(
     floating number or a pixel's byte, there is nothing to round. Inputs of single sizes hold few
     samples: there as few as ``Turns`` says, and only where native leaves some open.
     """
+    subject, judged = sweep.subject, sweep.judged
     found = [WorstScore(0.0)] * len(judged)
     turns = turns_of(subject.tolerances, subject.case)
     may_round = takes_quantities(subject.model) and turns.flips > 0
@@ -357,13 +381,13 @@ def _decided(
         parts = [wrong_decisions(one.reference, one.got, spec) for one in judged]
         left_open = sum(count for _, count in parts)
         total = sum(places.size for places, _ in parts)
-        if together:
+        if sweep.together:
             allowed = 2.0 * left_open if turns.few(left_open, total) else 0.0
         else:
             allowed = turns.flips + 2 * left_open if may_round else 0.0
         wrong = sum(int(places.sum()) for places, _ in parts)
         for place, (places, _) in enumerate(parts):
-            each = turns.of_size(places.size) if together else np.inf
+            each = turns.of_size(places.size) if sweep.together else np.inf
             if places.any() and (wrong > allowed or places.sum() > each):
                 description = (
                     f"'{spec.name}' differs from native in {wrong} of {total} places; at most "
@@ -374,37 +398,30 @@ def _decided(
     return found
 
 
-# -- telling ------------------------------------------------------------------------------------
+# -- what a failure says --------------------------------------------------------------------------
 
 
-def _failed_sweep(
-    subject: Subject,
-    name: str,
-    judged: Sequence[SweptInputs],
-    worst: Sequence[WorstScore],
-    wrong: Sequence[int],
-    compared: int,
-) -> CheckResult:
-    rule = subject.tolerances.rule("error_budget", subject.case)
-    sweep = subject.tolerances.rule("sweep", subject.case)
-    origins = "; ".join(dict.fromkeys((rule.origin, sweep.origin)))
+def _over_budget(sweep: _Sweep, worst: Sequence[WorstScore]) -> CheckResult:
+    """The failure of the smallest of the inputs that are wrong."""
+    judged, factor = sweep.judged, sweep.budget["factor"]
+    wrong = [place for place, one in enumerate(worst) if not one.ratio <= 1.0]
     first = min(wrong, key=lambda place: _elements(judged[place].inputs))
     one = judged[first]
     where = _places([judged[place] for place in wrong], len(judged))
+    origins = "; ".join(dict.fromkeys((sweep.budget.origin, sweep.rule.origin)))
     return failed(
-        name,
-        f"differs from {subject.model.original} at {where}",
-        compared=compared,
-        score=rule["factor"] * worst[first].ratio,
-        budget=rule["factor"],
+        sweep.check,
+        f"differs from {sweep.subject.model.original} at {where}",
+        compared=sweep.compared,
+        score=factor * worst[first].ratio,
+        budget=factor,
         inputs=str(one.recipe),
         details=(
             worst[first].description,
-            f"allowed: {rule['factor']:g}x float32's own error in the sweep ({origins})",
-            *_replay_lines(subject, one.recipe),
-            *evidence_lines(subject),
+            f"allowed: {factor:g}x float32's own error in the sweep ({origins})",
+            *_detail_lines(sweep, one),
         ),
-        reproduction=_reproduction(subject, one),
+        reproduction=_reproduction(sweep, one),
     )
 
 
@@ -420,28 +437,30 @@ def _places(wrong: Sequence[SweptInputs], count: int) -> str:
     return f"{len(wrong)} of {count} inputs: {', '.join(names[:MOST_NAMED])}{more}"
 
 
-def _replay_lines(subject: Subject, recipe: Recipe) -> tuple[str, ...]:
+def _detail_lines(sweep: _Sweep, one: SweptInputs) -> tuple[str, ...]:
+    """How the inputs are replayed in every run, where a file can name them, and the evidence."""
+    recipe, evidence = one.recipe, evidence_lines(sweep.subject)
     if recipe.batch > LARGEST_BATCH or recipe.distribution in CONSTANT:
-        return ()
-    line = f"  {entry(recipe, subject.case)}"
-    return ("to replay it in every run, add to found_recipes.yaml:", line)
+        return evidence
+    line = f"  {entry(recipe, sweep.subject.case)}"
+    return ("to replay it in every run, add to found_recipes.yaml:", line, *evidence)
 
 
 def _elements(inputs: Inputs) -> int:
     return sum(array.size for array in inputs.values())
 
 
-def _reproduction(subject: Subject, one: SweptInputs) -> Reproduction:
+def _reproduction(sweep: _Sweep, one: SweptInputs) -> Reproduction:
     """The whole inputs with what each sample may err, relative to the oracle's size."""
-    rule = _rule(subject)
+    specs, rule = sweep.subject.model.judged, _pool_rule(sweep, stray=False)
     limits: list[ErrorLimit] = []
-    for scores in pooled_scores([(one.reference, one.got)], subject.model.judged, rule):
+    for scores in pooled_scores([(one.reference, one.got)], specs, rule):
         size = np.maximum(scores.sizes[0], np.finfo(np.float32).tiny)
         allowed = np.minimum(scores.allowed[0] / size, LARGEST).tolist()
         limits.append(
             {"output": scores.output, "norm": scores.norm, "view": scores.view, "allowed": allowed}
         )
-    for spec in subject.model.judged:
+    for spec in specs:
         if not spec.floating:
             none = [0.0] * len(one.got[spec.name])
             limits.append({"output": spec.name, "norm": "max", "view": "values", "allowed": none})

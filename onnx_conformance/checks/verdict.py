@@ -17,7 +17,7 @@ from onnx_conformance.checks.placement import describe_placement
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
 from onnx_conformance.core.comparison import Mismatch, Statistics, statistics
-from onnx_conformance.core.domains import Mask
+from onnx_conformance.core.domains import Mask, Real
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.judgement import AnswerLimits, Judgement, judge_outputs, limits_of
 from onnx_conformance.core.results import (
@@ -126,7 +126,7 @@ def judge(
             )
             if not near_zero and _without_variation(fed):
                 return not_applicable(name, f"{reason}; each input is one number throughout")
-            return skipped(name, reason)
+            return skipped(name, reason + _about_ranges(subject.model.inputs))
     if found.right and _nothing_finite(found.native):
         words = f"native answers infinity or NaN alone on {label}"
         if not any(np.any(array) for array in fed.values()):
@@ -156,6 +156,14 @@ def float32_part(subject: Subject) -> Subject | None:
     part = Altered(subject, model=exact, reference=subject.plain_reference)
     part.case = replace(case, precision=FLOAT32, by_model=False)
     return part
+
+
+def _about_ranges(specs: Sequence[TensorSpec]) -> str:
+    """What to declare, where an input may be any number: a sigmoid of such is 1 throughout."""
+    names = [spec.name for spec in specs if spec.floating and isinstance(spec.domain, Real)]
+    if not names:
+        return ""
+    return f"; if '{names[0]}' is never so, declare its range: domain=Bounded(low, high)"
 
 
 def _about_masks(specs: Sequence[TensorSpec]) -> str:

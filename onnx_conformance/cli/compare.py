@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,18 +66,8 @@ def main(arguments: Sequence[str]) -> int:
         if warning:
             say(console, warning, "bold yellow")
     say(console, f"{image.name} through {', '.join(model.name for model in models)}")
-    with ExitStack() as stack:
-        tick = stack.enter_context(progress(console, "predicting"))
-        ready = stack.enter_context(context(run, tick))
-        contenders = [ComparedModel(model, _cases(ready, model)) for model in models]
-        bench = PhotographBench(ready)
-        stack.callback(bench.close)
-        for each in contenders:
-            _make(ready, each)
-            bench.start(each.model, each.cases)
-        answers = [predict(ready, each.model, list(each.cases), image) for each in contenders]
-        pairs = zip(answers, contenders, strict=True)
-        timed = bench.time([(a.model, _right(a, each.cases)) for a, each in pairs], image)
+    with progress(console, "predicting") as tick, context(run, tick) as ready:
+        answers, timed = _compared(ready, models, image)
         absent = _absent(ready)
     _print(console, answers, timed)
     for line in absent:
@@ -86,6 +76,21 @@ def main(arguments: Sequence[str]) -> int:
     shown = (image, answers, timed, run)
     say(console, write_page("onnx_conformance.cli.compare", target, "--html", *shown), "dim")
     return OK if all(model_answers.agree for model_answers in answers) else RED
+
+
+def _compared(
+    ready: ToolContext, models: Sequence[ModelSpec], image: Path
+) -> tuple[list[ModelPredictions], PhotographTimings]:
+    """What the models and their files see on the photograph, and how long the right ones take."""
+    contenders = [ComparedModel(model, _cases(ready, model)) for model in models]
+    with closing(PhotographBench(ready)) as bench:
+        for each in contenders:
+            _make(ready, each)
+            bench.start(each.model, each.cases)
+        answers = [predict(ready, each.model, list(each.cases), image) for each in contenders]
+        pairs = zip(answers, contenders, strict=True)
+        right = [(found.model, _right(found, each.cases)) for found, each in pairs]
+        return answers, bench.time(right, image)
 
 
 def _make(ready: ToolContext, contender: ComparedModel) -> None:

@@ -18,8 +18,10 @@ from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.cli import suite_runs
 from onnx_conformance.cli.console import RED, Arguments, print_table, say
 from onnx_conformance.cli.context import OPSET, named_model, only_model, preferred_route
+from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.files import PROGRAM, write_json
 from onnx_conformance.core.project import project
+from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.perf.variant_choice import (
     PLAIN,
     JudgedVariant,
@@ -51,17 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen.model, chosen.models_from = only_model(file, adopt([file], ())), [file]
     model = named_model(chosen.model, chosen.models_from)
     exporter = chosen.exporter or preferred_route(model).name
-    names = chosen.variant or [*VARIANTS]
-    options = [
-        f"--model={chosen.model}",
-        f"--exporter={exporter}",
-        f"--opset={chosen.opset}",
-        f"--provider={chosen.provider}",
-        *(f"--variant={VARIANTS[name].name}" for name in names),
-        *(f"--models-from={file}" for file in chosen.models_from),
-        *(f"--batch-size={size}" for size in chosen.batch_size),  # checked before minutes are spent
-        *rest,
-    ]
+    options = [*_case_options(chosen, exporter), *rest]
     runs = project().outputs / NAME  # the reports of the two runs
     judged = suite_runs.run_checks(runs, options)
     timed = suite_runs.time(runs, options)
@@ -78,9 +70,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_json(data, document.to_json(), NAME)
     drawn = write_page("onnx_conformance.perf.variants_page", page, NAME, document)
     say(Console(), f"{drawn}   data: {data}")
-    ended = (judged["run"]["exit_status"], timed.exit_status)
+    return _exit_status(judged, timed, variants)
+
+
+def _case_options(chosen: argparse.Namespace, exporter: str) -> list[str]:
+    """The options of both runs, as pytest takes them."""
+    names = chosen.variant or [*VARIANTS]
+    return [
+        f"--model={chosen.model}",
+        f"--exporter={exporter}",
+        f"--opset={chosen.opset}",
+        f"--provider={chosen.provider}",
+        *(f"--variant={VARIANTS[name].name}" for name in names),
+        *(f"--models-from={file}" for file in chosen.models_from),
+        *(f"--batch-size={size}" for size in chosen.batch_size),  # checked before minutes are spent
+    ]
+
+
+def _exit_status(
+    judged: ResultsDocument, timed: LatencyDocument, variants: Sequence[JudgedVariant]
+) -> int:
     # not all that is red is a variant's: a requirement that was not met, a timed answer
-    if RED in ended or any(one.verdict in RED_OUTCOMES for one in variants):
+    if RED in (judged["run"]["exit_status"], timed.exit_status):
+        return RED
+    if any(one.verdict in RED_OUTCOMES for one in variants):
         return RED
     # "latency only" leaves a case incomplete, and is an answer of this table
     nothing = judged["run"]["verdict"] == "proved nothing" or timed.exit_status == PROVED_NOTHING

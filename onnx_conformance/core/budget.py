@@ -251,6 +251,20 @@ def errors(
             yield norm, view, np.where(np.isnan(error), np.inf, error)
 
 
+def noise_floors(reference: Reference, spec: TensorSpec, floor_ulp: float) -> list[Rows]:
+    """For each norm and view of :func:`errors`, float32's own error of each sample, and the floor.
+
+    Of numbers beside masked ones a sample may hold a single one: there it is the largest of all
+    samples.
+    """
+    found = []
+    for same in zip(*(errors(reference.oracle, n, spec) for n in reference.natives), strict=True):
+        floor: Rows = np.max([error for _, _, error in same], axis=0) + floor_ulp * ULP
+        unmasked = same[0][1] == UNMASKED
+        found.append(np.full_like(floor, floor.max(initial=0.0)) if unmasked else floor)
+    return found
+
+
 def _scores(
     reference: Reference,
     actual: Outputs,
@@ -265,9 +279,9 @@ def _scores(
         if not spec.floating:
             yield _exactness(reference, actual, spec, turns)
             continue
-        own = [list(errors(reference.oracle, native, spec)) for native in reference.natives]
-        for place, (norm, view, error) in enumerate(errors(reference.oracle, actual, spec)):
-            noise_floor = np.max([found[place][2] for found in own], axis=0) + floor_ulp * ULP
+        floors = noise_floors(reference, spec, floor_ulp)
+        answered = errors(reference.oracle, actual, spec)
+        for noise_floor, (norm, view, error) in zip(floors, answered, strict=True):
             measurable = np.isfinite(noise_floor)  # float32's own infinity excuses nothing
             ratio = np.where(measurable, error, np.inf) / np.where(measurable, noise_floor, 1.0)
             if view == LOGARITHMS and reference.unit == FLOAT32:
@@ -352,8 +366,9 @@ def movements(
 
     The standard deviation over samples that all but ``dead_share`` of an output's elements reach,
     over the largest absolute rms error of float32. Probabilities are judged by their logarithms: a
-    1000-class softmax barely moves in value. Whole numbers and truth values have no error, and the
-    class of most pixels may be the background in every sample: such an output moves wholly if
+    1000-class softmax barely moves in value. Outputs of natural size 1 must move relative to it, as
+    their errors are judged. Whole numbers and truth values have no error, and the class of
+    most pixels may be the background in every sample: such an output moves wholly if
     ``moving_share`` of its elements change, else not at all.
     """
     whole = stack(references)
@@ -386,4 +401,5 @@ def _liveness_of(
         for native in reference.natives
     ]
     error = float(np.max([_rms(got - exact).max() for exact, got in noise]))
-    return spread / (error + floor_ulp * ULP * float(_rms(wanted).max()) + 1e-300)
+    size = max(float(_rms(wanted).max()), 1.0 if spec.scale == "unit" else 0.0)
+    return spread / (error + floor_ulp * ULP * size + 1e-300)

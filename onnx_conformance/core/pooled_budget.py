@@ -109,7 +109,8 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
         unknown = np.isfinite(noises) & ~usable
         usable &= (size > 0) | (kind[1] != UNMASKED)  # others have no such numbers
         pool, share = _pool(noises[usable], size[usable], rule.pool_share)
-        lone = 1.0 + (rule.lone - 1.0) / max(_numbers(pairs, spec), 1)
+        numbers = 1 if kind[1] == UNMASKED else max(_numbers(pairs, spec), 1)
+        lone = 1.0 + (rule.lone - 1.0) / numbers
         allowed = [
             np.where(
                 _usable(noise, size, rule, logarithms=logarithms),

@@ -54,7 +54,8 @@ def masked_from(exact: Rows) -> Rows:
     """Of each sample, from which magnitude on its numbers are masked ones; 0 where none are.
 
     Masked numbers are large, equal among themselves, and :data:`BINADES` powers of two above all
-    others.
+    others. Samples of fewer than :data:`FEWEST` others count where one number masks all of these
+    samples, and they hold so many together: a large number that varies may be a quantity.
     """
     below = np.zeros(len(exact))
     largest = np.maximum(exact.max(axis=1, initial=0.0), -exact.min(axis=1, initial=0.0))
@@ -68,6 +69,11 @@ def masked_from(exact: Rows) -> Rows:
     highest = np.where(others, powers, powers.min()).max(axis=1)
     gaps = np.where(masks, powers, powers.max()).min(axis=1) - highest
     least = np.where(masks, sizes, np.inf).min(axis=1)
-    is_mask = (least >= LEAST_MASK) & (gaps > BINADES) & (others.sum(axis=1) >= FEWEST)
+    counts = others.sum(axis=1)
+    is_mask = (least >= LEAST_MASK) & (gaps > BINADES) & (counts > 0)
+    few = is_mask & (counts < FEWEST)
+    fills = largest[some][few]
+    if counts[few].sum() < FEWEST or fills.min() < fills.max() * (1.0 - SPREAD):
+        is_mask &= ~few
     below[some] = np.where(is_mask, np.ldexp(1.0, highest), 0.0)
     return below

@@ -123,22 +123,27 @@ def _fill_from_check(
         _link_files(artifact, folder)
         if replay is not None:
             record |= _session_of(run, subject, artifact, replay.graph_level)
-            record |= {"judge": replay.judge}
-            record["sized"] = list(subject.model.sized)
+            record |= {"judge": replay.judge, "sized": list(subject.model.sized)}
             record["calls"] = _layout(subject, artifact).plan(_samples(replay.inputs))
     if divergence is not None:
         write_subgraph(divergence, folder, libraries_of(subject.case, run.settings))
     _write_json(folder / "case.json", record)
     shutil.copyfile(SCRIPT, folder / SCRIPT.name)
     if replay is not None:
-        inputs = replay.inputs
-        if record.get("calls") and artifact is not None:
-            calls = _layout(subject, artifact).calls(_samples(inputs))
-            inputs = {f"{n}/{name}": a for n, call in enumerate(calls) for name, a in call.items()}
-        arrays = {"inputs": inputs, "expected": replay.expected, "got": replay.got}
+        fed = replay.inputs if artifact is None else _fed(subject, artifact, replay.inputs)
+        arrays = {"inputs": fed, "expected": replay.expected, "got": replay.got}
         for name, outputs in arrays.items():
             if outputs is not None:
                 write_arrays(folder / f"{name}.npz", outputs)
+
+
+def _fed(subject: Subject, artifact: Artifact, inputs: Outputs) -> Outputs:
+    """The inputs as they are fed: as ``CALL/NAME`` where the samples take several calls."""
+    layout, samples = _layout(subject, artifact), _samples(inputs)
+    if not layout.plan(samples):
+        return inputs
+    calls = enumerate(layout.calls(samples))
+    return {f"{place}/{name}": array for place, call in calls for name, array in call.items()}
 
 
 def _layout(subject: Subject, artifact: Artifact) -> Layout:

@@ -31,10 +31,9 @@ class TracedFile:
         self.subject, self.path, self.inputs, self.folder = subject, path, inputs, folder
         self.graph = ArtifactGraph(path)
         names = [name for node in self.graph.data_nodes for name in node.outputs]
-        session = subject.workers
         call = subject.layout.calls(inputs)[0]
-        native = native_trace(session, subject.model, inputs)
-        traced = session.artifact_trace(subject.case, path, call, names, folder)
+        native = native_trace(subject.workers, subject.model, inputs)
+        traced = subject.workers.artifact_trace(subject.case, path, call, names, folder)
         for place, (name, array) in enumerate(call.items()):
             traced[name] = save(folder, f"input-{place}.npy", array)
         self.aligner = Aligner(native, traced, folder, rule)

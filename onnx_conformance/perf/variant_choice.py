@@ -88,14 +88,9 @@ class VariantsDocument:
     variants: tuple[JudgedVariant, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As the file has it; ``told`` is the error once more."""
-        return {
-            "title": self.title,
-            "keep": self.keep,
-            **asdict(self.around),
-            "batches": list(self.batches),
-            "variants": [{**asdict(one), "told": one.error} for one in self.variants],
-        }
+        """As the file has it."""
+        fields = asdict(self)
+        return {**fields.pop("around"), **fields}
 
 
 def join(results: ResultsDocument, rows: Iterable[LatencyRow]) -> list[JudgedVariant]:

@@ -1,4 +1,4 @@
-"""State shared by pytest's hooks: the run, its RunWorkers, red cases, evidence."""
+"""State shared by pytest's hooks: the run, its workers, red cases, evidence."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def collector_of(config: pytest.Config) -> Collector:
 
 
 def run_workers(config: pytest.Config) -> RunWorkers:
-    """The run's RunWorkers, created when a test first needs it."""
+    """The workers of the run, started when a test first needs one."""
     if RUN_WORKERS not in config.stash:
         run = config.stash[RUN]
         root = run.settings.cache_dir

@@ -41,7 +41,7 @@ pytest_plugins = (
 
 @pytest.fixture(scope="session")
 def subject(request: pytest.FixtureRequest) -> LiveSubject:
-    """The case of this test, in the run's RunWorkers."""
+    """The case of this test, judged by the run's workers."""
     tolerances = request.config.stash[RUN].tolerances
     return LiveSubject(request.param, run_workers(request.config), tolerances)
 

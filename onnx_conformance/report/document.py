@@ -18,6 +18,7 @@ from onnx_conformance.core.documents import (
     CheckRow,
     DivergenceFacts,
     Environment,
+    ProbeFacts,
     ResultsDocument,
     RunEntry,
     TimeTable,
@@ -321,7 +322,7 @@ def concluded(
     numbers = totals(cases)
     verdict = verdict_of(numbers, run["exit_status"])
     left = len(run["problems"]) - MOST_PROBLEMS
-    told = [
+    sentences = [
         sentence(verdict, numbers, run["exit_status"]),
         *([missing_words(cases)] if numbers["incomplete"] else []),
         *run["problems"][:MOST_PROBLEMS],
@@ -332,7 +333,7 @@ def concluded(
     return {
         "schema": SCHEMA,
         "environment": environment,
-        "run": {**run, "verdict": verdict, "sentence": " ".join(told)},
+        "run": {**run, "verdict": verdict, "sentence": " ".join(sentences)},
         "time": time,
         "totals": numbers,
         "cases": cases,
@@ -351,7 +352,7 @@ def status_of(ended: int, cases: list[CaseEntry], problems: list[str]) -> int:
 
 
 def absent_requirements(
-    required: Iterable[str], cases: list[CaseEntry], probes: Mapping[str, Mapping[str, Any]]
+    required: Iterable[str], cases: list[CaseEntry], probes: Mapping[str, ProbeFacts]
 ) -> list[str]:
     """``--require``: providers on which a case must pass every check, and none does.
 
@@ -367,7 +368,7 @@ def absent_requirements(
     ]
 
 
-def _why_absent(name: str, probes: Mapping[str, Mapping[str, Any]]) -> str:
+def _why_absent(name: str, probes: Mapping[str, ProbeFacts]) -> str:
     names = [n for n in PROVIDERS if PROVIDERS[n].gpu] if name == "gpu" else [name]
     words = [f"{n}: {ProbeResult(**probes[n]).sentence}" for n in names if n in probes]
     return "; ".join(words) or "none of its cases was selected"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.errors import WorkerError
 from onnx_conformance.inputs.families import materialise
@@ -15,6 +13,7 @@ from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.run.run_workers import RunWorkers
 from onnx_conformance.run.worker_client import ProcessWorkerClient, WorkerClient
 from studies.detection.rules import Rule
+from tests.meta.cpu_session import cpu_session
 
 LIMIT = 300.0  # seconds for a call into the runtime
 
@@ -33,7 +32,7 @@ class Runtime:
 
     def input_names(self, path: Path) -> list[str]:
         """What the file calls its inputs. Raises EngineError: it does not load."""
-        opened = self._worker.call("open", LIMIT, session=_request(path))
+        opened = self._worker.call("open", LIMIT, session=cpu_session(path))
         return [tensor["name"] for tensor in opened["inputs"]]
 
     def outputs(self, path: Path, input_sets: Iterable[Inputs]) -> list[list[Array] | None]:
@@ -44,19 +43,8 @@ class Runtime:
         """
         names = self.input_names(path)
         fed = [dict(zip(names, inputs.values(), strict=False)) for inputs in input_sets]
-        rows = self._worker.call("run", LIMIT, session=_request(path), input_sets=fed)
+        rows = self._worker.call("run", LIMIT, session=cpu_session(path), input_sets=fed)
         return [list(row["outputs"].values()) if "outputs" in row else None for row in rows]
-
-
-def _request(path: Path) -> dict[str, Any]:
-    return {
-        "files": [str(path)],
-        "sha256": [],
-        "provider": PROVIDERS["cpu"].ort_name,
-        "provider_options": PROVIDERS["cpu"].options,
-        "graph_level": "enable_all",
-        "allow_cpu_fallback": True,
-    }
 
 
 def native_answers(

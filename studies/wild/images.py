@@ -362,7 +362,9 @@ def anchor_decoder():
     return Yolo()
 
 
-@register_model("heat_map_peaks", inputs=[TensorSpec("image", ("batch", 3, 16, 16))])
+@register_model(
+    "heat_map_peaks", inputs=[TensorSpec("image", ("batch", 3, 16, 16), domain=Bounded(0, 1))]
+)
 def heat_map_peaks():
     class CenterNet(nn.Module):
         def __init__(self):

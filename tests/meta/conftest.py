@@ -73,3 +73,22 @@ def worker_of():
     yield worker
     for each in started.values():
         each.close()
+
+
+@pytest.fixture(scope="session")
+def right_of(request, pytestconfig):
+    """A case, judged by this run's own workers: its file is right."""
+    from onnx_conformance.core.tolerances import load_tolerances
+    from onnx_conformance.plugin.state import run_workers
+    from onnx_conformance.run.live_subject import LiveSubject
+
+    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
+    return lambda case: LiveSubject(case, run_workers(request.config), tolerances)
+
+
+@pytest.fixture
+def right(right_of):
+    """The case that most negative controls start from."""
+    from onnx_conformance.checks.registry import PLAIN_CASE
+
+    return right_of(PLAIN_CASE)

@@ -15,6 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE = "CONFORMANCE_TEST_CACHE"  # the folder that conftest.py makes for a session of tests
 SCHEMA = ROOT / "onnx_conformance" / "report" / "results.schema.json"
 
+# What every small model is judged by.
+ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
+
 
 class SuiteRun:
     """A finished run: its exit status, what it printed, and its results as data."""

@@ -16,11 +16,8 @@ from onnx_conformance.core.domains import Mask, Real
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.registry import registering
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.gate.gate_run import score
 from onnx_conformance.perf.gate.rules import GateFailure, judge_metric, load_rules
-from onnx_conformance.plugin.state import run_workers
-from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.subject import Answer
 from onnx_conformance.run.user_models import adopt
 from tests.meta.running import ROOT
@@ -30,17 +27,11 @@ MEMORY = ROOT / "examples" / "models" / "memory.py"
 
 
 @pytest.fixture(scope="module")
-def right_of(request, pytestconfig):
+def right_of(right_of):
     """A right case of a check; the model with memory among them is known to this file alone."""
-    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
     _, take_back = registering(lambda: adopt([str(MEMORY)], [WITH_MEMORY.model]), MODELS)
-    yield lambda case: LiveSubject(case, run_workers(request.config), tolerances)
+    yield right_of
     take_back()
-
-
-@pytest.fixture(scope="module")
-def right(right_of):
-    return right_of(PLAIN_CASE)
 
 
 def judge(check, subject):

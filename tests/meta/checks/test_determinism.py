@@ -8,10 +8,7 @@ import pytest
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.controls import Altered, changed
 from onnx_conformance.checks.determinism import spread_of
-from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
-from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.plugin.state import run_workers
-from onnx_conformance.run.live_subject import LiveSubject
+from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.run.subject import Answer
 from tests.meta.running import run_suite
 
@@ -49,12 +46,6 @@ def test_bits_are_compared_and_not_values(first, second, differing, largest):
 
 
 # -- promised and not ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def right(request, pytestconfig):
-    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return LiveSubject(PLAIN_CASE, run_workers(request.config), tolerances)
 
 
 def judged(right, change, provider="cpu"):

@@ -24,7 +24,7 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.report import html, markdown, terminal
 from onnx_conformance.report.columns import PROVED, cell_of, kind_of
 from onnx_conformance.run.subject import Answer
-from tests.meta.running import run_suite
+from tests.meta.running import ORDINARY, run_suite
 from tests.meta.sample_document import make_case, make_document
 
 pytestmark = pytest.mark.slow
@@ -184,8 +184,13 @@ def test_the_api_tells_it_too_and_is_proved():
 
 # -- whole runs -------------------------------------------------------------------------------
 
-PARTS = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
-ONE = (*PARTS, "--model=simple_net", "--exporter=torch_torchscript", "--opset=14", "--provider=cpu")
+ONE = (
+    *ORDINARY,
+    "--model=simple_net",
+    "--exporter=torch_torchscript",
+    "--opset=14",
+    "--provider=cpu",
+)
 
 
 def test_a_model_whose_nan_is_lost_is_proved_with_an_edge_finding(tmp_path, pytestconfig):

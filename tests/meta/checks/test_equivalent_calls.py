@@ -8,13 +8,10 @@ import pytest
 from onnx_conformance.checks.equivalent_calls import check_chunks, check_one_pass
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.loops import of_call
 from onnx_conformance.run.subject import Answer
 from tests.meta.core.test_carries import decoder
-from tests.meta.running import ROOT
-
-TOLERANCES = load_tolerances(ROOT / "tolerances.yaml")
+from tests.meta.plain_subject import TOLERANCES
 
 
 def answered(loop, place=lambda number: 1.0 + number):

@@ -14,14 +14,12 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.judgement import AnswerLimits
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.core.tolerances import Rule, load_tolerances
+from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.loops import Loop, of_call, without_call
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.subject import Answer
 from tests.meta.core.test_carries import decoder
-from tests.meta.running import ROOT
-
-TOLERANCES = load_tolerances(ROOT / "tolerances.yaml")
+from tests.meta.plain_subject import TOLERANCES
 
 TOKENS = TensorSpec("ids", ("batch", "new"), "int64", domain=Integers(0, 9))
 POSITIONS = replace(TOKENS, name="position_ids")

@@ -17,6 +17,7 @@ from onnx_conformance.core.budget import (
     wrong_decisions,
 )
 from onnx_conformance.core.compute_modes import ULP
+from onnx_conformance.core.pooled_budget import PoolRule, pooled_scores
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.core.views import masked_from
@@ -204,6 +205,26 @@ def test_logits_beside_masked_ones_are_judged(masked):
     assert not within_budget(ref, right, LINEAR)
 
 
+@pytest.mark.parametrize("kept", [1, 2, 3])
+def test_few_logits_beside_masked_ones_are_judged_together(kept):
+    exact = np.random.default_rng(0).normal(size=(6, 4))
+    exact[:, kept:] = -1e9
+    ref = reference(exact)
+    right, wrong = ref.native["output"].copy(), ref.native["output"].copy()
+    wrong[1, 0] += 1e-4
+    assert within_budget(ref, right, LINEAR)
+    assert not within_budget(ref, wrong, LINEAR)
+    rule = PoolRule(4.0, 2.0, 0.1, 0.9, 8.0)
+    for answer, over in ((right, False), (wrong, True)):
+        scores = pooled_scores([(ref, {"output": answer})], LINEAR, rule)
+        assert any((one.ratios(0) > 1.0).any() for one in scores) == over
+
+
+def test_few_numbers_beside_a_large_one_that_varies_are_no_logits():
+    exact = np.random.default_rng(0).normal(size=(512, 3)) * [1e6, 1.0, 1.0]
+    assert not masked_from(exact).any()
+
+
 def test_masked_numbers_are_reported():
     assert masked_from(np.array([[-1e9, 1.0, 0.5, 0.0, 2.0, 3.0, -1e9]])) == 4.0
     assert masked_from(np.array([[-1e4 + 1, 1.0, 0.5, 0.2, 2.0, 3.0, -1e4 - 1]])) == 4.0
@@ -281,6 +302,14 @@ def alive(refs, outputs=LINEAR):
 def test_linear_function_is_alive_at_any_size():
     for scale in (1e-6, 1.0, 1e6):
         assert alive(references(lambda x: x, scale)) > 1e5
+
+
+def test_an_output_of_natural_size_one_is_dead_where_its_budget_sees_nothing():
+    unit = (replace(LINEAR[0], scale="unit"),)
+    small = references(lambda x: x, 1e-7)
+    assert within_budget(small[0], -small[0].native["output"] / 4, unit)
+    assert alive(small, unit) < 100
+    assert alive(references(lambda x: x), unit) > 1e5
 
 
 def test_constant_function_is_dead():

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from onnx_conformance.checks.controls import edited
 from onnx_conformance.core.artifact_graph import ArtifactGraph
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.tolerances import Rule, load_tolerances
+from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.core.traces import measure_noise_floors, relative_errors, save
 from onnx_conformance.diagnose import graph_levels
 from onnx_conformance.diagnose.alignment import Aligner
@@ -22,8 +22,6 @@ from onnx_conformance.diagnose.peers import layer_of
 from onnx_conformance.diagnose.subgraph import write_subgraph
 from onnx_conformance.inputs.families import materialise
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.plugin.state import run_workers
-from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.native_traces import NativeTrace, layouts
 
 pytestmark = pytest.mark.slow
@@ -33,12 +31,6 @@ TORCH = Case("simple_net", "torch_torchscript", 14, "cpu")
 DYNAMO = Case("simple_net", "torch_dynamo", 18, "cpu")
 KERAS = Case("keras_sequential", "tf2onnx_function", 18, "cpu")
 NATIVE_EXPORT = Case("keras_sequential", "keras_export", 18, "cpu")
-
-
-@pytest.fixture(scope="session")
-def subject_of(request, pytestconfig):
-    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return lambda case: LiveSubject(case, run_workers(request.config), tolerances)
 
 
 def inputs_of(subject, batch=2):
@@ -91,8 +83,8 @@ def last_node_scaled(model):
         (last_node_scaled, {"Mul"}),
     ],
 )
-def test_the_node_that_introduces_the_error_is_named(subject_of, case, edit, operators, tmp_path):
-    wrong = edited(subject_of(case), tmp_path, edit)
+def test_the_node_that_introduces_the_error_is_named(right_of, case, edit, operators, tmp_path):
+    wrong = edited(right_of(case), tmp_path, edit)
     found = localise(wrong, inputs_of(wrong), RULE)
     assert found is not None
     assert found.kind == "conversion"
@@ -102,9 +94,9 @@ def test_the_node_that_introduces_the_error_is_named(subject_of, case, edit, ope
     assert json.dumps(found.as_dict())
 
 
-def test_native_module_and_operator_are_reported(subject_of, tmp_path):
+def test_native_module_and_operator_are_reported(right_of, tmp_path):
     found = localise(
-        edited(subject_of(TORCH), tmp_path, one_weight_doubled), inputs_of(subject_of(TORCH)), RULE
+        edited(right_of(TORCH), tmp_path, one_weight_doubled), inputs_of(right_of(TORCH)), RULE
     )
     assert (found.native.operator, found.native.module) == ("addmm", "0")
     assert found.before.noise_floors <= 1
@@ -112,38 +104,38 @@ def test_native_module_and_operator_are_reported(subject_of, tmp_path):
     assert found.readers
 
 
-def test_keras_layer_is_reported(subject_of, tmp_path):
-    wrong = edited(subject_of(KERAS), tmp_path, one_weight_doubled)
+def test_keras_layer_is_reported(right_of, tmp_path):
+    wrong = edited(right_of(KERAS), tmp_path, one_weight_doubled)
     assert localise(wrong, inputs_of(wrong), RULE).native.module == "dense"
 
 
-def test_what_is_missing_is_reported(subject_of, tmp_path):
-    wrong = edited(subject_of(TORCH), tmp_path, relu_bypassed)
+def test_what_is_missing_is_reported(right_of, tmp_path):
+    wrong = edited(right_of(TORCH), tmp_path, relu_bypassed)
     found = localise(wrong, inputs_of(wrong), RULE)
     assert [place.operator for place in found.missing] == ["relu"]
     assert "not found before it" in found.text
 
 
-def test_a_right_file_has_no_divergence(subject_of):
-    right = subject_of(TORCH)
+def test_a_right_file_has_no_divergence(right_of):
+    right = right_of(TORCH)
     found = localise(right, inputs_of(right), RULE)
     assert found.kind == "none"
     assert "no node leaves the budget" in found.text
     assert found.subgraph is None
 
 
-def test_two_faults_are_counted(subject_of, tmp_path):
+def test_two_faults_are_counted(right_of, tmp_path):
     def both(model):
         one_weight_doubled(model)
         last_node_scaled(model)
 
-    wrong = edited(subject_of(TORCH), tmp_path, both)
+    wrong = edited(right_of(TORCH), tmp_path, both)
     assert localise(wrong, inputs_of(wrong), RULE).operator == "Gemm"
 
 
 @pytest.mark.parametrize("case", [TORCH, KERAS], ids=lambda case: case.id)
-def test_the_subgraph_fails_alone(subject_of, case, tmp_path):
-    wrong = edited(subject_of(case), tmp_path, one_weight_doubled)
+def test_the_subgraph_fails_alone(right_of, case, tmp_path):
+    wrong = edited(right_of(case), tmp_path, one_weight_doubled)
     found = localise(wrong, inputs_of(wrong), RULE)
     assert len(found.subgraph.nodes) <= 5
     assert write_subgraph(found, tmp_path)
@@ -154,8 +146,8 @@ def test_the_subgraph_fails_alone(subject_of, case, tmp_path):
     assert "STILL WRONG" in ran.stdout
 
 
-def test_a_fixed_subgraph_no_longer_fails(subject_of, tmp_path):
-    right = subject_of(TORCH)
+def test_a_fixed_subgraph_no_longer_fails(right_of, tmp_path):
+    right = right_of(TORCH)
     wrong = edited(right, tmp_path, one_weight_doubled)
     write_subgraph(localise(wrong, inputs_of(wrong), RULE), tmp_path)
     mended = onnx.load(tmp_path / "subgraph.onnx")
@@ -167,9 +159,9 @@ def test_a_fixed_subgraph_no_longer_fails(subject_of, tmp_path):
     assert ran.returncode == 0, ran.stdout
 
 
-def test_optimisation_is_distinguished_from_the_file(subject_of, tmp_path, monkeypatch):
+def test_optimisation_is_distinguished_from_the_file(right_of, tmp_path, monkeypatch):
     """No level of ONNX Runtime errs here, so one is made to."""
-    right = subject_of(TORCH)
+    right = right_of(TORCH)
     workers = right.workers
     answers = workers.answers
 
@@ -188,8 +180,8 @@ def test_optimisation_is_distinguished_from_the_file(subject_of, tmp_path, monke
     assert ArtifactGraph(path).data_nodes
 
 
-def test_the_first_wrong_level_is_none_where_none_errs(subject_of):
-    right = subject_of(TORCH)
+def test_the_first_wrong_level_is_none_where_none_errs(right_of):
+    right = right_of(TORCH)
     assert graph_levels.first_wrong(right, inputs_of(right)) is None
 
 

@@ -9,7 +9,6 @@ from onnx_conformance.checks.registry import PLAIN_CASE
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.results import CheckResult
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.simplest_inputs import (
     MOST_EXAMPLES,
     explained,
@@ -19,8 +18,6 @@ from onnx_conformance.diagnose.simplest_inputs import (
     simplicity,
 )
 from onnx_conformance.inputs.recipes import SCALES, Recipe
-from onnx_conformance.plugin.state import run_workers
-from onnx_conformance.run.live_subject import LiveSubject
 from studies.corpus import FAULTS
 from studies.corpus.mutant_files import load_corpus
 from studies.shrinking import shrink
@@ -158,12 +155,6 @@ def test_an_engine_that_dies_on_another_recipe_does_not_take_the_verdict():
 
 
 # -- real faults -----------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def right(request, pytestconfig):
-    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return LiveSubject(PLAIN_CASE, run_workers(request.config), tolerances)
 
 
 @pytest.mark.parametrize(

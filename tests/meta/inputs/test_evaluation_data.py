@@ -16,18 +16,17 @@ from onnx_conformance.cli.context import read_run
 from onnx_conformance.core.case import DerivedCase
 from onnx_conformance.core.domains import Bounded
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.messages import reproduce_command
 from onnx_conformance.inputs.samples import Folder
 from onnx_conformance.inputs.tasks import TASKS, samples_of
 from onnx_conformance.run.evaluation_data import adopt_evaluation, refuse_idle
 from onnx_conformance.run.subject import Answer
-from tests.meta.running import ROOT, run_suite
+from tests.meta.plain_subject import TOLERANCES
+from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow
 
 MODEL = "digits_cnn"
-TOLERANCES = load_tolerances(ROOT / "tolerances.yaml")
 INT8_CASE = DerivedCase(MODEL, "torch_dynamo", 18, "cpu", variant="int8_static", precision="int8")
 
 

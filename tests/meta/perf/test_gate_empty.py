@@ -19,14 +19,13 @@ from onnx_conformance.perf.gate.sequential_test import UnusableTimings, draw
 from onnx_conformance.perf.options import read_gate
 from onnx_conformance.report.saved_artifacts import MANIFEST, Baseline, BaselineCase
 from onnx_conformance.run.selection import Selection
-from tests.meta.running import run_suite
+from tests.meta.running import ORDINARY, run_suite
 
 pytestmark = pytest.mark.slow
 
 CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
 MODEL = ("--model=simple_net", "--exporter=torch_torchscript", "--opset=14")
 ONE = (*MODEL, "--provider=cpu")
-PROVING = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def kept(tmp_path_factory):
     """A baseline as ``--save-onnx`` keeps it, and the cache that its run filled."""
     home = tmp_path_factory.mktemp("kept")
     cache = f"--cache-dir={home / 'cache'}"
-    run = run_suite(home, *PROVING, *ONE, cache, f"--save-onnx={home / 'base'}")
+    run = run_suite(home, *ORDINARY, *ONE, cache, f"--save-onnx={home / 'base'}")
     assert run.status == 0, run.text
     return home
 

@@ -159,7 +159,7 @@ def test_the_table_holds_every_variant_and_grows_downwards_with_batch_sizes(vari
 def test_the_page_shows_every_variant_and_draws_the_sound_ones(variants):
     document = VariantsDocument("m", "", document_of().around, (1,), tuple(variants))
     page = render(document)
-    assert json.loads(json.dumps(document.to_json()))["variants"][0]["told"] == variants[0].error
+    assert json.loads(json.dumps(document.to_json()))["variants"][0]["error"] == variants[0].error
     assert all(f"<td>{one.name}</td>" in page for one in variants)
     assert page.count("<svg") == 1
     assert "slower than fp32" in page

@@ -7,11 +7,10 @@ from onnx_conformance.core.case import Case, DerivedCase
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.run.external_artifacts import external_cases
 from onnx_conformance.run.selection import Selection, select_cases
-from tests.meta.running import run_suite
+from tests.meta.running import ORDINARY, run_suite
 
 pytestmark = pytest.mark.slow
 
-ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
 ONE = (
     *ORDINARY,
     "--model=simple_net",

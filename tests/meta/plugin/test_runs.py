@@ -5,11 +5,10 @@ import sys
 
 import pytest
 
-from tests.meta.running import run_suite
+from tests.meta.running import ORDINARY, run_suite
 
 pytestmark = pytest.mark.slow
 
-ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
 SMALL = (*ORDINARY, "--model=simple_net", "--exporter=torch_torchscript")
 ONE = (*SMALL, "--opset=14", "--provider=cpu")
 

@@ -13,11 +13,9 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.plugin.run_options import without_itself
 from onnx_conformance.workers.onnx.precision import NoDouble, doubled
-from tests.meta.running import run_suite
+from tests.meta.running import ORDINARY, run_suite
 
 pytestmark = pytest.mark.slow
-
-ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
 
 
 def perceptron(path, *, flip=False, batch="n", dtype=TensorProto.FLOAT, producer=""):

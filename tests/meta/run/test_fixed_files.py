@@ -5,11 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.meta.running import run_suite
+from tests.meta.running import ORDINARY, run_suite
 
 pytestmark = pytest.mark.slow
-
-ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
 
 
 def perceptron(path, batch, *, slots="", producer=""):

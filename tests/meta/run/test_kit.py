@@ -23,11 +23,10 @@ from onnx_conformance.run.kit import SessionKey
 from onnx_conformance.run.provider_sources import adopt_answers
 from onnx_conformance.run.recorded_answers import AnswersRefusedError, RecordedAnswers
 from tests.meta.run.test_against import perceptron
-from tests.meta.running import CACHE, run_suite
+from tests.meta.running import CACHE, ORDINARY, run_suite
 
 pytestmark = pytest.mark.slow
 
-ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
 LIMIT = 60.0
 
 

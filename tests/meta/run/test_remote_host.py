@@ -17,15 +17,15 @@ from onnx_conformance.core.errors import CapabilityMissing, WorkerDied
 from onnx_conformance.run.remote_host import PING, RemoteHost, RemoteWorkerClient, remote_host
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 from onnx_conformance.run.worker_queue import worker_at
+from tests.meta.cpu_session import cpu_session
 from tests.meta.run.test_against import perceptron
-from tests.meta.running import run_suite
+from tests.meta.running import ORDINARY, run_suite
 
 pytestmark = pytest.mark.slow
 
 LIMIT = 60.0
 CALL_LIMIT = 20  # seconds
 STARTS = 20.0  # of a worker, in which a loaded machine starts another one
-ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
 
 
 class Server:
@@ -119,14 +119,7 @@ def worker(server):
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
     path = perceptron(tmp_path_factory.mktemp("file") / "model.onnx")
-    return {
-        "files": [str(path)],
-        "sha256": [],
-        "provider": "CPUExecutionProvider",
-        "provider_options": {},
-        "graph_level": "enable_all",
-        "allow_cpu_fallback": True,
-    }
+    return cpu_session(path)
 
 
 def inputs():

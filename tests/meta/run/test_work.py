@@ -10,9 +10,6 @@ from onnx_conformance.checks.controls import Altered
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.session_profile import read_profile
-from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.plugin.state import run_workers
-from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.probe import probe_request, write_probe_model
 from onnx_conformance.run.runtime_failures import RUNS, WARM, measure_workload, weighed_on
 from onnx_conformance.run.subject import SessionInfo, Work
@@ -140,12 +137,6 @@ def test_a_profile_that_fails_leaves_the_work_unknown():
 
 
 # -- telling -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def right(request, pytestconfig):
-    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return LiveSubject(PLAIN_CASE, run_workers(request.config), tolerances)
 
 
 def test_it_is_measured_on_one_typical_sample(right):

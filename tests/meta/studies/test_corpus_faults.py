@@ -21,6 +21,7 @@ from onnx_conformance.run.worker_client import ProcessWorkerClient
 from studies.corpus import FAULTS, Fault
 from studies.corpus.drafts import Array, Draft
 from studies.corpus.mutant_files import load_corpus, spread
+from tests.meta.cpu_session import cpu_session
 from tests.meta.tiny_graphs import GRAPHS
 
 pytestmark = pytest.mark.slow
@@ -59,14 +60,7 @@ class Runner:
 
     def outputs(self, path: Path, graph: str) -> list[Array]:
         """The file's outputs, one after another over all inputs."""
-        request = {
-            "files": [str(path)],
-            "sha256": [],
-            "provider": "CPUExecutionProvider",
-            "provider_options": {},
-            "graph_level": "enable_basic",
-            "allow_cpu_fallback": True,
-        }
+        request = cpu_session(path, "enable_basic")
         fed = [{"input": inputs} for inputs in input_sets(graph)]
         results = self.worker.call("run", LIMIT, session=request, input_sets=fed)
         if any("error" in result for result in results):

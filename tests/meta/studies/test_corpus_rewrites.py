@@ -17,6 +17,7 @@ from studies.corpus import FAULTS, Fault
 from studies.corpus.drafts import Array, Draft
 from studies.corpus.mutant_files import load_corpus, spread
 from studies.detection.bases import FAMILIES_OF_SMALL
+from tests.meta.cpu_session import cpu_session
 from tests.meta.tiny_graphs import Net
 
 pytestmark = pytest.mark.slow
@@ -111,14 +112,7 @@ class Judge:
         return found
 
     def _run(self, path: Path, graph: str) -> list[Array]:
-        request = {
-            "files": [str(path)],
-            "sha256": [],
-            "provider": "CPUExecutionProvider",
-            "provider_options": {},
-            "graph_level": "enable_basic",
-            "allow_cpu_fallback": True,
-        }
+        request = cpu_session(path, "enable_basic")
         results = self._worker.call("run", LIMIT, session=request, input_sets=input_sets(graph))
         assert not [result for result in results if "error" in result]
         return [result["outputs"]["output"] for result in results]

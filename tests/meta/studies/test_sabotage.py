@@ -6,9 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from onnx_conformance.checks.registry import PLAIN_CASE
-from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.plugin.state import run_workers
-from onnx_conformance.run.live_subject import LiveSubject
 from studies.sabotage import SCENARIOS, load_scenarios
 from studies.sabotage.answers import HALVES, in_parts
 from studies.sabotage.scenario_verdict import judge, red_lines
@@ -24,12 +21,6 @@ ANSWERS = [scenario for scenario in SCENARIOS.values() if scenario.kind == "answ
 
 def named(scenarios):
     return pytest.mark.parametrize("scenario", scenarios, ids=lambda scenario: scenario.name)
-
-
-@pytest.fixture(scope="module")
-def right_of(request, pytestconfig):
-    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return lambda case: LiveSubject(case, run_workers(request.config), tolerances)
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,13 @@
 Their bases are small models that pass; each fault is tried on each base that it can strike.
 """
 
+from functools import cache
+
 import pytest
 
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.plugin.state import run_workers
-from onnx_conformance.run.live_subject import LiveSubject
 from studies.corpus import FAULTS
 from studies.corpus.mutant_files import load_corpus
 from studies.detection.bases import adopt_small_models
@@ -33,16 +32,10 @@ MISSED = {("wrong_at_batch_16", "labels"), ("band_of_large_values_clamped", "lab
 
 
 @pytest.fixture(scope="module")
-def right_of(request, pytestconfig):
+def subject_of(right_of):
+    """A small model's case; those models are known to this file alone."""
     adopt_small_models((*BASES, *WITH_STATE, *WITH_CACHES))
-    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    made = {}
-
-    def subject(name):
-        case = Case(name, "torch_torchscript", 17, "cpu")
-        return made.setdefault(name, LiveSubject(case, run_workers(request.config), tolerances))
-
-    yield subject
+    yield cache(lambda name: right_of(Case(name, "torch_torchscript", 17, "cpu")))
     for name in (*BASES, *WITH_STATE, *WITH_CACHES):
         MODELS.forget(name)
 
@@ -59,15 +52,15 @@ def verdicts(subject):
 
 
 @pytest.mark.parametrize("base", [*BASES, *WITH_STATE, *WITH_CACHES])
-def test_right_files_pass(right_of, base):
-    assert [r.reason for r in verdicts(right_of(base)) if not r.passed] == []
+def test_right_files_pass(subject_of, base):
+    assert [r.reason for r in verdicts(subject_of(base)) if not r.passed] == []
 
 
 @pytest.mark.parametrize("fault", [*SIZES, *INSIDE], ids=lambda fault: fault.name)
-def test_wrong_files_are_red(right_of, fault, tmp_path):
+def test_wrong_files_are_red(subject_of, fault, tmp_path):
     struck = 0
     for base in BASES:
-        for place, wrong in mutants(right_of(base), tmp_path, [fault], places=2):
+        for place, wrong in mutants(subject_of(base), tmp_path, [fault], places=2):
             struck += 1
             found = [result.outcome for result in verdicts(wrong)]
             wanted = "passed" if (fault.name, base) in MISSED else "failed"
@@ -76,11 +69,11 @@ def test_wrong_files_are_red(right_of, fault, tmp_path):
 
 
 @pytest.mark.parametrize("fault", SLOTS, ids=lambda fault: fault.name)
-def test_slots_state_and_boxes_are_judged(right_of, fault, tmp_path):
+def test_slots_state_and_boxes_are_judged(subject_of, fault, tmp_path):
     wanted = "failed" if fault.verdict == "wrong" else "passed"
     struck = 0
     for base in WITH_STATE:
-        for place, other in mutants(right_of(base), tmp_path, [fault], places=2):
+        for place, other in mutants(subject_of(base), tmp_path, [fault], places=2):
             struck += 1
             found = [result.outcome for result in verdicts(other)]
             assert found[-1] == wanted, f"{place} of {base}: {found}"
@@ -88,9 +81,9 @@ def test_slots_state_and_boxes_are_judged(right_of, fault, tmp_path):
 
 
 @pytest.mark.parametrize("fault", CACHES, ids=lambda fault: fault.name)
-def test_caches_and_positions_are_judged(right_of, fault, tmp_path):
+def test_caches_and_positions_are_judged(subject_of, fault, tmp_path):
     struck = 0
-    for place, other in mutants(right_of("decoder"), tmp_path, [fault], places=1):
+    for place, other in mutants(subject_of("decoder"), tmp_path, [fault], places=1):
         struck += 1
         found = [result.outcome for result in verdicts(other)]
         assert found[-1] == "failed", f"{place}: {found}"

@@ -8,12 +8,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.tolerances import shipped_approximation
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.run.cache_keys import model_request, outputs_key
 from onnx_conformance.workers.replica_arithmetic import mean_in_order
+from tests.meta.cpu_session import cpu_session
 from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow
@@ -59,14 +59,7 @@ def apply(tmp_path_factory, worker_of):
         )
         opsets = [helper.make_opsetid("", 18)]
         onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
-        session = {
-            "files": [str(path)],
-            "sha256": [],
-            "provider": PROVIDERS["cpu"].ort_name,
-            "provider_options": PROVIDERS["cpu"].options,
-            "graph_level": "enable_all",
-            "allow_cpu_fallback": True,
-        }
+        session = cpu_session(path)
         worker, sets = worker_of("onnxruntime"), [{"x": x}]
         return worker.call("run", LIMIT, session=session, input_sets=sets)[0]["outputs"]["y"]
 

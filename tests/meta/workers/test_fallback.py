@@ -22,10 +22,7 @@ from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
 from onnx_conformance.cli import providers as tool
 from onnx_conformance.cli.context import context, read_run
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure, UsageError
-from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.perf.latency.certification import Certificates
-from onnx_conformance.plugin.state import run_workers
-from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.probe import ProbeResult, probe_request, write_probe_model
 from onnx_conformance.run.provider_sources import adopted, survey
 from onnx_conformance.run.worker_client import ProcessWorkerClient
@@ -148,12 +145,6 @@ def test_a_variable_that_overrides_precision_is_red(tmp_path, cache, monkeypatch
 # -- placement -------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def right(request, pytestconfig):
-    tolerances = load_tolerances(pytestconfig.rootpath / "tolerances.yaml")
-    return LiveSubject(PLAIN_CASE, run_workers(request.config), tolerances)
-
-
 @pytest.mark.parametrize(
     ("least", "passes"), [(0.0, True), (0.75, True), (0.76, False), (1.0, False)]
 )
@@ -255,7 +246,9 @@ def test_no_other_provider_is_probed(tmp_path, cache):
 
 
 class Probed:
-    """A session that knows of a provider what its probe found, and nothing else."""
+    """Workers that know of a provider what its probe found, and nothing else."""
+
+    store = None
 
     def __init__(self, stage):
         self.found = ProbeResult(False, "it took no node", stage, "fix it")

@@ -16,7 +16,6 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import (
     calibration_inputs,
@@ -25,7 +24,8 @@ from onnx_conformance.inputs.samples import (
     user_inputs,
 )
 from onnx_conformance.run.subject import Answer
-from tests.meta.running import ROOT, run_suite
+from tests.meta.plain_subject import TOLERANCES
+from tests.meta.running import run_suite
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +98,6 @@ def test_the_effect_of_batch_mates_on_dynamic_scales_is_reported(cases):
 # -- on figures alone: a judge that is asked a hundred times -------------------------------------
 
 MODEL = resolve_model("digits_cnn")
-TOLERANCES = load_tolerances(ROOT / "tolerances.yaml")
 
 
 def _written(path, operator, read):
