@@ -72,7 +72,7 @@ class Isolation:
         Raises:
             StageFailure: the process hung, or ended on more than a few inputs.
         """
-        if not _ended(failure) or len(self._input_sets) < 2:
+        if not _ended(failure):
             raise failure
         if self._divisible:
             self._alone = True

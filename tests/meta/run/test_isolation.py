@@ -113,9 +113,12 @@ def test_a_file_that_ends_the_process_on_most_inputs_fails_as_one():
     assert len(calls) == 1 + MOST_DEATHS + 1
 
 
-def test_one_set_of_inputs_that_ends_the_process_alone_fails():
-    with pytest.raises(StageFailure):
-        run_isolated(runner({0})[0], INPUT_SETS[:1], kept)
+def test_one_set_of_inputs_that_ends_the_process_is_told_as_among_others():
+    """A check that is run alone, or one by one (--first-finding), finds what a whole run finds."""
+    run, calls = runner({0})
+    results = run_isolated(run, INPUT_SETS[:1], kept)
+    assert results[0]["died"]
+    assert len(calls) == 1
 
 
 def test_inputs_that_cost_the_gpu_cost_no_others_their_answer():
