@@ -130,6 +130,7 @@ def measure_workload(
 
 LIBRARY = "LibraryProblem: "  # begins what the worker says of one that cannot be had
 UNKNOWN = re.compile(r"Fatal error: (?P<domain>[^\s:]+):(?P<op>\w+)\(-?\d+\) is not a registered")
+LOCALE = re.compile(r"Failed to construct locale with name:\s*(?P<name>[\w.@-]+?):")
 MEMORY = re.compile("allocate memory|bad_alloc|MemoryError|exceeds the supported maximum")
 
 
@@ -163,8 +164,13 @@ def lacking(failure: StageFailure, model: str) -> str | None:
 
 
 def answered(message: str, prefix: str = "") -> str:
-    """ONNX Runtime's message of a refusal, with the remedy where memory is the cause."""
+    """ONNX Runtime's message of a refusal; with the remedy if memory or a locale is lacking."""
     text = one_line(message)
+    if locale := LOCALE.search(message):
+        return (
+            f"{prefix}this machine lacks the locale {locale['name']}, which its texts need "
+            f"(operator StringNormalizer); install it: locale-gen {locale['name']} ({text})"
+        )
     if MEMORY.search(message):
         return (
             f"{prefix}it needs more memory than is allowed ({text}); do not use it, or raise "

@@ -9,7 +9,7 @@ from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.robustness import check_empty_batch, check_refusal
 from onnx_conformance.core.errors import StageFailure, WorkerDied, WorkerEnded, WorkerError
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.run.runtime_failures import MOST_DEATHS, Isolation, hung
+from onnx_conformance.run.runtime_failures import MOST_DEATHS, Isolation, answered, hung
 from onnx_conformance.run.subject import Answer
 
 INPUT_SETS = [Inputs(x=np.full(1, value)) for value in range(5)]
@@ -138,6 +138,13 @@ def test_one_set_of_inputs_that_costs_the_gpu_leaves_a_fresh_process():
 @pytest.mark.parametrize("message", ["CUDA failure 2: out of memory ; GPU=0", "INVALID_ARGUMENT"])
 def test_other_errors_renew_nothing(message):
     assert len(run_isolated(Gpu({2}, message).run, INPUT_SETS, kept)) == len(INPUT_SETS)
+
+
+def test_a_lacking_locale_is_no_fault_of_the_file():
+    said = "Failed to construct locale with name:en_US.UTF-8:locale::facet name not valid"
+    line = answered(said, "ONNX Runtime cannot load it: ")
+    assert "this machine lacks the locale en_US.UTF-8" in line
+    assert "export it again" not in line
 
 
 def dead(inputs, repeat=0):
