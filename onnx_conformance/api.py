@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
-from onnx_conformance.catalog.models import MODELS, Declaration, Sizes, axes_from, resolve_model
+from onnx_conformance.catalog.models import (
+    MODELS,
+    Declaration,
+    Sizes,
+    axes_from,
+    read_pointer,
+    resolve_model,
+)
 from onnx_conformance.checks.evidence import ConformanceFailure, excused
 from onnx_conformance.checks.registry import CHECKS, families_of, required_checks
 from onnx_conformance.core.case import Case, ExternalCase
@@ -25,6 +32,8 @@ from onnx_conformance.core.errors import (
     internal_error,
     where,
 )
+from onnx_conformance.core.file_roles import roles
+from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.project import project
 from onnx_conformance.core.results import UNJUDGED, CheckResult, failed, skipped
 from onnx_conformance.core.settings import EdgeCases, Settings
@@ -33,6 +42,8 @@ from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import Tolerances, load_tolerances
 from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.run.clock import Clock
+from onnx_conformance.run.external_artifacts import labelled
+from onnx_conformance.run.file_folder import POOLS
 from onnx_conformance.run.known_failures import (
     KnownFailure,
     load_known_failures,
@@ -283,6 +294,8 @@ def certify(
     """
     if examples < 1:
         raise UsageError(f"certify: examples={examples} is too few; draw at least 1 recipe")
+    if isinstance(model, str):
+        _refuse_parts(model, tuple(str(path) for path in _several(artifacts)))
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = cache_dir or scratch
@@ -324,6 +337,17 @@ def certify(
             verdicts.append(_judged(case, workers, rules, known))
         notes = tuple(f"{found.name}: {note}" for note in found.notes)
         return Certification(tuple(verdicts), notes)
+
+
+def _refuse_parts(model: str, artifacts: tuple[str, ...]) -> None:
+    """Refuse a folder whose files stand for parts of a model, which the command judges."""
+    pointer = read_pointer(model)
+    folder = len(artifacts) == 1 and Path(artifacts[0]).is_dir()
+    if folder and pointer and pointer.pool in POOLS and roles(labelled(artifacts)):
+        raise UsageError(
+            f"certify('{model}'): the files of {artifacts[0]} are parts of it, which are judged by "
+            f"{PROGRAM} run --model {model} --artifact {artifacts[0]}"
+        )
 
 
 def _several(argument: Any) -> Iterable[Any]:

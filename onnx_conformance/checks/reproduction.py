@@ -36,13 +36,17 @@ def misjudged(inputs: Outputs, found: Judgement) -> Reproduction:
     return Reproduction(inputs, judge, reference.oracle, found.outputs)
 
 
-def errors_judge(limits: list[ErrorLimit], oracle: Outputs) -> AnswerRule:
-    """The rule of errors as plain data: what each sample may err, by output, norm and view."""
+def errors_judge(limits: list[ErrorLimit], oracle: Outputs, *, many: bool = False) -> AnswerRule:
+    """The rule of errors as plain data: what each sample may err, by output, norm and view.
+
+    Args:
+        many: as of :func:`onnx_conformance.core.views.masked_from`.
+    """
     for limit in limits:
         if limit["view"] == UNMASKED:
             exact = np.asarray(oracle[limit["output"]], np.float64)
             rows = np.nan_to_num(exact.reshape(len(exact), -1), posinf=0.0, neginf=0.0)
-            limit["below"] = masked_from(rows).tolist()
+            limit["below"] = masked_from(rows, many=many).tolist()
     return {"kind": "errors", "limits": limits, "smallest_probability": SMALLEST_PROBABILITY}
 
 

@@ -34,7 +34,7 @@ from onnx_conformance.core.pooled_budget import PoolRule, RowScores, pooled_scor
 from onnx_conformance.core.results import CheckResult, Reproduction, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.core.views import LOGARITHMS
+from onnx_conformance.core.views import LOGARITHMS, UNMASKED
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
 from onnx_conformance.inputs.recipes import CONSTANT, EVERY, LARGEST_BATCH, Inputs, Recipe, entry
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
@@ -42,6 +42,7 @@ from onnx_conformance.run.subject import Answer, Subject
 
 MOST_NAMED = 6  # sizes or recipes that a message names
 LARGEST = 1e300  # JSON knows no infinity
+SECOND_LOOKS = (LOGARITHMS, UNMASKED)  # at what is judged by its values too
 
 
 @dataclass(frozen=True)
@@ -288,7 +289,7 @@ def _unjudged(pools: Pools) -> float:
     """The share of samples of which nothing is known, in the view in which it is largest."""
     judged_rows: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for scores, _ in pools:
-        if scores.view != LOGARITHMS:  # a second look at what its values are judged by
+        if scores.view not in SECOND_LOOKS:
             key = (scores.output, scores.norm, scores.view)
             judged_rows.setdefault(key, []).append(scores.judged_rows)
     shares = []
@@ -464,5 +465,5 @@ def _reproduction(sweep: _Sweep, one: SweptInputs) -> Reproduction:
         if not spec.floating:
             none = [0.0] * len(one.got[spec.name])
             limits.append({"output": spec.name, "norm": "max", "view": "values", "allowed": none})
-    judge = reproduction.errors_judge(limits, one.reference.oracle)
+    judge = reproduction.errors_judge(limits, one.reference.oracle, many=True)
     return Reproduction(one.inputs, judge, one.reference.oracle, one.got)

@@ -385,21 +385,27 @@ def _changing(array: Array) -> float:
     return float(np.mean((array != array[:1]).any(axis=0)))
 
 
-def _main_view(wanted: Array, got: Array, spec: TensorSpec) -> tuple[Rows, Rows]:
-    """The logarithms of probabilities, the values of others."""
-    *_, (_, exact, found) = (v for v in views(wanted, got, spec) if v[0] != UNMASKED)
-    return exact, found
+def _moving_views(wanted: Array, got: Array, spec: TensorSpec) -> list[tuple[Rows, Rows]]:
+    """The logarithms of probabilities, the values of others; then those beside masked ones."""
+    found = {view: (exact, other) for view, exact, other in views(wanted, got, spec)}
+    values, unmasked = found["values"], found.get(UNMASKED)
+    return [found.get(LOGARITHMS, values), *([unmasked] if unmasked is not None else [])]
 
 
 def _liveness_of(
     reference: Reference, spec: TensorSpec, floor_ulp: float, dead_share: float
 ) -> float:
-    wanted = _main_view(reference.oracle[spec.name], reference.oracle[spec.name], spec)[0]
-    spread = float(np.quantile(np.std(wanted, axis=0), dead_share, method="higher"))
-    noise = [
-        _main_view(reference.oracle[spec.name], native[spec.name], spec)
-        for native in reference.natives
-    ]
-    error = float(np.max([_rms(got - exact).max() for exact, got in noise]))
-    size = max(float(_rms(wanted).max()), 1.0 if spec.scale == "unit" else 0.0)
-    return spread / (error + floor_ulp * ULP * size + 1e-300)
+    """The liveness of the view that moves most: a constant mask hides the numbers beside it."""
+    exact = reference.oracle[spec.name]
+    own = [_moving_views(exact, native[spec.name], spec) for native in reference.natives]
+    found = []
+    for place, (wanted, _) in enumerate(_moving_views(exact, exact, spec)):
+        deviations = np.std(wanted, axis=0)
+        if place:  # of the masked numbers, which are 0 here, nothing is asked
+            deviations = deviations[(wanted != 0).any(axis=0)]
+        spread = float(np.quantile(deviations, dead_share, method="higher"))
+        error = float(np.max([_rms(got - right).max() for right, got in (v[place] for v in own)]))
+        least = 1.0 if place or spec.scale == "unit" else 0.0
+        size = max(float(_rms(wanted).max()), least)
+        found.append(spread / (error + floor_ulp * ULP * size + 1e-300))
+    return max(found)

@@ -174,7 +174,7 @@ def _measure(
 def _distances(
     wanted: Rows, got: Rows, spec: TensorSpec
 ) -> Iterator[tuple[tuple[str, str], tuple[Rows, Rows]]]:
-    for view, exact, found in views(wanted, got, spec):
+    for view, exact, found in views(wanted, got, spec, many=True):
         for norm, measure in NORMS.items():
             with np.errstate(invalid="ignore", over="ignore"):
                 error = measure(found - exact)

@@ -60,13 +60,13 @@ class Project:
 
 
 @cache
-def project(start: Path | None = None) -> Project:
-    """The project of a folder, by default of the working folder: the nearest table above it.
+def project() -> Project:
+    """The project of the working folder: the nearest table in it or above it.
 
     Raises:
         UsageError: a table with a key or value that means nothing.
     """
-    place = (start or Path.cwd()).resolve()
+    place = Path.cwd().resolve()
     for folder in (place, *place.parents):
         table = _table(folder / "pyproject.toml")
         if table is not None:

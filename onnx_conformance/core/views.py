@@ -26,13 +26,19 @@ FEWEST = 4  # numbers that are judged by themselves: errors of fewer vary too mu
 SMALLEST_PROBABILITY = 1e-30  # below it the logarithm would judge float32's underflow
 
 
-def views(wanted: Array, got: Array, spec: TensorSpec) -> Iterator[tuple[str, Rows, Rows]]:
-    """(view, wanted, got) of one output, a row a sample: values; of probabilities logarithms."""
+def views(
+    wanted: Array, got: Array, spec: TensorSpec, *, many: bool = False
+) -> Iterator[tuple[str, Rows, Rows]]:
+    """(view, wanted, got) of one output, a row a sample: values; of probabilities logarithms.
+
+    Args:
+        many: as of :func:`masked_from`.
+    """
     rows = wanted.shape[0]
     pair = [np.asarray(side, np.float64).reshape(rows, -1) for side in (wanted, got)]
     exact, found = _finite(*pair)
     yield "values", exact, found
-    below = masked_from(exact)
+    below = masked_from(exact, many=many)
     if below.any():
         kept = np.abs(exact) < below[:, None]
         yield UNMASKED, np.where(kept, exact, 0.0), np.where(kept, found, 0.0)
@@ -50,12 +56,16 @@ def _finite(wanted: Rows, got: Rows) -> tuple[Rows, Rows]:
     return np.where(odd, 0.0, wanted), np.where(odd, np.where(same, 0.0, np.inf), got)
 
 
-def masked_from(exact: Rows) -> Rows:
+def masked_from(exact: Rows, *, many: bool = False) -> Rows:
     """Of each sample, from which magnitude on its numbers are masked ones; 0 where none are.
 
     Masked numbers are large, equal among themselves, and :data:`BINADES` powers of two above all
     others. Samples of fewer than :data:`FEWEST` others count where one number masks all of these
     samples, and they hold so many together: a large number that varies may be a quantity.
+
+    Args:
+        many: whether the noise floor is taken of so many samples that few others count in any case,
+            such as a rate beside a price.
     """
     below = np.zeros(len(exact))
     largest = np.maximum(exact.max(axis=1, initial=0.0), -exact.min(axis=1, initial=0.0))
@@ -73,7 +83,8 @@ def masked_from(exact: Rows) -> Rows:
     is_mask = (least >= LEAST_MASK) & (gaps > BINADES) & (counts > 0)
     few = is_mask & (counts < FEWEST)
     fills = largest[some][few]
-    if counts[few].sum() < FEWEST or fills.min() < fills.max() * (1.0 - SPREAD):
+    varies = not many and fills.min(initial=np.inf) < fills.max(initial=0.0) * (1.0 - SPREAD)
+    if varies or counts[few].sum() < FEWEST:
         is_mask &= ~few
     below[some] = np.where(is_mask, np.ldexp(1.0, highest), 0.0)
     return below

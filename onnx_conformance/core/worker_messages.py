@@ -65,7 +65,6 @@ class OpenedSession(TypedDict):
     """What an opened session reports; ``seconds`` is the time that opening took."""
 
     sha256: list[str]
-    providers: list[str]
     placement: dict[str, dict[str, int]]
     inputs: list[SessionTensor]
     outputs: list[SessionTensor]
@@ -99,7 +98,6 @@ class PluginDevice(TypedDict):
     """A device that a plugin's library offers; ``device`` is its kind, such as ``GPU``."""
 
     provider: str
-    vendor: str
     device: str
     version: str
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.carries import flow_axis, growth, next_sizes
-from onnx_conformance.core.domains import Bounded, Choice, Integers
+from onnx_conformance.core.domains import Bounded, Choice, Integers, Mask
 from onnx_conformance.core.size_expressions import names_in
 from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec
 from onnx_conformance.core.ties import BESIDE
@@ -134,10 +134,34 @@ def _loop(model: ModelSpec, recipe: Recipe, start: dict[str, int], *, empty: boo
                 del inputs[spec.name]
             elif spec.name in steady and place:
                 inputs[spec.name] = calls[0][spec.name]
+            elif place and _grows_with(spec, set(start)):
+                inputs[spec.name] = _continued(spec, inputs[spec.name], calls[-1][spec.name])
         calls.append(Inputs(inputs))
         after = next_sizes(model, sizes)
         grown = {axis: after[axis] for axis in grown}
     return Loop(calls)
+
+
+def _grows_with(spec: TensorSpec, grown: set[str]) -> bool:
+    """Whether it is a mask of the past too."""
+    last = spec.shape[-1] if spec.shape else 0
+    mask = isinstance(spec.domain, Mask) and not spec.domain.lengths
+    return mask and isinstance(last, str) and bool(grown & set(names_in(last)))
+
+
+def _continued(spec: TensorSpec, drawn: Array, before: Array) -> Array:
+    """A mask that says of the past what it said before: what is padded stays so.
+
+    What is new is ones where padding is on the left, else what the last place was.
+    """
+    assert isinstance(spec.domain, Mask)
+    found, size = np.array(drawn), before.shape[-1]
+    found[..., :size] = before
+    if spec.domain.side == "left":
+        found[..., size:] = 1
+    elif size:
+        found[..., size:] = before[..., -1:]
+    return found
 
 
 def _steady(model: ModelSpec, grown: set[str]) -> set[str]:

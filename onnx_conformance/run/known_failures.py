@@ -157,9 +157,10 @@ def explanations(
     rows: Mapping[Case, Sequence[CheckRow]],
     nodes: Mapping[Case, Container[str]],
 ) -> dict[str, str]:
-    """Entries on operators: nothing of one that explained a failure.
+    """What is wrong with each entry on operators that was tried, by the entry's text.
 
-    Of one that explained none, though cases that have its operators were judged, the problem.
+    Empty for one that explained a failure; a sentence for one that explained none, though cases
+    with its operators passed.
 
     Args:
         rows: of each case, what its checks ended with.

@@ -102,6 +102,15 @@ def longest():
     return Longest()
 
 
+class FirstPositive(nn.Module):
+    def forward(self, x):
+        return x, (x > 0).int().argmax(1)
+
+
+def first_positive():
+    return FirstPositive()
+
+
 def summed():
     return nn.Sequential(nn.Flatten(), Sum())
 

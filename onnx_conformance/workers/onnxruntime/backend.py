@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -21,6 +20,7 @@ from onnx_conformance.core.arrays import Arrays, Outputs
 from onnx_conformance.core.carries import in_a_row
 from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.core.session_profile import Profile, read_profile
+from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.traces import Traced
 from onnx_conformance.core.worker_messages import (
     OpenedSession,
@@ -177,23 +177,13 @@ class OnnxRuntimeBackend(Stopwatch):
     def _create(
         self, session: SessionRequest, profile: str = ""
     ) -> tuple[ort.InferenceSession, OpenedSession]:
-        digests = [_sha256(path) for path in session["files"]]
+        digests = [file_digest(Path(path)) for path in session["files"]]
         if session["sha256"] and digests != session["sha256"]:
             raise ValueError(f"{session['files'][0]} changed since it was exported")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = getattr(
-            ort.GraphOptimizationLevel, f"ORT_{session['graph_level'].upper()}"
-        )
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        if not session["allow_cpu_fallback"]:
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        options = self._options_of(session)
         if profile:
             options.enable_profiling = True
             options.profile_file_prefix = profile
-        register_libraries(options, session.get("custom_op_libraries", []))
         started = time.perf_counter()
         opened = open_session(
             session["files"][0],
@@ -205,12 +195,24 @@ class OnnxRuntimeBackend(Stopwatch):
         seconds = time.perf_counter() - started
         return opened, {
             "sha256": digests,
-            "providers": opened.get_providers(),
             "placement": _placement(opened),
             "inputs": _describe(opened.get_inputs()),
             "outputs": _describe(opened.get_outputs()),
             "seconds": seconds,
         }
+
+    def _options_of(self, session: SessionRequest) -> ort.SessionOptions:
+        """The options of a session: it tells its placement, and its threads do not spin."""
+        options = self._options(session.get("custom_op_libraries"))
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = getattr(
+            ort.GraphOptimizationLevel, f"ORT_{session['graph_level'].upper()}"
+        )
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        if not session["allow_cpu_fallback"]:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        return options
 
 
 def _placement(session: ort.InferenceSession) -> dict[str, dict[str, int]]:
@@ -224,8 +226,3 @@ def _placement(session: ort.InferenceSession) -> dict[str, dict[str, int]]:
 
 def _describe(arguments: list[Any]) -> list[SessionTensor]:
     return [{"name": a.name, "type": a.type, "shape": list(a.shape)} for a in arguments]
-
-
-def _sha256(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -28,13 +28,12 @@ class ProbeBackend:
         return absence(Device(**device))
 
     def plugin(self, library: str) -> list[PluginDevice]:
-        """The devices that a plugin's library offers: each one's provider, vendor and kind."""
+        """The devices that a plugin's library offers: each one's provider and kind."""
         from onnx_conformance.workers.onnxruntime.open_session import register
 
         return [
             {
                 "provider": device.ep_name,
-                "vendor": device.ep_vendor,
                 "device": str(device.device.type).rpartition(".")[2],
                 "version": str(device.ep_metadata.get("version", "")),
             }

@@ -20,6 +20,7 @@ CHOOSING = {
 }  # fmt: skip
 MOST = 2**20  # numbers that travel beside an output: of a segmenter's classes there are more
 LAST = {"argsort", "kthvalue", "sort", "topk"}  # choose along the last axis unless told otherwise
+FIRST = {"argmax", "argmin"}  # torch documents that they take the first of equals, as ONNX does
 SAME = {
     "_to_copy", "alias", "clone", "contiguous", "detach", "flatten", "reshape", "squeeze", "to",
     "unsqueeze", "view", "_unsafe_view",
@@ -54,6 +55,8 @@ class Choosing(OperatorMode):  # type: ignore[no-untyped-call] # of the base
         numbers, axis = args[0], arguments.get("dim", -1 if name in LAST else None)
         tupled = isinstance(result, tuple)
         if axis is None or tupled != (which is not None) or numbers.dim() < 2:
+            return
+        if name in FIRST and not numbers.is_floating_point():  # nothing rounds, and the first wins
             return
         positions, axis = (result if which is None else result[which]), axis % numbers.dim()
         if axis == 0 or not isinstance(positions, torch.Tensor) or numbers.is_complex():

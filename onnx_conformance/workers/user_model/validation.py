@@ -167,6 +167,28 @@ def checked_outputs(
 ) -> tuple[TensorSpec, ...]:
     """What the model answered, under the declared names; a declared spec must say the same."""
     found = list(runs[0].rows)
+    taken = {spec.name for spec in inputs}
+    names = [f"{name}_out" if name in taken else name for name in _names(declaration, found)]
+    seen = outputs_of(names, [_renamed(run, names) for run in runs], inputs)
+    outputs = []
+    for wanted, got, label in zip(declaration.outputs or names, seen, found, strict=True):
+        if isinstance(wanted, str):
+            outputs.append(replace(got, name=wanted))
+            continue
+        shapes = [(run, call[label].shape) for run in runs for call in run.calls]
+        fits = all(_fits(wanted.shape, shape, run) for run, shape in shapes)
+        if not fits or wanted.dtype != got.dtype:
+            raise UsageError(
+                f"model '{declaration.name}': output '{wanted.name}' is {got.dtype} "
+                f"{list(got.shape)}, but its spec says {wanted.dtype} {list(wanted.shape)}; fix "
+                "it, or omit outputs="
+            )
+        outputs.append(wanted)
+    return tuple(outputs)
+
+
+def _names(declaration: Declaration, found: list[str]) -> list[str]:
+    """The declared names of the outputs that were found, or their own."""
     if not found:
         raise UsageError(f"model '{declaration.name}' returns no tensor")
     names = [_name(declared) for declared in declaration.outputs] or found
@@ -180,26 +202,7 @@ def checked_outputs(
         raise UsageError(
             f"model '{declaration.name}': two outputs are called '{twice[0]}'; rename one"
         )
-    taken = {spec.name for spec in inputs}
-    free = [f"{name}_out" if name in taken else name for name in names]
-    seen = outputs_of(free, [_renamed(run, free) for run in runs], inputs)
-    if not declaration.outputs:
-        return seen
-    for wanted, got, label in zip(declaration.outputs, seen, found, strict=True):
-        if isinstance(wanted, str):
-            continue
-        shapes = [(run, call[label].shape) for run in runs for call in run.calls]
-        fits = all(_fits(wanted.shape, shape, run) for run, shape in shapes)
-        if not fits or wanted.dtype != got.dtype:
-            raise UsageError(
-                f"model '{declaration.name}': output '{wanted.name}' is {got.dtype} "
-                f"{list(got.shape)}, but its spec says {wanted.dtype} {list(wanted.shape)}; fix "
-                "it, or omit outputs="
-            )
-    return tuple(
-        replace(got, name=wanted) if isinstance(wanted, str) else wanted
-        for wanted, got in zip(declaration.outputs, seen, strict=True)
-    )
+    return names
 
 
 def _name(declared: TensorSpec | str) -> str:

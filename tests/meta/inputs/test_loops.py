@@ -1,5 +1,8 @@
 """Calls in a row: what each is fed, and under which names all are answered."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -62,6 +65,20 @@ def test_calls_are_in_the_models_layout_and_answers_are_rows():
     rows = loop.rows(native_layout(STREAM), [answers])
     assert rows["hn (call 8)"].shape == (3, 2, 4)
     assert (rows["hn (call 8)"] == 7).all()
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_what_was_padded_at_one_call_is_so_at_the_next(side):
+    mask = TensorSpec("mask", ("batch", "past+new"), "int64", domain=Mask(side=side))
+    model = decoder()
+    found = loops(replace(model, inputs=(*model.inputs, mask)), 0)["from a state in use"]
+    masks = [call["mask"] for call in found.calls]
+    assert any((one == 0).any() for one in masks)
+    for before, after in pairwise(masks):
+        size = before.shape[-1]
+        assert np.array_equal(after[:, :size], before)
+        new = np.ones_like(before[:, -1:]) if side == "left" else before[:, -1:]
+        assert (after[:, size:] == new).all()
 
 
 def test_a_name_and_its_call():

@@ -203,6 +203,13 @@ def test_bad_input_is_reported(asked, message):
         certify(**asked)
 
 
+def test_a_folder_of_parts_is_left_to_the_command(tmp_path):
+    for label in ("encoder_model", "decoder_model"):
+        (tmp_path / f"{label}.onnx").write_bytes(b"")
+    with pytest.raises(UsageError, match="are parts of it, which are judged by .* run --model hf:"):
+        certify("hf:checkpoint", artifacts=tmp_path)
+
+
 def test_bad_input_is_reported_at_the_call_and_by_its_argument():
     """Not by a run's option, and without the frames of the package."""
     with pytest.raises(UsageError, match="^artifacts= no.onnx: no such file") as raised:

@@ -93,6 +93,14 @@ def test_positions_come_with_what_they_were_chosen_from(compute):
     assert list(answered(found)) == ["y", "where"]
 
 
+def test_the_first_of_equal_whole_numbers_is_no_choice(compute):
+    """Another place than the end of a sentence that argmax finds would pass for a tie."""
+    run = compute("first_positive", outputs=("y", "where"))
+    found = run("float64", {"x": np.float32([[-1, 1, 0, 1, 1, 0]])})
+    assert found["where"].tolist() == [1]
+    assert list(found) == ["y", "where"]
+
+
 @pytest.mark.parametrize("name", ["longest"])
 def test_a_replica_takes_the_first_of_equals(compute, name):
     run = compute(name, outputs=("y", "where"))
