@@ -204,6 +204,7 @@ def draw(rows: Sequence[dict[str, Any]], target: Path) -> None:
     axes.plot([row["models"] for row in rows], [row["of_a_case"] for row in rows], marker="o")
     axes.set(xlabel="cases", ylabel="processor seconds a case", xscale="log", ylim=(0, None))
     axes.set_xticks([row["models"] for row in rows], [str(row["models"]) for row in rows])
+    axes.minorticks_off()
     figure.savefig(target, metadata={"Date": None})
 
 

@@ -26,8 +26,6 @@ class Exporter:
         packages: distributions whose versions affect the file, beside the framework's.
         sets_input_names, sets_output_names, sets_batch_axis: whether the route lets the caller
             name inputs, outputs (``input``, ``output``) and the batch axis (``batch_size``).
-        keeps_input_order: whether the file lists its inputs in the order in which the model takes
-            them; if not, only their names identify them.
         options: the names of :class:`ExportOptions` fields that the route can vary.
     """
 
@@ -41,7 +39,6 @@ class Exporter:
     sets_input_names: bool = True
     sets_output_names: bool = True
     sets_batch_axis: bool = True
-    keeps_input_order: bool = True
     options: frozenset[str] = frozenset()
 
 
@@ -127,9 +124,7 @@ _register_keras(
     options=frozenset({"dynamic_batch", "functional"}),
 )
 _register_keras("tf2onnx_function", options=frozenset({"dynamic_batch"}))
-_register_keras(
-    "tf2onnx_saved_model", keeps_input_order=False, options=frozenset({"dynamic_batch"})
-)
+_register_keras("tf2onnx_saved_model", options=frozenset({"dynamic_batch"}))
 _register_keras("keras_export", sets_output_names=False, options=frozenset({"dynamic_batch"}))
 
 BESIDE = ("numpy", "protobuf", "torchvision", "onnx-ir")  # packages that headers need not name

@@ -17,6 +17,8 @@ from onnx_conformance.core.settings import EdgeCases
 from onnx_conformance.run.known_failures import KnownFailure, find, operators_of
 from onnx_conformance.run.subject import Subject
 
+# What structure_problem says of answers under other names, or more or fewer of them.
+OTHER_OUTPUTS = re.compile(r"outputs are \[.*\], expected \[.*\]")
 # A tensor that is of another structure than the specification's, as checks word it.
 MISSHAPEN = re.compile(r"\b(?P<tensor>(?:input|output) '[^']*') has (?:shape|dtype|size)\b")
 
@@ -90,9 +92,10 @@ class Evidence:
     def first_report(self, failure: ConformanceError, case: Case, test: str) -> str | None:
         """The case's test that told of this cause before; None if ``test`` is the first.
 
-        One cause is one red row: a stage that failed, or a session that gives no outputs, in the
-        same words but for their numbers, or an output of another structure. A check's verdict is
-        otherwise always its own test's, and every case has a red test of its own.
+        One cause is one red row: a stage that failed, or a session that gives no outputs or others
+        than the model's, in the same words but for their numbers, or an output of another
+        structure. A check's verdict is otherwise always its own test's, and every case has a red
+        test of its own.
         """
         cause = _cause(failure)
         if cause is None:
@@ -113,7 +116,7 @@ def _cause(failure: ConformanceError) -> str | None:
     misshapen = MISSHAPEN.search(reason)
     if misshapen:
         return misshapen["tensor"]
-    match = UNANSWERED.search(reason)
+    match = UNANSWERED.search(reason) or OTHER_OUTPUTS.search(reason)
     return re.sub(r"\d+", "#", reason[match.start() :]) if match else None
 
 

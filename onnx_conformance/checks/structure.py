@@ -59,11 +59,12 @@ def check_checker(subject: Subject) -> CheckResult:
 
 @register_check(control="output_renamed")
 def check_interface(subject: Subject) -> CheckResult:
-    """Count, order, names, dtypes and sizes of inputs and outputs."""
+    """Count, names, dtypes and sizes of inputs and outputs, and the outputs' order."""
     facts, exporter, notes = subject.artifact.facts, subject.exporter, []
     inputs = _inputs(subject)
     if inputs != facts["inputs"]:
-        notes.append(f"inputs in the order {[tensor['name'] for tensor in facts['inputs']]}")
+        order = [tensor["name"] for tensor in facts["inputs"]]
+        notes.append(f"inputs in the order {order}, which a caller by get_inputs() must know")
     sides: tuple[tuple[str, tuple[TensorSpec, ...], list[TensorFacts], bool], ...] = (
         ("input", subject.model.inputs, inputs, exporter.sets_input_names),
         ("output", subject.model.outputs, facts["outputs"], exporter.sets_output_names),
@@ -73,7 +74,11 @@ def check_interface(subject: Subject) -> CheckResult:
         if len(specs) != len(found):
             names = [tensor["name"] for tensor in found]
             reason = f"{len(found)} {side}s {names}, expected {len(specs)}"
-            return failed("interface", reason + _of_maps(names))
+            told = _of_maps(names) or f": {[spec.name for spec in specs]}; give both the same"
+            return failed("interface", reason + told)
+        reordered = _reordered([spec.name for spec in specs], [t["name"] for t in found])
+        if reordered and side == "output":
+            return failed("interface", reordered, compared=compared)
         for spec, tensor in zip(specs, found, strict=True):
             named = promised or not _may_be_named(subject, spec, tensor)
             expected = _expected(subject, spec, tensor) if side == "output" else spec
@@ -91,6 +96,17 @@ def check_interface(subject: Subject) -> CheckResult:
     )
 
 
+def _reordered(wanted: list[str], names: list[str]) -> str | None:
+    """What outputs with the right names in another order mean to a caller."""
+    if names == wanted or sorted(names) != sorted(wanted):
+        return None
+    return (
+        f"outputs stand in the order {names}, the model's in {wanted}: run(None, inputs) hands "
+        "them out by place, each in another's; put the file's into that order, or let the model "
+        "give them in the file's"
+    )
+
+
 def _of_maps(names: list[str]) -> str:
     """What to do about outputs of maps beside a model that answers arrays."""
     maps = [name for name in names if keys_of(name) in names]
@@ -104,10 +120,13 @@ def _of_maps(names: list[str]) -> str:
 
 
 def _inputs(subject: Subject) -> list[TensorFacts]:
-    """The file's inputs in the spec's order; as they stand, where the route promises an order."""
+    """The file's inputs in the spec's order, where the names are the spec's.
+
+    ONNX Runtime takes inputs by name, and exporters sort those of a dict or of a SavedModel.
+    """
     found = subject.artifact.facts["inputs"]
     places = {spec.name: place for place, spec in enumerate(subject.model.inputs)}
-    if subject.exporter.keeps_input_order or places.keys() != {t["name"] for t in found}:
+    if places.keys() != {tensor["name"] for tensor in found}:
         return found
     return sorted(found, key=lambda tensor: places[tensor["name"]])
 
@@ -142,7 +161,10 @@ def _tensor_problem(
         group: how many samples every call takes, where the model fixes that; 0 for any.
     """
     if named and tensor["name"] != spec.name:
-        return f"is named '{tensor['name']}', expected '{spec.name}'"
+        return (
+            f"is named '{tensor['name']}', expected '{spec.name}'; name it so where the file is "
+            "made, or give the spec the file's name"
+        )
     if tensor["dtype"] == "?":
         return f"'{spec.name}' is a sequence, not a tensor; remove the node that makes it"
     if tensor["dtype"] != spec.dtype:
@@ -159,7 +181,9 @@ def _tensor_problem(
             continue
         wanted = group if group and axis == spec.batch_axis and isinstance(got, int) else dim
         if isinstance(wanted, int) and wanted != got:
-            return f"'{spec.name}' has size {got} at axis {axis}, expected {wanted}"
+            told = f"'{spec.name}' has size {got} at axis {axis}, expected {wanted}"
+            turned = sorted(map(str, shape[1:])) == sorted(map(str, spec.shape[1:]))
+            return told + ("; its axes stand in another order (channels first or last)" * turned)
     return None
 
 

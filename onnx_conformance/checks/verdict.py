@@ -321,6 +321,6 @@ def evidence_lines(subject: Subject) -> tuple[str, ...]:
 
 def _not_close(wrong: Mismatch, rule: Rule) -> Iterator[str]:
     share = 100.0 * wrong.count / wrong.elements
-    yield f"mismatched {wrong.count} / {wrong.elements} ({share:.3g} %)"
+    yield f"mismatched: {wrong.count} of {wrong.elements} elements ({share:.3g} %)"
     yield f"worst at {list(wrong.index)}: expected {wrong.expected:.6g}, got {wrong.got:.6g}"
     yield f"allowed: rtol {rule['rtol']:g}, atol {rule['atol_rms']:g} of rms ({rule.origin})"

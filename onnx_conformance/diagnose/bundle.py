@@ -169,7 +169,7 @@ def _session_of(run: Run, subject: Subject, artifact: Artifact, graph_level: str
         "graph_level": request["graph_level"],
         "threads": run.settings.threads,
         "custom_op_libraries": libraries_of(subject.case, run.settings),
-        "dtypes": {spec.name: spec.dtype for spec in subject.model.judged},
+        "dtypes": {spec.name: spec.held for spec in subject.model.judged},
     }
 
 

@@ -30,7 +30,7 @@ NOT_HERE = (
     + ("'onnx-conformance providers'" if INSTALLED else "'make providers'")
     + " says what is missing"
 )
-IN_ONE_LINE = ("budget", "localised", "reproduce")  # labels of a message's lines
+IN_ONE_LINE = ("budget", "mismatched", "localised", "reproduce")  # labels of a message's lines
 LAST_LINES = 8  # lines of a worker's traceback or log
 
 
@@ -158,7 +158,8 @@ def failure_message(
 def short_message(message: str) -> str:
     """A failure message without what earlier failures of the same case say too."""
     first, *lines = message.splitlines() or [""]
-    kept = [line for line in lines if line.strip().startswith(("budget: ", "inputs: "))]
+    labels = ("budget: ", "mismatched: ", "inputs: ")
+    kept = [line for line in lines if line.strip().startswith(labels)]
     return "\n".join([first, *kept])
 
 

@@ -140,7 +140,7 @@ def an_extra_output(right_of: RightOf, folder: Path) -> Subject:
     return told_otherwise(in_parts(right_of(PLAIN_CASE), HALVES), ["first", "second", "hidden"])
 
 
-@answer("output is named 'second', expected 'first'")
+@answer("outputs stand in the order ['second', 'first']")
 def outputs_in_another_order(right_of: RightOf, folder: Path) -> Subject:
     """Right values under right names, in another order: who takes outputs by place is wrong."""
     return told_otherwise(in_parts(right_of(PLAIN_CASE), HALVES), ["second", "first"])

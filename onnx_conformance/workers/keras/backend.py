@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,16 @@ def _constants(
         return [], {}
 
 
+def without_frames(message: str) -> str:
+    """TensorFlow's message without the lines of code that it names before it says what is wrong."""
+    frames = r"^Detected at node .* defined at \(most recent call last\):$|^ *File .*, line .*$"
+    return "\n".join(line for line in re.sub(frames, "", message, flags=re.M).splitlines() if line)
+
+
 def _forward(forward: Any, model: ModelRequest, input_set: Arrays) -> Arrays:
     specs = forward.input_signature
     inputs = [tf.constant(input_set[spec.name], dtype=spec.dtype) for spec in specs]
-    return named_outputs(model, (tensor.numpy() for tensor in forward(*inputs)))
+    try:
+        return named_outputs(model, (tensor.numpy() for tensor in forward(*inputs)))
+    except tf.errors.OpError as error:
+        raise type(error)(error.node_def, error.op, without_frames(error.message)) from None

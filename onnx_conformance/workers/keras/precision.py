@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from onnx_conformance.workers.keras.rebuild import Change, copied, operations_in, rebuilt
+from onnx_conformance.workers.keras.rebuild import (
+    Change,
+    copied,
+    functions_of,
+    operations_in,
+    rebuilt,
+)
 from onnx_conformance.workers.replica_arithmetic import STORED, eleven_bits
 
 # What Keras' policy mixed_float16, or its layers themselves, compute in float32.
@@ -32,6 +39,24 @@ def rounded(forward: Any, precision: str) -> Any:
         return forward
     change = _stored(tf.as_dtype(precision)) if precision in STORED else _tf32
     return rebuilt(forward, lambda: change, lambda operation: True)
+
+
+def exact_outputs(function: Any, arrays: Sequence[Any]) -> set[int]:
+    """Places of the outputs that nothing in half precision reaches.
+
+    Args:
+        function: of tensors like ``arrays``; gives a flat list of tensors.
+    """
+    tensors = [tf.constant(array) for array in arrays]
+    graph = tf.function(function).get_concrete_function(*tensors).graph
+    reached: set[str] = set()
+    for operation in graph.get_operations():  # in the order of their creation
+        inner = (one for called in functions_of(operation) for one in operations_in(called))
+        made = (tensor for one in (operation, *inner) for tensor in one.outputs)
+        narrow = any(tensor.dtype.name in STORED for tensor in made)
+        if narrow or any(tensor.op.name in reached for tensor in operation.inputs):
+            reached.add(operation.name)
+    return {place for place, t in enumerate(graph.outputs) if t.op.name not in reached}
 
 
 def _stored(kind: Any) -> Change:

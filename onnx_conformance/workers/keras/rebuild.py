@@ -42,7 +42,7 @@ def operations_in(graph: Any) -> Iterator[Any]:
     """Every operator of a graph, and of the functions that it calls."""
     for operation in graph.get_operations():
         yield operation
-        for inner in _functions(operation):
+        for inner in functions_of(operation):
             yield from operations_in(inner)
 
 
@@ -64,7 +64,7 @@ def created(operation: Any, inputs: list[Any], attributes: dict[str, Any]) -> li
     return list(copy.outputs)
 
 
-def _functions(operation: Any) -> list[Any]:
+def functions_of(operation: Any) -> list[Any]:
     """The graphs that a call, a loop or a branch runs: of a loop its condition and its body."""
     keys: tuple[str, ...] = ()
     if operation.type in _CALLS:
@@ -95,7 +95,7 @@ class _Replay:
         return [known[tensor.name] for tensor in wanted]
 
     def _rebuilt(self, operation: Any, inputs: list[Any]) -> list[Any]:
-        inner = _functions(operation)
+        inner = functions_of(operation)
         if not any(self._touches(one) for graph in inner for one in operations_in(graph)):
             return self._change(operation, inputs)
         if operation.type in _CALLS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from onnx_conformance.workers.built_model import (
     with_names,
 )
 from onnx_conformance.workers.keras.calls import KerasCall
+from onnx_conformance.workers.keras.precision import exact_outputs
 from onnx_conformance.workers.keras.private import layers_of
 
 
@@ -40,16 +41,26 @@ class KerasModels(UserModels):
         )
         labels = tuple(spec.name for spec in inputs)
         before = _digest(model) if model.built else ""
+        computes, exact, traced = _compute_dtypes(model), set[int](), list[bool]()
+
+        def run(input_set: Inputs) -> Arrays:
+            answer, call = _answer(model, input_set)
+            if computes and not traced:
+                traced.append(True)
+                exact.update(exact_outputs(call, list(input_set.values())))
+            return answer
+
         return BuiltModel(
             framework="keras",
             parameters=labels,
             inputs=inputs,
             digest=before,
-            run=lambda input_set: _answer(model, input_set),
+            run=run,
             changed=lambda: bool(before) and _digest(model) != before,
             weights=_weights(model) if model.built else 0,
             refuses=takes_only(labels) if inputs else lambda names: "",  # a subclass tells none
-            computes=_compute_dtypes(model),
+            computes=computes,
+            exact=exact,
         )
 
     def seed(self, seed: int) -> None:
@@ -95,14 +106,27 @@ def _input_like(tensor: Any) -> Any:
     return keras.Input(tensor.shape[1:], batch_size=batch, dtype=dtype, name=tensor.name)
 
 
-def _answer(model: Any, input_set: Inputs) -> Arrays:
-    arrays = [np.array(array) for array in input_set.values()]
-    result = KerasCall(model, list(input_set))(arrays)
-    if isinstance(result, dict) and all(hasattr(part, "shape") for part in result.values()):
-        # in TensorFlow's order, which is that of the names in any exported file
-        return {name: np.asarray(result[name]) for name in sorted(result)}
-    tensors = [np.asarray(tensor) for tensor in keras.tree.flatten(result)]
-    return with_names(tensors, tuple(getattr(model, "output_names", None) or ()))
+def _answer(model: Any, input_set: Inputs) -> tuple[Arrays, Callable[..., list[Any]]]:
+    """The named outputs, and the call that gives them in that order."""
+    call = KerasCall(model, list(input_set))
+    result = call([np.array(array) for array in input_set.values()])
+    found = [np.asarray(tensor) for tensor in _outputs(result)]
+    if _is_flat(result):
+        return dict(zip(sorted(result), found, strict=True)), lambda *i: _outputs(call(i))
+    labels = tuple(getattr(model, "output_names", None) or ())
+    return with_names(found, labels), lambda *i: _outputs(call(i))
+
+
+def _outputs(result: Any) -> list[Any]:
+    """Tensors; those of a dict in TensorFlow's order, that of the names in any exported file."""
+    if _is_flat(result):
+        return [result[name] for name in sorted(result)]
+    return list(keras.tree.flatten(result))
+
+
+def _is_flat(result: Any) -> bool:
+    """Whether it is a dict of tensors."""
+    return isinstance(result, dict) and all(hasattr(part, "shape") for part in result.values())
 
 
 def _digest(model: Any) -> str:

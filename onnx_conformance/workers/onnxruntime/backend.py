@@ -29,7 +29,7 @@ from onnx_conformance.core.worker_messages import (
     SessionRequest,
     SessionTensor,
 )
-from onnx_conformance.workers.onnxruntime.bfloat16_call import run_bfloat16, takes_bfloat16
+from onnx_conformance.workers.onnxruntime.bfloat16_call import run_session
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
 from onnx_conformance.workers.server import limited_memory
 from onnx_conformance.workers.stopwatch import Stopwatch, TimedCall
@@ -82,14 +82,13 @@ class OnnxRuntimeBackend(Stopwatch):
         self.open(session)
         opened = self._sessions[repr(sorted(session.items()))]
         names = [output.name for output in opened.get_outputs()]
-        narrow = takes_bfloat16(opened)
         results: list[RunResult] = []
         with limited_memory(session.get("memory", 0)):
             for inputs in input_sets:
                 started = time.perf_counter()
                 try:
                     fed = {name: np.array(array) for name, array in inputs.items()}
-                    arrays = run_bfloat16(opened, names, fed) if narrow else opened.run(names, fed)
+                    arrays = run_session(opened, names, fed)
                 except Exception as error:  # noqa: BLE001 - of many kinds; the text is the answer
                     results.append({"error": f"{type(error).__name__}: {error}"})
                     continue
@@ -133,8 +132,9 @@ class OnnxRuntimeBackend(Stopwatch):
         with limited_memory(session.get("memory", 0)), tempfile.TemporaryDirectory() as folder:
             opened, _ = self._create(session, profile=str(Path(folder) / "run"))
             try:
+                names = [output.name for output in opened.get_outputs()]
                 for _ in range(warm + runs):
-                    opened.run(None, inputs)
+                    run_session(opened, names, inputs)
             finally:
                 written = opened.end_profiling()
             return read_profile(json.loads(Path(written).read_text()), warm)

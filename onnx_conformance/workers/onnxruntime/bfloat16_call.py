@@ -1,8 +1,9 @@
-"""A session's call where an input or output is bfloat16, which its arrays cannot be."""
+"""A session's call, where an input or output is bfloat16 too: its arrays are float32 arrays."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,25 @@ def takes_bfloat16(session: ort.InferenceSession) -> bool:
     return any(each.type == TYPE for each in (*session.get_inputs(), *session.get_outputs()))
 
 
-def run_bfloat16(session: ort.InferenceSession, names: list[str], inputs: Arrays) -> list[Any]:
-    """What such a session gives: float32 arrays of its numbers go in and come out."""
+def run_session(session: ort.InferenceSession, names: list[str], inputs: Arrays) -> list[Any]:
+    """What a session answers; numbers of bfloat16 go in and come out in float32 arrays."""
+    if not takes_bfloat16(session):
+        return list(session.run(names, inputs))
+    return arrays_of(session.run_with_ort_values(names, values_of(session, inputs)))
+
+
+def values_of(session: ort.InferenceSession, inputs: Arrays) -> dict[str, ort.OrtValue]:
+    """Inputs as ``run_with_ort_values`` takes them."""
     in_bfloat16 = {each.name for each in session.get_inputs() if each.type == TYPE}
-    fed = {
+    return {
         name: _value(array) if name in in_bfloat16 else ort.OrtValue.ortvalue_from_numpy(array)
         for name, array in inputs.items()
     }
-    return [_array(value) for value in session.run_with_ort_values(names, fed)]
+
+
+def arrays_of(values: Iterable[ort.OrtValue]) -> list[Any]:
+    """What ``run_with_ort_values`` gives, as arrays."""
+    return [_array(value) for value in values]
 
 
 def _value(array: NDArray[Any]) -> ort.OrtValue:

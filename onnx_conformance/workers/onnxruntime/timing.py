@@ -9,6 +9,11 @@ import onnxruntime as ort
 
 from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.plain_outputs import coded, named
+from onnx_conformance.workers.onnxruntime.bfloat16_call import (
+    arrays_of,
+    takes_bfloat16,
+    values_of,
+)
 from onnx_conformance.workers.stopwatch import TimedCall
 
 # Provider -> what ONNX Runtime calls the device on which its tensors live.
@@ -45,6 +50,12 @@ def make_timed_call(
 
 def _plain(session: ort.InferenceSession, inputs: Arrays) -> TimedCall:
     names = [output.name for output in session.get_outputs()]
+    if takes_bfloat16(session):  # which no array is, so the inputs are made before
+        fed = values_of(session, inputs)
+        return TimedCall(
+            call=lambda: session.run_with_ort_values(names, fed),
+            arrays=lambda results: dict(zip(names, arrays_of(results), strict=True)),
+        )
     return TimedCall(
         call=lambda: session.run(names, inputs),
         arrays=lambda results: {n: coded(a) for n, a in named(names, results).items()},

@@ -12,11 +12,12 @@ import onnxruntime as ort
 
 from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.traces import Traced, save
+from onnx_conformance.workers.onnxruntime.bfloat16_call import run_session
 
-NUMBERS = {  # the types that NumPy knows too
+NUMBERS = {  # the types that arrays hold
     f"tensor({name})"
     for name in ("float", "double", "float16", "bool", "int8", "int16", "int32", "int64",
-                 "uint8", "uint16", "uint32", "uint64")
+                 "uint8", "uint16", "uint32", "uint64", "bfloat16")
 }  # fmt: skip
 AT_A_TIME = 64  # tensors fetched by one run: what they hold in memory together
 
@@ -50,7 +51,8 @@ def trace(
     wanted = [o.name for o in session.get_outputs() if o.name in wanted and o.type in NUMBERS]
     found: dict[str, Traced] = {}
     for chunk in _chunks(wanted):
-        arrays = session.run(chunk, {name: np.array(array) for name, array in inputs.items()})
+        fed = {name: np.array(array) for name, array in inputs.items()}
+        arrays = run_session(session, chunk, fed)
         for name, array in zip(chunk, arrays, strict=True):
             found[name] = save(folder, f"artifact-{len(found)}.npy", array)
     return found

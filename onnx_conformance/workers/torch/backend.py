@@ -26,6 +26,7 @@ from onnx_conformance.core.native_request import (
     specs_of,
 )
 from onnx_conformance.core.spec import STATIC_BATCH
+from onnx_conformance.core.ties import OPEN
 from onnx_conformance.core.traces import NativeTraced
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.workers.native import (
@@ -45,7 +46,11 @@ from onnx_conformance.workers.torch.calls import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.float64 import in_float64, without_gradients
 from onnx_conformance.workers.torch.introspect import unused_tensors
-from onnx_conformance.workers.torch.masked_rows import left_open
+from onnx_conformance.workers.torch.masked_rows import (
+    MaskedRowsAsMeans,
+    left_open,
+    open_between,
+)
 from onnx_conformance.workers.torch.modes import (
     AsBuilt,
     called_eagerly,
@@ -141,6 +146,18 @@ class TorchBackend(NativeBackend):
                 return {**found, **left_open(model, parsed, inputs, found, again)}
 
         return [called_eagerly(functools.partial(answer, inputs)) for inputs in input_sets]
+
+    def loop(self, request: NativeRequest, mode: str, calls: list[Arrays]) -> list[Arrays]:
+        """As any native's; a place left open at one call is so in the state of later ones."""
+        found = super().loop(request, mode, calls)
+        if not any(name.endswith(OPEN) for row in found for name in row):
+            return found
+        with MaskedRowsAsMeans():
+            others = super().loop(request, mode, calls)
+        return [
+            {**row, **open_between(request["model"], call, row, other)}
+            for call, row, other in zip(calls, found, others, strict=True)
+        ]
 
     def influence(
         self, request: NativeRequest, names: list[str], input_sets: list[Arrays], least: float

@@ -1,4 +1,7 @@
-"""torch's routes: ``torch.onnx.export`` by tracing (TorchScript) and by torch.export (dynamo)."""
+"""torch's routes: ``torch.onnx.export`` by tracing (TorchScript) and by torch.export (dynamo).
+
+A route imports torch when it is called: who names one, in pytest's process too, needs none.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import torch
 
 from onnx_conformance.core.native_request import ModelRequest
 from onnx_conformance.core.spec import BATCH_NAMES, Shape
@@ -24,6 +26,8 @@ def torchscript(
     module: Any, example: Any, request: ModelRequest, opset: int, options: Options, path: Path
 ) -> None:
     """``torch.onnx.export(dynamo=False)``."""
+    import torch
+
     names = [name for name, _, _ in request["inputs"]]
     shapes = [shape for _, shape, _ in request["inputs"]] + request["output_shapes"]
     labels = [*names, *request["outputs"]]
@@ -50,6 +54,8 @@ def dynamo(
     module: Any, example: Any, request: ModelRequest, opset: int, options: Options, path: Path
 ) -> None:
     """``torch.onnx.export(dynamo=True)``."""
+    import torch
+
     shapes = tuple(_symbolic(shape, request["group"]) for _, shape, _ in request["inputs"])
     with translation_errors("torch_dynamo", "dynamo"):
         torch.onnx.export(

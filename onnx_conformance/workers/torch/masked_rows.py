@@ -77,15 +77,23 @@ def left_open(
     specs = specs_of(model)
     if known != ComputeMode() or not any(isinstance(spec.domain, Mask) for spec in specs):
         return {}
-    shapes = dict(zip(model["outputs"], model["output_shapes"], strict=True))
-    outputs = {name: array for name, array in answer.items() if not name.endswith(BESIDE)}
-    grown = grown_axes(specs, shapes, model["carries"])
-    padded = padded_places(specs, inputs, shapes, outputs, grown)
-    if not padded:
+    if not _padded(model, inputs, answer):
         return {}
     with MaskedRowsAsMeans() as mode:
         other = again()
-    if not mode.found:
-        return {}
+    return open_between(model, inputs, answer, other) if mode.found else {}
+
+
+def open_between(model: ModelRequest, inputs: Arrays, answer: Arrays, other: Arrays) -> Arrays:
+    """The padded places of outputs in which two answers differ, by their names and ``OPEN``."""
+    padded = _padded(model, inputs, answer)
     found = {name: places & (other[name] != answer[name]) for name, places in padded.items()}
     return {name + OPEN: places for name, places in found.items() if places.any()}
+
+
+def _padded(model: ModelRequest, inputs: Arrays, answer: Arrays) -> Arrays:
+    specs = specs_of(model)
+    shapes = dict(zip(model["outputs"], model["output_shapes"], strict=True))
+    outputs = {name: array for name, array in answer.items() if not name.endswith(BESIDE)}
+    grown = grown_axes(specs, shapes, model["carries"])
+    return padded_places(specs, inputs, shapes, outputs, grown)

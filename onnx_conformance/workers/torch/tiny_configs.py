@@ -80,6 +80,9 @@ TOGETHER: tuple[tuple[set[str], dict[str, Any]], ...] = (  # of a configuration 
     ({"kv_lora_rank", "num_key_value_heads"}, {"num_key_value_heads": 4}),  # latent attention
     ({"width_coefficient", "hidden_dim"}, {"hidden_dim": 2560, "image_size": 64}),  # EfficientNet
     ({"q_groups", "embedding_size"}, {"embedding_size": 32}),  # SqueezeBert: as wide as hidden
+    # EnCodec: frames of 8 samples in place of 320, at as many frames a second
+    ({"upsampling_ratios", "target_bandwidths"},
+     {"upsampling_ratios": [4, 2], "sampling_rate": 600}),
     ({"lags_sequence"}, {"prediction_length": 6, "context_length": 12, "num_time_features": 2}),
     ({"attention_types", "num_layers"}, {"attention_types": [[["global", "local"], 1]]}),
 )  # fmt: skip

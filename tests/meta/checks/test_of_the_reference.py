@@ -8,11 +8,13 @@ from onnx import TensorProto, helper
 
 from onnx_conformance.catalog.exporters import EXPORTERS, EXTERNAL
 from onnx_conformance.checks.structure import check_checker, check_interface
-from onnx_conformance.core.case import Case
+from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.onnx_file import complaint_of
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.run.subject import NativeWeights
 
+CASE = Case("m", "torch_torchscript", 18, "cpu")
+EXTERNAL_CASE = ExternalCase("m", EXTERNAL.name, None, "cpu", path="m.onnx", label="m")
 X, Y = TensorSpec("x", ("batch", 6)), TensorSpec("y", ("batch", 6))
 
 
@@ -69,7 +71,7 @@ def interface(framework, *, shape=("batch", 6), dtype="float32", declared=None):
         "producer": "",
     }
     subject = SimpleNamespace(
-        case=Case("m", "torch_torchscript", 18, "cpu"),
+        case=CASE,
         model=ModelSpec("m", framework, (X,), (Y,), ""),
         exporter=EXPORTERS["torch_torchscript"],
         artifact=SimpleNamespace(facts=facts),
@@ -99,3 +101,39 @@ def test_another_width_is_right_of_plain_callables_alone(framework, dtype, outco
 def test_a_column_where_a_row_is_wanted_is_told_with_what_to_write():
     assert "reshape(-1, 1)" in interface("python", shape=("batch", 6, 1)).reason
     assert "reshape" not in interface("python", shape=("batch", 6, 2)).reason
+
+
+def ordered(inputs, outputs, exporter, shape=("batch", 6), declared=("batch", 6)):
+    """The verdict on a file that lists inputs and outputs in these orders; the model: a, b."""
+    one = {"dtype": "float32", "shape": list(shape)}
+    sides = {"inputs": inputs, "outputs": outputs}
+    facts = {side: [{**one, "name": name} for name in names] for side, names in sides.items()}
+    specs = {name: TensorSpec(name, declared) for name in "abyz"}
+    subject = SimpleNamespace(
+        case=EXTERNAL_CASE if exporter is EXTERNAL else CASE,
+        model=ModelSpec("m", "torch", (specs["a"], specs["b"]), (specs["y"], specs["z"]), ""),
+        exporter=exporter,
+        artifact=SimpleNamespace(facts={**facts, "producer": ""}),
+        weights=NativeWeights({}, []),
+    )
+    return check_interface(subject)
+
+
+def test_inputs_in_another_order_are_told():
+    found = ordered("ba", "yz", EXTERNAL)
+    assert found.passed
+    assert "inputs in the order ['b', 'a']" in found.reason
+    assert ordered("ba", "yz", EXPORTERS["keras_export"]).passed  # it sorts those of a dict
+
+
+def test_outputs_in_another_order_are_red_because_callers_take_them_by_place():
+    found = ordered("ab", "zy", EXTERNAL)
+    assert found.outcome == "failed"
+    assert "run(None, inputs) hands them out by place" in found.reason
+
+
+def test_what_a_file_of_another_interface_needs_is_told():
+    turned = ordered("ab", "yz", EXTERNAL, ("batch", 3, 10, 10), ("batch", 10, 10, 3)).reason
+    assert "has size 3 at axis 1, expected 10; its axes stand in another order" in turned
+    assert "another order" not in ordered("ab", "yz", EXTERNAL, ("batch", 7)).reason
+    assert "expected 2: ['y', 'z']; give both the same" in ordered("ab", "yzw", EXTERNAL).reason

@@ -94,6 +94,13 @@ def test_one_cause_is_red_once_whatever_its_numbers():
     assert evidence.first_report(failure("error_budget", message % 4), CASE, "a") is None
 
 
+def test_outputs_of_other_names_are_red_once():
+    evidence = Evidence()
+    told = structure_problem({"y": np.zeros(2)}, {"y": np.zeros(2), "z": np.zeros(2)})
+    assert evidence.first_report(failure("error_budget", told), CASE, "a") is None
+    assert evidence.first_report(failure("allclose", f"at batch 1, {told}"), CASE, "b") == "a"
+
+
 def test_a_stage_is_red_once_at_whichever_precision_it_failed():
     evidence = Evidence()
     for stage, test, before in (("oracle", "a", None), ("native", "b", "a")):

@@ -103,11 +103,11 @@ def test_a_wrong_artifact_is_red_and_require_raises(live):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """How often workers are called, by stage and precision."""
+    """How often workers are called, by stage and compute mode."""
     made, call = Counter(), WorkerQueue.call
 
     def counted(queue, stage, what, method, **arguments):
-        made[stage, arguments.get("precision", "")] += 1
+        made[stage, arguments.get("mode", "")] += 1
         return call(queue, stage, what, method, **arguments)
 
     monkeypatch.setattr(WorkerQueue, "call", counted)
@@ -126,7 +126,7 @@ def many_examples():
 
 @pytest.mark.usefixtures("many_examples")
 def test_the_same_result_as_a_run(tmp_path, calls):
-    """Every check of a named model, with the same evidence, and each precision made once."""
+    """Every check of a named model, with the same evidence, and each compute mode made once."""
     cache = tmp_path / "cache"
     chosen = {"exporters": ["torch_torchscript"], "opsets": [14]}
     found = certify("simple_net", **chosen, cache_dir=cache)
@@ -138,7 +138,7 @@ def test_the_same_result_as_a_run(tmp_path, calls):
     assert found.cases[0].compared == sum(row["compared"] for row in case["checks"])
     assert found.cases[0].score == pytest.approx(case["worst_score"])
     # once for the pinned and drawn inputs, and once for the sweeps
-    assert {calls["oracle", precision] for precision in ("float64", *REPLICAS)} == {2}
+    assert {calls["oracle", mode] for mode in ("float64", *REPLICAS)} == {2}
     assert calls["runtime", ""] <= ENOUGH
     assert calls["native", "float32"] <= ENOUGH
 

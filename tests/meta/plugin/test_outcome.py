@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from onnx_conformance.plugin.outcome import plain_failures
+from onnx_conformance.plugin.outcome import plain_failures, xfail
 
 
 def described(item):
@@ -23,3 +23,10 @@ def test_a_failing_example_is_described_without_parsing_source(request, monkeypa
         assert described(request.node) == "the text"
     with pytest.raises(SystemError):
         described(request.node)
+
+
+def test_an_edge_finding_is_described_without_parsing_source(request, monkeypatch):
+    with pytest.raises(pytest.xfail.Exception) as caught:
+        xfail("the text")
+    monkeypatch.setattr(ast, "parse", None)
+    assert str(request.node.repr_failure(caught)) == "the text"

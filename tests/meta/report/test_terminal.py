@@ -147,6 +147,12 @@ def test_a_failure_s_one_line_has_cause_and_command():
     assert line.endswith("--model m")
 
 
+def test_one_line_says_how_much_is_not_close_where_there_is_no_noise_floor():
+    message = "c: output 'y' is not close to native\n  mismatched: 3 of 8 elements (37.5 %)"
+    line = summary_line(message)
+    assert line == "c: output 'y' is not close to native; mismatched: 3 of 8 elements (37.5 %)"
+
+
 def test_the_next_step_repeats_the_first_failure():
     case = fail(make_case("m", "torch_dynamo", 18), "allclose", 7.5)
     assert next_step(judged([case], "red"), "").startswith("pytest 'tests/test_function.py")

@@ -188,3 +188,40 @@ def test_a_dict_that_holds_lists_is_as_many_outputs_as_it_has_tensors(keras):
     assert [array[0, 0] for array in found.values()] == [2, 3, 1]
     again = call_model(KerasCall(model, ["left"]), [LEFT], list(found))
     assert [float(np.asarray(array)[0, 0]) for array in again] == [2, 3, 1]
+
+
+def test_outputs_that_nothing_in_half_precision_reaches_are_known(keras):
+    from onnx_conformance.catalog.models import Declaration
+    from onnx_conformance.core.spec import TensorSpec
+    from onnx_conformance.workers.user_model.describe import specify
+
+    def mixed():
+        layers, x = keras.layers, keras.Input((4, 6), name="x")
+        half = layers.LSTM(3, dtype="mixed_float16")(x)
+        outputs = {
+            "a_half": layers.Dense(2, dtype="float32")(half),
+            "b_single": layers.Dense(2, dtype="float32")(x),
+            "c_both": layers.Concatenate(dtype="float32")([half, x[:, 0]]),
+        }
+        return keras.Model(x, outputs)
+
+    declared = Declaration("mixed", mixed, inputs=(TensorSpec("x", ("batch", 4, 6)),))
+    found = specify(declared, "m:f", (), "calibrated", 0, threads=None)
+    assert (found.computes, found.exact) == ("float16", ("b_single",))
+
+
+def test_tensorflows_message_says_what_is_wrong_without_lines_of_code(keras):
+    from onnx_conformance.workers.keras.backend import without_frames
+
+    said = """Graph execution error:
+
+Detected at node net/StridedSlice defined at (most recent call last):
+  File "model.py", line 1, in <module>
+
+  File "model.py", line 26, in call
+
+slice index 3 of dimension 0 out of bounds.
+\t [[{{node net/StridedSlice}}]]"""
+    left = without_frames(said).splitlines()
+    assert left[:2] == ["Graph execution error:", "slice index 3 of dimension 0 out of bounds."]
+    assert len(left) == 3

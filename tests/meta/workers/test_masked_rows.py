@@ -8,7 +8,7 @@ from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.core.spec import Axis, TensorSpec
 from onnx_conformance.core.ties import OPEN, choices_in
 from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.workers.torch.backend import TorchBackend
@@ -28,6 +28,39 @@ class Windowed(torch.nn.Module):
         for _ in range(2):
             x = x + torch.nn.functional.scaled_dot_product_attention(x, x, x, kept)
         return {"y": x, "mean": (x * mask[..., None]).mean(1)}
+
+
+class Remembering(torch.nn.Module):
+    """What attention gave is kept, also that of places which attend to nothing."""
+
+    def forward(self, x, past, mask):
+        places = torch.arange(mask.shape[1])
+        new = places[past.shape[1] :]
+        kept = (places <= new[:, None]) & (mask[:, None] != 0)
+        keys = torch.cat([past, x], 1)
+        y = torch.nn.functional.scaled_dot_product_attention(x, keys, keys, kept)
+        return {"y": y, "present": torch.cat([past, y], 1)}
+
+
+def test_what_was_left_open_is_so_in_the_state_of_later_calls(tmp_path):
+    inputs = (
+        TensorSpec("x", ("batch", "new", 4)),
+        TensorSpec("past", ("batch", "past", 4)),
+        TensorSpec("mask", ("batch", "past+new"), "int64", domain=Mask(side="left")),
+    )
+    axes = (("past", Axis(0, 9)), ("new", Axis(1, 3)))
+    one = Declaration("remembering", Remembering, inputs=inputs, axes=axes)
+    spec = specify(one, f"{__name__}:Remembering", (), "calibrated", 0, threads=None)
+    request = model_request(spec, Settings())
+    backend, path = TorchBackend(1), str(tmp_path / "weights.npz")
+    backend.prepare(request, path)
+    x = np.random.default_rng(0).standard_normal((2, 4, 4)).astype(np.float32)
+    mask = np.array([[0, 0, 1, 1], [1, 1, 1, 1]])
+    past = np.zeros((2, 0, 4), np.float32)
+    calls = [{"x": x[:, :3], "past": past, "mask": mask[:, :3]}, {"x": x[:, 3:], "mask": mask}]
+    _, later = backend.loop(NativeRequest(model=request, weights=path), "float32", calls)
+    assert later["present" + OPEN].any(-1).tolist() == [[True, True, False, False], [False] * 4]
+    assert "y" + OPEN not in later
 
 
 @pytest.fixture(scope="module")

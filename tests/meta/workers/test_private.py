@@ -44,3 +44,14 @@ def test_torch_is_used_without_its_compiler_and_with_triton_before_tensorflow():
         assert "triton" in sys.modules or importlib.util.find_spec("triton") is None
     """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_route_is_named_without_its_framework():
+    """Plugins of tests, in pytest's process, wrap routes."""
+    code = """if True:
+        import sys
+        import onnx_conformance.workers.keras.export
+        import onnx_conformance.workers.torch.export
+        assert not {"torch", "tensorflow", "keras"} & {*sys.modules}
+    """
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -15,7 +15,10 @@ from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core import bfloat16
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.workers.onnxruntime.bfloat16_call import run_bfloat16
+from onnx_conformance.diagnose import reproduce
+from onnx_conformance.workers.onnxruntime.bfloat16_call import run_session
+from onnx_conformance.workers.onnxruntime.timing import make_timed_call
+from onnx_conformance.workers.onnxruntime.trace import trace
 from onnx_conformance.workers.torch.float64 import in_float64
 from onnx_conformance.workers.torch.influence import influence
 from onnx_conformance.workers.torch.introspect import unused_tensors
@@ -259,7 +262,7 @@ def test_bfloat16_is_rounded_as_torch_does():
     np.testing.assert_array_equal(bfloat16.from_bits(bfloat16.to_bits(expected[3:])), expected[3:])
 
 
-def test_a_session_takes_and_gives_bfloat16():
+def test_a_session_takes_and_gives_bfloat16(tmp_path):
     nodes = [
         helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["wide", "wide"], ["square"]),
@@ -271,9 +274,16 @@ def test_a_session_takes_and_gives_bfloat16():
     graph = helper.make_graph(nodes, "g", sides[:1], sides[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)
+    onnx.save(model, tmp_path / "model.onnx")
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = bfloat16.rounded(np.linspace(-2, 2, 6).reshape(2, 3))
-    (found,) = run_bfloat16(session, ["y"], {"x": x})
-    np.testing.assert_array_equal(found, bfloat16.rounded(x * x))
-    (none,) = run_bfloat16(session, ["y"], {"x": x[:0]})
-    assert none.shape == (0, 3)
+    for run in (run_session, reproduce.run):
+        (found,) = run(session, ["y"], {"x": x})
+        np.testing.assert_array_equal(found, bfloat16.rounded(x * x))
+        (none,) = run(session, ["y"], {"x": x[:0]})
+        assert none.shape == (0, 3)
+    timed = make_timed_call("plain", session, "CPUExecutionProvider", {"x": x})
+    np.testing.assert_array_equal(timed.arrays(timed.call())["y"], bfloat16.rounded(x * x))
+    options = ort.SessionOptions()
+    traced = trace(tmp_path / "model.onnx", {"x": x}, ["square", "y"], tmp_path, options)
+    assert set(traced) == {"square", "y"}
