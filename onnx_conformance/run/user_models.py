@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,8 +150,16 @@ def _described_files(
     refused: dict[str, str] | None,
 ) -> tuple[str, ...]:
     """The models that pointers to files and to their parts name, but refused ones."""
-    described = _described([], pointers, [], weights, seed, limit)
-    specs, reasons = [*map(spec_from_data, described["specs"])], described["refused"]
+    specs: list[ModelSpec] = []
+    reasons: dict[str, str] = {}
+    with closing(ProcessWorkerClient(BACKEND)) as worker:  # it starts again after one that ends it
+        for pointer in pointers:
+            try:
+                described = _asked(worker, [], [pointer], [], weights, seed, limit)
+            except UsageError as error:
+                reasons[pointer.name] = str(error)
+                continue
+            specs += map(spec_from_data, described["specs"])
     if reasons and (refused is None or not specs):
         raise UsageError(next(iter(reasons.values())))
     if refused is not None:
@@ -237,7 +246,24 @@ def _described(
     limit: float,
 ) -> DescribedModels:
     """The models of files and pointers, as a worker of their own describes them."""
-    worker = ProcessWorkerClient(BACKEND)
+    with closing(ProcessWorkerClient(BACKEND)) as worker:
+        return _asked(worker, files, pointers, wanted, weights, seed, limit)
+
+
+def _asked(
+    worker: ProcessWorkerClient,
+    files: list[str],
+    pointers: list[Pointer],
+    wanted: list[str],
+    weights: str,
+    seed: int,
+    limit: float,
+) -> DescribedModels:
+    """What a worker answers about the models of files and pointers, within the limit (seconds).
+
+    Raises:
+        UsageError: it refuses, ends or takes longer.
+    """
     try:
         described: DescribedModels = worker.call(
             "describe",
@@ -256,8 +282,6 @@ def _described(
         raise UsageError(" ".join(said.split())) from error
     except ConformanceError as error:
         raise UsageError(str(error)) from error
-    finally:
-        worker.close()
     refused = {name: " ".join(why.split()) for name, why in described["refused"].items()}
     return {**described, "refused": refused}
 

@@ -87,14 +87,21 @@ def _where(error: BaseException) -> str:
     return line
 
 
+@cache
 def is_user_code(file: str) -> bool:
     """Whether a source file is neither Python's, nor an installed package's, nor ours."""
     path = Path(file)
     if not path.is_absolute() or path.suffix != ".py":
         return False
+    return not any(path.is_relative_to(place) for place in _installed())
+
+
+@cache
+def _installed() -> tuple[Path, ...]:
+    """Where Python, installed packages and this one are."""
     paths = sysconfig.get_paths()
     theirs = [Path(paths[key]) for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return not any(path.is_relative_to(place) for place in (*theirs, PACKAGE, Path(sys.prefix)))
+    return (*theirs, PACKAGE, Path(sys.prefix))
 
 
 def user_sources() -> Iterator[Path]:

@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -316,9 +317,15 @@ def _variants(inputs: tuple[TensorSpec, ...], axes: Axes) -> Iterator[tuple[Tens
         yield louder
 
 
+@cache
+def _liveness() -> Mapping[str, float]:
+    """The shipped rule of liveness."""
+    return load_tolerances(TOLERANCES).defaults["liveness"]
+
+
 def _moves(inputs: Sequence[TensorSpec], axes: Axes, run: FileRun, errors: Sequence[float]) -> bool:
     """Whether outputs are finite at the smallest and largest sizes, and all move at the largest."""
-    rule = load_tolerances(TOLERANCES).defaults["liveness"]
+    rule = _liveness()
     for extent, share in ((0.0, 0.0), (1.0, 1.0 - rule["dead_share"])):
         sizes = {name: axis.size(extent) for name, axis in axes}
         draws = [run(inputs_of(inputs, 3, sizes, seed, normal=True)) for seed in range(DRAWS)]

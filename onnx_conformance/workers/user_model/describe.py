@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from typing import Any
@@ -189,5 +190,11 @@ def _fingerprint(built: BuiltModel, answers: Sequence[Outputs]) -> Any:
 def _packages() -> tuple[str, ...]:
     """The distributions whose modules were imported."""
     tops = {name.partition(".")[0] for name in list(sys.modules)}
-    owners = metadata.packages_distributions()
+    owners = _owners()
     return tuple(sorted({owner for top in tops for owner in owners.get(top, ())}))
+
+
+@functools.cache  # half a second, for each of the files of a folder
+def _owners() -> Mapping[str, list[str]]:
+    """The distributions of each module that is installed."""
+    return metadata.packages_distributions()
