@@ -29,7 +29,7 @@ from onnx_conformance.core.worker_messages import (
     SessionRequest,
     SessionTensor,
 )
-from onnx_conformance.workers.onnxruntime.bfloat16_call import run_session
+from onnx_conformance.workers.onnxruntime.bfloat16_call import call_of
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
 from onnx_conformance.workers.server import limited_memory
 from onnx_conformance.workers.stopwatch import Stopwatch, TimedCall
@@ -88,7 +88,7 @@ class OnnxRuntimeBackend(Stopwatch):
                 started = time.perf_counter()
                 try:
                     fed = {name: np.array(array) for name, array in inputs.items()}
-                    arrays = run_session(opened, names, fed)
+                    arrays = call_of(opened)(names, fed)
                 except Exception as error:  # noqa: BLE001 - of many kinds; the text is the answer
                     results.append({"error": f"{type(error).__name__}: {error}"})
                     continue
@@ -134,7 +134,7 @@ class OnnxRuntimeBackend(Stopwatch):
             try:
                 names = [output.name for output in opened.get_outputs()]
                 for _ in range(warm + runs):
-                    run_session(opened, names, inputs)
+                    call_of(opened)(names, inputs)
             finally:
                 written = opened.end_profiling()
             return read_profile(json.loads(Path(written).read_text()), warm)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,17 @@ def takes_bfloat16(session: ort.InferenceSession) -> bool:
     return any(each.type == TYPE for each in (*session.get_inputs(), *session.get_outputs()))
 
 
-def run_session(session: ort.InferenceSession, names: list[str], inputs: Arrays) -> list[Any]:
-    """What a session answers; numbers of bfloat16 go in and come out in float32 arrays."""
+Call = Callable[[list[str], Arrays], list[Any]]
+
+
+def call_of(session: ort.InferenceSession) -> Call:
+    """What runs a session; numbers of bfloat16 go in and come out in float32 arrays."""
     if not takes_bfloat16(session):
-        return list(session.run(names, inputs))
-    return arrays_of(session.run_with_ort_values(names, values_of(session, inputs)))
+        run: Call = session.run
+        return run
+    return lambda names, inputs: arrays_of(
+        session.run_with_ort_values(names, values_of(session, inputs))
+    )
 
 
 def values_of(session: ort.InferenceSession, inputs: Arrays) -> dict[str, ort.OrtValue]:

@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.traces import Traced, save
-from onnx_conformance.workers.onnxruntime.bfloat16_call import run_session
+from onnx_conformance.workers.onnxruntime.bfloat16_call import call_of
 
 NUMBERS = {  # the types that arrays hold
     f"tensor({name})"
@@ -52,7 +52,7 @@ def trace(
     found: dict[str, Traced] = {}
     for chunk in _chunks(wanted):
         fed = {name: np.array(array) for name, array in inputs.items()}
-        arrays = run_session(session, chunk, fed)
+        arrays = call_of(session)(chunk, fed)
         for name, array in zip(chunk, arrays, strict=True):
             found[name] = save(folder, f"artifact-{len(found)}.npy", array)
     return found

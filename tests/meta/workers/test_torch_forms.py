@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from functools import partial
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from onnx_conformance.core import bfloat16
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.diagnose import reproduce
-from onnx_conformance.workers.onnxruntime.bfloat16_call import run_session
+from onnx_conformance.workers.onnxruntime.bfloat16_call import call_of
 from onnx_conformance.workers.onnxruntime.timing import make_timed_call
 from onnx_conformance.workers.onnxruntime.trace import trace
 from onnx_conformance.workers.torch.float64 import in_float64
@@ -277,10 +278,10 @@ def test_a_session_takes_and_gives_bfloat16(tmp_path):
     onnx.save(model, tmp_path / "model.onnx")
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = bfloat16.rounded(np.linspace(-2, 2, 6).reshape(2, 3))
-    for run in (run_session, reproduce.run):
-        (found,) = run(session, ["y"], {"x": x})
+    for run in (call_of(session), partial(reproduce.run, session)):
+        (found,) = run(["y"], {"x": x})
         np.testing.assert_array_equal(found, bfloat16.rounded(x * x))
-        (none,) = run(session, ["y"], {"x": x[:0]})
+        (none,) = run(["y"], {"x": x[:0]})
         assert none.shape == (0, 3)
     timed = make_timed_call("plain", session, "CPUExecutionProvider", {"x": x})
     np.testing.assert_array_equal(timed.arrays(timed.call())["y"], bfloat16.rounded(x * x))
