@@ -162,7 +162,9 @@ def judge(pairs: list[Pair], folder: Path) -> dict[str, str]:
     subprocess.run(command, stdout=sys.stderr, check=False)
     cases = json.loads(data.read_text())["cases"]
     return {
-        case["model"].removesuffix(".onnx"): case["verdict"] if case["complete"] else "incomplete"
+        case["model"].removesuffix(".onnx"): "incomplete"
+        if case["verdict"] == "passed" and not case["complete"]
+        else case["verdict"]
         for case in cases
     }
 
