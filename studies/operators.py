@@ -189,12 +189,12 @@ def page_of(pairs: list[Pair], verdicts: dict[str, str]) -> str:
             f"| {counts['incomplete']} |"
         )
     lines += ["", f"{len(pairs) - len(judged)} more were not judged: their reference is refused."]
-    odd = [p for p in judged if (verdicts[p.name] == "failed") != (p.kind == "wrong")]
+    expected = {"right": "passed", "wrong": "failed"}
     lines += ["", "## Right files that are red or incomplete, and wrong ones that are not red", ""]
-    for pair in odd:
-        if pair.kind == "wrong" or verdicts[pair.name] != "passed":
+    for pair in judged:
+        if verdicts[pair.name] != expected[pair.kind]:
             why = OTHER_FUNCTIONS.get(pair.what, "") if pair.kind == "right" else ""
-            said = f" {'Another function: ' + why if why else ''}".rstrip()
+            said = f" Another function: {why}" if why else ""
             lines.append(f"* {pair.name} ({pair.what}): {verdicts[pair.name]}.{said}")
     return "\n".join(lines) + "\n"
 
