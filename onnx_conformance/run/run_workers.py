@@ -19,7 +19,7 @@ from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.documents import CaseFacts, ProbeFacts
-from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.errors import CapabilityMissing, StageFailure
 from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.core.settings import LEVELS, Settings
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
@@ -90,10 +90,23 @@ class RunWorkers:
     def reference(
         self, model: ModelSpec, inputs: Inputs, noise_floor: NoiseFloor = PLAIN
     ) -> Reference:
-        """Oracle and native on inputs, with the compute modes of a class of precision."""
+        """Oracle and native on inputs, with the compute modes of a class of precision.
+
+        Raises:
+            StageFailure: native fails on these inputs, or one of its compute modes does.
+        """
         self._answers.submit_references(model, [inputs], noise_floor)
         future, place = self._answers.references[(model.name, inputs.digest, noise_floor)]
-        return self._clock.wait(future, model.framework)[place]
+        try:
+            return self._clock.wait(future, model.framework)[place]
+        except StageFailure as failure:  # perhaps of other inputs that were planned with these
+            if failure.worker_died or failure.stage not in ("native", "oracle"):
+                raise
+        [found] = self.references(model, [inputs], noise_floor)
+        if isinstance(found, str):
+            reason = f"{found}; native refuses these inputs: give ones that it takes (domain=)"
+            raise StageFailure("native", f"{model.name} (float32)", reason)
+        return found
 
     def references(
         self, model: ModelSpec, input_sets: Sequence[Inputs], noise_floor: NoiseFloor = PLAIN
