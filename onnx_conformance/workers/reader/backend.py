@@ -14,10 +14,9 @@ from onnx_conformance.core.onnx_file import facts_of
 from onnx_conformance.core.settings import Limits
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.worker_messages import ReadFile
-from onnx_conformance.workers.reader.declared_sizes import refuse_sizes
-from onnx_conformance.workers.reader.external_data import refuse_data
 from onnx_conformance.workers.reader.file_format import AGAIN, refuse_file, what_it_is
 from onnx_conformance.workers.reader.graph import refuse_graph
+from onnx_conformance.workers.reader.tensors import refuse_data, refuse_sizes
 from onnx_conformance.workers.server import limited_memory
 
 TOO_DEEP = "MaxDepth"  # upb's word for messages in messages

@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from onnx_conformance.core.native_request import (
     must_calibrate,
     specs_of,
 )
-from onnx_conformance.core.spec import STATIC_BATCH
+from onnx_conformance.core.spec import STATIC_BATCH, Preprocessing
 from onnx_conformance.core.ties import OPEN
 from onnx_conformance.core.traces import NativeTraced
 from onnx_conformance.inputs.recipes import Recipe
@@ -72,10 +72,6 @@ from onnx_conformance.workers.torch.precision import (
     weight_like,
 )
 from onnx_conformance.workers.torch.private import self_test
-
-if TYPE_CHECKING:
-    from onnx_conformance.workers.torch.preprocessing import PreprocessingRequest
-
 
 # Inputs between which a model's code may branch: by sign, by size, by how many there are.
 UNLIKE = (
@@ -179,13 +175,11 @@ class TorchBackend(NativeBackend):
         load_object(function)(module, tensors, model, opset, options, Path(path))
         refuse_change(before, self.run(request, "float32", input_sets))
 
-    def preprocess(
-        self, paths: list[str], preprocessing: PreprocessingRequest
-    ) -> list[NDArray[Any]]:
+    def preprocess(self, paths: list[str], preprocessing: dict[str, Any]) -> list[NDArray[Any]]:
         """Photographs as torchvision makes them into samples: ``(3, crop, crop)`` float32."""
-        from onnx_conformance.workers.torch.preprocessing import torchvision_preprocess
+        from onnx_conformance.workers.torch.zoo import torchvision_sample
 
-        return [torchvision_preprocess(path, preprocessing) for path in paths]
+        return [torchvision_sample(path, Preprocessing(**preprocessing)) for path in paths]
 
     def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """See :mod:`.timing`."""

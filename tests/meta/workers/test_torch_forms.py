@@ -17,8 +17,7 @@ from onnx_conformance.core import bfloat16
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.diagnose import reproduce
-from onnx_conformance.workers.onnxruntime.bfloat16_call import call_of
-from onnx_conformance.workers.onnxruntime.timing import make_timed_call
+from onnx_conformance.workers.onnxruntime.session_calls import call_of, make_timed_call
 from onnx_conformance.workers.onnxruntime.trace import trace
 from onnx_conformance.workers.torch.float64 import in_float64
 from onnx_conformance.workers.torch.influence import influence
