@@ -78,11 +78,14 @@ class PythonModels(UserModels):
     """Functions and other callables that no other framework owns."""
 
     def owns(self, model: Any) -> bool:
+        """Whether it can be called; a class is none."""
         return callable(model) and not isinstance(model, type)
 
     def built(
         self, name: str, model: Any, threads: int | None, declared: Sequence[TensorSpec] = ()
     ) -> BuiltModel:
+        """The callable as it is."""
+
         def run(input_set: Inputs) -> Arrays:
             arrays = [np.array(array) for array in input_set.values()]
             result = convention_of(model, list(input_set))(model, arrays)
