@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from onnx_conformance.core.arrays import Arrays
@@ -236,3 +237,25 @@ def public_names(model: Any) -> list[str]:
     sides = (getattr(model, "inputs", None) or []) + (getattr(model, "outputs", None) or [])
     parts = [model, *layers_of(model), *sides]
     return sorted({part.name for part in parts})
+
+
+def gradients(
+    native: KerasNativeModel, names: list[str], inputs: Iterable[list[Any]]
+) -> Iterator[Arrays]:
+    """For each set of inputs, the gradients by the named variables of a sum of the outputs.
+
+    Each number of the outputs has a random sign in it.
+    """
+    variables = {name: native.variables[name].value for name in names}
+    signs = np.random.default_rng(0)
+    for tensors in inputs:
+        with tf.GradientTape() as tape:
+            tape.watch(list(variables.values()))
+            results = native.forward.python_function(*tensors)
+            floating = [one for one in results if one.dtype.is_floating]
+            drawn = [signs.choice([-1.0, 1.0], one.shape).astype(np.float32) for one in floating]
+            mixed = [tf.reduce_sum(o * s) for o, s in zip(floating, drawn, strict=True)]
+            total = tf.add_n(mixed) if mixed else None
+        if total is not None:
+            found = zip(names, tape.gradient(total, list(variables.values())), strict=True)
+            yield {n: tf.convert_to_tensor(g).numpy() for n, g in found if g is not None}

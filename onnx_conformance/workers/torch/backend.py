@@ -45,7 +45,7 @@ from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.calling_convention import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.float64 import in_float64, without_gradients
-from onnx_conformance.workers.torch.introspect import unused_tensors
+from onnx_conformance.workers.torch.introspect import gradients, unused_tensors
 from onnx_conformance.workers.torch.masked_rows import (
     MaskedRowsAsMeans,
     left_open,
@@ -155,14 +155,11 @@ class TorchBackend(NativeBackend):
             for call, row, other in zip(calls, found, others, strict=True)
         ]
 
-    def influence(
-        self, request: NativeRequest, names: list[str], input_sets: list[Arrays], least: float
-    ) -> dict[str, float]:
-        """Computed by gradients: see :mod:`.influence`."""
-        from onnx_conformance.workers.torch.influence import influence
-
+    def _gradients(
+        self, request: NativeRequest, names: list[str], input_sets: list[Arrays]
+    ) -> Iterator[Arrays]:
         module, model = self._copied(request), request["model"]
-        return influence(module, names, (as_tensors(model, inputs) for inputs in input_sets), least)
+        return gradients(module, names, (as_tensors(model, inputs) for inputs in input_sets))
 
     def export(
         self, request: NativeRequest, function: str, opset: int, options: dict[str, bool], path: str
