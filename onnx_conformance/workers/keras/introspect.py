@@ -17,7 +17,9 @@ from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, TensorSpec, sizes_of
 from onnx_conformance.workers.keras.calling_convention import KerasCall
 from onnx_conformance.workers.keras.float64 import narrow_in, widened, with_kernels
+from onnx_conformance.workers.keras.precision import rounded
 from onnx_conformance.workers.keras.private import every_policy_in_float64, layers_of
+from onnx_conformance.workers.keras.replicas import as_replica
 from onnx_conformance.workers.native import Approximation, build, input_names
 
 
@@ -29,32 +31,21 @@ class KerasNativeModel:
     forward: Any
     variables: dict[str, Any]
     loaded: str = ""
-    replicas: dict[str, Any] = field(default_factory=dict)
-
-    def replica(self, name: str, approximation: Approximation) -> Any:
-        """The forward pass with a replica's sums and approximations, traced once."""
-        key = f"{name} {sorted(approximation.items())}"
-        if key not in self.replicas:
-            from onnx_conformance.workers.keras.replicas import as_replica
-
-            self.replicas[key] = as_replica(self.forward, approximation, name)
-        return self.replicas[key]
-
-    def rounded(self, precision: str) -> Any:
-        """The forward pass in a class of less precision, traced once."""
-        if precision not in self.replicas:
-            from onnx_conformance.workers.keras.precision import rounded
-
-            self.replicas[precision] = rounded(self.forward, precision)
-        return self.replicas[precision]
+    others: dict[str, Any] = field(default_factory=dict)  # forward passes of other compute modes
 
     def computing(self, mode: ComputeMode, approximation: Approximation | None) -> Any:
-        """The forward pass of a compute mode."""
+        """The forward pass of a compute mode, traced once."""
         if mode.rounded:
-            return self.rounded(mode.precision)
-        if mode.replica and approximation is not None:
-            return self.replica(mode.replica, approximation)
-        return self.forward
+            key = mode.precision
+            if key not in self.others:
+                self.others[key] = rounded(self.forward, key)
+        elif mode.replica and approximation is not None:
+            key = f"{mode.replica} {sorted(approximation.items())}"
+            if key not in self.others:
+                self.others[key] = as_replica(self.forward, approximation, mode.replica)
+        else:
+            return self.forward
+        return self.others[key]
 
 
 def call_model(call: KerasCall, inputs: Sequence[Any], names: list[str]) -> list[Any]:
