@@ -6,6 +6,7 @@ import inspect
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from onnx_conformance.core.arrays import Arrays, Outputs
 from onnx_conformance.core.carries import in_a_row
-from onnx_conformance.core.compute_modes import EPSILONS, FLOAT64, REPLICAS, compute_mode
+from onnx_conformance.core.compute_modes import EPSILONS, FLOAT32, FLOAT64, REPLICAS, compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import (
     Description,
@@ -111,6 +112,14 @@ class NativeBackend(Stopwatch, ABC):
         Raises:
             NativeChanged: native answers otherwise after the export.
         """
+        model, inputs = request["model"], example(request["model"])
+        exported = self._exported(request, inputs)
+        before = self.run(request, FLOAT32, [inputs])
+        load_object(function)(*exported, model, opset, options, Path(path))
+        refuse_change(before, self.run(request, FLOAT32, [inputs]))
+
+    def _exported(self, request: NativeRequest, inputs: Arrays) -> tuple[Any, Any]:
+        """What exporters take: the float32 model, and its inputs as it takes them."""
         raise CapabilityMissing(f"{self._title} is not exported")
 
     def trace(

@@ -37,10 +37,8 @@ from onnx_conformance.workers.native import (
     input_names,
     named_outputs,
     perturbed,
-    refuse_change,
 )
 from onnx_conformance.workers.replica_arithmetic import STORED
-from onnx_conformance.workers.server import load_object
 from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.calling_convention import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
@@ -161,16 +159,8 @@ class TorchBackend(NativeBackend):
         module, model = self._copied(request), request["model"]
         return gradients(module, names, (as_tensors(model, inputs) for inputs in input_sets))
 
-    def export(
-        self, request: NativeRequest, function: str, opset: int, options: dict[str, bool], path: str
-    ) -> None:
-        """Export a copy of the model."""
-        module, model = self._copied(request), request["model"]
-        input_sets = [example(model)]
-        before = self.run(request, "float32", input_sets)
-        tensors = as_tensors(model, input_sets[0])
-        load_object(function)(module, tensors, model, opset, options, Path(path))
-        refuse_change(before, self.run(request, "float32", input_sets))
+    def _exported(self, request: NativeRequest, inputs: Arrays) -> tuple[Any, Any]:
+        return self._copied(request), as_tensors(request["model"], inputs)
 
     def preprocess(self, paths: list[str], preprocessing: dict[str, Any]) -> list[NDArray[Any]]:
         """Photographs as torchvision makes them into samples: ``(3, crop, crop)`` float32."""
