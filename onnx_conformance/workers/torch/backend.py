@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from onnx_conformance.core.arrays import Arrays, digest_arrays
-from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, ComputeMode, compute_mode
+from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode, compute_mode
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import (
     BatchNormRecord,
@@ -30,7 +30,6 @@ from onnx_conformance.core.ties import OPEN
 from onnx_conformance.core.traces import NativeTensorRecord
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.workers.native import (
-    Approximation,
     NativeBackend,
     build,
     example,
@@ -42,7 +41,7 @@ from onnx_conformance.workers.replica_arithmetic import STORED
 from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.calling_convention import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
-from onnx_conformance.workers.torch.float64 import in_float64, without_gradients
+from onnx_conformance.workers.torch.float64 import without_gradients
 from onnx_conformance.workers.torch.introspect import gradients, unused_tensors
 from onnx_conformance.workers.torch.masked_rows import (
     MaskedRowsAsMeans,
@@ -267,26 +266,9 @@ def _built(request: NativeRequest) -> torch.nn.Module:
     return module
 
 
-@contextlib.contextmanager
-def _computing(request: NativeRequest, mode: ComputeMode) -> Iterator[None]:
-    """Compute in a mode until it is left."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(computing(mode))
-        stack.enter_context(_replica_mode(mode, request.get("approximation")))
-        if mode.precision == FLOAT64:
-            stack.enter_context(in_float64(request["model"].get("computes", FLOAT32)))
-        yield
-
-
-def _replica_mode(
-    mode: ComputeMode, approximation: Approximation | None
-) -> contextlib.AbstractContextManager[Any]:
-    """The mode that adds a replica's rounding; none in fewer bits, where it would be lost."""
-    if approximation is None or mode.rounded or not mode.replica:
-        return contextlib.nullcontext()
-    from onnx_conformance.workers.torch.replicas import TorchReplica
-
-    return TorchReplica(approximation, mode.replica)
+def _computing(request: NativeRequest, mode: ComputeMode) -> AbstractContextManager[None]:
+    precision = request["model"].get("computes", FLOAT32)
+    return computing(mode, request.get("approximation"), precision)
 
 
 def _load(module: torch.nn.Module, arrays: Arrays) -> None:
