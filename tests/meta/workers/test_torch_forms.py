@@ -20,8 +20,9 @@ from onnx_conformance.diagnose import reproduce
 from onnx_conformance.workers.native import shares_of
 from onnx_conformance.workers.onnxruntime.session_calls import call_of, make_timed_call
 from onnx_conformance.workers.onnxruntime.trace import trace
+from onnx_conformance.workers.torch.constants import constants_of
 from onnx_conformance.workers.torch.float64 import in_float64
-from onnx_conformance.workers.torch.introspect import gradients, unused_tensors
+from onnx_conformance.workers.torch.introspect import gradients
 from onnx_conformance.workers.torch.modes import AsBuilt, copied, evaluated
 from onnx_conformance.workers.torch.precision import precision_of, weight_array, weight_like
 from onnx_conformance.workers.user_model.describe import specify
@@ -130,7 +131,7 @@ def test_parts_of_torchscript_are_used_and_take_no_hooks():
         def forward(self, x):
             return self.inner(x)
 
-    assert unused_tensors(Net(), (torch.zeros(2, 8),)) == ["spare.bias", "spare.weight"]
+    assert constants_of(Net(), [(torch.zeros(2, 8),)]).idle == {"spare.bias", "spare.weight"}
 
 
 def test_a_module_of_torch_export_stays_in_its_mode():
