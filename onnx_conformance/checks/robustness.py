@@ -265,7 +265,7 @@ def _no_samples(spec: TensorSpec, model: ModelSpec, got: Array | None) -> Array:
     calls=lambda model, seed: {
         flaw: {"flaw": flaw} for flaw in FLAWS if flaw != "size" or fixed_axis(model)
     },
-    deployed=False,
+    malformed=True,
 )
 def check_refusal(subject: Subject, flaw: str) -> CheckResult:
     """Inputs with a wrong name, dtype, rank or size get an error, not a number."""
