@@ -54,7 +54,7 @@ def _worst_first(subject: LiveSubject, inputs: Inputs, got: Outputs, batch: int)
 
     def severity(place: int) -> float:
         sample = {name: array[place : place + 1] for name, array in got.items()}
-        found = _differing(subject, reference.rows(place, place + 1), sample)
+        found = _differing(subject, reference.chosen(slice(place, place + 1)), sample)
         return max((judged.severity for _, judged in found), default=0.0)
 
     return sorted(range(batch), key=severity, reverse=True)

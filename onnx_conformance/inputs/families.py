@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any
 
@@ -41,6 +41,16 @@ class InputPlan:
     sweep: tuple[Inputs, ...] = ()
     unoptimised: tuple[Inputs, ...] = ()
     native_sweep: tuple[Inputs, ...] = ()
+
+    @staticmethod
+    def of(plans: Collection[InputPlan]) -> InputPlan:
+        """The inputs of several plans as one."""
+        return InputPlan(
+            *(
+                tuple(inputs for plan in plans for inputs in getattr(plan, each.name))
+                for each in fields(InputPlan)
+            )
+        )
 
 
 Family = Callable[[ModelSpec, int], InputPlan]

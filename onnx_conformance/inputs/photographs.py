@@ -174,9 +174,6 @@ FAMILIES.register("photographs", _photographs_plan)
 
 # -- views of photographs, as samples of a task ----------------------------------------------------
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 # Whole photographs are apart: none is both calibrated and judged on.
 EVALUATED = (
     "skimage/data/chelsea.png", "skimage/data/coffee.png", "skimage/data/rocket.jpg",

@@ -110,7 +110,7 @@ class LiveSubject:
         groups = self.layout.groups(inputs)
         order = [row for rows, real in groups for row in rows[:real]]
         parts = [
-            of(Inputs((name, array[rows]) for name, array in inputs.items())).rows(0, real)
+            of(Inputs((name, array[rows]) for name, array in inputs.items())).chosen(slice(real))
             for rows, real in groups
         ]
         return stack(parts).chosen([order.index(row) for row in range(len(order))])

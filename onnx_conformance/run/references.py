@@ -163,30 +163,16 @@ class NativeAnswers:
     ) -> Future[dict[str, float]]:
         """The share of each tensor's elements that affects the outputs on these inputs."""
         calls = [call for inputs in input_sets for call in native_layout(model).calls(inputs)]
-
-        def work(native: _Native) -> dict[str, float]:
-            shares: dict[str, float] = native.call(
-                "native", "influence", "influence", names=names, input_sets=calls, least=least
-            )
-            return shares
-
-        return self._submit(model, work)
+        return self._ask(model, "native", "influence", names=names, input_sets=calls, least=least)
 
     def trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> Future[list[NativeTraced]]:
         """Every intermediate tensor in float64, with float32's own error, written to ``folder``."""
+        call, modes = native_layout(model).calls(inputs)[0], [FLOAT64, FLOAT32, REPLICAS[0]]
+        return self._ask(model, "oracle", "trace", modes=modes, inputs=call, folder=str(folder))
 
-        def work(native: _Native) -> list[NativeTraced]:
-            records: list[NativeTraced] = native.call(
-                "oracle",
-                "trace",
-                "trace",
-                modes=[FLOAT64, FLOAT32, REPLICAS[0]],
-                inputs=native_layout(model).calls(inputs)[0],
-                folder=str(folder),
-            )
-            return records
-
-        return self._submit(model, work)
+    def _ask(self, model: ModelSpec, stage: str, method: str, **arguments: Any) -> Future[Any]:
+        """The worker's answer to a question about the model, once the model is prepared."""
+        return self._submit(model, lambda native: native.call(stage, method, method, **arguments))
 
     # -- in the queue's thread -----------------------------------------------------------------
 

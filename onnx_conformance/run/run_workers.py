@@ -239,11 +239,10 @@ class RunWorkers:
                     self._native.artifact(case)
             families = sorted({family for case in cases for family in needs[case]})
             plans = {family: self._input_sets(family, model) for family in families}
-            self._plan_native(model, list(plans.values()), _planned(cases))
+            self._plan_native(model, InputPlan.of(plans.values()), _planned(cases))
             for case in cases:
-                self._plan_runtime(
-                    case, [plans[family] for family in sorted(needs[case], key=_risky_last)]
-                )
+                wanted = [plans[family] for family in sorted(needs[case], key=_risky_last)]
+                self._plan_runtime(case, InputPlan.of(wanted))
         self._plan_beside_gpus(needs)
 
     def _input_sets(self, family: str, model: ModelSpec) -> InputPlan:
@@ -261,43 +260,31 @@ class RunWorkers:
                 wanted.setdefault((case.model, noise_floor_of(case)), set()).update(families)
         for (name, noise_floor), families in wanted.items():
             model = resolve_model(name)
-            plans = [self._input_sets(family, model) for family in sorted(families)]
-            input_sets = [inputs for plan in plans for inputs in plan.reference]
-            self._answers.submit_references(model, input_sets, noise_floor)
-            self._answers.submit_sweep(
-                model, [inputs for plan in plans for inputs in plan.sweep], noise_floor
-            )
+            plan = InputPlan.of([self._input_sets(family, model) for family in sorted(families)])
+            self._answers.submit_references(model, plan.reference, noise_floor)
+            self._answers.submit_sweep(model, plan.sweep, noise_floor)
 
     def _plan_native(
-        self, model: ModelSpec, plans: list[InputPlan], noise_floors: Iterable[NoiseFloor]
+        self, model: ModelSpec, plan: InputPlan, noise_floors: Iterable[NoiseFloor]
     ) -> None:
         native = self._answers
         for noise_floor in (PLAIN, *noise_floors):
-            input_sets = [inputs for plan in plans for inputs in plan.reference]
-            native.submit_references(model, input_sets, noise_floor)
-            sweep = [inputs for plan in plans for inputs in plan.sweep]
-            native.submit_sweep(model, sweep, noise_floor)
-            for inputs in (inputs for plan in plans for inputs in plan.native_sweep):
+            native.submit_references(model, plan.reference, noise_floor)
+            native.submit_sweep(model, plan.sweep, noise_floor)
+            for inputs in plan.native_sweep:
                 native.submit_sweep(model, [inputs], noise_floor)
-        native.submit_answers(model, [inputs for plan in plans for inputs in plan.native])
-        for inputs in (inputs for plan in plans for inputs in plan.attempts):
+        native.submit_answers(model, plan.native)
+        for inputs in plan.attempts:
             native.refusal(model, inputs)
 
-    def _plan_runtime(self, case: Case, plans: list[InputPlan]) -> None:
+    def _plan_runtime(self, case: Case, plan: InputPlan) -> None:
         if PROVIDERS[case.provider].gpu or self.settings.first_finding:
             return  # a GPU's session may take minutes to build, a red case ends early: when asked
         runtime, artifact = self._runtime, self._native.artifact(case)
         runtime.session(case, artifact)
-        input_sets = [
-            inputs
-            for plan in plans
-            for inputs in (*plan.reference, *plan.native, *plan.sweep, *plan.runtime)
-        ]
-        runtime.submit(case, artifact, input_sets)
-        repeats = [inputs for plan in plans for inputs in plan.repeats]
-        runtime.submit(case, artifact, repeats, repeat=1)
-        plain = [inputs for plan in plans for inputs in plan.unoptimised]
-        runtime.submit(case, artifact, plain, level=LEVELS["disabled"])
+        runtime.submit(case, artifact, (*plan.reference, *plan.native, *plan.sweep, *plan.runtime))
+        runtime.submit(case, artifact, plan.repeats, repeat=1)
+        runtime.submit(case, artifact, plan.unoptimised, level=LEVELS["disabled"])
 
 
 def _planned(cases: Iterable[Case]) -> list[NoiseFloor]:

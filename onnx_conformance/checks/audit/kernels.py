@@ -12,11 +12,7 @@ from onnx_conformance.checks.audit.deviation import Float64, deviations, measure
 from onnx_conformance.checks.audit.findings import Status
 from onnx_conformance.checks.audit.formats import Format, coarser_format, narrower_format
 from onnx_conformance.checks.audit.layouts import Layout, Shape, align, layouts, take
-from onnx_conformance.checks.audit.matches import (
-    Fold,
-    Role,
-    WeightMatch,
-)
+from onnx_conformance.checks.audit.matches import Fold, Role, WeightMatch
 from onnx_conformance.checks.audit.rearranged import permuted
 from onnx_conformance.core.arrays import Array
 

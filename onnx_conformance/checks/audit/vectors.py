@@ -7,11 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import (
-    Float64,
-    deviations,
-    measure_terms,
-)
+from onnx_conformance.checks.audit.deviation import Float64, deviations, measure_terms
 from onnx_conformance.checks.audit.findings import Status
 from onnx_conformance.checks.audit.formats import (
     Format,
@@ -19,11 +15,7 @@ from onnx_conformance.checks.audit.formats import (
     coarser_format,
     narrower_format,
 )
-from onnx_conformance.checks.audit.matches import (
-    Fold,
-    Role,
-    WeightMatch,
-)
+from onnx_conformance.checks.audit.matches import Fold, Role, WeightMatch
 from onnx_conformance.checks.audit.rearranged import permuted
 from onnx_conformance.core.arrays import Array
 

@@ -111,7 +111,7 @@ def timed_reference(
     batch = samples_of_a_call(model, batch)
     input_sets = _known_samples(model, seed)
     known = [reference(model, inputs, noise_floor) for inputs in input_sets]
-    return stack(known * _repeats(input_sets[0], batch)).rows(0, batch)
+    return stack(known * _repeats(input_sets[0], batch)).chosen(slice(batch))
 
 
 def pinned_call(
