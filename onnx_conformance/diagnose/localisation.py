@@ -17,12 +17,17 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Localizing
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.diagnose import divergence, graph_levels
+from onnx_conformance.diagnose import divergence
 from onnx_conformance.diagnose.divergence import Divergence, Kind
-from onnx_conformance.diagnose.graph_levels import failing_samples, wrong_outputs
 from onnx_conformance.diagnose.root_cause import Suspect
 from onnx_conformance.diagnose.subgraph import cut_out
-from onnx_conformance.diagnose.traced_file import TracedFile
+from onnx_conformance.diagnose.traced_file import (
+    TracedFile,
+    failing_samples,
+    first_wrong,
+    optimised_file,
+    wrong_outputs,
+)
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.live_subject import LiveSubject
@@ -67,7 +72,7 @@ def _in_the_runtime(
     subject: LiveSubject, inputs: Inputs, rule: Rule, folder: Path
 ) -> Divergence | None:
     """The file is right as its own nodes compute it: optimisation or the provider is not."""
-    level = graph_levels.first_wrong(subject, inputs)
+    level = first_wrong(subject, inputs)
     if level is None:
         if subject.case.provider == "cpu":
             return None
@@ -76,7 +81,7 @@ def _in_the_runtime(
                 "provider", "", "", -1, why=f"right on the CPU, wrong on {subject.case.provider}"
             )
         )
-    path = graph_levels.optimised_file(subject, level, folder)
+    path = optimised_file(subject, level, folder)
     found = None
     if path is not None:
         try:
