@@ -17,7 +17,6 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Localizing
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.diagnose import divergence
 from onnx_conformance.diagnose.divergence import Divergence, Kind
 from onnx_conformance.diagnose.root_cause import Suspect
 from onnx_conformance.diagnose.subgraph import cut_out
@@ -76,11 +75,8 @@ def _in_the_runtime(
     if level is None:
         if subject.case.provider == "cpu":
             return None
-        return divergence.with_text(
-            Divergence(
-                "provider", "", "", -1, why=f"right on the CPU, wrong on {subject.case.provider}"
-            )
-        )
+        why = f"right on the CPU, wrong on {subject.case.provider}"
+        return Divergence("provider", "", "", -1, why=why)
     path = optimised_file(subject, level, folder)
     found = None
     if path is not None:
@@ -91,9 +87,7 @@ def _in_the_runtime(
             found = None
     if found is None:
         found = Divergence("conversion", "", "", -1)
-    return divergence.with_text(
-        replace(found, kind="runtime optimisation", level=level, subgraph=None)
-    )
+    return replace(found, kind="runtime optimisation", level=level, subgraph=None)
 
 
 def _introduced(traced: TracedFile, outputs: list[str]) -> Divergence | None:
@@ -104,7 +98,7 @@ def _introduced(traced: TracedFile, outputs: list[str]) -> Divergence | None:
     found = _described(traced, suspects[0], "conversion")
     others = tuple(suspect.node.name for suspect in suspects[1:])
     subgraph = cut_out(traced, suspects[0], outputs)
-    return divergence.with_text(replace(found, others=others, subgraph=subgraph))
+    return replace(found, others=others, subgraph=subgraph)
 
 
 def _noisiest(traced: TracedFile) -> Divergence | None:
@@ -114,7 +108,7 @@ def _noisiest(traced: TracedFile) -> Divergence | None:
     if not explained:
         return None
     most = max(explained, key=cause.growth)
-    return divergence.with_text(_described(traced, Suspect(most, cause.expected(most)), "none"))
+    return _described(traced, Suspect(most, cause.expected(most)), "none")
 
 
 def _described(traced: TracedFile, suspect: Suspect, kind: Kind) -> Divergence:
@@ -143,8 +137,7 @@ def _refusal(subject: LiveSubject, error: str) -> Divergence | None:
     for name in _QUOTED.findall(error):
         node = by_name.get(name.strip())
         if node is not None:
-            found = Divergence("refusal", node.name, node.operator, node.index, why=error)
-            return divergence.with_text(found)
+            return Divergence("refusal", node.name, node.operator, node.index, why=error)
     return None
 
 
