@@ -105,7 +105,7 @@ def wrong_in_a_narrow_band(subject: Subject, folder: Path) -> Subject:
     """Samples whose first number lies between 0.9 and 0.91 come out a hundred-thousandth off."""
 
     def off(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
-        first = next(iter(inputs.values())).reshape(len(next(iter(inputs.values()))), -1)[:, :1]
+        first = next(iter(inputs.values())).reshape(inputs.samples, -1)[:, :1]
         band = (first > 0.9) & (first < 0.91)
         return {
             name: np.where(band.reshape(-1, *[1] * (a.ndim - 1)), a * np.float32(1.00001), a)

@@ -146,7 +146,7 @@ def _noise(subject: Subject, inputs: Inputs, clean: int) -> str | None:
         return None
     budget = subject.tolerances.rule("error_budget", subject.case)["factor"]
     allowed = subject.tolerances.rule("allclose", subject.case)["atol_rms"]
-    reference = subject.reference(Inputs((name, array[clean:]) for name, array in inputs.items()))
+    reference = subject.reference(inputs.chosen(slice(clean, None)))
     noise = largest_noise_floor(reference, subject.model.outputs)
     if budget * noise <= allowed:
         return None

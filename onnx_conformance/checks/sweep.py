@@ -181,7 +181,7 @@ def _judge(sweep: _Sweep) -> CheckResult:
             f"float32 itself errs by more than {budget['maximum_noise_floor']:g} of the output on "
             f"{unjudged:.0%} of the samples ({budget.origin}), which therefore prove nothing",
         )
-    rows = sum(len(next(iter(one.inputs.values()))) for one in judged)
+    rows = sum(one.inputs.samples for one in judged)
     part = float32_part(sweep.subject)
     exact = _judge(_answered(part, name, [one.recipe for one in judged])) if part else None
     if exact is not None and exact.outcome == "failed":

@@ -24,7 +24,6 @@ from onnx_conformance.diagnose.alignment import Aligner
 from onnx_conformance.diagnose.divergence import NativePlace
 from onnx_conformance.diagnose.peers import ownership_of
 from onnx_conformance.diagnose.root_cause import RootCause
-from onnx_conformance.inputs.families import cut
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.native_traces import native_trace
@@ -47,17 +46,13 @@ def failing_samples(subject: LiveSubject, inputs: Inputs) -> Inputs:
     if answer.outputs is None:
         return inputs
     order = _worst_first(subject, inputs, answer.outputs, batch)
-    tries = [cut(inputs, place, place + 1) for place in order[:1]]
+    tries = [inputs.chosen(order[:1])]
     if batch > SAMPLES:
-        tries.append(_chosen(inputs, sorted(order[:SAMPLES])))
+        tries.append(inputs.chosen(sorted(order[:SAMPLES])))
     for chosen in tries:
         if wrong_outputs(subject, chosen, subject.run(chosen).outputs):
             return chosen
     return inputs
-
-
-def _chosen(inputs: Inputs, places: list[int]) -> Inputs:
-    return Inputs((name, np.ascontiguousarray(array[places])) for name, array in inputs.items())
 
 
 def _worst_first(subject: LiveSubject, inputs: Inputs, got: Outputs, batch: int) -> list[int]:

@@ -115,17 +115,6 @@ def stack_inputs(input_sets: Sequence[Inputs]) -> Inputs:
     )
 
 
-def cut(inputs: Inputs, start: int, stop: int) -> Inputs:
-    """Some samples of the inputs."""
-    return Inputs((name, array[start:stop]) for name, array in inputs.items())
-
-
-def each_alone(inputs: Inputs) -> list[Inputs]:
-    """The samples of the inputs, one by one."""
-    count = len(next(iter(inputs.values())))
-    return [cut(inputs, place, place + 1) for place in range(count)]
-
-
 # Five samples of unlike size whose oracles the pinned inputs know already: an error that leaks
 # from the large one into its neighbours shows.
 # Larger batches take them in turn.
@@ -143,7 +132,7 @@ def batch_mates(model: ModelSpec, seed: int) -> tuple[list[Inputs], tuple[int, .
     extra = extra_batches(model)
     sizes = tuple(sorted({*BATCH_SIZES, *extra})) if extra else COSTLY_SIZES
     input_sets = _mates(model, seed)
-    samples = sum(len(next(iter(inputs.values()))) for inputs in input_sets)
+    samples = sum(inputs.samples for inputs in input_sets)
     return input_sets * -(-max(sizes) // samples), sizes
 
 
@@ -195,8 +184,8 @@ def _mates(model: ModelSpec, seed: int) -> list[Inputs]:
         return input_sets
 
     def alike(inputs: Inputs) -> Inputs:
-        count = len(next(iter(inputs.values())))
-        same = {name: np.repeat(input_sets[0][name][:1], count, axis=0) for name in shared}
+        first = {name: input_sets[0][name][:1] for name in shared}
+        same = {name: np.repeat(array, inputs.samples, axis=0) for name, array in first.items()}
         return Inputs({**inputs, **same})
 
     return [alike(inputs) for inputs in input_sets]
@@ -204,7 +193,7 @@ def _mates(model: ModelSpec, seed: int) -> list[Inputs]:
 
 def repeated(model: ModelSpec, seed: int) -> Inputs:
     """The inputs that are run twice: a batch that the batch-invariance check runs too."""
-    return cut(stack_inputs(batch_mates(model, seed)[0]), 0, 2)
+    return stack_inputs(batch_mates(model, seed)[0]).chosen(slice(2))
 
 
 def denormal(seed: int) -> Recipe:
@@ -292,7 +281,7 @@ def plan_of(family: str, model: ModelSpec, seed: int, examples: int | None = Non
 def _batch_plan(model: ModelSpec, seed: int) -> InputPlan:
     input_sets, sizes = batch_mates(model, seed)
     whole = stack_inputs(input_sets)
-    runtime = tuple(cut(whole, 0, size) for size in sizes)
+    runtime = tuple(whole.chosen(slice(size)) for size in sizes)
     return InputPlan(reference=tuple(input_sets), runtime=() if model.group else runtime)
 
 

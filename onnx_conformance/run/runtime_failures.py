@@ -19,7 +19,6 @@ from onnx_conformance.core.errors import (
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.text import one_line
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
-from onnx_conformance.inputs.families import each_alone
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.run.subject import WorkDivision
@@ -96,7 +95,7 @@ WARM, RUNS = 2, 5
 
 def weighed_on(model: ModelSpec, seed: int) -> Inputs:
     """The inputs on which the work is measured: one typical sample."""
-    return each_alone(typical_inputs(model, seed)[0])[0]
+    return typical_inputs(model, seed)[0].each_alone()[0]
 
 
 def measure_workload(
