@@ -28,7 +28,7 @@ class InputPlan:
         runtime: the runtime alone.
         repeats: the runtime a second time.
         attempts: whether native accepts them at all.
-        sweep: as ``reference``, where native may refuse some.
+        sweep: as ``reference``, behind those.
         unoptimised: the runtime with its graph optimisation off.
         native_sweep: as ``sweep`` without the runtime, each by itself.
     """

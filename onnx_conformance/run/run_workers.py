@@ -19,7 +19,7 @@ from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.documents import CaseFacts, ProbeFacts
-from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.errors import CapabilityMissing, StageFailure
 from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.core.settings import LEVELS, Settings
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
@@ -90,18 +90,29 @@ class RunWorkers:
     def reference(
         self, model: ModelSpec, inputs: Inputs, noise_floor: NoiseFloor = PLAIN
     ) -> Reference:
-        """Oracle and native on inputs, with the compute modes of a class of precision."""
-        self._answers.submit_references(model, [inputs], noise_floor)
-        future, place = self._answers.references[(model.name, inputs.digest, noise_floor)]
-        return self._clock.wait(future, model.framework)[place]
+        """Oracle and native on inputs, with the compute modes of a class of precision.
+
+        Raises:
+            StageFailure: native fails on these inputs, or one of its compute modes does.
+        """
+        [found] = self._references(model, [inputs], noise_floor)
+        if isinstance(found, StageFailure):
+            raise found
+        return found
 
     def references(
         self, model: ModelSpec, input_sets: Sequence[Inputs], noise_floor: NoiseFloor = PLAIN
     ) -> list[Reference | str]:
         """References of several inputs, computed together; the reason where native refuses."""
-        self._answers.submit_sweep(model, input_sets, noise_floor)
-        keys_of = [(model.name, inputs.digest, noise_floor) for inputs in input_sets]
-        parts = [self._answers.sweeps[key] for key in keys_of]
+        found = self._references(model, input_sets, noise_floor)
+        return [one.reason if isinstance(one, StageFailure) else one for one in found]
+
+    def _references(
+        self, model: ModelSpec, input_sets: Sequence[Inputs], noise_floor: NoiseFloor
+    ) -> list[Reference | StageFailure]:
+        self._answers.submit_references(model, input_sets, noise_floor)
+        keys = [(model.name, inputs.digest, noise_floor) for inputs in input_sets]
+        parts = [self._answers.references[key] for key in keys]
         return [self._clock.wait(future, model.framework)[place] for future, place in parts]
 
     def native(self, model: ModelSpec, inputs: Inputs) -> Outputs:
@@ -114,7 +125,8 @@ class RunWorkers:
 
     def native_refusal(self, model: ModelSpec, inputs: Inputs) -> str | None:
         """Why the native model refuses inputs, or None if it answers."""
-        return self._clock.wait(self._answers.refusal(model, inputs), model.framework)
+        refusal = self._clock.wait(self._answers.refusal(model, inputs), model.framework)
+        return refusal.reason if refusal else None
 
     def influence(
         self, model: ModelSpec, names: list[str], input_sets: list[Inputs], least: float
@@ -264,7 +276,7 @@ class RunWorkers:
             model = resolve_model(name)
             plan = InputPlan.of([self._input_sets(family, model) for family in sorted(families)])
             self._answers.submit_references(model, plan.reference, noise_floor)
-            self._answers.submit_sweep(model, plan.sweep, noise_floor)
+            self._answers.submit_references(model, plan.sweep, noise_floor)
 
     def _plan_native(
         self, model: ModelSpec, plan: InputPlan, noise_floors: Iterable[NoiseFloor]
@@ -272,9 +284,9 @@ class RunWorkers:
         native = self._answers
         for noise_floor in (PLAIN, *noise_floors):
             native.submit_references(model, plan.reference, noise_floor)
-            native.submit_sweep(model, plan.sweep, noise_floor)
+            native.submit_references(model, plan.sweep, noise_floor)
             for inputs in plan.native_sweep:
-                native.submit_sweep(model, [inputs], noise_floor)
+                native.submit_references(model, [inputs], noise_floor)
         native.submit_answers(model, plan.native)
         for inputs in plan.attempts:
             native.refusal(model, inputs)
