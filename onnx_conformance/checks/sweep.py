@@ -35,7 +35,7 @@ from onnx_conformance.core.results import CheckResult, Reproduction, failed, pas
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.core.views import LOGARITHMS, UNMASKED
-from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
+from onnx_conformance.inputs.families import InputPlan, input_family, materialise
 from onnx_conformance.inputs.recipes import CONSTANT, EVERY, LARGEST_BATCH, Inputs, Recipe, entry
 from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
 from onnx_conformance.run.subject import Answer, Subject
@@ -99,16 +99,14 @@ def check_rows(subject: Subject) -> CheckResult:
     return _judge(_answered(subject, "rows", row_recipes(subject.model, subject.seed)))
 
 
+@input_family("sizes")
 def _sizes_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(sweep=tuple(materialise(r, model) for r in size_recipes(model, seed)))
 
 
+@input_family("rows")
 def _rows_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(sweep=tuple(materialise(r, model) for r in row_recipes(model, seed)))
-
-
-FAMILIES.register("sizes", _sizes_plan)
-FAMILIES.register("rows", _rows_plan)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +54,19 @@ class InputPlan:
 
 
 Family = Callable[[ModelSpec, int], InputPlan]
+F = TypeVar("F", bound=Family)
 FAMILIES: Registry[Family] = Registry("input family")
 DRAWN = "drawn"  # the one family whose size is a choice
+
+
+def input_family(name: str) -> Callable[[F], F]:
+    """Register the decorated function as the family of that name."""
+
+    def decorate(plan: F) -> F:
+        FAMILIES.register(name, plan)
+        return plan
+
+    return decorate
 
 
 @dataclass(frozen=True)
@@ -255,11 +266,13 @@ def fixed_axis(model: ModelSpec) -> tuple[str, int] | None:
     return None
 
 
+@input_family("pinned")
 def _pinned_plan(model: ModelSpec, seed: int) -> InputPlan:
     recipes = replayed(model.name, seed).values()
     return InputPlan(reference=tuple(materialise(recipe, model) for recipe in recipes))
 
 
+@input_family(DRAWN)
 def _drawn_plan(model: ModelSpec, seed: int, examples: int | None = None) -> InputPlan:
     from onnx_conformance.inputs.strategies import foresee
 
@@ -278,6 +291,7 @@ def plan_of(family: str, model: ModelSpec, seed: int, examples: int | None = Non
     return FAMILIES[family](model, seed)
 
 
+@input_family("batches")
 def _batch_plan(model: ModelSpec, seed: int) -> InputPlan:
     input_sets, sizes = batch_mates(model, seed)
     whole = stack_inputs(input_sets)
@@ -285,36 +299,28 @@ def _batch_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(reference=tuple(input_sets), runtime=() if model.group else runtime)
 
 
+@input_family("repeat")
 def _repeat_plan(model: ModelSpec, seed: int) -> InputPlan:
     inputs = repeated(model, seed)
     return InputPlan(runtime=(inputs,), repeats=(inputs,))
 
 
+@input_family("non_finite")
 def _non_finite_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(native=(non_finite(model, seed).inputs,))
 
 
+@input_family("denormal")
 def _denormal_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(reference=(materialise(denormal(seed), model),))
 
 
+@input_family("empty")
 def _empty_plan(model: ModelSpec, seed: int) -> InputPlan:
     inputs = empty(model).inputs
     return InputPlan(runtime=(inputs,), attempts=(inputs,))
 
 
+@input_family("malformed")
 def _malformed_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(runtime=tuple(named.inputs for named in malformed(model, seed).values()))
-
-
-for _name, _family in {
-    "pinned": _pinned_plan,
-    DRAWN: _drawn_plan,
-    "batches": _batch_plan,
-    "repeat": _repeat_plan,
-    "non_finite": _non_finite_plan,
-    "denormal": _denormal_plan,
-    "empty": _empty_plan,
-    "malformed": _malformed_plan,
-}.items():
-    FAMILIES.register(_name, _family)
