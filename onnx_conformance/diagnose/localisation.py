@@ -19,7 +19,7 @@ from onnx_conformance.core.settings import Localizing
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.diagnose.divergence import Divergence, Kind
 from onnx_conformance.diagnose.root_cause import Suspect
-from onnx_conformance.diagnose.subgraph import cut_out
+from onnx_conformance.diagnose.subgraph import SubgraphCutter
 from onnx_conformance.diagnose.traced_file import (
     TracedFile,
     failing_samples,
@@ -97,7 +97,7 @@ def _introduced(traced: TracedFile, outputs: list[str]) -> Divergence | None:
         return None
     found = _described(traced, suspects[0], "conversion")
     others = tuple(suspect.node.name for suspect in suspects[1:])
-    subgraph = cut_out(traced, suspects[0], outputs)
+    subgraph = SubgraphCutter(traced).cut(suspects[0], outputs)
     return replace(found, others=others, subgraph=subgraph)
 
 

@@ -22,7 +22,7 @@ from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.core.traces import save
 from onnx_conformance.diagnose.alignment import Aligner
 from onnx_conformance.diagnose.divergence import NativePlace
-from onnx_conformance.diagnose.peers import ownership_of
+from onnx_conformance.diagnose.peers import Ownership
 from onnx_conformance.diagnose.root_cause import RootCause
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.live_subject import LiveSubject
@@ -108,7 +108,7 @@ class TracedFile:
             traced[name] = save(folder, f"input-{place}.npy", array)
         self.aligner = Aligner(native, traced, folder, rule)
         self.aligner.align(self.graph)
-        self.root_cause = RootCause(self.graph, self.aligner, ownership_of(subject))
+        self.root_cause = RootCause(self.graph, self.aligner, Ownership(subject))
 
     def wrong_outputs(self) -> list[str]:
         """The file's outputs that are wrong when its own nodes run."""
