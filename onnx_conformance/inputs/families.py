@@ -30,7 +30,7 @@ class InputPlan:
         attempts: whether native accepts them at all.
         sweep: as ``reference``, behind those.
         unoptimised: the runtime with its graph optimisation off.
-        native_sweep: as ``sweep`` without the runtime, each by itself.
+        native_sweep: as ``sweep`` without the runtime, behind those.
     """
 
     reference: tuple[Inputs, ...] = ()

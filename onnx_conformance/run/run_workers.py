@@ -275,21 +275,20 @@ class RunWorkers:
         for (name, noise_floor), families in wanted.items():
             model = resolve_model(name)
             plan = InputPlan.of([self._input_sets(family, model) for family in sorted(families)])
-            self._answers.submit_references(model, plan.reference, noise_floor)
-            self._answers.submit_references(model, plan.sweep, noise_floor)
+            self._plan_references(model, plan, noise_floor)
 
     def _plan_native(
         self, model: ModelSpec, plan: InputPlan, noise_floors: Iterable[NoiseFloor]
     ) -> None:
-        native = self._answers
         for noise_floor in (PLAIN, *noise_floors):
-            native.submit_references(model, plan.reference, noise_floor)
-            native.submit_references(model, plan.sweep, noise_floor)
-            for inputs in plan.native_sweep:
-                native.submit_references(model, [inputs], noise_floor)
-        native.submit_answers(model, plan.native)
+            self._plan_references(model, plan, noise_floor)
+        self._answers.submit_answers(model, plan.native)
         for inputs in plan.attempts:
-            native.refusal(model, inputs)
+            self._answers.refusal(model, inputs)
+
+    def _plan_references(self, model: ModelSpec, plan: InputPlan, noise_floor: NoiseFloor) -> None:
+        for input_sets in (plan.reference, plan.sweep, plan.native_sweep):
+            self._answers.submit_references(model, input_sets, noise_floor)
 
     def _plan_runtime(self, case: Case, plan: InputPlan) -> None:
         if PROVIDERS[case.provider].gpu or self.settings.first_finding:
