@@ -47,7 +47,7 @@ class Check:
         control: the negative control's name.
         families: the input families that it runs.
         calls: the arguments of each of its calls on a model, given the seed, by a label that tells
-            the calls apart. The control is tried by the first.
+            the calls apart.
         drawn: beside these, Hypothesis draws recipes for it (its argument ``recipe``), in one test.
         case: the case on which the control is tried.
         required: whether a case that ran fewer of its calls is incomplete; not for a check that
@@ -96,10 +96,13 @@ class Check:
             return 0
         return len(self.calls(model, 0)) + self.drawn
 
-    def first_call(self, subject: Subject) -> CheckResult:
-        """The verdict of its first call: the one by which the control is tried."""
-        arguments = next(iter(self.calls(subject.model, subject.seed).values()))
-        return self.function(subject, **arguments)
+    def judge(self, subject: Subject) -> CheckResult:
+        """The result of its first call that does not pass; of its last where all pass."""
+        for arguments in self.calls(subject.model, subject.seed).values():
+            result = self.function(subject, **arguments)
+            if not result.passed:
+                break
+        return result
 
 
 # In the order in which a case's tests run: what costs least and says most comes first.
