@@ -26,7 +26,7 @@ from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.samples import calibration_inputs
 from onnx_conformance.run.subject import Artifact
-from onnx_conformance.workers.variants.int8 import int8_static
+from onnx_conformance.workers.variants import int8_static
 
 CHECKS = (check_sqnr, check_task, check_composition)
 LOSS = 0.04

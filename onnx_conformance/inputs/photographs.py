@@ -1,7 +1,7 @@
 """Photographs for trained classifiers: files, labels, and preprocessing by Pillow.
 
 Preprocessing by torchvision runs in torch's worker
-(:mod:`onnx_conformance.workers.torch.preprocessing`); nothing here imports a framework.
+(:mod:`onnx_conformance.workers.torch.zoo`); nothing here imports a framework.
 
 Views are crops, flips and other light. What is on them is not labelled view by view, so what native
 names is the right answer; bounds hold over draws of views of these photographs, which are alike.

@@ -6,8 +6,7 @@ from onnx import numpy_helper
 
 from onnx_conformance.catalog.variants import register_variant
 from onnx_conformance.checks.controls_of_answers import layer_saturated, zero_points_wrong
-from onnx_conformance.workers.variants.half import fp16
-from onnx_conformance.workers.variants.int8 import int8_static
+from onnx_conformance.workers.variants import fp16, int8_static
 
 
 @register_variant("negated", story="one weight has the wrong sign")
