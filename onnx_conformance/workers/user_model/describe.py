@@ -1,26 +1,36 @@
-"""Build a registered model, run it, and return its spec with its outputs."""
+"""Build a registered model, or copy a live one, run it, and return its spec with its outputs."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import sys
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core import bfloat16
 from onnx_conformance.core.arrays import Outputs, digest_arrays
 from onnx_conformance.core.compute_modes import FLOAT32
-from onnx_conformance.core.custom_operators import library_problem, operators_of
+from onnx_conformance.core.custom_operators import (
+    ATTRIBUTE,
+    PAGE,
+    CustomOperators,
+    library_problem,
+    operators_of,
+)
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.workers.built_model import BuiltModel, FileOracle, unnamed
 from onnx_conformance.workers.import_code import user_sources
-from onnx_conformance.workers.user_model.build import build, built_model
+from onnx_conformance.workers.server import load_object
+from onnx_conformance.workers.user_model.build import build, built_model, owner_of
 from onnx_conformance.workers.user_model.carried import carrying
 from onnx_conformance.workers.user_model.fixed_batch import grouped, with_batch
 from onnx_conformance.workers.user_model.infer_spec import TrialRun, sized_by_values
@@ -105,7 +115,7 @@ def _specified(declaration: Declaration, trial: SpecTrial) -> tuple[ModelSpec, A
     of_one_size = [call for recipe in varied(trial.inputs) for call in trial.run(recipe).calls]
     oracle, agreed = _oracle(declaration, trial)
     # float64 may keep more boxes than float32: sizes hang on such values too
-    first = replace(runs[0], calls=(*runs[0].calls, *of_one_size, *built.in_float64))
+    first = replace(runs[0], calls=(*runs[0].calls, *of_one_size, *built.seen.in_float64))
     outputs = _outputs(declaration, trial, [first, *runs[1:]])
     names = [spec.name for spec in outputs]
     check_steady(trial, runs[0].calls[0])
@@ -128,11 +138,11 @@ def _specified(declaration: Declaration, trial: SpecTrial) -> tuple[ModelSpec, A
         group=trial.group,
         unnamed=() if declaration.outputs else unnamed(names),
         by_values=sized_by_values(names, first.calls),
-        computes=next(iter(built.computes), FLOAT32),
+        computes=built.seen.precision or FLOAT32,
         exact=tuple(
             spec.name
             for place, spec in enumerate(outputs)
-            if place in built.exact and spec.dtype == FLOAT32
+            if place in (built.seen.exact or ()) and spec.dtype == FLOAT32
         ),
     )
     return carrying(spec, declaration, built), _fingerprint(built, [run.rows for run in runs])
@@ -144,7 +154,7 @@ def _outputs(
     outputs = checked_outputs(declaration, trial.inputs, runs)
     outputs = with_batch(outputs) if trial.group else outputs
     return tuple(
-        replace(spec, dtype=bfloat16.NAME) if place in trial.built.bfloat16 else spec
+        replace(spec, dtype=bfloat16.NAME) if place in trial.built.seen.bfloat16 else spec
         for place, spec in enumerate(outputs)
     )
 
@@ -198,3 +208,52 @@ def _packages() -> tuple[str, ...]:
 def _owners() -> Mapping[str, list[str]]:
     """The distributions of each module that is installed."""
     return metadata.packages_distributions()
+
+
+# -- live models, which ``certify`` gets as objects of the caller's process
+
+_COPIERS: dict[str, Callable[[], Any]] = {}  # of live models, by token
+_OPERATORS: dict[str, CustomOperators] = {}
+_NUMBERS = itertools.count(1)
+
+
+def describe_live(
+    model: Any,
+    declaration: Declaration,
+    seed: int,
+    folder: Path,
+    operators: CustomOperators | None = None,
+) -> ModelSpec:
+    """The spec of a live model.
+
+    It is copied by workers in this process; or, where its framework's record says so, written to
+    ``folder`` and read by a worker of its own.
+
+    Raises:
+        UsageError: the model or its spec is wrong, in one sentence.
+    """
+    framework, models = owner_of(declaration.name, model)
+    if framework.runs_live:
+        reference, token = f"{__name__}:{model_copy.__name__}", str(next(_NUMBERS))
+        _COPIERS[token] = models.copier(model)
+        if operators is not None:
+            _OPERATORS[token] = operators
+    elif operators is not None:
+        raise UsageError(
+            f"certify: a {framework.title} model is exported by another process, which functions "
+            f"cannot reach; register the model in a file, with @custom_operators ({PAGE})"
+        )
+    else:
+        reference, token = models.save(model, folder)
+    own = replace(declaration, builder=load_object(reference))
+    found = specify(own, reference, (token,), "calibrated", seed, threads=None)
+    # its code may stand in a notebook, where nobody sees it change: no result outlives it
+    return replace(found, fingerprint=f"{found.fingerprint} {uuid.uuid4()}")
+
+
+def model_copy(token: str) -> Any:
+    """A copy of a live model."""
+    return _COPIERS[token]()
+
+
+setattr(model_copy, ATTRIBUTE, _OPERATORS.get)

@@ -8,10 +8,12 @@ import pytest
 
 torch: Any = pytest.importorskip("torch")
 
+from torch._higher_order_ops.while_loop import while_loop  # noqa: E402
+
 from onnx_conformance.core.native_constants import read_constants, write_constants  # noqa: E402
-from onnx_conformance.workers.native import perturbed  # noqa: E402
+from onnx_conformance.workers.native import perturbed, shares_of  # noqa: E402
 from onnx_conformance.workers.torch.constants import constants_of  # noqa: E402
-from onnx_conformance.workers.torch.influence import influence  # noqa: E402
+from onnx_conformance.workers.torch.introspect import gradients  # noqa: E402
 from onnx_conformance.workers.torch.modes import copied  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -140,10 +142,11 @@ def test_values_are_kept_beside_the_weights(tmp_path):
 def test_an_output_tells_of_the_rows_that_were_asked_for():
     table = torch.nn.Embedding(10, 4)
     ids = torch.arange(6).reshape(2, 3)
-    assert influence(table, ["weight"], [(ids,)], 1e-3) == {"weight": pytest.approx(0.6)}
+    shares = shares_of(gradients(table, ["weight"], [(ids,)]), ["weight"], 1e-3)
+    assert shares == {"weight": pytest.approx(0.6)}
     assert not table.weight.grad
     idle = Product().eval()
-    shares = influence(idle, ["a", "token"], [(X,)], 1e-3)
+    shares = shares_of(gradients(idle, ["a", "token"], [(X,)]), ["a", "token"], 1e-3)
     assert shares["a"] > 0.9
     assert shares["token"] == 0.0
 
@@ -194,3 +197,33 @@ def test_what_an_input_is_written_into_depends_on_it():
 
     found = constants_of(Written(), [(X,)])
     assert not [record for record in found.records if record["used"] and "mul" in record["name"]]
+
+
+class Branching(torch.nn.Module):
+    """Reads one layer or the other, and nobody reads ``spare``."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.spare = (torch.nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x):
+        return torch.cond(x.sum() > 0, lambda x: self.a(x), lambda x: self.b(x), (x,))
+
+
+class Looping(torch.nn.Module):
+    """Reads a layer in a loop, and nobody reads ``spare``."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.spare = (torch.nn.Linear(4, 4) for _ in range(2))
+
+    def forward(self, x):
+        start = torch.tensor(0)
+        return while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, self.a(y)), (start, x))[1]
+
+
+@pytest.mark.parametrize("make", [Branching, Looping])
+def test_both_branches_and_the_body_of_a_loop_are_read(make):
+    found = constants_of(make().eval(), [(X,)])
+    assert found.idle == {"spare.weight", "spare.bias"}
+    assert not found.constant_outputs

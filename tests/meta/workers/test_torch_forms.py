@@ -17,12 +17,12 @@ from onnx_conformance.core import bfloat16
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.diagnose import reproduce
-from onnx_conformance.workers.onnxruntime.bfloat16_call import call_of
-from onnx_conformance.workers.onnxruntime.timing import make_timed_call
+from onnx_conformance.workers.native import shares_of
+from onnx_conformance.workers.onnxruntime.session_calls import call_of, make_timed_call
 from onnx_conformance.workers.onnxruntime.trace import trace
+from onnx_conformance.workers.torch.constants import constants_of
 from onnx_conformance.workers.torch.float64 import in_float64
-from onnx_conformance.workers.torch.influence import influence
-from onnx_conformance.workers.torch.introspect import unused_tensors
+from onnx_conformance.workers.torch.introspect import gradients
 from onnx_conformance.workers.torch.modes import AsBuilt, copied, evaluated
 from onnx_conformance.workers.torch.precision import precision_of, weight_array, weight_like
 from onnx_conformance.workers.user_model.describe import specify
@@ -131,7 +131,7 @@ def test_parts_of_torchscript_are_used_and_take_no_hooks():
         def forward(self, x):
             return self.inner(x)
 
-    assert unused_tensors(Net(), (torch.zeros(2, 8),)) == ["spare.bias", "spare.weight"]
+    assert constants_of(Net(), [(torch.zeros(2, 8),)]).idle == {"spare.bias", "spare.weight"}
 
 
 def test_a_module_of_torch_export_stays_in_its_mode():
@@ -162,7 +162,8 @@ def test_complex_weights_are_pairs_of_numbers_and_their_influence_is_known():
     stored = weight_array(module.table)
     assert (stored.shape, stored.dtype) == ((5, 2), np.float32)
     assert torch.equal(weight_like(stored, module.table), module.table)
-    assert influence(module, ["table"], [(torch.ones(1, 8),)], 1e-3) == {"table": 0.8}
+    found = gradients(module, ["table"], [(torch.ones(1, 8),)])
+    assert shares_of(found, ["table"], 1e-3) == {"table": 0.8}
 
 
 class Mixed(nn.Module):
@@ -181,7 +182,7 @@ class Mixed(nn.Module):
 )
 def test_a_model_that_multiplies_in_half_precision_is_of_that_class(kind, name):
     module, x = Mixed(kind), torch.randn(3, 8)
-    assert precision_of(lambda: module(x)) == (name, frozenset())
+    assert precision_of(lambda: module(x)) == (name, set())
     with torch.no_grad(), in_float64(name):
         found = copy.deepcopy(module).double()(x.double())
     weight, bias = module.layer.weight.double(), module.layer.bias.double()
@@ -209,7 +210,7 @@ def test_outputs_that_nothing_in_half_precision_reaches_are_known():
             "part": views + 1,
         }
 
-    assert precision_of(call) == ("float16", frozenset({0}))
+    assert precision_of(call) == ("float16", {0})
 
 
 def described(make, *inputs):
