@@ -41,7 +41,7 @@ from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
 from onnx_conformance.run.subject import Answer, Subject
 
 MOST_NAMED = 6  # sizes or recipes that a message names
-LARGEST = 1e300  # JSON knows no infinity
+LARGEST_SCORE = 1e300  # JSON knows no infinity
 SECOND_LOOKS = (LOGARITHMS, UNMASKED)  # at what is judged by its values too
 
 
@@ -457,7 +457,7 @@ def _reproduction(sweep: _Sweep, one: SweptInputs) -> Reproduction:
     limits: list[ErrorLimit] = []
     for scores in pooled_scores([(one.reference, one.got)], specs, rule):
         size = np.maximum(scores.sizes[0], np.finfo(np.float32).tiny)
-        allowed = np.minimum(scores.allowed[0] / size, LARGEST).tolist()
+        allowed = np.minimum(scores.allowed[0] / size, LARGEST_SCORE).tolist()
         limits.append(
             {"output": scores.output, "norm": scores.norm, "view": scores.view, "allowed": allowed}
         )

@@ -30,8 +30,8 @@ from onnx_conformance.run.worker_client import ProcessWorkerClient
 
 RECORDED_IN, RUNNER = "kit:", "run.py"
 FORMAT = 1
-PROFILED = 7  # runs of a session whose work is measured
-FEW = (
+PROFILED_RUNS = 7  # runs of a session whose work is measured
+FEW_REQUESTS = (
     2  # one that answers no more, the probe's or an edited copy's, is profiled for placement alone
 )
 
@@ -155,7 +155,7 @@ class KitWriter:
 
 def _profiled(requests: int) -> int:
     """Runs that are profiled: 1 where that is done only if nothing else tells the placement."""
-    return PROFILED if requests > FEW else min(requests, 1)
+    return PROFILED_RUNS if requests > FEW_REQUESTS else min(requests, 1)
 
 
 def opened_there(provider: Provider, threads: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.worker_messages import ReadFile
 from onnx_conformance.workers.reader.declared_sizes import refuse_sizes
 from onnx_conformance.workers.reader.external_data import refuse_data
-from onnx_conformance.workers.reader.file_format import AGAIN, refuse_file, what_it_is
+from onnx_conformance.workers.reader.file_format import COPY_AGAIN, refuse_file, what_it_is
 from onnx_conformance.workers.reader.graph import refuse_graph
 from onnx_conformance.workers.server import limited_memory
 
@@ -107,10 +107,10 @@ def _parsed(path: Path) -> onnx.ModelProto:
                 "is not a readable ONNX model: its graphs are nested deeper than protobuf "
                 "allows; write it flatter"
             ) from error
-        raise Refused(f"is not an ONNX model: {what_it_is(path)}; {AGAIN}") from error
+        raise Refused(f"is not an ONNX model: {what_it_is(path)}; {COPY_AGAIN}") from error
     if not model.HasField("graph") or not model.graph.output:
         cause = "its graph names none" if model.HasField("graph") else what_it_is(path)
-        raise Refused(f"is not an ONNX model with outputs: {cause}; {AGAIN}")
+        raise Refused(f"is not an ONNX model with outputs: {cause}; {COPY_AGAIN}")
     return model
 
 

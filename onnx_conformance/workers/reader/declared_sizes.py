@@ -12,16 +12,23 @@ from onnx_conformance.core.onnx_file import every_graph, every_tensor
 from onnx_conformance.core.settings import Limits
 from onnx_conformance.core.text import quoted
 
-AGAIN = "export it again"
+EXPORT_AGAIN = "export it again"
 # Bits of an element, where no NumPy dtype of ours tells; the format: onnx.proto, ``raw_data``.
-PACKED = {
+PACKED_BITS = {
     getattr(TensorProto, name): bits
     for name, bits in (("INT4", 4), ("UINT4", 4), ("FLOAT4E2M1", 4), ("INT2", 2), ("UINT2", 2))
     if hasattr(TensorProto, name)
 }
 SHAPED_BY = {"ConstantOfShape": 0, "Expand": 1}  # operator -> the input that says its shape
 MOST_AXES = 64
-TYPED = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+TYPED_FIELDS = (
+    "float_data",
+    "int32_data",
+    "string_data",
+    "int64_data",
+    "double_data",
+    "uint64_data",
+)
 
 
 def elements(tensor: onnx.TensorProto) -> int:
@@ -33,7 +40,8 @@ def elements(tensor: onnx.TensorProto) -> int:
     if any(dim < 0 for dim in tensor.dims):
         shape = list(tensor.dims)
         raise Refused(
-            f"has initializer {quoted(tensor.name)}, which has a negative size: {shape}; {AGAIN}"
+            f"has initializer {quoted(tensor.name)}, which has a negative size: {shape}; "
+            f"{EXPORT_AGAIN}"
         )
     return math.prod(tensor.dims)
 
@@ -47,14 +55,14 @@ def declared_bytes(tensor: onnx.TensorProto) -> int:
     count, kind = elements(tensor), tensor.data_type
     if kind == TensorProto.STRING:
         return 0
-    if kind in PACKED:
-        return -(-count * PACKED[kind] // 8)
+    if kind in PACKED_BITS:
+        return -(-count * PACKED_BITS[kind] // 8)
     try:
         return count * int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
     except (KeyError, TypeError) as error:
         raise Refused(
             f"has initializer {quoted(tensor.name)}, which is of type {kind}, and ONNX does not "
-            f"have it; {AGAIN}"
+            f"have it; {EXPORT_AGAIN}"
         ) from error
 
 
@@ -68,12 +76,13 @@ def refuse_sizes(model: onnx.ModelProto, limits: Limits) -> None:
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             continue
         wanted, held = declared_bytes(tensor), len(tensor.raw_data)
-        count = sum(len(getattr(tensor, field)) for field in TYPED)
-        packed = 8 // PACKED[tensor.data_type] if tensor.data_type in PACKED else 1
+        count = sum(len(getattr(tensor, field)) for field in TYPED_FIELDS)
+        packed = 8 // PACKED_BITS[tensor.data_type] if tensor.data_type in PACKED_BITS else 1
         if held < wanted and count * packed < elements(tensor):
             raise Refused(
                 f"has initializer {quoted(tensor.name)}, which declares {elements(tensor):,} "
-                f"elements and holds {held or count:,} {'bytes' if held else 'of them'}; {AGAIN}"
+                f"elements and holds {held or count:,} {'bytes' if held else 'of them'}; "
+                f"{EXPORT_AGAIN}"
             )
     _refuse_giants(model, limits)
 

@@ -15,8 +15,8 @@ from onnx_conformance.core.settings import MB, Limits
 from onnx_conformance.core.text import quoted
 from onnx_conformance.workers.reader.declared_sizes import declared_bytes
 
-AGAIN = "export it again with its data beside it"
-BESIDE = "put a copy of the data beside the file"
+EXPORT_WITH_DATA = "export it again with its data beside it"
+COPY_DATA = "put a copy of the data beside the file"
 OURS = "conformance-canary-*"  # folders in which the canary links files for as long as it looks
 
 
@@ -48,26 +48,30 @@ def _size(folder: Path, location: str) -> int:
     named = f"keeps weights in {quoted(location)}"
     pure = PurePosixPath(location)
     if not location or "\0" in location:
-        raise Refused(f"keeps weights in a file that it does not name; {AGAIN}")
+        raise Refused(f"keeps weights in a file that it does not name; {EXPORT_WITH_DATA}")
     if pure.is_absolute() or PureWindowsPath(location).drive or "\\" in location:
-        raise Refused(f"{named}, outside its own folder (not a relative path); {BESIDE}")
+        raise Refused(f"{named}, outside its own folder (not a relative path); {COPY_DATA}")
     if ".." in pure.parts:
-        raise Refused(f"{named}, outside its own folder ('..'); {BESIDE}")
+        raise Refused(f"{named}, outside its own folder ('..'); {COPY_DATA}")
     place = folder
     for part in pure.parts:
         place = place / part
         if place.is_symlink():
-            raise Refused(f"{named}, which is a symbolic link; {BESIDE}")
+            raise Refused(f"{named}, which is a symbolic link; {COPY_DATA}")
     try:
         status = place.stat()
     except OSError as error:
         if isinstance(error, FileNotFoundError):
-            raise Refused(f"{named}, which is not beside it; {AGAIN}") from error
-        raise Refused(f"{named}, which cannot be read ({error.strerror}); {AGAIN}") from error
+            raise Refused(f"{named}, which is not beside it; {EXPORT_WITH_DATA}") from error
+        raise Refused(
+            f"{named}, which cannot be read ({error.strerror}); {EXPORT_WITH_DATA}"
+        ) from error
     if not stat.S_ISREG(status.st_mode):
-        raise Refused(f"{named}, which is not a file; {AGAIN}")
+        raise Refused(f"{named}, which is not a file; {EXPORT_WITH_DATA}")
     if status.st_nlink - _own_links(place, status) > 1:
-        raise Refused(f"{named}, which is a hard link, so also a file of another place; {BESIDE}")
+        raise Refused(
+            f"{named}, which is a hard link, so also a file of another place; {COPY_DATA}"
+        )
     return status.st_size
 
 
@@ -86,12 +90,16 @@ def _refuse_span(tensor: onnx.TensorProto, entries: dict[str, str], size: int) -
         offset = int(entries.get("offset") or 0)
         length = int(entries.get("length") or max(size - offset, 0))
     except ValueError as error:
-        raise Refused(f"{who} has an offset or length that is not a number; {AGAIN}") from error
+        raise Refused(
+            f"{who} has an offset or length that is not a number; {EXPORT_WITH_DATA}"
+        ) from error
     if offset < 0 or length < 0 or offset + length > size:
         raise Refused(
             f"{who} is said to be bytes {offset:,} to {offset + length:,} of a data file of "
-            f"{size:,}; {AGAIN}"
+            f"{size:,}; {EXPORT_WITH_DATA}"
         )
     wanted = declared_bytes(tensor)
     if length < wanted:
-        raise Refused(f"{who} needs {wanted:,} bytes and has {length:,} in its data file; {AGAIN}")
+        raise Refused(
+            f"{who} needs {wanted:,} bytes and has {length:,} in its data file; {EXPORT_WITH_DATA}"
+        )

@@ -9,7 +9,7 @@ from onnx_conformance.core.errors import Refused
 from onnx_conformance.core.settings import MB, Limits
 from onnx_conformance.core.text import hidden
 
-AGAIN = "export or copy it again"
+COPY_AGAIN = "export or copy it again"
 HEAD = 512
 # How other formats begin; a model's first byte is mostly 0x08, its IR version.
 MAGICS = (
@@ -44,7 +44,7 @@ def refuse_file(path: Path, limits: Limits) -> None:
         kind = "a folder" if stat.S_ISDIR(mode.st_mode) else "a pipe or a device"
         raise Refused(f"is not a file but {kind}; name an ONNX file")
     if mode.st_size == 0:
-        raise Refused(f"is not an ONNX model with outputs: it is empty; {AGAIN}")
+        raise Refused(f"is not an ONNX model with outputs: it is empty; {COPY_AGAIN}")
     if mode.st_size > limits.file_mb * MB:
         raise Refused(
             f"takes {mode.st_size / MB:,.0f} MB, but only {limits.file_mb:,g} are allowed; keep "
