@@ -11,7 +11,7 @@ from onnx_conformance.perf.latency.latency_table import milliseconds, ratio_text
 from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.version_comparison import Comparison, VersionCell
 from onnx_conformance.perf.versions_document import RED, WORDS_OF_KINDS, VersionsDocument, worse
-from onnx_conformance.report.columns import FAILED, INCOMPLETE, PROVED
+from onnx_conformance.report.columns import FAILED
 from onnx_conformance.report.pages import page
 from onnx_conformance.report.plots import (
     BAD,
@@ -29,7 +29,6 @@ from onnx_conformance.report.plots import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CLASSES = {PROVED: "passed", INCOMPLETE: "partial"}  # of the page's style sheet
 MARKS_BY_VERDICT = {"faster": (OK, "o"), "slower": (WARN, "s"), "open": (SOFT, "o")}
 LABELS, MARGIN = 0.31, 0.55  # share of the width for names, inches above and below
 LEAST_SPAN = 0.05  # of the axis on either side of 1, so that noise does not fill it
@@ -42,7 +41,6 @@ def render(document: VersionsDocument) -> str:
     context = {
         "answer": document,
         "found": found,
-        "classes": CLASSES,
         "look": _look(found, document.exit_status),
         "plots": {batch: speeds(found, batch, f"p{batch}") for batch in found.batches},
     }
@@ -52,7 +50,7 @@ def render(document: VersionsDocument) -> str:
 def _look(found: Comparison, status: int) -> str:
     """How the box looks; green only where nothing is lost by going there."""
     if status == 0:
-        return "partial" if worse(found) else "passed"
+        return "incomplete" if worse(found) else "passed"
     return "failed" if status == RED else "skipped"
 
 
