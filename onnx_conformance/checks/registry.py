@@ -55,8 +55,7 @@ class Check:
         where: which models it is for; the others do not require it.
         precisions: which classes of precision require it.
         providers: which providers' cases require it; empty for all.
-        deployed: its inputs are such as a deployed model is fed. A known failure of another check
-            is reported of a timing and does not forbid it.
+        malformed: its inputs are such as a session must refuse.
         localised: a failure of it is an error of values on inputs, which has a place in the graph.
         edge: its inputs are edge cases (no samples, NaN and infinity, denormals), which an export
             cannot fix: a failure is reported and does not affect the verdict, unless
@@ -74,9 +73,17 @@ class Check:
     where: Callable[[ModelSpec], bool] = _every_model
     precisions: tuple[str, ...] = PRECISIONS
     providers: tuple[str, ...] = ()
-    deployed: bool = True
+    malformed: bool = False
     edge: bool = False
     localised: bool = False
+
+    @property
+    def deployed(self) -> bool:
+        """Whether its inputs are such as a deployed model is fed.
+
+        A known failure of another check is reported of a timing and does not forbid it.
+        """
+        return not (self.edge or self.malformed)
 
     def suits(self, model: ModelSpec, case: Case) -> bool:
         """Whether it is for such a case of the model."""
@@ -109,22 +116,11 @@ CHECKS: Registry[Check] = Registry(
 )
 
 
-def register_check(
-    *,
-    control: str,
-    families: tuple[str, ...] = (),
-    calls: Calls = _one_call,
-    drawn: bool = False,
-    case: Case = PLAIN_CASE,
-    required: bool = True,
-    where: Callable[[ModelSpec], bool] = _every_model,
-    precisions: tuple[str, ...] = PRECISIONS,
-    providers: tuple[str, ...] = (),
-    deployed: bool = True,
-    edge: bool = False,
-    localised: bool = False,
-) -> Callable[[F], F]:
+def register_check(*, control: str, **traits: Any) -> Callable[[F], F]:
     """Register ``check_<name>``; ``control`` names the wrong conversion it must turn red.
+
+    Args:
+        traits: further fields of :class:`Check`.
 
     Raises:
         UsageError: the control is not registered, or does not say how this check tells of it.
@@ -137,23 +133,7 @@ def register_check(
                 f"negative control '{control}' does not say which words of check '{name}' report "
                 f"it; add {name}='…' to its decorator"
             )
-        record = Check(
-            name,
-            check,
-            control,
-            families=families,
-            calls=calls,
-            drawn=drawn,
-            case=case,
-            required=required,
-            where=where,
-            precisions=precisions,
-            providers=providers,
-            deployed=deployed and not edge,
-            edge=edge,
-            localised=localised,
-        )
-        CHECKS.register(name, record)
+        CHECKS.register(name, Check(name, check, control, **traits))
         return check
 
     return decorate

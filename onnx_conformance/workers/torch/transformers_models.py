@@ -24,7 +24,7 @@ from onnx_conformance.core.text import resembling
 from onnx_conformance.inputs.batch_layout import layout_of
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.workers.torch.calibrate import BATCH_SIZE, BATCHES, calibrate_norms
-from onnx_conformance.workers.torch.calls_by_name import (
+from onnx_conformance.workers.torch.calling_convention import (
     PAST,
     ByName,
     CacheSlot,
