@@ -14,9 +14,10 @@ from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, Pro
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings, shipped_limits
-from onnx_conformance.core.store import Store, file_digest
+from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import Tolerances, load_tolerances
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.gate.rules import RULES, load_rules
