@@ -23,7 +23,8 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.options import add_options
-from onnx_conformance.plugin.run_options import adopt_records, make_run
+from onnx_conformance.plugin.registration import adopt_records
+from onnx_conformance.plugin.run_options import make_run
 from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.run_workers import RunWorkers

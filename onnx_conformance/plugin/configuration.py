@@ -29,13 +29,9 @@ from onnx_conformance.plugin import options as conformance_options
 from onnx_conformance.plugin.collection import case_of, excluded_by_framework
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
+from onnx_conformance.plugin.registration import SHARED_RECORDS, adopt_records, shared_records
 from onnx_conformance.plugin.run_basis import chosen_tests, run_basis
-from onnx_conformance.plugin.run_options import (
-    SHARED_RECORDS,
-    adopt_records,
-    make_run,
-    shared_records,
-)
+from onnx_conformance.plugin.run_options import make_run
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
