@@ -21,9 +21,9 @@ from onnx_conformance.core.errors import (
 )
 from onnx_conformance.core.project import project
 from onnx_conformance.report.terminal import render
+from onnx_conformance.run.external_artifacts import READ_STAGE
 
 OK, RED, INTERRUPTED = 0, 1, 130
-READ_STAGE = "read"  # the stage in which an external artifact is read
 TABLE_WIDTH = 400  # columns that a table may take
 Tick = Callable[[dict[str, str]], None]
 
